@@ -1,0 +1,222 @@
+"""Every exception this library raises, as one tree.
+
+::
+
+    EncFieldsError
+    ├── DeclarationError                the column cannot be protected as declared
+    ├── ConfigurationError              the engine or key store is not set up for this
+    │   └── NotAttachedError            an engine that attach() never saw
+    ├── ValueEncodingError              the Python value has no encoding under the column's type
+    ├── BindingError                    the statement does not say which row
+    │   ├── UnboundValueError           a plaintext used where no row is known
+    │   ├── UnknownIdentityError        the identity of a new row cannot be learnt
+    │   ├── AmbiguousRowError           an UPDATE that does not pin one row
+    │   ├── IdentityChangeError         the identity would change under the ciphertext
+    │   ├── CiphertextCopyError         an SQL expression assigned to an encrypted column
+    │   ├── UnsupportedOperationError   an operator that ciphertext cannot answer
+    │   └── UnreadableError             a result that cannot be traced to a row
+    ├── DecryptionError
+    │   ├── ContextMismatchError        written for another row or column
+    │   ├── TamperedError               authentication failed
+    │   ├── MalformedMessageError       not a message of ours: truncated, plaintext, garbage
+    │   └── ValueDecodingError          authentic, but not what the column's type writes
+    └── KeyStoreError
+        ├── KeyUnavailableError         KMS or store out of reach, throttled, denied
+        ├── KeyNotFoundError
+        ├── KeyExistsError
+        ├── KeyAccessError              the keyring is not one that can open this key
+        └── KeyDestroyedError
+
+Each mixes in :class:`sqlalchemy.exc.DontWrapMixin`: SQLAlchemy would otherwise wrap it in a
+``StatementError`` that prints the statement's bind parameters, that is, the plaintext.
+No message, argument or attribute of these classes ever holds a plaintext or a key.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DontWrapMixin
+
+
+class EncFieldsError(DontWrapMixin, Exception):
+    """Base of every exception of this library.
+
+    :param message: what happened and what to do about it; never a value.
+    :param table: table concerned, with its schema where it has one.
+    :param column: column concerned.
+    :param key_id: branch key id concerned.
+    :param row: identity of the row, as ``{column: canonical text}``.
+    :param reason: short, stable, machine-readable word (``"throttled"``, ``"truncated"``).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        table: str | None = None,
+        column: str | None = None,
+        key_id: str | None = None,
+        row: dict[str, str] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.table = table
+        self.column = column
+        self.key_id = key_id
+        self.row = row
+        self.reason = reason
+
+    def __str__(self) -> str:
+        place = self._place()
+        return f"{place}: {self.message}" if place else self.message
+
+    def _place(self) -> str:
+        """Where it happened, as one readable prefix."""
+        parts: list[str] = []
+        if self.table and self.column:
+            parts.append(f"{self.table}.{self.column}")
+        elif self.column or self.table:
+            parts.append(self.column or self.table or "")
+        if self.row:
+            parts.append("row " + ", ".join(f"{name}={text}" for name, text in self.row.items()))
+        if self.key_id:
+            parts.append(f"key {self.key_id!r}")
+        return ", ".join(parts)
+
+
+class DeclarationError(EncFieldsError):
+    """The column cannot be protected as it is declared; raised when the model is defined."""
+
+
+class ConfigurationError(EncFieldsError):
+    """The engine, its options or the key store are not set up for what was asked."""
+
+
+class NotAttachedError(ConfigurationError):
+    """An encrypted value met an engine that :func:`encfields.attach` never saw."""
+
+
+class ValueEncodingError(EncFieldsError):
+    """The Python value has no encoding under the column's type; nothing was stored."""
+
+
+class BindingError(EncFieldsError):
+    """The statement does not say which row a value belongs to."""
+
+
+class UnboundValueError(BindingError):
+    """A plaintext is used where no row is known (WHERE, a function, a CTE)."""
+
+
+class UnknownIdentityError(BindingError):
+    """The identity of a new row cannot be learnt before or after it is inserted."""
+
+
+class AmbiguousRowError(BindingError):
+    """An UPDATE or upsert that does not pin exactly one row."""
+
+
+class IdentityChangeError(BindingError):
+    """The row's identity would change under a ciphertext bound to the old one."""
+
+
+class CiphertextCopyError(BindingError):
+    """An SQL expression, another column or a foreign typed value assigned to the column."""
+
+
+class UnsupportedOperationError(BindingError):
+    """An operator or function that ciphertext cannot answer."""
+
+
+class UnreadableError(BindingError):
+    """A result column that cannot be traced to the row it came from."""
+
+
+class DecryptionError(EncFieldsError):
+    """A stored value did not open. It is never returned."""
+
+
+class ContextMismatchError(DecryptionError):
+    """A genuine message, written for another row, column, table or tenant.
+
+    :param expected: encryption context of the place it was read from.
+    :param found: encryption context the message itself carries.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: dict[str, str] | None = None,
+        found: dict[str, str] | None = None,
+        table: str | None = None,
+        column: str | None = None,
+        key_id: str | None = None,
+        row: dict[str, str] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, table=table, column=column, key_id=key_id, row=row, reason=reason
+        )
+        self.expected = expected or {}
+        self.found = found or {}
+
+
+class TamperedError(DecryptionError):
+    """Authentication failed: the message was altered, or its key is not the one it names."""
+
+
+class MalformedMessageError(DecryptionError):
+    """Not a message of ours: truncated, plaintext, garbage, or another suite or keyring.
+
+    :param offset: byte offset at which reading stopped, counted from the message's first byte.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        offset: int | None = None,
+        table: str | None = None,
+        column: str | None = None,
+        key_id: str | None = None,
+        row: dict[str, str] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, table=table, column=column, key_id=key_id, row=row, reason=reason
+        )
+        self.offset = offset
+
+
+class ValueDecodingError(DecryptionError):
+    """The message is authentic, but its plaintext is not what the column's type writes."""
+
+
+class KeyStoreError(EncFieldsError):
+    """A branch key could not be had."""
+
+
+class KeyUnavailableError(KeyStoreError):
+    """KMS or the key table is out of reach, throttles or denies: retry, or fix the access.
+
+    ``reason`` is one of ``"unreachable"``, ``"throttled"``, ``"denied"``, ``"disabled"``,
+    ``"error"``.
+    """
+
+
+class KeyNotFoundError(KeyStoreError):
+    """No key of that id, or no such version of it."""
+
+
+class KeyExistsError(KeyStoreError):
+    """A key of that id exists already."""
+
+
+class KeyAccessError(KeyStoreError):
+    """The wrapped key is intact, but none of the keyring's wrapping keys is one that wrapped it,
+    or the wrapped bytes were altered."""
+
+
+class KeyDestroyedError(KeyStoreError):
+    """The key was destroyed on purpose; what it sealed is gone for good."""

@@ -1,0 +1,43 @@
+"""A branch key version: the only secret that the message writer and reader see."""
+
+from __future__ import annotations
+
+import uuid
+from typing import NoReturn
+
+BRANCH_KEY_BYTES = 32
+"""Length of a branch key's material. Fixed by the hierarchical keyring's specification."""
+
+
+class BranchKey:
+    """One version of one branch key.
+
+    :param id: the branch key id, for instance ``"default"`` or ``"tenant/42"``.
+    :param version: the version's UUID in its lower-case hyphenated form.
+    :param material: 32 secret bytes.
+
+    Its ``repr`` shows no material, and it refuses to be pickled.
+    """
+
+    __slots__ = ("id", "id_bytes", "material", "version", "version_bytes")
+
+    def __init__(self, id: str, version: str, material: bytes) -> None:
+        if len(material) != BRANCH_KEY_BYTES:
+            raise ValueError(f"a branch key has {BRANCH_KEY_BYTES} bytes, not {len(material)}")
+        self.id = id
+        self.version = version
+        self.material = material
+        self.id_bytes = id.encode("utf-8")
+        self.version_bytes = uuid.UUID(version).bytes
+
+    def __repr__(self) -> str:
+        return f"<BranchKey id={self.id!r} version={self.version}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a branch key is never pickled")
+
+    def __copy__(self) -> BranchKey:
+        return self
+
+    def __deepcopy__(self, memo: object) -> BranchKey:
+        return self
