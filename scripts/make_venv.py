@@ -1,0 +1,95 @@
+"""Make a virtual environment and install locked requirements and this package into it.
+
+usage: PYTHON scripts/make_venv.py VENV REQUIREMENTS...
+
+Needs nothing but the standard library of the Python that runs it. Distributions take ``venv``
+or ``ensurepip`` out of Python, so several ways are tried before a package is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST = (3, 11)
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(venv: Path, requirements: list[str]) -> None:
+    if sys.version_info < OLDEST:
+        sys.exit(f"encfields needs Python 3.11 or newer; {sys.executable} is {sys.version}")
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not usable(python):
+        create(venv)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
+    quiet = ["install", "--quiet", "--no-input"]
+    for requirement in requirements:
+        run([*pip, *quiet, "--require-hashes", "-r", requirement])
+    # The build backend is in the lock, so the build fetches nothing of its own.
+    run([*pip, *quiet, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+
+
+def create(venv: Path) -> None:
+    """Make ``venv`` with pip in it, by whichever way this Python has."""
+    shutil.rmtree(venv, ignore_errors=True)
+    if has("ensurepip") and has("venv"):
+        run([sys.executable, "-m", "venv", str(venv)])
+    elif has("virtualenv"):
+        run([sys.executable, "-m", "virtualenv", "--quiet", str(venv)])
+    elif apt_install(f"python{sys.version_info.major}.{sys.version_info.minor}-venv"):
+        run([sys.executable, "-m", "venv", str(venv)])
+    else:
+        sys.exit(
+            f"{sys.executable} cannot make a virtual environment: it has neither ensurepip nor "
+            "virtualenv. Install your system's python3-venv package (Debian, Ubuntu) or "
+            "virtualenv, then run this again."
+        )
+
+
+def apt_install(*packages: str) -> bool:
+    """Install Debian packages where this user may.
+
+    :returns: whether apt-get was there and allowed.
+    """
+    if shutil.which("apt-get") is None:
+        return False
+    as_root = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+    if as_root and (
+        shutil.which("sudo") is None or subprocess.run([*as_root, "true"], check=False).returncode
+    ):
+        return False
+    environment = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive"]
+    print(f"installing {' '.join(packages)} with apt-get", flush=True)
+    run([*environment, "apt-get", "update", "-qq"])
+    run([*environment, "apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages])
+    return True
+
+
+def has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def usable(python: Path) -> bool:
+    """Whether an environment is there, has pip, and is of the Python that runs this."""
+    if not python.exists():
+        return False
+    probe = "import sys, pip; print(*sys.version_info[:2])"
+    answer = subprocess.run([str(python), "-c", probe], capture_output=True, text=True, check=False)
+    return answer.stdout.split() == [str(part) for part in sys.version_info[:2]]
+
+
+def run(command: list[str]) -> None:
+    """Run one step; its own output says what failed."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        sys.exit(f"failed ({done.returncode}): {' '.join(command)}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), sys.argv[2:])
