@@ -19,7 +19,7 @@ class BranchKey:
     Its ``repr`` shows no material, and it refuses to be pickled.
     """
 
-    __slots__ = ("id", "id_bytes", "material", "version", "version_bytes")
+    __slots__ = ("id", "id_bytes", "material", "version", "version_bytes", "wrapping")
 
     def __init__(self, id: str, version: str, material: bytes) -> None:
         if len(material) != BRANCH_KEY_BYTES:
@@ -29,6 +29,8 @@ class BranchKey:
         self.material = material
         self.id_bytes = id.encode("utf-8")
         self.version_bytes = uuid.UUID(version).bytes
+        # What encfields.message derives from the material; it lives and dies with the key.
+        self.wrapping: object | None = None
 
     def __repr__(self) -> str:
         return f"<BranchKey id={self.id!r} version={self.version}>"
