@@ -44,6 +44,7 @@ from encfields.message_header import (
     CONTEXT_OFFSET,
     FRAMED,
     MAGIC,
+    BytesLike,
     Header,
     as_bytes,
     pack_u16,
@@ -53,6 +54,7 @@ from encfields.message_keys import Wrapping, derive, unwrap
 
 __all__ = [
     "MAGIC",
+    "BytesLike",
     "MAX_CONTENT_BYTES",
     "Header",
     "open_",
@@ -75,7 +77,7 @@ _FIXED_BYTES = 247
 """Bytes of a message beside its content, context and branch key id: 207 of header, 40 of body."""
 
 
-def seal(plaintext: bytes, context: bytes, key: BranchKey) -> bytes:
+def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes:
     """Encrypt `plaintext` under a data key of its own.
 
     :param plaintext: at most :data:`MAX_CONTENT_BYTES` bytes; may be empty.
@@ -114,13 +116,13 @@ def seal(plaintext: bytes, context: bytes, key: BranchKey) -> bytes:
     return b"".join((header, tag, _FRAME_HEAD, _pack_u32(size), content))
 
 
-def open_(message: bytes, context: bytes, find_key: Callable[[str, str], BranchKey]) -> bytes:
+def open_(message: BytesLike, context: bytes, find_key: Callable[[str, str], BranchKey]) -> bytes:
     """Decrypt `message`, if it was sealed for `context`.
 
     The whole structure is read and the context compared before `find_key` is called, so a value
     from another row costs no key access.
 
-    :param message: the stored value (``bytearray`` and ``memoryview`` are taken, too).
+    :param message: the stored value.
     :param context: serialised encryption context of the place it was read from.
     :param find_key: gives the branch key of an id and version (UUID text). What it raises
         passes through.
@@ -140,7 +142,7 @@ def open_(message: bytes, context: bytes, find_key: Callable[[str, str], BranchK
 
 
 def open_with_data_key(
-    message: bytes, header: Header, data_key: bytes, unstored_context: bytes = b""
+    message: BytesLike, header: Header, data_key: bytes, unstored_context: bytes = b""
 ) -> bytes:
     """Decrypt `message` with its data key, whatever keyring gave that.
 

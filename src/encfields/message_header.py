@@ -30,6 +30,9 @@ from typing import NamedTuple
 
 from encfields.errors import MalformedMessageError
 
+BytesLike = bytes | bytearray | memoryview
+"""What a driver may return for a binary column."""
+
 MAGIC = b"\x02\x04\x78"
 """The first three bytes of every stored value: format version 2, suite 0x0478."""
 
@@ -154,10 +157,10 @@ def as_bytes(message: object) -> bytes:
     )
 
 
-def read_header(message: bytes) -> Header:
+def read_header(message: BytesLike) -> Header:
     """What `message` says of itself, without any key.
 
-    :param message: the stored value (``bytearray`` and ``memoryview`` are taken, too).
+    :param message: the stored value.
     :raises MalformedMessageError: it is not a message of suite 0x0478 with a data key of the
         hierarchical keyring. ``offset`` and ``reason`` say where and why.
     """
