@@ -1,0 +1,94 @@
+# The two commands: `make demo` and `make test`. Each sets up all it needs, and is quick when
+# run again. Everything goes into .venv and .venvs, which `make clean` removes.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+# The newest of Python 3.11 to 3.13 on this machine, or the one named: make PYTHON=... test
+FIND_PYTHON := $(if $(PYTHON),PYTHON='$(PYTHON)') sh scripts/find_python.sh
+VENV        ?= .venv
+VENVS       ?= .venvs
+BIN         := $(VENV)/bin
+
+# More than the two cores of a small CI machine are not assumed. A file's tests stay together, so
+# that what shares a module's fixtures makes them once.
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS    ?=
+PYTEST         := -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+# Ways to get the database servers: see tests/servers/provision.py.
+SERVERS        ?= url,running,private,install
+# What depends on the SQLAlchemy version.
+MATRIX_TESTS   ?= tests
+FUZZ_TESTS     ?= tests
+
+.PHONY: help demo test test-matrix test-oldest lint format fuzz bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(VENV)/.runtime ## see it work: SQLite and a local key, in this terminal
+	@$(BIN)/python examples/quickstart.py
+
+test: $(VENV)/.ci ## everything: set up the servers, run the whole suite on the three databases
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)
+
+test-matrix: test-oldest $(VENVS)/sqlalchemy-2.0/.ci test ## the suite on SQLAlchemy's oldest, newest 2.0, newest 2.1
+	@$(VENVS)/sqlalchemy-2.0/bin/python -m tests.servers --ways $(SERVERS) -- \
+		$(VENVS)/sqlalchemy-2.0/bin/python $(PYTEST) $(MATRIX_TESTS)
+
+test-oldest: $(VENVS)/oldest/.ci ## the suite on the oldest SQLAlchemy supported (2.0.25)
+	@$(VENVS)/oldest/bin/python -m tests.servers --ways $(SERVERS) -- \
+		$(VENVS)/oldest/bin/python $(PYTEST) $(MATRIX_TESTS)
+
+lint: $(VENV)/.ci ## ruff and mypy, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.ci ## let ruff format and fix what it can
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+fuzz: $(VENV)/.ci ## the property tests, with new inputs and 20,000 examples each
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) \
+		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
+
+bench: $(VENV)/.bench ## compare with rivals, in a table of ratios
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m benchmarks
+
+lock: ## take newer versions into requirements/*.txt
+	@python=$$($(FIND_PYTHON)) && "$$python" -m venv $(VENVS)/lock
+	@$(VENVS)/lock/bin/python -m pip install --quiet pip-tools
+	@scripts/lock.sh $(VENVS)/lock/bin/python
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) $(VENVS) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An empty file for each set of requirements says that it is installed, and since when.
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml scripts/make_venv.py
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(VENV) $<
+	@touch $@
+
+$(VENV)/.ci: requirements/ci.txt pyproject.toml scripts/make_venv.py
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(VENV) $<
+	@touch $(VENV)/.runtime $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.ci
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(VENV) $<
+	@touch $@
+
+$(VENVS)/sqlalchemy-2.0/.ci: requirements/ci.txt requirements/sqlalchemy-2.0.txt pyproject.toml
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) \
+		requirements/ci.txt requirements/sqlalchemy-2.0.txt
+	@touch $@
+
+$(VENVS)/oldest/.ci: requirements/ci.txt requirements/sqlalchemy-2.0.25.txt \
+		requirements/sqlalchemy-2.0.31.txt pyproject.toml
+	@python=$$($(FIND_PYTHON)) && oldest=$$("$$python" -c \
+		'import sys; print("2.0.25" if sys.version_info < (3, 13) else "2.0.31")') && \
+		"$$python" scripts/make_venv.py $(@D) \
+		requirements/ci.txt requirements/sqlalchemy-$$oldest.txt
+	@touch $@

@@ -1,0 +1,3 @@
+"""The specification of encfields, as tests: one directory per concern."""
+
+from __future__ import annotations

@@ -1,0 +1,140 @@
+"""Fixtures for every test: databases on three servers, and KMS."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import hypothesis
+import pytest
+from sqlalchemy import URL
+
+from tests.servers import mariadb as mariadb_server
+from tests.servers import postgresql as postgresql_server
+from tests.servers.backends import AsyncBackend, Backend
+from tests.servers.kms_proxy import KmsProxy
+from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
+from tests.servers.process import ServerError
+from tests.servers.provision import existing, missing
+
+# A test run gives the same verdict twice; `make fuzz` looks for what no run has seen yet.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=100)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
+hypothesis.settings.load_profile("suite")
+
+BACKENDS = ("sqlite", "postgresql", "mariadb")
+ASYNC_BACKENDS = {
+    "sqlite-aiosqlite": "sqlite+aiosqlite",
+    "postgresql-asyncpg": "postgresql+asyncpg",
+    "postgresql-psycopg": "postgresql+psycopg",
+    "mariadb-aiomysql": "mysql+aiomysql",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_way_to_aws() -> Iterator[None]:
+    """Dummy AWS credentials, and no endpoint but those that a fixture gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.delenv("AWS_PROFILE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Endpoint URL of a moto server (KMS, DynamoDB), one for each pytest process."""
+    server = MotoServer()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def kms(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Kms:
+    """KMS with keys to be made; boto3 clients that are given no endpoint go to it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    return Kms(moto_url)
+
+
+@pytest.fixture
+def kms_proxy(kms: Kms, monkeypatch: pytest.MonkeyPatch) -> Iterator[KmsProxy]:
+    """A counting, failing proxy before :func:`kms`; KMS clients without an endpoint go to it."""
+    proxy = KmsProxy(kms.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", proxy.url)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture(scope="session")
+def _postgresql_database() -> Iterator[postgresql_server.ServerDatabase]:
+    database = postgresql_server.ServerDatabase(_server(postgresql_server), _database_name())
+    yield database
+    database.drop()
+
+
+@pytest.fixture(scope="session")
+def _mariadb_database() -> Iterator[mariadb_server.ServerDatabase]:
+    database = mariadb_server.ServerDatabase(_server(mariadb_server), _database_name())
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Backend]:
+    """An empty SQLite database in a file."""
+    backend = Backend("sqlite", URL.create("sqlite", database=str(tmp_path / "test.sqlite")))
+    yield backend
+    backend.dispose()
+
+
+@pytest.fixture
+def postgresql(_postgresql_database: postgresql_server.ServerDatabase) -> Iterator[Backend]:
+    """An empty PostgreSQL database, through psycopg 3."""
+    url = _postgresql_database.url.set(drivername="postgresql+psycopg")
+    backend = Backend("postgresql", url)
+    yield backend
+    backend.dispose()
+    _postgresql_database.empty()
+
+
+@pytest.fixture
+def mariadb(_mariadb_database: mariadb_server.ServerDatabase) -> Iterator[Backend]:
+    """An empty MariaDB database, through PyMySQL."""
+    backend = Backend("mariadb", _mariadb_database.url.set(drivername="mysql+pymysql"))
+    yield backend
+    backend.dispose()
+    _mariadb_database.empty()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """An empty database, on each of the three servers in turn."""
+    backend: Backend = request.getfixturevalue(request.param)
+    return backend
+
+
+@pytest.fixture(params=ASYNC_BACKENDS)
+async def async_backend(request: pytest.FixtureRequest) -> AsyncIterator[AsyncBackend]:
+    """An empty database, through each asyncio driver in turn."""
+    server: str = request.param.partition("-")[0]
+    backend = AsyncBackend(request.getfixturevalue(server), ASYNC_BACKENDS[request.param])
+    yield backend
+    await backend.dispose()
+
+
+def _server(kind: ModuleType) -> URL:
+    """The server's URL; a missing server fails the test, it never skips it."""
+    try:
+        url = existing(kind)
+        if url is None:
+            raise missing(kind)
+    except ServerError as error:
+        pytest.fail(str(error), pytrace=False)
+    return url
+
+
+def _database_name() -> str:
+    # Told apart from those of other processes and machines at the same server.
+    return f"encfields_test_{secrets.token_hex(6)}"

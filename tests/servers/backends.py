@@ -1,0 +1,73 @@
+"""One empty database for one test, whichever server it lives in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+
+class Backend:
+    """An empty database and the engines on it.
+
+    :ivar name: ``"sqlite"``, ``"postgresql"`` or ``"mariadb"``.
+    :ivar url: its URL, driver included.
+    """
+
+    def __init__(self, name: str, url: URL) -> None:
+        self.name = name
+        self.url = url
+        self._engines: list[Engine] = []
+
+    @property
+    def url_text(self) -> str:
+        """The URL as text, password included, for what takes no :class:`~sqlalchemy.URL`."""
+        return self.url.render_as_string(hide_password=False)
+
+    def create_engine(self, **options: Any) -> Engine:
+        """A new engine, disposed of when the test ends.
+
+        :param options: as for :func:`sqlalchemy.create_engine`.
+        """
+        engine = create_engine(self.url, **options)
+        self._engines.append(engine)
+        return engine
+
+    def dispose(self) -> None:
+        while self._engines:
+            self._engines.pop().dispose()
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.url!r}>"
+
+
+class AsyncBackend:
+    """The same database through an asyncio driver.
+
+    :ivar name: ``"sqlite"``, ``"postgresql"`` or ``"mariadb"``.
+    :ivar url: its URL, asyncio driver included.
+    :ivar sync: the same database through the synchronous driver, to look at what is stored.
+    """
+
+    def __init__(self, sync: Backend, drivername: str) -> None:
+        self.name = sync.name
+        self.sync = sync
+        self.url = sync.url.set(drivername=drivername)
+        self._engines: list[AsyncEngine] = []
+
+    def create_engine(self, **options: Any) -> AsyncEngine:
+        """A new engine, disposed of in the test's own event loop when the test ends.
+
+        :param options: as for :func:`sqlalchemy.ext.asyncio.create_async_engine`.
+        """
+        engine = create_async_engine(self.url, **options)
+        self._engines.append(engine)
+        return engine
+
+    async def dispose(self) -> None:
+        while self._engines:
+            await self._engines.pop().dispose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncBackend {self.url!r}>"

@@ -1,0 +1,153 @@
+"""MariaDB for the tests: one that runs already, or a private one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from sqlalchemy import URL
+
+from tests.servers.process import HOST, ServerError, ServerProcess, free_port, unprivileged_user
+
+NAME = "MariaDB"
+VARIABLE = "ENCFIELDS_TEST_MARIADB_URL"
+EXAMPLE_URL = "mysql://user:password@127.0.0.1:3306/"
+PACKAGE = "mariadb-server"
+
+_LOCAL = URL.create("mysql", username="root", host=HOST, port=3306)
+_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
+
+
+def check(url: URL) -> None:
+    """Connect to the server and see that it is MariaDB.
+
+    :raises ServerError: when the server cannot be reached, or is MySQL, which has no
+        ``INSERT ... RETURNING``.
+    """
+    try:
+        with connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            (version,) = cursor.fetchone() or ("",)
+    except pymysql.Error as error:
+        raise ServerError(f"{url!r} is not usable: {error}") from error
+    if "MariaDB" not in version:
+        raise ServerError(f"{url!r} is not MariaDB but {version}")
+
+
+def connect(url: URL) -> pymysql.Connection[Any]:
+    """An autocommitting connection of the driver's own."""
+    socket = url.query.get("unix_socket")
+    return pymysql.connect(
+        host=url.host or HOST,
+        port=url.port or 3306,
+        user=url.username,
+        password=str(url.password or ""),
+        database=url.database or None,
+        unix_socket=str(socket) if socket else None,
+        charset="utf8mb4",
+        autocommit=True,
+        connect_timeout=5,
+    )
+
+
+def running() -> URL | None:
+    """The server at the default local port or socket, if it lets us in without a password."""
+    sockets = [path for path in _SOCKETS if os.path.exists(path)]
+    candidates = [
+        _LOCAL,
+        *(_LOCAL.set(host="localhost", query={"unix_socket": path}) for path in sockets),
+    ]
+    for url in candidates:
+        try:
+            check(url)
+        except ServerError:
+            continue
+        return url
+    return None
+
+
+def installed() -> Path | None:
+    """The server's binary on this machine."""
+    # Daemons live outside an ordinary user's PATH.
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    found = shutil.which("mariadbd", path=path)
+    return Path(found) if found and shutil.which("mariadb-install-db", path=path) else None
+
+
+class PrivateServer:
+    """A MariaDB of our own on a free port, without durability, gone after :meth:`stop`."""
+
+    def __init__(self, binary: Path) -> None:
+        user = unprivileged_user("mysql")
+        self._process = ServerProcess("mariadb", user)
+        data = self._process.directory / "data"
+        common = ["--no-defaults", f"--datadir={data}"]
+        try:
+            create = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+            self._process.run(["mariadb-install-db", *common, *create, "--skip-name-resolve"])
+            self.url = _LOCAL.set(port=free_port())
+            settings = [
+                f"--bind-address={HOST}",
+                f"--port={self.url.port}",
+                f"--socket={self._process.directory / 'socket'}",
+                f"--pid-file={self._process.directory / 'pid'}",
+                "--skip-name-resolve",
+                "--innodb-flush-log-at-trx-commit=0",
+                "--character-set-server=utf8mb4",
+            ]
+            self._process.start([str(binary), *common, *settings], self._answers)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def _answers(self) -> bool:
+        try:
+            check(self.url)
+        except ServerError:
+            return False
+        return True
+
+
+class ServerDatabase:
+    """A database of this test session, emptied between tests and dropped at its end."""
+
+    def __init__(self, server: URL, name: str) -> None:
+        self._server = server
+        self._name = name
+        self.url = server.set(database=name)
+        self._connection = connect(server)
+        self._create()
+
+    def empty(self) -> None:
+        """Remove everything in the database."""
+        # A connection that a test left in a transaction would hold its locks for ever.
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM information_schema.processlist"
+                " WHERE db = %s AND id <> CONNECTION_ID()",
+                (self._name,),
+            )
+            for (process_id,) in cursor.fetchall():
+                try:
+                    cursor.execute(f"KILL CONNECTION {int(process_id)}")
+                except pymysql.Error:
+                    continue  # It left between the two statements.
+            cursor.execute(f"DROP DATABASE `{self._name}`")
+        self._create()
+
+    def drop(self) -> None:
+        with self._connection as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS `{self._name}`")
+
+    def _create(self) -> None:
+        # MariaDB's usual collation, case-insensitive and padded: the one whose traps users meet.
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE DATABASE `{self._name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+            )

@@ -1,0 +1,92 @@
+"""AWS KMS and DynamoDB: moto's server, a process of its own that boto3 reaches over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from typing import Any
+
+import boto3
+
+from tests.servers.process import HOST, ServerProcess, free_port
+
+REGION = "eu-west-1"
+
+#: No test may ever reach AWS: dummy credentials, no profile, no instance metadata, and for
+#: whatever is not told of an endpoint, a port at which nothing listens.
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_SESSION_TOKEN": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_ENDPOINT_URL": f"http://{HOST}:9",
+}
+
+
+class MotoServer:
+    """A running moto server.
+
+    :ivar url: endpoint URL for every AWS service it has.
+    """
+
+    def __init__(self) -> None:
+        port = free_port()
+        self.url = f"http://{HOST}:{port}"
+        self._port = port
+        self._process = ServerProcess("moto")
+        command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
+        self._process.start(command, self._answers)
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
+        try:
+            connection.request("GET", "/moto-api/data.json")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+class Kms:
+    """KMS keys at a moto server, made as an administrator would make them.
+
+    moto enforces neither key policies nor disabled keys: have ``kms_proxy`` deny or disable.
+
+    :ivar url: endpoint URL of KMS.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def client(self, region: str = REGION) -> Any:
+        """A boto3 KMS client that talks to the server itself, past any proxy."""
+        return boto3.client("kms", region_name=region, endpoint_url=self.url)
+
+    def create_key(self, region: str = REGION, *, multi_region: bool = False) -> str:
+        """Make a symmetric key.
+
+        :returns: its ARN.
+        """
+        answer = self.client(region).create_key(MultiRegion=multi_region)
+        arn: str = answer["KeyMetadata"]["Arn"]
+        return arn
+
+    def replicate_key(self, arn: str, region: str) -> str:
+        """Replicate a multi-region key.
+
+        :returns: the replica's ARN.
+        """
+        home = arn.split(":")[3]
+        key_id = arn.rpartition("/")[2]
+        answer = self.client(home).replicate_key(KeyId=key_id, ReplicaRegion=region)
+        replica: str = answer["ReplicaKeyMetadata"]["Arn"]
+        return replica

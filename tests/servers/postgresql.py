@@ -1,0 +1,127 @@
+"""PostgreSQL for the tests: one that runs already, or a private one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import URL
+
+from tests.servers.process import HOST, ServerError, ServerProcess, free_port, unprivileged_user
+
+NAME = "PostgreSQL"
+VARIABLE = "ENCFIELDS_TEST_POSTGRESQL_URL"
+EXAMPLE_URL = "postgresql://user:password@127.0.0.1:5432/postgres"
+PACKAGE = "postgresql"
+
+_LOCAL = URL.create("postgresql", username="postgres", host=HOST, port=5432, database="postgres")
+
+
+def check(url: URL) -> None:
+    """Connect to the server and see that the tests may make databases there.
+
+    :raises ServerError: when the server cannot be reached or does not allow that.
+    """
+    try:
+        with connect(url) as connection:
+            row = connection.execute(
+                "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+            ).fetchone()
+    except psycopg.Error as error:
+        raise ServerError(f"{url!r} is not usable: {error}") from error
+    if row is None or not row[0]:
+        raise ServerError(f"{url!r}: the user may not make databases (it needs CREATEDB)")
+
+
+def connect(url: URL) -> psycopg.Connection:
+    """An autocommitting connection of the driver's own."""
+    text = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(text, autocommit=True, connect_timeout=5)
+
+
+def running() -> URL | None:
+    """The server at the default local port, if it lets us in without a password."""
+    try:
+        check(_LOCAL)
+    except ServerError:
+        return None
+    return _LOCAL
+
+
+def installed() -> Path | None:
+    """The directory of the newest server binaries on this machine."""
+    debian = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+        key=lambda path: int(re.sub(r"\D.*", "", path.parts[-3]) or 0),
+    )
+    if debian:
+        return debian[-1].parent
+    # Elsewhere the link in PATH leads to the directory that holds the other binaries.
+    found = shutil.which("initdb")
+    return Path(found).resolve().parent if found else None
+
+
+class PrivateServer:
+    """A PostgreSQL of our own on a free port, without durability, gone after :meth:`stop`."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._process = ServerProcess("postgresql", unprivileged_user("postgres"))
+        data = self._process.directory / "data"
+        try:
+            create = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+            self._process.run([str(binaries / "initdb"), "-D", str(data), *create])
+            self.url = _LOCAL.set(port=free_port())
+            # No Unix socket: the default directory may belong to another user.
+            place = ["-D", str(data), "-h", HOST, "-k", "", "-p", str(self.url.port)]
+            settings = ["-c", "fsync=off", "-c", "synchronous_commit=off"]
+            settings += ["-c", "full_page_writes=off"]
+            self._process.start([str(binaries / "postgres"), *place, *settings], self._answers)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for clients to leave.
+        self._process.stop(signal.SIGINT)
+
+    def _answers(self) -> bool:
+        try:
+            check(self.url)
+        except ServerError:
+            return False
+        return True
+
+
+class ServerDatabase:
+    """A database of this test session, emptied between tests and dropped at its end."""
+
+    def __init__(self, server: URL, name: str) -> None:
+        self._server = server
+        self.url = server.set(database=name)
+        with connect(server) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" ENCODING UTF8 TEMPLATE template0')
+        self._connection = connect(self.url)
+
+    def empty(self) -> None:
+        """Remove every schema, hence every table, type and sequence."""
+        run = self._connection.execute
+        # A connection that a test left in a transaction would hold its locks for ever.
+        run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        schemas = run(
+            "SELECT nspname FROM pg_namespace"
+            " WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%'"
+        ).fetchall()
+        for (schema,) in schemas:
+            run(f'DROP SCHEMA "{schema}" CASCADE')
+        run("CREATE SCHEMA public")
+
+    def drop(self) -> None:
+        self._connection.close()
+        with connect(self._server) as connection:
+            connection.execute(f'DROP DATABASE "{self.url.database}" WITH (FORCE)')

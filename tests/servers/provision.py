@@ -1,0 +1,95 @@
+"""Find or make the database servers that the tests need.
+
+For each of PostgreSQL and MariaDB the first of these ways that works is taken:
+
+``url``
+    the server that an environment variable names;
+``running``
+    one that runs already on this machine and lets us in;
+``private``
+    the binaries that are installed here, started in a temporary directory;
+``install``
+    Debian's packages, installed with apt-get where this user may, then as ``private``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from sqlalchemy import URL, make_url
+
+from scripts.make_venv import apt_install
+from tests.servers import mariadb, postgresql
+from tests.servers.process import ServerError
+
+WAYS = ("url", "running", "private", "install")
+KINDS: tuple[ModuleType, ...] = (postgresql, mariadb)
+
+
+@contextmanager
+def servers(ways: Collection[str] = WAYS) -> Iterator[dict[str, str]]:
+    """Have both servers for the length of a ``with`` block.
+
+    :param ways: which of :data:`WAYS` may be used.
+    :returns: environment variable to server URL, for the tests' processes.
+    :raises ServerError: when one cannot be had; says what to install or to set.
+    """
+    with ExitStack() as stack:
+        yield {
+            kind.VARIABLE: _server(kind, ways, stack).render_as_string(hide_password=False)
+            for kind in KINDS
+        }
+
+
+def existing(kind: ModuleType, ways: Collection[str] = WAYS) -> URL | None:
+    """A server of this kind that is there without our doing anything.
+
+    :raises ServerError: when the one that the environment variable names is not usable: to go
+        on with another one would test something else than was asked for.
+    """
+    named = os.environ.get(kind.VARIABLE)
+    if "url" in ways and named:
+        url = make_url(named)
+        kind.check(url)
+        return url
+    running: Callable[[], URL | None] = kind.running
+    return running() if "running" in ways else None
+
+
+def missing(kind: ModuleType) -> ServerError:
+    """The error that says how to get a server of this kind."""
+    return ServerError(
+        f"The tests need {kind.NAME}, and none was found. Do one of these:\n"
+        f"  - install its server (Debian, Ubuntu: apt-get install {kind.PACKAGE}); `make test`\n"
+        "    starts a private one from the binaries, nothing else need be set up;\n"
+        f"  - name a server in which the tests may make and drop databases:\n"
+        f"    {kind.VARIABLE}={kind.EXAMPLE_URL}\n"
+        "Nothing is skipped for want of a server."
+    )
+
+
+def _server(kind: ModuleType, ways: Collection[str], stack: ExitStack) -> URL:
+    url = existing(kind, ways)
+    how = "already there"
+    if url is None:
+        binaries = _binaries(kind, ways)
+        server = kind.PrivateServer(binaries)
+        stack.callback(server.stop)
+        url = server.url
+        how = f"private, from {binaries}"
+    print(f"{kind.NAME}: {url!r} ({how})", flush=True)
+    return url
+
+
+def _binaries(kind: ModuleType, ways: Collection[str]) -> Path:
+    installed: Callable[[], Path | None] = kind.installed
+    found = installed() if "private" in ways else None
+    if found is None and "install" in ways and apt_install(kind.PACKAGE):
+        found = installed()
+    if found is None:
+        raise missing(kind)
+    return found
