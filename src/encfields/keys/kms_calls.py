@@ -1,0 +1,195 @@
+"""What happened at KMS during one wrap or unwrap, and keeping it out of other libraries' logs.
+
+The Material Providers Library reports a modelled KMS error by its message alone, so a disabled
+key cannot be told from a failing service; and it lets a connection error through without trying
+the next keyring, so a region that is down would defeat the keys of the other regions. Both are
+mended with botocore's own event hooks: every failed call is noted with its error code, and a
+connection error is turned into a service error, which makes the library go on to the next key.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+UNREACHABLE_CODE = "EncfieldsUnreachable"
+NO_CREDENTIALS_CODE = "EncfieldsNoCredentials"
+
+_THROTTLED = frozenset(
+    {
+        "ThrottlingException",
+        "Throttling",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "LimitExceededException",
+        "SlowDown",
+        "BandwidthLimitExceeded",
+        "RequestThrottledException",
+    }
+)
+_DENIED = frozenset(
+    {
+        "AccessDeniedException",
+        "AccessDenied",
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "ExpiredTokenException",
+        "ExpiredToken",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "IncompleteSignature",
+        "OptInRequired",
+        "NotAuthorized",
+        "RequestExpired",
+        "InvalidGrantTokenException",
+        "UnauthorizedOperation",
+    }
+) | {NO_CREDENTIALS_CODE}
+_DISABLED = frozenset(
+    {
+        "DisabledException",
+        "KMSInvalidStateException",
+        "KMSInvalidState",
+        "NotFoundException",
+    }
+)
+_NOT_OURS = frozenset(
+    {
+        "InvalidCiphertextException",
+        "IncorrectKeyException",
+        "InvalidKeyUsageException",
+    }
+)
+
+_URGENCY = ("unreachable", "throttled", "error", "denied", "disabled")
+"""Reasons in the order in which they are told when several keys failed: what a retry may cure
+comes first, so that an outage is never reported as a final refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class KmsFault:
+    """One failed KMS call.
+
+    :param operation: for instance ``"Decrypt"``.
+    :param code: the service's error code, or one of ours for a call that got no answer.
+    :param detail: the service's own words; KMS never repeats a key in them.
+    """
+
+    operation: str
+    code: str
+    detail: str
+
+    @property
+    def reason(self) -> str | None:
+        """The ``reason`` of a ``KeyUnavailableError``; ``None`` if KMS refused the bytes."""
+        if self.code == UNREACHABLE_CODE:
+            return "unreachable"
+        for reason, codes in (
+            ("throttled", _THROTTLED),
+            ("denied", _DENIED),
+            ("disabled", _DISABLED),
+        ):
+            if self.code in codes:
+                return reason
+        return None if self.code in _NOT_OURS else "error"
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.code.removeprefix('Encfields')}: {self.detail[:300]}"
+
+
+def worst_reason(faults: list[KmsFault]) -> str | None:
+    """The one reason to report for several faults; ``None`` if none of them is an outage."""
+    reasons = {fault.reason for fault in faults}
+    return next((reason for reason in _URGENCY if reason in reasons), None)
+
+
+class _Call(threading.local):
+    faults: list[KmsFault] | None = None
+
+
+_call = _Call()
+
+
+@contextmanager
+def kms_calls() -> Iterator[list[KmsFault]]:
+    """Collects this thread's KMS faults and keeps its request bodies out of the logs."""
+    _install_filters()
+    outer, faults = _call.faults, []  # type: tuple[list[KmsFault] | None, list[KmsFault]]
+    _call.faults = faults
+    try:
+        yield faults
+    finally:
+        _call.faults = outer
+
+
+def watch(client: Any) -> Any:
+    """Hook the noting of faults into a boto3 KMS client; doing it twice is harmless."""
+    events = client.meta.events
+    events.register("after-call.kms", _note_answer, unique_id="encfields-answer")
+    events.register("after-call-error.kms", _note_silence, unique_id="encfields-silence")
+    return client
+
+
+def _note_answer(parsed: Any = None, model: Any = None, **_: Any) -> None:
+    error = parsed.get("Error") if isinstance(parsed, dict) else None
+    if error and _call.faults is not None:
+        code, detail = str(error.get("Code", "")), str(error.get("Message", ""))
+        _call.faults.append(KmsFault(getattr(model, "name", "?"), code, detail))
+
+
+def _note_silence(exception: Any = None, event_name: str = "", **_: Any) -> None:
+    """Raise, in place of a connection error, a service error that the library can handle."""
+    from botocore.exceptions import ClientError, CredentialRetrievalError, NoCredentialsError
+
+    if _call.faults is None or isinstance(exception, ClientError):
+        return
+    operation = event_name.rpartition(".")[2]
+    no_credentials = isinstance(exception, (NoCredentialsError, CredentialRetrievalError))
+    code = NO_CREDENTIALS_CODE if no_credentials else UNREACHABLE_CODE
+    fault = KmsFault(operation, code, _describe(exception))
+    _call.faults.append(fault)
+    error = {"Error": {"Code": code, "Message": fault.detail}}
+    raise ClientError(error, operation) from None
+
+
+def _describe(exception: Any) -> str:
+    """The class, and the endpoint where botocore names one; never a request's body."""
+    endpoint = getattr(exception, "kwargs", {}).get("endpoint_url")
+    return f"{type(exception).__name__}{f' at {endpoint}' if endpoint else ''}"
+
+
+class _QuietFilter(logging.Filter):
+    """Drops, during our own calls alone, records that would print or alarm about a key.
+
+    botocore logs request and response bodies at DEBUG, and KMS's hold plaintext data keys; the
+    Encryption SDK logs "Error on closing" with a traceback at ERROR on every failed decryption,
+    which we report as an exception of ours.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return _call.faults is None
+
+
+_QUIET = _QuietFilter()
+_QUIET_LOGGERS = (
+    "aws_encryption_sdk",
+    "botocore.parsers",
+    "botocore.endpoint",
+    "botocore.hooks",
+    "botocore.retries.standard",
+    "botocore.retryhandler",
+)
+
+
+def _install_filters() -> None:
+    for name in _QUIET_LOGGERS:
+        # addFilter() adds an object once however often it is called.
+        logging.getLogger(name).addFilter(_QUIET)

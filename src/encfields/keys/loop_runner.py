@@ -1,0 +1,88 @@
+"""Key fetches for an ``AsyncEngine``: on worker threads, awaited where a greenlet allows it.
+
+SQLAlchemy's asyncio layer calls us inside a greenlet when it writes, and outside any greenlet,
+on the event loop's own thread, when ``AsyncConnection.execute()`` results are read. Only the
+first can await. The fetch therefore runs on a worker thread and completes there, whoever waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
+
+from encfields.errors import KeyUnavailableError
+
+T = TypeVar("T")
+
+MAX_FETCH_THREADS = 32
+"""Fetches under way at once; a thread outlives its fetch so that its KMS client is used again."""
+
+
+@functools.cache
+def fetch_threads() -> ThreadPoolExecutor:
+    """Worker threads of this process, made when first needed."""
+    return ThreadPoolExecutor(MAX_FETCH_THREADS, thread_name_prefix="encfields-keys")
+
+
+# A forked child inherits the object but none of its threads.
+os.register_at_fork(after_in_child=fetch_threads.cache_clear)
+
+
+def on_event_loop() -> bool:
+    """Whether an event loop runs in this very thread, so that blocking here would block it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class LoopRunner:
+    """Runs fetches beside the event loop.
+
+    :param on_caller: fetch on the caller's own greenlet. Needed where the keys are in an
+        in-memory database, whose one connection belongs to the caller's event loop.
+    """
+
+    def __init__(self, *, on_caller: bool = False) -> None:
+        self._on_caller = on_caller
+
+    def start(self, job: Callable[[], None]) -> None:
+        if self._on_caller or not on_event_loop():
+            job()
+        else:
+            fetch_threads().submit(job)
+
+    def wait(self, future: Future[T]) -> T:
+        """The result. In a greenlet it is awaited; elsewhere this blocks, the event loop too.
+
+        :raises KeyUnavailableError: waiting here could never end, because the fetch needs the
+            event loop that waiting would block.
+        """
+        if not future.done():
+            if in_greenlet():
+                return await_only(asyncio.wrap_future(future))
+            if self._on_caller and on_event_loop():
+                raise needs_prefetch()
+        return future.result()
+
+    async def arun(self, call: Callable[[], T]) -> T:
+        if self._on_caller:
+            return await greenlet_spawn(call)
+        return await asyncio.to_thread(call)
+
+
+def needs_prefetch() -> KeyUnavailableError:
+    """The error for a key that is only to be had by awaiting, where nothing can be awaited."""
+    return KeyUnavailableError(
+        "the key is in an in-memory database that only a coroutine can read, and result rows "
+        "are processed outside one; call `await encryption.aprefetch()` first",
+        reason="unreachable",
+    )

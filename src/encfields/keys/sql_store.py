@@ -1,0 +1,381 @@
+"""Branch keys in one table of the application's own database, each wrapped by a keyring."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from encfields.errors import (
+    ConfigurationError,
+    EncFieldsError,
+    KeyDestroyedError,
+    KeyExistsError,
+    KeyNotFoundError,
+    KeyStoreError,
+    KeyUnavailableError,
+)
+from encfields.keys.branch_key import BranchKey
+from encfields.keys.key_table import MAX_KEY_ID_CHARS, TABLE_NAME, key_table
+from encfields.keys.keyrings import Keyring
+from encfields.keys.loop_runner import LoopRunner
+from encfields.keys.own_connection import OwnConnection
+from encfields.keys.runner import Runner, ThreadRunner
+from encfields.keys.sql_errors import database_error
+from encfields.keys.store import KeyVersion
+from encfields.keys.wrapping import KeyWrapper, Purpose
+
+T = TypeVar("T")
+Rows = list[Any]
+NewRow = dict[str, Any]
+NewRows = list[NewRow]
+
+BRANCH: Purpose = "branch-key"
+BEACON: Purpose = "beacon-key"
+
+MAX_ROTATE_TRIES = 10
+"""Times that a rotation steps behind another one of the same key before it gives up."""
+
+
+class SqlKeyStore:
+    """Branch keys in one table, one row per version, on connections of its own.
+
+    :param keyring: one of :mod:`encfields.keyrings`; it wraps every key.
+    :param table_name: name of the key table.
+    :param schema: schema of the key table.
+    :param engine: the database; ``attach()`` binds the store to the attached engine otherwise.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        table_name: str = TABLE_NAME,
+        schema: str | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.table: Table = key_table(table_name, schema)
+        self.wrapper = KeyWrapper(keyring)
+        self._own: OwnConnection | None = None
+        self._uncommitted: list[NewRow] = []
+        if engine is not None:
+            self.bind(engine)
+
+    def __repr__(self) -> str:
+        return f"<SqlKeyStore table={self.table.fullname!r} {self.wrapper.keyring!r}>"
+
+    def bind(self, engine: Engine) -> None:
+        """Use the database of `engine`; of an ``AsyncEngine``, give its ``sync_engine``.
+
+        :raises ConfigurationError: the store serves another engine already.
+        """
+        if self._own is not None and self._own.engine is not engine:
+            raise ConfigurationError(
+                "this SqlKeyStore is bound to another engine; make one store per engine",
+                reason="bound-elsewhere",
+            )
+        self._own = OwnConnection(engine)
+
+    @property
+    def runner(self) -> Runner:
+        """How the cache runs fetches from this store."""
+        own = self._bound()
+        return LoopRunner(on_caller=own.on_caller) if own.is_async else ThreadRunner()
+
+    def active(self, key_id: str) -> BranchKey:
+        """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
+        row = self._active_row(key_id, BRANCH)
+        return BranchKey(key_id, row.version, self._unwrap(row))
+
+    def version(self, key_id: str, version: str) -> BranchKey:
+        """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
+        rows = self._rows(key_id, BRANCH, version=version)
+        if not rows:
+            raise KeyNotFoundError(
+                f"the key table {self.table.fullname!r} has no version {version} of this key: "
+                "it is another database's, or the row was deleted; restore it from a backup",
+                key_id=key_id,
+                reason="no-version",
+            )
+        return BranchKey(key_id, version, self._unwrap(rows[0]))
+
+    def beacon(self, key_id: str) -> bytes:
+        """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
+        return self._unwrap(self._active_row(key_id, BEACON))
+
+    def create(self, key_id: str) -> KeyVersion:
+        """Make a new key, its first version and its beacon key, in one transaction.
+
+        :raises ConfigurationError: the id is unusable, the table is missing, or the keyring
+            wraps nothing.
+        :raises KeyExistsError: there is one of that id, perhaps made by another process just
+            now; that one is in force.
+        """
+        _check_key_id(key_id)
+        if self._rows(key_id, BRANCH):
+            raise _exists(key_id)
+        rows = [self._new_row(key_id, BRANCH), self._new_row(key_id, BEACON)]
+
+        def add(connection: Connection) -> None:
+            connection.execute(insert(self.table), rows)
+
+        try:
+            self._write(add, rows)
+        except _Conflict:
+            # A deadlock or a lock time-out is a conflict too, and need not mean that we lost.
+            lost = bool(self._rows(key_id, BRANCH))
+        else:
+            return _told(rows[0])
+        if lost:
+            raise _exists(key_id)
+        raise KeyUnavailableError(
+            "the database was busy with conflicting transactions; retry",
+            key_id=key_id,
+            reason="error",
+        )
+
+    def rotate(self, key_id: str) -> KeyVersion:
+        """See :meth:`KeyStore.rotate <encfields.keys.store.KeyStore.rotate>`.
+
+        Concurrent rotations each make a version; the last one stays active.
+        """
+        self._active_row(key_id, BRANCH)
+        row = self._new_row(key_id, BRANCH)
+        for _ in range(MAX_ROTATE_TRIES):
+            before = self._active_row(key_id, BRANCH).version
+            row["created_at"] = _now()
+            try:
+                self._write(partial(self._replace, before, row), [row])
+            except _Conflict:
+                continue
+            return _told(row)
+        raise KeyUnavailableError(
+            "others kept rotating this key at the same time; retry", key_id=key_id, reason="error"
+        )
+
+    def _replace(self, before: str, row: NewRow, connection: Connection) -> None:
+        table = self.table
+        retired = connection.execute(
+            update(table)
+            .where(table.c.key_id == row["key_id"], table.c.version == before)
+            .where(table.c.active == 1)
+            .values(active=None)
+        )
+        if retired.rowcount != 1:
+            raise _Conflict
+        connection.execute(insert(table), [row])
+
+    def create_table(self) -> None:
+        """Make the key table unless it is there; safe in several processes at once."""
+        self._bound().require_sqlite_if_borrowed()
+
+        def make(engine: Engine) -> None:
+            try:
+                self.table.create(engine, checkfirst=True)
+            except DBAPIError:
+                # Another process made it between the check and the statement.
+                if not self._has_table(engine):
+                    raise
+
+        self._run(make)
+
+    def has_table(self) -> bool:
+        """Whether the key table is there."""
+        return self._run(self._has_table)
+
+    def _has_table(self, engine: Engine) -> bool:
+        with engine.connect() as connection:
+            return inspect(connection).has_table(self.table.name, schema=self.table.schema)
+
+    def _active_row(self, key_id: str, purpose: Purpose) -> Any:
+        rows = self._rows(key_id, purpose, active=1)
+        if rows:
+            return rows[0]
+        if self._rows(key_id, purpose):
+            raise _destroyed(key_id)
+        raise KeyNotFoundError(
+            f"there is no such key in {self.table.fullname!r}; make it once with "
+            f"`encryption.keys.create({key_id!r})`, or attach(..., create=True)",
+            key_id=key_id,
+            reason="no-key",
+        )
+
+    def _rows(self, key_id: str, purpose: Purpose, **conditions: Any) -> Rows:
+        table = self.table
+        statement = select(table).where(table.c.key_id == key_id, table.c.purpose == purpose)
+        for name, value in conditions.items():
+            statement = statement.where(table.c[name] == value)
+
+        def read(engine: Engine) -> Rows:
+            with engine.connect() as connection:
+                return list(connection.execute(statement))
+
+        found = [row for row in self._run(read, key_id) if row.key_id == key_id]
+        wanted = {"key_id": key_id, "purpose": purpose, **conditions}
+        return found or self._uncommitted_rows(wanted)
+
+    def _uncommitted_rows(self, wanted: NewRow) -> Rows:
+        """Rows written into the user's transaction on an in-memory database, and rolled back.
+
+        Such a database lives no longer than this process, so keeping them here loses nothing,
+        and what the key has sealed since stays readable.
+        """
+        return [
+            _AsRow(row)
+            for row in reversed(self._uncommitted)
+            if all(row[name] == value for name, value in wanted.items())
+        ]
+
+    def _unwrap(self, row: Any) -> bytes:
+        if row.destroyed_at is not None or row.wrapped is None:
+            raise _destroyed(row.key_id, row.destroyed_at)
+        return self.wrapper.unwrap(row.wrapped, row.key_id, row.version, row.purpose)
+
+    def _new_row(self, key_id: str, purpose: Purpose) -> dict[str, Any]:
+        version = str(uuid.uuid4())
+        return {
+            "key_id": key_id,
+            "version": version,
+            "purpose": purpose,
+            "wrapped": self.wrapper.wrap_new(key_id, version, purpose),
+            "active": 1,
+            "created_at": _now(),
+            "destroyed_at": None,
+        }
+
+    def _write(self, change: Callable[[Connection], None], rows: NewRows) -> None:
+        own = self._bound()
+        own.require_sqlite_if_borrowed()
+
+        def write(engine: Engine) -> None:
+            may_be_undone = own.joins_user_transaction()
+            with engine.connect() as connection:
+                _set_isolation(connection)
+                with connection.begin():
+                    change(connection)
+            if may_be_undone:
+                self._uncommitted.extend(rows)
+
+        self._run(write, rows[0]["key_id"])
+
+    def _run(self, work: Callable[[Engine], T], key_id: str | None = None) -> T:
+        own = self._bound()
+        try:
+            return own.run(work)
+        except (EncFieldsError, _Conflict):
+            raise
+        except IntegrityError:
+            failure: Exception = _Conflict()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            failure = self._explain(own, error, key_id)
+        raise failure
+
+    def _explain(self, own: OwnConnection, error: Exception, key_id: str | None) -> Exception:
+        explained = database_error(error, key_id)
+        if explained is None:
+            return _Conflict()
+        if isinstance(error, DBAPIError) and explained.reason == "error":
+            try:
+                has_table = own.run(self._has_table)
+            except (SQLAlchemyError, OSError, TimeoutError, KeyStoreError):
+                return explained
+            if not has_table:
+                return self._no_table()
+        return explained
+
+    def _no_table(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"the key table {self.table.fullname!r} is missing; make it with "
+            "`encryption.keys.create_table()`, with `op.create_encryption_keys_table()` in a "
+            "migration, or with attach(..., create=True)",
+            table=self.table.fullname,
+            reason="no-key-table",
+        )
+
+    def _bound(self) -> OwnConnection:
+        if self._own is None:
+            raise ConfigurationError(
+                "this SqlKeyStore has no database yet; attach(engine, key_store) gives it one, "
+                "or SqlKeyStore(keyring, engine=engine)",
+                reason="not-bound",
+            )
+        return self._own
+
+    def list(self) -> list[KeyVersion]:
+        """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`."""
+        table = self.table
+        statement = (
+            select(table).where(table.c.purpose == BRANCH).order_by(table.c.key_id)
+        ).order_by(table.c.created_at, table.c.version)
+
+        def read(engine: Engine) -> Rows:
+            with engine.connect() as connection:
+                return list(connection.execute(statement))
+
+        return [_told(row._mapping) for row in self._run(read)]
+
+
+class _Conflict(Exception):
+    """Another transaction got there first."""
+
+
+class _AsRow:
+    """A remembered row, read like one of the database's."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.__dict__.update(row)
+
+
+def _set_isolation(connection: Connection) -> None:
+    """Overrule an engine-wide AUTOCOMMIT, under which half of a change could be kept."""
+    name = connection.dialect.name
+    if name in ("mysql", "mariadb"):
+        # Not READ COMMITTED, which a server with statement-based replication refuses.
+        connection.execution_options(isolation_level="REPEATABLE READ")
+    elif name != "sqlite":
+        connection.execution_options(isolation_level="READ COMMITTED")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _told(row: Any) -> KeyVersion:
+    return KeyVersion(
+        row["key_id"],
+        row["version"],
+        bool(row["active"]),
+        row["created_at"],
+        row["destroyed_at"],
+    )
+
+
+def _exists(key_id: str) -> KeyExistsError:
+    return KeyExistsError(
+        "there is a key of this id; rotate it for a new version", key_id=key_id, reason="exists"
+    )
+
+
+def _destroyed(key_id: str, when: dt.datetime | None = None) -> KeyDestroyedError:
+    return KeyDestroyedError(
+        f"the key was destroyed{f' on {when:%Y-%m-%d}' if when else ''}; what it sealed is gone",
+        key_id=key_id,
+        reason="destroyed",
+    )
+
+
+def _check_key_id(key_id: str) -> None:
+    """Refuse an id that some database or message could not hold exactly."""
+    if not 1 <= len(key_id) <= MAX_KEY_ID_CHARS:
+        raise ConfigurationError(
+            f"a key id is text of 1 to {MAX_KEY_ID_CHARS} characters", reason="key-id"
+        )
+    if not key_id.isprintable() or key_id != key_id.strip():
+        raise ConfigurationError(
+            "a key id is printable text without blanks around it", reason="key-id"
+        )

@@ -1,0 +1,220 @@
+"""Wrapping a branch key for storage: a genuine AWS Encryption SDK message by the stock client.
+
+The encryption context names the key, its version and its purpose, so that KMS key policies can
+be conditioned on it (``kms:EncryptionContext:enc:key-id``) and CloudTrail shows which key was
+opened. It never holds a row's identity.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+import threading
+from typing import Any, Literal
+
+from encfields.errors import ConfigurationError, KeyAccessError, KeyStoreError, KeyUnavailableError
+from encfields.keys.branch_key import BRANCH_KEY_BYTES
+from encfields.keys.keyrings import Keyring
+from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
+
+Purpose = Literal["branch-key", "beacon-key"]
+
+KEY_ID = "enc:key-id"
+KEY_VERSION = "enc:key-version"
+KEY_PURPOSE = "enc:purpose"
+"""Names of the pairs in a wrapped key's encryption context. They may never change."""
+
+MAX_WRAPPING_KEYS = 16
+"""Encrypted data keys that are looked at, so that a forged row cannot cost many KMS calls."""
+
+
+def wrapping_context(key_id: str, version: str, purpose: Purpose) -> dict[str, str]:
+    """The encryption context under which a key is wrapped."""
+    return {KEY_ID: key_id, KEY_VERSION: version, KEY_PURPOSE: purpose}
+
+
+class KeyWrapper:
+    """Wraps new keys with a keyring and opens wrapped ones.
+
+    Safe to call from any thread and any process: each has a keyring and KMS clients of its own.
+
+    :param keyring: one of :mod:`encfields.keyrings`.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+        self._built = threading.local()
+
+    def __repr__(self) -> str:
+        return f"<KeyWrapper {self.keyring!r}>"
+
+    def wrap_new(self, key_id: str, version: str, purpose: Purpose) -> bytes:
+        """Make a new random key and return it wrapped; nobody sees it before it is unwrapped.
+
+        :returns: an AWS Encryption SDK message, format 2, suite 0x0478; some 600 bytes and 200
+            more per further KMS key.
+        :raises ConfigurationError: the keyring only opens (discovery).
+        :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
+        """
+        if not self.keyring.can_wrap:
+            raise ConfigurationError(
+                "a discovery keyring opens keys and cannot wrap new ones; create and rotate "
+                "keys with keyrings.aws_kms(arn, ...)",
+                key_id=key_id,
+                reason="cannot-wrap",
+            )
+        context = wrapping_context(key_id, version, purpose)
+        with kms_calls() as faults:
+            outcome = self._try_wrap(context)
+        if isinstance(outcome, bytes):
+            return outcome
+        # Raised out here, so that the library's own exception is not chained to ours.
+        raise _wrap_error(outcome, faults, key_id)
+
+    def unwrap(self, wrapped: bytes, key_id: str, version: str, purpose: Purpose) -> bytes:
+        """The 32 secret bytes of a wrapped key.
+
+        :raises KeyAccessError: no wrapping key of the keyring opens it, it was altered, or it
+            was wrapped for another key id, version or purpose.
+        :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
+        """
+        context = wrapping_context(key_id, version, purpose)
+        with kms_calls() as faults:
+            outcome = self._try_unwrap(bytes(wrapped), context)
+        if isinstance(outcome, bytes):
+            return outcome
+        raise _unwrap_error(outcome, faults, key_id)
+
+    def _try_wrap(self, context: dict[str, str]) -> bytes | Exception:
+        try:
+            from aws_encryption_sdk.identifiers import (
+                AlgorithmSuite,
+            )
+
+            message, _ = self._client().encrypt(
+                source=secrets.token_bytes(BRANCH_KEY_BYTES),
+                keyring=self._keyring(),
+                encryption_context=context,
+                # Without a signature: whoever opens the key could have signed it.
+                algorithm=AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
+            )
+            return bytes(message)
+        except Exception as error:
+            return error.with_traceback(None)
+
+    def _try_unwrap(self, wrapped: bytes, context: dict[str, str]) -> bytes | Exception:
+        try:
+            client, keyring = self._client(), self._keyring()
+        except Exception as error:
+            return _NotBuilt(f"{type(error).__module__}.{type(error).__name__}")
+        try:
+            material, header = client.decrypt(
+                source=wrapped, keyring=keyring, encryption_context=context
+            )
+        except Exception as error:
+            return error.with_traceback(None)
+        if dict(header.encryption_context) != context or len(material) != BRANCH_KEY_BYTES:
+            return ValueError("not what was wrapped under this context")
+        return bytes(material)
+
+    def _client(self) -> Any:
+        from aws_encryption_sdk import (
+            CommitmentPolicy,
+            EncryptionSDKClient,
+        )
+
+        return EncryptionSDKClient(
+            commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
+            max_encrypted_data_keys=MAX_WRAPPING_KEYS,
+        )
+
+    def _keyring(self) -> Any:
+        """This thread's and this process's own keyring."""
+        pid, keyring = getattr(self._built, "entry", (None, None))
+        if pid != os.getpid():
+            keyring = self.keyring.build()
+            self._built.entry = (os.getpid(), keyring)
+        return keyring
+
+
+_ADVICE = {
+    "unreachable": "KMS is out of reach; check network, region and endpoint, then retry",
+    "throttled": "KMS throttles requests; retry later or raise the quota",
+    "denied": "KMS denies access; check credentials, IAM and the key policy",
+    "disabled": "the KMS key is disabled, pending deletion or gone",
+    "error": "KMS or its client failed",
+}
+
+
+def _outage(faults: list[KmsFault], key_id: str) -> KeyUnavailableError | None:
+    reason = worst_reason(faults)
+    if reason is None:
+        return None
+    told = "; ".join(dict.fromkeys(str(fault) for fault in faults))
+    return KeyUnavailableError(f"{_ADVICE[reason]} ({told})", key_id=key_id, reason=reason)
+
+
+class _NotBuilt(Exception):
+    """The keyring or its clients could not be made; holds the name of the cause's class."""
+
+
+def _unexpected(error: Exception, key_id: str) -> KeyUnavailableError:
+    # Only the class: the library's texts may hold key material.
+    name = f"{type(error).__module__}.{type(error).__name__}"
+    return KeyUnavailableError(
+        f"{_ADVICE['error']} ({error if isinstance(error, _NotBuilt) else name})",
+        key_id=key_id,
+        reason="error",
+    )
+
+
+def _wrap_error(error: Exception, faults: list[KmsFault], key_id: str) -> KeyStoreError:
+    return _outage(faults, key_id) or _unexpected(error, key_id)
+
+
+def _unwrap_error(error: Exception, faults: list[KmsFault], key_id: str) -> KeyStoreError:
+    outage = _outage(faults, key_id)
+    if outage is not None:
+        return outage
+    if _is_altered(error):
+        return KeyAccessError(
+            "the wrapped key was altered, or belongs to another key id, version or purpose; "
+            "restore its row from a backup",
+            key_id=key_id,
+            reason="tampered",
+        )
+    if faults or _is_refusal(error):
+        return KeyAccessError(
+            "none of the keyring's wrapping keys opens this key: it was wrapped by others, or "
+            "its wrap was altered; attach with the keyring that created it",
+            key_id=key_id,
+            reason="wrong-keyring",
+        )
+    return _unexpected(error, key_id)
+
+
+def _is_altered(error: Exception) -> bool:
+    """Whether the message is broken or not the one expected, whatever the keyring."""
+    from aws_encryption_sdk import exceptions
+    from cryptography.exceptions import InvalidTag
+
+    broken = (
+        # What the stock reader raises on bytes that are no message, as fuzzing it shows.
+        InvalidTag,
+        ValueError,
+        IndexError,
+        struct.error,
+        exceptions.SerializationError,
+        exceptions.NotSupportedError,
+        exceptions.MasterKeyProviderError,
+    )
+    if isinstance(error, broken):
+        return True
+    return _is_refusal(error) and "does not match reproduced encryption context" in str(error)
+
+
+def _is_refusal(error: Exception) -> bool:
+    from aws_encryption_sdk.exceptions import AWSEncryptionSDKClientError
+
+    return isinstance(error, AWSEncryptionSDKClientError)
