@@ -1,0 +1,89 @@
+"""What a codec is, and how it refuses a value without repeating it.
+
+A lower exception (``UnicodeEncodeError``, ``InvalidOperation``, whatever a user's own type
+raises) can hold the value. Codecs therefore leave the ``except`` block before they raise, so
+that not even ``__context__`` of the error keeps the lower exception alive.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar, Protocol
+
+from sqlalchemy.engine.interfaces import Dialect
+
+from encfields.errors import ValueDecodingError, ValueEncodingError
+
+
+class JsonForm(enum.Enum):
+    """How a plaintext stands as an item of a JSON array."""
+
+    TEXT = "text"
+    """As a string."""
+
+    NATIVE = "native"
+    """As it is: a number, ``true`` or ``false``. A text that is no JSON (NaN) is a string."""
+
+    ANY = "any"
+    """As it is: any JSON value, an array included."""
+
+    HEX = "hex"
+    """As a string of lower-case hexadecimal digits."""
+
+
+class Codec(Protocol):
+    """Turns a Python value into its canonical plaintext bytes, and back.
+
+    The canonical text of every type is in the table of :mod:`encfields.codecs`.
+    """
+
+    max_bytes: int | None
+    """Longest plaintext in bytes that `encode` returns, or ``None`` where there is no bound."""
+
+    json_form: ClassVar[JsonForm]
+    """How the plaintext stands as an item of an array."""
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        """The canonical plaintext of `value`, which is never ``None``.
+
+        :raises ValueEncodingError: the value is of another type, or out of range.
+        """
+        ...
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        """The value whose canonical plaintext is `data`.
+
+        :raises ValueDecodingError: `data` is not what `encode` writes.
+        """
+        ...
+
+
+def wrong_type(expected: str, value: object) -> ValueEncodingError:
+    """The refusal of a value by its type: names both types, never the value."""
+    return ValueEncodingError(
+        f"the column takes {expected}, not {type(value).__name__}; nothing was stored",
+        reason="type",
+    )
+
+
+def out_of_range(message: str) -> ValueEncodingError:
+    """The refusal of a value of the right type that the column cannot hold."""
+    return ValueEncodingError(f"{message}; nothing was stored", reason="range")
+
+
+def not_unicode() -> ValueEncodingError:
+    """The refusal of a string that has no UTF-8 form."""
+    return ValueEncodingError(
+        "the string is not valid Unicode (it holds a lone surrogate) and has no UTF-8 form; "
+        "nothing was stored",
+        reason="unicode",
+    )
+
+
+def undecodable(expected: str) -> ValueDecodingError:
+    """The refusal of a plaintext: says what it should have been, never what it is."""
+    return ValueDecodingError(
+        f"the message is authentic, but its plaintext is not {expected}; it was written under "
+        "another column type, or by another program",
+        reason="plaintext",
+    )

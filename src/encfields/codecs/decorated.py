@@ -1,0 +1,101 @@
+"""A user's own TypeDecorator: its processing around the codec of the type it decorates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.codecs.base import Codec, JsonForm
+from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
+
+
+class DecoratedCodec:
+    """``process_bind_param``, then the decorated type's codec; and ``process_result_value`` after.
+
+    The decorated type is the one that ``load_dialect_impl`` names for the dialect, for which
+    ``process_bind_param`` prepares its value: a type that answers differently on two dialects
+    has two plaintext forms.
+
+    :param inner: the declared type.
+    :param codec_for: gives the codec of the decorated type.
+    :raises DeclarationError: the decorated type cannot be encrypted.
+    """
+
+    __slots__ = (
+        "_by_dialect",
+        "_codec_for",
+        "_inner",
+        "_processes_binds",
+        "_processes_results",
+        "max_bytes",
+    )
+    json_form: ClassVar[JsonForm] = JsonForm.TEXT
+
+    def __init__(
+        self, inner: TypeDecorator[Any], codec_for: Callable[[TypeEngine[Any]], Codec]
+    ) -> None:
+        cls = type(inner)
+        self._inner = inner
+        self._codec_for = codec_for
+        self._by_dialect: WeakKeyDictionary[Dialect, Codec] = WeakKeyDictionary()
+        self._processes_binds = cls.process_bind_param is not TypeDecorator.process_bind_param
+        self._processes_results = cls.process_result_value is not TypeDecorator.process_result_value
+        self.max_bytes: int | None = None
+        if cls.load_dialect_impl is TypeDecorator.load_dialect_impl:
+            self.max_bytes = codec_for(inner.impl_instance).max_bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DecoratedCodec, (self._inner, self._codec_for)
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        if self._processes_binds:
+            value = self._bind(value, dialect)
+        if value is None:
+            raise ValueEncodingError(
+                f"process_bind_param of {type(self._inner).__name__} returned None for a value; "
+                "turn it into None before it reaches the encrypted column; nothing was stored",
+                reason="null",
+            )
+        return self.impl(dialect).encode(value, dialect)
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        value = self.impl(dialect).decode(data, dialect)
+        return self._result(value, dialect) if self._processes_results else value
+
+    def _bind(self, value: object, dialect: Dialect) -> object:
+        try:
+            bound: object = self._inner.process_bind_param(value, dialect)
+            return bound
+        except Exception as error:
+            failure = type(error).__name__
+        raise ValueEncodingError(
+            f"process_bind_param of {type(self._inner).__name__} raised {failure} for a value of "
+            f"type {type(value).__name__}; nothing was stored",
+            reason="type-decorator",
+        )
+
+    def _result(self, value: object, dialect: Dialect) -> object:
+        try:
+            result: object = self._inner.process_result_value(value, dialect)
+            return result
+        except Exception as error:
+            failure = type(error).__name__
+        raise ValueDecodingError(
+            f"the message is authentic, but process_result_value of {type(self._inner).__name__} "
+            f"raised {failure}",
+            reason="type-decorator",
+        )
+
+    def impl(self, dialect: Dialect) -> Codec:
+        """Codec of the decorated type on `dialect`."""
+        codec = self._by_dialect.get(dialect)
+        if codec is None:
+            impl = self._inner.load_dialect_impl(dialect)
+            if impl is self._inner:
+                raise DeclarationError(f"{type(self._inner).__name__} decorates itself")
+            codec = self._by_dialect[dialect] = self._codec_for(impl)
+        return codec

@@ -1,0 +1,86 @@
+"""Enum: the text that SQLAlchemy itself stores, a member's name unless told otherwise."""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import Enum
+
+from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+from encfields.codecs.text import encode_utf8
+from encfields.errors import DeclarationError
+
+
+class EnumCodec:
+    """UTF-8 of the member's name, of what ``values_callable`` gives for it, or of the string.
+
+    A member's stored text is accepted in its place, as SQLAlchemy does. A text that is no
+    member's is refused both ways, whatever ``validate_strings`` says.
+
+    :param inner: the declared type.
+    :raises DeclarationError: the type has no members.
+    """
+
+    __slots__ = ("_enum_class", "_texts", "_values", "max_bytes")
+    json_form: ClassVar[JsonForm] = JsonForm.TEXT
+
+    def __init__(self, inner: Enum) -> None:
+        texts: list[str] = list(inner.enums)
+        if not texts:
+            raise DeclarationError("Enum has no members to encrypt; declare them")
+        self._enum_class: type[enum.Enum] | None = inner.enum_class
+        self._texts: dict[str, bytes] = {}
+        self._values: dict[bytes, object] = {}
+        members = _members(inner, len(texts))
+        for text, member in zip(texts, members or texts, strict=True):
+            data = encode_utf8(text)
+            self._values[data] = member
+            # An alias (omit_aliases=False) is written as the member it stands for.
+            name = member.name if isinstance(member, enum.Enum) else text
+            self._texts.setdefault(name, data)
+        self.max_bytes: int | None = max(map(len, self._values))
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        data: bytes | None = None
+        if self._enum_class is not None and isinstance(value, self._enum_class):
+            data = self._texts.get(value.name)
+        elif not isinstance(value, str) or (self._enum_class and isinstance(value, enum.Enum)):
+            expected = f"a member of {self._enum_class.__name__}" if self._enum_class else "a str"
+            raise wrong_type(expected, value)
+        else:
+            data = self._stored(encode_utf8(value))
+        if data is None:
+            raise out_of_range("the value is not one of the Enum's members")
+        return data
+
+    def _stored(self, data: bytes) -> bytes | None:
+        """The text under which the member of stored text `data` is written."""
+        member = self._values.get(data)
+        return (
+            self._texts[member.name]
+            if isinstance(member, enum.Enum)
+            else (data if data in self._values else None)
+        )
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        if data in self._values:
+            return self._values[data]
+        raise undecodable("one of the Enum's members")
+
+
+def _members(inner: Enum, count: int) -> list[enum.Enum] | None:
+    """The Enum class's members in the order of the type's texts; ``None`` without a class.
+
+    Aliases take part only under ``omit_aliases=False``, which shows in the number of texts.
+    SQLAlchemy itself refuses a ``values_callable`` that gives another number.
+    """
+    enum_class: type[enum.Enum] | None = inner.enum_class
+    if enum_class is None:
+        return None
+    named = enum_class.__members__.items()
+    members = [member for name, member in named if member.name == name]
+    if len(members) != count:
+        members = [member for _, member in named]
+    return members

@@ -1,0 +1,145 @@
+"""Date, Time, DateTime and Interval: ISO 8601.
+
+The methods of ``datetime`` are called unbound, because a subclass (pendulum, a frozen clock)
+may have a text of its own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import ClassVar
+
+from sqlalchemy.engine.interfaces import Dialect
+
+from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+
+_DURATION = re.compile(rb"(-?)PT(0|[1-9][0-9]{0,13})(?:\.([0-9]{6}))?S")
+
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+class DateCodec:
+    """``YYYY-MM-DD``. A ``datetime`` is refused: its time of day would be lost."""
+
+    __slots__ = ("max_bytes",)
+    json_form: ClassVar[JsonForm] = JsonForm.TEXT
+
+    def __init__(self) -> None:
+        self.max_bytes: int | None = 10
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+            raise wrong_type("a date", value)
+        return dt.date.isoformat(value).encode("ascii")
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        try:
+            text = data.decode("ascii")
+            value = dt.date.fromisoformat(text)
+            if value.isoformat() == text:
+                return value
+        except ValueError:
+            pass
+        raise undecodable("an ISO 8601 date")
+
+
+class TimeCodec:
+    """``HH:MM:SS``, ``.ffffff`` where it has microseconds, and its offset where it has one."""
+
+    __slots__ = ("max_bytes",)
+    json_form: ClassVar[JsonForm] = JsonForm.TEXT
+
+    def __init__(self) -> None:
+        self.max_bytes: int | None = 31
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        if not isinstance(value, dt.time):
+            raise wrong_type("a time", value)
+        problem = "gives no fixed offset without a date"
+        try:
+            if value.tzinfo is None or dt.time.utcoffset(value) is not None:
+                return dt.time.isoformat(value).encode("ascii")
+        except Exception as error:  # a time zone of the user's own may raise anything
+            problem = f"raised {type(error).__name__}"
+        raise out_of_range(f"the time's zone {problem}")
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        try:
+            text = data.decode("ascii")
+            value = dt.time.fromisoformat(text)
+            if value.isoformat() == text:
+                return value
+        except ValueError:
+            pass
+        raise undecodable("an ISO 8601 time")
+
+
+class DateTimeCodec:
+    """``YYYY-MM-DDTHH:MM:SS``, ``.ffffff`` where it has microseconds, offset where it has one.
+
+    What was given is kept exactly, whatever ``timezone`` says: a naive value comes back naive,
+    an aware one with the same offset (its zone's name is not kept).
+    """
+
+    __slots__ = ("max_bytes",)
+    json_form: ClassVar[JsonForm] = JsonForm.TEXT
+
+    def __init__(self) -> None:
+        self.max_bytes: int | None = 42
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        if not isinstance(value, dt.datetime):
+            raise wrong_type("a datetime", value)
+        problem = "gives no offset for it"
+        try:
+            if value.tzinfo is None or dt.datetime.utcoffset(value) is not None:
+                return dt.datetime.isoformat(value).encode("ascii")
+        except Exception as error:  # a time zone of the user's own may raise anything
+            problem = f"raised {type(error).__name__}"
+        raise out_of_range(f"the datetime's time zone {problem}")
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        try:
+            text = data.decode("ascii")
+            value = dt.datetime.fromisoformat(text)
+            if value.isoformat() == text:
+                return value
+        except ValueError:
+            pass
+        raise undecodable("an ISO 8601 date and time")
+
+
+class IntervalCodec:
+    """``PT<seconds>S``, with ``.ffffff`` where it has microseconds, and ``-`` in front.
+
+    Seconds alone, because a duration's days and hours have more than one spelling.
+    """
+
+    __slots__ = ("max_bytes",)
+    json_form: ClassVar[JsonForm] = JsonForm.TEXT
+
+    def __init__(self) -> None:
+        self.max_bytes: int | None = 25
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        if not isinstance(value, dt.timedelta):
+            raise wrong_type("a timedelta", value)
+        total = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+        seconds, micros = divmod(abs(total), 1_000_000)
+        sign = b"-" if total < 0 else b""
+        fraction = b".%06d" % micros if micros else b""
+        return b"%bPT%d%bS" % (sign, seconds, fraction)
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        match = _DURATION.fullmatch(data)
+        if match:
+            sign, seconds, fraction = match.groups(default=b"0")
+            total = int(seconds) * 1_000_000 + int(fraction)
+            try:
+                value = (-total if sign == b"-" else total) * _MICROSECOND
+                if self.encode(value, dialect) == data:
+                    return value
+            except OverflowError:
+                pass
+        raise undecodable("an ISO 8601 duration in seconds")
