@@ -26,8 +26,10 @@ def main(venv: Path, requirements: list[str]) -> None:
     if not usable(python):
         create(venv)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    quiet = ["install", "--quiet", "--no-input"]
+    # Twice quiet: errors are shown, warnings about this machine's pip configuration are not.
+    quiet = ["install", "-qq", "--no-input"]
     for requirement in requirements:
+        print(f"installing {requirement} into {venv}", flush=True)
         run([*pip, *quiet, "--require-hashes", "-r", requirement])
     # The build backend is in the lock, so the build fetches nothing of its own.
     run([*pip, *quiet, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
