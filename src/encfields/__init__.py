@@ -1,0 +1,22 @@
+"""Field-level encryption for SQLAlchemy, on AWS KMS and the AWS Encryption SDK.
+
+Declare a column with :class:`EncryptedType`, :func:`attach` a key store to the engine, and go
+on writing ordinary SQLAlchemy: every value in the database is a genuine, key-committing AWS
+Encryption SDK message that opens only in the row and column it was written for.
+"""
+
+from encfields import errors, keyrings
+from encfields.encryption import Encryption, attach
+from encfields.errors import EncFieldsError
+from encfields.keys.sql_store import SqlKeyStore
+from encfields.types import EncryptedType
+
+__all__ = [
+    "EncFieldsError",
+    "EncryptedType",
+    "Encryption",
+    "SqlKeyStore",
+    "attach",
+    "errors",
+    "keyrings",
+]

@@ -1,0 +1,1 @@
+"""How an encrypted value learns its row on its way through SQLAlchemy."""

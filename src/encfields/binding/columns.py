@@ -1,0 +1,189 @@
+"""An encrypted column of a table: its name, its row's identity and its key, worked out once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.sql.schema import DefaultClause
+
+from encfields.binding.row_keys import kind_of
+from encfields.context import RowContext
+from encfields.errors import DeclarationError
+from encfields.key_template import KeyTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.types import TypeEngine
+
+    from encfields.codecs import Codec
+
+
+class SealedColumnType:
+    """What the binding needs to know of a column's type; ``EncryptedType`` is one.
+
+    It breaks the circle between the type, which names the binding's hooks, and the binding,
+    which has to recognise the type.
+    """
+
+    inner: TypeEngine[Any]
+    key: str
+    name: str | None
+    bind_to: tuple[str, ...] | None
+    codec: Codec
+
+
+class ColumnBinding:
+    """How the values of one encrypted column are bound.
+
+    :ivar table: the table's full name, with its schema where it has one.
+    :ivar logical_name: the column's name in the encryption context.
+    :ivar identity: the columns that identify a row, then those its key template names.
+    :ivar own_identity: the former alone.
+    """
+
+    __slots__ = (
+        "codec",
+        "column",
+        "column_name",
+        "context",
+        "identity",
+        "key",
+        "logical_name",
+        "own_identity",
+        "table",
+    )
+
+    def __init__(self, column: Column[Any]) -> None:
+        type_ = column.type
+        assert isinstance(type_, SealedColumnType)
+        table = column.table
+        self.column = column
+        self.column_name: str = column.name
+        self.table: str = table.fullname
+        self.logical_name = type_.name or f"{table.fullname}.{column.name}"
+        self.key = KeyTemplate(type_.key)
+        self.codec = type_.codec
+        self.own_identity = _identity_columns(column, type_)
+        extra = tuple(_column(column, name, "key") for name in self.key.columns)
+        self.identity = tuple(dict.fromkeys(self.own_identity + extra))
+        self.context = RowContext(self.logical_name, [c.name for c in self.identity])
+        _check(self)
+
+    def key_id(self, texts: Sequence[str]) -> str:
+        """The branch key id for the row whose identity's canonical texts are `texts`."""
+        if not self.key.columns:
+            return self.key.template
+        by_name = {c.key: text for c, text in zip(self.identity, texts, strict=True)}
+        return self.key.key_id(by_name)
+
+    def row(self, texts: Sequence[str]) -> Mapping[str, str]:
+        """The identity by column name, for messages."""
+        return self.context.row(texts)
+
+
+def is_encrypted(element: object) -> bool:
+    """Whether a column or expression has an encrypted type."""
+    return isinstance(getattr(element, "type", None), SealedColumnType)
+
+
+_by_table: weakref.WeakKeyDictionary[Table, dict[str, ColumnBinding]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def bindings_of(table: Table) -> dict[str, ColumnBinding]:
+    """The encrypted columns of `table`, by column key.
+
+    :raises DeclarationError: one of them cannot be protected as it is declared.
+    """
+    known = _by_table.get(table)
+    encrypted = [column for column in table.c if is_encrypted(column)]
+    if known is None or [b.column for b in known.values()] != encrypted:
+        known = {column.key: ColumnBinding(column) for column in encrypted}
+        _by_table[table] = known
+    return known
+
+
+def binding_of(column: Column[Any]) -> ColumnBinding:
+    """The binding of one encrypted column of a table."""
+    return bindings_of(column.table)[column.key]
+
+
+def _column(column: Column[Any], name: str, option: str) -> Column[Any]:
+    found: Column[Any] | None = column.table.c.get(name)
+    if found is None:
+        raise DeclarationError(
+            f"{option}= names a column {name!r} that the table does not have",
+            table=column.table.fullname,
+            column=column.name,
+            reason=option,
+        )
+    return found
+
+
+def _identity_columns(column: Column[Any], type_: SealedColumnType) -> tuple[Column[Any], ...]:
+    if type_.bind_to is not None:
+        return tuple(_column(column, name, "bind_to") for name in type_.bind_to)
+    columns = tuple(column.table.primary_key.columns)
+    if not columns:
+        raise DeclarationError(
+            "the table has no primary key, so nothing tells which row a value belongs to: add "
+            "one, or name the columns that identify a row with bind_to=",
+            table=column.table.fullname,
+            column=column.name,
+            reason="no-identity",
+        )
+    return columns
+
+
+def _check(binding: ColumnBinding) -> None:
+    """Refuse a declaration that would let a value in or out unprotected."""
+    column = binding.column
+    for other in binding.identity:
+        if is_encrypted(other):
+            raise _refusal(binding, f"its row's key {other.name!r} is itself encrypted", "identity")
+        try:
+            kind_of(other.type)
+        except DeclarationError as error:
+            raise _refusal(binding, error.message, error.reason or "identity") from None
+    if column.primary_key:
+        raise _refusal(binding, "a primary key cannot be encrypted", "primary-key")
+    if column.foreign_keys:
+        raise _refusal(
+            binding, "a foreign key cannot be encrypted: no two ciphertexts are alike", "foreign-key"
+        )
+    _check_defaults(binding)
+
+
+def _check_defaults(binding: ColumnBinding) -> None:
+    column = binding.column
+    if column.computed is not None or column.identity is not None:
+        raise _refusal(binding, "the database cannot compute an encrypted value", "computed")
+    if isinstance(column.server_default, DefaultClause) or column.server_default is not None:
+        raise _refusal(
+            binding,
+            "a server default would store plaintext: use default=, which runs in Python",
+            "server-default",
+        )
+    if column.server_onupdate is not None:
+        raise _refusal(
+            binding, "a server onupdate would store plaintext: use onupdate= in Python", "onupdate"
+        )
+    for default in (column.default, column.onupdate):
+        if default is not None and (default.is_clause_element or default.is_sequence):
+            raise _refusal(
+                binding,
+                "an SQL expression as default would store what was never encrypted: use a Python "
+                "value or function",
+                "sql-default",
+            )
+
+
+def _refusal(binding: ColumnBinding, message: str, reason: str) -> DeclarationError:
+    return DeclarationError(
+        message, table=binding.table, column=binding.column_name, reason=reason
+    )

@@ -1,0 +1,97 @@
+"""The ORM: a row whose key changes takes its encrypted values along.
+
+A value is bound to its row's key. When a flush changes a key column, or writes a row that is
+identified by more than its primary key, every encrypted value of the row is written anew in the
+same UPDATE, together with the columns that identify it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table
+
+from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.columns import binding_of, is_encrypted
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Mapper
+
+
+@dataclass(frozen=True, slots=True)
+class TableAttributes:
+    """The ORM attributes of one table with encrypted columns.
+
+    :ivar encrypted: attributes of the encrypted columns.
+    :ivar identity: attributes that the values are bound to.
+    :ivar beyond_key: those of them that the ORM's WHERE does not pin.
+    """
+
+    encrypted: tuple[str, ...]
+    identity: tuple[str, ...]
+    beyond_key: tuple[str, ...]
+
+
+@functools.cache
+def watch_mappers() -> None:
+    """Listen for mapped classes with encrypted columns; does so once."""
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    event.listen(Mapper, "mapper_configured", _mapper_configured)
+
+
+def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
+    from sqlalchemy import event
+
+    tables = _tables(mapper)
+    if not tables:
+        return
+
+    def before_update(mapper: Mapper[Any], connection: Any, target: Any) -> None:
+        for attributes in tables:
+            _carry_along(target, attributes)
+
+    event.listen(mapper, "before_update", before_update)
+
+
+def _tables(mapper: Mapper[Any]) -> list[TableAttributes]:
+    encrypted: dict[Any, list[Any]] = {}
+    for attribute in mapper.column_attrs:
+        column = attribute.columns[0]
+        if isinstance(column, Column) and is_encrypted(column) and isinstance(column.table, Table):
+            encrypted.setdefault(column.table, []).append((attribute.key, column))
+    return [_table_attributes(mapper, pairs) for pairs in encrypted.values()]
+
+
+def _table_attributes(mapper: Mapper[Any], pairs: list[Any]) -> TableAttributes:
+    identity: dict[str, None] = {}
+    beyond: dict[str, None] = {}
+    for _, column in pairs:
+        for key_column in binding_of(column).identity:
+            name = mapper.get_property_by_column(key_column).key
+            identity[name] = None
+            if not key_column.primary_key:
+                beyond[name] = None
+    return TableAttributes(tuple(key for key, _ in pairs), tuple(identity), tuple(beyond))
+
+
+def _carry_along(target: Any, attributes: TableAttributes) -> None:
+    from sqlalchemy import inspect
+    from sqlalchemy.orm.attributes import flag_modified
+
+    state = inspect(target)
+    moved = any(
+        internals.has_loaded_change(state, key) and state.attrs[key].history.has_changes()
+        for key in attributes.identity
+    )
+    written = attributes.beyond_key and any(
+        internals.has_loaded_change(state, key) for key in attributes.encrypted
+    )
+    if not moved and not written:
+        return
+    for key in (*attributes.encrypted, *attributes.beyond_key):
+        getattr(target, key)  # loads what was deferred or expired
+        flag_modified(target, key)

@@ -1,0 +1,53 @@
+"""A plaintext on its way to the statement that will seal it."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from encfields.errors import UnboundValueError
+
+
+class Pending:
+    """An opaque, redacted parcel: one value of one row, parked by a bind processor.
+
+    :func:`encfields.binding.writes.seal_parameters` exchanges it for a message just before the
+    driver sees the statement. It shows nothing, and refuses whatever a driver that does not
+    know its type might try: being turned into text or pickled.
+    """
+
+    __slots__ = ("sealed", "value")
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        self.sealed: bytes | None = None
+
+    def __repr__(self) -> str:
+        return "<encrypted value>"
+
+    def __str__(self) -> str:
+        raise _stray()
+
+    def __format__(self, spec: str) -> str:
+        raise _stray()
+
+    def __bytes__(self) -> bytes:
+        raise _stray()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a value that waits to be encrypted is never pickled")
+
+    def __conform__(self, protocol: object) -> NoReturn:
+        """sqlite3 asks a value of unknown type to adapt itself."""
+        raise _stray()
+
+    def translate(self, table: object) -> NoReturn:
+        """PyMySQL escapes a value of unknown type as if it were a string."""
+        raise _stray()
+
+
+def _stray() -> UnboundValueError:
+    return UnboundValueError(
+        "a value that waits to be encrypted reached the database driver unsealed; it was not "
+        "stored. Execute the statement on an engine that attach() was given",
+        reason="unsealed",
+    )

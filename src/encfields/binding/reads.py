@@ -1,0 +1,277 @@
+"""Reading: ciphertext and the identity of its row, delivered in one cell.
+
+A type is shown one cell and never a row. So where an encrypted column is delivered to the
+application, ``column_expression`` selects :class:`Packed`::
+
+    <tag> ':' <key part> ':' ... <ciphertext>
+
+Identity and ciphertext then come out of the same row through aliases, joins, loader
+strategies, RETURNING and unions, and :class:`RowReader` opens the one with the other. The tag
+names the column, so that a UNION of two encrypted columns is a clear error and no false alarm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import ColumnElement, Label
+from sqlalchemy.sql.selectable import ScalarSelect, Select
+from sqlalchemy.types import TypeEngine
+
+from encfields.binding.attachment import attachment_of
+from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.binding.row_keys import (
+    MYSQL_NAMES,
+    delivered_sql,
+    from_delivered_text,
+    kind_of,
+)
+from encfields.errors import (
+    DecryptionError,
+    EncFieldsError,
+    KeyStoreError,
+    MalformedMessageError,
+    UnreadableError,
+)
+from encfields.message import open_
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+PLACEHOLDER = b"encfields: the row was inserted, its value was not yet sealed"
+"""What a row holds between its INSERT and the UPDATE, in the same transaction, that seals the
+value under a key the database generated."""
+
+_SEPARATOR = b":"
+
+
+class RowReader(TypeEngine[Any]):
+    """The type of a :class:`Packed` cell: opens it for one column.
+
+    :param binding: the encrypted column.
+    """
+
+    def __init__(self, binding: ColumnBinding) -> None:
+        self.binding = binding
+        digest = hashlib.sha256(binding.logical_name.encode("utf-8")).hexdigest()
+        self.tag = digest[:6]
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], Any]:
+        binding = self.binding
+        attachment = attachment_of(dialect)
+        tag = self.tag.encode("ascii")
+        parts = len(binding.identity) + 1
+        to_text = tuple(
+            from_delivered_text(kind_of(column.type, dialect)) for column in binding.identity
+        )
+        serialize = binding.context.serialize
+        decode = binding.codec.decode
+
+        def open_cell(cell: Any) -> Any:
+            if cell is None:
+                return None
+            encryption = attachment.encryption or attachment.require(
+                binding.table, binding.column_name
+            )
+            found = bytes(cell).split(_SEPARATOR, parts)
+            if found[0] != tag or len(found) <= parts:
+                raise _not_packed(binding, found[0])
+            texts: list[str] = []
+            try:
+                for convert, part in zip(to_text, found[1:-1], strict=True):
+                    texts.append(convert(part))
+                data = open_(found[-1], serialize(texts), encryption.find_key)
+                encryption.stats.opened += 1
+                return decode(data, dialect)
+            except EncFieldsError as error:
+                raise _located(error, binding, texts, found[-1]) from None
+            except ValueError:
+                raise _not_packed(binding, found[0]) from None
+
+        return open_cell
+
+
+def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:
+    return MalformedMessageError(
+        "the cell does not hold this column's value and its row's key: it may stem from a UNION "
+        "with another encrypted column, or from SQL that was not made by SQLAlchemy",
+        table=binding.table,
+        column=binding.column_name,
+        reason="not-packed",
+    )
+
+
+def _located(
+    error: EncFieldsError, binding: ColumnBinding, texts: list[str], message: bytes
+) -> EncFieldsError:
+    """The same error, told where it happened."""
+    if message == PLACEHOLDER:
+        error = MalformedMessageError(
+            "the row was inserted but its value was never sealed: the INSERT was committed "
+            "without the UPDATE that belongs to it",
+            reason="placeholder",
+        )
+    if isinstance(error, DecryptionError | KeyStoreError):
+        error.table = error.table or binding.table
+        error.column = error.column or binding.column_name
+        if len(texts) == len(binding.identity):
+            error.row = error.row or dict(binding.row(texts))
+    return error
+
+
+class Packed(ColumnElement[Any]):
+    """The expression that delivers an encrypted column with its row's key in one cell."""
+
+    inherit_cache = False
+    __visit_name__ = "encfields_packed"
+
+    def __init__(
+        self,
+        ciphertext: ColumnElement[Any],
+        identity: tuple[ColumnElement[Any], ...],
+        reader: RowReader,
+    ) -> None:
+        self.ciphertext = ciphertext
+        self.identity = identity
+        self.type = reader
+        self.reader = reader
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return list(self.ciphertext._from_objects)
+
+
+@compiles(Packed)
+def _compile_packed(element: Packed, compiler: Any, **kw: Any) -> str:
+    """Portable form, which SQLite and SQLAlchemy's own default dialect understand."""
+    pieces = _pieces(element, compiler, "", kw)
+    return "CAST(" + " || ".join(pieces) + " AS BLOB)"
+
+
+@compiles(Packed, "postgresql")
+def _compile_packed_postgresql(element: Packed, compiler: Any, **kw: Any) -> str:
+    *head, ciphertext = _pieces(element, compiler, "postgresql", kw)
+    return f"(CAST({' || '.join(head)} AS BYTEA) || {ciphertext})"
+
+
+@compiles(Packed, *sorted(MYSQL_NAMES))
+def _compile_packed_mysql(element: Packed, compiler: Any, **kw: Any) -> str:
+    return "CONCAT(" + ", ".join(_pieces(element, compiler, "mysql", kw)) + ")"
+
+
+def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any]) -> list[str]:
+    """The SQL of each part of the cell, the ciphertext last."""
+    inner = {
+        name: value
+        for name, value in kw.items()
+        if name not in ("add_to_result_map", "within_columns_clause", "result_map_targets")
+    }
+    pieces = [f"'{element.reader.tag}:'"]
+    for key, declared in zip(
+        element.identity, element.reader.binding.identity, strict=True
+    ):
+        kind = kind_of(declared.type, compiler.dialect)
+        sql = compiler.process(key, **inner)
+        pieces += [delivered_sql(sql, kind, dialect_name), "':'"]
+    return [*pieces, compiler.process(element.ciphertext, **inner)]
+
+
+def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
+    """What is selected in place of the encrypted `expression`.
+
+    :raises UnreadableError: the expression cannot be traced to one row: a function, a CASE, a
+        bound value, or a column of a subquery that does not select the row's key.
+    """
+    if isinstance(expression, Label):
+        return packed(expression.element)
+    if isinstance(expression, ScalarSelect):
+        return _packed_scalar(expression)
+    if not isinstance(expression, Column) and not _is_proxy(expression):
+        raise _untraceable(type(expression).__name__)
+    source = _source_column(expression)
+    binding = binding_of(source)
+    identity = tuple(_sibling(expression, key, source) for key in binding.identity)
+    return Packed(expression, identity, RowReader(binding))
+
+
+def _is_proxy(expression: Any) -> bool:
+    """A column of an alias, a subquery or a CTE."""
+    return getattr(expression, "table", None) is not None and hasattr(expression, "base_columns")
+
+
+def _source_column(expression: Any) -> Column[Any]:
+    """The table's column that `expression` stands for."""
+    bases = [
+        base
+        for base in expression.base_columns
+        if isinstance(base, Column) and isinstance(base.table, Table) and is_encrypted(base)
+    ]
+    sources = {(base.table.key, base.key): base for base in bases}
+    if len(sources) != 1:
+        raise _untraceable("column of a UNION or an expression" if sources else "expression")
+    base = next(iter(sources.values()))
+    return base.table.c[base.key]
+
+
+def _origins(expression: Any) -> frozenset[int]:
+    """The selectables that a column passed through: what tells two aliases of a table apart."""
+    return frozenset(
+        id(getattr(column, "table", None))
+        for column in expression.proxy_set
+        if getattr(column, "table", None) is not None
+    )
+
+
+def _sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
+    """The row-key column that comes from the same row as `expression`."""
+    if expression.table is source.table:
+        return key
+    origins = _origins(expression)
+    for candidate in expression.table.c:
+        if any(base is key for base in candidate.base_columns) and _origins(candidate) == origins:
+            found: ColumnElement[Any] = candidate
+            return found
+    raise UnreadableError(
+        f"the subquery or alias that it is selected from does not carry the row's key "
+        f"{key.name!r}: select that too",
+        table=source.table.fullname,
+        column=source.name,
+        reason="key-not-selected",
+    )
+
+
+def _packed_scalar(expression: ScalarSelect[Any]) -> ColumnElement[Any]:
+    inner = expression.element
+    if not isinstance(inner, Select):
+        raise _untraceable("scalar subquery of a UNION")
+    (column,) = inner.selected_columns
+    cell = packed(column)
+    rebuilt = inner.with_only_columns(cell, maintain_column_froms=True).scalar_subquery()
+    rebuilt.type = cell.type
+    return rebuilt
+
+
+def _untraceable(what: str) -> UnreadableError:
+    return UnreadableError(
+        f"an encrypted value comes out of a {what}, which does not tell the row it came from: "
+        "select the column itself and apply the function in Python",
+        reason="untraceable",
+    )
+
+
+def raw_select(table: Table) -> Any:
+    """A SELECT of the table's stored bytes, for tests and tools: ciphertext stays ciphertext."""
+    from sqlalchemy import LargeBinary, type_coerce
+
+    return select(
+        *(
+            type_coerce(column, LargeBinary).label(column.key) if is_encrypted(column) else column
+            for column in table.c
+        )
+    )

@@ -1,0 +1,56 @@
+"""The stored spelling of a text key that an UPDATE's WHERE may match in another spelling.
+
+Under MariaDB's default collation ``WHERE code = 'ABC'`` matches the row ``'abc'``. The value has
+to be bound to the key that is stored, so it is asked for, and locked, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.binding.plan import SealedBind, StatementPlan
+
+
+class StoredSpelling:
+    """Looks keys up for one execution; each row is asked for once.
+
+    :param plan: of an UPDATE for which spelling matters.
+    :param connection: the one that the UPDATE runs on.
+    """
+
+    def __init__(self, plan: StatementPlan, connection: Connection) -> None:
+        self._plan = plan
+        self._connection = connection
+        self._known: dict[tuple[Any, ...], Any] = {}
+
+    def of(self, bind: SealedBind, values: Mapping[str, Any], texts: list[str]) -> list[str]:
+        """The canonical texts as stored; `texts` themselves where no row matches."""
+        pinned = [
+            (index, column, part)
+            for index, (column, part) in enumerate(
+                zip(bind.binding.identity, bind.identity, strict=True)
+            )
+            if part is not None and part.in_where
+        ]
+        wanted = tuple((column.key, values[part.bind]) for _, column, part in pinned)
+        if wanted not in self._known:
+            self._known[wanted] = self._look_up(pinned, values)
+        row = self._known[wanted]
+        if row is None:
+            return texts
+        stored = list(texts)
+        for (index, _, part), value in zip(pinned, row, strict=True):
+            stored[index] = part.to_text(value)
+        return stored
+
+    def _look_up(self, pinned: list[Any], values: Mapping[str, Any]) -> Any:
+        statement = select(*(column for _, column, _ in pinned)).with_for_update()
+        for _, column, part in pinned:
+            statement = statement.where(column == values[part.bind])
+        return self._connection.execute(statement).first()

@@ -1,0 +1,222 @@
+"""The one place where private attributes of SQLAlchemy are read.
+
+Nothing is written and nothing is replaced. Were one of these names to vanish, the statement
+would fail with ``AttributeError`` or with a value left unsealed, which is refused; it would
+never go through in plaintext. The binding tests run on every supported version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.elements import BindParameter, ColumnElement
+
+MULTI_VALUES_SUFFIX = "_m"
+"""How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundValue:
+    """A column is assigned the bind of this name."""
+
+    bind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A column is assigned something else than a bind."""
+
+    element: Any
+
+
+Assigned = BoundValue | Expression
+
+
+def is_dml(compiled: Any) -> bool:
+    """Whether the statement itself (not a CTE in it) is an INSERT or UPDATE."""
+    return bool(compiled.isinsert or compiled.isupdate)
+
+
+def dml_statement(compiled: Any) -> Insert | Update:
+    """The INSERT or UPDATE as SQLAlchemy compiled it, the ORM's rewriting included."""
+    statement: Insert | Update = compiled.compile_state.statement
+    return statement
+
+
+def has_select_source(statement: Insert | Update) -> bool:
+    """Whether it is an INSERT .. SELECT."""
+    return isinstance(statement, Insert) and statement.select is not None
+
+
+def select_source_names(statement: Any) -> list[str]:
+    """Keys of the columns that an INSERT .. SELECT fills."""
+    return [getattr(name, "key", name) for name in statement._select_names or ()]
+
+
+def where_criteria(statement: Update) -> tuple[ColumnElement[Any], ...]:
+    """The criteria of an UPDATE, joined by AND."""
+    return statement._where_criteria
+
+
+def post_values_clause(statement: Any) -> Any:
+    """ON CONFLICT or ON DUPLICATE KEY clause of an INSERT, or ``None``."""
+    return getattr(statement, "_post_values_clause", None)
+
+
+def has_prefixes(statement: Any) -> bool:
+    """Whether words such as OR IGNORE were put behind INSERT."""
+    return bool(statement._prefixes)
+
+
+def assignments(compiled: Any) -> list[dict[Any, Assigned]]:
+    """What each column of the statement's table is assigned, one dictionary per VALUES row.
+
+    Keys are the columns' keys; for a column of another table (MySQL's multi-table UPDATE) the
+    column itself.
+    """
+    state = compiled.compile_state
+    if compiled.isinsert and state._has_multi_parameters:
+        rows = [
+            _stated(compiled, row, f"{MULTI_VALUES_SUFFIX}{index}")
+            for index, row in enumerate(state._multi_parameters)
+        ]
+    else:
+        rows = [_stated(compiled, state._dict_parameters or {}, "")]
+        for key in compiled.column_keys or ():
+            rows[0].setdefault(key, BoundValue(key))
+    _add_defaults(compiled, rows)
+    return rows
+
+
+def _stated(compiled: Any, values: Mapping[Any, Any], suffix: str) -> dict[Any, Assigned]:
+    table = compiled.compile_state.statement.table
+    stated: dict[Any, Assigned] = {}
+    for target, value in values.items():
+        key = getattr(target, "key", target)
+        owner = getattr(target, "table", None)
+        foreign = owner is not None and not _same_table(owner, table)
+        name = f"{key}{suffix}"
+        stated[target if foreign else key] = _assigned(compiled, value, name)
+    return stated
+
+
+def _same_table(owner: Any, table: Any) -> bool:
+    return hash(owner) == hash(table)
+
+
+def _assigned(compiled: Any, value: Any, default_name: str) -> Assigned:
+    if isinstance(value, BindParameter):
+        name = compiled.bind_names.get(value)
+        if name is None:
+            name = default_name if value.unique else value.key
+        return BoundValue(name) if name in compiled.binds else Expression(value)
+    if isinstance(value, ColumnElement) or hasattr(value, "__clause_element__"):
+        return Expression(value)
+    if hasattr(value, "_is_clause_element") or hasattr(value, "get_children"):
+        return Expression(value)
+    return BoundValue(default_name)
+
+
+def _add_defaults(compiled: Any, rows: list[dict[Any, Assigned]]) -> None:
+    """Python-side defaults: SQLAlchemy binds them under the column's own name."""
+    for column in (*compiled.insert_prefetch, *compiled.update_prefetch):
+        original = getattr(column, "original", column)
+        index = column.index + 1 if original is not column else 0
+        rows[index][original.key] = BoundValue(column.key)
+
+
+def bind_name(compiled: Any, parameter: BindParameter[Any]) -> str | None:
+    """The name under which a bind of the statement is executed."""
+    name: str | None = compiled.bind_names.get(parameter)
+    if name is None and parameter.key in compiled.binds:
+        name = parameter.key
+    return name
+
+
+def types_by_bind_name(compiled: Any) -> dict[str, list[Any]]:
+    """Every type under which each bind name occurs in the statement."""
+    types: dict[str, list[Any]] = {}
+    for parameter, name in compiled.bind_names.items():
+        types.setdefault(name, []).append(parameter.type)
+    return types
+
+
+def table_criteria_hash(element: Any) -> int:
+    """Equal for a column and for the ORM's annotated copies of it."""
+    return hash(element)
+
+
+def parameter_rows(context: Any) -> Iterator[tuple[Mapping[str, Any], Any]]:
+    """Each parameter set as the application gave it, and as the driver will get it."""
+    return zip(context.compiled_parameters, context.parameters, strict=True)
+
+
+def driver_name(compiled: Any, name: str) -> str:
+    """A bind's key in a driver's parameter dictionary."""
+    escaped: str = compiled.escaped_bind_names.get(name, name)
+    return escaped
+
+
+def positional_names(compiled: Any) -> Sequence[str] | None:
+    """Bind names in a driver's positional order, or ``None`` for named parameters."""
+    names: Sequence[str] | None = compiled.positiontup
+    return names if compiled.positional else None
+
+
+def is_autocommit(connection: Any) -> bool:
+    """Whether each statement of the connection is a transaction of its own."""
+    return bool(connection._is_autocommit_isolation())
+
+
+def autoincrement_column(table: Any) -> Column[Any] | None:
+    """The column whose values the database generates, if the table has one."""
+    column: Column[Any] | None = table._autoincrement_column
+    return column
+
+
+def is_explicit_returning(context: Any) -> bool:
+    """Whether the statement has a RETURNING clause of the application's own."""
+    return bool(context._is_explicit_returning)
+
+
+def is_multi_values(compiled: Any) -> bool:
+    """Whether the statement is an INSERT with several rows in its VALUES clause."""
+    return bool(compiled.compile_state._has_multi_parameters)
+
+
+def stated_keys(statement: Insert) -> set[str]:
+    """Keys of the columns that the statement itself gives values."""
+    names: set[Any] = set(statement._values or ())
+    for group in statement._multi_values or ():
+        for row in group:
+            names.update(row)
+    return {str(getattr(name, "key", name)) for name in names}
+
+
+def multi_value_rows(statement: Insert) -> list[dict[Any, Any]] | None:
+    """The rows of ``values([...])``, or ``None`` where the statement has not that form."""
+    if not statement._multi_values:
+        return None
+    rows = [row for group in statement._multi_values for row in group]
+    return rows if all(isinstance(row, dict) for row in rows) else None
+
+
+def with_multi_value_rows(statement: Insert, rows: list[dict[Any, Any]]) -> Insert:
+    """The same INSERT with other rows; the given statement is left as it is."""
+    copied: Insert = statement._generate()
+    copied._multi_values = (rows,)
+    return copied
+
+
+def returns_anything(statement: Insert) -> bool:
+    """Whether the INSERT has a RETURNING clause, or returns its defaults, already."""
+    return bool(statement._returning or statement._return_defaults)
+
+
+def has_loaded_change(state: Any, key: str) -> bool:
+    """Whether an ORM attribute was set since it was loaded."""
+    return key in state.committed_state

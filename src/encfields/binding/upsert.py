@@ -1,0 +1,133 @@
+"""Upserts: an ON CONFLICT clause may only write to the row whose key was inserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import Alias
+
+from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.row_keys import may_match_another_spelling
+from encfields.errors import AmbiguousRowError, BindingError, CiphertextCopyError, IdentityChangeError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.binding.columns import ColumnBinding
+
+
+def refuse_upsert(
+    statement: Any, bindings: Mapping[str, ColumnBinding], dialect: Dialect
+) -> None:
+    """Refuse an upsert whose row, or whose value, is not the one that was inserted.
+
+    :raises AmbiguousRowError: the conflict may hit a row of another key.
+    :raises CiphertextCopyError: an encrypted column is set to something else than
+        ``excluded.column``.
+    :raises IdentityChangeError: a key column is set.
+    """
+    clause = internals.post_values_clause(statement)
+    if clause is None or not hasattr(clause, "update_values_to_set") and not hasattr(clause, "update"):
+        return
+    if hasattr(clause, "update_values_to_set"):
+        _refuse_on_conflict(statement, clause, bindings, dialect)
+    else:
+        _refuse_on_duplicate_key(clause, bindings)
+
+
+def _settings(pairs: Any) -> Iterator[tuple[str, Any]]:
+    for target, value in pairs:
+        yield getattr(target, "key", target), value
+
+
+def _refuse_on_conflict(
+    statement: Any, clause: Any, bindings: Mapping[str, ColumnBinding], dialect: Dialect
+) -> None:
+    for key, value in _settings(clause.update_values_to_set):
+        for binding in bindings.values():
+            if key == binding.column.key:
+                if not _is_excluded(statement, value, key):
+                    raise _refusal(
+                        CiphertextCopyError,
+                        binding,
+                        f"an upsert may set it to excluded.{binding.column_name} only",
+                    )
+                _check_target(clause, binding, dialect)
+            elif key in {column.key for column in binding.identity} and not (
+                _is_excluded(statement, value, key) and _targets(clause, binding)
+            ):
+                raise _refusal(
+                    IdentityChangeError,
+                    binding,
+                    f"the upsert changes {key}, to which the stored value is bound",
+                )
+
+
+def _is_excluded(statement: Any, value: Any, key: str) -> bool:
+    """Whether `value` is the inserted value of the same column: ``excluded.column``."""
+    source = getattr(value, "table", None)
+    return (
+        isinstance(value, ColumnElement)
+        and getattr(value, "key", None) == key
+        and isinstance(source, Alias)
+        and source.name == "excluded"
+        and source.element is statement.table
+    )
+
+
+def _targets(clause: Any, binding: ColumnBinding) -> bool:
+    """Whether the conflict target is the row's key and nothing else."""
+    elements = clause.inferred_target_elements
+    if elements is not None and clause.inferred_target_whereclause is None:
+        names = {getattr(element, "key", element) for element in elements}
+        return names == {column.key for column in binding.identity}
+    constraint = getattr(clause, "constraint_target", None)
+    primary = binding.column.table.primary_key
+    return (
+        constraint is not None
+        and constraint == primary.name
+        and set(primary.columns) == set(binding.identity)
+    )
+
+
+def _check_target(clause: Any, binding: ColumnBinding, dialect: Dialect) -> None:
+    names = ", ".join(column.name for column in binding.identity)
+    if not _targets(clause, binding):
+        raise _refusal(
+            AmbiguousRowError,
+            binding,
+            f"the upsert may hit a row of another key: its conflict target must be ({names})",
+        )
+    if any(may_match_another_spelling(column.type, dialect) for column in binding.identity):
+        raise _refusal(
+            AmbiguousRowError,
+            binding,
+            f"under the collation of ({names}) the upsert may hit a row whose key is spelt "
+            "differently: give the column a binary collation, or look the row up first",
+        )
+
+
+def _refuse_on_duplicate_key(clause: Any, bindings: Mapping[str, ColumnBinding]) -> None:
+    for key, _ in _settings(dict(clause.update).items()):
+        for binding in bindings.values():
+            if key == binding.column.key:
+                raise _refusal(
+                    AmbiguousRowError,
+                    binding,
+                    "ON DUPLICATE KEY UPDATE cannot say which unique key was hit, so the row is "
+                    "not known: update by primary key, or read the row first",
+                )
+            if key in {column.key for column in binding.identity}:
+                raise _refusal(
+                    IdentityChangeError,
+                    binding,
+                    f"the upsert changes {key}, to which the stored value is bound",
+                )
+
+
+def _refusal(
+    cls: type[BindingError], binding: ColumnBinding, message: str
+) -> BindingError:
+    return cls(message, table=binding.table, column=binding.column_name, reason="upsert")

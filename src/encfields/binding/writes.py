@@ -1,0 +1,185 @@
+"""Writing: each parked value is exchanged for a message bound to its row.
+
+One ``before_cursor_execute`` listener does it. There every row's final parameters are known,
+client-side defaults included, and nothing has reached a driver or a log yet.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.late_insert import LateInsert
+from encfields.binding.pending import Pending
+from encfields.binding.plan import (
+    NOTHING,
+    RAW_COPY_OPTION,
+    IdentityBind,
+    SealedBind,
+    StatementPlan,
+    make_plan,
+)
+from encfields.binding.reads import PLACEHOLDER
+from encfields.binding.spelling import StoredSpelling
+from encfields.errors import EncFieldsError
+from encfields.message import seal
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.binding.columns import ColumnBinding
+    from encfields.encryption import Encryption
+
+
+class WriteHook:
+    """The listener of one engine.
+
+    :param encryption: where branch keys come from.
+    """
+
+    def __init__(self, encryption: Encryption) -> None:
+        self._encryption = encryption
+        self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
+        self._late: weakref.WeakKeyDictionary[Any, LateInsert] = weakref.WeakKeyDictionary()
+
+    def before_cursor_execute(
+        self,
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> tuple[str, Any]:
+        """SQLAlchemy's event; returns the statement and what the driver gets."""
+        compiled = context.compiled
+        if compiled is None:
+            return statement, parameters
+        plan = self._plans.get(compiled)
+        if plan is None:
+            plan = make_plan(compiled, connection.dialect)
+            self._plans[compiled] = plan
+        if plan is NOTHING:
+            return statement, parameters
+        self._refuse(plan, context)
+        rows = parameters if executemany and isinstance(parameters, list) else [parameters]
+        first = next((value for row in rows for value in _values(row) if _waits(value)), None)
+        if first is None:
+            return statement, parameters
+        if first.sealed is None:
+            self._seal_rows(plan, connection, context)
+        exchanged = [_exchange(row) for row in rows]
+        return statement, exchanged if rows is parameters else exchanged[0]
+
+    def _refuse(self, plan: StatementPlan, context: Any) -> None:
+        if plan.refusal is not None and not (
+            plan.raw_copy_allowed and context.execution_options.get(RAW_COPY_OPTION)
+        ):
+            raise plan.refusal()
+        for check in plan.unchanged:
+            for values, _ in internals.parameter_rows(context):
+                if check.to_text(values[check.set_bind]) != check.to_text(
+                    values[check.where_bind]
+                ):
+                    raise check.refusal()
+
+    def _seal_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
+        """Seal every parked value of every row of the execution."""
+        spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
+        late = LateInsert(plan, connection, context)
+        for index, (values, given) in enumerate(internals.parameter_rows(context)):
+            for bind, pending in _parked(plan, context.compiled, values, given):
+                if bind.refusal is not None:
+                    raise bind.refusal()
+                texts = _texts(bind, values)
+                if None in texts:
+                    late.park(index, bind.binding, texts, pending.value)
+                    pending.sealed = PLACEHOLDER
+                    continue
+                known = cast("list[str]", texts)
+                if spelling is not None:
+                    known = spelling.of(bind, values, known)
+                pending.sealed = self.seal_value(bind.binding, known, pending.value, connection)
+        if late.parked:
+            self._late[context] = late
+
+    def after_execute(
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        execution_options: Any,
+        result: Any,
+    ) -> None:
+        """SQLAlchemy's event: seal what waited for a key that the database generated."""
+        if self._late:
+            late = self._late.pop(getattr(result, "context", None), None)
+            if late is not None:
+                late.complete(result, self.seal_value)
+
+    def seal_value(
+        self, binding: ColumnBinding, texts: list[str], value: object, connection: Connection
+    ) -> bytes:
+        """One message, for the row whose identity's canonical texts are `texts`."""
+        try:
+            plaintext = binding.codec.encode(value, connection.dialect)
+            key = self._encryption.active_key(binding.key_id(texts))
+            message = seal(plaintext, binding.context.serialize(texts), key)
+        except EncFieldsError as error:
+            error.table = error.table or binding.table
+            error.column = error.column or binding.column_name
+            error.row = error.row or dict(binding.row(texts))
+            raise
+        self._encryption.stats.sealed += 1
+        return message
+
+
+def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
+    """The canonical texts of the row's identity; ``None`` for a part that is not known yet."""
+    texts: list[str | None] = []
+    for part in bind.identity:
+        value = None if part is None else values[part.bind]
+        texts.append(None if part is None or value is None else _text(bind, part, value))
+    return texts
+
+
+def _text(bind: SealedBind, part: IdentityBind, value: object) -> str:
+    try:
+        return part.to_text(value)
+    except EncFieldsError as error:
+        error.table, error.column = bind.binding.table, bind.binding.column_name
+        raise
+
+
+def _parked(
+    plan: StatementPlan, compiled: Any, values: Mapping[str, Any], given: Any
+) -> list[tuple[SealedBind, Pending]]:
+    """The parked values of one parameter set, each with its bind."""
+    if isinstance(given, Mapping):
+        pairs = [(b, given.get(internals.driver_name(compiled, b.bind))) for b in plan.sealed]
+        return [(bind, value) for bind, value in pairs if type(value) is Pending]
+    parked = [value for value in given if type(value) is Pending]
+    names = internals.positional_names(compiled) or ()
+    binds = [plan.by_bind[n] for n in names if n in plan.by_bind and values[n] is not None]
+    return list(zip(binds, parked, strict=True))
+
+
+def _waits(value: object) -> bool:
+    return type(value) is Pending
+
+
+def _values(row: Any) -> Any:
+    return row.values() if isinstance(row, Mapping) else row or ()
+
+
+def _exchange(row: Any) -> Any:
+    """One parameter set of the driver's, with a message in place of each parked value."""
+    if isinstance(row, Mapping):
+        return {
+            name: value.sealed if type(value) is Pending else value for name, value in row.items()
+        }
+    values = [value.sealed if type(value) is Pending else value for value in row]
+    return tuple(values) if isinstance(row, tuple) else values

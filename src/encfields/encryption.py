@@ -1,0 +1,215 @@
+"""``attach()``: put encryption on one engine; ``Encryption``: what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from encfields import context as encryption_context
+from encfields.binding.attachment import attachment_of
+from encfields.binding.redaction import hide_unsealed_parameters
+from encfields.binding.reserved_keys import KeyReservation
+from encfields.binding.writes import WriteHook
+from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
+from encfields.keys.admin import KeyAdmin
+from encfields.keys.branch_key import BranchKey
+from encfields.keys.cache import (
+    DEFAULT_GRACE,
+    DEFAULT_MAX_ENTRIES,
+    DEFAULT_TTL,
+    CacheStats,
+    KeyCache,
+)
+from encfields.keys.store import KeyStore
+from encfields.message import open_, seal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+DEFAULT_KEY = "default"
+"""Branch key id of values that name none."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """What an :class:`Encryption` did since it was attached.
+
+    :ivar sealed: values encrypted.
+    :ivar opened: values decrypted.
+    :ivar keys: counters of the key cache; ``keys.store_calls`` is the number of branch keys
+        that were fetched and unwrapped, each with one KMS call.
+    """
+
+    keys: CacheStats
+    sealed: int = 0
+    opened: int = 0
+
+
+class Encryption:
+    """The encryption of one engine.
+
+    Made by :func:`attach`. It holds no plaintext, and its ``repr`` shows no key.
+    """
+
+    def __init__(
+        self, engine: Engine, key_store: KeyStore, cache: KeyCache, *, create: bool = False
+    ) -> None:
+        self._engine: Engine | None = engine
+        self._store = key_store
+        self._cache = cache
+        self._create = create
+        self.keys = KeyAdmin(key_store, cache)
+        self.stats = Stats(cache.stats)
+        self.find_key = cache.find
+        self._hook = WriteHook(self)
+        self._reservation = KeyReservation()
+
+    def __repr__(self) -> str:
+        where = "detached" if self._engine is None else repr(self._engine.url)
+        return f"<Encryption of {where}, {self._store!r}>"
+
+    # -- values outside SQLAlchemy -------------------------------------------------------------
+
+    def seal(
+        self, plaintext: bytes, context: Mapping[str, str], key: str = DEFAULT_KEY
+    ) -> bytes:
+        """Encrypt a value that no column holds: a file, a message on a queue.
+
+        :param plaintext: the bytes to protect.
+        :param context: what the value is bound to; the same pairs are asked for to open it.
+            Stored readable in the message.
+        :param key: branch key id.
+        :returns: an AWS Encryption SDK message.
+        :raises BindingError: the context is not usable.
+        :raises KeyStoreError: the key cannot be had.
+        """
+        message = seal(plaintext, encryption_context.serialize(context), self.active_key(key))
+        self.stats.sealed += 1
+        return message
+
+    def open(self, message: bytes, context: Mapping[str, str]) -> bytes:
+        """Decrypt a value that :meth:`seal`, or any AWS Encryption SDK with the same branch
+        key, encrypted for exactly this context.
+
+        :raises DecryptionError: it was sealed for another context, altered, or is no message.
+        :raises KeyStoreError: the key cannot be had.
+        """
+        plaintext = open_(message, encryption_context.serialize(context), self.find_key)
+        self.stats.opened += 1
+        return plaintext
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    def active_key(self, key_id: str) -> BranchKey:
+        """The branch key version that seals new values of `key_id`; for this library's own use.
+
+        :raises KeyStoreError: it cannot be had.
+        """
+        if not self._create:
+            return self._cache.active(key_id)
+        try:
+            return self._cache.active(key_id)
+        except KeyNotFoundError:
+            self._create_key(key_id)
+            return self._cache.active(key_id)
+
+    def _create_key(self, key_id: str) -> None:
+        try:
+            self.keys.create(key_id)
+        except KeyExistsError:  # another process made it just now
+            self._cache.forget(key_id)
+
+    def prefetch(self, key_ids: Iterable[str] | None = None) -> int:
+        """Load keys ahead of the first value that needs them.
+
+        :param key_ids: branch key ids; by default every key in the store.
+        :returns: how many key versions are now at hand.
+        """
+        return self._cache.prefetch(key_ids)
+
+    async def aprefetch(self, key_ids: Iterable[str] | None = None) -> int:
+        """:meth:`prefetch` without blocking the event loop."""
+        return await self._cache.aprefetch(key_ids)
+
+    # -- the engine ----------------------------------------------------------------------------
+
+    def _listeners(self) -> list[tuple[str, Any, bool]]:
+        return [
+            ("before_execute", self._reservation.before_execute, True),
+            ("before_cursor_execute", self._hook.before_cursor_execute, True),
+            ("after_execute", self._hook.after_execute, False),
+            ("handle_error", hide_unsealed_parameters, False),
+        ]
+
+    def _listen(self) -> None:
+        assert self._engine is not None
+        for name, listener, changes in self._listeners():
+            if changes:
+                event.listen(self._engine, name, listener, retval=True)
+            else:
+                event.listen(self._engine, name, listener)
+        attachment_of(self._engine.dialect).encryption = self
+
+    def detach(self) -> None:
+        """Take the encryption off the engine; encrypted columns are refused from then on."""
+        if self._engine is None:
+            return
+        engine, self._engine = self._engine, None
+        for name, listener, _ in self._listeners():
+            event.remove(engine, name, listener)
+        attachment_of(engine.dialect).encryption = None
+        self._cache.clear()
+
+
+def attach(
+    engine: Engine | AsyncEngine,
+    key_store: KeyStore,
+    *,
+    create: bool = False,
+    cache_ttl: float = DEFAULT_TTL,
+    cache_grace: float = DEFAULT_GRACE,
+    cache_entries: int = DEFAULT_MAX_ENTRIES,
+) -> Encryption:
+    """Encrypt and decrypt the encrypted columns that go through `engine`.
+
+    Nothing is global: an engine that is not attached refuses encrypted values. The engines that
+    ``engine.execution_options()`` gives are views of the same one and are covered.
+
+    :param engine: an ``Engine`` or ``AsyncEngine``.
+    :param key_store: where branch keys are kept. A ``SqlKeyStore`` without an engine of its own
+        is bound to this one.
+    :param create: make the key table, and each key when it is first used, if missing. For
+        demonstrations and tests: in production make keys on purpose, with ``keys.create()``.
+    :param cache_ttl: seconds for which a branch key is used before KMS is asked again; how soon
+        a permission that was taken away takes effect.
+    :param cache_grace: seconds past `cache_ttl` for which values can still be read, not
+        written, while KMS or the key store is out of reach.
+    :param cache_entries: branch key versions held in memory at most.
+    :raises ConfigurationError: the engine has an encryption already.
+    :raises KeyStoreError: with `create`, the key table cannot be made.
+    """
+    sync_engine: Engine = getattr(engine, "sync_engine", engine)
+    sync_engine = getattr(sync_engine, "_proxied", sync_engine)
+    if not isinstance(sync_engine, Engine):
+        raise ConfigurationError(
+            f"attach() takes an Engine or AsyncEngine, not a {type(engine).__name__}",
+            reason="engine",
+        )
+    if attachment_of(sync_engine.dialect).encryption is not None:
+        raise ConfigurationError(
+            "this engine has an encryption already; call its detach() first",
+            reason="attached-twice",
+        )
+    bind = getattr(key_store, "bind", None)
+    if bind is not None and not getattr(key_store, "is_bound", False):
+        bind(sync_engine)
+    cache = KeyCache(key_store, ttl=cache_ttl, grace=cache_grace, max_entries=cache_entries)
+    encryption = Encryption(sync_engine, key_store, cache, create=create)
+    if create:
+        encryption.keys.create_table()
+    encryption._listen()
+    return encryption

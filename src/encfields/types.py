@@ -1,0 +1,180 @@
+"""``EncryptedType``: the declaration of an encrypted column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sqlalchemy import Column, LargeBinary, String, Table, event
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.binding.attachment import attachment_of
+from encfields.binding.columns import SealedColumnType, bindings_of
+from encfields.binding.comparator import EncryptedComparator
+from encfields.binding.pending import Pending
+from encfields.binding.reads import packed
+from encfields.codecs import codec_for
+from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
+from encfields.key_template import KeyTemplate
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.elements import ColumnElement
+
+DEFAULT_KEY = "default"
+"""Branch key id of columns that name none."""
+
+
+class EncryptedType(SealedColumnType, TypeDecorator[Any]):
+    """A column whose every value is an AWS Encryption SDK message bound to its row.
+
+    In the database it is a ``LargeBinary`` (BYTEA, BLOB); in Python it behaves as `inner`.
+
+    :param inner: any SQLAlchemy type with a Python value, as a class or an instance; default
+        ``String``. ``PickleType`` is refused.
+    :param key: branch key id, or a template over columns of the row such as
+        ``"tenant/{tenant_id}"``. The template's columns become part of what a value is bound
+        to: a row that is moved to another tenant no longer opens.
+    :param name: the column's logical name in the encryption context. Default:
+        ``"table.column"``, with the schema where there is one. Pin it before you rename a table
+        or column, because every stored value carries it.
+    :param bind_to: names of the columns that identify the row. Default: the primary key.
+    :raises DeclarationError: the column cannot be protected as declared. Faults of the table
+        (no primary key, a server default) are raised when the table is defined.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+    comparator_factory = EncryptedComparator
+    coerce_to_is_types = (type(None),)
+
+    def __init__(
+        self,
+        inner: TypeEngine[Any] | type[TypeEngine[Any]] = String,
+        *,
+        key: str = DEFAULT_KEY,
+        name: str | None = None,
+        bind_to: Sequence[str] | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.inner = inner() if isinstance(inner, type) else inner
+        self.key = key
+        self.name = name
+        self.bind_to = (bind_to,) if isinstance(bind_to, str) else _as_tuple(bind_to)
+        if isinstance(self.inner, EncryptedType):
+            raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
+        KeyTemplate(key)
+        self.codec = codec_for(self.inner)
+
+    def __repr__(self) -> str:
+        options = [repr(self.inner), f"key={self.key!r}"]
+        options += [f"name={self.name!r}"] if self.name else []
+        options += [f"bind_to={self.bind_to!r}"] if self.bind_to else []
+        return f"EncryptedType({', '.join(options)})"
+
+    @property
+    def python_type(self) -> type[Any]:
+        """The Python type of the inner type's values."""
+        return self.inner.python_type
+
+    # -- declaration ---------------------------------------------------------------------------
+
+    def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:
+        """SQLAlchemy's SchemaEventTarget protocol: the type was given to a column."""
+        super()._set_parent(parent, outer=outer, **kw)
+        if parent.type is not self:
+            raise DeclarationError(
+                "an encrypted type cannot be one dialect's variant of another type: the others "
+                "would store plaintext",
+                column=parent.name,
+                reason="variant",
+            )
+        if parent.table is not None:
+            _column_attached(parent, parent.table)
+        else:
+            event.listen(parent, "after_parent_attach", _column_attached)
+        from encfields.binding.orm import watch_mappers
+
+        watch_mappers()
+
+    def with_variant(self, type_: Any, *dialect_names: str) -> NoReturn:
+        """Refused: the other dialect would store plaintext."""
+        raise DeclarationError("an encrypted type has no variants", reason="variant")
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """BYTEA on PostgreSQL, LONGBLOB on MySQL and MariaDB, whose BLOB ends at 64 KB."""
+        if dialect.name in ("mysql", "mariadb"):
+            from sqlalchemy.dialects.mysql import LONGBLOB
+
+            return dialect.type_descriptor(LONGBLOB())
+        return dialect.type_descriptor(LargeBinary())
+
+    # -- values --------------------------------------------------------------------------------
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Parks a value: it is sealed later, where its row is known."""
+        attachment = attachment_of(dialect)
+
+        def park(value: Any) -> Pending | None:
+            if value is None:
+                return None
+            if attachment.encryption is None:
+                attachment.require()
+            return Pending(value)
+
+        return park
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        """Refuses ``literal_binds``: it would render the value into the statement's text."""
+
+        def refuse(value: Any) -> NoReturn:
+            raise UnboundValueError(
+                "an encrypted value cannot be rendered into the text of a statement",
+                reason="literal",
+            )
+
+        return refuse
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column together with its row's key."""
+        return packed(column)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """Refuses a bare cell: without its row's key nothing tells where it belongs."""
+
+        def refuse(value: Any) -> None:
+            if value is None:
+                return
+            raise UnreadableError(
+                "a bare ciphertext cannot be opened, because nothing tells which row it came "
+                "from. For raw SQL use select(aliased(Model, text(...).columns(...).subquery()))",
+                reason="bare",
+            )
+
+        return refuse
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Whether two Python values are the same, as the inner type sees it."""
+        return bool(self.inner.compare_values(x, y))
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self
+
+    @property
+    def sort_key_function(self) -> Any:
+        """The ORM sorts rows of a flush by primary key only; kept for custom collections."""
+        return self.inner.sort_key_function
+
+
+def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def _column_attached(column: Column[Any], table: Any) -> None:
+    """The column reached its table: check it as soon as the table is whole."""
+    if isinstance(table, Table):
+        event.listen(table, "after_parent_attach", _table_complete)
+
+
+def _table_complete(table: Table, metadata: Any) -> None:
+    bindings_of(table)
