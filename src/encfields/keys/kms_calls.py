@@ -180,12 +180,9 @@ class _QuietFilter(logging.Filter):
 
 _QUIET = _QuietFilter()
 _QUIET_LOGGERS = (
-    "aws_encryption_sdk",
-    "botocore.parsers",
+    "aws_encryption_sdk.streaming_client",
     "botocore.endpoint",
-    "botocore.hooks",
-    "botocore.retries.standard",
-    "botocore.retryhandler",
+    "botocore.parsers",
 )
 
 
