@@ -50,7 +50,7 @@ from encfields.message_header import (
     pack_u16,
     read_header,
 )
-from encfields.message_keys import Wrapping, derive, unwrap
+from encfields.message_keys import Wrapping, derive
 
 __all__ = [
     "MAGIC",
@@ -169,11 +169,12 @@ def sealed_size(plaintext_bytes: int, context_bytes: int, key_id_bytes: int) -> 
 
 def _find_data_key(header: Header, find_key: Callable[[str, str], BranchKey]) -> bytes:
     """The data key, from the first of the message's encrypted data keys that gives it."""
-    *others, last = header.keys
-    for edk in others:  # a stock multi-keyring's message; ours have one
+    last = header.keys[-1]
+    for edk in header.keys[:-1]:  # a stock multi-keyring's message; ours have one
         with suppress(KeyNotFoundError, TamperedError):
-            return unwrap(edk, header.context, find_key(edk.key_id, edk.version))
-    return unwrap(last, header.context, find_key(last.key_id, last.version))
+            key = find_key(edk.key_id, edk.version)
+            return Wrapping.of(key).unwrap(edk, header.context)
+    return Wrapping.of(find_key(last.key_id, last.version)).unwrap(last, header.context)
 
 
 def _open_frames(

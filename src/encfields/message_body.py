@@ -27,9 +27,12 @@ FIRST_IV = FIRST.to_bytes(12, "big")
 pack_place = struct.Struct(">IQ").pack
 """Sequence number and content length, the end of a frame's authenticated data."""
 
-_FINAL = struct.Struct(">4sI12sI")
-_REGULAR = struct.Struct(">I12s")
-_UNFRAMED = struct.Struct(">12sQ")
+_unpack_final = struct.Struct(">4sI12sI").unpack_from
+_FINAL_SIZE = 24
+_unpack_regular = struct.Struct(">I12s").unpack_from
+_REGULAR_SIZE = 16
+_unpack_unframed = struct.Struct(">12sQ").unpack_from
+_UNFRAMED_SIZE = 20
 
 
 Frame = tuple[bytes, bytes, int, int]
@@ -43,14 +46,15 @@ def read_frames(data: bytes, header: Header) -> list[Frame]:
     :raises MalformedMessageError: a frame is cut short, out of order or too long, or bytes
         follow the last one.
     """
+    offset, sequence = header.body_offset, FIRST
+    frames: list[Frame] = []
     try:
         if not header.frame_length:
             return [_read_unframed(data, header)]
-        frames: list[Frame] = []
-        offset, sequence = header.body_offset, FIRST
         while not data.startswith(FINAL_MARK, offset):
-            frames.append(_read_regular(data, header, offset, sequence))
-            offset, sequence = frames[-1][3], sequence + 1
+            frame = _read_regular(data, header, offset, sequence)
+            frames.append(frame)
+            offset, sequence = frame[3], sequence + 1
         frames.append(_read_final(data, header, offset, sequence))
     except struct.error:
         raise truncated(data, "body") from None
@@ -58,7 +62,7 @@ def read_frames(data: bytes, header: Header) -> list[Frame]:
 
 
 def _read_final(data: bytes, header: Header, offset: int, sequence: int) -> Frame:
-    _, found, iv, size = _FINAL.unpack_from(data, offset)
+    _, found, iv, size = _unpack_final(data, offset)
     if found != sequence:
         raise _out_of_order(found, sequence, offset + 4)
     if size > header.frame_length:
@@ -68,14 +72,14 @@ def _read_final(data: bytes, header: Header, offset: int, sequence: int) -> Fram
             reason="frame-length",
         )
     aad = header.message_id + LABEL_FINAL + pack_place(sequence, size)
-    return _last(data, aad, iv, offset + _FINAL.size, size)
+    return _last(data, aad, iv, offset + _FINAL_SIZE, size)
 
 
 def _read_regular(data: bytes, header: Header, offset: int, sequence: int) -> Frame:
-    found, iv = _REGULAR.unpack_from(data, offset)
+    found, iv = _unpack_regular(data, offset)
     if found != sequence:
         raise _out_of_order(found, sequence, offset)
-    start = offset + _REGULAR.size
+    start = offset + _REGULAR_SIZE
     end = start + header.frame_length + TAG_BYTES
     if end > len(data):
         raise struct.error
@@ -84,9 +88,9 @@ def _read_regular(data: bytes, header: Header, offset: int, sequence: int) -> Fr
 
 
 def _read_unframed(data: bytes, header: Header) -> Frame:
-    iv, size = _UNFRAMED.unpack_from(data, header.body_offset)
+    iv, size = _unpack_unframed(data, header.body_offset)
     aad = header.message_id + LABEL_UNFRAMED + pack_place(FIRST, size)
-    return _last(data, aad, iv, header.body_offset + _UNFRAMED.size, size)
+    return _last(data, aad, iv, header.body_offset + _UNFRAMED_SIZE, size)
 
 
 def _last(data: bytes, aad: bytes, iv: bytes, start: int, size: int) -> Frame:

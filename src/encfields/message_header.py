@@ -38,6 +38,10 @@ MAGIC = b"\x02\x04\x78"
 
 PROVIDER_ID = b"aws-kms-hierarchy"
 WRAPPED_KEY_BYTES = 92
+MAX_KEYS = 16
+"""Most encrypted data keys read from one message. What this library writes has one; a message is
+not authentic before its data key is had, so without a limit it could ask for 65,535 keys."""
+
 CONTEXT_OFFSET = 37
 UNFRAMED, FRAMED = 1, 2
 
@@ -46,9 +50,14 @@ _unpack_u16 = struct.Struct(">H").unpack_from
 
 ONE_KEY = pack_u16(1) + pack_u16(len(PROVIDER_ID)) + PROVIDER_ID
 """Start of the list of encrypted data keys when it holds one, of the hierarchical keyring."""
+_ONE_KEY_SIZE = len(ONE_KEY)
 
 _WRAPPED = struct.Struct(">H16s12s16s48s")
-_TAIL = struct.Struct(">BI32s16s")
+_unpack_wrapped = _WRAPPED.unpack_from
+_WRAPPED_SIZE = _WRAPPED.size
+_unpack_tail = struct.Struct(">BI32s16s").unpack_from
+_BEFORE_TAG = 37
+"""Bytes from the content type to the header tag."""
 TAG_BYTES = 16
 
 _VERSION_1_SUITES = (0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378)
@@ -176,39 +185,33 @@ def read_any_header(data: bytes) -> Header:
     if not data.startswith(MAGIC):
         raise _foreign(data)
     try:
-        return _read(data)
+        (context_bytes,) = _unpack_u16(data, CONTEXT_OFFSET - 2)
+        keys_offset = CONTEXT_OFFSET + context_bytes
+        keys: tuple[EncryptedDataKey, ...]
+        if data.startswith(ONE_KEY, keys_offset):
+            key, tail = _read_hierarchical(data, keys_offset + _ONE_KEY_SIZE)
+            keys = (key,)
+        else:
+            keys, tail = _read_keys(data, keys_offset)
+        content_type, frame_length, commitment, tag = _unpack_tail(data, tail)
     except struct.error:
         raise truncated(data, "header") from None
-
-
-def _read(data: bytes) -> Header:
-    """:func:`read_any_header` once the suite is known; a truncated header is a ``struct.error``."""
-    (context_bytes,) = _unpack_u16(data, CONTEXT_OFFSET - 2)
-    keys_offset = CONTEXT_OFFSET + context_bytes
-    keys: tuple[EncryptedDataKey, ...]
-    if data.startswith(ONE_KEY, keys_offset):
-        key, tail = _read_hierarchical(data, keys_offset + len(ONE_KEY))
-        keys = (key,)
-    else:
-        keys, tail = _read_keys(data, keys_offset)
-    content_type, frame_length, commitment, tag = _TAIL.unpack_from(data, tail)
-    if (content_type, frame_length > 0) not in ((FRAMED, True), (UNFRAMED, False)):
+    if content_type != (FRAMED if frame_length else UNFRAMED):
         raise MalformedMessageError(
             f"content type {content_type} with frame length {frame_length} does not exist; "
             "the value was altered or written by faulty software",
             offset=tail,
             reason="content-type",
         )
-    tag_offset = tail + _TAIL.size - TAG_BYTES
     context = data[CONTEXT_OFFSET:keys_offset]
-    return Header(data[3:35], context, keys, frame_length, commitment, tag, tag_offset)
+    return Header(data[3:35], context, keys, frame_length, commitment, tag, tail + _BEFORE_TAG)
 
 
 def _read_hierarchical(data: bytes, offset: int) -> tuple[EncryptedDataKey, int]:
     """One hierarchical data key from its provider information on, and the offset after it."""
     (id_bytes,) = _unpack_u16(data, offset)
     end = offset + 2 + id_bytes
-    wrapped_bytes, salt, iv, version, wrapped = _WRAPPED.unpack_from(data, end)
+    wrapped_bytes, salt, iv, version, wrapped = _unpack_wrapped(data, end)
     if wrapped_bytes != WRAPPED_KEY_BYTES:
         raise MalformedMessageError(
             f"the encrypted data key has {wrapped_bytes} bytes; the hierarchical keyring's has "
@@ -223,12 +226,19 @@ def _read_hierarchical(data: bytes, offset: int) -> tuple[EncryptedDataKey, int]
             "the branch key id is not UTF-8", offset=offset + 2, reason="key-id"
         ) from None
     key = EncryptedDataKey(key_id, version_text, salt, iv, wrapped)
-    return key, end + _WRAPPED.size
+    return key, end + _WRAPPED_SIZE
 
 
 def _read_keys(data: bytes, offset: int) -> tuple[tuple[EncryptedDataKey, ...], int]:
     """The hierarchical ones among any list of encrypted data keys, and the offset after it."""
     (count,) = _unpack_u16(data, offset)
+    if count > MAX_KEYS:
+        raise MalformedMessageError(
+            f"{count} encrypted data keys, of which {MAX_KEYS} are looked at at most; each could "
+            "cost an access to the key store",
+            offset=offset,
+            reason="too-many-keys",
+        )
     offset += 2
     found = []
     for _ in range(count):

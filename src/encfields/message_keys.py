@@ -83,27 +83,19 @@ class Wrapping:
         return salt + iv + self._version + wrapped
 
     def unwrap(self, edk: EncryptedDataKey, context: bytes) -> bytes:
-        """The data key.
+        """The 32-byte data key that `edk` holds for `context`.
 
-        :raises cryptography.exceptions.InvalidTag: `edk` is altered or not under this key.
+        :raises TamperedError: it is altered, or this is not the branch key that wrapped it.
         """
-        return self._cipher(edk.salt).decrypt(edk.iv, edk.wrapped, self._aad_head + context)
-
-
-def unwrap(edk: EncryptedDataKey, context: bytes, key: BranchKey) -> bytes:
-    """The 32-byte data key that `edk` holds for `context` under `key`.
-
-    :raises TamperedError: it is altered, or `key` is not the branch key that wrapped it.
-    """
-    try:
-        return Wrapping.of(key).unwrap(edk, context)
-    except InvalidTag:
-        raise TamperedError(
-            "the message's data key does not authenticate: the message was altered, or it was "
-            f"sealed under other key material than the store holds as version {key.version}",
-            key_id=key.id,
-            reason="wrapped-key",
-        ) from None
+        try:
+            return self._cipher(edk.salt).decrypt(edk.iv, edk.wrapped, self._aad_head + context)
+        except InvalidTag:
+            raise TamperedError(
+                "the message's data key does not authenticate: the message was altered, or it "
+                f"was sealed under other key material than the store holds as {edk.version}",
+                key_id=edk.key_id,
+                reason="wrapped-key",
+            ) from None
 
 
 def derive(data_key: bytes, message_id: bytes) -> tuple[AESGCM, bytes]:

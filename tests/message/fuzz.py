@@ -10,15 +10,10 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-if __name__ == "__main__":  # as a script, from a checkout that is not installed
-    sys.path[:0] = [str(Path(__file__).parents[2] / name) for name in ("src", ".")]
 
 from encfields.context import serialize
 from encfields.errors import EncFieldsError, KeyNotFoundError

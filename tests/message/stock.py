@@ -18,6 +18,7 @@ from aws_cryptographic_material_providers.mpl.models import (
     AesWrappingAlg,
     CacheTypeShared,
     CreateAwsKmsHierarchicalKeyringInput,
+    CreateDefaultCryptographicMaterialsManagerInput,
     CreateMultiKeyringInput,
     CreateRawAesKeyringInput,
     GetCacheEntryOutput,
@@ -109,6 +110,13 @@ def multi_keyring(generator, *children):
     """AWS's multi-keyring: any one member opens."""
     return _providers().create_multi_keyring(
         input=CreateMultiKeyringInput(generator=generator, child_keyrings=list(children))
+    )
+
+
+def materials_manager(keyring):
+    """AWS's default materials manager over `keyring`, for use in many calls."""
+    return _providers().create_default_cryptographic_materials_manager(
+        input=CreateDefaultCryptographicMaterialsManagerInput(keyring=keyring)
     )
 
 

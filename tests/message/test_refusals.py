@@ -236,6 +236,13 @@ class TestMalformed:
         altered = message[:offset] + bytes(2) + message[tail:]
         assert self.refused(altered, context, never).reason == "keyring"
 
+    def test_more_data_keys_than_any_keyring_writes(self, message, context, never):
+        start, end = 37 + len(context) + 2, read_header(message).tag_offset - 37
+        many = 17
+        altered = message[: start - 2] + many.to_bytes(2, "big") + message[start:end] * many
+        error = self.refused(altered + message[end:], context, never)
+        assert (error.reason, error.offset) == ("too-many-keys", start - 2)
+
     def test_unprintable_provider_is_not_echoed(self, message, context, never):
         altered = message.replace(b"aws-kms-hierarchy", b"aws\n\x1b[31m-hierarc")
         error = self.refused(altered, context, never)
