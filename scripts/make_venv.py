@@ -66,8 +66,11 @@ def apt_install(*packages: str) -> bool:
         return False
     environment = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive"]
     print(f"installing {' '.join(packages)} with apt-get", flush=True)
-    run([*environment, "apt-get", "update", "-qq"])
-    run([*environment, "apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages])
+    run([*environment, "apt-get", "update"], quiet=True)
+    run(
+        [*environment, "apt-get", "install", "-y", "--no-install-recommends", *packages],
+        quiet=True,
+    )
     return True
 
 
@@ -84,11 +87,18 @@ def usable(python: Path) -> bool:
     return answer.stdout.split() == [str(part) for part in sys.version_info[:2]]
 
 
-def run(command: list[str]) -> None:
-    """Run one step; its own output says what failed."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+def run(command: list[str], *, quiet: bool = False) -> None:
+    """Run one step, and end here if it fails.
+
+    :param quiet: show its output only when it fails.
+    """
+    output = subprocess.PIPE if quiet else None
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
+    )
     if done.returncode:
-        sys.exit(f"failed ({done.returncode}): {' '.join(command)}")
+        shown = done.stdout.decode(errors="replace") if quiet else ""
+        sys.exit(f"{shown}failed ({done.returncode}): {' '.join(command)}")
 
 
 if __name__ == "__main__":
