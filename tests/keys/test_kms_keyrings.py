@@ -145,6 +145,16 @@ def test_discovery_refuses_other_accounts_and_partitions_without_asking_kms(
     assert kms_proxy.calls == []
 
 
+def test_discovery_asks_a_region_about_its_own_keys_alone(kms, kms_proxy):
+    home, other = kms.create_key("eu-west-1"), kms.create_key("eu-central-1")
+    wrapped = KeyWrapper(keyrings.aws_kms(other, home)).wrap_new(*PLACE)
+    kms_proxy.reset()
+
+    KeyWrapper(keyrings.aws_kms_discovery(ACCOUNT, regions="eu-west-1")).unwrap(wrapped, *PLACE)
+
+    assert [call.request["KeyId"] for call in kms_proxy.calls] == [home]
+
+
 def test_discovery_refuses_to_wrap():
     wrapper = KeyWrapper(keyrings.aws_kms_discovery(ACCOUNT, regions="eu-west-1"))
 

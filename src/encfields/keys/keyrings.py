@@ -174,9 +174,12 @@ class DiscoveryKeyring:
 
     def _build_one(self, region: str) -> Any:
         models = _models()
-        return _providers().create_aws_kms_discovery_keyring(
-            models.CreateAwsKmsDiscoveryKeyringInput(
+        # The "mrk" kind asks about keys of its own region alone; the plain kind asks each region
+        # about the keys of every other.
+        return _providers().create_aws_kms_mrk_discovery_keyring(
+            models.CreateAwsKmsMrkDiscoveryKeyringInput(
                 kms_client=self.options.client(region),
+                region=region,
                 discovery_filter=models.DiscoveryFilter(
                     account_ids=list(self.account_ids), partition=self.partition
                 ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -255,9 +256,7 @@ class SqlKeyStore:
         def write(engine: Engine) -> None:
             may_be_undone = own.joins_user_transaction()
             with engine.connect() as connection:
-                _set_isolation(connection)
-                with connection.begin():
-                    change(connection)
+                _change_as_one(connection, change)
             if may_be_undone:
                 self._uncommitted.extend(rows)
 
@@ -290,8 +289,8 @@ class SqlKeyStore:
 
     def _no_table(self) -> ConfigurationError:
         return ConfigurationError(
-            f"the key table {self.table.fullname!r} is missing; make it with "
-            "`encryption.keys.create_table()`, with `op.create_encryption_keys_table()` in a "
+            f"the key table {self.table.fullname!r} is missing, or this database user does not see it; "
+            "make it with `encryption.keys.create_table()`, with `op.create_encryption_keys_table()` in a "
             "migration, or with attach(..., create=True)",
             table=self.table.fullname,
             reason="no-key-table",
@@ -331,14 +330,32 @@ class _AsRow:
         self.__dict__.update(row)
 
 
-def _set_isolation(connection: Connection) -> None:
-    """Overrule an engine-wide AUTOCOMMIT, under which half of a change could be kept."""
+def _change_as_one(connection: Connection, change: Callable[[Connection], None]) -> None:
+    """Keep all of a change or nothing, even if the engine is set to AUTOCOMMIT."""
     name = connection.dialect.name
-    if name in ("mysql", "mariadb"):
-        # Not READ COMMITTED, which a server with statement-based replication refuses.
-        connection.execution_options(isolation_level="REPEATABLE READ")
-    elif name != "sqlite":
-        connection.execution_options(isolation_level="READ COMMITTED")
+    if name == "sqlite":
+        # A savepoint opens a transaction where there is none and nests in one where there is.
+        with connection.begin():
+            _change_in_savepoint(connection, change)
+        return
+    # Not READ COMMITTED on MariaDB: a server with statement-based replication refuses it.
+    level = "REPEATABLE READ" if name in ("mysql", "mariadb") else "READ COMMITTED"
+    connection.execution_options(isolation_level=level)
+    with connection.begin():
+        change(connection)
+
+
+def _change_in_savepoint(connection: Connection, change: Callable[[Connection], None]) -> None:
+    connection.exec_driver_sql("SAVEPOINT encfields_keys")
+    try:
+        change(connection)
+    except BaseException:
+        # SQLite has ended the transaction by itself if the disk is full, for instance.
+        with suppress(DBAPIError):
+            connection.exec_driver_sql("ROLLBACK TO encfields_keys")
+            connection.exec_driver_sql("RELEASE encfields_keys")
+        raise
+    connection.exec_driver_sql("RELEASE encfields_keys")
 
 
 def _now() -> dt.datetime:

@@ -1,0 +1,133 @@
+"""Forked processes: a cache, a keyring and KMS clients of their own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+
+import boto3
+import pytest
+
+from encfields import keyrings
+from encfields.keys.cache import KeyCache
+from encfields.keys.sql_store import SqlKeyStore
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+
+
+def in_child(check) -> str:
+    """Run `check` in a forked child.
+
+    :returns: what it returned, or the traceback of what it raised.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            told = str(check())
+        except BaseException:
+            told = traceback.format_exc()
+        os.write(writing, told.encode()[:60_000])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read().decode()
+    os.waitpid(pid, 0)
+    return told
+
+
+@pytest.fixture
+def made():
+    """Every KMS client that was made: process id, thread id."""
+    return []
+
+
+@pytest.fixture
+def store(sqlite, kms, kms_proxy, made):
+    def client(region):
+        made.append((os.getpid(), threading.get_ident()))
+        return boto3.client("kms", region_name=region, endpoint_url=kms_proxy.url)
+
+    keyring = keyrings.aws_kms(kms.create_key(), client_factory=client)
+    store = SqlKeyStore(keyring, engine=sqlite.create_engine())
+    store.create_table()
+    store.create("default")
+    return store
+
+
+def test_a_forked_child_starts_with_an_empty_cache_and_a_kms_client_of_its_own(
+    store, kms_proxy, made
+):
+    cache = KeyCache(store)
+    version = cache.active("default").version
+    kms_proxy.reset()
+
+    def check():
+        assert len(cache) == 0
+        assert cache.stats.store_calls == 0
+        assert cache.find("default", version).version == version
+        assert cache.stats.store_calls == 1
+        return {pid for pid, _ in made} == {os.getppid(), os.getpid()}
+
+    assert in_child(check) == "True"
+    assert kms_proxy.counts == {"Decrypt": 1}
+    # The parent's cache is as it was.
+    assert cache.find("default", version)
+    assert kms_proxy.counts == {"Decrypt": 1}
+
+
+def test_parent_and_children_do_not_mix_up_their_requests(store, kms_proxy):
+    """They would if they shared a keep-alive connection; the proxy keeps connections alive."""
+    material = store.active("default").material
+
+    def check():
+        return all(store.active("default").material == material for _ in range(20))
+
+    readers = [threading.Thread(target=check) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    told = [in_child(check) for _ in range(3)]
+    for reader in readers:
+        reader.join()
+
+    assert told == ["True"] * 3
+
+
+def test_a_fork_during_a_fetch_leaves_the_child_able_to_fetch(store, kms_proxy):
+    """The fetch's lock and future belong to a thread that the child does not have."""
+    cache = KeyCache(store)
+    kms_proxy.delay = 0.5
+    fetching = threading.Thread(target=cache.active, args=("default",))
+    fetching.start()
+    while kms_proxy.counts["Decrypt"] == 0:
+        pass
+
+    assert in_child(lambda: cache.active("default").id) == "default"
+    fetching.join()
+
+
+def test_a_lock_held_at_the_fork_does_not_lock_the_child(store):
+    cache = KeyCache(store)
+    with cache._lock:
+        told = in_child(lambda: cache.active("default").id)
+
+    assert told == "default"
+
+
+def test_threads_have_keyrings_of_their_own_and_keep_them(store, made):
+    """AWS: a keyring that calls KMS must not be shared between threads."""
+    made.clear()
+
+    def read():
+        for _ in range(3):
+            assert store.active("default")
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(made) == 3
+    assert len(set(made)) == 3

@@ -1,0 +1,56 @@
+"""What importing the keys costs: neither boto3 nor AWS's libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("boto3", "botocore", "aws_encryption_sdk", "aws_cryptographic_material_providers")
+
+STORE = """
+import sys, secrets
+from sqlalchemy import create_engine
+from encfields import keyrings
+from encfields.keys.admin import KeyAdmin
+from encfields.keys.cache import KeyCache
+from encfields.keys.sql_store import SqlKeyStore
+arn = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+keyrings.aws_kms_discovery("123456789012", regions="eu-west-1")
+for keyring in (keyrings.local(secrets.token_bytes(32)), keyrings.aws_kms(arn)):
+    store = SqlKeyStore(keyring, engine=create_engine("sqlite://"))
+    store.create_table()
+    KeyAdmin(store, KeyCache(store)).list()
+"""
+
+
+def loaded_by(code: str) -> set[str]:
+    listing = f"{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    command = [sys.executable, "-c", listing]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_keyrings_stores_and_listing_load_none_of_awss_libraries():
+    assert loaded_by(STORE) == set()
+
+
+def test_they_are_loaded_when_a_key_is_wrapped():
+    used = 'store.wrapper.keyring = keyrings.local(bytes(32)); store.create("default")'
+
+    assert loaded_by(f"{STORE}\n{used}") == set(HEAVY)
+
+
+@pytest.mark.parametrize("module", ["runner", "cache", "admin", "wrapping", "keyrings", "store"])
+def test_only_the_sql_store_knows_sqlalchemy(module):
+    """errors.py excepted, whose classes mix in one of SQLAlchemy's."""
+    code = (
+        "import sys, encfields.errors\n"
+        "before = set(sys.modules)\n"
+        f"import encfields.keys.{module}\n"
+        "new = set(sys.modules) - before\n"
+        "assert not any(n.startswith('sqlalchemy.') or 'sql_store' in n for n in new), new"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
