@@ -5,6 +5,8 @@ on writing ordinary SQLAlchemy: every value in the database is a genuine, key-co
 Encryption SDK message that opens only in the row and column it was written for.
 """
 
+from __future__ import annotations
+
 from encfields import errors, keyrings
 from encfields.encryption import Encryption, attach
 from encfields.errors import EncFieldsError

@@ -74,9 +74,7 @@ class Encryption:
 
     # -- values outside SQLAlchemy -------------------------------------------------------------
 
-    def seal(
-        self, plaintext: bytes, context: Mapping[str, str], key: str = DEFAULT_KEY
-    ) -> bytes:
+    def seal(self, plaintext: bytes, context: Mapping[str, str], key: str = DEFAULT_KEY) -> bytes:
         """Encrypt a value that no column holds: a file, a message on a queue.
 
         :param plaintext: the bytes to protect.
@@ -145,14 +143,13 @@ class Encryption:
             ("handle_error", hide_unsealed_parameters, False),
         ]
 
-    def _listen(self) -> None:
-        assert self._engine is not None
+    def _listen(self, engine: Engine) -> None:
         for name, listener, changes in self._listeners():
             if changes:
-                event.listen(self._engine, name, listener, retval=True)
+                event.listen(engine, name, listener, retval=True)
             else:
-                event.listen(self._engine, name, listener)
-        attachment_of(self._engine.dialect).encryption = self
+                event.listen(engine, name, listener)
+        attachment_of(engine.dialect).encryption = self
 
     def detach(self) -> None:
         """Take the encryption off the engine; encrypted columns are refused from then on."""
@@ -192,7 +189,7 @@ def attach(
     :raises ConfigurationError: the engine has an encryption already.
     :raises KeyStoreError: with `create`, the key table cannot be made.
     """
-    sync_engine: Engine = getattr(engine, "sync_engine", engine)
+    sync_engine: Any = getattr(engine, "sync_engine", engine)
     sync_engine = getattr(sync_engine, "_proxied", sync_engine)
     if not isinstance(sync_engine, Engine):
         raise ConfigurationError(
@@ -211,5 +208,5 @@ def attach(
     encryption = Encryption(sync_engine, key_store, cache, create=create)
     if create:
         encryption.keys.create_table()
-    encryption._listen()
+    encryption._listen(sync_engine)
     return encryption

@@ -98,3 +98,14 @@ CANONICAL: dict[IdentityKind, Callable[[object], str]] = {
 
 Each raises :class:`~encfields.errors.UnknownIdentityError` for a value of another type.
 """
+
+
+FROM_TEXT: dict[IdentityKind, Callable[[str], object]] = {
+    IdentityKind.INTEGER: int,
+    IdentityKind.UUID: uuid.UUID,
+    IdentityKind.TEXT: str,
+    IdentityKind.CHAR: str,
+    IdentityKind.BINARY: bytes.fromhex,
+    IdentityKind.DATE: dt.date.fromisoformat,
+}
+"""For each kind, the function from a canonical text back to a Python value."""

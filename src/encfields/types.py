@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,6 +40,9 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         ``"table.column"``, with the schema where there is one. Pin it before you rename a table
         or column, because every stored value carries it.
     :param bind_to: names of the columns that identify the row. Default: the primary key.
+    :param storage: ``LargeBinary(n)`` for a column that MySQL and MariaDB bound to the size class
+        of `n` bytes; :func:`encfields.sizes.max_stored_bytes` gives the `n` that is needed. It is
+        refused if the longest value would not fit or has no bound. Default: unbounded.
     :raises DeclarationError: the column cannot be protected as declared. Faults of the table
         (no primary key, a server default) are raised when the table is defined.
     """
@@ -55,12 +59,14 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         key: str = DEFAULT_KEY,
         name: str | None = None,
         bind_to: Sequence[str] | str | None = None,
+        storage: LargeBinary | None = None,
     ) -> None:
         super().__init__()
         self.inner = inner() if isinstance(inner, type) else inner
         self.key = key
         self.name = name
         self.bind_to = (bind_to,) if isinstance(bind_to, str) else _as_tuple(bind_to)
+        self.storage = storage
         if isinstance(self.inner, EncryptedType):
             raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
         KeyTemplate(key)
@@ -70,6 +76,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         options = [repr(self.inner), f"key={self.key!r}"]
         options += [f"name={self.name!r}"] if self.name else []
         options += [f"bind_to={self.bind_to!r}"] if self.bind_to else []
+        options += [f"storage={self.storage!r}"] if self.storage else []
         return f"EncryptedType({', '.join(options)})"
 
     @property
@@ -103,6 +110,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """BYTEA on PostgreSQL, LONGBLOB on MySQL and MariaDB, whose BLOB ends at 64 KB."""
+        if self.storage is not None:
+            return dialect.type_descriptor(self.storage)
         if dialect.name in ("mysql", "mariadb"):
             from sqlalchemy.dialects.mysql import LONGBLOB
 
@@ -160,21 +169,26 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
 
-    @property
-    def sort_key_function(self) -> Any:
-        """The ORM sorts rows of a flush by primary key only; kept for custom collections."""
-        return self.inner.sort_key_function
-
 
 def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
-def _column_attached(column: Column[Any], table: Any) -> None:
-    """The column reached its table: check it as soon as the table is whole."""
-    if isinstance(table, Table):
-        event.listen(table, "after_parent_attach", _table_complete)
+_in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
 
 
+@event.listens_for(Table, "before_parent_attach")
+def _table_begun(table: Table, metadata: Any) -> None:
+    _in_the_making.add(table)
+
+
+@event.listens_for(Table, "after_parent_attach")
 def _table_complete(table: Table, metadata: Any) -> None:
+    _in_the_making.discard(table)
     bindings_of(table)
+
+
+def _column_attached(column: Column[Any], table: Any) -> None:
+    """A column that joins a finished table is checked here, others when their table is whole."""
+    if isinstance(table, Table) and table not in _in_the_making:
+        bindings_of(table)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
-from sqlalchemy.sql.schema import DefaultClause
 
 from encfields.binding.row_keys import kind_of
+from encfields.binding.stored_size import max_stored_size
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
@@ -17,7 +17,7 @@ from encfields.key_template import KeyTemplate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy.types import TypeEngine
+    from sqlalchemy.types import LargeBinary, TypeEngine
 
     from encfields.codecs import Codec
 
@@ -33,6 +33,7 @@ class SealedColumnType:
     key: str
     name: str | None
     bind_to: tuple[str, ...] | None
+    storage: LargeBinary | None
     codec: Codec
 
 
@@ -43,6 +44,7 @@ class ColumnBinding:
     :ivar logical_name: the column's name in the encryption context.
     :ivar identity: the columns that identify a row, then those its key template names.
     :ivar own_identity: the former alone.
+    :ivar key_columns: the latter alone.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class ColumnBinding:
         "context",
         "identity",
         "key",
+        "key_columns",
         "logical_name",
         "own_identity",
         "table",
@@ -60,6 +63,7 @@ class ColumnBinding:
     def __init__(self, column: Column[Any]) -> None:
         type_ = column.type
         assert isinstance(type_, SealedColumnType)
+        check_column(column)
         table = column.table
         self.column = column
         self.column_name: str = column.name
@@ -68,8 +72,8 @@ class ColumnBinding:
         self.key = KeyTemplate(type_.key)
         self.codec = type_.codec
         self.own_identity = _identity_columns(column, type_)
-        extra = tuple(_column(column, name, "key") for name in self.key.columns)
-        self.identity = tuple(dict.fromkeys(self.own_identity + extra))
+        self.key_columns = tuple(_column(column, name, "key") for name in self.key.columns)
+        self.identity = tuple(dict.fromkeys(self.own_identity + self.key_columns))
         self.context = RowContext(self.logical_name, [c.name for c in self.identity])
         _check(self)
 
@@ -90,9 +94,7 @@ def is_encrypted(element: object) -> bool:
     return isinstance(getattr(element, "type", None), SealedColumnType)
 
 
-_by_table: weakref.WeakKeyDictionary[Table, dict[str, ColumnBinding]] = (
-    weakref.WeakKeyDictionary()
-)
+_by_table: weakref.WeakKeyDictionary[Table, dict[str, ColumnBinding]] = weakref.WeakKeyDictionary()
 
 
 def bindings_of(table: Table) -> dict[str, ColumnBinding]:
@@ -141,49 +143,74 @@ def _identity_columns(column: Column[Any], type_: SealedColumnType) -> tuple[Col
 
 
 def _check(binding: ColumnBinding) -> None:
-    """Refuse a declaration that would let a value in or out unprotected."""
-    column = binding.column
+    """Refuse a column whose row's key, or whose size, does not serve."""
     for other in binding.identity:
         if is_encrypted(other):
-            raise _refusal(binding, f"its row's key {other.name!r} is itself encrypted", "identity")
+            raise _refusal(
+                binding.column, f"its row's key {other.name!r} is itself encrypted", "identity"
+            )
         try:
             kind_of(other.type)
         except DeclarationError as error:
-            raise _refusal(binding, error.message, error.reason or "identity") from None
+            raise _refusal(binding.column, error.message, error.reason or "identity") from None
+    _check_size(binding)
+
+
+def _check_size(binding: ColumnBinding) -> None:
+    """Refuse a bounded column that its own longest value would not fit into."""
+    type_ = binding.column.type
+    assert isinstance(type_, SealedColumnType)
+    length = type_.storage.length if type_.storage is not None else None
+    if length is None:
+        return
+    needed = max_stored_size(binding)
+    if needed is None:
+        raise _refusal(
+            binding.column,
+            f"storage= holds {length} bytes, but nothing bounds what is stored: give lengths to "
+            f"the inner type and to the row's key, or leave storage= out",
+            "storage",
+        )
+    if needed > length:
+        raise _refusal(
+            binding.column,
+            f"storage= holds {length} bytes; its longest value takes {needed}",
+            "storage",
+        )
+
+
+def check_column(column: Column[Any]) -> None:
+    """Refuse a column that, by itself, would let a value in or out unprotected.
+
+    :raises DeclarationError: says what about it.
+    """
     if column.primary_key:
-        raise _refusal(binding, "a primary key cannot be encrypted", "primary-key")
+        raise _refusal(column, "a primary key cannot be encrypted", "primary-key")
     if column.foreign_keys:
         raise _refusal(
-            binding, "a foreign key cannot be encrypted: no two ciphertexts are alike", "foreign-key"
+            column, "a foreign key cannot be encrypted: no two ciphertexts are alike", "foreign-key"
         )
-    _check_defaults(binding)
-
-
-def _check_defaults(binding: ColumnBinding) -> None:
-    column = binding.column
     if column.computed is not None or column.identity is not None:
-        raise _refusal(binding, "the database cannot compute an encrypted value", "computed")
-    if isinstance(column.server_default, DefaultClause) or column.server_default is not None:
+        raise _refusal(column, "the database cannot compute an encrypted value", "computed")
+    if column.server_default is not None:
         raise _refusal(
-            binding,
+            column,
             "a server default would store plaintext: use default=, which runs in Python",
             "server-default",
         )
     if column.server_onupdate is not None:
         raise _refusal(
-            binding, "a server onupdate would store plaintext: use onupdate= in Python", "onupdate"
+            column, "a server onupdate would store plaintext: use onupdate= in Python", "onupdate"
         )
     for default in (column.default, column.onupdate):
         if default is not None and (default.is_clause_element or default.is_sequence):
             raise _refusal(
-                binding,
+                column,
                 "an SQL expression as default would store what was never encrypted: use a Python "
                 "value or function",
                 "sql-default",
             )
 
 
-def _refusal(binding: ColumnBinding, message: str, reason: str) -> DeclarationError:
-    return DeclarationError(
-        message, table=binding.table, column=binding.column_name, reason=reason
-    )
+def _refusal(column: Column[Any], message: str, reason: str) -> DeclarationError:
+    return DeclarationError(message, table=column.table.fullname, column=column.name, reason=reason)

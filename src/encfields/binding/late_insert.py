@@ -3,182 +3,287 @@
 Both statements run in the application's own transaction, so nobody else ever sees the
 placeholder. Where the key cannot be learnt, or no transaction holds the two together, the
 insert is refused.
+
+The key is learnt from what the INSERT reports: from the keys that SQLAlchemy collects, or from
+the application's own RETURNING clause. A placeholder names the value that it stands for, so a
+row that comes back through RETURNING before its value is sealed still delivers that value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Column, LargeBinary, Table, bindparam, update
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.row_keys import from_bound_value
+from encfields.binding.row_keys import from_bound_value, kind_of, stored_type
 from encfields.errors import UnknownIdentityError
+from encfields.identity import FROM_TEXT
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from encfields.binding.columns import ColumnBinding
-    from encfields.binding.plan import StatementPlan
-
-Seal = Callable[["ColumnBinding", list[str], object, "Connection"], bytes]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+class Sealer(Protocol):
+    """Seals a plaintext for a row; the write hook is one."""
+
+    def seal(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
+        """One message, for the row whose identity's canonical texts are `texts`."""
+        ...
+
+    def require_key(self, binding: ColumnBinding, texts: list[str | None]) -> None:
+        """Raise now, if the branch key that the row needs cannot be had."""
+        ...
+
+
+PLACEHOLDER_PREFIX = b"encfields: inserted, and not yet sealed: "
+"""What a row holds between its INSERT and the UPDATE that seals its value."""
+
+_TOKEN_BYTES = 16
+
+_in_progress: weakref.WeakValueDictionary[bytes, LateInsert] = weakref.WeakValueDictionary()
+
+
+@dataclass(slots=True, repr=False)
 class Parked:
-    """One value that waits for its row's key."""
+    """One value that waits for its row's key.
 
+    :ivar row: index of its parameter set.
+    :ivar texts: canonical texts of the row's identity; ``None`` for those not yet known.
+    """
+
+    row: int
     binding: ColumnBinding
     texts: list[str | None]
-    value: object
+    plaintext: bytes
 
 
 class LateInsert:
     """The values of one INSERT that wait for their rows' keys.
 
-    :param plan: of the INSERT.
+    It lives as long as the execution, because rows of RETURNING may be read later.
+
+    :param sealer: seals the values.
     :param connection: the one that it runs on.
     :param context: its execution.
     """
 
-    def __init__(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
-        self._plan = plan
+    def __init__(self, sealer: Sealer, connection: Connection, context: Any) -> None:
+        self._sealer = sealer
         self._connection = connection
-        self._context = context
-        self.parked: dict[int, list[Parked]] = {}
+        self._context = weakref.proxy(context)
+        self._token = os.urandom(_TOKEN_BYTES)
+        self.parked: list[Parked] = []
 
     def park(
-        self, row: int, binding: ColumnBinding, texts: list[str | None], value: object
-    ) -> None:
+        self, row: int, binding: ColumnBinding, texts: list[str | None], plaintext: bytes
+    ) -> bytes:
         """Keep a value of the `row`-th parameter set.
 
+        What can fail is tried now, while nothing has been inserted.
+
+        :returns: the placeholder to insert in its stead.
         :raises UnknownIdentityError: its row's key could not be learnt afterwards.
+        :raises KeyStoreError: its branch key cannot be had.
         """
         if not self.parked:
-            self._check(binding)
+            refuse_unlearnable(self._connection, self._context, binding)
+            _in_progress[self._token] = self
         primary = set(binding.column.table.primary_key.columns)
         for column, text in zip(binding.identity, texts, strict=True):
             if text is None and column not in primary:
-                raise _unknown(
+                raise unknown_key(
                     binding, f"{column.name} identifies the row and has no value: give it one"
                 )
-        self.parked.setdefault(row, []).append(Parked(binding, texts, value))
+        self._sealer.require_key(binding, texts)
+        self.parked.append(Parked(row, binding, texts, plaintext))
+        index = len(self.parked) - 1
+        return PLACEHOLDER_PREFIX + self._token + index.to_bytes(4, "big")
 
-    def _check(self, binding: ColumnBinding) -> None:
-        statement = internals.dml_statement(self._context.compiled)
-        if internals.is_autocommit(self._connection):
-            raise _unknown(
-                binding,
-                "the database generates the row's key, and under AUTOCOMMIT no transaction holds "
-                "the INSERT and the UPDATE that seals the value together: use a transaction, or "
-                "give the key a Python-side default such as uuid.uuid4",
-            )
-        if internals.post_values_clause(statement) is not None or internals.has_prefixes(statement):
-            raise _unknown(
-                binding,
-                "an INSERT that may skip or replace a row does not tell the key the database "
-                "generated: give the key a value or a Python-side default",
-            )
-        if internals.is_explicit_returning(self._context):
-            raise _unknown(
-                binding,
-                "the database generates the row's key, and RETURNING would deliver the row "
-                "before its value is sealed: leave RETURNING out and read the row afterwards, or "
-                "give the key a Python-side default",
-            )
-        if self._context.executemany and not self._context.compiled.effective_returning:
-            raise _unknown(
-                binding,
-                "the driver does not report the keys that the database generates for many rows: "
-                "give the key a Python-side default, or insert through the ORM",
-            )
-        if internals.is_multi_values(self._context.compiled):
-            raise _unknown(
-                binding,
-                "values([...]) does not report the keys that the database generates: pass the "
-                "list to execute() instead",
-            )
-
-    def complete(self, result: Any, seal: Seal) -> None:
+    def complete(self, result: Any) -> None:
         """Seal every parked value now that the keys are known, and update the rows.
+
+        If that fails, the transaction is rolled back: a placeholder is never committed.
 
         :param result: of the INSERT.
         :raises UnknownIdentityError: the database did not report a key.
         """
-        many = self._context.executemany
-        keys = result.inserted_primary_key_rows if many else [result.inserted_primary_key]
-        updates: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for row, parked in self.parked.items():
-            key = keys[row] if row < len(keys) else ()
-            updates.setdefault(tuple(p.binding.column.key for p in parked), []).append(
-                self._sealed_row(parked, key, seal)
+        try:
+            self._complete(result)
+        except BaseException:
+            transaction = (
+                self._connection.get_nested_transaction() or self._connection.get_transaction()
             )
-        self.parked.clear()
-        for columns, rows in updates.items():
-            self._connection.execute(_update(self._table, columns), rows)
+            if transaction is not None and transaction.is_active:
+                transaction.rollback()
+            raise
 
-    @property
-    def _table(self) -> Table:
-        assert self._plan.table is not None
-        return self._plan.table
+    def _complete(self, result: Any) -> None:
+        if internals.is_explicit_returning(self._context):
+            self._learn_from_rows(internals.buffered_rows(result))
+        else:
+            many = self._context.executemany
+            keys = result.inserted_primary_key_rows if many else [result.inserted_primary_key]
+            self._learn_from_keys(keys)
+        for statement, rows in self._updates():
+            self._connection.execute(statement, rows)
 
-    def _sealed_row(self, parked: list[Parked], key: Any, seal: Seal) -> dict[str, Any]:
-        primary = list(self._table.primary_key.columns)
-        by_column = dict(zip(primary, key or (), strict=False))
-        row: dict[str, Any] = {_key_bind(c): value for c, value in by_column.items()}
-        for item in parked:
-            texts = [
-                text if text is not None else self._learnt(item.binding, column, by_column)
-                for column, text in zip(item.binding.identity, item.texts, strict=True)
-            ]
-            row[_value_bind(item.binding.column.key)] = seal(
-                item.binding, texts, item.value, self._connection
+    def _learn_from_keys(self, keys: Any) -> None:
+        """Keys in the order of the parameter sets, in the order of the primary key's columns."""
+        for parked in self.parked:
+            primary = parked.binding.column.table.primary_key.columns
+            key = keys[parked.row] if parked.row < len(keys) else None
+            for column, value in zip(primary, key or (), strict=False):
+                if value is not None:
+                    self._learn(parked, column, value)
+
+    def _learn(self, parked: Parked, column: Column[Any], value: object) -> None:
+        for index, known in enumerate(parked.binding.identity):
+            if known is column and parked.texts[index] is None:
+                to_text = from_bound_value(column.type, self._connection.dialect)
+                parked.texts[index] = to_text(value)
+
+    def _learn_from_rows(self, rows: list[Any]) -> None:
+        """Rows of the application's own RETURNING, as the driver delivered them."""
+        for position, open_cell in internals.sealed_cells(self._context):
+            for row in rows:
+                open_cell(row[position])  # a placeholder teaches its row's key when it is read
+        if any(None in parked.texts for parked in self.parked):
+            positions = internals.returned_positions(self._context)
+            for parked in self.parked:
+                for column in parked.binding.column.table.primary_key.columns:
+                    if column in positions and parked.row < len(rows):
+                        self._learn(parked, column, rows[parked.row][positions[column]])
+
+    def _updates(self) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+        """One UPDATE for each set of columns, with the parameters of its rows."""
+        rows: dict[int, list[Parked]] = {}
+        for parked in self.parked:
+            rows.setdefault(parked.row, []).append(parked)
+        groups: dict[tuple[Any, ...], list[list[Parked]]] = {}
+        for row in rows.values():
+            groups.setdefault(tuple(parked.binding for parked in row), []).append(row)
+        for bindings, members in groups.items():
+            yield (
+                _update(bindings, self._connection),
+                [self._parameters(row) for row in members],
             )
-        return row
 
-    def _learnt(
-        self, binding: ColumnBinding, column: Column[Any], by_column: dict[Column[Any], Any]
-    ) -> str:
-        value = by_column.get(column)
-        if value is None:
-            raise _unknown(
-                binding, f"the database did not report the key it generated for {column.name}"
+    def _parameters(self, row: list[Parked]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for parked in row:
+            texts = [text for text in parked.texts if text is not None]
+            if len(texts) < len(parked.texts):
+                raise unknown_key(
+                    parked.binding,
+                    "the database did not report the key that it generated: give the key a "
+                    "value or a Python-side default, or add it to RETURNING",
+                )
+            for column, text in zip(parked.binding.identity, texts, strict=True):
+                kind = kind_of(column.type, self._connection.dialect)
+                values[_key_bind(column)] = FROM_TEXT[kind](text)
+            values[_value_bind(parked.binding)] = self._sealer.seal(
+                parked.binding, texts, parked.plaintext
             )
-        return from_bound_value(column.type, self._connection.dialect)(value)
+        return values
+
+
+def value_of_placeholder(message: bytes, texts: list[str], dialect: Any) -> object:
+    """The value that a placeholder stands for, while its INSERT is under way in this process.
+
+    :param texts: the row's identity, which came with the placeholder and is learnt from it.
+    :raises LookupError: no INSERT under way knows the placeholder.
+    """
+    token = message[len(PLACEHOLDER_PREFIX) : len(PLACEHOLDER_PREFIX) + _TOKEN_BYTES]
+    late = _in_progress[token]
+    parked = late.parked[int.from_bytes(message[len(PLACEHOLDER_PREFIX) + _TOKEN_BYTES :], "big")]
+    parked.texts[:] = texts
+    return parked.binding.codec.decode(parked.plaintext, dialect)
+
+
+def refuse_unlearnable(connection: Connection, context: Any, binding: ColumnBinding) -> None:
+    """Refuse an INSERT after which the generated key could not be learnt, or not in time.
+
+    :raises UnknownIdentityError: with what to do instead.
+    """
+    statement = internals.dml_statement(context.compiled)
+    if internals.is_autocommit(connection):
+        raise unknown_key(
+            binding,
+            "the database generates the row's key, and under AUTOCOMMIT no transaction holds the "
+            "INSERT and the UPDATE that seals the value together: use a transaction, or give the "
+            "key a Python-side default such as uuid.uuid4",
+        )
+    if internals.post_values_clause(statement) is not None or internals.has_prefixes(statement):
+        raise unknown_key(
+            binding,
+            "an INSERT that may skip or replace a row does not tell the key that the database "
+            "generated: give the key a value or a Python-side default",
+        )
+    if internals.is_multi_values(context.compiled):
+        raise unknown_key(
+            binding,
+            "values([...]) does not tell the keys that the database generates: pass the list to "
+            "execute() instead",
+        )
+    if internals.is_explicit_returning(context) and not _tells_key(context, binding):
+        raise unknown_key(
+            binding,
+            "the database generates the row's key: add it, or the encrypted column, to RETURNING",
+        )
+    if context.executemany and not context.compiled.effective_returning:
+        raise unknown_key(
+            binding,
+            "the database does not tell the keys that it generates for many rows: give the key a "
+            "Python-side default, or insert through the ORM",
+        )
+
+
+def _tells_key(context: Any, binding: ColumnBinding) -> bool:
+    """Whether a RETURNING clause delivers the row's key, by itself or beside a value."""
+    if any(known is binding for known in internals.sealed_bindings(context)):
+        return True
+    positions = internals.returned_positions(context)
+    return all(column in positions for column in binding.column.table.primary_key.columns)
+
+
+def unknown_key(binding: ColumnBinding, message: str) -> UnknownIdentityError:
+    """The row's key is not known when, or after, its value has to be sealed."""
+    return UnknownIdentityError(
+        message, table=binding.table, column=binding.column_name, reason="identity-unknown"
+    )
 
 
 def _key_bind(column: Column[Any]) -> str:
     return f"encfields_key_{column.key}"
 
 
-def _value_bind(key: str) -> str:
-    return f"encfields_value_{key}"
+def _value_bind(binding: ColumnBinding) -> str:
+    return f"encfields_value_{binding.column.key}"
 
 
-def _update(table: Table, columns: tuple[str, ...]) -> Any:
-    """UPDATE by primary key, on a bare table: no onupdate default fires a second time."""
-    names = {key: table.c[key].name for key in columns}
+def _update(bindings: tuple[ColumnBinding, ...], connection: Connection) -> Any:
+    """UPDATE by the row's key, on a bare table: no onupdate default fires a second time."""
+    table: Table = bindings[0].column.table
+    keys = dict.fromkeys(column for binding in bindings for column in binding.identity)
     bare = sql_table(
         table.name,
-        *(sql_column(c.name, c.type) for c in table.primary_key.columns),
-        *(sql_column(name, LargeBinary) for name in names.values()),
+        *(sql_column(column.name, stored_type(column.type, connection.dialect)) for column in keys),
+        *(sql_column(binding.column_name, LargeBinary) for binding in bindings),
         schema=table.schema,
     )
     statement = update(bare).values(
-        {name: bindparam(_value_bind(key), type_=LargeBinary) for key, name in names.items()}
+        {b.column_name: bindparam(_value_bind(b), type_=LargeBinary) for b in bindings}
     )
-    for column in table.primary_key.columns:
-        statement = statement.where(
-            bare.c[column.name] == bindparam(_key_bind(column), type_=column.type)
-        )
+    for column in keys:
+        ours = bare.c[column.name]
+        statement = statement.where(ours == bindparam(_key_bind(column), type_=ours.type))
     return statement
-
-
-def _unknown(binding: ColumnBinding, message: str) -> UnknownIdentityError:
-    return UnknownIdentityError(
-        message, table=binding.table, column=binding.column_name, reason="identity-unknown"
-    )

@@ -132,14 +132,9 @@ def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
 
 def _raise_again(error: EncFieldsError) -> Refusal:
     """A fresh exception each time: one that is raised twice would collect tracebacks."""
-    cls, message = type(error), error.message
-    place = {
-        "table": error.table,
-        "column": error.column,
-        "key_id": error.key_id,
-        "reason": error.reason,
-    }
-    return lambda: cls(message, **place)
+    cls, message, table = type(error), error.message, error.table
+    column, reason = error.column, error.reason
+    return lambda: cls(message, table=table, column=column, reason=reason)
 
 
 def _refuse_stray_binds(compiled: Any, plan: StatementPlan) -> StatementPlan:
@@ -345,8 +340,8 @@ def _ambiguous(binding: ColumnBinding, missing: list[str]) -> Refusal:
 
 def _identity_change(binding: ColumnBinding, column: str) -> Refusal:
     return lambda: IdentityChangeError(
-        f"the UPDATE changes {column}, to which the stored value is bound, and would leave the "
-        "value unreadable: set the encrypted columns in the same statement, or change the key "
+        f"this statement changes {column}, to which the stored value is bound, and would leave "
+        "the value unreadable: set the encrypted columns in the same statement, or change the key "
         "through the ORM",
         table=binding.table,
         column=binding.column_name,

@@ -24,6 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.binding.attachment import attachment_of
 from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.binding.late_insert import PLACEHOLDER_PREFIX, value_of_placeholder
 from encfields.binding.row_keys import (
     MYSQL_NAMES,
     delivered_sql,
@@ -42,10 +43,6 @@ from encfields.message import open_
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-PLACEHOLDER = b"encfields: the row was inserted, its value was not yet sealed"
-"""What a row holds between its INSERT and the UPDATE, in the same transaction, that seals the
-value under a key the database generated."""
-
 _SEPARATOR = b":"
 
 
@@ -55,14 +52,14 @@ class RowReader(TypeEngine[Any]):
     :param binding: the encrypted column.
     """
 
+    delivers_row_key = True
+
     def __init__(self, binding: ColumnBinding) -> None:
         self.binding = binding
         digest = hashlib.sha256(binding.logical_name.encode("utf-8")).hexdigest()
         self.tag = digest[:6]
 
-    def result_processor(
-        self, dialect: Dialect, coltype: object
-    ) -> Callable[[Any], Any]:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         binding = self.binding
         attachment = attachment_of(dialect)
         tag = self.tag.encode("ascii")
@@ -90,7 +87,9 @@ class RowReader(TypeEngine[Any]):
                 encryption.stats.opened += 1
                 return decode(data, dialect)
             except EncFieldsError as error:
-                raise _located(error, binding, texts, found[-1]) from None
+                if found[-1].startswith(PLACEHOLDER_PREFIX):
+                    return _unsealed(binding, texts, found[-1], dialect)
+                raise _located(error, binding, texts) from None
             except ValueError:
                 raise _not_packed(binding, found[0]) from None
 
@@ -107,16 +106,21 @@ def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:
     )
 
 
-def _located(
-    error: EncFieldsError, binding: ColumnBinding, texts: list[str], message: bytes
-) -> EncFieldsError:
-    """The same error, told where it happened."""
-    if message == PLACEHOLDER:
+def _unsealed(binding: ColumnBinding, texts: list[str], message: bytes, dialect: Dialect) -> Any:
+    """The value of a row that RETURNING delivers before its value is sealed."""
+    try:
+        return value_of_placeholder(message, texts, dialect)
+    except LookupError:
         error = MalformedMessageError(
-            "the row was inserted but its value was never sealed: the INSERT was committed "
-            "without the UPDATE that belongs to it",
+            "the row was inserted and its value never sealed: the INSERT was committed without "
+            "the UPDATE that belongs to it. The value is lost; write it again",
             reason="placeholder",
         )
+    raise _located(error, binding, texts)
+
+
+def _located(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> EncFieldsError:
+    """The same error, told where it happened."""
     if isinstance(error, DecryptionError | KeyStoreError):
         error.table = error.table or binding.table
         error.column = error.column or binding.column_name
@@ -173,9 +177,7 @@ def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any
         if name not in ("add_to_result_map", "within_columns_clause", "result_map_targets")
     }
     pieces = [f"'{element.reader.tag}:'"]
-    for key, declared in zip(
-        element.identity, element.reader.binding.identity, strict=True
-    ):
+    for key, declared in zip(element.identity, element.reader.binding.identity, strict=True):
         kind = kind_of(declared.type, compiler.dialect)
         sql = compiler.process(key, **inner)
         pieces += [delivered_sql(sql, kind, dialect_name), "':'"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Sequence, Table, text
 from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.elements import ClauseElement
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import bindings_of
@@ -43,23 +44,19 @@ class KeyReservation:
         execution_options: Any,
     ) -> tuple[Any, Any, Any]:
         """SQLAlchemy's event; returns what is executed instead."""
-        if not isinstance(statement, Insert) or not isinstance(statement.table, Table):
+        table = getattr(statement, "table", None)
+        if not isinstance(statement, Insert) or not isinstance(table, Table):
             return statement, multiparams, params
-        rows = multiparams or [params]
-        column = _missing_key(statement, rows[0])
-        if column is None:
+        missing = _missing_keys(statement, table, multiparams[0] if multiparams else params)
+        if not missing:
             return statement, multiparams, params
-        sequence = self._sequence(connection, column)
-        if sequence is None:
-            return _reporting(connection, statement, multiparams), multiparams, params
-        values = internals.multi_value_rows(statement)
-        if values is not None:
-            ids = _reserve(connection, sequence, len(values))
-            keyed = [{**row, column: new} for row, new in zip(values, ids, strict=True)]
-            return internals.with_multi_value_rows(statement, keyed), multiparams, params
-        ids = _reserve(connection, sequence, len(rows))
-        keyed = [{**row, column.key: new} for row, new in zip(rows, ids, strict=True)]
-        return (statement, keyed, {}) if multiparams else (statement, [], keyed[0])
+        column = internals.autoincrement_column(table)
+        sequence = None
+        if column is not None and missing == [column]:
+            sequence = self._sequence(connection, column)
+        if column is None or sequence is None:
+            return _reporting(connection, statement, multiparams, params)
+        return _keyed(connection, statement, multiparams, params, column, sequence)
 
     def _sequence(self, connection: Connection, column: Column[Any]) -> str | None:
         """Name of the sequence behind `column`, or ``None`` if its numbers cannot be had."""
@@ -72,27 +69,45 @@ class KeyReservation:
         return known[schema or ""]
 
 
-def _missing_key(statement: Insert, row: Any) -> Column[Any] | None:
-    """The generated key column that the INSERT needs for sealing and does not state."""
-    table = statement.table
-    assert isinstance(table, Table)
+def _missing_keys(statement: Insert, table: Table, row: Any) -> list[Column[Any]]:
+    """The key columns that the INSERT needs for sealing and that the database generates."""
     bindings = bindings_of(table)
     if not bindings or internals.has_select_source(statement):
-        return None
-    column = internals.autoincrement_column(table)
-    if column is None or not any(column in b.identity for b in bindings.values()):
-        return None
+        return []
     stated = internals.stated_keys(statement)
     stated.update(str(getattr(key, "key", key)) for key in row or ())
-    if column.key in stated:
-        return None
-    written = any(key in stated or b.column.default is not None for key, b in bindings.items())
-    return column if written else None
+    if not any(key in stated or b.column.default is not None for key, b in bindings.items()):
+        return []
+    needed = dict.fromkeys(column for b in bindings.values() for column in b.identity)
+    return [c for c in needed if c.primary_key and c.key not in stated and _generated(c)]
 
 
-def _find_sequence(
-    connection: Connection, column: Column[Any], schema: str | None
-) -> str | None:
+def _generated(column: Column[Any]) -> bool:
+    """Whether the database, and no Python-side default, gives the column its value."""
+    default = column.default
+    return default is None or default.is_sequence or default.is_clause_element
+
+
+def _keyed(
+    connection: Connection,
+    statement: Insert,
+    multiparams: Any,
+    params: Any,
+    column: Column[Any],
+    sequence: str,
+) -> tuple[Any, Any, Any]:
+    """The INSERT with reserved numbers of the sequence as the keys of its rows."""
+    values = internals.multi_value_rows(statement)
+    rows = multiparams or [params] if values is None else values
+    ids = _reserve(connection, sequence, len(rows))
+    if values is not None:
+        keyed = [{**row, column: new} for row, new in zip(rows, ids, strict=True)]
+        return internals.with_multi_value_rows(statement, keyed), multiparams, params
+    keyed = [{**row, column.key: new} for row, new in zip(rows, ids, strict=True)]
+    return (statement, keyed, {}) if multiparams else (statement, [], keyed[0])
+
+
+def _find_sequence(connection: Connection, column: Column[Any], schema: str | None) -> str | None:
     preparer = connection.dialect.identifier_preparer
     if isinstance(column.default, Sequence):
         name = preparer.quote(column.default.name)
@@ -110,14 +125,33 @@ def _reserve(connection: Connection, sequence: str, count: int) -> list[int]:
     return list(connection.execute(_RESERVE, {"sequence": sequence, "n": count}).scalars())
 
 
-def _reporting(connection: Connection, statement: Insert, multiparams: Any) -> Insert:
+def _reporting(
+    connection: Connection, statement: Insert, multiparams: Any, params: Any
+) -> tuple[Any, Any, Any]:
     """The INSERT of many rows, made to report their keys in the order of its parameters."""
+    values = internals.multi_value_rows(statement)
+    if values is not None and not params and _all_plain(statement, values):
+        multiparams = [{_key(name): value for name, value in row.items()} for row in values]
+        statement = internals.without_multi_values(statement)
+        if len(multiparams) == 1:
+            return statement, [], multiparams[0]
     if (
-        len(multiparams) < 2
-        or internals.returns_anything(statement)
-        or not connection.dialect.insert_executemany_returning_sort_by_parameter_order
+        len(multiparams) > 1
+        and connection.dialect.insert_executemany_returning_sort_by_parameter_order
     ):
-        return statement
-    return statement.return_defaults(
-        *statement.table.primary_key, sort_by_parameter_order=True
-    )
+        statement = internals.reports_keys_in_order(statement, statement.table.primary_key)
+    return statement, multiparams, params
+
+
+def _key(name: Any) -> str:
+    return str(getattr(name, "key", name))
+
+
+def _all_plain(statement: Insert, rows: list[dict[Any, Any]]) -> bool:
+    """Whether the rows hold Python values only, all for the same columns of the table."""
+    keys = {_key(name) for name in rows[0]}
+    return all(
+        {_key(name) for name in row} == keys
+        and not any(isinstance(value, ClauseElement) for value in row.values())
+        for row in rows
+    ) and all(key in statement.table.c for key in keys)

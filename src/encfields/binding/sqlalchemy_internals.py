@@ -7,11 +7,12 @@ never go through in plaintext. The binding tests run on every supported version.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
@@ -201,7 +202,7 @@ def multi_value_rows(statement: Insert) -> list[dict[Any, Any]] | None:
     """The rows of ``values([...])``, or ``None`` where the statement has not that form."""
     if not statement._multi_values:
         return None
-    rows = [row for group in statement._multi_values for row in group]
+    rows: list[Any] = [row for group in statement._multi_values for row in group]
     return rows if all(isinstance(row, dict) for row in rows) else None
 
 
@@ -212,11 +213,59 @@ def with_multi_value_rows(statement: Insert, rows: list[dict[Any, Any]]) -> Inse
     return copied
 
 
-def returns_anything(statement: Insert) -> bool:
-    """Whether the INSERT has a RETURNING clause, or returns its defaults, already."""
-    return bool(statement._returning or statement._return_defaults)
-
-
 def has_loaded_change(state: Any, key: str) -> bool:
     """Whether an ORM attribute was set since it was loaded."""
     return key in state.committed_state
+
+
+def without_multi_values(statement: Insert) -> Insert:
+    """The same INSERT without its VALUES rows, to be executed with a list of parameters."""
+    copied: Insert = statement._generate()
+    copied._multi_values = ()
+    return copied
+
+
+def reports_keys_in_order(statement: Insert, columns: Any) -> Insert:
+    """The INSERT, made to report the keys of its rows in the order of its parameters."""
+    if statement._returning and not statement._return_defaults:
+        ordered: Insert = statement.returning(sort_by_parameter_order=True)
+        return ordered
+    return statement.return_defaults(*columns, sort_by_parameter_order=True)
+
+
+def buffered_rows(result: Any) -> list[Any]:
+    """The rows of a RETURNING clause as the driver delivered them; the result keeps them."""
+    strategy = result.cursor_strategy
+    if not isinstance(strategy, FullyBufferedCursorFetchStrategy):
+        strategy = FullyBufferedCursorFetchStrategy(result.cursor)
+        result.cursor_strategy = strategy
+    return list(strategy._rowbuffer)
+
+
+def sealed_cells(context: Any) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Positions and processors of the encrypted columns in a statement's result."""
+    return [
+        (position, entry.type.result_processor(context.dialect, None))
+        for position, entry in enumerate(context.compiled._result_columns)
+        if getattr(entry.type, "delivers_row_key", False)
+    ]
+
+
+def sealed_bindings(context: Any) -> list[Any]:
+    """The bindings of the encrypted columns in a statement's result."""
+    return [
+        entry.type.binding
+        for entry in context.compiled._result_columns
+        if getattr(entry.type, "delivers_row_key", False)
+    ]
+
+
+def returned_positions(context: Any) -> dict[Any, int]:
+    """Positions of the table's own columns in a statement's result."""
+    positions: dict[Any, int] = {}
+    for position, entry in enumerate(context.compiled._result_columns):
+        for element in entry.objects:
+            if isinstance(element, Column):
+                table = element.table
+                positions.setdefault(table.c.get(element.key, element), position)
+    return positions

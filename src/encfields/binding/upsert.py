@@ -10,7 +10,12 @@ from sqlalchemy.sql.selectable import Alias
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.row_keys import may_match_another_spelling
-from encfields.errors import AmbiguousRowError, BindingError, CiphertextCopyError, IdentityChangeError
+from encfields.errors import (
+    AmbiguousRowError,
+    BindingError,
+    CiphertextCopyError,
+    IdentityChangeError,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -18,9 +23,7 @@ if TYPE_CHECKING:
     from encfields.binding.columns import ColumnBinding
 
 
-def refuse_upsert(
-    statement: Any, bindings: Mapping[str, ColumnBinding], dialect: Dialect
-) -> None:
+def refuse_upsert(statement: Any, bindings: Mapping[str, ColumnBinding], dialect: Dialect) -> None:
     """Refuse an upsert whose row, or whose value, is not the one that was inserted.
 
     :raises AmbiguousRowError: the conflict may hit a row of another key.
@@ -29,11 +32,9 @@ def refuse_upsert(
     :raises IdentityChangeError: a key column is set.
     """
     clause = internals.post_values_clause(statement)
-    if clause is None or not hasattr(clause, "update_values_to_set") and not hasattr(clause, "update"):
-        return
     if hasattr(clause, "update_values_to_set"):
         _refuse_on_conflict(statement, clause, bindings, dialect)
-    else:
+    elif hasattr(clause, "update"):
         _refuse_on_duplicate_key(clause, bindings)
 
 
@@ -127,7 +128,5 @@ def _refuse_on_duplicate_key(clause: Any, bindings: Mapping[str, ColumnBinding])
                 )
 
 
-def _refusal(
-    cls: type[BindingError], binding: ColumnBinding, message: str
-) -> BindingError:
+def _refusal(cls: type[BindingError], binding: ColumnBinding, message: str) -> BindingError:
     return cls(message, table=binding.table, column=binding.column_name, reason="upsert")

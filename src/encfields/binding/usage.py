@@ -130,8 +130,7 @@ def _row_key_among(element: Any, others: Iterable[Any]) -> bool:
     identity = bindings_of(bases[0].table)[bases[0].key].identity
     present = [o for o in others if getattr(o, "table", None) is not None]
     return all(
-        any(key in o.base_columns and _same_origin(o, element) for o in present)
-        for key in identity
+        any(key in o.base_columns and _same_origin(o, element) for o in present) for key in identity
     )
 
 

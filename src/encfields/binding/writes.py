@@ -21,7 +21,6 @@ from encfields.binding.plan import (
     StatementPlan,
     make_plan,
 )
-from encfields.binding.reads import PLACEHOLDER
 from encfields.binding.spelling import StoredSpelling
 from encfields.errors import EncFieldsError
 from encfields.message import seal
@@ -80,28 +79,26 @@ class WriteHook:
             raise plan.refusal()
         for check in plan.unchanged:
             for values, _ in internals.parameter_rows(context):
-                if check.to_text(values[check.set_bind]) != check.to_text(
-                    values[check.where_bind]
-                ):
+                if check.to_text(values[check.set_bind]) != check.to_text(values[check.where_bind]):
                     raise check.refusal()
 
     def _seal_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
         """Seal every parked value of every row of the execution."""
         spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
-        late = LateInsert(plan, connection, context)
+        late = LateInsert(self, connection, context)
         for index, (values, given) in enumerate(internals.parameter_rows(context)):
             for bind, pending in _parked(plan, context.compiled, values, given):
                 if bind.refusal is not None:
                     raise bind.refusal()
                 texts = _texts(bind, values)
+                plaintext = self.encode(bind.binding, pending.value, connection)
                 if None in texts:
-                    late.park(index, bind.binding, texts, pending.value)
-                    pending.sealed = PLACEHOLDER
+                    pending.sealed = late.park(index, bind.binding, texts, plaintext)
                     continue
                 known = cast("list[str]", texts)
                 if spelling is not None:
                     known = spelling.of(bind, values, known)
-                pending.sealed = self.seal_value(bind.binding, known, pending.value, connection)
+                pending.sealed = self.seal(bind.binding, known, plaintext)
         if late.parked:
             self._late[context] = late
 
@@ -116,21 +113,34 @@ class WriteHook:
     ) -> None:
         """SQLAlchemy's event: seal what waited for a key that the database generated."""
         if self._late:
-            late = self._late.pop(getattr(result, "context", None), None)
+            late = self._late.get(result.context)
             if late is not None:
-                late.complete(result, self.seal_value)
+                late.complete(result)
 
-    def seal_value(
-        self, binding: ColumnBinding, texts: list[str], value: object, connection: Connection
-    ) -> bytes:
+    def encode(self, binding: ColumnBinding, value: object, connection: Connection) -> bytes:
+        """The plaintext bytes of a value.
+
+        :raises ValueEncodingError: the column's type has no encoding for it.
+        """
+        try:
+            return binding.codec.encode(value, connection.dialect)
+        except EncFieldsError as error:
+            error.table, error.column = binding.table, binding.column_name
+            raise
+
+    def require_key(self, binding: ColumnBinding, texts: list[str | None]) -> None:
+        """Raise now, if the branch key that the row needs cannot be had."""
+        by_column = dict(zip(binding.identity, texts, strict=True))
+        if all(by_column[column] is not None for column in binding.key_columns):
+            self._encryption.active_key(binding.key_id([text or "" for text in texts]))
+
+    def seal(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
         """One message, for the row whose identity's canonical texts are `texts`."""
         try:
-            plaintext = binding.codec.encode(value, connection.dialect)
             key = self._encryption.active_key(binding.key_id(texts))
             message = seal(plaintext, binding.context.serialize(texts), key)
         except EncFieldsError as error:
-            error.table = error.table or binding.table
-            error.column = error.column or binding.column_name
+            error.table, error.column = binding.table, binding.column_name
             error.row = error.row or dict(binding.row(texts))
             raise
         self._encryption.stats.sealed += 1
