@@ -21,6 +21,8 @@ SERVERS        ?= url,running,private,install
 # What depends on the SQLAlchemy version.
 MATRIX_TESTS   ?= tests
 FUZZ_TESTS     ?= tests
+FUZZ_COUNT     ?= 200000
+BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
 .PHONY: help demo test test-matrix test-oldest lint format fuzz bench lock clean
 
@@ -50,12 +52,17 @@ format: $(VENV)/.ci ## let ruff format and fix what it can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-fuzz: $(VENV)/.ci ## the property tests, with new inputs and 20,000 examples each
+fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property test at length
+	@$(BIN)/python tests/message/fuzz.py --count $(FUZZ_COUNT)
 	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) \
 		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
 
-bench: $(VENV)/.bench ## compare with rivals, in a table of ratios
-	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m benchmarks
+bench: $(VENV)/.bench ## compare with rivals, in tables of ratios
+	@for file in $(BENCHMARKS); do \
+		module=$$(echo "$${file%.py}" | tr / .) && \
+		$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m "$$module" \
+			|| exit 1; \
+	done
 
 lock: ## take newer versions into requirements/*.txt
 	@python=$$($(FIND_PYTHON)) && "$$python" -m venv $(VENVS)/lock
