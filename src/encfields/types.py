@@ -67,6 +67,12 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         self.name = name
         self.bind_to = (bind_to,) if isinstance(bind_to, str) else _as_tuple(bind_to)
         self.storage = storage
+        if storage is not None and not isinstance(storage, LargeBinary):
+            raise DeclarationError(
+                "storage= is a LargeBinary, with or without a length: ciphertext is bytes, and "
+                "must not be padded",
+                reason="storage",
+            )
         if isinstance(self.inner, EncryptedType):
             raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
         KeyTemplate(key)
@@ -84,6 +90,16 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         """The Python type of the inner type's values."""
         return self.inner.python_type
 
+    @property
+    def _static_cache_key(self) -> Any:
+        """What tells two of these types apart in SQLAlchemy's statement cache.
+
+        SQLAlchemy leaves keyword-only arguments out, and would take two types that differ in
+        one for the same.
+        """
+        storage = self.storage and self.storage._static_cache_key
+        return super()._static_cache_key, self.key, self.name, self.bind_to, storage
+
     # -- declaration ---------------------------------------------------------------------------
 
     def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:
@@ -91,8 +107,9 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         super()._set_parent(parent, outer=outer, **kw)
         if parent.type is not self:
             raise DeclarationError(
-                "an encrypted type cannot be one dialect's variant of another type: the others "
-                "would store plaintext",
+                "an encrypted type can be neither a variant of another type, which would store "
+                "plaintext on the other dialects, nor decorated: use "
+                "EncryptedType(YourTypeDecorator)",
                 column=parent.name,
                 reason="variant",
             )

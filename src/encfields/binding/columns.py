@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, Table
 
@@ -61,8 +61,7 @@ class ColumnBinding:
     )
 
     def __init__(self, column: Column[Any]) -> None:
-        type_ = column.type
-        assert isinstance(type_, SealedColumnType)
+        type_ = cast("SealedColumnType", column.type)
         check_column(column)
         table = column.table
         self.column = column
@@ -158,9 +157,8 @@ def _check(binding: ColumnBinding) -> None:
 
 def _check_size(binding: ColumnBinding) -> None:
     """Refuse a bounded column that its own longest value would not fit into."""
-    type_ = binding.column.type
-    assert isinstance(type_, SealedColumnType)
-    length = type_.storage.length if type_.storage is not None else None
+    storage = cast("SealedColumnType", binding.column.type).storage
+    length = storage.length if storage is not None else None
     if length is None:
         return
     needed = max_stored_size(binding)

@@ -1,0 +1,53 @@
+"""``import encfields`` is light: what is heavy waits until a key must be wrapped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "aws_encryption_sdk",
+    "aws_cryptographic_material_providers",
+    "_dafny",
+    "boto3",
+    "botocore",
+    "sqlalchemy.orm",
+    "sqlalchemy.ext.asyncio",
+    "alembic",
+    "rich",
+)
+
+
+def _loaded_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60,
+        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+    )  # fmt: skip
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", HEAVY)
+def test_importing_the_package_does_not_load(module: str, loaded_by_import: set[str]) -> None:
+    loaded = sorted(m for m in loaded_by_import if m == module or m.startswith(f"{module}."))
+    assert loaded == []
+
+
+@pytest.fixture(scope="module")
+def loaded_by_import() -> set[str]:
+    return _loaded_after("import encfields")
+
+
+def test_declaring_a_column_loads_neither_the_aws_library_nor_boto3() -> None:
+    loaded = _loaded_after(
+        "from sqlalchemy import Column, Integer, MetaData, Table\n"
+        "from encfields import EncryptedType, keyrings, SqlKeyStore\n"
+        "Table('t', MetaData(), Column('id', Integer, primary_key=True), "
+        "Column('x', EncryptedType()))\n"
+        "SqlKeyStore(keyrings.local(bytes(range(32))))\n"
+        "SqlKeyStore(keyrings.aws_kms('arn:aws:kms:eu-west-1:111122223333:key/abc'))\n"
+    )
+    assert not loaded & {"boto3", "botocore", "aws_encryption_sdk", "_dafny"}
+    assert "aws_cryptographic_material_providers" not in loaded
