@@ -29,7 +29,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.schema import CreateTable
 
 from encfields import EncryptedType
-from encfields.binding.columns import binding_of
+from encfields.binding.columns import ColumnBinding
+from encfields.binding.columns import binding_of as binding_of_column
 from encfields.errors import DeclarationError
 
 
@@ -44,6 +45,11 @@ def _table(metadata: MetaData | None = None, **options: Any) -> Table:
         Column("id", Integer, primary_key=True),
         Column("ssn", EncryptedType(String(11), **options)),
     )
+
+
+def binding_of(column: Any) -> ColumnBinding:
+    """The binding of a column, also where a model's ``__table__`` is typed as any FROM clause."""
+    return binding_of_column(column)
 
 
 def _ddl(table: Table, dialect: Any) -> str:
@@ -182,9 +188,11 @@ def test_a_bad_copy_is_refused_like_a_bad_table() -> None:
         keyed.to_metadata(MetaData())
 
 
-@pytest.mark.parametrize(
-    "again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))]
-)
+def _pickled(thing: Any) -> Any:
+    return pickle.loads(pickle.dumps(thing))
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, _pickled])
 def test_types_are_copied_and_pickled_with_all_their_options(again: Any) -> None:
     type_ = EncryptedType(
         Numeric(10, 2),
