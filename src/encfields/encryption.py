@@ -112,8 +112,13 @@ class Encryption:
         try:
             return self._cache.active(key_id)
         except KeyNotFoundError:
-            self._create_key(key_id)
-            return self._cache.active(key_id)
+            pass
+        except ConfigurationError as error:
+            if error.reason != "no-key-table":
+                raise
+            self.keys.create_table()
+        self._create_key(key_id)
+        return self._cache.active(key_id)
 
     def _create_key(self, key_id: str) -> None:
         try:
@@ -206,7 +211,9 @@ def attach(
         bind(sync_engine)
     cache = KeyCache(key_store, ttl=cache_ttl, grace=cache_grace, max_entries=cache_entries)
     encryption = Encryption(sync_engine, key_store, cache, create=create)
-    if create:
+    if create and not getattr(key_store, "needs_greenlet", False):
+        # Now, because SQLite has one writer: later the application's own transaction may hold it.
         encryption.keys.create_table()
+        encryption.active_key(DEFAULT_KEY)
     encryption._listen(sync_engine)
     return encryption

@@ -83,6 +83,16 @@ class SqlKeyStore:
         self._own = OwnConnection(engine)
 
     @property
+    def is_bound(self) -> bool:
+        """Whether the store knows its database."""
+        return self._own is not None
+
+    @property
+    def needs_greenlet(self) -> bool:
+        """Whether keys are only to be had by awaiting: an in-memory database that is async."""
+        return self._bound().on_caller
+
+    @property
     def runner(self) -> Runner:
         """How the cache runs fetches from this store."""
         own = self._bound()
@@ -289,9 +299,10 @@ class SqlKeyStore:
 
     def _no_table(self) -> ConfigurationError:
         return ConfigurationError(
-            f"the key table {self.table.fullname!r} is missing, or this database user does not see it; "
-            "make it with `encryption.keys.create_table()`, with `op.create_encryption_keys_table()` in a "
-            "migration, or with attach(..., create=True)",
+            f"the key table {self.table.fullname!r} is missing, or this database user does not "
+            "see it; make it with `encryption.keys.create_table()`, with "
+            "`op.create_encryption_keys_table()` in a migration, or with "
+            "attach(..., create=True)",
             table=self.table.fullname,
             reason="no-key-table",
         )
