@@ -27,7 +27,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 
 
-
 class Base(DeclarativeBase):
     """The benchmark's tables."""
 
