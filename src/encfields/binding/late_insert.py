@@ -17,17 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Column, LargeBinary, Table, bindparam, update
-from sqlalchemy import column as sql_column
-from sqlalchemy import table as sql_table
-
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.row_keys import from_bound_value, kind_of, stored_type
+from encfields.binding.late_update import LateRow, write_late_values
+from encfields.binding.row_keys import from_bound_value, kind_of
 from encfields.errors import UnknownIdentityError
 from encfields.identity import FROM_TEXT
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Column, Connection
 
     from encfields.binding.columns import ColumnBinding
 
@@ -133,8 +130,8 @@ class LateInsert:
             many = self._context.executemany
             keys = result.inserted_primary_key_rows if many else [result.inserted_primary_key]
             self._learn_from_keys(keys)
-        for statement, rows in self._updates():
-            self._connection.execute(statement, rows)
+        for bindings, rows in self._rows_by_columns():
+            write_late_values(self._connection, bindings, rows)
 
     def _learn_from_keys(self, keys: Any) -> None:
         """Keys in the order of the parameter sets, in the order of the primary key's columns."""
@@ -163,22 +160,20 @@ class LateInsert:
                     if column in positions and parked.row < len(rows):
                         self._learn(parked, column, rows[parked.row][positions[column]])
 
-    def _updates(self) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-        """One UPDATE for each set of columns, with the parameters of its rows."""
-        rows: dict[int, list[Parked]] = {}
+    def _rows_by_columns(self) -> Iterator[tuple[tuple[ColumnBinding, ...], list[LateRow]]]:
+        """The rows to update, those of the same columns together."""
+        by_row: dict[int, list[Parked]] = {}
         for parked in self.parked:
-            rows.setdefault(parked.row, []).append(parked)
-        groups: dict[tuple[Any, ...], list[list[Parked]]] = {}
-        for row in rows.values():
-            groups.setdefault(tuple(parked.binding for parked in row), []).append(row)
-        for bindings, members in groups.items():
-            yield (
-                _update(bindings, self._connection),
-                [self._parameters(row) for row in members],
-            )
+            by_row.setdefault(parked.row, []).append(parked)
+        groups: dict[tuple[ColumnBinding, ...], list[LateRow]] = {}
+        for row in by_row.values():
+            bindings = tuple(parked.binding for parked in row)
+            groups.setdefault(bindings, []).append(self._sealed(row))
+        yield from groups.items()
 
-    def _parameters(self, row: list[Parked]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+    def _sealed(self, row: list[Parked]) -> LateRow:
+        keys: dict[Column[Any], object] = {}
+        messages: list[bytes] = []
         for parked in row:
             texts = [text for text in parked.texts if text is not None]
             if len(texts) < len(parked.texts):
@@ -188,12 +183,9 @@ class LateInsert:
                     "value or a Python-side default, or add it to RETURNING",
                 )
             for column, text in zip(parked.binding.identity, texts, strict=True):
-                kind = kind_of(column.type, self._connection.dialect)
-                values[_key_bind(column)] = FROM_TEXT[kind](text)
-            values[_value_bind(parked.binding)] = self._sealer.seal(
-                parked.binding, texts, parked.plaintext
-            )
-        return values
+                keys[column] = FROM_TEXT[kind_of(column.type, self._connection.dialect)](text)
+            messages.append(self._sealer.seal(parked.binding, texts, parked.plaintext))
+        return LateRow(keys, messages)
 
 
 def value_of_placeholder(message: bytes, texts: list[str], dialect: Any) -> object:
@@ -260,30 +252,3 @@ def unknown_key(binding: ColumnBinding, message: str) -> UnknownIdentityError:
     return UnknownIdentityError(
         message, table=binding.table, column=binding.column_name, reason="identity-unknown"
     )
-
-
-def _key_bind(column: Column[Any]) -> str:
-    return f"encfields_key_{column.key}"
-
-
-def _value_bind(binding: ColumnBinding) -> str:
-    return f"encfields_value_{binding.column.key}"
-
-
-def _update(bindings: tuple[ColumnBinding, ...], connection: Connection) -> Any:
-    """UPDATE by the row's key, on a bare table: no onupdate default fires a second time."""
-    table: Table = bindings[0].column.table
-    keys = dict.fromkeys(column for binding in bindings for column in binding.identity)
-    bare = sql_table(
-        table.name,
-        *(sql_column(column.name, stored_type(column.type, connection.dialect)) for column in keys),
-        *(sql_column(binding.column_name, LargeBinary) for binding in bindings),
-        schema=table.schema,
-    )
-    statement = update(bare).values(
-        {b.column_name: bindparam(_value_bind(b), type_=LargeBinary) for b in bindings}
-    )
-    for column in keys:
-        ours = bare.c[column.name]
-        statement = statement.where(ours == bindparam(_key_bind(column), type_=ours.type))
-    return statement
