@@ -91,7 +91,7 @@ class WriteHook:
                 if bind.refusal is not None:
                     raise bind.refusal()
                 texts = _texts(bind, values)
-                plaintext = self.encode(bind.binding, pending.value, connection)
+                plaintext = self.encode(bind.binding, texts, pending.value, connection)
                 if None in texts:
                     pending.sealed = late.park(index, bind.binding, texts, plaintext)
                     continue
@@ -117,7 +117,13 @@ class WriteHook:
             if late is not None:
                 late.complete(result)
 
-    def encode(self, binding: ColumnBinding, value: object, connection: Connection) -> bytes:
+    def encode(
+        self,
+        binding: ColumnBinding,
+        texts: list[str | None],
+        value: object,
+        connection: Connection,
+    ) -> bytes:
         """The plaintext bytes of a value.
 
         :raises ValueEncodingError: the column's type has no encoding for it.
@@ -126,6 +132,8 @@ class WriteHook:
             return binding.codec.encode(value, connection.dialect)
         except EncFieldsError as error:
             error.table, error.column = binding.table, binding.column_name
+            if None not in texts:
+                error.row = dict(binding.row(cast("list[str]", texts)))
             raise
 
     def require_key(self, binding: ColumnBinding, texts: list[str | None]) -> None:
