@@ -1,0 +1,1 @@
+"""Bulk work over the values of a live table: re-encrypt, rebind, census, verification."""

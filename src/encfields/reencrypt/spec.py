@@ -1,0 +1,145 @@
+"""What a run works on: a table by name, and how its encrypted columns are bound.
+
+A migration outlives the models it was written beside, so nothing here imports one: the table is
+reflected, and what the database cannot tell (logical names, keys, identity) is stated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import LargeBinary, MetaData, Table
+from sqlalchemy.exc import NoSuchTableError
+
+from encfields.binding.columns import ColumnBinding, bindings_of
+from encfields.errors import DeclarationError
+from encfields.types import DEFAULT_KEY, EncryptedType
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """One encrypted column, as its ``EncryptedType`` declares it.
+
+    :param name: the column's name in the database.
+    :param logical_name: its name in the encryption context; default ``"table.column"``, with
+        the schema where there is one.
+    :param key: branch key id or template, ``"tenant/{tenant_id}"``.
+    :param bind_to: names of the columns that identify the row; default the primary key.
+    """
+
+    name: str
+    logical_name: str | None = None
+    key: str = DEFAULT_KEY
+    bind_to: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One table and those of its encrypted columns that are worked on.
+
+    :param table: the table's name.
+    :param columns: columns, or their names where nothing but the name is out of the ordinary.
+    :param schema: the table's schema; default the connection's own.
+    """
+
+    table: str
+    columns: tuple[SealedColumn, ...]
+    schema: str | None = None
+
+    @classmethod
+    def of(
+        cls, table: str, columns: Sequence[SealedColumn | str], *, schema: str | None = None
+    ) -> TableSpec:
+        """A spec from columns or plain names."""
+        sealed = tuple(SealedColumn(c) if isinstance(c, str) else c for c in columns)
+        return cls(table, sealed, schema)
+
+    @classmethod
+    def from_table(cls, table: Table) -> TableSpec:
+        """The spec of a declared table with ``EncryptedType`` columns."""
+        columns = []
+        for binding in bindings_of(table).values():
+            type_ = binding.column.type
+            assert isinstance(type_, EncryptedType)  # noqa: S101 - what bindings are made from
+            bind_to = type_.bind_to
+            columns.append(
+                SealedColumn(binding.column_name, binding.logical_name, type_.key, bind_to)
+            )
+        return cls(table.name, tuple(columns), table.schema)
+
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that differ for any two different specs."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain data, for the run's row."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TableSpec:
+        """The inverse of :meth:`to_json`."""
+        columns = tuple(
+            SealedColumn(
+                column["name"],
+                column["logical_name"],
+                column["key"],
+                tuple(column["bind_to"]) if column["bind_to"] is not None else None,
+            )
+            for column in data["columns"]
+        )
+        return cls(data["table"], columns, data["schema"])
+
+    def reflect(self, connection: Connection) -> ReflectedTable:
+        """The table as the database has it now.
+
+        :raises DeclarationError: it, or one of the columns, is missing, or a column cannot be
+            an encrypted one.
+        """
+        try:
+            table = Table(self.table, MetaData(), schema=self.schema, autoload_with=connection)
+        except NoSuchTableError:
+            raise DeclarationError(
+                "the database has no such table", table=self.table, reason="no-table"
+            ) from None
+        return ReflectedTable(self, table)
+
+
+class ReflectedTable:
+    """A table of the database with its encrypted columns recognised.
+
+    :ivar table: the table; its encrypted columns are of type ``LargeBinary``, so that what is
+        selected is the stored message and nothing is opened on the way.
+    :ivar bindings: how each encrypted column is bound, in the spec's order.
+    """
+
+    def __init__(self, spec: TableSpec, table: Table) -> None:
+        self.spec = spec
+        self.table = table
+        declared = Table(self.spec.table, MetaData(), schema=spec.schema)
+        for column in table.columns:
+            stated = next((c for c in spec.columns if c.name == column.name), None)
+            copy = column._copy()
+            copy.server_default = None
+            if stated is not None:
+                copy.type = EncryptedType(
+                    LargeBinary,
+                    key=stated.key,
+                    name=stated.logical_name,
+                    bind_to=stated.bind_to,
+                )
+            declared.append_column(copy)
+        missing = [c.name for c in spec.columns if c.name not in declared.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)}", table=spec.table, reason="column"
+            )
+        known = bindings_of(declared)
+        self.bindings: tuple[ColumnBinding, ...] = tuple(known[c.name] for c in spec.columns)
