@@ -73,7 +73,7 @@ def test_a_forked_child_starts_with_an_empty_cache_and_a_kms_client_of_its_own(
     assert in_child(check) == "True"
     assert kms_proxy.counts == {"Decrypt": 1}
     # The parent's cache is as it was.
-    assert cache.find("default", version)
+    assert cache.find("default", version).id == "default"
     assert kms_proxy.counts == {"Decrypt": 1}
 
 
@@ -121,7 +121,7 @@ def test_threads_have_keyrings_of_their_own_and_keep_them(store, made):
 
     def read():
         for _ in range(3):
-            assert store.active("default")
+            assert store.active("default").id == "default"
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:

@@ -69,7 +69,7 @@ def test_eight_threads_across_several_expiries_cost_one_kms_call_each_time(
 
     def read(_):
         while time.monotonic() < start + 1.0:
-            assert cache.find("default", version)
+            assert cache.find("default", version).id == "default"
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read, range(8)))

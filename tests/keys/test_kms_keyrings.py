@@ -10,10 +10,10 @@ import pytest
 
 from encfields import keyrings
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
-from encfields.keys.wrapping import KeyWrapper
+from encfields.keys.wrapping import KeyWrapper, Purpose
 
 VERSION = str(uuid.uuid4())
-PLACE = ("default", VERSION, "branch-key")
+PLACE: tuple[str, str, Purpose] = ("default", VERSION, "branch-key")
 ACCOUNT = "123456789012"
 """The account of every key that moto makes."""
 

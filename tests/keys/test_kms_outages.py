@@ -12,12 +12,12 @@ import boto3
 import pytest
 
 from encfields import keyrings
-from encfields.errors import KeyUnavailableError
-from encfields.keys.wrapping import KeyWrapper
+from encfields.errors import KeyAccessError, KeyStoreError, KeyUnavailableError
+from encfields.keys.wrapping import KeyWrapper, Purpose
 from tests.canary import assert_absent
 from tests.servers.process import free_port
 
-PLACE = ("default", str(uuid.uuid4()), "branch-key")
+PLACE: tuple[str, str, Purpose] = ("default", str(uuid.uuid4()), "branch-key")
 
 REASONS = [
     ("refuse", "unreachable"),
@@ -171,7 +171,7 @@ def test_no_failure_shows_a_key_or_keeps_the_librarys_exception(kms, kms_proxy):
     wrapper = fast(kms.create_key(), kms.create_key())
     wrapped = wrapper.wrap_new(*PLACE)
     material = wrapper.unwrap(wrapped, *PLACE)
-    errors = []
+    errors: list[KeyStoreError] = []
     for failure, _ in REASONS:
         kms_proxy.fail(failure)
         for call in (lambda: wrapper.unwrap(wrapped, *PLACE), lambda: wrapper.wrap_new(*PLACE)):
@@ -181,7 +181,7 @@ def test_no_failure_shows_a_key_or_keeps_the_librarys_exception(kms, kms_proxy):
     kms_proxy.heal()
     altered = bytearray(wrapped)
     altered[-1] ^= 1
-    with pytest.raises(Exception, match="altered") as broken:
+    with pytest.raises(KeyAccessError, match="altered") as broken:
         wrapper.unwrap(bytes(altered), *PLACE)
     errors.append(broken.value)
 

@@ -22,7 +22,7 @@ def test_a_pool_of_one_connection_in_use_does_not_stand_in_the_way(backend, keyr
 
         store.create("default")
         store.rotate("default")
-        assert store.active("default")
+        assert store.active("default").id == "default"
         assert len(store.list()) == 2
 
 
@@ -35,7 +35,7 @@ def test_the_applications_rollback_takes_no_key_with_it(backend, keyring):
         store.create("default")
         connection.rollback()
 
-    assert store.active("default")
+    assert store.active("default").id == "default"
 
 
 def test_a_failed_key_read_does_not_spoil_the_applications_transaction(backend, keyring):
@@ -103,7 +103,8 @@ def test_the_applications_creator_is_used(sqlite, keyring):
     store.create("default")
 
     assert made
-    assert SqlKeyStore(keyring, engine=sqlite.create_engine()).active("default")
+    elsewhere = SqlKeyStore(keyring, engine=sqlite.create_engine())
+    assert elsewhere.active("default").id == "default"
 
 
 def test_the_applications_connection_events_take_effect(postgresql, keyring):
@@ -172,7 +173,7 @@ def test_in_memory_keys_are_kept_beside_the_data(memory_engine, keyring):
     store.create("default")
     store.rotate("default")
 
-    assert store.active("default")
+    assert store.active("default").id == "default"
     with memory_engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM encfields_keys")) == 3
 
@@ -188,7 +189,7 @@ def test_in_memory_reads_neither_commit_nor_roll_back_the_applications_work(
         connection.execute(text("CREATE TABLE word (word TEXT)"))
     with memory_engine.connect() as connection:
         connection.execute(text("INSERT INTO word VALUES ('mine')"))
-        assert store.active("default")
+        assert store.active("default").id == "default"
         assert connection.scalar(text("SELECT count(*) FROM word")) == 1
         getattr(connection, outcome)()
 
@@ -223,7 +224,7 @@ def test_a_pool_of_one_fixed_connection_is_read_but_not_written(postgresql, keyr
     store = SqlKeyStore(keyring, engine=fixed)
     with fixed.connect() as connection:
         connection.execute(text("CREATE TABLE word (word TEXT)"))
-        assert store.active("default")
+        assert store.active("default").id == "default"
         with pytest.raises(ConfigurationError, match="ordinary pool"):
             store.create("other")
         connection.commit()
@@ -238,5 +239,5 @@ def test_a_shared_in_memory_database_gets_a_connection_of_its_own(keyring):
         store = SqlKeyStore(keyring, engine=engine)
         store.create_table()
         store.create("default")
-        assert store.active("default")
+        assert store.active("default").id == "default"
         assert keeper.scalar(text("SELECT count(*) FROM encfields_keys")) == 2

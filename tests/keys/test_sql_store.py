@@ -303,7 +303,7 @@ def test_concurrent_rotations_each_make_a_version_and_leave_one_active(backend, 
     assert [one.version for one in listed if one.active] == [stores[0].active("default").version]
     assert stores[0].active("default").version in made
     for version in made:
-        assert stores[0].version("default", version)
+        assert stores[0].version("default", version).id == "default"
 
 
 @pytest.mark.parametrize("drivername", ["postgresql+psycopg", "mysql+pymysql"])
@@ -346,7 +346,7 @@ def test_a_locked_sqlite_says_so(sqlite, keyring):
     with engine.connect() as connection:
         connection.execute(text("BEGIN IMMEDIATE"))
 
-        assert store.active("default")
+        assert store.active("default").id == "default"
         with pytest.raises(KeyUnavailableError, match="holds SQLite's lock"):
             store.create("other")
         connection.rollback()
