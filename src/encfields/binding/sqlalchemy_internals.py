@@ -15,6 +15,7 @@ from sqlalchemy import Column
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
+from sqlalchemy.sql.selectable import Select
 
 MULTI_VALUES_SUFFIX = "_m"
 """How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
@@ -58,9 +59,54 @@ def select_source_names(statement: Any) -> list[str]:
     return [getattr(name, "key", name) for name in statement._select_names or ()]
 
 
-def where_criteria(statement: Update) -> tuple[ColumnElement[Any], ...]:
-    """The criteria of an UPDATE, joined by AND."""
-    return statement._where_criteria
+def where_criteria(statement: Any) -> tuple[ColumnElement[Any], ...]:
+    """The criteria of a SELECT, UPDATE or DELETE, joined by AND; none for what has no WHERE."""
+    criteria: tuple[ColumnElement[Any], ...] = getattr(statement, "_where_criteria", ())
+    return criteria
+
+
+def having_criteria(select: Select[Any]) -> tuple[ColumnElement[Any], ...]:
+    """The criteria of a SELECT's HAVING, joined by AND."""
+    return select._having_criteria
+
+
+def group_by_clauses(select: Any) -> tuple[Any, ...]:
+    """What a SELECT groups by."""
+    return tuple(select._group_by_clauses)
+
+
+def order_by_clauses(select: Any) -> tuple[Any, ...]:
+    """What a SELECT, or a UNION and its like, is sorted by."""
+    return tuple(select._order_by_clauses)
+
+
+def is_distinct(select: Select[Any]) -> bool:
+    """Whether it is a SELECT DISTINCT, of either kind."""
+    return bool(select._distinct)
+
+
+def distinct_on_clauses(select: Select[Any]) -> tuple[Any, ...]:
+    """What a SELECT DISTINCT ON is distinct by."""
+    return tuple(select._distinct_on)
+
+
+def is_label_reference(element: Any) -> bool:
+    """Whether it is SQLAlchemy's wrapper of what ORDER BY or GROUP BY names.
+
+    Its ``element`` is an expression, or the name of a selected column.
+    """
+    return getattr(element, "__visit_name__", "") in _LABEL_REFERENCES
+
+
+_LABEL_REFERENCES = ("label_reference", "textual_label_reference")
+
+
+def stands_for_its_parts(element: Any) -> bool:
+    """Whether it is no use of what it holds: judged by where it stands, or an upsert's SET."""
+    return getattr(element, "__visit_name__", "") in (*_LABEL_REFERENCES, *_UPSERTS)
+
+
+_UPSERTS = ("on_conflict_do_update", "on_conflict_do_nothing", "on_duplicate_key_update")
 
 
 def post_values_clause(statement: Any) -> Any:

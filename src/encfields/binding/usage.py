@@ -2,33 +2,33 @@
 
 The comparator refuses operators as they are written. What it never sees, because SQLAlchemy
 does not ask a column's type, is found here, once for each compiled statement: ORDER BY, GROUP
-BY, DISTINCT, functions, CAST, CASE, comparisons from the other side, and writes inside a CTE.
+BY, DISTINCT, functions, CAST, CASE, comparisons from the other side, conditions, and writes
+inside a CTE. An encrypted column may stand where it is delivered as it is, in IS NULL, and in
+``count()``; anywhere else it is refused, in whatever SQLAlchemy may come to offer as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, LargeBinary, Table
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
-    Case,
-    Cast,
-    ClauseList,
     Grouping,
     Label,
     Null,
-    Over,
     TypeCoerce,
     UnaryExpression,
 )
 from sqlalchemy.sql.functions import FunctionElement, count
-from sqlalchemy.sql.selectable import CompoundSelect, Select
+from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 
+from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import bindings_of, is_encrypted
 from encfields.binding.comparator import CiphertextComparison
 from encfields.errors import UnboundValueError, UnsupportedOperationError
@@ -46,15 +46,13 @@ def refuse_usage(compiled: Any) -> None:
     if statement is None:
         statement = compiled.statement
     for element in _walk(statement):
-        for cls, check in _CHECKS:
-            if isinstance(element, cls):
-                check(element)
+        _check(element)
         if element is not statement and isinstance(element, Insert | Update):
             _refuse_nested_write(element)
 
 
 def _walk(root: Any) -> Iterator[Any]:
-    """Every element of the statement once; what stands in ``count()`` is left out."""
+    """Every element of the statement once; a column that ``count()`` counts is left out."""
     stack, seen = [root], set()
     while stack:
         element = stack.pop()
@@ -62,7 +60,9 @@ def _walk(root: Any) -> Iterator[Any]:
             continue
         seen.add(id(element))
         yield element
-        if not isinstance(element, count | Table):
+        if isinstance(element, count):
+            stack.extend(part for argument in element.clauses for part in argument.get_children())
+        elif not isinstance(element, Table):
             stack.extend(element.get_children())
 
 
@@ -70,7 +70,7 @@ def _ciphertexts(elements: Iterable[Any]) -> Iterator[Any]:
     """Those among `elements` that deliver ciphertext."""
     for element in elements:
         inner = element
-        while isinstance(inner, Grouping | Label) or hasattr(inner, "_label_reference_marker"):
+        while isinstance(inner, Grouping | Label) or internals.is_label_reference(inner):
             inner = inner.element
         if is_encrypted(inner) and not isinstance(inner, BindParameter):
             yield inner
@@ -87,27 +87,84 @@ def _refuse(element: Any, what: str, fix: str) -> UnsupportedOperationError:
     )
 
 
+def _check(element: Any) -> None:
+    if isinstance(element, Select):
+        _check_select(element)
+    elif isinstance(element, CompoundSelect):
+        _check_compound(element)
+    elif isinstance(element, Executable) and not isinstance(element, FunctionElement):
+        _check_condition(internals.where_criteria(element), "a condition")
+    elif isinstance(element, Join):
+        _check_condition((element.onclause,), "the condition of a JOIN")
+    elif isinstance(element, FunctionElement) and not isinstance(element, count):
+        name = getattr(element, "name", "function")
+        for ciphertext in _ciphertexts(element.clauses):
+            raise _refuse(ciphertext, f"the function {name}()", "apply it in Python after loading")
+    elif not _may_hold_ciphertext(element):
+        for ciphertext in _ciphertexts(element.get_children()):
+            raise _refuse(ciphertext, _use(element), "do it in Python after loading")
+
+
+def _may_hold_ciphertext(element: Any) -> bool:
+    """Whether an encrypted column may be a direct part of `element`.
+
+    What stands for its own part, a label for instance, is judged by where it stands itself.
+    """
+    if isinstance(element, BinaryExpression):
+        return isinstance(element, CiphertextComparison) or (
+            element.operator in (operators.is_, operators.is_not)
+            and isinstance(element.right, Null)
+        )
+    if isinstance(element, UnaryExpression):
+        return element.operator is operators.exists
+    if isinstance(element, TypeCoerce):
+        return isinstance(element.type, LargeBinary)
+    return isinstance(
+        element, FromClause | Grouping | Label | count
+    ) or internals.stands_for_its_parts(element)
+
+
+def _use(element: Any) -> str:
+    operator = getattr(element, "operator", None)
+    if operator is not None:
+        return f"the operator {getattr(operator, '__name__', operator)!r}"
+    return f"its use in {getattr(element, '__visit_name__', 'an expression').upper()!r}"
+
+
+def _check_condition(criteria: Iterable[Any], what: str) -> None:
+    for element in _ciphertexts(criteria):
+        raise _refuse(element, what, "load the rows and decide in Python")
+
+
 def _check_select(select: Select[Any]) -> None:
+    _check_condition(internals.where_criteria(select), "a condition")
+    _check_condition(internals.having_criteria(select), "a condition")
     _check_order_by(select)
-    for element in _ciphertexts(select._group_by_clauses):
-        if not _row_key_among(element, select._group_by_clauses):
+    group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
+    for element in _ciphertexts(group_by):
+        if not _row_key_among(element, group_by):
             raise _refuse(
                 element, "GROUP BY", "group in Python, or group by the row's primary key as well"
             )
-    distinct_on = getattr(select, "_distinct_on", ())
+    distinct_on = internals.distinct_on_clauses(select)
     for element in _ciphertexts(distinct_on):
         raise _refuse(element, "DISTINCT ON", "remove duplicates after loading")
-    if select._distinct and not distinct_on:
+    if internals.is_distinct(select) and not distinct_on:
         _check_distinct(select, "DISTINCT")
 
 
 def _check_order_by(select: Any) -> None:
-    for clause in select._order_by_clauses:
-        element = getattr(clause, "element", clause)
-        if isinstance(element, str):
-            element = select.selected_columns.get(element)
-        for ciphertext in _ciphertexts([clause, element]):
-            raise _refuse(ciphertext, "ORDER BY", "sort after loading")
+    clauses = [_named(select, clause) for clause in internals.order_by_clauses(select)]
+    for element in _ciphertexts(clauses):
+        raise _refuse(element, "ORDER BY", "sort after loading")
+
+
+def _named(select: Any, clause: Any) -> Any:
+    """What a clause of ORDER BY or GROUP BY is about, a selected column's name looked up."""
+    element = clause
+    while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
+        element = element.element
+    return select.selected_columns.get(element) if isinstance(element, str) else element
 
 
 def _check_distinct(select: Any, what: str) -> None:
@@ -146,75 +203,6 @@ def _check_compound(compound: CompoundSelect[Any]) -> None:
     for select in compound.selects:
         if isinstance(select, Select):
             _check_distinct(select, keyword)
-
-
-def _check_binary(expression: BinaryExpression[Any]) -> None:
-    if isinstance(expression, CiphertextComparison):
-        return  # raises when it is compiled, which is where it has a statement
-    null_test = expression.operator in (operators.is_, operators.is_not)
-    if null_test and isinstance(expression.right, Null):
-        return
-    for element in _ciphertexts([expression.left, expression.right]):
-        name = getattr(expression.operator, "__name__", str(expression.operator))
-        raise _refuse(element, f"the operator {name!r}", "compare in Python after loading")
-
-
-def _check_unary(expression: UnaryExpression[Any]) -> None:
-    for element in _ciphertexts([expression.element]):
-        raise _refuse(element, "sorting or an operator", "do it in Python after loading")
-
-
-def _check_function(function: FunctionElement[Any]) -> None:
-    if isinstance(function, count):
-        return
-    for element in _ciphertexts(function.clauses):
-        name = getattr(function, "name", "function")
-        raise _refuse(element, f"the function {name}()", "apply it in Python after loading")
-
-
-def _check_cast(cast: Cast[Any]) -> None:
-    for element in _ciphertexts([cast.clause]):
-        raise _refuse(element, "CAST", "convert in Python after loading")
-
-
-def _check_type_coerce(coerce: TypeCoerce[Any]) -> None:
-    if not isinstance(coerce.type, LargeBinary):
-        for element in _ciphertexts([coerce.clause]):
-            raise _refuse(
-                element,
-                "type_coerce()",
-                "select the column itself; type_coerce(column, LargeBinary) gives the raw message",
-            )
-
-
-def _check_case(case: Case[Any]) -> None:
-    for element in _ciphertexts(case.get_children()):
-        raise _refuse(element, "CASE", "decide in Python after loading")
-
-
-def _check_over(over: Over[Any]) -> None:
-    for clauses in (over.partition_by, over.order_by):
-        for element in _ciphertexts(clauses.clauses if clauses is not None else ()):
-            raise _refuse(element, "a window function", "do it in Python after loading")
-
-
-def _check_list(clauses: ClauseList) -> None:
-    for element in _ciphertexts(clauses.clauses):
-        raise _refuse(element, "this use in a list of values", "do it in Python after loading")
-
-
-_CHECKS: tuple[tuple[type[Any], Callable[[Any], None]], ...] = (
-    (Select, _check_select),
-    (CompoundSelect, _check_compound),
-    (BinaryExpression, _check_binary),
-    (UnaryExpression, _check_unary),
-    (FunctionElement, _check_function),
-    (Cast, _check_cast),
-    (TypeCoerce, _check_type_coerce),
-    (Case, _check_case),
-    (Over, _check_over),
-    (ClauseList, _check_list),
-)
 
 
 def _refuse_nested_write(statement: Insert | Update) -> None:

@@ -1,0 +1,56 @@
+"""Fixtures for the tests of binding: a database that is attached, and an attacker's way in."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.binding.database import Database
+from tests.binding.models import Base, Card
+from tests.servers.backends import Backend
+
+
+@pytest.fixture
+def db(backend: Backend) -> Database:
+    """An attached engine on an empty database, on each of the three servers in turn."""
+    return Database(backend)
+
+
+@pytest.fixture
+def sqlite_db(sqlite: Backend) -> Database:
+    return Database(sqlite)
+
+
+@pytest.fixture
+def postgresql_db(postgresql: Backend) -> Database:
+    return Database(postgresql)
+
+
+@pytest.fixture
+def mariadb_db(mariadb: Backend) -> Database:
+    return Database(mariadb)
+
+
+@pytest.fixture
+def shop(db: Database) -> Database:
+    """The shared models' tables, with nothing in them."""
+    db.create(Base.metadata)
+    return db
+
+
+@pytest.fixture
+def cards(shop: Database) -> Database:
+    """Three cards: 1 to 3, with numbers "number-1" to "number-3"."""
+    with shop.session() as session:
+        session.add_all(
+            Card(id=n, holder=f"holder-{n}", number=f"number-{n}", details={"n": n})
+            for n in (1, 2, 3)
+        )
+        session.commit()
+    return shop
+
+
+@pytest.fixture
+def shop_once(sqlite_db: Database) -> Database:
+    """The shared models' tables on SQLite alone, for what is refused before any server sees it."""
+    sqlite_db.create(Base.metadata)
+    return sqlite_db

@@ -1,0 +1,169 @@
+"""A database as its application sees it, and as whoever can write to its tables does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Table,
+    bindparam,
+    event,
+    inspect,
+    text,
+    type_coerce,
+    update,
+)
+from sqlalchemy import column as sql_column
+from sqlalchemy import select as sql_select
+from sqlalchemy import table as sql_table
+from sqlalchemy.orm import Session
+
+from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.errors import EncFieldsError
+from tests.canary import assert_absent
+from tests.servers.backends import Backend
+
+CANARY = "canary-4711"
+"""A plaintext that nothing else would contain."""
+
+
+class Database:
+    """One backend with an attached engine, and a plain one for raw SQL.
+
+    :ivar engine: attached.
+    :ivar plain: an engine on the same database that knows nothing of encryption.
+    """
+
+    def __init__(self, backend: Backend, **engine_options: Any) -> None:
+        self.name = backend.name
+        self.backend = backend
+        self.engine: Engine = backend.create_engine(**engine_options)
+        self.plain: Engine = backend.create_engine()
+        store = SqlKeyStore(keyrings.local(bytes(32)))
+        self.encryption: Encryption = attach(self.engine, store, create=True)
+        self.encryption.active_key("default")
+
+    def create(self, metadata: MetaData) -> None:
+        metadata.create_all(self.engine)
+
+    def session(self, **options: Any) -> Session:
+        return Session(self.engine, **options)
+
+    def begin(self) -> Any:
+        """A Core connection in a transaction."""
+        return self.engine.begin()
+
+    # -- what the tables really hold -----------------------------------------------------------
+
+    def stored(self, column: Any, *key: Any) -> Any:
+        """The bytes in one cell, of the row with this primary key."""
+        table, name = _column(column)
+        statement = sql_select(_bare(table).c[name])
+        return self._one(_where_key(statement, table, key))
+
+    def overwrite(self, column: Any, key: Any, value: Any) -> None:
+        """Write bytes into one cell, as an attacker with write access would."""
+        table, name = _column(column)
+        keys = key if isinstance(key, tuple) else (key,)
+        statement = update(_bare(table)).values({name: bindparam("v", value)})
+        with self.plain.begin() as connection:
+            done = connection.execute(_where_key(statement, table, keys))
+        assert done.rowcount == 1
+
+    def copy_cell(self, column: Any, *, source: Any, target: Any) -> None:
+        """Copy the ciphertext of one row into another, within one column."""
+        keys = source if isinstance(source, tuple) else (source,)
+        self.overwrite(column, target, self.stored(column, *keys))
+
+    def _one(self, statement: Any) -> Any:
+        with self.plain.connect() as connection:
+            value = connection.execute(statement).scalar_one()
+        return bytes(value) if isinstance(value, memoryview) else value
+
+    def rows(self, table: Table) -> list[Any]:
+        """Every row of a table as the database stores it."""
+        with self.plain.connect() as connection:
+            return [tuple(row) for row in connection.execute(sql_select(_bare(table)))]
+
+    def execute_plain(self, sql: str, **values: Any) -> None:
+        with self.plain.begin() as connection:
+            connection.execute(text(sql), values)
+
+    # -- promises ------------------------------------------------------------------------------
+
+    def assert_no_plaintext(self, canary: str = CANARY) -> None:
+        """Not one cell of the application's tables holds the canary."""
+        metadata = MetaData()
+        metadata.reflect(self.plain)
+        rows = [self.rows(table) for table in metadata.tables.values()]
+        assert rows
+        assert_absent(canary, rows)
+
+    @contextmanager
+    def refused(self, error: type[EncFieldsError], table: Table) -> Iterator[Any]:
+        """What is done inside is refused, and leaves the table as it was."""
+        before = self.rows(table)
+        with pytest.raises(error) as caught:
+            yield caught
+        assert_absent(CANARY, caught.value)
+        assert self.rows(table) == before
+
+    @contextmanager
+    def statements(self) -> Iterator[list[Any]]:
+        """The execution contexts of the statements that run inside."""
+        seen: list[Any] = []
+
+        def listen(
+            connection: Connection, cursor: Any, sql: str, parameters: Any, context: Any, many: bool
+        ) -> None:
+            seen.append(context)
+
+        event.listen(self.engine, "after_cursor_execute", listen)
+        try:
+            yield seen
+        finally:
+            event.remove(self.engine, "after_cursor_execute", listen)
+
+
+def _column(column: Any) -> tuple[Table, str]:
+    if not isinstance(column, Column):
+        mapper = inspect(column.class_)
+        column = mapper.columns[column.key]
+    table: Table = column.table
+    return table, column.name
+
+
+@functools.lru_cache(maxsize=200)
+def _bare(table: Table) -> Any:
+    """The table without its types: stored bytes as they are."""
+    return sql_table(
+        table.name,
+        *(sql_column(c.name, LargeBinary() if _is_sealed(c) else c.type) for c in table.columns),
+        schema=table.schema,
+    )
+
+
+def _is_sealed(column: Any) -> bool:
+    return type(column.type).__name__ == "EncryptedType"
+
+
+def _where_key(statement: Any, table: Table, key: tuple[Any, ...]) -> Any:
+    bare = _bare(table)
+    primary = list(table.primary_key.columns)
+    for column, value in zip(primary, key, strict=True):
+        statement = statement.where(bare.c[column.name] == value)
+    return statement
+
+
+def raw(column: Any) -> Any:
+    """The column's stored bytes, in a statement of the attached engine."""
+    return type_coerce(column, LargeBinary)

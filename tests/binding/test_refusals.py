@@ -1,0 +1,251 @@
+"""Uses of an encrypted column that ciphertext would answer wrongly are refused, and unsent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    collate,
+    delete,
+    desc,
+    distinct,
+    except_,
+    extract,
+    func,
+    intersect,
+    literal,
+    not_,
+    nulls_last,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+    union,
+    union_all,
+    update,
+)
+from sqlalchemy import String as StringType
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
+
+from encfields import EncryptedType
+from encfields.errors import (
+    BindingError,
+    UnreadableError,
+    UnsupportedOperationError,
+)
+from tests.binding.models import Card, Purchase
+
+# -- refused by the expression itself ----------------------------------------------------------
+
+EXPRESSIONS = {
+    "==": lambda c: c == "x",
+    "!=": lambda c: c != "x",
+    "<": lambda c: c < "x",
+    ">=": lambda c: c >= "x",
+    "like": lambda c: c.like("x%"),
+    "ilike": lambda c: c.ilike("x%"),
+    "not_like": lambda c: c.not_like("x%"),
+    "startswith": lambda c: c.startswith("x"),
+    "contains": lambda c: c.contains("x"),
+    "match": lambda c: c.match("x"),
+    "regexp_match": lambda c: c.regexp_match("x"),
+    "in_": lambda c: c.in_(["x"]),
+    "in_ nothing": lambda c: c.in_([]),
+    "not_in": lambda c: c.not_in(["x"]),
+    "between": lambda c: c.between("a", "b"),
+    "is_(True)": lambda c: c.is_(True),
+    "is_distinct_from": lambda c: c.is_distinct_from("x"),
+    "+": lambda c: c + "x",
+    "reverse +": lambda c: "x" + c,
+    "concat": lambda c: c.concat("x"),
+    "collate": lambda c: c.collate("C"),
+    "collate()": lambda c: collate(c, "C"),
+    "desc": lambda c: c.desc(),
+    "asc": lambda c: c.asc(),
+    "nulls_last": nulls_last,
+    "distinct": lambda c: c.distinct(),
+    "distinct()": distinct,
+    "op": lambda c: c.op("=")("x"),
+    "bool_op": lambda c: c.bool_op("=")("x"),
+    "index": lambda c: c["key"],
+    "-": lambda c: -c,
+    "~": lambda c: ~c,
+    "any_": lambda c: c.any_(),
+}
+
+
+@pytest.mark.parametrize("operation", EXPRESSIONS.values(), ids=EXPRESSIONS.keys())
+def test_an_operator_is_refused_where_it_is_written(operation):
+    with pytest.raises(UnsupportedOperationError, match="IS NULL"):
+        operation(Card.number)
+    with pytest.raises(UnsupportedOperationError) as caught:
+        operation(Card.__table__.c.number)
+    assert (caught.value.table, caught.value.column) == ("card", "number")
+
+
+# -- refused in a whole statement --------------------------------------------------------------
+
+n: Any = Card.number
+other = aliased(Card)
+
+STATEMENTS = {
+    "column == column": lambda: select(Card.id).where(n == Card.pin),
+    "column != column": lambda: select(Card.id).where(n != Card.pin),
+    "column == literal()": lambda: select(Card.id).where(n == literal("x")),
+    "column == bindparam()": lambda: select(Card.id).where(n == bindparam("b", "x")),
+    "column == subquery": lambda: select(Card.id).where(n == select(Card.holder).scalar_subquery()),
+    "column == function": lambda: select(Card.id).where(n == func.lower("x")),
+    "join on it": lambda: select(Card.id).join(Purchase, Purchase.article == Card.number),
+    "self-join on it": lambda: select(Card.id).join(other, other.number == Card.number),
+    "literal() ==": lambda: select(Card.id).where(literal("x") == n),
+    "literal() !=": lambda: select(Card.id).where(literal("x") != n),
+    "literal() <": lambda: select(Card.id).where(literal("x") < n),
+    "literal() like": lambda: select(Card.id).where(literal("x").like(n)),
+    "literal() in": lambda: select(Card.id).where(literal("x").in_([n])),
+    "literal() in subquery": lambda: select(Card.id).where(literal("x").in_(select(other.number))),
+    "literal() == any": lambda: select(Card.id).where(
+        literal("x") == any_(select(other.number).scalar_subquery())
+    ),
+    "literal() between": lambda: select(Card.id).where(literal("x").between(n, n)),
+    "plain column ==": lambda: select(Card.id).where(Card.holder == n),
+    "plain column in": lambda: select(Card.id).where(Card.holder.in_(select(other.number))),
+    "tuple in": lambda: select(Card.id).where(tuple_(Card.id, n).in_([(1, "x")])),
+    "concat": lambda: select(literal("x") + n),
+    "in a count of a case": lambda: select(func.count(case((literal("x") == n, 1)))),
+    "in a filter": lambda: select(func.count().filter(literal("x") == n)),
+    "as a condition": lambda: select(Card.id).where(n),
+    "as one of several conditions": lambda: select(Card.id).where(and_(Card.id == 1, n)),
+    "as one of alternatives": lambda: select(Card.id).where(or_(Card.id == 1, n)),
+    "as a negated condition": lambda: select(Card.id).where(not_(and_(Card.id == 1, n))),
+    "as HAVING": lambda: select(Card.id).group_by(Card.id).having(n),
+    "ORDER BY": lambda: select(Card.id).order_by(n),
+    "ORDER BY entity's": lambda: select(Card).order_by(n),
+    "ORDER BY name": lambda: select(Card.id, n).order_by("number"),
+    "ORDER BY name of a label": lambda: select(Card.id, n.label("x")).order_by("x"),
+    "ORDER BY name desc": lambda: select(Card.id, n).order_by(desc("number")),
+    "ORDER BY label": lambda: select(Card.id).order_by(n.label("x")),
+    "ORDER BY alias": lambda: select(other.id).order_by(other.number),
+    "ORDER BY subquery": lambda: select(Card.id).order_by(
+        select(other.number).where(other.id == Card.id).scalar_subquery()
+    ),
+    "ORDER BY of a union": lambda: union_all(
+        select(Card.id, n), select(other.id, other.number)
+    ).order_by("number"),
+    "GROUP BY": lambda: select(func.count()).group_by(n),
+    "GROUP BY name": lambda: select(n.label("x"), func.count()).group_by("x"),
+    "GROUP BY other key": lambda: select(func.count()).group_by(n, other.id).select_from(Card),
+    "DISTINCT": lambda: select(n).distinct(),
+    "DISTINCT pair": lambda: select(Card.holder, n).distinct(),
+    "count distinct": lambda: select(func.count(n.distinct())),
+    "UNION": lambda: union(select(n), select(other.number)),
+    "INTERSECT": lambda: intersect(select(n), select(other.number)),
+    "EXCEPT": lambda: except_(select(n), select(other.number)),
+    "function in WHERE": lambda: select(Card.id).where(func.lower(n) == "x"),
+    "coalesce in WHERE": lambda: select(Card.id).where(func.coalesce(n, "x") == "x"),
+    "length in WHERE": lambda: select(Card.id).where(func.length(n) > 3),
+    "CAST": lambda: select(cast(n, StringType)),
+    "CAST in WHERE": lambda: select(Card.id).where(cast(n, StringType) == "x"),
+    "CAST of another type": lambda: select(cast(Card.pin, Integer)),
+    "type_coerce": lambda: select(type_coerce(n, StringType)),
+    "type_coerce in WHERE": lambda: select(Card.id).where(type_coerce(n, StringType) == "x"),
+    "CASE in WHERE": lambda: select(Card.id).where(case((Card.id == 1, n), else_="x") == "x"),
+    "EXTRACT": lambda: select(extract("year", n)),
+    "window order": lambda: select(func.row_number().over(order_by=n)),
+    "window partition": lambda: select(func.row_number().over(partition_by=n)),
+    "window order desc": lambda: select(func.row_number().over(order_by=[Card.id, func.lower(n)])),
+    "in a subquery": lambda: select(select(Card.id).order_by(n).limit(1).subquery().c.id),
+    "in an EXISTS": lambda: select(Card.id).where(
+        select(other.id).where(literal("x") == other.number).exists()
+    ),
+    "in a CTE": lambda: select(select(Card.id).where(func.lower(n) == "x").cte().c.id),
+    "UPDATE WHERE": lambda: update(Card).values(holder="x").where(literal("x") == n),
+    "UPDATE value": lambda: update(Card).values(holder=func.lower(n)),
+    "DELETE WHERE": lambda: delete(Card).where(literal("x") == n),
+    "DELETE WHERE truth": lambda: delete(Card).where(n),
+}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS.keys())
+def test_a_statement_that_needs_the_plaintext_is_refused_unsent(shop_once, statement):
+    with shop_once.begin() as connection, shop_once.statements() as seen:
+        with pytest.raises(UnsupportedOperationError):
+            connection.execute(statement())
+        assert seen == []
+
+
+FUNCTIONS = {
+    "max": lambda: select(func.max(n)),
+    "min": lambda: select(func.min(n)),
+    "coalesce": lambda: select(func.coalesce(n, "x")),
+    "lower": lambda: select(func.lower(n)),
+    "length": lambda: select(func.length(n)),
+    "array_agg": lambda: select(func.array_agg(n)),
+    "group_concat": lambda: select(func.group_concat(n)),
+    "first_value": lambda: select(func.first_value(n).over(order_by=Card.id)),
+    "lag": lambda: select(func.lag(n).over(order_by=Card.id)),
+    "case": lambda: select(case((Card.id == 1, n), else_=None)),
+    "ordered set": lambda: select(func.percentile_cont(0.5).within_group(n)),
+    "any": lambda: select(any_(select(n).scalar_subquery())),
+}
+
+
+@pytest.mark.parametrize("statement", FUNCTIONS.values(), ids=FUNCTIONS.keys())
+def test_a_function_of_it_is_refused_unsent(shop_once, statement):
+    with shop_once.begin() as connection, shop_once.statements() as seen:
+        with pytest.raises((UnsupportedOperationError, UnreadableError)):
+            connection.execute(statement())
+        assert seen == []
+
+
+class FlagBase(DeclarativeBase):
+    pass
+
+
+class Flag(FlagBase):
+    __tablename__ = "flag"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    on: Mapped[bool] = mapped_column("is_on", EncryptedType(Boolean))
+
+
+def test_an_encrypted_boolean_is_no_condition(db):
+    db.create(FlagBase.metadata)
+    with db.session() as session:
+        session.add(Flag(id=1, on=True))
+        session.flush()
+        assert session.get_one(Flag, 1).on is True
+        for condition in (lambda: Flag.on, lambda: not_(Flag.on), lambda: Flag.on.is_(True)):
+            with pytest.raises(UnsupportedOperationError):
+                session.scalars(select(Flag).where(condition())).all()
+
+
+def test_an_encrypted_value_in_where_is_refused(shop_once):
+    value = literal("x", EncryptedType())
+    with shop_once.begin() as connection, shop_once.statements() as seen:
+        with pytest.raises(BindingError):
+            connection.execute(select(Card.id).where(Card.holder == value))
+        assert seen == []
+
+
+def test_filter_by_is_refused_too(shop_once):
+    with shop_once.session() as session, pytest.raises(UnsupportedOperationError):
+        session.query(Card).filter_by(number="x")
+
+
+def test_what_needs_no_plaintext_is_not_refused(cards):
+    raw_order = select(Card.id).where(Card.number.is_not(None), Card.id > 0).order_by(Card.id)
+    counted = select(func.count(n), func.count(Card.id.distinct())).where(n != None)  # noqa: E711
+    with cards.session() as session:
+        assert session.scalars(raw_order).all() == [1, 2, 3]
+        assert session.execute(counted).one() == (3, 3)
+        assert session.scalar(select(func.count()).select_from(Card)) == 3
+        assert session.scalar(select(func.count()).select_from(select(Card).subquery())) == 3
+        assert session.query(Card).count() == 3
