@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -33,20 +32,32 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "default"
 """Branch key id of values that name none."""
 
+SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
+"""SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
 
-@dataclass(slots=True)
+
 class Stats:
     """What an :class:`Encryption` did since it was attached.
 
     :ivar sealed: values encrypted.
     :ivar opened: values decrypted.
-    :ivar keys: counters of the key cache; ``keys.store_calls`` is the number of branch keys
-        that were fetched and unwrapped, each with one KMS call.
     """
 
-    keys: CacheStats
-    sealed: int = 0
-    opened: int = 0
+    __slots__ = ("_cache", "opened", "sealed")
+
+    def __init__(self, cache: KeyCache) -> None:
+        self._cache = cache
+        self.sealed = 0
+        self.opened = 0
+
+    @property
+    def keys(self) -> CacheStats:
+        """Counters of the key cache; ``keys.store_calls`` is the number of branch keys that were
+        fetched and unwrapped, each with one KMS call."""
+        return self._cache.stats
+
+    def __repr__(self) -> str:
+        return f"Stats(sealed={self.sealed}, opened={self.opened}, keys={self.keys!r})"
 
 
 class Encryption:
@@ -63,7 +74,7 @@ class Encryption:
         self._cache = cache
         self._create = create
         self.keys = KeyAdmin(key_store, cache)
-        self.stats = Stats(cache.stats)
+        self.stats = Stats(cache)
         self.find_key = cache.find
         self._hook = WriteHook(self)
         self._reservation = KeyReservation()
@@ -200,6 +211,12 @@ def attach(
         raise ConfigurationError(
             f"attach() takes an Engine or AsyncEngine, not a {type(engine).__name__}",
             reason="engine",
+        )
+    if sync_engine.dialect.name not in SUPPORTED_DATABASES:
+        raise ConfigurationError(
+            f"{sync_engine.dialect.name} is not supported; "
+            f"{', '.join(sorted(SUPPORTED_DATABASES))} are",
+            reason="dialect",
         )
     if attachment_of(sync_engine.dialect).encryption is not None:
         raise ConfigurationError(

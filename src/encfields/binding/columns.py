@@ -15,7 +15,7 @@ from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy.types import LargeBinary, TypeEngine
 
@@ -105,8 +105,23 @@ def bindings_of(table: Table) -> dict[str, ColumnBinding]:
     encrypted = [column for column in table.c if is_encrypted(column)]
     if known is None or [b.column for b in known.values()] != encrypted:
         known = {column.key: ColumnBinding(column) for column in encrypted}
+        _refuse_shared_names(known.values())
         _by_table[table] = known
     return known
+
+
+def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
+    """Two columns of one name and row could exchange their values unnoticed."""
+    seen: dict[str, ColumnBinding] = {}
+    for binding in bindings:
+        other = seen.setdefault(binding.logical_name, binding)
+        if other is not binding:
+            raise _refusal(
+                binding.column,
+                f"its logical name {binding.logical_name!r} is that of {other.column_name!r} too, "
+                "so their values could be exchanged: give each a name= of its own",
+                "logical-name",
+            )
 
 
 def binding_of(column: Column[Any]) -> ColumnBinding:

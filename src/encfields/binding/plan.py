@@ -28,7 +28,7 @@ from encfields.binding.columns import (
     bindings_of,
     is_encrypted,
 )
-from encfields.binding.row_keys import from_bound_value, may_match_another_spelling
+from encfields.binding.row_keys import MYSQL_NAMES, from_bound_value, may_match_another_spelling
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
 from encfields.binding.upsert import refuse_upsert
 from encfields.binding.usage import refuse_usage
@@ -39,6 +39,7 @@ from encfields.errors import (
     EncFieldsError,
     IdentityChangeError,
     UnboundValueError,
+    UnknownIdentityError,
 )
 
 if TYPE_CHECKING:
@@ -261,13 +262,21 @@ class _DmlPlanner:
             stated = row.get(column.key)
             source = stated or self.pinned.get(column.key)
             if isinstance(source, BoundValue):
-                to_text = from_bound_value(column.type, self.dialect)
+                to_text = self._to_text(column)
                 identity.append(IdentityBind(source.bind, to_text, stated is None))
             else:
                 identity.append(None)
         missing = [c.name for c, part in zip(binding.identity, identity, strict=True) if not part]
         refusal = _ambiguous(binding, missing) if missing and self.is_update else None
         return SealedBind(assigned.bind, binding, tuple(identity), refusal)
+
+    def _to_text(self, column: Column[Any]) -> Callable[[object], str]:
+        to_text = from_bound_value(column.type, self.dialect)
+        if self.is_update or self.dialect.name not in MYSQL_NAMES:
+            return to_text
+        if column is not internals.autoincrement_column(self.table):
+            return to_text
+        return lambda value: to_text(_refuse_zero(value))
 
     def unchanged(self, row: Mapping[Any, Assigned]) -> Iterator[UnchangedIdentity]:
         """Key columns that are set while ciphertexts bound to the old key stay behind."""
@@ -293,6 +302,17 @@ class _DmlPlanner:
             if key in row
             for column in binding.identity
         )
+
+
+def _refuse_zero(value: object) -> object:
+    """MySQL takes a 0 for the request to generate a key, and does not store it."""
+    if value == 0 and not isinstance(value, bool):
+        raise UnknownIdentityError(
+            "MySQL and MariaDB generate a new key when 0 is inserted, so the row's key is not "
+            "known: leave the key out, or give another",
+            reason="zero-key",
+        )
+    return value
 
 
 def _pinned(compiled: Any, statement: Update) -> Iterator[tuple[str, BoundValue]]:
