@@ -8,6 +8,7 @@ import time
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from encfields import keyrings
@@ -120,7 +121,9 @@ async def test_a_cancelled_waiter_takes_the_key_from_nobody(admin):
 async def test_a_pool_of_one_connection_in_a_transaction_does_not_stand_in_the_way(
     async_backend, keyring
 ):
-    engine = async_backend.create_engine(pool_size=1, max_overflow=0, pool_timeout=2)
+    engine = async_backend.create_engine(
+        poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0, pool_timeout=2
+    )
     store = SqlKeyStore(keyring, engine=engine.sync_engine)
     admin = KeyAdmin(store, KeyCache(store))
     async with engine.begin() as connection:
