@@ -54,3 +54,12 @@ def shop_once(sqlite_db: Database) -> Database:
     """The shared models' tables on SQLite alone, for what is refused before any server sees it."""
     sqlite_db.create(Base.metadata)
     return sqlite_db
+
+
+@pytest.fixture
+def sqlite_cards(shop_once: Database) -> Database:
+    """The three cards on SQLite alone."""
+    with shop_once.session() as session:
+        session.add_all(Card(id=n, holder=f"holder-{n}", number=f"number-{n}") for n in (1, 2, 3))
+        session.commit()
+    return shop_once

@@ -267,7 +267,7 @@ class _DmlPlanner:
             else:
                 identity.append(None)
         missing = [c.name for c, part in zip(binding.identity, identity, strict=True) if not part]
-        refusal = _ambiguous(binding, missing) if missing and self.is_update else None
+        refusal = row_not_pinned(binding, missing) if missing and self.is_update else None
         return SealedBind(assigned.bind, binding, tuple(identity), refusal)
 
     def _to_text(self, column: Column[Any]) -> Callable[[object], str]:
@@ -346,7 +346,8 @@ def _copy_refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:
     )
 
 
-def _ambiguous(binding: ColumnBinding, missing: list[str]) -> Refusal:
+def row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
+    """The refusal of an UPDATE that gives no value for these columns of the row's key."""
     names = ", ".join(missing)
     return lambda: AmbiguousRowError(
         f"the UPDATE does not say which row the value is for: its WHERE must pin {names} with =, "

@@ -20,6 +20,7 @@ from encfields.binding.plan import (
     SealedBind,
     StatementPlan,
     make_plan,
+    row_not_pinned,
 )
 from encfields.binding.spelling import StoredSpelling
 from encfields.errors import EncFieldsError
@@ -93,6 +94,8 @@ class WriteHook:
                 texts = _texts(bind, values)
                 plaintext = self.encode(bind.binding, texts, pending.value, connection)
                 if None in texts:
+                    if not plan.may_be_generated:
+                        raise _null_key(bind, texts)
                     pending.sealed = late.park(index, bind.binding, texts, plaintext)
                     continue
                 known = cast("list[str]", texts)
@@ -162,6 +165,12 @@ def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
         value = None if part is None else values[part.bind]
         texts.append(None if part is None or value is None else _text(bind, part, value))
     return texts
+
+
+def _null_key(bind: SealedBind, texts: list[str | None]) -> EncFieldsError:
+    """An UPDATE's WHERE compares the row's key to NULL, which no row matches."""
+    columns = zip(bind.binding.identity, texts, strict=True)
+    return row_not_pinned(bind.binding, [c.name for c, text in columns if text is None])()
 
 
 def _text(bind: SealedBind, part: IdentityBind, value: object) -> str:
