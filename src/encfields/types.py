@@ -150,16 +150,15 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
 
         return park
 
-    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
-        """Refuses ``literal_binds``: it would render the value into the statement's text."""
+    def literal_processor(self, dialect: Dialect) -> NoReturn:
+        """Refuses ``literal_binds``: it would render the value into the statement's text.
 
-        def refuse(value: Any) -> NoReturn:
-            raise UnboundValueError(
-                "an encrypted value cannot be rendered into the text of a statement",
-                reason="literal",
-            )
-
-        return refuse
+        The refusal is here and not in a processor, whose every exception SQLAlchemy replaces by
+        one that prints the value.
+        """
+        raise UnboundValueError(
+            "an encrypted value cannot be rendered into the text of a statement", reason="literal"
+        )
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """The column together with its row's key."""

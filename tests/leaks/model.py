@@ -1,0 +1,47 @@
+"""The model whose secrets the leak tests look for, and the secrets."""
+
+from __future__ import annotations
+
+import datetime as dt
+import traceback
+from typing import Any
+
+from sqlalchemy import JSON, LargeBinary, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from encfields import EncryptedType
+from tests.canary import assert_absent
+
+SSN = "canary-4711-ssn"
+NOTE = "canary-0815-note"
+SCAN = b"canary-\x00\xff-scan"
+CANARIES: tuple[str | bytes, ...] = (SSN, NOTE, SCAN)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Patient(Base):
+    __tablename__ = "patient"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(10), unique=True)
+    born: Mapped[dt.date | None]
+    ssn: Mapped[Any] = mapped_column(EncryptedType(String), nullable=True)
+    notes: Mapped[Any] = mapped_column(EncryptedType(JSON), nullable=True)
+    scan: Mapped[Any] = mapped_column(EncryptedType(LargeBinary), nullable=True)
+
+
+def secrets_of_a_patient() -> dict[str, Any]:
+    """Values for the encrypted columns, every one of them a canary."""
+    return {"ssn": SSN, "notes": {"note": NOTE}, "scan": SCAN}
+
+
+def assert_nothing_shows(*places: object) -> None:
+    """No canary shows in any of the places; of an exception, its printed traceback as well."""
+    __tracebackhide__ = True
+    printed = [
+        "".join(traceback.format_exception(one)) for one in places if isinstance(one, BaseException)
+    ]
+    for canary in CANARIES:
+        assert_absent(canary, *places, *printed)
