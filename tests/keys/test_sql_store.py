@@ -384,6 +384,7 @@ def test_a_store_serves_one_engine(sqlite, keyring):
     engine = sqlite.create_engine()
     store = SqlKeyStore(keyring, engine=engine)
     store.bind(engine)
+    store.bind(engine.execution_options(compiled_cache=None))
 
     with pytest.raises(ConfigurationError, match="another engine"):
         store.bind(sqlite.create_engine())

@@ -38,7 +38,7 @@ class OwnConnection:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = self._engine = engine
+        self.engine = engine
         self.is_async = bool(engine.dialect.is_async)
         self.is_borrowed = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
         self._is_private_memory = _is_private_memory(engine)
@@ -67,15 +67,15 @@ class OwnConnection:
 
     def _run_here(self, work: Work[T]) -> T:
         if self._is_private_memory and not self.is_borrowed:
-            return work(self._engine)
+            return work(self.engine)
         if self.is_borrowed:
             return self._run_borrowed(work)
         # recreate() keeps the creator and the pool's listeners, and makes no connection yet.
         own = Engine(
-            self._engine.pool.recreate(),
-            self._engine.dialect,
-            self._engine.url,
-            execution_options=_kept_options(self._engine),
+            self.engine.pool.recreate(),
+            self.engine.dialect,
+            self.engine.url,
+            execution_options=_kept_options(self.engine),
             hide_parameters=True,
         )
         try:
@@ -84,11 +84,11 @@ class OwnConnection:
             own.dispose()
 
     def _run_borrowed(self, work: Work[T]) -> T:
-        pool = self._engine.pool
+        pool = self.engine.pool
         if isinstance(pool, StaticPool):
             # Checking it out and in again would roll back the user's transaction.
             return self._work_on(pool.connection.get_connection(), work)
-        fairy = self._engine.raw_connection()
+        fairy = self.engine.raw_connection()
         try:
             return self._work_on(fairy.dbapi_connection, work)
         finally:
@@ -98,10 +98,10 @@ class OwnConnection:
         was_idle = not is_in_transaction(dbapi_connection)
         borrowed = _Borrowed(dbapi_connection)
         own = Engine(
-            NullPool(lambda: borrowed, dialect=self._engine.dialect, reset_on_return=None),
-            self._engine.dialect,
-            self._engine.url,
-            execution_options=_kept_options(self._engine),
+            NullPool(lambda: borrowed, dialect=self.engine.dialect, reset_on_return=None),
+            self.engine.dialect,
+            self.engine.url,
+            execution_options=_kept_options(self.engine),
             hide_parameters=True,
         )
         try:
@@ -116,12 +116,12 @@ class OwnConnection:
 
     def joins_user_transaction(self) -> bool:
         """Whether work done now could be rolled back together with the user's."""
-        pool = self._engine.pool
+        pool = self.engine.pool
         if not self.is_borrowed or (self.is_async and not in_greenlet()):
             return False
         if isinstance(pool, StaticPool):
             return is_in_transaction(pool.connection.get_connection())
-        fairy = self._engine.raw_connection()
+        fairy = self.engine.raw_connection()
         try:
             return is_in_transaction(fairy.dbapi_connection)
         finally:
@@ -132,9 +132,9 @@ class OwnConnection:
 
         :raises ConfigurationError: a single-connection pool of another database than SQLite.
         """
-        if self.is_borrowed and self._engine.dialect.name != "sqlite":
+        if self.is_borrowed and self.engine.dialect.name != "sqlite":
             raise ConfigurationError(
-                f"{type(self._engine.pool).__name__} has one connection, whose transaction is "
+                f"{type(self.engine.pool).__name__} has one connection, whose transaction is "
                 "the application's; create and rotate keys through an engine with an ordinary "
                 "pool",
                 reason="single-connection",

@@ -75,7 +75,8 @@ class SqlKeyStore:
 
         :raises ConfigurationError: the store serves another engine already.
         """
-        if self._own is not None and self._own.engine is not engine:
+        # Engine.execution_options() makes engines that differ in nothing a store looks at.
+        if self._own is not None and self._own.engine.dialect is not engine.dialect:
             raise ConfigurationError(
                 "this SqlKeyStore is bound to another engine; make one store per engine",
                 reason="bound-elsewhere",
