@@ -51,7 +51,8 @@ def keys(backend: Backend, log: pytest.LogCaptureFixture) -> Keys:
     return Keys(backend)
 
 
-def test_in_any_log(keys: Keys, log: pytest.LogCaptureFixture) -> None:
+def test_in_any_log(backend: Backend, log: pytest.LogCaptureFixture) -> None:
+    keys = Keys(backend)
     assert any("INSERT INTO patient" in record.getMessage() for record in log.records)
     assert any(record.levelno == logging.DEBUG for record in log.records)
     keys.assert_nothing_shows(log.records, log.text)
