@@ -29,7 +29,7 @@ ASYNC_BACKENDS = {
     "sqlite-aiosqlite": "sqlite+aiosqlite",
     "postgresql-asyncpg": "postgresql+asyncpg",
     "postgresql-psycopg": "postgresql+psycopg",
-    "mariadb-aiomysql": "mysql+aiomysql",
+    "mariadb-asyncmy": "mysql+asyncmy",
 }
 
 

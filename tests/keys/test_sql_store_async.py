@@ -161,7 +161,7 @@ async def test_missing_keys_and_tables_are_told_as_plainly(admin, engine):
 
 
 @pytest.mark.parametrize(
-    "drivername", ["postgresql+asyncpg", "postgresql+psycopg", "mysql+aiomysql"]
+    "drivername", ["postgresql+asyncpg", "postgresql+psycopg", "mysql+asyncmy"]
 )
 async def test_a_database_out_of_reach_is_an_outage(keyring, drivername):
     engine = create_async_engine(f"{drivername}://user@127.0.0.1:{free_port()}/none")
