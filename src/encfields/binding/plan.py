@@ -170,11 +170,11 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     if not bindings:
         return NOTHING
     maker = _DmlPlanner(compiled, dialect, statement, table, bindings)
+    refuse_upsert(statement, bindings, dialect)
     if internals.has_select_source(statement):
         maker.refuse_select_source()
         return NOTHING
     sealed = tuple(bind for row in rows for bind in maker.sealed_binds(row))
-    refuse_upsert(statement, bindings, dialect)
     return StatementPlan(
         sealed=sealed,
         unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else (),

@@ -145,13 +145,14 @@ def _stated(compiled: Any, values: Mapping[Any, Any], suffix: str) -> dict[Any, 
     for target, value in values.items():
         key = getattr(target, "key", target)
         owner = getattr(target, "table", None)
-        foreign = owner is not None and not _same_table(owner, table)
+        foreign = owner is not None and not same_table(owner, table)
         name = f"{key}{suffix}"
         stated[target if foreign else key] = _assigned(compiled, value, name)
     return stated
 
 
-def _same_table(owner: Any, table: Any) -> bool:
+def same_table(owner: Any, table: Any) -> bool:
+    """Whether two tables are one, or the ORM's annotated copies of it."""
     return hash(owner) == hash(table)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Column
+from sqlalchemy.sql.elements import ColumnElement, Null
 from sqlalchemy.sql.selectable import Alias
 
 from encfields.binding import sqlalchemy_internals as internals
@@ -38,9 +39,10 @@ def refuse_upsert(statement: Any, bindings: Mapping[str, ColumnBinding], dialect
         _refuse_on_duplicate_key(clause, bindings)
 
 
-def _settings(pairs: Any) -> Iterator[tuple[str, Any]]:
-    for target, value in pairs:
-        yield getattr(target, "key", target), value
+def _settings(given: Any) -> Iterator[tuple[str, Any]]:
+    """What an upsert's SET assigns, by column key; a dictionary or pairs, as SQLAlchemy has it."""
+    for target, value in given.items() if isinstance(given, Mapping) else given:
+        yield str(getattr(target, "key", target)), value
 
 
 def _refuse_on_conflict(
@@ -48,33 +50,37 @@ def _refuse_on_conflict(
 ) -> None:
     for key, value in _settings(clause.update_values_to_set):
         for binding in bindings.values():
-            if key == binding.column.key:
-                if not _is_excluded(statement, value, key):
+            if _names(binding.column, key):
+                if isinstance(value, Null):
+                    continue
+                if not _is_excluded(statement, value, binding.column):
                     raise _refusal(
                         CiphertextCopyError,
                         binding,
                         f"an upsert may set it to excluded.{binding.column_name} only",
                     )
                 _check_target(clause, binding, dialect)
-            elif key in {column.key for column in binding.identity} and not (
-                _is_excluded(statement, value, key) and _targets(clause, binding)
-            ):
-                raise _refusal(
-                    IdentityChangeError,
-                    binding,
-                    f"the upsert changes {key}, to which the stored value is bound",
-                )
+            for column in binding.identity:
+                if _names(column, key) and not (
+                    _is_excluded(statement, value, column) and _targets(clause, binding)
+                ):
+                    raise _identity_refusal(binding, column)
 
 
-def _is_excluded(statement: Any, value: Any, key: str) -> bool:
-    """Whether `value` is the inserted value of the same column: ``excluded.column``."""
+def _names(column: Column[Any], key: str) -> bool:
+    """Whether SET means this column: SQLAlchemy takes its key, and with a warning its name."""
+    return key in (column.key, column.name)
+
+
+def _is_excluded(statement: Any, value: Any, column: Column[Any]) -> bool:
+    """Whether `value` is the inserted value of the column: ``excluded.column``."""
     source = getattr(value, "table", None)
     return (
         isinstance(value, ColumnElement)
-        and getattr(value, "key", None) == key
+        and getattr(value, "key", None) == column.key
         and isinstance(source, Alias)
         and source.name == "excluded"
-        and source.element is statement.table
+        and internals.same_table(source.element, statement.table)
     )
 
 
@@ -82,8 +88,8 @@ def _targets(clause: Any, binding: ColumnBinding) -> bool:
     """Whether the conflict target is the row's key and nothing else."""
     elements = clause.inferred_target_elements
     if elements is not None and clause.inferred_target_whereclause is None:
-        names = {getattr(element, "key", element) for element in elements}
-        return names == {column.key for column in binding.identity}
+        names = {getattr(element, "name", element) for element in elements}
+        return names == {column.name for column in binding.identity}
     constraint = getattr(clause, "constraint_target", None)
     primary = binding.column.table.primary_key
     return (
@@ -111,21 +117,26 @@ def _check_target(clause: Any, binding: ColumnBinding, dialect: Dialect) -> None
 
 
 def _refuse_on_duplicate_key(clause: Any, bindings: Mapping[str, ColumnBinding]) -> None:
-    for key, _ in _settings(dict(clause.update).items()):
+    for key, value in _settings(clause.update):
         for binding in bindings.values():
-            if key == binding.column.key:
+            if _names(binding.column, key) and not isinstance(value, Null):
                 raise _refusal(
                     AmbiguousRowError,
                     binding,
                     "ON DUPLICATE KEY UPDATE cannot say which unique key was hit, so the row is "
                     "not known: update by primary key, or read the row first",
                 )
-            if key in {column.key for column in binding.identity}:
-                raise _refusal(
-                    IdentityChangeError,
-                    binding,
-                    f"the upsert changes {key}, to which the stored value is bound",
-                )
+            for column in binding.identity:
+                if _names(column, key):
+                    raise _identity_refusal(binding, column)
+
+
+def _identity_refusal(binding: ColumnBinding, column: Column[Any]) -> BindingError:
+    return _refusal(
+        IdentityChangeError,
+        binding,
+        f"the upsert changes {column.name}, to which the stored value is bound",
+    )
 
 
 def _refusal(cls: type[BindingError], binding: ColumnBinding, message: str) -> BindingError:

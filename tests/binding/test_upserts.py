@@ -1,0 +1,351 @@
+"""Upserts: a value may only reach the row whose key was inserted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    func,
+    literal,
+    null,
+    select,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from encfields import EncryptedType
+from encfields.errors import (
+    AmbiguousRowError,
+    BindingError,
+    CiphertextCopyError,
+    IdentityChangeError,
+    UnboundValueError,
+)
+from tests.binding.database import CANARY
+from tests.binding.models import Card, Purchase, Seat
+
+card: Any = Card.__table__
+seat: Any = Seat.__table__
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db_with_upsert(request):
+    """The cards on a database with ON CONFLICT, and its ``insert``."""
+    from tests.binding.database import Database
+
+    database = Database(request.getfixturevalue(request.param))
+    database.create(Card.metadata)
+    insert = {"sqlite": sqlite, "postgresql": postgresql}[request.param].insert
+    with database.session() as session:
+        session.add_all(Card(id=n, holder=f"holder-{n}", number=f"number-{n}") for n in (1, 2, 3))
+        session.commit()
+    return database, insert
+
+
+def numbers(db) -> dict[int, str | None]:
+    with db.begin() as connection:
+        rows = connection.execute(select(card.c.id, card.c.number))
+        return {row.id: row.number for row in rows}
+
+
+BEFORE = {1: "number-1", 2: "number-2", 3: "number-3"}
+
+
+def upsert(insert: Any, model: Any = card, **target: Any) -> Any:
+    statement = insert(model)
+    set_ = target.pop("set_", lambda excluded: {"number": excluded.number})
+    target.setdefault("index_elements", ["id"])
+    return statement.on_conflict_do_update(set_=set_(statement.excluded), **target)
+
+
+@pytest.mark.parametrize("target", [["id"], [card.c.id], [Card.id]])
+@pytest.mark.parametrize("model", [card, Card])
+def test_excluded_with_the_key_as_target_works(db_with_upsert, target, model):
+    db, insert = db_with_upsert
+    statement = upsert(insert, model, index_elements=target)
+    with db.begin() as connection:
+        connection.execute(statement.values(id=1, number=CANARY))
+        connection.execute(statement, [{"id": n, "number": f"new-{n}"} for n in (2, 7)])
+        connection.execute(
+            statement.values([{"id": 3, "number": "three"}, {"id": 8, "number": None}])
+        )
+    assert numbers(db) == {1: CANARY, 2: "new-2", 3: "three", 7: "new-7", 8: None}
+    db.assert_no_plaintext()
+
+
+def test_excluded_through_the_orm_with_returning(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = upsert(insert, Card).returning(Card)
+    with db.session() as session:
+        made = session.scalars(statement, [{"id": n, "number": f"n-{n}"} for n in (3, 4)]).all()
+        assert sorted((one.id, one.number) for one in made) == [(3, "n-3"), (4, "n-4")]
+
+
+def test_excluded_under_a_condition_works(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = upsert(insert, where=card.c.holder == "holder-2")
+    with db.begin() as connection:
+        connection.execute(statement, [{"id": n, "number": "new"} for n in (1, 2)])
+    assert numbers(db) == {**BEFORE, 2: "new"}
+
+
+def test_a_composite_key_as_target_works_in_any_order(db_with_upsert):
+    db, insert = db_with_upsert
+    for elements in (["hall", "number"], ["number", "hall"]):
+        statement = upsert(
+            insert, seat, index_elements=elements, set_=lambda excluded: {"guest": excluded.guest}
+        )
+        with db.begin() as connection:
+            connection.execute(statement.values(hall="A", number=1, guest=elements[0]))
+            assert connection.scalar(select(seat.c.guest)) == elements[0]
+
+
+def test_the_primary_key_s_constraint_as_target_works(postgresql_db):
+    metadata = MetaData()
+    table = Table(
+        "t",
+        metadata,
+        Column("id", Integer, autoincrement=False),
+        Column("v", EncryptedType()),
+        PrimaryKeyConstraint("id", name="t_key"),
+    )
+    postgresql_db.create(metadata)
+    statement = postgresql.insert(table)
+    for target in ("t_key", table.primary_key):
+        named = statement.on_conflict_do_update(constraint=target, set_={"v": statement.excluded.v})
+        with postgresql_db.begin() as connection:
+            connection.execute(named.values(id=1, v=str(target)))
+            assert connection.scalar(select(table.c.v)) == str(target)
+
+
+def test_do_nothing_leaves_the_row_alone(db_with_upsert):
+    db, insert = db_with_upsert
+    with db.begin() as connection:
+        connection.execute(
+            insert(card).on_conflict_do_nothing(),
+            [{"id": 1, "number": "lost"}, {"id": 7, "number": "n-7"}],
+        )
+    assert numbers(db) == {**BEFORE, 7: "n-7"}
+
+
+def test_other_columns_may_be_set_whatever_the_target(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = upsert(insert, index_elements=["holder"], set_=lambda e: {"holder": e.holder})
+    with db.begin() as connection:
+        connection.execute(statement.values(id=9, holder="holder-1", number="lost"))
+    assert numbers(db) == BEFORE
+
+
+def test_a_generated_default_key_conflicts_on_another_column(db_with_upsert):
+    db, insert = db_with_upsert
+    purchase: Any = Purchase.__table__
+    statement = insert(purchase).on_conflict_do_update(
+        index_elements=["id"], set_={"article": insert(purchase).excluded.article}
+    )
+    with db.begin() as connection:
+        connection.execute(statement, [{"label": x, "article": x} for x in "ab"])
+        rows = connection.execute(select(purchase.c.label, purchase.c.article)).all()
+    assert sorted(tuple(row) for row in rows) == [("a", "a"), ("b", "b")]
+
+
+REFUSED = {
+    "another target": (
+        AmbiguousRowError,
+        lambda insert: upsert(insert, index_elements=["holder"]),
+    ),
+    "partial target": (
+        AmbiguousRowError,
+        lambda insert: upsert(insert, index_where=card.c.id > 0),
+    ),
+    "a value": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, set_=lambda e: {"number": CANARY}),
+    ),
+    "a literal": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, set_=lambda e: {"number": literal(CANARY)}),
+    ),
+    "another excluded column": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, set_=lambda e: {"number": e.holder}),
+    ),
+    "another encrypted column": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, set_=lambda e: {"number": e.pin}),
+    ),
+    "the old value": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, set_=lambda e: {"number": card.c.number}),
+    ),
+    "a function": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, set_=lambda e: {"number": func.lower(e.holder)}),
+    ),
+    "by column": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, set_=lambda e: {card.c.number: e.holder}),
+    ),
+    "by attribute": (
+        CiphertextCopyError,
+        lambda insert: upsert(insert, Card, set_=lambda e: {Card.number: e.holder}),
+    ),
+    "the key": (IdentityChangeError, lambda insert: upsert(insert, set_=lambda e: {"id": 77})),
+    "the key of another": (
+        IdentityChangeError,
+        lambda insert: upsert(insert, set_=lambda e: {"id": e.id + 1, "number": e.number}),
+    ),
+    "the key under another target": (
+        IdentityChangeError,
+        lambda insert: upsert(insert, index_elements=["holder"], set_=lambda e: {"id": e.id}),
+    ),
+}
+
+
+@pytest.mark.parametrize("error, statement", REFUSED.values(), ids=REFUSED.keys())
+def test_any_other_upsert_is_refused(db_with_upsert, error, statement):
+    db, insert = db_with_upsert
+    values = {"id": 1, "holder": "holder-2", "number": CANARY}
+    with db.begin() as connection, db.refused(BindingError, card) as caught:
+        connection.execute(statement(insert).values(values))
+    # A plaintext that ON CONFLICT itself carries may be found as a value that no row awaits.
+    assert type(caught.value) in (error, UnboundValueError)
+    if error is not AmbiguousRowError:
+        with db.begin() as connection, db.refused(BindingError, card):
+            connection.execute(statement(insert), [values, {**values, "id": 2}])
+    db.assert_no_plaintext()
+
+
+@pytest.mark.parametrize(
+    "set_",
+    [{"number": card.c.holder}, {"number": card.c.pin}, {"id": 77}],
+    ids=["plain column", "encrypted column", "key"],
+)
+def test_an_upsert_from_a_select_is_held_to_the_same(db_with_upsert, set_):
+    db, insert = db_with_upsert
+    source = select(card.c.id, card.c.holder).where(card.c.id == 1)
+    statement = insert(card).from_select(["id", "holder"], source)
+    with db.begin() as connection, db.refused(BindingError, card):
+        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=set_))
+
+
+@pytest.mark.filterwarnings("ignore:Additional column names")
+def test_a_name_that_is_not_the_column_s_key_is_held_to_the_same(db_with_upsert):
+    db, insert = db_with_upsert
+    table = Table(
+        "named",
+        MetaData(),
+        Column("id", Integer, key="other", unique=True),
+        Column("row", Integer, key="id", primary_key=True, autoincrement=False),
+        Column("secret", EncryptedType(), key="number"),
+    )
+    db.create(table.metadata)
+    statement = insert(table).values(id=1, number=CANARY)
+    with db.begin() as connection:
+        connection.execute(statement)
+    statement = statement.values(other=1)
+    with db.begin() as connection, db.refused(AmbiguousRowError, table):
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["id"], set_={"number": statement.excluded.number}
+            )
+        )
+    for set_ in ({"secret": CANARY}, {"secret": literal(CANARY.encode())}, {"row": 2}):
+        with db.begin() as connection, db.refused(BindingError, table):
+            connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=set_))
+    for target in ("row", table.c.id):
+        with db.begin() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[target], set_={"number": statement.excluded.number}
+                )
+            )
+            assert connection.scalar(select(table.c.number)) == CANARY
+
+
+def test_null_may_be_set(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = upsert(insert, set_=lambda excluded: {"number": null()})
+    with db.begin() as connection:
+        connection.execute(statement.values(id=1, number="n"))
+    assert numbers(db) == {**BEFORE, 1: None}
+
+
+def test_a_text_key_that_matches_another_spelling_is_no_target(sqlite_db):
+    table = Table(
+        "t",
+        MetaData(),
+        Column("code", String(20, collation="NOCASE"), primary_key=True),
+        Column("v", EncryptedType()),
+    )
+    sqlite_db.create(table.metadata)
+    statement = sqlite.insert(table)
+    statement = statement.on_conflict_do_update(
+        index_elements=["code"], set_={"v": statement.excluded.v}
+    )
+    with sqlite_db.begin() as connection, sqlite_db.refused(AmbiguousRowError, table):
+        connection.execute(statement.values(code="a", v=CANARY))
+
+
+# -- MySQL and MariaDB -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mariadb_cards(mariadb_db):
+    mariadb_db.create(Card.metadata)
+    with mariadb_db.session() as session:
+        session.add_all(Card(id=n, holder=f"holder-{n}", number=f"number-{n}") for n in (1, 2, 3))
+        session.commit()
+    return mariadb_db
+
+
+def on_duplicate(**set_: Any) -> Any:
+    return mysql.insert(card).on_duplicate_key_update(**set_)
+
+
+def test_on_duplicate_key_may_set_other_columns(mariadb_cards):
+    statement = mysql.insert(card)
+    statement = statement.on_duplicate_key_update(pin=null(), holder=statement.inserted.holder)
+    with mariadb_cards.begin() as connection:
+        connection.execute(
+            statement,
+            [
+                {"id": 1, "holder": "changed", "number": "lost"},
+                {"id": 7, "holder": "new", "number": "n-7"},
+            ],
+        )
+        assert connection.scalar(select(card.c.holder).where(card.c.id == 1)) == "changed"
+    assert numbers(mariadb_cards) == {**BEFORE, 7: "n-7"}
+
+
+def test_on_duplicate_key_may_not_set_an_encrypted_column(mariadb_cards):
+    statement = mysql.insert(card)
+    for value in (statement.inserted.number, CANARY, literal(CANARY), func.lower(CANARY)):
+        with (
+            mariadb_cards.begin() as connection,
+            mariadb_cards.refused(BindingError, card) as caught,
+        ):
+            connection.execute(
+                statement.on_duplicate_key_update(number=value).values(id=1, number=CANARY)
+            )
+        assert isinstance(caught.value, AmbiguousRowError | UnboundValueError)
+
+
+def test_on_duplicate_key_may_not_set_the_key(mariadb_cards):
+    with mariadb_cards.begin() as connection, mariadb_cards.refused(IdentityChangeError, card):
+        connection.execute(on_duplicate(id=77).values(id=1, number=CANARY))
+
+
+def test_insert_ignore_and_or_replace_with_a_given_key_work(shop):
+    prefix = {"sqlite": "OR REPLACE", "mariadb": "IGNORE"}.get(shop.name)
+    if prefix is None:
+        prefix = ""
+    with shop.begin() as connection:
+        statement = card.insert().prefix_with(prefix) if prefix else card.insert()
+        connection.execute(statement, [{"id": 1, "number": "n-1"}, {"id": 2, "number": "n-2"}])
+    assert numbers(shop) == {1: "n-1", 2: "n-2"}
