@@ -1,0 +1,335 @@
+"""The census: under which key versions a table's values are, counted without any key.
+
+Only the first bytes of each value are read, and its length. A header is not authentic before a
+key opens the message, so a census tells what the values *say*; what is true of them is told by
+:func:`encfields.reencrypt.verify.verify`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, cast, func
+from sqlalchemy import types as sqltypes
+from sqlalchemy.types import NullType
+
+from encfields.context import COLUMN_KEY, deserialize
+from encfields.errors import MalformedMessageError
+from encfields.reencrypt.places import ColumnPlaces, to_show
+from encfields.reencrypt.sampling import Sample, draw
+from encfields.reencrypt.scan import Rows, Scan, Source
+from encfields.reencrypt.spec import ReflectedTable, TableSpec
+from encfields.reencrypt.stored_value import HEAD_BYTES, Look, State, look
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, FromClause
+
+    from encfields.message_header import Header
+
+BATCH_ROWS = 5_000
+MAX_EXAMPLES = 20
+
+KeyVersionName = tuple[str, str]
+"""Branch key id, and version as UUID text."""
+
+Progress = Callable[[int], None]
+"""Told now and then how many rows were looked at so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One value that is not as it should be: where it is, never what it holds.
+
+    :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
+    :param reason: ``"misplaced"``, or the word for what is wrong with the message.
+    :param belongs_to: of a misplaced one, the encryption context that it carries.
+    """
+
+    row: Mapping[str, str | None]
+    reason: str
+    belongs_to: Mapping[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The example as plain data."""
+        told: dict[str, Any] = {"row": dict(self.row), "reason": self.reason}
+        if self.belongs_to is not None:
+            told["belongs_to"] = dict(self.belongs_to)
+        return told
+
+
+@dataclass(slots=True)
+class ColumnCensus:
+    """What the values of one column are. Each value is counted once.
+
+    :ivar column: name in the database.
+    :ivar logical_name: name in the encryption context.
+    :ivar nulls: NULLs.
+    :ivar versions: values in their place under their row's key, by key id and version.
+    :ivar other_key: values in their place under another key id than their row's.
+    :ivar misplaced: values bound to another row or column, by key id and version.
+    :ivar bound_to: the misplaced ones by the logical column that they are bound to.
+    :ivar other_format: messages of another suite or keyring, or in base64, by reason.
+    :ivar plaintext: values that are no message.
+    :ivar damaged: messages cut short or altered, by reason; ``"placeholder"`` is a row whose
+        value was never sealed, ``"no-identity"`` one whose identity is NULL.
+    :ivar examples: at most :data:`MAX_EXAMPLES` places for each of ``"misplaced"``,
+        ``"plaintext"``, ``"damaged"`` and ``"other_format"``.
+    """
+
+    column: str
+    logical_name: str
+    nulls: int = 0
+    versions: Counter[KeyVersionName] = field(default_factory=Counter)
+    other_key: Counter[KeyVersionName] = field(default_factory=Counter)
+    misplaced: Counter[KeyVersionName] = field(default_factory=Counter)
+    bound_to: Counter[str] = field(default_factory=Counter)
+    other_format: Counter[str] = field(default_factory=Counter)
+    plaintext: int = 0
+    damaged: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows looked at."""
+        return self.nulls + self.values
+
+    @property
+    def values(self) -> int:
+        """Values that are not NULL."""
+        kinds = (self.versions, self.other_key, self.misplaced, self.other_format, self.damaged)
+        return self.plaintext + sum(kind.total() for kind in kinds)
+
+    @property
+    def faults(self) -> int:
+        """Values that do not open where they are: misplaced, damaged, plaintext."""
+        return self.misplaced.total() + self.damaged.total() + self.plaintext
+
+    def current(self, active: Mapping[str, str]) -> int:
+        """Values in their place, under the active version of their row's key.
+
+        :param active: active version by branch key id.
+        """
+        return sum(self.versions[key_id, version] for key_id, version in active.items())
+
+    def under(self, key_id: str, version: str) -> int:
+        """Values that say they are under a key version, wherever they are."""
+        kinds = (self.versions, self.other_key, self.misplaced)
+        return sum(kind[key_id, version] for kind in kinds)
+
+    def note(self, kind: str, example: Example) -> None:
+        """Keep an example, unless there are enough of its kind."""
+        kept = self.examples.setdefault(kind, [])
+        if len(kept) < MAX_EXAMPLES:
+            kept.append(example)
+
+    def to_json(self, sample: Sample | None = None) -> dict[str, Any]:
+        """The column as plain data.
+
+        :param sample: what was drawn; totals are then extrapolated beside the counts.
+        """
+        told: dict[str, Any] = {
+            "column": self.column,
+            "logical_name": self.logical_name,
+            "rows": self.rows,
+            "nulls": self.nulls,
+            "versions": _versions_json(self.versions, sample),
+            "other_key": _versions_json(self.other_key, sample),
+            "misplaced": self.misplaced.total(),
+            "misplaced_versions": _versions_json(self.misplaced, sample),
+            "misplaced_bound_to": dict(sorted(self.bound_to.items())),
+            "other_format": dict(sorted(self.other_format.items())),
+            "plaintext": self.plaintext,
+            "damaged": dict(sorted(self.damaged.items())),
+            "examples": {k: [e.to_json() for e in v] for k, v in sorted(self.examples.items())},
+        }
+        if sample is not None:
+            told["estimated"] = {
+                "nulls": sample.extrapolate(self.nulls),
+                "misplaced": sample.extrapolate(self.misplaced.total()),
+                "other_format": sample.extrapolate(self.other_format.total()),
+                "plaintext": sample.extrapolate(self.plaintext),
+                "damaged": sample.extrapolate(self.damaged.total()),
+            }
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The census of one table.
+
+    :ivar table: its name, with the schema where the spec has one.
+    :ivar rows: rows looked at.
+    :ivar columns: one for each column of the spec, in its order.
+    :ivar sample: what was drawn; ``None`` if every row was looked at.
+    """
+
+    table: str
+    rows: int
+    columns: tuple[ColumnCensus, ...]
+    sample: Sample | None = None
+
+    def is_current(self, active: Mapping[str, str]) -> bool:
+        """Whether every value is in its place under the active version of its row's key.
+
+        :param active: active version by branch key id.
+        """
+        return all(column.current(active) == column.values for column in self.columns)
+
+    @property
+    def faults(self) -> int:
+        """Values that do not open where they are: misplaced, damaged, plaintext."""
+        return sum(column.faults for column in self.columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """The census as plain data, for ``json.dumps``."""
+        return {
+            "table": self.table,
+            "rows": self.rows,
+            "sample": self.sample.to_json() if self.sample is not None else None,
+            "columns": [column.to_json(self.sample) for column in self.columns],
+        }
+
+
+def census(
+    bind: Engine | Connection,
+    spec: TableSpec,
+    *,
+    sample: int | None = None,
+    batch_rows: int = BATCH_ROWS,
+    progress: Progress | None = None,
+) -> Census:
+    """Count what the values of a table's encrypted columns are, without any key.
+
+    It reads in steps by primary key, each a short transaction on an engine; nothing is locked.
+    Rows that are written meanwhile are seen before or after, and may be missed if their key lies
+    behind the cursor.
+
+    :param bind: an ``Engine`` or ``Connection`` of a synchronous driver; it need not be attached.
+    :param spec: the table and its columns. A column that is not encrypted yet may be given.
+    :param sample: look at about so many rows of a huge table, drawn at random; the result says
+        how they were drawn and what that is worth. Default: every row.
+    :param batch_rows: rows per step; at most some 1,100 bytes each and column.
+    :param progress: called after each step with the number of rows looked at.
+    :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
+    """
+    source = Source(bind)
+    with source.connection() as connection:
+        reflected = spec.reflect(connection)
+    count = _Count(reflected, source, batch_rows)
+    drawing = draw(count.scan, sample)
+    for rows in (drawing or count.scan).batches():
+        count.add(rows)
+        if progress is not None:
+            progress(count.rows)
+    drawn = drawing.sample(count.rows) if drawing is not None else None
+    return Census(spec_name(spec), count.rows, count.columns, drawn)
+
+
+def spec_name(spec: TableSpec) -> str:
+    """The table's name, with the schema where the spec has one."""
+    return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+
+
+class _Count:
+    """A census under way."""
+
+    def __init__(self, reflected: ReflectedTable, source: Source, batch_rows: int) -> None:
+        self.rows = 0
+        self.columns = tuple(
+            ColumnCensus(b.column_name, b.logical_name) for b in reflected.bindings
+        )
+        names = [column.column for column in self.columns]
+
+        def cells(table: FromClause) -> list[ColumnElement[Any]]:
+            return [cell for name in names for cell in _head(table.c[name], source)]
+
+        self.scan = Scan(reflected, source, cells, batch_rows=batch_rows)
+        first = len(self.scan.carried)
+        self._work = tuple(
+            (column, ColumnPlaces(b, source.dialect), self.scan.positions(b), first + 2 * number)
+            for number, (column, b) in enumerate(zip(self.columns, reflected.bindings, strict=True))
+        )
+
+    def add(self, rows: Rows) -> None:
+        """Count the values of some rows."""
+        self.rows += len(rows)
+        for column, places, positions, at in self._work:
+            for row in rows:
+                head, length = row[at], row[at + 1]
+                if length is None:
+                    column.nulls += 1
+                    continue
+                # SQLite's substr() makes NULL of an empty value.
+                seen = look(b"" if head is None else head, length)
+                if seen.state is State.UNKNOWN:
+                    whole = self.scan.whole_value(column.column, row)
+                    if not whole or whole[0][0] is None:
+                        column.nulls += 1  # deleted or emptied meanwhile
+                        continue
+                    seen = look(whole[0][0], len(whole[0][0]))
+                _count_value(column, places, [row[i] for i in positions], seen)
+
+
+def _head(column: ColumnElement[Any], source: Source) -> list[ColumnElement[Any]]:
+    """The first bytes of a column, as the driver gives them, and its length in bytes."""
+    postgresql = source.dialect.name == "postgresql"
+    length = func.length if source.dialect.name == "sqlite" else func.octet_length
+    is_text = isinstance(column.type, sqltypes.String) and not isinstance(
+        column.type, sqltypes.Enum
+    )
+    if postgresql and not is_text and not isinstance(column.type, sqltypes.LargeBinary):
+        column = cast(column, sqltypes.Text)
+    return [func.substr(column, 1, HEAD_BYTES, type_=NullType()), length(column)]
+
+
+def _count_value(
+    column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], seen: Look
+) -> None:
+    """Count one value under what it is."""
+    texts = places.texts(identity)
+    if seen.header is not None and texts is not None:
+        _count_message(column, places, texts, seen.header)
+        return
+    names = [c.name for c in places.binding.identity]
+    row = dict(zip(names, texts if texts is not None else to_show(identity), strict=True))
+    reason = seen.reason or "no-identity"
+    column.note("damaged" if seen.header is not None else seen.state.value, Example(row, reason))
+    if seen.state is State.PLAINTEXT:
+        column.plaintext += 1
+    elif seen.state is State.OTHER_FORMAT:
+        column.other_format[reason] += 1
+    else:
+        column.damaged[reason] += 1
+
+
+def _count_message(
+    column: ColumnCensus, places: ColumnPlaces, texts: Sequence[str], header: Header
+) -> None:
+    place = places.find(texts, header.context)
+    version = (header.key_id, header.version)
+    if header.context == place.context:
+        kind = column.versions if header.key_id == place.key_id else column.other_key
+        kind[version] += 1
+        return
+    try:
+        belongs_to = deserialize(header.context)
+    except MalformedMessageError:
+        column.damaged["context"] += 1
+        column.note("damaged", Example(place.row, "context"))
+        return
+    column.misplaced[version] += 1
+    column.bound_to[belongs_to.get(COLUMN_KEY, "no column")] += 1
+    column.note("misplaced", Example(place.row, "misplaced", belongs_to))
+
+
+def _versions_json(counts: Counter[KeyVersionName], sample: Sample | None) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    for (key_id, version), count in sorted(counts.items()):
+        one: dict[str, Any] = {"key_id": key_id, "version": version, "values": count}
+        if sample is not None:
+            one["estimated"] = sample.extrapolate(count)
+        told.append(one)
+    return told

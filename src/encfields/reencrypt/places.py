@@ -1,0 +1,100 @@
+"""Where a value belongs: the encryption context and the branch key id of its place in a table."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import types as sqltypes
+
+from encfields.binding.row_keys import from_bound_value
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column
+    from sqlalchemy.engine import Dialect
+
+    from encfields.binding.columns import ColumnBinding
+
+_UUID_HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class Place:
+    """One encrypted column of one row.
+
+    :ivar row: the row's identity by column name, as canonical text.
+    :ivar context: serialised encryption context of a value that belongs here.
+    :ivar key_id: branch key id of a value that belongs here.
+    """
+
+    __slots__ = ("context", "key_id", "row")
+
+    def __init__(self, binding: ColumnBinding, texts: Sequence[str]) -> None:
+        self.row: Mapping[str, str] = binding.row(texts)
+        self.context = binding.context.serialize(texts)
+        self.key_id = binding.key_id(texts)
+
+
+class ColumnPlaces:
+    """The places of one encrypted column.
+
+    A database without a type for UUIDs keeps them as CHAR(32), and reflection cannot tell these
+    from text. Such a key has two spellings, with hyphens and without; both name the same row.
+
+    :param binding: the column, of a reflected table.
+    :param dialect: of the database.
+    """
+
+    def __init__(self, binding: ColumnBinding, dialect: Dialect) -> None:
+        self.binding = binding
+        self._convert: tuple[Callable[[object], str], ...] = tuple(
+            from_bound_value(column.type, dialect) for column in binding.identity
+        )
+        self._may_be_uuid = tuple(
+            index for index, column in enumerate(binding.identity) if _like_a_uuid(column)
+        )
+
+    def texts(self, values: Sequence[Any]) -> list[str] | None:
+        """Canonical texts of a row's identity, or ``None`` if it lacks a part.
+
+        :param values: of the binding's identity columns, as the database gives them.
+        """
+        if None in values:
+            return None
+        return [convert(value) for convert, value in zip(self._convert, values, strict=True)]
+
+    def find(self, texts: Sequence[str], context: bytes) -> Place:
+        """The place of a row; of its spellings, the one that `context` uses.
+
+        :param texts: from :meth:`texts`.
+        :param context: serialised encryption context that the value found there carries.
+        """
+        first = Place(self.binding, texts)
+        if context == first.context or not self._may_be_uuid:
+            return first
+        for spelling in self._spellings(texts):
+            place = Place(self.binding, spelling)
+            if place.context == context:
+                return place
+        return first
+
+    def _spellings(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        choices = [
+            (text, str(uuid.UUID(text)))
+            if index in self._may_be_uuid and _UUID_HEX.fullmatch(text)
+            else (text,)
+            for index, text in enumerate(texts)
+        ]
+        for choice in itertools.product(*choices):
+            yield list(choice)
+
+
+def _like_a_uuid(column: Column[Any]) -> bool:
+    return isinstance(column.type, sqltypes.CHAR) and column.type.length == 32
+
+
+def to_show(identity: Sequence[object]) -> list[str | None]:
+    """An identity that has no canonical texts, because a part of it is NULL, to be shown."""
+    return [None if value is None else str(value) for value in identity]

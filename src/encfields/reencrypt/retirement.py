@@ -1,0 +1,75 @@
+"""Whether a key version may be retired: only if no value is under it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine
+
+from encfields.errors import ConfigurationError
+from encfields.reencrypt.census import census
+from encfields.reencrypt.spec import TableSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesUnder:
+    """Values of one column that are under a key version.
+
+    :param table: the table, with its schema where the spec has one.
+    :param column: the column's name in the database.
+    :param values: how many; never 0.
+    """
+
+    table: str
+    column: str
+    values: int
+
+
+def values_under(
+    bind: Engine | Connection, specs: Iterable[TableSpec], key_id: str, version: str
+) -> list[ValuesUnder]:
+    """The columns that hold values under a key version. Every row is looked at, no key is used.
+
+    Values that are bound to another place count too: moved back, they would open.
+
+    :param bind: as for :func:`encfields.reencrypt.census.census`.
+    :param specs: every table that may hold values under the key; what is not named here is not
+        looked at.
+    :param key_id: branch key id.
+    :param version: UUID text of the version.
+    """
+    found = []
+    for spec in specs:
+        counted = census(bind, spec)
+        found += [
+            ValuesUnder(counted.table, column.column, column.under(key_id, version))
+            for column in counted.columns
+            if column.under(key_id, version)
+        ]
+    return found
+
+
+def refuse_retirement(
+    bind: Engine | Connection, specs: Iterable[TableSpec], key_id: str, version: str
+) -> None:
+    """Refuse to retire a key version under which there are values.
+
+    Ask only when every process has dropped the version from its cache (``cache_ttl`` after the
+    rotation): until then it may still seal values under it.
+
+    :raises ConfigurationError: there are; the message names table, column and count, and
+        ``reason`` is ``"values-left"``.
+    """
+    left = values_under(bind, specs, key_id, version)
+    if not left:
+        return
+    places = ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in left)
+    raise ConfigurationError(
+        f"version {version} cannot be retired, because values are under it: {places}. "
+        "Re-encrypt them first; without this version they cannot be read",
+        key_id=key_id,
+        table=left[0].table,
+        column=left[0].column,
+        reason="values-left",
+    )

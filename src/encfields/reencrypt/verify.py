@@ -1,0 +1,260 @@
+"""Verification: open every value of a table, and say which do not open and why.
+
+It decrypts and throws the plaintext away at once; what it reports is places and reasons. What
+the column's type makes of a plaintext is not looked at, because a spec does not name the type.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, type_coerce
+from sqlalchemy.types import NullType
+
+from encfields.errors import (
+    BindingError,
+    ContextMismatchError,
+    DecryptionError,
+    EncFieldsError,
+    KeyStoreError,
+    KeyUnavailableError,
+)
+from encfields.message import open_
+from encfields.message_header import as_bytes, read_header
+from encfields.reencrypt.census import Progress, spec_name
+from encfields.reencrypt.places import ColumnPlaces, Place, to_show
+from encfields.reencrypt.sampling import Sample, draw
+from encfields.reencrypt.scan import Rows, Scan, Source
+from encfields.reencrypt.spec import ReflectedTable, TableSpec
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, FromClause
+
+    from encfields.encryption import Encryption
+
+FIRST_BATCH_ROWS = 100
+BATCH_ROWS = 2_000
+BATCH_BYTES = 16 * 1024 * 1024
+"""About how many bytes of values are held at once."""
+
+MAX_FAILURES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One value that did not open: where it is and why, never what it holds.
+
+    :param column: the column's name in the database.
+    :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
+    :param error: name of the error's class, of :mod:`encfields.errors`.
+    :param reason: the error's ``reason``.
+    :param message: what happened and what to do about it.
+    :param belongs_to: of a value that was sealed for another place and opens there, the
+        encryption context of that place.
+    """
+
+    column: str
+    row: Mapping[str, str | None]
+    error: str
+    reason: str
+    message: str
+    belongs_to: Mapping[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as plain data."""
+        told: dict[str, Any] = {
+            "column": self.column,
+            "row": dict(self.row),
+            "error": self.error,
+            "reason": self.reason,
+            "message": self.message,
+        }
+        if self.belongs_to is not None:
+            told["belongs_to"] = dict(self.belongs_to)
+        return told
+
+
+@dataclass(slots=True)
+class Verification:
+    """What came of opening the values of one table.
+
+    :ivar table: its name, with the schema where the spec has one.
+    :ivar rows: rows looked at.
+    :ivar nulls: values that are NULL.
+    :ivar opened: values that opened in their place.
+    :ivar failed: values that did not, by column and reason.
+    :ivar failures: at most ``max_failures`` of them.
+    :ivar sample: what was drawn; ``None`` if every row was looked at.
+    """
+
+    table: str
+    rows: int = 0
+    nulls: int = 0
+    opened: int = 0
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    sample: Sample | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every value that was looked at opened."""
+        return not self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """The verification as plain data, for ``json.dumps``."""
+        return {
+            "table": self.table,
+            "rows": self.rows,
+            "nulls": self.nulls,
+            "opened": self.opened,
+            "failed": [
+                {"column": column, "reason": reason, "values": count}
+                for (column, reason), count in sorted(self.failed.items())
+            ],
+            "failures": [failure.to_json() for failure in self.failures],
+            "sample": self.sample.to_json() if self.sample is not None else None,
+        }
+
+
+def verify(
+    bind: Engine | Connection,
+    encryption: Encryption,
+    spec: TableSpec,
+    *,
+    sample: int | None = None,
+    batch_rows: int = BATCH_ROWS,
+    max_failures: int = MAX_FAILURES,
+    progress: Progress | None = None,
+) -> Verification:
+    """Open the values of a table's encrypted columns, each for the row it is in.
+
+    It reads in steps by primary key, each a short transaction on an engine, and decrypts after
+    it; nothing is locked. Rows that are written meanwhile are seen before or after.
+
+    :param bind: an ``Engine`` or ``Connection`` of a synchronous driver.
+    :param encryption: where keys come from.
+    :param spec: the table and its columns.
+    :param sample: open about so many rows of a huge table, drawn at random.
+    :param batch_rows: rows per step at most; fewer where values are long.
+    :param max_failures: failures that are listed; all are counted.
+    :param progress: called after each step with the number of rows looked at.
+    :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
+    :raises KeyUnavailableError: KMS or the key store is out of reach. Nothing can be said of
+        the values then, so this is no failure of theirs.
+    """
+    source = Source(bind)
+    with source.connection() as connection:
+        reflected = spec.reflect(connection)
+    work = _Work(reflected, source, encryption, Verification(spec_name(spec)), max_failures)
+    work.scan.batch_rows = min(batch_rows, FIRST_BATCH_ROWS)
+    drawing = draw(work.scan, sample)
+    for rows in (drawing or work.scan).batches():
+        work.scan.batch_rows = _next_batch_rows(work.open_all(rows), len(rows), batch_rows)
+        if progress is not None:
+            progress(work.result.rows)
+    if drawing is not None:
+        work.result.sample = drawing.sample(work.result.rows)
+    return work.result
+
+
+def _next_batch_rows(size: int, rows: int, most: int) -> int:
+    """Rows of the next step, by how long values were in the last."""
+    average = max(1, size // max(1, rows))
+    return max(1, min(most, BATCH_BYTES // average))
+
+
+class _Work:
+    """A verification under way."""
+
+    def __init__(
+        self,
+        reflected: ReflectedTable,
+        source: Source,
+        encryption: Encryption,
+        result: Verification,
+        max_failures: int,
+    ) -> None:
+        self.result = result
+        self._encryption = encryption
+        self._max_failures = max_failures
+        names = [binding.column_name for binding in reflected.bindings]
+
+        def cells(table: FromClause) -> list[ColumnElement[Any]]:
+            return [_as_driver_gives_it(table.c[name]) for name in names]
+
+        self.scan = Scan(reflected, source, cells, batch_rows=FIRST_BATCH_ROWS)
+        first = len(self.scan.carried)
+        self._work = tuple(
+            (first + number, ColumnPlaces(binding, source.dialect), self.scan.positions(binding))
+            for number, binding in enumerate(reflected.bindings)
+        )
+
+    def open_all(self, rows: Rows) -> int:
+        """Open the values of some rows; returns how many bytes they had."""
+        self.result.rows += len(rows)
+        size = 0
+        for at, places, positions in self._work:
+            for row in rows:
+                value = row[at]
+                if value is None:
+                    self.result.nulls += 1
+                    continue
+                size += len(value) if hasattr(value, "__len__") else 8
+                self._open(value, places, [row[i] for i in positions])
+        return size
+
+    def _open(self, value: object, places: ColumnPlaces, identity: Sequence[Any]) -> None:
+        """Open one value; what goes wrong is listed, an outage is raised."""
+        texts = places.texts(identity)
+        if texts is None:
+            self._fail(places, to_show(identity), _no_identity())
+            return
+        try:
+            self._open_in_place(value, places, texts)
+        except KeyUnavailableError as error:
+            error.table, error.column = self.result.table, places.binding.column_name
+            raise
+        except (DecryptionError, KeyStoreError) as error:
+            self._fail(places, texts, error)
+        else:
+            self.result.opened += 1
+
+    def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> None:
+        data, find_key = as_bytes(value), self._encryption.find_key
+        context = Place(places.binding, texts).context
+        try:
+            open_(data, context, find_key)
+        except ContextMismatchError:
+            found = read_header(data).context
+            # Only what opens where it says it belongs is a message that was moved.
+            open_(data, found, find_key)
+            if places.find(texts, found).context != found:
+                raise
+
+    def _fail(
+        self, places: ColumnPlaces, texts: Sequence[str | None], error: EncFieldsError
+    ) -> None:
+        column, reason = places.binding.column_name, error.reason or "unknown"
+        self.result.failed[column, reason] += 1
+        if len(self.result.failures) >= self._max_failures:
+            return
+        names = [c.name for c in places.binding.identity]
+        row = dict(zip(names, texts, strict=True))
+        moved = error.found if isinstance(error, ContextMismatchError) else None
+        self.result.failures.append(
+            Failure(column, row, type(error).__name__, reason, error.message, moved)
+        )
+
+
+def _as_driver_gives_it(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A column past SQLAlchemy's types: what is stored may be of another one."""
+    return type_coerce(column, NullType())
+
+
+def _no_identity() -> BindingError:
+    return BindingError(
+        "a part of the row's identity is NULL, so no value can belong to it", reason="no-identity"
+    )
