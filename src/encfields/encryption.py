@@ -202,7 +202,8 @@ def attach(
     :param cache_grace: seconds past `cache_ttl` for which values can still be read, not
         written, while KMS or the key store is out of reach.
     :param cache_entries: branch key versions held in memory at most.
-    :raises ConfigurationError: the engine has an encryption already.
+    :raises ConfigurationError: the engine has an encryption already, or an argument is of
+        another type.
     :raises KeyStoreError: with `create`, the key table cannot be made.
     """
     sync_engine: Any = getattr(engine, "sync_engine", engine)
@@ -222,6 +223,12 @@ def attach(
         raise ConfigurationError(
             "this engine has an encryption already; call its detach() first",
             reason="attached-twice",
+        )
+    if not all(hasattr(key_store, method) for method in ("active", "version", "create")):
+        raise ConfigurationError(
+            "attach() takes a key store such as SqlKeyStore(keyrings.aws_kms(...)), not a "
+            f"{type(key_store).__name__}",
+            reason="key-store",
         )
     bind = getattr(key_store, "bind", None)
     if bind is not None and not getattr(key_store, "is_bound", False):

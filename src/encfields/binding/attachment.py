@@ -1,13 +1,12 @@
 """Which encryption serves which engine.
 
 A dialect object belongs to one engine (and to the views of it that ``execution_options()``
-makes), and types are told the dialect, never the engine: so the dialect is the place to look.
-There is no other global state.
+makes), and types are told the dialect, never the engine: so the dialect holds it. There is no
+global state, and the encryption goes when its engine goes.
 """
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
 
 from encfields.errors import NotAttachedError
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class Attachment:
     """The place where a dialect's encryption is found; empty until ``attach()`` fills it."""
 
-    __slots__ = ("__weakref__", "encryption")
+    __slots__ = ("encryption",)
 
     def __init__(self) -> None:
         self.encryption: Encryption | None = None
@@ -42,12 +41,10 @@ class Attachment:
         return self.encryption
 
 
-_attachments: weakref.WeakKeyDictionary[Dialect, Attachment] = weakref.WeakKeyDictionary()
+_NAME = "_encfields_attachment"
 
 
 def attachment_of(dialect: Dialect) -> Attachment:
     """The attachment of `dialect`, made on first sight."""
-    found = _attachments.get(dialect)
-    if found is None:
-        found = _attachments.setdefault(dialect, Attachment())
+    found: Attachment = vars(dialect).setdefault(_NAME, Attachment())
     return found

@@ -1,0 +1,27 @@
+"""The model of the attach tests."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from encfields import EncryptedType
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Patient(Base):
+    __tablename__ = "patient"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    ssn: Mapped[str | None] = mapped_column(EncryptedType(String))
+
+
+PATIENT: Any = Patient.__table__
+ID = uuid.UUID(int=1)
+OTHER = uuid.UUID(int=2)
+ROW: dict[str, Any] = {"id": ID, "ssn": "123-45-6789"}
