@@ -1,0 +1,245 @@
+"""Keys on an event loop: found cold wherever rows are processed, and without stopping the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.binding.attachment import attachment_of
+from encfields.errors import KeyUnavailableError
+from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Base, Patient
+from tests.attached import local_store
+from tests.servers.backends import AsyncBackend
+from tests.servers.kms_proxy import KmsProxy
+from tests.servers.moto import Kms
+
+SLOW = 0.5
+"""Seconds that KMS takes in these tests."""
+
+MANY = 10
+"""Ticks of the heart in that time if the loop is free are some fifty; if it is not, one."""
+
+
+class Heart:
+    """Counts how often the event loop comes around."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    async def beat(self) -> None:
+        while True:
+            await asyncio.sleep(SLOW / 50)
+            self.ticks += 1
+
+
+@asynccontextmanager
+async def _beating() -> AsyncIterator[Heart]:
+    heart = Heart()
+    task = asyncio.create_task(heart.beat())
+    try:
+        yield heart
+    finally:
+        task.cancel()
+
+
+async def _called(proxy: KmsProxy) -> None:
+    """Wait until KMS was called."""
+    async with asyncio.timeout(10):
+        while not proxy.calls:  # noqa: ASYNC110 (the proxy is on threads of its own)
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def slow_kms(engine: AsyncEngine, kms: Kms, kms_proxy: KmsProxy) -> SqlKeyStore:
+    """A store with a key under a KMS that is slow from now on; `engine` has stored a row."""
+    keyring = keyrings.aws_kms(kms.create_key())
+    first = attach(engine, SqlKeyStore(keyring))
+    await first.keys.acreate_table()
+    await first.keys.acreate("default")
+    async with engine.begin() as connection:
+        await connection.execute(insert(PATIENT), ROW)
+    first.detach()
+    kms_proxy.reset()
+    kms_proxy.delay = SLOW
+    return SqlKeyStore(keyring)
+
+
+# -- where a cold key is found -----------------------------------------------------------------
+
+
+async def test_rows_that_are_processed_outside_the_greenlet(
+    engine: AsyncEngine, encryption: Encryption, cold: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(insert(PATIENT), ROW)
+    async with cold.connect() as connection:
+        result = await connection.execute(select(PATIENT.c.ssn))
+        assert result.scalars().all() == [ROW["ssn"]]
+
+
+@pytest.mark.parametrize("how", ["get", "scalars", "stream", "scalar", "refresh"])
+async def test_a_session_that_reads_first(engine: AsyncEngine, cold: AsyncEngine, how: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(insert(PATIENT), ROW)
+    async with AsyncSession(cold) as session:
+        if how == "get":
+            ssn = (await session.get_one(Patient, ID)).ssn
+        elif how == "scalars":
+            ssn = (await session.scalars(select(Patient.ssn))).one()
+        elif how == "stream":
+            ssn = await (await session.stream_scalars(select(Patient.ssn))).one()
+        elif how == "scalar":
+            ssn = await session.scalar(select(Patient.ssn))
+        else:
+            patient = Patient(id=OTHER)
+            session.add(patient)
+            await session.flush()
+            await session.refresh(patient)
+            assert patient.ssn is None
+            ssn = await session.scalar(select(Patient.ssn).where(Patient.id == ID))
+    assert ssn == ROW["ssn"]
+
+
+async def test_a_pool_of_one_connection_is_enough(
+    async_backend: AsyncBackend, engine: AsyncEngine, encryption: Encryption, wrapping_key: bytes
+) -> None:
+    # The key is fetched while the statement that needs it holds the only connection.
+    narrow = async_backend.create_engine(pool_size=1, max_overflow=0, pool_timeout=5)
+    attach(narrow, local_store(wrapping_key))
+    async with AsyncSession(narrow) as session:
+        session.add(Patient(**ROW))
+        await session.commit()
+        assert (await session.get_one(Patient, ID)).ssn == ROW["ssn"]
+
+
+async def test_aprefetch_loads_every_key(cold: AsyncEngine, wrapping_key: bytes) -> None:
+    attached = attachment_of(cold.sync_engine.dialect).require()
+    assert await attached.aprefetch() == 1
+    calls = attached.stats.keys.store_calls
+    async with cold.begin() as connection:
+        await connection.execute(insert(PATIENT), ROW)
+        assert (await connection.execute(select(PATIENT.c.ssn))).scalars().all() == [ROW["ssn"]]
+    assert attached.stats.keys.store_calls == calls
+
+
+async def test_an_in_memory_database_asks_for_prefetch_where_nothing_can_be_awaited(
+    wrapping_key: bytes,
+) -> None:
+    engine = create_async_engine("sqlite+aiosqlite://")
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    encryption = attach(engine, local_store(wrapping_key))
+    await encryption.keys.acreate_table()
+    await encryption.keys.acreate("default")
+    async with AsyncSession(engine) as session:
+        session.add(Patient(**ROW))
+        await session.commit()
+    encryption.detach()
+    encryption = attach(engine, local_store(wrapping_key))
+    async with engine.connect() as connection:
+        result = await connection.execute(select(PATIENT.c.ssn))
+        with pytest.raises(KeyUnavailableError, match="aprefetch"):
+            result.all()
+    await encryption.aprefetch()
+    async with engine.connect() as connection:
+        assert (await connection.execute(select(PATIENT.c.ssn))).scalars().all() == [ROW["ssn"]]
+    await engine.dispose()
+
+
+# -- the event loop goes on --------------------------------------------------------------------
+
+
+async def test_a_write_leaves_the_loop_free_while_kms_unwraps(
+    engine: AsyncEngine, slow_kms: SqlKeyStore, kms_proxy: KmsProxy
+) -> None:
+    attach(engine, slow_kms)
+    async with _beating() as heart, AsyncSession(engine) as session:
+        session.add(Patient(id=OTHER, ssn="x"))
+        await session.commit()
+        assert heart.ticks >= MANY
+    assert kms_proxy.counts == {"Decrypt": 1}
+
+
+async def test_a_session_read_leaves_the_loop_free_while_kms_unwraps(
+    engine: AsyncEngine, slow_kms: SqlKeyStore
+) -> None:
+    attach(engine, slow_kms)
+    async with _beating() as heart, AsyncSession(engine) as session:
+        assert (await session.get_one(Patient, ID)).ssn == ROW["ssn"]
+        assert heart.ticks >= MANY
+
+
+async def test_aprefetch_and_key_creation_leave_the_loop_free(
+    engine: AsyncEngine, slow_kms: SqlKeyStore
+) -> None:
+    encryption = attach(engine, slow_kms)
+    async with _beating() as heart:
+        await encryption.aprefetch()
+        assert heart.ticks >= MANY
+    async with _beating() as heart:
+        await encryption.keys.acreate("other")
+        assert heart.ticks >= MANY
+
+
+async def test_many_tasks_wait_for_one_kms_call(
+    engine: AsyncEngine, slow_kms: SqlKeyStore, kms_proxy: KmsProxy
+) -> None:
+    attach(engine, slow_kms)
+
+    async def read() -> Any:
+        async with AsyncSession(engine) as session:
+            return await session.scalar(select(Patient.ssn))
+
+    assert await asyncio.gather(*(read() for _ in range(10))) == [ROW["ssn"]] * 10
+    assert kms_proxy.counts == {"Decrypt": 1}
+
+
+# -- cancellation ------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_write_leaves_everything_usable(
+    engine: AsyncEngine, slow_kms: SqlKeyStore, kms_proxy: KmsProxy
+) -> None:
+    attach(engine, slow_kms)
+
+    async def write() -> None:
+        async with AsyncSession(engine) as session:
+            session.add(Patient(id=OTHER, ssn="cancelled"))
+            await session.commit()
+
+    task = asyncio.create_task(write())
+    await _called(kms_proxy)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with AsyncSession(engine) as session:
+        assert await session.scalar(select(func.count()).select_from(PATIENT)) == 1
+        session.add(Patient(id=OTHER, ssn="second"))
+        await session.commit()
+        assert (await session.get_one(Patient, OTHER)).ssn == "second"
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_cancelling_one_waiter_does_not_cancel_the_others(
+    engine: AsyncEngine, slow_kms: SqlKeyStore, kms_proxy: KmsProxy
+) -> None:
+    attach(engine, slow_kms)
+
+    async def read() -> Any:
+        async with AsyncSession(engine) as session:
+            return await session.scalar(select(Patient.ssn))
+
+    first, second = asyncio.create_task(read()), asyncio.create_task(read())
+    await _called(kms_proxy)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await second == ROW["ssn"]
+    assert kms_proxy.counts == {"Decrypt": 1}
