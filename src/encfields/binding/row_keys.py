@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.binding import sqlalchemy_internals as internals
 from encfields.errors import DeclarationError, UnknownIdentityError
 from encfields.identity import CANONICAL, IdentityKind
 
@@ -26,9 +27,14 @@ _HEX_UUID = re.compile(rb"[0-9a-fA-F]{32}")
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:
-    """The type that a user's own TypeDecorator stores its values under."""
+    """The type that values are stored under: a variant's, or what a TypeDecorator stands for."""
+    if dialect is None:
+        while isinstance(type_, TypeDecorator):
+            type_ = type_.impl_instance
+        return type_
+    type_ = internals.variant_of(type_, dialect)
     while isinstance(type_, TypeDecorator):
-        type_ = type_.load_dialect_impl(dialect) if dialect is not None else type_.impl_instance
+        type_ = internals.variant_of(type_.load_dialect_impl(dialect), dialect)
     return type_
 
 
@@ -71,9 +77,10 @@ def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[obje
     stored is what counts.
     """
     canonical = CANONICAL[kind_of(type_, dialect)]
-    if not isinstance(type_, TypeDecorator | sqltypes.Enum):
+    declared = internals.variant_of(type_, dialect)
+    if not isinstance(declared, TypeDecorator | sqltypes.Enum):
         return canonical
-    to_stored = type_.dialect_impl(dialect).bind_processor(dialect)
+    to_stored = declared.dialect_impl(dialect).bind_processor(dialect)
     if to_stored is None:
         return canonical
 
@@ -172,8 +179,6 @@ def may_match_another_spelling(type_: TypeEngine[Any], dialect: Dialect) -> bool
     if kind_of(type_, dialect) not in (IdentityKind.TEXT, IdentityKind.CHAR):
         return False
     stored = stored_type(type_, dialect)
-    if isinstance(stored, sqltypes.Enum):
-        return False
     collation = getattr(stored, "collation", None)
     if dialect.name in MYSQL_NAMES:
         return not (collation and _EXACT_MYSQL_COLLATION.search(collation))

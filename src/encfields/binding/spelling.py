@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from encfields.errors import AmbiguousRowError
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -27,10 +29,13 @@ class StoredSpelling:
     def __init__(self, plan: StatementPlan, connection: Connection) -> None:
         self._plan = plan
         self._connection = connection
-        self._known: dict[tuple[Any, ...], Any] = {}
+        self._known: dict[tuple[Any, ...], list[Any]] = {}
 
     def of(self, bind: SealedBind, values: Mapping[str, Any], texts: list[str]) -> list[str]:
-        """The canonical texts as stored; `texts` themselves where no row matches."""
+        """The canonical texts as stored; `texts` themselves where no row matches.
+
+        :raises AmbiguousRowError: rows match whose keys are spelt differently.
+        """
         pinned = [
             (index, column, part)
             for index, (column, part) in enumerate(
@@ -41,16 +46,32 @@ class StoredSpelling:
         wanted = tuple((column.key, values[part.bind]) for _, column, part in pinned)
         if wanted not in self._known:
             self._known[wanted] = self._look_up(pinned, values)
-        row = self._known[wanted]
-        if row is None:
-            return texts
+        spellings = {
+            tuple(part.to_text(value) for (_, _, part), value in zip(pinned, row, strict=True))
+            for row in self._known[wanted]
+        }
+        if len(spellings) > 1:
+            raise _several(bind)
         stored = list(texts)
-        for (index, _, part), value in zip(pinned, row, strict=True):
-            stored[index] = part.to_text(value)
+        for spelling in spellings:
+            for (index, _, _), text in zip(pinned, spelling, strict=True):
+                stored[index] = text
         return stored
 
-    def _look_up(self, pinned: list[Any], values: Mapping[str, Any]) -> Any:
+    def _look_up(self, pinned: list[Any], values: Mapping[str, Any]) -> list[Any]:
         statement = select(*(column for _, column, _ in pinned)).with_for_update()
         for _, column, part in pinned:
             statement = statement.where(column == values[part.bind])
-        return self._connection.execute(statement).first()
+        return list(self._connection.execute(statement))
+
+
+def _several(bind: SealedBind) -> AmbiguousRowError:
+    names = ", ".join(column.name for column in bind.binding.identity)
+    return AmbiguousRowError(
+        f"the WHERE matches rows whose key ({names}) is spelt differently, and one value cannot "
+        "be bound to them all: update each by its own spelling under a binary collation, or by "
+        "a key that is unique",
+        table=bind.binding.table,
+        column=bind.binding.column_name,
+        reason="spelling",
+    )

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from sqlalchemy.sql.selectable import Select
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
 
 MULTI_VALUES_SUFFIX = "_m"
 """How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
@@ -193,9 +197,9 @@ def types_by_bind_name(compiled: Any) -> dict[str, list[Any]]:
     return types
 
 
-def table_criteria_hash(element: Any) -> int:
-    """Equal for a column and for the ORM's annotated copies of it."""
-    return hash(element)
+def variant_of(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """The type that ``with_variant()`` puts in the place of `type_` on this dialect."""
+    return type_._variant_mapping.get(dialect.name, type_)
 
 
 def parameter_rows(context: Any) -> Iterator[tuple[Mapping[str, Any], Any]]:

@@ -1,0 +1,308 @@
+"""Every kind of row key binds the same way on a write and on a read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Column,
+    Date,
+    Enum,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    TypeDecorator,
+    Unicode,
+    Uuid,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.types import VARBINARY
+
+from encfields import EncryptedType, SqlKeyStore, attach, keyrings
+from encfields.errors import (
+    AmbiguousRowError,
+    ContextMismatchError,
+    DeclarationError,
+    UnknownIdentityError,
+)
+from tests.binding.database import CANARY
+
+
+class Colour(enum.Enum):
+    RED = "r"
+    GREEN = "g"
+    ODD = "it's: odd"
+
+
+class Guid(TypeDecorator):
+    """The recipe of SQLAlchemy's documentation."""
+
+    impl = CHAR(32)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect):
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.UUID())
+        return dialect.type_descriptor(CHAR(32))
+
+    def process_bind_param(self, value, dialect):
+        if value is None or dialect.name == "postgresql":
+            return value
+        return uuid.UUID(str(value)).hex
+
+    def process_result_value(self, value, dialect):
+        return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(value)
+
+
+class Shouting(TypeDecorator):
+    """Stores another text than it is given."""
+
+    impl = String(40)
+    cache_ok = True
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else value.upper()
+
+    def process_result_value(self, value, dialect):
+        return None if value is None else value.lower()
+
+
+class Prefixed(TypeDecorator):
+    """Stores an integer for a text such as "C-7"."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else int(value.removeprefix("C-"))
+
+    def process_result_value(self, value, dialect):
+        return None if value is None else f"C-{value}"
+
+
+UUIDS = [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1), uuid.uuid4(), uuid.uuid4()]
+TEXTS = [
+    "plain",
+    "with:colon",
+    ":",
+    "::",
+    "it's",
+    'say "so"',
+    "back\\slash",
+    "100%",
+    "%(id)s",
+    ":bound",
+    "żółw",
+    "🜚 emoji 👩‍🚀",
+    " leading",
+    "trailing  ",
+    "tab\tand\nline",
+    "{brace}",
+    "card:1:2",
+    "0",
+    "",
+]
+BYTES = [b"\x00", b"\x00\xff:", b":", b"plain", bytes(range(256))[:60]]
+
+KINDS: dict[str, tuple[Any, list[Any]]] = {
+    "Integer": (Integer, [-(2**31), -1, 0, 1, 2**31 - 1]),
+    "SmallInteger": (SmallInteger, [-5, 7]),
+    "BigInteger": (BigInteger, [-(2**63), -1, 2**53 + 1, 2**63 - 1]),
+    "Uuid": (Uuid, UUIDS),
+    "Uuid, not native": (Uuid(native_uuid=False), UUIDS),
+    "Uuid as text": (Uuid(as_uuid=False), [str(u) for u in UUIDS]),
+    "Uuid as text, not native": (
+        Uuid(as_uuid=False, native_uuid=False),
+        [str(u) for u in UUIDS],
+    ),
+    "String": (String(60), TEXTS),
+    "Unicode": (Unicode(60), TEXTS),
+    "String, binary collation": (
+        String(60).with_variant(String(60, collation="utf8mb4_nopad_bin"), "mysql"),
+        [*TEXTS, "PLAIN", "trailing"],
+    ),
+    "CHAR": (CHAR(12), ["d", "dd", "twelve chars", "a:b", "ż"]),
+    "bytes": (LargeBinary().with_variant(VARBINARY(60), "mysql"), BYTES),
+    "Date": (Date, [dt.date(1, 1, 1), dt.date(2026, 1, 31), dt.date(9999, 12, 31)]),
+    "Enum": (Enum(Colour, name="colour"), list(Colour)),
+    "Enum by value": (
+        Enum(Colour, name="colour2", values_callable=lambda e: [m.value for m in e]),
+        list(Colour),
+    ),
+    "Enum, not native": (Enum(Colour, native_enum=False), list(Colour)),
+    "Enum of texts": (Enum("a", "b:c", name="letters"), ["a", "b:c"]),
+    "GUID recipe": (Guid, UUIDS),
+    "TypeDecorator of text": (Shouting, ["one", "two: żółw"]),
+    "variants": (
+        CHAR(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql"),
+        [str(u) for u in UUIDS],
+    ),
+    "TypeDecorator of an integer": (Prefixed, ["C-1", "C--7"]),
+}
+
+
+def keyed_table(type_: Any) -> Table:
+    return Table(
+        "keyed",
+        MetaData(),
+        Column("id", type_, primary_key=True, autoincrement=False),
+        Column("v", EncryptedType()),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_of_any_kind_binds_and_tells_rows_apart(db, kind):
+    type_, keys = KINDS[kind]
+    table = keyed_table(type_)
+    if db.name == "mariadb" and kind in ("String", "Unicode"):
+        keys = [key for key in keys if key != "trailing"]
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"id": k, "v": f"v-{k}"} for k in keys])
+    with db.begin() as connection:
+        for key in keys:
+            assert connection.scalar(select(table.c.v).where(table.c.id == key)) == f"v-{key}"
+            done = connection.execute(update(table).where(table.c.id == key).values(v=f"w-{key}"))
+            assert done.rowcount == 1
+        values = connection.scalars(select(table.c.v)).all()
+    assert sorted(values) == sorted(f"w-{key}" for key in keys)
+
+
+@pytest.mark.parametrize("kind", ["Uuid", "String", "CHAR", "bytes", "Date", "Enum", "GUID recipe"])
+def test_a_value_moved_between_keys_of_any_kind_is_refused(db, kind):
+    type_, keys = KINDS[kind]
+    table = keyed_table(type_)
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"id": k, "v": "v"} for k in keys[:2]])
+        one, two = keys[:2]
+    db.copy_cell(table.c.v, source=one, target=two)
+    with db.begin() as connection, pytest.raises(ContextMismatchError):
+        connection.scalar(select(table.c.v).where(table.c.id == two))
+
+
+def test_the_context_is_the_same_on_every_database(db):
+    table = keyed_table(Uuid)
+    db.create(table.metadata)
+    key = uuid.UUID("0f" * 16)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=key, v="v"))
+    assert b"\x00\nenc:column\x00\x07keyed.v" in db.stored(table.c.v, key)
+    assert b"\x00\nenc:row:id\x00\x24" + str(key).encode() in db.stored(table.c.v, key)
+
+
+@pytest.mark.parametrize("kind", ["Uuid", "Date", "String", "CHAR", "bytes", "Enum", "variants"])
+def test_a_message_of_one_database_opens_in_another(sqlite_db, postgresql, mariadb, kind):
+    type_, (key, *_) = KINDS[kind]
+    table = keyed_table(type_)
+    sqlite_db.create(table.metadata)
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table).values(id=key, v="carried over"))
+    message = sqlite_db.stored(table.c.v, key)
+    for backend in (postgresql, mariadb):
+        engine = backend.create_engine()
+        attach(engine, SqlKeyStore(keyrings.local(bytes(32)), engine=sqlite_db.engine))
+        table.metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(insert(table).values(id=key))
+            bare = Table("keyed", MetaData(), Column("v", LargeBinary))
+            connection.execute(update(bare).values(v=message))
+            assert connection.scalar(select(table.c.v)) == "carried over"
+
+
+def test_a_padded_char_key_is_found_with_and_without_its_blanks(db):
+    table = keyed_table(CHAR(8))
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"id": "a", "v": "v-a"}, {"id": "b  ", "v": "v-b"}])
+        rows = connection.execute(select(table)).all()
+        assert sorted((row.id.rstrip(), row.v) for row in rows) == [("a", "v-a"), ("b", "v-b")]
+
+
+def test_a_key_of_the_wrong_python_type_is_refused(db):
+    for type_, key in ((Integer, "1"), (String(20), 1), (Date, "2026-01-01")):
+        table = keyed_table(type_)
+        table.drop(db.engine, checkfirst=True)
+        db.create(table.metadata)
+        with db.begin() as connection, pytest.raises(Exception) as caught:  # noqa: PT011
+            connection.execute(insert(table).values(id=key, v=CANARY))
+        assert CANARY not in str(caught.value)
+        assert db.rows(table) == []
+
+
+@pytest.mark.parametrize("type_", [mysql.BINARY(8)])
+def test_a_key_type_that_is_padded_with_zeros_is_refused_as_declared(type_):
+    with pytest.raises(DeclarationError, match="VARBINARY"):
+        keyed_table(type_)
+
+
+# -- foreign keys as keys ----------------------------------------------------------------------
+
+
+def test_a_key_that_is_a_foreign_key_binds(db):
+    metadata = MetaData()
+    Table("owner", metadata, Column("id", Integer, primary_key=True, autoincrement=False))
+    passport = Table(
+        "passport",
+        metadata,
+        Column("owner_id", ForeignKey("owner.id"), primary_key=True),
+        Column("number", EncryptedType()),
+    )
+    db.create(metadata)
+    with db.begin() as connection:
+        connection.execute(insert(metadata.tables["owner"]), [{"id": 1}, {"id": 2}])
+        connection.execute(insert(passport), [{"owner_id": n, "number": f"n-{n}"} for n in (1, 2)])
+        assert connection.scalars(select(passport.c.number)).all() == ["n-1", "n-2"]
+    db.copy_cell(passport.c.number, source=2, target=1)
+    with db.begin() as connection, pytest.raises(ContextMismatchError):
+        connection.scalars(select(passport.c.number)).all()
+
+
+# -- bind_to -----------------------------------------------------------------------------------
+
+
+def test_bind_to_another_column_than_the_primary_key(db):
+    table = Table(
+        "keyed",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("row_key", Uuid, nullable=False, unique=True),
+        Column("v", EncryptedType(bind_to="row_key")),
+    )
+    db.create(table.metadata)
+    keys = [uuid.uuid4(), uuid.uuid4()]
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"row_key": k, "v": str(k)} for k in keys])
+        connection.execute(update(table).where(table.c.row_key == keys[0]).values(v="new"))
+        rows = {row.row_key: row.v for row in connection.execute(select(table))}
+        assert rows == {keys[0]: "new", keys[1]: str(keys[1])}
+    with db.begin() as connection, db.refused(AmbiguousRowError, table):
+        connection.execute(update(table).where(table.c.id == 1).values(v=CANARY))
+
+
+def test_bind_to_a_column_without_a_value_is_refused(db):
+    table = Table(
+        "keyed",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("tenant", Integer),
+        Column("v", EncryptedType(bind_to=["tenant", "id"])),
+    )
+    db.create(table.metadata)
+    for row in ({"id": 1, "v": CANARY}, {"id": 1, "tenant": None, "v": CANARY}):
+        with db.begin() as connection, db.refused(UnknownIdentityError, table) as caught:
+            connection.execute(insert(table).values(row))
+        assert "tenant" in str(caught.value)
