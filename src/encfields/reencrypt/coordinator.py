@@ -1,0 +1,240 @@
+"""Worker processes: started anew, each with its own engine, keys and connections.
+
+They share nothing but the run's rows in the database, as workers on several hosts do. The
+coordinator starts them, tells progress, replaces those that die, and passes a stop on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection as Pipe
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from encfields.errors import ConfigurationError, EncFieldsError
+from encfields.reencrypt.connections import Connections
+from encfields.reencrypt.errors import ReencryptionError
+from encfields.reencrypt.options import Options, Setup
+from encfields.reencrypt.progress import Progress, Teller
+from encfields.reencrypt.run_loop import RunLoop
+from encfields.reencrypt.run_store import RunStore, Totals
+from encfields.reencrypt.worker import new_owner
+
+if TYPE_CHECKING:
+    from encfields.encryption import Encryption
+
+_LOOK_SECONDS = 0.1
+_STOP_SECONDS = 30.0
+"""How long workers have to end the batch under way before they are killed."""
+
+MAX_DEATHS = 10
+"""Workers that may die one after the other without a row written in between."""
+
+
+class Coordinator:
+    """Runs several worker processes over one run.
+
+    :param engine: the application's. :param setup: gives each worker its engine and encryption.
+    """
+
+    def __init__(self, engine: Engine, run_id: str, options: Options, setup: Setup) -> None:
+        self._run_id = run_id
+        self._options = options
+        self._setup = setup
+        self._connections = Connections(engine)
+        self._store = RunStore(engine.dialect.name)
+        self._workers: list[_Process] = []
+        self._deaths = 0
+        self._progress_at_death = -1
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The workers that are alive."""
+        return [w.process.pid for w in self._workers if w.process.pid and w.process.is_alive()]
+
+    def work(self, stop: Event, progress: Progress | None = None) -> str | None:
+        """Work until every worker has found nothing more to do, or `stop` is set.
+
+        :returns: why the run is not at its end, where the workers know.
+        :raises EncFieldsError: a worker could not go on.
+        """
+        teller = Teller(progress)
+        try:
+            self._workers = [self._start() for _ in range(self._options.workers)]
+            while any(not worker.has_ended for worker in self._workers):
+                if stop.wait(_LOOK_SECONDS):
+                    break
+                self._workers = [self._look_after(worker) for worker in self._workers]
+                if teller.is_due and (found := self._totals()) is not None:
+                    teller.tell(self._store.load(self._connections.reading(), self._run_id), found)
+        finally:
+            self._end()
+            self._connections.close()
+        return next((worker.outcome for worker in self._workers if worker.outcome), None)
+
+    def _start(self) -> _Process:
+        return _Process(self._setup, self._run_id, self._options)
+
+    def _look_after(self, worker: _Process) -> _Process:
+        """The worker, or another one in its place if it has died."""
+        if worker.process.is_alive():
+            return worker
+        worker.receive()
+        if worker.error is not None:
+            raise ReencryptionError(f"a worker could not go on: {worker.error}", reason="worker")
+        if worker.has_ended:
+            return worker
+        self._count_death(worker)
+        self._release(worker)
+        return self._start()
+
+    def _count_death(self, worker: _Process) -> None:
+        found = self._totals()
+        done = 0 if found is None else found.seen + found.written
+        self._deaths = 1 if done != self._progress_at_death else self._deaths + 1
+        self._progress_at_death = done
+        if self._deaths >= MAX_DEATHS:
+            raise ReencryptionError(
+                f"{self._deaths} workers died one after the other, the last with exit code "
+                f"{worker.process.exitcode} (negative: a signal), and no row was done in between",
+                reason="workers-die",
+            )
+
+    def _release(self, worker: _Process) -> None:
+        """Spare the others waiting for a dead worker's lease; without, it would just lapse."""
+        try:
+            with self._connections.writing().begin() as begun:
+                self._store.release_all(begun.connection, worker.owner)
+        except (SQLAlchemyError, OSError):
+            self._connections.reset()
+
+    def _totals(self) -> Totals | None:
+        try:
+            connection = self._connections.reading()
+            return self._store.totals(connection, self._store.load(connection, self._run_id))
+        except (SQLAlchemyError, OSError):
+            self._connections.reset()
+            return None
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            if worker.process.is_alive():
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(_STOP_SECONDS)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.receive()
+            worker.process.close()
+
+
+class _Process:
+    """One worker process and what it has told.
+
+    :ivar outcome: why the run is not at its end. :ivar error: why it could not go on.
+    :ivar has_ended: it ended by itself, with nothing more to do.
+    """
+
+    def __init__(self, setup: Setup, run_id: str, options: Options) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.owner = new_owner()
+        self.outcome: str | None = None
+        self.error: str | None = None
+        self.has_ended = False
+        self._pipe, theirs = context.Pipe(duplex=False)
+        # The setup is called in the child; a child has no children of its own to set up.
+        arguments = (setup, run_id, self.owner, replace(options, setup=None), os.getpid(), theirs)
+        self.process = context.Process(target=_work, args=arguments, name=f"encfields {run_id}")
+        self.process.start()
+        theirs.close()
+
+    def receive(self) -> None:
+        """Take what it has told before it ended."""
+        with suppress(EOFError, OSError):
+            if not self.has_ended and self._pipe.poll():
+                self.outcome, self.error = self._pipe.recv()
+                self.has_ended = True
+
+
+def _work(setup: Setup, run_id: str, owner: str, options: Options, parent: int, pipe: Pipe) -> None:
+    """A worker process, from its start to its end."""
+    stop = Event()
+    # Ctrl-C in a terminal reaches every process; the coordinator passes it on in its own way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    threading.Thread(target=_stop_without, args=(parent, stop), daemon=True).start()
+    outcome: str | None = None
+    error: str | None = None
+    try:
+        engine, encryption = setup()
+        outcome = RunLoop(engine, encryption, run_id, owner, options, stop).work()
+    except EncFieldsError as failure:
+        error = str(failure)
+    except Exception as failure:
+        # A foreign error's text could hold a value; its type cannot.
+        error = f"{type(failure).__module__}.{type(failure).__qualname__}"
+    pipe.send((outcome, error))
+    pipe.close()
+
+
+def _stop_without(parent: int, stop: Event) -> None:
+    """Stop when the coordinator is gone: nobody would look after this worker any more."""
+    while not stop.wait(0.5):
+        if os.getppid() != parent:
+            stop.set()
+
+
+def setup_for(engine: Engine, encryption: Encryption) -> Setup:
+    """How worker processes attach to the same database with the same keys.
+
+    :raises ConfigurationError: they cannot be told how; ``Options(setup=...)`` can.
+    """
+    from encfields.keys.sql_store import SqlKeyStore
+
+    store = encryption.keys._store
+    if isinstance(store, SqlKeyStore):
+        setup = partial(
+            _attach_again,
+            engine.url.render_as_string(hide_password=False),
+            store.wrapper.keyring,
+            store.table.name,
+            store.table.schema,
+        )
+        if _can_be_sent(setup):
+            return setup
+    raise ConfigurationError(
+        "worker processes make their own engine and read their own keys, and cannot be handed "
+        "this key store (a local wrapping key never leaves its process): name a function of a "
+        "module that returns (engine, encryption), as Options(setup=...)",
+        reason="setup",
+    )
+
+
+def _attach_again(
+    url: str, keyring: Any, table_name: str, schema: str | None
+) -> tuple[Engine, Encryption]:
+    from encfields.encryption import attach
+    from encfields.keys.sql_store import SqlKeyStore
+
+    engine = create_engine(url)
+    return engine, attach(engine, SqlKeyStore(keyring, table_name=table_name, schema=schema))
+
+
+def _can_be_sent(setup: Callable[[], Any]) -> bool:
+    try:
+        pickle.dumps(setup)
+    except Exception:
+        return False
+    return True

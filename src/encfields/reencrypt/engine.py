@@ -1,0 +1,290 @@
+"""Bulk re-encryption of a live table: resumable, shared by workers, without losing an update.
+
+A run reads batches in the order of the primary key, tells by each value's header whether it is
+current, opens and seals the others again outside any lock, and writes each batch in one short
+transaction that leaves out rows that are locked and values that have changed. Then it sweeps
+the table by headers until a sweep finds nothing. All it knows is in the database, so that it
+may be killed at any moment, and any number of processes may work at one run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from encfields.reencrypt.connections import Connections, sync_engine
+from encfields.reencrypt.coordinator import Coordinator, setup_for
+from encfields.reencrypt.errors import UnfinishedError
+from encfields.reencrypt.job import Job
+from encfields.reencrypt.key_codec import readable_key
+from encfields.reencrypt.options import Options
+from encfields.reencrypt.patience import told
+from encfields.reencrypt.progress import Progress, ProgressBar, ProgressState
+from encfields.reencrypt.report import DryRun, Quarantined, Report, Summary
+from encfields.reencrypt.run_loop import RunLoop
+from encfields.reencrypt.run_store import (
+    ABANDONED,
+    FINISHED,
+    Run,
+    RunStore,
+    create_run_tables,
+    require_run_tables,
+)
+from encfields.reencrypt.signals import stopping_on_signals
+from encfields.reencrypt.spec import TableSpec
+from encfields.reencrypt.survey import Survey, Surveyor, dry_run_of, estimated_rows
+from encfields.reencrypt.worker import new_owner
+
+if TYPE_CHECKING:
+    from encfields.encryption import Encryption
+
+__all__ = [
+    "DryRun",
+    "Options",
+    "Progress",
+    "ProgressBar",
+    "ProgressState",
+    "Quarantined",
+    "Reencryption",
+    "Report",
+    "Summary",
+    "abandon",
+    "pause",
+    "report_of",
+    "work",
+]
+
+
+class Reencryption:
+    """One run over one table.
+
+    :param engine: a plain ``Engine``. The run works on connections of its own, made with this
+        engine's connection arguments.
+    :param encryption: gives the keys; ``attach()`` made it.
+    :param spec: the table and how its values are to be bound.
+    :param source: how they are bound now, where that differs: after a rename, a changed identity
+        or a changed key id. Values that are bound as `spec` says already are left alone.
+    :param to_plaintext: encrypted column to the column that takes its plaintext; nothing is
+        sealed then.
+    :param options: how to work.
+    :raises DeclarationError: the description is not one of a run.
+    :raises ConfigurationError: an ``AsyncEngine``.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encryption: Encryption,
+        spec: TableSpec,
+        *,
+        source: TableSpec | None = None,
+        to_plaintext: Mapping[str, str] | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self._engine = sync_engine(engine)
+        self._encryption = encryption
+        self._options = options or Options()
+        self._job = Job(spec, source, to_plaintext)
+        self._store = RunStore(self._engine.dialect.name)
+
+    def dry_run(self) -> DryRun:
+        """What a run would do, from headers alone: no key is used, nothing is written.
+
+        It reads the whole table once.
+
+        :raises DeclarationError: the table or a column is missing, or cannot be walked.
+        """
+        return dry_run_of(self._survey(), self._options, self._engine.dialect.name)
+
+    def record(self) -> str:
+        """Write the run down for workers to find; once, however often it is called.
+
+        :returns: the run's id; of a run under way with the same description, that one's.
+        :raises ConflictingRunError: a run of another description is at work on the table.
+        :raises DeclarationError: the table or a column is missing, or cannot be walked.
+        """
+        with _own(self._engine) as own:
+            prepared = self._job.prepare(own.reading())
+            rows = estimated_rows(prepared, own.reading())
+            create_run_tables(own.engine)
+            with own.writing().begin() as begun:
+                return self._store.record(begun.connection, self._job, rows)
+
+    def run(self, *, progress: Progress | None = None, stop: Event | None = None) -> Report:
+        """Record the run if need be and work at it until nothing is left, or `stop` is set.
+
+        SIGINT and SIGTERM stop it after the batch under way. However it ends, the next call,
+        from whatever process, goes on where it was.
+
+        :param progress: called about twice a second.
+        :param stop: ends the run after the batch under way when set.
+        :raises ConflictingRunError: see :meth:`record`.
+        :raises TooManyQuarantinedError: so many values do not open that the description is
+            likelier wrong.
+        :raises KeyStoreError: the keys are out of reach for longer than ``outage_seconds``, or
+            access to them is denied.
+        :raises DatabaseUnavailableError: the database was, for as long.
+        """
+        run_id = self.record()
+        return _run(self._engine, self._encryption, run_id, self._options, progress, stop)
+
+    def ensure(self) -> Summary:
+        """See that every value is as a run would have left it, by headers alone.
+
+        :returns: the counts.
+        :raises UnfinishedError: some are not, or do not belong where they are.
+        """
+        survey = self._survey()
+        if survey.not_current or survey.unreadable:
+            raise UnfinishedError(
+                f"{survey.not_current} values are not current and {survey.unreadable} are no "
+                f"messages for their place, of {survey.rows} rows: run `encfields reencrypt`, and "
+                "see to the quarantined values by hand",
+                table=self._job.table_name,
+                reason="unfinished",
+            )
+        return survey.summary()
+
+    def _survey(self) -> Survey:
+        with _own(self._engine) as own:
+            prepared = self._job.prepare(own.reading())
+            return Surveyor(prepared, self._encryption).run(own, self._options)
+
+
+def work(
+    engine: Engine,
+    encryption: Encryption,
+    *,
+    run_id: str | None = None,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    stop: Event | None = None,
+) -> list[Report]:
+    """Work at runs that were recorded, one after the other: a worker, on any number of hosts.
+
+    :param run_id: work at this run alone; default every run that is under way.
+    :returns: one report for each run worked at.
+    :raises ConfigurationError: no run was ever recorded in this database.
+    :raises EncFieldsError: as :meth:`Reencryption.run`.
+    """
+    engine = sync_engine(engine)
+    chosen = options or Options()
+    store = RunStore(engine.dialect.name)
+    stop = stop or Event()
+    with _own(engine) as own:
+        require_run_tables(own.reading())
+        ids = [run_id] if run_id else [run.id for run in store.unfinished(own.reading())]
+    reports = []
+    for one in ids:
+        if stop.is_set():
+            break
+        reports.append(_run(engine, encryption, one, chosen, progress, stop))
+    return reports
+
+
+def report_of(engine: Engine, run_id: str) -> Report:
+    """Where a run stands.
+
+    :raises ReencryptionError: there is no such run.
+    """
+    with _own(sync_engine(engine)) as own:
+        return _report(own, run_id, 0.0, None)
+
+
+def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
+    """Let every worker of a run pause, or go on; they look about once a second."""
+    engine = sync_engine(engine)
+    with _own(engine) as own, own.writing().begin() as begun:
+        RunStore(engine.dialect.name).pause(begun.connection, run_id, paused=paused)
+
+
+def abandon(engine: Engine, run_id: str) -> None:
+    """End a run that is not to be finished; what it has written stays, and is valid."""
+    engine = sync_engine(engine)
+    store = RunStore(engine.dialect.name)
+    with _own(engine) as own:
+        run = store.load(own.reading(), run_id)
+        with own.writing().begin() as begun:
+            store.end(begun.connection, run, ABANDONED)
+
+
+def _run(
+    engine: Engine,
+    encryption: Encryption,
+    run_id: str,
+    options: Options,
+    progress: Progress | None,
+    stop: Event | None,
+) -> Report:
+    began = time.monotonic()
+    stop = stop or Event()
+    with stopping_on_signals(stop):
+        if options.workers > 1:
+            setup = options.setup or setup_for(engine, encryption)
+            outcome = Coordinator(engine, run_id, options, setup).work(stop, progress)
+        else:
+            loop = RunLoop(engine, encryption, run_id, new_owner(), options, stop, progress)
+            outcome = loop.work()
+    with _own(engine) as own:
+        return _report(own, run_id, time.monotonic() - began, outcome)
+
+
+def _report(own: Connections, run_id: str, seconds: float, outcome: str | None) -> Report:
+    store = RunStore(own.dialect.name)
+    connection = own.reading()
+    run = store.load(connection, run_id)
+    totals = store.totals(connection, run)
+    return Report(
+        run_id=run_id,
+        finished=run.state == FINISHED,
+        state=run.state,
+        rows_seen=totals.seen,
+        rows_written=totals.written,
+        rows_current=totals.current,
+        rows_skipped_locked=totals.missed,
+        quarantined=_quarantined(own, store, run),
+        passes=run.pass_number + 1,
+        seconds=seconds,
+        error=run.error or outcome,
+    )
+
+
+def _quarantined(own: Connections, store: RunStore, run: Run) -> tuple[Quarantined, ...]:
+    rows = store.quarantined(own.reading(), run)
+    if not rows:
+        return ()
+    names = [column.name for column in run.job.prepare(own.reading()).key]
+    return tuple(
+        Quarantined(
+            run.job.table_name,
+            row["column_name"],
+            readable_key(names, row["row_key"]),
+            row["reason"],
+            row["message"],
+        )
+        for row in rows
+    )
+
+
+@contextmanager
+def _own(engine: Engine) -> Iterator[Connections]:
+    """Connections of the engine's own database for one piece of work.
+
+    A driver's error is told in this library's words, which hold no parameters.
+    """
+    own = Connections(engine)
+    try:
+        yield own
+    except DBAPIError as error:
+        failure = told(error)
+    else:
+        return
+    finally:
+        own.close()
+    raise failure from None

@@ -1,0 +1,151 @@
+"""What a run does to a table: from which binding to which, or back to plaintext."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Connection, Table
+
+from encfields.binding.columns import ColumnBinding
+from encfields.errors import DeclarationError
+from encfields.reencrypt.spec import TableSpec
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The description of a run, as its row keeps it.
+
+    :param spec: how values are to be bound; of a run to plaintext, how they are bound.
+    :param source: how they are bound now, where that differs.
+    :param to_plaintext: encrypted column to the column that takes its plaintext.
+    """
+
+    spec: TableSpec
+    source: TableSpec | None = None
+    to_plaintext: Mapping[str, str] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        names = {column.name for column in self.spec.columns}
+        if not names:
+            raise self._refusal("no column is named")
+        source = self.source
+        if source is not None and {column.name for column in source.columns} != names:
+            raise self._refusal("the source names other columns than the spec")
+        if source is not None and (source.table, source.schema) != (
+            self.spec.table,
+            self.spec.schema,
+        ):
+            raise self._refusal(
+                "the source names another table; give it the table's present name, and what it "
+                "was called in the columns' logical names"
+            )
+        if self.to_plaintext is not None and set(self.to_plaintext) != names:
+            raise self._refusal("to_plaintext= names a target for each of the spec's columns")
+        if self.to_plaintext is not None and source is not None:
+            raise self._refusal("a run to plaintext has no source: its spec says how to open")
+
+    def _refusal(self, message: str) -> DeclarationError:
+        return DeclarationError(message, table=self.table_name, reason="job")
+
+    @property
+    def table_name(self) -> str:
+        """The table's name, with its schema where the spec has one."""
+        spec = self.spec
+        return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+
+    def to_json(self) -> str:
+        """The job as canonical JSON; :meth:`from_json` is the inverse."""
+        data = {
+            "spec": self.spec.to_json(),
+            "source": self.source and self.source.to_json(),
+            "to_plaintext": self.to_plaintext and dict(self.to_plaintext),
+        }
+        return json.dumps(data, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The job that :meth:`to_json` wrote."""
+        data = json.loads(text)
+        source = data["source"]
+        return cls(
+            TableSpec.from_json(data["spec"]),
+            TableSpec.from_json(source) if source else None,
+            data["to_plaintext"],
+        )
+
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits: two calls with the same job share one run."""
+        return hashlib.sha256(self.to_json().encode("utf-8")).hexdigest()
+
+    def prepare(self, connection: Connection) -> PreparedJob:
+        """The job on the table as the database has it.
+
+        :raises DeclarationError: the table or a column is missing, or it has no primary key.
+        """
+        return PreparedJob(self, connection)
+
+
+class PreparedJob:
+    """A job with its table reflected.
+
+    :ivar table: the table; encrypted columns are plain binary ones.
+    :ivar key: the primary key's columns, by which the table is walked.
+    :ivar columns: the encrypted columns, in the spec's order.
+    :ivar targets: how each is to be bound. :ivar sources: how each is bound now.
+    :ivar identity: columns beside the key that the bindings need.
+    :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext only.
+    """
+
+    def __init__(self, job: Job, connection: Connection) -> None:
+        self.job = job
+        self.dialect: Dialect = connection.dialect
+        reflected = job.spec.reflect(connection)
+        self.table: Table = reflected.table
+        self.key: tuple[Column[Any], ...] = tuple(self.table.primary_key.columns)
+        if not self.key:
+            raise DeclarationError(
+                "the table has no primary key, by which alone it can be walked in batches",
+                table=job.table_name,
+                reason="primary-key",
+            )
+        self.targets: tuple[ColumnBinding, ...] = reflected.bindings
+        self.sources = self._sources(connection)
+        names = [column.name for column in job.spec.columns]
+        self.columns: tuple[Column[Any], ...] = tuple(self.table.c[name] for name in names)
+        self.identity = self._identity()
+        self.plain = self._plain(names)
+
+    def _sources(self, connection: Connection) -> tuple[ColumnBinding, ...]:
+        if self.job.source is None:
+            return self.targets
+        by_name = {b.column_name: b for b in self.job.source.reflect(connection).bindings}
+        return tuple(by_name[binding.column_name] for binding in self.targets)
+
+    def _identity(self) -> tuple[Column[Any], ...]:
+        names = {
+            column.name: None
+            for binding in (*self.targets, *self.sources)
+            for column in binding.identity
+        }
+        known = {column.name for column in self.key}
+        return tuple(self.table.c[name] for name in names if name not in known)
+
+    def _plain(self, names: list[str]) -> tuple[Column[Any], ...]:
+        targets = self.job.to_plaintext
+        if targets is None:
+            return ()
+        missing = [t for t in targets.values() if t not in self.table.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)} to take the plaintext",
+                table=self.job.table_name,
+                reason="column",
+            )
+        return tuple(self.table.c[targets[name]] for name in names)

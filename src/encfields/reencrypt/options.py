@@ -1,0 +1,90 @@
+"""How a run works: batch sizes, workers, throttle, patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from encfields.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from encfields.encryption import Encryption
+
+Setup = Callable[[], "tuple[Engine, Encryption]"]
+"""Gives a worker process its own engine and the encryption attached to it.
+
+It is called in a new process, so it is a module's own function or a ``functools.partial`` of
+one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a run works. Every worker of a run may have options of its own.
+
+    :param batch_rows: rows read, encrypted and written together, at most.
+    :param batch_bytes: bytes of stored values in a batch, about; large values make small batches.
+    :param range_rows: rows of a range, which one worker claims at a time.
+    :param workers: processes. One works in the calling process.
+    :param setup: gives each worker process its engine and encryption; needed with several
+        workers unless the key store is a ``SqlKeyStore`` on AWS KMS.
+    :param duty_cycle: share of the time in which a worker works, above 0 and up to 1; it sleeps
+        through the rest.
+    :param rows_per_second: rows looked at per second, all of this call's workers together.
+    :param max_lag_query: SQL that gives the replicas' lag in seconds as one number.
+    :param max_lag: seconds; the run pauses while the query gives more.
+    :param pause_query: SQL that gives one value; the run pauses while it is true.
+    :param check_seconds: how often the two queries and the run's pause flag are looked at.
+    :param lease_seconds: how long a range stays a worker's after it was last heard of.
+    :param outage_seconds: how long the database, or KMS, may be out of reach before the run
+        gives up.
+    :param max_quarantined: values that do not open before the run stops, because its
+        description is then likelier wrong than they are.
+    :param max_sweeps: final passes over the table in one call, while each still finds something.
+    :param retries: times that a batch goes back for rows that the application had locked.
+    """
+
+    batch_rows: int = 1000
+    batch_bytes: int = 8 * 2**20
+    range_rows: int = 20_000
+    workers: int = 1
+    setup: Setup | None = None
+    duty_cycle: float = 1.0
+    rows_per_second: float | None = None
+    max_lag_query: str | None = None
+    max_lag: float | None = None
+    pause_query: str | None = None
+    check_seconds: float = 1.0
+    lease_seconds: float = 30.0
+    outage_seconds: float = 300.0
+    max_quarantined: int = 1000
+    max_sweeps: int = 10
+    retries: int = 3
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and value < _SMALLEST.get(field.name, 0):
+                raise _refused(f"{field.name}={value!r} is too small")
+        if not 0 < self.duty_cycle <= 1:
+            raise _refused("duty_cycle is above 0 and at most 1")
+        if self.rows_per_second is not None and self.rows_per_second <= 0:
+            raise _refused("rows_per_second is above 0")
+        if (self.max_lag_query is None) != (self.max_lag is None):
+            raise _refused("max_lag and max_lag_query go together")
+
+
+_SMALLEST = {
+    "batch_rows": 1,
+    "batch_bytes": 1,
+    "range_rows": 1,
+    "workers": 1,
+    "lease_seconds": 1,
+    "max_sweeps": 1,
+}
+
+
+def _refused(what: str) -> ConfigurationError:
+    return ConfigurationError(f"Options: {what}", reason="options")

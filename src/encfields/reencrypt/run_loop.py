@@ -1,0 +1,172 @@
+"""What one process does about a run: ranges until none is left, then sweeps until one is clean."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from encfields.errors import KeyUnavailableError
+from encfields.reencrypt.batches import key_at
+from encfields.reencrypt.connections import Connections
+from encfields.reencrypt.job import PreparedJob
+from encfields.reencrypt.options import Options
+from encfields.reencrypt.patience import Patience
+from encfields.reencrypt.progress import Progress, Teller
+from encfields.reencrypt.run_store import (
+    FINISHED,
+    QUARANTINED,
+    RUNNING,
+    Claim,
+    Run,
+    RunStore,
+    Totals,
+)
+from encfields.reencrypt.worker import Worker
+
+if TYPE_CHECKING:
+    from encfields.encryption import Encryption
+
+_WAIT_FOR_OTHERS = 0.2
+"""Seconds between two looks at whether other workers have left something."""
+
+STALLED = (
+    "every sweep still found values to rewrite: the application writes them faster than they can "
+    "be swept, holds rows locked all the time, or some of its processes still seal under the key "
+    "version before (they do so until their cache_ttl is over). Start the run again later"
+)
+
+
+class RunLoop:
+    """One process's part in a run.
+
+    :param engine: the application's; the loop uses connections of its own.
+    :param run_id: the run. :param owner: this worker's name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encryption: Encryption,
+        run_id: str,
+        owner: str,
+        options: Options,
+        stop: Event,
+        progress: Progress | None = None,
+    ) -> None:
+        self._encryption = encryption
+        self._run_id = run_id
+        self._owner = owner
+        self._options = options
+        self._stop = stop
+        self._teller = Teller(progress)
+        self._connections = Connections(engine)
+        self._store = RunStore(engine.dialect.name)
+        self._prepared: PreparedJob
+        self._worker: Worker | None = None
+        self._pass: int | None = None
+        self._sweeps = 0
+
+    def work(self) -> str | None:
+        """Work until the run has ended, nothing can be done, or the process is to stop.
+
+        :returns: why the run is not at its end, where it is not because of a stop.
+        :raises EncFieldsError: it cannot go on.
+        """
+        patience = Patience(self._options.outage_seconds, self._stop)
+        try:
+            while not self._stop.is_set():
+                try:
+                    claim, outcome = self._look()
+                except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
+                    self._connections.reset()
+                    patience.wait(error)
+                    continue
+                patience.over()
+                if outcome is not None:
+                    return outcome or None
+                if claim is not None and self._worker is not None:
+                    self._worker.work(claim)
+            return None
+        finally:
+            self._connections.close()
+
+    def _look(self) -> tuple[Claim | None, str | None]:
+        """A range to work on, or how the run ended (an empty text for well), or neither."""
+        run = self._store.load(self._connections.reading(), self._run_id)
+        if run.state != RUNNING:
+            return None, ""
+        self._prepare(run)
+        claim = self._next(run)
+        if claim is None and run.frontier_done:
+            return None, self._turn(run)
+        return claim, None
+
+    def _prepare(self, run: Run) -> None:
+        """Reflect the table, and at each pass see which key versions are active now."""
+        if self._worker is None:
+            self._prepared = run.job.prepare(self._connections.reading())
+            self._worker = Worker(
+                self._prepared,
+                self._encryption,
+                self._connections,
+                self._store,
+                self._options,
+                self._stop,
+                self._teller,
+            )
+        if run.pass_number != self._pass:
+            forget_active_versions(self._encryption)
+            self._pass = run.pass_number
+
+    def _next(self, run: Run) -> Claim | None:
+        """A range to work on: one that was left, or the next to be cut."""
+        seconds = self._options.lease_seconds
+        with self._connections.writing().begin() as begun:
+            claim = self._store.claim(begun.connection, run, self._owner, seconds)
+        if claim is not None or run.frontier_done:
+            return claim
+        reading = self._connections.reading()
+        upper = key_at(self._prepared, reading, run.frontier, self._options.range_rows)
+        with self._connections.writing().begin() as begun:
+            if not self._store.carve(begun.connection, run, upper):
+                return None  # another worker did, and has it
+        with self._connections.writing().begin() as begun:
+            return self._store.claim(begun.connection, run, self._owner, seconds)
+
+    def _turn(self, run: Run) -> str | None:
+        """At the end of a pass, begin another or end the run; ``None`` to go on."""
+        totals = self._store.totals(self._connections.reading(), run)
+        if self._teller.is_due:
+            self._teller.tell(run, totals)
+        if totals.open_ranges:
+            self._stop.wait(_WAIT_FOR_OTHERS)
+            return None
+        if run.pass_number > 0 and not totals.dirty:
+            self._end(run, totals)
+            return ""
+        if self._sweeps >= self._options.max_sweeps:
+            return STALLED
+        if run.pass_number > 0 and self._stop.wait(min(0.1 * 2**self._sweeps, 10.0)):
+            return None
+        with self._connections.writing().begin() as begun:
+            self._store.next_pass(begun.connection, run)
+        self._sweeps += 1
+        return None
+
+    def _end(self, run: Run, totals: Totals) -> None:
+        state = QUARANTINED if totals.quarantined else FINISHED
+        with self._connections.writing().begin() as begun:
+            self._store.end(begun.connection, run, state)
+
+
+def forget_active_versions(encryption: Encryption) -> None:
+    """Ask the key store anew for the active versions: another process may have rotated a key.
+
+    :raises KeyStoreError: the key store is out of reach.
+    """
+    cache = encryption.keys._cache
+    for key_id in {version.id for version in encryption.keys.list()}:
+        cache.forget(key_id, active_only=True)

@@ -1,0 +1,72 @@
+"""How much of the database a run takes: its pace, and what it pauses for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event
+
+from sqlalchemy import Connection
+
+from encfields.reencrypt.options import Options
+
+
+class Throttle:
+    """One worker's pace.
+
+    :param options: the run's. :param stop: ends every wait at once.
+    """
+
+    def __init__(self, options: Options, stop: Event) -> None:
+        self._options = options
+        self._stop = stop
+        rate = options.rows_per_second
+        self._seconds_per_row = options.workers / rate if rate else 0.0
+        self._due = time.monotonic()
+        self._checked = 0.0
+
+    def pace(self, rows: int, seconds: float) -> None:
+        """Sleep as long as a batch is to be followed by rest.
+
+        :param rows: rows of the batch. :param seconds: how long it took.
+        """
+        duty = self._options.duty_cycle
+        rest = seconds * (1 - duty) / duty
+        if self._seconds_per_row:
+            now = time.monotonic()
+            # Time in which nothing was due is not made up for later.
+            self._due = max(self._due, now - seconds) + rows * self._seconds_per_row
+            rest = max(rest, self._due - now)
+        if rest > 0:
+            self._stop.wait(rest)
+
+    def hold(
+        self, ask: Callable[[Connection], str | None], connect: Callable[[], Connection]
+    ) -> str | None:
+        """Why to pause now, or ``None``; looked up only every ``check_seconds``.
+
+        :param ask: tells why the run itself is paused. :param connect: gives a connection.
+        """
+        now = time.monotonic()
+        if now - self._checked < self._options.check_seconds:
+            return None
+        connection = connect()
+        reason = ask(connection) or self._lag(connection) or self._query(connection)
+        # While it pauses, every look is a fresh one.
+        self._checked = 0.0 if reason else now
+        return reason
+
+    def _lag(self, connection: Connection) -> str | None:
+        query, bound = self._options.max_lag_query, self._options.max_lag
+        if query is None or bound is None:
+            return None
+        lag = connection.exec_driver_sql(query.replace("%", "%%")).scalar()
+        if lag is None or float(lag) <= bound:
+            return None
+        return f"replicas are {float(lag):.1f} s behind (at most {bound:g} s)"
+
+    def _query(self, connection: Connection) -> str | None:
+        query = self._options.pause_query
+        if query is None or not connection.exec_driver_sql(query.replace("%", "%%")).scalar():
+            return None
+        return "the pause query says so"

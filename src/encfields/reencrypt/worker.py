@@ -1,0 +1,264 @@
+"""One worker: takes ranges of a run and works them off, batch by batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from encfields.errors import KeyUnavailableError
+from encfields.reencrypt.batches import FIRST_ROWS, BatchReader, Bounds
+from encfields.reencrypt.connections import Connections
+from encfields.reencrypt.errors import LeaseLostError, TooManyQuarantinedError
+from encfields.reencrypt.job import PreparedJob
+from encfields.reencrypt.key_codec import Key
+from encfields.reencrypt.options import Options
+from encfields.reencrypt.patience import Patience, told
+from encfields.reencrypt.progress import Teller
+from encfields.reencrypt.run_store import FAILED, RUNNING, Claim, Counts, RunStore
+from encfields.reencrypt.throttle import Throttle
+from encfields.reencrypt.values import Outcome, values_of
+from encfields.reencrypt.writers import writer_for
+
+if TYPE_CHECKING:
+    from encfields.encryption import Encryption
+
+_SWEEP_CHECKPOINT_SECONDS = 1.0
+"""How much of a sweep that finds nothing may have to be done again after a crash."""
+
+
+def new_owner() -> str:
+    """A name for a worker, for people to read and different from every other."""
+    return f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+class Worker:
+    """Works off claimed ranges of one run.
+
+    :param prepared: the run's job. :param encryption: gives the keys.
+    :param connections: this worker's own. :param store: the run's rows.
+    :param stop: when set, the worker gives its range back after the batch under way.
+    :param teller: tells progress.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedJob,
+        encryption: Encryption,
+        connections: Connections,
+        store: RunStore,
+        options: Options,
+        stop: Event,
+        teller: Teller,
+    ) -> None:
+        self._options = options
+        self._connections = connections
+        self._store = store
+        self._stop = stop
+        self._teller = teller
+        self._values = values_of(prepared, encryption)
+        self._writer = writer_for(prepared)
+        self._whole = BatchReader(prepared)
+        self._heads = BatchReader(prepared, heads=True)
+        self._throttle = Throttle(options, stop)
+        self._limit = min(FIRST_ROWS, options.batch_rows)
+        self._claim: Claim
+        self._bounds: Bounds
+        self._counts = Counts()
+        self._saved = 0.0
+
+    def work(self, claim: Claim) -> None:
+        """Work off a range, or give it back if told to stop.
+
+        :raises EncFieldsError: it cannot go on; the range was given back.
+        """
+        self._claim, self._bounds = claim, claim.bounds
+        self._counts, self._saved = Counts(), time.monotonic()
+        patience = Patience(self._options.outage_seconds, self._stop)
+        lost = False
+        while not self._stop.is_set():
+            try:
+                if lost:
+                    self._bounds = self._store.position(self._connections.reading(), claim)
+                    lost = False
+                if self._step():
+                    return
+                patience.over()
+            except LeaseLostError:
+                return
+            except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
+                lost = True
+                self._recover(error, patience)
+            except BaseException as error:
+                self._give_back(error)
+                raise
+        self._give_back(None)
+
+    def _recover(self, error: Exception, patience: Patience) -> None:
+        """Wait until it may work again; what was not committed is done again.
+
+        It is not known whether a failed COMMIT took effect: the range's row tells.
+        """
+        self._counts = Counts()
+        self._limit = max(1, self._limit // 2)
+        try:
+            if isinstance(error, KeyUnavailableError):
+                with suppress(LeaseLostError):  # asked for again before the next batch
+                    self._renew()
+            else:
+                self._connections.reset()
+            patience.wait(error)
+        except BaseException:
+            self._give_back(error)
+            raise
+
+    def _give_back(self, error: BaseException | None) -> None:
+        text = str(told(error)) if isinstance(error, Exception) else None
+        with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
+            if error is None and self._counts:
+                with suppress(LeaseLostError):
+                    self._checkpoint(begun.connection, Counts(), self._bounds.after)
+            self._store.release(begun.connection, self._claim, text)
+
+    def _renew(self) -> None:
+        with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
+            self._store.checkpoint(
+                begun.connection, self._claim, Counts(), self._options.lease_seconds
+            )
+
+    def _step(self) -> bool:
+        """Do one batch; whether the range is done."""
+        began = time.monotonic()
+        sweeps = self._claim.pass_number > 0 and self._values.sweeps_by_header
+        reader = self._heads if sweeps else self._whole
+        rows = reader.read(self._connections.reading(), self._bounds, self._limit)
+        if not rows:
+            with self._connections.writing().begin() as begun:
+                self._store.finish(begun.connection, self._claim, self._counts)
+            return True
+        self._fit(reader.size_of(rows), len(rows))
+        last = reader.key_of(rows[-1])
+        if not sweeps:
+            self._rewrite(rows, Bounds(self._bounds.after, last))
+        elif self._values.needs_work(rows, reader):
+            self._rewrite_part(last)
+        else:
+            self._pass_by(len(rows), last)
+        self._throttle.pace(len(rows), time.monotonic() - began)
+        self._pause()
+        return False
+
+    def _fit(self, size: int, rows: int) -> None:
+        """Let the next batch have about as many bytes as a batch should."""
+        wanted = self._options.batch_bytes * rows // max(size, 1)
+        self._limit = max(1, min(self._options.batch_rows, wanted, 10 * max(rows, 10)))
+
+    def _pass_by(self, rows: int, last: Key) -> None:
+        """Nothing is to be done here; remember that now and then."""
+        self._counts.seen += rows
+        self._counts.current += rows
+        self._bounds = Bounds(last, self._bounds.upto)
+        if time.monotonic() - self._saved >= _SWEEP_CHECKPOINT_SECONDS:
+            with self._connections.writing().begin() as begun:
+                self._checkpoint(begun.connection, Counts(), last)
+            self._counts, self._saved = Counts(), time.monotonic()
+
+    def _rewrite_part(self, last: Key) -> None:
+        """Do a part of a sweep in which something was found, with whole values."""
+        part = Bounds(self._bounds.after, last)
+        while rows := self._whole.read(self._connections.reading(), part, self._limit):
+            self._fit(self._whole.size_of(rows), len(rows))
+            after = self._whole.key_of(rows[-1])
+            self._rewrite(rows, Bounds(part.after, after))
+            part = Bounds(after, last)
+        if self._bounds.after != last:  # its last rows were deleted meanwhile
+            self._pass_by(0, last)
+
+    def _rewrite(self, rows: Any, bounds: Bounds) -> None:
+        """Work on rows that were read, and store the outcome with the new position."""
+        outcome = self._values.work(rows, self._whole)
+        missed = self._keep(outcome, bounds.upto)
+        for attempt in range(self._options.retries):
+            if not missed or self._stop.wait(0.02 * 2**attempt):
+                return
+            again = self._whole.read(self._connections.reading(), bounds, 2 * len(rows))
+            outcome = self._values.work(again, self._whole)
+            # They were seen, and refused, the first time.
+            outcome = Outcome(changes=outcome.changes)
+            missed = self._keep(outcome, None) if outcome.changes else 0
+
+    def _keep(self, outcome: Outcome, position: Key | None) -> int:
+        """Store an outcome in one transaction; how many of its rows were left out.
+
+        What was left out is counted in that transaction too, so that a pass that left anything
+        out never passes for a clean one.
+        """
+        with self._connections.writing().begin() as begun:
+            connection = begun.connection
+            written = self._writer.write(connection, outcome.changes) if outcome.changes else 0
+            if outcome.refused:
+                self._store.quarantine(connection, self._claim, outcome.refused)
+            missed = len(outcome.changes) - written
+            counts = Counts(outcome.seen, written, outcome.current, missed)
+            self._checkpoint(connection, counts, position)
+        self._counts, self._saved = Counts(), time.monotonic()
+        if position is not None:
+            self._bounds = Bounds(position, self._bounds.upto)
+        if outcome.refused:
+            self._refuse_too_many()
+        return missed
+
+    def _checkpoint(self, connection: Connection, counts: Counts, position: Key | None) -> None:
+        waiting = self._counts
+        counts = Counts(
+            waiting.seen + counts.seen,
+            waiting.written + counts.written,
+            waiting.current + counts.current,
+            waiting.missed + counts.missed,
+        )
+        self._store.checkpoint(
+            connection, self._claim, counts, self._options.lease_seconds, position
+        )
+
+    def _refuse_too_many(self) -> None:
+        connection = self._connections.reading()
+        run = self._store.load(connection, self._claim.run_id)
+        found = self._store.totals(connection, run).quarantined
+        if found <= self._options.max_quarantined:
+            return
+        error = TooManyQuarantinedError(
+            f"{found} values do not open as they are described, more than max_quarantined="
+            f"{self._options.max_quarantined}. Check the description (logical names, keys, "
+            "bind_to) and the key store first; none of these values was touched",
+            table=run.job.table_name,
+            reason="too-many-quarantined",
+        )
+        with self._connections.writing().begin() as begun:
+            self._store.end(begun.connection, run, FAILED, error.message)
+        raise error
+
+    def _pause(self) -> None:
+        """Tell progress, and wait while the run is to pause."""
+        while True:
+            reason = self._throttle.hold(self._why_paused, self._connections.reading)
+            self._teller.paused = reason
+            if self._teller.is_due:
+                connection = self._connections.reading()
+                run = self._store.load(connection, self._claim.run_id)
+                self._teller.tell(run, self._store.totals(connection, run))
+            if reason is None or self._stop.wait(self._options.check_seconds):
+                return
+            self._renew()
+
+    def _why_paused(self, connection: Connection) -> str | None:
+        run = self._store.load(connection, self._claim.run_id)
+        if run.state != RUNNING:
+            raise LeaseLostError  # ended by somebody while this range was worked on
+        return "the run is set to pause" if run.paused else None

@@ -1,0 +1,70 @@
+"""Any database and driver through SQLAlchemy, and columns of any type.
+
+Rows are locked with ``SKIP LOCKED`` where the database has it, then written by ``executemany``
+with compare-and-swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Update, bindparam, select, update
+
+from encfields.reencrypt.batches import bound_parameters, key_from, key_upto
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.reencrypt.job import PreparedJob
+    from encfields.reencrypt.values import Change
+
+
+class PortableWriter:
+    """See :class:`~encfields.reencrypt.writers.base.Writer`."""
+
+    def __init__(self, prepared: PreparedJob) -> None:
+        self._prepared = prepared
+        self._stored = prepared.plain or prepared.columns
+        name, key = prepared.dialect.name, prepared.key
+        self._lock = (
+            select(*key)
+            .where(key_from(key, "first", name), key_upto(key, "last", name))
+            .order_by(*key)
+            # PostgreSQL's weaker lock, which foreign keys that point here do not wait for.
+            .with_for_update(skip_locked=True, key_share=True)
+        )
+
+    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+        bounds = bound_parameters("first", changes[0].key)
+        bounds.update(bound_parameters("last", changes[-1].key))
+        locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
+        ours = [change for change in changes if change.key in locked]
+        written = 0
+        for touched, group in groupby(ours, key=_touched):
+            rows = [_row(change, touched) for change in group]
+            statement = self._statement(touched)
+            if connection.dialect.supports_sane_multi_rowcount:
+                written += connection.execute(statement, rows).rowcount
+            else:
+                written += sum(connection.execute(statement, row).rowcount for row in rows)
+        return written
+
+    def _statement(self, touched: tuple[int, ...]) -> Update:
+        key, columns = self._prepared.key, self._prepared.columns
+        same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(key)]
+        same += [columns[i] == bindparam(f"o_{i}", type_=columns[i].type) for i in touched]
+        new = {self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in touched}
+        return update(self._prepared.table).where(*same).values(new)
+
+
+def _touched(change: Change) -> tuple[int, ...]:
+    return tuple(i for i, value in enumerate(change.old) if value is not None)
+
+
+def _row(change: Change, touched: tuple[int, ...]) -> dict[str, Any]:
+    row: dict[str, Any] = {f"k_{i}": value for i, value in enumerate(change.key)}
+    for i in touched:
+        row[f"o_{i}"], row[f"n_{i}"] = change.old[i], change.new[i]
+    return row

@@ -1,0 +1,135 @@
+"""After a key's rotation, a run moves every value to the new version and changes nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from encfields.reencrypt.engine import ProgressState, Reencryption, report_of
+from encfields.reencrypt.errors import UnfinishedError
+from tests.reencrypt.support import PATIENT, Patient
+
+
+def test_after_a_rotation_a_run_leaves_no_value_under_the_old_version(clinic):
+    version = clinic.rotate()
+    report = clinic.run().run()
+    assert report.finished
+    assert report.state == "finished"
+    assert clinic.versions() == {("default", version): 500 + 334}
+
+
+def test_a_run_changes_no_plaintext(clinic):
+    before = clinic.values()
+    clinic.rotate()
+    clinic.run().run()
+    assert clinic.values() == before
+
+
+def test_null_stays_null(clinic):
+    clinic.rotate()
+    clinic.run().run()
+    assert sum(row[2] is None for row in clinic.values().values()) == 166
+
+
+def test_every_row_is_written_once(clinic):
+    clinic.rotate()
+    report = clinic.run().run()
+    assert (report.rows_seen, report.rows_written, report.rows_current) == (500, 500, 0)
+    assert report.rows_skipped_locked == 0
+    assert report.passes == 2  # one that rewrites, one that sees that nothing is left
+
+
+def test_rows_that_are_current_are_left_alone_and_not_opened(clinic):
+    opened = clinic.encryption.stats.opened
+    stored = clinic.stored()
+    report = clinic.run().run()
+    assert (report.rows_written, report.rows_current) == (0, 500)
+    assert clinic.stored() == stored
+    assert clinic.encryption.stats.opened == opened
+
+
+def test_a_row_with_one_current_value_keeps_that_value(clinic):
+    version = clinic.rotate()
+    with clinic.engine.begin() as connection:
+        connection.execute(update(Patient).where(Patient.id == 7).values(ssn="new"))
+    kept = [data for name, data in clinic.stored() if _version(data) == version]
+    clinic.run().run()
+    assert [data for _, data in clinic.stored() if data in kept] == kept
+    assert clinic.versions() == {("default", version): 834}
+
+
+def test_one_column_of_two_can_be_named(clinic):
+    from encfields.reencrypt.spec import TableSpec
+
+    version = clinic.rotate()
+    clinic.run(TableSpec.of("patient", ["ssn"])).run()
+    stored = clinic.stored()
+    assert {_version(data) for name, data in stored if name == "ssn"} == {version}
+    assert version not in {_version(data) for name, data in stored if name == "notes"}
+
+
+def test_an_empty_table_is_finished_at_once(backend):
+    from tests.reencrypt.support import Clinic
+
+    report = Clinic(backend).run().run()
+    assert report.finished
+    assert report.rows_seen == 0
+
+
+def test_ensure_refuses_until_a_run_has_finished(clinic):
+    clinic.rotate()
+    run = clinic.run()
+    with pytest.raises(UnfinishedError, match="834 values are not current"):
+        run.ensure()
+    run.run()
+    summary = run.ensure()
+    assert (summary.current, summary.null, summary.not_current) == (834, 166, 0)
+
+
+def test_the_key_cache_of_another_process_does_not_make_a_run_use_an_old_version(clinic):
+    clinic.encryption.active_key("default")
+    _, elsewhere = clinic.setup()
+    version = elsewhere.keys.rotate("default").version
+    assert clinic.run().run().finished
+    assert clinic.versions() == {("default", version): 834}
+
+
+def test_progress_is_told_with_rate_and_remaining_time(clinic, monkeypatch):
+    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
+    clinic.rotate()
+    told: list[ProgressState] = []
+    clinic.run().run(progress=told.append)
+    first = [state for state in told if state.sweep == 0]
+    assert [s.rows_done for s in first] == sorted(s.rows_done for s in first)
+    assert first[-1].rows_done == 500
+    assert max(s.rows_per_second for s in first) > 0
+    assert first[-1].seconds_left == 0
+
+
+def test_a_report_can_be_had_later(clinic):
+    clinic.rotate()
+    report = clinic.run().run()
+    later = report_of(clinic.engine, report.run_id)
+    assert (later.state, later.rows_written) == ("finished", 500)
+
+
+def test_a_run_after_a_finished_one_is_another_run(clinic):
+    first = clinic.run().run()
+    second = clinic.run().run()
+    assert first.run_id != second.run_id
+
+
+def test_an_async_engine_is_refused_with_the_way_out(sqlite):
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    from encfields.errors import ConfigurationError
+
+    engine = create_async_engine("sqlite+aiosqlite://")
+    with pytest.raises(ConfigurationError, match="plain Engine"):
+        Reencryption(engine, None, PATIENT)  # type: ignore[arg-type]
+
+
+def _version(data: bytes) -> str:
+    from encfields.message import read_header
+
+    return read_header(data).version
