@@ -27,7 +27,7 @@ from encfields.errors import (
     IdentityChangeError,
     UnboundValueError,
 )
-from tests.binding.database import CANARY
+from tests.binding.database import CANARY, Database
 from tests.binding.models import Card, Purchase, Seat
 
 card: Any = Card.__table__
@@ -37,8 +37,6 @@ seat: Any = Seat.__table__
 @pytest.fixture(params=["sqlite", "postgresql"])
 def db_with_upsert(request):
     """The cards on a database with ON CONFLICT, and its ``insert``."""
-    from tests.binding.database import Database
-
     database = Database(request.getfixturevalue(request.param))
     database.create(Card.metadata)
     insert = {"sqlite": sqlite, "postgresql": postgresql}[request.param].insert

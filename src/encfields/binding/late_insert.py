@@ -192,11 +192,13 @@ def value_of_placeholder(message: bytes, texts: list[str], dialect: Any) -> obje
     """The value that a placeholder stands for, while its INSERT is under way in this process.
 
     :param texts: the row's identity, which came with the placeholder and is learnt from it.
-    :raises LookupError: no INSERT under way knows the placeholder.
+    :raises LookupError: no INSERT under way knows the placeholder, or it is another row's.
     """
     token = message[len(PLACEHOLDER_PREFIX) : len(PLACEHOLDER_PREFIX) + _TOKEN_BYTES]
     late = _in_progress[token]
     parked = late.parked[int.from_bytes(message[len(PLACEHOLDER_PREFIX) + _TOKEN_BYTES :], "big")]
+    if any(known not in (None, text) for known, text in zip(parked.texts, texts, strict=True)):
+        raise LookupError("the placeholder was copied to another row")
     parked.texts[:] = texts
     return parked.binding.codec.decode(parked.plaintext, dialect)
 

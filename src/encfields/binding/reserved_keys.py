@@ -108,16 +108,20 @@ def _keyed(
 
 
 def _find_sequence(connection: Connection, column: Column[Any], schema: str | None) -> str | None:
-    preparer = connection.dialect.identifier_preparer
     if isinstance(column.default, Sequence):
-        name = preparer.quote(column.default.name)
-        owner = column.default.schema or schema
-        return f"{preparer.quote_schema(owner)}.{name}" if owner else name
-    table = preparer.quote(column.table.name)
-    if schema:
-        table = f"{preparer.quote_schema(schema)}.{table}"
+        return _qualified(column.default.schema or schema, column.default.name)
+    table = _qualified(schema, column.table.name)
     found: str | None = connection.execute(_FIND_SEQUENCE, {"t": table, "c": column.name}).scalar()
     return found
+
+
+def _qualified(schema: str | None, name: str) -> str:
+    """The name as PostgreSQL reads it in a value.
+
+    SQLAlchemy's own quoting is for the text of a statement: it doubles percent signs too.
+    """
+    parts = [part.replace('"', '""') for part in (schema, name) if part]
+    return ".".join(f'"{part}"' for part in parts)
 
 
 def _reserve(connection: Connection, sequence: str, count: int) -> list[int]:

@@ -1,0 +1,464 @@
+"""Keys that the database generates: the value is sealed for a key that nobody knew before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Identity,
+    Integer,
+    MetaData,
+    Sequence,
+    String,
+    Table,
+    event,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from encfields import EncryptedType
+from encfields.binding.late_insert import PLACEHOLDER_PREFIX
+from encfields.errors import (
+    ContextMismatchError,
+    MalformedMessageError,
+    UnknownIdentityError,
+    ValueEncodingError,
+)
+from tests.binding.database import CANARY, Database, raw
+from tests.binding.models import Visit
+
+visit: Any = Visit.__table__
+
+
+def reasons(db) -> list[tuple[str | None, str | None]]:
+    """Places and reasons, by key; each read through the row that it is in."""
+    with db.begin() as connection:
+        rows = connection.execute(select(visit.c.place, visit.c.reason).order_by(visit.c.id))
+        return [tuple(row) for row in rows]
+
+
+def rows_of(count: int) -> list[dict[str, Any]]:
+    return [{"place": str(n), "reason": f"reason-{n}"} for n in range(count)]
+
+
+def expected(count: int) -> list[tuple[str, str]]:
+    return [(str(n), f"reason-{n}") for n in range(count)]
+
+
+def test_a_single_object(shop):
+    with shop.session() as session:
+        made = Visit(place="0", reason="reason-0")
+        session.add(made)
+        session.flush()
+        assert made.id == 1
+        assert made.reason == "reason-0"
+        session.commit()
+        assert made.reason == "reason-0"
+    assert reasons(shop) == expected(1)
+
+
+def test_nothing_in_the_table_is_plaintext_or_left_unsealed(shop):
+    with shop.session() as session:
+        session.add(Visit(reason=CANARY, note=CANARY))
+        session.add_all(Visit(reason=CANARY) for _ in range(3))
+        session.commit()
+    shop.assert_no_plaintext()
+    for key in (1, 2, 3, 4):
+        assert not shop.stored(Visit.reason, key).startswith(PLACEHOLDER_PREFIX)
+
+
+def test_three_thousand_objects_at_once(shop):
+    with shop.session() as session:
+        session.add_all(Visit(**row) for row in rows_of(3000))
+        session.commit()
+    assert sorted(reasons(shop)) == sorted(expected(3000))
+
+
+def test_several_encrypted_columns_some_of_them_null(shop):
+    with shop.session() as session:
+        session.add_all(
+            [
+                Visit(reason="r", note="n"),
+                Visit(reason="r"),
+                Visit(note="n"),
+                Visit(),
+                Visit(reason="r", note="n"),
+            ]
+        )
+        session.commit()
+    with shop.begin() as connection:
+        rows = connection.execute(select(visit.c.reason, visit.c.note).order_by(visit.c.id))
+        assert sorted(map(str, rows)) == sorted(
+            ["('r', 'n')", "('r', None)", "(None, 'n')", "(None, None)", "('r', 'n')"]
+        )
+
+
+INSERTS = {
+    "values": lambda s: [s.execute(insert(visit).values(row)) for row in rows_of(3)],
+    "several rows in one values()": lambda s: s.execute(insert(visit).values(rows_of(3))),
+    "several rows in the ORM's values()": lambda s: s.execute(insert(Visit).values(rows_of(3))),
+    "parameters": lambda s: [s.execute(insert(visit), row) for row in rows_of(3)],
+    "core executemany": lambda s: s.connection().execute(insert(visit), rows_of(3)),
+    "orm insert one": lambda s: [s.execute(insert(Visit).values(row)) for row in rows_of(3)],
+    "orm insert list": lambda s: s.execute(insert(Visit), rows_of(3)),
+    "bulk_insert_mappings": lambda s: s.bulk_insert_mappings(inspect(Visit), rows_of(3)),
+    "bulk_save_objects": lambda s: s.bulk_save_objects([Visit(**row) for row in rows_of(3)]),
+    "bulk_save_objects with keys": lambda s: s.bulk_save_objects(
+        [Visit(**row) for row in rows_of(3)], return_defaults=True
+    ),
+}
+
+
+@pytest.mark.parametrize("write", INSERTS.values(), ids=INSERTS.keys())
+def test_every_form_of_insert(shop, write):
+    with shop.session() as session:
+        write(session)
+        session.commit()
+    assert sorted(reasons(shop)) == expected(3)
+
+
+@pytest.mark.parametrize("name", ["core executemany", "orm insert list", "bulk_insert_mappings"])
+def test_many_rows_in_bulk(shop, name, monkeypatch):
+    monkeypatch.setitem(globals(), "rows_of", lambda _: [dict(r) for r in MANY])
+    with shop.session() as session:
+        INSERTS[name](session)
+        session.commit()
+    assert sorted(reasons(shop)) == sorted(expected(2500))
+
+
+MANY = rows_of(2500)
+
+
+def test_the_key_is_reported(shop):
+    with shop.begin() as connection:
+        done = connection.execute(insert(visit).values(reason="r"))
+        (key,) = done.inserted_primary_key
+        assert connection.scalar(select(visit.c.reason).where(visit.c.id == key)) == "r"
+
+
+def test_a_given_key_and_a_generated_one_can_be_mixed(shop):
+    with shop.session() as session:
+        session.add(Visit(id=100, place="a", reason="given"))
+        session.flush()
+        session.add(Visit(place="b", reason="made"))
+        session.add_all([Visit(id=200, place="c", reason="given"), Visit(place="d", reason="made")])
+        session.commit()
+    assert {reason for _, reason in reasons(shop)} == {"given", "made"}
+    assert len(reasons(shop)) == 4
+
+
+def test_a_moved_value_is_refused(shop):
+    with shop.session() as session:
+        session.add_all(Visit(**row) for row in rows_of(2))
+        session.commit()
+    shop.copy_cell(Visit.reason, source=2, target=1)
+    with shop.session() as session, pytest.raises(ContextMismatchError):
+        session.get(Visit, 1)
+
+
+def test_the_object_can_be_changed_in_the_same_transaction(shop):
+    with shop.session() as session:
+        made = Visit(reason="r")
+        session.add(made)
+        session.flush()
+        made.reason = "changed"
+        session.flush()
+        session.refresh(made)
+        assert made.reason == "changed"
+        session.rollback()
+    assert reasons(shop) == []
+
+
+def test_a_savepoint(shop):
+    with shop.session() as session:
+        session.add(Visit(place="0", reason="reason-0"))
+        with session.begin_nested() as savepoint:
+            session.add(Visit(place="x", reason="lost"))
+            session.flush()
+            savepoint.rollback()
+        session.commit()
+    assert reasons(shop) == expected(1)
+
+
+def test_a_value_that_is_refused_leaves_no_row(shop):
+    metadata = MetaData()
+    table = Table(
+        "numbered",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("v", EncryptedType(Integer)),
+    )
+    shop.create(metadata)
+    for values in ({"v": "x" + CANARY}, [{"v": 1}, {"v": "x" + CANARY}]):
+        with shop.begin() as connection, shop.refused(ValueEncodingError, table):
+            connection.execute(insert(table), values)
+
+
+def test_null_values_need_no_second_statement(shop):
+    with shop.session() as session, shop.statements() as seen:
+        session.add(Visit(place="x"))
+        session.flush()
+        assert not any(context.isupdate for context in seen)
+
+
+def test_an_error_of_the_database_leaves_the_session_usable(shop):
+    with shop.session() as session:
+        session.add(Visit(id=1, reason="r"))
+        session.commit()
+        session.add(Visit(id=1, reason=CANARY))
+        with pytest.raises(IntegrityError) as caught:
+            session.flush()
+        assert CANARY not in str(caught.value)
+        session.rollback()
+        session.add(Visit(id=50, reason="later"))
+        session.commit()
+        assert session.get_one(Visit, 50).reason == "later"
+
+
+def test_a_placeholder_that_was_committed_is_named_as_such(shop):
+    shop.execute_plain("INSERT INTO visit (id, place) VALUES (1, 'x')")
+    shop.overwrite(Visit.reason, 1, PLACEHOLDER_PREFIX + bytes(20))
+    with shop.session() as session, pytest.raises(MalformedMessageError) as caught:
+        session.get(Visit, 1)
+    assert caught.value.reason == "placeholder"
+    assert caught.value.row == {"id": "1"}
+
+
+def test_a_placeholder_that_is_copied_to_another_row_tells_nothing(sqlite_db):
+    sqlite_db.create(visit.metadata)
+    statement = insert(visit).returning(visit.c.id, visit.c.reason)
+    raw_reason = raw(visit.c.reason)
+    copied: list[bool] = []
+
+    @event.listens_for(sqlite_db.engine, "after_cursor_execute")
+    def copy(connection, cursor, sql, parameters, context, executemany):
+        if context.isinsert and not copied:
+            copied.append(True)
+            connection.exec_driver_sql(
+                "INSERT INTO visit (id, reason) SELECT 99, reason FROM visit"
+            )
+
+    with sqlite_db.begin() as connection:
+        result = connection.execute(statement, {"reason": CANARY})
+        assert connection.scalar(select(raw_reason).where(visit.c.id == 9)).startswith(
+            PLACEHOLDER_PREFIX
+        )
+        with pytest.raises(MalformedMessageError):
+            connection.scalar(select(visit.c.reason).where(visit.c.id == 9))
+        assert result.one() == (1, CANARY)
+        assert connection.scalar(select(visit.c.reason).where(visit.c.id == 1)) == CANARY
+
+
+# -- where the key cannot be learnt ------------------------------------------------------------
+
+
+def test_autocommit_has_no_transaction_to_hold_two_statements(shop):
+    engine = shop.engine.execution_options(isolation_level="AUTOCOMMIT")
+    if shop.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(insert(visit), rows_of(3))
+        assert reasons(shop) == expected(3)
+        return
+    for values in (rows_of(1)[0], rows_of(3)):
+        with engine.connect() as connection, shop.refused(UnknownIdentityError, visit) as caught:
+            connection.execute(insert(visit), values)
+        assert "AUTOCOMMIT" in str(caught.value)
+
+
+def test_returning_delivers_the_row(shop):
+    for returned in (Visit, visit):
+        with shop.session() as session:
+            statement = insert(Visit).returning(returned)
+            made = session.execute(statement, rows_of(3)).all()
+            made = [row[0] for row in made] if returned is Visit else made
+            assert sorted((v.place, v.reason) for v in made) == expected(3)
+            session.rollback()
+    with shop.session() as session:
+        statement = insert(Visit).returning(Visit, sort_by_parameter_order=True)
+        made = session.scalars(statement, rows_of(1200)).all()
+        assert [(v.place, v.reason) for v in made] == expected(1200)
+        session.commit()
+    assert sorted(reasons(shop)) == sorted(expected(1200))
+
+
+def test_returning_the_value_without_the_key(shop):
+    with shop.begin() as connection:
+        statement = insert(visit).returning(visit.c.reason)
+        assert connection.scalar(statement, rows_of(1)[0]) == "reason-0"
+    assert reasons(shop) == expected(1)
+
+
+def test_returning_another_column_only(shop):
+    with shop.begin() as connection:
+        statement = insert(visit).returning(visit.c.place)
+        try:
+            connection.execute(statement, rows_of(1)[0])
+        except UnknownIdentityError:  # the key was neither known nor told
+            assert shop.name != "postgresql"
+    assert reasons(shop) in ([], expected(1))
+
+
+def test_an_insert_that_may_do_nothing_is_refused_or_knows_its_key(shop):
+    statement = {
+        "sqlite": sqlite.insert(visit).on_conflict_do_nothing(),
+        "postgresql": postgresql.insert(visit).on_conflict_do_nothing(),
+        "mariadb": mysql.insert(visit).on_duplicate_key_update(place="x"),
+    }[shop.name]
+    if shop.name == "postgresql":
+        with shop.begin() as connection:
+            connection.execute(statement, rows_of(3))
+        assert reasons(shop) == expected(3)
+        return
+    with shop.begin() as connection, shop.refused(UnknownIdentityError, visit):
+        connection.execute(statement, rows_of(1)[0])
+
+
+def test_insert_ignore_is_refused(shop):
+    prefix = {"sqlite": "OR IGNORE", "mariadb": "IGNORE"}.get(shop.name, "")
+    if not prefix:
+        prefix = "/* nothing of the kind */"
+        with shop.begin() as connection:
+            connection.execute(insert(visit).prefix_with(prefix), rows_of(1))
+        assert reasons(shop) == expected(1)
+        return
+    with shop.begin() as connection, shop.refused(UnknownIdentityError, visit):
+        connection.execute(insert(visit).prefix_with(prefix), rows_of(1)[0])
+
+
+def test_a_raw_transaction_of_the_driver_s_own_is_held_together(shop):
+    with shop.engine.connect() as connection:
+        connection.execute(insert(visit), rows_of(2))
+        connection.rollback()
+    assert reasons(shop) == []
+
+
+# -- kinds of generators -----------------------------------------------------------------------
+
+GENERATORS = {
+    "Identity": lambda: (Integer, Identity()),
+    "Identity always": lambda: (Integer, Identity(always=True)),
+    "Identity from 1000 by 10": lambda: (BigInteger, Identity(start=1000, increment=10)),
+    "Sequence": lambda: (Integer, Sequence("made_seq")),
+    "Sequence with an odd name": lambda: (Integer, Sequence('Odd "Seq"')),
+}
+
+
+@pytest.mark.parametrize("generator", GENERATORS.values(), ids=GENERATORS.keys())
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_every_generator(request, generator, name):
+    db = Database(request.getfixturevalue(name))
+    table = Table(
+        "made",
+        MetaData(),
+        Column("id", *generator(), primary_key=True),
+        Column("place", String(20)),
+        Column("v", EncryptedType()),
+    )
+    db.create(table.metadata)
+    try:
+        with db.begin() as connection:
+            connection.execute(insert(table).values(place="a", v="v-a"))
+            connection.execute(insert(table), [{"place": x, "v": f"v-{x}"} for x in "bcd"])
+            rows = connection.execute(select(table.c.place, table.c.v)).all()
+        assert sorted(tuple(row) for row in rows) == [(x, f"v-{x}") for x in "abcd"]
+    finally:
+        table.metadata.drop_all(db.engine)
+
+
+def test_a_generated_part_of_a_composite_key(postgresql_db):
+    table = Table(
+        "parts",
+        MetaData(),
+        Column("tenant", Integer, primary_key=True, autoincrement=False),
+        Column("id", Integer, primary_key=True, autoincrement=True),
+        Column("v", EncryptedType()),
+    )
+    postgresql_db.create(table.metadata)
+    with postgresql_db.begin() as connection:
+        connection.execute(insert(table), [{"tenant": n, "v": f"v-{n}"} for n in (1, 2)])
+        rows = connection.execute(select(table.c.tenant, table.c.v)).all()
+    assert sorted(tuple(row) for row in rows) == [(1, "v-1"), (2, "v-2")]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Animal(Base):
+    __tablename__ = "animal"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    chip: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "animal"}  # noqa: RUF012
+
+
+class OddlyNamed(Base):
+    __tablename__ = 'Odd "Table" %'
+
+    key: Mapped[int] = mapped_column('The "Key": %', primary_key=True)
+    value: Mapped[str | None] = mapped_column('The "Value": %', EncryptedType())
+
+
+def test_names_that_need_quotes(db):
+    db.create(Base.metadata)
+    with db.session() as session:
+        session.add(OddlyNamed(value="one"))
+        session.flush()
+        session.add_all(OddlyNamed(value=v) for v in ("two", "three"))
+        session.commit()
+        assert sorted(session.scalars(select(OddlyNamed.value))) == ["one", "three", "two"]
+
+
+def test_a_default_of_an_onupdate_does_not_fire_for_the_sealing(db):
+    fired: list[object] = []
+
+    def fire(value):
+        fired.append(value)
+        return value
+
+    table = Table(
+        "stamped",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("stamp", Integer, onupdate=lambda: fire(7)),
+        Column("v", EncryptedType(), onupdate=lambda: fire("updated")),
+    )
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(v="inserted"))
+        assert connection.execute(select(table.c.stamp, table.c.v)).one() == (None, "inserted")
+    assert fired == []
+
+
+def test_mysql_s_key_of_zero_is_refused(shop):
+    if shop.name != "mariadb":
+        with shop.session() as session:
+            session.add(Visit(id=0, reason="r"))
+            session.commit()
+            assert session.get_one(Visit, 0).reason == "r"
+        return
+    with shop.session() as session, shop.refused(UnknownIdentityError, visit):
+        session.add(Visit(id=0, reason=CANARY))
+        session.flush()
+
+
+def test_events_of_the_session_see_values(shop):
+    seen = []
+    session = Session(shop.engine)
+
+    @event.listens_for(session, "pending_to_persistent")
+    def remember(session, instance):
+        seen.append(instance.reason)
+
+    session.add_all([Visit(reason="a"), Visit(reason="b")])
+    session.flush()
+    assert sorted(seen) == ["a", "b"]
+    session.close()
