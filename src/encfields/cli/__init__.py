@@ -1,0 +1,1 @@
+"""The ``encfields`` command: one file for each of its subcommands."""

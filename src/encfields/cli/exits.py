@@ -1,0 +1,31 @@
+"""Exit statuses of the command. Scripts depend on them."""
+
+from __future__ import annotations
+
+OK = 0
+"""Done; nothing is left to do."""
+
+WORK_LEFT = 1
+"""Values are in an older version, under another key or in another format."""
+
+FAULTS = 2
+"""Values do not open where they are: misplaced, damaged, plaintext, or failed to decrypt."""
+
+FAILED = 3
+"""The question could not be answered: configuration, database, key store or KMS."""
+
+USAGE = 64
+"""The command line is wrong. (argparse's own 2 would be taken for :data:`FAULTS`.)"""
+
+INTERRUPTED = 130
+"""Stopped by Ctrl-C."""
+
+HELP = """\
+exit status:
+  0    done, nothing is left to do
+  1    work is left: values in an older version, under another key or in another format
+  2    faults: values that are misplaced, damaged, plaintext or that do not decrypt
+  3    it could not be done: configuration, database, key store or KMS; stderr says what
+  64   the command line is wrong
+  130  interrupted
+"""

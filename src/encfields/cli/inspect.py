@@ -1,0 +1,231 @@
+"""``encfields inspect``: what one message says of itself, without a key."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import re
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, Engine, MetaData, Table, select, type_coerce
+from sqlalchemy import types as sqltypes
+from sqlalchemy.exc import NoSuchTableError
+
+from encfields.binding.row_keys import kind_of
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings, add_common_options
+from encfields.context import deserialize
+from encfields.errors import ConfigurationError, MalformedMessageError
+from encfields.identity import FROM_TEXT, IdentityKind
+from encfields.message_body import read_frames
+from encfields.message_header import MAGIC, TAG_BYTES, as_bytes, read_header
+
+_DESCRIPTION = """\
+Print what a stored value says of itself: format, suite, branch key and version, encryption
+context, sizes. No key is used, so nothing of it is proved; `encfields verify` does that.
+
+  encfields inspect 020478...                    hexadecimal, with or without 0x or \\x
+  encfields inspect AgR4...                      base64
+  encfields inspect value.bin                    a file; - is standard input
+  encfields inspect patient.ssn 42               a row of --database, by its primary key
+  encfields inspect app.seat.guest hall=A number=7
+"""
+
+_SUITE = "AES-256-GCM, HKDF-SHA512, key commitment, no signature"
+_HEX = re.compile(r"(0x|\\x)?((?:[0-9a-fA-F]{2})+)", re.ASCII)
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="show what a message says of itself; needs no key",
+        description=_DESCRIPTION,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    parser.add_argument("what", metavar="MESSAGE", help="the message, or [schema.]table.column")
+    parser.add_argument(
+        "key", metavar="KEY", nargs="*", help="primary key of the row: values, or name=value"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Find the message and tell what it says."""
+    value = _stored(arguments) if arguments.key else given(arguments.what)
+    try:
+        document = describe(as_bytes(value))
+    except MalformedMessageError as error:
+        length = len(value) if hasattr(value, "__len__") else len(str(value))
+        document = {"bytes": length, **_fault(error)}
+    if output.as_json:
+        output.json(document)
+    else:
+        _tell(document, output)
+    return exits.OK if "fault" not in document else exits.FAULTS
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    """What a message says of itself, as plain data; ``fault`` only if its body is not whole.
+
+    :raises MalformedMessageError: it is not a message of suite 0x0478 with a data key of the
+        hierarchical keyring.
+    """
+    header = read_header(data)
+    document: dict[str, Any] = {
+        "format": MAGIC[0],
+        "suite": f"0x{MAGIC[1:].hex()}",
+        "suite_name": _SUITE,
+        "keys": [{"key_id": key.key_id, "version": key.version} for key in header.keys],
+        "context": deserialize(header.context),
+        "message_id": header.message_id.hex(),
+        "frame_length": header.frame_length,
+        "bytes": len(data),
+        "header_bytes": header.body_offset,
+    }
+    try:
+        frames = read_frames(data, header)
+    except MalformedMessageError as error:
+        return {**document, **_fault(error)}
+    content = sum(end - start - TAG_BYTES for _, _, start, end in frames)
+    return {**document, "frames": len(frames), "content_bytes": content}
+
+
+def _fault(error: MalformedMessageError) -> dict[str, Any]:
+    return {"fault": error.message, "reason": error.reason, "offset": error.offset}
+
+
+def _tell(document: dict[str, Any], output: Output) -> None:
+    names = {
+        "format": "format version",
+        "suite": "algorithm suite",
+        "message_id": "message id",
+        "frame_length": "frame length",
+        "bytes": "bytes in all",
+        "header_bytes": "bytes of header",
+        "content_bytes": "bytes of content",
+    }
+    rows: list[list[str]] = []
+    for name, value in document.items():
+        if name == "suite_name":
+            rows[-1][1] += f" ({value})"
+        elif name == "keys":
+            for key in value:
+                rows += [["branch key", key["key_id"]], ["version", key["version"]]]
+        elif name == "context":
+            rows += [[f"context {pair}", text] for pair, text in value.items()]
+        elif name not in ("reason", "offset", "fault"):
+            rows.append([names.get(name, name), str(value)])
+    output.table("what the value says of itself", ["", ""], rows)
+    if "fault" in document:
+        output.line(document["fault"], style="red")
+
+
+def given(text: str) -> bytes:
+    """The bytes that an argument stands for.
+
+    :raises ConfigurationError: it is neither hexadecimal, base64 nor a file.
+    """
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if found := _HEX.fullmatch(text):
+        return bytes.fromhex(found[2])
+    try:
+        if Path(text).is_file():
+            return Path(text).read_bytes()
+    except OSError as error:
+        if len(text) < 256:  # else it is no path, and the name was too long for one
+            raise ConfigurationError(
+                f"the file cannot be read: {error.strerror}", reason="file"
+            ) from None
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        # Not repeated: it may be a plaintext.
+        raise ConfigurationError(
+            "the argument is neither hexadecimal nor base64, and no such file is there. For a row "
+            "of the database give table.column and the row's primary key",
+            reason="message",
+        ) from None
+
+
+def _stored(arguments: argparse.Namespace) -> Any:
+    engine = Settings(arguments).engine()
+    try:
+        return stored_value(engine, arguments.what, arguments.key)
+    finally:
+        engine.dispose()
+
+
+def stored_value(engine: Engine, place: str, key: list[str]) -> Any:
+    """One stored value, as the driver gives it.
+
+    :param place: ``[schema.]table.column``.
+    :param key: values of the primary key in its order, or ``name=value``.
+    :raises ConfigurationError: there is no such place or row, or the value is NULL.
+    """
+    table_name, _, column_name = place.rpartition(".")
+    schema, _, bare = table_name.rpartition(".")
+    try:
+        table = Table(bare, MetaData(), schema=schema or None, autoload_with=engine)
+    except NoSuchTableError:
+        raise ConfigurationError("there is no such table", table=bare, reason="no-table") from None
+    if column_name not in table.c:
+        raise ConfigurationError(
+            f"the table has no column {column_name}", table=bare, reason="column"
+        )
+    columns = list(table.primary_key.columns)
+    conditions = [c == _typed(c, text) for c, text in _pairs(columns, key, bare)]
+    raw = type_coerce(table.c[column_name], sqltypes.NullType())
+    with engine.connect() as connection:
+        rows: Any = connection.execute(select(raw).where(*conditions).limit(1)).all()
+    if not rows or rows[0][0] is None:
+        what = "the value is NULL" if rows else "there is no such row"
+        raise ConfigurationError(what, table=bare, column=column_name, reason="no-value")
+    return rows[0][0]
+
+
+def _pairs(columns: list[Column[Any]], key: list[str], table: str) -> list[tuple[Any, str]]:
+    names = [column.name for column in columns]
+    texts: dict[str, str] = {}
+    for number, part in enumerate(key):
+        name, equals, text = part.partition("=")
+        if equals and name in names:
+            texts[name] = text
+        elif number < len(names):
+            texts[names[number]] = part
+    if set(texts) != set(names) or len(key) != len(names):
+        raise ConfigurationError(
+            f"the primary key has the columns {', '.join(names) or 'none'}; give each one's value",
+            table=table,
+            reason="primary-key",
+        )
+    return [(column, texts[column.name]) for column in columns]
+
+
+def _typed(column: Column[Any], text: str) -> Any:
+    """The value of a key column that `text` stands for."""
+    kind = kind_of(column.type)
+    try:
+        if kind is IdentityKind.CHAR and getattr(column.type, "length", None) == 32:
+            return _uuid_in_hex(text)
+        return FROM_TEXT[kind](text)
+    except ValueError:
+        raise ConfigurationError(
+            f"the key is no {kind.value}", column=column.name, reason="primary-key"
+        ) from None
+
+
+def _uuid_in_hex(text: str) -> str:
+    """Where there is no type for UUIDs they are kept as 32 digits."""
+    try:
+        return uuid.UUID(text).hex
+    except ValueError:
+        return text

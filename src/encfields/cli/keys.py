@@ -1,0 +1,106 @@
+"""``encfields keys``: make, rotate and list branch keys."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings, add_common_options
+from encfields.keys.store import KeyVersion
+
+_HEADINGS = ["key", "version", "state", "created (UTC)"]
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand with its own verbs."""
+    keys = subparsers.add_parser("keys", help="create, rotate and list branch keys")
+    verbs = keys.add_subparsers(metavar="VERB", required=True)
+    create = _add(verbs, "create", "make a new branch key; needs a --keyring", _create)
+    create.add_argument("key_id", metavar="ID", help="for instance default, or tenant/42")
+    create.add_argument(
+        "--create-table", action="store_true", help="make the key table if it is missing"
+    )
+    rotate = _add(
+        verbs,
+        "rotate",
+        "make a new version, which seals new values from now on; needs a --keyring. Values under "
+        "older versions stay readable; `encfields status` counts them",
+        _rotate,
+    )
+    rotate.add_argument("key_id", metavar="ID")
+    _add(verbs, "list", "show every version of every key; needs no keyring", _list)
+
+
+def _add(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=what.partition(";")[0],
+        description=what[0].upper() + what[1:] + ".",
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _create(arguments: argparse.Namespace, output: Output) -> int:
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        keys = settings.keys(engine)
+        if arguments.create_table:
+            keys.create_table()
+        _tell([keys.create(arguments.key_id)], output)
+    finally:
+        engine.dispose()
+    return exits.OK
+
+
+def _rotate(arguments: argparse.Namespace, output: Output) -> int:
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        _tell([settings.keys(engine).rotate(arguments.key_id)], output)
+    finally:
+        engine.dispose()
+    return exits.OK
+
+
+def _list(arguments: argparse.Namespace, output: Output) -> int:
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        _tell(settings.keys(engine, keys_needed=False).list(), output)
+    finally:
+        engine.dispose()
+    return exits.OK
+
+
+def _tell(versions: list[KeyVersion], output: Output) -> None:
+    if output.as_json:
+        output.json([_document(one) for one in versions])
+        return
+    rows = [
+        [one.id, one.version, _state(one), f"{one.created_at:%Y-%m-%d %H:%M:%S}"]
+        for one in versions
+    ]
+    output.table("branch keys", _HEADINGS, rows)
+
+
+def _state(one: KeyVersion) -> str:
+    if one.destroyed_at is not None:
+        return f"destroyed {one.destroyed_at:%Y-%m-%d}"
+    return "active" if one.active else "reads only"
+
+
+def _document(one: KeyVersion) -> dict[str, Any]:
+    return {
+        "key_id": one.id,
+        "version": one.version,
+        "active": one.active,
+        "created_at": one.created_at.isoformat(),
+        "destroyed_at": one.destroyed_at.isoformat() if one.destroyed_at is not None else None,
+    }

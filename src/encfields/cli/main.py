@@ -1,0 +1,67 @@
+"""The entry point: the command line, and one clear message for whatever goes wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from encfields.cli import exits, inspect, keys, status, verify
+from encfields.cli.output import Output, tell_error
+from encfields.errors import EncFieldsError
+
+COMMANDS = (status, verify, inspect, keys)
+"""The subcommands: modules with ``register(subparsers)``, which sets ``run`` to a function of
+the parsed arguments and the :class:`~encfields.cli.output.Output` that returns an exit status."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Exits with a status that no answer of a subcommand has."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(exits.USAGE, f"{self.prog}: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(
+        prog="encfields",
+        description="Look after the encrypted columns of a database.",
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.register(subparsers)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :param argv: arguments without the program's name; default those of the process.
+    :returns: the exit status, see :mod:`encfields.cli.exits`.
+    """
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as end:  # after --help, or a usage error
+        return end.code if isinstance(end.code, int) else exits.USAGE
+    as_json: bool = arguments.json
+    try:
+        status_: int = arguments.run(arguments, Output(as_json=as_json))
+        sys.stdout.flush()
+    except (EncFieldsError, SQLAlchemyError) as error:
+        tell_error(error, as_json=as_json)
+        return exits.FAILED
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`); keep Python from flushing into the void at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.FAILED
+    return status_

@@ -1,0 +1,133 @@
+"""What the command prints: tables for people, JSON for programs, errors for both."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from encfields.errors import ConfigurationError, EncFieldsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH_WITHOUT_TERMINAL = 160
+
+Cell = str | tuple[str, str]
+"""Text, or text and rich style."""
+
+
+class Output:
+    """Where one run of the command writes.
+
+    :param as_json: write one JSON document to standard output, and nothing else there. Only
+        people's tables need the rich library.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console: Console | None = None
+
+    def json(self, document: Any) -> None:
+        """Write the run's one document."""
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+    def line(self, text: str, style: str = "") -> None:
+        """Write one paragraph for people."""
+        self._print(plain(text), style=style, markup=False, highlight=False)
+
+    def table(
+        self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], right: int = 0
+    ) -> None:
+        """Write a table for people.
+
+        :param headings: one for each column; all empty for a table without a head.
+        :param right: so many of the last columns hold numbers.
+        """
+        self._require_rich()
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(plain(title)), title_justify="left", show_header=any(headings))
+        for number, heading in enumerate(headings):
+            is_number = number >= len(headings) - right
+            table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
+        for row in rows:
+            cells = [(cell, "") if isinstance(cell, str) else cell for cell in row]
+            table.add_row(*(Text(plain(text), style=style) for text, style in cells))
+        self._print(table)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int], None]]:
+        """Show on standard error, if that is a terminal, how many rows were looked at."""
+        if self.as_json or not sys.stderr.isatty():
+            yield lambda rows: None
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        with Console(stderr=True).status(Text(plain(what))) as shown:
+            yield lambda rows: shown.update(Text(plain(f"{what}: {rows:,} rows")))
+
+    def _print(self, what: Any, **options: Any) -> None:
+        console = self._require_rich()
+        try:
+            console.print(what, **options)
+        except SystemExit:
+            # rich ends the process with status 1 if the reader is gone; 1 has a meaning of ours.
+            raise BrokenPipeError from None
+
+    def _require_rich(self) -> Console:
+        """The rich console.
+
+        :raises ConfigurationError: rich is not installed.
+        """
+        if self._console is None:
+            self._console = _new_console()
+        return self._console
+
+
+def _new_console() -> Console:
+    try:
+        from rich.console import Console
+    except ImportError:
+        raise ConfigurationError(
+            "tables need the rich library: pip install 'encfields[cli]', or use --json",
+            reason="no-rich",
+        ) from None
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=WIDTH_WITHOUT_TERMINAL)
+    return console
+
+
+def plain(text: str) -> str:
+    """`text` without control characters: key ids and contexts come from whoever wrote a value,
+    and must not steer the terminal."""
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
+def tell_error(error: EncFieldsError | SQLAlchemyError, *, as_json: bool) -> None:
+    """One message on standard error, never a traceback; with `as_json`, a document as well."""
+    message = str(error) if isinstance(error, EncFieldsError) else _database_message(error)
+    sys.stderr.write(f"encfields: {plain(message)}\n")
+    if as_json:
+        document: dict[str, Any] = {"type": type(error).__name__, "message": message}
+        for name in ("table", "column", "key_id", "reason"):
+            document[name] = getattr(error, name, None)
+        sys.stdout.write(json.dumps({"error": document}, indent=2) + "\n")
+
+
+def _database_message(error: SQLAlchemyError) -> str:
+    """What the driver says in its first line: the rest may hold the statement's parameters."""
+    if isinstance(error, DBAPIError):
+        lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        return f"the database says: {lines[0]}"
+    return f"SQLAlchemy says: {type(error).__name__}: {str(error).splitlines()[0]}"

@@ -1,0 +1,185 @@
+"""What a command is told: by options, then by the environment, then by ``encfields.toml``.
+
+::
+
+    database = "postgresql+psycopg://app@db/clinic"
+    keyring = "kms:arn:aws:kms:eu-west-1:111122223333:key/..."
+    key_table = "encfields_keys"
+    models = "clinic.models:Base"        # or, in place of models:
+
+    [[tables]]
+    name = "patient"
+    columns = ["ssn", { name = "notes", key = "clinical", logical_name = "patient.remarks" }]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from encfields.cli.keyring_option import HELP as KEYRING_HELP
+from encfields.cli.keyring_option import NoKeyring, parse_keyring
+from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
+from encfields.encryption import Encryption, attach
+from encfields.errors import ConfigurationError
+from encfields.keys.admin import KeyAdmin
+from encfields.keys.cache import KeyCache
+from encfields.keys.key_table import TABLE_NAME
+from encfields.keys.sql_store import SqlKeyStore
+from encfields.reencrypt.spec import TableSpec
+
+CONFIG_FILE = "encfields.toml"
+DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"
+KEYRING_VARIABLE = "ENCFIELDS_KEYRING"
+
+_KNOWN = frozenset({"database", "keyring", "key_table", "models", "tables"})
+
+
+def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True) -> None:
+    """``--json``, and what says where the database and the keys are."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--config", metavar="FILE", help=f"default: {CONFIG_FILE} of the working directory, if any"
+    )
+    if not database:
+        return
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        help=f"SQLAlchemy URL of a synchronous driver; default ${DATABASE_VARIABLE}. A URL with "
+        "a password belongs there or in the file, not on the command line",
+    )
+    parser.add_argument(
+        "--keyring", metavar="KEYRING", help=f"{KEYRING_HELP}; default ${KEYRING_VARIABLE}"
+    )
+    parser.add_argument(
+        "--key-table", metavar="NAME", help=f"[schema.]table of keys; default {TABLE_NAME}"
+    )
+
+
+class Settings:
+    """The settings of one run.
+
+    :param arguments: the parsed command line.
+    :raises ConfigurationError: the configuration file is missing or not of the documented form.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._file = _read_file(arguments.config)
+
+    def _text(self, name: str, variable: str | None = None) -> str | None:
+        """An option, else the environment's variable, else the file's entry."""
+        value = getattr(self._arguments, name, None)
+        if value is None and variable is not None:
+            value = os.environ.get(variable) or None
+        if value is None:
+            value = self._file.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name} is a text", reason="config")
+        return value
+
+    def engine(self) -> Engine:
+        """A new engine on the database.
+
+        :raises ConfigurationError: none is given, or its URL is of no use. The URL is never
+            repeated, because it may hold a password.
+        """
+        url = self._text("database", DATABASE_VARIABLE)
+        if url is None:
+            raise ConfigurationError(
+                f"no database is given: --database URL, ${DATABASE_VARIABLE}, or database in "
+                f"{CONFIG_FILE}",
+                reason="no-database",
+            )
+        try:
+            engine = create_engine(make_url(url))
+        except (ArgumentError, NoSuchModuleError, ValueError):
+            raise ConfigurationError(
+                "the database's URL is not one of SQLAlchemy's: dialect+driver://user@host/name",
+                reason="database-url",
+            ) from None
+        except ImportError as error:
+            raise ConfigurationError(
+                f"the database's driver is not installed: {error.name}", reason="no-driver"
+            ) from None
+        if engine.dialect.is_async:
+            raise ConfigurationError(
+                f"{engine.dialect.name}+{engine.dialect.driver} is an asyncio driver; give the "
+                "URL of a synchronous one",
+                reason="async-driver",
+            )
+        return engine
+
+    def specs(self) -> list[TableSpec]:
+        """The tables to work on.
+
+        :raises ConfigurationError: none is named, or one without columns.
+        """
+        named = specs_from_options(self._arguments.targets or [])
+        models = self._text("models")
+        if models is not None and not any(spec.columns for spec in named):
+            return specs_from_models(models, named)
+        if not named and "tables" in self._file:
+            named = specs_from_file(self._file["tables"])
+        if not named:
+            raise ConfigurationError(
+                "no table is named: --table NAME --column NAME, --models MODULE:NAME, or "
+                f"[[tables]] in {CONFIG_FILE}",
+                reason="no-table-named",
+            )
+        for spec in named:
+            if not spec.columns:
+                raise ConfigurationError(
+                    f"no --column follows --table {spec.table}", reason="options"
+                )
+        return named
+
+    def key_store(self, *, keys_needed: bool = True) -> SqlKeyStore:
+        """The key store, to be bound to an engine.
+
+        :param keys_needed: whether keys are opened or made, and not only told of.
+        :raises ConfigurationError: a keyring is needed and none is given, or it is not usable.
+        """
+        keyring = parse_keyring(self._text("keyring", KEYRING_VARIABLE) if keys_needed else None)
+        if keys_needed and isinstance(keyring, NoKeyring):
+            keyring.build()
+        schema, _, table = (self._text("key_table") or TABLE_NAME).rpartition(".")
+        return SqlKeyStore(keyring, table_name=table, schema=schema or None)
+
+    def keys(self, engine: Engine, *, keys_needed: bool = True) -> KeyAdmin:
+        """The administration of keys, without attaching anything to `engine`."""
+        store = self.key_store(keys_needed=keys_needed)
+        store.bind(engine)
+        return KeyAdmin(store, KeyCache(store))
+
+    def encryption(self, engine: Engine) -> Encryption:
+        """An encryption on `engine`."""
+        return attach(engine, self.key_store())
+
+
+def _read_file(given: str | None) -> dict[str, Any]:
+    path = Path(given or CONFIG_FILE)
+    if given is None and not path.is_file():
+        return {}
+    try:
+        settings = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}", reason="config"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        where = error if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise ConfigurationError(f"{path} is not TOML: {where}", reason="config") from None
+    if unknown := sorted(set(settings) - _KNOWN):
+        raise ConfigurationError(
+            f"{path} has no setting {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}",
+            reason="config",
+        )
+    return settings

@@ -1,0 +1,176 @@
+"""``encfields status``: under which key versions the values are, read without a key."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine
+
+from encfields.cli import exits
+from encfields.cli.output import Cell, Output
+from encfields.cli.settings import Settings, add_common_options
+from encfields.cli.targets import add_target_options
+from encfields.errors import ConfigurationError
+from encfields.reencrypt.census import Census, ColumnCensus, Example, census
+
+_DESCRIPTION = """\
+Count, for each encrypted column, the values under each key version, those in another format,
+plaintext, NULLs, and those that are damaged or belong to another row. Only the first bytes of
+each value are read, and no key is used: no --keyring is needed. What a value says of itself is
+believed; `encfields verify` opens it.
+"""
+
+_STYLES = {
+    "current": "green",
+    "older version": "yellow",
+    "version unknown": "yellow",
+    "other key": "yellow",
+    "other format": "yellow",
+    "misplaced": "red",
+    "plaintext": "red",
+    "damaged": "red",
+    "NULL": "dim",
+}
+_VERDICTS = {
+    exits.OK: ("current", "green", "Every value is under the active version of its key."),
+    exits.WORK_LEFT: ("work-left", "yellow", "Not every value is under the active version."),
+    exits.FAULTS: ("faults", "red", "There are values that do not open where they are."),
+}
+
+
+class Kind(NamedTuple):
+    """One line of the table: values of one column that are alike."""
+
+    state: str
+    key_id: str
+    version: str
+    values: int
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "status",
+        help="count values by key version; needs no key",
+        description=_DESCRIPTION,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    add_target_options(parser)
+    parser.add_argument(
+        "--sample",
+        type=int,
+        metavar="ROWS",
+        help="look at about so many rows of each table, drawn at random, and extrapolate",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Take the census and tell it."""
+    check_sample(arguments.sample)
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        active = _active_versions(settings, engine)
+        told = []
+        for spec in settings.specs():
+            with output.progress(f"reading {spec.table}") as progress:
+                told.append(census(engine, spec, sample=arguments.sample, progress=progress))
+    finally:
+        engine.dispose()
+    code = max(_code(one, active) for one in told)
+    _tell(told, active, code, output)
+    return code
+
+
+def check_sample(sample: int | None) -> None:
+    """Refuse a sample without rows."""
+    if sample is not None and sample < 1:
+        raise ConfigurationError("--sample is a number of rows, 1 or more", reason="options")
+
+
+def _active_versions(settings: Settings, engine: Engine) -> dict[str, str] | None:
+    """The active version of each key; ``None`` if the database has no key table."""
+    try:
+        versions = settings.keys(engine, keys_needed=False).list()
+    except ConfigurationError as error:
+        if error.reason != "no-key-table":
+            raise
+        return None
+    return {one.id: one.version for one in versions if one.active}
+
+
+def _code(one: Census, active: Mapping[str, str] | None) -> int:
+    if one.faults:
+        return exits.FAULTS
+    has_values = any(column.values for column in one.columns)
+    return exits.OK if one.is_current(active or {}) or not has_values else exits.WORK_LEFT
+
+
+def _tell(told: list[Census], active: Mapping[str, str] | None, code: int, output: Output) -> None:
+    verdict, style, sentence = _VERDICTS[code]
+    if output.as_json:
+        tables = []
+        for one in told:
+            document = one.to_json()
+            for column, counted in zip(document["columns"], one.columns, strict=True):
+                column["current"] = None if active is None else counted.current(active)
+            tables.append(document)
+        output.json({"verdict": verdict, "active": active, "tables": tables})
+        return
+    for one in told:
+        _tell_table(one, active, output)
+    if active is None:
+        output.line("The database has no key table, so which versions are active is not known.")
+    output.line(sentence, style=style)
+
+
+def _tell_table(one: Census, active: Mapping[str, str] | None, output: Output) -> None:
+    headings = ["column", "state", "key", "version", "values", "share"]
+    if one.sample is not None:
+        headings.append("in all, about")
+    rows: list[list[Cell]] = []
+    for column in one.columns:
+        for kind in kinds(column, active):
+            style = _STYLES[kind.state.partition(":")[0]]
+            share = f"{kind.values / column.rows:.1%}"
+            row: list[Cell] = [column.column, (kind.state, style), kind.key_id, kind.version]
+            row += [f"{kind.values:,}", share]
+            if one.sample is not None:
+                row.append(f"{one.sample.extrapolate(kind.values):,}")
+            rows.append(row)
+    output.table(f"{one.table}: {one.rows:,} rows", headings, rows, right=len(headings) - 4)
+    for column in one.columns:
+        for state, examples in sorted(column.examples.items()):
+            for example in examples:
+                output.line(f"  {column.column}, {_example(state, example)}")
+    if one.sample is not None:
+        output.line(one.sample.caveat, style="bold")
+
+
+def kinds(column: ColumnCensus, active: Mapping[str, str] | None) -> list[Kind]:
+    """The lines that a column's values fall into; none of them is empty."""
+    lines = []
+    for (key_id, version), count in sorted(column.versions.items()):
+        state = "current" if (active or {}).get(key_id) == version else "older version"
+        state = "version unknown" if active is None else state
+        lines.append(Kind(state, key_id, version, count))
+    for state, counts in (("other key", column.other_key), ("misplaced", column.misplaced)):
+        lines += [Kind(state, *name, count) for name, count in sorted(counts.items())]
+    for state, reasons in (("other format", column.other_format), ("damaged", column.damaged)):
+        lines += [Kind(f"{state}: {why}", "", "", n) for why, n in sorted(reasons.items())]
+    lines += [Kind("plaintext", "", "", column.plaintext)] if column.plaintext else []
+    lines += [Kind("NULL", "", "", column.nulls)] if column.nulls else []
+    return lines
+
+
+def _example(state: str, example: Example) -> str:
+    place = ", ".join(f"{name}={text}" for name, text in example.row.items())
+    if example.belongs_to is not None:
+        pairs = ", ".join(f"{name}={text}" for name, text in example.belongs_to.items())
+        return f"row {place}: misplaced, it was sealed for {pairs}"
+    return f"row {place}: {state.replace('_', ' ')} ({example.reason})"

@@ -1,0 +1,105 @@
+"""``encfields verify``: open every value, and list those that do not open."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings, add_common_options
+from encfields.cli.status import check_sample
+from encfields.cli.targets import add_target_options
+from encfields.reencrypt.verify import MAX_FAILURES, Failure, Verification, verify
+
+_DESCRIPTION = """\
+Open every value of the encrypted columns, each for the row it is in, and list those that do not
+open: where they are, why, and where a swapped one belongs. It needs a --keyring. Values are
+never shown.
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="open every value and list those that do not open",
+        description=_DESCRIPTION,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    add_target_options(parser)
+    parser.add_argument(
+        "--sample", type=int, metavar="ROWS", help="open about so many rows, drawn at random"
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=int,
+        default=MAX_FAILURES,
+        metavar="N",
+        help="list at most so many of each table; all are counted (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Verify the tables and tell the outcome."""
+    check_sample(arguments.sample)
+    settings = Settings(arguments)
+    engine = settings.engine()
+    told = []
+    try:
+        specs = settings.specs()
+        encryption = settings.encryption(engine)
+        for spec in specs:
+            with output.progress(f"opening {spec.table}") as progress:
+                told.append(
+                    verify(
+                        engine,
+                        encryption,
+                        spec,
+                        sample=arguments.sample,
+                        max_failures=arguments.max_failures,
+                        progress=progress,
+                    )
+                )
+    finally:
+        engine.dispose()
+    ok = all(one.ok for one in told)
+    if output.as_json:
+        output.json({"ok": ok, "tables": [one.to_json() for one in told]})
+    else:
+        _tell(told, output)
+    return exits.OK if ok else exits.FAULTS
+
+
+def _tell(told: list[Verification], output: Output) -> None:
+    for one in told:
+        if one.failures:
+            rows = [_row(failure) for failure in one.failures]
+            headings = ["column", "row", "error", "reason", "belongs to"]
+            output.table(f"{one.table}: values that do not open", headings, rows)
+        failed = one.failed.total()
+        listed = f" ({len(one.failures):,} listed)" if failed > len(one.failures) else ""
+        output.line(
+            f"{one.table}: {one.rows:,} rows; {one.opened:,} values opened, {one.nulls:,} NULL, "
+            f"{failed:,} did not open{listed}",
+            style="green" if one.ok else "red",
+        )
+        if one.sample is not None:
+            output.line(one.sample.caveat, style="bold")
+
+
+def _row(failure: Failure) -> list[str]:
+    return [
+        failure.column,
+        _pairs(failure.row),
+        failure.error,
+        failure.reason,
+        _pairs(failure.belongs_to or {}),
+    ]
+
+
+def _pairs(texts: Any) -> str:
+    return ", ".join(f"{name}={text}" for name, text in texts.items())

@@ -1,0 +1,87 @@
+"""A clinic's database on each of the three servers, and the command to run on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Table
+
+from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.cli.main import main
+from tests.census.clinic import patient_table
+from tests.servers.backends import Backend
+
+
+@dataclass
+class Result:
+    """What a run of the command left: exit status, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory, and nothing in the environment that the command heeds."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ENCFIELDS_DATABASE_URL", "ENCFIELDS_KEYRING", "COLUMNS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process, with the arguments given and nothing else."""
+
+    def run(*arguments: str) -> Result:
+        capsys.readouterr()
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def on_database(command: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same with the test's database in the environment."""
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", backend.url_text)
+    return command
+
+
+@pytest.fixture
+def local_key(tmp_path: Path) -> str:
+    """``--keyring`` for a local wrapping key."""
+    keyrings.generate_local_key(tmp_path / "local.key")
+    return f"local:{tmp_path / 'local.key'}"
+
+
+@pytest.fixture
+def engine(backend: Backend) -> Engine:
+    return backend.create_engine()
+
+
+@pytest.fixture
+def encryption(engine: Engine, local_key: str) -> Encryption:
+    store = SqlKeyStore(keyrings.local(local_key.partition(":")[2]))
+    return attach(engine, store, create=True)
+
+
+@pytest.fixture
+def patients(engine: Engine, encryption: Encryption) -> Table:
+    """An empty table with the encrypted columns ``ssn`` and ``notes``."""
+    table = patient_table()
+    table.create(engine)
+    return table

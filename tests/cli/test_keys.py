@@ -1,0 +1,76 @@
+"""``encfields keys``: create, rotate, list."""
+
+from __future__ import annotations
+
+from encfields.cli import exits
+from encfields.keys.sql_store import SqlKeyStore
+from tests.canary import assert_absent
+from tests.servers.backends import Backend
+
+
+def test_create_rotate_and_list(on_database, local_key):
+    made = on_database("keys", "create", "default", "--create-table", "--keyring", local_key)
+    assert made.code == exits.OK
+    first = on_database("keys", "list", "--json").json
+    assert [one["active"] for one in first] == [True]
+    assert first[0]["version"] in made.out
+
+    rotated = on_database("keys", "rotate", "default", "--json", "--keyring", local_key)
+    assert rotated.code == exits.OK
+    versions = on_database("keys", "list", "--json").json
+    assert [one["active"] for one in versions] == [False, True]
+    assert versions[1] == rotated.json[0]
+    listed = on_database("keys", "list").out
+    assert "reads only" in listed
+    assert rotated.json[0]["version"] in listed
+
+
+def test_listing_needs_no_keyring_and_making_does(on_database, encryption):
+    assert on_database("keys", "list").code == exits.OK
+    for verb in ("create", "rotate"):
+        told = on_database("keys", verb, "other")
+        assert told.code == exits.FAILED
+        assert "no keyring is given" in told.err
+
+
+def test_what_the_key_store_refuses_is_one_message(on_database, encryption, local_key):
+    told = on_database("keys", "create", "default", "--keyring", local_key)
+    assert told.code == exits.FAILED
+    assert told.err == (
+        "encfields: key 'default': there is a key of this id; rotate it for a new version\n"
+    )
+    told = on_database("keys", "rotate", "nothing", "--json", "--keyring", local_key)
+    assert told.code == exits.FAILED
+    assert told.json["error"]["type"] == "KeyNotFoundError"
+
+
+def test_without_a_key_table_it_says_so(on_database):
+    told = on_database("keys", "list")
+    assert told.code == exits.FAILED
+    assert "the key table 'encfields_keys' is missing" in told.err
+
+
+def test_another_key_table(on_database, local_key):
+    table = ("--key-table", "my_keys")
+    told = on_database("keys", "create", "a", "--create-table", *table, "--keyring", local_key)
+    assert told.code == exits.OK
+    assert [one["key_id"] for one in on_database("keys", "list", "--json", *table).json] == ["a"]
+
+
+def test_through_kms(on_database, backend: Backend, kms):
+    arns = ",".join(kms.create_key() for _ in range(2))
+    told = on_database("keys", "create", "x", "--create-table", "--keyring", f"kms:{arns}")
+    assert told.code == exits.OK
+
+
+def test_no_key_material_is_shown(on_database, encryption, local_key, tmp_path):
+    told = [
+        on_database("keys", "list"),
+        on_database("keys", "rotate", "default", "--keyring", local_key),
+        on_database("keys", "list", "--json"),
+    ]
+    printed = [text for one in told for text in (one.out, one.err)]
+    store = encryption._store
+    assert isinstance(store, SqlKeyStore)
+    assert_absent(store.active("default").material, *printed)
+    assert_absent((tmp_path / "local.key").read_text().strip(), *printed)

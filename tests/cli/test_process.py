@@ -1,0 +1,120 @@
+"""The command as a process of its own: exit statuses, streams, and no traceback."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from encfields.cli import exits
+from tests.census.clinic import fill
+from tests.servers.backends import Backend
+
+ROOT = Path(__file__).parents[2]
+
+
+def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    start = ["-c", code] if code is not None else ["-m", "encfields.cli"]
+    return subprocess.run(
+        [sys.executable, *start, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+
+
+def test_the_console_script_is_the_command():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, _, name = project["scripts"]["encfields"].partition(":")
+    assert getattr(importlib.import_module(module), name).__module__ == "encfields.cli.main"
+
+
+def test_a_whole_rotation(backend: Backend, local_key, engine, encryption, patients):
+    fill(engine, patients, range(1, 11))
+    database = ("--database", backend.url_text)
+    columns = ("--table", "patient", "--column", "ssn", "--column", "notes")
+
+    assert _run("status", *database, *columns).returncode == exits.OK
+    done = _run("keys", "rotate", "default", *database, "--keyring", local_key)
+    assert (done.returncode, done.stderr) == (exits.OK, "")
+    status = _run("status", "--json", *database, *columns)
+    assert status.returncode == exits.WORK_LEFT
+    assert json.loads(status.stdout)["verdict"] == "work-left"
+    verify = _run("verify", *database, *columns, "--keyring", local_key)
+    assert (verify.returncode, verify.stderr) == (exits.OK, "")
+    row = _run("inspect", *database, "patient.ssn", "1")
+    assert row.returncode == exits.OK
+
+
+def test_an_error_is_one_line_without_a_traceback():
+    done = _run("verify", "--database", "sqlite://", "--table", "t", "--column", "c")
+    assert done.returncode == exits.FAILED
+    assert done.stdout == ""
+    assert done.stderr.startswith("encfields: this needs keys")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("nonsense",), ("status", "--nonsense"), ("status", "--sample", "many")]
+)
+def test_a_wrong_command_line_has_a_status_of_its_own(arguments):
+    done = _run(*arguments)
+    assert done.returncode == exits.USAGE
+    assert "usage: encfields" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("status",), ("verify",), ("keys", "rotate")])
+def test_help_documents_the_exit_statuses(arguments):
+    done = _run(*arguments, "--help")
+    assert done.returncode == exits.OK
+    for status in ("0 ", "1 ", "2 ", "3 ", "64 ", "130 "):
+        assert f"\n  {status}" in done.stdout
+
+
+def test_without_rich_json_works_and_a_table_says_what_to_install():
+    without = "import sys; sys.modules['rich'] = None; sys.modules['rich.console'] = None\n"
+    code = without + "from encfields.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    message = "020478" + "00" * 40
+    done = _run("inspect", message, "--json", code=code)
+    assert done.returncode == exits.FAULTS
+    assert json.loads(done.stdout)["reason"] == "truncated"
+    done = _run("inspect", message, code=code)
+    assert done.returncode == exits.FAILED
+    assert done.stderr == (
+        "encfields: tables need the rich library: pip install 'encfields[cli]', or use --json\n"
+    )
+
+
+def test_importing_the_command_loads_neither_rich_nor_the_aws_library():
+    code = "import sys, encfields.cli.main; print(*sys.modules)"
+    loaded = {name.partition(".")[0] for name in _run(code=code).stdout.split()}
+    assert "encfields" in loaded
+    assert not loaded & {"rich", "boto3", "botocore", "aws_encryption_sdk", "alembic"}
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["table", "json"])
+def test_a_reader_that_goes_away_is_no_traceback(backend: Backend, encryption, as_json):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "encfields.cli", "keys", "list", *as_json],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "src"),
+                "ENCFIELDS_DATABASE_URL": backend.url_text,
+            },
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (exits.FAILED, b"")

@@ -1,0 +1,134 @@
+"""``encfields status``: counts without a key, and an exit status that a script can act on."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from encfields.cli import exits
+from tests.canary import assert_absent
+from tests.census.clinic import SECRET, fill, overwrite, stored
+
+COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
+
+
+def test_all_under_the_active_version(on_database, engine, encryption, patients):
+    fill(engine, patients, range(1, 21))
+    version = encryption.keys.list()[0].version
+
+    told = on_database("status", *COLUMNS)
+
+    assert told.code == exits.OK
+    assert "patient: 20 rows" in told.out
+    assert "current" in told.out
+    assert version in told.out
+    assert "Every value is under the active version of its key." in told.out
+    assert told.err == ""
+
+
+def test_work_is_left_after_a_rotation(on_database, engine, encryption, patients):
+    fill(engine, patients, range(1, 21))
+    new = encryption.keys.rotate("default").version
+    fill(engine, patients, range(21, 26))
+
+    told = on_database("status", *COLUMNS)
+    assert told.code == exits.WORK_LEFT
+    assert "older version" in told.out
+
+    document = on_database("status", "--json", *COLUMNS).json
+    ssn, notes = document["tables"][0]["columns"]
+    assert document["verdict"] == "work-left"
+    assert document["active"] == {"default": new}
+    assert (ssn["current"], ssn["rows"], notes["nulls"]) == (5, 25, 2)
+
+
+@pytest.mark.parametrize("fault", ["misplaced", "damaged", "plaintext"])
+def test_faults_are_named_with_their_rows(on_database, engine, patients, fault):
+    fill(engine, patients, range(1, 6))
+    value = {
+        "misplaced": stored(engine, 2),
+        "damaged": stored(engine, 1)[:-3],
+        "plaintext": SECRET.encode(),
+    }[fault]
+    overwrite(engine, 1, value)
+
+    told = on_database("status", *COLUMNS)
+
+    assert told.code == exits.FAULTS
+    assert f"ssn, row id=1: {fault}" in told.out
+    assert ("sealed for enc:column=patient.ssn, enc:row:id=2" in told.out) is (fault == "misplaced")
+    assert_absent(SECRET, told.out, told.err)
+    document = on_database("status", "--json", *COLUMNS).json
+    assert document["verdict"] == "faults"
+    assert_absent(SECRET, str(document))
+
+
+def test_values_under_another_key_or_format_are_work_left(
+    on_database, engine, encryption, patients
+):
+    fill(engine, patients, range(1, 6))
+    encryption.keys.create("clinical")
+    told = on_database("status", "--table", "patient", "--column", "ssn", "--key", "clinical")
+    assert told.code == exits.WORK_LEFT
+    assert "other key" in told.out
+    overwrite(engine, 1, b"\x02\x05\x78" + stored(engine, 1)[3:])
+    told = on_database("status", "--table", "patient", "--column", "ssn")
+    assert told.code == exits.WORK_LEFT
+    assert "other format: suite" in told.out
+
+
+def test_a_sample_says_what_was_drawn(on_database, engine, patients):
+    fill(engine, patients, range(1, 1_001))
+    told = on_database("status", *COLUMNS, "--sample", "200")
+    assert told.code == exits.OK
+    assert "in all, about" in told.out
+    assert "of 1,000 rows were looked at" in told.out
+    document = on_database("status", "--json", *COLUMNS, "--sample", "200").json
+    assert document["tables"][0]["sample"]["total_rows"] == 1_000
+    assert document["tables"][0]["columns"][0]["versions"][0]["estimated"] == 1_000
+
+
+def test_without_a_key_table_the_active_version_is_not_known(on_database, engine, patients):
+    fill(engine, patients, range(1, 6))
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE encfields_keys"))
+    told = on_database("status", *COLUMNS)
+    assert told.code == exits.WORK_LEFT
+    assert "no key table" in told.out
+    assert "version unknown" in told.out
+    assert on_database("status", "--json", *COLUMNS).json["active"] is None
+
+
+def test_an_empty_table_has_nothing_left(on_database, patients):
+    assert on_database("status", *COLUMNS).code == exits.OK
+
+
+def test_several_tables_and_the_worst_of_them_counts(on_database, engine, patients):
+    fill(engine, patients, range(1, 4))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE other (id INTEGER PRIMARY KEY, c VARCHAR(20))"))
+        connection.execute(text("INSERT INTO other VALUES (1, 'x')"))
+    told = on_database("status", "--json", *COLUMNS, "--table", "other", "--column", "c")
+    assert told.code == exits.FAULTS
+    assert [table["table"] for table in told.json["tables"]] == ["patient", "other"]
+
+
+def test_a_missing_table_is_one_message(on_database, patients):
+    told = on_database("status", "--table", "nowhere", "--column", "ssn")
+    assert told.code == exits.FAILED
+    assert told.err == "encfields: nowhere: the database has no such table\n"
+    assert told.out == ""
+
+
+def test_with_json_an_error_is_a_document_too(on_database, patients):
+    told = on_database("status", "--json", "--table", "nowhere", "--column", "ssn")
+    assert told.code == exits.FAILED
+    assert told.json["error"]["type"] == "DeclarationError"
+    assert (told.json["error"]["table"], told.json["error"]["reason"]) == ("nowhere", "no-table")
+
+
+@pytest.mark.parametrize("rows", ["0", "-5"])
+def test_a_sample_of_no_rows_is_refused(on_database, rows):
+    told = on_database("status", *COLUMNS, "--sample", rows)
+    assert told.code == exits.FAILED
+    assert "1 or more" in told.err
