@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import gc
 import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -222,6 +224,15 @@ def test_metadata_with_encrypted_columns_is_pickled(inner: Any) -> None:
     table = _pickled(metadata).tables["patient"]
     assert binding_of(table.c.ssn).logical_name == "patient.ssn"
     assert binding_of(table.c.ssn).identity == (table.c.id,)
+
+
+def test_a_table_that_is_gone_leaves_nothing_behind() -> None:
+    table = _table()
+    binding_of(table.c.ssn)
+    gone = weakref.ref(table)
+    del table
+    gc.collect()
+    assert gone() is None
 
 
 # -- what the type says of itself --------------------------------------------------------------

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    UniqueConstraint,
     func,
     text,
 )
@@ -84,6 +86,25 @@ def test_a_foreign_key_constraint_of_the_table_is_refused() -> None:
             ForeignKeyConstraint(["ssn"], ["other.ssn"]),
         )
     assert caught.value.column == "ssn"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [UniqueConstraint("ssn"), UniqueConstraint("id", "ssn"), Index("ix", "ssn", unique=True), None],
+    ids=["constraint", "composite", "index", "column"],
+)
+def test_uniqueness_that_ciphertext_cannot_keep_is_refused(rule: Any) -> None:
+    column: Column[Any] = Column("ssn", EncryptedType(), unique=rule is None)
+    with pytest.raises(DeclarationError, match="no two ciphertexts") as caught:
+        Table(
+            "patient",
+            MetaData(),
+            Column("id", Integer, primary_key=True),
+            column,
+            *([] if rule is None else [rule]),
+        )
+    assert (caught.value.table, caught.value.column) == ("patient", "ssn")
+    assert caught.value.reason == "unique"
 
 
 def test_a_refused_table_does_not_stay_in_its_metadata() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    String,
     Table,
     bindparam,
     func,
@@ -200,6 +201,21 @@ def test_another_columns_value_does_not_fit(engine: Engine) -> None:
         bad = _row(name="x" * 50)
         _caught(DBAPIError, _executed(engine, insert(PATIENT), bad))
         _caught(DBAPIError, _flushed(engine, bad))
+
+
+def test_another_columns_default_function_fails(engine: Engine) -> None:
+    def fail(context: Any) -> str:
+        raise RuntimeError("no default")
+
+    table = Table(
+        "patient",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("name", String, default=fail),
+        Column("ssn", EncryptedType(String)),
+    )
+    _caught(Exception, _executed(engine, insert(table), {"id": 1, "ssn": SSN}))
+    _caught(Exception, _executed(engine, insert(table), [{"id": n, "ssn": SSN} for n in (1, 2)]))
 
 
 def test_a_bind_is_missing(engine: Engine) -> None:

@@ -62,6 +62,15 @@ def test_several_rows_in_one_values_clause(engine: Engine, log: pytest.LogCaptur
     _logged(log, "INSERT INTO patient")
 
 
+def test_a_statement_from_the_cache(engine: Engine, log: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        with engine.begin() as connection:
+            row = {"id": number + 1, "name": f"n{number}", **secrets_of_a_patient()}
+            connection.execute(insert(Patient), row)
+    assert any("[cached since" in record.getMessage() for record in log.records)
+    _logged(log, "INSERT INTO patient")
+
+
 def test_reading(engine: Engine, log: pytest.LogCaptureFixture) -> None:
     with Session(engine) as session:
         session.add(Patient(name="one", **secrets_of_a_patient()))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Index, Table, UniqueConstraint
 
 from encfields.binding.row_keys import kind_of
 from encfields.binding.stored_size import max_stored_size
@@ -93,7 +92,15 @@ def is_encrypted(element: object) -> bool:
     return isinstance(getattr(element, "type", None), SealedColumnType)
 
 
-_by_table: weakref.WeakKeyDictionary[Table, dict[str, ColumnBinding]] = weakref.WeakKeyDictionary()
+class _Bindings(dict[str, ColumnBinding]):
+    """The bindings of one table, which the table itself holds: they go when it goes."""
+
+    def __reduce__(self) -> tuple[type[_Bindings], tuple[()]]:
+        """Left out of a pickled table; they are worked out anew from its columns."""
+        return _Bindings, ()
+
+
+_NAME = "_encfields_bindings"
 
 
 def bindings_of(table: Table) -> dict[str, ColumnBinding]:
@@ -101,13 +108,33 @@ def bindings_of(table: Table) -> dict[str, ColumnBinding]:
 
     :raises DeclarationError: one of them cannot be protected as it is declared.
     """
-    known = _by_table.get(table)
+    known: dict[str, ColumnBinding] = vars(table).get(_NAME, {})
     encrypted = [column for column in table.c if is_encrypted(column)]
-    if known is None or [b.column for b in known.values()] != encrypted:
-        known = {column.key: ColumnBinding(column) for column in encrypted}
+    if [b.column for b in known.values()] != encrypted:
+        known = _Bindings((column.key, ColumnBinding(column)) for column in encrypted)
         _refuse_shared_names(known.values())
-        _by_table[table] = known
+        _refuse_uniqueness(table, known.values())
+        vars(table)[_NAME] = known
     return known
+
+
+def _refuse_uniqueness(table: Table, bindings: Iterable[ColumnBinding]) -> None:
+    """A unique constraint would promise what ciphertext cannot keep."""
+    unique = {
+        column
+        for rule in (*table.constraints, *table.indexes)
+        if isinstance(rule, UniqueConstraint) or (isinstance(rule, Index) and rule.unique)
+        for column in rule.columns
+    }
+    if unique:
+        for binding in bindings:
+            if binding.column in unique:
+                raise _refusal(
+                    binding.column,
+                    "a unique constraint would never find two values alike, because no two "
+                    "ciphertexts are: leave it out",
+                    "unique",
+                )
 
 
 def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
