@@ -33,9 +33,9 @@ class MysqlWriter:
         dialect = prepared.dialect
         prepare = dialect.identifier_preparer
         self._prepared = prepared
-        self._table = prepare.format_table(prepared.table).replace("%", "%%")
-        self._key = [prepare.quote(column.name).replace("%", "%%") for column in prepared.key]
-        self._columns = [prepare.quote(c.name).replace("%", "%%") for c in prepared.columns]
+        self._table = prepare.format_table(prepared.table)
+        self._key = [prepare.quote(column.name) for column in prepared.key]
+        self._columns = [prepare.quote(c.name) for c in prepared.columns]
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
         self._joins: list[str] | None = None
         name, key = dialect.name, prepared.key

@@ -28,10 +28,10 @@ class PostgresqlWriter:
 
     def __init__(self, prepared: PreparedJob) -> None:
         prepare = prepared.dialect.identifier_preparer
-        self._table = prepare.format_table(prepared.table).replace("%", "%%")
-        self._key = [prepare.quote(column.name).replace("%", "%%") for column in prepared.key]
+        self._table = prepare.format_table(prepared.table)
+        self._key = [prepare.quote(column.name) for column in prepared.key]
         self._types = [column.type.compile(prepared.dialect) for column in prepared.key]
-        self._columns = [prepare.quote(c.name).replace("%", "%%") for c in prepared.columns]
+        self._columns = [prepare.quote(c.name) for c in prepared.columns]
         self._statements: dict[tuple[int, ...], str] = {}
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:

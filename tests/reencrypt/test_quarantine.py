@@ -1,0 +1,127 @@
+"""A value that does not open is left as it is, told by its row's key, and never passed over."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import bindparam, text
+
+from encfields.reencrypt.engine import report_of
+from encfields.reencrypt.errors import TooManyQuarantinedError, UnfinishedError
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+from tests.canary import assert_absent
+from tests.reencrypt.support import Clinic
+
+CANARY = "canary 7c1d-90f2"
+
+
+def store(clinic: Clinic, column: str, row: int, data: bytes) -> None:
+    """Put bytes into a column as raw SQL would."""
+    with clinic.engine.begin() as connection:
+        connection.execute(
+            text(f"UPDATE patient SET {column} = :data WHERE id = :row").bindparams(
+                bindparam("data", data), bindparam("row", row)
+            )
+        )
+
+
+def stored(clinic: Clinic, column: str, row: int) -> bytes:
+    with clinic.engine.connect() as connection:
+        statement = text(f"SELECT {column} FROM patient WHERE id = :row")
+        return bytes(connection.execute(statement, {"row": row}).scalar_one())
+
+
+@pytest.fixture
+def spoilt(clinic) -> Clinic:
+    """A plaintext, a truncated, an altered, and a swapped value."""
+    store(clinic, "ssn", 3, b"a plaintext")
+    store(clinic, "ssn", 130, stored(clinic, "ssn", 130)[:-5])
+    message = bytearray(stored(clinic, "ssn", 260))
+    message[-1] ^= 1
+    store(clinic, "ssn", 260, bytes(message))
+    store(clinic, "notes", 400, stored(clinic, "notes", 401))
+    clinic.rotate()
+    return clinic
+
+
+def test_values_that_do_not_open_are_told_by_key_and_reason(spoilt):
+    report = spoilt.run().run()
+    assert {(one.column, one.key["id"], one.reason) for one in report.quarantined} == {
+        ("ssn", "3", "not-a-message"),
+        ("ssn", "130", "truncated"),
+        ("ssn", "260", "body-tag"),
+        ("notes", "400", "context"),
+    }
+
+
+def test_a_run_never_reports_success_over_a_value_that_does_not_open(spoilt):
+    report = spoilt.run().run()
+    assert not report.finished
+    assert report.state == "quarantined"
+    again = spoilt.run().run()
+    assert not again.finished
+    assert len(again.quarantined) == 4
+
+
+def test_values_that_do_not_open_are_left_byte_for_byte(spoilt):
+    places = [("ssn", 3), ("ssn", 130), ("ssn", 260), ("notes", 400)]
+    before = [stored(spoilt, *place) for place in places]
+    spoilt.run().run()
+    assert [stored(spoilt, *place) for place in places] == before
+
+
+def test_everything_else_is_rewritten_the_other_column_of_the_row_included(spoilt):
+    report = spoilt.run().run()
+    # All but row 3, which has no notes.
+    assert report.rows_written == 499
+    assert spoilt.run().dry_run().values_to_rewrite == 1  # 260: its header alone looks well
+
+
+def test_ensure_refuses_over_a_quarantined_value(spoilt):
+    spoilt.run().run()
+    with pytest.raises(UnfinishedError, match="3 are no messages"):
+        spoilt.run().ensure()
+
+
+def test_a_value_that_was_put_right_is_no_longer_reported(clinic):
+    good = stored(clinic, "ssn", 3)
+    store(clinic, "ssn", 3, b"a plaintext")
+    clinic.rotate()
+    assert not clinic.run().run().finished
+    store(clinic, "ssn", 3, good)
+    report = clinic.run().run()
+    assert report.finished
+    assert report.quarantined == ()
+
+
+def test_the_quarantine_holds_nothing_of_the_value(clinic, caplog):
+    caplog.set_level("DEBUG")
+    store(clinic, "ssn", 3, CANARY.encode())
+    caplog.clear()
+    report = clinic.run().run()
+    with clinic.engine.connect() as connection:
+        tables = [
+            connection.execute(text(f"SELECT * FROM {table}")).all()
+            for table in ("encfields_runs", "encfields_ranges", "encfields_quarantine")
+        ]
+    assert report.quarantined
+    assert_absent(CANARY, report, tables, caplog.text)
+
+
+def test_a_run_that_opens_next_to_nothing_stops_before_it_has_looked_at_all(clinic):
+    """Its description is wrong, or its keys are another database's."""
+    wrong = TableSpec.of("patient", [SealedColumn("ssn", "person.ssn")])
+    before = clinic.stored()
+    with pytest.raises(TooManyQuarantinedError, match="logical names"):
+        clinic.run(wrong, max_quarantined=60).run()
+    assert clinic.stored() == before
+
+
+def test_a_failed_run_can_be_begun_anew(clinic):
+    wrong = TableSpec.of("patient", [SealedColumn("ssn", "person.ssn")])
+    run = clinic.run(wrong, max_quarantined=60)
+    run_id = run.record()
+    with pytest.raises(TooManyQuarantinedError):
+        run.run()
+    assert report_of(clinic.engine, run_id).state == "failed"
+    clinic.rotate()
+    assert clinic.run().run().finished

@@ -1,0 +1,121 @@
+"""Values that are bound under other names than wanted are opened as they are bound now."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
+
+from encfields import EncryptedType
+from encfields.errors import DeclarationError
+from encfields.reencrypt.engine import Reencryption
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+from tests.reencrypt.support import PATIENT, Clinic
+
+OLD = TableSpec.of(
+    "person",
+    [SealedColumn("ssn", "patient.ssn"), SealedColumn("remarks", "patient.notes")],
+)
+NEW = TableSpec.of("person", ["ssn", "remarks"])
+
+
+@pytest.fixture
+def renamed(clinic) -> Clinic:
+    """Table and column renamed: every value is bound to what they were called before."""
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient RENAME TO person"))
+        connection.execute(text("ALTER TABLE person RENAME COLUMN notes TO remarks"))
+    return clinic
+
+
+def as_declared_now() -> Table:
+    return Table(
+        "person",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("ssn", EncryptedType(String)),
+        Column("remarks", EncryptedType(String)),
+    )
+
+
+def rows_of(clinic: Clinic, table: Table) -> list[tuple]:
+    with clinic.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(select(table).order_by(table.c.id))]
+
+
+def test_after_a_rename_a_run_binds_values_to_the_new_names(clinic):
+    before = [row[:3] for row in sorted(clinic.values().values())]
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient RENAME TO person"))
+        connection.execute(text("ALTER TABLE person RENAME COLUMN notes TO remarks"))
+    report = clinic.run(NEW, source=OLD).run()
+    assert report.finished
+    assert report.rows_written == 500
+    assert rows_of(clinic, as_declared_now()) == before
+
+
+def test_values_bound_as_wanted_already_are_left_alone(renamed):
+    renamed.run(NEW, source=OLD).run()
+    report = renamed.run(NEW, source=OLD).run()
+    assert (report.rows_current, report.rows_written) == (500, 0)
+
+
+def test_without_its_source_a_renamed_tables_values_are_quarantined(renamed):
+    report = renamed.run(NEW).run()
+    assert not report.finished
+    assert len(report.quarantined) == 834
+    assert {one.reason for one in report.quarantined} == {"context"}
+    assert renamed.run(OLD).ensure().current == 834
+
+
+def test_a_run_can_bind_to_other_columns_and_another_key(clinic):
+    clinic.encryption.keys.create("clinical")
+    wanted = TableSpec.of("patient", [SealedColumn("ssn", key="clinical", bind_to=("id", "seen"))])
+    source = TableSpec.of("patient", ["ssn"])
+    before = sorted((row[0], row[1], row[3]) for row in clinic.values().values())
+    assert clinic.run(wanted, source=source).run().finished
+    table = Table(
+        "patient",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("ssn", EncryptedType(String, key="clinical", bind_to=("id", "seen"))),
+        Column("seen", Integer),
+    )
+    assert rows_of(clinic, table) == before
+
+
+def test_a_run_can_go_back_to_plaintext(clinic):
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient ADD COLUMN ssn_plain VARCHAR(40)"))
+        connection.execute(text("ALTER TABLE patient ADD COLUMN notes_plain VARCHAR(40)"))
+    run = clinic.run(to_plaintext={"ssn": "ssn_plain", "notes": "notes_plain"})
+    assert run.dry_run().values_to_rewrite == 834
+    report = run.run()
+    assert report.finished
+    with clinic.engine.connect() as connection:
+        rows = connection.execute(text("SELECT id, ssn_plain, notes_plain FROM patient")).all()
+    assert sorted(map(tuple, rows)) == sorted(row[:3] for row in clinic.values().values())
+    assert run.ensure().current == 834
+
+
+def test_a_plaintext_that_is_out_of_date_is_written_anew(clinic):
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient ADD COLUMN ssn_plain VARCHAR(40)"))
+        connection.execute(text("UPDATE patient SET ssn_plain = 'stale' WHERE id = 4"))
+    report = clinic.run(TableSpec.of("patient", ["ssn"]), to_plaintext={"ssn": "ssn_plain"}).run()
+    assert report.rows_written == 500
+    with clinic.engine.connect() as connection:
+        found = connection.execute(text("SELECT ssn_plain FROM patient WHERE id = 4")).scalar_one()
+    assert found == "ssn 4"
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"source": OLD}, "other columns"),
+        ({"to_plaintext": {"ssn": "x"}}, "each of the spec's columns"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused(sqlite, options, message):
+    engine = sqlite.create_engine()
+    with pytest.raises(DeclarationError, match=message):
+        Reencryption(engine, None, PATIENT, **options)  # type: ignore[arg-type]

@@ -1,0 +1,200 @@
+"""Tables of every shape: keys, inheritance, key templates, partitions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import CHAR, VARBINARY, ForeignKey, LargeBinary, String, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from encfields import EncryptedType
+from encfields.errors import DeclarationError
+from encfields.reencrypt.engine import Reencryption
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+from tests.reencrypt.support import Clinic
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class ByUuid(Base):
+    __tablename__ = "by_uuid"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class ByPair(Base):
+    __tablename__ = "by_pair"
+    ward: Mapped[str] = mapped_column(String(10), primary_key=True)
+    bed: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class ByText(Base):
+    __tablename__ = "by_text"
+    code: Mapped[str] = mapped_column(String(20), primary_key=True)
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class ByChar(Base):
+    __tablename__ = "by_char"
+    code: Mapped[str] = mapped_column(CHAR(6), primary_key=True)
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class ByBytes(Base):
+    __tablename__ = "by_bytes"
+    code: Mapped[bytes] = mapped_column(
+        LargeBinary().with_variant(VARBINARY(20), "mysql", "mariadb"), primary_key=True
+    )
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class ByDate(Base):
+    __tablename__ = "by_date"
+    day: Mapped[dt.date] = mapped_column(primary_key=True)
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class ByTime(Base):
+    """A time cannot identify a row; it can be walked by."""
+
+    __tablename__ = "by_time"
+    at: Mapped[dt.datetime] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    secret: Mapped[str] = mapped_column(EncryptedType(String, bind_to="number"))
+
+
+class Person(Base):
+    __tablename__ = "person"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    name: Mapped[str] = mapped_column(EncryptedType(String))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}  # noqa: RUF012
+
+
+class Doctor(Person):
+    __tablename__ = "doctor"
+    id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    licence: Mapped[str] = mapped_column(EncryptedType(String))
+    __mapper_args__ = {"polymorphic_identity": "doctor"}  # noqa: RUF012
+
+
+class Account(Base):
+    __tablename__ = "account"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[int]
+    secret: Mapped[str] = mapped_column(EncryptedType(String, key="tenant/{tenant}"))
+
+
+class Odd(Base):
+    """Names that have to be quoted, percent signs included."""
+
+    __tablename__ = 'order "%s" by'
+    key: Mapped[int] = mapped_column("select", primary_key=True)
+    secret: Mapped[str] = mapped_column("100% secret", EncryptedType(String))
+
+
+FIRST_DAY = dt.date(2026, 1, 1)
+ROWS = {
+    ByUuid: lambda i: {"id": uuid.uuid5(uuid.NAMESPACE_OID, str(i))},
+    ByPair: lambda i: {"ward": f"w{i % 7}", "bed": i},
+    ByText: lambda i: {"code": f"{'Ab'[i % 2]}é'\\% {i}"},
+    ByChar: lambda i: {"code": f"c{i}"},
+    ByBytes: lambda i: {"code": b"\xff'\\%%\0" + str(i).encode()},
+    ByDate: lambda i: {"day": FIRST_DAY + dt.timedelta(days=i)},
+    ByTime: lambda i: {"at": dt.datetime(2026, 1, 1, second=i % 60, minute=i // 60), "number": i},
+    Odd: lambda i: {"key": i},
+}
+
+
+@pytest.fixture
+def tables(backend) -> Clinic:
+    return Clinic(backend, Base)
+
+
+def spec_of(model: Any) -> TableSpec:
+    return TableSpec.from_table(model.__table__)
+
+
+def fill(clinic: Clinic, model: Any, rows: int = 150) -> None:
+    with Session(clinic.engine) as session:
+        session.add_all([model(**ROWS[model](i), secret=f"secret {i}") for i in range(1, rows + 1)])
+        session.commit()
+
+
+@pytest.mark.parametrize("model", ROWS, ids=lambda model: model.__name__)
+def test_rows_are_walked_by_any_primary_key(tables, model):
+    fill(tables, model)
+    before = tables.values(model)
+    version = tables.rotate()
+    report = tables.run(spec_of(model), batch_rows=20, range_rows=50).run()
+    assert report.finished
+    assert (report.rows_seen, report.rows_written) == (150, 150)
+    assert tables.versions(model) == {("default", version): 150}
+    assert tables.values(model) == before
+    assert tables.run(spec_of(model)).ensure().current == 150
+
+
+def test_joined_table_inheritance_is_two_tables(tables):
+    with Session(tables.engine) as session:
+        session.add_all([Doctor(id=i, name=f"n{i}", licence=f"l{i}") for i in range(1, 60)])
+        session.add_all([Person(id=i, name=f"n{i}") for i in range(60, 80)])
+        session.commit()
+    version = tables.rotate()
+    for model in (Person, Doctor):
+        assert tables.run(spec_of(model)).run().finished
+    assert tables.versions(Person) == {("default", version): 79}
+    assert tables.versions(Doctor) == {("default", version): 59}
+    with Session(tables.engine) as session:
+        doctor = session.get_one(Doctor, 7)
+        assert (doctor.name, doctor.licence) == ("n7", "l7")
+
+
+def test_each_tenants_values_move_to_that_tenants_active_version(tables):
+    for tenant in range(4):
+        tables.encryption.keys.create(f"tenant/{tenant}")
+    with Session(tables.engine) as session:
+        session.add_all([Account(id=i, tenant=i % 4, secret=f"secret {i}") for i in range(1, 101)])
+        session.commit()
+    before = tables.values(Account)
+    rotated = tables.rotate("tenant/2")
+    report = tables.run(spec_of(Account)).run()
+    assert report.rows_written == 25
+    assert tables.versions(Account)[("tenant/2", rotated)] == 25
+    assert tables.values(Account) == before
+
+
+def test_a_table_without_a_primary_key_is_refused(tables):
+    with tables.engine.begin() as connection:
+        binary = "BYTEA" if tables.backend.name == "postgresql" else "BLOB"
+        connection.execute(text(f"CREATE TABLE keyless (number INTEGER, secret {binary})"))
+    spec = TableSpec.of("keyless", [SealedColumn("secret", bind_to=("number",))])
+    with pytest.raises(DeclarationError, match="no primary key"):
+        Reencryption(tables.engine, tables.encryption, spec).record()
+
+
+def test_a_partitioned_table_is_walked_through_its_parent(postgresql):
+    clinic = Clinic(postgresql, Base)
+    with clinic.engine.begin() as connection:
+        for statement in (
+            "DROP TABLE by_pair",
+            "CREATE TABLE by_pair (ward varchar(10), bed int, secret bytea NOT NULL,"
+            " PRIMARY KEY (ward, bed)) PARTITION BY HASH (ward)",
+            *(
+                f"CREATE TABLE by_pair_{i} PARTITION OF by_pair"
+                f" FOR VALUES WITH (MODULUS 3, REMAINDER {i})"
+                for i in range(3)
+            ),
+        ):
+            connection.execute(text(statement))
+    fill(clinic, ByPair)
+    before = clinic.values(ByPair)
+    version = clinic.rotate()
+    assert clinic.run(spec_of(ByPair)).run().finished
+    assert clinic.versions(ByPair) == {("default", version): 150}
+    assert clinic.values(ByPair) == before
