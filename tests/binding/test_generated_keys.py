@@ -241,9 +241,7 @@ def test_a_placeholder_that_is_copied_to_another_row_tells_nothing(sqlite_db):
     def copy(connection, cursor, sql, parameters, context, executemany):
         if context.isinsert and not copied:
             copied.append(True)
-            connection.exec_driver_sql(
-                "INSERT INTO visit (id, reason) SELECT 99, reason FROM visit"
-            )
+            connection.exec_driver_sql("INSERT INTO visit (id, reason) SELECT 9, reason FROM visit")
 
     with sqlite_db.begin() as connection:
         result = connection.execute(statement, {"reason": CANARY})

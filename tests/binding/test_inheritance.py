@@ -1,0 +1,202 @@
+"""Inheritance: a value is bound to the row of the table that holds its column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, String, insert, inspect, select, update
+from sqlalchemy.ext.declarative import ConcreteBase
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    configure_mappers,
+    mapped_column,
+    selectin_polymorphic,
+    with_polymorphic,
+)
+
+from encfields import EncryptedType
+from encfields.errors import ContextMismatchError, UnreadableError
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Person(Base):
+    """Joined to its own table; the key is generated."""
+
+    __tablename__ = "person"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__: Any = {"polymorphic_on": "kind", "polymorphic_identity": "person"}  # noqa: RUF012
+
+
+class Doctor(Person):
+    __tablename__ = "doctor"
+
+    id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    licence: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__: Any = {"polymorphic_identity": "doctor"}  # noqa: RUF012
+
+
+class Surgeon(Doctor):
+    __tablename__ = "surgeon"
+
+    doctor_id: Mapped[int] = mapped_column(ForeignKey("doctor.id"), primary_key=True)
+    ward: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__: Any = {"polymorphic_identity": "surgeon"}  # noqa: RUF012
+
+
+class Nurse(Person):
+    """In its parent's table."""
+
+    badge: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__: Any = {"polymorphic_identity": "nurse"}  # noqa: RUF012
+
+
+@pytest.fixture
+def clinic(db):
+    db.create(Base.metadata)
+    with db.session() as session:
+        session.add_all(
+            [
+                Person(name="p"),
+                Doctor(name="d", licence="d-licence"),
+                Surgeon(name="s", licence="s-licence", ward="s-ward"),
+                Nurse(name="n", badge="n-badge"),
+                Surgeon(name="s2", licence="s2-licence", ward="s2-ward"),
+            ]
+        )
+        session.commit()
+    return db
+
+
+def told(person: Person) -> list[str | None]:
+    attributes = inspect(type(person)).column_attrs
+    named = ("name", "licence", "ward", "badge")
+    return [getattr(person, key) for key in named if key in attributes]
+
+
+def expected(name: str) -> list[str]:
+    return {
+        "p": ["p"],
+        "d": ["d", "d-licence"],
+        "s": ["s", "s-licence", "s-ward"],
+        "n": ["n", "n-badge"],
+        "s2": ["s2", "s2-licence", "s2-ward"],
+    }[name]
+
+
+READS = {
+    "polymorphic": lambda: select(Person),
+    "with_polymorphic": lambda: select(with_polymorphic(Person, "*")),
+    "aliased": lambda: select(with_polymorphic(Person, "*", aliased=True)),
+    "flat": lambda: select(with_polymorphic(Person, "*", flat=True)),
+    "select-in": lambda: select(Person).options(
+        selectin_polymorphic(Person, [Doctor, Surgeon, Nurse])
+    ),
+}
+
+
+@pytest.mark.parametrize("statement", READS.values(), ids=READS.keys())
+def test_every_polymorphic_read(clinic, statement):
+    with clinic.session() as session:
+        people = session.scalars(statement()).all()
+        assert sorted(str(p.name) for p in people) == ["d", "n", "p", "s", "s2"]
+        for person in people:
+            assert told(person) == expected(str(person.name))
+
+
+def test_a_child_is_read_by_itself(clinic):
+    with clinic.session() as session:
+        surgeons = session.scalars(select(Surgeon).order_by(Surgeon.id)).all()
+        assert [told(one) for one in surgeons] == [expected("s"), expected("s2")]
+        assert session.scalars(select(Surgeon.ward).order_by(Surgeon.id)).all() == [
+            "s-ward",
+            "s2-ward",
+        ]
+        assert session.scalars(select(Nurse.badge)).all() == ["n-badge"]
+
+
+@pytest.mark.parametrize("column", [Person.name, Doctor.licence, Surgeon.ward])
+def test_a_value_moved_in_any_of_the_tables_is_refused(clinic, column):
+    with clinic.session() as session:
+        one, two = session.scalars(select(Surgeon.id).order_by(Surgeon.id))
+    owner = {"name": Person, "licence": Doctor, "ward": Surgeon}[column.key]
+    table = inspect(owner).local_table
+    clinic.copy_cell(table.c[column.key], source=two, target=one)
+    with clinic.session() as session, pytest.raises(ContextMismatchError):
+        session.scalars(select(Surgeon)).all()
+
+
+def test_children_are_changed_in_each_of_their_tables(clinic):
+    with clinic.session() as session:
+        one = session.scalars(select(Surgeon).order_by(Surgeon.id)).first()
+        assert one is not None
+        key = one.id
+        one.name, one.licence, one.ward = "new", "new-licence", "new-ward"
+        session.commit()
+    with clinic.session() as session:
+        assert told(session.get_one(Surgeon, key)) == ["new", "new-licence", "new-ward"]
+
+
+def test_bulk_inserts_of_a_child(clinic):
+    with clinic.session() as session:
+        session.execute(
+            insert(Surgeon),
+            [
+                {"id": n, "doctor_id": n, "name": "x", "licence": f"l-{n}", "ward": f"w-{n}"}
+                for n in (50, 51)
+            ],
+        )
+        session.execute(update(Nurse), [{"id": 4, "badge": "bulk"}])
+        session.commit()
+        assert told(session.get_one(Surgeon, 51)) == ["x", "l-51", "w-51"]
+        assert told(session.get_one(Nurse, 4)) == ["n", "bulk"]
+
+
+def test_a_changed_key_of_a_child_takes_all_its_values_along(sqlite_db):
+    sqlite_db.create(Base.metadata)
+    with sqlite_db.session() as session:
+        session.add(Nurse(id=1, name="n", badge="b"))
+        session.commit()
+        session.get_one(Nurse, 1).id = 9
+        session.commit()
+    with sqlite_db.session() as session:
+        assert told(session.get_one(Nurse, 9)) == ["n", "b"]
+
+
+class ConcreteRoot(DeclarativeBase):
+    pass
+
+
+class Vehicle(ConcreteBase, ConcreteRoot):
+    __tablename__ = "vehicle"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    plate: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__: Any = {"polymorphic_identity": "vehicle", "concrete": True}  # noqa: RUF012
+
+
+class Bus(Vehicle):
+    __tablename__ = "bus"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    plate: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__: Any = {"polymorphic_identity": "bus", "concrete": True}  # noqa: RUF012
+
+
+def test_concrete_tables_are_written_each_for_itself_and_never_read_mixed(db):
+    configure_mappers()
+    db.create(ConcreteRoot.metadata)
+    with db.session() as session:
+        session.add_all([Vehicle(id=1, plate="v"), Bus(id=1, plate="b")])
+        session.commit()
+    with db.session() as session:
+        assert session.scalars(select(Bus.plate)).all() == ["b"]
+        with pytest.raises(UnreadableError):
+            session.scalars(select(Vehicle)).all()
