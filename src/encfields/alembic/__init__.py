@@ -1,7 +1,38 @@
-"""For Alembic's ``env.py``; needs the ``alembic`` extra."""
+"""Alembic: operations on keys and encrypted values, and autogenerate. Needs the ``alembic`` extra.
+
+Importing this package in ``env.py`` registers everything::
+
+    import encfields.alembic
+
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transaction_per_migration=True,
+        render_item=encfields.alembic.render_item,
+        encfields={"key_store": SqlKeyStore(keyrings.aws_kms("arn:..."))},
+    )
+
+There is no ``alembic.plugins`` entry point on purpose. In its documented form, a module, it makes
+``import alembic`` itself fail on 1.18.0 to 1.20.0; the form that would work everywhere is a trick,
+and any failure of a plug-in there takes the whole Alembic of an environment down, also where
+nobody uses this library. One import in the ``env.py`` that wants it costs less.
+"""
 
 from __future__ import annotations
 
+from encfields.alembic import autogenerate, implementations, rendering
+from encfields.alembic.errors import IrreversibleError, MigrationError
 from encfields.alembic.rendering import render_item
+from encfields.reencrypt.options import Options
+from encfields.reencrypt.spec import SealedColumn
 
-__all__ = ["render_item"]
+__all__ = [
+    "IrreversibleError",
+    "MigrationError",
+    "Options",
+    "SealedColumn",
+    "autogenerate",
+    "implementations",
+    "render_item",
+    "rendering",
+]

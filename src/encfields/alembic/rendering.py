@@ -1,12 +1,31 @@
-"""How autogenerate writes an encrypted column into a migration: as the bytes that it stores."""
+"""How autogenerate writes encrypted columns and this library's operations into a migration."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from encfields.types import EncryptedType
+from alembic.autogenerate import renderers
+
+from encfields.alembic.operations import (
+    CreateBranchKeyOp,
+    CreateKeyTableOp,
+    DecryptColumnOp,
+    DropKeyTableOp,
+    EnsureEncryptedOp,
+    PostponedRebindOp,
+    RebindOp,
+    ReencryptOp,
+    RefusedChangeOp,
+    RotateBranchKeyOp,
+)
+from encfields.keys.key_table import TABLE_NAME
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.types import DEFAULT_KEY, EncryptedType
 
 _LONG = "{sa}LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql', 'mariadb')"
+_IMPORT = "from encfields.alembic import SealedColumn"
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
@@ -28,3 +47,111 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
         return f"{prefix}LargeBinary(length={item.storage.length})"
     autogen_context.imports.add("from sqlalchemy.dialects import mysql")
     return _LONG.format(sa=prefix)
+
+
+@renderers.dispatch_for(CreateKeyTableOp)
+def _create_key_table(autogen_context: Any, op: CreateKeyTableOp) -> str:
+    options = {"if_not_exists": op.if_not_exists}
+    return _call(autogen_context, op.verb, _key_table_arguments(op), op.schema, options)
+
+
+@renderers.dispatch_for(DropKeyTableOp)
+def _drop_key_table(autogen_context: Any, op: DropKeyTableOp) -> str:
+    options = {"destroy_keys": op.destroy_keys}
+    return _call(autogen_context, op.verb, _key_table_arguments(op), op.schema, options)
+
+
+@renderers.dispatch_for(CreateBranchKeyOp)
+@renderers.dispatch_for(RotateBranchKeyOp)
+def _branch_key(autogen_context: Any, op: CreateBranchKeyOp | RotateBranchKeyOp) -> str:
+    return _call(autogen_context, op.verb, [repr(op.key_id)], None, {})
+
+
+@renderers.dispatch_for(ReencryptOp)
+def _reencrypt(autogen_context: Any, op: ReencryptOp) -> str:
+    arguments = _table_arguments(autogen_context, op.spec)
+    return _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+
+
+@renderers.dispatch_for(EnsureEncryptedOp)
+def _ensure_encrypted(autogen_context: Any, op: EnsureEncryptedOp) -> str:
+    arguments = _table_arguments(autogen_context, op.spec)
+    return _call(autogen_context, op.verb, arguments, op.spec.schema, {})
+
+
+@renderers.dispatch_for(RebindOp)
+def _rebind(autogen_context: Any, op: RebindOp) -> str:
+    arguments = _table_arguments(autogen_context, op.spec)
+    arguments.append(f"was={_columns(autogen_context, op.was.columns)}")
+    return _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+
+
+@renderers.dispatch_for(DecryptColumnOp)
+def _decrypt_column(autogen_context: Any, op: DecryptColumnOp) -> str:
+    arguments = [*_table_arguments(autogen_context, op.spec), f"into={op.into!r}"]
+    return _call(autogen_context, op.verb, arguments, op.spec.schema, {})
+
+
+@renderers.dispatch_for(RefusedChangeOp)
+def _refused_change(autogen_context: Any, op: RefusedChangeOp) -> list[str]:
+    where = f"{op.table_name}.{op.column}"
+    lines = _comment(f"encfields - {where}, {op.reason}.", *op.steps)
+    if not op.upwards:
+        return [*lines[:1], "pass"]
+    return [
+        *lines,
+        f"raise NotImplementedError({f'{where}, {op.reason}; see the comment above'!r})",
+    ]
+
+
+@renderers.dispatch_for(PostponedRebindOp)
+def _postponed_rebind(autogen_context: Any, op: PostponedRebindOp) -> list[str]:
+    names = ", ".join(c.name for c in op.rebind.spec.columns)
+    return _comment(
+        f"encfields - values of {op.rebind.spec.table}.{names} are bound otherwise than declared, "
+        "and are to be rebound in a revision of their own. Apply this one, then run "
+        "`alembic revision --autogenerate` again, which writes op.rebind(...)."
+    )
+
+
+def _key_table_arguments(op: CreateKeyTableOp | DropKeyTableOp) -> list[str]:
+    return [] if op.table_name == TABLE_NAME else [repr(op.table_name)]
+
+
+def _table_arguments(autogen_context: Any, spec: TableSpec) -> list[str]:
+    return [repr(spec.table), _columns(autogen_context, spec.columns)]
+
+
+def _columns(autogen_context: Any, columns: Sequence[SealedColumn]) -> str:
+    return f"[{', '.join(_column(autogen_context, column) for column in columns)}]"
+
+
+def _column(autogen_context: Any, column: SealedColumn) -> str:
+    options = {"logical_name": column.logical_name, "bind_to": column.bind_to}
+    told = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    told += [f"key={column.key!r}"] if column.key != DEFAULT_KEY else []
+    if not told:
+        return repr(column.name)
+    autogen_context.imports.add(_IMPORT)
+    return f"SealedColumn({', '.join([repr(column.name), *told])})"
+
+
+def _call(
+    autogen_context: Any,
+    verb: str,
+    arguments: Sequence[str],
+    schema: str | None,
+    flags: dict[str, bool],
+) -> str:
+    """One call; Python code that a formatter would leave alone is not aimed at."""
+    prefix = autogen_context.opts.get("alembic_module_prefix") or ""
+    told = list(arguments)
+    told += [f"schema={schema!r}"] if schema is not None else []
+    told += [f"{name}=True" for name, given in flags.items() if given]
+    return f"{prefix}{verb}({', '.join(told)})"
+
+
+def _comment(*paragraphs: str) -> list[str]:
+    # Mako takes a line that ends with a colon for the head of a block, comments not excepted.
+    lines = [line for p in paragraphs for line in textwrap.wrap(p, 88)]
+    return [f"# {line.rstrip(':')}" for line in lines]

@@ -1,0 +1,107 @@
+"""How stored values are bound, as they tell it themselves.
+
+Every value carries the logical name, the names of its identity columns and its branch key id in
+its header. So a table's own values are the record that a declaration is compared with: there is
+no second one to be kept, and none that can be out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Connection, Table, func, select
+from sqlalchemy.types import NullType, TypeEngine
+
+from encfields.binding.columns import ColumnBinding
+from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX, deserialize
+from encfields.errors import MalformedMessageError
+from encfields.reencrypt.spec import SealedColumn
+from encfields.reencrypt.stored_value import HEAD_BYTES, look
+
+SAMPLE_ROWS = 25
+"""Values looked at from either end of the primary key."""
+
+
+class Found(NamedTuple):
+    """How one value is bound.
+
+    :param logical_name: the column's name in its encryption context.
+    :param texts: identity column to canonical text.
+    :param key_id: its branch key id.
+    """
+
+    logical_name: str
+    texts: dict[str, str]
+    key_id: str
+
+
+def found_in(connection: Connection, column: Column[Any]) -> Iterator[Found]:
+    """How some values of a reflected column are bound; what is no message is left out.
+
+    :param column: of a table as it was reflected.
+    """
+    if not holds_bytes(column.type):
+        return
+    for head, length in _heads(connection, column):
+        header = look(head, length).header if head is not None else None
+        if header is None:
+            continue
+        try:
+            context = deserialize(header.context)
+        except MalformedMessageError:
+            continue
+        texts = {
+            name.removeprefix(ROW_KEY_PREFIX): text
+            for name, text in context.items()
+            if name.startswith(ROW_KEY_PREFIX)
+        }
+        yield Found(context.get(COLUMN_KEY, ""), texts, header.key_id)
+
+
+def bound_otherwise(binding: ColumnBinding, found: Iterable[Found]) -> SealedColumn | None:
+    """How values are bound that are not bound as declared; ``None`` if all looked at are.
+
+    :param binding: the declaration.
+    :param found: from :func:`found_in`, for the same column.
+    """
+    declared = {column.name for column in binding.identity}
+    for one in found:
+        same_identity = set(one.texts) == declared
+        wanted_key = None
+        if same_identity:
+            wanted_key = binding.key_id([one.texts[c.name] for c in binding.identity])
+        if one.logical_name == binding.logical_name and one.key_id == wanted_key:
+            continue
+        bind_to = None if same_identity else tuple(sorted(one.texts))
+        if same_identity and binding.column.type.bind_to is not None:  # type: ignore[attr-defined]
+            bind_to = tuple(c.name for c in binding.own_identity)
+        # A template's own columns are in the identity already; which id it gave is in the value.
+        return SealedColumn(
+            binding.column_name,
+            None if one.logical_name == binding.logical_name else one.logical_name,
+            one.key_id if one.key_id != wanted_key else binding.key.template,
+            bind_to,
+        )
+    return None
+
+
+def holds_bytes(type_: TypeEngine[Any] | None) -> bool:
+    """Whether a type stores bytes: BYTEA, BLOB, LONGBLOB and their like."""
+    try:
+        return type_ is not None and type_.python_type is bytes
+    except NotImplementedError:
+        return False
+
+
+def _heads(connection: Connection, column: Column[Any]) -> list[tuple[Any, int]]:
+    table: Table = column.table
+    length = func.length if connection.dialect.name == "sqlite" else func.octet_length
+    statement = select(func.substr(column, 1, HEAD_BYTES, type_=NullType()), length(column))
+    statement = statement.where(column.is_not(None)).limit(SAMPLE_ROWS)
+    key = list(table.primary_key.columns)
+    orders = [[c.asc() for c in key], [c.desc() for c in key]] if key else [[]]
+    rows: list[tuple[Any, int]] = []
+    for order in orders:
+        rows += [(row[0], row[1]) for row in connection.execute(statement.order_by(*order))]
+    return rows

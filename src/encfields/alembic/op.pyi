@@ -1,0 +1,29 @@
+from collections.abc import Mapping
+
+from alembic.op import *  # noqa: F403
+
+from encfields.alembic.operations import Columns
+
+def create_encryption_keys_table(
+    table_name: str = "encfields_keys", *, schema: str | None = None, if_not_exists: bool = False
+) -> None: ...
+def drop_encryption_keys_table(
+    table_name: str = "encfields_keys", *, schema: str | None = None, destroy_keys: bool = False
+) -> None: ...
+def create_branch_key(key_id: str = "default") -> None: ...
+def rotate_branch_key(key_id: str = "default") -> None: ...
+def reencrypt(
+    table_name: str, columns: Columns, *, schema: str | None = None, queue: bool = False
+) -> None: ...
+def rebind(
+    table_name: str,
+    columns: Columns,
+    *,
+    was: Columns,
+    schema: str | None = None,
+    queue: bool = False,
+) -> None: ...
+def decrypt_column(
+    table_name: str, columns: Columns, *, into: Mapping[str, str], schema: str | None = None
+) -> None: ...
+def ensure_encrypted(table_name: str, columns: Columns, *, schema: str | None = None) -> None: ...

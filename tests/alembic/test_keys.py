@@ -1,0 +1,101 @@
+"""The key table and keys, made and rotated by a migration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect
+
+from encfields.alembic import MigrationError
+from encfields.errors import ConfigurationError
+from tests.alembic.project import Project, store
+from tests.servers.backends import Backend
+
+
+def test_a_migration_makes_the_key_table_a_key_and_a_second_version(
+    project: Project, backend: Backend
+) -> None:
+    project.revision("op.create_encryption_keys_table()")
+    project.revision("op.create_branch_key('clinical')")
+    project.revision("op.rotate_branch_key('clinical')")
+    project.upgrade()
+    keys = store()
+    keys.bind(backend.create_engine())
+    versions = keys.list()
+    assert [v.id for v in versions] == ["clinical", "clinical"]
+    assert [v.active for v in versions].count(True) == 1
+    assert keys.active("clinical").version in {v.version for v in versions}
+
+
+def test_the_table_is_the_one_that_the_key_store_looks_for(
+    project: Project, backend: Backend
+) -> None:
+    project.revision("op.create_encryption_keys_table('other_keys', if_not_exists=True)")
+    project.upgrade()
+    assert inspect(backend.create_engine()).has_table("other_keys")
+
+
+def test_a_key_that_is_there_is_left_alone_so_that_a_revision_can_run_again(
+    project: Project, backend: Backend
+) -> None:
+    project.revision("op.create_encryption_keys_table()")
+    project.revision("op.create_branch_key()")
+    project.upgrade()
+    project.downgrade("r01")
+    project.upgrade()
+    keys = store()
+    keys.bind(backend.create_engine())
+    assert len(keys.list()) == 1
+
+
+def test_a_key_table_that_holds_keys_is_not_dropped_unless_that_is_said(
+    project: Project, backend: Backend
+) -> None:
+    project.revision("op.create_encryption_keys_table()", "op.drop_encryption_keys_table()")
+    project.revision("op.create_branch_key()")
+    project.upgrade()
+    with pytest.raises(MigrationError, match="destroy_keys=True"):
+        project.downgrade("base")
+    assert inspect(backend.create_engine()).has_table("encfields_keys")
+    project.revision("op.drop_encryption_keys_table(destroy_keys=True)")
+    project.upgrade()
+    assert not inspect(backend.create_engine()).has_table("encfields_keys")
+
+
+def test_an_empty_key_table_is_dropped(project: Project, backend: Backend) -> None:
+    project.revision("op.create_encryption_keys_table()", "op.drop_encryption_keys_table()")
+    project.upgrade()
+    project.downgrade("base")
+    assert not inspect(backend.create_engine()).has_table("encfields_keys")
+
+
+@pytest.mark.parametrize("settings", ["None", "{}", "{'options': encfields.alembic.Options()}"])
+def test_without_a_key_store_the_error_says_where_to_give_one(
+    tmp_path: Path, sqlite: Backend, settings: str
+) -> None:
+    project = Project(tmp_path, sqlite, settings=settings)
+    project.revision("op.create_branch_key()")
+    with pytest.raises(ConfigurationError, match="key_store") as caught:
+        project.upgrade()
+    assert caught.value.reason == "no-key-store"
+
+
+@pytest.mark.parametrize("settings", ["{'keystore': STORE}", "'a string'"])
+def test_settings_that_are_none_are_refused(tmp_path: Path, sqlite: Backend, settings: str) -> None:
+    project = Project(tmp_path, sqlite, settings=settings)
+    project.revision("op.create_branch_key()")
+    with pytest.raises(ConfigurationError) as caught:
+        project.upgrade()
+    assert caught.value.reason == "settings"
+
+
+@pytest.mark.parametrize(
+    "settings", ["STORE", "encfields.alembic.settings.Settings(key_store=STORE)"]
+)
+def test_a_key_store_may_be_given_by_itself(tmp_path: Path, sqlite: Backend, settings: str) -> None:
+    project = Project(tmp_path, sqlite, settings=settings)
+    project.revision("op.create_encryption_keys_table()")
+    project.revision("op.create_branch_key()")
+    project.upgrade()
+    assert project.version() == "r02"
