@@ -46,7 +46,9 @@ OPTIONS = dict(
 URL = {url!r}
 
 if context.is_offline_mode():
-    context.configure(url=URL, literal_binds=True, **OPTIONS)
+    # Without a connection, only the URL tells MariaDB from MySQL.
+    url = URL.replace("mysql+", "mariadb+")
+    context.configure(url=url, literal_binds=True, **OPTIONS)
     with context.begin_transaction():
         context.run_migrations()
 else:
@@ -197,11 +199,15 @@ class Clinic:
 
     def damage(self, row_id: int) -> None:
         """Put bytes where a value was that are no message."""
+        self.overwrite(row_id, b"not a message")
+
+    def overwrite(self, row_id: int, value: bytes | None) -> None:
+        """Put bytes where a value was."""
         statement = text("UPDATE patient SET ssn = :value WHERE id = :id").bindparams(
             bindparam("value", type_=LargeBinary)
         )
         with self.engine.begin() as connection:
-            connection.execute(statement, {"value": b"not a message", "id": row_id})
+            connection.execute(statement, {"value": value, "id": row_id})
 
 
 def store() -> SqlKeyStore:
