@@ -185,8 +185,8 @@ def _work(setup: Setup, run_id: str, owner: str, options: Options, parent: int, 
     except Exception as failure:
         # A foreign error's text could hold a value; its type cannot.
         error = f"{type(failure).__module__}.{type(failure).__qualname__}"
-    pipe.send((outcome, error))
-    pipe.close()
+    with suppress(OSError):  # the coordinator may be gone
+        pipe.send((outcome, error))
 
 
 def _stop_without(parent: int, stop: Event) -> None:

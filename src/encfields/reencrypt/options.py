@@ -32,7 +32,8 @@ class Options:
         workers unless the key store is a ``SqlKeyStore`` on AWS KMS.
     :param duty_cycle: share of the time in which a worker works, above 0 and up to 1; it sleeps
         through the rest.
-    :param rows_per_second: rows looked at per second, all of this call's workers together.
+    :param rows_per_second: rows read whole per second, all of this call's workers together; a
+        sweep, which reads headers alone, may go ten times as fast.
     :param max_lag_query: SQL that gives the replicas' lag in seconds as one number.
     :param max_lag: seconds; the run pauses while the query gives more.
     :param pause_query: SQL that gives one value; the run pauses while it is true.

@@ -25,7 +25,7 @@ class Throttle:
         self._due = time.monotonic()
         self._checked = 0.0
 
-    def pace(self, rows: int, seconds: float) -> None:
+    def pace(self, rows: float, seconds: float) -> None:
         """Sleep as long as a batch is to be followed by rest.
 
         :param rows: rows of the batch. :param seconds: how long it took.

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _SWEEP_CHECKPOINT_SECONDS = 1.0
 """How much of a sweep that finds nothing may have to be done again after a crash."""
 
+_HEADERS_WEIGHT = 0.1
+"""What a row of which only headers are read counts for the pace of a run."""
+
 
 def new_owner() -> str:
     """A name for a worker, for people to read and different from every other."""
@@ -151,7 +154,8 @@ class Worker:
             self._rewrite_part(last)
         else:
             self._pass_by(len(rows), last)
-        self._throttle.pace(len(rows), time.monotonic() - began)
+        weight = _HEADERS_WEIGHT if sweeps else 1.0
+        self._throttle.pace(len(rows) * weight, time.monotonic() - began)
         self._pause()
         return False
 

@@ -1,0 +1,32 @@
+"""A bulk run in a process of its own, to be killed: python -m tests.reencrypt.process URL."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from encfields.reencrypt.engine import Options, Reencryption
+from tests.reencrypt.support import PATIENT, attach_to
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rows-per-second", type=float)
+    arguments = parser.parse_args()
+    options = Options(
+        batch_rows=50,
+        range_rows=200,
+        workers=arguments.workers,
+        rows_per_second=arguments.rows_per_second,
+        lease_seconds=2,
+        setup=partial(attach_to, arguments.url, create=False),
+    )
+    engine, encryption = attach_to(arguments.url, create=False)
+    report = Reencryption(engine, encryption, PATIENT, options=options).run()
+    print(report.state, report.run_id, flush=True)
+
+
+if __name__ == "__main__":
+    main()

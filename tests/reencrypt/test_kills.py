@@ -1,0 +1,29 @@
+"""kill -9 of workers and of the coordinator: the run resumes, and nothing is lost.
+
+The long version: ``python -m tests.reencrypt.faults --kills 20``.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.reencrypt.faults import KillTrial
+from tests.reencrypt.support import Clinic
+
+ROWS = 800
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
+def test_killed_at_random_moments_a_run_loses_nothing_and_ends(backend):
+    clinic = Clinic(backend)
+    clinic.fill(ROWS)
+    trial = KillTrial(clinic, ROWS, random.Random(7))
+    try:
+        for victim in ("worker", "coordinator", "worker"):
+            trial.kill(victim)
+        trial.finish()
+    finally:
+        trial.close()
+    assert trial.kills == {"worker": 2, "coordinator": 1}

@@ -1,0 +1,202 @@
+"""A run may end at any moment; the next call goes on, and several may work at one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from encfields.errors import ConfigurationError
+from encfields.reencrypt.connections import Connections
+from encfields.reencrypt.engine import Options, abandon, pause, report_of, work
+from encfields.reencrypt.errors import ConflictingRunError, LeaseLostError
+from encfields.reencrypt.run_store import Counts, RunStore
+from encfields.reencrypt.spec import TableSpec
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Progress is told after every batch."""
+    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
+
+
+def stopping(stop: threading.Event, rows: int) -> Any:
+    """A progress callback that stops the run once some rows are done."""
+
+    def progress(state: Any) -> None:
+        if state.rows_done >= rows:
+            stop.set()
+
+    return progress
+
+
+def test_a_run_that_is_stopped_goes_on_where_it_was(clinic, told):
+    version = clinic.rotate()
+    before = clinic.values()
+    stop = threading.Event()
+    first = clinic.run().run(stop=stop, progress=stopping(stop, 150))
+    assert (first.finished, first.state) == (False, "running")
+    assert 150 <= first.rows_written < 300
+    second = clinic.run().run()
+    assert second.run_id == first.run_id
+    assert second.finished
+    assert second.rows_written == 500  # none was written twice
+    assert clinic.versions() == {("default", version): 834}
+    assert clinic.values() == before
+
+
+def test_a_stop_before_the_first_batch_changes_nothing(clinic):
+    clinic.rotate()
+    stop = threading.Event()
+    stop.set()
+    stored = clinic.stored()
+    assert not clinic.run().run(stop=stop).finished
+    assert clinic.stored() == stored
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_signal_ends_a_run_after_the_batch_under_way(clinic, number):
+    clinic.rotate()
+    command = [sys.executable, "-m", "tests.reencrypt.process", clinic.backend.url_text]
+    command += ["--rows-per-second", "300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: written(clinic) >= 50)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    state, run_id = output.split()
+    assert state == "running"
+    with clinic.engine.connect() as connection:
+        owners = connection.execute(text("SELECT owner FROM encfields_ranges")).scalars().all()
+    assert set(owners) == {None}  # nobody has to wait for a lease
+    report = clinic.run().run()
+    assert (report.finished, report.run_id) == (True, run_id)
+
+
+def written(clinic: Any) -> int:
+    """Rows that a run of any process has written so far."""
+    from sqlalchemy import inspect
+
+    with clinic.engine.connect() as connection:
+        if not inspect(connection).has_table("encfields_ranges"):
+            return 0
+        statement = text("SELECT COALESCE(SUM(rows_written), 0) FROM encfields_ranges")
+        return int(connection.execute(statement).scalar_one())
+
+
+def wait_for(condition: Any, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_two_runs_started_by_mistake_share_the_work(clinic):
+    version = clinic.rotate()
+    before = clinic.values()
+    reports: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: reports.append(clinic.run(range_rows=60).run()))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({report.run_id for report in reports}) == 1
+    assert all(report.finished for report in reports)
+    assert reports[0].rows_seen == 500
+    assert clinic.versions() == {("default", version): 834}
+    assert clinic.values() == before
+
+
+def test_a_run_of_another_description_is_refused_until_the_first_has_ended(clinic):
+    run_id = clinic.run().record()
+    with pytest.raises(ConflictingRunError, match=run_id):
+        clinic.run(TableSpec.of("patient", ["ssn"])).record()
+    abandon(clinic.engine, run_id)
+    assert report_of(clinic.engine, run_id).state == "abandoned"
+    clinic.run(TableSpec.of("patient", ["ssn"])).record()
+
+
+def test_recording_a_run_twice_is_one_run(clinic):
+    assert clinic.run().record() == clinic.run().record()
+
+
+def test_a_worker_works_at_whatever_was_recorded(clinic):
+    clinic.rotate()
+    run_id = clinic.run().record()
+    reports = work(clinic.engine, clinic.encryption, options=Options(batch_rows=50))
+    assert [(report.run_id, report.finished) for report in reports] == [(run_id, True)]
+    assert work(clinic.engine, clinic.encryption) == []
+
+
+def test_a_worker_where_no_run_was_recorded_is_told_so(clinic):
+    with pytest.raises(ConfigurationError, match="no run was recorded"):
+        work(clinic.engine, clinic.encryption)
+
+
+def test_a_range_whose_worker_is_gone_is_taken_over_when_its_lease_is_over(clinic):
+    clinic.rotate()
+    run_id = clinic.run().record()
+    store = RunStore(clinic.engine.dialect.name)
+    own = Connections(clinic.backend.create_engine())
+    with own.writing().begin() as begun:
+        run = store.load(begun.connection, run_id)
+        assert store.carve(begun.connection, run, (120,))
+        claim = store.claim(begun.connection, run, "a dead worker", 1.5)
+    assert claim is not None
+    began = time.monotonic()
+    report = clinic.run().run()
+    assert report.finished
+    assert time.monotonic() - began >= 1.0
+    # Should it only have been asleep, what it writes from now on is rolled back.
+    with pytest.raises(LeaseLostError), own.writing().begin() as begun:
+        store.checkpoint(begun.connection, claim, Counts(1, 1, 0, 0), 30, (10,))
+    own.close()
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(clinic, told):
+    """Another has its range: what it would store is undone with its checkpoint."""
+    version = clinic.rotate()
+    stolen: list[int] = []
+
+    def steal(state: Any) -> None:
+        if not stolen:
+            with clinic.backend.create_engine().begin() as connection:
+                connection.execute(
+                    text(
+                        "UPDATE encfields_ranges SET claims = claims + 1,"
+                        " owner = NULL, lease_until = 0"
+                    )
+                )
+            stolen.append(state.rows_done)
+
+    report = clinic.run().run(progress=steal)
+    assert stolen
+    assert report.finished
+    assert report.rows_written == 500
+    assert clinic.versions() == {("default", version): 834}
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_run_can_be_paused_and_let_go_on(clinic, told):
+    clinic.rotate()
+    run_id = clinic.run().record()
+    pause(clinic.engine, run_id)
+    reasons = []
+
+    def progress(state: Any) -> None:
+        if state.paused:
+            reasons.append(state.paused)
+            pause(clinic.engine, run_id, paused=False)
+
+    assert clinic.run(check_seconds=0.05).run(progress=progress).finished
+    assert reasons[0] == "the run is set to pause"
