@@ -32,7 +32,7 @@ def test_it_refuses_while_values_are_under_another_key_version(
 ) -> None:
     clinic.encryption.keys.rotate("default")
     script = _at_first_revision(project, operation)
-    with pytest.raises(ScriptFailedError, match="patient.ssn, notes: values of another format"):
+    with pytest.raises(ScriptFailedError, match="ssn, notes: values of another format"):
         run_script(backend, script)
     assert project.version() == "r01"
     Reencryption(clinic.engine, clinic.encryption, TableSpec.from_table(clinic.table)).run()
@@ -40,16 +40,14 @@ def test_it_refuses_while_values_are_under_another_key_version(
     assert project.version() == "r02"
 
 
-@pytest.mark.parametrize(
-    "value", [b"plaintext", b"", b"\x02\x04\x78", b"\x01\x03\x78" + bytes(400)]
-)
 def test_it_refuses_what_is_no_message_of_ours(
-    project: Project, backend: Backend, clinic: Clinic, value: bytes
+    project: Project, backend: Backend, clinic: Clinic
 ) -> None:
     script = _at_first_revision(project, RUN)
-    clinic.overwrite(7, value)
-    with pytest.raises(ScriptFailedError, match="another format"):
-        run_script(backend, script)
+    for value in (b"plaintext", b"", b"\x02\x04\x78", b"\x01\x03\x78" + bytes(400)):
+        clinic.overwrite(7, value)
+        with pytest.raises(ScriptFailedError, match="another format"):
+            run_script(backend, script)
     clinic.overwrite(7, None)
     run_script(backend, script)
     assert project.version() == "r02"
@@ -83,6 +81,8 @@ def test_it_knows_key_templates_and_other_identities(tmp_path: Path, backend: Ba
         Column("ssn", EncryptedType(String, key="tenant/{tenant}", bind_to="number")),
     )
     table.create(engine)
+    for name in ("a'b", "c\\d"):
+        encryption.keys.create(f"tenant/{name}")
     with engine.begin() as connection:
         for name in ("a'b", "c\\d"):
             connection.execute(insert(table), {"tenant": name, "number": 1, "ssn": "x"})
@@ -109,12 +109,11 @@ def test_it_refuses_until_a_queued_run_is_recorded(
     project: Project, backend: Backend, clinic: Clinic
 ) -> None:
     script = _at_first_revision(project, RUN.replace(")", ", queue=True)"))
-    Reencryption(clinic.engine, clinic.encryption, TableSpec.of("patient", ["ssn"])).run()
+    other, wanted = (TableSpec.of("patient", names) for names in (["ssn"], ["ssn", "notes"]))
+    Reencryption(clinic.engine, clinic.encryption, other).run()
     with pytest.raises(ScriptFailedError, match="is not recorded"):
         run_script(backend, script)
-    Reencryption(
-        clinic.engine, clinic.encryption, TableSpec.of("patient", ["ssn", "notes"])
-    ).record()
+    Reencryption(clinic.engine, clinic.encryption, wanted).record()
     run_script(backend, script)
     assert project.version() == "r02"
 
@@ -160,7 +159,7 @@ def test_it_refuses_until_values_are_decrypted(
         connection.execute(text("ALTER TABLE patient ADD COLUMN plain VARCHAR(100)"))
     operation = "op.decrypt_column('patient', ['ssn'], into={'ssn': 'plain'})"
     script = _at_first_revision(project, operation)
-    with pytest.raises(ScriptFailedError, match="patient.ssn: values have no plaintext"):
+    with pytest.raises(ScriptFailedError, match="ssn: values have no plaintext"):
         run_script(backend, script)
     spec = TableSpec.of("patient", ["ssn"])
     Reencryption(clinic.engine, clinic.encryption, spec, to_plaintext={"ssn": "plain"}).run()

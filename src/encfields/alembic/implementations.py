@@ -43,7 +43,10 @@ MAX_TOLD = 5
 @Operations.implementation_for(CreateKeyTableOp)
 def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> None:
     table = key_table(operation.table_name, operation.schema)
-    operations.migration_context.impl.create_table(table, if_not_exists=operation.if_not_exists)
+    context = operations.migration_context
+    if context.as_sql and context.dialect.name == "mysql":
+        _write_comment(operations, "For MySQL; for MariaDB give --sql a mariadb+... URL.")
+    context.impl.create_table(table, if_not_exists=operation.if_not_exists)
 
 
 @Operations.implementation_for(DropKeyTableOp)
