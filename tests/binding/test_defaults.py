@@ -136,7 +136,9 @@ def test_onupdate_of_rows_that_are_not_pinned_is_refused(things):
         connection.execute(update(thing).values(label="x"))
 
 
-def test_a_default_behind_insert_from_select_is_refused(things):
+@pytest.fixture
+def copied(things):
+    """A table with a default, and one row of another to copy into it."""
     table = Table(
         "copied",
         MetaData(),
@@ -147,13 +149,19 @@ def test_a_default_behind_insert_from_select_is_refused(things):
     with things.session() as session:
         session.add(Thing(id=1))
         session.commit()
-    with things.begin() as connection, things.refused(BindingError, table):
-        connection.execute(insert(table).from_select(["id"], select(thing.c.id)))
+    return table
+
+
+def test_a_default_behind_insert_from_select_is_refused(things, copied):
+    with things.begin() as connection, things.refused(BindingError, copied):
+        connection.execute(insert(copied).from_select(["id"], select(thing.c.id)))
+
+
+def test_insert_from_select_without_its_defaults_stores_null(things, copied):
+    source = select(thing.c.id)
     with things.begin() as connection:
-        connection.execute(
-            insert(table).from_select(["id"], select(thing.c.id), include_defaults=False)
-        )
-        assert connection.execute(select(table)).one() == (1, None)
+        connection.execute(insert(copied).from_select(["id"], source, include_defaults=False))
+        assert connection.execute(select(copied)).one() == (1, None)
 
 
 def test_a_version_column_and_eager_defaults(things):

@@ -32,7 +32,6 @@ ODD = [
     'quo"te',
     "back`tick",
     "per%cent",
-    "per%(cent)s",
     "co:lon",
     "sel.ect",
     "select",

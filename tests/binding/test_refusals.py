@@ -67,12 +67,9 @@ EXPRESSIONS = {
     "reverse +": lambda c: "x" + c,
     "concat": lambda c: c.concat("x"),
     "collate": lambda c: c.collate("C"),
-    "collate()": lambda c: collate(c, "C"),
     "desc": lambda c: c.desc(),
     "asc": lambda c: c.asc(),
-    "nulls_last": nulls_last,
     "distinct": lambda c: c.distinct(),
-    "distinct()": distinct,
     "op": lambda c: c.op("=")("x"),
     "bool_op": lambda c: c.bool_op("=")("x"),
     "index": lambda c: c["key"],
@@ -131,6 +128,9 @@ STATEMENTS = {
     "ORDER BY name": lambda: select(Card.id, n).order_by("number"),
     "ORDER BY name of a label": lambda: select(Card.id, n.label("x")).order_by("x"),
     "ORDER BY name desc": lambda: select(Card.id, n).order_by(desc("number")),
+    "ORDER BY nulls_last()": lambda: select(Card.id).order_by(nulls_last(n)),
+    "ORDER BY desc()": lambda: select(Card.id).order_by(desc(n)),
+    "ORDER BY collate()": lambda: select(Card.id).order_by(collate(n, "C")),
     "ORDER BY label": lambda: select(Card.id).order_by(n.label("x")),
     "ORDER BY alias": lambda: select(other.id).order_by(other.number),
     "ORDER BY subquery": lambda: select(Card.id).order_by(
@@ -193,6 +193,7 @@ FUNCTIONS = {
     "lag": lambda: select(func.lag(n).over(order_by=Card.id)),
     "case": lambda: select(case((Card.id == 1, n), else_=None)),
     "ordered set": lambda: select(func.percentile_cont(0.5).within_group(n)),
+    "distinct": lambda: select(distinct(n)),
     "any": lambda: select(any_(select(n).scalar_subquery())),
 }
 
