@@ -118,3 +118,18 @@ def test_a_reader_that_goes_away_is_no_traceback(backend: Backend, encryption, a
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (exits.FAILED, b"")
+
+
+def test_a_fault_of_the_program_shows_code_and_no_value(tmp_path: Path):
+    (tmp_path / "faulty.py").write_text(
+        "import sys\n"
+        "from encfields.cli import main, settings\n"
+        "def engine_of(url): raise ZeroDivisionError(url)\n"
+        "settings.engine_of = engine_of\n"
+        "sys.exit(main.main(['keys', 'list', '--database', 'a-value-that-is-secret']))\n"
+    )
+    done = _run(code=(tmp_path / "faulty.py").read_text())
+    assert done.returncode == exits.FAILED
+    assert "in engine_of" in done.stderr
+    assert "a fault of the program, ZeroDivisionError" in done.stderr
+    assert "a-value-that-is-secret" not in done.stderr

@@ -6,4 +6,5 @@ import sys
 
 from encfields.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":  # worker processes import this file anew
+    sys.exit(main())

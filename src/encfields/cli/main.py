@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.cli import exits, inspect, keys, status, verify
+from encfields.cli import exits, inspect, keys, reencrypt, status, verify
 from encfields.cli.output import Output, tell_error
 from encfields.errors import EncFieldsError
 
-COMMANDS = (status, verify, inspect, keys)
+COMMANDS = (status, verify, reencrypt, inspect, keys)
 """The subcommands: modules with ``register(subparsers)``, which sets ``run`` to a function of
 the parsed arguments and the :class:`~encfields.cli.output.Output` that returns an exit status."""
 
@@ -58,10 +59,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (EncFieldsError, SQLAlchemyError) as error:
         tell_error(error, as_json=as_json)
         return exits.FAILED
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`| head`); keep Python from flushing into the void at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except Exception as error:  # Python's own status for it would read as "work left"
+        _tell_fault(error)
+        return exits.FAILED
     return status_
+
+
+def _tell_fault(error: Exception) -> None:
+    """Where an error of nobody's planning arose: its type and the lines of code, but not its
+    text, which may hold a value."""
+    lines = "".join(traceback.format_tb(error.__traceback__))
+    sys.stderr.write(
+        f"{lines}encfields: a fault of the program, {type(error).__name__}; please report it with "
+        "the lines above\n"
+    )

@@ -64,7 +64,7 @@ class Output:
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int], None]]:
         """Show on standard error, if that is a terminal, how many rows were looked at."""
-        if self.as_json or not sys.stderr.isatty():
+        if not self.shows_progress:
             yield lambda rows: None
             return
         from rich.console import Console
@@ -72,6 +72,11 @@ class Output:
 
         with Console(stderr=True).status(Text(plain(what))) as shown:
             yield lambda rows: shown.update(Text(plain(f"{what}: {rows:,} rows")))
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody watches standard error."""
+        return not self.as_json and sys.stderr.isatty()
 
     def _print(self, what: Any, **options: Any) -> None:
         console = self._require_rich()

@@ -91,6 +91,13 @@ class Settings:
         :raises ConfigurationError: none is given, or its URL is of no use. The URL is never
             repeated, because it may hold a password.
         """
+        return engine_of(self.database_url())
+
+    def database_url(self) -> str:
+        """The database's URL, which may hold a password.
+
+        :raises ConfigurationError: none is given.
+        """
         url = self._text("database", DATABASE_VARIABLE)
         if url is None:
             raise ConfigurationError(
@@ -98,24 +105,15 @@ class Settings:
                 f"{CONFIG_FILE}",
                 reason="no-database",
             )
-        try:
-            engine = create_engine(make_url(url))
-        except (ArgumentError, NoSuchModuleError, ValueError):
-            raise ConfigurationError(
-                "the database's URL is not one of SQLAlchemy's: dialect+driver://user@host/name",
-                reason="database-url",
-            ) from None
-        except ImportError as error:
-            raise ConfigurationError(
-                f"the database's driver is not installed: {error.name}", reason="no-driver"
-            ) from None
-        if engine.dialect.is_async:
-            raise ConfigurationError(
-                f"{engine.dialect.name}+{engine.dialect.driver} is an asyncio driver; give the "
-                "URL of a synchronous one",
-                reason="async-driver",
-            )
-        return engine
+        return url
+
+    def keyring_text(self) -> str | None:
+        """What was said of the keyring."""
+        return self._text("keyring", KEYRING_VARIABLE)
+
+    def key_table_name(self) -> str:
+        """The key table, with its schema where one is given."""
+        return self._text("key_table") or TABLE_NAME
 
     def specs(self) -> list[TableSpec]:
         """The tables to work on.
@@ -147,11 +145,12 @@ class Settings:
         :param keys_needed: whether keys are opened or made, and not only told of.
         :raises ConfigurationError: a keyring is needed and none is given, or it is not usable.
         """
-        keyring = parse_keyring(self._text("keyring", KEYRING_VARIABLE) if keys_needed else None)
-        if keys_needed and isinstance(keyring, NoKeyring):
-            keyring.build()
-        schema, _, table = (self._text("key_table") or TABLE_NAME).rpartition(".")
-        return SqlKeyStore(keyring, table_name=table, schema=schema or None)
+        if not keys_needed:
+            return key_store_of(None, self.key_table_name())
+        keyring = self.keyring_text()
+        if keyring is None:
+            NoKeyring().build()
+        return key_store_of(keyring, self.key_table_name())
 
     def keys(self, engine: Engine, *, keys_needed: bool = True) -> KeyAdmin:
         """The administration of keys, without attaching anything to `engine`."""
@@ -159,9 +158,45 @@ class Settings:
         store.bind(engine)
         return KeyAdmin(store, KeyCache(store))
 
-    def encryption(self, engine: Engine) -> Encryption:
+    def encryption(self, engine: Engine, *, keys_needed: bool = True) -> Encryption:
         """An encryption on `engine`."""
-        return attach(engine, self.key_store())
+        return attach(engine, self.key_store(keys_needed=keys_needed))
+
+
+def engine_of(url: str) -> Engine:
+    """A new engine on a database.
+
+    :raises ConfigurationError: the URL is of no use; it is not repeated in the message.
+    """
+    try:
+        engine = create_engine(make_url(url))
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ConfigurationError(
+            "the database's URL is not one of SQLAlchemy's: dialect+driver://user@host/name",
+            reason="database-url",
+        ) from None
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the database's driver is not installed: {error.name}", reason="no-driver"
+        ) from None
+    if engine.dialect.is_async:
+        raise ConfigurationError(
+            f"{engine.dialect.name}+{engine.dialect.driver} is an asyncio driver; give the "
+            "URL of a synchronous one",
+            reason="async-driver",
+        )
+    return engine
+
+
+def key_store_of(keyring: str | None, key_table: str) -> SqlKeyStore:
+    """A key store, to be bound to an engine.
+
+    :param keyring: as for ``--keyring``; ``None`` if keys are only told of.
+    :param key_table: the key table, with its schema where it has one.
+    :raises ConfigurationError: the keyring is not usable.
+    """
+    schema, _, table = key_table.rpartition(".")
+    return SqlKeyStore(parse_keyring(keyring), table_name=table, schema=schema or None)
 
 
 def _read_file(given: str | None) -> dict[str, Any]:

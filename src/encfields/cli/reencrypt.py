@@ -1,0 +1,221 @@
+"""``encfields reencrypt``: move values to the active key version, as one of many workers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from threading import Event
+from typing import Any
+
+from sqlalchemy import Engine
+
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings, add_common_options, engine_of, key_store_of
+from encfields.cli.targets import add_target_options
+from encfields.encryption import Encryption, attach
+from encfields.errors import ConfigurationError
+from encfields.reencrypt.engine import (
+    DryRun,
+    Options,
+    Progress,
+    ProgressBar,
+    Reencryption,
+    Report,
+    abandon,
+    pause,
+    report_of,
+    work,
+)
+
+_DESCRIPTION = """\
+Open and seal again what is not under the active version of its key, on a live table, without
+losing an update of the application. Without further options it works at the runs that a
+migration, or --start elsewhere, has recorded: run it on as many hosts as you like. It may be
+stopped or killed at any moment and goes on where it was. It needs a --keyring.
+"""
+
+_OPTIONS: dict[str, tuple[type, str, str]] = {
+    "workers": (int, "N", "worker processes"),
+    "batch-rows": (int, "ROWS", "rows read, encrypted and written together, at most"),
+    "range-rows": (int, "ROWS", "rows that one worker claims at a time"),
+    "rows-per-second": (float, "ROWS", "bound of all workers of this command together"),
+    "duty-cycle": (float, "SHARE", "share of the time in which a worker works, up to 1"),
+    "max-lag-query": (str, "SQL", "gives the replicas' lag in seconds"),
+    "max-lag": (float, "SECONDS", "pause while the query gives more"),
+    "pause-query": (str, "SQL", "pause while its one value is true"),
+    "lease-seconds": (float, "SECONDS", "how long a worker that died keeps its rows"),
+    "outage-seconds": (float, "SECONDS", "how long to wait for the database, or for KMS"),
+    "max-quarantined": (int, "N", "values that do not open before the run stops"),
+}
+"""The options of the engine that the command line gives, by type, metavar and meaning."""
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "reencrypt",
+        help="move values to the active key version",
+        description=_DESCRIPTION,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    verbs = parser.add_argument_group("what to do, in place of working at what is recorded")
+    verb = verbs.add_mutually_exclusive_group()
+    verb.add_argument("--start", action="store_true", help="record a run for each table and work")
+    verb.add_argument(
+        "--dry-run", action="store_true", help="tell what a run for each table would do; no key "
+        "is used, nothing is written",
+    )  # fmt: skip
+    verb.add_argument("--run", dest="run_id", metavar="ID", help="work at this run alone")
+    verb.add_argument("--show", metavar="ID", help="tell where a run stands")
+    verb.add_argument("--pause", metavar="ID", help="let every worker of a run pause")
+    verb.add_argument("--resume", metavar="ID", help="let them go on")
+    verb.add_argument("--abandon", metavar="ID", help="end a run; what it has written stays")
+    add_target_options(parser)
+    engine = parser.add_argument_group("how to work")
+    for name, (type_, metavar, help_) in _OPTIONS.items():
+        default = Options.__dataclass_fields__[name.replace("-", "_")].default
+        shown = help_ if default is None else f"{help_} (default: {default})"
+        engine.add_argument(f"--{name}", type=type_, metavar=metavar, help=shown)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Do what the options say."""
+    settings = Settings(arguments)
+    if arguments.targets and not (arguments.start or arguments.dry_run):
+        raise ConfigurationError(
+            "tables are named with --start or --dry-run; recorded runs know theirs",
+            reason="options",
+        )
+    engine = settings.engine()
+    try:
+        if arguments.show:
+            return _tell([report_of(engine, arguments.show)], output)
+        if arguments.pause or arguments.resume:
+            run_id = arguments.pause or arguments.resume
+            pause(engine, run_id, paused=bool(arguments.pause))
+            return _tell([report_of(engine, run_id)], output, code=exits.OK)
+        if arguments.abandon:
+            abandon(engine, arguments.abandon)
+            return _tell([report_of(engine, arguments.abandon)], output, code=exits.OK)
+        if arguments.dry_run:
+            return _dry_run(settings, engine, arguments, output)
+        return _work(settings, engine, arguments, output)
+    finally:
+        engine.dispose()
+
+
+def _dry_run(
+    settings: Settings, engine: Engine, arguments: argparse.Namespace, output: Output
+) -> int:
+    options = _options(settings, arguments)
+    encryption = settings.encryption(engine, keys_needed=False)
+    told = [
+        (spec.table, Reencryption(engine, encryption, spec, options=options).dry_run())
+        for spec in settings.specs()
+    ]
+    if output.as_json:
+        output.json([{"table": table, **_document(one)} for table, one in told])
+    else:
+        headings = ["table", "rows", "rows to rewrite", "bytes", "seconds, about", "KMS calls",
+                    "unreadable"]  # fmt: skip
+        rows = [
+            [table, f"{one.rows:,}", f"{one.rows_to_rewrite:,}", f"{one.bytes_to_rewrite:,}",
+             f"{one.seconds:,.0f}", f"{one.kms_calls:,}", f"{one.unreadable:,}"]
+            for table, one in told
+        ]  # fmt: skip
+        output.table("what a run would do", headings, rows, right=6)
+    if any(one.unreadable for _, one in told):
+        return exits.FAULTS
+    return exits.WORK_LEFT if any(one.rows_to_rewrite for _, one in told) else exits.OK
+
+
+def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, output: Output) -> int:
+    options = _options(settings, arguments)
+    specs = settings.specs() if arguments.start else []
+    encryption = settings.encryption(engine)
+    stop, reports = Event(), []
+    runs = [Reencryption(engine, encryption, spec, options=options) for spec in specs]
+    # All are recorded before the first is worked at, so that other hosts find them at once.
+    ids = [one.record() for one in runs] if arguments.start else [arguments.run_id]
+    with _progress(output) as progress:
+        for one in ids:
+            reports += work(
+                engine, encryption, run_id=one, options=options, progress=progress, stop=stop
+            )
+    done = {report.run_id for report in reports}
+    reports += [report_of(engine, one) for one in ids if one is not None and one not in done]
+    return _tell(reports, output)
+
+
+def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
+    names = [name.replace("-", "_") for name in _OPTIONS]
+    given = {name: getattr(arguments, name) for name in names}
+    # A worker process makes its own engine and keys from what this one was told.
+    setup = partial(
+        set_up, settings.database_url(), settings.keyring_text(), settings.key_table_name()
+    )
+    return Options(setup=setup, **{k: v for k, v in given.items() if v is not None})
+
+
+def set_up(database: str, keyring: str | None, key_table: str) -> tuple[Engine, Encryption]:
+    """The engine and the encryption of a worker process."""
+    engine = engine_of(database)
+    return engine, attach(engine, key_store_of(keyring, key_table))
+
+
+@contextmanager
+def _progress(output: Output) -> Iterator[Progress | None]:
+    if not output.shows_progress:
+        yield None
+        return
+    with ProgressBar() as bar:
+        yield bar
+
+
+def _tell(reports: list[Report], output: Output, code: int | None = None) -> int:
+    if output.as_json:
+        output.json([asdict(report) for report in reports])
+    elif not reports:
+        output.line("No run is under way.", style="green")
+    for report in [] if output.as_json else reports:
+        style = "green" if report.finished else "red" if report.quarantined else "yellow"
+        output.line(
+            f"run {report.run_id}: {report.state}; {report.rows_seen:,} rows seen, "
+            f"{report.rows_written:,} written, {report.rows_current:,} were current, "
+            f"{len(report.quarantined):,} values quarantined; {report.seconds:,.1f} s",
+            style=style,
+        )
+        if report.error:
+            output.line(report.error, style=style)
+        if report.quarantined:
+            headings = ["table", "column", "row", "reason"]
+            rows = [[q.table, q.column, _pairs(q.key), q.reason] for q in report.quarantined]
+            output.table("values that do not open; they were left as they are", headings, rows)
+    return _code(reports) if code is None else code
+
+
+def _code(reports: list[Report]) -> int:
+    if any(report.quarantined for report in reports):
+        return exits.FAULTS
+    if any(report.state == "failed" for report in reports):
+        return exits.FAILED
+    return exits.OK if all(report.finished for report in reports) else exits.WORK_LEFT
+
+
+def _document(one: DryRun) -> dict[str, Any]:
+    versions = [
+        {"key_id": key_id, "version": version, "values": count}
+        for (key_id, version), count in sorted(one.versions.items())
+    ]
+    return {**asdict(one), "versions": versions}
+
+
+def _pairs(texts: dict[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in texts.items())

@@ -1,0 +1,186 @@
+"""``encfields reencrypt``: works at recorded runs, or starts them, and tells what is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from encfields import SqlKeyStore, attach, keyrings
+from encfields.cli import exits
+from encfields.reencrypt.engine import Reencryption
+from encfields.reencrypt.spec import TableSpec
+from tests.canary import assert_absent
+from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of
+from tests.servers.backends import Backend
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
+
+
+@pytest.fixture
+def rotated(engine, encryption, patients):
+    """Three hundred rows under the older version of a key."""
+    fill(engine, patients, range(1, 301))
+    encryption.keys.rotate("default")
+    return patients
+
+
+def test_a_dry_run_needs_no_keyring_and_writes_nothing(on_database, rotated):
+    told = on_database("reencrypt", "--dry-run", *COLUMNS)
+    assert told.code == exits.WORK_LEFT
+    assert "rows to rewrite" in told.out
+    (document,) = on_database("reencrypt", "--dry-run", "--json", *COLUMNS).json
+    assert (document["table"], document["rows"], document["rows_to_rewrite"]) == (
+        "patient",
+        300,
+        300,
+    )
+    assert document["versions"][0]["values"] == 570
+    assert on_database("status", *COLUMNS).code == exits.WORK_LEFT
+
+
+def test_a_table_is_moved_to_the_active_version(on_database, rotated, local_key):
+    told = on_database("reencrypt", "--start", *COLUMNS, "--keyring", local_key)
+    assert told.code == exits.OK
+    assert "finished; 300 rows seen, 300 written, 0 were current" in told.out
+    assert on_database("status", *COLUMNS).code == exits.OK
+    assert on_database("verify", *COLUMNS, "--keyring", local_key).code == exits.OK
+    assert on_database("reencrypt", "--dry-run", *COLUMNS).code == exits.OK
+
+
+def test_a_worker_works_at_what_was_recorded(on_database, engine, encryption, rotated, local_key):
+    run_id = Reencryption(engine, encryption, spec_of(rotated)).record()
+    shown = on_database("reencrypt", "--show", run_id, "--json")
+    assert (shown.code, shown.json[0]["rows_written"]) == (exits.WORK_LEFT, 0)
+
+    told = on_database("reencrypt", "--json", "--keyring", local_key)
+
+    assert told.code == exits.OK
+    assert (told.json[0]["run_id"], told.json[0]["finished"]) == (run_id, True)
+    told = on_database("reencrypt", "--keyring", local_key)
+    assert told.code == exits.OK
+    assert "No run is under way." in told.out
+
+
+def test_one_run_can_be_named(on_database, engine, encryption, rotated, local_key):
+    run_id = Reencryption(engine, encryption, spec_of(rotated)).record()
+    told = on_database("reencrypt", "--run", run_id, "--keyring", local_key)
+    assert told.code == exits.OK
+    told = on_database("reencrypt", "--run", "no-such-run", "--keyring", local_key)
+    assert told.code == exits.FAILED
+    assert "there is no run no-such-run" in told.err
+
+
+def test_a_run_is_paused_resumed_and_abandoned(on_database, engine, encryption, rotated):
+    run_id = Reencryption(engine, encryption, spec_of(rotated)).record()
+    assert on_database("reencrypt", "--pause", run_id).code == exits.OK
+    assert on_database("reencrypt", "--resume", run_id).code == exits.OK
+    told = on_database("reencrypt", "--abandon", run_id)
+    assert told.code == exits.OK
+    assert "abandoned" in told.out
+
+
+def test_values_that_do_not_open_are_told_and_left(on_database, engine, rotated, local_key):
+    overwrite(engine, 7, SECRET.encode())
+    told = on_database("reencrypt", "--start", *COLUMNS, "--keyring", local_key)
+    assert told.code == exits.FAULTS
+    assert "id=7" in told.out
+    assert "not-a-message" in told.out
+    assert_absent(SECRET, told.out, told.err)
+
+
+def test_options_reach_the_engine(on_database, rotated, local_key):
+    began = time.monotonic()
+    told = on_database(
+        "reencrypt", "--start", *COLUMNS, "--keyring", local_key,
+        "--batch-rows", "50", "--rows-per-second", "200",
+    )  # fmt: skip
+    assert told.code == exits.OK
+    assert time.monotonic() - began > 1.0
+    told = on_database("reencrypt", "--start", *COLUMNS, "--keyring", local_key, "--workers", "0")
+    assert told.code == exits.FAILED
+    assert "workers=0 is too small" in told.err
+
+
+def test_tables_are_not_rewritten_by_being_named(on_database, rotated, local_key):
+    told = on_database("reencrypt", *COLUMNS, "--keyring", local_key)
+    assert told.code == exits.FAILED
+    assert "--start or --dry-run" in told.err
+    assert on_database("status", *COLUMNS).code == exits.WORK_LEFT
+
+
+def test_without_a_keyring_it_says_how_to_give_one(on_database, rotated):
+    told = on_database("reencrypt", "--start", *COLUMNS)
+    assert told.code == exits.FAILED
+    assert "no keyring is given" in told.err
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_several_processes_through_kms(request, name, kms):
+    backend: Backend = request.getfixturevalue(name)
+    arn = kms.create_key()
+    engine = backend.create_engine()
+    encryption = attach(engine, SqlKeyStore(keyrings.aws_kms(arn)), create=True)
+    table = patient_table()
+    table.create(engine)
+    fill(engine, table, range(1, 1_001))
+    encryption.keys.rotate("default")
+
+    done = _process(
+        backend, "reencrypt", "--start", *COLUMNS, "--keyring", f"kms:{arn}",
+        "--workers", "2", "--range-rows", "200",
+    )  # fmt: skip
+
+    out, err = done.communicate(timeout=100)
+    assert (done.returncode, err) == (exits.OK, "")
+    assert "1,000 written" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
+    postgresql: Backend, command, local_key, monkeypatch, number
+):
+    engine = postgresql.create_engine()
+    store = SqlKeyStore(keyrings.local(local_key.partition(":")[2]))
+    encryption = attach(engine, store, create=True)
+    table = patient_table()
+    table.create(engine)
+    fill(engine, table, range(1, 301))
+    encryption.keys.rotate("default")
+    run_id = Reencryption(engine, encryption, TableSpec.from_table(table)).record()
+    slowly = ("--batch-rows", "10", "--rows-per-second", "40")
+
+    process = _process(postgresql, "reencrypt", "--keyring", local_key, *slowly)
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", postgresql.url_text)
+    deadline = time.monotonic() + 60
+    while command("reencrypt", "--show", run_id, "--json").json[0]["rows_written"] == 0:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (exits.WORK_LEFT, "")
+    assert "running" in out
+    assert command("reencrypt", "--keyring", local_key).code == exits.OK
+    assert command("status", *COLUMNS).code == exits.OK
+
+
+def _process(backend: Backend, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "encfields.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "ENCFIELDS_DATABASE_URL": backend.url_text,
+        },
+    )
