@@ -20,6 +20,23 @@ COMMANDS = (status, verify, reencrypt, inspect, keys)
 the parsed arguments and the :class:`~encfields.cli.output.Output` that returns an exit status."""
 
 
+_DESCRIPTION = """\
+Look after the encrypted columns of a database: see which key versions their values are under,
+open them all, move them to the active version, inspect one, make and rotate keys.
+
+What is not given as an option is taken from $ENCFIELDS_DATABASE_URL and $ENCFIELDS_KEYRING,
+then from encfields.toml in the working directory:
+
+  database = "postgresql+psycopg://app@db/clinic"
+  keyring = "kms:arn:aws:kms:eu-west-1:111122223333:key/..."
+  models = "clinic.models:Base"          # or, without an import of the application:
+
+  [[tables]]
+  name = "patient"
+  columns = ["ssn", { name = "notes", key = "clinical", logical_name = "patient.remarks" }]
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Exits with a status that no answer of a subcommand has."""
 
@@ -32,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(
         prog="encfields",
-        description="Look after the encrypted columns of a database.",
+        description=_DESCRIPTION,
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
