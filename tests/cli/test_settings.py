@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from encfields import keyrings
 from encfields.cli import exits
 from encfields.cli.keyring_option import NoKeyring, parse_keyring
-from encfields.cli.targets import specs_from_models, specs_from_options
+from encfields.cli.main import parser
+from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
 from encfields.errors import ConfigurationError
 from encfields.keys.keyrings import AwsKmsKeyring, DiscoveryKeyring, LocalKeyring
 from encfields.reencrypt.spec import SealedColumn, TableSpec
@@ -165,6 +167,7 @@ def test_an_option_outranks_the_environment_and_that_the_file(command, monkeypat
         ("[[tables]]\ncolumns = ['ssn']", "needs a name"),
         ("[[tables]]\nname = 't'", "columns is a list"),
         ("[[tables]]\nname = 't'\ncolumns = ['a']\nkey = 'x'", "has no key"),
+        ("models = 'a:b'\n[[tables]]\nname = 't'\ncolumns = ['a']", "leave one of them out"),
         ("tables = 'patient'", r"given as \[\[tables\]\]"),
     ],
 )
@@ -174,6 +177,25 @@ def test_a_faulty_file_is_refused(command, content, message):
     told = command("status", "--config", "given.toml", *database)
     assert told.code == exits.FAILED
     assert message.replace("\\", "") in told.err
+
+
+def test_the_file_that_the_help_shows_is_one():
+    shown = parser().format_help()
+    lines = [line.strip() for line in shown.splitlines()]
+    models, tables = (
+        "\n".join(line for line in lines if line.startswith(names))
+        for names in (
+            ("database =", "keyring =", "models ="),
+            ("[[tables]]", "name =", "columns ="),
+        )
+    )
+    assert set(tomllib.loads(models)) == {"database", "keyring", "models"}
+    assert specs_from_file(tomllib.loads(tables)["tables"]) == [
+        TableSpec(
+            "patient",
+            (SealedColumn("ssn"), SealedColumn("notes", "patient.remarks", "clinical")),
+        )
+    ]
 
 
 def test_a_named_file_has_to_be_there(command):

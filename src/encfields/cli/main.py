@@ -29,7 +29,9 @@ then from encfields.toml in the working directory:
 
   database = "postgresql+psycopg://app@db/clinic"
   keyring = "kms:arn:aws:kms:eu-west-1:111122223333:key/..."
-  models = "clinic.models:Base"          # or, without an import of the application:
+  models = "clinic.models:Base"
+
+or, in place of models, without importing the application:
 
   [[tables]]
   name = "patient"

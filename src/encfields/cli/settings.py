@@ -5,7 +5,9 @@
     database = "postgresql+psycopg://app@db/clinic"
     keyring = "kms:arn:aws:kms:eu-west-1:111122223333:key/..."
     key_table = "encfields_keys"
-    models = "clinic.models:Base"        # or, in place of models:
+    models = "clinic.models:Base"
+
+or, in place of ``models``::
 
     [[tables]]
     name = "patient"
@@ -212,6 +214,10 @@ def _read_file(given: str | None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         where = error if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
         raise ConfigurationError(f"{path} is not TOML: {where}", reason="config") from None
+    if "models" in settings and "tables" in settings:
+        raise ConfigurationError(
+            f"{path} has models and [[tables]]; leave one of them out", reason="config"
+        )
     if unknown := sorted(set(settings) - _KNOWN):
         raise ConfigurationError(
             f"{path} has no setting {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}",
