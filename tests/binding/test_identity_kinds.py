@@ -232,6 +232,17 @@ def test_a_padded_char_key_is_found_with_and_without_its_blanks(db):
         assert sorted((row.id.rstrip(), row.v) for row in rows) == [("a", "v-a"), ("b", "v-b")]
 
 
+def test_sqlite_tells_a_char_key_with_blanks_from_one_without(sqlite_db):
+    table = keyed_table(CHAR(8))
+    sqlite_db.create(table.metadata)
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table), [{"id": "d", "v": "one"}, {"id": "d ", "v": "two"}])
+        assert connection.execute(select(table)).all() == [("d", "one"), ("d ", "two")]
+    sqlite_db.copy_cell(table.c.v, source="d", target="d ")
+    with sqlite_db.begin() as connection, pytest.raises(ContextMismatchError):
+        connection.execute(select(table)).all()
+
+
 def test_a_key_of_the_wrong_python_type_is_refused(db):
     for type_, key in ((Integer, "1"), (String(20), 1), (Date, "2026-01-01")):
         table = keyed_table(type_)

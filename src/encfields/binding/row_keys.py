@@ -50,7 +50,9 @@ def kind_of(type_: TypeEngine[Any], dialect: Dialect | None = None) -> IdentityK
     if isinstance(stored, sqltypes.Integer):
         return IdentityKind.INTEGER
     if isinstance(stored, sqltypes.CHAR | sqltypes.NCHAR):
-        return IdentityKind.CHAR
+        # SQLite pads nothing: there "d" and "d " are two rows, and must not share an identity
+        pads = dialect is None or dialect.name != "sqlite"
+        return IdentityKind.CHAR if pads else IdentityKind.TEXT
     if isinstance(stored, sqltypes.String):
         return IdentityKind.TEXT
     if isinstance(stored, sqltypes.BINARY):
