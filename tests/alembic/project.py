@@ -215,15 +215,19 @@ def store() -> SqlKeyStore:
     return SqlKeyStore(keyrings.local(WRAPPING_KEY))
 
 
-def patient_table(metadata: MetaData, table_name: str = "patient", **options: Any) -> Table:
+def patient_table(
+    metadata: MetaData, table_name: str = "patient", *more: Column[Any], **options: Any
+) -> Table:
     """The declaration of the table.
 
+    :param more: columns beside its own.
     :param options: for the ``EncryptedType`` of the column ``ssn``.
     """
     return Table(
         table_name,
         metadata,
         Column("id", Integer, primary_key=True, autoincrement=False),
+        *more,
         Column("ssn", EncryptedType(String, **options)),
         Column("notes", EncryptedType(String)),
     )

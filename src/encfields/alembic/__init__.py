@@ -20,7 +20,7 @@ nobody uses this library. One import in the ``env.py`` that wants it costs less.
 
 from __future__ import annotations
 
-from encfields.alembic import autogenerate, implementations, rendering
+from encfields.alembic import autogenerate, implementations, op, rendering
 from encfields.alembic.errors import IrreversibleError, MigrationError
 from encfields.alembic.rendering import render_item
 from encfields.reencrypt.options import Options
@@ -33,6 +33,7 @@ __all__ = [
     "SealedColumn",
     "autogenerate",
     "implementations",
+    "op",
     "render_item",
     "rendering",
 ]

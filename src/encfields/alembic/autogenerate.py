@@ -18,6 +18,7 @@ from encfields.alembic.bound_as import bound_otherwise, found_in, holds_bytes
 from encfields.alembic.operations import PostponedRebindOp, RebindOp, RefusedChangeOp
 from encfields.alembic.settings import settings_of
 from encfields.binding.columns import ColumnBinding, bindings_of
+from encfields.key_template import KeyTemplate
 from encfields.keys.key_table import TABLE_NAME
 from encfields.reencrypt.run_tables import TABLE_NAMES
 from encfields.reencrypt.spec import SealedColumn, TableSpec
@@ -168,24 +169,23 @@ def _otherwise(
 
 def _rebind(table: Table, pairs: Sequence[tuple[ColumnBinding, SealedColumn]]) -> RebindOp:
     declared = {c.name: c for c in TableSpec.from_table(table).columns}
-    default = f"{table.fullname}."
-    now = tuple(_terse(declared[b.column_name], default) for b, _ in pairs)
-    was = tuple(w for _, w in pairs)
-    # A name that is not told is the default, which is the declared one only if that is it.
-    was = tuple(_named(w, b, default) for w, (b, _) in zip(was, pairs, strict=True))
+    now = tuple(_terse(table, declared[b.column_name]) for b, _ in pairs)
+    was = tuple(_terse(table, column) for _, column in pairs)
     return RebindOp(
         TableSpec(table.name, now, table.schema), TableSpec(table.name, was, table.schema), False
     )
 
 
-def _terse(column: SealedColumn, default: str) -> SealedColumn:
-    name = None if column.logical_name == default + column.name else column.logical_name
-    return SealedColumn(column.name, name, column.key, column.bind_to)
-
-
-def _named(was: SealedColumn, binding: ColumnBinding, default: str) -> SealedColumn:
-    stated = was.logical_name or binding.logical_name
-    return _terse(SealedColumn(was.name, stated, was.key, was.bind_to), default)
+def _terse(table: Table, column: SealedColumn) -> SealedColumn:
+    """A description without what is the default anyway."""
+    name = column.logical_name
+    identity = set(column.bind_to or ()) - set(KeyTemplate(column.key).columns)
+    return SealedColumn(
+        column.name,
+        None if name == f"{table.fullname}.{column.name}" else name,
+        column.key,
+        None if identity == {c.name for c in table.primary_key.columns} else column.bind_to,
+    )
 
 
 def _lost(binding: ColumnBinding, was: SealedColumn) -> RefusedChangeOp:

@@ -7,7 +7,7 @@ no second one to be kept, and none that can be out of date.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Table, func, select
@@ -64,26 +64,41 @@ def bound_otherwise(binding: ColumnBinding, found: Iterable[Found]) -> SealedCol
 
     :param binding: the declaration.
     :param found: from :func:`found_in`, for the same column.
+    :returns: the first other binding that there is, with its logical name and key always told.
     """
-    declared = {column.name for column in binding.identity}
-    for one in found:
-        same_identity = set(one.texts) == declared
-        wanted_key = None
-        if same_identity:
-            wanted_key = binding.key_id([one.texts[c.name] for c in binding.identity])
-        if one.logical_name == binding.logical_name and one.key_id == wanted_key:
-            continue
-        bind_to = None if same_identity else tuple(sorted(one.texts))
-        if same_identity and binding.column.type.bind_to is not None:  # type: ignore[attr-defined]
-            bind_to = tuple(c.name for c in binding.own_identity)
-        # A template's own columns are in the identity already; which id it gave is in the value.
-        return SealedColumn(
-            binding.column_name,
-            None if one.logical_name == binding.logical_name else one.logical_name,
-            one.key_id if one.key_id != wanted_key else binding.key.template,
-            bind_to,
-        )
-    return None
+    others = [one for one in found if not _is_bound_as_declared(binding, one)]
+    if not others:
+        return None
+    first = others[0]
+    alike = [
+        one
+        for one in others
+        if one.logical_name == first.logical_name and one.texts.keys() == first.texts.keys()
+    ]
+    names = [c.name for c in binding.identity if c.name in first.texts]
+    names += sorted(first.texts.keys() - set(names))
+    return SealedColumn(binding.column_name, first.logical_name, _key_of(alike), tuple(names))
+
+
+def _is_bound_as_declared(binding: ColumnBinding, one: Found) -> bool:
+    names = [column.name for column in binding.identity]
+    if one.logical_name != binding.logical_name or one.texts.keys() != set(names):
+        return False
+    return one.key_id == binding.key_id([one.texts[name] for name in names])
+
+
+def _key_of(found: Sequence[Found]) -> str:
+    """The branch key id of some values, or the template that gave theirs."""
+    for name in found[0].texts:
+        templates = {_with_name(one.key_id, name, one.texts[name]) for one in found}
+        if len(templates) == 1 and f"{{{name}}}" in (template := templates.pop()):
+            return template
+    return found[0].key_id
+
+
+def _with_name(key_id: str, name: str, text: str) -> str:
+    parts = key_id.split("/")
+    return "/".join(f"{{{name}}}" if part == text else part for part in parts)
 
 
 def holds_bytes(type_: TypeEngine[Any] | None) -> bool:

@@ -1,0 +1,206 @@
+"""What autogenerate makes of encrypted columns: nothing to do, an operation, or a refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.util import CommandError
+from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, insert, text
+
+from encfields import EncryptedType, attach
+from encfields.reencrypt.engine import Reencryption
+from encfields.reencrypt.spec import TableSpec
+from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
+from tests.servers.backends import Backend
+
+
+def _declared(**options: Any) -> MetaData:
+    metadata = MetaData()
+    patient_table(metadata, **options)
+    return metadata
+
+
+def _operations(code: str) -> str:
+    """The body of ``upgrade()``."""
+    body = code.partition("def upgrade()")[2].partition("def downgrade()")[0]
+    return body[body.index("# ### commands") :]
+
+
+def test_there_is_nothing_to_do_where_nothing_has_changed(project: Project, clinic: Clinic) -> None:
+    """Our own tables are there as well, and are not proposed to be dropped."""
+    clinic.encryption.keys.rotate("default")
+    spec = TableSpec.from_table(clinic.table)
+    Reencryption(clinic.engine, clinic.encryption, spec).record()
+    code = project.autogenerate(_declared())
+    assert "op." not in code
+    assert "encfields" not in code
+    project.upgrade()
+    command.check(project.config)
+
+
+def test_what_it_writes_makes_the_table_and_leaves_nothing_to_do(
+    project: Project, backend: Backend
+) -> None:
+    attach(backend.create_engine(), store(), create=True)
+    code = project.autogenerate(_declared())
+    assert "op.create_table('patient'" in code
+    assert "LONGBLOB" in code
+    project.upgrade()
+    assert "op." not in project.autogenerate(_declared())
+
+
+def test_a_column_that_is_added_is_rendered_as_its_bytes(project: Project, clinic: Clinic) -> None:
+    metadata = _declared()
+    metadata.tables["patient"].append_column(Column("phone", EncryptedType(String(20))))
+    assert "op.add_column('patient', sa.Column('phone', sa.LargeBinary()" in project.autogenerate(
+        metadata
+    )
+    project.upgrade()
+    assert "op." not in project.autogenerate(metadata)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (
+            {"name": "people.ssn"},
+            "op.rebind('patient', [SealedColumn('ssn', logical_name='people.ssn')], was=['ssn'])",
+        ),
+        (
+            {"key": "clinical"},
+            "op.rebind('patient', [SealedColumn('ssn', key='clinical')], was=['ssn'])",
+        ),
+        (
+            {"bind_to": "number"},
+            "op.rebind('patient', [SealedColumn('ssn', bind_to=('number',))], was=['ssn'])",
+        ),
+        (
+            {"key": "tenant/{number}"},
+            "op.rebind('patient', [SealedColumn('ssn', key='tenant/{number}')], was=['ssn'])",
+        ),
+    ],
+    ids=["name", "key", "bind_to", "template"],
+)
+def test_a_changed_binding_becomes_an_operation_that_works(
+    project: Project, clinic: Clinic, options: dict[str, Any], told: str
+) -> None:
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient ADD COLUMN number INTEGER"))
+        connection.execute(text("UPDATE patient SET number = id % 2"))
+    for key_id in ("clinical", "tenant/0", "tenant/1"):
+        clinic.encryption.keys.create(key_id)
+    metadata = MetaData()
+    table = patient_table(metadata, "patient", Column("number", Integer), **options)
+    before = [ssn for _, ssn, _ in clinic.read()]
+    code = project.autogenerate(metadata)
+    assert told in _operations(code)
+    assert "from encfields.alembic import SealedColumn" in code
+    project.upgrade()
+    assert [row.ssn for row in _rows(clinic, table)] == before
+    assert "op." not in project.autogenerate(metadata)
+    project.downgrade("base")
+    assert [ssn for _, ssn, _ in clinic.read()] == before
+
+
+def _rows(clinic: Clinic, table: Table) -> list[Any]:
+    with clinic.engine.connect() as connection:
+        return list(connection.execute(table.select().order_by(table.c.id)))
+
+
+def test_a_key_of_each_tenant_is_told_by_its_template(tmp_path: Path, sqlite: Backend) -> None:
+    engine = sqlite.create_engine()
+    encryption = attach(engine, store(), create=True)
+    tenant = Column("tenant", Integer, nullable=False)
+    table = patient_table(MetaData(), "patient", tenant, key="tenant/{tenant}")
+    table.create(engine)
+    for key_id in ("tenant/0", "tenant/1"):
+        encryption.keys.create(key_id)
+    with engine.begin() as connection:
+        rows = [{"id": n, "tenant": n % 2, "ssn": SECRET} for n in range(6)]
+        connection.execute(insert(table), rows)
+    metadata = MetaData()
+    patient_table(metadata, "patient", Column("tenant", Integer, nullable=False))
+    assert (
+        "op.rebind('patient', ['ssn'], was=[SealedColumn('ssn', key='tenant/{tenant}')])"
+        in _operations(Project(tmp_path, sqlite).autogenerate(metadata))
+    )
+
+
+def test_a_rebinding_waits_for_changes_that_come_first(project: Project, clinic: Clinic) -> None:
+    metadata = _declared(name="people.ssn")
+    metadata.tables["patient"].append_column(Column("more", Integer))
+    body = _operations(project.autogenerate(metadata))
+    assert "op.add_column" in body
+    assert "op.rebind('" not in body
+    assert "# encfields - values of patient.ssn are bound otherwise than declared" in body
+    project.upgrade()
+    assert "op.rebind('patient'" in _operations(project.autogenerate(metadata))
+    project.upgrade()
+    assert "op." not in project.autogenerate(metadata)
+
+
+def test_plaintext_is_not_altered_into_ciphertext(project: Project, backend: Backend) -> None:
+    engine = backend.create_engine()
+    with engine.begin() as connection:
+        connection.execute(
+            text("CREATE TABLE patient (id INTEGER NOT NULL PRIMARY KEY, ssn CHAR(9), notes TEXT)")
+        )
+        connection.execute(text("INSERT INTO patient VALUES (1, '123', 'x')"))
+    body = _operations(project.autogenerate(_declared()))
+    assert "alter_column" not in body
+    assert "raise NotImplementedError('patient.ssn, declared encrypted" in body
+    assert "# 1. add a second, encrypted column" in body
+    with pytest.raises(NotImplementedError, match="declared encrypted"):
+        project.upgrade()
+
+
+def test_ciphertext_is_not_altered_into_plaintext(project: Project, clinic: Clinic) -> None:
+    metadata = MetaData()
+    table = patient_table(metadata)
+    table.c.ssn.type = String(20)
+    body = _operations(project.autogenerate(metadata, keep=False))
+    assert "alter_column" not in body
+    assert "raise NotImplementedError('patient.ssn, declared String(length=20)" in body
+    assert "op.decrypt_column" in body
+
+
+def test_an_identity_that_is_gone_is_told(tmp_path: Path, sqlite: Backend) -> None:
+    clinic, project = Clinic(sqlite), Project(tmp_path, sqlite)
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
+    metadata = MetaData()
+    Table(
+        "patient",
+        metadata,
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("ssn", EncryptedType(String)),
+        Column("notes", EncryptedType(String)),
+    )
+    body = _operations(project.autogenerate(metadata, keep=False))
+    assert "bound to id, which the table no longer has" in body
+
+
+def test_check_fails_while_there_is_something_to_do(tmp_path: Path, sqlite: Backend) -> None:
+    Clinic(sqlite)
+    project = Project(tmp_path, sqlite)
+    project.revision("pass")
+    project.upgrade()
+    project.config.attributes["metadata"] = _declared(name="people.ssn")
+    with pytest.raises(CommandError, match="rebind"):
+        command.check(project.config)
+
+
+def test_other_changes_are_left_to_alembic(project: Project, clinic: Clinic) -> None:
+    metadata = _declared()
+    table = metadata.tables["patient"]
+    table.append_column(Column("city", String(20)))
+    Index("ix_city", table.c.city)
+    Table("visit", metadata, Column("id", Integer, primary_key=True), Column("note", Text))
+    body = _operations(project.autogenerate(metadata))
+    assert "op.create_index" in body
+    assert "op.create_table('visit'" in body
+    project.upgrade()
+    assert "op." not in project.autogenerate(metadata)

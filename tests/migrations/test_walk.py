@@ -1,0 +1,140 @@
+"""The example's migrations: up, down and up again, on the three databases."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, select, text
+
+from encfields import SqlKeyStore, attach, keyrings
+from encfields.errors import ContextMismatchError
+from encfields.message import read_header
+from migrations.clinic import metadata, person
+from tests.servers.backends import Backend
+
+ROOT = Path(__file__).parents[2]
+PEOPLE = [
+    (1, "Ada", "123-45-6789", "allergic to penicillin"),
+    (2, "Grace", "987-65-4321", None),
+]
+
+
+class Walk:
+    """The example's environment on a database."""
+
+    def __init__(self, backend: Backend, directory: Path) -> None:
+        self.backend = backend
+        self.key = directory / "clinic.key"
+        self.arguments = [f"url={backend.url_text}", f"key={self.key}"]
+        ini = str(ROOT / "migrations" / "alembic.ini")
+        self.config = Config(ini, cmd_opts=Namespace(x=self.arguments))
+        self.config.attributes["quiet"] = True
+
+    def up(self, revision: str = "head") -> None:
+        command.upgrade(self.config, revision)
+
+    def down(self, revision: str) -> None:
+        command.downgrade(self.config, revision)
+
+    def connect(self) -> Connection:
+        engine = self.backend.create_engine()
+        attach(engine, SqlKeyStore(keyrings.local(self.key)))
+        return engine.connect()
+
+    def people(self) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            return [tuple(r) for r in connection.execute(select(person).order_by(person.c.id))]
+
+    def tables(self) -> set[str]:
+        return set(inspect(self.backend.create_engine()).get_table_names())
+
+    def key_versions(self, table: str, column: str) -> set[str]:
+        with self.backend.create_engine().connect() as connection:
+            stored = connection.execute(text(f"SELECT {column} FROM {table}")).scalars()
+            return {read_header(bytes(value)).version for value in stored if value is not None}
+
+    def active(self) -> str:
+        store = SqlKeyStore(keyrings.local(self.key), engine=self.backend.create_engine())
+        return store.active("clinical").version
+
+
+@pytest.fixture
+def walk(backend: Backend, tmp_path: Path) -> Walk:
+    return Walk(backend, tmp_path)
+
+
+def test_up_down_and_up_again(walk: Walk) -> None:
+    walk.up()
+    assert walk.people() == PEOPLE
+    walk.down("base")
+    assert walk.tables().isdisjoint({"patient", "person", "encfields_keys"})
+    walk.up()
+    assert walk.people() == PEOPLE
+
+
+def test_each_step_does_what_it_says(walk: Walk) -> None:
+    walk.up("0005")
+    assert walk.active() not in walk.key_versions("patient", "ssn")
+    walk.up("0006")
+    assert walk.key_versions("patient", "ssn") == {walk.active()}
+    assert walk.key_versions("patient", "notes") == {walk.active()}
+    walk.up("0007")
+    with pytest.raises(ContextMismatchError) as caught:
+        walk.people()
+    assert caught.value.found["enc:column"] == "patient.ssn"
+    walk.up("0008")
+    assert walk.people() == PEOPLE
+
+
+def test_one_step_down_and_up_again_anywhere(walk: Walk) -> None:
+    walk.up()
+    for revision in ("0007", "0006", "0005", "0004"):
+        walk.down(revision)
+        walk.up()
+        assert walk.people() == PEOPLE
+
+
+def test_at_the_end_the_models_are_what_the_database_holds(walk: Walk) -> None:
+    walk.up()
+    command.check(walk.config)
+    assert metadata.tables.keys() <= walk.tables()
+
+
+def test_alembics_own_command_runs_it(backend: Backend, tmp_path: Path) -> None:
+    walk = Walk(backend, tmp_path)
+    alembic = [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini"]
+    options = [part for argument in walk.arguments for part in ("-x", argument)]
+    environment = os.environ | {"PYTHONPATH": _path()}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [*alembic, *options, *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    told = run("upgrade", "head")
+    assert "patient: 2 rows written" in told
+    assert "person: 2 rows written" in told
+    assert "0008 (head)" in run("current")
+    assert walk.people() == PEOPLE
+    assert "123-45-6789" not in told
+
+
+def _path() -> str:
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join(filter(None, [inherited, str(ROOT / "src")]))
