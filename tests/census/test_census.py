@@ -171,8 +171,31 @@ def test_a_header_longer_than_what_is_read_at_first_is_read_whole(engine, encryp
     table.create(engine)
     with engine.begin() as connection:
         connection.execute(insert(table), [{"path": c * 600, "body": SECRET} for c in "abc"])
+    assert census(engine, TableSpec.from_table(table)).columns[0].versions.total() == 3
+
+
+def test_values_that_are_read_whole_are_read_together(engine, encryption):
+    table = Table(
+        "page",
+        MetaData(),
+        Column("book", String(20), primary_key=True),
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("body", EncryptedType(String, name="b" * 900)),
+    )
+    table.create(engine)
+    rows = [{"book": b, "number": n, "body": SECRET} for b in "ab" for n in range(40)]
+    with engine.begin() as connection:
+        connection.execute(insert(table), rows)
+        connection.execute(text("UPDATE page SET book = 'c' WHERE book = 'b' AND number < 5"))
+    statements: list[str] = []
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def _watch(connection, cursor, statement, parameters, context, executemany):
+        statements.append(statement)
+
     (body,) = census(engine, TableSpec.from_table(table)).columns
-    assert body.versions.total() == 3
+    assert (body.versions.total(), body.misplaced.total()) == (75, 5)
+    assert len([one for one in statements if " IN (" in one and "page" in one]) == 1
 
 
 def test_plaintext_is_counted_and_never_shown(engine, patients):

@@ -8,7 +8,7 @@ key opens the message, so a census tells what the values *say*; what is true of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 5_000
 MAX_EXAMPLES = 20
+
+PORTION_BYTES = 16 * 1024 * 1024
+PORTION_ROWS = 500
+"""Values that are read whole at once: those whose head does not tell enough."""
 
 KeyVersionName = tuple[str, str]
 """Branch key id, and version as UUID text."""
@@ -257,6 +261,7 @@ class _Count:
         """Count the values of some rows."""
         self.rows += len(rows)
         for column, places, positions, at in self._work:
+            unknown = []
             for row in rows:
                 head, length = row[at], row[at + 1]
                 if length is None:
@@ -265,12 +270,32 @@ class _Count:
                 # SQLite's substr() makes NULL of an empty value.
                 seen = look(b"" if head is None else head, length)
                 if seen.state is State.UNKNOWN:
-                    whole = self.scan.whole_value(column.column, row)
-                    if not whole or whole[0][0] is None:
+                    unknown.append(row)
+                else:
+                    _count_value(column, places, [row[i] for i in positions], seen)
+            for some in _portions(unknown, at + 1):
+                values = self.scan.whole_values(column.column, some)
+                for row in some:
+                    value = values.get(self.scan.key_of(row))
+                    if value is None:
                         column.nulls += 1  # deleted or emptied meanwhile
                         continue
-                    seen = look(whole[0][0], len(whole[0][0]))
-                _count_value(column, places, [row[i] for i in positions], seen)
+                    seen = look(value, len(value))
+                    _count_value(column, places, [row[i] for i in positions], seen)
+
+
+def _portions(rows: Rows, length_at: int) -> Iterator[Rows]:
+    """Rows whose values are to be read whole, so many at a time as memory allows."""
+    portion: list[Any] = []
+    size = 0
+    for row in rows:
+        portion.append(row)
+        size += row[length_at]
+        if size >= PORTION_BYTES or len(portion) >= PORTION_ROWS:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def _head(column: ColumnElement[Any], source: Source) -> list[ColumnElement[Any]]:

@@ -120,13 +120,20 @@ class Scan:
         """Where in a row the identity of `binding` stands."""
         return tuple(self.carried.index(column.name) for column in binding.identity)
 
-    def whole_value(self, name: str, row: Sequence[Any]) -> Rows:
-        """One value of a row already read: one row with one cell, none if it is gone."""
-        conditions = (
-            self.table.c[key] == row[position]
-            for key, position in zip(self.key, map(self.carried.index, self.key), strict=True)
-        )
-        return self.source.fetch(select(self.table.c[name]).where(*conditions).limit(1))
+    def key_of(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        """The values of :attr:`key` in a row."""
+        return tuple(row[self.carried.index(name)] for name in self.key)
+
+    def whole_values(self, name: str, rows: Rows) -> dict[tuple[Any, ...], Any]:
+        """The values of one column of rows already read, by key; not of those that are gone."""
+        keys = [self.key_of(row) for row in rows]
+        columns = [self.table.c[key] for key in self.key]
+        if len(columns) == 1:
+            condition = columns[0].in_([key[0] for key in keys])
+        else:
+            condition = tuple_(*columns).in_(keys)
+        found = self.source.fetch(select(*columns, self.table.c[name]).where(condition))
+        return {tuple(row[: len(columns)]): row[len(columns)] for row in found}
 
 
 def after(
