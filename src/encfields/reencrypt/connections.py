@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.binding.row_keys import MYSQL_NAMES
@@ -49,6 +49,7 @@ class Connections:
         # Without the application's event listeners: what is read and written here is ciphertext.
         self.engine = engine if self._shares else _engine_like(engine)
         self.dialect = engine.dialect
+        self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._isolation: str | None = None
         self._reading: Connection | None = None
         self._writing: Connection | None = None
@@ -58,7 +59,7 @@ class Connections:
         if self._shares:
             return self.writing()
         if self._reading is None:
-            self._reading = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._reading = self._at_level(self.engine.connect(), "AUTOCOMMIT")
         return self._reading
 
     def writing(self) -> Connection:
@@ -67,11 +68,20 @@ class Connections:
             connection = self.engine.connect()
             if not self._shares and (level := self._write_isolation(connection)):
                 connection.rollback()
-                connection = connection.execution_options(isolation_level=level)
+                connection = self._at_level(connection, level)
             self._writing = connection
         if self._writing.in_transaction():
             self._writing.rollback()
         return self._writing
+
+    def _at_level(self, connection: Connection, level: str) -> Connection:
+        try:
+            return connection.execution_options(isolation_level=level)
+        except self._driver_error as error:
+            # The one statement whose errors SQLAlchemy passes on as the driver's own.
+            failure = OperationalError("SET TRANSACTION ISOLATION LEVEL", None, error)
+        self._give_up(connection)
+        raise failure
 
     def _write_isolation(self, connection: Connection) -> str | None:
         name = self.dialect.name
@@ -89,17 +99,19 @@ class Connections:
         """Give both connections up, after one has failed."""
         for connection in (self._reading, self._writing):
             if connection is not None:
-                with suppress(SQLAlchemyError, OSError):
-                    connection.invalidate()
-                with suppress(SQLAlchemyError, OSError):
-                    connection.close()
+                self._give_up(connection)
         self._reading = self._writing = None
+
+    def _give_up(self, connection: Connection) -> None:
+        for end in (connection.invalidate, connection.close):
+            with suppress(SQLAlchemyError, OSError, self._driver_error):
+                end()
 
     def close(self) -> None:
         """End both connections and, unless it is the application's, the pool."""
         for connection in (self._reading, self._writing):
             if connection is not None:
-                with suppress(SQLAlchemyError, OSError):
+                with suppress(SQLAlchemyError, OSError, self._driver_error):
                     connection.close()
         self._reading = self._writing = None
         if not self._shares:

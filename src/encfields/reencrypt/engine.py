@@ -10,10 +10,9 @@ may be killed at any moment, and any number of processes may work at one run.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -24,7 +23,7 @@ from encfields.reencrypt.errors import UnfinishedError
 from encfields.reencrypt.job import Job
 from encfields.reencrypt.key_codec import readable_key
 from encfields.reencrypt.options import Options
-from encfields.reencrypt.patience import told
+from encfields.reencrypt.patience import Patience, told
 from encfields.reencrypt.progress import Progress, ProgressBar, ProgressState
 from encfields.reencrypt.report import DryRun, Quarantined, Report, Summary
 from encfields.reencrypt.run_loop import RunLoop
@@ -59,6 +58,9 @@ __all__ = [
     "report_of",
     "work",
 ]
+
+
+T = TypeVar("T")
 
 
 class Reencryption:
@@ -109,12 +111,14 @@ class Reencryption:
         :raises ConflictingRunError: a run of another description is at work on the table.
         :raises DeclarationError: the table or a column is missing, or cannot be walked.
         """
-        with _own(self._engine) as own:
-            prepared = self._job.prepare(own.reading())
-            rows = estimated_rows(prepared, own.reading())
-            create_run_tables(own.engine)
-            with own.writing().begin() as begun:
-                return self._store.record(begun.connection, self._job, rows)
+        return self._patiently(self._record)
+
+    def _record(self, own: Connections) -> str:
+        prepared = self._job.prepare(own.reading())
+        rows = estimated_rows(prepared, own.reading())
+        create_run_tables(own.engine)
+        with own.writing().begin() as begun:
+            return self._store.record(begun.connection, self._job, rows)
 
     def run(self, *, progress: Progress | None = None, stop: Event | None = None) -> Report:
         """Record the run if need be and work at it until nothing is left, or `stop` is set.
@@ -131,7 +135,7 @@ class Reencryption:
             access to them is denied.
         :raises DatabaseUnavailableError: the database was, for as long.
         """
-        run_id = self.record()
+        run_id = self._patiently(self._record, stop)
         return _run(self._engine, self._encryption, run_id, self._options, progress, stop)
 
     def ensure(self) -> Summary:
@@ -152,9 +156,14 @@ class Reencryption:
         return survey.summary()
 
     def _survey(self) -> Survey:
-        with _own(self._engine) as own:
+        def look(own: Connections) -> Survey:
             prepared = self._job.prepare(own.reading())
             return Surveyor(prepared, self._encryption).run(own, self._options)
+
+        return self._patiently(look)
+
+    def _patiently(self, task: Callable[[Connections], T], stop: Event | None = None) -> T:
+        return _patiently(self._engine, self._options.outage_seconds, stop, task)
 
 
 def work(
@@ -177,9 +186,12 @@ def work(
     chosen = options or Options()
     store = RunStore(engine.dialect.name)
     stop = stop or Event()
-    with _own(engine) as own:
+
+    def find(own: Connections) -> list[str]:
         require_run_tables(own.reading())
-        ids = [run_id] if run_id else [run.id for run in store.unfinished(own.reading())]
+        return [run_id] if run_id else [run.id for run in store.unfinished(own.reading())]
+
+    ids = _patiently(engine, chosen.outage_seconds, stop, find)
     reports = []
     for one in ids:
         if stop.is_set():
@@ -193,25 +205,30 @@ def report_of(engine: Engine, run_id: str) -> Report:
 
     :raises ReencryptionError: there is no such run.
     """
-    with _own(sync_engine(engine)) as own:
-        return _report(own, run_id, 0.0, None)
+    return _patiently(sync_engine(engine), 0.0, None, lambda own: _report(own, run_id, 0.0, None))
 
 
 def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
     """Let every worker of a run pause, or go on; they look about once a second."""
-    engine = sync_engine(engine)
-    with _own(engine) as own, own.writing().begin() as begun:
-        RunStore(engine.dialect.name).pause(begun.connection, run_id, paused=paused)
+    store = RunStore(sync_engine(engine).dialect.name)
+
+    def set_flag(own: Connections) -> None:
+        with own.writing().begin() as begun:
+            store.pause(begun.connection, run_id, paused=paused)
+
+    _patiently(sync_engine(engine), 0.0, None, set_flag)
 
 
 def abandon(engine: Engine, run_id: str) -> None:
     """End a run that is not to be finished; what it has written stays, and is valid."""
-    engine = sync_engine(engine)
-    store = RunStore(engine.dialect.name)
-    with _own(engine) as own:
+    store = RunStore(sync_engine(engine).dialect.name)
+
+    def end(own: Connections) -> None:
         run = store.load(own.reading(), run_id)
         with own.writing().begin() as begun:
             store.end(begun.connection, run, ABANDONED)
+
+    _patiently(sync_engine(engine), 0.0, None, end)
 
 
 def _run(
@@ -231,8 +248,10 @@ def _run(
         else:
             loop = RunLoop(engine, encryption, run_id, new_owner(), options, stop, progress)
             outcome = loop.work()
-    with _own(engine) as own:
-        return _report(own, run_id, time.monotonic() - began, outcome)
+    seconds = time.monotonic() - began
+    return _patiently(
+        engine, options.outage_seconds, None, lambda own: _report(own, run_id, seconds, outcome)
+    )
 
 
 def _report(own: Connections, run_id: str, seconds: float, outcome: str | None) -> Report:
@@ -272,19 +291,24 @@ def _quarantined(own: Connections, store: RunStore, run: Run) -> tuple[Quarantin
     )
 
 
-@contextmanager
-def _own(engine: Engine) -> Iterator[Connections]:
-    """Connections of the engine's own database for one piece of work.
+def _patiently(
+    engine: Engine, seconds: float, stop: Event | None, task: Callable[[Connections], T]
+) -> T:
+    """Do something that may be done twice, on connections of its own, and wait out an outage.
 
     A driver's error is told in this library's words, which hold no parameters.
     """
     own = Connections(engine)
+    stop = stop or Event()
+    patience = Patience(seconds, stop)
     try:
-        yield own
-    except DBAPIError as error:
-        failure = told(error)
-    else:
-        return
+        while True:
+            try:
+                return task(own)
+            except (DBAPIError, OSError) as error:
+                own.reset()
+                patience.wait(error)
+                if stop.is_set():
+                    raise told(error) from None
     finally:
         own.close()
-    raise failure from None

@@ -1,0 +1,254 @@
+"""Connections cut, KMS away, the disk full: a run waits, goes on, and counts every row once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import String, create_engine, event, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from encfields import EncryptedType, SqlKeyStore, attach, keyrings
+from encfields.errors import KeyUnavailableError
+from encfields.reencrypt.engine import Options, Reencryption
+from encfields.reencrypt.errors import DatabaseUnavailableError
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+from tests.reencrypt.cut_proxy import CutProxy
+from tests.reencrypt.support import PATIENT, Clinic
+
+CONNECTIONS = {
+    "postgresql": (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid()",
+        "SELECT pg_terminate_backend({})",
+    ),
+    "mariadb": (
+        "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
+        " AND id <> CONNECTION_ID()",
+        "KILL CONNECTION {}",
+    ),
+}
+
+
+class Cutter:
+    """Ends connections to the database that were made since it was made itself."""
+
+    def __init__(self, clinic: Clinic) -> None:
+        clinic.engine.dispose()
+        self._engine = clinic.backend.create_engine()
+        self._find, self._kill = CONNECTIONS[clinic.backend.name]
+        with self._engine.connect() as connection:
+            self._spared = set(connection.execute(text(self._find)).scalars())
+        self.cuts = 0
+
+    def cut(self) -> None:
+        with self._engine.connect() as connection:
+            for number in set(connection.execute(text(self._find)).scalars()) - self._spared:
+                connection.execute(text(self._kill.format(int(number))))
+                self.cuts += 1
+
+
+both = pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Progress is told after every batch."""
+    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
+
+
+@both
+def test_connections_that_are_cut_are_made_anew(clinic, told):
+    version = clinic.rotate()
+    before = clinic.values()
+    cutter = Cutter(clinic)
+
+    def cut(state: Any) -> None:
+        if cutter.cuts < 8:
+            cutter.cut()
+
+    report = clinic.run().run(progress=cut)
+    assert cutter.cuts >= 8
+    assert report.finished
+    assert report.rows_written == 500
+    assert clinic.versions() == {("default", version): 834}
+    assert clinic.values() == before
+
+
+@both
+@pytest.mark.parametrize("commits", [3, 7, 8])
+def test_a_connection_cut_after_commit_was_sent_counts_each_row_once(clinic, commits):
+    version = clinic.rotate()
+    url = clinic.backend.url
+    proxy = CutProxy(url.host, url.port)
+    engine = create_engine(url.set(host="127.0.0.1", port=proxy.port))
+    run = Reencryption(
+        engine, clinic.encryption, PATIENT, options=Options(batch_rows=50, range_rows=120)
+    )
+    run.record()
+    proxy.cut_after_commits(commits)
+    report = run.run()
+    engine.dispose()
+    proxy.stop()
+    assert proxy.cuts == 1
+    assert report.finished
+    assert (report.rows_seen, report.rows_written) == (500, 500)
+    assert clinic.versions() == {("default", version): 834}
+
+
+@both
+def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(clinic, told):
+    clinic.rotate()
+    url = clinic.backend.url
+    proxy = CutProxy(url.host, url.port)
+    engine = create_engine(url.set(host="127.0.0.1", port=proxy.port))
+    cutter = Cutter(clinic)
+
+    def away(state: Any) -> None:
+        proxy.stop()
+        cutter.cut()
+
+    options = Options(batch_rows=50, range_rows=120, outage_seconds=0.5, lease_seconds=1)
+    run = Reencryption(engine, clinic.encryption, PATIENT, options=options)
+    with pytest.raises(DatabaseUnavailableError, match="goes on where it stopped"):
+        run.run(progress=away)
+    engine.dispose()
+    report = clinic.run().run()
+    assert report.finished
+    assert report.rows_written == 500
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Account(Base):
+    """Each tenant's key is asked for when the run comes to its first row."""
+
+    __tablename__ = "account"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[int]
+    secret: Mapped[str] = mapped_column(EncryptedType(String, key="tenant/{tenant}"))
+
+
+@pytest.fixture
+def tenants(postgresql, kms, kms_proxy):
+    """Eight tenants with keys in KMS, all rotated, and a run that has no key at hand."""
+    clients = {"endpoint_url": kms_proxy.url, "max_attempts": 1, "connect_timeout": 0.5}
+    keyring = keyrings.aws_kms(kms.create_key(), **clients)
+    engine = postgresql.create_engine()
+    Base.metadata.create_all(engine)
+    encryption = attach(engine, SqlKeyStore(keyring))
+    encryption.keys.create_table()
+    for tenant in range(8):
+        encryption.keys.create(f"tenant/{tenant}")
+    with Session(engine) as session:
+        session.add_all([Account(id=i, tenant=i // 50, secret=f"secret {i}") for i in range(400)])
+        session.commit()
+    for tenant in range(8):
+        encryption.keys.rotate(f"tenant/{tenant}")
+    encryption._cache.clear()
+    kms_proxy.reset()
+    spec = TableSpec.from_table(Account.__table__)  # type: ignore[arg-type]
+
+    def run(**options: Any) -> Reencryption:
+        chosen = Options(**{"batch_rows": 50, "range_rows": 100, **options})
+        return Reencryption(engine, encryption, spec, options=chosen)
+
+    run.engine = engine  # type: ignore[attr-defined]
+    return run
+
+
+def secrets_of(engine: Any) -> dict[int, str]:
+    with Session(engine) as session:
+        return {account.id: account.secret for account in session.query(Account)}
+
+
+@pytest.mark.parametrize("failure", ["refuse", "throttle", "error"])
+def test_while_kms_is_away_a_run_waits_and_holds_no_lock(tenants, kms_proxy, told, failure):
+    locked: list[int] = []
+
+    def heal() -> None:
+        time.sleep(0.8)
+        with tenants.engine.connect() as connection:
+            statement = text(
+                "SELECT count(*) FROM pg_locks JOIN pg_class ON relation = pg_class.oid"
+                " WHERE relname = 'account' AND mode <> 'AccessShareLock'"
+            )
+            locked.append(connection.execute(statement).scalar_one())
+        kms_proxy.heal()
+
+    healer = threading.Thread(target=heal)
+
+    def fail(state: Any) -> None:
+        if not healer.ident:
+            kms_proxy.fail(failure)
+            healer.start()
+
+    began = time.monotonic()
+    report = tenants().run(progress=fail)
+    healer.join()
+    assert time.monotonic() - began >= 0.8
+    assert locked == [0]
+    assert report.finished
+    assert report.rows_written == 400
+    assert secrets_of(tenants.engine) == {i: f"secret {i}" for i in range(400)}
+
+
+def test_where_kms_denies_a_run_ends_at_once_and_the_next_one_goes_on(tenants, kms_proxy, told):
+    def deny(state: Any) -> None:
+        kms_proxy.fail("deny")
+
+    began = time.monotonic()
+    with pytest.raises(KeyUnavailableError) as caught:
+        tenants().run(progress=deny)
+    assert caught.value.reason == "denied"
+    assert time.monotonic() - began < 10
+    kms_proxy.heal()
+    report = tenants().run()
+    assert report.finished
+    assert report.rows_written == 400
+    assert report.quarantined == ()
+
+
+def test_a_run_asks_kms_once_for_each_key_version_and_pass(tenants, kms_proxy):
+    report = tenants().run()
+    assert report.passes == 2
+    # Each tenant's old version once, and its active one once a pass.
+    assert kms_proxy.counts == {"Decrypt": 8 + 2 * 8}
+
+
+def test_a_full_disk_is_waited_for(sqlite, told):
+    clinic = Clinic(sqlite)
+    clinic.fill(500)
+    before = clinic.values()
+    full: list[int] = []
+    limit = ["PRAGMA max_page_count = 1"]  # cannot go below the present size: no page more
+
+    def connected(connection: Any, record: Any) -> None:
+        connection.execute(limit[0])
+        if limit[0].endswith(" 1"):
+            full.append(1)
+
+    engine = clinic.backend.create_engine()
+    event.listen(engine.pool, "connect", connected)
+    long_name = "k" * 200  # so that values grow
+    clinic.encryption.keys.create(long_name)
+    run = Reencryption(
+        engine,
+        clinic.encryption,
+        TableSpec.of("patient", [SealedColumn("ssn", key=long_name)]),
+        options=Options(batch_rows=200, range_rows=500, outage_seconds=0.3),
+    )
+    limit[0] = "PRAGMA max_page_count = 1000000"
+    run.record()
+    limit[0] = "PRAGMA max_page_count = 1"
+    with pytest.raises(DatabaseUnavailableError):
+        run.run()
+    assert full
+    limit[0] = "PRAGMA max_page_count = 1000000"
+    assert run.run().finished
+    assert {key for key, _ in clinic.versions()} == {"default", long_name}
+    assert clinic.values() == before
