@@ -68,9 +68,13 @@ class TableSpec:
         for binding in bindings_of(table).values():
             type_ = binding.column.type
             assert isinstance(type_, EncryptedType)  # noqa: S101 - what bindings are made from
-            bind_to = type_.bind_to
             columns.append(
-                SealedColumn(binding.column_name, binding.logical_name, type_.key, bind_to)
+                SealedColumn(
+                    binding.column_name,
+                    binding.logical_name,
+                    _by_name(type_.key, binding),
+                    type_.bind_to and tuple(column.name for column in binding.own_identity),
+                )
             )
         return cls(table.name, tuple(columns), table.schema)
 
@@ -110,6 +114,13 @@ class TableSpec:
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
         return ReflectedTable(self, table)
+
+
+def _by_name(template: str, binding: ColumnBinding) -> str:
+    """A key template in terms of the columns' names: the database knows no other."""
+    for column in binding.key_columns:
+        template = template.replace(f"{{{column.key}}}", f"{{{column.name}}}")
+    return template
 
 
 class ReflectedTable:

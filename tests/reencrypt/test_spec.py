@@ -1,0 +1,45 @@
+"""A spec names a table's encrypted columns in the database's own terms."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Integer, MetaData, Table
+
+from encfields import EncryptedType
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+from tests.servers.backends import Backend
+
+
+def _table() -> Table:
+    return Table(
+        "patient",
+        MetaData(),
+        Column("patient_id", Integer, key="id", primary_key=True),
+        Column("tenant", Integer, key="tenant_id"),
+        Column("ssn", EncryptedType(key="tenant/{tenant_id}", bind_to="id"), key="number"),
+    )
+
+
+def test_columns_are_named_as_in_the_database_where_the_application_calls_them_otherwise() -> None:
+    (column,) = TableSpec.from_table(_table()).columns
+    assert column == SealedColumn("ssn", "patient.ssn", "tenant/{tenant}", ("patient_id",))
+
+
+def test_what_is_reflected_binds_as_what_was_declared(sqlite: Backend) -> None:
+    table = _table()
+    engine = sqlite.create_engine()
+    table.metadata.create_all(engine)
+    with engine.connect() as connection:
+        (binding,) = TableSpec.from_table(table).reflect(connection).bindings
+    texts = ["5", "7"]
+    assert binding.context.as_dict(texts) == {
+        "enc:column": "patient.ssn",
+        "enc:row:patient_id": "5",
+        "enc:row:tenant": "7",
+    }
+    assert binding.key_id(texts) == "tenant/7"
+
+
+def test_a_spec_survives_as_plain_data() -> None:
+    spec = TableSpec.from_table(_table())
+    assert TableSpec.from_json(spec.to_json()) == spec
+    assert TableSpec.from_json(spec.to_json()).fingerprint() == spec.fingerprint()
