@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 from alembic import command
+from alembic.autogenerate import produce_migrations
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, insert, text
 
 from encfields import EncryptedType, attach
+from encfields.alembic import MigrationError
+from encfields.alembic.operations import RefusedChangeOp
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.spec import TableSpec
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
@@ -142,6 +147,18 @@ def test_a_rebinding_waits_for_changes_that_come_first(project: Project, clinic:
     assert "op." not in project.autogenerate(metadata)
 
 
+def test_a_table_that_a_run_is_at_work_on_is_not_compared(tmp_path: Path, sqlite: Backend) -> None:
+    clinic, project = Clinic(sqlite), Project(tmp_path, sqlite)
+    metadata = _declared(name="people.ssn")
+    spec = TableSpec.from_table(metadata.tables["patient"])
+    source = TableSpec.from_table(clinic.table)
+    run = Reencryption(clinic.engine, clinic.encryption, spec, source=source)
+    run.record()
+    assert "op." not in project.autogenerate(metadata, keep=False)
+    assert run.run().finished
+    assert "op." not in project.autogenerate(metadata, keep=False)
+
+
 def test_plaintext_is_not_altered_into_ciphertext(project: Project, backend: Backend) -> None:
     engine = backend.create_engine()
     with engine.begin() as connection:
@@ -155,6 +172,17 @@ def test_plaintext_is_not_altered_into_ciphertext(project: Project, backend: Bac
     assert "# 1. add a second, encrypted column" in body
     with pytest.raises(NotImplementedError, match="declared encrypted"):
         project.upgrade()
+
+
+def test_applied_without_a_migration_it_is_refused_as_well(sqlite: Backend) -> None:
+    with sqlite.create_engine().begin() as connection:
+        connection.execute(text("CREATE TABLE patient (id INTEGER PRIMARY KEY, ssn VARCHAR(9))"))
+        context = MigrationContext.configure(connection)
+        found = produce_migrations(context, _declared()).upgrade_ops
+        assert found is not None
+        refused = [op for op in found.ops if isinstance(op, RefusedChangeOp)]
+        with pytest.raises(MigrationError, match="declared encrypted"):
+            Operations(context).invoke(refused[0])
 
 
 def test_ciphertext_is_not_altered_into_plaintext(project: Project, clinic: Clinic) -> None:

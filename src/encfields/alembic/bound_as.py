@@ -19,8 +19,11 @@ from encfields.errors import MalformedMessageError
 from encfields.reencrypt.spec import SealedColumn
 from encfields.reencrypt.stored_value import HEAD_BYTES, look
 
+SEARCHED_ROWS = 1000
+"""Rows at either end of the primary key among which values are sought."""
+
 SAMPLE_ROWS = 25
-"""Values looked at from either end of the primary key."""
+"""Values looked at of each."""
 
 
 class Found(NamedTuple):
@@ -112,11 +115,14 @@ def holds_bytes(type_: TypeEngine[Any] | None) -> bool:
 def _heads(connection: Connection, column: Column[Any]) -> list[tuple[Any, int]]:
     table: Table = column.table
     length = func.length if connection.dialect.name == "sqlite" else func.octet_length
-    statement = select(func.substr(column, 1, HEAD_BYTES, type_=NullType()), length(column))
-    statement = statement.where(column.is_not(None)).limit(SAMPLE_ROWS)
     key = list(table.primary_key.columns)
     orders = [[c.asc() for c in key], [c.desc() for c in key]] if key else [[]]
     rows: list[tuple[Any, int]] = []
     for order in orders:
-        rows += [(row[0], row[1]) for row in connection.execute(statement.order_by(*order))]
+        # A column that is all NULL must not have the whole table searched for a value.
+        near = select(column.label("value")).order_by(*order).limit(SEARCHED_ROWS).subquery()
+        value = near.c.value
+        heads = select(func.substr(value, 1, HEAD_BYTES, type_=NullType()), length(value))
+        found = connection.execute(heads.where(value.is_not(None)).limit(SAMPLE_ROWS))
+        rows += [(row[0], row[1]) for row in found]
     return rows

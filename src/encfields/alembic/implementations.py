@@ -19,8 +19,10 @@ from encfields.alembic.operations import (
     DecryptColumnOp,
     DropKeyTableOp,
     EnsureEncryptedOp,
+    PostponedRebindOp,
     RebindOp,
     ReencryptOp,
+    RefusedChangeOp,
     RotateBranchKeyOp,
 )
 from encfields.alembic.progress import LoggedProgress
@@ -129,6 +131,23 @@ def ensure_encrypted(operations: Operations, operation: EnsureEncryptedOp) -> No
     engine = engine_for(context, settings)
     with settings.attached(engine) as encryption:
         Reencryption(engine, encryption, operation.spec, options=settings.options).ensure()
+
+
+@Operations.implementation_for(RefusedChangeOp)
+def refuse_change(operations: Operations, operation: RefusedChangeOp) -> None:
+    """For whoever applies what autogenerate found without writing a migration."""
+    if operation.upwards:
+        raise MigrationError(
+            " ".join((f"{operation.reason}.", *operation.steps)),
+            table=operation.table_name,
+            column=operation.column,
+            reason="refused-change",
+        )
+
+
+@Operations.implementation_for(PostponedRebindOp)
+def postpone_rebind(operations: Operations, operation: PostponedRebindOp) -> None:
+    log.warning("%s: values are still to be rebound", operation.rebind.spec.table)
 
 
 # -- on a database -----------------------------------------------------------------------------

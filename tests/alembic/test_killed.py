@@ -1,0 +1,86 @@
+"""``alembic upgrade`` as a process of its own, killed in the middle of a re-encryption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from tests.alembic.project import Clinic, Project
+from tests.servers.backends import Backend
+
+ROOT = Path(__file__).parents[2]
+ROWS = 400
+SLOW = (
+    "{'key_store': STORE, 'options': encfields.alembic.Options("
+    "batch_rows=20, rows_per_second=200, lease_seconds=1)}"
+)
+
+
+def _start(project: Project) -> subprocess.Popen[bytes]:
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join(filter(None, [inherited, str(ROOT / "src")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "alembic", "-c", str(project.ini), "upgrade", "head"],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _rows_written(clinic: Clinic) -> int:
+    try:
+        with clinic.engine.connect() as connection:
+            statement = text("SELECT SUM(rows_written) FROM encfields_ranges")
+            return int(connection.execute(statement).scalar() or 0)
+    except DBAPIError:
+        return 0  # the run has not been recorded yet
+
+
+def test_the_revision_goes_on_where_it_was(tmp_path: Path, backend: Backend) -> None:
+    clinic = Clinic(backend, rows=ROWS)
+    before = clinic.read()
+    project = Project(tmp_path, backend, settings=SLOW)
+    project.revision("op.rotate_branch_key()")
+    project.revision("op.reencrypt('patient', ['ssn', 'notes'])")
+    project.upgrade("r01")
+    process = _start(project)
+    try:
+        deadline = time.monotonic() + 60
+        while _rows_written(clinic) == 0:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    written = _rows_written(clinic)
+    assert 0 < written < ROWS
+    assert project.version() == "r01"
+    assert clinic.read() == before
+    project.upgrade()
+    assert project.version() == "r02"
+    assert clinic.versions("ssn") == clinic.versions("notes") == {clinic.active()}
+    assert _rows_written(clinic) == ROWS
+    assert clinic.read() == before
+
+
+def test_interrupted_politely_it_ends_and_says_so(tmp_path: Path, sqlite: Backend) -> None:
+    clinic = Clinic(sqlite, rows=ROWS)
+    project = Project(tmp_path, sqlite, settings=SLOW)
+    project.revision("op.rotate_branch_key()")
+    project.revision("op.reencrypt('patient', ['ssn', 'notes'])")
+    process = _start(project)
+    deadline = time.monotonic() + 60
+    while _rows_written(clinic) == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _rows_written(clinic) > 0
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 255  # Alembic's code for a CommandError
+    assert project.version() == "r01"
