@@ -1,0 +1,250 @@
+"""The unmodified AWS Encryption SDK client over our key stores.
+
+::
+
+    from aws_encryption_sdk import CommitmentPolicy, EncryptionSDKClient
+    from encfields.interop import column_context, materials_manager
+
+    client = EncryptionSDKClient(commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
+    manager = materials_manager(SqlKeyStore(keyrings.aws_kms(ARN), engine=engine))
+    plaintext, header = client.decrypt(
+        source=stored_bytes,
+        materials_manager=manager,
+        encryption_context=column_context(Patient.ssn, {"id": 42}),
+    )
+
+The client parses the message, derives its keys and checks its commitment and tags; the manager
+only unwraps the data key, as AWS's hierarchical keyring does
+(``framework/aws-kms/aws-kms-hierarchical-keyring.md``), with a branch key of our store. Importing
+this module imports AWS's Material Providers Library, which takes half a second; nothing else of
+this package imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from aws_cryptographic_material_providers.mpl import models
+from aws_cryptographic_material_providers.mpl.client import AwsCryptographicMaterialProviders
+from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
+from aws_cryptographic_material_providers.mpl.references import ICryptographicMaterialsManager
+
+from encfields.binding.columns import binding_of, is_encrypted
+from encfields.binding.row_keys import kind_of
+from encfields.context import serialize
+from encfields.encryption import DEFAULT_KEY, Encryption
+from encfields.errors import (
+    ConfigurationError,
+    ContextMismatchError,
+    KeyNotFoundError,
+    MalformedMessageError,
+    TamperedError,
+    UnknownIdentityError,
+)
+from encfields.identity import CANONICAL
+from encfields.keys.branch_key import BranchKey
+from encfields.keys.cache import KeyCache
+from encfields.keys.store import KeyStore
+from encfields.message_header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
+from encfields.message_keys import Wrapping
+
+__all__ = ["EncfieldsMaterialsManager", "column_context", "materials_manager"]
+
+SUITE = "0x0478"
+_PROVIDER = PROVIDER_ID.decode("ascii")
+_NON_COMMITTING_POLICY = "FORBID_ENCRYPT_ALLOW_DECRYPT"
+
+KeyChoice = str | Callable[[Mapping[str, str]], str]
+"""A branch key id, or a function from the encryption context of a value to one."""
+
+
+def materials_manager(
+    keys: Encryption | KeyStore | KeyCache,
+    *,
+    key: KeyChoice = DEFAULT_KEY,
+    require_context: bool = True,
+) -> EncfieldsMaterialsManager:
+    """A cryptographic materials manager for ``EncryptionSDKClient``'s ``materials_manager=``.
+
+    It may be shared by threads and kept for the life of the process.
+
+    :param keys: an attached encryption, whose key cache is shared; or a key store.
+    :param key: the branch key id that ``encrypt`` seals under, or a function that tells it from
+        the encryption context (``lambda context: "tenant/" + context["enc:row:tenant_id"]``).
+        ``decrypt`` uses the one that the message names.
+    :param require_context: ``decrypt`` must be given the message's whole encryption context.
+        Without it the client opens a value that was moved here from another row.
+    """
+    if isinstance(keys, Encryption):
+        return EncfieldsMaterialsManager(keys.active_key, keys.find_key, key, require_context)
+    cache = keys if isinstance(keys, KeyCache) else KeyCache(keys)
+    return EncfieldsMaterialsManager(cache.active, cache.find, key, require_context)
+
+
+def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
+    """The encryption context of an encrypted column's value in one row.
+
+    :param column: a mapped attribute (``Patient.ssn``) or a table's column.
+    :param row: the columns that identify the row, and those its key template names, by name.
+    :returns: pairs for ``encryption_context=``, in an order of no meaning.
+    :raises ConfigurationError: the column is not encrypted.
+    :raises UnknownIdentityError: `row` lacks a column, or its value is of another kind.
+    """
+    (declared,) = getattr(getattr(column, "property", None), "columns", None) or (column,)
+    if not is_encrypted(declared):
+        raise ConfigurationError(
+            "column_context() takes a column whose type is EncryptedType", reason="not-encrypted"
+        )
+    binding = binding_of(declared)
+    missing = [one.name for one in binding.identity if one.name not in row]
+    if missing:
+        raise UnknownIdentityError(
+            f"the row is not told: {', '.join(missing)} missing",
+            table=binding.table,
+            column=binding.column_name,
+            reason="no-identity",
+        )
+    texts = [CANONICAL[kind_of(one.type)](row[one.name]) for one in binding.identity]
+    return binding.context.as_dict(texts)
+
+
+class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore[misc]  # no types
+    """Gives the client data keys wrapped as the hierarchical keyring wraps them.
+
+    What goes wrong is raised as one of this library's errors. Made by :func:`materials_manager`.
+    """
+
+    def __init__(
+        self,
+        active: Callable[[str], BranchKey],
+        find: Callable[[str, str], BranchKey],
+        key: KeyChoice,
+        require_context: bool,
+    ) -> None:
+        self._active = active
+        self._find = find
+        self._key = key
+        self._require_context = require_context
+        providers = AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
+        self._suite = providers.get_algorithm_suite_info(bytes.fromhex(SUITE[2:]))
+
+    def __repr__(self) -> str:
+        return "<EncfieldsMaterialsManager>"
+
+    def get_encryption_materials(self, param: Any) -> Any:
+        """A fresh data key, wrapped under the active branch key.
+
+        :raises ConfigurationError: the client asks for another suite than 0x0478.
+        :raises BindingError: the encryption context is of no use.
+        :raises KeyStoreError: the branch key cannot be had.
+        """
+        asked = param.algorithm_suite_id and param.algorithm_suite_id.value
+        policy = param.commitment_policy.value
+        if asked not in (None, SUITE) or policy == _NON_COMMITTING_POLICY:
+            raise ConfigurationError(
+                f"column values are written with algorithm suite {SUITE} alone; leave out "
+                "algorithm= and use a commitment policy that requires commitment on encryption",
+                reason="suite",
+            )
+        pairs = dict(param.encryption_context)
+        pairs_bytes = serialize(pairs)
+        key = self._active(self._key if isinstance(self._key, str) else self._key(pairs))
+        random = os.urandom(60)
+        data_key = random[:32]
+        wrapped = Wrapping.of(key).wrap(data_key, random[32:48], random[48:], pairs_bytes)
+        edk = models.EncryptedDataKey(
+            key_provider_id=_PROVIDER, key_provider_info=key.id_bytes, ciphertext=wrapped
+        )
+        return models.GetEncryptionMaterialsOutput(
+            encryption_materials=models.EncryptionMaterials(
+                algorithm_suite=self._suite,
+                encryption_context=pairs,
+                encrypted_data_keys=[edk],
+                required_encryption_context_keys=[],
+                plaintext_data_key=data_key,
+            )
+        )
+
+    def decrypt_materials(self, param: Any) -> Any:
+        """The data key of a message, if its context is the one that was asked for.
+
+        :raises MalformedMessageError: another suite, or no data key of a hierarchical keyring.
+        :raises ContextMismatchError: the context is another, or was not given in whole.
+        :raises TamperedError: the data key does not authenticate.
+        :raises KeyStoreError: the branch key cannot be had.
+        """
+        if param.algorithm_suite_id.value != SUITE:
+            raise MalformedMessageError(
+                f"a message of algorithm suite {param.algorithm_suite_id.value}, not {SUITE}; "
+                "open it with the keyring it was written with",
+                offset=1,
+                reason="suite",
+            )
+        found = dict(param.encryption_context)
+        self._check_context(found, param.reproduced_encryption_context or {})
+        data_key = self._unwrap(_hierarchical(param.encrypted_data_keys), serialize(found))
+        return models.DecryptMaterialsOutput(
+            decryption_materials=models.DecryptionMaterials(
+                algorithm_suite=self._suite,
+                encryption_context=found,
+                required_encryption_context_keys=[],
+                plaintext_data_key=data_key,
+            )
+        )
+
+    def _check_context(self, found: dict[str, str], expected: Mapping[str, str]) -> None:
+        if self._require_context and found and not expected:
+            raise ContextMismatchError(
+                f"decrypt() was given no encryption_context=, so nothing tells whether the value "
+                f"belongs here; it says that it was sealed for {found}. Give the context of the "
+                "place it was read from: column_context(), or require_context=False",
+                found=found,
+                reason="no-context",
+            )
+        agrees = found == expected if self._require_context else expected.items() <= found.items()
+        if not agrees:
+            raise ContextMismatchError(
+                f"the value was sealed for {found}, not for {dict(expected)}",
+                expected=dict(expected),
+                found=found,
+                reason="context",
+            )
+
+    def _unwrap(self, edks: list[EncryptedDataKey], context: bytes) -> bytes:
+        """The data key, from the first of several encrypted ones that gives it."""
+        for edk in edks[:-1]:
+            with suppress(KeyNotFoundError, TamperedError):
+                return Wrapping.of(self._find(edk.key_id, edk.version)).unwrap(edk, context)
+        last = edks[-1]
+        return Wrapping.of(self._find(last.key_id, last.version)).unwrap(last, context)
+
+
+def _hierarchical(edks: list[Any]) -> list[EncryptedDataKey]:
+    """The hierarchical keyring's among a message's encrypted data keys."""
+    ours = [edk for edk in edks if edk.key_provider_id == _PROVIDER]
+    if not ours or len(edks) > MAX_KEYS:
+        raise MalformedMessageError(
+            f"{len(edks)} encrypted data keys, {len(ours)} of them of the AWS KMS hierarchical "
+            f"keyring; one is needed, and {MAX_KEYS} are looked at at most",
+            reason="keyring" if not ours else "too-many-keys",
+        )
+    return [_read(edk) for edk in ours]
+
+
+def _read(edk: Any) -> EncryptedDataKey:
+    data = bytes(edk.ciphertext)
+    if len(data) != WRAPPED_KEY_BYTES:
+        raise MalformedMessageError(
+            f"the encrypted data key has {len(data)} bytes, not {WRAPPED_KEY_BYTES}",
+            reason="wrapped-key",
+        )
+    try:
+        key_id = bytes(edk.key_provider_info).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedMessageError("the branch key id is not UTF-8", reason="key-id") from None
+    version = str(uuid.UUID(bytes=data[28:44]))
+    return EncryptedDataKey(key_id, version, data[:16], data[16:28], data[44:])
