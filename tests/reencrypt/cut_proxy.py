@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 
 from tests.servers.process import HOST
 
@@ -62,8 +63,11 @@ class CutProxy:
                     break
         except OSError:
             pass
-        source.close()
-        target.close()
+        for side in (source, target):
+            # Closed alone, it would stay open for the thread that waits to receive from it.
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
 
     def _is_due(self) -> bool:
         with self._lock:

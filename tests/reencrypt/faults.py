@@ -13,7 +13,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from sqlalchemy import inspect, make_url, text
 
 from tests.reencrypt.application import Application
+from tests.reencrypt.process import start
 from tests.reencrypt.support import Base, Clinic
 from tests.servers import mariadb, postgresql
 from tests.servers.backends import Backend
@@ -105,9 +105,8 @@ class KillTrial:
         if self._process is None:
             self.runs += 1
             url = self._clinic.backend.url_text
-            command = [sys.executable, "-m", "tests.reencrypt.process", url, "--workers", "2"]
-            command += ["--rows-per-second", str(self._rows / 2)]
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            pace = str(self._rows / 2)
+            self._process = start(url, "--workers", "2", "--rows-per-second", pace)
         return self._process
 
     def _wait(self, condition: Any) -> None:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 from encfields.reencrypt.engine import Options, Reencryption
 from tests.reencrypt.support import PATIENT, attach_to
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(url: str, *arguments: str) -> subprocess.Popen[str]:
+    """The run in a process of its own, which prints the run's state and id when it ends."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    command = [sys.executable, "-m", "tests.reencrypt.process", url, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
 
 def main() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -18,6 +16,7 @@ from encfields.reencrypt.engine import Options, abandon, pause, report_of, work
 from encfields.reencrypt.errors import ConflictingRunError, LeaseLostError
 from encfields.reencrypt.run_store import Counts, RunStore
 from encfields.reencrypt.spec import TableSpec
+from tests.reencrypt.process import start
 
 
 @pytest.fixture
@@ -64,9 +63,7 @@ def test_a_stop_before_the_first_batch_changes_nothing(clinic):
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_signal_ends_a_run_after_the_batch_under_way(clinic, number):
     clinic.rotate()
-    command = [sys.executable, "-m", "tests.reencrypt.process", clinic.backend.url_text]
-    command += ["--rows-per-second", "300"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with start(clinic.backend.url_text, "--rows-per-second", "300") as process:
         wait_for(lambda: written(clinic) >= 50)
         process.send_signal(number)
         output, _ = process.communicate(timeout=20)
