@@ -185,7 +185,8 @@ class Clinic:
         """Everything, opened."""
         table = self.table if table is None else table
         with self.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(table.select().order_by(table.c.id))]
+            rows = connection.execute(table.select().order_by(table.c.id)).all()
+            return [tuple(row) for row in rows]
 
     def versions(self, column: str = "ssn") -> set[str]:
         """Key versions of a column's values."""

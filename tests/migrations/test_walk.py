@@ -51,7 +51,9 @@ class Walk:
 
     def people(self) -> list[tuple[Any, ...]]:
         with self.connect() as connection:
-            return [tuple(r) for r in connection.execute(select(person).order_by(person.c.id))]
+            # At once: a cursor left open by a value that does not open would hold SQLite's lock.
+            rows = connection.execute(select(person).order_by(person.c.id)).all()
+            return [tuple(row) for row in rows]
 
     def tables(self) -> set[str]:
         return set(inspect(self.backend.create_engine()).get_table_names())
