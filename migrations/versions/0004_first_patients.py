@@ -22,6 +22,7 @@ patient = sa.Table(
 
 
 def upgrade() -> None:
+    # Online only: with --sql this is refused, because nothing is sealed while a script is written.
     op.bulk_insert(
         patient,
         [
