@@ -73,9 +73,9 @@ def test_eight_threads_across_several_expiries_cost_one_kms_call_each_time(
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read, range(8)))
+    expiries = int((time.monotonic() - start) / 0.4)
 
-    # Fetched at the start and after each 0.4 s.
-    assert 2 <= kms_proxy.counts["Decrypt"] <= 3
+    assert 2 <= kms_proxy.counts["Decrypt"] <= 1 + expiries
     assert kms_proxy.counts["Decrypt"] == cache.stats.store_calls
 
 

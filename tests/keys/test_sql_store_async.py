@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from sqlalchemy import text
@@ -75,13 +74,14 @@ async def test_the_event_loop_goes_on_while_a_greenlet_waits_for_a_slow_kms(engi
     made = await admin.acreate("default")
     kms_proxy.delay = 0.5
     fetch = asyncio.ensure_future(greenlet_spawn(KeyCache(store).active, "default"))
-    longest, before = 0.0, time.monotonic()
+    turns = 0
     while not fetch.done():
         await asyncio.sleep(0.001)
-        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+        turns += 1
 
     assert fetch.result().version == made.version
-    assert longest < 0.3
+    # A fetch that held the loop would be over after its first turn.
+    assert turns > 5
 
 
 async def test_many_coroutines_that_need_the_same_cold_key_fetch_it_once(admin):
