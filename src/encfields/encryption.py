@@ -52,8 +52,8 @@ class Stats:
 
     @property
     def keys(self) -> CacheStats:
-        """Counters of the key cache; ``keys.store_calls`` is the number of branch keys that were
-        fetched and unwrapped, each with one KMS call."""
+        """Counters of the key cache, in all and ``by_key``: hits, misses, fetches
+        (``store_calls``, each unwraps one branch key), KMS calls, seconds, renewals, failures."""
         return self._cache.stats
 
     def __repr__(self) -> str:
@@ -175,7 +175,7 @@ class Encryption:
         for name, listener, _ in self._listeners():
             event.remove(engine, name, listener)
         attachment_of(engine.dialect).encryption = None
-        self._cache.clear()
+        self._cache.close()
 
 
 def attach(
@@ -186,6 +186,7 @@ def attach(
     cache_ttl: float = DEFAULT_TTL,
     cache_grace: float = DEFAULT_GRACE,
     cache_entries: int = DEFAULT_MAX_ENTRIES,
+    cache_renewal: float | None = None,
 ) -> Encryption:
     """Encrypt and decrypt the encrypted columns that go through `engine`.
 
@@ -202,6 +203,9 @@ def attach(
     :param cache_grace: seconds past `cache_ttl` for which values can still be read, not
         written, while KMS or the key store is out of reach.
     :param cache_entries: branch key versions held in memory at most.
+    :param cache_renewal: seconds before its end at which a branch key in use is fetched anew in
+        the background, so that no value waits for KMS; by default a tenth of `cache_ttl`. 0 to
+        fetch it when it is next needed.
     :raises ConfigurationError: the engine has an encryption already, or an argument is of
         another type.
     :raises KeyStoreError: with `create`, the key table cannot be made.
@@ -233,7 +237,13 @@ def attach(
     bind = getattr(key_store, "bind", None)
     if bind is not None and not getattr(key_store, "is_bound", False):
         bind(sync_engine)
-    cache = KeyCache(key_store, ttl=cache_ttl, grace=cache_grace, max_entries=cache_entries)
+    cache = KeyCache(
+        key_store,
+        ttl=cache_ttl,
+        grace=cache_grace,
+        max_entries=cache_entries,
+        renew_before=cache_ttl / 10 if cache_renewal is None else cache_renewal,
+    )
     encryption = Encryption(sync_engine, key_store, cache, create=create)
     if create and not getattr(key_store, "needs_greenlet", False):
         # Now, because SQLite has one writer: later the application's own transaction may hold it.

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from encfields.errors import KeyNotFoundError, KeyUnavailableError
+from encfields.errors import KeyDestroyedError, KeyNotFoundError, KeyUnavailableError
 from encfields.keys.branch_key import BranchKey
-from encfields.keys.cache import KeyCache
+from encfields.keys.cache import MAX_MISSING, KeyCache
+from encfields.keys.cache_stats import OTHERS, Fetch
 from tests.canary import assert_absent
 
 
@@ -167,13 +168,59 @@ def test_a_failure_reaches_every_waiter_and_is_not_remembered(store):
     assert cache.active("default").id == "default"
 
 
-def test_a_missing_key_is_asked_for_again_and_found_once_it_is_made(store):
+def test_a_missing_key_is_found_within_a_second_of_being_made(store):
     cache = KeyCache(store)
     with pytest.raises(KeyNotFoundError):
         cache.active("new")
     store.create("new")
+    with pytest.raises(KeyNotFoundError):
+        cache.active("new")
+    time.sleep(1.05)
 
     assert cache.active("new").id == "new"
+
+
+def test_a_missing_key_that_this_process_makes_is_found_at_once(store):
+    cache = KeyCache(store)
+    with pytest.raises(KeyNotFoundError):
+        cache.active("new")
+    store.create("new")
+    cache.forget("new")
+
+    assert cache.active("new").id == "new"
+
+
+@pytest.mark.parametrize("error", [KeyNotFoundError, KeyDestroyedError])
+def test_a_storm_of_a_missing_key_costs_one_call_a_second(store, error):
+    cache = KeyCache(store)
+    store.failure = error("gone", key_id="gone", reason="no-key")
+
+    def ask():
+        told = 0
+        for _ in range(100):
+            with pytest.raises(error, match="gone"):
+                cache.active("gone")
+            told += 1
+        return told
+
+    before = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        told = sum(future.result() for future in [pool.submit(ask) for _ in range(4)])
+    seconds = time.monotonic() - before
+
+    assert told == 400
+    assert len(store.calls) <= 1 + seconds
+    counters = cache.stats.by_key["gone"]
+    assert counters.misses + counters.refused == 400
+
+
+def test_the_missing_keys_that_are_remembered_are_bounded(store):
+    cache = KeyCache(store)
+    for number in range(MAX_MISSING + 10):
+        with pytest.raises(KeyNotFoundError):
+            cache.active(f"none/{number}")
+
+    assert len(cache._missing) == MAX_MISSING
 
 
 def test_an_unforeseen_error_reaches_the_caller_as_it_is(store):
@@ -312,7 +359,9 @@ def test_a_found_key_costs_less_than_a_microsecond(store):
     assert best(lambda: cache.active("default")) < 1e-6
 
 
-@pytest.mark.parametrize("options", [{"ttl": 0}, {"grace": -1}, {"max_entries": 0}])
+@pytest.mark.parametrize(
+    "options", [{"ttl": 0}, {"grace": -1}, {"max_entries": 0}, {"renew_before": 3600}]
+)
 def test_impossible_limits_are_refused(store, options):
     with pytest.raises(ValueError, match="ttl"):
         KeyCache(store, **options)
@@ -323,3 +372,56 @@ def test_repr_shows_no_key(store):
     key = cache.active("default")
 
     assert_absent(key.material, repr(cache), repr(cache.stats), repr(key))
+
+
+def test_what_happened_is_counted_by_key(store):
+    store.create("other")
+    cache = KeyCache(store)
+    for _ in range(3):
+        cache.active("default")
+    cache.active("other")
+    store.failure = outage()
+    with pytest.raises(KeyUnavailableError):
+        cache.beacon("other")
+
+    default, other = cache.stats.by_key["default"], cache.stats.by_key["other"]
+    assert (default.hits, default.misses, default.store_calls, default.failures) == (2, 1, 1, 0)
+    assert (other.hits, other.misses, other.store_calls, other.failures) == (0, 2, 2, 1)
+    assert 0 < other.slowest < other.seconds
+    total = cache.stats.total()
+    assert (total.hits, total.misses, total.failures) == (2, 3, 1)
+    assert total.slowest == max(default.slowest, other.slowest)
+
+
+def test_key_ids_that_are_counted_apart_are_bounded(store, monkeypatch):
+    monkeypatch.setattr("encfields.keys.cache_stats.MAX_KEY_IDS", 3)
+    cache = KeyCache(store)
+    for number in range(5):
+        store.create(f"tenant/{number}")
+        cache.active(f"tenant/{number}")
+        cache.active(f"tenant/{number}")
+
+    assert set(cache.stats.by_key) == {"tenant/0", "tenant/1", "tenant/2", OTHERS}
+    assert cache.stats.by_key[OTHERS].hits == 2
+    assert (cache.stats.hits, cache.stats.misses) == (5, 5)
+
+
+def test_observers_are_told_of_each_fetch_and_can_do_no_harm(store, caplog):
+    cache = KeyCache(store)
+    told: list[Fetch] = []
+
+    def fails(fetch: Fetch) -> None:
+        raise ZeroDivisionError
+
+    cache.observers += [told.append, fails]
+    cache.active("default")
+    cache.active("default")
+    store.failure = outage()
+    with pytest.raises(KeyUnavailableError):
+        cache.beacon("default")
+
+    assert [(one.key_id, one.what, one.renewal, one.failure) for one in told] == [
+        ("default", "active", False, None),
+        ("default", "beacon", False, "unreachable"),
+    ]
+    assert "ZeroDivisionError" in caplog.text

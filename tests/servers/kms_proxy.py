@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tests.servers.process import HOST
 
-Failure = Literal["refuse", "hang", "reset", "throttle", "deny", "disabled", "error"]
+Failure = Literal["refuse", "hang", "reset", "drip", "throttle", "deny", "disabled", "error"]
 
 #: HTTP status and error type as KMS answers them.
 _ANSWERS: dict[str, tuple[int, str, str]] = {
@@ -90,8 +90,8 @@ class KmsProxy:
         """Fail from now on.
 
         :param failure: ``"refuse"`` (nobody listens at the port), ``"hang"`` (never answers),
-            ``"reset"`` (ends the connection unanswered), ``"throttle"``, ``"deny"``,
-            ``"disabled"``, ``"error"`` (HTTP 500).
+            ``"reset"`` (ends the connection unanswered), ``"drip"`` (begins an answer and sends
+            a byte a second), ``"throttle"``, ``"deny"``, ``"disabled"``, ``"error"`` (HTTP 500).
         :param actions: fail only these actions; not with ``"refuse"``.
         :param times: fail only so many calls, then work again; not with ``"refuse"``.
         """
@@ -193,6 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
             if failure == "hang":
                 released.wait(timeout=120)
             self.close_connection = True
+        elif failure == "drip":
+            self._drip(released)
         elif failure is not None:
             status, kind, message = _ANSWERS[failure]
             answer = json.dumps({"__type": kind, "message": message}).encode()
@@ -200,6 +202,20 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             time.sleep(self.proxy.delay)
             self._forward(body)
+
+    def _drip(self, released: threading.Event) -> None:
+        self.close_connection = True
+        self.send_response_only(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        for _ in range(100):
+            try:
+                self.wfile.write(b" ")
+            except OSError:
+                return  # The client gave up waiting.
+            if released.wait(timeout=1.0):
+                return
 
     def _forward(self, body: bytes) -> None:
         upstream = self.proxy._upstream

@@ -6,7 +6,9 @@ Guarantees:
   fetch of another key;
 * a key is fetched anew after its time to live, so that a permission that KMS takes away takes
   effect;
+* a key in use is renewed in the background before that, so that nobody waits for it;
 * during an outage, reads go on with an expired key for a grace period, writes never do;
+* a missing key is asked for once a second at most, however many callers need it;
 * bounded memory; a forked child starts with an empty cache of its own.
 """
 
@@ -14,19 +16,40 @@ from __future__ import annotations
 
 import copy
 import heapq
+import logging
 import os
+import random
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from encfields.errors import EncFieldsError, KeyUnavailableError
+from encfields.errors import (
+    EncFieldsError,
+    KeyDestroyedError,
+    KeyNotFoundError,
+    KeyUnavailableError,
+)
 from encfields.keys.branch_key import BranchKey
+from encfields.keys.bulk_store import BulkKeyStore, WrappedKey
+from encfields.keys.cache_stats import (
+    CacheStats,
+    Fetch,
+    FetchMeter,
+    KeyCounters,
+    Observer,
+    What,
+)
+from encfields.keys.parallel import unwrap_threads
+from encfields.keys.renewal import RenewalPlan, renewer
 from encfields.keys.runner import Runner, ThreadRunner
 from encfields.keys.store import KeyStore
+
+__all__ = ["DEFAULT_GRACE", "DEFAULT_MAX_ENTRIES", "DEFAULT_TTL", "CacheStats", "KeyCache"]
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_TTL = 3600.0
 """Seconds for which a key is used before it is fetched and unwrapped anew."""
@@ -40,6 +63,12 @@ DEFAULT_MAX_ENTRIES = 10_000
 RETRY_PAUSE = 1.0
 """Seconds for which an outage is believed before a read in its grace period asks again."""
 
+MISSING_PAUSE = 1.0
+"""Seconds for which a missing or destroyed key is not asked for again."""
+
+MAX_MISSING = 1_000
+"""Missing keys that are remembered at most: ids can come from whoever wrote a message."""
+
 _GRACE_REASONS = frozenset({"unreachable", "throttled", "error"})
 """Outages. A denied or disabled key is somebody's decision and takes effect at once."""
 
@@ -48,35 +77,18 @@ Slot = str | tuple[str, str | None]
 for the beacon key."""
 
 
-@dataclass(slots=True)
-class CacheStats:
-    """Counters since the process started (or was forked).
-
-    :param hits: answers from the cache. May be a little low under many threads: counting
-        exactly would cost a lock per value. All others are exact.
-    :param misses: callers that had to wait for a fetch.
-    :param store_calls: fetches from the store; each unwraps one key with one KMS call, more
-        only where a first wrapping key fails.
-    :param failures: fetches that failed.
-    :param stale: reads answered from an expired key during an outage.
-    :param evicted: keys dropped for lack of room.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    store_calls: int = 0
-    failures: int = 0
-    stale: int = 0
-    evicted: int = 0
-
-
 class _Entry:
-    __slots__ = ("expires", "retry_at", "used", "value")
+    __slots__ = ("counters", "expires", "fetched", "renew_at", "retry_at", "used", "value")
 
-    def __init__(self, value: Any, now: float, ttl: float) -> None:
+    def __init__(
+        self, value: Any, counters: KeyCounters, now: float, ttl: float, lead: float
+    ) -> None:
         self.value = value
-        self.used = now
+        self.counters = counters
+        self.used = self.fetched = now
         self.expires = now + ttl
+        # Spread, so that keys that were loaded together are not renewed together.
+        self.renew_at = self.expires - lead * (0.5 + 0.5 * random.random())  # noqa: S311
         self.retry_at = 0.0
 
 
@@ -88,6 +100,9 @@ class KeyCache:
     :param grace: seconds past `ttl` for which reads, not writes, survive an outage.
     :param max_entries: keys held; the least recently used go first.
     :param runner: how fetches run; by default the store's own choice.
+    :param renew_before: seconds before its end at which a key that was used since it was
+        fetched is fetched anew in the background; 0 for never. At most half of `ttl`.
+    :ivar observers: told of each fetch; see :data:`~encfields.keys.cache_stats.Observer`.
     """
 
     def __init__(
@@ -98,19 +113,26 @@ class KeyCache:
         grace: float = DEFAULT_GRACE,
         max_entries: int = DEFAULT_MAX_ENTRIES,
         runner: Runner | None = None,
+        renew_before: float = 0.0,
     ) -> None:
         if ttl <= 0 or grace < 0 or max_entries < 1:
             raise ValueError("ttl and max_entries are positive, grace is not negative")
+        if not 0 <= renew_before <= ttl / 2:
+            raise ValueError("renew_before is between 0 and half of ttl")
         self.store = store
         self.ttl = ttl
         self.grace = grace
         self.max_entries = max_entries
         self._runner = runner
+        self._plan = RenewalPlan(ttl, renew_before)
+        self.observers: list[Observer] = []
         self._start_afresh()
         _caches.add(self)
 
     def _start_afresh(self) -> None:
         self.stats = CacheStats()
+        self._missing: dict[Slot, tuple[EncFieldsError, float]] = {}
+        self._epoch = 0
         self._entries: dict[Slot, _Entry] = {}
         self._flights: dict[Slot, Future[Any]] = {}
         self._lock = threading.Lock()
@@ -131,7 +153,7 @@ class KeyCache:
             now = monotonic()
             if now < entry.expires:
                 entry.used = now
-                self.stats.hits += 1
+                entry.counters.hits += 1
                 return entry.value  # type: ignore[no-any-return]
         key: BranchKey = self._read((key_id, version), lambda: self.store.version(key_id, version))
         return key
@@ -150,7 +172,7 @@ class KeyCache:
             now = monotonic()
             if now < entry.expires:
                 entry.used = now
-                self.stats.hits += 1
+                entry.counters.hits += 1
                 return entry.value  # type: ignore[no-any-return]
         key: BranchKey = self._fetch(key_id, lambda: self.store.active(key_id))
         return key
@@ -167,7 +189,7 @@ class KeyCache:
             now = monotonic()
             if now < entry.expires:
                 entry.used = now
-                self.stats.hits += 1
+                entry.counters.hits += 1
                 return entry.value  # type: ignore[no-any-return]
         material: bytes = self._fetch((key_id, None), lambda: self.store.beacon(key_id))
         return material
@@ -180,6 +202,8 @@ class KeyCache:
         :returns: the number of key versions now at hand.
         """
         wanted = None if key_ids is None else frozenset(key_ids)
+        if isinstance(self.store, BulkKeyStore):
+            return self._prefetch_many(self.store, wanted, beacons=beacons)
         listed = [
             one
             for one in self.store.list()
@@ -192,6 +216,23 @@ class KeyCache:
         for key_id in {one.id for one in listed} if beacons else ():
             self.beacon(key_id)
         return len(listed)
+
+    def _prefetch_many(
+        self, store: BulkKeyStore, wanted: frozenset[str] | None, *, beacons: bool
+    ) -> int:
+        """One query, and as many unwraps at once as :mod:`encfields.keys.parallel` allows."""
+        if wanted is not None and not wanted:
+            return 0
+        epoch = self._epoch
+        found = [one for one in store.wrapped_many(wanted) if one.told.destroyed_at is None]
+        jobs: list[tuple[Slot, Callable[[], Any]]] = [(_slot_of(one), one.unwrap) for one in found]
+        if epoch != self._epoch:
+            # Something was rotated or forgotten since the query: what it told may be out of date.
+            jobs = [(slot, self._fetch_of(slot)) for slot, _ in jobs]
+        self._fetch_many(jobs)
+        for key_id in sorted({one.told.id for one in found}) if beacons else ():
+            self.beacon(key_id)
+        return len(found)
 
     async def aprefetch(
         self, key_ids: Iterable[str] | None = None, *, beacons: bool = False
@@ -211,13 +252,22 @@ class KeyCache:
     def clear(self) -> None:
         """Forget every key; fetches under way are answered but not kept."""
         with self._lock:
+            self._epoch += 1
             self._entries.clear()
             self._flights.clear()
+            self._missing.clear()
+
+    def close(self) -> None:
+        """Forget every key and renew none any more."""
+        renewer.forget(self)
+        self.clear()
 
     def forget(self, key_id: str, *, active_only: bool = False) -> None:
         """Forget a key, or only which of its versions is active, in this process."""
+        held: dict[Slot, Any]
         with self._lock:
-            for held in (self._entries, self._flights):
+            self._epoch += 1
+            for held in (self._entries, self._flights, self._missing):
                 for slot in [slot for slot in held if _belongs(slot, key_id, active_only)]:
                     del held[slot]
 
@@ -225,7 +275,7 @@ class KeyCache:
         """A fetch that an expired entry stands in for during an outage."""
         entry = self._entries.get(slot)
         if entry is not None and monotonic() < min(entry.retry_at, entry.expires + self.grace):
-            self.stats.stale += 1
+            entry.counters.stale += 1
             return entry.value
         try:
             return self._fetch(slot, fetch)
@@ -238,8 +288,17 @@ class KeyCache:
             ):
                 raise
             entry.retry_at = now + RETRY_PAUSE
-        self.stats.stale += 1
+        entry.counters.stale += 1
         return entry.value
+
+    def _fetch_of(self, slot: Slot) -> Callable[[], Any]:
+        """How one key is asked for."""
+        if isinstance(slot, str):
+            return lambda: self.store.active(slot)
+        key_id, version = slot
+        if version is None:
+            return lambda: self.store.beacon(key_id)
+        return lambda: self.store.version(key_id, version)
 
     def _fetch(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
         """Fetch, or wait for whoever is fetching the same."""
@@ -247,16 +306,51 @@ class KeyCache:
             entry = self._entries.get(slot)
             if entry is not None and monotonic() < entry.expires:
                 return entry.value
-            self.stats.misses += 1
-            flight = self._flights.get(slot)
-            leads = flight is None
-            if flight is None:
-                flight = self._flights[slot] = Future()
-                # A future that runs cannot be cancelled: one waiter's cancellation must not
-                # take the key away from the others.
-                flight.set_running_or_notify_cancel()
+            failure = self._known_missing(slot)
+            if failure is None:
+                flight, leads = self._claim(slot)
+        if failure is not None:
+            raise failure
         if leads:
             self._launch(slot, flight, fetch)
+        return self._wait(flight)
+
+    def _fetch_many(self, jobs: list[tuple[Slot, Callable[[], Any]]]) -> None:
+        """Have many keys at hand; the first failure is raised when all are settled."""
+        flights = []
+        for slot, fetch in jobs:
+            with self._lock:
+                entry = self._entries.get(slot)
+                if entry is not None and monotonic() < entry.expires:
+                    continue
+                flight, leads = self._claim(slot)
+            flights.append(flight)
+            if leads and len(jobs) > 1:
+                unwrap_threads().submit(self._fly, slot, flight, fetch)
+            elif leads:
+                self._launch(slot, flight, fetch)
+        failures = []
+        for flight in flights:
+            try:
+                self._wait(flight)
+            except EncFieldsError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _claim(self, slot: Slot) -> tuple[Future[Any], bool]:
+        """The fetch of a slot that is under way, or a new one to be led by the caller."""
+        self.stats.of(_key_id(slot)).misses += 1
+        flight = self._flights.get(slot)
+        if flight is not None:
+            return flight, False
+        flight = self._flights[slot] = Future()
+        # A future that runs cannot be cancelled: one waiter's cancellation must not take the
+        # key away from the others.
+        flight.set_running_or_notify_cancel()
+        return flight, True
+
+    def _wait(self, flight: Future[Any]) -> Any:
         try:
             return self.runner.wait(flight)
         except EncFieldsError as error:
@@ -264,49 +358,87 @@ class KeyCache:
         # A copy, because several threads raise it and each adds its own traceback.
         raise failure
 
+    def _known_missing(self, slot: Slot) -> EncFieldsError | None:
+        """The error of a key that was missing a moment ago, to be raised by this caller."""
+        found = self._missing.get(slot)
+        if found is None:
+            return None
+        error, until = found
+        if monotonic() >= until:
+            del self._missing[slot]
+            return None
+        self.stats.of(_key_id(slot)).refused += 1
+        return copy.copy(error)
+
     def _launch(self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any]) -> None:
         try:
             self.runner.start(lambda: self._fly(slot, flight, fetch))
         except BaseException as error:
-            self._land(slot, flight)
             if not flight.done():
+                with self._lock:
+                    if self._flights.get(slot) is flight:
+                        del self._flights[slot]
                 flight.set_exception(_broken_off(error))
             raise
 
-    def _fly(self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any]) -> None:
+    def _fly(
+        self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any], *, renewal: bool = False
+    ) -> None:
         """Fetch and settle `flight`, whatever happens."""
+        meter = FetchMeter(_key_id(slot), _what(slot), renewal=renewal)
         try:
             value = fetch()
         except Exception as error:
-            self._land(slot, flight, failed=True)
+            self._land(slot, flight, meter.stop(error), error=error)
             flight.set_exception(error)
         except BaseException as error:
             # An interrupt is for this caller alone; the others only learn that it is over.
-            self._land(slot, flight, failed=True)
+            self._land(slot, flight, meter.stop(error))
             flight.set_exception(_broken_off(error))
             raise
         else:
-            self._land(slot, flight, value)
+            self._land(slot, flight, meter.stop(), value)
             flight.set_result(value)
 
     def _land(
-        self, slot: Slot, flight: Future[Any], value: Any = None, *, failed: bool = False
+        self,
+        slot: Slot,
+        flight: Future[Any],
+        fetch: Fetch,
+        value: Any = None,
+        *,
+        error: Exception | None = None,
     ) -> None:
         with self._lock:
-            self.stats.store_calls += 1
-            self.stats.failures += failed
-            if self._flights.get(slot) is not flight:
-                # Forgotten or cleared meanwhile: what it brings may be out of date.
-                return
-            del self._flights[slot]
-            if value is not None:
-                self._keep(slot, value)
+            self.stats.of(fetch.key_id).add(fetch)
+            # Otherwise forgotten or cleared meanwhile: what it brings may be out of date.
+            if self._flights.get(slot) is flight:
+                del self._flights[slot]
+                if value is not None:
+                    self._keep(slot, value)
+                elif isinstance(error, (KeyNotFoundError, KeyDestroyedError)):
+                    self._note_missing(slot, error)
+        for observer in self.observers:
+            try:
+                observer(fetch)
+            except Exception as failure:
+                _log.warning("an observer of key fetches raised %s", type(failure).__name__)
+
+    def _note_missing(self, slot: Slot, error: EncFieldsError) -> None:
+        self._entries.pop(slot, None)
+        if len(self._missing) >= MAX_MISSING:
+            self._missing.pop(next(iter(self._missing)))
+        self._missing[slot] = (copy.copy(error), monotonic() + MISSING_PAUSE)
 
     def _keep(self, slot: Slot, value: Any) -> None:
         now = monotonic()
-        self._entries[slot] = _Entry(value, now, self.ttl)
+        counters = self.stats.of(_key_id(slot))
+        entry = self._entries[slot] = _Entry(value, counters, now, self.ttl, self._plan.lead)
         if isinstance(slot, str):
-            self._entries[(slot, value.version)] = _Entry(value, now, self.ttl)
+            # Due at the same time, and then renewed by the same fetch.
+            self._entries[(slot, value.version)] = copy.copy(entry)
+        if self._plan.lead and getattr(self.store, "may_fetch_in_background", True):
+            renewer.watch(self)
         excess = len(self._entries) - self.max_entries
         if excess > 0:
             # An eighth at once, so that a scan is paid for by many insertions.
@@ -315,6 +447,80 @@ class KeyCache:
             for old, _ in oldest:
                 del self._entries[old]
             self.stats.evicted += len(oldest)
+
+    def renew_due(self) -> float:
+        """Renew what is due; for the thread of :mod:`encfields.keys.renewal` alone.
+
+        :returns: seconds after which to call again.
+        """
+        if self._plan.lead:
+            due = self._due()
+            fetches = self._renewals(due)
+            for slot in due:
+                self._renew(slot, fetches.get(slot) or self._fetch_of(slot))
+        with self._lock:
+            times = [entry.renew_at for entry in self._entries.values() if entry.renew_at]
+        return self._plan.next_look(min(times, default=None))
+
+    def _due(self) -> list[Slot]:
+        """Keys to renew, the active versions first: fetching one renews that version as well."""
+        now = monotonic()
+        due = []
+        with self._lock:
+            for slot, entry in self._entries.items():
+                if not entry.renew_at or now < entry.renew_at:
+                    continue
+                if entry.used > entry.fetched and now < entry.expires:
+                    due.append(slot)
+                    entry.renew_at = now + self._plan.pause
+                elif now >= entry.expires:
+                    entry.renew_at = 0.0
+                else:
+                    entry.renew_at = now + self._plan.pause
+        return sorted(due, key=lambda slot: not isinstance(slot, str))
+
+    def _renewals(self, due: list[Slot]) -> dict[Slot, Callable[[], Any]]:
+        """Wrapped keys of what is due, in one query where the store has one."""
+        if len(due) < 2 or not isinstance(self.store, BulkKeyStore):
+            return {}
+        epoch = self._epoch
+        try:
+            found = self.store.wrapped_many(frozenset(_key_id(slot) for slot in due))
+        except EncFieldsError:
+            return {}
+        if epoch != self._epoch:
+            return {}
+        fetches: dict[Slot, Callable[[], Any]] = {}
+        for one in found:
+            if one.told.active:
+                fetches[one.told.id] = one.unwrap
+            fetches[(one.told.id, one.told.version)] = one.unwrap
+        return fetches
+
+    def _renew(self, slot: Slot, fetch: Callable[[], Any]) -> None:
+        with self._lock:
+            entry = self._entries.get(slot)
+            renewed = entry is None or entry.renew_at > monotonic() + self._plan.pause
+            if renewed or slot in self._flights:
+                return
+            flight: Future[Any] = Future()
+            flight.set_running_or_notify_cancel()
+            self._flights[slot] = flight
+        self._fly(slot, flight, fetch, renewal=True)
+
+
+def _key_id(slot: Slot) -> str:
+    return slot if isinstance(slot, str) else slot[0]
+
+
+def _what(slot: Slot) -> What:
+    if isinstance(slot, str):
+        return "active"
+    return "beacon" if slot[1] is None else "version"
+
+
+def _slot_of(one: WrappedKey) -> Slot:
+    return one.told.id if one.told.active else (one.told.id, one.told.version)
 
 
 def _belongs(slot: Slot, key_id: str, active_only: bool) -> bool:

@@ -31,6 +31,7 @@ _THROTTLED = frozenset(
         "SlowDown",
         "BandwidthLimitExceeded",
         "RequestThrottledException",
+        "ProvisionedThroughputExceededException",
     }
 )
 _DENIED = frozenset(
@@ -113,6 +114,7 @@ def worst_reason(faults: list[KmsFault]) -> str | None:
 
 class _Call(threading.local):
     faults: list[KmsFault] | None = None
+    attempts: int = 0
 
 
 _call = _Call()
@@ -130,12 +132,25 @@ def kms_calls() -> Iterator[list[KmsFault]]:
         _call.faults = outer
 
 
+def kms_attempts() -> int:
+    """Requests that this thread has sent to KMS through watched clients, repeated ones too."""
+    return _call.attempts
+
+
 def watch(client: Any) -> Any:
-    """Hook the noting of faults into a boto3 KMS client; doing it twice is harmless."""
-    events = client.meta.events
-    events.register("after-call.kms", _note_answer, unique_id="encfields-answer")
-    events.register("after-call-error.kms", _note_silence, unique_id="encfields-silence")
+    """Hook the noting of faults into a boto3 client of KMS, or of DynamoDB for a key store there.
+
+    Doing it twice is harmless.
+    """
+    events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
+    events.register("before-send.kms", _note_attempt, unique_id="encfields-attempt")
+    events.register(f"after-call.{service}", _note_answer, unique_id="encfields-answer")
+    events.register(f"after-call-error.{service}", _note_silence, unique_id="encfields-silence")
     return client
+
+
+def _note_attempt(**_: Any) -> None:
+    _call.attempts += 1
 
 
 def _note_answer(parsed: Any = None, model: Any = None, **_: Any) -> None:

@@ -48,6 +48,11 @@ class OwnConnection:
         """Whether the work must run on the caller's own greenlet and event loop."""
         return self.is_async and (self.is_borrowed or self._is_private_memory)
 
+    @property
+    def is_ours_alone(self) -> bool:
+        """Whether work has a connection of its own, so that any thread may do it at any time."""
+        return not self.is_borrowed and not self._is_private_memory
+
     def run(self, work: Work[T]) -> T:
         """Do `work`; blocks, except that in a greenlet the event loop is left free.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,9 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys.branch_key import BranchKey
-from encfields.keys.key_table import MAX_KEY_ID_CHARS, TABLE_NAME, key_table
+from encfields.keys.bulk_store import WrappedKey
+from encfields.keys.key_id import check_key_id
+from encfields.keys.key_table import TABLE_NAME, key_table
 from encfields.keys.keyrings import Keyring
 from encfields.keys.loop_runner import LoopRunner
 from encfields.keys.own_connection import OwnConnection
@@ -38,6 +40,9 @@ NewRows = list[NewRow]
 
 BRANCH: Purpose = "branch-key"
 BEACON: Purpose = "beacon-key"
+
+MAX_IDS_IN_QUERY = 5_000
+"""Key ids that one query asks for: databases bound the parameters of a statement."""
 
 MAX_ROTATE_TRIES = 10
 """Times that a rotation steps behind another one of the same key before it gives up."""
@@ -99,6 +104,11 @@ class SqlKeyStore:
         own = self._bound()
         return LoopRunner(on_caller=own.on_caller) if own.is_async else ThreadRunner()
 
+    @property
+    def may_fetch_in_background(self) -> bool:
+        """Whether a thread of ours may read keys at any time: not on a borrowed connection."""
+        return self._bound().is_ours_alone
+
     def active(self, key_id: str) -> BranchKey:
         """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
         row = self._active_row(key_id, BRANCH)
@@ -120,6 +130,32 @@ class SqlKeyStore:
         """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
         return self._unwrap(self._active_row(key_id, BEACON))
 
+    def wrapped_many(self, key_ids: Collection[str] | None) -> list[WrappedKey]:
+        """See :meth:`BulkKeyStore.wrapped_many
+        <encfields.keys.bulk_store.BulkKeyStore.wrapped_many>`.
+
+        More than :data:`MAX_IDS_IN_QUERY` ids take a query for each so many.
+        """
+        table = self.table
+        statement = select(table).where(table.c.purpose == BRANCH)
+        ids = sorted(key_ids) if key_ids is not None else []
+        parts = [
+            statement.where(table.c.key_id.in_(ids[start : start + MAX_IDS_IN_QUERY]))
+            for start in range(0, len(ids), MAX_IDS_IN_QUERY)
+        ]
+
+        def read(engine: Engine) -> Rows:
+            with engine.connect() as connection:
+                asked = [statement] if key_ids is None else parts
+                return [row for one in asked for row in connection.execute(one)]
+
+        wanted = frozenset(ids)
+        rows = [row for row in self._run(read) if key_ids is None or row.key_id in wanted]
+        return [WrappedKey(_told(row._mapping), partial(self._open, row)) for row in rows]
+
+    def _open(self, row: Any) -> BranchKey:
+        return BranchKey(row.key_id, row.version, self._unwrap(row))
+
     def create(self, key_id: str) -> KeyVersion:
         """Make a new key, its first version and its beacon key, in one transaction.
 
@@ -128,7 +164,7 @@ class SqlKeyStore:
         :raises KeyExistsError: there is one of that id, perhaps made by another process just
             now; that one is in force.
         """
-        _check_key_id(key_id)
+        check_key_id(key_id)
         if self._rows(key_id, BRANCH):
             raise _exists(key_id)
         rows = [self._new_row(key_id, BRANCH), self._new_row(key_id, BEACON)]
@@ -396,15 +432,3 @@ def _destroyed(key_id: str, when: dt.datetime | None = None) -> KeyDestroyedErro
         key_id=key_id,
         reason="destroyed",
     )
-
-
-def _check_key_id(key_id: str) -> None:
-    """Refuse an id that some database or message could not hold exactly."""
-    if not 1 <= len(key_id) <= MAX_KEY_ID_CHARS:
-        raise ConfigurationError(
-            f"a key id is text of 1 to {MAX_KEY_ID_CHARS} characters", reason="key-id"
-        )
-    if not key_id.isprintable() or key_id != key_id.strip():
-        raise ConfigurationError(
-            "a key id is printable text without blanks around it", reason="key-id"
-        )
