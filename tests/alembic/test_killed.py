@@ -16,7 +16,7 @@ from tests.alembic.project import Clinic, Project
 from tests.servers.backends import Backend
 
 ROOT = Path(__file__).parents[2]
-ROWS = 400
+ROWS = 240
 SLOW = (
     "{'key_store': STORE, 'options': encfields.alembic.Options("
     "batch_rows=20, rows_per_second=200, lease_seconds=1)}"

@@ -170,7 +170,7 @@ def test_it_refuses_until_values_are_decrypted(
 def test_a_script_cannot_be_written_for_keys_that_are_elsewhere(
     tmp_path: Path, sqlite: Backend
 ) -> None:
-    elsewhere = "type('Elsewhere', (), {'active': None, 'version': None})()"
+    elsewhere = "type('Elsewhere', (), {'active': None, 'version': None, 'table': 'a name'})()"
     project = Project(tmp_path, sqlite, settings=elsewhere)
     project.revision(RUN)
     with pytest.raises(MigrationError, match="run this revision online"):

@@ -71,7 +71,10 @@ class Settings:
         store = self.key_store
         if store is None and self.encryption is not None:
             store = self.encryption._store
-        return key_table() if store is None else getattr(store, "table", None)
+        if store is None:
+            return key_table()
+        table = getattr(store, "table", None)
+        return table if isinstance(table, Table) else None
 
 
 def settings_of(context: MigrationContext) -> Settings:
