@@ -54,6 +54,11 @@ class Connections:
         self._reading: Connection | None = None
         self._writing: Connection | None = None
 
+    @property
+    def may_overlap(self) -> bool:
+        """Whether one thread may read while another writes; SQLite lets either wait at best."""
+        return not self._shares and self.dialect.name != "sqlite"
+
     def reading(self) -> Connection:
         """A connection whose every statement is a transaction of its own."""
         if self._shares:

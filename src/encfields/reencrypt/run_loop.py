@@ -91,6 +91,8 @@ class RunLoop:
                     self._worker.work(claim)
             return None
         finally:
+            if self._worker is not None:
+                self._worker.close()
             self._connections.close()
 
     def _look(self) -> tuple[Claim | None, str | None]:

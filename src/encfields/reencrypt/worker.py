@@ -6,9 +6,10 @@ import os
 import socket
 import time
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -37,6 +38,15 @@ _HEADERS_WEIGHT = 0.1
 """What a row of which only headers are read counts for the pace of a run."""
 
 
+class _Pending(NamedTuple):
+    """A batch that is being written while the next one is encrypted."""
+
+    future: Future[int]
+    outcome: Outcome
+    rows: int
+    bounds: Bounds
+
+
 def new_owner() -> str:
     """A name for a worker, for people to read and different from every other."""
     return f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -44,6 +54,9 @@ def new_owner() -> str:
 
 class Worker:
     """Works off claimed ranges of one run.
+
+    While a batch is encrypted, a thread waits for the database to write the one before. One at a
+    time, in order; all else that writes waits for it.
 
     :param prepared: the run's job. :param encryption: gives the keys.
     :param connections: this worker's own. :param store: the run's rows.
@@ -76,6 +89,16 @@ class Worker:
         self._bounds: Bounds
         self._counts = Counts()
         self._saved = 0.0
+        self._pending: _Pending | None = None
+        self._writing_thread: ThreadPoolExecutor | None = None
+        if connections.may_overlap:
+            self._writing_thread = ThreadPoolExecutor(1, "encfields-write")
+
+    def close(self) -> None:
+        """End the thread that writes."""
+        self._forget_pending()
+        if self._writing_thread is not None:
+            self._writing_thread.shutdown()
 
     def work(self, claim: Claim) -> None:
         """Work off a range, or give it back if told to stop.
@@ -86,8 +109,12 @@ class Worker:
         self._counts, self._saved = Counts(), time.monotonic()
         patience = Patience(self._options.outage_seconds, self._stop)
         lost = False
-        while not self._stop.is_set():
+        while True:
             try:
+                if self._stop.is_set():
+                    self._settle()
+                    self._give_back(None)
+                    return
                 if lost:
                     self._bounds = self._store.position(self._connections.reading(), claim)
                     lost = False
@@ -102,7 +129,6 @@ class Worker:
             except BaseException as error:
                 self._give_back(error)
                 raise
-        self._give_back(None)
 
     def _recover(self, error: Exception, patience: Patience) -> None:
         """Wait until it may work again; what was not committed is done again.
@@ -111,6 +137,7 @@ class Worker:
         """
         self._counts = Counts()
         self._limit = max(1, self._limit // 2)
+        self._forget_pending()
         try:
             if isinstance(error, KeyUnavailableError):
                 with suppress(LeaseLostError):  # asked for again before the next batch
@@ -123,6 +150,7 @@ class Worker:
             raise
 
     def _give_back(self, error: BaseException | None) -> None:
+        self._forget_pending()
         text = str(told(error)) if isinstance(error, Exception) else None
         with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
             if error is None and self._counts:
@@ -143,6 +171,7 @@ class Worker:
         reader = self._heads if sweeps else self._whole
         rows = reader.read(self._connections.reading(), self._bounds, self._limit)
         if not rows:
+            self._settle()
             with self._connections.writing().begin() as begun:
                 self._store.finish(begun.connection, self._claim, self._counts)
             return True
@@ -182,21 +211,45 @@ class Worker:
             after = self._whole.key_of(rows[-1])
             self._rewrite(rows, Bounds(part.after, after))
             part = Bounds(after, last)
+        self._settle()
         if self._bounds.after != last:  # its last rows were deleted meanwhile
             self._pass_by(0, last)
 
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
         """Work on rows that were read, and store the outcome with the new position."""
         outcome = self._values.work(rows, self._whole)
-        missed = self._keep(outcome, bounds.upto)
+        self._settle()
+        if self._writing_thread is None:
+            self._finish_batch(self._keep(outcome, bounds.upto), outcome, len(rows), bounds)
+        else:
+            future = self._writing_thread.submit(self._keep, outcome, bounds.upto)
+            self._pending = _Pending(future, outcome, len(rows), bounds)
+        self._bounds = Bounds(bounds.upto, self._bounds.upto)
+
+    def _settle(self) -> None:
+        """Wait until the batch that is being written is in the database."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            missed = pending.future.result()
+            self._finish_batch(missed, pending.outcome, pending.rows, pending.bounds)
+
+    def _forget_pending(self) -> None:
+        """Wait for the batch that is being written, whatever comes of it: its row will tell."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.future.exception()
+
+    def _finish_batch(self, missed: int, outcome: Outcome, rows: int, bounds: Bounds) -> None:
+        """Go back for rows that were left out, a few times; sweeps find the others."""
+        if outcome.refused:
+            self._refuse_too_many()
         for attempt in range(self._options.retries):
             if not missed or self._stop.wait(0.02 * 2**attempt):
                 return
-            again = self._whole.read(self._connections.reading(), bounds, 2 * len(rows))
-            outcome = self._values.work(again, self._whole)
+            again = self._whole.read(self._connections.reading(), bounds, 2 * rows)
             # They were seen, and refused, the first time.
-            outcome = Outcome(changes=outcome.changes)
-            missed = self._keep(outcome, None) if outcome.changes else 0
+            changes = self._values.work(again, self._whole).changes
+            missed = self._keep(Outcome(changes=changes), None) if changes else 0
 
     def _keep(self, outcome: Outcome, position: Key | None) -> int:
         """Store an outcome in one transaction; how many of its rows were left out.
@@ -213,10 +266,6 @@ class Worker:
             counts = Counts(outcome.seen, written, outcome.current, missed)
             self._checkpoint(connection, counts, position)
         self._counts, self._saved = Counts(), time.monotonic()
-        if position is not None:
-            self._bounds = Bounds(position, self._bounds.upto)
-        if outcome.refused:
-            self._refuse_too_many()
         return missed
 
     def _checkpoint(self, connection: Connection, counts: Counts, position: Key | None) -> None:
@@ -259,6 +308,7 @@ class Worker:
                 self._teller.tell(run, self._store.totals(connection, run))
             if reason is None or self._stop.wait(self._options.check_seconds):
                 return
+            self._settle()
             self._renew()
 
     def _why_paused(self, connection: Connection) -> str | None:
