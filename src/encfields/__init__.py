@@ -10,10 +10,12 @@ from __future__ import annotations
 from encfields import errors, keyrings
 from encfields.encryption import Encryption, attach
 from encfields.errors import EncFieldsError
+from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.sql_store import SqlKeyStore
 from encfields.types import EncryptedType
 
 __all__ = [
+    "DynamoDbKeyStore",
     "EncFieldsError",
     "EncryptedType",
     "Encryption",

@@ -20,9 +20,9 @@ from encfields.keys.local_key import fingerprint, generate_local_key, read_local
 
 __all__ = [
     "AwsKmsKeyring",
+    "ClientOptions",
     "DiscoveryKeyring",
     "Keyring",
-    "KmsClientOptions",
     "LocalKeyring",
     "aws_kms",
     "aws_kms_discovery",
@@ -85,10 +85,10 @@ class LocalKeyring:
 
 
 @dataclass(frozen=True, slots=True)
-class KmsClientOptions:
-    """How KMS is reached.
+class ClientOptions:
+    """How an AWS service is reached: KMS, and DynamoDB for the key store there.
 
-    :param client_factory: makes a new boto3 KMS client for a region, called once per thread,
+    :param client_factory: makes a new boto3 client for a region, called once per thread,
         process and region; the other options are then its own affair.
     :param endpoint_url: another endpoint than AWS's, for instance of a VPC or a test server.
     :param profile_name: profile of the shared AWS configuration.
@@ -105,8 +105,8 @@ class KmsClientOptions:
     read_timeout: float = 5.0
     max_attempts: int = 3
 
-    def client(self, region: str) -> Any:
-        """A new boto3 KMS client."""
+    def client(self, region: str, service: str = "kms") -> Any:
+        """A new boto3 client of `service`."""
         if self.client_factory is not None:
             return watch(self.client_factory(region))
         from boto3.session import Session
@@ -121,7 +121,9 @@ class KmsClientOptions:
         # boto3's default session is not safe to use from several threads.
         session = Session(profile_name=self.profile_name)
         return watch(
-            session.client("kms", region_name=region, endpoint_url=self.endpoint_url, config=config)
+            session.client(
+                service, region_name=region, endpoint_url=self.endpoint_url, config=config
+            )
         )
 
 
@@ -134,7 +136,7 @@ class AwsKmsKeyring:
     """
 
     arns: tuple[str, ...]
-    options: KmsClientOptions
+    options: ClientOptions
     multi_region: bool = False
 
     can_wrap = True
@@ -164,7 +166,7 @@ class DiscoveryKeyring:
     account_ids: tuple[str, ...]
     partition: str
     regions: tuple[str, ...]
-    options: KmsClientOptions
+    options: ClientOptions
 
     can_wrap = False
 
@@ -225,7 +227,7 @@ def aws_kms(
     :param max_attempts: calls in all, the first included.
     :raises ConfigurationError: something is not the full ARN of a key.
     """
-    options = KmsClientOptions(
+    options = ClientOptions(
         client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
     )
     return AwsKmsKeyring(tuple(_key_arn(one) for one in (arn, *more_arns)), options)
@@ -247,7 +249,7 @@ def aws_kms_mrk(
 
     :raises ConfigurationError: something is not the full ARN of a key.
     """
-    options = KmsClientOptions(
+    options = ClientOptions(
         client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
     )
     arns = tuple(_key_arn(one) for one in (arn, *more_arns))
@@ -279,7 +281,7 @@ def aws_kms_discovery(
     places = (regions,) if isinstance(regions, str) else tuple(regions)
     _check_all(accounts, _ACCOUNT, "AWS account id of 12 digits")
     _check_all(places, _REGION, "AWS region such as 'eu-west-1'")
-    options = KmsClientOptions(
+    options = ClientOptions(
         client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
     )
     return DiscoveryKeyring(accounts, partition, places, options)

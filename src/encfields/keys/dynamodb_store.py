@@ -1,0 +1,320 @@
+"""Branch keys in AWS's own hierarchical key store: a DynamoDB table, wrapped by one KMS key.
+
+Every key is made, wrapped and opened by the Material Providers Library's ``KeyStore``, so that
+every AWS Encryption SDK with the hierarchical keyring on the same table opens what these keys
+sealed, in any language, and the other way round.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from encfields.errors import (
+    ConfigurationError,
+    EncFieldsError,
+    KeyExistsError,
+    KeyNotFoundError,
+    KeyUnavailableError,
+)
+from encfields.keys import dynamodb_items
+from encfields.keys.branch_key import BranchKey
+from encfields.keys.dynamodb_errors import Conflict, explain
+from encfields.keys.key_id import check_key_id
+from encfields.keys.keyrings import AwsKmsKeyring, ClientFactory, ClientOptions
+from encfields.keys.kms_calls import kms_calls
+from encfields.keys.loop_runner import LoopRunner
+from encfields.keys.runner import Runner
+from encfields.keys.store import KeyVersion
+
+T = TypeVar("T")
+
+OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
+"""Pairs with which a key is made: AWS's key store wants some of whoever names a key."""
+
+MAX_ROTATE_TRIES = 10
+"""Times that a rotation steps behind another one of the same key before it gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """One thread's way to the store.
+
+    :ivar library: AWS's ``KeyStore``.
+    :ivar models: the library's module of its operations' arguments.
+    :ivar dynamodb: boto3's client.
+    :ivar kms: boto3's client.
+    """
+
+    library: Any
+    models: Any
+    dynamodb: Any
+    kms: Any
+
+
+class DynamoDbKeyStore:
+    """AWS's hierarchical key store.
+
+    Reads of it are eventually consistent, by AWS's design: for a moment after a key was made or
+    rotated, another process may not find it or find the version before.
+
+    :param keyring: ``keyrings.aws_kms(arn)`` or ``keyrings.aws_kms_mrk(arn)``, of one key.
+    :param table_name: the DynamoDB table.
+    :param logical_name: the key store's name in KMS's encryption context (``tablename``), bound
+        to every key for good; by default `table_name`. It has to be the same for whoever uses
+        the table, and stays as it is when the table is restored under another name.
+    :param region: AWS region of the table; by default the KMS key's.
+    :param context: pairs of every new key's own encryption context, at least one.
+    :param client_factory: makes a new boto3 DynamoDB client for a region.
+    :param endpoint_url: another endpoint of DynamoDB than AWS's.
+    :param profile_name: profile of the shared AWS configuration, for DynamoDB.
+    :param connect_timeout: seconds.
+    :param read_timeout: seconds.
+    :param max_attempts: calls in all, the first included.
+    :raises ConfigurationError: the keyring is not of exactly one KMS key, or an argument is
+        unusable.
+    """
+
+    def __init__(
+        self,
+        keyring: AwsKmsKeyring,
+        table_name: str,
+        *,
+        logical_name: str | None = None,
+        region: str | None = None,
+        context: Mapping[str, str] = OWN_CONTEXT,
+        client_factory: ClientFactory | None = None,
+        endpoint_url: str | None = None,
+        profile_name: str | None = None,
+        connect_timeout: float = 2.0,
+        read_timeout: float = 5.0,
+        max_attempts: int = 3,
+    ) -> None:
+        self.kms_arn = _only_arn(keyring)
+        if not 3 <= len(table_name) <= 255 or not context:
+            raise ConfigurationError(
+                "a DynamoDB table's name has 3 to 255 characters, and context= has a pair at least",
+                reason="table-name" if context else "context",
+            )
+        self.keyring = keyring
+        self.table_name = table_name
+        self.logical_name = logical_name or table_name
+        self.context = dict(context)
+        self.region = region or self.kms_arn.split(":")[3]
+        self._options = ClientOptions(
+            client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
+        )
+        self._built = threading.local()
+
+    def __repr__(self) -> str:
+        return f"<DynamoDbKeyStore table={self.table_name!r} {self.region} {self.kms_arn}>"
+
+    @property
+    def runner(self) -> Runner:
+        """How the cache runs fetches from this store: beside an event loop, where there is one."""
+        return LoopRunner()
+
+    def active(self, key_id: str) -> BranchKey:
+        """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
+
+        def fetch(tools: Tools) -> BranchKey:
+            asked = tools.models.GetActiveBranchKeyInput(branch_key_identifier=key_id)
+            return _branch_key(tools.library.get_active_branch_key(asked))
+
+        return self.run(fetch, key_id)
+
+    def version(self, key_id: str, version: str) -> BranchKey:
+        """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
+
+        def fetch(tools: Tools) -> BranchKey:
+            asked = tools.models.GetBranchKeyVersionInput(
+                branch_key_identifier=key_id, branch_key_version=version
+            )
+            return _branch_key(tools.library.get_branch_key_version(asked))
+
+        return self.run(fetch, key_id)
+
+    def beacon(self, key_id: str) -> bytes:
+        """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
+
+        def fetch(tools: Tools) -> bytes:
+            asked = tools.models.GetBeaconKeyInput(branch_key_identifier=key_id)
+            return bytes(tools.library.get_beacon_key(asked).beacon_key_materials.beacon_key)
+
+        return self.run(fetch, key_id)
+
+    def create(self, key_id: str) -> KeyVersion:
+        """Make a new key, its first version and its beacon key, in one transaction.
+
+        KMS is called for ``kms:GenerateDataKeyWithoutPlaintext`` and ``kms:ReEncrypt*``.
+
+        :raises ConfigurationError: the id is unusable, or the table is missing.
+        :raises KeyExistsError: there is one of that id.
+        """
+        check_key_id(key_id)
+        if self._versions_of(key_id):
+            raise _exists(key_id)
+
+        def make(tools: Tools) -> None:
+            tools.library.create_key(
+                tools.models.CreateKeyInput(
+                    branch_key_identifier=key_id, encryption_context=self.context
+                )
+            )
+
+        try:
+            self.run(make, key_id)
+        except Conflict:
+            raise _exists(key_id) from None
+        return self._active_of(key_id)
+
+    def rotate(self, key_id: str) -> KeyVersion:
+        """See :meth:`KeyStore.rotate <encfields.keys.store.KeyStore.rotate>`.
+
+        Concurrent rotations each make a version; the last one stays active, and is returned.
+        """
+
+        def make(tools: Tools) -> None:
+            tools.library.version_key(tools.models.VersionKeyInput(branch_key_identifier=key_id))
+
+        for _ in range(MAX_ROTATE_TRIES):
+            try:
+                self.run(make, key_id)
+            except Conflict:
+                continue
+            return self._active_of(key_id)
+        raise KeyUnavailableError(
+            "others kept rotating this key at the same time; retry", key_id=key_id, reason="error"
+        )
+
+    def list(self) -> list[KeyVersion]:
+        """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`. It scans the table."""
+
+        def scan(tools: Tools) -> dynamodb_items.Items:
+            pages = tools.dynamodb.get_paginator("scan").paginate(
+                TableName=self.table_name, ConsistentRead=True, **_PUBLIC
+            )
+            return [one for page in pages for one in page["Items"]]
+
+        return dynamodb_items.versions(self.run(scan))
+
+    def create_table(self) -> None:
+        """Make the table unless it is there (on demand, not provisioned), and wait for it."""
+
+        def make(tools: Tools) -> None:
+            tools.library.create_key_store(tools.models.CreateKeyStoreInput())
+            waiter = tools.dynamodb.get_waiter("table_exists")
+            waiter.wait(TableName=self.table_name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+
+        self.run(make)
+
+    def items_of(self, key_id: str) -> dynamodb_items.Items:
+        """What the items of one key say of themselves, without what they wrap."""
+
+        def query(tools: Tools) -> dynamodb_items.Items:
+            pages = tools.dynamodb.get_paginator("query").paginate(
+                TableName=self.table_name,
+                ConsistentRead=True,
+                KeyConditionExpression="#id = :id",
+                ExpressionAttributeValues={":id": {"S": key_id}},
+                **_PUBLIC,
+            )
+            return [one for page in pages for one in page["Items"]]
+
+        return self.run(query, key_id)
+
+    def _versions_of(self, key_id: str) -> Versions:
+        return dynamodb_items.versions(self.items_of(key_id))
+
+    def _active_of(self, key_id: str) -> KeyVersion:
+        for one in self._versions_of(key_id):
+            if one.active:
+                return one
+        raise KeyNotFoundError(
+            "the key was removed from the table meanwhile", key_id=key_id, reason="no-key"
+        )
+
+    def run(self, work: Callable[[Tools], T], key_id: str | None = None) -> T:
+        """Do `work` with this thread's tools.
+
+        :raises Conflict: a write's condition did not hold.
+        :raises EncFieldsError: whatever else went wrong, in this library's terms.
+        """
+        failure: Exception
+        with kms_calls() as faults:
+            try:
+                return work(self._tools())
+            except EncFieldsError:
+                raise
+            except Exception as error:
+                failure = explain(error, faults, key_id, self.table_name)
+        # Raised out here, so that the library's own exception is not chained to ours.
+        raise failure
+
+    def _tools(self) -> Tools:
+        """This thread's and this process's own: boto3's connections survive no fork."""
+        pid, tools = getattr(self._built, "entry", (None, None))
+        if tools is None or pid != os.getpid():
+            tools = self._build()
+            self._built.entry = (os.getpid(), tools)
+        return tools
+
+    def _build(self) -> Tools:
+        from aws_cryptographic_material_providers.keystore import client, config, models
+
+        kms = self.keyring.options.client(self.kms_arn.split(":")[3])
+        dynamodb = self._options.client(self.region, "dynamodb")
+        arn = (
+            models.KMSConfigurationKmsMRKeyArn(self.kms_arn)
+            if self.keyring.multi_region
+            else models.KMSConfigurationKmsKeyArn(self.kms_arn)
+        )
+        library = client.KeyStore(
+            config=config.KeyStoreConfig(
+                ddb_table_name=self.table_name,
+                logical_key_store_name=self.logical_name,
+                kms_configuration=arn,
+                ddb_client=dynamodb,
+                kms_client=kms,
+            )
+        )
+        return Tools(library, models, dynamodb, kms)
+
+
+Versions = list[KeyVersion]
+
+_PUBLIC = {
+    "ProjectionExpression": "#id, #type, #version, #created",
+    "ExpressionAttributeNames": {
+        "#id": dynamodb_items.KEY_ID,
+        "#type": dynamodb_items.TYPE,
+        "#version": dynamodb_items.VERSION,
+        "#created": dynamodb_items.CREATED,
+    },
+}
+
+
+def _branch_key(answer: Any) -> BranchKey:
+    found = answer.branch_key_materials
+    version = str(uuid.UUID(found.branch_key_version))
+    return BranchKey(found.branch_key_identifier, version, bytes(found.branch_key))
+
+
+def _only_arn(keyring: object) -> str:
+    if isinstance(keyring, AwsKmsKeyring) and len(keyring.arns) == 1:
+        return keyring.arns[0]
+    raise ConfigurationError(
+        "AWS's key store wraps with exactly one KMS key: give keyrings.aws_kms(arn) or "
+        "keyrings.aws_kms_mrk(arn). For several keys, discovery or a local key use SqlKeyStore",
+        reason="keyring",
+    )
+
+
+def _exists(key_id: str) -> KeyExistsError:
+    return KeyExistsError(
+        "there is a key of this id; rotate it for a new version", key_id=key_id, reason="exists"
+    )
