@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -23,6 +23,7 @@ from encfields.keys.cache import (
     CacheStats,
     KeyCache,
 )
+from encfields.keys.cache_stats import Observer
 from encfields.keys.store import KeyStore
 from encfields.message import open_, seal
 
@@ -55,6 +56,23 @@ class Stats:
         """Counters of the key cache, in all and ``by_key``: hits, misses, fetches
         (``store_calls``, each unwraps one branch key), KMS calls, seconds, renewals, failures."""
         return self._cache.stats
+
+    def observe(self, observer: Observer, end: Callable[[], None]) -> Callable[[], None]:
+        """Have `observer` told of each key fetch from now on.
+
+        :param observer: called on the thread of the fetch; it must be quick.
+        :param end: called once when observing ends.
+        :returns: a function that ends it.
+        """
+        observers = self._cache.observers
+        observers.append(observer)
+
+        def stop() -> None:
+            if observer in observers:
+                observers.remove(observer)
+                end()
+
+        return stop
 
     def __repr__(self) -> str:
         return f"Stats(sealed={self.sealed}, opened={self.opened}, keys={self.keys!r})"
