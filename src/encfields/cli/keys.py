@@ -1,13 +1,18 @@
-"""``encfields keys``: make, rotate and list branch keys."""
+"""``encfields keys``: make, rotate, list and export branch keys."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from encfields.cli import exits
+from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
+from encfields.keys.dynamodb_store import DynamoDbKeyStore
+from encfields.keys.export import ExportedKey, export_keys
 from encfields.keys.store import KeyVersion
 
 _HEADINGS = ["key", "version", "state", "created (UTC)"]
@@ -15,7 +20,7 @@ _HEADINGS = ["key", "version", "state", "created (UTC)"]
 
 def register(subparsers: Any) -> None:
     """Add the subcommand with its own verbs."""
-    keys = subparsers.add_parser("keys", help="create, rotate and list branch keys")
+    keys = subparsers.add_parser("keys", help="create, rotate, list and export branch keys")
     verbs = keys.add_subparsers(metavar="VERB", required=True)
     create = _add(verbs, "create", "make a new branch key; needs a --keyring", _create)
     create.add_argument("key_id", metavar="ID", help="for instance default, or tenant/42")
@@ -31,6 +36,36 @@ def register(subparsers: Any) -> None:
     )
     rotate.add_argument("key_id", metavar="ID")
     _add(verbs, "list", "show every version of every key; needs no keyring", _list)
+    _add_export(verbs)
+
+
+def _add_export(verbs: Any) -> None:
+    export = _add(
+        verbs,
+        "export",
+        "copy branch keys into AWS's hierarchical key store in DynamoDB; needs a --keyring. "
+        "Ids, versions and material stay, so no value is touched: every value opens under the "
+        "copy, also with the AWS Encryption SDK's hierarchical keyring. Each key is read back "
+        "through AWS's key store. Run again, it carries over what was made or rotated since",
+        _export,
+    )
+    export.add_argument("key_ids", metavar="ID", nargs="*", help="default: all keys")
+    export.add_argument("--to", metavar="TABLE", required=True, help="DynamoDB table")
+    export.add_argument(
+        "--to-keyring",
+        metavar="KEYRING",
+        required=True,
+        help="the one KMS key that wraps the copies: kms:ARN or mrk:ARN",
+    )
+    export.add_argument("--to-region", metavar="REGION", help="of the table; default the KMS key's")
+    export.add_argument(
+        "--logical-name",
+        metavar="NAME",
+        help="the key store's name in KMS's encryption context, for good; default TABLE",
+    )
+    export.add_argument(
+        "--create-table", action="store_true", help="make the DynamoDB table if it is missing"
+    )
 
 
 def _add(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
@@ -77,6 +112,36 @@ def _list(arguments: argparse.Namespace, output: Output) -> int:
     finally:
         engine.dispose()
     return exits.OK
+
+
+def _export(arguments: argparse.Namespace, output: Output) -> int:
+    settings = Settings(arguments)
+    keyring: Any = parse_keyring(arguments.to_keyring)
+    target = DynamoDbKeyStore(
+        keyring,
+        arguments.to,
+        logical_name=arguments.logical_name,
+        region=arguments.to_region,
+    )
+    engine = settings.engine()
+    try:
+        source = settings.key_store()
+        source.bind(engine)
+        if arguments.create_table:
+            target.create_table()
+        _tell_exported(export_keys(source, target, arguments.key_ids or None), output)
+    finally:
+        engine.dispose()
+    return exits.OK
+
+
+def _tell_exported(exported: Iterable[ExportedKey], output: Output) -> None:
+    if output.as_json:
+        output.json([asdict(one) for one in exported])
+        return
+    rows = [[one.id, one.active, f"{one.written:,}", f"{one.versions:,}"] for one in exported]
+    headings = ["key", "active version", "versions written", "versions in all"]
+    output.table("exported and read back", headings, rows, right=2)
 
 
 def _tell(versions: list[KeyVersion], output: Output) -> None:
