@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -24,11 +25,14 @@ from encfields.keys.cache import (
     KeyCache,
 )
 from encfields.keys.cache_stats import Observer
+from encfields.keys.own_connection import OwnConnection
 from encfields.keys.store import KeyStore
 from encfields.message import open_, seal
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from encfields.reencrypt.spec import TableSpec
 
 DEFAULT_KEY = "default"
 """Branch key id of values that name none."""
@@ -78,6 +82,25 @@ class Stats:
         return f"Stats(sealed={self.sealed}, opened={self.opened}, keys={self.keys!r})"
 
 
+class ValueCounter:
+    """Counts an engine's values under a key; holds the engine no longer than others do.
+
+    :param engine: of an ``AsyncEngine``, its ``sync_engine``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = weakref.ref(engine)
+
+    def __call__(self, specs: Sequence[TableSpec], key_id: str) -> Any:
+        # The bulk engine is above this module, and most applications never need it.
+        from encfields.reencrypt.under_key import values_under_key
+
+        engine = self._engine()
+        if engine is None:
+            raise ConfigurationError("the engine is gone", reason="no-database")
+        return OwnConnection(engine).run(lambda own: values_under_key(own, specs, key_id))
+
+
 class Encryption:
     """The encryption of one engine.
 
@@ -85,13 +108,20 @@ class Encryption:
     """
 
     def __init__(
-        self, engine: Engine, key_store: KeyStore, cache: KeyCache, *, create: bool = False
+        self,
+        engine: Engine,
+        key_store: KeyStore,
+        cache: KeyCache,
+        *,
+        create: bool = False,
+        destroyed: object = "raise",
     ) -> None:
         self._engine: Engine | None = engine
         self._store = key_store
         self._cache = cache
         self._create = create
-        self.keys = KeyAdmin(key_store, cache)
+        self.destroyed = destroyed
+        self.keys = KeyAdmin(key_store, cache, ValueCounter(engine))
         self.stats = Stats(cache)
         self.find_key = cache.find
         self._hook = WriteHook(self)
@@ -205,6 +235,7 @@ def attach(
     cache_grace: float = DEFAULT_GRACE,
     cache_entries: int = DEFAULT_MAX_ENTRIES,
     cache_renewal: float | None = None,
+    destroyed: object = "raise",
 ) -> Encryption:
     """Encrypt and decrypt the encrypted columns that go through `engine`.
 
@@ -224,8 +255,11 @@ def attach(
     :param cache_renewal: seconds before its end at which a branch key in use is fetched anew in
         the background, so that no value waits for KMS; by default a tenth of `cache_ttl`. 0 to
         fetch it when it is next needed.
+    :param destroyed: what a column's value under a destroyed key reads as: ``"raise"``, for
+        :class:`~encfields.errors.KeyDestroyedError`, or ``None``, or an object of your own that
+        is no value of a column. It cannot be written back, ``None`` excepted.
     :raises ConfigurationError: the engine has an encryption already, or an argument is of
-        another type.
+        another type, or `destroyed` could be taken for a value.
     :raises KeyStoreError: with `create`, the key table cannot be made.
     """
     sync_engine: Any = getattr(engine, "sync_engine", engine)
@@ -252,6 +286,7 @@ def attach(
             f"{type(key_store).__name__}",
             reason="key-store",
         )
+    _check_sentinel(destroyed)
     bind = getattr(key_store, "bind", None)
     if bind is not None and not getattr(key_store, "is_bound", False):
         bind(sync_engine)
@@ -262,10 +297,21 @@ def attach(
         max_entries=cache_entries,
         renew_before=cache_ttl / 10 if cache_renewal is None else cache_renewal,
     )
-    encryption = Encryption(sync_engine, key_store, cache, create=create)
+    encryption = Encryption(sync_engine, key_store, cache, create=create, destroyed=destroyed)
     if create and not getattr(key_store, "needs_greenlet", False):
         # Now, because SQLite has one writer: later the application's own transaction may hold it.
         encryption.keys.create_table()
         encryption.active_key(DEFAULT_KEY)
     encryption._listen(sync_engine)
     return encryption
+
+
+def _check_sentinel(destroyed: object) -> None:
+    """Refuse what a column's value could be, so that nobody takes the one for the other."""
+    is_plain = isinstance(destroyed, (str, bytes, int, float, dict, list, tuple))
+    if is_plain and destroyed != "raise":
+        raise ConfigurationError(
+            'destroyed= takes "raise", None, or an object that is no value of a column, such as '
+            "one of a class or enumeration of your own",
+            reason="destroyed",
+        )

@@ -34,6 +34,7 @@ from encfields.binding.row_keys import (
 from encfields.errors import (
     DecryptionError,
     EncFieldsError,
+    KeyDestroyedError,
     KeyStoreError,
     MalformedMessageError,
     UnreadableError,
@@ -89,6 +90,8 @@ class RowReader(TypeEngine[Any]):
             except EncFieldsError as error:
                 if found[-1].startswith(PLACEHOLDER_PREFIX):
                     return _unsealed(binding, texts, found[-1], dialect)
+                if isinstance(error, KeyDestroyedError) and encryption.destroyed != "raise":
+                    return encryption.destroyed
                 raise _located(error, binding, texts) from None
             except ValueError:
                 raise _not_packed(binding, found[0]) from None

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 from encfields.errors import ConfigurationError
 from encfields.keys.cache import KeyCache
+from encfields.keys.destruction import DestructionReceipt, Unreadable
+from encfields.keys.keyrings import Keyring
+from encfields.keys.rewrap import Progress, RewrapReport
 from encfields.keys.store import KeyStore, KeyVersion
 
+if TYPE_CHECKING:
+    from encfields.reencrypt.spec import TableSpec
+
 Versions = list[KeyVersion]
+Specs = Sequence["TableSpec"]
+
+Counted = tuple[list[str], list[Any]]
+Count = Callable[[Specs, str], Counted]
+"""Counts the values under a key: the tables looked at, and columns with table, column, values."""
 
 
 class KeyAdmin:
@@ -17,11 +32,13 @@ class KeyAdmin:
     :param store: where keys are kept.
     :param cache: the cache of this process, which uses a new version at once. Other processes
         use it when their copy of the old one expires.
+    :param count: counts the values under a key before it is destroyed.
     """
 
-    def __init__(self, store: KeyStore, cache: KeyCache) -> None:
+    def __init__(self, store: KeyStore, cache: KeyCache, count: Count | None = None) -> None:
         self._store = store
         self._cache = cache
+        self._count = count
 
     def __repr__(self) -> str:
         return f"<KeyAdmin of {self._store!r}>"
@@ -57,6 +74,106 @@ class KeyAdmin:
         """:meth:`rotate` from a coroutine."""
         return await self._cache.runner.arun(lambda: self.rotate(key_id))
 
+    def count_values(self, key_id: str, specs: Specs) -> list[Unreadable]:
+        """What destroying a key would make unreadable. Every row is looked at; no key is used.
+
+        :param specs: every table that may hold values under the key
+            (:class:`encfields.reencrypt.spec.TableSpec`); others are not looked at.
+        :returns: the columns with values under any version of the key.
+        """
+        return [Unreadable(o.table, o.column, o.values) for o in self._counted(key_id, specs)[1]]
+
+    def _counted(self, key_id: str, specs: Specs) -> Counted:
+        if self._count is None:
+            raise ConfigurationError(
+                "no database is known to count values in; use the keys of an attached engine",
+                reason="no-database",
+            )
+        return self._count(specs, key_id)
+
+    def destroy(
+        self,
+        key_id: str,
+        *,
+        confirm: str | None = None,
+        specs: Specs | None,
+        signed_off_by: str | None = None,
+    ) -> DestructionReceipt:
+        """Destroy a key for good: crypto-shredding of everything under it.
+
+        The wrapped material of all its versions is wiped, dated tombstones stay, and this
+        process forgets it at once; others use it until their copy expires (see the receipt).
+        Reads then raise :class:`~encfields.errors.KeyDestroyedError`. The id is never free again.
+        Backups of the key table still hold the wrapped key: it is gone for good when they are.
+
+        :param confirm: the very key id, once more. Otherwise nothing is done, and the error says
+            how many values would become unreadable.
+        :param specs: the tables to count first, every one that may hold values under the key;
+            ``None`` destroys without counting.
+        :param signed_off_by: who answers for it; stands in the receipt.
+        :raises ConfigurationError: not confirmed (``reason`` is ``"not-confirmed"``), or the
+            key store cannot destroy.
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed before.
+        """
+        wipe = self._verb("destroy")
+        tables, found = (None, []) if specs is None else self._counted(key_id, specs)
+        unreadable = tuple(Unreadable(one.table, one.column, one.values) for one in found)
+        if confirm != key_id:
+            raise _not_confirmed(key_id, unreadable, counted=tables is not None)
+        try:
+            wiped: Versions = wipe(key_id)
+        finally:
+            self._cache.forget(key_id)
+        now = dt.datetime.now(dt.UTC)
+        kept = dt.timedelta(seconds=self._cache.ttl + self._cache.grace)
+        return DestructionReceipt(
+            key_id=key_id,
+            destroyed_at=min((one.destroyed_at or now for one in wiped), default=now),
+            versions=tuple(one.version for one in wiped),
+            store=repr(self._store),
+            tables=None if tables is None else tuple(tables),
+            unreadable=unreadable,
+            cached_until=now + kept,
+            signed_off_by=signed_off_by,
+        )
+
+    async def adestroy(
+        self,
+        key_id: str,
+        *,
+        confirm: str | None = None,
+        specs: Specs | None,
+        signed_off_by: str | None = None,
+    ) -> DestructionReceipt:
+        """:meth:`destroy` from a coroutine."""
+        return await self._cache.runner.arun(
+            lambda: self.destroy(key_id, confirm=confirm, specs=specs, signed_off_by=signed_off_by)
+        )
+
+    def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+        """Move all keys to another keyring, without touching a value. See
+        :meth:`SqlKeyStore.rewrap <encfields.keys.sql_store.SqlKeyStore.rewrap>`.
+
+        :param keyring: wraps from now on.
+        :param progress: told after each wrapped key.
+        :raises ConfigurationError: the key store cannot rewrap, or the keyring only opens.
+        """
+        report: RewrapReport = self._verb("rewrap")(keyring, progress=progress)
+        return report
+
+    async def arewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+        """:meth:`rewrap` from a coroutine."""
+        return await self._cache.runner.arun(lambda: self.rewrap(keyring, progress=progress))
+
+    def _verb(self, name: str) -> Any:
+        found = getattr(self._store, name, None)
+        if found is None:
+            raise ConfigurationError(
+                f"{type(self._store).__name__} cannot {name} keys", reason=f"no-{name}"
+            )
+        return found
+
     def create_table(self) -> None:
         """Make the key table unless it is there.
 
@@ -80,3 +197,18 @@ class KeyAdmin:
     def list(self) -> Versions:
         """Every version of every key, ordered by id and age; never any key material."""
         return self._store.list()
+
+
+def _not_confirmed(
+    key_id: str, unreadable: Sequence[Unreadable], *, counted: bool
+) -> ConfigurationError:
+    places = ", ".join(f"{o.table}.{o.column} ({o.values:,} values)" for o in unreadable)
+    if not counted:
+        told = "what is under it was not counted"
+    else:
+        told = f"these would become unreadable: {places}" if places else "nothing is under it"
+    return ConfigurationError(
+        f"nothing was destroyed: {told}. Confirm with confirm={key_id!r}",
+        key_id=key_id,
+        reason="not-confirmed",
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from encfields.errors import (
     ConfigurationError,
     EncFieldsError,
+    KeyAccessError,
     KeyDestroyedError,
     KeyExistsError,
     KeyNotFoundError,
@@ -28,6 +30,7 @@ from encfields.keys.key_table import TABLE_NAME, key_table
 from encfields.keys.keyrings import Keyring
 from encfields.keys.loop_runner import LoopRunner
 from encfields.keys.own_connection import OwnConnection
+from encfields.keys.rewrap import Progress, Rewrapper, RewrapReport
 from encfields.keys.runner import Runner, ThreadRunner
 from encfields.keys.sql_errors import database_error
 from encfields.keys.store import KeyVersion
@@ -52,6 +55,7 @@ class SqlKeyStore:
     """Branch keys in one table, one row per version, on connections of its own.
 
     :param keyring: one of :mod:`encfields.keyrings`; it wraps every key.
+    :param former: keyrings that wrapped keys before and open those that are not rewrapped yet.
     :param table_name: name of the key table.
     :param schema: schema of the key table.
     :param engine: the database; ``attach()`` binds the store to the attached engine otherwise.
@@ -64,9 +68,11 @@ class SqlKeyStore:
         table_name: str = TABLE_NAME,
         schema: str | None = None,
         engine: Engine | None = None,
+        former: Sequence[Keyring] = (),
     ) -> None:
         self.table: Table = key_table(table_name, schema)
         self.wrapper = KeyWrapper(keyring)
+        self._former = tuple(KeyWrapper(one) for one in former)
         self._own: OwnConnection | None = None
         self._uncommitted: list[NewRow] = []
         if engine is not None:
@@ -165,7 +171,11 @@ class SqlKeyStore:
             now; that one is in force.
         """
         check_key_id(key_id)
-        if self._rows(key_id, BRANCH):
+        there = self._rows(key_id, BRANCH)
+        if there and all(row.destroyed_at is not None for row in there):
+            # The id is not free: values may still be there that name it.
+            raise _destroyed(key_id, max(row.destroyed_at for row in there))
+        if there:
             raise _exists(key_id)
         rows = [self._new_row(key_id, BRANCH), self._new_row(key_id, BEACON)]
 
@@ -218,6 +228,125 @@ class SqlKeyStore:
             raise _Conflict
         connection.execute(insert(table), [row])
 
+    def destroy(self, key_id: str) -> list[KeyVersion]:
+        """Wipe every version of a key, its beacon key too; a dated row without key is left of
+        each. There is no way back but a backup of the table.
+
+        :returns: the branch key versions that were wiped.
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed before.
+        """
+        if not self._rows(key_id, BRANCH):
+            raise _no_such_key(self.table.fullname, key_id)
+        when, wiped = _now(), []  # type: dt.datetime, list[KeyVersion]
+        for _ in range(MAX_ROTATE_TRIES):
+            rows = [r for p in (BRANCH, BEACON) for r in self._rows(key_id, p)]
+            left = [row for row in rows if row.destroyed_at is None]
+            if not left and not wiped:
+                raise _destroyed(key_id, max(row.destroyed_at for row in rows))
+            if not left:
+                return wiped
+            # Again afterwards: a rotation may have committed a version meanwhile.
+            with suppress(_Conflict):
+                self._change(partial(self._wipe, left, when), key_id)
+                wiped += [
+                    replace(_told(row._mapping), active=False, destroyed_at=when)
+                    for row in left
+                    if row.purpose == BRANCH
+                ]
+        raise KeyUnavailableError(
+            "others kept changing this key at the same time; what is left of it is still in "
+            "force. Retry",
+            key_id=key_id,
+            reason="error",
+        )
+
+    def _wipe(self, rows: Rows, when: dt.datetime, connection: Connection) -> None:
+        table = self.table
+        if connection.dialect.name == "sqlite":
+            # Otherwise the old bytes stay in the file until their page is used again.
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        for row in rows:
+            connection.execute(
+                update(table)
+                .where(table.c.key_id == row.key_id, table.c.version == row.version)
+                .values(wrapped=None, active=None, destroyed_at=when)
+            )
+        self._uncommitted = [r for r in self._uncommitted if r["key_id"] != rows[0].key_id]
+
+    def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+        """Move every wrapped key to another keyring, without touching a value.
+
+        Killed at any moment, it goes on where it was when called again. Keys stay readable
+        throughout for stores that have both keyrings, ``SqlKeyStore(new, former=[old])``; this
+        one has from now on.
+
+        :param new: wraps from now on; one wrapping key or several.
+        :raises ConfigurationError: the new keyring only opens (discovery).
+        :raises KeyAccessError: a key does not open, with the old keyring or, once wrapped by
+            the new one, with each of its wrapping keys; its row was left as it was.
+        :raises KeyUnavailableError: KMS or the database is out of reach; call it again.
+        """
+        rewrapper = Rewrapper(new, self._unwrap_with_any)
+        self.wrapper, self._former = KeyWrapper(new), (self.wrapper, *self._former)
+        report = RewrapReport()
+        seen: set[tuple[str, str]] = set()
+        # Again until nothing new is found: older processes wrap with the old keyring meanwhile.
+        while rows := [r for r in self._all_rows() if (r.key_id, r.version) not in seen]:
+            for row in rows:
+                seen.add((row.key_id, row.version))
+                report = self._rewrap_row(rewrapper, row, report)
+                if progress is not None:
+                    progress(report)
+        return report
+
+    def _rewrap_row(self, rewrapper: Rewrapper, row: Any, report: RewrapReport) -> RewrapReport:
+        if row.destroyed_at is not None or row.wrapped is None:
+            return replace(report, destroyed=report.destroyed + 1)
+        old = bytes(row.wrapped)
+        if rewrapper.is_moved(old):
+            return replace(report, already=report.already + 1)
+        made = rewrapper.rewrap(old, row.key_id, row.version, row.purpose)
+        table, swapped = self.table, []  # type: Table, list[int]
+
+        def swap(connection: Connection) -> None:
+            done = connection.execute(
+                update(table)
+                .where(table.c.key_id == row.key_id, table.c.version == row.version)
+                .where(table.c.wrapped == old)
+                .values(wrapped=made)
+            )
+            swapped.append(done.rowcount)
+
+        self._change(swap, row.key_id)
+        if swapped[-1] != 1:
+            # Moved by another run, or destroyed, since it was read: look again.
+            return self._rewrap_row(rewrapper, self._same_row(row), report)
+        return replace(report, moved=report.moved + 1)
+
+    def _same_row(self, row: Any) -> Any:
+        (found,) = self._rows(row.key_id, row.purpose, version=row.version)
+        return found
+
+    def _all_rows(self) -> Rows:
+        statement = select(self.table).order_by(self.table.c.key_id, self.table.c.created_at)
+
+        def read(engine: Engine) -> Rows:
+            with engine.connect() as connection:
+                return list(connection.execute(statement))
+
+        return self._run(read)
+
+    def _change(self, change: Callable[[Connection], None], key_id: str) -> None:
+        """Change rows that are there, in one transaction."""
+        self._bound().require_sqlite_if_borrowed()
+
+        def write(engine: Engine) -> None:
+            with engine.connect() as connection:
+                _change_as_one(connection, change)
+
+        self._run(write, key_id)
+
     def create_table(self) -> None:
         """Make the key table unless it is there; safe in several processes at once."""
         self._bound().require_sqlite_if_borrowed()
@@ -244,14 +373,9 @@ class SqlKeyStore:
         rows = self._rows(key_id, purpose, active=1)
         if rows:
             return rows[0]
-        if self._rows(key_id, purpose):
-            raise _destroyed(key_id)
-        raise KeyNotFoundError(
-            f"there is no such key in {self.table.fullname!r}; make it once with "
-            f"`encryption.keys.create({key_id!r})`, or attach(..., create=True)",
-            key_id=key_id,
-            reason="no-key",
-        )
+        if gone := self._rows(key_id, purpose):
+            raise _destroyed(key_id, gone[0].destroyed_at)
+        raise _no_such_key(self.table.fullname, key_id)
 
     def _rows(self, key_id: str, purpose: Purpose, **conditions: Any) -> Rows:
         table = self.table
@@ -282,7 +406,17 @@ class SqlKeyStore:
     def _unwrap(self, row: Any) -> bytes:
         if row.destroyed_at is not None or row.wrapped is None:
             raise _destroyed(row.key_id, row.destroyed_at)
-        return self.wrapper.unwrap(row.wrapped, row.key_id, row.version, row.purpose)
+        return self._unwrap_with_any(row.wrapped, row.key_id, row.version, row.purpose)
+
+    def _unwrap_with_any(
+        self, wrapped: bytes, key_id: str, version: str, purpose: Purpose
+    ) -> bytes:
+        """Opened by the keyring, or by a former one if it was not the keyring that wrapped."""
+        for wrapper in (self.wrapper, *self._former)[:-1]:
+            with suppress(_WrongKeyring):
+                return _unwrap_or_pass(wrapper, wrapped, key_id, version, purpose)
+        last = (self.wrapper, *self._former)[-1]
+        return last.unwrap(wrapped, key_id, version, purpose)
 
     def _new_row(self, key_id: str, purpose: Purpose) -> dict[str, Any]:
         version = str(uuid.uuid4())
@@ -367,6 +501,21 @@ class SqlKeyStore:
         return [_told(row._mapping) for row in self._run(read)]
 
 
+def _unwrap_or_pass(
+    wrapper: KeyWrapper, wrapped: bytes, key_id: str, version: str, purpose: Purpose
+) -> bytes:
+    try:
+        return wrapper.unwrap(wrapped, key_id, version, purpose)
+    except KeyAccessError as error:
+        if error.reason != "wrong-keyring":
+            raise
+    raise _WrongKeyring
+
+
+class _WrongKeyring(Exception):
+    """Another keyring wrapped it."""
+
+
 class _Conflict(Exception):
     """Another transaction got there first."""
 
@@ -376,6 +525,10 @@ class _AsRow:
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.__dict__.update(row)
+
+    @property
+    def _mapping(self) -> dict[str, Any]:
+        return self.__dict__
 
 
 def _change_as_one(connection: Connection, change: Callable[[Connection], None]) -> None:
@@ -423,6 +576,15 @@ def _told(row: Any) -> KeyVersion:
 def _exists(key_id: str) -> KeyExistsError:
     return KeyExistsError(
         "there is a key of this id; rotate it for a new version", key_id=key_id, reason="exists"
+    )
+
+
+def _no_such_key(table: str, key_id: str) -> KeyNotFoundError:
+    return KeyNotFoundError(
+        f"there is no such key in {table!r}; make it once with "
+        f"`encryption.keys.create({key_id!r})`, or attach(..., create=True)",
+        key_id=key_id,
+        reason="no-key",
     )
 
 

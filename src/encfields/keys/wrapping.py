@@ -57,6 +57,10 @@ class KeyWrapper:
         :raises ConfigurationError: the keyring only opens (discovery).
         :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
         """
+        return self.wrap(secrets.token_bytes(BRANCH_KEY_BYTES), key_id, version, purpose)
+
+    def wrap(self, material: bytes, key_id: str, version: str, purpose: Purpose) -> bytes:
+        """A given key wrapped; as :meth:`wrap_new`."""
         if not self.keyring.can_wrap:
             raise ConfigurationError(
                 "a discovery keyring opens keys and cannot wrap new ones; create and rotate "
@@ -66,7 +70,7 @@ class KeyWrapper:
             )
         context = wrapping_context(key_id, version, purpose)
         with kms_calls() as faults:
-            outcome = self._try_wrap(context)
+            outcome = self._try_wrap(material, context)
         if isinstance(outcome, bytes):
             return outcome
         # Raised out here, so that the library's own exception is not chained to ours.
@@ -86,14 +90,14 @@ class KeyWrapper:
             return outcome
         raise _unwrap_error(outcome, faults, key_id)
 
-    def _try_wrap(self, context: dict[str, str]) -> bytes | Exception:
+    def _try_wrap(self, material: bytes, context: dict[str, str]) -> bytes | Exception:
         try:
             from aws_encryption_sdk.identifiers import (
                 AlgorithmSuite,
             )
 
             message, _ = self._client().encrypt(
-                source=secrets.token_bytes(BRANCH_KEY_BYTES),
+                source=material,
                 keyring=self._keyring(),
                 encryption_context=context,
                 # Without a signature: whoever opens the key could have signed it.

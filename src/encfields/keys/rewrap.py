@@ -1,0 +1,111 @@
+"""Moving wrapped keys to other wrapping keys, without touching a value.
+
+Each key is opened, wrapped by the new keyring and, before the new wrap takes the old one's
+place, opened again by every one of the new wrapping keys by itself: a region that cannot open is
+found now and not on the day when the other is gone.
+"""
+
+from __future__ import annotations
+
+import hmac
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from encfields.errors import ConfigurationError, KeyAccessError
+from encfields.keys.keyrings import AwsKmsKeyring, Keyring, LocalKeyring
+from encfields.keys.wrapping import KeyWrapper, Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class RewrapReport:
+    """What a rewrap did.
+
+    :ivar moved: wrapped keys (branch key versions and beacon keys) that were moved.
+    :ivar already: those that the new keyring's wrapping keys held already, from an earlier run.
+    :ivar destroyed: destroyed ones, which hold nothing to move.
+    """
+
+    moved: int = 0
+    already: int = 0
+    destroyed: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """The report as plain data."""
+        return {"moved": self.moved, "already": self.already, "destroyed": self.destroyed}
+
+
+Progress = Callable[[RewrapReport], None]
+"""Told after each wrapped key how far the rewrap is."""
+
+
+class Rewrapper:
+    """Wraps keys anew.
+
+    :param new: the keyring to move to.
+    :param unwrap: opens a wrapped key with whatever keyring holds it now.
+    :raises ConfigurationError: the new keyring only opens (discovery).
+    """
+
+    def __init__(self, new: Keyring, unwrap: Callable[[bytes, str, str, Purpose], bytes]) -> None:
+        if not new.can_wrap:
+            raise ConfigurationError(
+                "a discovery keyring opens keys and cannot wrap them; rewrap to "
+                "keyrings.aws_kms(arn, ...)",
+                reason="cannot-wrap",
+            )
+        self._keyring = new
+        self._wrapper = KeyWrapper(new)
+        self._unwrap = unwrap
+        self._each = [KeyWrapper(one) for one in _each_alone(new)]
+
+    def is_moved(self, wrapped: bytes) -> bool:
+        """Whether exactly the new wrapping keys hold this wrapped key."""
+        return _held_by(wrapped, self._keyring)
+
+    def rewrap(self, wrapped: bytes, key_id: str, version: str, purpose: Purpose) -> bytes:
+        """The same key wrapped by the new keyring, verified.
+
+        :raises KeyAccessError: it does not open, before or after.
+        :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
+        """
+        material = self._unwrap(wrapped, key_id, version, purpose)
+        made = self._wrapper.wrap(material, key_id, version, purpose)
+        for wrapper in self._each:
+            opened = wrapper.unwrap(made, key_id, version, purpose)
+            if not hmac.compare_digest(opened, material):
+                raise KeyAccessError(
+                    f"{wrapper.keyring!r} opened the new wrap to another key; nothing was replaced",
+                    key_id=key_id,
+                    reason="tampered",
+                )
+        return made
+
+
+def _each_alone(keyring: Keyring) -> list[Keyring]:
+    """Keyrings of one wrapping key each: any one of them must open what all wrapped."""
+    if isinstance(keyring, AwsKmsKeyring):
+        return [replace(keyring, arns=(arn,)) for arn in keyring.arns]
+    return [keyring]
+
+
+def _held_by(wrapped: bytes, keyring: Keyring) -> bool:
+    found = _key_infos(wrapped)
+    if isinstance(keyring, AwsKmsKeyring):
+        return found == sorted(arn.encode() for arn in keyring.arns)
+    if isinstance(keyring, LocalKeyring):
+        # The raw AES keyring puts tag length and nonce after the name.
+        return len(found) == 1 and found[0].startswith(keyring.name.encode())
+    return False
+
+
+def _key_infos(wrapped: bytes) -> list[bytes]:
+    """What the message says of its wrapping keys; nothing of it is trusted but to skip work."""
+    from aws_encryption_sdk.internal.formatting.deserialize import deserialize_header
+
+    try:
+        header: Any = deserialize_header(io.BytesIO(wrapped))[0]
+    except Exception:  # damaged: opening it will say how
+        return []
+    return sorted(bytes(key.key_provider.key_info) for key in header.encrypted_data_keys)
