@@ -1,4 +1,4 @@
-"""``encfields keys``: make, rotate, list and export branch keys."""
+"""``encfields keys``: make, rotate, list, rewrap, destroy and export branch keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from encfields.cli import exits
+from encfields.cli import exits, keys_destroy, keys_rewrap
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
@@ -20,7 +20,7 @@ _HEADINGS = ["key", "version", "state", "created (UTC)"]
 
 def register(subparsers: Any) -> None:
     """Add the subcommand with its own verbs."""
-    keys = subparsers.add_parser("keys", help="create, rotate, list and export branch keys")
+    keys = subparsers.add_parser("keys", help="create, rotate, list, rewrap, destroy and export branch keys")
     verbs = keys.add_subparsers(metavar="VERB", required=True)
     create = _add(verbs, "create", "make a new branch key; needs a --keyring", _create)
     create.add_argument("key_id", metavar="ID", help="for instance default, or tenant/42")
@@ -35,6 +35,8 @@ def register(subparsers: Any) -> None:
         _rotate,
     )
     rotate.add_argument("key_id", metavar="ID")
+    keys_rewrap.add_options(_add(verbs, "rewrap", keys_rewrap.WHAT, keys_rewrap.run))
+    keys_destroy.add_options(_add(verbs, "destroy", keys_destroy.WHAT, keys_destroy.run))
     _add(verbs, "list", "show every version of every key; needs no keyring", _list)
     _add_export(verbs)
 

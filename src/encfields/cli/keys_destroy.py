@@ -1,0 +1,120 @@
+"""``encfields keys destroy``: crypto-shredding, counted, confirmed and with a receipt."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings
+from encfields.cli.targets import add_target_options
+from encfields.encryption import ValueCounter
+from encfields.errors import ConfigurationError
+from encfields.keys.admin import KeyAdmin
+from encfields.keys.cache import KeyCache
+from encfields.keys.destruction import DestructionReceipt, Unreadable
+from encfields.reencrypt.spec import TableSpec
+
+WHAT = (
+    "destroy a key for good, so that everything under it is unreadable; needs no keyring. First "
+    "every value of the tables named is counted; then the key's id must be given once more, on "
+    "the terminal or with --confirm. Backups of the key table still hold the wrapped key"
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those that all commands have."""
+    parser.add_argument("key_id", metavar="ID")
+    add_target_options(parser)
+    parser.add_argument(
+        "--no-count", action="store_true", help="do not count what becomes unreadable"
+    )
+    parser.add_argument(
+        "--confirm", metavar="ID", help="the key's id once more; without it, it is asked for"
+    )
+    parser.add_argument("--receipt", metavar="FILE", help="write the receipt (JSON) to a new file")
+    parser.add_argument("--signed-off-by", metavar="NAME", help="who answers for it")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Count, ask, destroy, and write the receipt."""
+    settings = Settings(arguments)
+    specs = None if arguments.no_count else settings.specs()
+    receipt_file = _new_file(arguments.receipt)
+    engine = settings.engine()
+    try:
+        store = settings.key_store(keys_needed=False)
+        store.bind(engine)
+        keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
+        confirm = arguments.confirm
+        if confirm is None and sys.stdin.isatty() and not output.as_json:
+            confirm = _ask(arguments.key_id, keys, specs)
+        receipt = keys.destroy(
+            arguments.key_id,
+            confirm=confirm,
+            specs=specs,
+            signed_off_by=arguments.signed_off_by,
+        )
+    except BaseException:
+        if receipt_file is not None:
+            receipt_file.unlink()
+        raise
+    finally:
+        engine.dispose()
+    _tell(receipt, receipt_file, output)
+    return exits.OK
+
+
+def _new_file(name: str | None) -> Path | None:
+    """Make the receipt's file before the key is destroyed, not after: it might fail.
+
+    :raises ConfigurationError: it is there already, or cannot be made.
+    """
+    if name is None:
+        return None
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the receipt {name} cannot be written: {error.strerror}; nothing was destroyed",
+            reason="receipt",
+        ) from None
+    return Path(name)
+
+
+def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:
+    if specs is None:
+        told = "what is under it was not counted"
+    else:
+        told = _places(keys.count_values(key_id, specs)) or "no value is under it"
+    sys.stderr.write(f"key {key_id!r}: {told}.\nType the key's id to destroy it for good: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().rstrip("\n")
+
+
+def _places(unreadable: Sequence[Unreadable]) -> str:
+    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in unreadable)
+
+
+def _tell(receipt: DestructionReceipt, file: Path | None, output: Output) -> None:
+    document: dict[str, Any] = receipt.to_json()
+    if file is not None:
+        file.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    if output.as_json:
+        output.json(document)
+        return
+    rows = [[one.table, one.column, f"{one.values:,}"] for one in receipt.unreadable]
+    output.table("values that are unreadable now", ["table", "column", "values"], rows, right=1)
+    counted = "" if receipt.tables is not None else " What was under it was not counted."
+    output.line(
+        f"key {receipt.key_id!r} was destroyed on {receipt.destroyed_at:%Y-%m-%d %H:%M:%S} UTC: "
+        f"{len(receipt.versions)} version(s), {receipt.values:,} values.{counted} Processes that "
+        "have it in memory drop it within their cache_ttl and cache_grace.",
+        style="bold",
+    )
