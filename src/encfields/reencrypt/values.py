@@ -119,9 +119,15 @@ class SealedCell:
             for column in binding.identity
         )
 
+        self._one_part = self._parts[0] if len(self._parts) == 1 else None
+
     def place(self, row: Any, data: bytes) -> tuple[bytes, str]:
         """Serialised context and branch key id of the row's value."""
-        texts = [convert(row[at]) for at, convert in self._parts]
+        if self._one_part is not None:
+            at, convert = self._one_part
+            texts = [convert(row[at])]
+        else:
+            texts = [convert(row[at]) for at, convert in self._parts]
         context = self._serialize(texts)
         if not self._is_exact and not data.startswith(context, CONTEXT_OFFSET):
             texts = self._as_stored(texts, data)
@@ -158,16 +164,15 @@ def is_current(data: bytes, context: bytes, key: BranchKey) -> bool:
     By its header alone: no key is used, and a message that is whole is not told from one that
     was altered. :mod:`encfields.reencrypt.verify` opens everything.
     """
-    if not data.startswith(MAGIC):
-        return False
     head = Wrapping.of(key).head
     start = CONTEXT_OFFSET + len(context)
-    version = start + len(head) + _VERSION_IN_EDK
     return (
-        data[CONTEXT_OFFSET - 2 : CONTEXT_OFFSET] == pack_u16(len(context))
+        # What differs in most of the values that a run rewrites comes first.
+        data.startswith(key.version_bytes, start + len(head) + _VERSION_IN_EDK)
+        and data.startswith(MAGIC)
+        and data[CONTEXT_OFFSET - 2 : CONTEXT_OFFSET] == pack_u16(len(context))
         and data.startswith(context, CONTEXT_OFFSET)
         and data.startswith(head, start)
-        and data.startswith(key.version_bytes, version)
     )
 
 
@@ -202,23 +207,28 @@ class SealAgain:
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         self._encryption = encryption
         self._columns = columns_of(prepared)
+        self._active: dict[str, BranchKey] = {}
         self._moves = prepared.job.source is not None
 
     def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
         outcome = Outcome(seen=len(rows))
-        for row in rows:
+        self._active = {}
+        for row in map(tuple, rows):
             refused = len(outcome.refused)
-            old: list[bytes | None] = []
-            new: list[bytes | None] = []
-            for target, source in self._columns:
-                replaced, message = self._cell(row, target, source, reader, outcome)
-                old.append(replaced)
-                new.append(message)
-            if any(message is not None for message in new):
-                outcome.changes.append(Change(reader.key_of(row), tuple(old), tuple(new)))
+            cells = [self._cell(row, *column, reader, outcome) for column in self._columns]
+            if any(message is not None for _, message in cells):
+                old, new = zip(*cells, strict=True)
+                outcome.changes.append(Change(reader.key_of(row), old, new))
             elif len(outcome.refused) == refused:
                 outcome.current += 1
         return outcome
+
+    def _active_key(self, key_id: str) -> BranchKey:
+        """The active version, asked for once a batch."""
+        key = self._active.get(key_id)
+        if key is None:
+            key = self._active[key_id] = self._encryption.active_key(key_id)
+        return key
 
     def _cell(
         self,
@@ -237,7 +247,7 @@ class SealAgain:
                 read_header(data)  # refuses what is no message, in its own words
                 data = bytes(data)
             context, key_id = target.place(row, data)
-            key = self._encryption.active_key(key_id)
+            key = self._active_key(key_id)
             if is_current(data, context, key):
                 return None, None
             opened = context
@@ -251,6 +261,7 @@ class SealAgain:
             return None, None
 
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        self._active = {}
         return any(
             row[target.value_at] is not None and not self._is_current(row, target)
             for row in rows
@@ -263,7 +274,7 @@ class SealAgain:
             return False
         try:
             context, key_id = target.place(row, data)
-            return is_current(data, context, self._encryption.active_key(key_id))
+            return is_current(data, context, self._active_key(key_id))
         except _OF_THIS_VALUE:
             return False
 

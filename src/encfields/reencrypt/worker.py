@@ -122,6 +122,7 @@ class Worker:
                     return
                 patience.over()
             except LeaseLostError:
+                self._forget_pending()
                 return
             except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
                 lost = True
