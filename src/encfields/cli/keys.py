@@ -20,7 +20,8 @@ _HEADINGS = ["key", "version", "state", "created (UTC)"]
 
 def register(subparsers: Any) -> None:
     """Add the subcommand with its own verbs."""
-    keys = subparsers.add_parser("keys", help="create, rotate, list, rewrap, destroy and export branch keys")
+    what = "create, rotate, list, rewrap, destroy and export branch keys"
+    keys = subparsers.add_parser("keys", help=what)
     verbs = keys.add_subparsers(metavar="VERB", required=True)
     create = _add(verbs, "create", "make a new branch key; needs a --keyring", _create)
     create.add_argument("key_id", metavar="ID", help="for instance default, or tenant/42")
