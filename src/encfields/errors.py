@@ -34,7 +34,19 @@ No message, argument or attribute of these classes ever holds a plaintext or a k
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 from sqlalchemy.exc import DontWrapMixin
+
+
+class Place(TypedDict, total=False):
+    """Where it happened and why: what every error of the tree takes."""
+
+    table: str | None
+    column: str | None
+    key_id: str | None
+    row: dict[str, str] | None
+    reason: str | None
 
 
 class EncFieldsError(DontWrapMixin, Exception):
@@ -149,15 +161,9 @@ class ContextMismatchError(DecryptionError):
         *,
         expected: dict[str, str] | None = None,
         found: dict[str, str] | None = None,
-        table: str | None = None,
-        column: str | None = None,
-        key_id: str | None = None,
-        row: dict[str, str] | None = None,
-        reason: str | None = None,
+        **place: Unpack[Place],
     ) -> None:
-        super().__init__(
-            message, table=table, column=column, key_id=key_id, row=row, reason=reason
-        )
+        super().__init__(message, **place)
         self.expected = expected or {}
         self.found = found or {}
 
@@ -177,15 +183,9 @@ class MalformedMessageError(DecryptionError):
         message: str,
         *,
         offset: int | None = None,
-        table: str | None = None,
-        column: str | None = None,
-        key_id: str | None = None,
-        row: dict[str, str] | None = None,
-        reason: str | None = None,
+        **place: Unpack[Place],
     ) -> None:
-        super().__init__(
-            message, table=table, column=column, key_id=key_id, row=row, reason=reason
-        )
+        super().__init__(message, **place)
         self.offset = offset
 
 
