@@ -10,6 +10,7 @@ from __future__ import annotations
 from encfields import errors, keyrings
 from encfields.encryption import Encryption, attach
 from encfields.errors import EncFieldsError
+from encfields.foreign import ForeignReader
 from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.sql_store import SqlKeyStore
 from encfields.types import EncryptedType
@@ -19,6 +20,7 @@ __all__ = [
     "EncFieldsError",
     "EncryptedType",
     "Encryption",
+    "ForeignReader",
     "SqlKeyStore",
     "attach",
     "errors",

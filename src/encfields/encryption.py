@@ -15,6 +15,7 @@ from encfields.binding.redaction import hide_unsealed_parameters
 from encfields.binding.reserved_keys import KeyReservation
 from encfields.binding.writes import WriteHook
 from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
+from encfields.foreign import ForeignReader
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.cache import (
@@ -121,6 +122,7 @@ class Encryption:
         self._cache = cache
         self._create = create
         self.destroyed = destroyed
+        self.foreign: Mapping[str, ForeignReader] = {}
         self.keys = KeyAdmin(key_store, cache, ValueCounter(engine))
         self.stats = Stats(cache)
         self.find_key = cache.find
@@ -236,6 +238,7 @@ def attach(
     cache_entries: int = DEFAULT_MAX_ENTRIES,
     cache_renewal: float | None = None,
     destroyed: object = "raise",
+    foreign: Mapping[str, ForeignReader] | None = None,
 ) -> Encryption:
     """Encrypt and decrypt the encrypted columns that go through `engine`.
 
@@ -258,6 +261,8 @@ def attach(
     :param destroyed: what a column's value under a destroyed key reads as: ``"raise"``, for
         :class:`~encfields.errors.KeyDestroyedError`, or ``None``, or an object of your own that
         is no value of a column. It cannot be written back, ``None`` excepted.
+    :param foreign: what opens values that were encrypted by hand with the AWS Encryption SDK, by
+        the column's logical name (``"patient.ssn"``): see :mod:`encfields.foreign`.
     :raises ConfigurationError: the engine has an encryption already, or an argument is of
         another type, or `destroyed` could be taken for a value.
     :raises KeyStoreError: with `create`, the key table cannot be made.
@@ -298,6 +303,7 @@ def attach(
         renew_before=cache_ttl / 10 if cache_renewal is None else cache_renewal,
     )
     encryption = Encryption(sync_engine, key_store, cache, create=create, destroyed=destroyed)
+    encryption.foreign = dict(foreign or {})
     if create and not getattr(key_store, "needs_greenlet", False):
         # Now, because SQLite has one writer: later the application's own transaction may hold it.
         encryption.keys.create_table()

@@ -39,6 +39,7 @@ from encfields.errors import (
     MalformedMessageError,
     UnreadableError,
 )
+from encfields.foreign import ForeignReader, is_foreign
 from encfields.message import open_
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class RowReader(TypeEngine[Any]):
             except EncFieldsError as error:
                 if found[-1].startswith(PLACEHOLDER_PREFIX):
                     return _unsealed(binding, texts, found[-1], dialect)
+                reader = encryption.foreign.get(binding.logical_name)
+                if reader is not None and is_foreign(error):
+                    return _foreign(reader, binding, texts, found[-1], dialect)
                 if isinstance(error, KeyDestroyedError) and encryption.destroyed != "raise":
                     return encryption.destroyed
                 raise _located(error, binding, texts) from None
@@ -120,6 +124,18 @@ def _unsealed(binding: ColumnBinding, texts: list[str], message: bytes, dialect:
             reason="placeholder",
         )
     raise _located(error, binding, texts)
+
+
+def _foreign(
+    reader: ForeignReader, binding: ColumnBinding, texts: list[str], message: bytes, dialect: Any
+) -> Any:
+    """The value of a message that was written by hand, before the column was encrypted by us."""
+    try:
+        data = reader.open(message, binding.row(texts))
+        return reader.decode(data) if reader.decode else binding.codec.decode(data, dialect)
+    except EncFieldsError as error:
+        failure = error
+    raise _located(failure, binding, texts)
 
 
 def _located(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> EncFieldsError:
