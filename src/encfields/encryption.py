@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -180,6 +180,20 @@ class Encryption:
             self.keys.create_table()
         self._create_key(key_id)
         return self._cache.active(key_id)
+
+    def require_keys(self, key_ids: Set[str]) -> None:
+        """Fetch the active versions of several keys at once, those at hand excepted; for this
+        library's own use. A key that is missing is left to whoever asks for it.
+
+        :raises KeyStoreError: one cannot be had.
+        """
+        missing = self._cache.without(key_ids)
+        if len(missing) > 1:
+            try:
+                self._cache.prefetch(missing, active_only=True)
+            except ConfigurationError as error:
+                if not self._create or error.reason != "no-key-table":
+                    raise
 
     def _create_key(self, key_id: str) -> None:
         try:

@@ -87,6 +87,7 @@ class WriteHook:
         """Seal every parked value of every row of the execution."""
         spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
         late = LateInsert(self, connection, context)
+        ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
         for index, (values, given) in enumerate(internals.parameter_rows(context)):
             for bind, pending in _parked(plan, context.compiled, values, given):
                 if bind.refusal is not None:
@@ -101,9 +102,24 @@ class WriteHook:
                 known = cast("list[str]", texts)
                 if spelling is not None:
                     known = spelling.of(bind, values, known)
-                pending.sealed = self.seal(bind.binding, known, plaintext)
+                ready.append((bind.binding, pending, known, plaintext))
+        self._fetch_keys(ready)
+        for binding, pending, known, plaintext in ready:
+            pending.sealed = self.seal(binding, known, plaintext)
         if late.parked:
             self._late[context] = late
+
+    def _fetch_keys(self, ready: list[tuple[ColumnBinding, Pending, list[str], bytes]]) -> None:
+        """Have the keys of rows of many tenants at hand, in one query for all."""
+        if len(ready) < 2:
+            return
+        templated = [one for one in ready if one[0].key.columns]
+        if key_ids := {binding.key_id(texts) for binding, _, texts, _ in templated}:
+            try:
+                self._encryption.require_keys(key_ids)
+            except EncFieldsError as error:
+                error.table, error.column = templated[0][0].table, templated[0][0].column_name
+                raise
 
     def after_execute(
         self,

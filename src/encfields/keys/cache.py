@@ -194,20 +194,38 @@ class KeyCache:
         material: bytes = self._fetch((key_id, None), lambda: self.store.beacon(key_id))
         return material
 
-    def prefetch(self, key_ids: Iterable[str] | None = None, *, beacons: bool = False) -> int:
+    def without(self, key_ids: Iterable[str]) -> list[str]:
+        """Those of some keys whose active version is not at hand."""
+        now, entries = monotonic(), self._entries
+        return [
+            key_id
+            for key_id in key_ids
+            if (entry := entries.get(key_id)) is None or now >= entry.expires
+        ]
+
+    def prefetch(
+        self,
+        key_ids: Iterable[str] | None = None,
+        *,
+        beacons: bool = False,
+        active_only: bool = False,
+    ) -> int:
         """Load every readable version of some keys, so that no value has to wait for one.
 
         :param key_ids: by default all keys of the store.
         :param beacons: their beacon keys as well.
+        :param active_only: not the versions that only read.
         :returns: the number of key versions now at hand.
         """
         wanted = None if key_ids is None else frozenset(key_ids)
         if isinstance(self.store, BulkKeyStore):
-            return self._prefetch_many(self.store, wanted, beacons=beacons)
+            return self._prefetch_many(self.store, wanted, beacons=beacons, active_only=active_only)
         listed = [
             one
             for one in self.store.list()
-            if one.destroyed_at is None and (wanted is None or one.id in wanted)
+            if one.destroyed_at is None
+            and (wanted is None or one.id in wanted)
+            and (one.active or not active_only)
         ]
         for one in sorted(listed, key=lambda one: not one.active):
             if one.active:
@@ -218,13 +236,22 @@ class KeyCache:
         return len(listed)
 
     def _prefetch_many(
-        self, store: BulkKeyStore, wanted: frozenset[str] | None, *, beacons: bool
+        self,
+        store: BulkKeyStore,
+        wanted: frozenset[str] | None,
+        *,
+        beacons: bool,
+        active_only: bool,
     ) -> int:
         """One query, and as many unwraps at once as :mod:`encfields.keys.parallel` allows."""
         if wanted is not None and not wanted:
             return 0
         epoch = self._epoch
-        found = [one for one in store.wrapped_many(wanted) if one.told.destroyed_at is None]
+        found = [
+            one
+            for one in store.wrapped_many(wanted)
+            if one.told.destroyed_at is None and (one.told.active or not active_only)
+        ]
         jobs: list[tuple[Slot, Callable[[], Any]]] = [(_slot_of(one), one.unwrap) for one in found]
         if epoch != self._epoch:
             # Something was rotated or forgotten since the query: what it told may be out of date.

@@ -373,8 +373,12 @@ class SqlKeyStore:
         rows = self._rows(key_id, purpose, active=1)
         if rows:
             return rows[0]
-        if gone := self._rows(key_id, purpose):
-            raise _destroyed(key_id, gone[0].destroyed_at)
+        rows = self._rows(key_id, purpose)
+        # It may have been made since the first look.
+        if active := [row for row in rows if row.active]:
+            return active[0]
+        if rows:
+            raise _destroyed(key_id, rows[0].destroyed_at)
         raise _no_such_key(self.table.fullname, key_id)
 
     def _rows(self, key_id: str, purpose: Purpose, **conditions: Any) -> Rows:

@@ -1,0 +1,186 @@
+"""Keys of a page of rows over many tenants: one query, and unwraps side by side."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, Table, event, insert, select
+
+from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.errors import KeyAccessError, KeyUnavailableError
+from encfields.keys.cache import KeyCache
+from encfields.keys.parallel import MAX_PARALLEL_UNWRAPS
+from tests.servers.backends import Backend
+
+TENANTS = [f"tenant/{number}" for number in range(40)]
+
+
+class Queries:
+    """Counts the statements that read the key table of an engine's store."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        event.listen(Engine, "before_cursor_execute", self._note)
+
+    def _note(self, connection, cursor, statement, *rest) -> None:
+        self.count += "FROM encfields_keys" in statement
+
+    def stop(self) -> None:
+        event.remove(Engine, "before_cursor_execute", self._note)
+
+
+@pytest.fixture
+def queries():
+    made = Queries()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def kms_engine(kms, kms_proxy, sqlite: Backend):
+    """An engine whose store holds forty tenants' keys in KMS, as a fresh process sees it."""
+    keyring = keyrings.aws_kms(kms.create_key(), max_attempts=1)
+    store = SqlKeyStore(keyring, engine=sqlite.create_engine())
+    store.create_table()
+    for key_id in TENANTS:
+        store.create(key_id)
+    kms_proxy.reset()
+    engine = sqlite.create_engine()
+    encryption = attach(engine, SqlKeyStore(keyring))
+    yield encryption
+    encryption.detach()
+
+
+def test_a_page_over_many_tenants_costs_one_query_and_one_kms_call_a_key(
+    kms_engine: Encryption, kms_proxy, queries
+):
+    assert kms_engine.prefetch(TENANTS) == 40
+
+    assert queries.count == 1
+    assert kms_proxy.counts == {"Decrypt": 40}
+    for key_id in TENANTS:
+        key = kms_engine.active_key(key_id)
+        assert kms_engine.find_key(key_id, key.version) is key
+    assert queries.count == 1
+    assert kms_proxy.counts == {"Decrypt": 40}
+
+
+def test_what_is_at_hand_is_not_unwrapped_again(kms_engine: Encryption, kms_proxy):
+    kms_engine.prefetch(TENANTS[:30])
+    kms_engine.prefetch(TENANTS)
+
+    assert kms_proxy.counts == {"Decrypt": 40}
+
+
+def test_unwraps_run_side_by_side_but_not_more_than_bounded(kms_engine: Encryption, kms_proxy):
+    kms_engine.prefetch(TENANTS[:8])  # the threads' clients are made
+    kms_proxy.delay = 0.1
+    before = time.monotonic()
+    kms_engine.prefetch(TENANTS[8:])
+    seconds = time.monotonic() - before
+
+    # One after the other: 3.2 s. With eight threads: 0.4 s and what this machine adds.
+    assert 0.1 * 32 / MAX_PARALLEL_UNWRAPS <= seconds < 2.4
+
+
+def test_threads_that_prefetch_the_same_page_unwrap_each_key_once(
+    kms_engine: Encryption, kms_proxy
+):
+    kms_proxy.delay = 0.02
+    with ThreadPoolExecutor(6) as pool:
+        told = [pool.submit(kms_engine.prefetch, TENANTS) for _ in range(6)]
+        assert [future.result() for future in told] == 6 * [40]
+
+    assert kms_proxy.counts == {"Decrypt": 40}
+
+
+def test_a_failure_is_raised_after_the_others_are_at_hand(kms_engine: Encryption, kms_proxy):
+    kms_proxy.fail("throttle", times=1)
+    with pytest.raises(KeyUnavailableError) as caught:
+        kms_engine.prefetch(TENANTS)
+    assert caught.value.reason == "throttled"
+
+    kms_proxy.reset()
+    assert kms_engine.prefetch(TENANTS) == 40
+    assert kms_proxy.counts == {"Decrypt": 1}
+
+
+def test_a_hundred_keys_of_which_one_is_damaged(backend: Backend, engine: Engine, wrapping_key):
+    store = SqlKeyStore(keyrings.local(wrapping_key), engine=engine)
+    store.create_table()
+    for key_id in TENANTS:
+        store.create(key_id)
+    table = store.table
+    with engine.begin() as connection:
+        connection.execute(
+            table.update().where(table.c.key_id == TENANTS[3]).values(wrapped=b"damaged")
+        )
+    cache = KeyCache(store)
+    with pytest.raises(KeyAccessError) as caught:
+        cache.prefetch(TENANTS)
+    assert caught.value.key_id == TENANTS[3]
+    assert cache.stats.store_calls == 40
+    assert len(cache) == 78  # each active version, by id and by version
+
+
+def test_a_key_that_was_rotated_while_the_page_was_read_is_not_kept_as_active(
+    engine: Engine, wrapping_key
+):
+    store = SqlKeyStore(keyrings.local(wrapping_key), engine=engine)
+    store.create_table()
+    store.create("a")
+    cache = KeyCache(store)
+    read = store.wrapped_many
+
+    def read_then_rotate(key_ids):
+        found = read(key_ids)
+        store.rotate("a")
+        cache.forget("a", active_only=True)
+        return found
+
+    store.wrapped_many = read_then_rotate  # type: ignore[method-assign]
+    cache.prefetch(["a"])
+
+    assert cache.active("a").version == store.active("a").version
+
+
+def test_more_ids_than_a_query_holds(engine: Engine, wrapping_key, monkeypatch, queries):
+    monkeypatch.setattr("encfields.keys.sql_store.MAX_IDS_IN_QUERY", 10)
+    store = SqlKeyStore(keyrings.local(wrapping_key), engine=engine)
+    store.create_table()
+    for key_id in TENANTS[:25]:
+        store.create(key_id)
+    queries.count = 0
+    assert KeyCache(store).prefetch(TENANTS[:25]) == 25
+    assert queries.count == 3
+
+
+def test_keys_are_told_apart_by_case_and_blanks_in_bulk_too(engine: Engine, wrapping_key):
+    store = SqlKeyStore(keyrings.local(wrapping_key), engine=engine)
+    store.create_table()
+    for key_id in ("a", "A"):
+        store.create(key_id)
+    assert [one.told.id for one in store.wrapped_many(["A"])] == ["A"]
+    assert {one.told.id for one in store.wrapped_many(None)} == {"a", "A"}
+
+
+def test_writing_many_tenants_rows_fetches_their_keys_at_once(
+    backend: Backend, engine: Engine, invoices: Table, wrapping_key, queries
+):
+    first = attach(engine, SqlKeyStore(keyrings.local(wrapping_key)), create=True)
+    for key_id in TENANTS:
+        first.keys.create(key_id)
+    cold = backend.create_engine()
+    attach(cold, SqlKeyStore(keyrings.local(wrapping_key)))
+    queries.count = 0
+    rows = [{"id": n, "tenant_id": n, "iban": f"DE{n}"} for n in range(40)]
+    with cold.begin() as connection:
+        connection.execute(insert(invoices), rows)
+
+    assert queries.count == 1
+    with cold.connect() as connection:
+        found = connection.execute(select(invoices).order_by(invoices.c.id)).all()
+    assert [row.iban for row in found] == [f"DE{n}" for n in range(40)]
+    assert queries.count == 1
