@@ -131,7 +131,8 @@ class Bench:
         """Seconds of a run that rewrites every row, its final sweep included."""
         self.tidy()
         self.encryption.keys.rotate("default")
-        chosen = Options(workers=workers, setup=partial(attached, self.url), **options)
+        setup = partial(attached, self.url)
+        chosen = Options(workers=workers, setup=setup, duty_cycle=1.0, **options)
         report = Reencryption(self.engine, self.encryption, SPEC, options=chosen).run()
         if not report.finished or report.rows_written < self.rows:
             raise RuntimeError(f"not every row was rewritten: {report}")
@@ -284,7 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--duty-cycle", type=float, default=0.5)
+    parser.add_argument("--duty-cycle", type=float, default=Options().duty_cycle)
     parser.add_argument("--url", action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
