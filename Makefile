@@ -22,9 +22,10 @@ SERVERS        ?= url,running,private,install
 MATRIX_TESTS   ?= tests
 FUZZ_TESTS     ?= tests
 FUZZ_COUNT     ?= 200000
+FUZZ_SECONDS   ?= 300
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-matrix test-oldest lint format fuzz bench lock clean
+.PHONY: help demo test test-matrix test-oldest lint format fuzz fuzz-guided bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,9 +54,12 @@ format: $(VENV)/.ci ## let ruff format and fix what it can
 	@$(BIN)/ruff format .
 
 fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property test at length
-	@$(BIN)/python tests/message/fuzz.py --count $(FUZZ_COUNT)
+	@$(BIN)/python -m tests.message.fuzz --count $(FUZZ_COUNT)
 	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) \
 		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
+
+fuzz-guided: $(VENV)/.ci ## coverage-guided run of the parser; wants `pip install atheris` first
+	@$(BIN)/python -m tests.message.atheris_fuzz -max_total_time=$(FUZZ_SECONDS)
 
 bench: $(VENV)/.bench ## compare with rivals, in tables of ratios
 	@for file in $(BENCHMARKS); do \

@@ -1,6 +1,6 @@
 """Reading a column's values that were encrypted by hand, against reading our own.
 
-    python -m benchmarks.foreign [--rows 100] [--rounds 10] [--json]
+    python -m benchmarks.foreign [--rows 100] [--rounds 30] [--json]
 
 One column in SQLite, read through SQLAlchemy, holds in turn values of ours and messages that the
 stock client wrote. Each round reads every kind once, in an order of its own; the figure is the
@@ -171,7 +171,7 @@ def show(rows: list[dict[str, Any]], count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     os.environ.update(ENVIRONMENT)

@@ -1,8 +1,11 @@
 """Mutation fuzzing of the reader: no altered message opens, and no foreign exception escapes.
 
-    python tests/message/fuzz.py --count 200000 [--seed 1]
+    python -m tests.message.fuzz --count 200000 [--seed 1]
 
-Every mutation is drawn from a seeded generator, so a finding is repeated with its seed.
+Messages are altered, truncated, extended and spliced, in every form that the reader takes: ours,
+and the stock client's with several frames, unframed and with two data keys. Only what differs
+from every genuine message is counted. Mutations are drawn from a seeded generator, and a message
+that opened is printed.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from encfields.errors import EncFieldsError, KeyNotFoundError
 from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, seal
 
-CONTEXT = serialize({"enc:column": "patient.ssn", "enc:row:id": "42"})
+PAIRS = {"enc:column": "patient.ssn", "enc:row:id": "42"}
+CONTEXT = serialize(PAIRS)
 OTHER_CONTEXT = serialize({"enc:column": "patient.ssn", "enc:row:id": "43"})
 
 
@@ -115,20 +119,52 @@ MUTATIONS: tuple[Mutation, ...] = (
 )  # fmt: skip
 
 
-def run(corpus: Corpus, count: int, seed: int) -> Counter[str]:
-    """Try `count` mutations; how each was refused.
+def mutate(rng: random.Random, corpus: Corpus, kinds: Counter[str]) -> bytes:
+    """A message that is none of the genuine ones; `kinds` counts what was done to it."""
+    while True:
+        message = bytearray(rng.choice(corpus.messages))
+        chosen = [rng.choice(MUTATIONS) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
+        for mutation in chosen:
+            if message:
+                mutation(rng, message, rng.choice(corpus.messages))
+        mutated = bytes(message)
+        if mutated not in corpus.genuine:
+            kinds.update(mutation.__name__ for mutation in chosen)
+            return mutated
 
+
+def run(corpus: Corpus, count: int, seed: int, kinds: Counter[str] | None = None) -> Counter[str]:
+    """Try `count` altered messages; how each was refused.
+
+    :param kinds: counts the mutations by kind; a message may have had several.
     :raises Accepted: an altered message opened. Any other exception is a defect, too.
     """
     rng = random.Random(seed)
+    kinds = Counter() if kinds is None else kinds
     refusals: Counter[str] = Counter()
     for _ in range(count):
-        message = bytearray(rng.choice(corpus.messages))
-        for _ in range(rng.choice((1, 1, 1, 2, 3))):
-            if message:
-                rng.choice(MUTATIONS)(rng, message, rng.choice(corpus.messages))
-        refusals[corpus.check(bytes(message))] += 1
+        refusals[corpus.check(mutate(rng, corpus, kinds))] += 1
     return refusals
+
+
+def stock_forms(key: BranchKey) -> list[bytes]:
+    """Stock messages in the forms that we read and do not write: frames, unframed, two keys."""
+    from aws_encryption_sdk.identifiers import AlgorithmSuite
+
+    from tests.message import stock
+
+    client, keyring = stock.client(), stock.hierarchical_keyring(key)
+    both = stock.multi_keyring(keyring, stock.raw_aes_keyring(os.urandom(32)))
+    return [
+        client.encrypt(
+            source=bytes(300),
+            keyring=member,
+            encryption_context=PAIRS,
+            frame_length=frame_length,
+            algorithm=AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
+        )[0]
+        for member, frame_length in [(keyring, 128), (keyring, 0), (both, 4096)]
+    ]
 
 
 def main() -> None:
@@ -139,9 +175,14 @@ def main() -> None:
     print(f"seed {options.seed}")
     started = time.perf_counter()
     key = BranchKey("default", str(uuid.uuid4()), os.urandom(32))
-    for name, times in run(Corpus(key), options.count, options.seed).most_common():
-        print(f"{times:>9}  {name}")
-    print(f"{options.count} mutations, none accepted, {time.perf_counter() - started:.1f} s")
+    kinds: Counter[str] = Counter()
+    refusals = run(Corpus(key, stock_forms(key)), options.count, options.seed, kinds)
+    for title, counts in ("mutations", kinds), ("refused with", refusals):
+        print(f"{title}:")
+        for name, times in counts.most_common():
+            print(f"{times:>9}  {name}")
+    seconds = time.perf_counter() - started
+    print(f"{refusals.total()} altered messages, none accepted, {seconds:.1f} s")
 
 
 if __name__ == "__main__":

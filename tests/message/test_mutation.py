@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
-from aws_encryption_sdk.identifiers import AlgorithmSuite
 from hypothesis import given
 from hypothesis import strategies as st
 
 from encfields.errors import EncFieldsError
 from encfields.message import open_, read_header, seal
-from tests.message import stock
-from tests.message.conftest import CONTEXT
-from tests.message.fuzz import Corpus, run
+from tests.message.fuzz import MUTATIONS, Corpus, run, stock_forms
 
 
 @pytest.fixture(scope="module")
 def others(key):
-    """Stock messages in the forms that we read and do not write: frames, unframed, two keys."""
-    client, keyring = stock.client(), stock.hierarchical_keyring(key)
-    both = stock.multi_keyring(keyring, stock.raw_aes_keyring(os.urandom(32)))
-    forms = [(keyring, 128), (keyring, 0), (both, 4096)]
-    return [
-        client.encrypt(
-            source=bytes(300),
-            keyring=member,
-            encryption_context=CONTEXT,
-            frame_length=frame_length,
-            algorithm=AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
-        )[0]
-        for member, frame_length in forms
-    ]
+    return stock_forms(key)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +94,11 @@ def test_no_bytes_make_a_foreign_exception(garbage):
 
 
 def test_random_mutations_are_refused(corpus):
-    refusals = run(corpus, 8_000, seed=20_24)
+    kinds: Counter[str] = Counter()
+    refusals = run(corpus, 8_000, seed=20_24, kinds=kinds)
+    assert refusals.total() == 8_000
+    assert refusals["genuine"] == 0
+    assert set(kinds) == {mutation.__name__ for mutation in MUTATIONS}
     assert refusals["TamperedError"] > 500
     assert refusals["MalformedMessageError"] > 500
     assert refusals["ContextMismatchError"] > 50
