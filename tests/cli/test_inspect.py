@@ -17,6 +17,8 @@ from encfields.keys.branch_key import BranchKey
 from encfields.message import seal
 from tests.canary import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
+from tests.foreign.by_hand import SUITES, encrypt
+from tests.message import stock
 
 VERSION = "0b1c2d3e-4f50-4a6b-8c7d-8e9fa0b1c2d3"
 CONTEXT = {"enc:column": "patient.ssn", "enc:row:id": "42"}
@@ -69,6 +71,36 @@ def test_a_truncated_message_shows_its_header_and_its_fault(command):
     assert told.code == exits.FAULTS
     assert "clinical" in told.out
     assert "the message ends inside its body" in told.out
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_message_that_was_written_by_hand_says_what_a_foreign_reader_needs(command, suite):
+    context = {"patient": "42", "purpose": "billing"}
+    keyring = stock.raw_aes_keyring(b"k" * 32, "namespace", "wrapping key")
+    message = encrypt(SECRET.encode(), keyring, context, SUITES[suite], 128)
+    told = command("inspect", "--json", message.hex())
+    assert told.code == exits.WORK_LEFT
+    said = told.json
+    assert said["format"] == message[0]
+    assert said["suite"] == f"0x{SUITES[suite].algorithm_id:04x}"
+    assert context.items() <= said["context"].items()
+    (key,) = said["keys"]
+    assert key["provider"] == "namespace"
+    assert key["provider_info"].startswith("wrapping key")
+    assert (said["bytes"], said["frame_length"]) == (len(message), 128)
+    assert said["reason"] == ("keyring" if suite == "committed" else "suite")
+    shown = command("inspect", message.hex())
+    assert shown.code == exits.WORK_LEFT
+    for part in ("namespace", "billing", "Not in our format"):
+        assert part in shown.out
+    assert_absent(SECRET, told.out, shown.out)
+
+
+def test_a_foreign_message_that_is_cut_in_its_header_is_a_fault(command):
+    message = encrypt(b"value", stock.raw_aes_keyring(b"k" * 32), {"a": "1"}, SUITES["signed"])
+    told = command("inspect", "--json", message[:60].hex())
+    assert told.code == exits.FAULTS
+    assert told.json["reason"] == "suite"
 
 
 def test_what_is_no_message_is_not_shown(command, tmp_path):

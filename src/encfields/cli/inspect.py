@@ -17,6 +17,7 @@ from sqlalchemy.exc import NoSuchTableError
 
 from encfields.binding.row_keys import kind_of
 from encfields.cli import exits
+from encfields.cli.foreign_header import describe_foreign
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.context import deserialize
@@ -28,6 +29,7 @@ from encfields.message_header import MAGIC, TAG_BYTES, as_bytes, read_header
 _DESCRIPTION = """\
 Print what a stored value says of itself: format, suite, branch key and version, encryption
 context, sizes. No key is used, so nothing of it is proved; `encfields verify` does that.
+Messages of other suites, keyrings and format version 1 are described too, with exit status 1.
 
   encfields inspect 020478...                    hexadecimal, with or without 0x or \\x
   encfields inspect AgR4...                      base64
@@ -63,13 +65,24 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     try:
         document = describe(as_bytes(value))
     except MalformedMessageError as error:
-        length = len(value) if hasattr(value, "__len__") else len(str(value))
-        document = {"bytes": length, **_fault(error)}
+        document = _refused(value, error)
     if output.as_json:
         output.json(document)
     else:
         _tell(document, output)
+    if "foreign" in document:
+        return exits.WORK_LEFT
     return exits.OK if "fault" not in document else exits.FAULTS
+
+
+def _refused(value: Any, error: MalformedMessageError) -> dict[str, Any]:
+    """What there is to tell of a value that is not in our format."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        foreign = describe_foreign(bytes(value), error)
+        if foreign is not None:
+            return foreign
+    length = len(value) if hasattr(value, "__len__") else len(str(value))
+    return {"bytes": length, **_fault(error)}
 
 
 def describe(data: bytes) -> dict[str, Any]:
@@ -110,6 +123,7 @@ def _tell(document: dict[str, Any], output: Output) -> None:
         "frame_length": "frame length",
         "bytes": "bytes in all",
         "header_bytes": "bytes of header",
+        "header_bytes_before_tag": "bytes of header before its tag",
         "content_bytes": "bytes of content",
     }
     rows: list[list[str]] = []
@@ -117,15 +131,22 @@ def _tell(document: dict[str, Any], output: Output) -> None:
         if name == "suite_name":
             rows[-1][1] += f" ({value})"
         elif name == "keys":
-            for key in value:
-                rows += [["branch key", key["key_id"]], ["version", key["version"]]]
+            rows += [pair for key in value for pair in _key_rows(key)]
         elif name == "context":
             rows += [[f"context {pair}", text] for pair, text in value.items()]
-        elif name not in ("reason", "offset", "fault"):
+        elif name not in ("reason", "offset", "fault", "foreign"):
             rows.append([names.get(name, name), str(value)])
     output.table("what the value says of itself", ["", ""], rows)
     if "fault" in document:
         output.line(document["fault"], style="red")
+    if "foreign" in document:
+        output.line(f"Not in our format: {document['foreign']}", style="yellow")
+
+
+def _key_rows(key: dict[str, str]) -> list[list[str]]:
+    if "provider" in key:
+        return [["key provider", key["provider"]], ["key", key["provider_info"]]]
+    return [["branch key", key["key_id"]], ["version", key["version"]]]
 
 
 def given(text: str) -> bytes:
