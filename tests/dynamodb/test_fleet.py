@@ -8,7 +8,7 @@ from aws_encryption_sdk.identifiers import AlgorithmSuite
 from sqlalchemy.orm import Session
 
 from encfields import attach
-from encfields.interop import column_context
+from encfields.interop import column_context, materials_manager
 from tests.dynamodb import fleet
 from tests.interop.model import Base, Note, Patient
 from tests.interop.raw import store as put
@@ -98,6 +98,18 @@ def test_either_side_may_rotate(sqlite, store, stock_store, client):
         assert encryption.open(message, context) == b"v"
         keyring = fleet.hierarchical_keyring(stock_store)
         assert client.decrypt(source=message, keyring=keyring)[0] == b"v"
+
+
+def test_our_materials_manager_stands_on_this_store_as_on_any_other(store, stock_store, client):
+    store.create("default")
+    manager, context = materials_manager(store), {"a": "1"}
+    keyring = fleet.hierarchical_keyring(stock_store)
+    ours, _ = client.encrypt(source=b"v", materials_manager=manager, encryption_context=context)
+    theirs, _ = client.encrypt(
+        source=b"v", keyring=keyring, encryption_context=context, algorithm=SUITE
+    )
+    for message, keys in ((ours, {"keyring": keyring}), (theirs, {"materials_manager": manager})):
+        assert client.decrypt(source=message, encryption_context=context, **keys)[0] == b"v"
 
 
 def test_both_see_the_same_beacon_key(store, stock_store):
