@@ -57,8 +57,9 @@ DEFAULT_TTL = 3600.0
 DEFAULT_GRACE = 600.0
 """Seconds past the time to live for which reads go on while KMS or the store is out of reach."""
 
-DEFAULT_MAX_ENTRIES = 10_000
-"""Keys held at most; some 500 bytes each."""
+DEFAULT_MAX_ENTRIES = 25_000
+"""Keys held at most, two for the active version of each key id: 10,000 tenants' and more. Some
+500 bytes each."""
 
 RETRY_PAUSE = 1.0
 """Seconds for which an outage is believed before a read in its grace period asks again."""
