@@ -11,18 +11,19 @@ from typing import NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.cli import exits, inspect, keys, reencrypt, status, verify
+from encfields.cli import doctor, exits, inspect, keys, reencrypt, status, verify
 from encfields.cli.output import Output, tell_error
 from encfields.errors import EncFieldsError
 
-COMMANDS = (status, verify, reencrypt, inspect, keys)
+COMMANDS = (status, verify, reencrypt, inspect, keys, doctor)
 """The subcommands: modules with ``register(subparsers)``, which sets ``run`` to a function of
 the parsed arguments and the :class:`~encfields.cli.output.Output` that returns an exit status."""
 
 
 _DESCRIPTION = """\
 Look after the encrypted columns of a database: see which key versions their values are under,
-open them all, move them to the active version, inspect one, make and rotate keys.
+open them all, move them to the active version, inspect one, look after keys, and look for what
+would fail.
 
 What is not given as an option is taken from $ENCFIELDS_DATABASE_URL and $ENCFIELDS_KEYRING,
 then from encfields.toml in the working directory:

@@ -1,0 +1,121 @@
+"""``encfields doctor``: look for what would fail, before it does."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Engine
+
+from encfields.cli import exits
+from encfields.cli.keyring_option import parse_keyring
+from encfields.cli.output import Cell, Output
+from encfields.cli.settings import Settings, add_common_options, key_store_of
+from encfields.cli.targets import add_target_options
+from encfields.doctor.database import check_clock, check_columns
+from encfields.doctor.engine import check_engine, load_engine
+from encfields.doctor.finding import Finding
+from encfields.doctor.key_table import check_key_table
+from encfields.doctor.kms_actions import check_keyring
+from encfields.doctor.versions import check_versions
+from encfields.errors import ConfigurationError, EncFieldsError
+
+_DESCRIPTION = """\
+Look for what would fail, before it does: library versions, the KMS actions that this role may
+take on each key (by taking them, on a data key that is thrown away), the key table and whether
+its keys open, the clock, the encrypted columns and, with --engine, the application's own engine.
+Nothing is written anywhere. Run it as the application's role and user: an application needs
+kms:Decrypt only.
+"""
+
+_STYLES = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"}
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="look for what would fail: versions, KMS permissions, keys, clock, columns, engine",
+        description=_DESCRIPTION,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    add_target_options(parser)
+    parser.add_argument(
+        "--engine", metavar="MODULE:NAME", help="the application's Engine or AsyncEngine"
+    )
+    parser.add_argument(
+        "--key-id",
+        metavar="ID",
+        default="default",
+        help="branch key id to try KMS with, where policies are conditioned on it (default: "
+        "%(default)s)",
+    )
+    parser.add_argument("--strict", action="store_true", help="take warnings for problems")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Make all checks and tell what they found."""
+    settings = Settings(arguments)
+    found = [*check_versions(), *_keyring(settings, arguments.key_id)]
+    engine = settings.engine()
+    try:
+        found += _database(settings, engine)
+    finally:
+        engine.dispose()
+    if arguments.engine is not None:
+        found += check_engine(load_engine(arguments.engine))
+    bad = {"problem", "warning"} if arguments.strict else {"problem"}
+    healthy = not any(one.verdict in bad for one in found)
+    if output.as_json:
+        output.json({"healthy": healthy, "findings": [one.to_json() for one in found]})
+    else:
+        _tell(found, output)
+    return exits.OK if healthy else exits.FAULTS
+
+
+def _keyring(settings: Settings, key_id: str) -> list[Finding]:
+    given = settings.keyring_text()
+    if given is None:
+        return [Finding("keyring", "skipped", "no --keyring is given")]
+    try:
+        return check_keyring(parse_keyring(given), key_id)
+    except ConfigurationError as error:  # an alias in place of an ARN, for instance
+        return [Finding("keyring", "problem", error.message)]
+
+
+def _database(settings: Settings, engine: Engine) -> list[Finding]:
+    given = settings.keyring_text()
+    try:
+        store = key_store_of(given, settings.key_table_name())
+    except ConfigurationError:  # told already
+        given, store = None, settings.key_store(keys_needed=False)
+    store.bind(engine)
+    found = [check_clock(engine), *check_key_table(store, opens=given is not None)]
+    try:
+        specs = settings.specs()
+    except ConfigurationError as error:
+        if error.reason != "no-table-named":
+            raise
+        return [*found, Finding("columns", "skipped", "no table is named: --models or --table")]
+    except EncFieldsError as error:  # the models declare what cannot be protected
+        return [*found, Finding("columns", "problem", str(error))]
+    return [*found, *check_columns(engine, specs)]
+
+
+def _tell(found: Sequence[Finding], output: Output) -> None:
+    rows: list[list[Cell]] = [
+        [one.check, (one.verdict, _STYLES[one.verdict]), one.told] for one in found
+    ]
+    output.table("doctor", ["check", "", "found"], rows)
+    count = Counter(one.verdict for one in found)
+    worst = "problem" if count["problem"] else "warning" if count["warning"] else "ok"
+    output.line(
+        f"{count['problem']} problems, {count['warning']} warnings, {count['ok']} in order, "
+        f"{count['skipped']} skipped.",
+        style=_STYLES[worst],
+    )

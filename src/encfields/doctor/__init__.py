@@ -1,0 +1,1 @@
+"""``encfields doctor``: what would fail in production, found before it does."""

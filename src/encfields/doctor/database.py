@@ -1,0 +1,91 @@
+"""The database: its clock, and whether the encrypted columns hold what is to be stored."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
+from sqlalchemy.types import TypeEngine
+
+from encfields.doctor.finding import Finding
+from encfields.reencrypt.spec import TableSpec
+
+SLIGHT_SKEW = 5.0
+"""Seconds. Dates of keys and tombstones are then not to be compared between machines."""
+
+FATAL_SKEW = 300.0
+"""Seconds from which on AWS refuses the signatures of whoever is wrong."""
+
+SMALL = 1_024
+"""Bytes: an overhead of some 300 leaves little for the value."""
+
+_NOW = {
+    "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "mariadb": "SELECT UTC_TIMESTAMP(6)",
+}
+_BLOBS = {"TINYBLOB": 255, "BLOB": 65_535, "MEDIUMBLOB": 16_777_215}
+
+
+def check_clock(engine: Engine) -> Finding:
+    """This machine's clock against the database's."""
+    question = _NOW.get(engine.dialect.name)
+    if question is None:
+        return Finding("clock", "skipped", f"{engine.dialect.name} has this machine's clock")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))  # not to measure the connecting
+            before = dt.datetime.now(dt.UTC)
+            theirs: Any = connection.execute(text(question)).scalar_one()
+            after = dt.datetime.now(dt.UTC)
+    except SQLAlchemyError as error:
+        return Finding("clock", "skipped", f"the database cannot be asked: {type(error).__name__}")
+    ours = before + (after - before) / 2
+    skew = abs((theirs.replace(tzinfo=dt.UTC) - ours).total_seconds())
+    told = f"differs from the database's by {skew:.1f} s"
+    if skew > FATAL_SKEW:
+        return Finding("clock", "problem", f"{told}; AWS refuses signatures from five minutes on")
+    return Finding("clock", "warning" if skew > SLIGHT_SKEW else "ok", told)
+
+
+def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
+    """Whether each encrypted column can hold messages, and how long ones."""
+    found = []
+    for spec in specs:
+        try:
+            columns = inspect(engine).get_columns(spec.table, schema=spec.schema)
+        except NoSuchTableError:
+            found.append(Finding(f"table {spec.table}", "problem", "is not in the database"))
+            continue
+        types = {column["name"]: column["type"] for column in columns}
+        found += [
+            _column(f"column {spec.table}.{one.name}", types.get(one.name), engine.dialect.name)
+            for one in spec.columns
+        ]
+    return found
+
+
+def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:
+    if type_ is None:
+        return Finding(check, "problem", "is not in the table")
+    kind = type(type_).__name__
+    if not _holds_bytes(type_):
+        told = f"is {kind}: messages are bytes, and text columns refuse or alter them"
+        return Finding(check, "problem", told)
+    length = getattr(type_, "length", None)
+    if length is None and dialect in ("mysql", "mariadb"):
+        length = _BLOBS.get(kind.upper())
+    if length is None:
+        return Finding(check, "ok", f"{kind}, not bounded")
+    told = f"{kind} of {length:,} bytes; `encfields.sizes` tells what a value takes"
+    return Finding(check, "warning" if length <= SMALL else "ok", told)
+
+
+def _holds_bytes(type_: TypeEngine[Any]) -> bool:
+    try:
+        return type_.python_type is bytes
+    except NotImplementedError:
+        return False

@@ -1,0 +1,125 @@
+"""The application's own engine: what it would print, and what a fork would share."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+from encfields.binding.attachment import attachment_of
+from encfields.doctor.finding import Finding
+from encfields.errors import ConfigurationError
+
+
+def load_engine(place: str) -> Engine:
+    """The engine of an application.
+
+    :param place: ``package.module:NAME`` of an ``Engine`` or ``AsyncEngine``.
+    :raises ConfigurationError: there is none.
+    """
+    module_name, _, name = place.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a module of the user's may raise anything
+        raise ConfigurationError(
+            f"{place} cannot be had: importing it raised {type(error).__name__}", reason="engine"
+        ) from None
+    engine = getattr(found, "sync_engine", found)
+    if not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"{place} is a {type(found).__name__}, not an engine", reason="engine"
+        )
+    return engine
+
+
+def check_engine(engine: Engine) -> list[Finding]:
+    """An engine as the application makes it, just after its module was imported."""
+    return [
+        _attached(engine),
+        _echo(engine),
+        _parameters(engine),
+        _pool(engine),
+        _fork(engine),
+        _patched(),
+    ]
+
+
+def _attached(engine: Engine) -> Finding:
+    if attachment_of(engine.dialect).encryption is None:
+        told = (
+            "nothing is attached when its module is imported; encrypted columns are refused "
+            "until something is"
+        )
+        return Finding("attach()", "warning", told)
+    return Finding("attach()", "ok", "an encryption is attached")
+
+
+def _echo(engine: Engine) -> Finding:
+    if engine.echo == "debug":
+        told = 'echo="debug" prints result rows after they were decrypted: never in production'
+        return Finding("echo", "problem", told)
+    if engine.echo:
+        told = "echo=True prints statements and parameters; encrypted ones only as ciphertext"
+        return Finding("echo", "warning", told)
+    return Finding("echo", "ok", "off")
+
+
+def _parameters(engine: Engine) -> Finding:
+    if engine.hide_parameters:
+        return Finding("hide_parameters", "ok", "on")
+    told = (
+        "off: errors print the parameters of columns that are not encrypted; set "
+        "hide_parameters=True where those matter too"
+    )
+    return Finding("hide_parameters", "warning", told)
+
+
+def _pool(engine: Engine) -> Finding:
+    name = type(engine.pool).__name__
+    if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
+        told = (
+            f"{name} shares its connection with the application: keys are read inside its "
+            "transaction, and are not renewed in the background"
+        )
+        return Finding("pool", "warning", told)
+    return Finding("pool", "ok", f"{name}; keys are read on connections of their own")
+
+
+def _fork(engine: Engine) -> Finding:
+    count = getattr(engine.pool, "checkedin", None)
+    idle = count() if count is not None else 0
+    if idle:
+        told = (
+            f"importing the application leaves {idle} database connection(s) open; a server that "
+            "forks afterwards shares them between processes. Call engine.dispose(close=False) in "
+            "each child, or connect only there. Keys and KMS clients are safe: each process makes "
+            "its own"
+        )
+        return Finding("fork", "problem", told)
+    threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+    threads = [name for name in threads if not name.startswith("encfields-")]
+    if threads:
+        names = ", ".join(threads[:3])
+        told = f"importing the application starts threads ({names}), which a fork loses"
+        return Finding("fork", "warning", told)
+    return Finding("fork", "ok", "importing the application opens no connection and no thread")
+
+
+def _patched() -> Finding:
+    monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
+    if monkey is None:
+        return Finding("threads", "ok", "threads are the system's own")
+    told = (
+        "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "
+        "opening a key blocks all its greenlets for the time of one KMS call"
+    )
+    return Finding("threads", "warning", told)

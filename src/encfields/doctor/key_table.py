@@ -1,0 +1,62 @@
+"""Whether the key table is there and the keys in it open, in several threads at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from encfields.doctor.finding import Finding
+from encfields.errors import EncFieldsError
+from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.store import KeyVersion
+
+MAX_KEYS = 50
+"""Active keys that are opened; each costs a KMS call."""
+
+THREADS = 4
+
+
+def check_key_table(store: SqlKeyStore, *, opens: bool) -> list[Finding]:
+    """The table, and whether its active keys open.
+
+    :param store: bound to its database.
+    :param opens: whether the store has a keyring that opens keys.
+    """
+    name = f"key table {store.table.fullname}"
+    try:
+        versions = store.list()
+    except EncFieldsError as error:
+        return [Finding(name, "problem", error.message)]
+    active = [one for one in versions if one.active]
+    gone = len({one.id for one in versions if one.destroyed_at is not None})
+    told = f"{len(active):,} keys, {len(versions):,} versions, {gone:,} destroyed"
+    if not active:
+        told += "; make the first with `encfields keys create default`"
+    found = [Finding(name, "ok" if active else "problem", told)]
+    if active:
+        found.append(_check_opening(store, active) if opens else _not_opened())
+    return found
+
+
+def _not_opened() -> Finding:
+    return Finding("active keys", "skipped", "no --keyring is given to open them with")
+
+
+def _check_opening(store: SqlKeyStore, active: list[KeyVersion]) -> Finding:
+    # Oldest and newest: what another keyring wrapped is among the oldest.
+    ordered = sorted(active, key=lambda one: one.created_at)
+    chosen = ordered if len(ordered) <= MAX_KEYS else ordered[: MAX_KEYS // 2] + ordered[-25:]
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="encfields-doctor") as pool:
+        failures = [one for one in pool.map(lambda key: _failure(store, key.id), chosen) if one]
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return Finding("active keys", "problem", failures[0] + more)
+    some = "" if len(chosen) == len(active) else f" of {len(active):,}"
+    return Finding("active keys", "ok", f"{len(chosen):,}{some} opened, in {THREADS} threads")
+
+
+def _failure(store: SqlKeyStore, key_id: str) -> str | None:
+    try:
+        store.active(key_id)
+    except EncFieldsError as error:
+        return str(error)
+    return None

@@ -1,0 +1,56 @@
+"""Whether the libraries are of versions that work."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from encfields.doctor.finding import Finding
+
+SUPPORTED: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
+    "SQLAlchemy": ((2, 0, 25), (2, 2)),
+    "cryptography": ((43, 0, 1), None),
+    "aws-encryption-sdk": ((4, 0, 7), (5,)),
+    "aws-cryptographic-material-providers": ((1, 11, 2), (2,)),
+    "boto3": ((1, 35, 42), (2,)),
+}
+"""From which version on, and below which; as ``pyproject.toml`` says."""
+
+
+def check_versions() -> list[Finding]:
+    """One finding for each library, and whether the material providers can be used at all."""
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    told = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]
+    told += [_library(name, *bounds) for name, bounds in SUPPORTED.items()]
+    told.append(_providers())
+    return told
+
+
+def _library(name: str, least: tuple[int, ...], below: tuple[int, ...] | None) -> Finding:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Finding(name, "problem", "is not installed")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    if numbers < least or (below is not None and numbers >= below):
+        wanted = f"{_dotted(least)} or newer" + (f", below {_dotted(below)}" if below else "")
+        return Finding(name, "problem", f"{found}; {wanted} is supported")
+    return Finding(name, "ok", found)
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in numbers)
+
+
+def _providers() -> Finding:
+    """The library is generated code with a runtime of its own: that it is there is not enough."""
+    name = "material providers"
+    try:
+        from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
+        from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
+
+        AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
+    except Exception as error:
+        return Finding(name, "problem", f"cannot be used: {type(error).__name__}")
+    return Finding(name, "ok", "can be used")

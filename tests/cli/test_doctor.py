@@ -1,0 +1,227 @@
+"""``encfields doctor``: each thing that would fail is found, and nothing is alarmed about."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from encfields import keyrings
+from encfields.cli import exits
+from tests.servers.backends import Backend
+
+TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
+
+
+def verdicts(result) -> dict[str, str]:
+    return {one["check"]: one["verdict"] for one in result.json["findings"]}
+
+
+def told(result, check: str) -> str:
+    return next(one["told"] for one in result.json["findings"] if one["check"] == check)
+
+
+@pytest.fixture
+def doctor(on_database):
+    return lambda *arguments: on_database("doctor", "--json", *arguments)
+
+
+def test_a_healthy_setup(doctor, patients, local_key):
+    result = doctor("--keyring", local_key, *TABLE)
+
+    assert result.code == exits.OK
+    assert result.json["healthy"] is True
+    found = verdicts(result)
+    assert "problem" not in found.values()
+    assert found["active keys"] == found["key table encfields_keys"] == "ok"
+    assert found["material providers"] == found["SQLAlchemy"] == "ok"
+    assert found["column patient.ssn"] == found["column patient.notes"] == "ok"
+    assert found["keyring"] == "warning"  # a local key
+    assert doctor("--keyring", local_key, *TABLE, "--strict").code == exits.FAULTS
+
+
+def test_people_get_a_table(on_database, patients, local_key):
+    result = on_database("doctor", "--keyring", local_key, *TABLE)
+    assert result.code == exits.OK
+    assert "0 problems" in result.out
+    assert "1 keys, 1 versions, 0 destroyed" in result.out
+
+
+def test_the_clock_is_compared_with_the_databases(doctor, backend: Backend, patients, local_key):
+    found = verdicts(doctor("--keyring", local_key))
+    assert found["clock"] == ("skipped" if backend.name == "sqlite" else "ok")
+
+
+def test_without_a_keyring_what_needs_none_is_looked_at(doctor, patients):
+    found = verdicts(doctor(*TABLE))
+    assert found["keyring"] == found["active keys"] == "skipped"
+    assert found["key table encfields_keys"] == found["column patient.ssn"] == "ok"
+
+
+def test_a_missing_key_table(doctor, local_key):
+    result = doctor("--keyring", local_key)
+    assert result.code == exits.FAULTS
+    assert verdicts(result)["key table encfields_keys"] == "problem"
+    assert "is missing" in told(result, "key table encfields_keys")
+
+
+def test_no_key_yet(doctor, encryption, engine, local_key):
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM encfields_keys")
+    result = doctor("--keyring", local_key)
+    assert verdicts(result)["key table encfields_keys"] == "problem"
+
+
+def test_keys_that_another_keyring_wrapped(doctor, encryption, tmp_path):
+    keyrings.generate_local_key(tmp_path / "other.key")
+    result = doctor("--keyring", f"local:{tmp_path / 'other.key'}")
+    assert result.code == exits.FAULTS
+    assert "none of the keyring's wrapping keys opens this key" in told(result, "active keys")
+
+
+def test_columns_that_cannot_hold_messages(doctor, engine, encryption, local_key, backend):
+    binary = {"sqlite": "BLOB", "postgresql": "BYTEA", "mariadb": "VARBINARY(400)"}[backend.name]
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TABLE patient (id INTEGER PRIMARY KEY, ssn VARCHAR(400), notes {binary})"
+        )
+    result = doctor("--keyring", local_key, *TABLE, "--column", "gone")
+    found = verdicts(result)
+    assert found["column patient.ssn"] == found["column patient.gone"] == "problem"
+    assert found["column patient.notes"] == ("warning" if backend.name == "mariadb" else "ok")
+    assert result.code == exits.FAULTS
+    result = doctor("--keyring", local_key, "--table", "nothing", "--column", "x")
+    assert verdicts(result)["table nothing"] == "problem"
+
+
+def test_an_alias_in_place_of_an_arn(doctor, encryption):
+    result = doctor("--keyring", "kms:alias/clinic")
+    assert result.code == exits.FAULTS
+    assert "is not the full ARN" in told(result, "keyring")
+    assert verdicts(result)["key table encfields_keys"] == "ok"
+
+
+# -- KMS -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kms_doctor(command, kms, kms_proxy, sqlite: Backend, monkeypatch):
+    """The doctor, with two KMS keys that hold one branch key; and their ARNs."""
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", sqlite.url_text)
+    arns = kms.create_key(), kms.create_key("eu-central-1")
+    monkeypatch.setenv("ENCFIELDS_KEYRING", "kms:" + ",".join(arns))
+    assert command("keys", "create", "default", "--create-table").code == exits.OK
+    kms_proxy.reset()
+    return (lambda *arguments: command("doctor", "--json", *arguments)), arns
+
+
+def test_every_action_on_every_key_is_tried(kms_doctor, kms_proxy):
+    doctor, arns = kms_doctor
+    result = doctor("--key-id", "tenant/1")
+
+    assert result.code == exits.OK
+    found = verdicts(result)
+    for arn in arns:
+        for action in ("GenerateDataKey", "Encrypt", "Decrypt"):
+            assert found[f"kms:{action} {arn}"] == "ok"
+    asked = [call.request for call in kms_proxy.calls if "EncryptionContext" in call.request]
+    assert {one["EncryptionContext"]["enc:key-id"] for one in asked[:-1]} == {"tenant/1"}
+
+
+def test_an_applications_role_may_only_decrypt_and_that_is_right(kms_doctor, kms_proxy):
+    doctor, arns = kms_doctor
+    kms_proxy.fail("deny", actions={"GenerateDataKey", "Encrypt"})
+    result = doctor()
+
+    assert result.code == exits.OK
+    found = verdicts(result)
+    assert found[f"kms:GenerateDataKey {arns[0]}"] == "warning"
+    assert "right for an application" in told(result, f"kms:GenerateDataKey {arns[0]}")
+    assert found[f"kms:Decrypt {arns[0]}"] == "skipped"
+    assert found["active keys"] == "ok"
+
+
+def test_a_role_that_may_not_decrypt(kms_doctor, kms_proxy):
+    doctor, arns = kms_doctor
+    kms_proxy.fail("deny", actions={"Decrypt"})
+    result = doctor()
+
+    assert result.code == exits.FAULTS
+    found = verdicts(result)
+    assert found[f"kms:Decrypt {arns[0]}"] == found["active keys"] == "problem"
+    assert told(result, f"kms:Decrypt {arns[0]}").startswith("denied: Decrypt: AccessDenied")
+
+
+@pytest.mark.parametrize(
+    "failure, reason", [("refuse", "unreachable"), ("disabled", "disabled"), ("error", "error")]
+)
+def test_an_outage_and_a_disabled_key_are_told_apart(kms_doctor, kms_proxy, failure, reason):
+    doctor, arns = kms_doctor
+    kms_proxy.fail(failure)
+    result = doctor()
+
+    assert result.code == exits.FAULTS
+    assert told(result, f"kms:GenerateDataKey {arns[0]}").startswith(f"{reason}: ")
+
+
+def test_one_region_only_is_worth_a_word(command, kms, sqlite: Backend, monkeypatch):
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", sqlite.url_text)
+    keyring = f"kms:{kms.create_key()},{kms.create_key()}"
+    result = command("doctor", "--json", "--keyring", keyring)
+    assert "if that region is away" in told(result, "keyring")
+
+
+# -- the application's engine ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def application(command, sqlite: Backend, local_key, tmp_path: Path, monkeypatch):
+    """Run the doctor on an application whose module holds the given lines."""
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", sqlite.url_text)
+
+    def run(options: str = "", *lines: str):
+        name = f"application_{secrets.token_hex(4)}"
+        source = [
+            "from sqlalchemy import create_engine, pool",
+            "from encfields import SqlKeyStore, attach, keyrings",
+            f"engine = create_engine({sqlite.url_text!r}, {options})",
+            *lines,
+        ]
+        (tmp_path / f"{name}.py").write_text("\n".join(source))
+        return command("doctor", "--json", "--engine", f"{name}:engine")
+
+    return run
+
+
+ATTACH = "attach(engine, SqlKeyStore(keyrings.local(bytes(32))))"
+
+
+def test_an_engine_in_order(application):
+    found = verdicts(application("hide_parameters=True", ATTACH))
+    for check in ("attach()", "echo", "hide_parameters", "pool", "threads"):
+        assert found[check] == "ok"
+
+
+def test_an_engine_that_tells_too_much(application):
+    assert verdicts(application("echo='debug'"))["echo"] == "problem"
+    found = verdicts(application("echo=True"))
+    assert found["echo"] == found["hide_parameters"] == found["attach()"] == "warning"
+
+
+def test_a_pool_whose_connection_is_the_applications(application):
+    assert verdicts(application("poolclass=pool.StaticPool"))["pool"] == "warning"
+
+
+def test_connections_that_a_fork_would_share(application):
+    result = application("", "engine.connect().close()")
+    assert verdicts(result)["fork"] == "problem"
+    assert "dispose(close=False)" in told(result, "fork")
+
+
+def test_an_engine_that_is_none(command, sqlite: Backend, monkeypatch):
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", sqlite.url_text)
+    for place in ("os:sep", "no.such:engine"):
+        result = command("doctor", "--engine", place)
+        assert result.code == exits.FAILED
+        assert place in result.err
