@@ -76,8 +76,8 @@ class ForeignReader:
     :param allow_uncommitted: open messages without key commitment as well: format version 1, as
         SDKs before 2.0 wrote them. AWS advises against it beyond a migration.
 
-    :ivar opened: messages opened since it was made, in this process. When it stays at 0, the
-        reader is no longer needed.
+    :ivar opened: messages opened since it was made, in this process; under many threads it may
+        be a little low. When it stays at 0, the reader is no longer needed.
     """
 
     def __init__(

@@ -199,6 +199,21 @@ def test_attach_makes_table_and_key_on_request(sqlite, arn, table_name):
     assert encryption.prefetch() == 2
 
 
+@pytest.mark.parametrize("limit", [50, 0], ids=["queries", "scan"])
+def test_many_keys_are_prefetched_with_a_kms_call_each(store, kms_proxy, monkeypatch, limit):
+    monkeypatch.setattr("encfields.keys.dynamodb_store.MAX_QUERIES", limit)
+    for key_id in ("a", "b", "c"):
+        store.create(key_id)
+    store.rotate("a")
+    elsewhere = DynamoDbKeyStore(store.keyring, store.table_name)
+    cache = KeyCache(elsewhere)
+    kms_proxy.reset()
+    assert cache.prefetch(["a", "b"]) == 3
+    assert kms_proxy.counts == {"Decrypt": 3}
+    assert cache.active("a").version == store.active("a").version
+    assert cache.prefetch() == 4
+
+
 async def test_on_an_event_loop_keys_are_fetched_beside_it(store):
     made = store.create("default")
     cache = KeyCache(store)

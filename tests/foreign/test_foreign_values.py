@@ -325,7 +325,9 @@ def test_a_value_that_the_type_cannot_read_is_said_so(engine, raw_keyring):
 
 
 def test_threads_have_a_keyring_of_their_own(raw_keyring):
-    made = []
+    made: list[int] = []
+    found: list[bytes] = []
+    together = threading.Barrier(3)
 
     def build():
         made.append(threading.get_ident())
@@ -333,11 +335,12 @@ def test_threads_have_a_keyring_of_their_own(raw_keyring):
 
     reader = ForeignReader(build, context={})
     message = encrypt(b"value", raw_keyring(), CONTEXT)
-    found: list[bytes] = []
-    threads = [
-        threading.Thread(target=lambda: found.extend(reader.open(message, {}) for _ in range(3)))
-        for _ in range(3)
-    ]
+
+    def work():
+        found.extend(reader.open(message, {}) for _ in range(3))
+        together.wait()  # an ended thread's number would be given to the next
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from encfields.errors import (
@@ -23,6 +24,7 @@ from encfields.errors import (
 )
 from encfields.keys import dynamodb_items
 from encfields.keys.branch_key import BranchKey
+from encfields.keys.bulk_store import WrappedKey
 from encfields.keys.dynamodb_errors import Conflict, explain
 from encfields.keys.key_id import check_key_id
 from encfields.keys.keyrings import AwsKmsKeyring, ClientFactory, ClientOptions
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
 """Pairs with which a key is made: AWS's key store wants some of whoever names a key."""
+
+MAX_QUERIES = 50
+"""Keys that are asked for one by one, before a scan of the table costs less time."""
 
 MAX_ROTATE_TRIES = 10
 """Times that a rotation steps behind another one of the same key before it gives up."""
@@ -202,6 +207,18 @@ class DynamoDbKeyStore:
 
         return dynamodb_items.versions(self.run(scan))
 
+    def wrapped_many(self, key_ids: Collection[str] | None) -> Wrapped:
+        """See :meth:`BulkKeyStore.wrapped_many
+        <encfields.keys.bulk_store.BulkKeyStore.wrapped_many>`.
+
+        A query for each id, or a scan of the table for more than :data:`MAX_QUERIES`.
+        """
+        if key_ids is None or len(key_ids) > MAX_QUERIES:
+            told = [one for one in self.list() if key_ids is None or one.id in key_ids]
+        else:
+            told = [one for key_id in sorted(key_ids) for one in self._versions_of(key_id)]
+        return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in told]
+
     def create_table(self) -> None:
         """Make the table unless it is there (on demand, not provisioned), and wait for it."""
 
@@ -286,6 +303,7 @@ class DynamoDbKeyStore:
 
 
 Versions = list[KeyVersion]
+Wrapped = list[WrappedKey]
 
 _PUBLIC = {
     "ProjectionExpression": "#id, #type, #version, #created",
