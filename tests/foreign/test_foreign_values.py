@@ -153,6 +153,7 @@ def test_without_a_reader_or_with_another_columns_it_is_refused(engine, raw_keyr
         with pytest.raises(MalformedMessageError) as caught:
             read(engine)
         assert (caught.value.table, caught.value.column) == ("patient", "ssn")
+        assert "foreign={'patient.ssn': ForeignReader(" in str(caught.value)
         encryption.detach()
     assert reader.opened == 0
 

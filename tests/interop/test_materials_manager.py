@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from encfields import Encryption, SqlKeyStore
-from encfields.context import serialize
+from encfields.context import COLUMN_KEY, RowContext, serialize
 from encfields.errors import (
     BindingError,
     ConfigurationError,
@@ -197,6 +197,27 @@ def test_it_stands_in_for_awss_hierarchical_keyring(
         source=plaintext, materials_manager=module_manager, encryption_context=pairs
     )
     assert client.decrypt(source=ours, keyring=keyring, encryption_context=pairs)[0] == plaintext
+
+
+@modest
+@given(
+    column=text.filter(bool),
+    row=st.dictionaries(text.filter(bool), text, min_size=1, max_size=4),
+    size=st.one_of(st.integers(0, 300), st.sampled_from([4095, 4096, 4097, 70_000])),
+)
+def test_the_context_of_any_column_and_row_is_the_stock_clients(
+    client, key, keyring, module_manager, column, row, size
+):
+    context, plaintext = RowContext(column, list(row)), bytes(size)
+    message = seal(plaintext, context.serialize(list(row.values())), key)
+    pairs = context.as_dict(list(row.values()))
+    for keys in ({"keyring": keyring}, {"materials_manager": module_manager}):
+        opened_, _ = client.decrypt(source=message, encryption_context=pairs, **keys)
+        assert opened_ == plaintext
+    other = {**pairs, COLUMN_KEY: column + "x"}
+    for keys in ({"keyring": keyring}, {"materials_manager": module_manager}):
+        with pytest.raises((ContextMismatchError, AWSEncryptionSDKClientError)):
+            client.decrypt(source=message, encryption_context=other, **keys)
 
 
 def test_several_frames_and_members_of_a_multi_keyring_open(client, key, keyring, module_manager):

@@ -91,9 +91,11 @@ class RowReader(TypeEngine[Any]):
             except EncFieldsError as error:
                 if found[-1].startswith(PLACEHOLDER_PREFIX):
                     return _unsealed(binding, texts, found[-1], dialect)
-                reader = encryption.foreign.get(binding.logical_name)
-                if reader is not None and is_foreign(error):
-                    return _foreign(reader, binding, texts, found[-1], dialect)
+                if is_foreign(error):
+                    reader = encryption.foreign.get(binding.logical_name)
+                    if reader is not None:
+                        return _foreign(reader, binding, texts, found[-1], dialect)
+                    _hint(error, binding)
                 if isinstance(error, KeyDestroyedError) and encryption.destroyed != "raise":
                     return encryption.destroyed
                 raise _located(error, binding, texts) from None
@@ -136,6 +138,15 @@ def _foreign(
     except EncFieldsError as error:
         failure = error
     raise _located(failure, binding, texts)
+
+
+def _hint(error: EncFieldsError, binding: ColumnBinding) -> None:
+    """Say how values that were encrypted by hand are read."""
+    if isinstance(error, MalformedMessageError):
+        error.message += (
+            f". To read such values here: attach(..., foreign={{{binding.logical_name!r}: "
+            "ForeignReader(keyring, context=...)})"
+        )
 
 
 def _located(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> EncFieldsError:
