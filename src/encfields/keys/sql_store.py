@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,8 +15,6 @@ from encfields.errors import (
     ConfigurationError,
     EncFieldsError,
     KeyAccessError,
-    KeyDestroyedError,
-    KeyExistsError,
     KeyNotFoundError,
     KeyStoreError,
     KeyUnavailableError,
@@ -32,7 +28,21 @@ from encfields.keys.loop_runner import LoopRunner
 from encfields.keys.own_connection import OwnConnection
 from encfields.keys.rewrap import Progress, Rewrapper, RewrapReport
 from encfields.keys.runner import Runner, ThreadRunner
+from encfields.keys.sql_destroy import destroy_rows
 from encfields.keys.sql_errors import database_error
+from encfields.keys.sql_rewrap import rewrap_rows
+from encfields.keys.sql_rows import (
+    BEACON,
+    BRANCH,
+    MAX_TRIES,
+    AsRow,
+    Conflict,
+    already_exists,
+    no_such_key,
+    now,
+    told,
+    was_destroyed,
+)
 from encfields.keys.store import KeyVersion
 from encfields.keys.wrapping import KeyWrapper, Purpose
 
@@ -41,14 +51,8 @@ Rows = list[Any]
 NewRow = dict[str, Any]
 NewRows = list[NewRow]
 
-BRANCH: Purpose = "branch-key"
-BEACON: Purpose = "beacon-key"
-
 MAX_IDS_IN_QUERY = 5_000
 """Key ids that one query asks for: databases bound the parameters of a statement."""
-
-MAX_ROTATE_TRIES = 10
-"""Times that a rotation steps behind another one of the same key before it gives up."""
 
 
 class SqlKeyStore:
@@ -122,7 +126,7 @@ class SqlKeyStore:
 
     def version(self, key_id: str, version: str) -> BranchKey:
         """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
-        rows = self._rows(key_id, BRANCH, version=version)
+        rows = self.rows_of(key_id, BRANCH, version=version)
         if not rows:
             raise KeyNotFoundError(
                 f"the key table {self.table.fullname!r} has no version {version} of this key: "
@@ -157,7 +161,7 @@ class SqlKeyStore:
 
         wanted = frozenset(ids)
         rows = [row for row in self._run(read) if key_ids is None or row.key_id in wanted]
-        return [WrappedKey(_told(row._mapping), partial(self._open, row)) for row in rows]
+        return [WrappedKey(told(row._mapping), partial(self._open, row)) for row in rows]
 
     def _open(self, row: Any) -> BranchKey:
         return BranchKey(row.key_id, row.version, self._unwrap(row))
@@ -171,12 +175,12 @@ class SqlKeyStore:
             now; that one is in force.
         """
         check_key_id(key_id)
-        there = self._rows(key_id, BRANCH)
+        there = self.rows_of(key_id, BRANCH)
         if there and all(row.destroyed_at is not None for row in there):
             # The id is not free: values may still be there that name it.
-            raise _destroyed(key_id, max(row.destroyed_at for row in there))
+            raise was_destroyed(key_id, max(row.destroyed_at for row in there))
         if there:
-            raise _exists(key_id)
+            raise already_exists(key_id)
         rows = [self._new_row(key_id, BRANCH), self._new_row(key_id, BEACON)]
 
         def add(connection: Connection) -> None:
@@ -184,13 +188,13 @@ class SqlKeyStore:
 
         try:
             self._write(add, rows)
-        except _Conflict:
+        except Conflict:
             # A deadlock or a lock time-out is a conflict too, and need not mean that we lost.
-            lost = bool(self._rows(key_id, BRANCH))
+            lost = bool(self.rows_of(key_id, BRANCH))
         else:
-            return _told(rows[0])
+            return told(rows[0])
         if lost:
-            raise _exists(key_id)
+            raise already_exists(key_id)
         raise KeyUnavailableError(
             "the database was busy with conflicting transactions; retry",
             key_id=key_id,
@@ -204,14 +208,14 @@ class SqlKeyStore:
         """
         self._active_row(key_id, BRANCH)
         row = self._new_row(key_id, BRANCH)
-        for _ in range(MAX_ROTATE_TRIES):
+        for _ in range(MAX_TRIES):
             before = self._active_row(key_id, BRANCH).version
-            row["created_at"] = _now()
+            row["created_at"] = now()
             try:
                 self._write(partial(self._replace, before, row), [row])
-            except _Conflict:
+            except Conflict:
                 continue
-            return _told(row)
+            return told(row)
         raise KeyUnavailableError(
             "others kept rotating this key at the same time; retry", key_id=key_id, reason="error"
         )
@@ -225,7 +229,7 @@ class SqlKeyStore:
             .values(active=None)
         )
         if retired.rowcount != 1:
-            raise _Conflict
+            raise Conflict
         connection.execute(insert(table), [row])
 
     def destroy(self, key_id: str) -> list[KeyVersion]:
@@ -236,43 +240,9 @@ class SqlKeyStore:
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed before.
         """
-        if not self._rows(key_id, BRANCH):
-            raise _no_such_key(self.table.fullname, key_id)
-        when, wiped = _now(), []  # type: dt.datetime, list[KeyVersion]
-        for _ in range(MAX_ROTATE_TRIES):
-            rows = [r for p in (BRANCH, BEACON) for r in self._rows(key_id, p)]
-            left = [row for row in rows if row.destroyed_at is None]
-            if not left and not wiped:
-                raise _destroyed(key_id, max(row.destroyed_at for row in rows))
-            if not left:
-                return wiped
-            # Again afterwards: a rotation may have committed a version meanwhile.
-            with suppress(_Conflict):
-                self._change(partial(self._wipe, left, when), key_id)
-                wiped += [
-                    replace(_told(row._mapping), active=False, destroyed_at=when)
-                    for row in left
-                    if row.purpose == BRANCH
-                ]
-        raise KeyUnavailableError(
-            "others kept changing this key at the same time; what is left of it is still in "
-            "force. Retry",
-            key_id=key_id,
-            reason="error",
-        )
-
-    def _wipe(self, rows: Rows, when: dt.datetime, connection: Connection) -> None:
-        table = self.table
-        if connection.dialect.name == "sqlite":
-            # Otherwise the old bytes stay in the file until their page is used again.
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
-        for row in rows:
-            connection.execute(
-                update(table)
-                .where(table.c.key_id == row.key_id, table.c.version == row.version)
-                .values(wrapped=None, active=None, destroyed_at=when)
-            )
-        self._uncommitted = [r for r in self._uncommitted if r["key_id"] != rows[0].key_id]
+        wiped = destroy_rows(self, key_id)
+        self._uncommitted = [row for row in self._uncommitted if row["key_id"] != key_id]
+        return wiped
 
     def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
         """Move every wrapped key to another keyring, without touching a value.
@@ -289,46 +259,10 @@ class SqlKeyStore:
         """
         rewrapper = Rewrapper(new, self._unwrap_with_any)
         self.wrapper, self._former = KeyWrapper(new), (self.wrapper, *self._former)
-        report = RewrapReport()
-        seen: set[tuple[str, str]] = set()
-        # Again until nothing new is found: older processes wrap with the old keyring meanwhile.
-        while rows := [r for r in self._all_rows() if (r.key_id, r.version) not in seen]:
-            for row in rows:
-                seen.add((row.key_id, row.version))
-                report = self._rewrap_row(rewrapper, row, report)
-                if progress is not None:
-                    progress(report)
-        return report
+        return rewrap_rows(self, rewrapper, progress)
 
-    def _rewrap_row(self, rewrapper: Rewrapper, row: Any, report: RewrapReport) -> RewrapReport:
-        if row.destroyed_at is not None or row.wrapped is None:
-            return replace(report, destroyed=report.destroyed + 1)
-        old = bytes(row.wrapped)
-        if rewrapper.is_moved(old):
-            return replace(report, already=report.already + 1)
-        made = rewrapper.rewrap(old, row.key_id, row.version, row.purpose)
-        table, swapped = self.table, []  # type: Table, list[int]
-
-        def swap(connection: Connection) -> None:
-            done = connection.execute(
-                update(table)
-                .where(table.c.key_id == row.key_id, table.c.version == row.version)
-                .where(table.c.wrapped == old)
-                .values(wrapped=made)
-            )
-            swapped.append(done.rowcount)
-
-        self._change(swap, row.key_id)
-        if swapped[-1] != 1:
-            # Moved by another run, or destroyed, since it was read: look again.
-            return self._rewrap_row(rewrapper, self._same_row(row), report)
-        return replace(report, moved=report.moved + 1)
-
-    def _same_row(self, row: Any) -> Any:
-        (found,) = self._rows(row.key_id, row.purpose, version=row.version)
-        return found
-
-    def _all_rows(self) -> Rows:
+    def all_rows(self) -> Rows:
+        """Every row of the table, for this library's own use."""
         statement = select(self.table).order_by(self.table.c.key_id, self.table.c.created_at)
 
         def read(engine: Engine) -> Rows:
@@ -337,7 +271,7 @@ class SqlKeyStore:
 
         return self._run(read)
 
-    def _change(self, change: Callable[[Connection], None], key_id: str) -> None:
+    def change(self, change: Callable[[Connection], None], key_id: str) -> None:
         """Change rows that are there, in one transaction."""
         self._bound().require_sqlite_if_borrowed()
 
@@ -370,18 +304,22 @@ class SqlKeyStore:
             return inspect(connection).has_table(self.table.name, schema=self.table.schema)
 
     def _active_row(self, key_id: str, purpose: Purpose) -> Any:
-        rows = self._rows(key_id, purpose, active=1)
+        rows = self.rows_of(key_id, purpose, active=1)
         if rows:
             return rows[0]
-        rows = self._rows(key_id, purpose)
+        rows = self.rows_of(key_id, purpose)
         # It may have been made since the first look.
         if active := [row for row in rows if row.active]:
             return active[0]
         if rows:
-            raise _destroyed(key_id, rows[0].destroyed_at)
-        raise _no_such_key(self.table.fullname, key_id)
+            raise was_destroyed(key_id, rows[0].destroyed_at)
+        raise no_such_key(self.table.fullname, key_id)
 
-    def _rows(self, key_id: str, purpose: Purpose, **conditions: Any) -> Rows:
+    def rows_of(self, key_id: str, purpose: Purpose, **conditions: Any) -> Rows:
+        """A key's rows, for this library's own use.
+
+        :param conditions: values of further columns.
+        """
         table = self.table
         statement = select(table).where(table.c.key_id == key_id, table.c.purpose == purpose)
         for name, value in conditions.items():
@@ -402,14 +340,14 @@ class SqlKeyStore:
         and what the key has sealed since stays readable.
         """
         return [
-            _AsRow(row)
+            AsRow(row)
             for row in reversed(self._uncommitted)
             if all(row[name] == value for name, value in wanted.items())
         ]
 
     def _unwrap(self, row: Any) -> bytes:
         if row.destroyed_at is not None or row.wrapped is None:
-            raise _destroyed(row.key_id, row.destroyed_at)
+            raise was_destroyed(row.key_id, row.destroyed_at)
         return self._unwrap_with_any(row.wrapped, row.key_id, row.version, row.purpose)
 
     def _unwrap_with_any(
@@ -430,7 +368,7 @@ class SqlKeyStore:
             "purpose": purpose,
             "wrapped": self.wrapper.wrap_new(key_id, version, purpose),
             "active": 1,
-            "created_at": _now(),
+            "created_at": now(),
             "destroyed_at": None,
         }
 
@@ -451,10 +389,10 @@ class SqlKeyStore:
         own = self._bound()
         try:
             return own.run(work)
-        except (EncFieldsError, _Conflict):
+        except (EncFieldsError, Conflict):
             raise
         except IntegrityError:
-            failure: Exception = _Conflict()
+            failure: Exception = Conflict()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             failure = self._explain(own, error, key_id)
         raise failure
@@ -462,7 +400,7 @@ class SqlKeyStore:
     def _explain(self, own: OwnConnection, error: Exception, key_id: str | None) -> Exception:
         explained = database_error(error, key_id)
         if explained is None:
-            return _Conflict()
+            return Conflict()
         if isinstance(error, DBAPIError) and explained.reason == "error":
             try:
                 has_table = own.run(self._has_table)
@@ -502,7 +440,7 @@ class SqlKeyStore:
             with engine.connect() as connection:
                 return list(connection.execute(statement))
 
-        return [_told(row._mapping) for row in self._run(read)]
+        return [told(row._mapping) for row in self._run(read)]
 
 
 def _unwrap_or_pass(
@@ -518,21 +456,6 @@ def _unwrap_or_pass(
 
 class _WrongKeyring(Exception):
     """Another keyring wrapped it."""
-
-
-class _Conflict(Exception):
-    """Another transaction got there first."""
-
-
-class _AsRow:
-    """A remembered row, read like one of the database's."""
-
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.__dict__.update(row)
-
-    @property
-    def _mapping(self) -> dict[str, Any]:
-        return self.__dict__
 
 
 def _change_as_one(connection: Connection, change: Callable[[Connection], None]) -> None:
@@ -561,40 +484,3 @@ def _change_in_savepoint(connection: Connection, change: Callable[[Connection], 
             connection.exec_driver_sql("RELEASE encfields_keys")
         raise
     connection.exec_driver_sql("RELEASE encfields_keys")
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def _told(row: Any) -> KeyVersion:
-    return KeyVersion(
-        row["key_id"],
-        row["version"],
-        bool(row["active"]),
-        row["created_at"],
-        row["destroyed_at"],
-    )
-
-
-def _exists(key_id: str) -> KeyExistsError:
-    return KeyExistsError(
-        "there is a key of this id; rotate it for a new version", key_id=key_id, reason="exists"
-    )
-
-
-def _no_such_key(table: str, key_id: str) -> KeyNotFoundError:
-    return KeyNotFoundError(
-        f"there is no such key in {table!r}; make it once with "
-        f"`encryption.keys.create({key_id!r})`, or attach(..., create=True)",
-        key_id=key_id,
-        reason="no-key",
-    )
-
-
-def _destroyed(key_id: str, when: dt.datetime | None = None) -> KeyDestroyedError:
-    return KeyDestroyedError(
-        f"the key was destroyed{f' on {when:%Y-%m-%d}' if when else ''}; what it sealed is gone",
-        key_id=key_id,
-        reason="destroyed",
-    )
