@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from encfields.cli import exits
 from encfields.cli.output import Output
-from encfields.cli.settings import Settings, add_common_options, engine_of, key_store_of
+from encfields.cli.settings import Settings, add_common_options, any_key_store_of, engine_of
 from encfields.cli.targets import add_target_options
 from encfields.encryption import Encryption, attach
 from encfields.errors import ConfigurationError
@@ -167,7 +167,7 @@ def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
 def set_up(database: str, keyring: str | None, key_table: str) -> tuple[Engine, Encryption]:
     """The engine and the encryption of a worker process."""
     engine = engine_of(database)
-    return engine, attach(engine, key_store_of(keyring, key_table))
+    return engine, attach(engine, any_key_store_of(keyring, key_table))
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from encfields.encryption import Encryption, attach
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache import KeyCache
+from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.key_table import TABLE_NAME
 from encfields.keys.sql_store import SqlKeyStore
 from encfields.reencrypt.spec import TableSpec
@@ -39,6 +40,9 @@ from encfields.reencrypt.spec import TableSpec
 CONFIG_FILE = "encfields.toml"
 DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"
 KEYRING_VARIABLE = "ENCFIELDS_KEYRING"
+
+FLEET = "dynamodb:"
+"""What a key table's name starts with that is one of AWS's key store, in the KMS key's region."""
 
 _KNOWN = frozenset({"database", "keyring", "key_table", "models", "tables"})
 
@@ -61,7 +65,10 @@ def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True
         "--keyring", metavar="KEYRING", help=f"{KEYRING_HELP}; default ${KEYRING_VARIABLE}"
     )
     parser.add_argument(
-        "--key-table", metavar="NAME", help=f"[schema.]table of keys; default {TABLE_NAME}"
+        "--key-table",
+        metavar="NAME",
+        help=f"[schema.]table of keys, or {FLEET}TABLE[@LOGICAL_NAME] for AWS's key store in "
+        f"DynamoDB; default {TABLE_NAME}",
     )
 
 
@@ -156,13 +163,19 @@ class Settings:
 
     def keys(self, engine: Engine, *, keys_needed: bool = True) -> KeyAdmin:
         """The administration of keys, without attaching anything to `engine`."""
-        store = self.key_store(keys_needed=keys_needed)
-        store.bind(engine)
+        store = self._any_key_store(keys_needed)
+        if isinstance(store, SqlKeyStore):
+            store.bind(engine)
         return KeyAdmin(store, KeyCache(store))
 
     def encryption(self, engine: Engine, *, keys_needed: bool = True) -> Encryption:
         """An encryption on `engine`."""
-        return attach(engine, self.key_store(keys_needed=keys_needed))
+        return attach(engine, self._any_key_store(keys_needed))
+
+    def _any_key_store(self, keys_needed: bool) -> SqlKeyStore | DynamoDbKeyStore:
+        if self.key_table_name().startswith(FLEET):
+            return any_key_store_of(self.keyring_text(), self.key_table_name())
+        return self.key_store(keys_needed=keys_needed)
 
 
 def engine_of(url: str) -> Engine:
@@ -195,10 +208,31 @@ def key_store_of(keyring: str | None, key_table: str) -> SqlKeyStore:
 
     :param keyring: as for ``--keyring``; ``None`` if keys are only told of.
     :param key_table: the key table, with its schema where it has one.
-    :raises ConfigurationError: the keyring is not usable.
+    :raises ConfigurationError: the keyring is not usable, or the table is AWS's key store's.
     """
+    if key_table.startswith(FLEET):
+        raise ConfigurationError(
+            "this works on a key table of the database alone, not on AWS's key store",
+            reason="key-table",
+        )
     schema, _, table = key_table.rpartition(".")
     return SqlKeyStore(parse_keyring(keyring), table_name=table, schema=schema or None)
+
+
+def any_key_store_of(keyring: str | None, key_table: str) -> SqlKeyStore | DynamoDbKeyStore:
+    """The same, or AWS's key store.
+
+    :param key_table: may be ``dynamodb:TABLE`` or ``dynamodb:TABLE@LOGICAL_NAME`` too, which
+        needs the keyring that wraps its keys even where they are only told of: it says where the
+        table is.
+    """
+    if not key_table.startswith(FLEET):
+        return key_store_of(keyring, key_table)
+    if keyring is None:
+        NoKeyring().build()
+    table, _, logical_name = key_table.removeprefix(FLEET).partition("@")
+    wrapping: Any = parse_keyring(keyring)
+    return DynamoDbKeyStore(wrapping, table, logical_name=logical_name or None)
 
 
 def _read_file(given: str | None) -> dict[str, Any]:

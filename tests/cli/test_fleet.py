@@ -1,0 +1,71 @@
+"""The commands on keys that have moved to AWS's key store: ``--key-table dynamodb:TABLE``."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from encfields.cli import exits
+from encfields.keys.dynamodb_store import DynamoDbKeyStore
+from encfields.keys.keyrings import aws_kms
+from tests.census.clinic import fill
+from tests.cli.conftest import Run
+
+COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
+
+
+@pytest.fixture
+def fleet(kms) -> tuple[str, ...]:
+    """What names AWS's key store on the command line."""
+    table = f"dynamodb:keys-{secrets.token_hex(6)}"
+    return ("--key-table", table, "--keyring", f"kms:{kms.create_key()}")
+
+
+def test_keys_are_made_rotated_and_listed(command: Run, sqlite, fleet):
+    database = ("--database", sqlite.url_text)
+    told = command("keys", "create", "default", "--create-table", *database, *fleet)
+    assert told.code == exits.OK
+    assert command("keys", "rotate", "default", *database, *fleet).code == exits.OK
+    listed = command("keys", "list", "--json", *database, *fleet).json
+    assert [one["active"] for one in listed] == [False, True]
+
+
+def test_after_an_export_the_table_goes_on_under_the_copies(
+    on_database, engine, encryption, patients, local_key, fleet
+):
+    fill(engine, patients, range(1, 31))
+    table = fleet[1].removeprefix("dynamodb:")
+    exported = on_database(
+        "keys", "export", "--to", table, "--to-keyring", fleet[3], "--create-table",
+        "--keyring", local_key,
+    )  # fmt: skip
+    assert exported.code == exits.OK
+    assert on_database("verify", *COLUMNS, *fleet).code == exits.OK
+    assert on_database("status", *COLUMNS, *fleet).code == exits.OK
+
+    assert on_database("keys", "rotate", "default", *fleet).code == exits.OK
+    assert on_database("status", *COLUMNS, *fleet).code == exits.WORK_LEFT
+    assert on_database("reencrypt", "--start", *COLUMNS, *fleet).code == exits.OK
+    assert on_database("status", *COLUMNS, *fleet).code == exits.OK
+    assert on_database("verify", *COLUMNS, *fleet).code == exits.OK
+
+
+def test_a_logical_name_of_its_own_is_told_behind_an_at(command: Run, sqlite, kms):
+    arn, table = kms.create_key(), f"keys-{secrets.token_hex(6)}"
+    place = ("--key-table", f"dynamodb:{table}@fleet", "--keyring", f"kms:{arn}")
+    told = command(
+        "keys", "create", "default", "--create-table", "--database", sqlite.url_text, *place
+    )
+    assert told.code == exits.OK
+    store = DynamoDbKeyStore(aws_kms(arn), table, logical_name="fleet")
+    assert store.active("default").id == "default"
+
+
+def test_without_a_keyring_and_for_what_needs_a_key_table_it_says_so(on_database, fleet):
+    told = on_database("keys", "list", *fleet[:2])
+    assert told.code == exits.FAILED
+    assert "no keyring is given" in told.err
+    told = on_database("keys", "export", "--to", "keys", "--to-keyring", fleet[3], *fleet)
+    assert told.code == exits.FAILED
+    assert "a key table of the database alone" in told.err
