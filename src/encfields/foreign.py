@@ -16,8 +16,9 @@
 Such a message (another suite, another keyring, format version 1, several frames, a context of the
 application's own) is opened by AWS's client with the keyring that is given here. It is tried only
 after our own reader has found that the message is not ours, so values of ours cost nothing more;
-a foreign one costs a millisecond or several, and with a KMS keyring a KMS call, each. New values
-are written in our format: each that is written or re-encrypted has changed over for good.
+a foreign one costs a millisecond or several, and with a KMS keyring a KMS call, each, for which an
+event loop waits too (``benchmarks/foreign.py``). New values are written in our format: each that
+is written has changed over for good.
 
 **What protects it.** Only what `context` demands binds a foreign value to its row. Whatever it
 leaves out, whoever can write to the table can exchange.
