@@ -39,6 +39,15 @@ def until(condition, seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+@pytest.fixture(autouse=True)
+def alone():
+    """Caches that other tests left do not keep this process's thread."""
+    gc.collect()
+    for cache in list(renewer._caches):
+        renewer.forget(cache)
+    until(lambda: not renewal_threads())
+
+
 def is_destroyed(read) -> bool:
     try:
         read("default")
