@@ -158,6 +158,8 @@ def test_detaching_stops_it(sqlite: Backend):
     assert renewal_threads()
     encryption.detach()
     until(lambda: not renewal_threads())
+    encryption.seal(b"x", {})
+    assert not renewal_threads()
 
 
 def test_it_can_be_turned_off(sqlite: Backend):

@@ -286,7 +286,8 @@ class KeyCache:
             self._missing.clear()
 
     def close(self) -> None:
-        """Forget every key and renew none any more."""
+        """Forget every key and renew none any more, even if keys are asked for again."""
+        self._plan = RenewalPlan(self.ttl, 0.0)
         renewer.forget(self)
         self.clear()
 

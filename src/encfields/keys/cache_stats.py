@@ -13,8 +13,8 @@ MAX_KEY_IDS = 10_000
 """Key ids that are counted apart; further ones are counted together, so that memory is bounded."""
 
 OTHERS = "*"
-"""The id under which key ids past :data:`MAX_KEY_IDS` are counted. No key can be called so by
-:meth:`CacheStats.of`'s callers to any harm: its counts would only be added to the others'."""
+"""The id under which key ids past :data:`MAX_KEY_IDS` are counted. The counts of a key that is
+really called so would only be added to theirs."""
 
 What = Literal["active", "version", "beacon"]
 
