@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import threading
+import time
+from typing import Any
 
 from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from encfields import SqlKeyStore, attach, keyrings
 from tests.reencrypt.support import WRAPPING_KEY, Clinic, Patient
 
+DEADLOCKS = ("40P01", 1213)
+
+OUTLIVES_SECONDS = 60.0
+"""How long the application tries again before it counts as an error."""
+
 
 class Application:
     """Threads that update patients as fast as they can, each those that are its own.
 
+    :param model: what it updates the ``ssn`` of.
+    :param outlives: whether it tries again, with the same values, what fails for want of the
+        database; it ends after its last try has succeeded, so that what is stored is known even
+        where a COMMIT was not answered. A deadlock is an error all the same.
     :ivar written: the value last committed for each patient. :ivar errors: what went wrong.
+    :ivar failures: tries that the database did not take.
     """
 
-    def __init__(self, clinic: Clinic, *, threads: int, rows_at_once: int, rows: int = 500) -> None:
+    def __init__(
+        self,
+        clinic: Clinic,
+        *,
+        threads: int,
+        rows_at_once: int,
+        rows: int = 500,
+        model: Any = Patient,
+        outlives: bool = False,
+    ) -> None:
         self.written: dict[int, str] = {}
         self.errors: list[BaseException] = []
+        self.failures: list[DBAPIError] = []
         self.commits = 0
+        self._model = model
+        self._outlives = outlives
         self._rows = rows
         self._stop = threading.Event()
         options = {"connect_args": {"timeout": 60}} if clinic.backend.name == "sqlite" else {}
@@ -40,15 +65,30 @@ class Application:
                 at = (turn * 7) % len(mine)
                 ids = sorted({mine[(at + 3 * k) % len(mine)] for k in range(rows_at_once)})[::-1]
                 values = dict.fromkeys(ids, f"writer {number} turn {turn}")
-                with Session(self._engine) as session:
-                    for i, value in values.items():
-                        session.execute(update(Patient).where(Patient.id == i).values(ssn=value))
-                    session.commit()
+                self._commit(values)
                 self.written.update(values)
                 self.commits += 1
                 turn += 1
         except BaseException as error:
             self.errors.append(error)
+
+    def _commit(self, values: dict[int, str]) -> None:
+        deadline = time.monotonic() + OUTLIVES_SECONDS
+        while True:
+            try:
+                with Session(self._engine) as session:
+                    for i, value in values.items():
+                        statement = update(self._model).where(self._model.id == i)
+                        session.execute(statement.values(ssn=value))
+                    session.commit()
+                return
+            except DBAPIError as error:
+                if not self._outlives or code_of(error) in DEADLOCKS:
+                    raise
+                self.failures.append(error)
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
     def __enter__(self) -> Application:
         for thread in self._threads:
@@ -59,3 +99,11 @@ class Application:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+
+def code_of(error: DBAPIError) -> Any:
+    """The database's own code of an error: a number in MariaDB, an SQLSTATE in PostgreSQL."""
+    original: Any = error.orig
+    if original.args and isinstance(original.args[0], int):
+        return original.args[0]
+    return getattr(original, "sqlstate", None)

@@ -1,9 +1,13 @@
 """Kill bulk runs at random moments while an application writes, and compare every plaintext.
 
-    python -m tests.reencrypt.faults --kills 20 [--rows 4000] [--seed 1] [--url URL]
+    python -m tests.reencrypt.faults --kills 20 [--rows 4000] [--seed 1]
+    python -m tests.reencrypt.faults --restart 10
+    python -m tests.reencrypt.faults --disk-full 5
 
-Workers and the coordinator of two worker processes are killed in turn, with SIGKILL. After each
-kill the application rests, and every value is compared with what it last committed.
+Workers and the coordinator of two worker processes are killed in turn, with SIGKILL; or the
+database's own server is, by turns with SIGKILL and in its own way, and started again; or its disk
+is full for a while. After each fault the application rests, and every value is compared with what
+it last committed.
 """
 
 from __future__ import annotations
@@ -35,8 +39,11 @@ class KillTrial:
 
     :param clinic: the database. :param rows: patients in it.
     :param random_: chooses the moments and the victims.
+    :cvar outlives: whether the application goes on after the database was away.
     :ivar kills: how many there have been, by victim.
     """
+
+    outlives = False
 
     def __init__(self, clinic: Clinic, rows: int, random_: random.Random) -> None:
         self._clinic = clinic
@@ -87,7 +94,9 @@ class KillTrial:
             self._process = None
 
     def _application(self) -> Application:
-        return Application(self._clinic, threads=2, rows_at_once=4, rows=self._rows)
+        return Application(
+            self._clinic, threads=2, rows_at_once=4, rows=self._rows, outlives=self.outlives
+        )
 
     def _compare(self, application: Application) -> None:
         assert not application.errors, application.errors
@@ -143,11 +152,17 @@ def rows_written(clinic: Clinic) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
+    faults = parser.add_mutually_exclusive_group()
+    faults.add_argument("--kills", type=int, default=20)
+    faults.add_argument("--restart", type=int, metavar="TIMES")
+    faults.add_argument("--disk-full", type=int, metavar="TIMES")
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
     print(f"seed {options.seed}")
+    if options.restart or options.disk_full:
+        strike_private_servers(options)
+        return
     with servers() as urls:
         for kind, driver in ((postgresql, "postgresql+psycopg"), (mariadb, "mysql+pymysql")):
             database = kind.ServerDatabase(make_url(urls[kind.VARIABLE]), "encfields_faults")
@@ -172,6 +187,18 @@ def kill_many(backend: Backend, options: argparse.Namespace) -> None:
     finally:
         trial.close()
     print(f"{backend.name}: {options.kills} kills in {trial.runs} runs, nothing lost")
+
+
+def strike_private_servers(options: argparse.Namespace) -> None:
+    """Restarts and full disks, on servers that are nobody else's."""
+    from tests.reencrypt import disk_trial, server_trial  # which are made of what is above
+
+    for name in server_trial.KINDS:
+        random_ = random.Random(options.seed)
+        if options.restart:
+            server_trial.restart_many(name, options.restart, options.rows, random_)
+        if options.disk_full:
+            disk_trial.fill_many(name, options.disk_full, options.rows)
 
 
 if __name__ == "__main__":

@@ -78,13 +78,19 @@ def installed() -> Path | None:
 
 
 class PrivateServer:
-    """A MariaDB of our own on a free port, without durability, gone after :meth:`stop`."""
+    """A MariaDB of our own on a free port, gone after :meth:`stop`.
 
-    def __init__(self, binary: Path) -> None:
-        user = unprivileged_user("mysql")
-        self._process = ServerProcess("mariadb", user)
-        data = self._process.directory / "data"
-        common = ["--no-defaults", f"--datadir={data}"]
+    :param durable: keep what was committed through :meth:`crash`; else it is faster.
+    :param parent: where to make its directory; default the system's place for such.
+    :ivar directory: the server's own, data and all. :ivar user: who it runs as, if not we.
+    """
+
+    def __init__(self, binary: Path, *, durable: bool = False, parent: Path | None = None) -> None:
+        self.user = unprivileged_user("mysql")
+        self._process = ServerProcess("mariadb", self.user, parent)
+        self.directory = self._process.directory
+        data = self.directory / "data"
+        common = ["--no-defaults", f"--datadir={data}", "--innodb-log-file-size=8M"]
         try:
             create = ["--auth-root-authentication-method=normal", "--skip-test-db"]
             self._process.run(["mariadb-install-db", *common, *create, "--skip-name-resolve"])
@@ -92,16 +98,30 @@ class PrivateServer:
             settings = [
                 f"--bind-address={HOST}",
                 f"--port={self.url.port}",
-                f"--socket={self._process.directory / 'socket'}",
-                f"--pid-file={self._process.directory / 'pid'}",
+                f"--socket={self.directory / 'socket'}",
+                f"--pid-file={self.directory / 'pid'}",
                 "--skip-name-resolve",
-                "--innodb-flush-log-at-trx-commit=0",
+                # 2 writes to the system's page cache, which outlives every process.
+                f"--innodb-flush-log-at-trx-commit={2 if durable else 0}",
                 "--character-set-server=utf8mb4",
             ]
-            self._process.start([str(binary), *common, *settings], self._answers)
+            self._command = [str(binary), *common, *settings]
+            self.start()
         except BaseException:
             self.stop()
             raise
+
+    def start(self) -> None:
+        """Start it again where it was, after :meth:`crash` or :meth:`end`; wait for an answer."""
+        self._process.start(self._command, self._answers)
+
+    def crash(self) -> None:
+        """Kill it with SIGKILL and keep its data."""
+        self._process.crash()
+
+    def end(self) -> None:
+        """Let it end in order, telling its clients, and keep its data."""
+        self._process.end()
 
     def stop(self) -> None:
         self._process.stop()

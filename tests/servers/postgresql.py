@@ -65,23 +65,55 @@ def installed() -> Path | None:
 
 
 class PrivateServer:
-    """A PostgreSQL of our own on a free port, without durability, gone after :meth:`stop`."""
+    """A PostgreSQL of our own on a free port, gone after :meth:`stop`.
 
-    def __init__(self, binaries: Path) -> None:
-        self._process = ServerProcess("postgresql", unprivileged_user("postgres"))
-        data = self._process.directory / "data"
+    :param durable: keep what was committed through :meth:`crash`; else it is faster.
+    :param parent: where to make its directory; default the system's place for such.
+    :ivar directory: the server's own, data and all. :ivar user: who it runs as, if not we.
+    """
+
+    def __init__(
+        self, binaries: Path, *, durable: bool = False, parent: Path | None = None
+    ) -> None:
+        self.user = unprivileged_user("postgres")
+        self._process = ServerProcess("postgresql", self.user, parent)
+        self.directory = self._process.directory
+        data = self.directory / "data"
         try:
             create = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+            # Of small segments, so that a full disk is soon one under the log as well.
+            create += ["--wal-segsize=1"]
             self._process.run([str(binaries / "initdb"), "-D", str(data), *create])
             self.url = _LOCAL.set(port=free_port())
             # No Unix socket: the default directory may belong to another user.
             place = ["-D", str(data), "-h", HOST, "-k", "", "-p", str(self.url.port)]
-            settings = ["-c", "fsync=off", "-c", "synchronous_commit=off"]
-            settings += ["-c", "full_page_writes=off"]
-            self._process.start([str(binaries / "postgres"), *place, *settings], self._answers)
+            # The system's page cache outlives every process.
+            settings = ["-c", "fsync=off"]
+            if not durable:
+                settings += ["-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+            self._command = [str(binaries / "postgres"), *place, *settings]
+            self.start()
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is not running, which may be its own doing."""
+        return self._process.has_ended
+
+    def start(self) -> None:
+        """Start it again where it was, after :meth:`crash` or :meth:`end`; wait for an answer."""
+        self._process.start(self._command, self._answers)
+
+    def crash(self) -> None:
+        """Kill it with SIGKILL and keep its data."""
+        self._process.crash()
+
+    def end(self) -> None:
+        """Let it end at once, telling its clients, and keep its data."""
+        # SIGQUIT is PostgreSQL's immediate shutdown: the next start recovers from the log.
+        self._process.end(signal.SIGQUIT)
 
     def stop(self) -> None:
         # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for clients to leave.

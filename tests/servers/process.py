@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -50,11 +51,12 @@ class ServerProcess:
 
     :param name: what it is, for messages and the directory's name.
     :param user: user to run as, or ``None`` for the current one.
+    :param parent: where to make the directory; default the system's place for such.
     """
 
-    def __init__(self, name: str, user: str | None = None) -> None:
+    def __init__(self, name: str, user: str | None = None, parent: Path | None = None) -> None:
         self.name = name
-        self.directory = Path(tempfile.mkdtemp(prefix=f"encfields-{name}-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"encfields-{name}-", dir=parent))
         self._process: subprocess.Popen[bytes] | None = None
         self._user_id: int | None = None
         self._group_id: int | None = None
@@ -64,6 +66,11 @@ class ServerProcess:
             self._user_id, self._group_id = account.pw_uid, account.pw_gid
             self._extra_groups = []
             os.chown(self.directory, account.pw_uid, account.pw_gid)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is not running: not started, ended, or ended by itself."""
+        return self._process is None or self._process.poll() is not None
 
     def run(self, command: Sequence[str | Path]) -> None:
         """Run a preparing step to its end.
@@ -121,14 +128,55 @@ class ServerProcess:
                 raise ServerError(f"{self.name} did not start:\n{log_text[-4000:]}")
             time.sleep(0.05)
 
+    def end(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """End the server and keep its directory, to start it again. Safe to call twice."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(sign)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def crash(self) -> None:
+        """Kill the server and every process of its own at once, as a crash of the machine does."""
+        if self._process is None:
+            return
+        # Stopped, it starts no other child between the look and the kill.
+        self._process.send_signal(signal.SIGSTOP)
+        children = _children_of(self._process.pid)
+        for process_id in (self._process.pid, *children):
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
+        self.end(signal.SIGKILL)
+        # They are not ours to wait for, and the server does not start beside one of them.
+        while any(_is_alive(process_id) for process_id in children):
+            time.sleep(0.01)
+
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
         """End the server and remove its directory. Safe to call twice."""
-        process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(sign)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self.end(sign)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _children_of(process_id: int) -> list[int]:
+    """A process's children; where the system does not tell, none: they see that it is gone."""
+    entries = (_stat(int(path.name)) for path in Path("/proc").glob("[0-9]*"))
+    return [child for child, _, parent in filter(None, entries) if parent == process_id]
+
+
+def _is_alive(process_id: int) -> bool:
+    # A zombie holds nothing any more, and who is to bury it may take long.
+    found = _stat(process_id)
+    return found is not None and found[1] not in "ZX"
+
+
+def _stat(process_id: int) -> tuple[int, str, int] | None:
+    """Process id, state and parent's id; ``None`` when there is no such process."""
+    try:
+        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return process_id, fields[0], int(fields[1])

@@ -1,0 +1,18 @@
+"""The database server is killed and started again: run and application go on, nothing is lost.
+
+The long version: ``python -m tests.reencrypt.faults --restart 10``.
+"""
+
+from __future__ import annotations
+
+import random
+
+from tests.reencrypt.server_trial import on_both, restart_many
+
+ROWS = 400
+
+
+@on_both
+def test_a_run_outlives_its_server_and_loses_nothing(name):
+    trial = restart_many(name, 2, ROWS, random.Random(7))
+    assert trial.restarts == 2
