@@ -68,7 +68,7 @@ def private_server(
 def _tablespace(server: Any, disk: SmallDisk) -> str:
     directory = disk.directory_for(server.user)
     with closing(postgresql.connect(server.url)) as connection:
-        connection.execute(f"CREATE TABLESPACE small LOCATION '{directory}'")  # type: ignore[arg-type]
+        connection.execute(f"CREATE TABLESPACE small LOCATION '{directory}'")
     return " TABLESPACE small"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from threading import Event
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 
@@ -33,10 +34,7 @@ def told(error: Exception) -> EncFieldsError:
     if isinstance(error, EncFieldsError):
         return error
     original = getattr(error, "orig", None) or error
-    code = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    arguments = getattr(original, "args", ())
-    if code is None and arguments and isinstance(arguments[0], int):
-        code = arguments[0]
+    code = _code_of(original)
     text = f"{type(original).__name__}{f' ({code})' if code else ''}"
     if may_pass(error):
         return DatabaseUnavailableError(
@@ -45,6 +43,14 @@ def told(error: Exception) -> EncFieldsError:
             reason="database",
         )
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")
+
+
+def _code_of(original: Any) -> Any:
+    # MariaDB's own number says more than its SQLSTATE, which for a full disk is "general error".
+    arguments = getattr(original, "args", ())
+    if arguments and isinstance(arguments[0], int):
+        return arguments[0]
+    return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
 
 
 class Patience:

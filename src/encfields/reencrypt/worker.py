@@ -90,6 +90,7 @@ class Worker:
         self._counts = Counts()
         self._saved = 0.0
         self._pending: _Pending | None = None
+        self._settled = 0
         self._writing_thread: ThreadPoolExecutor | None = None
         if connections.may_overlap:
             self._writing_thread = ThreadPoolExecutor(1, "encfields-write")
@@ -118,9 +119,12 @@ class Worker:
                 if lost:
                     self._bounds = self._store.position(self._connections.reading(), claim)
                     lost = False
+                settled = self._settled
                 if self._step():
                     return
-                patience.over()
+                # That a batch was handed over to be written is no sign that anything works.
+                if self._pending is None or self._settled > settled:
+                    patience.over()
             except LeaseLostError:
                 self._forget_pending()
                 return
@@ -232,6 +236,7 @@ class Worker:
         pending, self._pending = self._pending, None
         if pending is not None:
             missed = pending.future.result()
+            self._settled += 1
             self._finish_batch(missed, pending.outcome, pending.rows, pending.bounds)
 
     def _forget_pending(self) -> None:

@@ -1,0 +1,31 @@
+"""The database's disk is full for a while: run and application go on, nothing is lost.
+
+The long version: ``python -m tests.reencrypt.faults --disk-full 5``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.reencrypt.disk_trial import disk_trial
+from tests.reencrypt.server_trial import can_start, on_both
+
+ROWS = 1500
+
+
+@on_both
+def test_a_full_disk_is_waited_for(name):
+    with disk_trial(name, ROWS) as (_, trial):
+        trial.goes_on()
+
+
+@on_both
+def test_a_disk_that_stays_full_ends_the_call_and_the_next_one_goes_on(name):
+    with disk_trial(name, ROWS) as (_, trial):
+        trial.gives_up()
+
+
+@pytest.mark.parametrize("name", [pytest.param("postgresql", marks=can_start("postgresql"))])
+def test_a_server_that_a_full_disk_has_ended_is_waited_for(name):
+    with disk_trial(name, ROWS, everything=True) as (server, trial):
+        trial.server_ends(server)
