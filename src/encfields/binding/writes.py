@@ -87,9 +87,10 @@ class WriteHook:
         """Seal every parked value of every row of the execution."""
         spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
         late = LateInsert(self, connection, context)
+        binds = _in_driver_order(plan, context.compiled)
         ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
         for index, (values, given) in enumerate(internals.parameter_rows(context)):
-            for bind, pending in _parked(plan, context.compiled, values, given):
+            for bind, pending in _parked(binds, values, given):
                 if bind.refusal is not None:
                     raise bind.refusal()
                 texts = _texts(bind, values)
@@ -197,17 +198,24 @@ def _text(bind: SealedBind, part: IdentityBind, value: object) -> str:
         raise
 
 
+def _in_driver_order(plan: StatementPlan, compiled: Any) -> list[tuple[SealedBind, str]]:
+    """The encrypted binds as the driver gets them, each with its key among named parameters."""
+    names = internals.positional_names(compiled)
+    if names is None:
+        return [(bind, internals.driver_name(compiled, bind.bind)) for bind in plan.sealed]
+    return [(plan.by_bind[name], name) for name in names if name in plan.by_bind]
+
+
 def _parked(
-    plan: StatementPlan, compiled: Any, values: Mapping[str, Any], given: Any
+    binds: list[tuple[SealedBind, str]], values: Mapping[str, Any], given: Any
 ) -> list[tuple[SealedBind, Pending]]:
     """The parked values of one parameter set, each with its bind."""
-    if isinstance(given, Mapping):
-        pairs = [(b, given.get(internals.driver_name(compiled, b.bind))) for b in plan.sealed]
+    if isinstance(given, dict):
+        pairs = [(bind, given.get(name)) for bind, name in binds]
         return [(bind, value) for bind, value in pairs if type(value) is Pending]
     parked = [value for value in given if type(value) is Pending]
-    names = internals.positional_names(compiled) or ()
-    binds = [plan.by_bind[n] for n in names if n in plan.by_bind and values[n] is not None]
-    return list(zip(binds, parked, strict=True))
+    given_binds = [bind for bind, _ in binds if values[bind.bind] is not None]
+    return list(zip(given_binds, parked, strict=True))
 
 
 def _waits(value: object) -> bool:
@@ -215,12 +223,12 @@ def _waits(value: object) -> bool:
 
 
 def _values(row: Any) -> Any:
-    return row.values() if isinstance(row, Mapping) else row or ()
+    return row.values() if isinstance(row, dict) else row or ()
 
 
 def _exchange(row: Any) -> Any:
     """One parameter set of the driver's, with a message in place of each parked value."""
-    if isinstance(row, Mapping):
+    if isinstance(row, dict):
         return {
             name: value.sealed if type(value) is Pending else value for name, value in row.items()
         }
