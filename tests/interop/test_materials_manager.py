@@ -389,7 +389,9 @@ def test_the_example_runs():
     assert "the stock client opens: 123-45-6789" in told.stdout
     assert "the application reads what it wrote: 111-22-3333" in told.stdout
     assert "refused: the value was sealed for" in told.stdout
-    assert told.stderr == ""
+    # From Python 3.13 on, closing what it did not open is reported of AWS's client, and only that.
+    assert told.stderr == "" or told.stderr.startswith("Exception ignored in: <aws_encryption_sdk")
+    assert told.stderr.count("Exception ignored") <= 1
 
 
 def _local(backend: Any) -> tuple[SqlKeyStore, Any]:
