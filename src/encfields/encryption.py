@@ -29,14 +29,12 @@ from encfields.keys.cache_stats import Observer
 from encfields.keys.own_connection import OwnConnection
 from encfields.keys.store import KeyStore
 from encfields.message import open_, seal
+from encfields.types import DEFAULT_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from encfields.reencrypt.spec import TableSpec
-
-DEFAULT_KEY = "default"
-"""Branch key id of values that name none."""
 
 SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 """SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""

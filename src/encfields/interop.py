@@ -36,7 +36,7 @@ from aws_cryptographic_material_providers.mpl.references import ICryptographicMa
 from encfields.binding.columns import binding_of, is_encrypted
 from encfields.binding.row_keys import kind_of
 from encfields.context import serialize
-from encfields.encryption import DEFAULT_KEY, Encryption
+from encfields.encryption import Encryption
 from encfields.errors import (
     ConfigurationError,
     ContextMismatchError,
@@ -51,6 +51,7 @@ from encfields.keys.cache import KeyCache
 from encfields.keys.store import KeyStore
 from encfields.message_header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
 from encfields.message_keys import Wrapping
+from encfields.types import DEFAULT_KEY
 
 __all__ = ["EncfieldsMaterialsManager", "column_context", "materials_manager"]
 

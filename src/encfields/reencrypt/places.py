@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import types as sqltypes
-
 from encfields.binding.row_keys import from_bound_value
+from encfields.reencrypt.reflected_uuid import hyphenated, may_be_uuid
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column
     from sqlalchemy.engine import Dialect
 
     from encfields.binding.columns import ColumnBinding
-
-_UUID_HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 class Place:
@@ -40,8 +34,7 @@ class Place:
 class ColumnPlaces:
     """The places of one encrypted column.
 
-    A database without a type for UUIDs keeps them as CHAR(32), and reflection cannot tell these
-    from text. Such a key has two spellings, with hyphens and without; both name the same row.
+    A key may have two spellings: see :mod:`encfields.reencrypt.reflected_uuid`.
 
     :param binding: the column, of a reflected table.
     :param dialect: of the database.
@@ -53,7 +46,7 @@ class ColumnPlaces:
             from_bound_value(column.type, dialect) for column in binding.identity
         )
         self._may_be_uuid = tuple(
-            index for index, column in enumerate(binding.identity) if _like_a_uuid(column)
+            index for index, column in enumerate(binding.identity) if may_be_uuid(column)
         )
 
     def texts(self, values: Sequence[Any]) -> list[str] | None:
@@ -81,18 +74,12 @@ class ColumnPlaces:
         return first
 
     def _spellings(self, texts: Sequence[str]) -> Iterator[list[str]]:
-        choices = [
-            (text, str(uuid.UUID(text)))
-            if index in self._may_be_uuid and _UUID_HEX.fullmatch(text)
-            else (text,)
-            for index, text in enumerate(texts)
-        ]
+        choices: list[list[str]] = []
+        for index, text in enumerate(texts):
+            other = hyphenated(text) if index in self._may_be_uuid else None
+            choices.append([text] if other is None else [text, other])
         for choice in itertools.product(*choices):
             yield list(choice)
-
-
-def _like_a_uuid(column: Column[Any]) -> bool:
-    return isinstance(column.type, sqltypes.CHAR) and column.type.length == 32
 
 
 def to_show(identity: Sequence[object]) -> list[str | None]:

@@ -5,13 +5,9 @@ No database is at hand here: everything happens outside any lock and transaction
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-from sqlalchemy.types import CHAR
 
 from encfields.binding.columns import ColumnBinding
 from encfields.binding.row_keys import from_bound_value
@@ -31,12 +27,11 @@ from encfields.message_keys import Wrapping
 from encfields.reencrypt.batches import BatchReader
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.key_codec import Key
+from encfields.reencrypt.reflected_uuid import hyphenated, may_be_uuid
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
     from encfields.keys.branch_key import BranchKey
-
-_UUID_HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 _VERSION_IN_EDK = 28
 """Offset of the branch key version behind salt (16 bytes) and IV (12)."""
@@ -107,10 +102,7 @@ class SealedCell:
     ) -> None:
         self.binding = binding
         self.value_at = value_at
-        self._may_be_uuid = tuple(
-            isinstance(column.type, CHAR) and column.type.length == 32
-            for column in binding.identity
-        )
+        self._may_be_uuid = tuple(may_be_uuid(column) for column in binding.identity)
         self._is_exact = not any(self._may_be_uuid)
         self._serialize = binding.context.serialize
         self._fixed_key = None if binding.key.columns else binding.key.template
@@ -135,20 +127,16 @@ class SealedCell:
         return context, self._fixed_key or self.binding.key_id(texts)
 
     def _as_stored(self, texts: list[str], data: bytes) -> list[str]:
-        """A key's text in the spelling that the stored value uses.
-
-        A database without a type for UUIDs keeps them as CHAR(32), which reflection cannot tell
-        from text. Both spellings name the same row, and the application knows only one.
-        """
+        """A key's text in the spelling that the stored value uses."""
         try:
             stored = set(deserialize(stored_context(data)).values())
         except MalformedMessageError:
             return texts
         spelt = list(texts)
         for i, text in enumerate(texts):
-            if self._may_be_uuid[i] and _UUID_HEX.fullmatch(text):
-                hyphenated = str(uuid.UUID(text))
-                spelt[i] = hyphenated if hyphenated in stored else text
+            other = hyphenated(text) if self._may_be_uuid[i] else None
+            if other is not None and other in stored:
+                spelt[i] = other
         return spelt
 
 
