@@ -242,13 +242,19 @@ def test_reads_outlive_an_outage_for_the_grace_period_and_writes_do_not(store, r
     store.failure = outage(reason)
 
     assert cache.find("default", key.version) is key
-    for write in (cache.active, cache.beacon):
+    assert [one.version for one in cache.beacons("default")] == [1]
+    for write in (
+        cache.active,
+        cache.beacon,
+        lambda key_id: cache.beacons(key_id, for_writing=True),
+    ):
         with pytest.raises(KeyUnavailableError):
             write("default")
-    assert cache.stats.stale == 1
+    assert cache.stats.stale == 2
     time.sleep(0.31)
-    with pytest.raises(KeyUnavailableError):
-        cache.find("default", key.version)
+    for read in (lambda: cache.find("default", key.version), lambda: cache.beacons("default")):
+        with pytest.raises(KeyUnavailableError):
+            read()
 
 
 @pytest.mark.parametrize("reason", ["denied", "disabled"])
@@ -357,6 +363,9 @@ def test_a_found_key_costs_less_than_a_microsecond(store):
 
     assert best(lambda: cache.find("default", version)) < 1e-6
     assert best(lambda: cache.active("default")) < 1e-6
+    cache.beacon("default")
+    assert best(lambda: cache.beacon("default")) < 1e-6
+    assert best(lambda: cache.beacons("default")) < 1e-6
 
 
 @pytest.mark.parametrize(

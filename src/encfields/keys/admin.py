@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import ConfigurationError
+from encfields.keys.beacon_admin import BeaconAdmin
+from encfields.keys.beacon_key import BeaconVersion
 from encfields.keys.cache import KeyCache
 from encfields.keys.destruction import DestructionReceipt, Unreadable
 from encfields.keys.keyrings import Keyring
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from encfields.reencrypt.spec import TableSpec
 
 Versions = list[KeyVersion]
+BeaconVersions = list[BeaconVersion]
 Specs = Sequence["TableSpec"]
 
 Counted = tuple[list[str], list[Any]]
@@ -39,6 +42,7 @@ class KeyAdmin:
         self._store = store
         self._cache = cache
         self._count = count
+        self._beacons = BeaconAdmin(store, cache)
 
     def __repr__(self) -> str:
         return f"<KeyAdmin of {self._store!r}>"
@@ -73,6 +77,45 @@ class KeyAdmin:
     async def arotate(self, key_id: str) -> KeyVersion:
         """:meth:`rotate` from a coroutine."""
         return await self._cache.runner.arun(lambda: self.rotate(key_id))
+
+    def rotate_beacon(self, key_id: str) -> BeaconVersion:
+        """Make a second beacon key version beside the one in force. Values are then indexed and
+        looked for under both, until :meth:`retire_beacon`; see :mod:`encfields.keys.beacon_admin`.
+
+        :raises ConfigurationError: there are two already, or the key store allows one only.
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed.
+        """
+        return self._beacons.rotate(key_id)
+
+    async def arotate_beacon(self, key_id: str) -> BeaconVersion:
+        """:meth:`rotate_beacon` from a coroutine."""
+        return await self._cache.runner.arun(lambda: self.rotate_beacon(key_id))
+
+    def retire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
+        """Wipe the older of two beacon key versions. A value that is indexed only under it is
+        not found any more: first index all values under the newer one.
+
+        :param version: its number.
+        :param at_once: also while other processes may not know the newer one yet.
+        :raises ConfigurationError: it is the newest; or (``reason`` is ``"too-early"``) the
+            newest was made less than this process's ``cache_ttl`` and ``cache_grace`` ago; or the
+            key store allows one only.
+        :raises KeyNotFoundError: there is none of that number.
+        """
+        self._beacons.retire(key_id, version, at_once=at_once)
+
+    async def aretire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
+        """:meth:`retire_beacon` from a coroutine."""
+        await self._cache.runner.arun(lambda: self.retire_beacon(key_id, version, at_once=at_once))
+
+    def list_beacons(self, key_id: str) -> BeaconVersions:
+        """The beacon key versions in force, the newest last; never any key material."""
+        return self._beacons.list(key_id)
+
+    async def alist_beacons(self, key_id: str) -> BeaconVersions:
+        """:meth:`list_beacons` from a coroutine."""
+        return await self._cache.runner.arun(lambda: self.list_beacons(key_id))
 
     def count_values(self, key_id: str, specs: Specs) -> list[Unreadable]:
         """What destroying a key would make unreadable. Every row is looked at; no key is used.

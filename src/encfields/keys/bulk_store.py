@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from encfields.keys.beacon_key import BeaconKey
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.store import KeyVersion
 
@@ -23,6 +24,19 @@ class WrappedKey:
     unwrap: Callable[[], BranchKey]
 
 
+@dataclass(frozen=True, slots=True)
+class WrappedBeacons:
+    """The beacon key versions in force of one key, read but not opened yet.
+
+    :ivar id: branch key id.
+    :ivar unwrap: opens them, the newest last, with one KMS call for each; blocks, from any
+        thread; raises as ``KeyStore.beacon`` does.
+    """
+
+    id: str
+    unwrap: Callable[[], list[BeaconKey]]
+
+
 @runtime_checkable
 class BulkKeyStore(Protocol):
     """A key store that reads many wrapped keys in one query.
@@ -34,6 +48,20 @@ class BulkKeyStore(Protocol):
         """Every version of some keys, destroyed ones included, in one query.
 
         :param key_ids: ``None`` for all keys. Ids that the store does not have are left out.
+        :raises KeyUnavailableError: the store is out of reach.
+        """
+        ...
+
+
+@runtime_checkable
+class BulkBeaconStore(Protocol):
+    """A key store that reads the wrapped beacon keys of many keys in one query. Optional."""
+
+    def wrapped_beacons(self, key_ids: Collection[str] | None) -> list[WrappedBeacons]:
+        """The beacon keys of some keys, in one query.
+
+        :param key_ids: ``None`` for all keys. Ids that the store does not have, or whose keys
+            were destroyed, are left out.
         :raises KeyUnavailableError: the store is out of reach.
         """
         ...

@@ -32,8 +32,9 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
+from encfields.keys.beacon_key import FIRST_VERSION, BeaconKey, BeaconKeyStore
 from encfields.keys.branch_key import BranchKey
-from encfields.keys.bulk_store import BulkKeyStore, WrappedKey
+from encfields.keys.bulk_store import BulkBeaconStore, BulkKeyStore, WrappedKey
 from encfields.keys.cache_stats import (
     CacheStats,
     Fetch,
@@ -75,7 +76,10 @@ _GRACE_REASONS = frozenset({"unreachable", "throttled", "error"})
 
 Slot = str | tuple[str, str | None]
 """``key_id`` for the active version, ``(key_id, version)`` for a version, ``(key_id, None)``
-for the beacon key."""
+for its beacon keys."""
+
+
+Jobs = list[tuple[Slot, Callable[[], Any]]]
 
 
 class _Entry:
@@ -179,9 +183,8 @@ class KeyCache:
         return key
 
     def beacon(self, key_id: str) -> bytes:
-        """The 32 secret bytes of the beacon key.
-
-        It also decides what is stored, so an expired one is never used.
+        """The 32 secret bytes of the newest beacon key version, for writing: never an expired
+        one.
 
         :raises KeyStoreError: it cannot be had.
         """
@@ -191,17 +194,44 @@ class KeyCache:
             if now < entry.expires:
                 entry.used = now
                 entry.counters.hits += 1
-                return entry.value  # type: ignore[no-any-return]
-        material: bytes = self._fetch((key_id, None), lambda: self.store.beacon(key_id))
-        return material
+                return entry.value[-1].material  # type: ignore[no-any-return]
+        return self.beacons(key_id, for_writing=True)[-1].material
 
-    def without(self, key_ids: Iterable[str]) -> list[str]:
-        """Those of some keys whose active version is not at hand."""
+    def beacons(self, key_id: str, *, for_writing: bool = False) -> tuple[BeaconKey, ...]:
+        """Every beacon key version in force, the newest last: one, or two during a rotation.
+
+        :param for_writing: to store what is derived from them, and not only to look for it.
+        :raises KeyStoreError: they cannot be had; unless they are for writing, there is no
+            expired copy within the grace period either.
+        """
+        entry = self._entries.get((key_id, None))
+        if entry is not None:
+            now = monotonic()
+            if now < entry.expires:
+                entry.used = now
+                entry.counters.hits += 1
+                return entry.value  # type: ignore[no-any-return]
+        ask = self._fetch if for_writing else self._read
+        found: tuple[BeaconKey, ...] = ask((key_id, None), lambda: self._store_beacons(key_id))
+        return found
+
+    def _store_beacons(self, key_id: str) -> tuple[BeaconKey, ...]:
+        store: Any = self.store
+        if isinstance(store, BeaconKeyStore):
+            return tuple(store.beacons(key_id))
+        return (BeaconKey(key_id, FIRST_VERSION, store.beacon(key_id)),)
+
+    def without(self, key_ids: Iterable[str], *, beacons: bool = False) -> list[str]:
+        """Those of some keys whose active version is not at hand.
+
+        :param beacons: whose beacon keys, instead.
+        """
         now, entries = monotonic(), self._entries
         return [
             key_id
             for key_id in key_ids
-            if (entry := entries.get(key_id)) is None or now >= entry.expires
+            if (entry := entries.get((key_id, None) if beacons else key_id)) is None
+            or now >= entry.expires
         ]
 
     def prefetch(
@@ -253,14 +283,24 @@ class KeyCache:
             for one in store.wrapped_many(wanted)
             if one.told.destroyed_at is None and (one.told.active or not active_only)
         ]
-        jobs: list[tuple[Slot, Callable[[], Any]]] = [(_slot_of(one), one.unwrap) for one in found]
-        if epoch != self._epoch:
+        jobs: Jobs = [(_slot_of(one), one.unwrap) for one in found]
+        if beacons:
+            jobs += self._beacon_jobs(frozenset(one.told.id for one in found))
+        if epoch == self._epoch:
+            self._fetch_many(jobs)
+        else:
             # Something was rotated or forgotten since the query: what it told may be out of date.
-            jobs = [(slot, self._fetch_of(slot)) for slot, _ in jobs]
-        self._fetch_many(jobs)
-        for key_id in sorted({one.told.id for one in found}) if beacons else ():
-            self.beacon(key_id)
+            for slot, _ in jobs:
+                self._fetch(slot, self._fetch_of(slot))
         return len(found)
+
+    def _beacon_jobs(self, key_ids: frozenset[str]) -> Jobs:
+        """How the beacon keys of some keys are had: from one query, where the store has one."""
+        if not isinstance(self.store, BulkBeaconStore):
+            return [((key_id, None), self._fetch_of((key_id, None))) for key_id in sorted(key_ids)]
+        return [
+            ((one.id, None), _as_tuple(one.unwrap)) for one in self.store.wrapped_beacons(key_ids)
+        ]
 
     async def aprefetch(
         self, key_ids: Iterable[str] | None = None, *, beacons: bool = False
@@ -293,11 +333,18 @@ class KeyCache:
 
     def forget(self, key_id: str, *, active_only: bool = False) -> None:
         """Forget a key, or only which of its versions is active, in this process."""
+        self._drop(lambda slot: _belongs(slot, key_id, active_only))
+
+    def forget_beacons(self, key_id: str) -> None:
+        """Forget which beacon keys a key has, in this process."""
+        self._drop(lambda slot: slot == (key_id, None))
+
+    def _drop(self, belongs: Callable[[Slot], bool]) -> None:
         held: dict[Slot, Any]
         with self._lock:
             self._epoch += 1
             for held in (self._entries, self._flights, self._missing):
-                for slot in [slot for slot in held if _belongs(slot, key_id, active_only)]:
+                for slot in [slot for slot in held if belongs(slot)]:
                     del held[slot]
 
     def _read(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
@@ -326,7 +373,7 @@ class KeyCache:
             return lambda: self.store.active(slot)
         key_id, version = slot
         if version is None:
-            return lambda: self.store.beacon(key_id)
+            return lambda: self._store_beacons(key_id)
         return lambda: self.store.version(key_id, version)
 
     def _fetch(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
@@ -344,7 +391,7 @@ class KeyCache:
             self._launch(slot, flight, fetch)
         return self._wait(flight)
 
-    def _fetch_many(self, jobs: list[tuple[Slot, Callable[[], Any]]]) -> None:
+    def _fetch_many(self, jobs: Jobs) -> None:
         """Have many keys at hand; the first failure is raised when all are settled."""
         flights = []
         for slot, fetch in jobs:
@@ -513,13 +560,15 @@ class KeyCache:
         if len(due) < 2 or not isinstance(self.store, BulkKeyStore):
             return {}
         epoch = self._epoch
+        indexed = frozenset(slot[0] for slot in due if isinstance(slot, tuple) and slot[1] is None)
         try:
             found = self.store.wrapped_many(frozenset(_key_id(slot) for slot in due))
+            beacons = self._beacon_jobs(indexed) if indexed else []
         except EncFieldsError:
             return {}
         if epoch != self._epoch:
             return {}
-        fetches: dict[Slot, Callable[[], Any]] = {}
+        fetches: dict[Slot, Callable[[], Any]] = dict(beacons)
         for one in found:
             if one.told.active:
                 fetches[one.told.id] = one.unwrap
@@ -550,6 +599,10 @@ def _what(slot: Slot) -> What:
 
 def _slot_of(one: WrappedKey) -> Slot:
     return one.told.id if one.told.active else (one.told.id, one.told.version)
+
+
+def _as_tuple(unwrap: Callable[[], list[BeaconKey]]) -> Callable[[], tuple[BeaconKey, ...]]:
+    return lambda: tuple(unwrap())
 
 
 def _belongs(slot: Slot, key_id: str, active_only: bool) -> bool:

@@ -95,6 +95,12 @@ def versions(items: list[Item]) -> list[KeyVersion]:
     return sorted(found, key=lambda one: (one.id, one.created_at, one.version))
 
 
+def beacon_created(items: list[Item]) -> dt.datetime | None:
+    """When the beacon key among a key's items was made."""
+    found = [_time(_s(one, CREATED)) for one in items if _s(one, TYPE) == BEACON_TYPE]
+    return found[0] if found else None
+
+
 def _s(one: Item, name: str) -> str:
     return str(one.get(name, {}).get("S", ""))
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from encfields.errors import (
     ConfigurationError,
@@ -23,6 +23,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys import dynamodb_items
+from encfields.keys.beacon_key import FIRST_VERSION, BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import WrappedKey
 from encfields.keys.dynamodb_errors import Conflict, explain
@@ -151,6 +152,34 @@ class DynamoDbKeyStore:
             return bytes(tools.library.get_beacon_key(asked).beacon_key_materials.beacon_key)
 
         return self.run(fetch, key_id)
+
+    def beacons(self, key_id: str) -> list[BeaconKey]:
+        """The one beacon key, as version 1."""
+        return [BeaconKey(key_id, FIRST_VERSION, self.beacon(key_id))]
+
+    def list_beacons(self, key_id: str) -> list[BeaconVersion]:
+        """What may be told of it.
+
+        :raises KeyNotFoundError: there is no such key.
+        """
+        made = dynamodb_items.beacon_created(self.items_of(key_id))
+        if made is None:
+            raise KeyNotFoundError("there is no such key", key_id=key_id, reason="no-key")
+        return [BeaconVersion(key_id, FIRST_VERSION, made)]
+
+    def rotate_beacon(self, key_id: str) -> NoReturn:
+        """AWS's key store has one beacon key for each key, for good.
+
+        :raises ConfigurationError: always.
+        """
+        raise _one_beacon(key_id)
+
+    def retire_beacon(self, key_id: str, version: int) -> NoReturn:
+        """As :meth:`rotate_beacon`.
+
+        :raises ConfigurationError: always.
+        """
+        raise _one_beacon(key_id)
 
     def create(self, key_id: str) -> KeyVersion:
         """Make a new key, its first version and its beacon key, in one transaction.
@@ -329,6 +358,16 @@ def _only_arn(keyring: object) -> str:
         "AWS's key store wraps with exactly one KMS key: give keyrings.aws_kms(arn) or "
         "keyrings.aws_kms_mrk(arn). For several keys, discovery or a local key use SqlKeyStore",
         reason="keyring",
+    )
+
+
+def _one_beacon(key_id: str) -> ConfigurationError:
+    return ConfigurationError(
+        "AWS's key store has exactly one beacon key for each key, which stays as it is: other "
+        "AWS libraries know of no second one. To index under another secret, seal the column "
+        "under another key id; SqlKeyStore rotates beacon keys",
+        key_id=key_id,
+        reason="one-beacon",
     )
 
 

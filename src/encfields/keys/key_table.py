@@ -79,7 +79,8 @@ def key_table(
     """The table of branch keys.
 
     ``active`` is 1 or NULL, never 0: a unique constraint lets a key have any number of inactive
-    versions and one active one, on every database alike.
+    versions and one active one, on every database alike. A beacon key's row has the number of its
+    version there, which is 1 for the first (see :mod:`encfields.keys.sql_beacons`).
 
     :param name: table name.
     :param schema: schema, or ``None`` for the connection's default.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, Select, Table, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from encfields.errors import (
@@ -19,8 +19,10 @@ from encfields.errors import (
     KeyStoreError,
     KeyUnavailableError,
 )
+from encfields.keys import sql_beacons
+from encfields.keys.beacon_key import BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
-from encfields.keys.bulk_store import WrappedKey
+from encfields.keys.bulk_store import WrappedBeacons, WrappedKey
 from encfields.keys.key_id import check_key_id
 from encfields.keys.key_table import TABLE_NAME, key_table
 from encfields.keys.keyrings import Keyring
@@ -28,6 +30,7 @@ from encfields.keys.loop_runner import LoopRunner
 from encfields.keys.own_connection import OwnConnection
 from encfields.keys.rewrap import Progress, Rewrapper, RewrapReport
 from encfields.keys.runner import Runner, ThreadRunner
+from encfields.keys.sql_change import change_as_one
 from encfields.keys.sql_destroy import destroy_rows
 from encfields.keys.sql_errors import database_error
 from encfields.keys.sql_rewrap import rewrap_rows
@@ -50,6 +53,7 @@ T = TypeVar("T")
 Rows = list[Any]
 NewRow = dict[str, Any]
 NewRows = list[NewRow]
+Beacons = list[BeaconKey]
 
 MAX_IDS_IN_QUERY = 5_000
 """Key ids that one query asks for: databases bound the parameters of a statement."""
@@ -121,7 +125,7 @@ class SqlKeyStore:
 
     def active(self, key_id: str) -> BranchKey:
         """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
-        row = self._active_row(key_id, BRANCH)
+        row = self._active_row(key_id)
         return BranchKey(key_id, row.version, self._unwrap(row))
 
     def version(self, key_id: str, version: str) -> BranchKey:
@@ -137,8 +141,40 @@ class SqlKeyStore:
         return BranchKey(key_id, version, self._unwrap(rows[0]))
 
     def beacon(self, key_id: str) -> bytes:
-        """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
-        return self._unwrap(self._active_row(key_id, BEACON))
+        """The newest version's; see :meth:`KeyStore.beacon
+        <encfields.keys.store.KeyStore.beacon>`."""
+        return self._unwrap(sql_beacons.beacon_rows(self, key_id)[-1])
+
+    def beacons(self, key_id: str) -> Beacons:
+        """Every beacon key version in force, the newest last.
+
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed.
+        """
+        return self._open_beacons(sql_beacons.beacon_rows(self, key_id))
+
+    def list_beacons(self, key_id: str) -> list[BeaconVersion]:
+        """What may be told of them; no key is opened."""
+        return [sql_beacons.told(row) for row in sql_beacons.beacon_rows(self, key_id)]
+
+    def rotate_beacon(self, key_id: str) -> BeaconVersion:
+        """Make a second beacon key version beside the one in force, for a time: values are
+        indexed under both until all are indexed under the new one.
+
+        :raises ConfigurationError: there are two already.
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed.
+        """
+        return sql_beacons.rotate(self, key_id)
+
+    def retire_beacon(self, key_id: str, version: int) -> None:
+        """Wipe a beacon key version that is not the newest. What is indexed only under it is not
+        found any more.
+
+        :raises ConfigurationError: it is the newest.
+        :raises KeyNotFoundError: there is none of that number in force.
+        """
+        sql_beacons.retire(self, key_id, version)
 
     def wrapped_many(self, key_ids: Collection[str] | None) -> list[WrappedKey]:
         """See :meth:`BulkKeyStore.wrapped_many
@@ -146,25 +182,46 @@ class SqlKeyStore:
 
         More than :data:`MAX_IDS_IN_QUERY` ids take a query for each so many.
         """
+        rows = self._rows_of_many(BRANCH, key_ids)
+        return [WrappedKey(told(row._mapping), partial(self._open, row)) for row in rows]
+
+    def wrapped_beacons(self, key_ids: Collection[str] | None) -> list[WrappedBeacons]:
+        """See :meth:`BulkBeaconStore.wrapped_beacons
+        <encfields.keys.bulk_store.BulkBeaconStore.wrapped_beacons>`."""
+        by_key: dict[str, Rows] = {}
+        for row in self._rows_of_many(BEACON, key_ids):
+            by_key.setdefault(row.key_id, []).append(row)
+        return [
+            WrappedBeacons(key_id, partial(self._open_beacons, in_force))
+            for key_id, rows in by_key.items()
+            if (in_force := sql_beacons.order(rows))
+        ]
+
+    def _rows_of_many(self, purpose: Purpose, key_ids: Collection[str] | None) -> Rows:
         table = self.table
-        statement = select(table).where(table.c.purpose == BRANCH)
-        ids = sorted(key_ids) if key_ids is not None else []
+        statement = select(table).where(table.c.purpose == purpose)
+        if key_ids is None:
+            return self._select(statement)
+        ids = sorted(key_ids)
         parts = [
             statement.where(table.c.key_id.in_(ids[start : start + MAX_IDS_IN_QUERY]))
             for start in range(0, len(ids), MAX_IDS_IN_QUERY)
         ]
+        wanted = frozenset(ids)
+        return [row for row in self._select(*parts) if row.key_id in wanted]
 
+    def _select(self, *statements: Select[Any], key_id: str | None = None) -> Rows:
         def read(engine: Engine) -> Rows:
             with engine.connect() as connection:
-                asked = [statement] if key_ids is None else parts
-                return [row for one in asked for row in connection.execute(one)]
+                return [row for one in statements for row in connection.execute(one)]
 
-        wanted = frozenset(ids)
-        rows = [row for row in self._run(read) if key_ids is None or row.key_id in wanted]
-        return [WrappedKey(told(row._mapping), partial(self._open, row)) for row in rows]
+        return self._run(read, key_id)
 
     def _open(self, row: Any) -> BranchKey:
         return BranchKey(row.key_id, row.version, self._unwrap(row))
+
+    def _open_beacons(self, rows: Rows) -> Beacons:
+        return [sql_beacons.opened(row, self._unwrap(row)) for row in rows]
 
     def create(self, key_id: str) -> KeyVersion:
         """Make a new key, its first version and its beacon key, in one transaction.
@@ -181,7 +238,7 @@ class SqlKeyStore:
             raise was_destroyed(key_id, max(row.destroyed_at for row in there))
         if there:
             raise already_exists(key_id)
-        rows = [self._new_row(key_id, BRANCH), self._new_row(key_id, BEACON)]
+        rows = [self.new_row(key_id, BRANCH), self.new_row(key_id, BEACON)]
 
         def add(connection: Connection) -> None:
             connection.execute(insert(self.table), rows)
@@ -206,10 +263,10 @@ class SqlKeyStore:
 
         Concurrent rotations each make a version; the last one stays active.
         """
-        self._active_row(key_id, BRANCH)
-        row = self._new_row(key_id, BRANCH)
+        self._active_row(key_id)
+        row = self.new_row(key_id, BRANCH)
         for _ in range(MAX_TRIES):
-            before = self._active_row(key_id, BRANCH).version
+            before = self._active_row(key_id).version
             row["created_at"] = now()
             try:
                 self._write(partial(self._replace, before, row), [row])
@@ -263,13 +320,8 @@ class SqlKeyStore:
 
     def all_rows(self) -> Rows:
         """Every row of the table, for this library's own use."""
-        statement = select(self.table).order_by(self.table.c.key_id, self.table.c.created_at)
-
-        def read(engine: Engine) -> Rows:
-            with engine.connect() as connection:
-                return list(connection.execute(statement))
-
-        return self._run(read)
+        table = self.table
+        return self._select(select(table).order_by(table.c.key_id, table.c.created_at))
 
     def change(self, change: Callable[[Connection], None], key_id: str) -> None:
         """Change rows that are there, in one transaction."""
@@ -277,7 +329,7 @@ class SqlKeyStore:
 
         def write(engine: Engine) -> None:
             with engine.connect() as connection:
-                _change_as_one(connection, change)
+                change_as_one(connection, change)
 
         self._run(write, key_id)
 
@@ -303,11 +355,11 @@ class SqlKeyStore:
         with engine.connect() as connection:
             return inspect(connection).has_table(self.table.name, schema=self.table.schema)
 
-    def _active_row(self, key_id: str, purpose: Purpose) -> Any:
-        rows = self.rows_of(key_id, purpose, active=1)
+    def _active_row(self, key_id: str) -> Any:
+        rows = self.rows_of(key_id, BRANCH, active=1)
         if rows:
             return rows[0]
-        rows = self.rows_of(key_id, purpose)
+        rows = self.rows_of(key_id, BRANCH)
         # It may have been made since the first look.
         if active := [row for row in rows if row.active]:
             return active[0]
@@ -324,12 +376,7 @@ class SqlKeyStore:
         statement = select(table).where(table.c.key_id == key_id, table.c.purpose == purpose)
         for name, value in conditions.items():
             statement = statement.where(table.c[name] == value)
-
-        def read(engine: Engine) -> Rows:
-            with engine.connect() as connection:
-                return list(connection.execute(statement))
-
-        found = [row for row in self._run(read, key_id) if row.key_id == key_id]
+        found = [row for row in self._select(statement, key_id=key_id) if row.key_id == key_id]
         wanted = {"key_id": key_id, "purpose": purpose, **conditions}
         return found or self._uncommitted_rows(wanted)
 
@@ -360,7 +407,8 @@ class SqlKeyStore:
         last = (self.wrapper, *self._former)[-1]
         return last.unwrap(wrapped, key_id, version, purpose)
 
-    def _new_row(self, key_id: str, purpose: Purpose) -> dict[str, Any]:
+    def new_row(self, key_id: str, purpose: Purpose) -> NewRow:
+        """A new key's row, for this library's own use."""
         version = str(uuid.uuid4())
         return {
             "key_id": key_id,
@@ -379,7 +427,7 @@ class SqlKeyStore:
         def write(engine: Engine) -> None:
             may_be_undone = own.joins_user_transaction()
             with engine.connect() as connection:
-                _change_as_one(connection, change)
+                change_as_one(connection, change)
             if may_be_undone:
                 self._uncommitted.extend(rows)
 
@@ -435,12 +483,7 @@ class SqlKeyStore:
         statement = (
             select(table).where(table.c.purpose == BRANCH).order_by(table.c.key_id)
         ).order_by(table.c.created_at, table.c.version)
-
-        def read(engine: Engine) -> Rows:
-            with engine.connect() as connection:
-                return list(connection.execute(statement))
-
-        return [told(row._mapping) for row in self._run(read)]
+        return [told(row._mapping) for row in self._select(statement)]
 
 
 def _unwrap_or_pass(
@@ -456,31 +499,3 @@ def _unwrap_or_pass(
 
 class _WrongKeyring(Exception):
     """Another keyring wrapped it."""
-
-
-def _change_as_one(connection: Connection, change: Callable[[Connection], None]) -> None:
-    """Keep all of a change or nothing, even if the engine is set to AUTOCOMMIT."""
-    name = connection.dialect.name
-    if name == "sqlite":
-        # A savepoint opens a transaction where there is none and nests in one where there is.
-        with connection.begin():
-            _change_in_savepoint(connection, change)
-        return
-    # Not READ COMMITTED on MariaDB: a server with statement-based replication refuses it.
-    level = "REPEATABLE READ" if name in ("mysql", "mariadb") else "READ COMMITTED"
-    connection.execution_options(isolation_level=level)
-    with connection.begin():
-        change(connection)
-
-
-def _change_in_savepoint(connection: Connection, change: Callable[[Connection], None]) -> None:
-    connection.exec_driver_sql("SAVEPOINT encfields_keys")
-    try:
-        change(connection)
-    except BaseException:
-        # SQLite has ended the transaction by itself if the disk is full, for instance.
-        with suppress(DBAPIError):
-            connection.exec_driver_sql("ROLLBACK TO encfields_keys")
-            connection.exec_driver_sql("RELEASE encfields_keys")
-        raise
-    connection.exec_driver_sql("RELEASE encfields_keys")
