@@ -1,0 +1,1 @@
+"""Blind indexes: finding encrypted values by equality."""

@@ -1,0 +1,81 @@
+"""From a beacon key to a stored blind index. Every byte of this is **frozen**.
+
+::
+
+    key   = HKDF-SHA256(beacon key, no salt, info, 32 bytes)               RFC 5869
+    info  = "encfields blind index 1" | u16 len | domain | u16 len | transform name
+    index = leftmost `bits` bits of HMAC-SHA256(key, normalised value)     RFC 2104
+
+Lengths are big-endian and count bytes of UTF-8. The normalised value is what the transform
+makes of a value (:mod:`encfields.index.transforms`); for an index over several columns, each
+column's normalised value behind its length, as :func:`compound` writes them.
+
+The number of bits is no part of the derivation: an index of 16 bits is the beginning of the one
+of 128 bits, so that storing both tells no more than the longer one, and one may be made of the
+other.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+INFO = b"encfields blind index 1"
+"""What the beacon key is used for. Frozen."""
+
+INDEX_KEY_BYTES = 32
+"""Length of an index's key. Frozen."""
+
+BEACON_KEY_BYTES = 32
+"""Length of a beacon key's material."""
+
+
+def index_key(beacon: bytes, domain: str, transform: str) -> bytes:
+    """The key of one index.
+
+    :param beacon: the beacon key version's 32 bytes.
+    :param domain: what the index is of: a column's logical name, or the name that columns
+        share which are to be joined.
+    :param transform: name of the transform; for an index over several columns, of the index.
+    :returns: 32 bytes. Keep them no longer than the beacon key.
+    :raises ValueError: the beacon key has another length, or a name has more than 65,535 bytes.
+    """
+    if len(beacon) != BEACON_KEY_BYTES:
+        raise ValueError(f"a beacon key has {BEACON_KEY_BYTES} bytes, not {len(beacon)}")
+    info = INFO + _with_length(domain) + _with_length(transform)
+    return HKDF(algorithm=SHA256(), length=INDEX_KEY_BYTES, salt=None, info=info).derive(beacon)
+
+
+def _with_length(name: str) -> bytes:
+    data = name.encode()
+    if len(data) > 0xFFFF:
+        raise ValueError("a name of a blind index has at most 65,535 bytes")
+    return len(data).to_bytes(2, "big") + data
+
+
+def index_value(key: bytes, normalised: bytes, bits: int) -> bytes:
+    """What is stored for a value.
+
+    :param key: of :func:`index_key`.
+    :param normalised: what the transform made of the value, or :func:`compound` of several.
+    :param bits: length of the index in bits, already checked.
+    :returns: ``ceil(bits / 8)`` bytes; the bits of the last byte that are not used, its lowest,
+        are zero.
+    """
+    digest = hmac.digest(key, normalised, "sha256")
+    unused = -bits % 8
+    if not unused:
+        return digest[: bits // 8]
+    last = bits // 8
+    return digest[:last] + bytes((digest[last] >> unused << unused,))
+
+
+def compound(parts: Sequence[bytes]) -> bytes:
+    """Several normalised values as one, so that no two sequences of values give the same bytes.
+
+    :returns: for each part, its length as four big-endian bytes, then itself.
+    """
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

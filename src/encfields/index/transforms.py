@@ -1,0 +1,304 @@
+"""What of a value a blind index is made of. Names and results are **frozen**.
+
+=============== ========================================================== ====================
+name            normalised value                                           of columns of
+=============== ========================================================== ====================
+exact           the column's canonical plaintext                           any scalar
+casefold        NFC, full case folding, NFC                                text
+digits          the decimal digits of any script, as ASCII                 text
+first4          the first 4 characters after NFC (4 is any number from 1)  text
+last4           the last 4 characters after NFC                            text
+first_letter    the first letter after casefold, or nothing                text
+year            the year in four digits                                    dates and datetimes
+digits.last4    last4 of what digits leaves                                text
+=============== ========================================================== ====================
+
+Text is UTF-8. A character is a Unicode code point. NFC is Unicode's composed form, in which
+``é`` is one character however it was typed.
+
+All start from the column's canonical plaintext (:mod:`encfields.codecs`), the very bytes that
+are encrypted. An index made again from the decrypted value is therefore the one made when the
+value was written, whatever a user's own type makes of values.
+
+All are **idempotent**: a query gives either the whole value or what the transform leaves of it
+(``"6789"`` for last4, ``1984`` for year), and finds the same.
+
+What is promised across Python versions: exact and year never change. The others depend on the
+Unicode version that Python brings, and Unicode's stability policy keeps the normal form, the case
+folding and the decimal value of a character once it is assigned. (Whether it is a letter, which
+first_letter asks, is not in that policy; from Python 3.11 to 3.13 it changed for none.) They differ
+for characters that one of the Pythons does not know yet: Python 3.11 knows those of Unicode 14
+(2021). Whoever stores newer ones indexes them again after an upgrade of Python.
+"""
+
+from __future__ import annotations
+
+import abc
+import datetime as dt
+import re
+import unicodedata
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from encfields.errors import DeclarationError, ValueEncodingError
+
+Encode = Callable[[object], bytes]
+"""Canonical plaintext of a Python value under the column's type."""
+
+
+class Transform(abc.ABC):
+    """What of a value an index is made of. Immutable; two of the same name are equal.
+
+    :ivar name: its name, which is part of the derivation of the index's key.
+    :ivar lossy: whether different values may have the same normalised value.
+    """
+
+    __slots__ = ()
+
+    name: str
+    lossy: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def accepts(self, python_type: type) -> bool:
+        """Whether a column whose values are of `python_type` can have it."""
+
+    @abc.abstractmethod
+    def apply(self, value: object, encode: Encode) -> bytes:
+        """The normalised value of `value`, whole or already transformed; never of ``None``.
+
+        :raises ValueEncodingError: the value is of another type than the column's. The value is
+            neither in the error nor in what it was raised from.
+        """
+
+    def then(self, other: Transform) -> Transform:
+        """This one and then `other` on what it leaves: ``digits.then(last(4))``.
+
+        :raises DeclarationError: one of them is not about text, or `other` is casefold.
+        """
+        raise DeclarationError(
+            f"{self.name}.then({other.name}): exact and year stand alone", reason="transform"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == other.name if isinstance(other, Transform) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"<Transform {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return transform_named, (self.name,)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Exact(Transform):
+    """The canonical plaintext itself.
+
+    What compares equal in Python but is written differently has different indexes: ``1.5`` and
+    ``1.50`` in a Numeric without a scale, ``0.0`` and ``-0.0``, one moment in two time zones.
+    """
+
+    name: str = "exact"
+    lossy: ClassVar[bool] = False
+
+    def accepts(self, python_type: type) -> bool:
+        return issubclass(python_type, (str, bytes)) or not issubclass(python_type, Collection)
+
+    def apply(self, value: object, encode: Encode) -> bytes:
+        return encode(value)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Year(Transform):
+    """The year of a date, in the time zone that it is written in; or a year given as an int."""
+
+    name: str = "year"
+
+    def accepts(self, python_type: type) -> bool:
+        return issubclass(python_type, dt.date)
+
+    def apply(self, value: object, encode: Encode) -> bytes:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if dt.MINYEAR <= value <= dt.MAXYEAR:
+                return b"%04d" % value
+            raise _out_of_range(f"a year is a number from {dt.MINYEAR} to {dt.MAXYEAR}")
+        data = _encoded(value, encode)
+        if data is None and isinstance(value, dt.date):
+            # A date asked of a column of datetimes, or the other way round.
+            return b"%04d" % value.year
+        year = re.match(rb"[0-9]{4}(?=-)", data or b"")
+        if year is None:
+            raise _wrong_type(self.name, "a date, a datetime or an int", value)
+        return year.group()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Text(Transform):
+    """Steps from a text to a text, one after the other."""
+
+    name: str
+    steps: tuple[Callable[[str], str], ...]
+
+    def accepts(self, python_type: type) -> bool:
+        return issubclass(python_type, str)
+
+    def apply(self, value: object, encode: Encode) -> bytes:
+        text = self._text(value, encode)
+        for step in self.steps:
+            text = step(text)
+        return text.encode()
+
+    def _text(self, value: object, encode: Encode) -> str:
+        data = _encoded(value, encode)
+        if data is None and isinstance(value, str):
+            # The column does not take what the transform leaves of its values: a type of the
+            # user's own may insist on a whole number. In a write, the column itself refuses.
+            data = _utf8(value)
+        if data is not None:
+            try:
+                return data.decode()
+            except UnicodeDecodeError:
+                pass
+        raise _wrong_type(self.name, "a str", value)
+
+    def then(self, other: Transform) -> Transform:
+        if not isinstance(other, _Text):
+            return super().then(other)
+        if _fold in other.steps:
+            # What is cut and folded afterwards may be longer than what was cut (ß becomes ss), so
+            # that a query could not give it.
+            raise DeclarationError(
+                f"{self.name}.then({other.name}): casefold comes first", reason="transform"
+            )
+        return _Text(f"{self.name}.{other.name}", self.steps + other.steps)
+
+
+def _encoded(value: object, encode: Encode) -> bytes | None:
+    """The canonical plaintext, or ``None`` where the column does not take the value."""
+    try:
+        return encode(value)
+    except ValueEncodingError:
+        return None
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return str.encode(text)
+    except UnicodeEncodeError:
+        pass
+    raise ValueEncodingError(
+        "the string is not valid Unicode (it holds a lone surrogate) and has no UTF-8 form",
+        reason="unicode",
+    )
+
+
+def _wrong_type(name: str, expected: str, value: object) -> ValueEncodingError:
+    return ValueEncodingError(
+        f"an index of {name} takes {expected}, not {type(value).__name__}", reason="type"
+    )
+
+
+def _out_of_range(message: str) -> ValueEncodingError:
+    return ValueEncodingError(message, reason="range")
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _fold(text: str) -> str:
+    return _nfc(_nfc(text).casefold())
+
+
+def _digits(text: str) -> str:
+    return "".join(
+        one if one.isascii() else str(unicodedata.decimal(one)) for one in text if one.isdecimal()
+    )
+
+
+def _first_letter(text: str) -> str:
+    return next((one for one in _fold(text) if one.isalpha()), "")
+
+
+@dataclass(frozen=True)
+class _First:
+    count: int
+
+    def __call__(self, text: str) -> str:
+        return _nfc(text)[: self.count]
+
+
+@dataclass(frozen=True)
+class _Last:
+    count: int
+
+    def __call__(self, text: str) -> str:
+        return _nfc(text)[-self.count :]
+
+
+exact: Transform = _Exact()
+"""The value as it is."""
+
+casefold: Transform = _Text("casefold", (_fold,))
+"""Text whose case, and whose composed or decomposed spelling, does not matter."""
+
+digits: Transform = _Text("digits", (_digits,))
+"""Numbers written with hyphens, spaces or brackets."""
+
+first_letter: Transform = _Text("first_letter", (_first_letter,))
+"""An index card's tab: the first letter, in lower case."""
+
+year: Transform = _Year()
+"""The year of a date."""
+
+_SIMPLE = {one.name: one for one in (exact, casefold, digits, first_letter, year)}
+
+
+def first(count: int) -> Transform:
+    """The first `count` characters; of a shorter text, all.
+
+    :raises DeclarationError: `count` is not a whole number from 1.
+    """
+    return _Text(f"first{_count(count)}", (_First(count),))
+
+
+def last(count: int) -> Transform:
+    """The last `count` characters; of a shorter text, all.
+
+    :raises DeclarationError: `count` is not a whole number from 1.
+    """
+    return _Text(f"last{_count(count)}", (_Last(count),))
+
+
+def _count(count: int) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise DeclarationError("first() and last() take a number from 1", reason="transform")
+    return count
+
+
+def transform_named(name: str) -> Transform:
+    """The transform of a name, as the table of this module has them.
+
+    :raises DeclarationError: there is none of that name.
+    """
+    found = [_part(part) for part in name.split(".")]
+    if all(found):
+        made, *others = cast("list[Transform]", found)
+        for other in others:
+            made = made.then(other)
+        return made
+    raise DeclarationError(
+        f"there is no transform {name!r}; there are {', '.join(_SIMPLE)}, first4, last4 and other "
+        "numbers, and several joined by dots as in digits.last4",
+        reason="transform",
+    )
+
+
+def _part(name: str) -> Transform | None:
+    if cut := re.fullmatch("(first|last)([1-9][0-9]{0,8})", name):
+        make = first if cut[1] == "first" else last
+        return make(int(cut[2]))
+    return _SIMPLE.get(name)
