@@ -1,0 +1,112 @@
+"""Whether a column should have a blind index, and of which length: the planner's judgement."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from encfields.index.bits import FULL_BITS
+from encfields.index.leakage import Frequencies, Outlook, lengths_to_consider, outlook
+
+FEW_VALUES = 16
+"""Fewer different values than these are refused outright: whoever counts them knows them."""
+
+FEW_ROWS = 100
+"""With fewer rows, frequencies say nothing about those that the table will have."""
+
+GOOD_SHARE = 0.05
+"""Up to here, counting rows names so few of them that an index is recommended without more."""
+
+MOST_SHARE = 0.25
+"""Beyond this share of rows named rightly, an index is refused."""
+
+EXTRA_ROWS = 1_000
+"""Rows that a lookup may read in vain, unless told otherwise: some 20 ms of decryption."""
+
+
+class Verdict(enum.Enum):
+    """What is thought of an index."""
+
+    GOOD = "good"
+    CAUTION = "caution"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The planner's answer about one transform of one column.
+
+    :param verdict: on the length in `bits`; ``REFUSED`` if on every one.
+    :param bits: the length recommended, or ``None``.
+    :param reason: short word for why: ``"even"`` (frequencies tell little), ``"truncated"``
+        (truncation hides them), ``"uneven"``, ``"boolean"``, ``"enum"``, ``"few-values"``,
+        ``"few-rows"``, ``"too-costly"`` (what would hide them reads too many rows).
+    :param outlooks: of each length considered, the shortest first.
+    """
+
+    verdict: Verdict
+    bits: int | None
+    reason: str
+    outlooks: Sequence[Outlook] = ()
+
+    @property
+    def chosen(self) -> Outlook | None:
+        """The outlook of the length recommended."""
+        return next((one for one in self.outlooks if one.bits == self.bits), None)
+
+    @property
+    def full(self) -> Outlook | None:
+        """The outlook of a full-length index."""
+        return next((one for one in self.outlooks if one.bits == FULL_BITS), None)
+
+
+def judge(share: float) -> Verdict:
+    """What is thought of an index by which an outsider names `share` of the rows rightly."""
+    if share <= GOOD_SHARE:
+        return Verdict.GOOD
+    return Verdict.CAUTION if share <= MOST_SHARE else Verdict.REFUSED
+
+
+def advise(
+    frequencies: Frequencies,
+    *,
+    few_values_of: str | None = None,
+    extra_rows: float = EXTRA_ROWS,
+    also: Iterable[int] = (),
+) -> Advice:
+    """Whether, and with how many bits, to index values of these frequencies.
+
+    A full-length index is preferred: it needs no filter, can be unique and answers counts. Then
+    the longest one that hides enough and reads no more than `extra_rows` rows in vain.
+
+    :param few_values_of: ``"boolean"`` or ``"enum"``, if the column's type allows few values.
+    :param extra_rows: rows that a lookup of the rarest value may read in vain.
+    :param also: further lengths in bits to look at.
+    """
+    outlooks: Sequence[Outlook] = ()
+    if frequencies.counts:
+        lengths = {*lengths_to_consider(frequencies), *also}
+        outlooks = [outlook(frequencies, bits) for bits in sorted(lengths)]
+    if few_values_of is not None:
+        return Advice(Verdict.REFUSED, None, few_values_of, outlooks)
+    if frequencies.counted_rows < FEW_ROWS:
+        return Advice(Verdict.UNKNOWN, None, "few-rows", outlooks)
+    if frequencies.distinct_estimate < FEW_VALUES:
+        return Advice(Verdict.REFUSED, None, "few-values", outlooks)
+    return _by_length(outlooks, extra_rows)
+
+
+def _by_length(outlooks: Sequence[Outlook], extra_rows: float) -> Advice:
+    affordable = [one for one in outlooks if one.extra_rows_most <= extra_rows]
+    good = [one for one in affordable if judge(one.outsider_share) is Verdict.GOOD]
+    if good:
+        reason = "even" if good[-1].bits >= FULL_BITS else "truncated"
+        return Advice(Verdict.GOOD, good[-1].bits, reason, outlooks)
+    bearable = [one for one in affordable if judge(one.outsider_share) is Verdict.CAUTION]
+    if bearable:
+        best = min(bearable, key=lambda one: (round(one.outsider_share, 2), -one.bits))
+        return Advice(Verdict.CAUTION, best.bits, "uneven", outlooks)
+    would_do = any(judge(one.outsider_share) is not Verdict.REFUSED for one in outlooks)
+    return Advice(Verdict.REFUSED, None, "too-costly" if would_do else "uneven", outlooks)
