@@ -124,13 +124,17 @@ class Settings:
         """The key table, with its schema where one is given."""
         return self._text("key_table") or TABLE_NAME
 
+    def models(self) -> str | None:
+        """Where the application's models are, as ``package.module:NAME``."""
+        return self._text("models")
+
     def specs(self) -> list[TableSpec]:
         """The tables to work on.
 
         :raises ConfigurationError: none is named, or one without columns.
         """
         named = specs_from_options(self._arguments.targets or [])
-        models = self._text("models")
+        models = self.models()
         if models is not None and not any(spec.columns for spec in named):
             return specs_from_models(models, named)
         if not named and "tables" in self._file:

@@ -145,7 +145,7 @@ def specs_from_models(place: str, only: Sequence[TableSpec] = ()) -> list[TableS
     :param only: leave out the tables that are not named here.
     :raises ConfigurationError: there is no such thing, or nothing in it is encrypted.
     """
-    metadata = _metadata(place)
+    metadata = metadata_named(place)
     names = {(spec.schema, spec.table) for spec in only}
     found = [
         TableSpec.from_table(table)
@@ -161,7 +161,12 @@ def specs_from_models(place: str, only: Sequence[TableSpec] = ()) -> list[TableS
     return found
 
 
-def _metadata(place: str) -> MetaData:
+def metadata_named(place: str) -> MetaData:
+    """An application's ``MetaData``.
+
+    :param place: as for :func:`specs_from_models`.
+    :raises ConfigurationError: there is no such thing.
+    """
     module_name, _, name = place.partition(":")
     if not module_name or not name:
         raise ConfigurationError("models are given as package.module:NAME", reason="models")

@@ -1,0 +1,215 @@
+"""``encfields index plan``: what a blind index on real data would cost and give away."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Engine
+
+from encfields.cli import exits
+from encfields.cli.index_plan_report import tell
+from encfields.cli.index_subjects import Subject, completed, few_values_of, subjects_of
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings, add_common_options
+from encfields.cli.status import check_sample
+from encfields.cli.targets import add_target_options, metadata_named
+from encfields.encryption import Encryption
+from encfields.errors import ConfigurationError, DeclarationError
+from encfields.index.advice import EXTRA_ROWS, advise
+from encfields.index.bits import MAX_BITS, MIN_BITS, check_bits
+from encfields.index.counting import ColumnCount, FindKey, TableCount, count_values
+from encfields.index.plan import Plan
+from encfields.index.transforms import transform_named
+from encfields.keys.branch_key import BranchKey
+from encfields.reencrypt.census import Progress
+from encfields.reencrypt.spec import TableSpec
+
+_DESCRIPTION = """\
+Count how often each value of the named columns occurs, and tell for blind indexes of several
+lengths how many rows a lookup would read in vain, and for how many rows somebody who counts
+hashes, and knows how common values are, would name the right value. Recommend a length, or refuse.
+
+Columns may be encrypted already, which needs a --keyring, or still be plaintext. With --models,
+the indexes that are declared there are judged; otherwise those of --transform and --bits. Values
+are counted as hashes under a key that is thrown away, and never shown.
+
+Booleans, enumerations of few members, and columns with few or uneven values are refused, with
+exit status 2, unless --accept-leakage says in writing why that is acceptable.
+"""
+
+
+def add_verb(verbs: Any) -> None:
+    """Add ``plan``."""
+    parser = verbs.add_parser(
+        "plan",
+        help="recommend a length, and tell what an index gives away",
+        description=_DESCRIPTION,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    add_target_options(parser)
+    _add_index_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_index_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--transform",
+        action="append",
+        dest="transforms",
+        metavar="NAME",
+        help="what of a value is indexed: exact, casefold, digits, first4, last4, first_letter, "
+        "year, digits.last4; may be repeated (default: what the models declare, else exact)",
+    )
+    parser.add_argument(
+        "--bits",
+        type=int,
+        metavar="N",
+        help=f"judge an index of so many bits, {MIN_BITS} to {MAX_BITS}, rather than recommend one",
+    )
+    parser.add_argument(
+        "--extra-rows",
+        type=float,
+        default=EXTRA_ROWS,
+        metavar="N",
+        help="rows that a lookup may read in vain (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sample",
+        type=int,
+        metavar="ROWS",
+        help="look at about so many rows of each table, drawn at random, and extrapolate",
+    )
+    parser.add_argument(
+        "--accept-leakage",
+        metavar="WHY",
+        help="plan an index that would be refused, for the reason that is given and told",
+    )
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Count, judge and tell."""
+    check_sample(arguments.sample)
+    asked = _Asked(arguments)
+    settings = Settings(arguments)
+    models = settings.models()
+    metadata = None if models is None else metadata_named(models)
+    named = any(option == "column" for option, _ in arguments.targets or ())
+    engine = settings.engine()
+    plans: list[Plan] = []
+    try:
+        find_key = _find_key(settings, engine)
+        for spec in settings.specs():
+            by_column = subjects_of(
+                spec, metadata, asked.transforms, asked.bits, named=named or metadata is None
+            )
+            if by_column:
+                reduced = completed(spec, metadata, by_column)
+                with output.progress(f"reading {spec.table}") as progress:
+                    counted = _count(
+                        engine, find_key, reduced, by_column, arguments.sample, progress
+                    )
+                plans += _plans(counted, by_column, asked)
+    finally:
+        engine.dispose()
+    if not plans:
+        raise ConfigurationError(
+            "the models declare no blind index: name columns with --table and --column, or a "
+            "--transform for every column that can have it",
+            reason="no-index",
+        )
+    tell(plans, output)
+    return exits.FAULTS if any(plan.is_refused for plan in plans) else exits.OK
+
+
+class _Asked:
+    """What the options ask.
+
+    :raises EncFieldsError: an option cannot be had.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.transforms = [transform_named(name) for name in arguments.transforms or []]
+        self.bits: int | None = None if arguments.bits is None else check_bits(arguments.bits)
+        self.extra_rows: float = arguments.extra_rows
+        self.accepted: str | None = arguments.accept_leakage
+        if self.accepted is not None and not self.accepted.strip():
+            raise ConfigurationError(
+                "--accept-leakage says in words why what the index gives away is acceptable",
+                reason="options",
+            )
+
+
+def _find_key(settings: Settings, engine: Engine) -> FindKey:
+    """Opens keys; a keyring is asked for when the first encrypted value is met."""
+
+    @cache
+    def encryption() -> Encryption:
+        return settings.encryption(engine)
+
+    def find_key(key_id: str, version: str) -> BranchKey:
+        return encryption().find_key(key_id, version)
+
+    return find_key
+
+
+def _count(
+    engine: Engine,
+    find_key: FindKey,
+    spec: TableSpec,
+    by_column: Mapping[str, Sequence[Subject]],
+    sample: int | None,
+    progress: Progress,
+) -> TableCount:
+    transforms = {
+        name: list(dict.fromkeys(subject.transform for subject in subjects))
+        for name, subjects in by_column.items()
+    }
+    return count_values(engine, find_key, spec, transforms, sample=sample, progress=progress)
+
+
+def _plans(
+    counted: TableCount, by_column: Mapping[str, Sequence[Subject]], asked: _Asked
+) -> list[Plan]:
+    return [
+        _plan(counted, column, subject, asked)
+        for column in counted.columns
+        for subject in by_column[column.column]
+    ]
+
+
+def _plan(counted: TableCount, column: ColumnCount, subject: Subject, asked: _Asked) -> Plan:
+    transform = subject.transform
+    key_id = None
+    if not subject.one_key and column.keys(transform) > 1:
+        key_id = column.largest_key(transform)
+    frequencies = counted.frequencies(column, transform, key_id)
+    if column.inapplicable[transform] and not frequencies.counts:
+        raise DeclarationError(
+            f"the transform {transform.name!r} cannot be applied to any of the column's values",
+            table=counted.table,
+            column=column.column,
+            reason="transform",
+        )
+    advice = advise(
+        frequencies,
+        few_values_of=few_values_of(subject.type, column.type),
+        extra_rows=asked.extra_rows,
+        also=() if subject.bits is None else (subject.bits,),
+    )
+    accepted = asked.accepted or subject.accepted
+    return Plan(
+        counted.table,
+        transform,
+        subject.bits,
+        accepted,
+        column,
+        frequencies,
+        key_id,
+        advice,
+        counted.sample,
+    )

@@ -1,0 +1,95 @@
+"""One blind index that somebody thinks of, and what is thought of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from encfields.index.advice import Advice, Verdict, judge
+from encfields.index.leakage import Frequencies, Outlook
+
+if TYPE_CHECKING:
+    from encfields.index.counting import ColumnCount
+    from encfields.index.transforms import Transform
+    from encfields.reencrypt.sampling import Sample
+
+_WHATEVER_THE_LENGTH = frozenset({"boolean", "enum", "few-values"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A judgement with all that it rests on.
+
+    :param table: the table, with its schema where one is named.
+    :param transform: what of a value is indexed.
+    :param bits: the length that is declared or asked about; ``None`` to have one recommended.
+    :param accepted: why its leakage is acceptable, in the words of whoever accepts it.
+    :param count: the column's count.
+    :param frequencies: how often each value occurs, under the branch key that most rows are under.
+    :param key_id: that key, if there are several.
+    :param advice: what is recommended.
+    :param sample: what was drawn; ``None`` if every row was looked at.
+    """
+
+    table: str
+    transform: Transform
+    bits: int | None
+    accepted: str | None
+    count: ColumnCount
+    frequencies: Frequencies
+    key_id: str | None
+    advice: Advice
+    sample: Sample | None
+
+    @property
+    def judged(self) -> Outlook | None:
+        """The outlook of the length asked about, or else of the one recommended."""
+        bits = self.advice.bits if self.bits is None else self.bits
+        return next((one for one in self.advice.outlooks if one.bits == bits), None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is thought of the length asked about, or else of the one recommended."""
+        fixed = self.advice.reason in _WHATEVER_THE_LENGTH
+        if self.bits is None or fixed or self.advice.verdict is Verdict.UNKNOWN:
+            return self.advice.verdict
+        return Verdict.UNKNOWN if self.judged is None else judge(self.judged.outsider_share)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nobody has accepted what it gives away."""
+        return self.verdict is Verdict.REFUSED and self.accepted is None
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data, for ``json.dumps``."""
+        count, seen = self.count, self.frequencies
+        return {
+            "table": self.table,
+            "column": count.column,
+            "transform": self.transform.name,
+            "verdict": self.verdict.value,
+            "refused": self.is_refused,
+            "accepted": self.accepted,
+            "bits": self.bits,
+            "recommended_bits": self.advice.bits,
+            "reason": self.advice.reason,
+            "rows": seen.rows,
+            "counted_rows": seen.counted_rows,
+            "distinct": seen.distinct,
+            "distinct_estimate": seen.distinct_estimate,
+            "nulls": count.nulls,
+            "encrypted": count.encrypted,
+            "plaintext": count.plaintext,
+            "unreadable": dict(count.unreadable),
+            "inapplicable": count.inapplicable[self.transform],
+            "key_id": self.key_id,
+            "keys": count.keys(self.transform),
+            "most_common_share": seen.most_common_share,
+            "repeated_share": seen.repeated_share,
+            "entropy_bits": seen.entropy_bits,
+            "min_entropy_bits": seen.min_entropy_bits,
+            "unique_counts": None if seen.is_sample else seen.unique_counts,
+            "insider_share": None if seen.is_sample else seen.insider_share,
+            "lengths": [asdict(one) for one in self.advice.outlooks],
+            "sample": None if self.sample is None else self.sample.to_json(),
+        }
