@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 
 from encfields import context as encryption_context
 from encfields.binding.attachment import attachment_of
+from encfields.binding.loop_rows import LoopRows
 from encfields.binding.redaction import hide_unsealed_parameters
 from encfields.binding.reserved_keys import KeyReservation
 from encfields.binding.writes import WriteHook
@@ -126,6 +127,8 @@ class Encryption:
         self.find_key = cache.find
         self._hook = WriteHook(self)
         self._reservation = KeyReservation()
+        self._is_async = engine.dialect.is_async
+        self._loop_rows = LoopRows(cache.holds)
 
     def __repr__(self) -> str:
         where = "detached" if self._engine is None else repr(self._engine.url)
@@ -214,12 +217,15 @@ class Encryption:
     # -- the engine ----------------------------------------------------------------------------
 
     def _listeners(self) -> list[tuple[str, Any, bool]]:
-        return [
+        listeners = [
             ("before_execute", self._reservation.before_execute, True),
             ("before_cursor_execute", self._hook.before_cursor_execute, True),
             ("after_execute", self._hook.after_execute, False),
             ("handle_error", hide_unsealed_parameters, False),
         ]
+        if self._is_async:
+            listeners.append(("after_execute", self._loop_rows.after_execute, False))
+        return listeners
 
     def _listen(self, engine: Engine) -> None:
         for name, listener, changes in self._listeners():
@@ -307,6 +313,10 @@ def attach(
     bind = getattr(key_store, "bind", None)
     if bind is not None and not getattr(key_store, "is_bound", False):
         bind(sync_engine)
+    preload = getattr(key_store, "preload", None)
+    if preload is not None and sync_engine.dialect.is_async:
+        # Now, at start-up: an event loop would stand still for it later.
+        preload()
     cache = KeyCache(
         key_store,
         ttl=cache_ttl,

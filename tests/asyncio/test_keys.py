@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import LargeBinary, Uuid, column, func, insert, select, table, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.binding.attachment import attachment_of
-from encfields.errors import KeyUnavailableError
+from encfields.errors import ContextMismatchError, KeyUnavailableError
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Base, Patient
 from tests.attached import local_store
 from tests.servers.backends import AsyncBackend
@@ -144,15 +145,15 @@ async def test_an_in_memory_database_asks_for_prefetch_where_nothing_can_be_awai
     async with AsyncSession(engine) as session:
         session.add(Patient(**ROW))
         await session.commit()
+    message = encryption.seal(b"scan", {"file": "1"})
     encryption.detach()
     encryption = attach(engine, local_store(wrapping_key))
-    async with engine.connect() as connection:
-        result = await connection.execute(select(PATIENT.c.ssn))
-        with pytest.raises(KeyUnavailableError, match="aprefetch"):
-            result.all()
-    await encryption.aprefetch()
+    with pytest.raises(KeyUnavailableError, match="aprefetch"):
+        encryption.open(message, {"file": "1"})
     async with engine.connect() as connection:
         assert (await connection.execute(select(PATIENT.c.ssn))).scalars().all() == [ROW["ssn"]]
+    await encryption.aprefetch()
+    assert encryption.open(message, {"file": "1"}) == b"scan"
     await engine.dispose()
 
 
@@ -247,3 +248,52 @@ async def test_cancelling_one_waiter_does_not_cancel_the_others(
         await first
     assert await second == ROW["ssn"]
     assert kms_proxy.counts == {"Decrypt": 1}
+
+
+# -- rows that are processed outside the greenlet ----------------------------------------------
+
+
+async def test_a_connections_rows_leave_the_loop_free_while_kms_unwraps(
+    engine: AsyncEngine, slow_kms: SqlKeyStore, kms_proxy: KmsProxy
+) -> None:
+    attach(engine, slow_kms)
+    async with _beating() as heart, engine.connect() as connection:
+        result = await connection.execute(select(PATIENT.c.id, PATIENT.c.notes, PATIENT.c.ssn))
+        assert heart.ticks >= MANY
+        heart.ticks = 0
+        assert result.all() == [(ID, ROW["notes"], ROW["ssn"])]
+        assert heart.ticks == 0  # nothing was waited for
+    assert kms_proxy.counts == {"Decrypt": 1}
+
+
+async def test_each_of_a_connections_keys_is_fetched_once_and_before_the_rows_are_read(
+    engine: AsyncEngine, encryption: Encryption, cold: AsyncEngine
+) -> None:
+    rows = [{"id": uuid.UUID(int=number), "ssn": f"s{number}"} for number in range(20)]
+    async with engine.begin() as connection:
+        await connection.execute(insert(PATIENT), rows[:10])
+    await encryption.keys.arotate("default")
+    async with engine.begin() as connection:
+        await connection.execute(insert(PATIENT), rows[10:])
+    stats = attachment_of(cold.sync_engine.dialect).require().stats
+    async with cold.connect() as connection:
+        result = await connection.execute(select(PATIENT.c.ssn))
+        assert stats.keys.store_calls == 2
+        assert set(result.scalars()) == {row["ssn"] for row in rows}
+    assert stats.keys.store_calls == stats.keys.misses == 2
+
+
+async def test_rows_that_cannot_be_opened_fail_when_they_are_read_and_not_before(
+    engine: AsyncEngine, encryption: Encryption, cold: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(insert(PATIENT), [ROW, {**ROW, "id": OTHER, "ssn": "other"}])
+        raw = table("patient", column("id", Uuid()), column("ssn", LargeBinary()))
+        other = await connection.scalar(select(raw.c.ssn).where(raw.c.id == OTHER))
+        await connection.execute(update(raw).where(raw.c.id == ID).values(ssn=other))
+    async with cold.connect() as connection:
+        result = await connection.execute(select(PATIENT.c.ssn).where(PATIENT.c.id == ID))
+        # No key is fetched for a value that does not belong here.
+        assert attachment_of(cold.sync_engine.dialect).require().stats.keys.store_calls == 0
+        with pytest.raises(ContextMismatchError):
+            result.all()

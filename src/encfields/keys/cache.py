@@ -23,6 +23,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
@@ -162,6 +163,11 @@ class KeyCache:
                 return entry.value  # type: ignore[no-any-return]
         key: BranchKey = self._read((key_id, version), lambda: self.store.version(key_id, version))
         return key
+
+    def holds(self, key_id: str, version: str) -> bool:
+        """Whether :meth:`find` would answer at once."""
+        entry = self._entries.get((key_id, version))
+        return entry is not None and monotonic() < entry.expires
 
     def version(self, key_id: str, version: str) -> BranchKey:
         """The same as :meth:`find`, under the key store's name for it."""
@@ -531,9 +537,10 @@ class KeyCache:
         """
         if self._plan.lead:
             due = self._due()
-            fetches = self._renewals(due)
-            for slot in due:
-                self._renew(slot, fetches.get(slot) or self._fetch_of(slot))
+            with self.runner.aside() if due else nullcontext():
+                fetches = self._renewals(due)
+                for slot in due:
+                    self._renew(slot, fetches.get(slot) or self._fetch_of(slot))
         with self._lock:
             times = [entry.renew_at for entry in self._entries.values() if entry.renew_at]
         return self._plan.next_look(min(times, default=None))

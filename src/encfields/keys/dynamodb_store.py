@@ -23,6 +23,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys import dynamodb_items
+from encfields.keys.aws_session import preload
 from encfields.keys.beacon_key import FIRST_VERSION, BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import WrappedKey
@@ -123,6 +124,12 @@ class DynamoDbKeyStore:
     def runner(self) -> Runner:
         """How the cache runs fetches from this store: beside an event loop, where there is one."""
         return LoopRunner()
+
+    def preload(self) -> None:
+        """Import what opens keys now, not when the first one is fetched."""
+        from aws_cryptographic_material_providers.keystore import client  # noqa: F401
+
+        preload("kms", "dynamodb")
 
     def active(self, key_id: str) -> BranchKey:
         """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""

@@ -15,6 +15,7 @@ from os import PathLike
 from typing import Any, NoReturn, Protocol
 
 from encfields.errors import ConfigurationError
+from encfields.keys.aws_session import new_session
 from encfields.keys.kms_calls import watch
 from encfields.keys.local_key import fingerprint, generate_local_key, read_local_key
 
@@ -109,7 +110,6 @@ class ClientOptions:
         """A new boto3 client of `service`."""
         if self.client_factory is not None:
             return watch(self.client_factory(region))
-        from boto3.session import Session
         from botocore.config import Config
 
         config = Config(
@@ -118,10 +118,8 @@ class ClientOptions:
             retries={"mode": "standard", "total_max_attempts": self.max_attempts},
             user_agent_extra="encfields",
         )
-        # boto3's default session is not safe to use from several threads.
-        session = Session(profile_name=self.profile_name)
         return watch(
-            session.client(
+            new_session(self.profile_name).create_client(
                 service, region_name=region, endpoint_url=self.endpoint_url, config=config
             )
         )
@@ -140,6 +138,7 @@ class AwsKmsKeyring:
     multi_region: bool = False
 
     can_wrap = True
+    services = ("kms",)
 
     def build(self) -> Any:
         generator, *children = [self._build_one(arn) for arn in self.arns]
@@ -169,6 +168,7 @@ class DiscoveryKeyring:
     options: ClientOptions
 
     can_wrap = False
+    services = ("kms",)
 
     def build(self) -> Any:
         children = [self._build_one(region) for region in self.regions]

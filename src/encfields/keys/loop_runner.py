@@ -12,12 +12,14 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import KeyUnavailableError
+from encfields.keys.yielding import yielding
 
 T = TypeVar("T")
 
@@ -58,7 +60,7 @@ class LoopRunner:
         if self._on_caller or not on_event_loop():
             job()
         else:
-            fetch_threads().submit(job)
+            fetch_threads().submit(_yielding, job)
 
     def wait(self, future: Future[T]) -> T:
         """The result. In a greenlet it is awaited; elsewhere this blocks, the event loop too.
@@ -76,7 +78,15 @@ class LoopRunner:
     async def arun(self, call: Callable[[], T]) -> T:
         if self._on_caller:
             return await greenlet_spawn(call)
-        return await asyncio.to_thread(call)
+        return await asyncio.to_thread(_yielding, call)
+
+    def aside(self) -> AbstractContextManager[None]:
+        return yielding()
+
+
+def _yielding(call: Callable[[], T]) -> T:
+    with yielding():
+        return call()
 
 
 def needs_prefetch() -> KeyUnavailableError:

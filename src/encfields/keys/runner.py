@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -29,6 +30,10 @@ class Runner(Protocol):
         """Run a blocking `call` from a coroutine without blocking the event loop."""
         ...
 
+    def aside(self) -> AbstractContextManager[None]:
+        """For fetches that a thread of ours makes on its own, while others go on."""
+        ...
+
 
 class ThreadRunner:
     """For a synchronous engine: the first caller fetches, the others wait."""
@@ -41,3 +46,6 @@ class ThreadRunner:
 
     async def arun(self, call: Callable[[], T]) -> T:
         return await asyncio.to_thread(call)
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()

@@ -20,6 +20,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys import sql_beacons
+from encfields.keys.aws_session import preload
 from encfields.keys.beacon_key import BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import WrappedBeacons, WrappedKey
@@ -117,6 +118,10 @@ class SqlKeyStore:
         """How the cache runs fetches from this store."""
         own = self._bound()
         return LoopRunner(on_caller=own.on_caller) if own.is_async else ThreadRunner()
+
+    def preload(self) -> None:
+        """Import what opens keys now, not when the first one is fetched."""
+        preload(*getattr(self.wrapper.keyring, "services", ()))
 
     @property
     def may_fetch_in_background(self) -> bool:
