@@ -18,11 +18,11 @@ from encfields.errors import BindingError, DecryptionError
 from encfields.keys.branch_key import BRANCH_KEY_BYTES, BranchKey
 from encfields.message import open_, read_header, seal
 from encfields.reencrypt.batches import FIRST_ROWS, BatchReader, Bounds
+from encfields.reencrypt.cells import columns_of
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.options import Options
 from encfields.reencrypt.report import DryRun, Summary
-from encfields.reencrypt.values import columns_of
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption

@@ -1,0 +1,123 @@
+"""The run that moves values to their place's context and active key version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from encfields.message_header import CONTEXT_OFFSET
+from encfields.reencrypt.batches import BatchReader
+from encfields.reencrypt.cells import SealedCell, columns_of, message_bytes
+from encfields.reencrypt.job import PreparedJob
+from encfields.reencrypt.values import OF_THIS_VALUE, Change, Outcome
+from encfields.reseal import Resealer
+
+if TYPE_CHECKING:
+    from encfields.encryption import Encryption
+
+
+class SealAgain:
+    """Rewrites values that are not bound as wanted, or not under the active key version.
+
+    See :class:`~encfields.reencrypt.values.Values`.
+
+    :param prepared: the job. :param encryption: gives the keys.
+    """
+
+    sweeps_by_header = True
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        self._encryption = encryption
+        self._columns = columns_of(prepared)
+        self._resealers: dict[str, Resealer] = {}
+        self._moves = prepared.job.source is not None
+
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
+        outcome = Outcome(seen=len(rows))
+        self._resealers = {}
+        rows = list(map(tuple, rows))
+        sealed = [self._column(rows, *column, reader, outcome) for column in self._columns]
+        start, end = reader.value_start, reader.value_end
+        refused = {one.key for one in outcome.refused}
+        for row, new in zip(rows, zip(*sealed, strict=True), strict=True):
+            if new.count(None) < len(new):
+                old = tuple(map(_replaced, row[start:end], new))
+                outcome.changes.append(Change(reader.key_of(row), old, new))
+            elif not refused or reader.key_of(row) not in refused:
+                outcome.current += 1
+        return outcome
+
+    def _resealer(self, key_id: str) -> Resealer:
+        """Of the active version, which is asked for once a batch."""
+        found = self._resealers.get(key_id)
+        if found is None:
+            encryption = self._encryption
+            found = Resealer(encryption.active_key(key_id), encryption.find_key)
+            self._resealers[key_id] = found
+        return found
+
+    def _column(
+        self,
+        rows: Sequence[Any],
+        target: SealedCell,
+        source: SealedCell,
+        reader: BatchReader,
+        outcome: Outcome,
+    ) -> list[bytes | None]:
+        """One column's new values, ``None`` for what stays as it is."""
+        sealed: list[bytes | None] = []
+        value_at, resealers = target.value_at, self._resealers
+        for row in rows:
+            data, new = row[value_at], None
+            if data is not None:
+                try:
+                    if type(data) is not bytes:
+                        data = message_bytes(data)
+                    context, key_id = target.place(row, data)
+                    resealer = resealers.get(key_id) or self._resealer(key_id)
+                    frame = resealer.frame(context)
+                    if not resealer.is_current(data, frame):
+                        plaintext = self._open(row, data, source, resealer, context, frame)
+                        new = resealer.seal(plaintext, context, frame)
+                except OF_THIS_VALUE as error:
+                    outcome.refuse(reader.key_of(row), target.binding.column_name, error)
+            sealed.append(new)
+        return sealed
+
+    def _open(
+        self,
+        row: Any,
+        data: bytes,
+        source: SealedCell,
+        resealer: Resealer,
+        context: bytes,
+        frame: bytes,
+    ) -> bytes:
+        if self._moves and not data.startswith(context, CONTEXT_OFFSET):
+            context, _ = source.place(row, data)
+            frame = resealer.frame(context)
+        return resealer.open_(data, context, frame)
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        self._resealers = {}
+        return any(
+            row[target.value_at] is not None and not self._is_current(row, target)
+            for row in rows
+            for target, _ in self._columns
+        )
+
+    def _is_current(self, row: Any, target: SealedCell) -> bool:
+        data = row[target.value_at]
+        if type(data) is not bytes:
+            return False
+        try:
+            context, key_id = target.place(row, data)
+            resealer = self._resealers.get(key_id) or self._resealer(key_id)
+            return resealer.is_current(data, resealer.frame(context))
+        except OF_THIS_VALUE:
+            return False
+
+
+def _replaced(old: Any, new: bytes | None) -> bytes | None:
+    """The old value, if there is a new one for it."""
+    return None if new is None else bytes(old)

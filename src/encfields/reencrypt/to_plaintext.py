@@ -1,0 +1,71 @@
+"""The run that writes the plaintext of encrypted columns into columns beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from encfields.codecs import codec_for
+from encfields.message import open_
+from encfields.reencrypt.batches import BatchReader
+from encfields.reencrypt.cells import SealedCell, leading_names, message_bytes
+from encfields.reencrypt.job import PreparedJob
+from encfields.reencrypt.values import OF_THIS_VALUE, Change, Outcome
+
+if TYPE_CHECKING:
+    from encfields.encryption import Encryption
+
+
+class ToPlaintext:
+    """See :class:`~encfields.reencrypt.values.Values`.
+
+    :param prepared: the job. :param encryption: gives the keys.
+    """
+
+    sweeps_by_header = False
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        self._encryption = encryption
+        self._dialect = prepared.dialect
+        names = leading_names(prepared)
+        count = len(prepared.targets)
+        self._columns = tuple(
+            (SealedCell(binding, prepared, names, at), at + count, codec_for(plain.type))
+            for at, (binding, plain) in enumerate(
+                zip(prepared.targets, prepared.plain, strict=True), start=len(names)
+            )
+        )
+
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
+        outcome = Outcome(seen=len(rows))
+        for row in rows:
+            refused = len(outcome.refused)
+            old: list[bytes | None] = []
+            new: list[Any] = []
+            for column, plain_at, codec in self._columns:
+                data, value = self._open(row, column, codec, reader, outcome)
+                differs = data is not None and row[plain_at] != value
+                old.append(data if differs else None)
+                new.append(value if differs else None)
+            if any(data is not None for data in old):
+                outcome.changes.append(Change(reader.key_of(row), tuple(old), tuple(new)))
+            elif len(outcome.refused) == refused:
+                outcome.current += 1
+        return outcome
+
+    def _open(
+        self, row: Any, column: SealedCell, codec: Any, reader: BatchReader, outcome: Outcome
+    ) -> tuple[bytes | None, Any]:
+        if row[column.value_at] is None:
+            return None, None
+        try:
+            data = message_bytes(row[column.value_at])
+            context, _ = column.place(row, data)
+            plaintext = open_(data, context, self._encryption.find_key)
+            return data, codec.decode(plaintext, self._dialect)
+        except OF_THIS_VALUE as error:
+            outcome.refuse(reader.key_of(row), column.binding.column_name, error)
+            return None, None
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        return True
