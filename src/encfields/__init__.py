@@ -8,14 +8,19 @@ Encryption SDK message that opens only in the row and column it was written for.
 from __future__ import annotations
 
 from encfields import errors, keyrings
+from encfields.binding.compound_index import CompoundBlindIndex
+from encfields.binding.compound_query import blind
 from encfields.encryption import Encryption, attach
 from encfields.errors import EncFieldsError
 from encfields.foreign import ForeignReader
+from encfields.index.blind_index import BlindIndex
 from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.sql_store import SqlKeyStore
 from encfields.types import EncryptedType
 
 __all__ = [
+    "BlindIndex",
+    "CompoundBlindIndex",
     "DynamoDbKeyStore",
     "EncFieldsError",
     "EncryptedType",
@@ -23,6 +28,7 @@ __all__ = [
     "ForeignReader",
     "SqlKeyStore",
     "attach",
+    "blind",
     "errors",
     "keyrings",
 ]

@@ -11,12 +11,14 @@ from sqlalchemy.engine import Engine
 
 from encfields import context as encryption_context
 from encfields.binding.attachment import attachment_of
+from encfields.binding.index_writes import write_indexes_along
 from encfields.binding.loop_rows import LoopRows
 from encfields.binding.redaction import hide_unsealed_parameters
 from encfields.binding.reserved_keys import KeyReservation
 from encfields.binding.writes import WriteHook
 from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
 from encfields.foreign import ForeignReader
+from encfields.index.beacon import index_key
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.cache import (
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 
 SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 """SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
+
+
+MAX_INDEX_KEYS = 4096
+"""Derived keys of blind indexes held in memory at most; deriving one takes some 10 us."""
 
 
 class Stats:
@@ -129,6 +135,7 @@ class Encryption:
         self._reservation = KeyReservation()
         self._is_async = engine.dialect.is_async
         self._loop_rows = LoopRows(cache.holds)
+        self._index_keys: dict[tuple[str, int, str, str], tuple[bytes, bytes]] = {}
 
     def __repr__(self) -> str:
         where = "detached" if self._engine is None else repr(self._engine.url)
@@ -182,6 +189,26 @@ class Encryption:
         self._create_key(key_id)
         return self._cache.active(key_id)
 
+    def index_key(self, key_id: str, version: int, domain: str, derivation: str) -> bytes:
+        """The key of a blind index, 32 bytes; for this library's own use.
+
+        :param version: of the beacon key of `key_id`.
+        :raises KeyStoreError: the beacon key cannot be had.
+        """
+        beacon = self._beacon(key_id)
+        wanted = key_id, version, domain, derivation
+        known = self._index_keys.get(wanted)
+        if known is None or known[0] is not beacon:
+            if len(self._index_keys) >= MAX_INDEX_KEYS:
+                self._index_keys.clear()
+            known = self._index_keys[wanted] = beacon, index_key(beacon, domain, derivation)
+        return known[1]
+
+    def _beacon(self, key_id: str) -> bytes:
+        if self._create:
+            self.active_key(key_id)
+        return self._cache.beacon(key_id)
+
     def require_keys(self, key_ids: Set[str]) -> None:
         """Fetch the active versions of several keys at once, those at hand excepted; for this
         library's own use. A key that is missing is left to whoever asks for it.
@@ -218,6 +245,7 @@ class Encryption:
 
     def _listeners(self) -> list[tuple[str, Any, bool]]:
         listeners = [
+            ("before_execute", write_indexes_along, True),
             ("before_execute", self._reservation.before_execute, True),
             ("before_cursor_execute", self._hook.before_cursor_execute, True),
             ("after_execute", self._hook.after_execute, False),

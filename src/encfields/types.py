@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import Column, LargeBinary, String, Table, event
+from sqlalchemy import LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.binding.attachment import attachment_of
-from encfields.binding.columns import SealedColumnType, bindings_of
+from encfields.binding.columns import SealedColumnType
 from encfields.binding.comparator import EncryptedComparator
+from encfields.binding.completion import column_attached
 from encfields.binding.pending import Pending
 from encfields.binding.reads import packed
 from encfields.codecs import codec_for
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
+from encfields.index.blind_index import BlindIndex
 from encfields.key_template import KeyTemplate
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
     :param storage: ``LargeBinary(n)`` for a column that MySQL and MariaDB bound to the size class
         of `n` bytes; :func:`encfields.sizes.max_stored_bytes` gives the `n` that is needed. It is
         refused if the longest value would not fit or has no bound. Default: unbounded.
+    :param index: a :class:`BlindIndex`, or several, by which values are found. Each is held in a
+        column of its own, which is appended to the table. Default: none, and ``==`` is refused.
     :raises DeclarationError: the column cannot be protected as declared. Faults of the table
         (no primary key, a server default) are raised when the table is defined.
     """
@@ -60,6 +63,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         name: str | None = None,
         bind_to: Sequence[str] | str | None = None,
         storage: LargeBinary | None = None,
+        index: BlindIndex | Sequence[BlindIndex] | None = None,
     ) -> None:
         super().__init__()
         self.inner = inner() if isinstance(inner, type) else inner
@@ -77,12 +81,14 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
             raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
         KeyTemplate(key)
         self.codec = codec_for(self.inner)
+        self.indexes = _indexes(self.inner, index)
 
     def __repr__(self) -> str:
         options = [repr(self.inner), f"key={self.key!r}"]
         options += [f"name={self.name!r}"] if self.name else []
         options += [f"bind_to={self.bind_to!r}"] if self.bind_to else []
         options += [f"storage={self.storage!r}"] if self.storage else []
+        options += [f"index={list(self.indexes)!r}"] if self.indexes else []
         return f"EncryptedType({', '.join(options)})"
 
     @property
@@ -98,7 +104,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         one for the same.
         """
         storage = self.storage and self.storage._static_cache_key
-        return super()._static_cache_key, self.key, self.name, self.bind_to, storage
+        of_ours = self.key, self.name, self.bind_to, storage, self.indexes
+        return super()._static_cache_key, *of_ours
 
     # -- declaration ---------------------------------------------------------------------------
 
@@ -114,9 +121,9 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
                 reason="variant",
             )
         if parent.table is not None:
-            _column_attached(parent, parent.table)
+            column_attached(parent, parent.table)
         else:
-            event.listen(parent, "after_parent_attach", _column_attached)
+            event.listen(parent, "after_parent_attach", column_attached)
         from encfields.binding.orm import watch_mappers
 
         watch_mappers()
@@ -190,21 +197,23 @@ def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
-_in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
-
-
-@event.listens_for(Table, "before_parent_attach")
-def _table_begun(table: Table, metadata: Any) -> None:
-    _in_the_making.add(table)
-
-
-@event.listens_for(Table, "after_parent_attach")
-def _table_complete(table: Table, metadata: Any) -> None:
-    _in_the_making.discard(table)
-    bindings_of(table)
-
-
-def _column_attached(column: Column[Any], table: Any) -> None:
-    """A column that joins a finished table is checked here, others when their table is whole."""
-    if isinstance(table, Table) and table not in _in_the_making:
-        bindings_of(table)
+def _indexes(
+    inner: TypeEngine[Any], index: BlindIndex | Sequence[BlindIndex] | None
+) -> tuple[BlindIndex, ...]:
+    given = () if index is None else (index,) if isinstance(index, BlindIndex) else tuple(index)
+    try:
+        python_type = inner.python_type
+    except NotImplementedError:
+        python_type = object
+    for one in given:
+        if not isinstance(one, BlindIndex):
+            raise DeclarationError(
+                "index= takes a BlindIndex(...), or a list of them", reason="index"
+            )
+        one.check_type(python_type)
+    if len({one.label for one in given}) < len(given):
+        raise DeclarationError(
+            "two blind indexes of one column have the same name: give each a name= of its own",
+            reason="index",
+        )
+    return given

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Table
 
 from encfields.binding.row_keys import kind_of
 from encfields.binding.stored_size import max_stored_size
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.types import LargeBinary, TypeEngine
 
     from encfields.codecs import Codec
+    from encfields.index.blind_index import BlindIndex
 
 
 class SealedColumnType:
@@ -34,6 +35,7 @@ class SealedColumnType:
     bind_to: tuple[str, ...] | None
     storage: LargeBinary | None
     codec: Codec
+    indexes: tuple[BlindIndex, ...]
 
 
 class ColumnBinding:
@@ -113,28 +115,8 @@ def bindings_of(table: Table) -> dict[str, ColumnBinding]:
     if [b.column for b in known.values()] != encrypted:
         known = _Bindings((column.key, ColumnBinding(column)) for column in encrypted)
         _refuse_shared_names(known.values())
-        _refuse_uniqueness(table, known.values())
         vars(table)[_NAME] = known
     return known
-
-
-def _refuse_uniqueness(table: Table, bindings: Iterable[ColumnBinding]) -> None:
-    """A unique constraint would promise what ciphertext cannot keep."""
-    unique = {
-        column
-        for rule in (*table.constraints, *table.indexes)
-        if isinstance(rule, UniqueConstraint) or (isinstance(rule, Index) and rule.unique)
-        for column in rule.columns
-    }
-    if unique:
-        for binding in bindings:
-            if binding.column in unique:
-                raise _refusal(
-                    binding.column,
-                    "a unique constraint would never find two values alike, because no two "
-                    "ciphertexts are: leave it out",
-                    "unique",
-                )
 
 
 def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:

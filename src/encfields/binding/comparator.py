@@ -1,23 +1,35 @@
-"""Which operators an encrypted column answers: IS NULL, and nothing that ciphertext cannot."""
+"""Which operators an encrypted column answers: IS NULL, equality by a blind index, nothing else."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import exc
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null
 from sqlalchemy.types import TypeDecorator
 
+from encfields.binding.columns import SealedColumnType
+from encfields.binding.index_comparison import (
+    EQUALITY,
+    MEMBERSHIP,
+    NULL_TESTS,
+    BlindValue,
+    BlindView,
+    CiphertextComparison,
+    IndexComparison,
+    clause_of,
+    is_column,
+)
 from encfields.errors import UnsupportedOperationError
 
-_EQUALITY = (operators.eq, operators.ne)
-_NULL_TESTS = (operators.is_, operators.is_not, *_EQUALITY)
-
+_ADD_INDEX = "give the column index=BlindIndex() to look values up, or "
 _ADVICE = {
-    "like_op": "filter after loading",
-    "in_op": "load the rows by another column and compare in Python",
+    "like_op": "filter after loading, or index the part you search for with a transform such "
+    "as first(n)",
+    "eq": f"{_ADD_INDEX}compare in Python after loading",
+    "ne": f"{_ADD_INDEX}compare in Python after loading",
+    "in_op": f"{_ADD_INDEX}load the rows by another column and compare in Python",
+    "not_in_op": f"{_ADD_INDEX}load the rows by another column and compare in Python",
     "desc_op": "sort after loading",
     "asc_op": "sort after loading",
 }
@@ -28,54 +40,59 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     name = getattr(operator, "__name__", str(operator))
     advice = _ADVICE.get(name, "compare in Python after loading")
     table = getattr(expression, "table", None)
+    indexed = bool(getattr(getattr(expression, "type", None), "indexes", ()))
+    works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, and cannot answer "
-        f"{name!r}: {advice}. Only IS NULL and IS NOT NULL work",
+        f"{name!r}: {advice}. {works} work",
         table=str(getattr(table, "fullname", None) or getattr(table, "name", None) or "") or None,
         column=str(getattr(expression, "name", "") or "") or None,
         reason="operator",
     )
 
 
-class CiphertextComparison(BinaryExpression[bool]):
-    """``encrypted == another column``, which must exist but never reach a database.
-
-    SQLAlchemy compares columns with ``==`` when it looks them up in its own collections, so
-    raising here would break INSERT .. RETURNING. Compiling it is what is refused.
-    """
-
-    inherit_cache = False
-
-
-@compiles(CiphertextComparison)
-def _refuse_comparison(element: CiphertextComparison, compiler: Any, **kw: Any) -> str:
-    raise refuse_operator(element.left, element.operator)
-
-
 class EncryptedComparator(TypeDecorator.Comparator[Any]):
-    """Allows ``is_(None)`` and its like, and refuses everything else by name."""
+    """Allows ``is_(None)`` and its like, equality where there is a blind index, and refuses
+    everything else by name."""
 
     __slots__ = ()
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
-        if op in _NULL_TESTS and len(other) == 1:
+        if op in NULL_TESTS and len(other) == 1:
             if operand is None or isinstance(operand, Null):
                 return super().operate(op, *other, **kwargs)
-            if op in _EQUALITY and _is_column(operand):
-                return CiphertextComparison(self.expr, _clause(operand), op)
+            if op in EQUALITY and not self._is_indexed and is_column(operand):
+                return CiphertextComparison(self.expr, clause_of(operand), op)
+        if op in (*EQUALITY, *MEMBERSHIP) and self._is_indexed:
+            compared = super().operate(op, *other, **kwargs)
+            if isinstance(compared, BinaryExpression):
+                return IndexComparison.of(compared)
         raise refuse_operator(self.expr, op)
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        if op in (operators.eq, operators.ne):
+            return self.operate(op, other, **kwargs)
         raise refuse_operator(self.expr, op)
 
+    @property
+    def _is_indexed(self) -> bool:
+        return bool(cast("SealedColumnType", self.expr.type).indexes)
 
-def _clause(operand: Any) -> Any:
-    return operand.__clause_element__() if hasattr(operand, "__clause_element__") else operand
+    def blind(self, name: str | None = None) -> BlindValue:
+        """The column's blind index, for ``==``, ``!=``, ``in_``, GROUP BY and COUNT DISTINCT.
 
-
-def _is_column(operand: object) -> bool:
-    try:
-        return isinstance(_clause(operand), ColumnElement)
-    except exc.ArgumentError:
-        return False
+        :param name: of the index; by default the one over the whole value.
+        :raises UnsupportedOperationError: the column has no such index.
+        """
+        indexes = cast("SealedColumnType", self.expr.type).indexes
+        label = name or "exact"
+        if all(index.label != label for index in indexes):
+            there = ", ".join(repr(index.label) for index in indexes)
+            raise UnsupportedOperationError(
+                f"the column has no blind index {label!r}; "
+                + (f"it has {there}" if there else "give it one with index=BlindIndex(...)"),
+                column=str(getattr(self.expr, "name", "") or "") or None,
+                reason="no-index",
+            )
+        return BlindValue(self.expr, BlindView(label))

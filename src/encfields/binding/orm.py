@@ -1,6 +1,6 @@
 """The ORM: a row whose key changes takes its encrypted values along.
 
-A value is bound to its row's key. When a flush changes a key column, or writes a row that is
+A value is bound to its row's key, and a blind index over several columns to all of them. When a flush changes a key column, or writes a row that is
 identified by more than its primary key, every encrypted value of the row is written anew in the
 same UPDATE, together with the columns that identify it.
 """
@@ -15,6 +15,7 @@ from sqlalchemy import Column, Table
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import binding_of, is_encrypted
+from encfields.binding.index_columns import indexes_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
@@ -27,11 +28,13 @@ class TableAttributes:
     :ivar encrypted: attributes of the encrypted columns.
     :ivar identity: attributes that the values are bound to.
     :ivar beyond_key: those of them that the ORM's WHERE does not pin.
+    :ivar together: attributes of the columns of each blind index that is over several.
     """
 
     encrypted: tuple[str, ...]
     identity: tuple[str, ...]
     beyond_key: tuple[str, ...]
+    together: tuple[tuple[str, ...], ...]
 
 
 @functools.cache
@@ -75,12 +78,18 @@ def _table_attributes(mapper: Mapper[Any], pairs: list[Any]) -> TableAttributes:
             identity[name] = None
             if not key_column.primary_key:
                 beyond[name] = None
-    return TableAttributes(tuple(key for key, _ in pairs), tuple(identity), tuple(beyond))
+    names = {column: key for key, column in pairs}
+    together = tuple(
+        tuple(names[source.column] for source in index.sources)
+        for index in indexes_of(pairs[0][1].table)
+        if len(index.sources) > 1 and all(source.column in names for source in index.sources)
+    )
+    attributes = tuple(key for key, _ in pairs), tuple(identity), tuple(beyond)
+    return TableAttributes(*attributes, together)
 
 
 def _carry_along(target: Any, attributes: TableAttributes) -> None:
     from sqlalchemy import inspect
-    from sqlalchemy.orm.attributes import flag_modified
 
     state = inspect(target)
     moved = any(
@@ -90,8 +99,17 @@ def _carry_along(target: Any, attributes: TableAttributes) -> None:
     written = attributes.beyond_key and any(
         internals.has_loaded_change(state, key) for key in attributes.encrypted
     )
-    if not moved and not written:
+    if moved or written:
+        _write_anew(target, (*attributes.encrypted, *attributes.beyond_key))
         return
-    for key in (*attributes.encrypted, *attributes.beyond_key):
+    for together in attributes.together:
+        if any(internals.has_loaded_change(state, key) for key in together):
+            _write_anew(target, together)
+
+
+def _write_anew(target: Any, keys: tuple[str, ...]) -> None:
+    from sqlalchemy.orm.attributes import flag_modified
+
+    for key in keys:
         getattr(target, key)  # loads what was deferred or expired
         flag_modified(target, key)

@@ -10,16 +10,22 @@ from encfields.errors import UnboundValueError
 class Pending:
     """An opaque, redacted parcel: one value of one row, parked by a bind processor.
 
-    :func:`encfields.binding.writes.seal_parameters` exchanges it for a message just before the
-    driver sees the statement. It shows nothing, and refuses whatever a driver that does not
+    :class:`encfields.binding.writes.WriteHook` exchanges it for bytes just before the driver sees
+    the statement. It shows nothing, and refuses whatever a driver that does not
     know its type might try: being turned into text or pickled.
     """
 
-    __slots__ = ("sealed", "value")
+    __slots__ = ("done", "sealed", "value")
 
     def __init__(self, value: object) -> None:
         self.value = value
+        self.done = False
         self.sealed: bytes | None = None
+
+    def settle(self, sealed: bytes | None) -> None:
+        """Note what the driver gets in the value's stead; ``None`` for NULL."""
+        self.sealed = sealed
+        self.done = True
 
     def __repr__(self) -> str:
         return "<encrypted value>"
@@ -43,6 +49,26 @@ class Pending:
     def translate(self, table: object) -> NoReturn:
         """PyMySQL escapes a value of unknown type as if it were a string."""
         raise _stray()
+
+
+class PendingIndex(Pending):
+    """The place of a row's blind index, which is computed from the value in the same row."""
+
+    __slots__ = ()
+
+
+class PendingLookup(Pending):
+    """A value that is looked up, waiting to become a blind index.
+
+    :param value: what is looked for.
+    :param token: of the bind's type, which tells which index it is looked up in.
+    """
+
+    __slots__ = ("token",)
+
+    def __init__(self, value: object, token: object) -> None:
+        super().__init__(value)
+        self.token = token
 
 
 def _stray() -> UnboundValueError:

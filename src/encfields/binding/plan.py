@@ -7,7 +7,7 @@ working and an execution only follows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
@@ -28,6 +28,10 @@ from encfields.binding.columns import (
     bindings_of,
     is_encrypted,
 )
+from encfields.binding.companion_type import CompanionType
+from encfields.binding.index_filter import RowFilter, plan_filters
+from encfields.binding.index_writes import IndexedBind, indexed_binds
+from encfields.binding.lookups import LookupBind, plan_lookups
 from encfields.binding.row_keys import MYSQL_NAMES, from_bound_value, may_match_another_spelling
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
 from encfields.binding.upsert import refuse_upsert
@@ -90,19 +94,27 @@ class StatementPlan:
     """What is to be done with one compiled statement before a driver sees it.
 
     :ivar sealed: the encrypted binds, in the statement's order.
+    :ivar indexed: the binds of their blind indexes.
+    :ivar lookups: values that are looked up in one.
+    :ivar filters: those of them whose rows are compared again after decryption.
     :ivar unchanged: key columns that an UPDATE sets and must not change.
     :ivar refusal: raised whatever the values are.
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
     :ivar looks_up_spelling: the row's key may be spelt differently in the database.
     :ivar may_be_generated: an INSERT, whose row's key the database may generate.
+    :ivar without_values: an INSERT that gives the indexed columns no value, nor the indexes.
     """
 
     sealed: tuple[SealedBind, ...] = ()
+    indexed: tuple[IndexedBind, ...] = ()
+    lookups: tuple[LookupBind, ...] = ()
+    filters: tuple[RowFilter, ...] = ()
     unchanged: tuple[UnchangedIdentity, ...] = ()
     refusal: Refusal | None = None
     raw_copy_allowed: bool = False
     looks_up_spelling: bool = False
     may_be_generated: bool = False
+    without_values: bool = False
     table: Table | None = None
     by_bind: dict[str, SealedBind] = field(default_factory=dict)
 
@@ -122,13 +134,21 @@ def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
         return _refuse_stray_binds(compiled, NOTHING)
     try:
         refuse_usage(compiled)
-        if not internals.is_dml(compiled):
-            return _refuse_stray_binds(compiled, NOTHING)
-        return _refuse_stray_binds(compiled, _plan_dml(compiled, dialect))
+        plan = _plan_dml(compiled, dialect) if internals.is_dml(compiled) else NOTHING
+        return _refuse_stray_binds(compiled, _with_lookups(compiled, dialect, plan))
     except BindingError as error:
         return StatementPlan(
             refusal=_raise_again(error), raw_copy_allowed=isinstance(error, CiphertextCopyError)
         )
+
+
+def _with_lookups(compiled: Any, dialect: Dialect, plan: StatementPlan) -> StatementPlan:
+    statement = internals.compiled_statement(compiled)
+    lookups = plan_lookups(compiled, statement, dialect)
+    if not lookups:
+        return plan
+    filters = plan_filters(lookups, compiled, statement, dialect)
+    return replace(plan, lookups=lookups, filters=filters)
 
 
 def _raise_again(error: EncFieldsError) -> Refusal:
@@ -173,10 +193,11 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     refuse_upsert(statement, bindings, dialect)
     if internals.has_select_source(statement):
         maker.refuse_select_source()
-        return NOTHING
+        return StatementPlan(without_values=True, table=table)
     sealed = tuple(bind for row in rows for bind in maker.sealed_binds(row))
     return StatementPlan(
         sealed=sealed,
+        indexed=tuple(bind for row in rows for bind in maker.indexed_binds(row)),
         unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else (),
         looks_up_spelling=maker.is_update and maker.spelling_matters(rows[0]),
         may_be_generated=not maker.is_update,
@@ -219,6 +240,8 @@ class _DmlPlanner:
 
     def refuse_select_source(self) -> None:
         for key in internals.select_source_names(self.statement):
+            if isinstance(self.table.c[key].type, CompanionType):
+                raise companion_refused(self.table.c[key])
             if key in self.bindings:
                 raise _copy_refused(
                     self.bindings[key],
@@ -257,18 +280,25 @@ class _DmlPlanner:
     def _sealed_bind(
         self, binding: ColumnBinding, assigned: BoundValue, row: Mapping[Any, Assigned]
     ) -> SealedBind:
-        identity: list[IdentityBind | None] = []
-        for column in binding.identity:
-            stated = row.get(column.key)
-            source = stated or self.pinned.get(column.key)
-            if isinstance(source, BoundValue):
-                to_text = self._to_text(column)
-                identity.append(IdentityBind(source.bind, to_text, stated is None))
-            else:
-                identity.append(None)
+        identity = [self._identity_bind(column, row) for column in binding.identity]
         missing = [c.name for c, part in zip(binding.identity, identity, strict=True) if not part]
         refusal = row_not_pinned(binding, missing) if missing and self.is_update else None
         return SealedBind(assigned.bind, binding, tuple(identity), refusal)
+
+    def indexed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[IndexedBind]:
+        def identity(column: Column[Any]) -> IdentityBind | None:
+            return self._identity_bind(column, row)
+
+        return indexed_binds(self.table, row, identity, is_update=self.is_update)
+
+    def _identity_bind(
+        self, column: Column[Any], row: Mapping[Any, Assigned]
+    ) -> IdentityBind | None:
+        stated = row.get(column.key)
+        source = stated or self.pinned.get(column.key)
+        if not isinstance(source, BoundValue):
+            return None
+        return IdentityBind(source.bind, self._to_text(column), stated is None)
 
     def _to_text(self, column: Column[Any]) -> Callable[[object], str]:
         to_text = from_bound_value(column.type, self.dialect)
@@ -338,6 +368,17 @@ def _conjunction(criteria: Any) -> Iterator[Any]:
             yield from _conjunction(criterion.clauses)
         else:
             yield criterion
+
+
+def companion_refused(column: Column[Any]) -> CiphertextCopyError:
+    """The column of a blind index is copied, with whole rows, or not written at all."""
+    return CiphertextCopyError(
+        "it holds a blind index, which is written together with the value it is of: leave it "
+        f"out, or, to copy whole rows, pass execution_options({RAW_COPY_OPTION}=True)",
+        table=column.table.fullname,
+        column=column.name,
+        reason="companion",
+    )
 
 
 def _copy_refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:

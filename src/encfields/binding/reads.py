@@ -226,9 +226,9 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
         return _packed_scalar(expression)
     if not isinstance(expression, Column) and not _is_proxy(expression):
         raise _untraceable(type(expression).__name__)
-    source = _source_column(expression)
+    source = source_column(expression)
     binding = binding_of(source)
-    identity = tuple(_sibling(expression, key, source) for key in binding.identity)
+    identity = tuple(sibling(expression, key, source) for key in binding.identity)
     return Packed(expression, identity, RowReader(binding))
 
 
@@ -237,7 +237,7 @@ def _is_proxy(expression: Any) -> bool:
     return getattr(expression, "table", None) is not None and hasattr(expression, "base_columns")
 
 
-def _source_column(expression: Any) -> Column[Any]:
+def source_column(expression: Any) -> Column[Any]:
     """The table's column that `expression` stands for."""
     bases = [
         base
@@ -260,7 +260,7 @@ def _origins(expression: Any) -> frozenset[int]:
     )
 
 
-def _sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
+def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
     """The row-key column that comes from the same row as `expression`."""
     if expression.table is source.table:
         return key

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column
+from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, update
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
@@ -51,6 +51,13 @@ def dml_statement(compiled: Any) -> Insert | Update:
     """The INSERT or UPDATE as SQLAlchemy compiled it, the ORM's rewriting included."""
     statement: Insert | Update = compiled.compile_state.statement
     return statement
+
+
+def compiled_statement(compiled: Any) -> Any:
+    """The statement as SQLAlchemy compiled it, the ORM's rewriting included."""
+    state = getattr(compiled, "compile_state", None)
+    statement = getattr(state, "statement", None)
+    return compiled.statement if statement is None else statement
 
 
 def has_select_source(statement: Insert | Update) -> bool:
@@ -320,3 +327,113 @@ def returned_positions(context: Any) -> dict[Any, int]:
                 table = element.table
                 positions.setdefault(table.c.get(element.key, element), position)
     return positions
+
+
+# -- the column of a blind index ---------------------------------------------------------------
+
+
+def companion_column(
+    name: str, type_: TypeEngine[Any], default: Callable[[Any], Any], *, unique: bool
+) -> Column[Any]:
+    """An indexed column that no mapper maps and no ``select(table)`` selects.
+
+    SQLAlchemy has the like of it in ``insert_sentinel(omit_from_statements=True)``.
+    """
+    return Column(
+        name, type_, default=default, index=True, unique=unique, _omit_from_statements=True
+    )
+
+
+def retyped_bind(
+    bind: BindParameter[Any], type_: TypeEngine[Any], *, rename: bool
+) -> BindParameter[Any]:
+    """A bind of another type, which SQLAlchemy's statement cache gives the same value.
+
+    :param rename: give it a name of its own, where its name was not chosen by the application.
+    """
+    copied: BindParameter[Any] = bind._clone(maintain_key=not rename)
+    copied.type = type_
+    return copied
+
+
+def top_level_from(select: Select[Any]) -> tuple[Any, ...]:
+    """What a SELECT selects from, its joins included."""
+    return tuple(select.get_final_froms())
+
+
+def has_row_limit(select: Any) -> bool:
+    """Whether a SELECT returns some of its rows only."""
+    limits = (select._limit_clause, select._offset_clause, select._fetch_clause)
+    return any(limit is not None for limit in limits)
+
+
+def replace_buffered_rows(result: Any, rows: Sequence[Any]) -> None:
+    """Have a result, whose rows were buffered, deliver these instead."""
+    result.cursor_strategy._rowbuffer.clear()
+    result.cursor_strategy._rowbuffer.extend(rows)
+
+
+def result_position(
+    compiled: Any, expression: Any, dialect: Dialect
+) -> tuple[int, Callable[[Any], Any]] | None:
+    """Where a statement delivers an encrypted column, and what opens the cell."""
+    for position, entry in enumerate(compiled._result_columns):
+        delivered = getattr(entry.type, "delivers_row_key", False)
+        if delivered and any(hash(part) == hash(expression) for part in entry.objects):
+            return position, entry.type.result_processor(dialect, None)
+    return None
+
+
+def update_values(statement: Any) -> list[tuple[Any, Any]]:
+    """What an UPDATE's own values() or ordered_values() assign."""
+    ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
+    return list(ordered) if ordered else list((statement._values or {}).items())
+
+
+def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> Update:
+    """The same UPDATE with more assignments; the given statement is left as it is."""
+    if not getattr(statement, "_ordered_values", None):
+        return statement.values(dict(added))
+    wanted = update(statement.table).values(dict(added))
+    copied: Any = statement._generate()
+    copied._ordered_values = [*update_values(statement), *update_values(wanted)]
+    return cast("Update", copied)
+
+
+def column_key(statement: Any, table: Any, target: Any) -> str:
+    """Key of the table's column that an assignment's target, of the ORM for instance, means."""
+    key = str(getattr(target, "key", target))
+    mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
+    if isinstance(target, str) and mapper is not None and key in mapper.columns:
+        mapped = mapper.columns[key]
+        return str(mapped.key) if same_table(mapped.table, table) else key
+    return key
+
+
+def pairs(given: Any) -> list[tuple[Any, Any]]:
+    """A dictionary, or pairs, as SQLAlchemy has an upsert's SET."""
+    return list(given.items() if isinstance(given, Mapping) else given)
+
+
+def with_upsert_values(statement: Insert, name: str, values: list[tuple[Any, Any]]) -> Insert:
+    """The same upsert with another SET; the given statement is left as it is.
+
+    :param name: of the clause's attribute that holds the SET.
+    """
+    copied: Any = statement._generate()
+    clause: Any = statement._post_values_clause
+    changed: Any = clause._clone()
+    is_mapping = isinstance(getattr(clause, name), Mapping)
+    setattr(changed, name, dict(values) if is_mapping else values)
+    copied._post_values_clause = changed
+    return cast("Insert", copied)
+
+
+def is_column_flag(rule: Any) -> bool:
+    """Whether a constraint or index stems from a column's ``unique=True`` or ``index=True``."""
+    return bool(rule._column_flag)
+
+
+def holds_bytes(column: Column[Any]) -> bool:
+    """Whether a column, as reflected for instance, holds bytes."""
+    return isinstance(column.type, LargeBinary | BINARY | VARBINARY)

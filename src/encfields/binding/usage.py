@@ -30,7 +30,7 @@ from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import bindings_of, is_encrypted
-from encfields.binding.comparator import CiphertextComparison
+from encfields.binding.index_comparison import BlindValue, CiphertextComparison, IndexComparison
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 
 
@@ -41,10 +41,7 @@ def refuse_usage(compiled: Any) -> None:
         give the right answer.
     :raises UnboundValueError: a CTE writes to an encrypted column.
     """
-    state = getattr(compiled, "compile_state", None)
-    statement = getattr(state, "statement", None)
-    if statement is None:
-        statement = compiled.statement
+    statement = internals.compiled_statement(compiled)
     for element in _walk(statement):
         _check(element)
         if element is not statement and isinstance(element, Insert | Update):
@@ -111,14 +108,14 @@ def _may_hold_ciphertext(element: Any) -> bool:
     What stands for its own part, a label for instance, is judged by where it stands itself.
     """
     if isinstance(element, BinaryExpression):
-        return isinstance(element, CiphertextComparison) or (
+        return isinstance(element, CiphertextComparison | IndexComparison) or (
             element.operator in (operators.is_, operators.is_not)
             and isinstance(element.right, Null)
         )
     if isinstance(element, UnaryExpression):
         return element.operator is operators.exists
     if isinstance(element, TypeCoerce):
-        return isinstance(element.type, LargeBinary)
+        return isinstance(element, BlindValue) or isinstance(element.type, LargeBinary)
     return isinstance(
         element, FromClause | Grouping | Label | count
     ) or internals.stands_for_its_parts(element)

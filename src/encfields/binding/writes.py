@@ -7,12 +7,15 @@ client-side defaults included, and nothing has reached a driver or a log yet.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.index_filter import filter_rows
+from encfields.binding.index_writes import IndexedBind
 from encfields.binding.late_insert import LateInsert
-from encfields.binding.pending import Pending
+from encfields.binding.lookups import answer_lookups
+from encfields.binding.pending import Pending, PendingIndex
 from encfields.binding.plan import (
     NOTHING,
     RAW_COPY_OPTION,
@@ -23,7 +26,7 @@ from encfields.binding.plan import (
     row_not_pinned,
 )
 from encfields.binding.spelling import StoredSpelling
-from encfields.errors import EncFieldsError
+from encfields.errors import EncFieldsError, UnboundValueError
 from encfields.message import seal
 
 if TYPE_CHECKING:
@@ -68,7 +71,9 @@ class WriteHook:
         first = next((value for row in rows for value in _values(row) if _waits(value)), None)
         if first is None:
             return statement, parameters
-        if first.sealed is None:
+        if not first.done:
+            answer_lookups(plan.lookups, self._encryption, context, connection.dialect)
+            self._index_rows(plan, connection, context)
             self._seal_rows(plan, connection, context)
         exchanged = [_exchange(row) for row in rows]
         return statement, exchanged if rows is parameters else exchanged[0]
@@ -83,14 +88,26 @@ class WriteHook:
                 if check.to_text(values[check.set_bind]) != check.to_text(values[check.where_bind]):
                     raise check.refusal()
 
+    def _index_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
+        """Compute the blind indexes of every row of the execution."""
+        binds = _in_driver_order(plan.indexed, context.compiled)
+        for values, given in internals.parameter_rows(context):
+            if plan.without_values:
+                for parked in _values(given):
+                    if type(parked) is PendingIndex:
+                        parked.settle(None)
+                continue
+            for bind, pending in _parked(binds, values, given, PendingIndex):
+                pending.settle(bind.value(self._encryption, values, connection.dialect))
+
     def _seal_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
         """Seal every parked value of every row of the execution."""
         spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
         late = LateInsert(self, connection, context)
-        binds = _in_driver_order(plan, context.compiled)
+        binds = _in_driver_order(plan.sealed, context.compiled)
         ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
         for index, (values, given) in enumerate(internals.parameter_rows(context)):
-            for bind, pending in _parked(binds, values, given):
+            for bind, pending in _parked(binds, values, given, Pending):
                 if bind.refusal is not None:
                     raise bind.refusal()
                 texts = _texts(bind, values)
@@ -98,7 +115,7 @@ class WriteHook:
                 if None in texts:
                     if not plan.may_be_generated:
                         raise _null_key(bind, texts)
-                    pending.sealed = late.park(index, bind.binding, texts, plaintext)
+                    pending.settle(late.park(index, bind.binding, texts, plaintext))
                     continue
                 known = cast("list[str]", texts)
                 if spelling is not None:
@@ -106,7 +123,7 @@ class WriteHook:
                 ready.append((bind.binding, pending, known, plaintext))
         self._fetch_keys(ready)
         for binding, pending, known, plaintext in ready:
-            pending.sealed = self.seal(binding, known, plaintext)
+            pending.settle(self.seal(binding, known, plaintext))
         if late.parked:
             self._late[context] = late
 
@@ -131,7 +148,12 @@ class WriteHook:
         execution_options: Any,
         result: Any,
     ) -> None:
-        """SQLAlchemy's event: seal what waited for a key that the database generated."""
+        """SQLAlchemy's event: seal what waited for a key that the database generated, and take
+        rows that only look alike out of the result of a look-up."""
+        compiled = getattr(result.context, "compiled", None)
+        plan = None if compiled is None else self._plans.get(compiled)
+        if plan is not None and plan.filters:
+            filter_rows(plan.filters, result.context, result, connection.dialect)
         if self._late:
             late = self._late.get(result.context)
             if late is not None:
@@ -198,28 +220,33 @@ def _text(bind: SealedBind, part: IdentityBind, value: object) -> str:
         raise
 
 
-def _in_driver_order(plan: StatementPlan, compiled: Any) -> list[tuple[SealedBind, str]]:
-    """The encrypted binds as the driver gets them, each with its key among named parameters."""
+_Bind = TypeVar("_Bind", SealedBind, IndexedBind)
+_Parked = TypeVar("_Parked", bound=Pending)
+
+
+def _in_driver_order(planned: Sequence[_Bind], compiled: Any) -> list[tuple[_Bind, str]]:
+    """The planned binds as the driver gets them, each with its key among named parameters."""
     names = internals.positional_names(compiled)
     if names is None:
-        return [(bind, internals.driver_name(compiled, bind.bind)) for bind in plan.sealed]
-    return [(plan.by_bind[name], name) for name in names if name in plan.by_bind]
+        return [(bind, internals.driver_name(compiled, bind.bind)) for bind in planned]
+    by_bind = {bind.bind: bind for bind in planned}
+    return [(by_bind[name], name) for name in names if name in by_bind]
 
 
 def _parked(
-    binds: list[tuple[SealedBind, str]], values: Mapping[str, Any], given: Any
-) -> list[tuple[SealedBind, Pending]]:
-    """The parked values of one parameter set, each with its bind."""
+    binds: list[tuple[_Bind, str]], values: Mapping[str, Any], given: Any, kind: type[_Parked]
+) -> list[tuple[_Bind, _Parked]]:
+    """The parked values of one parameter set and one kind, each with its bind."""
     if isinstance(given, dict):
         pairs = [(bind, given.get(name)) for bind, name in binds]
-        return [(bind, value) for bind, value in pairs if type(value) is Pending]
-    parked = [value for value in given if type(value) is Pending]
+        return [(bind, value) for bind, value in pairs if type(value) is kind]
+    parked = [value for value in given if type(value) is kind]
     given_binds = [bind for bind, _ in binds if values[bind.bind] is not None]
     return list(zip(given_binds, parked, strict=True))
 
 
 def _waits(value: object) -> bool:
-    return type(value) is Pending
+    return isinstance(value, Pending)
 
 
 def _values(row: Any) -> Any:
@@ -227,10 +254,21 @@ def _values(row: Any) -> Any:
 
 
 def _exchange(row: Any) -> Any:
-    """One parameter set of the driver's, with a message in place of each parked value."""
+    """One parameter set of the driver's, with bytes in place of each parked value."""
     if isinstance(row, dict):
         return {
-            name: value.sealed if type(value) is Pending else value for name, value in row.items()
+            name: _settled(value) if isinstance(value, Pending) else value
+            for name, value in row.items()
         }
-    values = [value.sealed if type(value) is Pending else value for value in row]
+    values = [_settled(value) if isinstance(value, Pending) else value for value in row]
     return tuple(values) if isinstance(row, tuple) else values
+
+
+def _settled(value: Pending) -> bytes | None:
+    if not value.done:
+        raise UnboundValueError(
+            "the statement does not tell which row a value, or its blind index, is for; nothing "
+            "was sent to the database",
+            reason="unbound",
+        )
+    return value.sealed

@@ -1,0 +1,52 @@
+"""When a table has all its columns: its encrypted columns are checked, its indexes made.
+
+Faults of a declaration are thus raised where the table is defined, and not when it is used.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from sqlalchemy import Column, Index, Table, UniqueConstraint, event
+
+from encfields.binding.columns import bindings_of, is_encrypted
+from encfields.binding.index_columns import indexes_of, keep_uniqueness
+
+_in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
+
+
+def complete(table: Table) -> None:
+    """Check the table's encrypted columns and append the columns of their blind indexes.
+
+    A table in the making is left alone: it will be whole when all its columns are there.
+
+    :raises DeclarationError: one of them cannot be protected as it is declared.
+    """
+    if table not in _in_the_making and bindings_of(table):
+        indexes_of(table)
+        keep_uniqueness(table)
+
+
+def column_attached(column: Column[Any], table: Any) -> None:
+    """An encrypted column was given to a table, which may have been finished before."""
+    if isinstance(table, Table):
+        complete(table)
+
+
+@event.listens_for(Table, "before_parent_attach")
+def _table_begun(table: Table, metadata: Any) -> None:
+    _in_the_making.add(table)
+
+
+@event.listens_for(Table, "after_parent_attach")
+def _table_complete(table: Table, metadata: Any) -> None:
+    _in_the_making.discard(table)
+    complete(table)
+
+
+@event.listens_for(UniqueConstraint, "after_parent_attach")
+@event.listens_for(Index, "after_parent_attach")
+def _rule_attached(rule: Any, table: Any) -> None:
+    if isinstance(table, Table) and any(is_encrypted(column) for column in rule.columns):
+        complete(table)

@@ -1,0 +1,111 @@
+"""``CompoundBlindIndex``: one blind index over several encrypted columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.schema import SchemaItem
+
+from encfields.errors import DeclarationError
+from encfields.index.bits import FULL_BITS, check_bits
+from encfields.index.blind_index import check_name, check_versions, companion_name
+from encfields.index.transforms import Transform, exact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_INFO = "encfields_compound_index"
+_LEAST_PARTS = 2
+
+
+class CompoundBlindIndex(SchemaItem):
+    """Makes rows findable by the values of several encrypted columns at once.
+
+    It goes into ``__table_args__``, or among the arguments of a ``Table``::
+
+        __table_args__ = (CompoundBlindIndex("who", ("last_name", casefold), "born"),)
+
+    and is asked with ``blind(Patient, "who").matches(last_name="Lovelace", born=date(...))``.
+    A row with NULL in one of the columns is not in the index. It leaks less than an index of
+    each column does: only rows that agree in all of them look alike.
+
+    :param name: the index's name; its column is called ``name_bidx``.
+    :param parts: keys of encrypted columns, each alone or with the transform that is applied.
+    :param bits: as for :class:`~encfields.BlindIndex`, like the options that follow.
+    :param unique: let the database refuse a second row of the same values.
+    :param key: id, or template, of the branch key whose beacon key is used. Default: the
+        columns'.
+    :param domain: name under which the index key is derived. Default: ``table.name``.
+    :param versions: versions of the beacon key that are written and asked for.
+    :raises DeclarationError: an argument is not usable.
+    """
+
+    __visit_name__ = "encfields_compound_index"
+
+    def __init__(
+        self,
+        name: str,
+        *parts: str | tuple[str, Transform],
+        bits: int = FULL_BITS,
+        unique: bool = False,
+        key: str | None = None,
+        domain: str | None = None,
+        versions: Sequence[int] = (1,),
+    ) -> None:
+        self.label = check_name(name)
+        self.parts = tuple((part, exact) if isinstance(part, str) else part for part in parts)
+        self.bits = check_bits(bits)
+        self.unique = unique
+        self.key = key
+        self.domain = domain
+        self.versions = check_versions(versions)
+        if len({column for column, _ in self.parts}) < max(len(self.parts), _LEAST_PARTS):
+            raise DeclarationError(
+                f"the compound blind index {name!r} needs two columns or more, each once: for "
+                "one column give the column index=BlindIndex(...)",
+                reason="index",
+            )
+        if unique and not self.is_full:
+            raise DeclarationError(
+                f"a unique index of {bits} bits would refuse values that only share a hash: "
+                "leave bits= out",
+                reason="unique",
+            )
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} ({transform.name})" for name, transform in self.parts)
+        return f"<CompoundBlindIndex {self.label!r} of {parts}>"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether equal hashes mean equal (transformed) values."""
+        return self.bits >= FULL_BITS
+
+    def companion_name(self, column: str, version: int) -> str:
+        """Name of the database column that holds the index; **frozen**, migrations hold it."""
+        return companion_name(self.label, version=version)
+
+    def _set_parent(self, parent: Any, **kw: Any) -> None:
+        """SQLAlchemy's SchemaItem protocol: the index was given to a table."""
+        vars(parent).setdefault(_INFO, []).append(self)
+        from encfields.binding.completion import complete
+
+        complete(parent)
+
+
+def compound_indexes(table: Table) -> Iterator[CompoundBlindIndex]:
+    """The compound indexes of `table`, those of a table that it was copied from included."""
+    declared = {index.label: index for index in vars(table).get(_INFO, ())}
+    for column in table.c:
+        copied = column.info.get(_INFO)
+        if copied is not None:
+            declared.setdefault(copied.label, copied)
+    yield from declared.values()
+
+
+def remember(companion: Column[Any], declared: object) -> None:
+    """Have copies of the table know the index: SQLAlchemy copies columns and what they note."""
+    if isinstance(declared, CompoundBlindIndex):
+        companion.info[_INFO] = declared

@@ -1,0 +1,359 @@
+"""A blind index of a table: its own column, the columns it is of, and how its value is had."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Column, Index, Table, UniqueConstraint
+
+from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.columns import ColumnBinding, bindings_of, is_encrypted
+from encfields.binding.companion_type import CompanionType, index_of_row
+from encfields.binding.compound_index import CompoundBlindIndex, compound_indexes, remember
+from encfields.errors import DeclarationError, EncFieldsError
+from encfields.index.beacon import compound, index_value
+from encfields.index.transforms import exact
+from encfields.key_template import KeyTemplate
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.encryption import Encryption
+    from encfields.index.blind_index import BlindIndex
+    from encfields.index.transforms import Transform
+
+
+class IndexBinding:
+    """One version of one blind index of a table.
+
+    :ivar companion: the column that holds it.
+    :ivar sources: the encrypted columns it is of, in the order in which they are hashed.
+    :ivar transforms: what is taken of each.
+    :ivar version: of the beacon key.
+    :ivar key: id, or template, of the branch key whose beacon key is used.
+    :ivar key_columns: columns that the template names.
+    :ivar domain: name under which the index key is derived.
+    :ivar derivation: names of the transforms, under which it is derived too.
+    """
+
+    __slots__ = (
+        "bits",
+        "companion",
+        "declared",
+        "derivation",
+        "domain",
+        "is_full",
+        "key",
+        "key_columns",
+        "label",
+        "sources",
+        "transforms",
+        "unique",
+        "version",
+    )
+
+    def __init__(
+        self,
+        table: Table,
+        declared: BlindIndex | CompoundBlindIndex,
+        sources: Sequence[ColumnBinding],
+        transforms: Sequence[Transform],
+        companion: str,
+        version: int,
+    ) -> None:
+        self.declared = declared
+        self.sources = tuple(sources)
+        self.transforms = tuple(transforms)
+        self.version = version
+        self.bits = declared.bits
+        self.is_full = declared.is_full
+        self.label = declared.label
+        self.unique = declared.unique or (
+            len(sources) == 1 and self.is_full and transforms[0] == exact and _is_unique(sources[0])
+        )
+        self.derivation = "+".join(transform.name for transform in transforms)
+        self.domain = declared.domain or _default_domain(table, declared, sources)
+        self.key = _key(declared, sources)
+        self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
+        self.companion = _companion(table, self, companion)
+
+    @property
+    def table(self) -> str:
+        """Full name of the table."""
+        return self.sources[0].table
+
+    @property
+    def column_name(self) -> str:
+        """Name of the encrypted column, or of the first of them."""
+        return self.sources[0].column_name
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it tells apart any two values, and not only what a transform leaves of them."""
+        return self.transforms == (exact,)
+
+    @property
+    def comparable(self) -> tuple[Any, ...]:
+        """What two indexes must have in common for their values to mean the same."""
+        return self.domain, self.derivation, self.bits, self.key.template, self.version
+
+    def key_id(self, texts: Sequence[str]) -> str:
+        """The branch key id for a row, given the canonical texts of `key_columns`."""
+        if not self.key_columns:
+            return self.key.template
+        names = zip((c.key for c in self.key_columns), texts, strict=True)
+        return self.key.key_id(dict(names))
+
+    def normalise(self, values: Sequence[object], dialect: Dialect) -> bytes | None:
+        """What is hashed for a row's values; ``None`` if one of them is NULL.
+
+        :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
+        """
+        parts: list[bytes] = []
+        for source, transform, value in zip(self.sources, self.transforms, values, strict=True):
+            if value is None:
+                return None
+            encode = functools.partial(source.codec.encode, dialect=dialect)
+            try:
+                parts.append(transform.apply(value, encode))
+            except EncFieldsError as error:
+                error.table, error.column = source.table, source.column_name
+                raise
+        return parts[0] if len(parts) == 1 else compound(parts)
+
+    def value(self, encryption: Encryption, key_id: str, normalised: bytes) -> bytes:
+        """The index: ``ceil(bits / 8)`` bytes.
+
+        :raises KeyStoreError: the beacon key cannot be had.
+        """
+        try:
+            key = encryption.index_key(key_id, self.version, self.domain, self.derivation)
+        except EncFieldsError as error:
+            error.table, error.column = self.table, self.column_name
+            raise
+        return index_value(key, normalised, self.bits)
+
+
+class _Indexes(list[IndexBinding]):
+    """The indexes of one table, which the table itself holds.
+
+    :ivar made_from: the declarations, to notice a column that is added later.
+    """
+
+    made_from: list[Any] | None = None
+
+    def __reduce__(self) -> tuple[type[_Indexes], tuple[()]]:
+        """Left out of a pickled table; they are worked out anew from its columns."""
+        return _Indexes, ()
+
+
+_NAME = "_encfields_indexes"
+
+
+def indexes_of(table: Table) -> list[IndexBinding]:
+    """The blind indexes of `table`, those of several versions once for each.
+
+    Their columns are appended to the table if they are not there yet.
+
+    :raises DeclarationError: one of them cannot be as it is declared.
+    """
+    bindings = bindings_of(table)
+    known = vars(table).get(_NAME)
+    declared = list(_declared(table, bindings))
+    if known is None or known.made_from != declared:
+        known = _Indexes(
+            IndexBinding(table, blind, sources, transforms, name, version)
+            for blind, sources, transforms in declared
+            for version in blind.versions
+            for name in [_name_of(blind, sources, version)]
+        )
+        known.made_from = declared
+        _refuse_shared_columns(known)
+        vars(table)[_NAME] = known
+    return cast("list[IndexBinding]", known)
+
+
+def known_indexes(table: Table) -> list[IndexBinding]:
+    """The same without looking for columns that were added since the table was completed, which
+    completes it anew: for every statement that is executed."""
+    known = vars(table).get(_NAME)
+    if known is None or known.made_from is None:
+        return indexes_of(table)
+    return cast("list[IndexBinding]", known)
+
+
+def _declared(table: Table, bindings: dict[str, ColumnBinding]) -> Iterator[Any]:
+    """Each declared index with its columns and what is taken of them."""
+    for binding in bindings.values():
+        for blind in cast("Any", binding.column.type).indexes:
+            yield blind, (binding,), (blind.transform,)
+    for blind in compound_indexes(table):
+        sources = tuple(_source(blind, table, bindings, name) for name, _ in blind.parts)
+        yield blind, sources, tuple(transform for _, transform in blind.parts)
+
+
+def _source(
+    blind: CompoundBlindIndex, table: Table, bindings: dict[str, ColumnBinding], name: str
+) -> ColumnBinding:
+    binding = bindings.get(name)
+    if binding is None:
+        raise DeclarationError(
+            f"the blind index {blind.label!r} names a column {name!r}, which is not an encrypted "
+            "column of the table",
+            table=table.fullname,
+            reason="index",
+        )
+    return binding
+
+
+def _is_unique(source: ColumnBinding) -> bool:
+    """Whether the encrypted column was declared with ``unique=True``."""
+    return bool(source.column.unique)
+
+
+def _name_of(blind: Any, sources: Sequence[ColumnBinding], version: int) -> str:
+    name: str = blind.companion_name(sources[0].column_name, version)
+    return name
+
+
+def _default_domain(table: Table, declared: Any, sources: Sequence[ColumnBinding]) -> str:
+    return sources[0].logical_name if len(sources) == 1 else f"{table.fullname}.{declared.label}"
+
+
+def _key(declared: Any, sources: Sequence[ColumnBinding]) -> KeyTemplate:
+    if declared.key is not None:
+        return KeyTemplate(declared.key)
+    templates = {source.key.template for source in sources}
+    if len(templates) > 1:
+        raise _refusal(
+            sources[0],
+            f"the columns of the blind index {declared.label!r} have different keys: give it one "
+            "with key=",
+            "key",
+        )
+    return sources[0].key
+
+
+def _key_column(index: IndexBinding, name: str) -> Column[Any]:
+    source = index.sources[0]
+    column = source.column.table.c.get(name)
+    if column is None or any(column not in s.identity for s in index.sources):
+        raise _refusal(
+            source,
+            f"the key of its blind index {index.label!r} depends on {name!r}, on which the "
+            "column's own key does not depend",
+            "key",
+        )
+    return column
+
+
+def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
+    """The index's column, appended to the table unless it was copied or reflected with it."""
+    length = (index.bits + 7) // 8
+    found = table.c.get(name)
+    if found is not None and isinstance(found.type, CompanionType):
+        return found
+    if found is not None and not internals.holds_bytes(found):
+        raise _refusal(
+            index.sources[0],
+            f"its blind index is held in a column {name!r}, and the table has another one of that "
+            "name: give the index a name=",
+            "companion",
+        )
+    companion = internals.companion_column(
+        name, CompanionType(length), index_of_row, unique=index.unique
+    )
+    remember(companion, index.declared)
+    table.append_column(companion, replace_existing=True)
+    return companion
+
+
+def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
+    seen: dict[str, IndexBinding] = {}
+    for index in indexes:
+        other = seen.setdefault(index.companion.key, index)
+        if other is not index:
+            raise _refusal(
+                index.sources[0],
+                f"two of its blind indexes are called {index.label!r}: give each a name= of its "
+                "own",
+                "index",
+            )
+
+
+def keep_uniqueness(table: Table) -> None:
+    """Move unique constraints, and indexes, from encrypted columns to their blind indexes.
+
+    No two ciphertexts are alike, so on the ciphertext they would promise what they cannot keep.
+
+    :raises DeclarationError: a unique column has no blind index that tells its values apart.
+    """
+    for rule in [*table.constraints, *table.indexes]:
+        if not isinstance(rule, UniqueConstraint | Index):
+            continue
+        columns = list(rule.columns)
+        if not any(is_encrypted(column) for column in columns):
+            continue
+        is_unique = isinstance(rule, UniqueConstraint) or bool(rule.unique)
+        stand_ins = _stand_ins(table, columns, is_unique=is_unique)
+        table.constraints.discard(cast("Any", rule))
+        table.indexes.discard(cast("Any", rule))
+        # What index=True and unique=True ask for, the index's own column has already.
+        if not internals.is_column_flag(rule):
+            for version, moved in stand_ins.items():
+                table_rule(rule, moved, version)
+
+
+def table_rule(rule: UniqueConstraint | Index, columns: list[Column[Any]], version: int) -> None:
+    """The same rule over other columns of the table."""
+    name = rule.name
+    if isinstance(name, str) and version > 1:
+        name = f"{name}_v{version}"
+    if isinstance(rule, Index):
+        Index(cast("Any", name), *columns, unique=rule.unique, **dict(rule.dialect_kwargs))
+        return
+    columns[0].table.append_constraint(
+        UniqueConstraint(
+            *columns,
+            name=name,
+            deferrable=rule.deferrable,
+            initially=rule.initially,
+            **dict(rule.dialect_kwargs),
+        )
+    )
+
+
+def _stand_ins(
+    table: Table, columns: list[Column[Any]], *, is_unique: bool
+) -> dict[int, list[Column[Any]]]:
+    """The columns that stand in for `columns`, by version of the beacon key."""
+    versions: dict[int, list[Column[Any]]] = {}
+    full = [index for index in indexes_of(table) if index.is_full and index.is_exact]
+    for version in sorted({index.version for index in full}) or [1]:
+        for column in columns:
+            there = [i for i in full if i.version == version and i.sources[0].column is column]
+            if is_encrypted(column) and not there:
+                raise _unique_refusal(column, is_unique=is_unique)
+            versions.setdefault(version, []).append(there[0].companion if there else column)
+    return versions
+
+
+def _unique_refusal(column: Column[Any], *, is_unique: bool) -> DeclarationError:
+    what = (
+        "a unique constraint would never find two values alike"
+        if is_unique
+        else ("an index would never find a value")
+    )
+    return DeclarationError(
+        f"{what}, because no two ciphertexts are alike: give the column index=BlindIndex(), or "
+        "leave it out",
+        table=column.table.fullname,
+        column=column.name,
+        reason="unique",
+    )
+
+
+def _refusal(source: ColumnBinding, message: str, reason: str) -> DeclarationError:
+    return DeclarationError(message, table=source.table, column=source.column_name, reason=reason)

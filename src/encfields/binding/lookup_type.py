@@ -1,0 +1,71 @@
+"""The type of a value that is looked up in a blind index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sqlalchemy import LargeBinary
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.binding.attachment import attachment_of
+from encfields.binding.companion_type import bytes_type
+from encfields.binding.pending import PendingLookup
+from encfields.errors import UnboundValueError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.binding.index_columns import IndexBinding
+
+
+class LookupType(TypeDecorator[Any]):
+    """Made when a comparison is compiled, one for each bind: it tells what the bind is for.
+
+    :param index: the blind index that is asked.
+    :param comparison: the comparison that the bind is part of.
+    :param scope: the encrypted column, or alias of it, that it is compared with.
+    :param needs_filter: whether rows may be found that were not asked for.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(
+        self, index: IndexBinding, comparison: Any, scope: Any, *, needs_filter: bool
+    ) -> None:
+        super().__init__()
+        self.index = index
+        self.comparison = comparison
+        self.scope = scope
+        self.needs_filter = needs_filter
+        # SQLAlchemy copies a type for each dialect; the copies have this in common.
+        self.token = object()
+
+    @property
+    def _static_cache_key(self) -> Any:
+        return LookupType, id(self.token)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return bytes_type(dialect, (self.index.bits + 7) // 8)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Parks a value: its hash is computed where the key is known."""
+        attachment = attachment_of(dialect)
+
+        def park(value: Any) -> PendingLookup | None:
+            if value is None:
+                return None
+            if attachment.encryption is None:
+                attachment.require(self.index.table, self.index.column_name)
+            return PendingLookup(value, self.token)
+
+        return park
+
+    def literal_processor(self, dialect: Dialect) -> NoReturn:
+        raise UnboundValueError(
+            "a value that is looked up cannot be rendered into the text of a statement",
+            table=self.index.table,
+            column=self.index.column_name,
+            reason="literal",
+        )

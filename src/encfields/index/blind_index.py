@@ -1,0 +1,160 @@
+"""``BlindIndex`` and ``CompoundBlindIndex``'s parts: what is indexed, how, and under which key."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from encfields.errors import DeclarationError
+from encfields.index.bits import FULL_BITS, check_bits
+from encfields.index.transforms import Transform, exact
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class BlindIndex:
+    """Makes an encrypted column answer ``==``, ``in_`` and uniqueness.
+
+    Beside each value the database holds a keyed hash (HMAC-SHA256) of it, in a column of its own.
+    Whoever reads the database sees which rows hold equal values, and how often each occurs; read
+    ``docs/blind-indexes.md`` before you index what has few values.
+
+    :param transform: what of the value is indexed: ``exact``, ``casefold``, ``digits``,
+        ``first(n)``, ``last(n)``, ``first_letter``, ``year``, or one after another with
+        ``digits.then(last(4))``. Default: the whole value.
+    :param bits: length of the hash. From 128 on two values never share one. Below, they do on
+        purpose: a query's rows are compared again after decryption.
+    :param name: the index's name, for ``column.blind(name)`` and for the name of its column.
+        Default: the transform's.
+    :param unique: let the database refuse a second row of the same value. Under a key of each
+        tenant's own (``key="tenant/{tenant_id}"``) that means: of the same tenant.
+    :param key: id, or template, of the branch key whose beacon key is used. Default: the
+        column's. A query can only be answered where the template's columns are known to it.
+    :param domain: name under which the index key is derived. Default: the column's logical name.
+        Columns of one domain, transform, length and key can be joined, and show anyone who reads
+        the database which of their rows are equal.
+    :param versions: versions of the beacon key that are written and asked for. Two of them while
+        the key is rotated.
+    :param accept_leakage: why a column of few values (a boolean, an enumeration) may be indexed
+        although that gives most of its content away. Kept with the declaration, for reviewers.
+    :raises DeclarationError: an argument is not usable.
+    """
+
+    transform: Transform = exact
+    bits: int = FULL_BITS
+    name: str | None = None
+    unique: bool = False
+    key: str | None = None
+    domain: str | None = None
+    versions: tuple[int, ...] = (1,)
+    accept_leakage: str | None = None
+
+    def __init__(
+        self,
+        transform: Transform | None = None,
+        *,
+        bits: int = FULL_BITS,
+        name: str | None = None,
+        unique: bool = False,
+        key: str | None = None,
+        domain: str | None = None,
+        versions: Sequence[int] = (1,),
+        accept_leakage: str | None = None,
+    ) -> None:
+        chosen = exact if transform is None else transform
+        if not isinstance(chosen, Transform):
+            raise DeclarationError(
+                "a blind index takes a transform of encfields.index.transforms, such as "
+                "casefold or last(4)",
+                reason="transform",
+            )
+        _set = object.__setattr__  # the class is frozen
+        _set(self, "transform", chosen)
+        _set(self, "bits", check_bits(bits))
+        _set(self, "name", name if name is None else check_name(name))
+        _set(self, "unique", unique)
+        _set(self, "key", key)
+        _set(self, "domain", domain)
+        _set(self, "versions", check_versions(versions))
+        _set(self, "accept_leakage", accept_leakage)
+        if unique and not self.is_full:
+            raise DeclarationError(
+                f"a unique index of {bits} bits would refuse values that only share a hash: "
+                f"leave bits= out",
+                reason="unique",
+            )
+
+    @property
+    def label(self) -> str:
+        """The name by which queries choose the index."""
+        return self.name or self.transform.name
+
+    @property
+    def is_full(self) -> bool:
+        """Whether equal hashes mean equal (transformed) values."""
+        return self.bits >= FULL_BITS
+
+    def companion_name(self, column: str, version: int) -> str:
+        """Name of the database column that holds the index; **frozen**, migrations hold it."""
+        parts = [column]
+        if self.label != exact.name:
+            parts.append(self.label.replace(".", "_"))
+        return companion_name(*parts, version=version)
+
+    def check_type(self, python_type: type[Any]) -> None:
+        """Refuse what the transform cannot be applied to, or what an index would give away.
+
+        :param python_type: of the column's values.
+        :raises DeclarationError: says which.
+        """
+        if not self.transform.accepts(python_type):
+            raise DeclarationError(
+                f"the transform {self.transform.name!r} cannot be applied to "
+                f"{python_type.__name__} values",
+                reason="transform",
+            )
+        has_few = issubclass(python_type, bool | enum.Enum)
+        if has_few and not (self.accept_leakage or "").strip():
+            raise DeclarationError(
+                "a column of so few values would be an open book to whoever reads its index: "
+                "counting the rows of each hash tells the values. If that is acceptable, say why "
+                "in BlindIndex(accept_leakage=...)",
+                reason="leakage",
+            )
+
+
+def companion_name(*parts: str, version: int) -> str:
+    """``ssn_bidx``, and ``ssn_bidx_v2`` for the second version of the beacon key."""
+    return "_".join([*parts, "bidx"]) + (f"_v{version}" if version > 1 else "")
+
+
+def check_name(name: str) -> str:
+    """An index's name becomes part of a column's name.
+
+    :raises DeclarationError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise DeclarationError(
+            "the name of a blind index is made of letters, digits and underscores", reason="name"
+        )
+    return name
+
+
+def check_versions(versions: Sequence[int]) -> tuple[int, ...]:
+    """One version of the beacon key, or two while it is rotated.
+
+    :raises DeclarationError: there are others.
+    """
+    given = tuple(versions)
+    good = all(isinstance(v, int) and v > 0 for v in given) and len(set(given)) == len(given)
+    if not good or len(given) not in (1, 2) or list(given) != sorted(given):
+        raise DeclarationError(
+            "versions= names one version of the beacon key, or two in ascending order while it "
+            "is rotated, as in versions=(1, 2)",
+            reason="versions",
+        )
+    return given
