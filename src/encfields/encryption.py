@@ -20,6 +20,7 @@ from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundErro
 from encfields.foreign import ForeignReader
 from encfields.index.beacon import index_key
 from encfields.keys.admin import KeyAdmin
+from encfields.keys.beacon_key import BeaconKey
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.cache import (
     DEFAULT_GRACE,
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
 
 SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 """SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
-
-
-MAX_INDEX_KEYS = 4096
-"""Derived keys of blind indexes held in memory at most; deriving one takes some 10 us."""
 
 
 class Stats:
@@ -135,7 +132,6 @@ class Encryption:
         self._reservation = KeyReservation()
         self._is_async = engine.dialect.is_async
         self._loop_rows = LoopRows(cache.holds)
-        self._index_keys: dict[tuple[str, int, str, str], tuple[bytes, bytes]] = {}
 
     def __repr__(self) -> str:
         where = "detached" if self._engine is None else repr(self._engine.url)
@@ -189,25 +185,37 @@ class Encryption:
         self._create_key(key_id)
         return self._cache.active(key_id)
 
-    def index_key(self, key_id: str, version: int, domain: str, derivation: str) -> bytes:
+    def index_key(
+        self, key_id: str, version: int, domain: str, derivation: str, *, for_writing: bool
+    ) -> bytes:
         """The key of a blind index, 32 bytes; for this library's own use.
 
         :param version: of the beacon key of `key_id`.
-        :raises KeyStoreError: the beacon key cannot be had.
+        :param for_writing: to store an index, and not only to look for one.
+        :raises KeyStoreError: the beacon key cannot be had, or has no such version.
         """
-        beacon = self._beacon(key_id)
-        wanted = key_id, version, domain, derivation
-        known = self._index_keys.get(wanted)
-        if known is None or known[0] is not beacon:
-            if len(self._index_keys) >= MAX_INDEX_KEYS:
-                self._index_keys.clear()
-            known = self._index_keys[wanted] = beacon, index_key(beacon, domain, derivation)
-        return known[1]
+        beacon = self._beacon(key_id, version, for_writing=for_writing)
+        key: bytes | None = beacon.derived.get((domain, derivation))
+        if key is None:
+            key = beacon.derived[domain, derivation] = index_key(
+                beacon.material, domain, derivation
+            )
+        return key
 
-    def _beacon(self, key_id: str) -> bytes:
+    def _beacon(self, key_id: str, version: int, *, for_writing: bool) -> BeaconKey:
         if self._create:
             self.active_key(key_id)
-        return self._cache.beacon(key_id)
+        beacons = self._cache.beacons(key_id, for_writing=for_writing)
+        for beacon in beacons:
+            if beacon.version == version:
+                return beacon
+        there = ", ".join(str(beacon.version) for beacon in beacons)
+        raise KeyNotFoundError(
+            f"its beacon key has no version {version}, only {there}: make the next one with "
+            "keys.rotate_beacon(), or name in BlindIndex(versions=...) those that are in force",
+            key_id=key_id,
+            reason="beacon-version",
+        )
 
     def require_keys(self, key_ids: Set[str]) -> None:
         """Fetch the active versions of several keys at once, those at hand excepted; for this

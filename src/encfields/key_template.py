@@ -23,6 +23,11 @@ class KeyTemplate:
         self.template = template
         self.columns = tuple(dict.fromkeys(_fields(template)))
 
+    @property
+    def fixed_id(self) -> str | None:
+        """The id, if it is the same for every row."""
+        return None if self.columns else self.template
+
     def key_id(self, texts: Mapping[str, str]) -> str:
         """The branch key id for a row, given the canonical texts of the template's columns."""
         return self.template.format_map(texts) if self.columns else self.template

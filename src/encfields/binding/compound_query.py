@@ -63,10 +63,10 @@ def blind(entity: Any, name: str) -> CompoundQuery:
         mapper = inspect(entity).mapper
     except (NoInspectionAvailable, AttributeError):
         raise _no_index(name) from None
-    index = next((found for t in mapper.tables if (found := _find(t, name))), None)
-    if index is None:
+    found = next((index for table in mapper.tables if (index := _find(table, name))), None)
+    if found is None:
         raise _no_index(name)
-    names = [mapper.get_property_by_column(source.column).key for source in index.sources]
+    names = [mapper.get_property_by_column(source.column).key for source in found.sources]
     return CompoundQuery(names, BlindValue(getattr(entity, names[0]), BlindView(name)))
 
 

@@ -123,13 +123,18 @@ class IndexBinding:
                 raise
         return parts[0] if len(parts) == 1 else compound(parts)
 
-    def value(self, encryption: Encryption, key_id: str, normalised: bytes) -> bytes:
+    def value(
+        self, encryption: Encryption, key_id: str, normalised: bytes, *, for_writing: bool
+    ) -> bytes:
         """The index: ``ceil(bits / 8)`` bytes.
 
+        :param for_writing: to store it, and not only to look for it.
         :raises KeyStoreError: the beacon key cannot be had.
         """
         try:
-            key = encryption.index_key(key_id, self.version, self.domain, self.derivation)
+            key = encryption.index_key(
+                key_id, self.version, self.domain, self.derivation, for_writing=for_writing
+            )
         except EncFieldsError as error:
             error.table, error.column = self.table, self.column_name
             raise
@@ -224,7 +229,15 @@ def _default_domain(table: Table, declared: Any, sources: Sequence[ColumnBinding
 
 def _key(declared: Any, sources: Sequence[ColumnBinding]) -> KeyTemplate:
     if declared.key is not None:
-        return KeyTemplate(declared.key)
+        key = KeyTemplate(declared.key)
+        if key.columns and any(source.key.template != key.template for source in sources):
+            raise _refusal(
+                sources[0],
+                f"the key of its blind index {declared.label!r} is a template that is not the "
+                "column's own: give it a plain id, or leave key= out",
+                "key",
+            )
+        return key
     templates = {source.key.template for source in sources}
     if len(templates) > 1:
         raise _refusal(
@@ -237,15 +250,7 @@ def _key(declared: Any, sources: Sequence[ColumnBinding]) -> KeyTemplate:
 
 
 def _key_column(index: IndexBinding, name: str) -> Column[Any]:
-    source = index.sources[0]
-    column = source.column.table.c.get(name)
-    if column is None or any(column not in s.identity for s in index.sources):
-        raise _refusal(
-            source,
-            f"the key of its blind index {index.label!r} depends on {name!r}, on which the "
-            "column's own key does not depend",
-            "key",
-        )
+    column: Column[Any] = index.sources[0].column.table.c[name]
     return column
 
 

@@ -62,7 +62,8 @@ class IndexedBind:
             if part is None or value is None:
                 raise _unknown_key(self.index)
             texts.append(part.to_text(value))
-        return self.index.value(encryption, self.index.key_id(texts), normalised)
+        key_id = self.index.key_id(texts)
+        return self.index.value(encryption, key_id, normalised, for_writing=True)
 
 
 def _unknown_key(index: IndexBinding) -> EncFieldsError:

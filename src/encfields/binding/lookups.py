@@ -176,7 +176,7 @@ def _answer(
     if normalised is UNKNOWN:
         return NO_ROW
     key_id = index.key_id([text or "" for text in texts])
-    return index.value(encryption, key_id, normalised)
+    return index.value(encryption, key_id, normalised, for_writing=False)
 
 
 UNKNOWN = b"\x00encfields: no value of this column"

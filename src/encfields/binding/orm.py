@@ -1,8 +1,9 @@
 """The ORM: a row whose key changes takes its encrypted values along.
 
-A value is bound to its row's key, and a blind index over several columns to all of them. When a flush changes a key column, or writes a row that is
+A value is bound to its row's key. When a flush changes a key column, or writes a row that is
 identified by more than its primary key, every encrypted value of the row is written anew in the
-same UPDATE, together with the columns that identify it.
+same UPDATE, together with the columns that identify it. Likewise columns that share a blind index
+are written together, because the index is made of them all.
 """
 
 from __future__ import annotations
