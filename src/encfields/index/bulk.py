@@ -1,0 +1,93 @@
+"""Blind indexes in bulk: what the re-encryption engine computes for rows that it has opened.
+
+The engine knows a column by its name in the database and a value by its canonical plaintext, from
+which every transform starts. So an index is described here in JSON, without a declared column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from encfields.errors import DeclarationError
+from encfields.index.beacon import compound, index_value
+from encfields.index.bits import check_bits
+from encfields.index.transforms import transform_named
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from encfields.encryption import Encryption
+
+
+def _itself(plaintext: Any) -> bytes:
+    data: bytes = plaintext
+    return data
+
+
+class Deriver(Protocol):
+    """Computes one index of one row."""
+
+    def __call__(self, plaintexts: Sequence[bytes | None], key_id: str) -> bytes | None:
+        """The index; ``None`` if one of the values is NULL.
+
+        :param plaintexts: canonical plaintexts, in the order of the index's columns.
+        :param key_id: branch key id of the row.
+        :raises KeyStoreError: the beacon key cannot be had.
+        """
+        ...
+
+
+def deriver(how: Mapping[str, Any], encryption: Encryption) -> Deriver:
+    """What computes the index that `how` describes.
+
+    :param how: as :func:`derived_columns` gives it.
+    :raises DeclarationError: it describes no index that this version knows.
+    """
+    try:
+        transforms = [transform_named(name) for name in how["transforms"]]
+        bits, version = check_bits(how["bits"]), int(how["version"])
+        domain, derivation, fixed_key = how["domain"], how["derivation"], how["key"]
+    except (KeyError, TypeError, ValueError):
+        raise DeclarationError(
+            "this is not the description of a blind index", reason="index"
+        ) from None
+
+    # The canonical plaintext, which transforms ask the column's codec for, is what is given.
+    def derive(plaintexts: Sequence[bytes | None], key_id: str) -> bytes | None:
+        parts: list[bytes] = []
+        for transform, plaintext in zip(transforms, plaintexts, strict=True):
+            if plaintext is None:
+                return None
+            parts.append(transform.apply(plaintext, _itself))
+        key = encryption.index_key(
+            fixed_key or key_id, version, domain, derivation, for_writing=True
+        )
+        return index_value(key, parts[0] if len(parts) == 1 else compound(parts), bits)
+
+    return derive
+
+
+def derived_columns(table: Table) -> tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]:
+    """The blind indexes of a declared table, each version of one by itself.
+
+    :returns: name of the index's column, names of the encrypted columns, description.
+    """
+    from encfields.binding.index_columns import indexes_of
+
+    return tuple(
+        (
+            index.companion.name,
+            tuple(source.column_name for source in index.sources),
+            {
+                "index": index.label,
+                "transforms": [transform.name for transform in index.transforms],
+                "bits": index.bits,
+                "domain": index.domain,
+                "derivation": index.derivation,
+                "key": None if index.declared.key is None else index.key.fixed_id,
+                "version": index.version,
+            },
+        )
+        for index in indexes_of(table)
+    )
