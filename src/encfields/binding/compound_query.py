@@ -56,17 +56,17 @@ def blind(entity: Any, name: str) -> CompoundQuery:
     """
     if isinstance(entity, FromClause):
         table = entity.element if isinstance(entity, Alias) else entity
-        index = _index(table, name)
-        names = [source.column.key for source in index.sources]
+        of_table = _index(table, name)
+        names = [source.column.key for source in of_table.sources]
         return CompoundQuery(names, BlindValue(entity.c[names[0]], BlindView(name)))
     try:
         mapper = inspect(entity).mapper
     except (NoInspectionAvailable, AttributeError):
         raise _no_index(name) from None
-    found = next((index for table in mapper.tables if (index := _find(table, name))), None)
-    if found is None:
+    found = [index for index in (_find(table, name) for table in mapper.tables) if index]
+    if not found:
         raise _no_index(name)
-    names = [mapper.get_property_by_column(source.column).key for source in found.sources]
+    names = [mapper.get_property_by_column(source.column).key for source in found[0].sources]
     return CompoundQuery(names, BlindValue(getattr(entity, names[0]), BlindView(name)))
 
 
