@@ -101,7 +101,7 @@ def test_rows_read_in_vain(made):
     bits, indexes = made
     read: list[list[int]] = []
     for stored in indexes:
-        rows = Counter()
+        rows: Counter[bytes] = Counter()
         for index, count in zip(stored, COUNTS, strict=True):
             rows[index] += count
         read.append([rows[i] - count for i, count in zip(stored, COUNTS, strict=True)])
@@ -165,10 +165,10 @@ def test_values_of_indexes_really_made_are_named_as_often_as_is_told(bits):
     """The guesses made by one who knows the very frequencies, which lie so far apart that what
     the outsider does not know changes nothing."""
     counts = [4**i for i in range(4, 10)]
-    named = Counter()
+    named: Counter[str] = Counter()
     for k in range(2_000):
         stored = [index_value(key(k), b"%d" % i, bits) for i in range(len(counts))]
-        rows = Counter()
+        rows: Counter[bytes] = Counter()
         for index, count in zip(stored, counts, strict=True):
             rows[index] += count
         by_rank = dict(zip([i for i, _ in rows.most_common()], range(5, -1, -1), strict=False))

@@ -1,0 +1,77 @@
+"""A table whose values' frequencies are known, on each database, and the command to run on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import Engine, Table, insert
+
+from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.cli.main import main
+from tests.index_plan.people import ROWS, people_table
+from tests.servers.backends import Backend
+
+
+class Told(NamedTuple):
+    """What a run of the command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def only(self) -> Any:
+        """The document of the one index."""
+        (one,) = self.json["indexes"]
+        return one
+
+
+@pytest.fixture
+def engine(backend: Backend) -> Engine:
+    return backend.create_engine()
+
+
+@pytest.fixture
+def local_key(tmp_path: Path) -> str:
+    """``--keyring`` for a local wrapping key."""
+    keyrings.generate_local_key(tmp_path / "local.key")
+    return f"local:{tmp_path / 'local.key'}"
+
+
+@pytest.fixture
+def encryption(engine: Engine, local_key: str) -> Encryption:
+    store = SqlKeyStore(keyrings.local(local_key.partition(":")[2]))
+    return attach(engine, store, create=True)
+
+
+@pytest.fixture
+def people(engine: Engine, encryption: Encryption) -> Table:
+    """The table, filled."""
+    table = people_table()
+    table.create(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(table), ROWS)
+    return table
+
+
+@pytest.fixture
+def plan(backend: Backend, tmp_path: Path, monkeypatch, capsys):
+    """Run ``encfields index plan --table people`` with further arguments, in this process."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ENCFIELDS_KEYRING", "COLUMNS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", backend.url_text)
+
+    def run(*arguments: str) -> Told:
+        capsys.readouterr()
+        code = main(("index", "plan", "--table", "people", *arguments))
+        captured = capsys.readouterr()
+        return Told(code, captured.out, captured.err)
+
+    return run
