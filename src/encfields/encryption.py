@@ -223,10 +223,19 @@ class Encryption:
 
         :raises KeyStoreError: one cannot be had.
         """
-        missing = self._cache.without(key_ids)
+        self._prefetch_missing(self._cache.without(key_ids), beacons=False)
+
+    def require_beacons(self, key_ids: Set[str]) -> None:
+        """The same of their beacon keys.
+
+        :raises KeyStoreError: one cannot be had.
+        """
+        self._prefetch_missing(self._cache.without(key_ids, beacons=True), beacons=True)
+
+    def _prefetch_missing(self, missing: list[str], *, beacons: bool) -> None:
         if len(missing) > 1:
             try:
-                self._cache.prefetch(missing, active_only=True)
+                self._cache.prefetch(missing, active_only=True, beacons=beacons)
             except ConfigurationError as error:
                 if not self._create or error.reason != "no-key-table":
                     raise
@@ -237,17 +246,20 @@ class Encryption:
         except KeyExistsError:  # another process made it just now
             self._cache.forget(key_id)
 
-    def prefetch(self, key_ids: Iterable[str] | None = None) -> int:
+    def prefetch(self, key_ids: Iterable[str] | None = None, *, beacons: bool = False) -> int:
         """Load keys ahead of the first value that needs them.
 
         :param key_ids: branch key ids; by default every key in the store.
+        :param beacons: the beacon keys of blind indexes as well.
         :returns: how many key versions are now at hand.
         """
-        return self._cache.prefetch(key_ids)
+        return self._cache.prefetch(key_ids, beacons=beacons)
 
-    async def aprefetch(self, key_ids: Iterable[str] | None = None) -> int:
+    async def aprefetch(
+        self, key_ids: Iterable[str] | None = None, *, beacons: bool = False
+    ) -> int:
         """:meth:`prefetch` without blocking the event loop."""
-        return await self._cache.aprefetch(key_ids)
+        return await self._cache.aprefetch(key_ids, beacons=beacons)
 
     # -- the engine ----------------------------------------------------------------------------
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Column, func, or_
+from sqlalchemy import Column, and_, or_
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement, Grouping
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import is_encrypted
+from encfields.binding.companion_type import CompanionType
 from encfields.binding.index_columns import IndexBinding, indexes_of
 from encfields.binding.index_comparison import NEGATIVE, BlindValue, BlindView, IndexComparison
 from encfields.binding.lookup_type import LookupType
@@ -165,10 +166,23 @@ def _all_versions(
     ]
     if len(each) == 1:
         return each[0]
-    if element.operator in NEGATIVE:
-        negated: ColumnElement[Any] = func.coalesce(*reversed(each), type_=element.type)
-        return negated
-    return Grouping(or_(*each))
+    older, newer = each
+    return _newer_or_older(newer, older)
+
+
+def _newer_or_older(newer: Any, older: Any) -> ColumnElement[bool]:
+    """By the newer index where the row has it, else by the older.
+
+    ``coalesce()`` would say the same, but the database could not use an index for it.
+    """
+    parts = [part for part in (newer.left, newer.right) if isinstance(part.type, CompanionType)]
+    columns = [part for part in parts if not isinstance(part, ScalarSelect)]
+    return Grouping(
+        or_(
+            and_(*(column.is_not(None) for column in columns), newer),
+            and_(or_(*(column.is_(None) for column in columns)), older),
+        )
+    )
 
 
 def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[Any]:

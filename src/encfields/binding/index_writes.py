@@ -30,6 +30,18 @@ if TYPE_CHECKING:
     from encfields.encryption import Encryption
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class RowIndex:
+    """What of a row is indexed.
+
+    :ivar normalised: what is hashed; ``None`` for NULL.
+    :ivar key_id: the branch key whose beacon key is used.
+    """
+
+    normalised: bytes | None
+    key_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class IndexedBind:
     """A bind that a row's blind index is written through.
@@ -44,26 +56,32 @@ class IndexedBind:
     sources: tuple[str | None, ...]
     key: tuple[IdentityBind | None, ...]
 
-    def value(
-        self, encryption: Encryption, values: Mapping[str, Any], dialect: Dialect
-    ) -> bytes | None:
-        """The index of one row; ``None`` for NULL.
+    def of_row(self, values: Mapping[str, Any], dialect: Dialect) -> RowIndex:
+        """What of one row is indexed, and under which key.
 
+        :param values: the row's parameters, by bind.
         :raises UnknownIdentityError: the key depends on a column whose value is not known.
-        :raises KeyStoreError: the beacon key cannot be had.
         """
         given = [None if source is None else values[source] for source in self.sources]
         normalised = self.index.normalise(given, dialect)
         if normalised is None:
-            return None
+            return RowIndex(None, "")
         texts: list[str] = []
         for part in self.key:
             value = None if part is None else values[part.bind]
             if part is None or value is None:
                 raise _unknown_key(self.index)
             texts.append(part.to_text(value))
-        key_id = self.index.key_id(texts)
-        return self.index.value(encryption, key_id, normalised, for_writing=True)
+        return RowIndex(normalised, self.index.key_id(texts))
+
+    def value(self, encryption: Encryption, row: RowIndex) -> bytes | None:
+        """The index of one row; ``None`` for NULL.
+
+        :raises KeyStoreError: the beacon key cannot be had.
+        """
+        if row.normalised is None:
+            return None
+        return self.index.value(encryption, row.key_id, row.normalised, for_writing=True)
 
 
 def _unknown_key(index: IndexBinding) -> EncFieldsError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.index_filter import filter_rows
-from encfields.binding.index_writes import IndexedBind
+from encfields.binding.index_writes import IndexedBind, RowIndex
 from encfields.binding.late_insert import LateInsert
 from encfields.binding.lookups import answer_lookups
 from encfields.binding.pending import Pending, PendingIndex
@@ -91,6 +91,7 @@ class WriteHook:
     def _index_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
         """Compute the blind indexes of every row of the execution."""
         binds = _in_driver_order(plan.indexed, context.compiled)
+        ready: list[tuple[IndexedBind, PendingIndex, RowIndex]] = []
         for values, given in internals.parameter_rows(context):
             if plan.without_values:
                 for parked in _values(given):
@@ -98,7 +99,22 @@ class WriteHook:
                         parked.settle(None)
                 continue
             for bind, pending in _parked(binds, values, given, PendingIndex):
-                pending.settle(bind.value(self._encryption, values, connection.dialect))
+                row = bind.of_row(values, connection.dialect)
+                ready.append((bind, pending, row))
+        self._fetch_beacons(ready)
+        for bind, pending, row in ready:
+            pending.settle(bind.value(self._encryption, row))
+
+    def _fetch_beacons(self, ready: list[tuple[IndexedBind, PendingIndex, RowIndex]]) -> None:
+        """Have the beacon keys of rows of many tenants at hand, in one query for all."""
+        templated = [(bind, row) for bind, _, row in ready if bind.key and row.normalised]
+        if key_ids := {row.key_id for _, row in templated}:
+            try:
+                self._encryption.require_beacons(key_ids)
+            except EncFieldsError as error:
+                index = templated[0][0].index
+                error.table, error.column = index.table, index.column_name
+                raise
 
     def _seal_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
         """Seal every parked value of every row of the execution."""
