@@ -189,10 +189,16 @@ def test_exact_is_of_any_scalar(python_type):
     assert exact.accepts(python_type)
 
 
-@pytest.mark.parametrize("python_type", [dict, list, tuple, set], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("python_type", [dict, list, tuple, set, object], ids=lambda t: t.__name__)
 @pytest.mark.parametrize("transform", [*TEXT_TRANSFORMS, year], ids=lambda t: t.name)
 def test_nothing_is_of_json_and_arrays(transform, python_type):
     assert not transform.accepts(python_type)
+
+
+@pytest.mark.parametrize("type_", [sa.JSON(), sa.ARRAY(sa.String)], ids=["json", "array"])
+def test_so_are_sqlalchemys_own(type_):
+    """Whose Python type is not the same in all its versions."""
+    assert not exact.accepts(type_.python_type)
 
 
 @each_text_transform

@@ -61,8 +61,8 @@ def people(engine: Engine, encryption: Encryption) -> Table:
 
 
 @pytest.fixture
-def plan(backend: Backend, tmp_path: Path, monkeypatch, capsys):
-    """Run ``encfields index plan --table people`` with further arguments, in this process."""
+def command(backend: Backend, tmp_path: Path, monkeypatch, capsys):
+    """Run ``encfields`` in this process on the test's database."""
     monkeypatch.chdir(tmp_path)
     for name in ("ENCFIELDS_KEYRING", "COLUMNS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -70,8 +70,14 @@ def plan(backend: Backend, tmp_path: Path, monkeypatch, capsys):
 
     def run(*arguments: str) -> Told:
         capsys.readouterr()
-        code = main(("index", "plan", "--table", "people", *arguments))
+        code = main(arguments)
         captured = capsys.readouterr()
         return Told(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def plan(command):
+    """The same: ``encfields index plan --table people`` with further arguments."""
+    return lambda *arguments: command("index", "plan", "--table", "people", *arguments)

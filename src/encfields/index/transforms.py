@@ -105,7 +105,10 @@ class _Exact(Transform):
     lossy: ClassVar[bool] = False
 
     def accepts(self, python_type: type) -> bool:
-        return issubclass(python_type, (str, bytes)) or not issubclass(python_type, Collection)
+        if issubclass(python_type, (str, bytes)):
+            return True
+        # What SQLAlchemy's JSON says of its values is `object`, from version 2.1 on.
+        return python_type is not object and not issubclass(python_type, Collection)
 
     def apply(self, value: object, encode: Encode) -> bytes:
         return encode(value)
