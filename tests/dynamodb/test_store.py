@@ -242,6 +242,7 @@ REASONS = [
     ("refuse", "unreachable"),
     ("hang", "unreachable"),
     ("reset", "unreachable"),
+    ("cut", "unreachable"),
     ("throttle", "throttled"),
     ("deny", "denied"),
     ("error", "error"),

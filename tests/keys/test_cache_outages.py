@@ -20,6 +20,7 @@ OUTAGES = [
     ("refuse", "unreachable"),
     ("hang", "unreachable"),
     ("reset", "unreachable"),
+    ("cut", "unreachable"),
     ("drip", "unreachable"),
     ("throttle", "throttled"),
     ("error", "error"),

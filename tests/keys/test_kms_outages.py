@@ -22,6 +22,7 @@ REASONS = [
     ("refuse", "unreachable"),
     ("hang", "unreachable"),
     ("reset", "unreachable"),
+    ("cut", "unreachable"),
     ("throttle", "throttled"),
     ("deny", "denied"),
     ("disabled", "disabled"),

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 from tests.servers.process import HOST
 
-Failure = Literal["refuse", "hang", "reset", "drip", "throttle", "deny", "disabled", "error"]
+Failure = Literal[
+    "refuse", "hang", "reset", "drip", "crawl", "cut", "throttle", "deny", "disabled", "error"
+]
 
 #: HTTP status and error type as KMS answers them.
 _ANSWERS: dict[str, tuple[int, str, str]] = {
@@ -25,6 +27,9 @@ _ANSWERS: dict[str, tuple[int, str, str]] = {
     "disabled": (400, "DisabledException", "The key is disabled"),
     "error": (500, "KMSInternalException", "Internal failure"),
 }
+_HEADERS_OF_100 = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: 100\r\n\r\n"
+)
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "upgrade"}
 
 
@@ -91,7 +96,9 @@ class KmsProxy:
 
         :param failure: ``"refuse"`` (nobody listens at the port), ``"hang"`` (never answers),
             ``"reset"`` (ends the connection unanswered), ``"drip"`` (begins an answer and sends
-            a byte a second), ``"throttle"``, ``"deny"``, ``"disabled"``, ``"error"`` (HTTP 500).
+            a byte a second), ``"crawl"`` (the same from the status line on), ``"cut"``
+            (begins an answer and ends the connection), ``"throttle"``, ``"deny"``,
+            ``"disabled"``, ``"error"`` (HTTP 500).
         :param actions: fail only these actions; not with ``"refuse"``.
         :param times: fail only so many calls, then work again; not with ``"refuse"``.
         """
@@ -193,8 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
             if failure == "hang":
                 released.wait(timeout=120)
             self.close_connection = True
-        elif failure == "drip":
-            self._drip(released)
+        elif failure == "cut":
+            self.close_connection = True
+            self.wfile.write(_HEADERS_OF_100)
+        elif failure in ("drip", "crawl"):
+            self._drip(released, headers_too=failure == "crawl")
         elif failure is not None:
             status, kind, message = _ANSWERS[failure]
             answer = json.dumps({"__type": kind, "message": message}).encode()
@@ -203,15 +213,13 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.proxy.delay)
             self._forward(body)
 
-    def _drip(self, released: threading.Event) -> None:
+    def _drip(self, released: threading.Event, *, headers_too: bool) -> None:
         self.close_connection = True
-        self.send_response_only(200)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", "100")
-        self.end_headers()
-        for _ in range(100):
+        if not headers_too:
+            self.wfile.write(_HEADERS_OF_100)
+        for byte in (_HEADERS_OF_100 if headers_too else b"") + 100 * b" ":
             try:
-                self.wfile.write(b" ")
+                self.wfile.write(bytes([byte]))
             except OSError:
                 return  # The client gave up waiting.
             if released.wait(timeout=1.0):

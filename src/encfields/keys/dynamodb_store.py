@@ -82,6 +82,8 @@ class DynamoDbKeyStore:
     :param connect_timeout: seconds.
     :param read_timeout: seconds.
     :param max_attempts: calls in all, the first included.
+    :param timeout: seconds for one request to DynamoDB in all, repeated attempts included; for
+        KMS the keyring has one of its own.
     :raises ConfigurationError: the keyring is not of exactly one KMS key, or an argument is
         unusable.
     """
@@ -100,6 +102,7 @@ class DynamoDbKeyStore:
         connect_timeout: float = 2.0,
         read_timeout: float = 5.0,
         max_attempts: int = 3,
+        timeout: float = 10.0,
     ) -> None:
         self.kms_arn = _only_arn(keyring)
         if not 3 <= len(table_name) <= 255 or not context:
@@ -113,7 +116,13 @@ class DynamoDbKeyStore:
         self.context = dict(context)
         self.region = region or self.kms_arn.split(":")[3]
         self._options = ClientOptions(
-            client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
+            client_factory,
+            endpoint_url,
+            profile_name,
+            connect_timeout,
+            read_timeout,
+            max_attempts,
+            timeout,
         )
         self._built = threading.local()
 

@@ -90,13 +90,15 @@ class ClientOptions:
     """How an AWS service is reached: KMS, and DynamoDB for the key store there.
 
     :param client_factory: makes a new boto3 client for a region, called once per thread,
-        process and region; the other options are then its own affair.
+        process and region; the other options are then its own affair, `timeout` excepted.
     :param endpoint_url: another endpoint than AWS's, for instance of a VPC or a test server.
     :param profile_name: profile of the shared AWS configuration.
     :param connect_timeout: seconds.
     :param read_timeout: seconds.
     :param max_attempts: calls in all, the first included, in botocore's "standard" retry mode
         (exponential back-off with jitter).
+    :param timeout: seconds for one request to one key in all, its repeated attempts included,
+        after which it is broken off: even if the answer keeps trickling in.
     """
 
     client_factory: ClientFactory | None = None
@@ -105,11 +107,12 @@ class ClientOptions:
     connect_timeout: float = 2.0
     read_timeout: float = 5.0
     max_attempts: int = 3
+    timeout: float = 10.0
 
     def client(self, region: str, service: str = "kms") -> Any:
         """A new boto3 client of `service`."""
         if self.client_factory is not None:
-            return watch(self.client_factory(region))
+            return watch(self.client_factory(region), self.timeout)
         from botocore.config import Config
 
         config = Config(
@@ -121,7 +124,8 @@ class ClientOptions:
         return watch(
             new_session(self.profile_name).create_client(
                 service, region_name=region, endpoint_url=self.endpoint_url, config=config
-            )
+            ),
+            self.timeout,
         )
 
 
@@ -210,6 +214,7 @@ def aws_kms(
     connect_timeout: float = 2.0,
     read_timeout: float = 5.0,
     max_attempts: int = 3,
+    timeout: float = 10.0,
 ) -> AwsKmsKeyring:
     """One or several AWS KMS keys, any one of which opens what they wrapped together.
 
@@ -225,10 +230,18 @@ def aws_kms(
     :param connect_timeout: seconds.
     :param read_timeout: seconds.
     :param max_attempts: calls in all, the first included.
+    :param timeout: seconds for one request to one key in all, repeated attempts included; then
+        the next key is tried, even if an answer keeps trickling in.
     :raises ConfigurationError: something is not the full ARN of a key.
     """
     options = ClientOptions(
-        client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
+        client_factory,
+        endpoint_url,
+        profile_name,
+        connect_timeout,
+        read_timeout,
+        max_attempts,
+        timeout,
     )
     return AwsKmsKeyring(tuple(_key_arn(one) for one in (arn, *more_arns)), options)
 
@@ -242,6 +255,7 @@ def aws_kms_mrk(
     connect_timeout: float = 2.0,
     read_timeout: float = 5.0,
     max_attempts: int = 3,
+    timeout: float = 10.0,
 ) -> AwsKmsKeyring:
     """Like :func:`aws_kms`, for multi-Region keys: a replica opens what its siblings wrapped.
 
@@ -250,7 +264,13 @@ def aws_kms_mrk(
     :raises ConfigurationError: something is not the full ARN of a key.
     """
     options = ClientOptions(
-        client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
+        client_factory,
+        endpoint_url,
+        profile_name,
+        connect_timeout,
+        read_timeout,
+        max_attempts,
+        timeout,
     )
     arns = tuple(_key_arn(one) for one in (arn, *more_arns))
     return AwsKmsKeyring(arns, options, multi_region=True)
@@ -267,6 +287,7 @@ def aws_kms_discovery(
     connect_timeout: float = 2.0,
     read_timeout: float = 5.0,
     max_attempts: int = 3,
+    timeout: float = 10.0,
 ) -> DiscoveryKeyring:
     """Opens keys wrapped by any KMS key of some accounts, for readers that know no ARN.
 
@@ -282,7 +303,13 @@ def aws_kms_discovery(
     _check_all(accounts, _ACCOUNT, "AWS account id of 12 digits")
     _check_all(places, _REGION, "AWS region such as 'eu-west-1'")
     options = ClientOptions(
-        client_factory, endpoint_url, profile_name, connect_timeout, read_timeout, max_attempts
+        client_factory,
+        endpoint_url,
+        profile_name,
+        connect_timeout,
+        read_timeout,
+        max_attempts,
+        timeout,
     )
     return DiscoveryKeyring(accounts, partition, places, options)
 

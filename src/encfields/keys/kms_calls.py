@@ -14,7 +14,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
+
+from encfields.keys.deadline import DeadlineExceeded, exceeded, limit
 
 UNREACHABLE_CODE = "EncfieldsUnreachable"
 NO_CREDENTIALS_CODE = "EncfieldsNoCredentials"
@@ -137,11 +139,14 @@ def kms_attempts() -> int:
     return _call.attempts
 
 
-def watch(client: Any) -> Any:
+def watch(client: Any, timeout: float) -> Any:
     """Hook the noting of faults into a boto3 client of KMS, or of DynamoDB for a key store there.
 
     Doing it twice is harmless.
+
+    :param timeout: seconds for each of its requests as a whole.
     """
+    limit(client, timeout)
     events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
     events.register("before-send.kms", _note_attempt, unique_id="encfields-attempt")
     events.register(f"after-call.{service}", _note_answer, unique_id="encfields-answer")
@@ -153,7 +158,17 @@ def _note_attempt(**_: Any) -> None:
     _call.attempts += 1
 
 
-def _note_answer(parsed: Any = None, model: Any = None, **_: Any) -> None:
+class _CutShort(Exception):
+    """An answer that ended before its declared end."""
+
+
+def _note_answer(
+    parsed: Any = None, model: Any = None, http_response: Any = None, **_: Any
+) -> None:
+    # The client library parses what there is, and an answer of nothing reads as "no such item".
+    silence = exceeded() or (_CutShort() if _is_cut_short(http_response) else None)
+    if silence is not None:
+        _raise_silence(silence, getattr(model, "name", "?"))
     error = parsed.get("Error") if isinstance(parsed, dict) else None
     if error and _call.faults is not None:
         code, detail = str(error.get("Code", "")), str(error.get("Message", ""))
@@ -162,21 +177,36 @@ def _note_answer(parsed: Any = None, model: Any = None, **_: Any) -> None:
 
 def _note_silence(exception: Any = None, event_name: str = "", **_: Any) -> None:
     """Raise, in place of a connection error, a service error that the library can handle."""
+    from botocore.exceptions import ClientError
+
+    late = exceeded()
+    if late is not None or (_call.faults is not None and not isinstance(exception, ClientError)):
+        _raise_silence(late or exception, event_name.rpartition(".")[2])
+
+
+def _raise_silence(exception: Any, operation: str) -> NoReturn:
     from botocore.exceptions import ClientError, CredentialRetrievalError, NoCredentialsError
 
-    if _call.faults is None or isinstance(exception, ClientError):
-        return
-    operation = event_name.rpartition(".")[2]
     no_credentials = isinstance(exception, (NoCredentialsError, CredentialRetrievalError))
     code = NO_CREDENTIALS_CODE if no_credentials else UNREACHABLE_CODE
     fault = KmsFault(operation, code, _describe(exception))
-    _call.faults.append(fault)
+    if _call.faults is not None:
+        _call.faults.append(fault)
     error = {"Error": {"Code": code, "Message": fault.detail}}
     raise ClientError(error, operation) from None
 
 
+def _is_cut_short(http_response: Any) -> bool:
+    declared = getattr(http_response, "headers", {}).get("content-length", "")
+    return str(declared).isdigit() and len(http_response.content) < int(declared)
+
+
 def _describe(exception: Any) -> str:
     """The class, and the endpoint where botocore names one; never a request's body."""
+    if isinstance(exception, DeadlineExceeded):
+        return str(exception)
+    if isinstance(exception, _CutShort):
+        return "the connection ended within an answer"
     endpoint = getattr(exception, "kwargs", {}).get("endpoint_url")
     return f"{type(exception).__name__}{f' at {endpoint}' if endpoint else ''}"
 
