@@ -378,6 +378,7 @@ def attach(
         # Now, because SQLite has one writer: later the application's own transaction may hold it.
         encryption.keys.create_table()
         encryption.active_key(DEFAULT_KEY)
+        cache.beacons(DEFAULT_KEY)
     encryption._listen(sync_engine)
     return encryption
 

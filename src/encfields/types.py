@@ -103,9 +103,13 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         SQLAlchemy leaves keyword-only arguments out, and would take two types that differ in
         one for the same.
         """
-        storage = self.storage and self.storage._static_cache_key
-        of_ours = self.key, self.name, self.bind_to, storage, self.indexes
-        return super()._static_cache_key, *of_ours
+        key = vars(self).get("_cache_key")
+        if key is None:
+            # Asked for in every execution of every statement that names the column.
+            storage = self.storage and self.storage._static_cache_key
+            of_ours = self.key, self.name, self.bind_to, storage, self.indexes
+            key = self._cache_key = super()._static_cache_key, *of_ours
+        return key
 
     # -- declaration ---------------------------------------------------------------------------
 

@@ -147,17 +147,17 @@ def _conjunction(criteria: Any) -> Iterator[Any]:
 
 
 def answer_lookups(
-    lookups: tuple[LookupBind, ...], encryption: Encryption, context: Any, dialect: Dialect
+    lookups: Mapping[object, LookupBind], encryption: Encryption, context: Any, dialect: Dialect
 ) -> None:
     """Exchange every value that is looked up for its blind index.
 
+    :param lookups: by the token of their types.
     :raises KeyStoreError: a beacon key cannot be had.
     """
-    by_token = {lookup.type.token: lookup for lookup in lookups}
     for values, given in internals.parameter_rows(context):
         for value in given.values() if isinstance(given, dict) else given:
             if type(value) is PendingLookup and not value.done:
-                lookup = by_token[value.token]
+                lookup = lookups[value.token]
                 value.settle(_answer(lookup, values, value.value, encryption, dialect))
 
 

@@ -117,9 +117,11 @@ class StatementPlan:
     without_values: bool = False
     table: Table | None = None
     by_bind: dict[str, SealedBind] = field(default_factory=dict)
+    by_token: dict[object, LookupBind] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_bind = {sealed.bind: sealed for sealed in self.sealed}
+        self.by_token = {lookup.type.token: lookup for lookup in self.lookups}
 
 
 NOTHING = StatementPlan()

@@ -72,9 +72,12 @@ class WriteHook:
         if first is None:
             return statement, parameters
         if not first.done:
-            answer_lookups(plan.lookups, self._encryption, context, connection.dialect)
-            self._index_rows(plan, connection, context)
-            self._seal_rows(plan, connection, context)
+            if plan.lookups:
+                answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
+            if plan.indexed or plan.without_values:
+                self._index_rows(plan, connection, context)
+            if plan.sealed:
+                self._seal_rows(plan, connection, context)
         exchanged = [_exchange(row) for row in rows]
         return statement, exchanged if rows is parameters else exchanged[0]
 
