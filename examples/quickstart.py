@@ -22,7 +22,7 @@ from rich.table import Table
 from sqlalchemy import JSON, Date, Engine, create_engine, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from encfields import EncryptedType, Encryption, SqlKeyStore, attach, errors, keyrings
+from encfields import BlindIndex, EncryptedType, Encryption, SqlKeyStore, attach, errors, keyrings
 from encfields.message import read_header
 
 console = Console(width=110)
@@ -39,7 +39,7 @@ class Person(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-    ssn: Mapped[str] = mapped_column(EncryptedType())
+    ssn: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
     born: Mapped[dt.date | None] = mapped_column(EncryptedType(Date))
     notes: Mapped[dict[str, Any] | None] = mapped_column(EncryptedType(JSON))
 
@@ -70,7 +70,7 @@ def show_declaration() -> None:
         __tablename__ = "person"
         id: Mapped[int] = mapped_column(primary_key=True)
         name: Mapped[str]
-        ssn: Mapped[str] = mapped_column(EncryptedType())
+        ssn: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
         born: Mapped[date | None] = mapped_column(EncryptedType(Date))
         notes: Mapped[dict | None] = mapped_column(EncryptedType(JSON))
 
@@ -100,12 +100,23 @@ def show_both_sides(engine: Engine) -> None:
     console.print(seen)
 
     held = Table(title="SELECT * FROM person", title_style="red", expand=True)
-    for heading in ("id", "name", "ssn", "born", "notes"):
+    for heading in ("id", "name", "ssn", "born", "notes", "ssn_bidx"):
         held.add_column(heading)
     with engine.connect() as connection:
         for row in connection.execute(text("SELECT * FROM person ORDER BY id")):
-            held.add_row(str(row.id), row.name, *(_hex(row[i]) for i in (2, 3, 4)))
+            held.add_row(str(row.id), row.name, *(_hex(row[i]) for i in (2, 3, 4, 5)))
     console.print(held)
+
+
+def find(engine: Engine) -> None:
+    """A blind index answers equality: a keyed hash of the value, in a column of its own."""
+    title("3. Find a row by an encrypted value")
+    statement = select(Person).where(Person.ssn == "123-45-6789")
+    with Session(engine) as session:
+        found = session.scalars(statement).one()
+    console.print(f'select(Person).where(Person.ssn == "123-45-6789")  →  [green]{found.name}[/]')
+    sql = str(select(Person.id).where(Person.ssn == "123-45-6789"))
+    console.print(Syntax(sql.replace("\n", ""), "sql", theme="ansi_dark"))
 
 
 def _hex(stored: bytes | None) -> str:
@@ -116,7 +127,7 @@ def _hex(stored: bytes | None) -> str:
 
 def show_message(engine: Engine) -> None:
     """A value says what it is bound to, to anybody; only a key opens it."""
-    title("3. Each value is an AWS Encryption SDK message, bound to its row and column")
+    title("4. Each value is an AWS Encryption SDK message, bound to its row and column")
     with engine.connect() as connection:
         stored = connection.execute(text("SELECT ssn FROM person WHERE id = 1")).scalar_one()
     header = read_header(stored)
@@ -150,7 +161,7 @@ def swap(engine: Engine) -> None:
 
 def attack(engine: Engine) -> None:
     """Swap two people's numbers with plain SQL: the classic attack on column encryption."""
-    title("4. An attacker with write access swaps two ciphertexts")
+    title("5. An attacker with write access swaps two ciphertexts")
     console.print(Syntax("\n".join(SWAP), "sql", theme="ansi_dark"))
     swap(engine)
     try:
@@ -165,7 +176,7 @@ def attack(engine: Engine) -> None:
 
 def rotate(engine: Engine, encryption: Encryption) -> None:
     """A new key version seals what is written from now on; the old values stay readable."""
-    title("5. Rotate the key: new values use it, old values stay readable")
+    title("6. Rotate the key: new values use it, old values stay readable")
     encryption.keys.rotate("default")
     with Session(engine) as session:
         session.add(Person(name="Edith Clarke", ssn="222-33-4444"))
@@ -184,10 +195,10 @@ def rotate(engine: Engine, encryption: Encryption) -> None:
 
 def refuse(engine: Engine) -> None:
     """What ciphertext cannot answer is refused, with the fix, instead of answered wrongly."""
-    title("6. What ciphertext cannot answer is refused")
+    title("7. What ciphertext cannot answer is refused")
     attempts: dict[str, Callable[[Session], object]] = {
-        'Person.ssn == "123-45-6789"': lambda s: s.scalars(
-            select(Person).where(Person.ssn == "123-45-6789")
+        "Person.born == date(1815, 12, 10)": lambda s: s.scalars(
+            select(Person).where(Person.born == dt.date(1815, 12, 10))
         ).all(),
         "order_by(Person.born)": lambda s: s.scalars(select(Person).order_by(Person.born)).all(),
         "update(Person).values(ssn=...)": lambda s: s.execute(
@@ -218,6 +229,7 @@ def main() -> None:
         show_declaration()
         store_people(engine)
         show_both_sides(engine)
+        find(engine)
         show_message(engine)
         attack(engine)
         rotate(engine, encryption)

@@ -1,1 +1,31 @@
-"""Blind indexes: finding encrypted values by equality."""
+"""Blind indexes: what makes an encrypted column answer equality.
+
+The transforms are to be imported from here: ``from encfields.index import casefold, last``. Nothing
+in this package knows SQLAlchemy; :mod:`encfields.binding` brings the two together.
+"""
+
+from __future__ import annotations
+
+from encfields.index.transforms import (
+    Transform,
+    casefold,
+    digits,
+    exact,
+    first,
+    first_letter,
+    last,
+    transform_named,
+    year,
+)
+
+__all__ = [
+    "Transform",
+    "casefold",
+    "digits",
+    "exact",
+    "first",
+    "first_letter",
+    "last",
+    "transform_named",
+    "year",
+]
