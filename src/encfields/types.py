@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import LargeBinary, String, event
+from sqlalchemy import Enum, LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.binding.attachment import attachment_of
@@ -205,19 +206,25 @@ def _indexes(
     inner: TypeEngine[Any], index: BlindIndex | Sequence[BlindIndex] | None
 ) -> tuple[BlindIndex, ...]:
     given = () if index is None else (index,) if isinstance(index, BlindIndex) else tuple(index)
-    try:
-        python_type = inner.python_type
-    except NotImplementedError:
-        python_type = object
     for one in given:
         if not isinstance(one, BlindIndex):
             raise DeclarationError(
                 "index= takes a BlindIndex(...), or a list of them", reason="index"
             )
-        one.check_type(python_type)
+        one.check_type(_indexed_type(inner))
     if len({one.label for one in given}) < len(given):
         raise DeclarationError(
             "two blind indexes of one column have the same name: give each a name= of its own",
             reason="index",
         )
     return given
+
+
+def _indexed_type(inner: TypeEngine[Any]) -> type[Any]:
+    """The Python type as an index sees it: an enumeration of strings is an enumeration."""
+    if isinstance(inner, Enum):
+        return enum.Enum
+    try:
+        return inner.python_type
+    except NotImplementedError:
+        return object
