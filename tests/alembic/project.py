@@ -42,6 +42,7 @@ OPTIONS = dict(
     transaction_per_migration={per_migration},
     render_item=encfields.alembic.render_item,
     encfields={settings},
+    {options}
 )
 URL = {url!r}
 
@@ -85,6 +86,7 @@ class Project:
     :param backend: the database that it migrates.
     :param settings: Python code of ``context.configure(encfields=...)``.
     :param per_migration: ``transaction_per_migration``.
+    :param options: Python code of further arguments of ``context.configure``.
     :param before: Python statement that runs on the connection before it is configured.
     """
 
@@ -95,6 +97,7 @@ class Project:
         *,
         settings: str | None = None,
         per_migration: bool = True,
+        options: str = "",
         before: str = "pass",
     ) -> None:
         self.backend = backend
@@ -112,7 +115,8 @@ class Project:
                 url=backend.url_text,
                 per_migration=per_migration,
                 settings=(settings or '{"key_store": STORE}').replace("STORE", store),
-                before=before,
+                options=options,
+                before=before.replace("STORE", store),
             )
         )
         self._versions = scripts / "versions"

@@ -20,11 +20,13 @@ from encfields.alembic.operations import (
     RefusedChangeOp,
     RotateBranchKeyOp,
 )
+from encfields.binding.companion_type import CompanionType
 from encfields.keys.key_table import TABLE_NAME
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from encfields.types import DEFAULT_KEY, EncryptedType
 
 _LONG = "{sa}LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql', 'mariadb')"
+_INDEX = "{sa}LargeBinary(length={n}).with_variant(mysql.VARBINARY({n}), 'mysql', 'mariadb')"
 _IMPORT = "from encfields.alembic import SealedColumn"
 
 
@@ -37,15 +39,19 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
     :param kind: what is rendered; only ``"type"`` concerns us.
     :param item: the type.
     :param autogen_context: Alembic's ``AutogenContext``.
-    :returns: Python code of a ``LargeBinary`` (on MySQL and MariaDB ``LONGBLOB``), or ``False``
-        for Alembic to render what is not ours.
+    :returns: Python code of a ``LargeBinary`` (on MySQL and MariaDB ``LONGBLOB``, for the column
+        of a blind index ``VARBINARY``), or ``False`` for Alembic to render what is not ours.
     """
+    prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
+    mysql = "from sqlalchemy.dialects import mysql"
+    if kind == "type" and isinstance(item, CompanionType):
+        autogen_context.imports.add(mysql)
+        return _INDEX.format(sa=prefix, n=item.length)
     if kind != "type" or not isinstance(item, EncryptedType):
         return False
-    prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
     if item.storage is not None and item.storage.length is not None:
         return f"{prefix}LargeBinary(length={item.storage.length})"
-    autogen_context.imports.add("from sqlalchemy.dialects import mysql")
+    autogen_context.imports.add(mysql)
     return _LONG.format(sa=prefix)
 
 
