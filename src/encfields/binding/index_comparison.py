@@ -59,6 +59,10 @@ class BlindView(TypeEngine[Any]):
     :param label: the index's name.
     """
 
+    if hasattr(operators, "OperatorClass"):
+        # SQLAlchemy 2.1 wants to know; which of them are answered, the comparator decides.
+        operator_classes = operators.OperatorClass.ANY
+
     def __init__(self, label: str) -> None:
         self.label = label
 
