@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import LargeBinary, MetaData, Table
@@ -41,17 +41,35 @@ class SealedColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedColumn:
+    """A column that is computed from encrypted ones, and written along with them: a blind index.
+
+    :param name: its name in the database.
+    :param columns: names of the encrypted columns that it is computed from, in order.
+    :param how: what :func:`encfields.index.bulk.deriver` computes it by; plain data.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    how: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TableSpec:
     """One table and those of its encrypted columns that are worked on.
 
     :param table: the table's name.
     :param columns: columns, or their names where nothing but the name is out of the ordinary.
     :param schema: the table's schema; default the connection's own.
+    :param derived: columns computed from them, which are filled where they are NULL.
+    :param rederive: compute those of every row, and write those that are others.
     """
 
     table: str
     columns: tuple[SealedColumn, ...]
     schema: str | None = None
+    derived: tuple[DerivedColumn, ...] = ()
+    rederive: bool = False
 
     @classmethod
     def of(
@@ -80,12 +98,19 @@ class TableSpec:
 
     def fingerprint(self) -> str:
         """64 hexadecimal digits that differ for any two different specs."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as plain data, for the run's row."""
-        return asdict(self)
+        """The spec as plain data, for the run's row.
+
+        Without derived columns it is what it was before there were any, so that a run that was
+        recorded then is still known by its fingerprint.
+        """
+        data = asdict(self)
+        if not self.derived:
+            del data["derived"], data["rederive"]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TableSpec:
@@ -99,7 +124,12 @@ class TableSpec:
             )
             for column in data["columns"]
         )
-        return cls(data["table"], columns, data["schema"])
+        derived = tuple(
+            DerivedColumn(one["name"], tuple(one["columns"]), one["how"])
+            for one in data.get("derived", ())
+        )
+        rederive = data.get("rederive", False)
+        return cls(data["table"], columns, data["schema"], derived, rederive)
 
     def reflect(self, connection: Connection) -> ReflectedTable:
         """The table as the database has it now.
