@@ -53,7 +53,9 @@ class BatchReader:
         self._key = prepared.key
         self._dialect_name = prepared.dialect.name
         values = [
-            func.substr(column, 1, HEAD_BYTES) if heads else column for column in prepared.columns
+            # SQLite's substr() makes NULL of an empty value, which is no NULL.
+            func.coalesce(func.substr(column, 1, HEAD_BYTES), column) if heads else column
+            for column in prepared.columns
         ]
         # Without a type, whatever is stored comes as it is: text in a binary column, too.
         raw = [type_coerce(value, NullType).label(f"v{i}") for i, value in enumerate(values)]
@@ -69,9 +71,7 @@ class BatchReader:
         statement = self._statements.get(shape)
         if statement is None:
             statement = self._statements[shape] = self._statement(*shape)
-        parameters: dict[str, Any] = {"row_limit": limit}
-        for name, key in (("after", bounds.after), ("upto", bounds.upto)):
-            parameters.update(bound_parameters(name, key))
+        parameters = {"row_limit": limit, **part_parameters(bounds)}
         return connection.execute(statement, parameters).all()
 
     def key_of(self, row: Any) -> Key:
@@ -92,13 +92,21 @@ class BatchReader:
         return statement
 
 
-def key_at(prepared: PreparedJob, connection: Connection, after: Key | None, rows: int) -> Any:
-    """The key that lies `rows` rows after a key, or ``None`` if there are fewer."""
-    statement = select(*prepared.key).order_by(*prepared.key).limit(1).offset(rows - 1)
-    if after is not None:
-        statement = statement.where(key_after(prepared.key, "after", prepared.dialect.name))
-    row = connection.execute(statement, bound_parameters("after", after)).first()
+def key_at(prepared: PreparedJob, connection: Connection, part: Bounds, rows: int) -> Any:
+    """The key of the last of `rows` rows of a part, or ``None`` if it has fewer."""
+    key, name = prepared.key, prepared.dialect.name
+    statement = select(*key).order_by(*key).limit(1).offset(rows - 1)
+    if part.after is not None:
+        statement = statement.where(key_after(key, "after", name))
+    if part.upto is not None:
+        statement = statement.where(key_upto(key, "upto", name))
+    row = connection.execute(statement, part_parameters(part)).first()
     return None if row is None else tuple(row)
+
+
+def part_parameters(part: Bounds) -> dict[str, Any]:
+    """The parameters of :func:`key_after` for a part's start and :func:`key_upto` for its end."""
+    return bound_parameters("after", part.after) | bound_parameters("upto", part.upto)
 
 
 def bound_parameters(name: str, key: Key | None) -> dict[str, Any]:

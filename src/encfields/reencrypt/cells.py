@@ -20,6 +20,7 @@ class SealedCell:
 
     :param binding: how it is bound. :param prepared: the job.
     :param names: columns that stand first in a row. :param value_at: where its value stands.
+    :ivar is_exact: whether the row's key has one spelling only.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class SealedCell:
         self.binding = binding
         self.value_at = value_at
         self._may_be_uuid = tuple(may_be_uuid(column) for column in binding.identity)
-        self._is_exact = not any(self._may_be_uuid)
+        self.is_exact = not any(self._may_be_uuid)
         self._serialize = binding.context.serialize
         self._fixed_key = None if binding.key.columns else binding.key.template
         self._parts = tuple(
@@ -45,7 +46,7 @@ class SealedCell:
         else:
             texts = [convert(row[at]) for at, convert in self._parts]
         context = self._serialize(texts)
-        if not self._is_exact and not data.startswith(context, CONTEXT_OFFSET):
+        if not self.is_exact and not data.startswith(context, CONTEXT_OFFSET):
             texts = self._as_stored(texts, data)
             context = self._serialize(texts)
         return context, self._fixed_key or self.binding.key_id(texts)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.errors import KeyUnavailableError
-from encfields.reencrypt.batches import key_at
+from encfields.reencrypt.batches import Bounds, key_at
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.options import Options
@@ -131,7 +131,8 @@ class RunLoop:
         if claim is not None or run.frontier_done:
             return claim
         reading = self._connections.reading()
-        upper = key_at(self._prepared, reading, run.frontier, self._options.range_rows)
+        rest = Bounds(run.frontier, None)
+        upper = key_at(self._prepared, reading, rest, self._options.range_rows)
         with self._connections.writing().begin() as begun:
             if not self._store.carve(begun.connection, run, upper):
                 return None  # another worker did, and has it

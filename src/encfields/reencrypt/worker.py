@@ -24,6 +24,7 @@ from encfields.reencrypt.options import Options
 from encfields.reencrypt.patience import Patience, told
 from encfields.reencrypt.progress import Teller
 from encfields.reencrypt.run_store import FAILED, RUNNING, Claim, Counts, RunStore
+from encfields.reencrypt.sweep import Sweep, sweep_of
 from encfields.reencrypt.throttle import Throttle
 from encfields.reencrypt.values import Outcome, values_of
 from encfields.reencrypt.writers import writer_for
@@ -36,6 +37,13 @@ _SWEEP_CHECKPOINT_SECONDS = 1.0
 
 _HEADERS_WEIGHT = 0.1
 """What a row of which only headers are read counts for the pace of a run."""
+
+
+class _Stretch(NamedTuple):
+    """Part of a range in which a sweep found something, to be worked on with whole values."""
+
+    left: Bounds
+    ends_range: bool
 
 
 class _Pending(NamedTuple):
@@ -82,7 +90,10 @@ class Worker:
         self._values = values_of(prepared, encryption)
         self._writer = writer_for(prepared)
         self._whole = BatchReader(prepared)
-        self._heads = BatchReader(prepared, heads=True)
+        self._sweep: Sweep | None = None
+        if self._values.sweeps_by_header:
+            self._sweep = sweep_of(prepared, encryption, self._values)
+        self._stretch: _Stretch | None = None
         self._throttle = Throttle(options, stop)
         self._limit = min(FIRST_ROWS, options.batch_rows)
         self._claim: Claim
@@ -106,7 +117,7 @@ class Worker:
 
         :raises EncFieldsError: it cannot go on; the range was given back.
         """
-        self._claim, self._bounds = claim, claim.bounds
+        self._claim, self._bounds, self._stretch = claim, claim.bounds, None
         self._counts, self._saved = Counts(), time.monotonic()
         patience = Patience(self._options.outage_seconds, self._stop)
         lost = False
@@ -118,7 +129,7 @@ class Worker:
                     return
                 if lost:
                     self._bounds = self._store.position(self._connections.reading(), claim)
-                    lost = False
+                    self._stretch, lost = None, False
                 settled = self._settled
                 if self._step():
                     return
@@ -172,53 +183,73 @@ class Worker:
     def _step(self) -> bool:
         """Do one batch; whether the range is done."""
         began = time.monotonic()
-        sweeps = self._claim.pass_number > 0 and self._values.sweeps_by_header
-        reader = self._heads if sweeps else self._whole
-        rows = reader.read(self._connections.reading(), self._bounds, self._limit)
-        if not rows:
+        if self._sweep is None or self._claim.pass_number == 0:
+            weight = float(self._batch(self._bounds))
+            ended = not weight
+        elif self._stretch is not None:
+            weight, ended = self._work_stretch(self._stretch)
+        else:
+            weight, ended = self._look(self._sweep)
+        if ended:
             self._settle()
             with self._connections.writing().begin() as begun:
                 self._store.finish(begun.connection, self._claim, self._counts)
             return True
-        self._fit(reader.size_of(rows), len(rows))
-        last = reader.key_of(rows[-1])
-        if not sweeps:
-            self._rewrite(rows, Bounds(self._bounds.after, last))
-        elif self._values.needs_work(rows, reader):
-            self._rewrite_part(last)
-        else:
-            self._pass_by(len(rows), last)
-        weight = _HEADERS_WEIGHT if sweeps else 1.0
-        self._throttle.pace(len(rows) * weight, time.monotonic() - began)
+        self._throttle.pace(weight, time.monotonic() - began)
         self._pause()
         return False
+
+    def _batch(self, part: Bounds) -> int:
+        """Work on the first rows of a part, if any; how many there were."""
+        rows = self._whole.read(self._connections.reading(), part, self._limit)
+        if rows:
+            self._fit(self._whole.size_of(rows), len(rows))
+            self._rewrite(rows, Bounds(part.after, self._whole.key_of(rows[-1])))
+        return len(rows)
+
+    def _look(self, sweep: Sweep) -> tuple[float, bool]:
+        """Sweep over some rows: what they weigh, and whether the range is done."""
+        connection, limit = self._connections.reading(), self._options.batch_rows
+        looked = sweep.look(connection, self._bounds, limit)
+        if looked.is_clean:
+            self._pass_by(looked.rows, looked.upto)
+            return looked.rows * _HEADERS_WEIGHT, looked.upto is None
+        upto = self._bounds.upto if looked.upto is None else looked.upto
+        self._stretch = _Stretch(Bounds(self._bounds.after, upto), looked.upto is None)
+        return 0.0, False
+
+    def _work_stretch(self, stretch: _Stretch) -> tuple[float, bool]:
+        """Do a batch of what a sweep found; as :meth:`_look`."""
+        rows = self._batch(stretch.left)
+        if rows:
+            left = Bounds(self._bounds.after, stretch.left.upto)
+            self._stretch = stretch._replace(left=left)
+            return float(rows), False
+        self._stretch = None
+        self._settle()
+        if self._bounds.after != stretch.left.upto:  # its last rows were deleted meanwhile
+            self._pass_by(0, stretch.left.upto)
+        return 0.0, stretch.ends_range
 
     def _fit(self, size: int, rows: int) -> None:
         """Let the next batch have about as many bytes as a batch should."""
         wanted = self._options.batch_bytes * rows // max(size, 1)
         self._limit = max(1, min(self._options.batch_rows, wanted, 10 * max(rows, 10)))
 
-    def _pass_by(self, rows: int, last: Key) -> None:
-        """Nothing is to be done here; remember that now and then."""
+    def _pass_by(self, rows: int, last: Key | None) -> None:
+        """Nothing is to be done here; remember that now and then.
+
+        :param last: the last of these rows; ``None`` at the end of the range.
+        """
         self._counts.seen += rows
         self._counts.current += rows
+        if last is None:
+            return
         self._bounds = Bounds(last, self._bounds.upto)
         if time.monotonic() - self._saved >= _SWEEP_CHECKPOINT_SECONDS:
             with self._connections.writing().begin() as begun:
                 self._checkpoint(begun.connection, Counts(), last)
             self._counts, self._saved = Counts(), time.monotonic()
-
-    def _rewrite_part(self, last: Key) -> None:
-        """Do a part of a sweep in which something was found, with whole values."""
-        part = Bounds(self._bounds.after, last)
-        while rows := self._whole.read(self._connections.reading(), part, self._limit):
-            self._fit(self._whole.size_of(rows), len(rows))
-            after = self._whole.key_of(rows[-1])
-            self._rewrite(rows, Bounds(part.after, after))
-            part = Bounds(after, last)
-        self._settle()
-        if self._bounds.after != last:  # its last rows were deleted meanwhile
-            self._pass_by(0, last)
 
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
         """Work on rows that were read, and store the outcome with the new position."""
