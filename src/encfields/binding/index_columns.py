@@ -267,8 +267,8 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
             "name: give the index a name=",
             "companion",
         )
-    companion = internals.companion_column(
-        name, CompanionType(length), index_of_row, unique=index.unique
+    companion = internals.CompanionColumn(
+        name, CompanionType(length), default=index_of_row, index=True, unique=index.unique
     )
     remember(companion, index.declared)
     table.append_column(companion, replace_existing=True)

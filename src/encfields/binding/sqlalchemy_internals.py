@@ -332,16 +332,18 @@ def returned_positions(context: Any) -> dict[Any, int]:
 # -- the column of a blind index ---------------------------------------------------------------
 
 
-def companion_column(
-    name: str, type_: TypeEngine[Any], default: Callable[[Any], Any], *, unique: bool
-) -> Column[Any]:
-    """An indexed column that no mapper maps and no ``select(table)`` selects.
+class CompanionColumn(Column[Any]):
+    """A column that no mapper maps, and that is selected only by name, from aliases too.
 
     SQLAlchemy has the like of it in ``insert_sentinel(omit_from_statements=True)``.
     """
-    return Column(
-        name, type_, default=default, index=True, unique=unique, _omit_from_statements=True
-    )
+
+    inherit_cache = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Columns of aliases are made from this class as well, without the option.
+        self._omit_from_statements = True
 
 
 def retyped_bind(
