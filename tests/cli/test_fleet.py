@@ -69,3 +69,34 @@ def test_without_a_keyring_and_for_what_needs_a_key_table_it_says_so(on_database
     told = on_database("keys", "export", "--to", "keys", "--to-keyring", fleet[3], *fleet)
     assert told.code == exits.FAILED
     assert "a key table of the database alone" in told.err
+
+
+def test_a_key_is_destroyed_and_moved_to_another_kms_key(
+    on_database, engine, encryption, patients, local_key, fleet, kms
+):
+    fill(engine, patients, range(1, 11))
+    table = fleet[1].removeprefix("dynamodb:")
+    on_database(
+        "keys", "export", "--to", table, "--to-keyring", fleet[3], "--create-table",
+        "--keyring", local_key,
+    )  # fmt: skip
+    new = f"kms:{kms.create_key()}"
+    told = on_database("keys", "rewrap", "--to", new, "--json", *fleet)
+    assert (told.code, told.json["moved"]) == (exits.OK, 3)
+    moved = (*fleet[:2], "--keyring", new)
+    assert on_database("verify", *COLUMNS, *moved).code == exits.OK
+
+    told = on_database(
+        "keys", "destroy", "default", *COLUMNS, "--confirm", "default", "--json", *moved
+    )
+    assert (told.code, told.json["values_unreadable"]) == (exits.OK, 19)
+    listed = on_database("keys", "list", "--json", *moved).json
+    assert all(one["destroyed_at"] for one in listed)
+
+
+def test_what_awss_key_store_has_not_is_refused(command: Run, sqlite, fleet):
+    place = ("--database", sqlite.url_text, *fleet)
+    command("keys", "create", "default", "--create-table", *place)
+    told = command("keys", "rotate-beacon", "default", *place)
+    assert told.code == exits.FAILED
+    assert "exactly one beacon key" in told.err

@@ -305,11 +305,17 @@ def test_an_outage_of_dynamodb_is_told_apart(
 
 
 def test_another_kms_key_is_refused_and_named_so(store, kms, table_name):
-    store.create("default")
+    version = store.create("default").version
     other = DynamoDbKeyStore(keyrings.aws_kms(kms.create_key()), table_name)
-    with pytest.raises(KeyAccessError) as caught:
-        other.active("default")
-    assert caught.value.reason == "wrong-keyring"
+    for ask in (
+        lambda: other.active("default"),
+        lambda: other.version("default", version),
+        lambda: other.beacon("default"),
+        lambda: other.rotate("default"),
+    ):
+        with pytest.raises(KeyAccessError) as caught:
+            ask()
+        assert caught.value.reason == "wrong-keyring"
 
 
 def test_another_logical_name_is_refused(store, arn, table_name):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from encfields.cli import exits, keys_destroy, keys_rewrap
+from encfields.cli import exits, keys_beacon, keys_destroy, keys_rewrap
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
@@ -36,6 +36,12 @@ def register(subparsers: Any) -> None:
         _rotate,
     )
     rotate.add_argument("key_id", metavar="ID")
+    keys_beacon.add_rotate_options(
+        _add(verbs, "rotate-beacon", keys_beacon.ROTATE, keys_beacon.rotate)
+    )
+    keys_beacon.add_retire_options(
+        _add(verbs, "retire-beacon", keys_beacon.RETIRE, keys_beacon.retire)
+    )
     keys_rewrap.add_options(_add(verbs, "rewrap", keys_rewrap.WHAT, keys_rewrap.run))
     keys_destroy.add_options(_add(verbs, "destroy", keys_destroy.WHAT, keys_destroy.run))
     _add(verbs, "list", "show every version of every key; needs no keyring", _list)

@@ -10,21 +10,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from encfields.cli import exits
 from encfields.cli.output import Output
-from encfields.cli.settings import Settings
+from encfields.cli.settings import FLEET, Settings, any_key_store_of
 from encfields.cli.targets import add_target_options
 from encfields.encryption import ValueCounter
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache import KeyCache
 from encfields.keys.destruction import DestructionReceipt, Unreadable
+from encfields.keys.store import KeyStore
 from encfields.reencrypt.spec import TableSpec
 
 WHAT = (
-    "destroy a key for good, so that everything under it is unreadable; needs no keyring. First "
-    "every value of the tables named is counted; then the key's id must be given once more, on "
-    "the terminal or with --confirm. Backups of the key table still hold the wrapped key"
+    "destroy a key for good, so that everything under it is unreadable; needs no keyring, except "
+    "to say where AWS's key store is. First every value of the tables named is counted; then the "
+    "key's id must be given once more, on the terminal or with --confirm. Backups of the key "
+    "table still hold the wrapped key"
 )
 
 
@@ -49,8 +53,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     receipt_file = _new_file(arguments.receipt)
     engine = settings.engine()
     try:
-        store = settings.key_store(keys_needed=False)
-        store.bind(engine)
+        store = _key_store(settings, engine)
         keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
         confirm = arguments.confirm
         if confirm is None and sys.stdin.isatty() and not output.as_json:
@@ -69,6 +72,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         engine.dispose()
     _tell(receipt, receipt_file, output)
     return exits.OK
+
+
+def _key_store(settings: Settings, engine: Engine) -> KeyStore:
+    name = settings.key_table_name()
+    if name.startswith(FLEET):
+        return any_key_store_of(settings.keyring_text(), name)
+    store = settings.key_store(keys_needed=False)
+    store.bind(engine)
+    return store
 
 
 def _new_file(name: str | None) -> Path | None:

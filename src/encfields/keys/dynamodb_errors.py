@@ -26,12 +26,26 @@ _CONFLICTS = frozenset(
         "ConditionalCheckFailedException",
     }
 )
+_OTHER_KMS_KEY = (
+    "does not match Key Store's configured KMS Key ARN",
+    "KMS Key ARN does not match configured value",
+)
 _NO_TABLE = "ResourceNotFoundException"
 _OF_KMS = ("Decrypt", "Encrypt", "ReEncrypt", "GenerateDataKey")
 
 
 class Conflict(Exception):
     """A condition of a write did not hold: somebody else wrote first."""
+
+
+def no_such_key(table_name: str, key_id: str | None) -> KeyNotFoundError:
+    """The error for an id, or a version, that is not in the table."""
+    return KeyNotFoundError(
+        f"there is no such key, or no such version of it, in {table_name!r}; make a key once "
+        f"with `encryption.keys.create({key_id!r})`",
+        key_id=key_id,
+        reason="no-key",
+    )
 
 
 def explain(
@@ -69,13 +83,8 @@ def _of_library(
     """For what the Material Providers Library itself objects to; it has one class for all."""
     text = str(error)
     if "No item found" in text:
-        return KeyNotFoundError(
-            f"there is no such key, or no such version of it, in {table_name!r}; make a key once "
-            f"with `encryption.keys.create({key_id!r})`",
-            key_id=key_id,
-            reason="no-key",
-        )
-    if "does not match Key Store's configured KMS Key ARN" in text:
+        return no_such_key(table_name, key_id)
+    if any(words in text for words in _OTHER_KMS_KEY):
         return KeyAccessError(
             "this key is wrapped by another KMS key than the key store was given; its item's "
             "kms-arn names that",

@@ -19,6 +19,9 @@ aws-crypto-ec:NAME  S: a pair of the key's own encryption context
 enc                 B: the 32 bytes of key, as KMS encrypts them
 ==================  =======================================================================
 
+A destroyed key's items have the date instead of the key (see
+:mod:`encfields.keys.dynamodb_destroy`).
+
 KMS encrypts them under an encryption context of all the other attributes, as text, and
 ``tablename``, the key store's logical name, which no item holds.
 """
@@ -34,6 +37,8 @@ from encfields.keys.store import KeyVersion
 KEY_ID, TYPE, VERSION, CREATED = "branch-key-id", "type", "version", "create-time"
 KMS_ARN, HIERARCHY, WRAPPED, LOGICAL_NAME = "kms-arn", "hierarchy-version", "enc", "tablename"
 OWN_PREFIX = "aws-crypto-ec:"
+DESTROYED = "encfields-destroyed-at"
+"""Name of a tombstone's attribute. Frozen."""
 
 ACTIVE_TYPE, BEACON_TYPE, VERSION_PREFIX = "branch:ACTIVE", "beacon:ACTIVE", "branch:version:"
 
@@ -79,15 +84,39 @@ def item(context: Context, wrapped: bytes) -> Item:
     return made
 
 
+def context_of(item: Item, logical_name: str) -> Context:
+    """KMS's encryption context of an item, from what it holds."""
+    texts = {
+        name: str(next(iter(value.values()))) for name, value in item.items() if "B" not in value
+    }
+    return {**texts, LOGICAL_NAME: logical_name}
+
+
+def tombstone(item: Item, when: dt.datetime) -> Item:
+    """What is left of an item when its key is destroyed."""
+    kept = {name: item[name] for name in (KEY_ID, TYPE, VERSION, CREATED) if name in item}
+    return {**kept, DESTROYED: {"S": when.astimezone(dt.UTC).isoformat()}}
+
+
+def destroyed_at(item: Item) -> dt.datetime | None:
+    """When an item's key was destroyed, in UTC; ``None`` while it is there."""
+    return _time(_s(item, DESTROYED)) if DESTROYED in item else None
+
+
 def versions(items: list[Item]) -> list[KeyVersion]:
     """The key versions that items tell of, ordered by id and age."""
-    active = {(_s(one, KEY_ID), _s(one, VERSION)) for one in items if _s(one, TYPE) == ACTIVE_TYPE}
+    active = {
+        (_s(one, KEY_ID), _s(one, VERSION))
+        for one in items
+        if _s(one, TYPE) == ACTIVE_TYPE and DESTROYED not in one
+    }
     found = [
         KeyVersion(
             _s(one, KEY_ID),
             _s(one, TYPE).removeprefix(VERSION_PREFIX),
             (_s(one, KEY_ID), _s(one, TYPE)) in active,
             _time(_s(one, CREATED)),
+            destroyed_at(one),
         )
         for one in items
         if _s(one, TYPE).startswith(VERSION_PREFIX)
@@ -95,10 +124,9 @@ def versions(items: list[Item]) -> list[KeyVersion]:
     return sorted(found, key=lambda one: (one.id, one.created_at, one.version))
 
 
-def beacon_created(items: list[Item]) -> dt.datetime | None:
-    """When the beacon key among a key's items was made."""
-    found = [_time(_s(one, CREATED)) for one in items if _s(one, TYPE) == BEACON_TYPE]
-    return found[0] if found else None
+def beacon_created(item: Item) -> dt.datetime:
+    """When a beacon key was made."""
+    return _time(_s(item, CREATED))
 
 
 def _s(one: Item, name: str) -> str:

@@ -7,17 +7,16 @@ sealed, in any language, and the other way round.
 
 from __future__ import annotations
 
-import os
-import threading
 import uuid
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from encfields.errors import (
     ConfigurationError,
     EncFieldsError,
+    KeyAccessError,
     KeyExistsError,
     KeyNotFoundError,
     KeyUnavailableError,
@@ -27,12 +26,17 @@ from encfields.keys.aws_session import preload
 from encfields.keys.beacon_key import FIRST_VERSION, BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import WrappedKey
-from encfields.keys.dynamodb_errors import Conflict, explain
+from encfields.keys.dynamodb_destroy import destroy_items
+from encfields.keys.dynamodb_errors import Conflict, explain, no_such_key
+from encfields.keys.dynamodb_rewrap import require_same_region, rewrap_items
+from encfields.keys.dynamodb_tools import ToolMaker, Tools
 from encfields.keys.key_id import check_key_id
 from encfields.keys.keyrings import AwsKmsKeyring, ClientFactory, ClientOptions
 from encfields.keys.kms_calls import kms_calls
 from encfields.keys.loop_runner import LoopRunner
+from encfields.keys.rewrap import Progress, RewrapReport
 from encfields.keys.runner import Runner
+from encfields.keys.sql_rows import was_destroyed
 from encfields.keys.store import KeyVersion
 
 T = TypeVar("T")
@@ -45,22 +49,6 @@ MAX_QUERIES = 50
 
 MAX_ROTATE_TRIES = 10
 """Times that a rotation steps behind another one of the same key before it gives up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """One thread's way to the store.
-
-    :ivar library: AWS's ``KeyStore``.
-    :ivar models: the library's module of its operations' arguments.
-    :ivar dynamodb: boto3's client.
-    :ivar kms: boto3's client.
-    """
-
-    library: Any
-    models: Any
-    dynamodb: Any
-    kms: Any
 
 
 class DynamoDbKeyStore:
@@ -76,6 +64,7 @@ class DynamoDbKeyStore:
         the table, and stays as it is when the table is restored under another name.
     :param region: AWS region of the table; by default the KMS key's.
     :param context: pairs of every new key's own encryption context, at least one.
+    :param former: keyrings, of one KMS key each, that open what is not rewrapped yet.
     :param client_factory: makes a new boto3 DynamoDB client for a region.
     :param endpoint_url: another endpoint of DynamoDB than AWS's.
     :param profile_name: profile of the shared AWS configuration, for DynamoDB.
@@ -96,6 +85,7 @@ class DynamoDbKeyStore:
         logical_name: str | None = None,
         region: str | None = None,
         context: Mapping[str, str] = OWN_CONTEXT,
+        former: Sequence[AwsKmsKeyring] = (),
         client_factory: ClientFactory | None = None,
         endpoint_url: str | None = None,
         profile_name: str | None = None,
@@ -104,17 +94,17 @@ class DynamoDbKeyStore:
         max_attempts: int = 3,
         timeout: float = 10.0,
     ) -> None:
-        self.kms_arn = _only_arn(keyring)
+        for one in (keyring, *former):
+            _only_arn(one)
         if not 3 <= len(table_name) <= 255 or not context:
             raise ConfigurationError(
                 "a DynamoDB table's name has 3 to 255 characters, and context= has a pair at least",
                 reason="table-name" if context else "context",
             )
-        self.keyring = keyring
         self.table_name = table_name
         self.logical_name = logical_name or table_name
         self.context = dict(context)
-        self.region = region or self.kms_arn.split(":")[3]
+        self.region = region or keyring.arns[0].split(":")[3]
         self._options = ClientOptions(
             client_factory,
             endpoint_url,
@@ -124,7 +114,15 @@ class DynamoDbKeyStore:
             max_attempts,
             timeout,
         )
-        self._built = threading.local()
+        self._use(keyring, former)
+
+    def _use(self, keyring: AwsKmsKeyring, former: Sequence[AwsKmsKeyring]) -> None:
+        self.kms_arn = _only_arn(keyring)
+        self.keyring = keyring
+        self.former = tuple(former)
+        self._maker = ToolMaker(
+            (keyring, *former), self.table_name, self.logical_name, self.region, self._options
+        )
 
     def __repr__(self) -> str:
         return f"<DynamoDbKeyStore table={self.table_name!r} {self.region} {self.kms_arn}>"
@@ -143,31 +141,55 @@ class DynamoDbKeyStore:
     def active(self, key_id: str) -> BranchKey:
         """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
 
-        def fetch(tools: Tools) -> BranchKey:
-            asked = tools.models.GetActiveBranchKeyInput(branch_key_identifier=key_id)
-            return _branch_key(tools.library.get_active_branch_key(asked))
+        def ask(library: Any, models: Any) -> BranchKey:
+            asked = models.GetActiveBranchKeyInput(branch_key_identifier=key_id)
+            return _branch_key(library.get_active_branch_key(asked))
 
-        return self.run(fetch, key_id)
+        return self._read(ask, key_id, dynamodb_items.ACTIVE_TYPE)
 
     def version(self, key_id: str, version: str) -> BranchKey:
         """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
 
-        def fetch(tools: Tools) -> BranchKey:
-            asked = tools.models.GetBranchKeyVersionInput(
+        def ask(library: Any, models: Any) -> BranchKey:
+            asked = models.GetBranchKeyVersionInput(
                 branch_key_identifier=key_id, branch_key_version=version
             )
-            return _branch_key(tools.library.get_branch_key_version(asked))
+            return _branch_key(library.get_branch_key_version(asked))
 
-        return self.run(fetch, key_id)
+        return self._read(ask, key_id, dynamodb_items.VERSION_PREFIX + version)
 
     def beacon(self, key_id: str) -> bytes:
         """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
 
-        def fetch(tools: Tools) -> bytes:
-            asked = tools.models.GetBeaconKeyInput(branch_key_identifier=key_id)
-            return bytes(tools.library.get_beacon_key(asked).beacon_key_materials.beacon_key)
+        def ask(library: Any, models: Any) -> bytes:
+            asked = models.GetBeaconKeyInput(branch_key_identifier=key_id)
+            return bytes(library.get_beacon_key(asked).beacon_key_materials.beacon_key)
 
-        return self.run(fetch, key_id)
+        return self._read(ask, key_id, dynamodb_items.BEACON_TYPE)
+
+    def _read(self, ask: Callable[[Any, Any], T], key_id: str, name: str) -> T:
+        """A key, by the KMS key that wraps or a former one.
+
+        :param name: the item's ``type``.
+        """
+        for number in range(1 + len(self.former)):
+            try:
+                return self.run(partial(_ask, ask, number), key_id)
+            except (KeyNotFoundError, KeyAccessError, KeyUnavailableError) as error:
+                failure = error
+            if failure.reason != "wrong-keyring":
+                break
+        if not isinstance(failure, KeyUnavailableError) or failure.reason == "error":
+            # AWS's library knows of no tombstone.
+            with suppress(KeyUnavailableError):
+                self._refuse_destroyed(key_id, name)
+        raise failure
+
+    def _refuse_destroyed(self, key_id: str, name: str = dynamodb_items.ACTIVE_TYPE) -> None:
+        item = self.item_at(key_id, name)
+        when = dynamodb_items.destroyed_at(item) if item is not None else None
+        if when is not None:
+            raise was_destroyed(key_id, when)
 
     def beacons(self, key_id: str) -> list[BeaconKey]:
         """The one beacon key, as version 1."""
@@ -177,11 +199,15 @@ class DynamoDbKeyStore:
         """What may be told of it.
 
         :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed.
         """
-        made = dynamodb_items.beacon_created(self.items_of(key_id))
-        if made is None:
-            raise KeyNotFoundError("there is no such key", key_id=key_id, reason="no-key")
-        return [BeaconVersion(key_id, FIRST_VERSION, made)]
+        item = self.item_at(key_id, dynamodb_items.BEACON_TYPE)
+        if item is None:
+            raise no_such_key(self.table_name, key_id)
+        when = dynamodb_items.destroyed_at(item)
+        if when is not None:
+            raise was_destroyed(key_id, when)
+        return [BeaconVersion(key_id, FIRST_VERSION, dynamodb_items.beacon_created(item))]
 
     def rotate_beacon(self, key_id: str) -> NoReturn:
         """AWS's key store has one beacon key for each key, for good.
@@ -206,6 +232,7 @@ class DynamoDbKeyStore:
         :raises KeyExistsError: there is one of that id.
         """
         check_key_id(key_id)
+        self._refuse_destroyed(key_id)
         if self._versions_of(key_id):
             raise _exists(key_id)
 
@@ -231,6 +258,7 @@ class DynamoDbKeyStore:
         def make(tools: Tools) -> None:
             tools.library.version_key(tools.models.VersionKeyInput(branch_key_identifier=key_id))
 
+        self._refuse_destroyed(key_id)
         for _ in range(MAX_ROTATE_TRIES):
             try:
                 self.run(make, key_id)
@@ -243,14 +271,53 @@ class DynamoDbKeyStore:
 
     def list(self) -> list[KeyVersion]:
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`. It scans the table."""
+        return dynamodb_items.versions(self._scan())
 
+    def places(self) -> Places:
+        """Branch key id and ``type`` of every item, for this library's own use."""
+        return sorted(
+            (one[dynamodb_items.KEY_ID]["S"], one[dynamodb_items.TYPE]["S"]) for one in self._scan()
+        )
+
+    def _scan(self) -> dynamodb_items.Items:
         def scan(tools: Tools) -> dynamodb_items.Items:
             pages = tools.dynamodb.get_paginator("scan").paginate(
                 TableName=self.table_name, ConsistentRead=True, **_PUBLIC
             )
             return [one for page in pages for one in page["Items"]]
 
-        return dynamodb_items.versions(self.run(scan))
+        return self.run(scan)
+
+    def destroy(self, key_id: str) -> Versions:
+        """Wipe every version of a key, its beacon key too; a dated item without key is left of
+        each. There is no way back but a backup of the table.
+
+        :returns: the branch key versions that were wiped.
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed before.
+        """
+        return destroy_items(self, key_id)
+
+    def rewrap(self, new: AwsKmsKeyring, *, progress: Progress | None = None) -> RewrapReport:
+        """Move every key to another KMS key of the same region, without touching a value.
+
+        Killed at any moment, it goes on where it was when called again. Keys stay readable
+        throughout for stores that have both, ``DynamoDbKeyStore(new, ..., former=[old])``; this
+        one has from now on. Other AWS libraries on the table need the new KMS key's ARN once
+        their keys have moved. KMS is called for ``kms:ReEncrypt*`` and, to verify,
+        ``kms:Decrypt`` by the new keyring's client.
+
+        :param new: of one KMS key.
+        :raises ConfigurationError: it is not of one KMS key, or of another region's.
+        :raises KeyAccessError: a key does not open, before or after; its item was left as it was.
+        :raises KeyUnavailableError: KMS or DynamoDB is out of reach; call it again.
+        """
+        arn = _only_arn(new)
+        before = [one for one in (self.keyring, *self.former) if one.arns != (arn,)]
+        former = [one.arns[0] for one in before]
+        require_same_region(arn, former)
+        self._use(new, before)
+        return rewrap_items(self, former, progress)
 
     def wrapped_many(self, key_ids: Collection[str] | None) -> Wrapped:
         """See :meth:`BulkKeyStore.wrapped_many
@@ -273,6 +340,18 @@ class DynamoDbKeyStore:
             waiter.wait(TableName=self.table_name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
         self.run(make)
+
+    def item_at(self, key_id: str, name: str) -> dynamodb_items.Item | None:
+        """One whole item, by its ``type``, for this library's own use."""
+
+        def get(tools: Tools) -> Any:
+            key = {dynamodb_items.KEY_ID: {"S": key_id}, dynamodb_items.TYPE: {"S": name}}
+            return tools.dynamodb.get_item(
+                TableName=self.table_name, Key=key, ConsistentRead=True
+            ).get("Item")
+
+        found: dynamodb_items.Item | None = self.run(get, key_id)
+        return found
 
     def items_of(self, key_id: str) -> dynamodb_items.Items:
         """What the items of one key say of themselves, without what they wrap."""
@@ -309,7 +388,7 @@ class DynamoDbKeyStore:
         failure: Exception
         with kms_calls() as faults:
             try:
-                return work(self._tools())
+                return work(self._maker.tools())
             except EncFieldsError:
                 raise
             except Exception as error:
@@ -317,48 +396,25 @@ class DynamoDbKeyStore:
         # Raised out here, so that the library's own exception is not chained to ours.
         raise failure
 
-    def _tools(self) -> Tools:
-        """This thread's and this process's own: boto3's connections survive no fork."""
-        pid, tools = getattr(self._built, "entry", (None, None))
-        if tools is None or pid != os.getpid():
-            tools = self._build()
-            self._built.entry = (os.getpid(), tools)
-        return tools
-
-    def _build(self) -> Tools:
-        from aws_cryptographic_material_providers.keystore import client, config, models
-
-        kms = self.keyring.options.client(self.kms_arn.split(":")[3])
-        dynamodb = self._options.client(self.region, "dynamodb")
-        arn = (
-            models.KMSConfigurationKmsMRKeyArn(self.kms_arn)
-            if self.keyring.multi_region
-            else models.KMSConfigurationKmsKeyArn(self.kms_arn)
-        )
-        library = client.KeyStore(
-            config=config.KeyStoreConfig(
-                ddb_table_name=self.table_name,
-                logical_key_store_name=self.logical_name,
-                kms_configuration=arn,
-                ddb_client=dynamodb,
-                kms_client=kms,
-            )
-        )
-        return Tools(library, models, dynamodb, kms)
-
 
 Versions = list[KeyVersion]
 Wrapped = list[WrappedKey]
+Places = list[tuple[str, str]]
 
 _PUBLIC = {
-    "ProjectionExpression": "#id, #type, #version, #created",
+    "ProjectionExpression": "#id, #type, #version, #created, #destroyed",
     "ExpressionAttributeNames": {
         "#id": dynamodb_items.KEY_ID,
         "#type": dynamodb_items.TYPE,
         "#version": dynamodb_items.VERSION,
         "#created": dynamodb_items.CREATED,
+        "#destroyed": dynamodb_items.DESTROYED,
     },
 }
+
+
+def _ask(ask: Callable[[Any, Any], T], number: int, tools: Tools) -> T:
+    return ask(tools.libraries[number], tools.models)
 
 
 def _branch_key(answer: Any) -> BranchKey:

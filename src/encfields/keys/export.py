@@ -17,7 +17,8 @@ from typing import Any
 from encfields.errors import KeyAccessError, KeyExistsError, KeyNotFoundError
 from encfields.keys import dynamodb_items as items
 from encfields.keys.dynamodb_errors import Conflict
-from encfields.keys.dynamodb_store import DynamoDbKeyStore, Tools
+from encfields.keys.dynamodb_store import DynamoDbKeyStore
+from encfields.keys.dynamodb_tools import Tools
 from encfields.keys.key_id import check_key_id
 from encfields.keys.store import KeyStore, KeyVersion
 

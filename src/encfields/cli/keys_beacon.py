@@ -1,0 +1,79 @@
+"""``encfields keys rotate-beacon`` and ``retire-beacon``: the key of blind indexes."""
+
+from __future__ import annotations
+
+import argparse
+
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings
+from encfields.keys.beacon_key import BeaconVersion
+
+ROTATE = (
+    "make a second beacon key beside the one in force; needs a --keyring. Values are then indexed "
+    "and looked for under both. When every process knows it (after its cache_ttl), index all "
+    "values anew, then retire the older one"
+)
+RETIRE = (
+    "wipe the older of two beacon keys; needs no keyring. What is indexed only under it is not "
+    "found any more"
+)
+
+
+def add_rotate_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those that all commands have."""
+    parser.add_argument("key_id", metavar="ID")
+
+
+def add_retire_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those that all commands have."""
+    parser.add_argument("key_id", metavar="ID")
+    parser.add_argument("version", metavar="VERSION", type=int, help="its number")
+    parser.add_argument(
+        "--at-once",
+        action="store_true",
+        help="also if the newer one was made less than the default cache_ttl and cache_grace ago",
+    )
+
+
+def rotate(arguments: argparse.Namespace, output: Output) -> int:
+    """Make the second one."""
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        keys = settings.keys(engine)
+        keys.rotate_beacon(arguments.key_id)
+        _tell(keys.list_beacons(arguments.key_id), output)
+    finally:
+        engine.dispose()
+    return exits.OK
+
+
+def retire(arguments: argparse.Namespace, output: Output) -> int:
+    """Wipe the older one."""
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        keys = settings.keys(engine, keys_needed=False)
+        keys.retire_beacon(arguments.key_id, arguments.version, at_once=arguments.at_once)
+        _tell(keys.list_beacons(arguments.key_id), output)
+    finally:
+        engine.dispose()
+    return exits.OK
+
+
+def _tell(versions: list[BeaconVersion], output: Output) -> None:
+    if output.as_json:
+        output.json(
+            [
+                {
+                    "key_id": one.id,
+                    "version": one.version,
+                    "created_at": one.created_at.isoformat(),
+                }
+                for one in versions
+            ]
+        )
+        return
+    rows = [[one.id, str(one.version), f"{one.created_at:%Y-%m-%d %H:%M:%S}"] for one in versions]
+    output.table("beacon keys in force", ["key", "version", "created (UTC)"], rows)
