@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Date, Integer, MetaData, String, Table
 
-from encfields import BlindIndex, EncryptedType
-from encfields.index.transforms import digits, first_letter, last
+from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
+from encfields.index import digits, first_letter, last
 
 metadata = MetaData()
 people = Table(
@@ -31,6 +31,7 @@ people = Table(
     Column("plain_surname", String(40)),
     Column("smoker", EncryptedType(Boolean, index=BlindIndex(accept_leakage="it is on the door"))),
     Column("notes", EncryptedType(String)),
+    CompoundBlindIndex("who", ("surname", first_letter), "ssn", bits=12),
 )
 other = Table(
     "other",
@@ -63,8 +64,17 @@ def test_each_declared_index_is_judged_by_its_own_length(plan, people, models, l
         ("ssn", "digits.last4"): (6, "good", False),
         ("surname", "first_letter"): (8, "refused", True),
         ("smoker", "exact"): (128, "refused", False),
+        ("surname+ssn", "first_letter+exact"): (12, "good", False),
     }
     assert told.code == exits.FAULTS
+
+
+def test_an_index_over_several_columns_is_told_by_its_name(plan, people, models, local_key):
+    told = plan("--models", models, "--keyring", local_key)
+
+    said = " ".join(told.out.split())
+    assert "people, compound index who (surname first_letter, ssn exact): 480 values" in said
+    assert 'CompoundBlindIndex("who", ("surname", first_letter), "ssn", bits=12);' in said
 
 
 def test_what_the_declaration_accepts_is_told_with_its_reason(plan, people, models, local_key):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,21 +10,20 @@ from sqlalchemy import Engine
 
 from encfields.cli import exits
 from encfields.cli.index_plan_report import tell
-from encfields.cli.index_subjects import Subject, completed, few_values_of, subjects_of
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status import check_sample
 from encfields.cli.targets import add_target_options, metadata_named
 from encfields.encryption import Encryption
 from encfields.errors import ConfigurationError, DeclarationError
-from encfields.index.advice import EXTRA_ROWS, advise
 from encfields.index.bits import MAX_BITS, MIN_BITS, check_bits
-from encfields.index.counting import ColumnCount, FindKey, TableCount, count_values
-from encfields.index.plan import Plan
 from encfields.index.transforms import transform_named
 from encfields.keys.branch_key import BranchKey
-from encfields.reencrypt.census import Progress
-from encfields.reencrypt.spec import TableSpec
+from encfields.planner.advice import EXTRA_ROWS, advise
+from encfields.planner.counting import TableCount, count_values
+from encfields.planner.plan import Plan
+from encfields.planner.stored_plaintext import FindKey
+from encfields.planner.subjects import Subject, completed, few_values_of, subjects_of
 
 _DESCRIPTION = """\
 Count how often each value of the named columns occurs, and tell for blind indexes of several
@@ -104,16 +102,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     try:
         find_key = _find_key(settings, engine)
         for spec in settings.specs():
-            by_column = subjects_of(
+            subjects = subjects_of(
                 spec, metadata, asked.transforms, asked.bits, named=named or metadata is None
             )
-            if by_column:
-                reduced = completed(spec, metadata, by_column)
+            if subjects:
                 with output.progress(f"reading {spec.table}") as progress:
-                    counted = _count(
-                        engine, find_key, reduced, by_column, arguments.sample, progress
+                    counted = count_values(
+                        engine,
+                        find_key,
+                        completed(spec, metadata, subjects),
+                        list(dict.fromkeys(subject.parts for subject in subjects)),
+                        sample=arguments.sample,
+                        progress=progress,
                     )
-                plans += _plans(counted, by_column, asked)
+                plans += [_plan(counted, subject, asked) for subject in subjects]
     finally:
         engine.dispose()
     if not plans:
@@ -157,59 +159,34 @@ def _find_key(settings: Settings, engine: Engine) -> FindKey:
     return find_key
 
 
-def _count(
-    engine: Engine,
-    find_key: FindKey,
-    spec: TableSpec,
-    by_column: Mapping[str, Sequence[Subject]],
-    sample: int | None,
-    progress: Progress,
-) -> TableCount:
-    transforms = {
-        name: list(dict.fromkeys(subject.transform for subject in subjects))
-        for name, subjects in by_column.items()
-    }
-    return count_values(engine, find_key, spec, transforms, sample=sample, progress=progress)
-
-
-def _plans(
-    counted: TableCount, by_column: Mapping[str, Sequence[Subject]], asked: _Asked
-) -> list[Plan]:
-    return [
-        _plan(counted, column, subject, asked)
-        for column in counted.columns
-        for subject in by_column[column.column]
-    ]
-
-
-def _plan(counted: TableCount, column: ColumnCount, subject: Subject, asked: _Asked) -> Plan:
-    transform = subject.transform
-    key_id = None
-    if not subject.one_key and column.keys(transform) > 1:
-        key_id = column.largest_key(transform)
-    frequencies = counted.frequencies(column, transform, key_id)
-    if column.inapplicable[transform] and not frequencies.counts:
+def _plan(counted: TableCount, subject: Subject, asked: _Asked) -> Plan:
+    index = next(one for one in counted.indexes if one.parts == subject.parts)
+    several_keys = len(index.by_key) > 1 and not subject.one_key
+    key_id = index.largest_key() if several_keys else None
+    frequencies = counted.frequencies(index, key_id)
+    if index.inapplicable and not frequencies.counts:
         raise DeclarationError(
-            f"the transform {transform.name!r} cannot be applied to any of the column's values",
+            f"the transform {index.transform!r} cannot be applied to any of the column's values",
             table=counted.table,
-            column=column.column,
+            column=index.column,
             reason="transform",
         )
-    advice = advise(
-        frequencies,
-        few_values_of=few_values_of(subject.type, column.type),
-        extra_rows=asked.extra_rows,
-        also=() if subject.bits is None else (subject.bits,),
-    )
-    accepted = asked.accepted or subject.accepted
+    of_one_column = len(index.columns) == 1
     return Plan(
         counted.table,
-        transform,
         subject.bits,
-        accepted,
-        column,
+        asked.accepted or subject.accepted,
+        subject.name,
+        index,
         frequencies,
         key_id,
-        advice,
+        advise(
+            frequencies,
+            few_values_of=few_values_of(subject.type, index.columns[0].type)
+            if of_one_column
+            else None,
+            extra_rows=asked.extra_rows,
+            also=() if subject.bits is None else (subject.bits,),
+        ),
         counted.sample,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from encfields.cli.output import Cell, Output
-from encfields.index.advice import FEW_ROWS, FEW_VALUES, Verdict, judge
 from encfields.index.bits import FULL_BITS
 from encfields.index.leakage import Outlook
-from encfields.index.plan import Plan
+from encfields.index.transforms import exact
+from encfields.planner.advice import FEW_ROWS, FEW_VALUES, Verdict, judge
+from encfields.planner.plan import Plan
 
 _STYLES = {
     Verdict.GOOD: "green",
@@ -49,7 +50,7 @@ def outcome(plan: Plan) -> str:
 
 
 def _tell_one(plan: Plan, output: Output) -> None:
-    name = f"{plan.table}.{plan.count.column}, transform {plan.transform.name}"
+    name = _name(plan)
     seen = plan.frequencies
     about = "about " if seen.is_sample else ""
     title = f"{name}: {about}{seen.rows:,} values, {_different(plan)}"
@@ -62,6 +63,14 @@ def _tell_one(plan: Plan, output: Output) -> None:
         output.line(f"  {line}")
     style = "yellow" if outcome(plan) == "accepted" else _STYLES[plan.verdict]
     output.line(f"{name}: {_sentence(plan)}", style=style)
+
+
+def _name(plan: Plan) -> str:
+    index = plan.index
+    if plan.name is None:
+        return f"{plan.table}.{index.column}, transform {index.transform}"
+    parts = ", ".join(f"{column} {transform.name}" for column, transform in index.parts)
+    return f"{plan.table}, compound index {plan.name} ({parts})"
 
 
 def _different(plan: Plan) -> str:
@@ -93,7 +102,7 @@ def _row(plan: Plan, one: Outlook) -> list[Cell]:
 
 
 def _facts(plan: Plan) -> list[str]:
-    seen, count = plan.frequencies, plan.count
+    seen = plan.frequencies
     facts = []
     if seen.counts:
         facts.append(
@@ -110,14 +119,17 @@ def _facts(plan: Plan) -> list[str]:
         )
     if plan.key_id is not None:
         facts.append(
-            f"values are under {count.keys(plan.transform):,} keys, whose hashes have nothing in "
+            f"values are under {len(plan.index.by_key):,} keys, whose hashes have nothing in "
             f"common; these are the figures of {plan.key_id}, which has most rows"
         )
-    odd = {"NULL": count.nulls, "not applicable": count.inapplicable[plan.transform]}
-    odd |= {f"unreadable ({why})": n for why, n in sorted(count.unreadable.items())}
+    odd = {"NULL": plan.nulls, "not applicable": plan.index.inapplicable}
+    odd |= {f"unreadable ({why})": n for why, n in sorted(plan.unreadable.items())}
     facts += [f"not counted: {n:,} {what}" for what, n in odd.items() if n]
-    if count.plaintext and count.encrypted:
-        facts.append(f"{count.plaintext:,} values are not encrypted yet")
+    facts += [
+        f"{one.plaintext:,} values of {one.column} are not encrypted yet"
+        for one in plan.index.columns
+        if one.plaintext and one.encrypted
+    ]
     return facts
 
 
@@ -132,7 +144,7 @@ def _sentence(plan: Plan) -> str:
     judged = plan.judged
     assert judged is not None  # noqa: S101 - a verdict on a length has the length's outlook
     said = "" if plan.bits is not None else "recommended: "
-    said += f"{index_code(plan.transform.name, judged.bits)}; "
+    said += f"{index_code(plan, judged.bits)}; "
     said += f"counting names {_share(judged.outsider_share)} of the rows"
     if judged.bits < FULL_BITS:
         said += (
@@ -147,7 +159,7 @@ def _sentence(plan: Plan) -> str:
 
 
 def _recommended(plan: Plan) -> str:
-    return index_code(plan.transform.name, plan.advice.bits or FULL_BITS)
+    return index_code(plan, plan.advice.bits or FULL_BITS)
 
 
 def _refusal(plan: Plan) -> str:
@@ -178,13 +190,24 @@ def _refusal(plan: Plan) -> str:
     )
 
 
-def index_code(transform: str, bits: int) -> str:
+def index_code(plan: Plan, bits: int) -> str:
     """The declaration: ``BlindIndex(digits.then(last(4)), bits=16)``."""
-    first, *others = [_part(part) for part in transform.split(".")]
-    expression = first + "".join(f".then({other})" for other in others)
-    arguments = [] if transform == "exact" else [expression]
-    arguments += [] if bits == FULL_BITS else [f"bits={bits}"]
-    return f"BlindIndex({', '.join(arguments)})"
+    parts = plan.index.parts
+    length = [] if bits == FULL_BITS else [f"bits={bits}"]
+    if plan.name is None:
+        transforms = [_code(one.name) for _, one in parts if one != exact]
+        return f"BlindIndex({', '.join(transforms + length)})"
+    quoted = f'"{plan.name}"'
+    columns = [
+        f'"{name}"' if one == exact else f'("{name}", {_code(one.name)})' for name, one in parts
+    ]
+    return f"CompoundBlindIndex({', '.join([quoted, *columns, *length])})"
+
+
+def _code(transform: str) -> str:
+    """``digits.then(last(4))``."""
+    head, *others = [_part(part) for part in transform.split(".")]
+    return head + "".join(f".then({other})" for other in others)
 
 
 def _part(name: str) -> str:

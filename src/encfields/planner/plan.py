@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from encfields.index.advice import Advice, Verdict, judge
 from encfields.index.leakage import Frequencies, Outlook
+from encfields.planner.advice import Advice, Verdict, judge
 
 if TYPE_CHECKING:
-    from encfields.index.counting import ColumnCount
-    from encfields.index.transforms import Transform
+    from encfields.planner.counting import IndexCount
     from encfields.reencrypt.sampling import Sample
 
 _WHATEVER_THE_LENGTH = frozenset({"boolean", "enum", "few-values"})
@@ -21,10 +21,10 @@ class Plan:
     """A judgement with all that it rests on.
 
     :param table: the table, with its schema where one is named.
-    :param transform: what of a value is indexed.
     :param bits: the length that is declared or asked about; ``None`` to have one recommended.
     :param accepted: why its leakage is acceptable, in the words of whoever accepts it.
-    :param count: the column's count.
+    :param name: of an index over several columns, its name.
+    :param index: what was counted.
     :param frequencies: how often each value occurs, under the branch key that most rows are under.
     :param key_id: that key, if there are several.
     :param advice: what is recommended.
@@ -32,10 +32,10 @@ class Plan:
     """
 
     table: str
-    transform: Transform
     bits: int | None
     accepted: str | None
-    count: ColumnCount
+    name: str | None
+    index: IndexCount
     frequencies: Frequencies
     key_id: str | None
     advice: Advice
@@ -60,13 +60,24 @@ class Plan:
         """Whether nobody has accepted what it gives away."""
         return self.verdict is Verdict.REFUSED and self.accepted is None
 
+    @property
+    def nulls(self) -> int:
+        """Rows that are NULL in one of the columns; of several columns, at most so many."""
+        return sum(column.nulls for column in self.index.columns)
+
+    @property
+    def unreadable(self) -> Counter[str]:
+        """Values that are counted nowhere, by reason."""
+        return sum((column.unreadable for column in self.index.columns), Counter[str]())
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data, for ``json.dumps``."""
-        count, seen = self.count, self.frequencies
+        index, seen = self.index, self.frequencies
         return {
             "table": self.table,
-            "column": count.column,
-            "transform": self.transform.name,
+            "name": self.name,
+            "column": index.column,
+            "transform": index.transform,
             "verdict": self.verdict.value,
             "refused": self.is_refused,
             "accepted": self.accepted,
@@ -77,13 +88,13 @@ class Plan:
             "counted_rows": seen.counted_rows,
             "distinct": seen.distinct,
             "distinct_estimate": seen.distinct_estimate,
-            "nulls": count.nulls,
-            "encrypted": count.encrypted,
-            "plaintext": count.plaintext,
-            "unreadable": dict(count.unreadable),
-            "inapplicable": count.inapplicable[self.transform],
+            "nulls": self.nulls,
+            "encrypted": sum(column.encrypted for column in index.columns),
+            "plaintext": sum(column.plaintext for column in index.columns),
+            "unreadable": dict(self.unreadable),
+            "inapplicable": index.inapplicable,
             "key_id": self.key_id,
-            "keys": count.keys(self.transform),
+            "keys": len(index.by_key),
             "most_common_share": seen.most_common_share,
             "repeated_share": seen.repeated_share,
             "entropy_bits": seen.entropy_bits,

@@ -1,0 +1,98 @@
+"""The canonical plaintext of a stored value, be it encrypted or not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import type_coerce
+from sqlalchemy.sql.sqltypes import _Binary
+from sqlalchemy.types import NullType, TypeEngine
+
+from encfields.codecs import codec_for
+from encfields.errors import EncFieldsError, KeyUnavailableError, ValueEncodingError
+from encfields.message import open_
+from encfields.message_header import MAGIC, as_bytes, read_header
+from encfields.reencrypt.places import ColumnPlaces
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy.engine import Dialect
+
+    from encfields.binding.columns import ColumnBinding
+    from encfields.keys.branch_key import BranchKey
+
+FindKey = Callable[[str, str], "BranchKey"]
+"""Gives the branch key of an id and a version."""
+
+
+class Plaintext(NamedTuple):
+    """What a stored value holds.
+
+    :param data: its canonical plaintext.
+    :param key_id: branch key id of its row.
+    :param was_encrypted: whether it had to be opened.
+    """
+
+    data: bytes
+    key_id: str
+    was_encrypted: bool
+
+
+class PlaintextReader:
+    """Reads the values of one column.
+
+    :param table: as the database has it.
+    :param binding: of the column, encrypted or not.
+    :param find_key: opens values; not called where none is encrypted.
+    :raises DeclarationError: values of the column's type could not be encrypted.
+    :ivar type: the column's type in the database.
+    """
+
+    def __init__(
+        self, table: Table, binding: ColumnBinding, dialect: Dialect, find_key: FindKey
+    ) -> None:
+        self.column_name = binding.column_name
+        self._places = ColumnPlaces(binding, dialect)
+        self._binding = binding
+        self._dialect = dialect
+        self._find_key = find_key
+        self.type: TypeEngine[Any] = table.c[binding.column_name].type
+        try:
+            self._codec = codec_for(self.type)
+        except EncFieldsError as error:
+            error.table, error.column = binding.table, binding.column_name
+            raise
+
+    def read(self, value: object, identity: Sequence[Any]) -> Plaintext:
+        """What a value holds.
+
+        :param value: as :func:`as_to_read` selects it; not ``None``.
+        :param identity: the values of its row's identity.
+        :raises DecryptionError: it does not open in its place.
+        :raises KeyStoreError: its key could not be had.
+        :raises ValueEncodingError: it is not encrypted, and could not be.
+        """
+        texts = self._places.texts(identity)
+        if texts is None:
+            raise ValueEncodingError("a part of the row's identity is NULL", reason="no-identity")
+        if isinstance(value, bytes | bytearray | memoryview):
+            data = as_bytes(value)
+            if data.startswith(MAGIC):
+                return self._open(data, texts)
+        data = self._codec.encode(value, self._dialect)
+        return Plaintext(data, self._binding.key_id(texts), was_encrypted=False)
+
+    def _open(self, data: bytes, texts: Sequence[str]) -> Plaintext:
+        place = self._places.find(texts, read_header(data).context)
+        try:
+            plaintext = open_(data, place.context, self._find_key)
+        except KeyUnavailableError as error:
+            error.table, error.column = self._binding.table, self.column_name
+            raise
+        return Plaintext(plaintext, place.key_id, was_encrypted=True)
+
+
+def as_to_read(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A binary column past SQLAlchemy's types, as messages are read; another as its own values."""
+    return type_coerce(column, NullType()) if isinstance(column.type, _Binary) else column

@@ -1,0 +1,175 @@
+"""Which indexes ``encfields index plan`` is about: those declared, or those asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from sqlalchemy import Column, Enum, MetaData, Table
+from sqlalchemy import types as sqltypes
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.binding.columns import bindings_of, is_encrypted
+from encfields.binding.compound_index import CompoundBlindIndex, compound_indexes
+from encfields.errors import DeclarationError
+from encfields.index.blind_index import BlindIndex
+from encfields.index.transforms import Transform, exact
+from encfields.planner.advice import FEW_VALUES
+from encfields.planner.counting import Parts
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.types import EncryptedType
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One index.
+
+    :param parts: its column, or its columns, and what is taken of each.
+    :param name: of an index over several columns, its name.
+    :param bits: the length declared or asked about, if there is one.
+    :param one_key: whether its values are under one key though the column's are under several.
+    :param accepted: why what it gives away is acceptable, as declared.
+    :param type: its column's type in the models, if they have the column.
+    """
+
+    parts: Parts
+    name: str | None = None
+    bits: int | None = None
+    one_key: bool = False
+    accepted: str | None = None
+    type: TypeEngine[Any] | None = None
+
+
+def subjects_of(
+    spec: TableSpec,
+    metadata: MetaData | None,
+    transforms: Sequence[Transform],
+    bits: int | None,
+    *,
+    named: bool,
+) -> list[Subject]:
+    """The indexes of a table.
+
+    :param transforms: those asked about; none for what is declared.
+    :param bits: the length asked about.
+    :param named: whether the columns were named. Otherwise they are all that the models encrypt,
+        and only those are meant that have an index, or can have the one asked about.
+    :raises DeclarationError: a transform is not for the type of a column that was named.
+    """
+    table = _declared_table(spec, metadata)
+    found: list[Subject] = []
+    for sealed in spec.columns:
+        column = _declared_column(table, sealed.name)
+        subjects = [] if transforms else _declared(column, bits)
+        if not subjects and (named or transforms):
+            asked = transforms or (exact,)
+            subjects = _asked(sealed.name, column, asked, bits, named=named)
+        found += subjects
+    if table is not None and not transforms and not named:
+        found += _compound(table, bits)
+    return found
+
+
+def completed(spec: TableSpec, metadata: MetaData | None, subjects: Sequence[Subject]) -> TableSpec:
+    """The spec of the subjects' columns, with what the models say of those merely named."""
+    table = _declared_table(spec, metadata)
+    known = () if table is None else TableSpec.from_table(table).columns
+    declared = {column.name: column for column in known}
+    wanted = {name for subject in subjects for name, _ in subject.parts}
+    columns = [
+        declared.get(column.name, column) if column == SealedColumn(column.name) else column
+        for column in spec.columns
+        if column.name in wanted
+    ]
+    return replace(spec, columns=tuple(columns), derived=())
+
+
+def few_values_of(*types: TypeEngine[Any] | None) -> str | None:
+    """``"boolean"`` or ``"enum"``, if a column of one of these types can have few values only."""
+    for type_ in types:
+        while isinstance(type_, TypeDecorator):
+            type_ = type_.impl_instance
+        if isinstance(type_, sqltypes.Boolean):
+            return "boolean"
+        if isinstance(type_, Enum) and len(type_.enums) < FEW_VALUES:
+            return "enum"
+    return None
+
+
+def _declared(column: Column[Any] | None, bits: int | None) -> list[Subject]:
+    """The indexes that the models declare for a column."""
+    if column is None or not is_encrypted(column):
+        return []
+    type_ = cast("EncryptedType", column.type)
+    return [
+        Subject(
+            ((column.name, one.transform),),
+            bits=one.bits if bits is None else bits,
+            one_key=_has_one_key(one),
+            accepted=one.accept_leakage,
+            type=type_.inner,
+        )
+        for one in type_.indexes
+    ]
+
+
+def _compound(table: Table, bits: int | None) -> list[Subject]:
+    """The indexes over several columns that the models declare."""
+    bindings = bindings_of(table)
+    return [
+        Subject(
+            tuple((bindings[key].column_name, transform) for key, transform in one.parts),
+            name=one.label,
+            bits=one.bits if bits is None else bits,
+            one_key=_has_one_key(one),
+        )
+        for one in compound_indexes(table)
+    ]
+
+
+def _has_one_key(index: BlindIndex | CompoundBlindIndex) -> bool:
+    return index.key is not None and "{" not in index.key
+
+
+def _asked(
+    name: str,
+    column: Column[Any] | None,
+    transforms: Sequence[Transform],
+    bits: int | None,
+    *,
+    named: bool,
+) -> list[Subject]:
+    """The indexes that were asked about, of one column."""
+    type_: TypeEngine[Any] | None = None
+    fitting = list(transforms)
+    if column is not None:
+        encrypted = is_encrypted(column)
+        type_ = cast("EncryptedType", column.type).inner if encrypted else column.type
+        fitting = [one for one in transforms if _fits(type_, one)]
+        if named and len(fitting) < len(transforms):
+            other = next(one for one in transforms if one not in fitting)
+            raise DeclarationError(
+                f"the transform {other.name!r} is not for the values of {type_!r}",
+                table=column.table.fullname,
+                column=column.name,
+                reason="transform",
+            )
+    return [Subject(((name, one),), bits=bits, type=type_) for one in fitting]
+
+
+def _fits(type_: TypeEngine[Any], transform: Transform) -> bool:
+    try:
+        return transform.accepts(type_.python_type)
+    except NotImplementedError:  # a type that does not say
+        return True
+
+
+def _declared_table(spec: TableSpec, metadata: MetaData | None) -> Table | None:
+    tables = () if metadata is None else metadata.tables.values()
+    return next((t for t in tables if (t.schema, t.name) == (spec.schema, spec.table)), None)
+
+
+def _declared_column(table: Table | None, name: str) -> Column[Any] | None:
+    columns = () if table is None else table.columns
+    return next((column for column in columns if column.name == name), None)
