@@ -15,7 +15,20 @@ from alembic.operations import Operations
 from alembic.operations.ops import UpgradeOps
 
 import encfields.alembic
-from encfields.alembic import IrreversibleError, SealedColumn, operations
+from encfields.alembic import (
+    IndexColumn,
+    IrreversibleError,
+    SealedColumn,
+    index_operations,
+    operations,
+)
+from encfields.alembic.index_operations import (
+    EnsureBlindIndexOp,
+    FillBlindIndexOp,
+    NothingOp,
+    RetireBeaconKeyOp,
+    RotateBeaconKeyOp,
+)
 from encfields.alembic.operations import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
@@ -31,6 +44,12 @@ from encfields.reencrypt.spec import TableSpec
 SPEC = TableSpec.of("patient", ["ssn", SealedColumn("notes", "n", "k", ("a", "b"))], schema="s")
 WAS = TableSpec.of("patient", [SealedColumn("ssn", "old"), "notes"], schema="s")
 
+INDEXES = (
+    IndexColumn("ssn_bidx"),
+    IndexColumn("ssn_last4_bidx", "ssn", "last4", bits=20),
+    IndexColumn("i", ("ssn", "notes"), ("exact", "casefold"), version=2, key="k", domain="d"),
+)
+
 VERBS = [
     "create_encryption_keys_table",
     "drop_encryption_keys_table",
@@ -40,6 +59,10 @@ VERBS = [
     "rebind",
     "decrypt_column",
     "ensure_encrypted",
+    "fill_blind_index",
+    "ensure_blind_index",
+    "rotate_beacon_key",
+    "retire_beacon_key",
 ]
 ALL: list[Any] = [
     CreateKeyTableOp("encfields_keys", None, if_not_exists=False),
@@ -51,13 +74,21 @@ ALL: list[Any] = [
     RebindOp(SPEC, WAS, queue=False),
     DecryptColumnOp(TableSpec.of("patient", ["ssn"]), {"ssn": "plain"}),
     EnsureEncryptedOp(SPEC),
+    ReencryptOp(SPEC, queue=False, indexes=INDEXES),
+    RebindOp(SPEC, WAS, queue=False, indexes=INDEXES),
+    FillBlindIndexOp(TableSpec.of("patient", []), INDEXES[:1], anew=False, queue=False),
+    FillBlindIndexOp(SPEC, INDEXES, anew=True, queue=True),
+    EnsureBlindIndexOp(TableSpec.of("patient", [], schema="s"), INDEXES),
+    RotateBeaconKeyOp("clinical", None),
+    RotateBeaconKeyOp("clinical", 2),
+    RetireBeaconKeyOp("clinical", 1, ()),
+    RetireBeaconKeyOp("clinical", 1, ("patient.ssn_bidx",)),
 ]
 
 
 @pytest.mark.parametrize("operation", ALL, ids=lambda op: op.verb)
 def test_rendered_code_makes_the_same_operation_again(operation: Any) -> None:
-    imports: set[str] = set()
-    code = render_python_code(UpgradeOps([operation]), imports=imports)  # type: ignore[arg-type]
+    code = render_python_code(UpgradeOps([operation]))  # type: ignore[arg-type]
     invoked: list[Any] = []
 
     class Recorder(Operations):
@@ -67,11 +98,17 @@ def test_rendered_code_makes_the_same_operation_again(operation: Any) -> None:
         def invoke(self, operation: Any) -> Any:
             invoked.append(operation)
 
-    names: dict[str, Any] = {"op": Recorder(), "SealedColumn": SealedColumn}
+    names: dict[str, Any] = {
+        "op": Recorder(),
+        "SealedColumn": SealedColumn,
+        "IndexColumn": IndexColumn,
+    }
     exec("if True:\n    " + code, names)
     (again,) = invoked
     assert vars(again) == vars(operation)
-    assert "\n".join(imports) in ("", "from encfields.alembic import SealedColumn")
+    assert imports <= {
+        f"from encfields.alembic import {n}" for n in ("IndexColumn", "SealedColumn")
+    }
 
 
 @pytest.mark.parametrize("operation", ALL, ids=lambda op: op.verb)
@@ -93,6 +130,10 @@ def test_a_rebinding_is_undone_by_the_way_back() -> None:
     assert (back.spec, back.was, back.queue) == (WAS, SPEC, True)
 
 
+def test_filling_an_index_leaves_nothing_to_undo() -> None:
+    assert isinstance(FillBlindIndexOp(SPEC, INDEXES, anew=False, queue=False).reverse(), NothingOp)
+
+
 @pytest.mark.parametrize(
     "operation, why",
     [
@@ -101,6 +142,9 @@ def test_a_rebinding_is_undone_by_the_way_back() -> None:
         (ReencryptOp(SPEC, queue=False), "the values are the same"),
         (DecryptColumnOp(SPEC, {}), "dropping its columns"),
         (EnsureEncryptedOp(SPEC), "a check has no inverse"),
+        (EnsureBlindIndexOp(SPEC, INDEXES), "a check has no inverse"),
+        (RotateBeaconKeyOp("k", 2), "indexed under the new version already"),
+        (RetireBeaconKeyOp("k", 1, ()), "cannot be brought back"),
     ],
     ids=lambda value: getattr(value, "verb", ""),
 )
@@ -118,7 +162,8 @@ def test_the_stub_says_what_the_operation_takes(verb: str) -> None:
         for node in ast.parse(stub).body
         if isinstance(node, ast.FunctionDef) and node.name == verb
     )
-    kind = next(c for c in vars(operations).values() if getattr(c, "verb", None) == verb)
+    kinds = [*vars(operations).values(), *vars(index_operations).values()]
+    kind = next(c for c in kinds if getattr(c, "verb", None) == verb)
     parameters = list(inspect.signature(getattr(kind, verb)).parameters.values())[1:]
     arguments = declared.args
     defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + arguments.defaults
@@ -139,6 +184,7 @@ def test_a_type_checker_sees_our_operations_and_alembics(tmp_path: Path) -> None
         "op.drop_table('visit')\n"
         "op.reencrypt('patient', ['ssn', SealedColumn('notes', key='k')], queue=True)\n"
         "op.rebind('patient', ['ssn'], was=['ssn'])\n"
+        "op.fill_blind_index('patient', ['ssn_bidx'], anew=True)\n"
     )
     bad = tmp_path / "bad.py"
     bad.write_text(

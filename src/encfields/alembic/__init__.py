@@ -20,19 +20,30 @@ nobody uses this library. One import in the ``env.py`` that wants it costs less.
 
 from __future__ import annotations
 
-from encfields.alembic import autogenerate, implementations, op, rendering
+from encfields.alembic import (
+    autogenerate,
+    beacon_implementations,
+    implementations,
+    index_implementations,
+    op,
+    rendering,
+)
 from encfields.alembic.errors import IrreversibleError, MigrationError
+from encfields.alembic.index_column import IndexColumn
 from encfields.alembic.rendering import render_item
 from encfields.reencrypt.options import Options
 from encfields.reencrypt.spec import SealedColumn
 
 __all__ = [
+    "IndexColumn",
     "IrreversibleError",
     "MigrationError",
     "Options",
     "SealedColumn",
     "autogenerate",
+    "beacon_implementations",
     "implementations",
+    "index_implementations",
     "op",
     "render_item",
     "rendering",

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 from encfields.binding.row_keys import MYSQL_NAMES
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
 from encfields.key_template import KeyTemplate
+from encfields.keys.sql_rows import BEACON
 from encfields.message_header import CONTEXT_OFFSET, MAGIC
+from encfields.reencrypt.run_store import FINISHED
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -65,6 +67,15 @@ class Guard:
         )
         return _exists(self._table_of(spec), undone)
 
+    def not_indexed(self, spec: TableSpec) -> str:
+        """True while some row has its values and no blind index of them."""
+        undone = " OR ".join(
+            f"({' AND '.join(f'{self._quoted(name)} IS NOT NULL' for name in derived.columns)}"
+            f" AND {self._quoted(derived.name)} IS NULL)"
+            for derived in spec.derived
+        )
+        return _exists(self._table_of(spec), undone)
+
     def no_key(self, keys: Table, key_id: str) -> str:
         """True while the key is not there."""
         return f"NOT {self._key_exists(keys, self._has_id(key_id))}"
@@ -77,6 +88,14 @@ class Guard:
         since = f"k.created_at >= {self._text(moment)}"
         return f"NOT {self._key_exists(keys, self._has_id(key_id), since)}"
 
+    def no_beacon(self, keys: Table, key_id: str, version: int) -> str:
+        """True while the key has no beacon key of that version or a later one."""
+        return f"NOT {self._beacon_exists(keys, key_id, f'k.active >= {version}')}"
+
+    def beacon(self, keys: Table, key_id: str, version: int) -> str:
+        """True while a version of the key's beacon key is in force."""
+        return self._beacon_exists(keys, key_id, f"k.active = {version}")
+
     def any_key(self, keys: Table) -> str:
         """True while the key table holds a key."""
         return _exists(self._preparer.format_table(keys), "1 = 1")
@@ -85,6 +104,12 @@ class Guard:
         """True while no run of that description was recorded."""
         table = self._preparer.format_table(runs)
         return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)}')}"
+
+    def no_finished_run(self, runs: Table, fingerprint: str) -> str:
+        """True while no run of that description has come to a good end."""
+        table = self._preparer.format_table(runs)
+        finished = f"state = {self._text(FINISHED)}"
+        return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)} AND {finished}')}"
 
     # -- statements --------------------------------------------------------------------------
 
@@ -143,6 +168,10 @@ class Guard:
 
     def _key_exists(self, keys: Table, *conditions: str) -> str:
         wanted = ("k.purpose = 'branch-key'", "k.active = 1", *conditions)
+        return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
+
+    def _beacon_exists(self, keys: Table, key_id: str, condition: str) -> str:
+        wanted = (f"k.purpose = {self._text(BEACON)}", self._has_id(key_id), condition)
         return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
 
     def _has_id(self, key_id: str) -> str:

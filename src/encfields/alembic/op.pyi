@@ -2,6 +2,7 @@ from collections.abc import Mapping
 
 from alembic.op import *  # noqa: F403
 
+from encfields.alembic.index_column import Indexes
 from encfields.alembic.operations import Columns
 
 def create_encryption_keys_table(
@@ -13,13 +14,19 @@ def drop_encryption_keys_table(
 def create_branch_key(key_id: str = "default") -> None: ...
 def rotate_branch_key(key_id: str = "default") -> None: ...
 def reencrypt(
-    table_name: str, columns: Columns, *, schema: str | None = None, queue: bool = False
+    table_name: str,
+    columns: Columns,
+    *,
+    indexes: Indexes = (),
+    schema: str | None = None,
+    queue: bool = False,
 ) -> None: ...
 def rebind(
     table_name: str,
     columns: Columns,
     *,
     was: Columns,
+    indexes: Indexes = (),
     schema: str | None = None,
     queue: bool = False,
 ) -> None: ...
@@ -27,3 +34,17 @@ def decrypt_column(
     table_name: str, columns: Columns, *, into: Mapping[str, str], schema: str | None = None
 ) -> None: ...
 def ensure_encrypted(table_name: str, columns: Columns, *, schema: str | None = None) -> None: ...
+def fill_blind_index(
+    table_name: str,
+    indexes: Indexes,
+    *,
+    columns: Columns = (),
+    anew: bool = False,
+    schema: str | None = None,
+    queue: bool = False,
+) -> None: ...
+def ensure_blind_index(table_name: str, indexes: Indexes, *, schema: str | None = None) -> None: ...
+def rotate_beacon_key(key_id: str = "default", version: int | None = None) -> None: ...
+def retire_beacon_key(
+    key_id: str, version: int, *, except_columns: tuple[str, ...] = ()
+) -> None: ...

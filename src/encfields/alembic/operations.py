@@ -12,6 +12,7 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.errors import IrreversibleError
+from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.keys.key_table import TABLE_NAME
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 
@@ -19,7 +20,7 @@ Columns = Sequence[str | SealedColumn]
 """Encrypted columns: names, or descriptions where more than the name is out of the ordinary."""
 
 
-class _Operation(MigrateOperation):
+class Operation(MigrateOperation):
     """One of ours.
 
     :cvar verb: its name as ``op.<verb>``.
@@ -36,7 +37,7 @@ class _Operation(MigrateOperation):
 
 
 @Operations.register_operation("create_encryption_keys_table")
-class CreateKeyTableOp(_Operation):
+class CreateKeyTableOp(Operation):
     """Make the table of branch keys."""
 
     verb = "create_encryption_keys_table"
@@ -71,7 +72,7 @@ class CreateKeyTableOp(_Operation):
 
 
 @Operations.register_operation("drop_encryption_keys_table")
-class DropKeyTableOp(_Operation):
+class DropKeyTableOp(Operation):
     """Drop the table of branch keys."""
 
     verb = "drop_encryption_keys_table"
@@ -108,7 +109,7 @@ class DropKeyTableOp(_Operation):
 
 
 @Operations.register_operation("create_branch_key")
-class CreateBranchKeyOp(_Operation):
+class CreateBranchKeyOp(Operation):
     """Make a branch key unless it is there."""
 
     verb = "create_branch_key"
@@ -142,7 +143,7 @@ class CreateBranchKeyOp(_Operation):
 
 
 @Operations.register_operation("rotate_branch_key")
-class RotateBranchKeyOp(_Operation):
+class RotateBranchKeyOp(Operation):
     """Make a new version of a branch key."""
 
     verb = "rotate_branch_key"
@@ -176,14 +177,15 @@ class RotateBranchKeyOp(_Operation):
 
 
 @Operations.register_operation("reencrypt")
-class ReencryptOp(_Operation):
+class ReencryptOp(Operation):
     """Move a table's values to the active version of their key."""
 
     verb = "reencrypt"
 
-    def __init__(self, spec: TableSpec, queue: bool) -> None:
+    def __init__(self, spec: TableSpec, queue: bool, indexes: tuple[IndexColumn, ...] = ()) -> None:
         self.spec = spec
         self.queue = queue
+        self.indexes = indexes
 
     @classmethod
     def reencrypt(
@@ -192,6 +194,7 @@ class ReencryptOp(_Operation):
         table_name: str,
         columns: Columns,
         *,
+        indexes: Indexes = (),
         schema: str | None = None,
         queue: bool = False,
     ) -> None:
@@ -202,13 +205,21 @@ class ReencryptOp(_Operation):
 
         :param table_name: the table.
         :param columns: its encrypted columns; best all of them, for the table is walked once.
+        :param indexes: columns of blind indexes that are filled on the way, as for
+            :func:`fill_blind_index`.
         :param schema: the table's schema.
         :param queue: only record the run. ``encfields reencrypt`` works at it, on any number of
             hosts, and :func:`ensure_encrypted` in a later revision refuses until it is done.
         :raises MigrationError: something preceded it in the revision's transaction, or values
             were left over, for instance such as do not open.
         """
-        operations.invoke(cls(TableSpec.of(table_name, columns, schema=schema), queue))
+        spec = TableSpec.of(table_name, columns, schema=schema)
+        operations.invoke(cls(spec, queue, index_columns(indexes)))
+
+    @property
+    def whole(self) -> TableSpec:
+        """The run's description."""
+        return with_indexes(self.spec, self.indexes)
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
@@ -219,19 +230,26 @@ class ReencryptOp(_Operation):
         )
 
     def arguments(self) -> tuple[Any, ...]:
-        return self.spec.schema, self.spec.table, self.spec.columns
+        return self.spec.schema, self.spec.table, self.spec.columns, self.indexes
 
 
 @Operations.register_operation("rebind")
-class RebindOp(_Operation):
+class RebindOp(Operation):
     """Move a table's values from one binding to another."""
 
     verb = "rebind"
 
-    def __init__(self, spec: TableSpec, was: TableSpec, queue: bool) -> None:
+    def __init__(
+        self,
+        spec: TableSpec,
+        was: TableSpec,
+        queue: bool,
+        indexes: tuple[IndexColumn, ...] = (),
+    ) -> None:
         self.spec = spec
         self.was = was
         self.queue = queue
+        self.indexes = indexes
 
     @classmethod
     def rebind(
@@ -241,6 +259,7 @@ class RebindOp(_Operation):
         columns: Columns,
         *,
         was: Columns,
+        indexes: Indexes = (),
         schema: str | None = None,
         queue: bool = False,
     ) -> None:
@@ -256,22 +275,39 @@ class RebindOp(_Operation):
         :param was: how the same columns are bound as yet, under their present column names:
             ``SealedColumn("social", "patient.ssn")``. Columns that identified the row must
             still be there, under the name that they had.
+        :param indexes: columns of blind indexes of these columns, as for
+            :func:`fill_blind_index`. They are made anew with each value that is bound anew: the
+            key of an index depends on the column's logical name and key, unless it has its own.
         :param schema: the table's schema.
         :param queue: as for :func:`reencrypt`.
         :raises MigrationError: as :func:`reencrypt`.
         """
         spec = TableSpec.of(table_name, columns, schema=schema)
-        operations.invoke(cls(spec, TableSpec.of(table_name, was, schema=schema), queue))
+        source = TableSpec.of(table_name, was, schema=schema)
+        operations.invoke(cls(spec, source, queue, index_columns(indexes)))
+
+    @property
+    def whole(self) -> TableSpec:
+        """The run's target."""
+        return with_indexes(self.spec, self.indexes)
+
+    @property
+    def source(self) -> TableSpec:
+        """How the same columns are bound as yet; those that an index adds, as they are."""
+        names = {column.name for column in self.was.columns}
+        added = tuple(column for column in self.whole.columns if column.name not in names)
+        return TableSpec(self.was.table, (*self.was.columns, *added), self.was.schema)
 
     def reverse(self) -> RebindOp:
-        return RebindOp(self.was, self.spec, self.queue)
+        return RebindOp(self.was, self.spec, self.queue, self.indexes)
 
     def arguments(self) -> tuple[Any, ...]:
-        return self.spec.schema, self.spec.table, self.was.columns, self.spec.columns
+        spec = self.spec
+        return spec.schema, spec.table, self.was.columns, spec.columns, self.indexes
 
 
 @Operations.register_operation("decrypt_column")
-class DecryptColumnOp(_Operation):
+class DecryptColumnOp(Operation):
     """Write the plaintext of encrypted columns into columns beside them."""
 
     verb = "decrypt_column"
@@ -316,7 +352,7 @@ class DecryptColumnOp(_Operation):
 
 
 @Operations.register_operation("ensure_encrypted")
-class EnsureEncryptedOp(_Operation):
+class EnsureEncryptedOp(Operation):
     """Refuse to go on while values are not as a run would leave them."""
 
     verb = "ensure_encrypted"
@@ -356,7 +392,7 @@ class EnsureEncryptedOp(_Operation):
         return self.spec.schema, self.spec.table, self.spec.columns
 
 
-class RefusedChangeOp(_Operation):
+class RefusedChangeOp(Operation):
     """A change that autogenerate found and that no operation makes safely; never run as such.
 
     :param column: the column.
@@ -398,7 +434,7 @@ class RefusedChangeOp(_Operation):
         return self.schema, self.table_name, self.column, self.reason
 
 
-class PostponedRebindOp(_Operation):
+class PostponedRebindOp(Operation):
     """A rebinding that autogenerate found beside changes that have to come first.
 
     A comment in the migration: the next autogenerate, when those are made, writes the operation.

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Literal
 
 from alembic.autogenerate import renderers
 
+from encfields.alembic.index_column import IndexColumn
+from encfields.alembic.index_operations import (
+    EnsureBlindIndexOp,
+    FillBlindIndexOp,
+    NothingOp,
+    PostponedFillOp,
+    RetireBeaconKeyOp,
+    RotateBeaconKeyOp,
+)
 from encfields.alembic.operations import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
@@ -27,7 +37,7 @@ from encfields.types import DEFAULT_KEY, EncryptedType
 
 _LONG = "{sa}LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql', 'mariadb')"
 _INDEX = "{sa}LargeBinary(length={n}).with_variant(mysql.VARBINARY({n}), 'mysql', 'mariadb')"
-_IMPORT = "from encfields.alembic import SealedColumn"
+_IMPORT = "from encfields.alembic import {}"
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
@@ -76,6 +86,7 @@ def _branch_key(autogen_context: Any, op: CreateBranchKeyOp | RotateBranchKeyOp)
 @renderers.dispatch_for(ReencryptOp)
 def _reencrypt(autogen_context: Any, op: ReencryptOp) -> str:
     arguments = _table_arguments(autogen_context, op.spec)
+    arguments += _told_indexes(autogen_context, op.indexes)
     return _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
 
 
@@ -89,6 +100,7 @@ def _ensure_encrypted(autogen_context: Any, op: EnsureEncryptedOp) -> str:
 def _rebind(autogen_context: Any, op: RebindOp) -> str:
     arguments = _table_arguments(autogen_context, op.spec)
     arguments.append(f"was={_columns(autogen_context, op.was.columns)}")
+    arguments += _told_indexes(autogen_context, op.indexes)
     return _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
 
 
@@ -96,6 +108,40 @@ def _rebind(autogen_context: Any, op: RebindOp) -> str:
 def _decrypt_column(autogen_context: Any, op: DecryptColumnOp) -> str:
     arguments = [*_table_arguments(autogen_context, op.spec), f"into={op.into!r}"]
     return _call(autogen_context, op.verb, arguments, op.spec.schema, {})
+
+
+@renderers.dispatch_for(FillBlindIndexOp)
+def _fill_blind_index(autogen_context: Any, op: FillBlindIndexOp) -> str:
+    arguments = [repr(op.spec.table), _indexes(autogen_context, op.indexes)]
+    if op.spec.columns:
+        arguments.append(f"columns={_columns(autogen_context, op.spec.columns)}")
+    flags = {"anew": op.anew, "queue": op.queue}
+    return _call(autogen_context, op.verb, arguments, op.spec.schema, flags)
+
+
+@renderers.dispatch_for(EnsureBlindIndexOp)
+def _ensure_blind_index(autogen_context: Any, op: EnsureBlindIndexOp) -> str:
+    arguments = [repr(op.spec.table), _indexes(autogen_context, op.indexes)]
+    return _call(autogen_context, op.verb, arguments, op.spec.schema, {})
+
+
+@renderers.dispatch_for(RotateBeaconKeyOp)
+def _rotate_beacon_key(autogen_context: Any, op: RotateBeaconKeyOp) -> str:
+    arguments = [repr(op.key_id)]
+    arguments += [] if op.version is None else [repr(op.version)]
+    return _call(autogen_context, op.verb, arguments, None, {})
+
+
+@renderers.dispatch_for(RetireBeaconKeyOp)
+def _retire_beacon_key(autogen_context: Any, op: RetireBeaconKeyOp) -> str:
+    arguments = [repr(op.key_id), repr(op.version)]
+    arguments += [f"except_columns={op.except_columns!r}"] if op.except_columns else []
+    return _call(autogen_context, op.verb, arguments, None, {})
+
+
+@renderers.dispatch_for(NothingOp)
+def _nothing(autogen_context: Any, op: NothingOp) -> list[str]:
+    return []
 
 
 @renderers.dispatch_for(RefusedChangeOp)
@@ -120,6 +166,24 @@ def _postponed_rebind(autogen_context: Any, op: PostponedRebindOp) -> list[str]:
     )
 
 
+@renderers.dispatch_for(PostponedFillOp)
+def _postponed_fill(autogen_context: Any, op: PostponedFillOp) -> list[str]:
+    names = ", ".join(index.name for index in op.fill.indexes)
+    table = op.fill.spec.table
+    imported = set(autogen_context.imports)
+    code = _fill_blind_index(autogen_context, op.fill)
+    autogen_context.imports.intersection_update(imported)  # the code stands in a comment
+    return [
+        *_comment(
+            f"encfields - rows that {table} holds already are not in {names}, and queries by the "
+            "index miss them. Deploy the application that writes the index, then fill it in a "
+            "revision of its own (which `alembic revision --autogenerate` writes on a database "
+            "that has such rows)"
+        ),
+        f"#     {code}",
+    ]
+
+
 def _key_table_arguments(op: CreateKeyTableOp | DropKeyTableOp) -> list[str]:
     return [] if op.table_name == TABLE_NAME else [repr(op.table_name)]
 
@@ -132,13 +196,33 @@ def _columns(autogen_context: Any, columns: Sequence[SealedColumn]) -> str:
     return f"[{', '.join(_column(autogen_context, column) for column in columns)}]"
 
 
+def _told_indexes(autogen_context: Any, indexes: Sequence[IndexColumn]) -> list[str]:
+    return [f"indexes={_indexes(autogen_context, indexes)}"] if indexes else []
+
+
+def _indexes(autogen_context: Any, indexes: Sequence[IndexColumn]) -> str:
+    return f"[{', '.join(_index(autogen_context, index) for index in indexes)}]"
+
+
+def _index(autogen_context: Any, index: IndexColumn) -> str:
+    told = [
+        f"{field.name}={getattr(index, field.name)!r}"
+        for field in fields(index)
+        if field.name != "name" and getattr(index, field.name) != field.default
+    ]
+    if not told:
+        return repr(index.name)
+    autogen_context.imports.add(_IMPORT.format(IndexColumn.__name__))
+    return f"IndexColumn({', '.join([repr(index.name), *told])})"
+
+
 def _column(autogen_context: Any, column: SealedColumn) -> str:
     options = {"logical_name": column.logical_name, "bind_to": column.bind_to}
     told = [f"{name}={value!r}" for name, value in options.items() if value is not None]
     told += [f"key={column.key!r}"] if column.key != DEFAULT_KEY else []
     if not told:
         return repr(column.name)
-    autogen_context.imports.add(_IMPORT)
+    autogen_context.imports.add(_IMPORT.format(SealedColumn.__name__))
     return f"SealedColumn({', '.join([repr(column.name), *told])})"
 
 

@@ -1,0 +1,171 @@
+"""A blind index in a migration: what computes it, stated without the model that declared it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from encfields.errors import DeclarationError
+from encfields.index.bits import FULL_BITS, check_bits
+from encfields.index.transforms import exact, transform_named
+from encfields.reencrypt.spec import DerivedColumn, SealedColumn, TableSpec
+
+if TYPE_CHECKING:
+    from encfields.binding.index_columns import IndexBinding
+
+_CONVENTION = re.compile(r"(.+)_bidx(?:_v([1-9][0-9]*))?")
+"""How :func:`encfields.index.blind_index.companion_name` makes names."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexColumn:
+    """One column of a blind index, as its ``BlindIndex`` or ``CompoundBlindIndex`` declares it.
+
+    :param name: the column's name in the database, such as ``"ssn_bidx"``.
+    :param of: the encrypted column that it is of, or those of a compound index in their order.
+        Default: what stands before ``_bidx`` in `name`.
+    :param transform: name of the transform, such as ``"last4"``; of a compound index, one name
+        for each column. Default: ``"exact"``.
+    :param bits: length of the index.
+    :param version: of the beacon key. Default: what `name` ends with, as in ``ssn_bidx_v2``, or 1.
+    :param key: id of the branch key whose beacon key is used. Default: the column's key.
+    :param domain: name under which the index key is derived. Default: the encrypted column's
+        logical name; of a compound index, ``table.name``.
+    """
+
+    name: str
+    of: str | tuple[str, ...] | None = None
+    transform: str | tuple[str, ...] | None = None
+    bits: int = FULL_BITS
+    version: int | None = None
+    key: str | None = None
+    domain: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the encrypted columns.
+
+        :raises DeclarationError: none is given, and the index's name does not tell.
+        """
+        if self.of is not None:
+            return (self.of,) if isinstance(self.of, str) else tuple(self.of)
+        if conventional := _CONVENTION.fullmatch(self.name):
+            return (conventional[1],)
+        raise DeclarationError(
+            "say which encrypted column the index is of: IndexColumn(..., of=...)",
+            column=self.name,
+            reason="index",
+        )
+
+    def derived(self, spec: TableSpec) -> DerivedColumn:
+        """The same for the engine.
+
+        :param spec: the table, with the encrypted columns among its columns.
+        :raises DeclarationError: a transform or the number of bits is not usable.
+        """
+        columns = self.columns
+        transforms = self._transforms(len(columns))
+        return DerivedColumn(
+            self.name,
+            columns,
+            {
+                "index": self.name,
+                "transforms": transforms,
+                "bits": check_bits(self.bits),
+                "domain": self.domain or default_domain(spec, self.name, columns),
+                "derivation": "+".join(transforms),
+                "key": self.key,
+                "version": self.version or conventional_version(self.name),
+            },
+        )
+
+    def _transforms(self, count: int) -> list[str]:
+        if self.transform is None:
+            return [exact.name] * count
+        given = [self.transform] if isinstance(self.transform, str) else list(self.transform)
+        if len(given) != count:
+            raise DeclarationError(
+                f"the index is of {count} columns and names {len(given)} transforms",
+                column=self.name,
+                reason="transform",
+            )
+        return [transform_named(name).name for name in given]
+
+
+Indexes = Sequence[str | IndexColumn]
+"""Columns of blind indexes: names, or descriptions where more than the name is to be said."""
+
+
+def index_columns(indexes: Indexes) -> tuple[IndexColumn, ...]:
+    """Descriptions from descriptions or plain names."""
+    return tuple(IndexColumn(one) if isinstance(one, str) else one for one in indexes)
+
+
+def with_indexes(
+    spec: TableSpec, indexes: Iterable[IndexColumn], *, anew: bool = False
+) -> TableSpec:
+    """A run's description that computes indexes as well.
+
+    :param spec: the table, and those of its encrypted columns of which more than the name is to
+        be said; the others are added by name.
+    :param anew: compute those of every row, and not of those alone that have none.
+    """
+    known = {column.name for column in spec.columns}
+    indexes = tuple(indexes)
+    names = dict.fromkeys(name for index in indexes for name in index.columns)
+    columns = (*spec.columns, *(SealedColumn(name) for name in names if name not in known))
+    whole = TableSpec(spec.table, columns, spec.schema)
+    derived = tuple(index.derived(whole) for index in indexes)
+    return TableSpec(spec.table, columns, spec.schema, derived, anew)
+
+
+def described(index: IndexBinding) -> IndexColumn:
+    """The description of a declared index, without what is the default anyway."""
+    name = index.companion.name
+    columns = tuple(source.column_name for source in index.sources)
+    transforms = tuple(transform.name for transform in index.transforms)
+    table = index.sources[0].column.table
+    sealed = tuple(SealedColumn(s.column_name, s.logical_name) for s in index.sources)
+    default = default_domain(TableSpec(table.name, sealed, table.schema), name, columns)
+    key = index.declared.key
+    return IndexColumn(
+        name,
+        None if columns == _conventional_columns(name) else _one_or_all(columns),
+        None if set(transforms) == {exact.name} else _one_or_all(transforms),
+        index.bits,
+        None if index.version == conventional_version(name) else index.version,
+        None if key is None or key == index.sources[0].key.template else key,
+        None if index.domain == default else index.domain,
+    )
+
+
+def default_domain(spec: TableSpec, name: str, columns: Sequence[str]) -> str:
+    """The domain of an index that names none, as the declaration has it."""
+    table = f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+    if len(columns) > 1:
+        conventional = _CONVENTION.fullmatch(name)
+        return f"{table}.{conventional[1] if conventional else name}"
+    sealed = next((c for c in spec.columns if c.name == columns[0]), SealedColumn(columns[0]))
+    return sealed.logical_name or f"{table}.{sealed.name}"
+
+
+def conventional_version(name: str) -> int:
+    """The version of the beacon key that the name of an index's column tells."""
+    conventional = _CONVENTION.fullmatch(name)
+    return int(conventional[2] or 1) if conventional else 1
+
+
+def is_conventional(name: str) -> bool:
+    """Whether a column is named as that of a blind index is."""
+    return _CONVENTION.fullmatch(name) is not None
+
+
+def _conventional_columns(name: str) -> tuple[str, ...]:
+    conventional = _CONVENTION.fullmatch(name)
+    return (conventional[1],) if conventional else ()
+
+
+def _one_or_all(names: tuple[str, ...]) -> Any:
+    return names[0] if len(names) == 1 else names

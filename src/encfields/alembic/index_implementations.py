@@ -1,0 +1,98 @@
+"""What the operations on blind indexes do: on a database, or, in ``--sql`` mode, in a script."""
+
+from __future__ import annotations
+
+import logging
+
+from alembic.operations import Operations
+
+from encfields.alembic.guards import Guard
+from encfields.alembic.index_operations import (
+    EnsureBlindIndexOp,
+    FillBlindIndexOp,
+    NothingOp,
+    PostponedFillOp,
+)
+from encfields.alembic.running import work
+from encfields.alembic.script import write_comment, write_guard, write_index_guard
+from encfields.reencrypt.errors import UnfinishedError
+from encfields.reencrypt.job import Job
+from encfields.reencrypt.run_store import Run, RunStore, has_run_tables
+from encfields.reencrypt.run_tables import runs
+from encfields.reencrypt.spec import TableSpec
+from encfields.reencrypt.unindexed import count_unindexed
+
+log = logging.getLogger("encfields.alembic")
+
+
+@Operations.implementation_for(FillBlindIndexOp)
+def fill_blind_index(operations: Operations, operation: FillBlindIndexOp) -> None:
+    job = Job(operation.whole)
+    if operations.migration_context.as_sql:
+        _write_fill_guard(operations, operation, job)
+    else:
+        work(operations, operation.verb, job, queue=operation.queue)
+
+
+@Operations.implementation_for(EnsureBlindIndexOp)
+def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) -> None:
+    spec = operation.whole
+    if operations.migration_context.as_sql:
+        write_index_guard(operations, spec)
+        return
+    connection = operations.get_bind()
+    if has_run_tables(connection):
+        _refuse_unfinished(RunStore(connection.dialect.name).unfinished(connection), spec)
+    left = {name: rows for name, rows in count_unindexed(connection, spec).items() if rows}
+    if left:
+        told = ", ".join(f"{rows:,} rows not in {name}" for name, rows in left.items())
+        raise UnfinishedError(
+            f"rows have a value and no blind index of it ({told}); queries by the index miss "
+            "them: fill it with op.fill_blind_index(...) or `encfields reencrypt`",
+            table=Job(spec).table_name,
+            column=next(iter(left)),
+            reason="unindexed",
+        )
+
+
+def _refuse_unfinished(unfinished: list[Run], spec: TableSpec) -> None:
+    names = {derived.name for derived in spec.derived}
+    for run in unfinished:
+        job = run.job
+        fills = names & {derived.name for derived in job.spec.derived}
+        if fills and job.table_name == Job(spec).table_name:
+            raise UnfinishedError(
+                f"a run is still at work on {', '.join(sorted(fills))}: let it finish",
+                table=job.table_name,
+                reason="unfinished",
+            )
+
+
+@Operations.implementation_for(PostponedFillOp)
+def postpone_fill(operations: Operations, operation: PostponedFillOp) -> None:
+    """For whoever applies what autogenerate found without writing a migration."""
+    log.warning("%s: blind indexes are still to be filled", operation.fill.spec.table)
+
+
+@Operations.implementation_for(NothingOp)
+def do_nothing(operations: Operations, operation: NothingOp) -> None:
+    """What is left as it is."""
+
+
+def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: Job) -> None:
+    names = f"{job.spec.table}.{', '.join(derived.name for derived in job.spec.derived)}"
+    if operation.queue:
+        write_comment(operations, f"Record op.{operation.verb}() of {names} by the migration.")
+        message = f"{names}: the run that fills it is not recorded: run the migration once"
+        write_guard(operations, Guard.no_run, runs, job.fingerprint(), message=message)
+        return
+    write_comment(
+        operations,
+        f"No script can compute a blind index: op.{operation.verb}() of {names} is to be done "
+        "before this goes on, by running the migration or `encfields reencrypt`.",
+    )
+    if operation.anew:
+        # Whether an index is made as it is declared now, only a key tells.
+        message = f"{names}: the run that makes it anew is not finished"
+        write_guard(operations, Guard.no_finished_run, runs, job.fingerprint(), message=message)
+    write_index_guard(operations, job.spec)

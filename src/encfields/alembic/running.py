@@ -1,0 +1,91 @@
+"""Runs in a migration: out of its transaction, with the keys, to the end or into the queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic.operations import Operations
+
+from encfields.alembic.errors import MigrationError
+from encfields.alembic.progress import LoggedProgress
+from encfields.alembic.settings import settings_of
+from encfields.alembic.transaction import outside_transaction
+from encfields.encryption import Encryption
+from encfields.reencrypt.engine import Reencryption, Report
+from encfields.reencrypt.job import Job
+
+log = logging.getLogger("encfields.alembic")
+
+MAX_TOLD = 5
+"""Quarantined values that an error names."""
+
+
+@contextmanager
+def keys_of(operations: Operations, verb: str) -> Iterator[Encryption]:
+    """The encryption, outside the migration's transaction.
+
+    :param verb: the operation, for messages.
+    :raises MigrationError: something preceded it in the transaction.
+    :raises ConfigurationError: ``env.py`` gives no keys.
+    """
+    context = operations.migration_context
+    settings = settings_of(context)
+    with (
+        outside_transaction(context, settings, verb) as engine,
+        settings.attached(engine) as encryption,
+    ):
+        yield encryption
+
+
+def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
+    """Work at a run until it is done, or only record it.
+
+    :param verb: the operation, for messages. :param queue: only record it.
+    :raises MigrationError: something preceded it in the transaction, or values were left over.
+    """
+    context = operations.migration_context
+    settings = settings_of(context)
+    with (
+        outside_transaction(context, settings, verb) as engine,
+        settings.attached(engine) as encryption,
+    ):
+        run = Reencryption(
+            engine,
+            encryption,
+            job.spec,
+            source=job.source,
+            to_plaintext=job.to_plaintext,
+            options=settings.options,
+        )
+        if queue:
+            run_id = run.record()
+            log.info("%s: run %s recorded for `encfields reencrypt`", job.table_name, run_id)
+            return
+        report = run.run(progress=settings.progress or LoggedProgress(log))
+        _require_finished(job, report)
+        log.info(
+            "%s: %d rows written, %d were current, in %.1f s",
+            job.table_name,
+            report.rows_written,
+            report.rows_current,
+            report.seconds,
+        )
+
+
+def _require_finished(job: Job, report: Report) -> None:
+    if report.finished:
+        return
+    first = [
+        f"{q.column} of {', '.join(f'{k}={v}' for k, v in q.key.items())}: {q.message}"
+        for q in report.quarantined[:MAX_TOLD]
+    ]
+    quarantined = len(report.quarantined)
+    told = f"; {quarantined} values do not open, the first are: {'; '.join(first)}" if first else ""
+    raise MigrationError(
+        f"the run is not finished ({report.error or report.state}){told}. The revision goes on "
+        "where it was when it is run again",
+        table=job.table_name,
+        reason="unfinished",
+    )
