@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import secrets
+import signal
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from encfields import keyrings
 from encfields.cli import exits
+from encfields.doctor.fork_probe import check_fork
+from encfields.doctor.hazards import check_hazards
+from encfields.errors import KeyUnavailableError
 from tests.servers.backends import Backend
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
@@ -35,6 +45,7 @@ def test_a_healthy_setup(doctor, patients, local_key):
     found = verdicts(result)
     assert "problem" not in found.values()
     assert found["active keys"] == found["key table encfields_keys"] == "ok"
+    assert found["forked child"] == "ok"
     assert found["material providers"] == found["SQLAlchemy"] == "ok"
     assert found["column patient.ssn"] == found["column patient.notes"] == "ok"
     assert found["keyring"] == "warning"  # a local key
@@ -126,7 +137,10 @@ def test_every_action_on_every_key_is_tried(kms_doctor, kms_proxy):
         for action in ("GenerateDataKey", "Encrypt", "Decrypt"):
             assert found[f"kms:{action} {arn}"] == "ok"
     asked = [call.request for call in kms_proxy.calls if "EncryptionContext" in call.request]
-    assert {one["EncryptionContext"]["enc:key-id"] for one in asked[:-1]} == {"tenant/1"}
+    ids = [one["EncryptionContext"]["enc:key-id"] for one in asked]
+    # The key in the table is opened in a thread, here, and in a forked child.
+    assert ids == 6 * ["tenant/1"] + 3 * ["default"]
+    assert found["forked child"] == "ok"
 
 
 def test_an_applications_role_may_only_decrypt_and_that_is_right(kms_doctor, kms_proxy):
@@ -199,8 +213,9 @@ ATTACH = "attach(engine, SqlKeyStore(keyrings.local(bytes(32))))"
 
 def test_an_engine_in_order(application):
     found = verdicts(application("hide_parameters=True", ATTACH))
-    for check in ("attach()", "echo", "hide_parameters", "pool", "threads"):
+    for check in ("attach()", "echo", "hide_parameters", "pool", "threads", "fork", "preload"):
         assert found[check] == "ok"
+    assert found["multiprocessing"] == "ok"
 
 
 def test_an_engine_that_tells_too_much(application):
@@ -209,14 +224,112 @@ def test_an_engine_that_tells_too_much(application):
     assert found["echo"] == found["hide_parameters"] == found["attach()"] == "warning"
 
 
-def test_a_pool_whose_connection_is_the_applications(application):
-    assert verdicts(application("poolclass=pool.StaticPool"))["pool"] == "warning"
+def test_a_pool_whose_connection_is_shared_between_threads(application):
+    result = application("poolclass=pool.StaticPool")
+    assert verdicts(result)["pool"] == "warning"
+    assert "one connection for all threads" in told(result, "pool")
 
 
-def test_connections_that_a_fork_would_share(application):
-    result = application("", "engine.connect().close()")
+def test_a_pool_that_closes_connections_in_use(application):
+    result = application("poolclass=pool.SingletonThreadPool, pool_size=3")
+    assert verdicts(result)["pool"] == "warning"
+    assert "its size of 3" in told(result, "pool")
+
+
+@pytest.mark.parametrize("use", ["engine.connect().close()", "connection = engine.connect()"])
+def test_connections_that_a_fork_would_share(application, use):
+    result = application("", use)
     assert verdicts(result)["fork"] == "problem"
+    assert "leaves 1 database connection(s) open" in told(result, "fork")
     assert "dispose(close=False)" in told(result, "fork")
+
+
+def test_connections_that_are_given_up_before_a_fork(application):
+    result = application("", "engine.connect().close()", "engine.dispose()")
+    assert verdicts(result)["fork"] == "ok"
+
+
+def test_threads_that_a_fork_would_lose(application):
+    stop = threading.Event()
+    monkey = threading.Thread(target=stop.wait, name="of-the-application")
+    monkey.start()
+    result = application()
+    stop.set()
+    monkey.join()
+    assert verdicts(result)["fork"] == "warning"
+    assert "of-the-application" in told(result, "fork")
+
+
+PRELOADS = {
+    "gunicorn.conf.py": ("preload_app = True", "# preload_app = True"),
+    "uwsgi.ini": ("[uwsgi]\nmodule = app", "[uwsgi]\nlazy-apps = true\n"),
+}
+
+
+@pytest.mark.parametrize("server", PRELOADS)
+def test_a_server_that_imports_first_and_forks_then(application, tmp_path, monkeypatch, server):
+    monkeypatch.chdir(tmp_path)
+    preloads, does_not = PRELOADS[server]
+    file = tmp_path / server
+    file.write_text(preloads)
+    assert verdicts(application("", "engine.connect().close()"))["preload"] == "problem"
+    result = application()
+    assert verdicts(result)["preload"] == "ok"
+    assert server in told(result, "preload")
+    file.write_text(does_not)
+    assert "no server is seen" in told(application("", "engine.connect().close()"), "preload")
+
+
+def test_gunicorn_that_is_told_so_in_the_environment(application, monkeypatch):
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--workers 4 --preload")
+    result = application("", "engine.connect().close()")
+    assert verdicts(result)["preload"] == "problem"
+    assert "post_fork" in told(result, "preload")
+
+
+@pytest.mark.parametrize(
+    "method, platform, verdict",
+    [
+        ("fork", "linux", "ok"),
+        ("spawn", "linux", "ok"),
+        ("fork", "darwin", "problem"),
+        ("spawn", "darwin", "ok"),
+    ],
+)
+def test_how_processes_are_started(monkeypatch, sqlite: Backend, method, platform, verdict):
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: method)
+    found = {one.check: one for one in check_hazards(sqlite.create_engine(), platform)}
+    assert found["multiprocessing"].verdict == verdict
+
+
+class Inherits:
+    """A key store that works in the process that made it alone: what the probe is for."""
+
+    def __init__(self, failure: str) -> None:
+        self.failure = failure
+        self.pid = os.getpid()
+
+    def active(self, key_id: str) -> str:
+        if os.getpid() == self.pid:
+            return key_id
+        if self.failure == "hangs":
+            time.sleep(60)
+        elif self.failure == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise KeyUnavailableError("the child's connection is the parent's", reason="error")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("failure", ["fails", "hangs", "dies"])
+def test_a_store_that_does_not_survive_a_fork_is_found(monkeypatch, failure):
+    monkeypatch.setattr("encfields.doctor.fork_probe.SECONDS", 1)
+    store: Any = Inherits(failure)
+    found = check_fork(store, "default")
+    assert found.verdict == "problem"
+    expected = "the child's connection is the parent's" if failure == "fails" else "an answer"
+    assert expected in found.told
+    with suppress(ChildProcessError):  # there are no others
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)  # none is left to be reaped
 
 
 def test_an_engine_that_is_none(command, sqlite: Backend, monkeypatch):

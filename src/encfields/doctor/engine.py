@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import threading
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.binding.attachment import attachment_of
 from encfields.doctor.finding import Finding
+from encfields.doctor.hazards import check_hazards
 from encfields.errors import ConfigurationError
 
 
@@ -47,9 +46,7 @@ def check_engine(engine: Engine) -> list[Finding]:
         _attached(engine),
         _echo(engine),
         _parameters(engine),
-        _pool(engine),
-        _fork(engine),
-        _patched(),
+        *check_hazards(engine),
     ]
 
 
@@ -81,45 +78,3 @@ def _parameters(engine: Engine) -> Finding:
         "hide_parameters=True where those matter too"
     )
     return Finding("hide_parameters", "warning", told)
-
-
-def _pool(engine: Engine) -> Finding:
-    name = type(engine.pool).__name__
-    if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
-        told = (
-            f"{name} shares its connection with the application: keys are read inside its "
-            "transaction, and are not renewed in the background"
-        )
-        return Finding("pool", "warning", told)
-    return Finding("pool", "ok", f"{name}; keys are read on connections of their own")
-
-
-def _fork(engine: Engine) -> Finding:
-    count = getattr(engine.pool, "checkedin", None)
-    idle = count() if count is not None else 0
-    if idle:
-        told = (
-            f"importing the application leaves {idle} database connection(s) open; a server that "
-            "forks afterwards shares them between processes. Call engine.dispose(close=False) in "
-            "each child, or connect only there. Keys and KMS clients are safe: each process makes "
-            "its own"
-        )
-        return Finding("fork", "problem", told)
-    threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
-    threads = [name for name in threads if not name.startswith("encfields-")]
-    if threads:
-        names = ", ".join(threads[:3])
-        told = f"importing the application starts threads ({names}), which a fork loses"
-        return Finding("fork", "warning", told)
-    return Finding("fork", "ok", "importing the application opens no connection and no thread")
-
-
-def _patched() -> Finding:
-    monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
-    if monkey is None:
-        return Finding("threads", "ok", "threads are the system's own")
-    told = (
-        "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "
-        "opening a key blocks all its greenlets for the time of one KMS call"
-    )
-    return Finding("threads", "warning", told)

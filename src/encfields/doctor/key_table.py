@@ -1,10 +1,11 @@
-"""Whether the key table is there and the keys in it open, in several threads at once."""
+"""Whether the key table is there and the keys in it open, in threads and in a forked child."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
 from encfields.doctor.finding import Finding
+from encfields.doctor.fork_probe import check_fork
 from encfields.errors import EncFieldsError
 from encfields.keys.sql_store import SqlKeyStore
 from encfields.keys.store import KeyVersion
@@ -33,7 +34,7 @@ def check_key_table(store: SqlKeyStore, *, opens: bool) -> list[Finding]:
         told += "; make the first with `encfields keys create default`"
     found = [Finding(name, "ok" if active else "problem", told)]
     if active:
-        found.append(_check_opening(store, active) if opens else _not_opened())
+        found += _check_opening(store, active) if opens else [_not_opened()]
     return found
 
 
@@ -41,7 +42,7 @@ def _not_opened() -> Finding:
     return Finding("active keys", "skipped", "no --keyring is given to open them with")
 
 
-def _check_opening(store: SqlKeyStore, active: list[KeyVersion]) -> Finding:
+def _check_opening(store: SqlKeyStore, active: list[KeyVersion]) -> list[Finding]:
     # Oldest and newest: what another keyring wrapped is among the oldest.
     ordered = sorted(active, key=lambda one: one.created_at)
     chosen = ordered if len(ordered) <= MAX_KEYS else ordered[: MAX_KEYS // 2] + ordered[-25:]
@@ -49,9 +50,12 @@ def _check_opening(store: SqlKeyStore, active: list[KeyVersion]) -> Finding:
         failures = [one for one in pool.map(lambda key: _failure(store, key.id), chosen) if one]
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        return Finding("active keys", "problem", failures[0] + more)
+        return [Finding("active keys", "problem", failures[0] + more)]
     some = "" if len(chosen) == len(active) else f" of {len(active):,}"
-    return Finding("active keys", "ok", f"{len(chosen):,}{some} opened, in {THREADS} threads")
+    told = f"{len(chosen):,}{some} opened, in {THREADS} threads"
+    # Here as well, so that the child inherits clients that were used.
+    store.active(chosen[0].id)
+    return [Finding("active keys", "ok", told), check_fork(store, chosen[0].id)]
 
 
 def _failure(store: SqlKeyStore, key_id: str) -> str | None:

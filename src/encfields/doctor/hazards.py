@@ -1,0 +1,145 @@
+"""What goes wrong when an application's processes fork or its threads share: looked for in the
+state that its module leaves behind when it is imported, which is what a preforking server forks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+from encfields.doctor.finding import Finding
+
+_PRELOADS = {
+    "gunicorn.conf.py": re.compile(r"^\s*preload_app\s*=\s*True", re.MULTILINE),
+    "uwsgi.ini": re.compile(r"\A(?!.*^\s*lazy-apps\s*=\s*(true|1)).*^\[uwsgi\]", re.S | re.M),
+}
+"""Files in which a server is told to import the application before it forks."""
+
+_DISPOSE = (
+    "Call engine.dispose(close=False) in each child (gunicorn: post_fork; uWSGI: @postfork; "
+    "multiprocessing: the pool's initializer), or connect only there"
+)
+
+
+def check_hazards(engine: Engine, platform: str = sys.platform) -> list[Finding]:
+    """Hazards of forks and threads, just after the application's module was imported.
+
+    :param platform: as ``sys.platform``.
+    """
+    return [
+        _pool(engine),
+        _fork(engine),
+        _preload(engine, Path.cwd()),
+        _multiprocessing(platform),
+        _patched(),
+    ]
+
+
+def _pool(engine: Engine) -> Finding:
+    pool = engine.pool
+    name = type(pool).__name__
+    shared = "keys are read inside the application's transaction and not renewed in the background"
+    if isinstance(pool, StaticPool):
+        told = (
+            f"{name} has one connection for all threads, whose transactions mix; {shared}. For "
+            "tests in one thread: elsewhere leave poolclass out"
+        )
+        return Finding("pool", "warning", told)
+    if isinstance(pool, SingletonThreadPool):
+        told = (
+            f"{name} keeps a connection for each thread and, with more threads than its size of "
+            f"{pool.size}, closes one that may be in use; {shared}. Leave poolclass out, and keep "
+            "SQLite in a file"
+        )
+        return Finding("pool", "warning", told)
+    return Finding("pool", "ok", f"{name}; keys are read on connections of their own")
+
+
+def _open_connections(engine: Engine) -> int:
+    counts = (getattr(engine.pool, name, None) for name in ("checkedin", "checkedout"))
+    return sum(max(0, count()) for count in counts if count is not None)
+
+
+def _fork(engine: Engine) -> Finding:
+    opened = _open_connections(engine)
+    if opened:
+        told = (
+            f"importing the application leaves {opened} database connection(s) open; a server "
+            f"that forks afterwards shares them between processes. {_DISPOSE}. Keys and KMS "
+            "clients are safe: each process makes its own"
+        )
+        return Finding("fork", "problem", told)
+    threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+    others = [name for name in threads if not name.startswith("encfields-")]
+    if others:
+        names = ", ".join(others[:3])
+        told = (
+            f"importing the application starts threads ({names}), which a fork loses, with "
+            "whatever lock they hold. Start them in each child"
+        )
+        return Finding("fork", "warning", told)
+    if threads:
+        told = (
+            "keys are fetched when the application is imported: a forked child fetches its own. "
+            "Python 3.12 and newer warn of any thread at a fork; attach(cache_renewal=0), or "
+            "attach in each child, leaves none"
+        )
+        return Finding("fork", "ok" if sys.version_info < (3, 12) else "warning", told)
+    return Finding("fork", "ok", "importing the application opens no connection and no thread")
+
+
+def _preload(engine: Engine, directory: Path) -> Finding:
+    """Whether a server here imports the application before it forks."""
+    found = [
+        name
+        for name, pattern in _PRELOADS.items()
+        if (file := directory / name).is_file() and pattern.search(_text(file))
+    ]
+    if "--preload" in os.environ.get("GUNICORN_CMD_ARGS", "").split():
+        found.append("GUNICORN_CMD_ARGS")
+    if not found:
+        return Finding("preload", "ok", "no server is seen to import the application and then fork")
+    told = f"{' and '.join(found)}: the application is imported once and forked"
+    if _open_connections(engine):
+        return Finding("preload", "problem", f"{told}, with database connections open. {_DISPOSE}")
+    return Finding("preload", "ok", f"{told}; no database connection is open by then")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _multiprocessing(platform: str) -> Finding:
+    method = multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]
+    if method != "fork":
+        return Finding("multiprocessing", "ok", f"starts processes by {method}")
+    if platform == "darwin":
+        told = (
+            "forks, which macOS does not bear: its own libraries abort a child, and looking up "
+            'proxies, as boto3 does, is among what calls them. set_start_method("spawn")'
+        )
+        return Finding("multiprocessing", "problem", told)
+    told = "forks: keys and KMS clients are made anew in a child, database connections are not"
+    return Finding("multiprocessing", "ok", told)
+
+
+def _patched() -> Finding:
+    monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
+    if monkey is None:
+        return Finding("threads", "ok", "threads are the system's own")
+    told = (
+        "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "
+        "opening a key blocks all its greenlets for the time of one KMS call"
+    )
+    return Finding("threads", "warning", told)
