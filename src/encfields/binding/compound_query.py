@@ -58,7 +58,9 @@ def blind(entity: Any, name: str) -> CompoundQuery:
         table = entity.element if isinstance(entity, Alias) else entity
         of_table = _index(table, name)
         names = [source.column.key for source in of_table.sources]
-        return CompoundQuery(names, BlindValue(entity.c[names[0]], BlindView(name)))
+        return CompoundQuery(
+            names, BlindValue(entity.c[names[0]], BlindView(name, is_compound=True))
+        )
     try:
         mapper = inspect(entity).mapper
     except (NoInspectionAvailable, AttributeError):
@@ -67,7 +69,8 @@ def blind(entity: Any, name: str) -> CompoundQuery:
     if not found:
         raise _no_index(name)
     names = [mapper.get_property_by_column(source.column).key for source in found[0].sources]
-    return CompoundQuery(names, BlindValue(getattr(entity, names[0]), BlindView(name)))
+    view = BlindView(name, is_compound=True)
+    return CompoundQuery(names, BlindValue(getattr(entity, names[0]), view))
 
 
 def _find(table: Any, name: str) -> IndexBinding | None:

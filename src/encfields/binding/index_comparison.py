@@ -50,26 +50,28 @@ class IndexComparison(BinaryExpression[bool]):
 def _compile(element: IndexComparison, compiler: Any, **kw: Any) -> str:
     from encfields.binding.index_resolution import resolved
 
-    return str(compiler.process(resolved(element), **kw))
+    return str(compiler.process(resolved(element, compiler), **kw))
 
 
 class BlindView(TypeEngine[Any]):
     """The type of ``column.blind(name)``: answers equality, nothing else.
 
     :param label: the index's name.
+    :param is_compound: whether it is an index over several columns.
     """
 
     if hasattr(operators, "OperatorClass"):
         # SQLAlchemy 2.1 wants to know; which of them are answered, the comparator decides.
         operator_classes = operators.OperatorClass.ANY
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, is_compound: bool = False) -> None:
         self.label = label
+        self.is_compound = is_compound
 
     @property
     def _static_cache_key(self) -> Any:
         """Tells views of two indexes apart in SQLAlchemy's statement cache."""
-        return BlindView, self.label
+        return BlindView, self.label, self.is_compound
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
@@ -127,9 +129,15 @@ class BlindValue(TypeCoerce[Any]):
 
 @compiles(BlindValue)
 def _compile_value(element: BlindValue, compiler: Any, **kw: Any) -> str:
-    from encfields.binding.index_resolution import companion_of_view
+    from encfields.binding.index_asked import companion_of_view
 
     return str(compiler.process(companion_of_view(element), **kw))
+
+
+def viewed(column: Any) -> BlindValue | None:
+    """The ``column.blind(name)`` that a subquery's column delivers, if it is but one."""
+    found = {id(base): base for base in column.proxy_set if isinstance(base, BlindValue)}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 class CiphertextComparison(BinaryExpression[bool]):

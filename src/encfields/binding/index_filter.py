@@ -11,23 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import Over
 from sqlalchemy.sql.selectable import Select
 
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.lookups import (
-    LookupBind,
-    conjunction_of,
-    encoded_lookup,
-    normalised_lookup,
-)
+from encfields.binding.enclosing import conjunction_of
+from encfields.binding.filtered_fetch import FilteredFetch
+from encfields.binding.lookup_type import Compared
+from encfields.binding.lookups import LookupBind, encoded_lookup, normalised_lookup
 from encfields.binding.reads import sibling
-from encfields.errors import UnsupportedOperationError
+from encfields.binding.row_wise import merges_rows
+from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.index.compound_key import CompoundKey
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
+
+    from encfields.binding.index_columns import IndexBinding
 
 _ADVICE = (
     "Use a full-length index over the whole value (BlindIndex()), or select the rows with the "
@@ -39,89 +38,96 @@ _ADVICE = (
 class RowFilter:
     """What one comparison asked for, and where its rows deliver it.
 
-    :ivar lookup: the bind that was looked up.
+    :ivar lookups: the binds that were looked up for it.
     :ivar cells: for each column of the index, its position in a row and what opens it.
     """
 
-    lookup: LookupBind
+    lookups: tuple[LookupBind, ...]
     cells: tuple[tuple[int, Callable[[Any], Any]], ...]
 
 
 def plan_filters(
     lookups: tuple[LookupBind, ...], compiled: Any, statement: Any, dialect: Dialect
 ) -> tuple[RowFilter, ...]:
-    """Those lookups whose rows are compared again.
+    """Those comparisons whose rows are compared again.
 
     :raises UnsupportedOperationError: the statement does not deliver rows that could be.
     """
-    filtered = [lookup for lookup in lookups if lookup.type.needs_filter]
-    if not filtered:
-        return ()
-    top = list(conjunction_of(statement)) if isinstance(statement, Select) else []
-    for lookup in filtered:
-        why = _obstacle(lookup, statement, top)
-        if why is not None:
-            raise _refused(lookup, why)
-    return tuple(RowFilter(one, tuple(_cells(one, compiled, dialect))) for one in filtered)
+    by_comparison: dict[Compared, list[LookupBind]] = {}
+    for lookup in lookups:
+        if lookup.type.compared.needs_filter:
+            by_comparison.setdefault(lookup.type.compared, []).append(lookup)
+    return tuple(
+        RowFilter(tuple(group), tuple(_cells(group[0], compiled, statement, dialect)))
+        for group in by_comparison.values()
+    )
 
 
-def _cells(lookup: LookupBind, compiled: Any, dialect: Dialect) -> Iterator[Any]:
-    scope = lookup.type.scope
-    for source in lookup.type.index.sources:
+def _cells(lookup: LookupBind, compiled: Any, statement: Any, dialect: Dialect) -> Iterator[Any]:
+    index = lookup.type.index
+    why = _obstacle(lookup.type.compared, statement)
+    if why is not None:
+        raise _refused(index, why)
+    scope = lookup.type.compared.scope
+    for source in index.sources:
         expression = sibling(scope.expression, source.column, scope.column)
         delivered = internals.result_position(compiled, expression, dialect)
         if delivered is None:
-            raise _refused(lookup, f"the encrypted column {source.column_name} is not selected")
+            raise _refused(index, f"the encrypted column {source.column_name} is not selected")
         yield delivered
 
 
-def _obstacle(lookup: LookupBind, statement: Any, top: list[Any]) -> str | None:
+def _obstacle(compared: Compared, statement: Any) -> str | None:
     if not isinstance(statement, Select):
         return "the statement is no SELECT"
-    if not any(criterion is lookup.type.comparison for criterion in top):
+    is_nested = len(compared.enclosing) > 1
+    if is_nested or not any(one is compared.element for one in conjunction_of(statement)):
         return "the comparison is part of an OR, a NOT, a subquery or an expression"
     if internals.has_row_limit(statement):
         return "LIMIT or OFFSET would count them"
     if internals.is_distinct(statement) or internals.group_by_clauses(statement):
         return "DISTINCT or GROUP BY would merge them"
-    if any(isinstance(column, Over) for column in statement.selected_columns):
-        return "a window function would count them"
+    if internals.having_criteria(statement) or merges_rows(statement.selected_columns):
+        return (
+            "an aggregate or a window function (which any function may be that is not known to "
+            "work row by row) would count them"
+        )
     return None
 
 
 def filter_rows(
     filters: tuple[RowFilter, ...], context: Any, result: Any, dialect: Dialect
 ) -> None:
-    """Take the rows that were not asked for out of `result`.
+    """Take the rows that were not asked for out of `result`, as they are fetched.
 
-    :raises DecryptionError: a row that was found does not open.
+    :raises DecryptionError: by the fetch, if a row that was found does not open.
     """
-    checks = [_Check(one, context, dialect) for one in filters]
-    rows = [
-        row
-        for row in internals.buffered_rows(result)
-        if all(check.was_asked_for(row) for check in checks)
-    ]
-    internals.replace_buffered_rows(result, rows)
+    values = context.compiled_parameters[0]
+    checks = [_Check(one, values, dialect) for one in filters]
+    FilteredFetch.over(result, lambda row: all(check.was_asked_for(row) for check in checks))
 
 
 class _Check:
     """Whether a row holds what one comparison asked for."""
 
-    def __init__(self, row_filter: RowFilter, context: Any, dialect: Dialect) -> None:
-        lookup = row_filter.lookup
+    def __init__(self, row_filter: RowFilter, values: Mapping[str, Any], dialect: Dialect) -> None:
+        type_ = row_filter.lookups[0].type
         self._cells = row_filter.cells
         self._dialect = dialect
-        self._index = lookup.type.index
-        self._whole_value = lookup.type.scope.label is None
-        wanted = _values(lookup, context.compiled_parameters[0])
-        self._wanted = {self._form(value) for value in wanted}
+        self._index = type_.index
+        self._whole_value = type_.compared.scope.view is None
+        wanted = (value for lookup in row_filter.lookups for value in _given(lookup, values))
+        self._wanted = {self._form(value) for value in wanted if value is not None}
 
     def was_asked_for(self, row: Any) -> bool:
         values = tuple(open_cell(row[position]) for position, open_cell in self._cells)
         if None in values:
             return False
-        return self._form(values[0] if len(values) == 1 else CompoundKey(values)) in self._wanted
+        try:
+            form = self._form(values[0] if len(values) == 1 else CompoundKey(values))
+        except ValueEncodingError:
+            return False  # What attach(destroyed=...) gives instead of a value.
+        return form in self._wanted
 
     def _form(self, value: object) -> bytes | None:
         """What two values have in common if the comparison holds them for equal."""
@@ -130,14 +136,12 @@ class _Check:
         return normalised_lookup(self._index, value, self._dialect)
 
 
-def _values(lookup: LookupBind, values: Mapping[str, Any]) -> list[Any]:
+def _given(lookup: LookupBind, values: Mapping[str, Any]) -> list[Any]:
     given = values[lookup.bind]
-    is_list = lookup.type.comparison.operator is operators.in_op
-    return list(given) if is_list else [given]
+    return list(given) if lookup.is_list else [given]
 
 
-def _refused(lookup: LookupBind, why: str) -> UnsupportedOperationError:
-    index = lookup.type.index
+def _refused(index: IndexBinding, why: str) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         f"its blind index {index.label!r} finds rows that only look alike, which are taken out "
         f"after decryption; here they cannot be, because {why}. {_ADVICE}",

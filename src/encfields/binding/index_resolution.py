@@ -2,79 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import Column, and_, or_
+from sqlalchemy import or_
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement, Grouping
+from sqlalchemy.sql.elements import (
+    BindParameter,
+    ClauseList,
+    ColumnElement,
+    False_,
+    Grouping,
+    Null,
+    True_,
+)
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.columns import is_encrypted
-from encfields.binding.companion_type import CompanionType
-from encfields.binding.index_columns import IndexBinding, indexes_of
-from encfields.binding.index_comparison import NEGATIVE, BlindValue, BlindView, IndexComparison
-from encfields.binding.lookup_type import LookupType
-from encfields.binding.reads import sibling, source_column
-from encfields.errors import EncFieldsError, UnreadableError, UnsupportedOperationError
+from encfields.binding.enclosing import enclosing
+from encfields.binding.index_asked import Asked, asked
+from encfields.binding.index_columns import IndexBinding
+from encfields.binding.index_comparison import MEMBERSHIP, NEGATIVE, BlindValue, IndexComparison
+from encfields.binding.index_versions import Side, either_version
+from encfields.binding.lookup_type import Compared, LookupType
+from encfields.errors import EncFieldsError, UnsupportedOperationError
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One side of a comparison that a blind index stands for.
-
-    :ivar expression: the encrypted column, or an alias's or subquery's.
-    :ivar column: the table's column that it is.
-    :ivar label: the index that was asked for by name, or ``None``.
-    """
-
-    expression: Any
-    column: Column[Any]
-    label: str | None
-
-    def candidates(self, operator: Any) -> list[list[IndexBinding]]:
-        """The indexes that can answer, the best first; each as its versions."""
-        by_index: dict[int, list[IndexBinding]] = {}
-        for index in indexes_of(self.column.table):
-            if self._may_answer(index, operator):
-                by_index.setdefault(id(index.declared), []).append(index)
-        return sorted(by_index.values(), key=lambda versions: self.needs_filter(versions[0]))
-
-    def _may_answer(self, index: IndexBinding, operator: Any) -> bool:
-        if self.column is not index.sources[0].column:
-            return False
-        if self.label is not None:
-            return index.label == self.label
-        return len(index.sources) == 1
-
-    def needs_filter(self, index: IndexBinding) -> bool:
-        """Whether the index may find rows that were not asked for."""
-        return not index.is_full or (self.label is None and not index.is_exact)
-
-    def companion(self, index: IndexBinding) -> ColumnElement[Any]:
-        """The index's column, out of the same row as the encrypted column.
-
-        :raises UnreadableError: the column comes out of a subquery that does not select it.
-        """
-        try:
-            return sibling(self.expression, index.companion, self.column)
-        except UnreadableError:
-            pass
-        raise UnreadableError(
-            "the subquery that it is selected from does not carry the column's blind index: put "
-            f"the comparison into the subquery, or select column.blind({index.label!r}) too and "
-            "compare with that",
-            table=index.table,
-            column=index.column_name,
-            reason="index-not-selected",
-        )
-
-
-def resolved(element: IndexComparison) -> ColumnElement[Any]:
+def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     """What is compiled in the place of `element`.
 
+    :param compiler: SQLAlchemy's, which is at `element`.
     :raises UnsupportedOperationError: no index answers it, or the two sides have none in common.
     """
     left, right = asked(element.left), asked(element.right)
@@ -83,123 +40,61 @@ def resolved(element: IndexComparison) -> ColumnElement[Any]:
         raise _refused(None, element, "a comparison of two values needs no database")
     if left is not None and right is not None:
         return _join(element, left, right)
+    versions = _answering(element, there)
+    needs_filter = there.needs_filter(versions[0])
+    compared = Compared(element, there, needs_filter, enclosing(compiler))
+
+    def side(part: Any, index: IndexBinding) -> Any:
+        if asked(part) is not None:
+            return there.companion(index)
+        return _lookup(part, index, compared)
+
+    return either_version(
+        element, [Side(side(element.left, i), side(element.right, i)) for i in versions]
+    )
+
+
+def _answering(element: IndexComparison, there: Asked) -> list[IndexBinding]:
+    """The versions of the index that answers a comparison with a value."""
     groups = there.candidates(element.operator)
     if not groups:
         raise _refused(there, element, "the column has no blind index that answers it")
-    versions = groups[0]
-    needs_filter = there.needs_filter(versions[0])
-    if needs_filter and element.operator in NEGATIVE:
+    groups = [versions for versions in groups if there.carries(versions[0])] or groups
+    if there.needs_filter(groups[0][0]) and element.operator in NEGATIVE:
         raise _refused(
             there,
             element,
             "its blind index finds rows that only look alike, so what differs cannot be told "
             "from it: use a full-length index over the whole value, or compare in Python",
         )
-
-    def side(part: Any, index: IndexBinding) -> Any:
-        if asked(part) is not None:
-            return there.companion(index)
-        return _lookup(part, index, element, there, needs_filter=needs_filter)
-
-    return _all_versions(element, _askable(element, versions), side)
+    versions = groups[0]
+    return versions[:1] if _is_named(element) or not there.carries(versions[-1]) else versions
 
 
-def _askable(element: IndexComparison, versions: list[IndexBinding]) -> list[IndexBinding]:
-    """All versions; the older alone, to which every row is written in a rotation, for a bind that
-    the application named: one name has one value."""
+def _is_named(element: IndexComparison) -> bool:
+    """Whether the application named the bind: one name has one value, so one version alone can
+    be asked. It is the older, to which every row is written while the key is rotated."""
     parts = [p.clause if isinstance(p, BlindValue) else p for p in (element.left, element.right)]
-    named = any(isinstance(part, BindParameter) and not part.unique for part in parts)
-    return versions[:1] if named else versions
+    return any(isinstance(part, BindParameter) and not part.unique for part in parts)
 
 
-def companion_of_view(view: BlindValue) -> ColumnElement[Any]:
-    """The column that ``column.blind(name)`` is, selected or grouped by.
-
-    :raises UnsupportedOperationError: there is no such index.
-    """
-    there = asked(view)
-    groups = there.candidates(operators.eq) if there is not None else []
-    if there is None or not groups:
-        raise UnsupportedOperationError("there is no such blind index", reason="no-index")
-    return there.companion(groups[0][0])
-
-
-def asked(part: Any) -> Asked | None:
-    """What a side of a comparison asks; ``None`` if it is a value."""
-    if isinstance(part, Grouping):
-        return asked(part.element)
-    if isinstance(part, ScalarSelect | Select):
-        inner = part.element if isinstance(part, ScalarSelect) else part
-        if not isinstance(inner, Select) or len(inner.selected_columns) != 1:
-            raise UnsupportedOperationError(
-                "an encrypted column can be compared with a subquery of one column, and not with "
-                "a UNION",
-                reason="operator",
-            )
-        (column,) = inner.selected_columns
-        return asked(column)
-    if isinstance(part, BlindValue):
-        if isinstance(part.clause, BindParameter):
-            return None
-        return Asked(part.clause, source_column(part.clause), cast("BlindView", part.type).label)
-    if isinstance(part, BindParameter) or not is_encrypted(part):
-        return None
-    return Asked(part, source_column(part), None)
-
-
-def _all_versions(
-    element: IndexComparison,
-    versions: list[IndexBinding],
-    side: Callable[[Any, IndexBinding], Any],
-) -> ColumnElement[Any]:
-    """The comparison by each version of the beacon key: while it is rotated, a row may have the
-    index under either, or under both."""
-    each = [
-        BinaryExpression(
-            side(element.left, index),
-            side(element.right, index),
-            element.operator,
-            type_=element.type,
-            modifiers=element.modifiers,
-        )
-        for index in versions
-    ]
-    if len(each) == 1:
-        return each[0]
-    older, newer = each
-    return _newer_or_older(newer, older)
-
-
-def _newer_or_older(newer: Any, older: Any) -> ColumnElement[bool]:
-    """By the newer index where the row has it, else by the older.
-
-    ``coalesce()`` would say the same, but the database could not use an index for it.
-    """
-    parts = [part for part in (newer.left, newer.right) if isinstance(part.type, CompanionType)]
-    columns = [part for part in parts if not isinstance(part, ScalarSelect)]
-    return Grouping(
-        or_(
-            and_(*(column.is_not(None) for column in columns), newer),
-            and_(or_(*(column.is_(None) for column in columns)), older),
-        )
-    )
+# -- columns compared with columns -------------------------------------------------------------
 
 
 def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[Any]:
     """Two columns compared by indexes under which equal values look alike."""
     for ours in left.candidates(element.operator):
         for theirs in right.candidates(element.operator):
-            same = [i.comparable for i in ours] == [i.comparable for i in theirs]
             filters = left.needs_filter(ours[0]) or right.needs_filter(theirs[0])
-            if same and not filters and not ours[0].key_columns:
-                pairs = {id(o): t for o, t in zip(ours, theirs, strict=True)}
-
-                def side(part: Any, index: IndexBinding, pairs: Any = pairs) -> Any:
-                    if part is element.left:
-                        return _selected(part, left, index)
-                    return _selected(part, right, pairs[id(index)])
-
-                return _all_versions(element, ours, side)
+            pairs = list(_pairs(ours, theirs, left, right))
+            if pairs and not filters and not ours[0].key_columns:
+                return either_version(
+                    element,
+                    [
+                        Side(_selected(element.left, left, o), _selected(element.right, right, t))
+                        for o, t in pairs
+                    ],
+                )
     raise _refused(
         left,
         element,
@@ -209,36 +104,58 @@ def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[
     )
 
 
+def _pairs(
+    ours: list[IndexBinding], theirs: list[IndexBinding], left: Asked, right: Asked
+) -> Iterator[tuple[IndexBinding, IndexBinding]]:
+    """The versions that both have; the first that they should have if a subquery selects none."""
+    same = [(o, t) for o in ours for t in theirs if o.comparable == t.comparable]
+    carried = [(o, t) for o, t in same if left.carries(o) and right.carries(t)]
+    yield from carried or same[:1]
+
+
 def _selected(part: Any, there: Asked, index: IndexBinding) -> Any:
     """The index's column in the place of the encrypted one, in a subquery too."""
     companion = there.companion(index)
     while isinstance(part, Grouping):
         part = part.element
     if isinstance(part, ScalarSelect):
-        inner = cast("Select[Any]", part.element)
-        return inner.with_only_columns(companion, maintain_column_froms=True).scalar_subquery()
-    if isinstance(part, Select):
-        return part.with_only_columns(companion, maintain_column_froms=True).scalar_subquery()
-    return companion
+        part = part.element
+    if not isinstance(part, Select):
+        return companion
+    (column,) = part.selected_columns
+    alike = internals.annotated_like(companion, column)
+    inner = part.with_only_columns(alike, maintain_column_froms=True)
+    if len(index.declared.versions) > 1:
+        # A row that has only the other version is none of this comparison's; a NULL is.
+        inner = inner.where(or_(companion.is_not(None), there.expression.is_(None)))
+    return inner.scalar_subquery()
 
 
-def _lookup(
-    part: Any, index: IndexBinding, element: IndexComparison, there: Asked, *, needs_filter: bool
-) -> Any:
-    """A value of the comparison, as a bind that is looked up."""
+# -- columns compared with values --------------------------------------------------------------
+
+
+def _lookup(part: Any, index: IndexBinding, compared: Compared) -> Any:
+    """A value of the comparison, or a list of them, as binds that are looked up."""
     while isinstance(part, Grouping):
         part = part.element
+    if isinstance(part, ClauseList) and compared.element.operator in MEMBERSHIP:
+        listed = [
+            one if isinstance(one, Null) else _lookup(one, index, compared) for one in part.clauses
+        ]
+        return ClauseList(*listed).self_group(against=operators.in_op)
     value = part.clause if isinstance(part, BlindValue) else part
+    type_ = LookupType(index, compared)
+    if isinstance(value, True_ | False_):
+        # SQLAlchemy renders `column == True` as a constant.
+        return BindParameter(None, isinstance(value, True_), type_=type_, unique=True)
     if not isinstance(value, BindParameter):
         raise _refused(
-            there, element, "it can be compared with a value or an equally indexed column only"
+            compared.scope,
+            compared.element,
+            "it can be compared with a value or an equally indexed column only",
         )
-    type_ = LookupType(index, element, there, needs_filter=needs_filter)
-    return internals.retyped_bind(value, type_, rename=index.version > min(_versions(index)))
-
-
-def _versions(index: IndexBinding) -> tuple[int, ...]:
-    return index.declared.versions
+    rename = index.version > min(index.declared.versions)
+    return internals.retyped_bind(value, type_, rename=rename)
 
 
 def _refused(there: Asked | None, element: IndexComparison, why: str) -> EncFieldsError:

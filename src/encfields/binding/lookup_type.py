@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import LargeBinary
@@ -16,29 +17,42 @@ from encfields.errors import UnboundValueError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
+    from encfields.binding.enclosing import Enclosing
+    from encfields.binding.index_asked import Asked
     from encfields.binding.index_columns import IndexBinding
+    from encfields.binding.index_comparison import IndexComparison
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """A comparison at one of the places where a statement has it.
+
+    :ivar element: the comparison.
+    :ivar scope: the encrypted column, or alias of it, that it is about.
+    :ivar needs_filter: whether rows may be found that were not asked for.
+    :ivar enclosing: the statements that it stands in, the innermost first.
+    """
+
+    element: IndexComparison
+    scope: Asked
+    needs_filter: bool
+    enclosing: tuple[Enclosing, ...]
 
 
 class LookupType(TypeDecorator[Any]):
     """Made when a comparison is compiled, one for each bind: it tells what the bind is for.
 
     :param index: the blind index that is asked.
-    :param comparison: the comparison that the bind is part of.
-    :param scope: the encrypted column, or alias of it, that it is compared with.
-    :param needs_filter: whether rows may be found that were not asked for.
+    :param compared: the comparison that the bind is part of.
     """
 
     impl = LargeBinary
     cache_ok = True
 
-    def __init__(
-        self, index: IndexBinding, comparison: Any, scope: Any, *, needs_filter: bool
-    ) -> None:
+    def __init__(self, index: IndexBinding, compared: Compared) -> None:
         super().__init__()
         self.index = index
-        self.comparison = comparison
-        self.scope = scope
-        self.needs_filter = needs_filter
+        self.compared = compared
         # SQLAlchemy copies a type for each dialect; the copies have this in common.
         self.token = object()
 

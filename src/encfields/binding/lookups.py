@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.dml import Delete, Update
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, Grouping
-from sqlalchemy.sql.selectable import Join, Select
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.index_comparison import IndexComparison
-from encfields.binding.lookup_type import LookupType
+from encfields.binding.enclosing import conjunction_of, deciding
+from encfields.binding.lookup_type import Compared, LookupType
 from encfields.binding.pending import PendingLookup
 from encfields.binding.reads import sibling
 from encfields.binding.row_keys import from_bound_value
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
     from encfields.binding.index_columns import IndexBinding
     from encfields.encryption import Encryption
 
-Pins = Mapping[int, str]
-"""The bind that each column is compared with, by the column's hash."""
-
 NO_ROW = b""
 """What a value that the column cannot hold is looked up as: no row's index is empty."""
 
@@ -43,38 +38,65 @@ class LookupBind:
     """One bind that is looked up.
 
     :ivar bind: its name in the compiled statement.
+    :ivar is_list: whether its value is a list of values.
     :ivar type: tells the index, and the comparison it is part of.
     :ivar key: for each column of the key's template, its bind and how it becomes text.
     """
 
     bind: str
+    is_list: bool
     type: LookupType
     key: tuple[tuple[str, Callable[[object], str]], ...]
 
 
-def plan_lookups(compiled: Any, statement: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
+def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
     """Every lookup of a compiled statement.
 
-    :raises UnsupportedOperationError: the statement does not tell the tenant.
+    :raises UnsupportedOperationError: the statement does not tell the tenant, or one bind serves
+        what needs two.
     """
     found = [
-        (name, bind.type)
+        LookupBind(name, bool(bind.expanding), bind.type, tuple(_key(compiled, bind.type, dialect)))
         for bind, name in compiled.bind_names.items()
         if isinstance(bind.type, LookupType)
     ]
-    if not found:
-        return ()
-    pins = dict(_pins_by_comparison(compiled, statement))
-    return tuple(
-        LookupBind(name, type_, tuple(_key(type_, pins.get(id(type_.comparison), {}), dialect)))
-        for name, type_ in found
-    )
+    if found:
+        types = internals.types_by_bind_name(compiled)
+        for lookup in found:
+            _refuse_shared_name(lookup, found, types[lookup.bind])
+    return tuple(found)
 
 
-def _key(type_: LookupType, pins: Pins, dialect: Dialect) -> Iterator[Any]:
+def _refuse_shared_name(lookup: LookupBind, found: list[LookupBind], types: list[Any]) -> None:
+    """One name has one value, and one value one hash."""
+    uses = [other for other in found if other.bind == lookup.bind]
+    alike = all(_hashed_as(other) == _hashed_as(lookup) for other in uses)
+    if not alike or not all(isinstance(type_, LookupType) for type_ in types):
+        index = lookup.type.index
+        raise UnsupportedOperationError(
+            f"the bind {lookup.bind!r} is compared with this column and used elsewhere too, where "
+            "it would need another value in the database: give each use a bind of its own name",
+            table=index.table,
+            column=index.column_name,
+            reason="shared-bind",
+        )
+
+
+def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
+    index = lookup.type.index
+    inner = [cast("Any", source.column.type).inner for source in index.sources]
+    types = [(type(one), repr(one)) for one in inner]
+    return (*index.comparable, *types, *(bind for bind, _ in lookup.key))
+
+
+def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
     index = type_.index
+    if not index.key_columns:
+        return
+    pins = dict(_pins(compiled, type_.compared))
+    scope = type_.compared.scope
     for column in index.key_columns:
-        there = sibling(type_.scope.expression, column, type_.scope.column)
+        there = sibling(scope.expression, column, scope.column)
         bind = pins.get(hash(there))
         if bind is None:
             raise UnsupportedOperationError(
@@ -87,60 +109,18 @@ def _key(type_: LookupType, pins: Pins, dialect: Dialect) -> Iterator[Any]:
         yield bind, from_bound_value(column.type, dialect)
 
 
-# -- which columns are compared with a value, and where ---------------------------------------
-
-
-def _pins_by_comparison(compiled: Any, statement: Any) -> Iterator[tuple[int, Pins]]:
-    """For each comparison by an index, the pins that hold wherever it is decided."""
-    stack: list[tuple[Any, Pins]] = [(statement, {})]
-    seen: set[int] = set()
-    while stack:
-        element, pins = stack.pop()
-        if id(element) in seen:
-            continue
-        seen.add(id(element))
-        if isinstance(element, IndexComparison):
-            yield id(element), pins
-        elif isinstance(element, Select | Update | Delete):
-            pins = {**pins, **dict(_pinned_by(compiled, element))}
-        stack.extend((child, pins) for child in element.get_children())
-
-
-def _pinned_by(compiled: Any, statement: Any) -> Iterator[tuple[int, str]]:
-    for criterion in conjunction_of(statement):
-        if type(criterion) is not BinaryExpression or criterion.operator is not operators.eq:
-            continue
-        sides = (criterion.left, criterion.right)
-        for column, value in (sides, sides[::-1]):
-            if isinstance(value, BindParameter) and not value.expanding:
-                name = internals.bind_name(compiled, value)
-                if name is not None:
-                    yield hash(column), name
-
-
-def conjunction_of(statement: Any) -> Iterator[Any]:
-    """The conditions that all hold for every row of a statement: WHERE, and ON of inner joins."""
-    yield from _conjunction(internals.where_criteria(statement))
-    if isinstance(statement, Select):
-        for source in internals.top_level_from(statement):
-            yield from _join_conditions(source)
-
-
-def _join_conditions(source: Any) -> Iterator[Any]:
-    if isinstance(source, Join) and not source.isouter and not source.full:
-        yield from _conjunction([source.onclause])
-        yield from _join_conditions(source.left)
-        yield from _join_conditions(source.right)
-
-
-def _conjunction(criteria: Any) -> Iterator[Any]:
-    for criterion in criteria:
-        if isinstance(criterion, Grouping):
-            yield from _conjunction([criterion.element])
-        elif isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
-            yield from _conjunction(criterion.clauses)
-        else:
-            yield criterion
+def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
+    """The bind that each column is compared with wherever the comparison counts, by its hash."""
+    for statement in deciding(compared.enclosing, compared.scope.expression.table):
+        for criterion in conjunction_of(statement):
+            if type(criterion) is not BinaryExpression or criterion.operator is not operators.eq:
+                continue
+            sides = (criterion.left, criterion.right)
+            for column, value in (sides, sides[::-1]):
+                if isinstance(value, BindParameter) and not value.expanding:
+                    name = internals.bind_name(compiled, value)
+                    if name is not None:
+                        yield hash(column), name
 
 
 # -- at every execution ------------------------------------------------------------------------
@@ -189,6 +169,14 @@ def normalised_lookup(index: IndexBinding, value: object, dialect: Dialect) -> b
     :raises ValueEncodingError: the value is of another type.
     """
     parts = value.values if isinstance(value, CompoundKey) else (value,)
+    if len(parts) != len(index.sources):
+        raise UnsupportedOperationError(
+            "a compound blind index is asked with blind(...).matches(...), a value for each of its "
+            "columns",
+            table=index.table,
+            column=index.column_name,
+            reason="compound",
+        )
     return _or_unknown(lambda: index.normalise(parts, dialect))
 
 

@@ -146,7 +146,7 @@ def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
 
 def _with_lookups(compiled: Any, dialect: Dialect, plan: StatementPlan) -> StatementPlan:
     statement = internals.compiled_statement(compiled)
-    lookups = plan_lookups(compiled, statement, dialect)
+    lookups = plan_lookups(compiled, dialect)
     if not lookups:
         return plan
     filters = plan_filters(lookups, compiled, statement, dialect)

@@ -24,6 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.binding.attachment import attachment_of
 from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.binding.index_comparison import BlindValue
 from encfields.binding.late_insert import PLACEHOLDER_PREFIX, value_of_placeholder
 from encfields.binding.row_keys import (
     MYSQL_NAMES,
@@ -253,25 +254,33 @@ def source_column(expression: Any) -> Column[Any]:
 
 def _origins(expression: Any) -> frozenset[int]:
     """The selectables that a column passed through: what tells two aliases of a table apart."""
-    return frozenset(
-        id(getattr(column, "table", None))
-        for column in expression.proxy_set
-        if getattr(column, "table", None) is not None
-    )
+    found: set[int] = set()
+    for column in expression.proxy_set:
+        table = getattr(column, "table", None)
+        if table is not None:
+            found.add(id(table))
+        elif isinstance(column, BlindValue):
+            found |= _origins(column.clause)
+    return frozenset(found)
+
+
+def same_row(one: Any, other: Any) -> bool:
+    """Whether two columns of one table, alias or subquery come from the same row of a table."""
+    return _origins(one) == _origins(other)
 
 
 def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
     """The row-key column that comes from the same row as `expression`."""
     if expression.table is source.table:
         return key
-    origins = _origins(expression)
     for candidate in expression.table.c:
-        if any(base is key for base in candidate.base_columns) and _origins(candidate) == origins:
+        if any(base is key for base in candidate.base_columns) and same_row(candidate, expression):
             found: ColumnElement[Any] = candidate
             return found
     raise UnreadableError(
         f"the subquery or alias that it is selected from does not carry the row's key "
-        f"{key.name!r}: select that too",
+        f"{key.name!r}: select that too, and load relationships with selectinload(), not "
+        "subqueryload()",
         table=source.table.fullname,
         column=source.name,
         reason="key-not-selected",

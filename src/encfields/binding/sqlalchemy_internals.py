@@ -358,6 +358,16 @@ def retyped_bind(
     return copied
 
 
+def annotated_like(column: ColumnElement[Any], other: Any) -> ColumnElement[Any]:
+    """A column that the ORM takes for one of the same entity as `other`.
+
+    Without it, a SELECT of the column would lose what the ORM adds for the entity: the condition
+    of single-table inheritance, and ``with_loader_criteria()``.
+    """
+    annotations = getattr(other, "_annotations", None)
+    return column._annotate(dict(annotations)) if annotations else column
+
+
 def top_level_from(select: Select[Any]) -> tuple[Any, ...]:
     """What a SELECT selects from, its joins included."""
     return tuple(select.get_final_froms())

@@ -1,0 +1,40 @@
+"""Whether what a SELECT delivers is a row of its own for every row that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy.sql.elements import ColumnClause, Over, TextClause
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import SelectBase
+
+_NAMES = (
+    "abs ceil ceiling char_length coalesce concat concat_ws current_date current_time "
+    "current_timestamp date date_part date_trunc extract floor greatest ifnull json_extract least "
+    "left length localtime localtimestamp lower lpad ltrim mod now nullif octet_length position "
+    "replace reverse right round rpad rtrim sign sqrt strftime substr substring trim upper"
+)
+_ROW_WISE = frozenset(_NAMES.split())
+"""Functions that are no aggregates. A function of another name might be one."""
+
+
+def merges_rows(columns: Iterable[Any]) -> bool:
+    """Whether one of the selected columns is, or may be, about more rows than its own."""
+    stack: list[Any] = list(columns)
+    while stack:
+        element = stack.pop()
+        if isinstance(element, SelectBase):
+            continue  # A scalar subquery has rows of its own.
+        if isinstance(element, Over) or _may_be_aggregate(element):
+            return True
+        stack.extend(element.get_children())
+    return False
+
+
+def _may_be_aggregate(element: Any) -> bool:
+    if isinstance(element, FunctionElement):
+        return str(getattr(element, "name", "")).lower() not in _ROW_WISE
+    if isinstance(element, TextClause):
+        return "(" in element.text
+    return isinstance(element, ColumnClause) and element.is_literal and "(" in element.name
