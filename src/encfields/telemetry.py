@@ -70,7 +70,7 @@ def instrument(
         from opentelemetry import metrics, trace
     except ImportError:
         raise ConfigurationError(
-            "telemetry needs opentelemetry-api: pip install opentelemetry-api",
+            "telemetry needs opentelemetry-api: pip install 'encfields[telemetry]'",
             reason="no-opentelemetry",
         ) from None
     telemetry = _Telemetry(
