@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sqlalchemy import LargeBinary
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.binding.attachment import attachment_of
 from encfields.binding.pending import PendingIndex
 from encfields.binding.row_keys import MYSQL_NAMES
 from encfields.errors import UnboundValueError
@@ -53,12 +54,12 @@ class CompanionType(TypeDecorator[bytes]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         """Parks the place: the index is computed where the row's value is at hand."""
+        attachment = attachment_of(dialect)
 
         def park(value: Any) -> PendingIndex | None:
-            if value is None:
-                return None
             if value is INDEX_OF_ROW:
-                return PendingIndex(None)
+                # Without an encryption a value is refused by its own column: the row has none.
+                return None if attachment.encryption is None else PendingIndex(None)
             raise UnboundValueError(
                 "the column of a blind index is written by encfields alone, together with the "
                 "value it belongs to: leave it out of the statement",

@@ -9,18 +9,20 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, null
+from sqlalchemy import Column, Table, null
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import Null
+from sqlalchemy.sql.lambdas import LambdaElement
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.companion_type import INDEX_OF_ROW, CompanionType
 from encfields.binding.index_columns import IndexBinding, indexes_of, known_indexes
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
+from encfields.binding.upsert import is_excluded
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ class RowIndex:
 
     normalised: bytes | None
     key_id: str
+
+    def under(self, key_id: str) -> RowIndex:
+        """The same under the key of the row as the database spells it."""
+        return replace(self, key_id=key_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +102,58 @@ def _unknown_key(index: IndexBinding) -> EncFieldsError:
 
 
 def indexed_binds(
-    table: Table, row: Mapping[Any, Assigned], identity: Any, *, is_update: bool
+    table: Table,
+    row: Mapping[Any, Assigned],
+    identity: Callable[[Column[Any]], IdentityBind | None],
+    types: Mapping[str, list[Any]],
+    *,
+    is_update: bool,
 ) -> Iterator[IndexedBind]:
     """The index columns that one row of a statement writes.
 
     :param row: what each column is assigned.
-    :param identity: gives the :class:`IdentityBind` of a column, or ``None``.
+    :param identity: gives the bind of a column of the row's key.
+    :param types: of each bind.
     :raises CiphertextCopyError: an index and its value would no longer belong together.
     """
     known = indexes_of(table)
     for index in known:
-        named = [source.column.key in row for source in index.sources]
+        values = [row.get(source.column.key) for source in index.sources]
         assigned = row.get(index.companion.key)
-        if assigned is None and not any(named):
+        if assigned is None and not any(values):
             continue
-        if is_update and not all(named):
-            raise _apart(index, named)
+        if any(_is_null(value) for value in values) and _is_null(assigned):
+            continue
+        if is_update and None in values:
+            raise _apart(index, values)
         if not isinstance(assigned, BoundValue):
-            if _all_null(assigned, row, index):
-                continue
+            if _is_copy(assigned) and all(_is_copy(value) for value in values):
+                continue  # of whole rows, or refused because of the value
             raise _refused(index, "the statement does not write its blind index along with it")
-        sources = tuple(_source(row.get(source.column.key)) for source in index.sources)
+        if not all(isinstance(type_, CompanionType) for type_ in types.get(assigned.bind, [None])):
+            raise _refused(index, WRITTEN_BY_US)
+        sources = tuple(_source(value) for value in values)
         key = tuple(identity(column) for column in index.key_columns)
         yield IndexedBind(assigned.bind, index, sources, key)
     _refuse_orphans(table, row, {index.companion.key for index in known})
+
+
+WRITTEN_BY_US = (
+    "the column of its blind index is written by encfields alone, together with the value: leave "
+    "it out of the statement"
+)
 
 
 def _source(assigned: Assigned | None) -> str | None:
     return assigned.bind if isinstance(assigned, BoundValue) else None
 
 
-def _all_null(assigned: Assigned | None, row: Mapping[Any, Assigned], index: IndexBinding) -> bool:
-    values = [assigned, *(row.get(source.column.key) for source in index.sources)]
-    return all(isinstance(v, Expression) and isinstance(v.element, Null) for v in values)
+def _is_null(assigned: Assigned | None) -> bool:
+    return isinstance(assigned, Expression) and isinstance(assigned.element, Null)
+
+
+def _is_copy(assigned: Assigned | None) -> bool:
+    return isinstance(assigned, Expression) and not isinstance(assigned.element, Null)
 
 
 def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) -> None:
@@ -144,10 +169,10 @@ def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) 
             )
 
 
-def _apart(index: IndexBinding, named: list[bool]) -> EncFieldsError:
-    if not any(named):
-        return _refused(index, "the column of its blind index is written by encfields alone")
-    missing = [s.column_name for s, there in zip(index.sources, named, strict=True) if not there]
+def _apart(index: IndexBinding, values: list[Assigned | None]) -> EncFieldsError:
+    if not any(values):
+        return _refused(index, WRITTEN_BY_US)
+    missing = [s.column_name for s, value in zip(index.sources, values, strict=True) if not value]
     return _refused(
         index,
         f"the blind index {index.label!r} is of several columns, and the statement does not set "
@@ -161,6 +186,76 @@ def _refused(index: IndexBinding, message: str) -> CiphertextCopyError:
     )
 
 
+def refuse_half_copy(table: Table, names: Collection[str]) -> None:
+    """Refuse an INSERT .. SELECT that fills an indexed column, or its index, without the other.
+
+    :param names: keys of the columns that are filled.
+    :raises CiphertextCopyError: says what to copy along.
+    """
+    for index in indexes_of(table):
+        given = [source.column.key in names for source in index.sources]
+        if (index.companion.key in names) == all(given):
+            continue
+        copied, missing = index.companion.name, index.column_name
+        if all(given):
+            copied, missing = missing, copied
+        raise _refused(
+            index,
+            f"INSERT .. SELECT would copy {copied} without {missing}, which belong together as a "
+            "value and its blind index: copy whole rows, or read and insert the values",
+        )
+
+
+def refuse_half_upsert(statement: Any, table: Table) -> None:
+    """Refuse an upsert whose SET has an indexed column, or its index, without the other.
+
+    :raises CiphertextCopyError: says which.
+    """
+    given = dict(internals.upsert_values(statement))
+    for index in indexes_of(table) if given else ():
+        values = [_set_by(given, source.column) for source in index.sources]
+        companion = _set_by(given, index.companion)
+        if companion is None and all(value is None for value in values):
+            continue
+        if isinstance(companion, Null) and any(isinstance(value, Null) for value in values):
+            continue
+        columns = [index.companion, *(source.column for source in index.sources)]
+        pairs = zip([companion, *values], columns, strict=True)
+        if all(is_excluded(statement, value, column) for value, column in pairs):
+            continue
+        if companion is None or None in values:
+            raise _refused(
+                index,
+                f"an upsert may set the columns of its blind index {index.label!r} to excluded.* "
+                "only, all of them together",
+            )
+        raise _refused(index, WRITTEN_BY_US)
+
+
+def refuse_alias(table: Any, rows: Iterable[Mapping[Any, Assigned]]) -> None:
+    """Refuse to write an indexed column, or its index, through an alias of its table.
+
+    :param table: what the statement writes to, which is no ``Table``.
+    :raises CiphertextCopyError: says to name the table.
+    """
+    base = getattr(table, "element", None)
+    if not isinstance(base, Table):
+        return
+    for index in indexes_of(base):
+        written = {index.companion.key, *(source.column.key for source in index.sources)}
+        if any(written & {str(getattr(target, "key", target)) for target in row} for row in rows):
+            raise _refused(
+                index,
+                "an UPDATE of an alias does not write its blind index along: update the table "
+                "itself",
+            )
+
+
+def _set_by(given: Mapping[str, Any], column: Column[Any]) -> Any:
+    """What SET assigns to a column: SQLAlchemy takes its key, and with a warning its name."""
+    return given.get(column.key, given.get(column.name))
+
+
 # -- before the statement is compiled ----------------------------------------------------------
 
 
@@ -168,32 +263,42 @@ def write_indexes_along(
     connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
 ) -> tuple[Any, Any, Any]:
     """SQLAlchemy's ``before_execute``: an UPDATE or upsert sets the index with the value."""
-    table = getattr(statement, "table", None)
-    if not isinstance(statement, Insert | Update) or not isinstance(table, Table):
-        return statement, multiparams, params
-    indexes = known_indexes(table)
+    if isinstance(statement, LambdaElement):
+        statement, unresolved = internals.lambda_write(statement), statement
+        if not known_indexes_of(statement):
+            return unresolved, multiparams, params
+    indexes = known_indexes_of(statement)
     if not indexes:
         return statement, multiparams, params
     if isinstance(statement, Insert):
         return _upsert(statement, indexes), multiparams, params
-    stated = {
-        internals.column_key(statement, table, target): value
-        for target, value in internals.update_values(statement)
-    }
-    added = {
-        index.companion: null() if _sets_null(index, stated) else INDEX_OF_ROW
-        for index in indexes
-        if any(source.column.key in stated for source in index.sources)
-        and index.companion.key not in stated
-    }
+    added = _along(statement, indexes)
     if added:
         statement = internals.with_update_values(statement, added)
     rows = [_marked(row, indexes) for row in multiparams]
     return statement, rows, _marked(params, indexes) if params else params
 
 
-def _sets_null(index: IndexBinding, stated: Mapping[str, Any]) -> bool:
-    return all(isinstance(stated.get(s.column.key), Null) for s in index.sources)
+def known_indexes_of(statement: Any) -> list[IndexBinding]:
+    """The blind indexes of the table that an INSERT or UPDATE writes to."""
+    table = getattr(statement, "table", None)
+    if not isinstance(statement, Insert | Update) or not isinstance(table, Table):
+        return []
+    return known_indexes(table)
+
+
+def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], Any]:
+    """What an UPDATE has to assign to the indexes of columns that it sets, or that change with
+    every UPDATE."""
+    stated = internals.update_values_by_key(statement)
+    added: dict[Column[Any], Any] = {}
+    for index in indexes:
+        columns = [source.column for source in index.sources]
+        is_set = any(c.key in stated or c.onupdate is not None for c in columns)
+        if is_set and index.companion.key not in stated:
+            is_null = any(isinstance(stated.get(c.key), Null) for c in columns)
+            added[index.companion] = null() if is_null else INDEX_OF_ROW
+    return added
 
 
 def _marked(row: Any, indexes: list[IndexBinding]) -> Any:
@@ -204,39 +309,24 @@ def _marked(row: Any, indexes: list[IndexBinding]) -> Any:
         index.companion.key: INDEX_OF_ROW
         for index in indexes
         if any(source.column.key in row for source in index.sources)
+        and index.companion.key not in row
     }
     return {**row, **added} if added else row
 
 
 def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
     """ON CONFLICT DO UPDATE sets the index where it sets the value."""
-    clause = internals.post_values_clause(statement)
-    if hasattr(clause, "update_values_to_set"):
-        given = internals.pairs(clause.update_values_to_set)
-        name = "update_values_to_set"
-    elif hasattr(clause, "update"):
-        given, name = internals.pairs(clause.update), "update"
-    else:
-        return statement
-    keys = {str(getattr(target, "key", target)): value for target, value in given}
+    given = internals.upsert_values(statement)
+    keys = dict(given)
     added: list[tuple[Any, Any]] = []
-    for index in indexes:
-        values = [keys.get(s.column.key, keys.get(s.column.name)) for s in index.sources]
-        if index.companion.key in keys or all(value is None for value in values):
+    for index in indexes if given else ():
+        values = [_set_by(keys, source.column) for source in index.sources]
+        if any(isinstance(value, Null) for value in values):
+            along: Any = null()
+        elif None in values:
             continue
-        added.append((index.companion.key, _upserted(index, values)))
-    return internals.with_upsert_values(statement, name, [*given, *added]) if added else statement
-
-
-def _upserted(index: IndexBinding, values: list[Any]) -> Any:
-    """The index's column of the row that was proposed for insertion."""
-    if all(isinstance(value, Null) for value in values):
-        return null()
-    tables: list[Any] = [getattr(value, "table", None) for value in values]
-    if None in tables:
-        raise _refused(
-            index,
-            f"an upsert may set the columns of its blind index {index.label!r} to excluded.* only, "
-            "all of them together",
-        )
-    return tables[0].c[index.companion.key]
+        else:
+            along = internals.sibling_in(values[0], index.companion.key)
+        if along is not None and _set_by(keys, index.companion) is None:
+            added.append((index.companion.key, along))
+    return internals.with_upsert_values(statement, added) if added else statement

@@ -30,7 +30,13 @@ from encfields.binding.columns import (
 )
 from encfields.binding.companion_type import CompanionType
 from encfields.binding.index_filter import RowFilter, plan_filters
-from encfields.binding.index_writes import IndexedBind, indexed_binds
+from encfields.binding.index_writes import (
+    IndexedBind,
+    indexed_binds,
+    refuse_alias,
+    refuse_half_copy,
+    refuse_half_upsert,
+)
 from encfields.binding.lookups import LookupBind, plan_lookups
 from encfields.binding.row_keys import MYSQL_NAMES, from_bound_value, may_match_another_spelling
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
@@ -48,6 +54,9 @@ from encfields.errors import (
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
+
+_COPY = "expression"
+"""Reason of the one refusal that the option lifts."""
 
 RAW_COPY_OPTION = "encfields_raw_copy"
 """Execution option that lets a statement copy whole rows with their ciphertext."""
@@ -140,7 +149,9 @@ def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
         return _refuse_stray_binds(compiled, _with_lookups(compiled, dialect, plan))
     except BindingError as error:
         return StatementPlan(
-            refusal=_raise_again(error), raw_copy_allowed=isinstance(error, CiphertextCopyError)
+            refusal=_raise_again(error),
+            raw_copy_allowed=error.reason == _COPY,
+            without_values=error.reason == _COPY and bool(compiled.isinsert),
         )
 
 
@@ -184,22 +195,25 @@ def _unbound() -> EncFieldsError:
 def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     statement = internals.dml_statement(compiled)
     table = statement.table
-    if not isinstance(table, Table):
-        return NOTHING
-    bindings = bindings_of(table)
     rows = internals.assignments(compiled)
     _refuse_foreign_columns(rows)
+    if not isinstance(table, Table):
+        refuse_alias(table, rows)
+        return NOTHING
+    bindings = bindings_of(table)
     if not bindings:
         return NOTHING
     maker = _DmlPlanner(compiled, dialect, statement, table, bindings)
     refuse_upsert(statement, bindings, dialect)
+    refuse_half_upsert(statement, table)
     if internals.has_select_source(statement):
         maker.refuse_select_source()
         return StatementPlan(without_values=True, table=table)
-    sealed = tuple(bind for row in rows for bind in maker.sealed_binds(row))
+    # The indexes first: what is refused of them, no option lifts.
+    indexed = tuple(bind for row in rows for bind in maker.indexed_binds(row))
     return StatementPlan(
-        sealed=sealed,
-        indexed=tuple(bind for row in rows for bind in maker.indexed_binds(row)),
+        sealed=tuple(bind for row in rows for bind in maker.sealed_binds(row)),
+        indexed=indexed,
         unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else (),
         looks_up_spelling=maker.is_update and maker.spelling_matters(rows[0]),
         may_be_generated=not maker.is_update,
@@ -210,7 +224,10 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
 def _refuse_foreign_columns(rows: list[dict[Any, Assigned]]) -> None:
     for row in rows:
         for target in row:
-            if not isinstance(target, str) and is_encrypted(target):
+            if isinstance(target, str):
+                continue
+            of_index = isinstance(getattr(target, "type", None), CompanionType)
+            if of_index or is_encrypted(target):
                 raise AmbiguousRowError(
                     "a multi-table UPDATE cannot say which row an encrypted value belongs to: "
                     "update each table by its own primary key",
@@ -241,9 +258,9 @@ class _DmlPlanner:
         self.pinned = dict(_pinned(compiled, statement)) if self.is_update else {}
 
     def refuse_select_source(self) -> None:
-        for key in internals.select_source_names(self.statement):
-            if isinstance(self.table.c[key].type, CompanionType):
-                raise companion_refused(self.table.c[key])
+        names = internals.select_source_names(self.statement)
+        refuse_half_copy(self.table, names)
+        for key in names:
             if key in self.bindings:
                 raise _copy_refused(
                     self.bindings[key],
@@ -272,11 +289,13 @@ class _DmlPlanner:
         """A bind with a type of its own would carry its plaintext past ours."""
         types = self.types.get(assigned.bind, [])
         if not types or not all(isinstance(type_, SealedColumnType) for type_ in types):
-            raise _copy_refused(
-                binding,
+            raise CiphertextCopyError(
                 "the value has a type of its own (literal(), a typed bindparam() or a lambda's "
                 "closure variable), which would store it in plaintext: assign the plain Python "
                 "value",
+                table=binding.table,
+                column=binding.column_name,
+                reason="own-type",
             )
 
     def _sealed_bind(
@@ -291,7 +310,7 @@ class _DmlPlanner:
         def identity(column: Column[Any]) -> IdentityBind | None:
             return self._identity_bind(column, row)
 
-        return indexed_binds(self.table, row, identity, is_update=self.is_update)
+        return indexed_binds(self.table, row, identity, self.types, is_update=self.is_update)
 
     def _identity_bind(
         self, column: Column[Any], row: Mapping[Any, Assigned]
@@ -372,20 +391,9 @@ def _conjunction(criteria: Any) -> Iterator[Any]:
             yield criterion
 
 
-def companion_refused(column: Column[Any]) -> CiphertextCopyError:
-    """The column of a blind index is copied, with whole rows, or not written at all."""
-    return CiphertextCopyError(
-        "it holds a blind index, which is written together with the value it is of: leave it "
-        f"out, or, to copy whole rows, pass execution_options({RAW_COPY_OPTION}=True)",
-        table=column.table.fullname,
-        column=column.name,
-        reason="companion",
-    )
-
-
 def _copy_refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:
     return CiphertextCopyError(
-        message, table=binding.table, column=binding.column_name, reason="expression"
+        message, table=binding.table, column=binding.column_name, reason=_COPY
     )
 
 

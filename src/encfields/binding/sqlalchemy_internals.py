@@ -15,7 +15,7 @@ from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, update
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy.sql.selectable import Alias, Select
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -412,33 +412,58 @@ def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> U
     return cast("Update", copied)
 
 
-def column_key(statement: Any, table: Any, target: Any) -> str:
-    """Key of the table's column that an assignment's target, of the ORM for instance, means."""
-    key = str(getattr(target, "key", target))
+def update_values_by_key(statement: Update) -> dict[str, Any]:
+    """The same by key of the table's column, whatever attribute of the ORM stands for it."""
+    table: Any = statement.table
     mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
-    if isinstance(target, str) and mapper is not None and key in mapper.columns:
-        mapped = mapper.columns[key]
-        return str(mapped.key) if same_table(mapped.table, table) else key
-    return key
+    values: Any = update_values(statement)
+    if mapper is not None:
+        from sqlalchemy.orm import bulk_persistence
+
+        # SQLAlchemy 2.0 has it without the underscore
+        state: Any = getattr(bulk_persistence, "_BulkUDCompileState", None)
+        state = state or vars(bulk_persistence)["BulkUDCompileState"]
+        values = state._get_orm_crud_kv_pairs(mapper, statement, values, False)
+    by_key: dict[str, Any] = {}
+    for target, value in values:
+        owner = getattr(target, "table", None)
+        if owner is None or same_table(owner, table):
+            by_key[str(getattr(target, "key", target))] = value
+    return by_key
 
 
-def pairs(given: Any) -> list[tuple[Any, Any]]:
-    """A dictionary, or pairs, as SQLAlchemy has an upsert's SET."""
-    return list(given.items() if isinstance(given, Mapping) else given)
+def lambda_write(statement: Any) -> Any:
+    """The INSERT or UPDATE that a lambda stands for; ``None`` if it is another statement."""
+    if isinstance(statement._rec.expected_expr, Insert | Update):
+        return statement._resolved
+    return None
 
 
-def with_upsert_values(statement: Insert, name: str, values: list[tuple[Any, Any]]) -> Insert:
-    """The same upsert with another SET; the given statement is left as it is.
+def upsert_values(statement: Any) -> list[tuple[str, Any]]:
+    """What an upsert's SET assigns, by key as it was given; nothing for any other statement."""
+    clause = post_values_clause(statement)
+    given = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None) or ()
+    pairs = given.items() if isinstance(given, Mapping) else given
+    return [(str(getattr(target, "key", target)), value) for target, value in pairs]
 
-    :param name: of the clause's attribute that holds the SET.
-    """
-    copied: Any = statement._generate()
+
+def with_upsert_values(statement: Insert, added: list[tuple[str, Any]]) -> Insert:
+    """The same upsert with more in its SET; the given statement is left as it is."""
     clause: Any = statement._post_values_clause
+    name = "update_values_to_set" if hasattr(clause, "update_values_to_set") else "update"
+    given = getattr(clause, name)
     changed: Any = clause._clone()
-    is_mapping = isinstance(getattr(clause, name), Mapping)
-    setattr(changed, name, dict(values) if is_mapping else values)
+    is_mapping = isinstance(given, Mapping)
+    setattr(changed, name, {**given, **dict(added)} if is_mapping else [*given, *added])
+    copied: Any = statement._generate()
     copied._post_values_clause = changed
     return cast("Insert", copied)
+
+
+def sibling_in(value: Any, key: str) -> Any:
+    """Another column of the alias that a column is of; ``None`` for what is of none."""
+    source = getattr(value, "table", None)
+    return source.c.get(key) if isinstance(source, Alias) else None
 
 
 def is_column_flag(rule: Any) -> bool:

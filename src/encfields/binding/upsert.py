@@ -53,7 +53,7 @@ def _refuse_on_conflict(
             if _names(binding.column, key):
                 if isinstance(value, Null):
                     continue
-                if not _is_excluded(statement, value, binding.column):
+                if not is_excluded(statement, value, binding.column):
                     raise _refusal(
                         CiphertextCopyError,
                         binding,
@@ -62,7 +62,7 @@ def _refuse_on_conflict(
                 _check_target(clause, binding, dialect)
             for column in binding.identity:
                 if _names(column, key) and not (
-                    _is_excluded(statement, value, column) and _targets(clause, binding)
+                    is_excluded(statement, value, column) and _targets(clause, binding)
                 ):
                     raise _identity_refusal(binding, column)
 
@@ -72,7 +72,7 @@ def _names(column: Column[Any], key: str) -> bool:
     return key in (column.key, column.name)
 
 
-def _is_excluded(statement: Any, value: Any, column: Column[Any]) -> bool:
+def is_excluded(statement: Any, value: Any, column: Column[Any]) -> bool:
     """Whether `value` is the inserted value of the column: ``excluded.column``."""
     source = getattr(value, "table", None)
     return (

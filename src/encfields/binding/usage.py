@@ -30,6 +30,7 @@ from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import bindings_of, is_encrypted
+from encfields.binding.companion_type import CompanionType
 from encfields.binding.index_comparison import BlindValue, CiphertextComparison, IndexComparison
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 
@@ -209,13 +210,15 @@ def _refuse_nested_write(statement: Insert | Update) -> None:
         return
     bindings = bindings_of(table)
     written = {getattr(key, "key", key) for key in _written_keys(statement)}
-    for key, binding in bindings.items():
-        if key in written or binding.column.default is not None:
+    of_values = [c for c in table.c if c.key in bindings or isinstance(c.type, CompanionType)]
+    for column in of_values:
+        defaults = column.default is not None and column.key in bindings
+        if column.key in written or defaults:
             raise UnboundValueError(
                 "an INSERT or UPDATE inside a CTE does not tell which row the value is for: run "
                 "it as a statement of its own",
-                table=binding.table,
-                column=binding.column_name,
+                table=table.fullname,
+                column=column.name,
                 reason="cte",
             )
 

@@ -74,10 +74,11 @@ class WriteHook:
         if not first.done:
             if plan.lookups:
                 answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
+            spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
             if plan.indexed or plan.without_values:
-                self._index_rows(plan, connection, context)
+                self._index_rows(plan, connection, context, spelling)
             if plan.sealed:
-                self._seal_rows(plan, connection, context)
+                self._seal_rows(plan, connection, context, spelling)
         exchanged = [_exchange(row) for row in rows]
         return statement, exchanged if rows is parameters else exchanged[0]
 
@@ -91,7 +92,13 @@ class WriteHook:
                 if check.to_text(values[check.set_bind]) != check.to_text(values[check.where_bind]):
                     raise check.refusal()
 
-    def _index_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
+    def _index_rows(
+        self,
+        plan: StatementPlan,
+        connection: Connection,
+        context: Any,
+        spelling: StoredSpelling | None,
+    ) -> None:
         """Compute the blind indexes of every row of the execution."""
         binds = _in_driver_order(plan.indexed, context.compiled)
         ready: list[tuple[IndexedBind, PendingIndex, RowIndex]] = []
@@ -103,6 +110,10 @@ class WriteHook:
                 continue
             for bind, pending in _parked(binds, values, given, PendingIndex):
                 row = bind.of_row(values, connection.dialect)
+                if spelling is not None and bind.key and row.normalised is not None:
+                    value = plan.by_bind[bind.sources[0] or ""]
+                    texts = cast("list[str]", _texts(value, values))
+                    row = row.under(value.binding.key_id(spelling.of(value, values, texts)))
                 ready.append((bind, pending, row))
         self._fetch_beacons(ready)
         for bind, pending, row in ready:
@@ -119,9 +130,14 @@ class WriteHook:
                 error.table, error.column = index.table, index.column_name
                 raise
 
-    def _seal_rows(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
+    def _seal_rows(
+        self,
+        plan: StatementPlan,
+        connection: Connection,
+        context: Any,
+        spelling: StoredSpelling | None,
+    ) -> None:
         """Seal every parked value of every row of the execution."""
-        spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
         late = LateInsert(self, connection, context)
         binds = _in_driver_order(plan.sealed, context.compiled)
         ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
