@@ -43,7 +43,7 @@ class Bounds(NamedTuple):
 
 
 class BatchReader:
-    """Reads rows as plain tuples: the key, then identity columns, then the values.
+    """Reads rows: the key, then identity columns, the values, and what is beside them.
 
     :param prepared: the job.
     :param heads: read the first :data:`HEAD_BYTES` of each value only.
@@ -59,10 +59,12 @@ class BatchReader:
         ]
         # Without a type, whatever is stored comes as it is: text in a binary column, too.
         raw = [type_coerce(value, NullType).label(f"v{i}") for i, value in enumerate(values)]
-        self._columns = [*prepared.key, *prepared.identity, *raw, *prepared.plain]
+        beside = [type_coerce(c, NullType).label(f"d{i}") for i, c in enumerate(prepared.derived)]
+        self._columns = [*prepared.key, *prepared.identity, *raw, *prepared.plain, *beside]
         self.key_width = len(prepared.key)
         self.value_start = self.key_width + len(prepared.identity)
         self.value_end = self.value_start + len(prepared.columns)
+        self.derived_start = self.value_end + len(prepared.plain)
         self._statements: dict[tuple[bool, bool], Select[Any]] = {}
 
     def read(self, connection: Connection, bounds: Bounds, limit: int) -> Sequence[Any]:

@@ -142,9 +142,17 @@ class Reencryption:
         """See that every value is as a run would have left it, by headers alone.
 
         :returns: the counts.
-        :raises UnfinishedError: some are not, or do not belong where they are.
+        :raises UnfinishedError: some are not, or do not belong where they are, or a row has no
+            index of its values.
         """
         survey = self._survey()
+        if survey.unindexed:
+            raise UnfinishedError(
+                f"{survey.unindexed} of {survey.rows} rows have values and no blind index of them, "
+                "so that queries by it miss them: run `encfields reencrypt`",
+                table=self._job.table_name,
+                reason="unindexed",
+            )
         if survey.not_current or survey.unreadable:
             raise UnfinishedError(
                 f"{survey.not_current} values are not current and {survey.unreadable} are no "

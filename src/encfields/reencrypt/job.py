@@ -51,6 +51,18 @@ class Job:
         if self.to_plaintext is not None and source is not None:
             raise self._refusal("a run to plaintext has no source: its spec says how to open")
 
+        if self.spec.derived and self.to_plaintext is not None:
+            raise self._refusal("a run to plaintext computes no derived columns")
+        for derived in self.spec.derived:
+            if not derived.columns or not names.issuperset(derived.columns):
+                raise self._refusal(
+                    f"{derived.name} is derived from columns that the run does not name"
+                )
+        if len({derived.name for derived in self.spec.derived} | names) < len(names) + len(
+            self.spec.derived
+        ):
+            raise self._refusal("a column is named twice")
+
     def _refusal(self, message: str) -> DeclarationError:
         return DeclarationError(message, table=self.table_name, reason="job")
 
@@ -101,6 +113,7 @@ class PreparedJob:
     :ivar targets: how each is to be bound. :ivar sources: how each is bound now.
     :ivar identity: columns beside the key that the bindings need.
     :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext only.
+    :ivar derived: the derived columns, in the spec's order.
     """
 
     def __init__(self, job: Job, connection: Connection) -> None:
@@ -121,6 +134,7 @@ class PreparedJob:
         self.columns: tuple[Column[Any], ...] = tuple(self.table.c[name] for name in names)
         self.identity = self._identity()
         self.plain = self._plain(names)
+        self.derived = self._derived()
 
     def _sources(self, connection: Connection) -> tuple[ColumnBinding, ...]:
         if self.job.source is None:
@@ -136,6 +150,17 @@ class PreparedJob:
         }
         known = {column.name for column in self.key}
         return tuple(self.table.c[name] for name in names if name not in known)
+
+    def _derived(self) -> tuple[Column[Any], ...]:
+        names = [derived.name for derived in self.job.spec.derived]
+        missing = [name for name in names if name not in self.table.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)} for the index: add it first",
+                table=self.job.table_name,
+                reason="column",
+            )
+        return tuple(self.table.c[name] for name in names)
 
     def _plain(self, names: list[str]) -> tuple[Column[Any], ...]:
         targets = self.job.to_plaintext

@@ -90,6 +90,14 @@ class Counts:
     def __bool__(self) -> bool:
         return bool(self.seen or self.written or self.current or self.missed)
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.seen + other.seen,
+            self.written + other.written,
+            self.current + other.current,
+            self.missed + other.missed,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:

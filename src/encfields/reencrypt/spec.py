@@ -94,7 +94,10 @@ class TableSpec:
                     type_.bind_to and tuple(column.name for column in binding.own_identity),
                 )
             )
-        return cls(table.name, tuple(columns), table.schema)
+        from encfields.index.bulk import derived_columns
+
+        derived = tuple(DerivedColumn(*one) for one in derived_columns(table))
+        return cls(table.name, tuple(columns), table.schema, derived)
 
     def fingerprint(self) -> str:
         """64 hexadecimal digits that differ for any two different specs."""

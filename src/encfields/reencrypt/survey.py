@@ -20,6 +20,7 @@ from encfields.message import open_, read_header, seal
 from encfields.reencrypt.batches import FIRST_ROWS, BatchReader, Bounds
 from encfields.reencrypt.cells import columns_of
 from encfields.reencrypt.connections import Connections
+from encfields.reencrypt.derived import DerivedPlaces
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.options import Options
 from encfields.reencrypt.report import DryRun, Summary
@@ -44,6 +45,7 @@ class Survey:
     not_current: int = 0
     null: int = 0
     unreadable: int = 0
+    unindexed: int = 0
     stored_bytes: int = 0
     versions: Counter[tuple[str, str]] = field(default_factory=Counter)
     keys: set[str] = field(default_factory=set)
@@ -64,6 +66,7 @@ class Surveyor:
         self._prepared = prepared
         self._columns = columns_of(prepared)
         self._reader = BatchReader(prepared)
+        self._derived = DerivedPlaces(prepared)
         listed = encryption.keys.list()
         self._active = {one.id: one.version for one in listed if one.active}
         self.survey = Survey()
@@ -94,7 +97,9 @@ class Surveyor:
                 survey.current += 1
             else:
                 self._value(row, target, source, data)
-        survey.rows_to_rewrite += survey.not_current > before
+        is_unindexed = self._derived.are_missing(row)
+        survey.unindexed += is_unindexed
+        survey.rows_to_rewrite += survey.not_current > before or is_unindexed
 
     def _value(self, row: Any, target: Any, source: Any, data: Any) -> None:
         survey = self.survey

@@ -22,6 +22,7 @@ from encfields.reencrypt.cells import columns_of
 from encfields.reencrypt.current_sql import CurrentSql
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.key_codec import Key
+from encfields.reencrypt.unindexed import is_unindexed
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
@@ -95,7 +96,8 @@ class CountingSweep:
         prepared = self._prepared
         active = self._encryption.active_key
         undone: ColumnElement[bool] = or_(
-            *(one.is_undone(active(one.key_id)) for one in self._conditions)
+            *(one.is_undone(active(one.key_id)) for one in self._conditions),
+            *(is_unindexed(derived, prepared.table.c) for derived in prepared.job.spec.derived),
         )
         statement = select(func.count(), func.sum(case((undone, 1), else_=0))).select_from(
             prepared.table

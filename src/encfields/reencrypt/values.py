@@ -37,7 +37,7 @@ class Change(NamedTuple):
     :param old: the stored values that must still stand there, :data:`ABSENT` for a NULL; ``None``
         for a column that does not matter.
     :param new: the values to store, ``None`` for a column to be left. Where there is a new value
-        there is an old one.
+        there is an old one, which is not ``ABSENT``.
     :param derived: what to store in the derived columns, all of them; ``None`` to leave them.
     """
 
@@ -100,6 +100,10 @@ def values_of(prepared: PreparedJob, encryption: Encryption) -> Values:
         from encfields.reencrypt.to_plaintext import ToPlaintext
 
         return ToPlaintext(prepared, encryption)
+    if prepared.derived:
+        from encfields.reencrypt.seal_and_derive import SealAndDerive
+
+        return SealAndDerive(prepared, encryption)
     from encfields.reencrypt.seal_again import SealAgain
 
     return SealAgain(prepared, encryption)

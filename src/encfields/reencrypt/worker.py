@@ -24,10 +24,10 @@ from encfields.reencrypt.options import Options
 from encfields.reencrypt.patience import Patience, told
 from encfields.reencrypt.progress import Teller
 from encfields.reencrypt.run_store import FAILED, RUNNING, Claim, Counts, RunStore
+from encfields.reencrypt.storing import Storing
 from encfields.reencrypt.sweep import Sweep, sweep_of
 from encfields.reencrypt.throttle import Throttle
 from encfields.reencrypt.values import Outcome, values_of
-from encfields.reencrypt.writers import writer_for
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
@@ -88,7 +88,7 @@ class Worker:
         self._stop = stop
         self._teller = teller
         self._values = values_of(prepared, encryption)
-        self._writer = writer_for(prepared)
+        self._storing = Storing(prepared, connections, store, options.lease_seconds)
         self._whole = BatchReader(prepared)
         self._sweep: Sweep | None = None
         if self._values.sweeps_by_header:
@@ -171,7 +171,7 @@ class Worker:
         with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
             if error is None and self._counts:
                 with suppress(LeaseLostError):
-                    self._checkpoint(begun.connection, Counts(), self._bounds.after)
+                    self._checkpoint(begun.connection, self._bounds.after)
             self._store.release(begun.connection, self._claim, text)
 
     def _renew(self) -> None:
@@ -248,7 +248,7 @@ class Worker:
         self._bounds = Bounds(last, self._bounds.upto)
         if time.monotonic() - self._saved >= _SWEEP_CHECKPOINT_SECONDS:
             with self._connections.writing().begin() as begun:
-                self._checkpoint(begun.connection, Counts(), last)
+                self._checkpoint(begun.connection, last)
             self._counts, self._saved = Counts(), time.monotonic()
 
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
@@ -289,32 +289,14 @@ class Worker:
             missed = self._keep(Outcome(changes=changes), None) if changes else 0
 
     def _keep(self, outcome: Outcome, position: Key | None) -> int:
-        """Store an outcome in one transaction; how many of its rows were left out.
-
-        What was left out is counted in that transaction too, so that a pass that left anything
-        out never passes for a clean one.
-        """
-        with self._connections.writing().begin() as begun:
-            connection = begun.connection
-            written = self._writer.write(connection, outcome.changes) if outcome.changes else 0
-            if outcome.refused:
-                self._store.quarantine(connection, self._claim, outcome.refused)
-            missed = len(outcome.changes) - written
-            counts = Counts(outcome.seen, written, outcome.current, missed)
-            self._checkpoint(connection, counts, position)
+        """Store an outcome in one transaction; how many of its rows were left out."""
+        missed = self._storing.keep(self._claim, outcome, self._counts, position)
         self._counts, self._saved = Counts(), time.monotonic()
         return missed
 
-    def _checkpoint(self, connection: Connection, counts: Counts, position: Key | None) -> None:
-        waiting = self._counts
-        counts = Counts(
-            waiting.seen + counts.seen,
-            waiting.written + counts.written,
-            waiting.current + counts.current,
-            waiting.missed + counts.missed,
-        )
+    def _checkpoint(self, connection: Connection, position: Key | None) -> None:
         self._store.checkpoint(
-            connection, self._claim, counts, self._options.lease_seconds, position
+            connection, self._claim, self._counts, self._options.lease_seconds, position
         )
 
     def _refuse_too_many(self) -> None:

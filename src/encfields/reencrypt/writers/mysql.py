@@ -16,6 +16,9 @@ from sqlalchemy.types import NullType
 
 from encfields.message_header import CONTEXT_OFFSET
 from encfields.reencrypt.batches import bound_parameters, key_from, key_upto
+from encfields.reencrypt.errors import ReencryptionError
+from encfields.reencrypt.key_codec import key_to_text, readable_key
+from encfields.reencrypt.values import ABSENT
 
 if TYPE_CHECKING:
     from encfields.reencrypt.job import PreparedJob
@@ -32,6 +35,12 @@ MAX_STATEMENT_ROWS = 250
 MAX_STATEMENT_BYTES = 4 * 2**20
 """Size of a statement, about; servers take 16 MB by default."""
 
+_ROW_BYTES = 4096
+"""Room in a statement for a row's key and all else beside the values."""
+
+_ESCAPED = b"\0\n\r\\'\"\x1a"
+"""Bytes that drivers send as two."""
+
 
 class MysqlWriter:
     """See :class:`~encfields.reencrypt.writers.base.Writer`."""
@@ -39,9 +48,11 @@ class MysqlWriter:
     def __init__(self, prepared: PreparedJob) -> None:
         dialect = prepared.dialect
         prepare = dialect.identifier_preparer
+        self._prepared = prepared
         self._table = prepare.format_table(prepared.table)
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
+        self._derived = [prepare.quote(column.name) for column in prepared.derived]
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
         name, key = dialect.name, prepared.key
         heads = [
@@ -54,10 +65,12 @@ class MysqlWriter:
             .order_by(*key)
             .with_for_update(skip_locked=True)
         )
-        match = [f"{column} = %s" for column in self._key]
-        self._match = match[0] if len(match) == 1 else f"({' AND '.join(match)})"
+        self._packet = 0
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+        if not self._packet:
+            asked = connection.exec_driver_sql("SELECT @@max_allowed_packet")
+            self._packet = int(asked.scalar_one())
         bounds = bound_parameters("first", changes[0].key)
         bounds.update(bound_parameters("last", changes[-1].key))
         width = len(self._key)
@@ -67,59 +80,131 @@ class MysqlWriter:
             for change in changes
             if (heads := locked.get(change.key)) is not None and _is_unchanged(change, heads)
         ]
-        return sum(self._swap(connection, part) for part in _parts(ours))
+        return sum(self._swap(connection, part) for part in self._parts(ours))
 
     def _swap(self, connection: Connection, changes: Sequence[Change]) -> int:
         """Store rows whose locks are held and whose values were compared."""
-        keys = [self._bound(change.key) for change in changes]
+        keys = [_Literals(self._bound(change.key)) for change in changes]
+        sets: list[str] = []
         parameters: list[Any] = []
-        sets = []
         for i, column in enumerate(self._columns):
-            cases = []
-            for change, key in zip(changes, keys, strict=True):
-                value = change.new[i]
-                if value is not None:
-                    # Hexadecimal needs no escaping, which in PyMySQL costs more than its bytes.
-                    cases.append(f"WHEN {self._match} THEN x'{value.hex()}'")
-                    parameters += key
-            if cases:
-                sets.append(f"{column} = CASE {' '.join(cases)} ELSE {column} END")
-        for key in keys:
-            parameters += key
-        # Quoted names, placeholders and hexadecimal only.
-        statement = (
-            f"UPDATE {self._table} SET {', '.join(sets)}"  # noqa: S608
-            f" WHERE {self._any_of(len(keys))}"
-        )
+            values = [change.new[i] for change in changes]
+            wanted = [value is not None for value in values]
+            self._set(column, keys, values, wanted, sets, parameters)
+        wanted = [change.derived is not None for change in changes]
+        for i, column in enumerate(self._derived):
+            values = [None if change.derived is None else change.derived[i] for change in changes]
+            self._set(column, keys, values, wanted, sets, parameters)
+        where = self._any_of(keys, parameters)
+        # Quoted names, placeholders, integers and hexadecimal only.
+        statement = f"UPDATE {self._table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
         return connection.exec_driver_sql(statement, tuple(parameters)).rowcount
 
-    def _any_of(self, rows: int) -> str:
-        """SQL for "the key is one of so many"; spelt out, where MySQL would scan for a tuple."""
+    def _set(
+        self,
+        column: str,
+        keys: Sequence[_Literals],
+        values: Sequence[bytes | None],
+        wanted: Sequence[bool],
+        sets: list[str],
+        parameters: list[Any],
+    ) -> None:
+        """Add one column's part of a statement, if any row wants it."""
+        cases = []
+        for key, value, is_wanted in zip(keys, values, wanted, strict=True):
+            if not is_wanted:
+                continue
+            parameters += key.parameters
+            if value is None:
+                new = "NULL"
+            elif 2 * len(value) + _ROW_BYTES < self._packet:
+                # Hexadecimal needs no escaping, which in PyMySQL costs more than its bytes.
+                new = f"x'{value.hex()}'"
+            else:
+                new = "%s"
+                parameters.append(value)
+            cases.append(f"WHEN {key.condition(self._key)} THEN {new}")
+        if cases:
+            subject = f"{self._key[0]} " if len(self._key) == 1 else ""
+            sets.append(f"{column} = CASE {subject}{' '.join(cases)} ELSE {column} END")
+
+    def _any_of(self, keys: Sequence[_Literals], parameters: list[Any]) -> str:
+        """SQL for "the key is one of these"; spelt out, where MySQL would scan for a tuple."""
+        for key in keys:
+            parameters += key.parameters
         if len(self._key) == 1:
-            return f"{self._key[0]} IN ({','.join(['%s'] * rows)})"
-        return " OR ".join([self._match] * rows)
+            return f"{self._key[0]} IN ({','.join(key.texts[0] for key in keys)})"
+        return " OR ".join(key.condition(self._key) for key in keys)
 
     def _bound(self, key: Key) -> list[Any]:
         return [bind(v) if bind else v for bind, v in zip(self._bind, key, strict=True)]
+
+    def _parts(self, changes: Sequence[Change]) -> Iterator[list[Change]]:
+        """The changes in statements of a size that the server takes.
+
+        :raises ReencryptionError: one row's values alone are too large for it.
+        """
+        limit = min(MAX_STATEMENT_BYTES, self._packet // 2)
+        part: list[Change] = []
+        size = 0
+        for change in changes:
+            bytes_ = 2 * sum(len(value) for value in change.new if value is not None) + 64
+            if part and (len(part) == MAX_STATEMENT_ROWS or size + bytes_ >= limit):
+                yield part
+                part, size = [], 0
+            if bytes_ + _ROW_BYTES >= self._packet:
+                self._check_size(change)
+            part.append(change)
+            size += bytes_
+        if part:
+            yield part
+
+    def _check_size(self, change: Change) -> None:
+        needed = _ROW_BYTES
+        for value in change.new:
+            if value is not None:
+                is_hex = 2 * len(value) + _ROW_BYTES < self._packet
+                needed += 2 * len(value) if is_hex else _escaped_bytes(value)
+        if needed < self._packet:
+            return
+        names = [column.name for column in self._prepared.key]
+        row = readable_key(names, key_to_text(change.key))
+        raise ReencryptionError(
+            f"a row's values need a statement of {needed} bytes, and the server takes "
+            f"{self._packet}: raise max_allowed_packet for the run (row "
+            f"{', '.join(f'{name}={value}' for name, value in row.items())})",
+            table=self._prepared.job.table_name,
+            reason="max-allowed-packet",
+        )
+
+
+class _Literals:
+    """A row's key in SQL: integers as they are, all else as parameters.
+
+    :ivar texts: one for each column. :ivar parameters: those of the placeholders among them.
+    """
+
+    __slots__ = ("parameters", "texts")
+
+    def __init__(self, key: Sequence[Any]) -> None:
+        self.texts = [str(value) if type(value) is int else "%s" for value in key]
+        self.parameters = [value for value in key if type(value) is not int]
+
+    def condition(self, columns: Sequence[str]) -> str:
+        """SQL for "it is this row", in a CASE whose subject is the key if it is a single one."""
+        if len(columns) == 1:
+            return self.texts[0]
+        same = (f"{column} = {text}" for column, text in zip(columns, self.texts, strict=True))
+        return f"({' AND '.join(same)})"
 
 
 def _is_unchanged(change: Change, heads: Sequence[bytes | None]) -> bool:
     """Whether the row still holds the values that the change was made from."""
     return all(
-        old is None or head == old[:IDENTIFYING_BYTES]
+        old is None or (head is None if old == ABSENT else head == old[:IDENTIFYING_BYTES])
         for old, head in zip(change.old, heads, strict=True)
     )
 
 
-def _parts(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """The changes in statements of a size that every server takes."""
-    part: list[Change] = []
-    size = 0
-    for change in changes:
-        part.append(change)
-        size += 2 * sum(len(value) for value in change.new if value is not None)
-        if len(part) == MAX_STATEMENT_ROWS or size >= MAX_STATEMENT_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+def _escaped_bytes(value: bytes) -> int:
+    return len(value) + sum(value.count(byte) for byte in _ESCAPED)

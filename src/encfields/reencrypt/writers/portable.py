@@ -7,12 +7,12 @@ with compare-and-swap.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Update, bindparam, select, update
 
 from encfields.reencrypt.batches import bound_parameters, key_from, key_upto
+from encfields.reencrypt.writers.shape import Shape, by_shape
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,29 +42,32 @@ class PortableWriter:
         locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
         ours = [change for change in changes if change.key in locked]
         written = 0
-        for touched, group in groupby(ours, key=_touched):
-            rows = [_row(change, touched) for change in group]
-            statement = self._statement(touched)
+        for shape, group in by_shape(ours):
+            rows = [_row(change, shape) for change in group]
+            statement = self._statement(shape)
             if connection.dialect.supports_sane_multi_rowcount:
                 written += connection.execute(statement, rows).rowcount
             else:
                 written += sum(connection.execute(statement, row).rowcount for row in rows)
         return written
 
-    def _statement(self, touched: tuple[int, ...]) -> Update:
+    def _statement(self, shape: Shape) -> Update:
         key, columns = self._prepared.key, self._prepared.columns
         same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(key)]
-        same += [columns[i] == bindparam(f"o_{i}", type_=columns[i].type) for i in touched]
-        new = {self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in touched}
+        same += [columns[i] == bindparam(f"o_{i}", type_=columns[i].type) for i in shape.compared]
+        same += [columns[i].is_(None) for i in shape.absent]
+        new = {
+            self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in shape.written
+        }
+        if shape.derives:
+            for i, column in enumerate(self._prepared.derived):
+                new[column] = bindparam(f"d_{i}", type_=column.type)
         return update(self._prepared.table).where(*same).values(new)
 
 
-def _touched(change: Change) -> tuple[int, ...]:
-    return tuple(i for i, value in enumerate(change.old) if value is not None)
-
-
-def _row(change: Change, touched: tuple[int, ...]) -> dict[str, Any]:
+def _row(change: Change, shape: Shape) -> dict[str, Any]:
     row: dict[str, Any] = {f"k_{i}": value for i, value in enumerate(change.key)}
-    for i in touched:
-        row[f"o_{i}"], row[f"n_{i}"] = change.old[i], change.new[i]
+    row.update((f"o_{i}", change.old[i]) for i in shape.compared)
+    row.update((f"n_{i}", change.new[i]) for i in shape.written)
+    row.update((f"d_{i}", value) for i, value in enumerate(change.derived or ()))
     return row

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+from encfields.reencrypt.writers.shape import Shape, by_shape
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,27 +23,28 @@ class SqliteWriter:
         self._table = prepare.format_table(prepared.table)
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
+        self._derived = [prepare.quote(column.name) for column in prepared.derived]
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:
         written = 0
-        for touched, group in groupby(changes, key=_touched):
-            rows = [self._row(change, touched) for change in group]
-            written += connection.exec_driver_sql(self._statement(touched), rows).rowcount
+        for shape, group in by_shape(changes):
+            rows = [self._row(change, shape) for change in group]
+            written += connection.exec_driver_sql(self._statement(shape), rows).rowcount
         return written
 
-    def _statement(self, touched: tuple[int, ...]) -> str:
-        sets = ", ".join(f"{self._columns[i]} = ?" for i in touched)
+    def _statement(self, shape: Shape) -> str:
+        sets = [f"{self._columns[i]} = ?" for i in shape.written]
+        if shape.derives:
+            sets += [f"{column} = ?" for column in self._derived]
         where = [f"{name} = ?" for name in self._key]
-        where += [f"{self._columns[i]} = ?" for i in touched]
+        where += [f"{self._columns[i]} = ?" for i in shape.compared]
+        where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
         # Quoted names and placeholders only, here and in the other writers.
-        return f"UPDATE {self._table} SET {sets} WHERE {' AND '.join(where)}"  # noqa: S608
+        return f"UPDATE {self._table} SET {', '.join(sets)} WHERE {' AND '.join(where)}"  # noqa: S608
 
-    def _row(self, change: Change, touched: tuple[int, ...]) -> tuple[Any, ...]:
+    def _row(self, change: Change, shape: Shape) -> tuple[Any, ...]:
         key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
-        new, old = ([values[i] for i in touched] for values in (change.new, change.old))
-        return (*new, *key, *old)
-
-
-def _touched(change: Change) -> tuple[int, ...]:
-    return tuple(i for i, value in enumerate(change.new) if value is not None)
+        new = [change.new[i] for i in shape.written]
+        old = [change.old[i] for i in shape.compared]
+        return (*new, *(change.derived or ()), *key, *old)

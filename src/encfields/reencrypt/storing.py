@@ -1,0 +1,80 @@
+"""Storing the outcome of a batch: its values, its quarantine and its checkpoint, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from encfields.reencrypt.run_store import Claim, Counts, RunStore
+from encfields.reencrypt.values import Change, Outcome
+from encfields.reencrypt.writers import writer_for
+from encfields.reencrypt.writers.one_by_one import write_one_by_one
+
+if TYPE_CHECKING:
+    from encfields.reencrypt.connections import Connections
+    from encfields.reencrypt.job import PreparedJob
+    from encfields.reencrypt.key_codec import Key
+
+Write = Callable[[Connection, Sequence[Change]], int]
+
+
+class Storing:
+    """Stores one worker's batches.
+
+    :param prepared: the run's job. :param connections: the worker's own.
+    :param store: the run's rows. :param lease_seconds: for how long a range is claimed anew.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedJob,
+        connections: Connections,
+        store: RunStore,
+        lease_seconds: float,
+    ) -> None:
+        self._connections = connections
+        self._store = store
+        self._lease_seconds = lease_seconds
+        self._writer = writer_for(prepared)
+        self._derived_names = ", ".join(column.name for column in prepared.derived)
+
+    def keep(self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None) -> int:
+        """Store an outcome in one transaction.
+
+        :param outcome: rows that a unique index refuses are added to its quarantine.
+        :param waiting: counted before, and not stored yet.
+        :param position: the last key that is done; ``None`` if that has not changed.
+        :returns: how many rows were left out, because they were locked or had changed. They are
+            counted in the same transaction, so that a pass that left anything out never passes
+            for a clean one.
+        :raises LeaseLostError: another worker has the range.
+        """
+        try:
+            return self._keep(self._writer.write, claim, outcome, waiting, position)
+        except IntegrityError:
+            if not self._derived_names:
+                raise
+
+        def write(connection: Connection, changes: Sequence[Change]) -> int:
+            # On SQLite a savepoint begins no transaction that outlives it; a statement does.
+            self._store.checkpoint(connection, claim, Counts(), self._lease_seconds)
+            return write_one_by_one(self._writer, connection, changes, self._derived_names, outcome)
+
+        return self._keep(write, claim, outcome, waiting, position)
+
+    def _keep(
+        self, write: Write, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
+    ) -> int:
+        refused = len(outcome.refused)
+        with self._connections.writing().begin() as begun:
+            connection = begun.connection
+            written = write(connection, outcome.changes) if outcome.changes else 0
+            if outcome.refused:
+                self._store.quarantine(connection, claim, outcome.refused)
+            missed = len(outcome.changes) - written - (len(outcome.refused) - refused)
+            counts = waiting + Counts(outcome.seen, written, outcome.current, missed)
+            self._store.checkpoint(connection, claim, counts, self._lease_seconds, position)
+        return missed
