@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import boto3
 import pytest
 from sqlalchemy import Engine, Table, event, insert, select
 
@@ -184,3 +187,63 @@ def test_writing_many_tenants_rows_fetches_their_keys_at_once(
         found = connection.execute(select(invoices).order_by(invoices.c.id)).all()
     assert [row.iban for row in found] == [f"DE{n}" for n in range(40)]
     assert queries.count == 1
+
+
+def test_no_page_waits_behind_another_pages_outage(kms, kms_proxy, sqlite: Backend):
+    """Every helping thread is busy with keys of a region that hangs."""
+    down, up = kms.create_key("eu-west-1"), kms.create_key("eu-central-1")
+
+    def client(region):
+        url = kms_proxy.url if region == "eu-west-1" else kms.url
+        return boto3.client("kms", region_name=region, endpoint_url=url)
+
+    engine = sqlite.create_engine()
+    slow = [f"slow/{number}" for number in range(2 * MAX_PARALLEL_UNWRAPS)]
+    quick = [f"quick/{number}" for number in range(5)]
+    for arn, ids in ((down, slow), (up, quick)):
+        made = SqlKeyStore(keyrings.aws_kms(arn, client_factory=client), engine=engine)
+        made.create_table()
+        for key_id in ids:
+            made.create(key_id)
+    both = keyrings.aws_kms_discovery(
+        down.split(":")[4],
+        regions=["eu-west-1", "eu-central-1"],
+        client_factory=client,
+        timeout=60,
+    )
+    cache = KeyCache(SqlKeyStore(both, engine=engine))
+    kms_proxy.reset()
+    kms_proxy.fail("hang")
+    with ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(cache.prefetch, slow)
+        while len(kms_proxy.calls) < MAX_PARALLEL_UNWRAPS:
+            time.sleep(0.005)
+        assert cache.prefetch(quick) == 5
+        assert not stuck.done()
+        kms_proxy.heal()
+        assert stuck.result(60) == len(slow)
+
+
+def test_an_interrupted_prefetch_leaves_nobody_waiting(kms_engine: Encryption, kms_proxy):
+    """Control-C on the thread that leads: others wait for the keys that it has not fetched yet."""
+    cache = kms_engine._cache
+    told: list[int] = []
+
+    def interrupt_once(fetch) -> None:
+        if threading.current_thread() is leader and not told:
+            told.append(1)
+            raise KeyboardInterrupt
+
+    def lead() -> None:
+        with suppress(KeyboardInterrupt):
+            cache.prefetch(TENANTS)
+
+    leader = threading.Thread(target=lead)
+    cache.observers.append(interrupt_once)
+    leader.start()
+    leader.join()
+    cache.observers.clear()
+
+    assert told == [1]
+    assert cache.prefetch(TENANTS) == 40
+    assert kms_proxy.counts["Decrypt"] <= 41

@@ -24,6 +24,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import nullcontext
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -44,7 +45,7 @@ from encfields.keys.cache_stats import (
     Observer,
     What,
 )
-from encfields.keys.parallel import unwrap_threads
+from encfields.keys.parallel import work_off
 from encfields.keys.renewal import RenewalPlan, renewer
 from encfields.keys.runner import Runner, ThreadRunner
 from encfields.keys.store import KeyStore
@@ -399,7 +400,7 @@ class KeyCache:
 
     def _fetch_many(self, jobs: Jobs) -> None:
         """Have many keys at hand; the first failure is raised when all are settled."""
-        flights = []
+        flights, led = [], []
         for slot, fetch in jobs:
             with self._lock:
                 entry = self._entries.get(slot)
@@ -407,10 +408,12 @@ class KeyCache:
                     continue
                 flight, leads = self._claim(slot)
             flights.append(flight)
-            if leads and len(jobs) > 1:
-                unwrap_threads().submit(self._fly, slot, flight, fetch)
-            elif leads:
-                self._launch(slot, flight, fetch)
+            if leads:
+                led.append((slot, flight, fetch))
+        if len(led) == 1:
+            self._launch(*led[0])
+        elif led:
+            work_off([partial(self._fly, *one) for one in led], self.runner.start)
         failures = []
         for flight in flights:
             try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 MAX_PARALLEL_UNWRAPS = 8
 """Unwraps of one process under way at once. KMS answers in some 10 ms and its client works for
@@ -22,3 +25,35 @@ def unwrap_threads() -> ThreadPoolExecutor:
 
 # A forked child inherits the object but none of its threads.
 os.register_at_fork(after_in_child=unwrap_threads.cache_clear)
+
+
+def work_off(
+    jobs: Iterable[Callable[[], None]], lead: Callable[[Callable[[], None]], None]
+) -> None:
+    """Have jobs done by whoever leads, helped by as many threads as are free.
+
+    The leader does not depend on the helpers: they may all be busy with keys whose KMS hangs.
+
+    :param jobs: none of them raises anything but an interrupt.
+    :param lead: runs what it is given, here or on another thread.
+    """
+    left = deque(jobs)
+
+    def work() -> None:
+        with suppress(IndexError):  # somebody took the last one
+            while left:
+                left.popleft()()
+
+    def work_or_hand_over() -> None:
+        try:
+            work()
+        except BaseException:
+            # Interrupted: others may be waiting for what is left.
+            unwrap_threads().submit(work)
+            raise
+
+    helpers = min(MAX_PARALLEL_UNWRAPS, len(left)) - 1
+    with suppress(RuntimeError):  # the interpreter is ending and starts no thread
+        for _ in range(helpers):
+            unwrap_threads().submit(work)
+    lead(work_or_hand_over)
