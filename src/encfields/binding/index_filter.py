@@ -7,7 +7,7 @@ count, of EXISTS or behind LIMIT nothing can be taken out any more, so there it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,21 +102,21 @@ def filter_rows(
 
     :raises DecryptionError: by the fetch, if a row that was found does not open.
     """
-    values = context.compiled_parameters[0]
-    checks = [_Check(one, values, dialect) for one in filters]
+    checks = [_Check(one, context, dialect) for one in filters]
     FilteredFetch.over(result, lambda row: all(check.was_asked_for(row) for check in checks))
 
 
 class _Check:
     """Whether a row holds what one comparison asked for."""
 
-    def __init__(self, row_filter: RowFilter, values: Mapping[str, Any], dialect: Dialect) -> None:
+    def __init__(self, row_filter: RowFilter, context: Any, dialect: Dialect) -> None:
         type_ = row_filter.lookups[0].type
         self._cells = row_filter.cells
         self._dialect = dialect
         self._index = type_.index
         self._whole_value = type_.compared.scope.view is None
-        wanted = (value for lookup in row_filter.lookups for value in _given(lookup, values))
+        binds = [lookup.bind for lookup in row_filter.lookups]
+        wanted = (value for bind in binds for value in internals.bound_values(context, bind))
         self._wanted = {self._form(value) for value in wanted if value is not None}
 
     def was_asked_for(self, row: Any) -> bool:
@@ -134,11 +134,6 @@ class _Check:
         if self._whole_value:
             return encoded_lookup(self._index, value, self._dialect)
         return normalised_lookup(self._index, value, self._dialect)
-
-
-def _given(lookup: LookupBind, values: Mapping[str, Any]) -> list[Any]:
-    given = values[lookup.bind]
-    return list(given) if lookup.is_list else [given]
 
 
 def _refused(index: IndexBinding, why: str) -> UnsupportedOperationError:

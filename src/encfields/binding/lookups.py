@@ -38,13 +38,11 @@ class LookupBind:
     """One bind that is looked up.
 
     :ivar bind: its name in the compiled statement.
-    :ivar is_list: whether its value is a list of values.
     :ivar type: tells the index, and the comparison it is part of.
     :ivar key: for each column of the key's template, its bind and how it becomes text.
     """
 
     bind: str
-    is_list: bool
     type: LookupType
     key: tuple[tuple[str, Callable[[object], str]], ...]
 
@@ -56,7 +54,7 @@ def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
         what needs two.
     """
     found = [
-        LookupBind(name, bool(bind.expanding), bind.type, tuple(_key(compiled, bind.type, dialect)))
+        LookupBind(name, bind.type, tuple(_key(compiled, bind.type, dialect)))
         for bind, name in compiled.bind_names.items()
         if isinstance(bind.type, LookupType)
     ]
@@ -192,6 +190,7 @@ def _or_unknown(encode: Callable[[], bytes | None]) -> bytes | None:
     except ValueEncodingError as error:
         if error.reason == "range":
             return UNKNOWN
-        error.message = error.message.replace("nothing was stored", "nothing was looked up")
+        error.message = error.message.replace("; nothing was stored", "")
+        error.message += "; nothing was looked up"
         failure = error
     raise failure

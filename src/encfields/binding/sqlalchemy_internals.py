@@ -214,6 +214,14 @@ def parameter_rows(context: Any) -> Iterator[tuple[Mapping[str, Any], Any]]:
     return zip(context.compiled_parameters, context.parameters, strict=True)
 
 
+def bound_values(context: Any, name: str) -> list[Any]:
+    """The value of a bind, or the values of one that was given a list, in a single execution."""
+    values = context.compiled_parameters[0]
+    if name in values:
+        return [values[name]]
+    return [values[each] for each in context._expanded_parameters.get(name, ())]
+
+
 def driver_name(compiled: Any, name: str) -> str:
     """A bind's key in a driver's parameter dictionary."""
     escaped: str = compiled.escaped_bind_names.get(name, name)
