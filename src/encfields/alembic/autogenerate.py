@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from alembic.autogenerate import comparators
@@ -16,10 +17,14 @@ from sqlalchemy import Column, Connection, MetaData, Table
 from sqlalchemy.types import LargeBinary
 
 from encfields.alembic.bound_as import bound_otherwise, found_in, holds_bytes
+from encfields.alembic.found_indexes import LazyKeys, fills, must_wait, postponed_fills
+from encfields.alembic.index_column import described
+from encfields.alembic.index_operations import PostponedFillOp
 from encfields.alembic.operations import PostponedRebindOp, RebindOp, RefusedChangeOp
 from encfields.alembic.settings import settings_of
+from encfields.alembic.terse import terse, terse_columns
 from encfields.binding.columns import ColumnBinding, bindings_of
-from encfields.key_template import KeyTemplate
+from encfields.binding.index_columns import indexes_of
 from encfields.keys.key_table import TABLE_NAME
 from encfields.reencrypt.run_store import RunStore, has_run_tables
 from encfields.reencrypt.run_tables import TABLE_NAMES
@@ -61,15 +66,24 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     for modified in _modified(upgrade_ops.ops):
         for op in list(modified.ops):
             refusal = _refusal_of(connection, autogen_context, op)
-            if refusal is not None:
+            if refusal is not None or must_wait(connection, op):
                 modified.ops.remove(op)
+            if refusal is not None:
                 refused.append(refusal)
     upgrade_ops.ops[:] = [op for op in upgrade_ops.ops if not _is_empty(op)]
-    rebinds, lost = _rebinds(connection, autogen_context)
+    tables = list(_tables(connection, autogen_context))
+    rebinds, lost = _rebinds(connection, tables)
+    moved = {(rebind.spec.schema, rebind.spec.table) for rebind in rebinds}
+    unmoved = [one for one in tables if (one[0].schema, one[0].name) not in moved]
+    with ExitStack() as stack:
+        keys = LazyKeys(autogen_context.migration_context, stack)
+        filled = list(fills(connection, unmoved, keys))
+    postponed = list(postponed_fills(tables, upgrade_ops))
     # A run stands alone in its revision.
     alone = not upgrade_ops.ops and not refused and not lost
     upgrade_ops.ops += [rebind if alone else PostponedRebindOp(rebind) for rebind in rebinds]
-    upgrade_ops.ops += [*refused, *lost]
+    upgrade_ops.ops += [fill if alone else PostponedFillOp(fill) for fill in filled]
+    upgrade_ops.ops += [*postponed, *refused, *lost]
 
 
 def _register() -> None:
@@ -135,28 +149,32 @@ def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> Refuse
 # -- values that are bound otherwise -----------------------------------------------------------
 
 
-def _rebinds(
-    connection: Connection, autogen_context: Any
-) -> tuple[list[RebindOp], list[RefusedChangeOp]]:
-    rebinds: list[RebindOp] = []
-    lost: list[RefusedChangeOp] = []
+def _tables(connection: Connection, autogen_context: Any) -> Iterator[tuple[Table, dict[str, Any]]]:
+    """Declared tables with encrypted columns, and the types of the columns they have by now."""
     inspector = autogen_context.inspector
     under_way = _under_way(connection)
     for table in autogen_context.sorted_tables:
-        bindings = list(bindings_of(table).values())
-        if not bindings or not inspector.has_table(table.name, schema=table.schema):
+        if not bindings_of(table) or not inspector.has_table(table.name, schema=table.schema):
             continue
         if table.fullname in under_way:
             log.info("%s: not compared while a run is at work on it", table.fullname)
             continue
         if not autogen_context.run_object_filters(table, table.name, "table", False, None):
             continue
-        types = {c["name"]: c["type"] for c in inspector.get_columns(table.name, table.schema)}
-        pairs = [p for p in _otherwise(connection, table, bindings, types) if p is not None]
+        yield table, {c["name"]: c["type"] for c in inspector.get_columns(table.name, table.schema)}
+
+
+def _rebinds(
+    connection: Connection, tables: Iterable[tuple[Table, dict[str, Any]]]
+) -> tuple[list[RebindOp], list[RefusedChangeOp]]:
+    rebinds: list[RebindOp] = []
+    lost: list[RefusedChangeOp] = []
+    for table, types in tables:
+        pairs = list(_otherwise(connection, table, list(bindings_of(table).values()), types))
         whole = [(b, was) for b, was in pairs if set(was.bind_to or ()) <= types.keys()]
         lost += [_lost(b, was) for b, was in pairs if (b, was) not in whole]
         if whole:
-            rebinds.append(_rebind(table, whole))
+            rebinds.append(_rebind(table, whole, types))
     return rebinds, lost
 
 
@@ -183,24 +201,23 @@ def _otherwise(
             yield binding, was
 
 
-def _rebind(table: Table, pairs: Sequence[tuple[ColumnBinding, SealedColumn]]) -> RebindOp:
-    declared = {c.name: c for c in TableSpec.from_table(table).columns}
-    now = tuple(_terse(table, declared[b.column_name]) for b, _ in pairs)
-    was = tuple(_terse(table, column) for _, column in pairs)
+def _rebind(
+    table: Table, pairs: Sequence[tuple[ColumnBinding, SealedColumn]], types: dict[str, Any]
+) -> RebindOp:
+    was = {binding.column_name: terse(table, column) for binding, column in pairs}
+    indexes = [
+        index
+        for index in indexes_of(table)
+        if index.companion.name in types and any(s.column_name in was for s in index.sources)
+    ]
+    # Of a compound index, the other columns are needed too, as they are.
+    needed = was.keys() | {s.column_name for index in indexes for s in index.sources}
+    now = tuple(column for column in terse_columns(table) if column.name in needed)
     return RebindOp(
-        TableSpec(table.name, now, table.schema), TableSpec(table.name, was, table.schema), False
-    )
-
-
-def _terse(table: Table, column: SealedColumn) -> SealedColumn:
-    """A description without what is the default anyway."""
-    name = column.logical_name
-    identity = set(column.bind_to or ()) - set(KeyTemplate(column.key).columns)
-    return SealedColumn(
-        column.name,
-        None if name == f"{table.fullname}.{column.name}" else name,
-        column.key,
-        None if identity == {c.name for c in table.primary_key.columns} else column.bind_to,
+        TableSpec(table.name, now, table.schema),
+        TableSpec(table.name, tuple(was.get(c.name, c) for c in now), table.schema),
+        queue=False,
+        indexes=tuple(described(index) for index in indexes),
     )
 
 
