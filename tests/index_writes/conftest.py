@@ -15,6 +15,8 @@ __all__ = ["clinic", "clinic_once", "db", "mariadb_db", "patients", "postgresql_
 def clinic(db: Database) -> Database:
     """The shared models' tables, with nothing in them, on each database in turn."""
     db.create(Base.metadata)
+    for tenant in (10, 20):
+        db.encryption.keys.create(f"tenant/{tenant}")
     return db
 
 

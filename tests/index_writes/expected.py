@@ -123,8 +123,7 @@ def check_indexes(db: Any, model: Any, *indexes: Index) -> list[dict[str, Any]]:
     """
     table: Table = getattr(model, "__table__", model)
     keys = list(table.primary_key.columns)
-    with db.begin() as connection:
-        rows = [dict(row) for row in connection.execute(select(table)).mappings()]
+    rows = _rows(db, table)
     for index in indexes:
         held = stored(db, table, index.companion)
         expected = {tuple(row[key.key] for key in keys): index.of(db, row) for row in rows}
@@ -132,6 +131,14 @@ def check_indexes(db: Any, model: Any, *indexes: Index) -> list[dict[str, Any]]:
     for column in {key for index in indexes if len(index.parts) == 1 for key in index.parts}:
         _check_found(db, table, column, rows, indexes)
     return rows
+
+
+def _rows(db: Any, table: Table, *criteria: Any) -> list[dict[str, Any]]:
+    """Rows with the values that the application sees, by column key."""
+    columns = [column for column in table.c if not column.name.endswith("_bidx")]
+    with db.begin() as connection:
+        rows = connection.execute(select(*columns).where(*criteria))
+        return [{c.key: v for c, v in zip(columns, row, strict=True)} for row in rows]
 
 
 def _check_found(db: Any, table: Table, column: str, rows: Any, indexes: Any) -> None:
@@ -142,9 +149,7 @@ def _check_found(db: Any, table: Table, column: str, rows: Any, indexes: Any) ->
         if row[column] is None:
             continue
         pinned = [pin == row[pin.key] for pin in pins]
-        statement = select(table).where(table.c[column] == row[column], *pinned)
-        with db.begin() as connection:
-            found = [dict(one) for one in connection.execute(statement).mappings()]
+        found = _rows(db, table, *pinned, table.c[column] == row[column])
         alike = [
             [one[key] for key in keys]
             for one in rows

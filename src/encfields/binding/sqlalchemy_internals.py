@@ -412,11 +412,15 @@ def update_values(statement: Any) -> list[tuple[Any, Any]]:
 
 def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> Update:
     """The same UPDATE with more assignments; the given statement is left as it is."""
-    if not getattr(statement, "_ordered_values", None):
+    ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
+    if not ordered and not getattr(statement, "_maintain_values_ordering", False):
         return statement.values(dict(added))
-    wanted = update(statement.table).values(dict(added))
+    wanted = update_values(update(statement.table).values(dict(added)))
     copied: Any = statement._generate()
-    copied._ordered_values = [*update_values(statement), *update_values(wanted)]
+    if ordered:
+        copied._ordered_values = [*ordered, *wanted]
+    else:
+        copied._values = type(statement._values)({**(statement._values or {}), **dict(wanted)})
     return cast("Update", copied)
 
 
