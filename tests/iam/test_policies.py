@@ -79,9 +79,11 @@ def context(key_id: str = "default", purpose: str = "branch-key") -> dict[str, s
 
 
 def test_every_document_is_tested():
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(DOCUMENTS)
+    # Those for AWS's key store are tested in test_fleet_policies.py.
+    found = {path.stem for path in FOLDER.glob("*.json")}
+    assert {name for name in found if not name.startswith("fleet-")} == set(DOCUMENTS)
     readme = (FOLDER / "README.md").read_text("utf-8")
-    assert all(f"({name}.json)" in readme for name in DOCUMENTS)
+    assert all(f"({name}.json)" in readme for name in found)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
