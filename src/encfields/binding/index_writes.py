@@ -223,7 +223,7 @@ def refuse_half_upsert(statement: Any, table: Table) -> None:
         pairs = zip([companion, *values], columns, strict=True)
         if all(is_excluded(statement, value, column) for value, column in pairs):
             continue
-        if companion is None or None in values:
+        if companion is None or any(value is None for value in values):
             raise _refused(
                 index,
                 f"an upsert may set the columns of its blind index {index.label!r} to excluded.* "
@@ -323,7 +323,7 @@ def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
         values = [_set_by(keys, source.column) for source in index.sources]
         if any(isinstance(value, Null) for value in values):
             along: Any = null()
-        elif None in values:
+        elif any(value is None for value in values):
             continue
         else:
             along = internals.sibling_in(values[0], index.companion.key)

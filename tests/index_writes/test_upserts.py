@@ -1,0 +1,260 @@
+"""Upserts: the index follows the value that was inserted, or nothing is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from sqlalchemy import func, literal, null, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from encfields.errors import BindingError
+from tests.binding.database import CANARY, Database
+from tests.index_writes.expected import PATIENT, PERSON, check_indexes, stored
+from tests.index_writes.models import Base, Patient, Person
+
+patient: Any = Patient.__table__
+person: Any = Person.__table__
+BEFORE = {n: f"123-45-{n:04}" for n in (1, 2, 3)}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db_with_upsert(request):
+    """Three patients on a database with ON CONFLICT, and its ``insert``."""
+    database = Database(request.getfixturevalue(request.param))
+    database.create(Base.metadata)
+    with database.session() as session:
+        session.add_all(
+            Patient(id=n, name=f"n-{n}", ssn=ssn, mail="m") for n, ssn in BEFORE.items()
+        )
+        session.commit()
+    return database, {"sqlite": sqlite, "postgresql": postgresql}[request.param].insert
+
+
+def numbers(db) -> dict[int, str | None]:
+    return {row["id"]: row["ssn"] for row in check_indexes(db, patient, *PATIENT)}
+
+
+def upsert(insert: Any, set_: Any, model: Any = patient, **target: Any) -> Any:
+    statement = insert(model)
+    target.setdefault("index_elements", ["id"])
+    return statement.on_conflict_do_update(set_=set_(statement.excluded), **target)
+
+
+EXCLUDED = {
+    "by name": lambda insert: upsert(insert, lambda e: {"ssn": e.ssn}),
+    "by column": lambda insert: upsert(insert, lambda e: {patient.c.ssn: e.ssn}),
+    "by attribute": lambda insert: upsert(insert, lambda e: {Patient.ssn: e.ssn}, Patient),
+    "ORM by name": lambda insert: upsert(insert, lambda e: {"ssn": e.ssn}, Patient),
+    "with others": lambda insert: upsert(
+        insert, lambda e: {"ssn": e.ssn, "name": "x", "mail": e.mail, "notes": e.notes}
+    ),
+    "with its index": lambda insert: upsert(
+        insert,
+        lambda e: {"ssn": e.ssn, "ssn_bidx": e.ssn_bidx, "ssn_last4_bidx": e.ssn_last4_bidx},
+    ),
+}
+
+
+@pytest.mark.parametrize("make", EXCLUDED.values(), ids=EXCLUDED.keys())
+def test_excluded_takes_its_indexes_along(db_with_upsert, make):
+    db, insert = db_with_upsert
+    statement = make(insert)
+    with db.begin() as connection:
+        connection.execute(statement.values(id=1, ssn="one"))
+        connection.execute(statement, [{"id": n, "ssn": f"new-{n}"} for n in (2, 7)])
+        connection.execute(statement.values([{"id": 3, "ssn": "three"}, {"id": 8, "ssn": None}]))
+    assert numbers(db) == {1: "one", 2: "new-2", 3: "three", 7: "new-7", 8: None}
+
+
+def test_excluded_through_the_orm_with_returning(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = upsert(insert, lambda e: {"ssn": e.ssn}, Patient).returning(Patient)
+    with db.session() as session:
+        rows = [{"id": n, "ssn": f"n-{n}"} for n in (3, 4)]
+        made = session.scalars(statement, rows).all()
+        assert sorted((one.id, one.ssn) for one in made) == [(3, "n-3"), (4, "n-4")]
+        session.commit()
+    assert numbers(db) == {**BEFORE, 3: "n-3", 4: "n-4"}
+
+
+def test_excluded_under_a_condition(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = upsert(insert, lambda e: {"ssn": e.ssn}, where=patient.c.name == "n-2")
+    with db.begin() as connection:
+        connection.execute(statement, [{"id": n, "ssn": "new"} for n in (1, 2)])
+    assert numbers(db) == {**BEFORE, 2: "new"}
+
+
+def test_do_nothing_leaves_the_row_and_its_indexes_alone(db_with_upsert):
+    db, insert = db_with_upsert
+    rows = [{"id": 1, "ssn": "lost"}, {"id": 7, "ssn": "n-7"}]
+    with db.begin() as connection:
+        connection.execute(insert(patient).on_conflict_do_nothing(), rows)
+    assert numbers(db) == {**BEFORE, 7: "n-7"}
+
+
+def test_other_columns_only_leave_the_indexes_alone(db_with_upsert):
+    db, insert = db_with_upsert
+    before = stored(db, patient, "ssn_bidx")
+    with db.begin() as connection, db.statements() as seen:
+        connection.execute(
+            upsert(insert, lambda e: {"name": e.name}).values(id=1, name="x", ssn="lost")
+        )
+    assert "bidx = excluded" not in seen[0].statement
+    assert stored(db, patient, "ssn_bidx") == before
+    assert numbers(db) == BEFORE
+
+
+NULLS = {
+    "NULL": lambda e: {"ssn": null()},
+    "NULL with its index": lambda e: {"ssn": null(), "ssn_bidx": null()},
+}
+
+
+@pytest.mark.parametrize("set_", NULLS.values(), ids=NULLS.keys())
+def test_null_takes_the_indexes_away(db_with_upsert, set_):
+    db, insert = db_with_upsert
+    with db.begin() as connection:
+        connection.execute(upsert(insert, set_).values(id=1, ssn="n"))
+    assert numbers(db) == {**BEFORE, 1: None}
+    assert stored(db, patient, "ssn_bidx")[1,] is None
+
+
+REFUSED = {
+    "an index alone": lambda e: {"ssn_bidx": e.ssn_bidx},
+    "an index of bytes": lambda e: {"ssn": e.ssn, "ssn_bidx": b"sixteen bytes..."},
+    "an index of a literal": lambda e: {"ssn": e.ssn, "ssn_bidx": literal(b"sixteen bytes...")},
+    "an index of a literal alone": lambda e: {"ssn_bidx": literal(b"sixteen bytes...")},
+    "an index to NULL": lambda e: {"ssn_bidx": null()},
+    "an index to NULL and a value": lambda e: {"ssn": e.ssn, "ssn_bidx": null()},
+    "a value to NULL and not its index": lambda e: {"ssn": null(), "ssn_bidx": e.ssn_bidx},
+    "another index": lambda e: {"ssn": e.ssn, "ssn_bidx": e.mail_casefold_bidx},
+    "the index as it was": lambda e: {"ssn": e.ssn, "ssn_bidx": patient.c.ssn_bidx},
+    "a function": lambda e: {"ssn": e.ssn, "ssn_bidx": func.coalesce(e.ssn_bidx)},
+    "a value": lambda e: {"ssn": CANARY},
+    "another value": lambda e: {"ssn": e.mail},
+    "by column": lambda e: {patient.c.ssn_bidx: e.ssn_bidx},
+}
+
+
+@pytest.mark.parametrize("set_", REFUSED.values(), ids=REFUSED.keys())
+def test_any_other_upsert_is_refused(db_with_upsert, set_):
+    db, insert = db_with_upsert
+    with db.begin() as connection, db.refused(BindingError, patient):
+        connection.execute(upsert(insert, set_).values(id=1, ssn=CANARY))
+    rows = [{"id": n, "ssn": CANARY} for n in (1, 2)]
+    with db.begin() as connection, db.refused(BindingError, patient):
+        connection.execute(upsert(insert, set_), rows)
+
+
+def test_the_statement_is_left_as_it_is_and_cached(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = upsert(insert, lambda e: {"ssn": e.ssn})
+    printed = str(statement.compile(db.engine))
+    with db.begin() as connection, db.statements() as seen:
+        for n in (1, 2, 3):
+            connection.execute(statement, {"id": n, "ssn": f"new-{n}"})
+    assert [context.cache_hit.name for context in seen][1:] == ["CACHE_HIT", "CACHE_HIT"]
+    assert str(statement.compile(db.engine)) == printed
+    assert numbers(db) == {n: f"new-{n}" for n in (1, 2, 3)}
+
+
+# -- an index over several columns -------------------------------------------------------------
+
+
+@pytest.fixture
+def people(db_with_upsert):
+    db, insert = db_with_upsert
+    with db.session() as session:
+        session.add(Person(id=1, last="Lovelace", born=dt.date(1815, 12, 10)))
+        session.commit()
+    values = {"id": 1, "last_name": "Byron", "born": dt.date(1788, 1, 22)}
+    return db, insert, values
+
+
+def test_a_compound_index_follows_when_all_its_columns_are_set(people):
+    db, insert, values = people
+    statement = upsert(insert, lambda e: {"last_name": e.last_name, "born": e.born}, person)
+    with db.begin() as connection:
+        connection.execute(statement.values(values))
+    assert check_indexes(db, person, *PERSON)[0]["last_name"] == "Byron"
+
+
+def test_a_compound_index_of_which_one_column_is_set_is_refused(people):
+    db, insert, values = people
+    statement = upsert(insert, lambda e: {"born": e.born}, person)
+    with db.begin() as connection, db.refused(BindingError, person) as caught:
+        connection.execute(statement.values(values))
+    assert "who" in str(caught.value)
+
+
+def test_a_compound_index_of_which_one_column_is_set_to_null_is_null(people):
+    db, insert, values = people
+    statement = upsert(insert, lambda e: {"born": null()}, person)
+    with db.begin() as connection:
+        connection.execute(statement.values(values))
+    rows = check_indexes(db, person, *PERSON)
+    assert (rows[0]["last_name"], rows[0]["born"]) == ("Lovelace", None)
+
+
+# -- MySQL and MariaDB -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mariadb_patients(mariadb_db):
+    mariadb_db.create(Base.metadata)
+    with mariadb_db.session() as session:
+        session.add_all(Patient(id=n, name=f"n-{n}", ssn=ssn) for n, ssn in BEFORE.items())
+        session.commit()
+    return mariadb_db
+
+
+def test_on_duplicate_key_of_other_columns_leaves_the_indexes_alone(mariadb_patients):
+    statement = mysql.insert(patient)
+    statement = statement.on_duplicate_key_update(name=statement.inserted.name)
+    with mariadb_patients.begin() as connection:
+        connection.execute(
+            statement,
+            [{"id": 1, "name": "changed", "ssn": "lost"}, {"id": 7, "name": "new", "ssn": "n-7"}],
+        )
+        assert connection.scalar(select(patient.c.name).where(patient.c.id == 1)) == "changed"
+    assert numbers(mariadb_patients) == {**BEFORE, 7: "n-7"}
+
+
+def test_on_duplicate_key_to_null_takes_the_indexes_away(mariadb_patients):
+    for set_ in ({"ssn": null()}, [("ssn", null()), ("name", "x")]):
+        statement = mysql.insert(patient).on_duplicate_key_update(set_)
+        with mariadb_patients.begin() as connection:
+            connection.execute(statement.values(id=1, ssn="lost"))
+        assert numbers(mariadb_patients) == {**BEFORE, 1: None}
+        assert stored(mariadb_patients, patient, "ssn_bidx")[1,] is None
+
+
+def test_on_duplicate_key_may_not_write_an_index(mariadb_patients):
+    inserted = mysql.insert(patient).inserted
+    for set_ in (
+        {"ssn_bidx": inserted.ssn_bidx},
+        {"ssn_bidx": b"sixteen bytes..."},
+        {"ssn_bidx": literal(b"sixteen bytes...")},
+        {"ssn_bidx": null()},
+        {"ssn": inserted.ssn, "ssn_bidx": inserted.ssn_bidx},
+        {"ssn": null(), "ssn_bidx": inserted.ssn_bidx},
+        {"ssn": inserted.ssn},
+        {"ssn": CANARY},
+    ):
+        statement = mysql.insert(patient).on_duplicate_key_update(set_)
+        with (
+            mariadb_patients.begin() as connection,
+            mariadb_patients.refused(BindingError, patient),
+        ):
+            connection.execute(statement.values(id=1, ssn=CANARY))
+
+
+def test_insert_ignore_and_or_replace_write_the_indexes(clinic):
+    prefix = {"sqlite": "OR REPLACE", "mariadb": "IGNORE"}.get(clinic.name)
+    statement = patient.insert().prefix_with(prefix) if prefix else patient.insert()
+    with clinic.begin() as connection:
+        connection.execute(statement, [{"id": n, "ssn": ssn} for n, ssn in BEFORE.items()])
+    assert numbers(clinic) == BEFORE
