@@ -10,10 +10,15 @@ from sqlalchemy.sql.sqltypes import _Binary
 from sqlalchemy.types import NullType, TypeEngine
 
 from encfields.codecs import codec_for
-from encfields.errors import EncFieldsError, KeyUnavailableError, ValueEncodingError
+from encfields.errors import (
+    ContextMismatchError,
+    EncFieldsError,
+    KeyUnavailableError,
+    ValueEncodingError,
+)
 from encfields.message import open_
 from encfields.message_header import MAGIC, as_bytes, read_header
-from encfields.reencrypt.places import ColumnPlaces
+from encfields.reencrypt.places import ColumnPlaces, Place
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
@@ -84,9 +89,14 @@ class PlaintextReader:
         return Plaintext(data, self._binding.key_id(texts), was_encrypted=False)
 
     def _open(self, data: bytes, texts: Sequence[str]) -> Plaintext:
-        place = self._places.find(texts, read_header(data).context)
+        place = Place(self._binding, texts)
         try:
             plaintext = open_(data, place.context, self._find_key)
+        except ContextMismatchError:
+            other = self._places.find(texts, read_header(data).context)
+            if other.context == place.context:
+                raise
+            plaintext = open_(data, other.context, self._find_key)
         except KeyUnavailableError as error:
             error.table, error.column = self._binding.table, self.column_name
             raise
