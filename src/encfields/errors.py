@@ -15,6 +15,7 @@
     │   ├── CiphertextCopyError         an SQL expression assigned to an encrypted column
     │   ├── UnsupportedOperationError   an operator that ciphertext cannot answer
     │   └── UnreadableError             a result that cannot be traced to a row
+    ├── BlindIndexError                 a row's blind index is not that of its value
     ├── DecryptionError
     │   ├── ContextMismatchError        written for another row or column
     │   ├── TamperedError               authentication failed
@@ -142,6 +143,12 @@ class UnsupportedOperationError(BindingError):
 
 class UnreadableError(BindingError):
     """A result column that cannot be traced to the row it came from."""
+
+
+class BlindIndexError(EncFieldsError):
+    """A row's blind index is not that of its value: a look-up misses the row, or finds it by
+    another value. A verification reports it; ``reason`` is ``"index-missing"`` or
+    ``"index-mismatch"``."""
 
 
 class DecryptionError(EncFieldsError):

@@ -10,12 +10,14 @@ from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status import check_sample
 from encfields.cli.targets import add_target_options
+from encfields.reencrypt.index_check import INDEX_REASONS
 from encfields.reencrypt.verify import MAX_FAILURES, Failure, Verification, verify
 
 _DESCRIPTION = """\
 Open every value of the encrypted columns, each for the row it is in, and list those that do not
-open: where they are, why, and where a swapped one belongs. It needs a --keyring. Values are
-never shown.
+open: where they are, why, and where a swapped one belongs. With --models it also computes blind
+indexes anew and lists those that are missing or not their value's. It needs a --keyring. Values
+are never shown.
 """
 
 
@@ -79,12 +81,14 @@ def _tell(told: list[Verification], output: Output) -> None:
         if one.failures:
             rows = [_row(failure) for failure in one.failures]
             headings = ["column", "row", "error", "reason", "belongs to"]
-            output.table(f"{one.table}: values that do not open", headings, rows)
+            output.table(f"{one.table}: faults", headings, rows)
         failed = one.failed.total()
         listed = f" ({len(one.failures):,} listed)" if failed > len(one.failures) else ""
+        indexes = sum(n for (_, reason), n in one.failed.items() if reason in INDEX_REASONS)
+        of_indexes = f", {indexes:,} blind indexes are not their value's" if indexes else ""
         output.line(
             f"{one.table}: {one.rows:,} rows; {one.opened:,} values opened, {one.nulls:,} NULL, "
-            f"{failed:,} did not open{listed}",
+            f"{failed - indexes:,} did not open{of_indexes}{listed}",
             style="green" if one.ok else "red",
         )
         if one.sample is not None:

@@ -1,4 +1,5 @@
-"""Verification: open every value of a table, and say which do not open and why.
+"""Verification: open every value of a table, and say which do not open and why. Blind indexes are
+computed anew from what opened, and compared.
 
 It decrypts and throws the plaintext away at once; what it reports is places and reasons. What
 the column's type makes of a plaintext is not looked at, because a spec does not name the type.
@@ -25,6 +26,7 @@ from encfields.errors import (
 from encfields.message import open_
 from encfields.message_header import as_bytes, read_header
 from encfields.reencrypt.census import Progress, spec_name
+from encfields.reencrypt.index_check import Opened, index_checks
 from encfields.reencrypt.places import ColumnPlaces, Place, to_show
 from encfields.reencrypt.sampling import Sample, draw
 from encfields.reencrypt.scan import Rows, Scan, Source
@@ -45,7 +47,8 @@ MAX_FAILURES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One value that did not open: where it is and why, never what it holds.
+    """One value that did not open, or blind index that is not its value's: where it is and why,
+    never what it holds.
 
     :param column: the column's name in the database.
     :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
@@ -85,7 +88,7 @@ class Verification:
     :ivar rows: rows looked at.
     :ivar nulls: values that are NULL.
     :ivar opened: values that opened in their place.
-    :ivar failed: values that did not, by column and reason.
+    :ivar failed: values that did not, and blind indexes that are others, by column and reason.
     :ivar failures: at most ``max_failures`` of them.
     :ivar sample: what was drawn; ``None`` if every row was looked at.
     """
@@ -100,7 +103,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether every value that was looked at opened."""
+        """Whether every value that was looked at opened, and has the blind index it should."""
         return not self.failed
 
     def to_json(self) -> dict[str, Any]:
@@ -180,7 +183,9 @@ class _Work:
         self.result = result
         self._encryption = encryption
         self._max_failures = max_failures
+        self._checks = tuple(index_checks(reflected, encryption))
         names = [binding.column_name for binding in reflected.bindings]
+        names += [check.column for check in self._checks]
 
         def cells(table: FromClause) -> list[ColumnElement[Any]]:
             return [_as_driver_gives_it(table.c[name]) for name in names]
@@ -191,53 +196,81 @@ class _Work:
             (first + number, ColumnPlaces(binding, source.dialect), self.scan.positions(binding))
             for number, binding in enumerate(reflected.bindings)
         )
+        self._places = {work[1].binding.column_name: work for work in self._work}
 
     def open_all(self, rows: Rows) -> int:
         """Open the values of some rows; returns how many bytes they had."""
         self.result.rows += len(rows)
         size = 0
-        for at, places, positions in self._work:
-            for row in rows:
+        for row in rows:
+            opened: dict[str, Opened] = {}
+            for at, places, positions in self._work:
                 value = row[at]
-                if value is None:
-                    self.result.nulls += 1
-                    continue
-                size += len(value) if hasattr(value, "__len__") else 8
-                self._open(value, places, [row[i] for i in positions])
+                identity = [row[i] for i in positions]
+                found = self._open(value, places, identity)
+                if found is not None:
+                    opened[places.binding.column_name] = found
+                if value is not None:
+                    size += len(value) if hasattr(value, "__len__") else 8
+            if self._checks:
+                self._check_indexes(row, opened)
         return size
 
-    def _open(self, value: object, places: ColumnPlaces, identity: Sequence[Any]) -> None:
+    def _open(self, value: object, places: ColumnPlaces, identity: Sequence[Any]) -> Opened | None:
         """Open one value; what goes wrong is listed, an outage is raised."""
+        if value is None:
+            self.result.nulls += 1
+            return Opened(None, "")
         texts = places.texts(identity)
         if texts is None:
             self._fail(places, to_show(identity), _no_identity())
-            return
+            return None
         try:
-            self._open_in_place(value, places, texts)
+            plaintext = self._open_in_place(value, places, texts)
         except KeyUnavailableError as error:
             error.table, error.column = self.result.table, places.binding.column_name
             raise
         except (DecryptionError, KeyStoreError) as error:
             self._fail(places, texts, error)
-        else:
-            self.result.opened += 1
+            return None
+        self.result.opened += 1
+        return Opened(plaintext, places.binding.key_id(texts))
 
-    def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> None:
+    def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> bytes:
         data, find_key = as_bytes(value), self._encryption.find_key
         context = Place(places.binding, texts).context
         try:
-            open_(data, context, find_key)
+            return open_(data, context, find_key)
         except ContextMismatchError:
             found = read_header(data).context
             # Only what opens where it says it belongs is a message that was moved.
-            open_(data, found, find_key)
+            plaintext = open_(data, found, find_key)
             if places.find(texts, found).context != found:
                 raise
+            return plaintext
+
+    def _check_indexes(self, row: Any, opened: Mapping[str, Opened]) -> None:
+        """Compare the row's blind indexes with what was opened."""
+        first = self._work[0][0] + len(self._work)
+        for at, check in enumerate(self._checks, start=first):
+            fault = check.fault(row[at], opened)
+            if fault is None:
+                continue
+            _, places, positions = self._places[check.columns[0]]
+            identity = [row[i] for i in positions]
+            texts = places.texts(identity) or to_show(identity)
+            self._fail(places, texts, fault, column=check.column)
 
     def _fail(
-        self, places: ColumnPlaces, texts: Sequence[str | None], error: EncFieldsError
+        self,
+        places: ColumnPlaces,
+        texts: Sequence[str | None],
+        error: EncFieldsError,
+        *,
+        column: str | None = None,
     ) -> None:
-        column, reason = places.binding.column_name, error.reason or "unknown"
+        column = column or places.binding.column_name
+        reason = error.reason or "unknown"
         self.result.failed[column, reason] += 1
         if len(self.result.failures) >= self._max_failures:
             return
