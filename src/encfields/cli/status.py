@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine
 
 from encfields.cli import exits
+from encfields.cli.index_status import NOT_INDEXED, tell_indexes
 from encfields.cli.output import Cell, Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
@@ -17,7 +18,8 @@ from encfields.reencrypt.census import Census, ColumnCensus, Example, census
 
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,
-plaintext, NULLs, and those that are damaged or belong to another row. Only the first bytes of
+plaintext, NULLs, and those that are damaged or belong to another row; and for each blind index
+that --models declares, the rows that have a value and are not in it. Only the first bytes of
 each value are read, and no key is used: no --keyring is needed. What a value says of itself is
 believed; `encfields verify` opens it.
 """
@@ -107,8 +109,12 @@ def _active_versions(settings: Settings, engine: Engine) -> dict[str, str] | Non
 def _code(one: Census, active: Mapping[str, str] | None) -> int:
     if one.faults:
         return exits.FAULTS
+    return exits.OK if _is_current(one, active) and one.is_indexed else exits.WORK_LEFT
+
+
+def _is_current(one: Census, active: Mapping[str, str] | None) -> bool:
     has_values = any(column.values for column in one.columns)
-    return exits.OK if one.is_current(active or {}) or not has_values else exits.WORK_LEFT
+    return one.is_current(active or {}) or not has_values
 
 
 def _tell(told: list[Census], active: Mapping[str, str] | None, code: int, output: Output) -> None:
@@ -124,9 +130,13 @@ def _tell(told: list[Census], active: Mapping[str, str] | None, code: int, outpu
         return
     for one in told:
         _tell_table(one, active, output)
+        tell_indexes(one, output)
     if active is None:
         output.line("The database has no key table, so which versions are active is not known.")
-    output.line(sentence, style=style)
+    if code != exits.WORK_LEFT or not all(_is_current(one, active) for one in told):
+        output.line(sentence, style=style)
+    if not all(one.is_indexed for one in told):
+        output.line(NOT_INDEXED, style="yellow")
 
 
 def _tell_table(one: Census, active: Mapping[str, str] | None, output: Output) -> None:

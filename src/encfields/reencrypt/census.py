@@ -18,6 +18,7 @@ from sqlalchemy.types import NullType
 
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError
+from encfields.reencrypt.index_census import IndexCensus, IndexCount
 from encfields.reencrypt.places import ColumnPlaces, to_show
 from encfields.reencrypt.sampling import Sample, draw
 from encfields.reencrypt.scan import Rows, Scan, Source
@@ -168,12 +169,14 @@ class Census:
     :ivar rows: rows looked at.
     :ivar columns: one for each column of the spec, in its order.
     :ivar sample: what was drawn; ``None`` if every row was looked at.
+    :ivar indexes: one for each blind index of the spec, and each version of its key.
     """
 
     table: str
     rows: int
     columns: tuple[ColumnCensus, ...]
     sample: Sample | None = None
+    indexes: tuple[IndexCensus, ...] = ()
 
     def is_current(self, active: Mapping[str, str]) -> bool:
         """Whether every value is in its place under the active version of its row's key.
@@ -181,6 +184,11 @@ class Census:
         :param active: active version by branch key id.
         """
         return all(column.current(active) == column.values for column in self.columns)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether every row is in the blind indexes of the values that it has."""
+        return all(index.is_complete for index in self.indexes)
 
     @property
     def faults(self) -> int:
@@ -194,6 +202,7 @@ class Census:
             "rows": self.rows,
             "sample": self.sample.to_json() if self.sample is not None else None,
             "columns": [column.to_json(self.sample) for column in self.columns],
+            "indexes": [index.to_json(self.sample) for index in self.indexes],
         }
 
 
@@ -229,7 +238,8 @@ def census(
         if progress is not None:
             progress(count.rows)
     drawn = drawing.sample(count.rows) if drawing is not None else None
-    return Census(spec_name(spec), count.rows, count.columns, drawn)
+    indexes = tuple(index.told for index in count.indexes)
+    return Census(spec_name(spec), count.rows, count.columns, drawn, indexes)
 
 
 def spec_name(spec: TableSpec) -> str:
@@ -246,9 +256,12 @@ class _Count:
             ColumnCensus(b.column_name, b.logical_name) for b in reflected.bindings
         )
         names = [column.column for column in self.columns]
+        derived = reflected.spec.derived
+        held = [one.name for one in derived if one.name in reflected.table.c]
 
         def cells(table: FromClause) -> list[ColumnElement[Any]]:
-            return [cell for name in names for cell in _head(table.c[name], source)]
+            heads = [cell for name in names for cell in _head(table.c[name], source)]
+            return heads + [table.c[name].is_(None) for name in held]
 
         self.scan = Scan(reflected, source, cells, batch_rows=batch_rows)
         first = len(self.scan.carried)
@@ -257,9 +270,18 @@ class _Count:
             for number, (column, b) in enumerate(zip(self.columns, reflected.bindings, strict=True))
         )
 
+        lengths = {name: first + 2 * number + 1 for number, name in enumerate(names)}
+        nulls = {name: first + 2 * len(names) + number for number, name in enumerate(held)}
+        self.indexes = tuple(
+            IndexCount(one, [lengths[name] for name in one.columns], nulls.get(one.name))
+            for one in derived
+        )
+
     def add(self, rows: Rows) -> None:
         """Count the values of some rows."""
         self.rows += len(rows)
+        for index in self.indexes:
+            index.add(rows)
         for column, places, positions, at in self._work:
             unknown = []
             for row in rows:
