@@ -88,6 +88,18 @@ def find(encryption: Encryption, bench: Bench) -> float:
     return (time.perf_counter() - start) / LOOKS
 
 
+def find_beacon(bench: Bench) -> float:
+    """Seconds to find a beacon key once loaded, as a blind index does for each value."""
+    encryption = bench.cold()
+    encryption.keys.create("indexed")  # the others were made without
+    beacon = encryption._cache.beacon
+    beacon("indexed")
+    start = time.perf_counter()
+    for _ in range(LOOKS):
+        beacon("indexed")
+    return (time.perf_counter() - start) / LOOKS
+
+
 def page(bench: Bench, *, at_once: bool) -> float:
     """Seconds to have a page's keys at hand in a cold process, threads and keyrings made."""
     encryption = bench.cold()
@@ -116,6 +128,7 @@ def measure(tenants: int) -> dict[str, Any]:
             "load all (s)": loaded,
             "load one of them (µs)": loaded / tenants * 1e6,
             "find a loaded key (µs)": find(encryption, bench) * 1e6,
+            "find a loaded beacon key (µs)": find_beacon(bench) * 1e6,
             f"page of {PAGE}, prefetched (ms)": page(bench, at_once=True) * 1e3,
             f"page of {PAGE}, one by one (ms)": page(bench, at_once=False) * 1e3,
             "memory a key (bytes)": memory,
