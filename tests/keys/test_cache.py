@@ -430,3 +430,39 @@ def test_observers_are_told_of_each_fetch_and_can_do_no_harm(store, caplog):
         ("default", "beacon", False, "unreachable"),
     ]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_interrupt_after_the_fetch_leaves_no_waiter_waiting(store):
+    """Control-C may come between any two steps; here it does in what observers are told."""
+    cache = KeyCache(store)
+
+    def interrupt(fetch: Fetch) -> None:
+        raise KeyboardInterrupt
+
+    store.gates["default"] = threading.Event()
+    cache.observers.append(interrupt)
+    outcomes: list[type] = []
+
+    def ask() -> None:
+        try:
+            cache.active("default")
+        except BaseException as error:
+            outcomes.append(type(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while cache.stats.misses < 3:
+        time.sleep(0.001)
+    store.gates["default"].set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    cache.observers.clear()
+
+    assert sorted(one.__name__ for one in outcomes) == [
+        "KeyUnavailableError",
+        "KeyUnavailableError",
+        "KeyboardInterrupt",
+    ]
+    assert cache.active("default").id == "default"

@@ -470,6 +470,16 @@ class KeyCache:
         self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any], *, renewal: bool = False
     ) -> None:
         """Fetch and settle `flight`, whatever happens."""
+        try:
+            self._fetch_and_settle(slot, flight, fetch, renewal=renewal)
+        finally:
+            if not flight.done():  # interrupted between the fetch and its being told
+                self._drop(lambda held: held == slot)
+                flight.set_exception(_broken_off(KeyboardInterrupt()))
+
+    def _fetch_and_settle(
+        self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any], *, renewal: bool
+    ) -> None:
         meter = FetchMeter(_key_id(slot), _what(slot), renewal=renewal)
         try:
             value = fetch()
