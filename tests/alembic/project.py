@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,13 @@ class Project:
         self._last = name
         return name
 
+    def drop(self, revision: str) -> None:
+        """Take the last revision away, which was not applied."""
+        path = self._versions / f"{revision}.py"
+        before = re.search(r"^down_revision = '(.*)'", path.read_text(), re.MULTILINE)
+        self._last = before and before[1]
+        path.unlink()
+
     def upgrade(self, revision: str = "head") -> None:
         command.upgrade(self.config, revision)
 
@@ -177,6 +185,7 @@ class Clinic:
     """
 
     def __init__(self, backend: Backend, *, rows: int = 30, **options: Any) -> None:
+        self._backend = backend
         self.engine: Engine = backend.create_engine()
         self.encryption: Encryption = attach(self.engine, store(), create=True)
         self.table = patient_table(MetaData(), **options)
@@ -184,6 +193,11 @@ class Clinic:
         values = [{"id": i, "ssn": f"{SECRET} {i}", "notes": SECRET} for i in range(1, rows + 1)]
         with self.engine.begin() as connection:
             connection.execute(insert(self.table), values)
+
+    def deploy(self) -> None:
+        """Begin anew, as a process that is started: it knows no key yet."""
+        self.engine = self._backend.create_engine()
+        self.encryption = attach(self.engine, store())
 
     def read(self, table: Table | None = None) -> list[tuple[Any, ...]]:
         """Everything, opened."""
