@@ -50,11 +50,15 @@ class FilteredFetch(CursorFetchStrategy):
                 return row
 
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        kept: list[Any] = []
         while True:
-            rows = self._inner.fetchmany(result, dbapi_cursor, size)
-            kept = [row for row in rows if self._keep(row)]
-            # No rows at all would mean that the result is at its end.
-            if kept or not rows or size is None:
+            wanted = None if size is None else size - len(kept)
+            rows = self._inner.fetchmany(result, dbapi_cursor, wanted)
+            kept += [row for row in rows if self._keep(row)]
+            if not rows or result.cursor is None:
+                return kept
+            # Fewer than asked for would be taken for the end of the result.
+            if kept and (size is None or len(kept) == size):
                 return kept
 
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import Column
@@ -25,11 +25,13 @@ class Asked:
         that holds the index.
     :ivar column: the table's encrypted column that it is.
     :ivar view: the index that was asked for by name, or ``None``.
+    :ivar subquery: the scalar subquery that selects it, if it is compared as one.
     """
 
     expression: Any
     column: Column[Any]
     view: BlindView | None
+    subquery: Select[Any] | None = None
 
     def candidates(self, operator: Any) -> list[list[IndexBinding]]:
         """The indexes that can answer, the best first; each as its versions."""
@@ -109,7 +111,8 @@ def asked(part: Any) -> Asked | None:
                 reason="operator",
             )
         (column,) = inner.selected_columns
-        return asked(column)
+        selected = asked(column)
+        return selected and replace(selected, subquery=inner)
     if isinstance(part, BlindValue):
         if isinstance(part.clause, BindParameter):
             return None

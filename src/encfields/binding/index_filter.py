@@ -80,14 +80,14 @@ def _cells(lookup: LookupBind, compiled: Any, statement: Any, dialect: Dialect) 
 def _obstacle(compared: Compared, statement: Any) -> str | None:
     if not isinstance(statement, Select):
         return "the statement is no SELECT"
-    is_nested = len(compared.enclosing) > 1
+    is_nested = len(compared.enclosing) > 1 or compared.scope.subquery is not None
     if is_nested or not any(one is compared.element for one in conjunction_of(statement)):
         return "the comparison is part of an OR, a NOT, a subquery or an expression"
     if internals.has_row_limit(statement):
         return "LIMIT or OFFSET would count them"
     if internals.is_distinct(statement) or internals.group_by_clauses(statement):
         return "DISTINCT or GROUP BY would merge them"
-    if internals.having_criteria(statement) or merges_rows(statement.selected_columns):
+    if internals.having_criteria(statement) or merges_rows(statement.inner_columns):
         return (
             "an aggregate or a window function (which any function may be that is not known to "
             "work row by row) would count them"

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import or_
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
+    BinaryExpression,
     BindParameter,
     ClauseList,
     ColumnElement,
@@ -34,6 +35,9 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     :param compiler: SQLAlchemy's, which is at `element`.
     :raises UnsupportedOperationError: no index answers it, or the two sides have none in common.
     """
+    if element.operator in (operators.is_, operators.is_not):
+        # The ORM made it of ==, for a relationship that is compared with None.
+        return BinaryExpression(element.left, element.right, element.operator, type_=element.type)
     left, right = asked(element.left), asked(element.right)
     there = left or right
     if there is None:
@@ -46,7 +50,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
 
     def side(part: Any, index: IndexBinding) -> Any:
         if asked(part) is not None:
-            return there.companion(index)
+            return _selected(part, there, index)
         return _lookup(part, index, compared)
 
     return either_version(

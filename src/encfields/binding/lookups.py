@@ -109,7 +109,9 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
 
 def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
     """The bind that each column is compared with wherever the comparison counts, by its hash."""
-    for statement in deciding(compared.enclosing, compared.scope.expression.table):
+    inner = compared.scope.subquery
+    around = deciding(compared.enclosing, compared.scope.expression.table)
+    for statement in around if inner is None else [inner]:
         for criterion in conjunction_of(statement):
             if type(criterion) is not BinaryExpression or criterion.operator is not operators.eq:
                 continue
