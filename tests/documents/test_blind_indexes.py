@@ -28,9 +28,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
+from encfields import BlindIndex, EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.cli.main import main
 from encfields.errors import KeyDestroyedError, UnsupportedOperationError
+from tests.alembic.project import SECRET, Clinic, Project, patient_table
 from tests.documents.patients import PATIENTS, patients
 from tests.servers.backends import Backend
 
@@ -38,12 +39,20 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "blind-indexes.md"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", DOCUMENT.read_text(), re.S | re.M)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+OPERATIONS = [block.strip() for block in blocks("python") if block.startswith("op.")]
+"""What stands in migrations."""
+
+CODE = [block for block in blocks("python") if not block.startswith("op.")]
+"""What stands in the application."""
 
 
 def run_block(number: int, names: dict[str, Any]) -> None:
     where = f"{DOCUMENT.name}, block {number}"
-    exec(compile(blocks("python")[number], where, "exec", dont_inherit=True), names)
+    exec(compile(CODE[number], where, "exec", dont_inherit=True), names)
 
 
 class Ran(NamedTuple):
@@ -63,7 +72,7 @@ def ran(backend: Backend) -> Ran:
     names: dict[str, Any] = {"engine": engine, "__name__": "the_document"}
     run_block(0, names)
     names["Base"].metadata.create_all(engine)
-    for number in range(1, len(blocks("python"))):
+    for number in range(1, len(CODE)):
         run_block(number, names)
     names["Base"].metadata.create_all(engine)
     return Ran(names, engine, encryption)
@@ -180,6 +189,47 @@ def test_its_derivation_gives_what_is_stored(ran):
         columns = ", ".join(expected)
         row = connection.execute(text(f"SELECT {columns} FROM patient WHERE id = 1")).one()
     assert {name: bytes(value) for name, value in row._mapping.items()} == expected
+
+
+# --- its migrations ---
+
+
+def declared(**options: Any) -> MetaData:
+    metadata = MetaData()
+    patient_table(metadata, **options)
+    return metadata
+
+
+def test_its_migrations_index_what_is_there_and_rotate_the_key(tmp_path, backend):
+    """In its order, with the revisions in between that it leaves to autogenerate."""
+    fill, rotate, fill_second, retire = OPERATIONS
+    clinic = Clinic(backend)
+    project = Project(tmp_path, backend)
+    first, both, second = (
+        declared(index=BlindIndex(versions=versions)) for versions in ((1,), (1, 2), (2,))
+    )
+
+    def finds(metadata: MetaData) -> bool:
+        table = metadata.tables["patient"]
+        with clinic.engine.connect() as connection:
+            found = select(table.c.id).where(table.c.ssn == f"{SECRET} 7")
+            return connection.execute(found).scalars().all() == [7]
+
+    steps = [
+        (lambda: project.autogenerate(first), None),
+        (lambda: project.revision(fill), first),
+        (lambda: project.revision(rotate), first),
+        (lambda: project.autogenerate(both), both),
+        (lambda: project.revision(fill_second), both),
+        (lambda: project.autogenerate(second), second),
+        (lambda: project.revision(retire), second),
+    ]
+    for revision, models in steps:
+        revision()
+        project.upgrade()
+        clinic.deploy()
+        assert models is None or finds(models)
+    assert [one.version for one in clinic.encryption.keys.list_beacons("default")] == [2]
 
 
 # --- the planner's output ---
