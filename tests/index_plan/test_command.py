@@ -201,6 +201,22 @@ def test_its_help_is_there(capsys):
     assert "--accept-leakage WHY" in capsys.readouterr().out
 
 
+def test_a_value_that_the_driver_cannot_read_is_not_shown(request, tmp_path, monkeypatch, capsys):
+    """SQLite lets a text into a column of dates, and SQLAlchemy's error repeats it."""
+    backend = request.getfixturevalue("sqlite")
+    with backend.create_engine().begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE birth (id INTEGER PRIMARY KEY, born DATE)")
+        connection.exec_driver_sql("INSERT INTO birth VALUES (1, 'canary of 1984')")
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", backend.url_text)
+    monkeypatch.chdir(tmp_path)
+
+    code = main(["index", "plan", "--table", "birth", "--column", "born"])
+
+    captured = capsys.readouterr()
+    assert code == exits.FAILED
+    assert_absent("canary of 1984", captured.out, captured.err)
+
+
 def test_an_unreadable_value_is_told_and_not_counted(plan, engine, people, local_key):
     with engine.begin() as connection:
         connection.exec_driver_sql(
