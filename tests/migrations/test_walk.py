@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import ContextMismatchError
@@ -55,6 +56,13 @@ class Walk:
             rows = connection.execute(select(person).order_by(person.c.id)).all()
             return [tuple(row) for row in rows]
 
+    def found(self, social: str) -> list[int]:
+        """Ids of the persons with a number, by its blind index."""
+        with self.connect() as connection:
+            return list(
+                connection.execute(select(person.c.id).where(person.c.social == social)).scalars()
+            )
+
     def tables(self) -> set[str]:
         return set(inspect(self.backend.create_engine()).get_table_names())
 
@@ -80,6 +88,7 @@ def test_up_down_and_up_again(walk: Walk) -> None:
     assert walk.tables().isdisjoint({"patient", "person", "encfields_keys"})
     walk.up()
     assert walk.people() == PEOPLE
+    assert walk.found("123-45-6789") == [1]
 
 
 def test_each_step_does_what_it_says(walk: Walk) -> None:
@@ -94,14 +103,25 @@ def test_each_step_does_what_it_says(walk: Walk) -> None:
     assert caught.value.found["enc:column"] == "patient.ssn"
     walk.up("0008")
     assert walk.people() == PEOPLE
+    walk.up("0009")
+    assert walk.found("987-65-4321") == []
+    walk.up("0010")
+    assert walk.found("987-65-4321") == [2]
+
+
+def test_a_number_is_refused_the_second_time(walk: Walk) -> None:
+    walk.up()
+    with walk.connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(insert(person), {"id": 3, "name": "Eve", "social": "123-45-6789"})
 
 
 def test_one_step_down_and_up_again_anywhere(walk: Walk) -> None:
     walk.up()
-    for revision in ("0007", "0006", "0005", "0004"):
+    for revision in ("0009", "0008", "0007", "0006", "0005", "0004"):
         walk.down(revision)
         walk.up()
         assert walk.people() == PEOPLE
+        assert walk.found("123-45-6789") == [1]
 
 
 def test_at_the_end_the_models_are_what_the_database_holds(walk: Walk) -> None:
@@ -132,7 +152,7 @@ def test_alembics_own_command_runs_it(backend: Backend, tmp_path: Path) -> None:
     told = run("upgrade", "head")
     assert "patient: 2 rows written" in told
     assert "person: 2 rows written" in told
-    assert "0008 (head)" in run("current")
+    assert "0010 (head)" in run("current")
     assert walk.people() == PEOPLE
     assert "123-45-6789" not in told
 

@@ -82,10 +82,7 @@ class Guard:
 
     def no_key_since(self, keys: Table, key_id: str, when: dt.datetime) -> str:
         """True while the key's active version is older than `when`."""
-        moment = when.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        if self._name == "postgresql":
-            moment += "+00:00"
-        since = f"k.created_at >= {self._text(moment)}"
+        since = f"k.created_at >= {self._moment(when)}"
         return f"NOT {self._key_exists(keys, self._has_id(key_id), since)}"
 
     def no_beacon(self, keys: Table, key_id: str, version: int) -> str:
@@ -105,10 +102,10 @@ class Guard:
         table = self._preparer.format_table(runs)
         return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)}')}"
 
-    def no_finished_run(self, runs: Table, fingerprint: str) -> str:
-        """True while no run of that description has come to a good end."""
+    def no_finished_run(self, runs: Table, fingerprint: str, when: dt.datetime) -> str:
+        """True while no run of that description has come to a good end since `when`."""
         table = self._preparer.format_table(runs)
-        finished = f"state = {self._text(FINISHED)}"
+        finished = f"state = {self._text(FINISHED)} AND ended_at >= {self._moment(when)}"
         return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)} AND {finished}')}"
 
     # -- statements --------------------------------------------------------------------------
@@ -194,6 +191,10 @@ class Guard:
         if self._name == "postgresql":
             return f"substring({value} from {start} for {count})"
         return f"substr({value}, {start}, {count})"
+
+    def _moment(self, when: dt.datetime) -> str:
+        moment = when.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        return self._text(f"{moment}+00:00" if self._name == "postgresql" else moment)
 
     def _bytes(self, data: bytes) -> str:
         return (

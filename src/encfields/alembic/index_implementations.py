@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 
 from alembic.operations import Operations
@@ -92,7 +93,10 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
         "before this goes on, by running the migration or `encfields reencrypt`.",
     )
     if operation.anew:
-        # Whether an index is made as it is declared now, only a key tells.
-        message = f"{names}: the run that makes it anew is not finished"
-        write_guard(operations, Guard.no_finished_run, runs, job.fingerprint(), message=message)
+        # Whether an index is made as it is declared now, only a key tells. A run of the same
+        # description may have been there before, with other declarations between.
+        now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+        message = f"{names}: no run has made it anew since {now:%Y-%m-%d %H:%M:%S} UTC"
+        arguments = runs, job.fingerprint(), now
+        write_guard(operations, Guard.no_finished_run, *arguments, message=message)
     write_index_guard(operations, job.spec)
