@@ -259,9 +259,8 @@ def test_what_a_unique_index_refuses_is_quarantined_and_all_else_is_done(clinic)
     change(clinic, "UPDATE member SET iban_bidx = NULL")
     # Two rows get the value of another one, which the index would have refused.
     with clinic.engine.begin() as connection:
-        table = Member.__table__
         for key in (7, 33):
-            connection.execute(insert(table).values(id=100 + key, iban=f"DE{key}"))
+            connection.execute(insert(Member).values(id=100 + key, iban=f"DE{key}"))
             connection.execute(text(f"UPDATE member SET iban_bidx = NULL WHERE id = {100 + key}"))
     report = clinic.run(MEMBER, batch_rows=16).run()
     assert not report.finished

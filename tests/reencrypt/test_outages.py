@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import String, create_engine, event, text
+from sqlalchemy import String, create_engine, event, make_url, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
@@ -16,7 +19,7 @@ from encfields.reencrypt.engine import Options, Reencryption
 from encfields.reencrypt.errors import DatabaseUnavailableError
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.reencrypt.cut_proxy import CutProxy
-from tests.reencrypt.support import PATIENT, Clinic
+from tests.reencrypt.support import PATIENT, Clinic, attach_to
 
 CONNECTIONS = {
     "postgresql": (
@@ -48,6 +51,18 @@ class Cutter:
             for number in set(connection.execute(text(self._find)).scalars()) - self._spared:
                 connection.execute(text(self._kill.format(int(number))))
                 self.cuts += 1
+
+
+def setup_that_meets_an_outage(marker: str, url: str) -> Any:
+    """The first time, nobody listens where the database should be."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        create_engine(make_url(url).set(host="127.0.0.1", port=port)).connect()
+    return attach_to(url)
 
 
 both = pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
@@ -252,3 +267,14 @@ def test_a_full_disk_is_waited_for(sqlite, told):
     assert run.run().finished
     assert {key for key, _ in clinic.versions()} == {"default", long_name}
     assert clinic.values() == before
+
+
+@both
+def test_a_worker_process_waits_for_a_database_that_is_away_when_it_starts(clinic, tmp_path):
+    version = clinic.rotate()
+    marker = tmp_path / "met"
+    setup = partial(setup_that_meets_an_outage, str(marker), clinic.backend.url_text)
+    report = clinic.run(workers=2, setup=setup).run()
+    assert marker.exists()
+    assert report.finished
+    assert clinic.versions() == {("default", version): 834}

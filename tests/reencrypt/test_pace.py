@@ -105,6 +105,48 @@ def test_a_run_pauses_while_replicas_lag_and_says_so(small, told):
     assert reasons == ["replicas are 7.5 s behind (at most 2 s)"]
 
 
+def test_postgresql_tells_its_replicas_lag_itself(postgresql):
+    """There is no replica here, so nothing is behind."""
+    clinic = Clinic(postgresql)
+    clinic.fill(100)
+    assert clinic.run(max_lag=2, check_seconds=0).run().finished
+
+
+def test_a_run_pauses_while_postgresql_vacuums_the_table(postgresql, told):
+    clinic = Clinic(postgresql)
+    clinic.fill(300)
+    clinic.rotate()
+    vacuuming = postgresql.create_engine(isolation_level="AUTOCOMMIT").connect()
+    vacuuming.exec_driver_sql("SET vacuum_cost_delay = 100")
+    vacuuming.exec_driver_sql("SET vacuum_cost_limit = 1")
+    thread = threading.Thread(target=vacuuming.exec_driver_sql, args=("VACUUM patient",))
+    reasons: list[str | None] = []
+    looking = postgresql.create_engine(isolation_level="AUTOCOMMIT").connect()
+    thread.start()
+    query = "SELECT count(*) FROM pg_stat_progress_vacuum"
+    while thread.is_alive() and not looking.exec_driver_sql(query).scalar():
+        pass
+    run = clinic.run(pause_for_vacuum=True, check_seconds=0.05)
+    assert run.run(progress=lambda state: reasons.append(state.paused)).finished
+    assert "the table is being vacuumed" in reasons
+    assert not looking.exec_driver_sql(query).scalar()
+    thread.join()
+    for connection in (vacuuming, looking):
+        connection.close()
+        connection.engine.dispose()
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "mariadb"], indirect=True)
+@pytest.mark.parametrize(
+    "options", [{"max_lag": 2}, {"pause_for_vacuum": True}], ids=["lag", "vacuum"]
+)
+def test_what_the_database_does_not_tell_is_refused(backend, options):
+    clinic = Clinic(backend)
+    clinic.fill(10)
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        clinic.run(**options).run()
+
+
 def test_a_run_pauses_while_a_query_says_so(small, told):
     with small.engine.begin() as connection:
         connection.execute(text("CREATE TABLE busy (hour INTEGER)"))
@@ -140,7 +182,7 @@ def test_a_paused_run_can_be_stopped(small, told):
         {"duty_cycle": 0},
         {"duty_cycle": 1.5},
         {"rows_per_second": 0},
-        {"max_lag": 3},
+        {"max_lag_query": "SELECT 1"},
         {"workers": 0},
         {"outage_seconds": -1},
     ],

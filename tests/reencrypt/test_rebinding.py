@@ -119,3 +119,33 @@ def test_a_description_that_makes_no_sense_is_refused(sqlite, options, message):
     engine = sqlite.create_engine()
     with pytest.raises(DeclarationError, match=message):
         Reencryption(engine, None, PATIENT, **options)  # type: ignore[arg-type]
+
+
+def test_a_renamed_identity_column_is_told_by_the_name_that_it_had(clinic):
+    before = [row[:3] for row in sorted(clinic.values().values())]
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
+    wanted = TableSpec.of("patient", ["ssn", "notes"])
+    was = TableSpec.of(
+        "patient",
+        [SealedColumn(name, context_names=("id",)) for name in ("ssn", "notes")],
+    )
+    assert TableSpec.from_json(was.to_json()) == was
+    assert clinic.run(was).ensure().current == 834
+    assert clinic.run(wanted, source=was).run().finished
+    declared = Table(
+        "patient",
+        MetaData(),
+        Column("number", Integer, primary_key=True),
+        Column("ssn", EncryptedType(String)),
+        Column("notes", EncryptedType(String)),
+    )
+    with clinic.engine.connect() as connection:
+        rows = connection.execute(select(declared).order_by(declared.c.number))
+        assert [tuple(row) for row in rows] == before
+
+
+def test_context_names_that_do_not_fit_the_identity_are_refused(clinic):
+    spec = TableSpec.of("patient", [SealedColumn("ssn", context_names=("id", "seen"))])
+    with pytest.raises(DeclarationError, match="2 names for 1 columns"):
+        clinic.run(spec).run()

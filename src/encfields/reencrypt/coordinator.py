@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.errors import ConfigurationError, EncFieldsError
+from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.errors import ReencryptionError
 from encfields.reencrypt.options import Options, Setup
+from encfields.reencrypt.patience import Patience, told
 from encfields.reencrypt.progress import Progress, Teller
 from encfields.reencrypt.run_loop import RunLoop
 from encfields.reencrypt.run_store import RunStore, Totals
@@ -178,7 +179,7 @@ def _work(setup: Setup, run_id: str, owner: str, options: Options, parent: int, 
     outcome: str | None = None
     error: str | None = None
     try:
-        engine, encryption = setup()
+        engine, encryption = _set_up(setup, options, stop)
         outcome = RunLoop(engine, encryption, run_id, owner, options, stop).work()
     except EncFieldsError as failure:
         error = str(failure)
@@ -187,6 +188,18 @@ def _work(setup: Setup, run_id: str, owner: str, options: Options, parent: int, 
         error = f"{type(failure).__module__}.{type(failure).__qualname__}"
     with suppress(OSError):  # the coordinator may be gone
         pipe.send((outcome, error))
+
+
+def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryption]:
+    """A worker's engine and keys; an outage is waited for here as it is later on."""
+    patience = Patience(options.outage_seconds, stop)
+    while True:
+        try:
+            return setup()
+        except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
+            patience.wait(error)
+            if stop.is_set():
+                raise told(error) from None
 
 
 def _stop_without(parent: int, stop: Event) -> None:

@@ -34,8 +34,11 @@ class Options:
         through the rest. By default it leaves the application a quarter; 1 is full speed.
     :param rows_per_second: rows read whole per second, all of this call's workers together; a
         sweep, which reads headers alone, may go ten times as fast.
+    :param max_lag: seconds; the run pauses while a replica is further behind. PostgreSQL tells
+        by itself (``pg_stat_replication``); for other databases, name a query.
     :param max_lag_query: SQL that gives the replicas' lag in seconds as one number.
-    :param max_lag: seconds; the run pauses while the query gives more.
+    :param pause_for_vacuum: pause while PostgreSQL vacuums the table, so that it gets ahead of
+        what the run leaves behind: a table twice its size, if it never does.
     :param pause_query: SQL that gives one value; the run pauses while it is true.
     :param check_seconds: how often the two queries and the run's pause flag are looked at.
     :param lease_seconds: how long a range stays a worker's after it was last heard of.
@@ -54,8 +57,9 @@ class Options:
     setup: Setup | None = None
     duty_cycle: float = 0.75
     rows_per_second: float | None = None
-    max_lag_query: str | None = None
     max_lag: float | None = None
+    max_lag_query: str | None = None
+    pause_for_vacuum: bool = False
     pause_query: str | None = None
     check_seconds: float = 1.0
     lease_seconds: float = 30.0
@@ -73,8 +77,8 @@ class Options:
             raise _refused("duty_cycle is above 0 and at most 1")
         if self.rows_per_second is not None and self.rows_per_second <= 0:
             raise _refused("rows_per_second is above 0")
-        if (self.max_lag_query is None) != (self.max_lag is None):
-            raise _refused("max_lag and max_lag_query go together")
+        if self.max_lag_query is not None and self.max_lag is None:
+            raise _refused("max_lag_query goes with max_lag")
 
 
 _SMALLEST = {

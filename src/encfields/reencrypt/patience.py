@@ -23,6 +23,8 @@ def may_pass(error: Exception) -> bool:
     """Whether trying again later can help: the database or KMS is away, busy, or full."""
     if isinstance(error, KeyUnavailableError):
         return error.reason in _KEY_OUTAGES
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
     return isinstance(error, DBAPIError) and (
         error.connection_invalidated
         or isinstance(error, OperationalError | InterfaceError | InternalError)

@@ -16,6 +16,7 @@ from sqlalchemy import LargeBinary, MetaData, Table
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.binding.columns import ColumnBinding, bindings_of
+from encfields.context import RowContext
 from encfields.errors import DeclarationError
 from encfields.types import DEFAULT_KEY, EncryptedType
 
@@ -32,12 +33,16 @@ class SealedColumn:
         the schema where there is one.
     :param key: branch key id or template, ``"tenant/{tenant_id}"``.
     :param bind_to: names of the columns that identify the row; default the primary key.
+    :param context_names: what these columns, and then those of the key template that are not
+        among them, are called in the encryption context, where that is not their name in the
+        database: for values sealed before such a column was renamed.
     """
 
     name: str
     logical_name: str | None = None
     key: str = DEFAULT_KEY
     bind_to: tuple[str, ...] | None = None
+    context_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +112,13 @@ class TableSpec:
     def to_json(self) -> dict[str, Any]:
         """The spec as plain data, for the run's row.
 
-        Without derived columns it is what it was before there were any, so that a run that was
-        recorded then is still known by its fingerprint.
+        What was added to specs later stands there only where it is used, so that a run that was
+        recorded before is still known by its fingerprint.
         """
         data = asdict(self)
+        for column in data["columns"]:
+            if column["context_names"] is None:
+                del column["context_names"]
         if not self.derived:
             del data["derived"], data["rederive"]
         return data
@@ -123,7 +131,8 @@ class TableSpec:
                 column["name"],
                 column["logical_name"],
                 column["key"],
-                tuple(column["bind_to"]) if column["bind_to"] is not None else None,
+                _names(column["bind_to"]),
+                _names(column.get("context_names")),
             )
             for column in data["columns"]
         )
@@ -147,6 +156,10 @@ class TableSpec:
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
         return ReflectedTable(self, table)
+
+
+def _names(listed: list[str] | None) -> tuple[str, ...] | None:
+    return None if listed is None else tuple(listed)
 
 
 def _by_name(template: str, binding: ColumnBinding) -> str:
@@ -187,3 +200,19 @@ class ReflectedTable:
             )
         known = bindings_of(declared)
         self.bindings: tuple[ColumnBinding, ...] = tuple(known[c.name] for c in spec.columns)
+        for stated, binding in zip(spec.columns, self.bindings, strict=True):
+            if stated.context_names is not None:
+                binding.context = _renamed(binding, stated.context_names)
+
+
+def _renamed(binding: ColumnBinding, names: tuple[str, ...]) -> RowContext:
+    """The context of a binding whose identity columns had other names."""
+    if len(names) != len(binding.identity):
+        raise DeclarationError(
+            f"context_names= has {len(names)} names for {len(binding.identity)} columns: "
+            f"{', '.join(column.name for column in binding.identity)}",
+            table=binding.table,
+            column=binding.column_name,
+            reason="context-names",
+        )
+    return RowContext(binding.logical_name, names)

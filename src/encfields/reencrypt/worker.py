@@ -94,7 +94,7 @@ class Worker:
         if self._values.sweeps_by_header:
             self._sweep = sweep_of(prepared, encryption, self._values)
         self._stretch: _Stretch | None = None
-        self._throttle = Throttle(options, stop)
+        self._throttle = Throttle(options, stop, prepared)
         self._limit = min(FIRST_ROWS, options.batch_rows)
         self._claim: Claim
         self._bounds: Bounds

@@ -38,9 +38,6 @@ MAX_STATEMENT_BYTES = 4 * 2**20
 _ROW_BYTES = 4096
 """Room in a statement for a row's key and all else beside the values."""
 
-_ESCAPED = b"\0\n\r\\'\"\x1a"
-"""Bytes that drivers send as two."""
-
 
 class MysqlWriter:
     """See :class:`~encfields.reencrypt.writers.base.Writer`."""
@@ -80,7 +77,14 @@ class MysqlWriter:
             for change in changes
             if (heads := locked.get(change.key)) is not None and _is_unchanged(change, heads)
         ]
-        return sum(self._swap(connection, part) for part in self._parts(ours))
+        written = 0
+        for part in self._parts(ours):
+            is_large = _statement_bytes(part[0]) + _ROW_BYTES >= self._packet
+            if is_large:
+                written += self._store_in_parts(connection, part[0])
+            else:
+                written += self._swap(connection, part)
+        return written
 
     def _swap(self, connection: Connection, changes: Sequence[Change]) -> int:
         """Store rows whose locks are held and whose values were compared."""
@@ -115,14 +119,8 @@ class MysqlWriter:
             if not is_wanted:
                 continue
             parameters += key.parameters
-            if value is None:
-                new = "NULL"
-            elif 2 * len(value) + _ROW_BYTES < self._packet:
-                # Hexadecimal needs no escaping, which in PyMySQL costs more than its bytes.
-                new = f"x'{value.hex()}'"
-            else:
-                new = "%s"
-                parameters.append(value)
+            # Hexadecimal needs no escaping, and is what the server reads fastest.
+            new = "NULL" if value is None else f"x'{value.hex()}'"
             cases.append(f"WHEN {key.condition(self._key)} THEN {new}")
         if cases:
             subject = f"{self._key[0]} " if len(self._key) == 1 else ""
@@ -140,39 +138,48 @@ class MysqlWriter:
         return [bind(v) if bind else v for bind, v in zip(self._bind, key, strict=True)]
 
     def _parts(self, changes: Sequence[Change]) -> Iterator[list[Change]]:
-        """The changes in statements of a size that the server takes.
-
-        :raises ReencryptionError: one row's values alone are too large for it.
-        """
+        """The changes in statements of a size that the server takes; a large one by itself."""
         limit = min(MAX_STATEMENT_BYTES, self._packet // 2)
         part: list[Change] = []
         size = 0
         for change in changes:
-            bytes_ = 2 * sum(len(value) for value in change.new if value is not None) + 64
+            bytes_ = _statement_bytes(change)
             if part and (len(part) == MAX_STATEMENT_ROWS or size + bytes_ >= limit):
                 yield part
                 part, size = [], 0
-            if bytes_ + _ROW_BYTES >= self._packet:
-                self._check_size(change)
             part.append(change)
             size += bytes_
         if part:
             yield part
 
-    def _check_size(self, change: Change) -> None:
-        needed = _ROW_BYTES
-        for value in change.new:
-            if value is not None:
-                is_hex = 2 * len(value) + _ROW_BYTES < self._packet
-                needed += 2 * len(value) if is_hex else _escaped_bytes(value)
-        if needed < self._packet:
+    def _store_in_parts(self, connection: Connection, change: Change) -> int:
+        """Store one row whose values no statement takes at once; its lock is held."""
+        size = max(1, (self._packet - _ROW_BYTES) // 4)
+        left = change._replace(new=(None,) * len(change.new))
+        if change.derived is not None:
+            self._swap(connection, [left])
+        key = _Literals(self._bound(change.key))
+        where = self._any_of([key], [])
+        for column, value in zip(self._columns, change.new, strict=True):
+            self._check_size(change, value)
+            for start in range(0, len(value or b""), size):
+                part = f"x'{value[start : start + size].hex()}'"
+                new = f"CONCAT({column}, {part})" if start else part
+                statement = f"UPDATE {self._table} SET {column} = {new} WHERE {where}"  # noqa: S608
+                stored = connection.exec_driver_sql(statement, tuple(key.parameters))
+                if stored.rowcount != 1:
+                    return 0
+        return 1
+
+    def _check_size(self, change: Change, value: bytes | None) -> None:
+        if value is None or len(value) + _ROW_BYTES < self._packet:
             return
         names = [column.name for column in self._prepared.key]
         row = readable_key(names, key_to_text(change.key))
+        told = ", ".join(f"{name}={part}" for name, part in row.items())
         raise ReencryptionError(
-            f"a row's values need a statement of {needed} bytes, and the server takes "
-            f"{self._packet}: raise max_allowed_packet for the run (row "
-            f"{', '.join(f'{name}={value}' for name, value in row.items())})",
+            f"the row {told} is to hold a value of {len(value)} bytes, and the server takes no "
+            f"more than {self._packet} at once: raise its max_allowed_packet",
             table=self._prepared.job.table_name,
             reason="max-allowed-packet",
         )
@@ -206,5 +213,6 @@ def _is_unchanged(change: Change, heads: Sequence[bytes | None]) -> bool:
     )
 
 
-def _escaped_bytes(value: bytes) -> int:
-    return len(value) + sum(value.count(byte) for byte in _ESCAPED)
+def _statement_bytes(change: Change) -> int:
+    """Bytes that a change takes in a statement, about."""
+    return 2 * sum(len(value) for value in change.new if value is not None) + 128
