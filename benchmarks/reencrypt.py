@@ -4,43 +4,40 @@
 
 Rows of one 250-byte value are generated on the spot. In each round, in turn: the floor (one SQL
 statement that rewrites every value), bare open-and-seal of as many values, a run with one worker,
-a run with two worker processes. Then an application updates the same table as fast as it can, in
-a process of its own, alone and beside one worker at full speed and at the duty cycle named. Each
-run is preceded by a rotation, so that it rewrites every value. Figures are medians over the
-rounds; ratios are the safer ones.
+a run with two worker processes. Each run is preceded by a rotation, so that it rewrites every
+value, and includes its final sweep. Figures are medians over the rounds; ratios are the safer
+ones. ``benchmarks.reencrypt_application`` measures what a run takes from an application, and
+``benchmarks.reencrypt_growth`` whether its pace depends on the table's size.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import random
 import statistics
-import threading
 import time
-from dataclasses import dataclass, field
+import uuid
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
-from sqlalchemy import Engine, LargeBinary, create_engine, insert, text, update
+from sqlalchemy import Connection, Engine, LargeBinary, create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.context import RowContext
 from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, seal
-from encfields.reencrypt.engine import Options, Reencryption
+from encfields.reencrypt.engine import Options, Reencryption, Report
 from encfields.reencrypt.run_tables import metadata as run_tables
 from encfields.reencrypt.spec import TableSpec
 
 WRAPPING_KEY = bytes(range(32))
 VALUE_BYTES = 250
-LOAD_ROWS = 5000
-APPLICATION_SECONDS = 8.0
+LOAD_ROWS = 1000
 
 
 class Base(DeclarativeBase):
@@ -81,13 +78,35 @@ class Bench:
         self.encryption = attach(self.engine, store, create=True)
         Base.metadata.create_all(self.engine)
         self.name = self.engine.dialect.name
-        for first in range(0, rows, LOAD_ROWS):
-            values = [
-                {"id": i, "body": os.urandom(VALUE_BYTES)}
-                for i in range(first, min(first + LOAD_ROWS, rows))
-            ]
+        self.encryption.active_key("default")
+        self.load()
+
+    def load(self) -> None:
+        """Fill the table with sealed values, past SQLAlchemy, which would take most of the time."""
+        context = RowContext("bench_document.body", ["id"])
+        key = self.encryption.active_key("default")
+        rows = (
+            (i, seal(os.urandom(VALUE_BYTES), context.serialize([str(i)]), key))
+            for i in range(self.rows)
+        )
+        while chunk := list(islice(rows, LOAD_ROWS * 50)):
             with self.engine.begin() as connection:
-                connection.execute(insert(Document), values)
+                self._store(connection, chunk)
+
+    def _store(self, connection: Connection, rows: list[tuple[int, bytes]]) -> None:
+        if self.name == "postgresql":
+            driver: Any = connection.connection.dbapi_connection
+            with (
+                driver.cursor() as cursor,
+                cursor.copy("COPY bench_document (id, body) FROM STDIN (FORMAT BINARY)") as copy,
+            ):
+                copy.set_types(["int4", "bytea"])
+                for row in rows:
+                    copy.write_row(row)
+            return
+        for first in range(0, len(rows), LOAD_ROWS):
+            values = ",".join(f"({i},x'{v.hex()}')" for i, v in rows[first : first + LOAD_ROWS])
+            connection.exec_driver_sql(f"INSERT INTO bench_document (id, body) VALUES {values}")
 
     def drop(self) -> None:
         Base.metadata.drop_all(self.engine)
@@ -118,7 +137,7 @@ class Bench:
         """Seconds of opening and sealing as many values, in one process."""
         count = min(self.rows, 50_000)
         context = RowContext("bench_document.body", ["id"])
-        old, new = (BranchKey("default", str(_uuid(i)), os.urandom(32)) for i in (1, 2))
+        old, new = (BranchKey("default", str(uuid.UUID(int=i)), os.urandom(32)) for i in (1, 2))
         value = os.urandom(VALUE_BYTES)
         stored = [seal(value, context.serialize([str(i)]), old) for i in range(count)]
         began = time.perf_counter()
@@ -127,93 +146,23 @@ class Bench:
             seal(open_(message, serialized, lambda key_id, version: old), serialized, new)
         return (time.perf_counter() - began) * self.rows / count
 
-    def run(self, workers: int, **options: Any) -> float:
-        """Seconds of a run that rewrites every row, its final sweep included."""
+    def run(self, workers: int, **options: Any) -> Report:
+        """A run at full speed that rewrites every row, its final sweep included."""
         self.tidy()
         self.encryption.keys.rotate("default")
         setup = partial(attached, self.url)
-        chosen = Options(workers=workers, setup=setup, duty_cycle=1.0, **options)
+        chosen = Options(workers=workers, setup=setup, **{"duty_cycle": 1.0, **options})
         report = Reencryption(self.engine, self.encryption, SPEC, options=chosen).run()
         if not report.finished or report.rows_written < self.rows:
             raise RuntimeError(f"not every row was rewritten: {report}")
-        return report.seconds
+        return report
 
-    def application(self, duty: float | None) -> ApplicationResult:
-        """What an application gets done for some seconds, alone or beside one worker.
-
-        :param duty: the run's duty cycle; ``None`` for no run.
-        """
-        self.tidy()
-        context = multiprocessing.get_context("spawn")
-        ready, stop, results = context.Event(), context.Event(), context.SimpleQueue()
-        arguments = (self.url, self.rows, ready, stop, results)
-        process = context.Process(target=write_as_an_application, args=arguments)
-        process.start()
-        ready.wait()
-        if duty is None:
-            time.sleep(APPLICATION_SECONDS)
-        else:
-            self._run_for(APPLICATION_SECONDS, duty)
-        stop.set()
-        result: ApplicationResult = results.get()
-        process.join()
-        return result
-
-    def _run_for(self, seconds: float, duty: float) -> None:
-        stop = threading.Event()
-        timer = threading.Timer(seconds, stop.set)
-        timer.start()
-        chosen = Options(duty_cycle=duty)
-        run = Reencryption(self.engine, self.encryption, SPEC, options=chosen)
-        while not stop.is_set():
-            self.encryption.keys.rotate("default")
-            run.run(stop=stop)
-        timer.join()
+    def close(self) -> None:
+        self.drop()
+        self.engine.dispose()
 
 
-@dataclass
-class ApplicationResult:
-    """What an application got done."""
-
-    commits: int = 0
-    seconds: float = 0.0
-    errors: list[str] = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        return self.commits / self.seconds
-
-
-def write_as_an_application(url: str, rows: int, ready: Any, stop: Any, results: Any) -> None:
-    """Update four random rows a transaction, in descending order, as fast as it goes."""
-    engine, _ = attached(url)
-    chosen, result, statement = random.Random(1), ApplicationResult(), update(Document)
-    began = 0.0
-    while not stop.is_set():
-        ids = sorted(chosen.sample(range(rows), 4), reverse=True)
-        try:
-            with engine.begin() as connection:
-                for i in ids:
-                    value = {"body": os.urandom(VALUE_BYTES)}
-                    connection.execute(statement.where(Document.id == i).values(value))
-            result.commits += 1
-        except Exception as error:  # counted, not explained
-            result.errors.append(f"{type(error).__name__}: {getattr(error, 'orig', '')}")
-        if not ready.is_set() and result.commits >= 50:  # its keys and statements are warm
-            result.commits, began = 0, time.perf_counter()
-            ready.set()
-    result.seconds = time.perf_counter() - began
-    engine.dispose()
-    results.put(result)
-
-
-def _uuid(number: int) -> Any:
-    import uuid
-
-    return uuid.UUID(int=number)
-
-
-def measure(url: str, rows: int, rounds: int, duty: float) -> dict[str, Any]:
+def measure(url: str, rows: int, rounds: int) -> dict[str, Any]:
     """All figures of one database."""
     bench = Bench(url, rows)
     seconds: dict[str, list[float]] = {"floor": [], "cipher": [], "one": [], "two": []}
@@ -222,34 +171,34 @@ def measure(url: str, rows: int, rounds: int, duty: float) -> dict[str, Any]:
         for _ in range(rounds):
             seconds["floor"].append(bench.floor())
             seconds["cipher"].append(bench.cipher())
-            seconds["one"].append(bench.run(1))
-            seconds["two"].append(bench.run(2))
-        alone = bench.application(None)
-        beside = bench.application(1.0)
-        paced = bench.application(duty)
+            seconds["one"].append(bench.run(1).seconds)
+            seconds["two"].append(bench.run(2).seconds)
     finally:
-        bench.drop()
-        bench.engine.dispose()
+        bench.close()
     median = {name: statistics.median(values) for name, values in seconds.items()}
+    ratios = {
+        "one worker to the one statement (a)": [
+            one / floor for one, floor in zip(seconds["one"], seconds["floor"], strict=True)
+        ],
+        "one worker to statement + cipher (b)": [
+            one / (floor + cipher)
+            for one, floor, cipher in zip(
+                seconds["one"], seconds["floor"], seconds["cipher"], strict=True
+            )
+        ],
+        "two workers as fast as one, times": [
+            one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)
+        ],
+    }
     return {
         "database": bench.name,
         "rows": rows,
+        "rounds": seconds,
         "seconds": median,
         "rows per second, one worker": rows / median["one"],
         "rows per second, two workers": rows / median["two"],
-        "ratios": {
-            "one worker to the one statement (a)": median["one"] / median["floor"],
-            "one worker to statement + cipher (b)": median["one"]
-            / (median["floor"] + median["cipher"]),
-            "two workers as fast as one, times": median["one"] / median["two"],
-            "application's throughput beside a run": beside.rate / alone.rate,
-            f"the same at duty_cycle={duty:g}": paced.rate / alone.rate,
-        },
-        "application": {
-            "commits per second alone": alone.rate,
-            "errors (deadlocks) beside runs": len(beside.errors) + len(paced.errors),
-            "what": sorted({*alone.errors, *beside.errors, *paced.errors}),
-        },
+        # Each round's own: what disturbs the machine for a while disturbs both sides.
+        "ratios": {name: statistics.median(values) for name, values in ratios.items()},
     }
 
 
@@ -275,9 +224,6 @@ def show(results: list[dict[str, Any]]) -> None:
     for name in results[0]["seconds"]:
         row = (f"{result['seconds'][name]:.2f}" for result in results)
         table.add_row(f"seconds: {name}", *row, style="dim")
-    for name in ("commits per second alone", "errors (deadlocks) beside runs"):
-        row = (f"{result['application'][name]:,.0f}" for result in results)
-        table.add_row(f"application: {name}", *row, style="dim")
     Console().print(table)
 
 
@@ -285,14 +231,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--duty-cycle", type=float, default=Options().duty_cycle)
     parser.add_argument("--url", action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     urls = options.url or default_urls()
     if not urls:
         parser.error("name a database with --url")
-    results = [measure(url, options.rows, options.rounds, options.duty_cycle) for url in urls]
+    results = [measure(url, options.rows, options.rounds) for url in urls]
     if options.json:
         print(json.dumps(results, indent=2))
     else:
