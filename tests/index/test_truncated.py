@@ -41,6 +41,7 @@ from sqlalchemy.orm import (
     mapped_column,
     relationship,
     selectinload,
+    with_loader_criteria,
 )
 from sqlalchemy.schema import ForeignKey
 
@@ -258,6 +259,15 @@ def test_an_entity_that_is_joined_is_judged(town):
             Person, (Pet.owner_id == Person.id) & (Person.name == "name-7")
         )
         assert sorted(pet.id for pet, _ in session.execute(on)) == [14, 15, 94, 95, 174, 175]
+
+
+def test_loader_criteria_are_judged(town):
+    hidden = with_loader_criteria(Person, Person.name == "name-7")
+    with town.session() as session:
+        people = session.scalars(select(Person).options(hidden).where(Person.id > 10)).all()
+        assert sorted(p.id for p in people) == [47, 87]
+        with pytest.raises(UnsupportedOperationError, match="aggregate"):
+            session.scalar(select(func.count()).select_from(Person).options(hidden))
 
 
 def test_the_legacy_query_is_judged(town):

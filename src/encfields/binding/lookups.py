@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.sql import operators
@@ -113,14 +114,12 @@ def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
     around = deciding(compared.enclosing, compared.scope.expression.table)
     for statement in around if inner is None else [inner]:
         for criterion in conjunction_of(statement):
-            if type(criterion) is not BinaryExpression or criterion.operator is not operators.eq:
-                continue
-            sides = (criterion.left, criterion.right)
-            for column, value in (sides, sides[::-1]):
-                if isinstance(value, BindParameter) and not value.expanding:
-                    name = internals.bind_name(compiled, value)
-                    if name is not None:
-                        yield hash(column), name
+            if isinstance(criterion, BinaryExpression) and criterion.operator is operators.eq:
+                for column, value in permutations((criterion.left, criterion.right)):
+                    if isinstance(value, BindParameter) and not value.expanding:
+                        name = internals.bind_name(compiled, value)
+                        if name is not None:
+                            yield hash(column), name
 
 
 # -- at every execution ------------------------------------------------------------------------

@@ -1,0 +1,433 @@
+"""An index under a key of each tenant's own is asked where the statement tells the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Integer,
+    String,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    aliased,
+    joinedload,
+    mapped_column,
+    relationship,
+    selectinload,
+    with_loader_criteria,
+)
+
+from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
+from encfields.errors import KeyNotFoundError, UnsupportedOperationError
+from encfields.index.transforms import last
+from tests.binding.database import CANARY, Database
+from tests.index.clinic import ids, sent
+
+KEY = "tenant/{tenant_id}"
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Member(Base):
+    __tablename__ = "member"
+    __table_args__ = (UniqueConstraint("tenant_id", "ssn"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    tenant_id: Mapped[int]
+    name: Mapped[str | None] = mapped_column(String(20))
+    ssn: Mapped[str | None] = mapped_column(
+        EncryptedType(String(20), key=KEY, index=[BlindIndex(), BlindIndex(last(1), bits=8)])
+    )
+    cards: Mapped[list[Card]] = relationship(
+        primaryjoin="foreign(Card.member_id) == Member.id", order_by="Card.id", viewonly=True
+    )
+
+
+class Card(Base):
+    __tablename__ = "card"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    member_id: Mapped[int]
+    tenant_id: Mapped[int]
+    number: Mapped[str | None] = mapped_column(
+        EncryptedType(String(20), key=KEY, index=BlindIndex())
+    )
+    member: Mapped[Member | None] = relationship(
+        primaryjoin="foreign(Card.member_id) == Member.id", viewonly=True
+    )
+
+
+member: Any = Member.__table__
+
+
+@pytest.fixture
+def club(db: Database) -> Database:
+    """Members 1 to 3 of tenant 1 and 11 to 13 of tenant 2, whose numbers are the same."""
+    return _filled(db)
+
+
+@pytest.fixture
+def sqlite_club(sqlite_db: Database) -> Database:
+    return _filled(sqlite_db)
+
+
+def _filled(db: Database) -> Database:
+    for tenant in (1, 2):
+        db.encryption.keys.create(f"tenant/{tenant}")
+    db.create(Base.metadata)
+    with db.session() as session:
+        for tenant, first in ((1, 1), (2, 11)):
+            for n in range(3):
+                session.add(Member(id=first + n, tenant_id=tenant, ssn=f"ssn-{n}", name=f"n-{n}"))
+                session.add(
+                    Card(id=first + n, tenant_id=tenant, member_id=first + n, number=f"card-{n}")
+                )
+        session.commit()
+    return db
+
+
+def test_one_value_of_two_tenants_has_two_hashes(club):
+    with club.plain.connect() as connection:
+        hashes = connection.exec_driver_sql("SELECT ssn_bidx FROM member ORDER BY id").scalars()
+        stored = [bytes(one) for one in hashes]
+    assert len(set(stored)) == 6
+
+
+def test_the_same_value_twice_is_refused_within_a_tenant_only(club):
+    with club.session() as session:
+        session.add(Member(id=20, tenant_id=2, ssn="ssn-9"))
+        session.commit()
+        session.add(Member(id=21, tenant_id=1, ssn="ssn-9"))
+        session.commit()
+        session.add(Member(id=22, tenant_id=1, ssn="ssn-9"))
+        with pytest.raises(IntegrityError):
+            session.commit()
+
+
+other: Any = aliased(Member)
+one = Member.tenant_id == 1
+tenant_2 = Member.tenant_id == 2
+ssn = Member.ssn == "ssn-1"
+carried: Any = select(
+    Member.id, Member.tenant_id, Member.ssn, Member.ssn.blind().label("k")
+).subquery()
+
+PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
+    "where": (lambda: select(Member.id).where(Member.tenant_id == 2, ssn), [12]),
+    "value first": (lambda: select(Member.id).where(literal(2) == Member.tenant_id, ssn), [12]),
+    "and": (lambda: select(Member.id).where(and_(one, and_(ssn, Member.id > 0))), [2]),
+    "in": (
+        lambda: select(Member.id).where(one, Member.ssn.in_(["ssn-0", "ssn-2", "ssn-8"])),
+        [1, 3],
+    ),
+    "!=": (lambda: select(Member.id).where(one, Member.ssn != "ssn-1"), [1, 3]),
+    "not in": (lambda: select(Member.id).where(one, Member.ssn.not_in(["ssn-1"])), [1, 3]),
+    "or beside it": (lambda: select(Member.id).where(one, or_(ssn, Member.id == 3)), [2, 3]),
+    "case": (lambda: select(Member.id).where(one, case((ssn, 1), else_=0) == 1), [2]),
+    "filter_by": (lambda: select(Member.id).filter_by(tenant_id=2, ssn="ssn-1"), [12]),
+    "unknown tenant's NULL": (
+        lambda: select(Member.id).where(Member.tenant_id == bindparam("t", None, Integer), ssn),
+        [],
+    ),
+    "alias": (lambda: select(other.id).where(other.tenant_id == 2, other.ssn == "ssn-1"), [12]),
+    "each alias": (
+        lambda: (
+            select(other.id)
+            .join(Member, Member.name == other.name)
+            .where(one, ssn, other.tenant_id == 2, other.ssn == "ssn-1")
+        ),
+        [12],
+    ),
+    "enclosing select": (
+        lambda: select(Member.id).where(one, select(Card.id).where(ssn).correlate(Member).exists()),
+        [2],
+    ),
+    "enclosing select of a relationship": (
+        lambda: select(Member.id).where(Member.cards.any(and_(Card.tenant_id == 2, ssn)), tenant_2),
+        [12],
+    ),
+    "inside any()": (
+        lambda: select(Member.id).where(
+            Member.cards.any(and_(Card.tenant_id == 2, Card.number == "card-1"))
+        ),
+        [12],
+    ),
+    "inside exists": (
+        lambda: select(Card.id).where(
+            exists().where(Member.id == Card.member_id, Member.tenant_id == 2, ssn)
+        ),
+        [12],
+    ),
+    "inside a subquery": (
+        lambda: select(Card.id).where(Card.member_id.in_(select(Member.id).where(one, ssn))),
+        [2],
+    ),
+    "inner join's ON": (
+        lambda: (
+            select(Card.id)
+            .join(Member, and_(Member.id == Card.member_id, Member.tenant_id == 2))
+            .where(ssn)
+        ),
+        [12],
+    ),
+    "ON, left of an outer join": (
+        lambda: (
+            select(Card.id)
+            .join(Member, and_(Member.id == Card.member_id, Member.tenant_id == 2))
+            .outerjoin(other, other.id == Member.id)
+            .where(ssn)
+        ),
+        [12],
+    ),
+    "where, of a comparison in ON": (
+        lambda: (
+            select(Card.id)
+            .join(Member, and_(Member.id == Card.member_id, ssn))
+            .where(Member.tenant_id == 2)
+        ),
+        [12],
+    ),
+    "where, of an outer join's ON": (
+        lambda: (
+            select(Card.id)
+            .outerjoin(Member, and_(Member.id == Card.member_id, ssn))
+            .where(Member.tenant_id == 2)
+        ),
+        [12],
+    ),
+    "loader criteria": (
+        lambda: (
+            select(Member.id)
+            .where(ssn)
+            .options(with_loader_criteria(Member, Member.tenant_id == 2))
+        ),
+        [12],
+    ),
+    "scalar subquery's own": (
+        lambda: select(Card.id).where(
+            Card.id == 1,
+            select(Member.ssn).where(Member.id == 12, Member.tenant_id == 2).scalar_subquery()
+            == "ssn-1",
+        ),
+        [1],
+    ),
+    "counted": (lambda: select(func.count()).select_from(Member).where(one, ssn), [1]),
+    "a subquery that carries the index": (
+        lambda: select(carried.c.id).where(carried.c.tenant_id == 2, carried.c.ssn == "ssn-1"),
+        [12],
+    ),
+}
+
+
+def test_where_the_tenant_is_known_its_rows_are_found(club):
+    found = {name: ids(club, make()) for name, (make, _) in PINNED.items()}
+    assert found == {name: expected for name, (_, expected) in PINNED.items()}
+
+
+def test_one_statement_asks_for_each_tenant(club):
+    statement = select(Member.id).where(Member.tenant_id == bindparam("t"), ssn)
+    with club.session() as session:
+        for tenant, expected in ((1, 2), (2, 12), (1, 2)):
+            assert session.scalars(statement, {"t": tenant}).all() == [expected]
+        for tenant, expected in ((1, 2), (2, 12)):
+            found = select(Member.id).where(Member.tenant_id == tenant, ssn)
+            assert session.scalars(found).all() == [expected]
+
+
+def test_a_truncated_index_is_judged_within_its_tenant(club):
+    with club.session() as session:
+        for tenant, expected in ((1, 2), (2, 12)):
+            found = select(Member).where(
+                Member.tenant_id == tenant, Member.ssn.blind("last1") == "1"
+            )
+            assert [m.id for m in session.scalars(found)] == [expected]
+
+
+def test_update_and_delete_know_the_tenant(club):
+    with club.session() as session:
+        done = session.execute(update(Member).where(tenant_2, ssn).values(name="new"))
+        assert done.rowcount == 1
+        done = session.execute(delete(Member).where(one, Member.ssn.in_(["ssn-0", "ssn-1"])))
+        assert done.rowcount == 2
+        session.commit()
+        names = session.execute(select(Member.id, Member.name).order_by(Member.id))
+        assert [tuple(row) for row in names] == [(3, "n-2"), (11, "n-0"), (12, "new"), (13, "n-2")]
+
+
+def test_many_parameters_are_each_of_their_own_tenant(club):
+    statement = (
+        update(member)
+        .where(member.c.tenant_id == bindparam("t"), member.c.ssn == bindparam("q"))
+        .values(name=bindparam("n"))
+    )
+    with club.begin() as connection:
+        connection.execute(
+            statement, [{"t": 1, "q": "ssn-1", "n": "a"}, {"t": 2, "q": "ssn-1", "n": "b"}]
+        )
+        rows = connection.execute(
+            select(member.c.id, member.c.name).where(member.c.name.in_(["a", "b"]))
+        )
+        assert sorted(tuple(row) for row in rows) == [(2, "a"), (12, "b")]
+
+
+def test_relationships_between_tenants_rows_load(club):
+    for load in (selectinload, joinedload):
+        found = select(Member).options(load(Member.cards)).where(tenant_2, ssn)
+        with club.session() as session:
+            assert [c.number for c in session.scalars(found).unique().one().cards] == ["card-1"]
+
+
+def test_the_database_is_not_told_the_value(club):
+    with sent(club):
+        ids(club, select(Member.id).where(one, Member.ssn == CANARY))
+
+
+def test_a_tenant_without_a_key_is_an_error_that_names_the_key(club):
+    engine = club.backend.create_engine()
+    attach(engine, SqlKeyStore(keyrings.local(bytes(32))))
+    with Session(engine) as session, pytest.raises(KeyNotFoundError) as caught:
+        session.scalars(select(Member.id).where(Member.tenant_id == 7, ssn)).all()
+    assert caught.value.key_id == "tenant/7"
+    assert (caught.value.table, caught.value.column) == ("member", "ssn")
+
+
+UNPINNED: dict[str, Callable[[], Any]] = {
+    "nowhere": lambda: select(Member.id).where(ssn),
+    "another column": lambda: select(Member.id).where(Member.id == 1, ssn),
+    "several tenants": lambda: select(Member.id).where(Member.tenant_id.in_([1, 2]), ssn),
+    "a list of one": lambda: select(Member.id).where(Member.tenant_id.in_([1]), ssn),
+    "every other tenant": lambda: select(Member.id).where(Member.tenant_id != 1, ssn),
+    "later tenants": lambda: select(Member.id).where(Member.tenant_id > 1, ssn),
+    "not": lambda: select(Member.id).where(~(Member.tenant_id != 1).is_(True), ssn),
+    "or": lambda: select(Member.id).where(or_(Member.tenant_id == 1, Member.id == 1), ssn),
+    "or of both": lambda: select(Member.id).where(
+        or_(and_(one, ssn), and_(tenant_2, Member.ssn == "ssn-2"))
+    ),
+    "a column": lambda: select(Member.id).where(Member.tenant_id == Member.id, ssn),
+    "an expression": lambda: select(Member.id).where(Member.tenant_id == func.abs(1), ssn),
+    "the alias": lambda: (
+        select(Member.id).join(other, other.id == Member.id).where(other.tenant_id == 1, ssn)
+    ),
+    "the class, for the alias": lambda: (
+        select(Member.id).join(other, other.id == Member.id).where(one, other.ssn == "ssn-1")
+    ),
+    "outer join's ON": lambda: (
+        select(Card.id)
+        .outerjoin(Member, and_(Member.id == Card.member_id, Member.tenant_id == 2))
+        .where(ssn)
+    ),
+    "full join's ON": lambda: (
+        select(Card.id)
+        .join(Member, and_(Member.id == Card.member_id, Member.tenant_id == 2), full=True)
+        .where(ssn)
+    ),
+    "right of an outer join": lambda: (
+        select(Card.id)
+        .outerjoin(Member, Member.id == Card.member_id)
+        .where(Card.tenant_id == 1, ssn)
+    ),
+    "inside a subquery": lambda: select(Member.id).where(
+        Member.id.in_(select(other.id).where(other.tenant_id == 1)), ssn
+    ),
+    "inside a subquery of the same table": lambda: select(Member.id).where(
+        Member.id.in_(select(Member.id).where(one)), ssn
+    ),
+    "inside exists": lambda: select(Member.id).where(
+        exists().where(Card.member_id == Member.id, Card.tenant_id == 1), ssn
+    ),
+    "outside a subquery with rows of its own": lambda: select(Member.id).where(
+        one, Member.id.in_(select(Member.id).where(ssn))
+    ),
+    "outside a scalar subquery with rows of its own": lambda: select(Member.id).where(
+        one, select(Member.ssn).where(Member.id == 12).scalar_subquery() == "ssn-1"
+    ),
+    "outside a FROM": lambda: select((s := select(Member).where(ssn).subquery()).c.id).where(
+        s.c.tenant_id == 1
+    ),
+    "inside a FROM": lambda: select(
+        (
+            s := select(Member.id, Member.tenant_id, Member.ssn.blind().label("k"))
+            .where(one)
+            .subquery()
+        ).c.id
+    ).where(s.c.k == "ssn-1"),
+    "one part of a union": lambda: (
+        select(Member.id).where(one, ssn).union_all(select(Member.id).where(ssn))
+    ),
+    "update": lambda: update(Member).where(ssn).values(name="x"),
+    "delete": lambda: delete(Member).where(ssn),
+    "having": lambda: (
+        select(Member.tenant_id).where(ssn).group_by(Member.tenant_id).having(Member.tenant_id == 1)
+    ),
+    "the same comparison where it is known and where it is not": lambda: select(Member.id).where(
+        one, ssn, Member.id.in_(select(Member.id).where(ssn))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNPINNED)
+def test_where_the_tenant_is_not_known_for_certain_it_is_refused(sqlite_club, name):
+    with (
+        sqlite_club.refused(UnsupportedOperationError, member) as caught,
+        sqlite_club.session() as session,
+    ):
+        session.execute(UNPINNED[name](), execution_options={"synchronize_session": False})
+    assert caught.value.reason == "tenant-unknown"
+    assert "add member.tenant_id == ... to the WHERE" in caught.value.message
+
+
+def test_one_bind_for_two_tenants_is_refused(sqlite_club):
+    q: Any = bindparam("q")
+    statement = (
+        select(Member.id)
+        .join(other, other.name == Member.name)
+        .where(Member.tenant_id == 1, Member.ssn == q, other.tenant_id == 2, other.ssn == q)
+    )
+    with (
+        sqlite_club.session() as session,
+        pytest.raises(UnsupportedOperationError, match="bind 'q'"),
+    ):
+        session.execute(statement, {"q": "ssn-1"})
+
+
+def test_an_index_under_one_key_for_all_needs_no_tenant(db):
+    """The index's own key=: equal values of two tenants look alike, and are found at once."""
+
+    class Local(DeclarativeBase):
+        pass
+
+    class Shared(Local):
+        __tablename__ = "shared"
+        id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+        tenant_id: Mapped[int]
+        ssn: Mapped[str] = mapped_column(
+            EncryptedType(String(20), key=KEY, index=BlindIndex(key="default"))
+        )
+
+    for tenant in (1, 2):
+        db.encryption.keys.create(f"tenant/{tenant}")
+    db.create(Local.metadata)
+    with db.begin() as connection:
+        rows = [{"id": n, "tenant_id": n % 2 + 1, "ssn": f"ssn-{n // 2}"} for n in range(4)]
+        connection.execute(insert(Shared), rows)
+    assert ids(db, select(Shared.id).where(Shared.ssn == "ssn-1")) == [2, 3]
