@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import produce_migrations
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Date, Engine, Integer, MetaData, String, Table, insert, select, text
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, attach
+from encfields.alembic import MigrationError
+from encfields.alembic.index_operations import PostponedFillOp
 from encfields.index.transforms import casefold, last
 from encfields.reencrypt.engine import work
 from encfields.reencrypt.errors import UnfinishedError
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
+from tests.canary import assert_absent
 from tests.servers.backends import Backend
 
 
@@ -224,3 +230,53 @@ def test_a_queued_filling_is_ensured_later(project: Project, clinic: Clinic) -> 
         connection.execute(text("UPDATE patient SET ssn = NULL WHERE id IN (3, 5)"))
     project.upgrade()
     assert _found(clinic, metadata, f"{SECRET} 7") == [7]
+
+
+def test_duplicates_of_a_unique_index_are_named_by_their_rows(
+    project: Project, backend: Backend
+) -> None:
+    clinic = Clinic(backend, rows=3)
+    plain = clinic.table
+    with clinic.engine.begin() as connection:
+        connection.execute(insert(plain), [{"id": n, "ssn": SECRET} for n in (70, 80)])
+    metadata = _declared(index=BlindIndex(unique=True))
+    project.autogenerate(metadata)
+    project.upgrade()
+    at = project.autogenerate(metadata)
+    assert "op.fill_blind_index('patient', ['ssn_bidx'])" in at
+    with pytest.raises(MigrationError, match=r"ssn_bidx of id=(70|80)") as caught:
+        project.upgrade()
+    assert_absent(SECRET, str(caught.value))
+    assert _found(clinic, metadata, f"{SECRET} 2") == [2]
+    with clinic.engine.begin() as connection:
+        connection.execute(plain.delete().where(plain.c.id == 80))
+    project.upgrade()
+    assert _found(clinic, metadata, SECRET) == [70]
+
+
+def test_a_column_that_is_added_with_its_index_needs_no_filling(
+    project: Project, clinic: Clinic
+) -> None:
+    """No row has a value in it."""
+    metadata = _declared()
+    metadata.tables["patient"].append_column(
+        Column("phone", EncryptedType(String(20), index=BlindIndex()))
+    )
+    body = _body(project.autogenerate(metadata))
+    assert "'phone_bidx'" in body
+    assert "fill_blind_index" not in body
+    project.upgrade()
+    assert "op." not in project.autogenerate(metadata, keep=False)
+
+
+def test_applied_without_a_migration_the_filling_is_only_announced(
+    clinic: Clinic, caplog: pytest.LogCaptureFixture
+) -> None:
+    with clinic.engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        found = produce_migrations(context, _declared(index=BlindIndex())).upgrade_ops
+        assert found is not None
+        (postponed,) = [op for op in found.ops if isinstance(op, PostponedFillOp)]
+        Operations(context).invoke(postponed)
+        Operations(context).invoke(postponed.reverse())
+    assert "blind indexes are still to be filled" in caplog.text
