@@ -1,0 +1,209 @@
+"""How a key cache fetches: once for all who ask, and with an expired key in an outage."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from encfields.errors import (
+    EncFieldsError,
+    KeyDestroyedError,
+    KeyNotFoundError,
+    KeyUnavailableError,
+)
+from encfields.keys.beacon_key import FIRST_VERSION, BeaconKey, BeaconKeyStore
+from encfields.keys.cache_stats import Fetch, FetchMeter
+from encfields.keys.cache_table import CacheTable
+from encfields.keys.parallel import work_off
+from encfields.keys.runner import Runner, ThreadRunner
+from encfields.keys.slots import Jobs, Slot, key_id_of, what_of
+
+_log = logging.getLogger(__name__)
+
+RETRY_PAUSE = 1.0
+"""Seconds for which an outage is believed before a read in its grace period asks again."""
+
+_GRACE_REASONS = frozenset({"unreachable", "throttled", "error"})
+"""Outages. A denied or disabled key is somebody's decision and takes effect at once."""
+
+
+class FetchingCache(CacheTable):
+    """Fetches keys; a fetch under way is a future that everyone who asks waits for."""
+
+    @property
+    def runner(self) -> Runner:
+        """How fetches run and how callers wait for them."""
+        if self._runner is None:
+            # Asked late, because a store learns what engine it serves when it is bound.
+            self._runner = getattr(self.store, "runner", None) or ThreadRunner()
+        return self._runner
+
+    def _read(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
+        """A fetch that an expired entry stands in for during an outage."""
+        entry = self._entries.get(slot)
+        if entry is not None and monotonic() < min(entry.retry_at, entry.expires + self.grace):
+            entry.counters.stale += 1
+            return entry.value
+        try:
+            return self._fetch(slot, fetch)
+        except KeyUnavailableError as error:
+            now = monotonic()
+            if (
+                entry is None
+                or error.reason not in _GRACE_REASONS
+                or now >= entry.expires + self.grace
+            ):
+                raise
+            entry.retry_at = now + RETRY_PAUSE
+        entry.counters.stale += 1
+        return entry.value
+
+    def _fetch_of(self, slot: Slot) -> Callable[[], Any]:
+        """How one key is asked for."""
+        if isinstance(slot, str):
+            return lambda: self.store.active(slot)
+        key_id, version = slot
+        if version is None:
+            return lambda: self._store_beacons(key_id)
+        return lambda: self.store.version(key_id, version)
+
+    def _store_beacons(self, key_id: str) -> tuple[BeaconKey, ...]:
+        store: Any = self.store
+        if isinstance(store, BeaconKeyStore):
+            return tuple(store.beacons(key_id))
+        return (BeaconKey(key_id, FIRST_VERSION, store.beacon(key_id)),)
+
+    def _fetch(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
+        """Fetch, or wait for whoever is fetching the same."""
+        with self._lock:
+            entry = self._entries.get(slot)
+            if entry is not None and monotonic() < entry.expires:
+                return entry.value
+            failure = self._known_missing(slot)
+            if failure is None:
+                flight, leads = self._claim(slot)
+        if failure is not None:
+            raise failure
+        if leads:
+            self._launch(slot, flight, fetch)
+        return self._wait(flight)
+
+    def _fetch_many(self, jobs: Jobs) -> None:
+        """Have many keys at hand; the first failure is raised when all are settled."""
+        flights, led = [], []
+        for slot, fetch in jobs:
+            with self._lock:
+                entry = self._entries.get(slot)
+                if entry is not None and monotonic() < entry.expires:
+                    continue
+                flight, leads = self._claim(slot)
+            flights.append(flight)
+            if leads:
+                led.append((slot, flight, fetch))
+        if len(led) == 1:
+            self._launch(*led[0])
+        elif led:
+            work_off([partial(self._fly, *one) for one in led], self.runner.start)
+        failures = []
+        for flight in flights:
+            try:
+                self._wait(flight)
+            except EncFieldsError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _claim(self, slot: Slot) -> tuple[Future[Any], bool]:
+        """The fetch of a slot that is under way, or a new one to be led by the caller."""
+        self.stats.of(key_id_of(slot)).misses += 1
+        flight = self._flights.get(slot)
+        if flight is not None:
+            return flight, False
+        flight = self._flights[slot] = Future()
+        # A future that runs cannot be cancelled: one waiter's cancellation must not take the
+        # key away from the others.
+        flight.set_running_or_notify_cancel()
+        return flight, True
+
+    def _wait(self, flight: Future[Any]) -> Any:
+        try:
+            return self.runner.wait(flight)
+        except EncFieldsError as error:
+            failure = copy.copy(error)
+        # A copy, because several threads raise it and each adds its own traceback.
+        raise failure
+
+    def _launch(self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any]) -> None:
+        try:
+            self.runner.start(lambda: self._fly(slot, flight, fetch))
+        except BaseException as error:
+            if not flight.done():
+                with self._lock:
+                    if self._flights.get(slot) is flight:
+                        del self._flights[slot]
+                flight.set_exception(_broken_off(error))
+            raise
+
+    def _fly(
+        self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any], *, renewal: bool = False
+    ) -> None:
+        """Fetch and settle `flight`, whatever happens."""
+        try:
+            self._fetch_and_settle(slot, flight, fetch, renewal=renewal)
+        finally:
+            if not flight.done():  # interrupted between the fetch and its being told
+                self._drop(lambda held: held == slot)
+                flight.set_exception(_broken_off(KeyboardInterrupt()))
+
+    def _fetch_and_settle(
+        self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any], *, renewal: bool
+    ) -> None:
+        meter = FetchMeter(key_id_of(slot), what_of(slot), renewal=renewal)
+        try:
+            value = fetch()
+        except Exception as error:
+            self._land(slot, flight, meter.stop(error), error=error)
+            flight.set_exception(error)
+        except BaseException as error:
+            # An interrupt is for this caller alone; the others only learn that it is over.
+            self._land(slot, flight, meter.stop(error))
+            flight.set_exception(_broken_off(error))
+            raise
+        else:
+            self._land(slot, flight, meter.stop(), value)
+            flight.set_result(value)
+
+    def _land(
+        self,
+        slot: Slot,
+        flight: Future[Any],
+        fetch: Fetch,
+        value: Any = None,
+        *,
+        error: Exception | None = None,
+    ) -> None:
+        with self._lock:
+            self.stats.of(fetch.key_id).add(fetch)
+            # Otherwise forgotten or cleared meanwhile: what it brings may be out of date.
+            if self._flights.get(slot) is flight:
+                del self._flights[slot]
+                if value is not None:
+                    self._keep(slot, value)
+                elif isinstance(error, (KeyNotFoundError, KeyDestroyedError)):
+                    self._note_missing(slot, error)
+        for observer in self.observers:
+            try:
+                observer(fetch)
+            except Exception as failure:
+                _log.warning("an observer of key fetches raised %s", type(failure).__name__)
+
+
+def _broken_off(error: BaseException) -> KeyUnavailableError:
+    return KeyUnavailableError(
+        f"the fetch of the key was broken off ({type(error).__name__}); retry", reason="error"
+    )
