@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import Enum, LargeBinary, String, event
+from sqlalchemy import LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.binding.attachment import attachment_of
 from encfields.binding.columns import SealedColumnType
 from encfields.binding.comparator import EncryptedComparator
 from encfields.binding.completion import column_attached
+from encfields.binding.indexed_type import indexed_type
 from encfields.binding.pending import Pending
 from encfields.binding.reads import packed
 from encfields.codecs import codec_for
@@ -211,20 +211,10 @@ def _indexes(
             raise DeclarationError(
                 "index= takes a BlindIndex(...), or a list of them", reason="index"
             )
-        one.check_type(_indexed_type(inner))
+        one.check_type(indexed_type(inner))
     if len({one.label for one in given}) < len(given):
         raise DeclarationError(
             "two blind indexes of one column have the same name: give each a name= of its own",
             reason="index",
         )
     return given
-
-
-def _indexed_type(inner: TypeEngine[Any]) -> type[Any]:
-    """The Python type as an index sees it: an enumeration of strings is an enumeration."""
-    if isinstance(inner, Enum):
-        return enum.Enum
-    try:
-        return inner.python_type
-    except NotImplementedError:
-        return object

@@ -100,7 +100,7 @@ def _long(part: bytes) -> bytes:
     return len(part).to_bytes(4, "big") + part
 
 
-def stored(db: Any, table: Table, name: str) -> dict[tuple[Any, ...], bytes | None]:
+def stored(db: Any, table: Any, name: str) -> dict[tuple[Any, ...], bytes | None]:
     """What one column holds, by primary key, whatever the table says of its type."""
     keys = list(table.primary_key.columns)
     bare = sql_table(

@@ -117,7 +117,7 @@ def test_it_takes_along_what_was_not_loaded(people):
 def test_one_attribute_set_to_none_takes_the_index_away(people):
     with people.session() as session:
         session.get_one(Person, 1).born = None
-        session.get_one(Person, 2).last = null()  # type: ignore[assignment]
+        session.get_one(Person, 2).last = null()
         session.commit()
     check_indexes(people, person, *PERSON)
     assert set(stored(people, person, "who_bidx").values()) == {None}

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Column, Index, Table, UniqueConstraint, event
 
 from encfields.binding.columns import bindings_of, is_encrypted
-from encfields.binding.index_columns import indexes_of, keep_uniqueness
+from encfields.binding.index_columns import indexes_of
+from encfields.binding.index_rules import keep_uniqueness
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
 

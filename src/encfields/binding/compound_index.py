@@ -39,6 +39,7 @@ class CompoundBlindIndex(SchemaItem):
         columns'.
     :param domain: name under which the index key is derived. Default: ``table.name``.
     :param versions: versions of the beacon key that are written and asked for.
+    :param accept_leakage: why columns that all have few values may be indexed.
     :raises DeclarationError: an argument is not usable.
     """
 
@@ -53,6 +54,7 @@ class CompoundBlindIndex(SchemaItem):
         key: str | None = None,
         domain: str | None = None,
         versions: Sequence[int] = (1,),
+        accept_leakage: str | None = None,
     ) -> None:
         self.label = check_name(name)
         self.parts = tuple((part, exact) if isinstance(part, str) else part for part in parts)
@@ -61,6 +63,7 @@ class CompoundBlindIndex(SchemaItem):
         self.key = key
         self.domain = domain
         self.versions = check_versions(versions)
+        self.accept_leakage = accept_leakage
         if len({column for column, _ in self.parts}) < max(len(self.parts), _LEAST_PARTS):
             raise DeclarationError(
                 f"the compound blind index {name!r} needs two columns or more, each once: for "

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Table
 
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.columns import ColumnBinding, bindings_of, is_encrypted
+from encfields.binding.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.binding.companion_type import CompanionType, index_of_row
 from encfields.binding.compound_index import CompoundBlindIndex, compound_indexes, remember
+from encfields.binding.indexed_type import has_few_values, indexed_type
 from encfields.errors import DeclarationError, EncFieldsError
 from encfields.index.beacon import compound, index_value
 from encfields.index.transforms import exact
@@ -196,6 +197,7 @@ def _declared(table: Table, bindings: dict[str, ColumnBinding]) -> Iterator[Any]
             yield blind, (binding,), (blind.transform,)
     for blind in compound_indexes(table):
         sources = tuple(_source(blind, table, bindings, name) for name, _ in blind.parts)
+        _check_parts(blind, sources)
         yield blind, sources, tuple(transform for _, transform in blind.parts)
 
 
@@ -211,6 +213,36 @@ def _source(
             reason="index",
         )
     return binding
+
+
+def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) -> None:
+    """Refuse what the transforms cannot be applied to, and what would give all away."""
+    types: list[type[Any]] = []
+    for source, (_, transform) in zip(sources, blind.parts, strict=True):
+        python_type = indexed_type(cast("SealedColumnType", source.column.type).inner)
+        types.append(python_type)
+        if not transform.accepts(python_type):
+            raise _refusal(
+                source,
+                f"the transform {transform.name!r} of the blind index {blind.label!r} cannot be "
+                f"applied to {python_type.__name__} values",
+                "transform",
+            )
+        if source.column.onupdate is not None:
+            raise _refusal(
+                source,
+                f"the blind index {blind.label!r} is of several columns, and an onupdate default "
+                "would change this one without the others: set it in the application",
+                "onupdate",
+            )
+    if all(map(has_few_values, types)) and not (blind.accept_leakage or "").strip():
+        raise _refusal(
+            sources[0],
+            f"the columns of the blind index {blind.label!r} have so few values that counting the "
+            "rows of each hash tells them. If that is acceptable, say why in "
+            "CompoundBlindIndex(accept_leakage=...)",
+            "leakage",
+        )
 
 
 def _is_unique(source: ColumnBinding) -> bool:
@@ -257,10 +289,11 @@ def _key_column(index: IndexBinding, name: str) -> Column[Any]:
 def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     """The index's column, appended to the table unless it was copied or reflected with it."""
     length = (index.bits + 7) // 8
-    found = table.c.get(name)
+    found = next((column for column in table.c if column.name == name), None)
     if found is not None and isinstance(found.type, CompanionType):
-        return found
-    if found is not None and not internals.holds_bytes(found):
+        if found.type.length == length:
+            return found
+    elif found is not None and not internals.holds_bytes(found):
         raise _refusal(
             index.sources[0],
             f"its blind index is held in a column {name!r}, and the table has another one of that "
@@ -268,10 +301,19 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
             "companion",
         )
     companion = internals.CompanionColumn(
-        name, CompanionType(length), default=index_of_row, index=True, unique=index.unique
+        name,
+        CompanionType(length),
+        key=name if found is None else found.key,
+        default=index_of_row,
+        index=True,
+        unique=index.unique,
     )
     remember(companion, index.declared)
     table.append_column(companion, replace_existing=True)
+    if found is not None:
+        from encfields.binding.index_rules import take_over_rules
+
+        take_over_rules(table, found, companion)
     return companion
 
 
@@ -286,78 +328,6 @@ def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
                 "own",
                 "index",
             )
-
-
-def keep_uniqueness(table: Table) -> None:
-    """Move unique constraints, and indexes, from encrypted columns to their blind indexes.
-
-    No two ciphertexts are alike, so on the ciphertext they would promise what they cannot keep.
-
-    :raises DeclarationError: a unique column has no blind index that tells its values apart.
-    """
-    for rule in [*table.constraints, *table.indexes]:
-        if not isinstance(rule, UniqueConstraint | Index):
-            continue
-        columns = list(rule.columns)
-        if not any(is_encrypted(column) for column in columns):
-            continue
-        is_unique = isinstance(rule, UniqueConstraint) or bool(rule.unique)
-        stand_ins = _stand_ins(table, columns, is_unique=is_unique)
-        table.constraints.discard(cast("Any", rule))
-        table.indexes.discard(cast("Any", rule))
-        # What index=True and unique=True ask for, the index's own column has already.
-        if not internals.is_column_flag(rule):
-            for version, moved in stand_ins.items():
-                table_rule(rule, moved, version)
-
-
-def table_rule(rule: UniqueConstraint | Index, columns: list[Column[Any]], version: int) -> None:
-    """The same rule over other columns of the table."""
-    name = rule.name
-    if isinstance(name, str) and version > 1:
-        name = f"{name}_v{version}"
-    if isinstance(rule, Index):
-        Index(cast("Any", name), *columns, unique=rule.unique, **dict(rule.dialect_kwargs))
-        return
-    columns[0].table.append_constraint(
-        UniqueConstraint(
-            *columns,
-            name=name,
-            deferrable=rule.deferrable,
-            initially=rule.initially,
-            **dict(rule.dialect_kwargs),
-        )
-    )
-
-
-def _stand_ins(
-    table: Table, columns: list[Column[Any]], *, is_unique: bool
-) -> dict[int, list[Column[Any]]]:
-    """The columns that stand in for `columns`, by version of the beacon key."""
-    versions: dict[int, list[Column[Any]]] = {}
-    full = [index for index in indexes_of(table) if index.is_full and index.is_exact]
-    for version in sorted({index.version for index in full}) or [1]:
-        for column in columns:
-            there = [i for i in full if i.version == version and i.sources[0].column is column]
-            if is_encrypted(column) and not there:
-                raise _unique_refusal(column, is_unique=is_unique)
-            versions.setdefault(version, []).append(there[0].companion if there else column)
-    return versions
-
-
-def _unique_refusal(column: Column[Any], *, is_unique: bool) -> DeclarationError:
-    what = (
-        "a unique constraint would never find two values alike"
-        if is_unique
-        else ("an index would never find a value")
-    )
-    return DeclarationError(
-        f"{what}, because no two ciphertexts are alike: give the column index=BlindIndex(), or "
-        "leave it out",
-        table=column.table.fullname,
-        column=column.name,
-        reason="unique",
-    )
 
 
 def _refusal(source: ColumnBinding, message: str, reason: str) -> DeclarationError:

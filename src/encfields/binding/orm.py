@@ -9,6 +9,7 @@ are written together, because the index is made of them all.
 from __future__ import annotations
 
 import functools
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,20 +46,38 @@ def watch_mappers() -> None:
     from sqlalchemy.orm import Mapper
 
     event.listen(Mapper, "mapper_configured", _mapper_configured)
+    event.listen(object, "attribute_instrument", _attribute_instrumented, propagate=True)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     from sqlalchemy import event
 
-    tables = _tables(mapper)
-    if not tables:
-        return
+    if _tables(mapper) and not event.contains(mapper, "before_update", _before_update):
+        event.listen(mapper, "before_update", _before_update)
 
-    def before_update(mapper: Mapper[Any], connection: Any, target: Any) -> None:
-        for attributes in tables:
-            _carry_along(target, attributes)
 
-    event.listen(mapper, "before_update", before_update)
+def _attribute_instrumented(class_: type[Any], key: str, attribute: Any) -> None:
+    """An attribute was given to a class, which may have been configured before."""
+    mapper = getattr(attribute, "parent", None)
+    if getattr(mapper, "configured", False) and is_encrypted(attribute):
+        from sqlalchemy import event
+
+        if not event.contains(mapper, "before_update", _before_update):
+            event.listen(mapper, "before_update", _before_update)
+
+
+_known: weakref.WeakKeyDictionary[Any, tuple[int, list[TableAttributes]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _before_update(mapper: Mapper[Any], connection: Any, target: Any) -> None:
+    count, tables = _known.get(mapper, (0, []))
+    if count != len(mapper.columns):  # attributes may have been added since
+        tables = _tables(mapper)
+        _known[mapper] = len(mapper.columns), tables
+    for attributes in tables:
+        _carry_along(target, attributes)
 
 
 def _tables(mapper: Mapper[Any]) -> list[TableAttributes]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, update
+from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, Table, update
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
@@ -420,7 +420,7 @@ def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> U
     if ordered:
         copied._ordered_values = [*ordered, *wanted]
     else:
-        copied._values = type(statement._values)({**(statement._values or {}), **dict(wanted)})
+        copied._values = copied._values.union(dict(wanted))
     return cast("Update", copied)
 
 
@@ -481,6 +481,12 @@ def sibling_in(value: Any, key: str) -> Any:
 def is_column_flag(rule: Any) -> bool:
     """Whether a constraint or index stems from a column's ``unique=True`` or ``index=True``."""
     return bool(rule._column_flag)
+
+
+def discard_rule(table: Table, rule: Any) -> None:
+    """Take a constraint or index off its table."""
+    table.constraints.discard(rule)
+    table.indexes.discard(rule)
 
 
 def holds_bytes(column: Column[Any]) -> bool:
