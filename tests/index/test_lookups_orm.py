@@ -30,7 +30,7 @@ from tests.index.clinic import Claim, Patient, ids, sent
 
 CRITERIA: dict[str, tuple[Any, list[int]]] = {
     "==": (lambda: Patient.ssn == "ssn-1", [1]),
-    "value first": (lambda: Patient.ssn == "ssn-1", [1]),
+    "value first": (lambda: "ssn-1" == Patient.ssn, [1]),  # noqa: SIM300
     "== without a match": (lambda: Patient.ssn == "ssn-7", []),
     "!=": (lambda: Patient.ssn != "ssn-1", [2, 3]),
     "== None": (lambda: Patient.ssn == None, [4]),  # noqa: E711

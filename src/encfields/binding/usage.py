@@ -1,5 +1,8 @@
 """Uses of an encrypted column that ciphertext would answer wrongly, found in a whole statement.
 
+The same of ``column.blind()``, which may stand where a hash says what its value would: in a
+comparison by index, in IS NULL, GROUP BY, DISTINCT, ``count()``, or delivered as it is.
+
 The comparator refuses operators as they are written. What it never sees, because SQLAlchemy
 does not ask a column's type, is found here, once for each compiled statement: ORDER BY, GROUP
 BY, DISTINCT, functions, CAST, CASE, comparisons from the other side, conditions, and writes
@@ -19,6 +22,7 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
+    ClauseList,
     Grouping,
     Label,
     Null,
@@ -31,8 +35,21 @@ from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import bindings_of, is_encrypted
 from encfields.binding.companion_type import CompanionType
-from encfields.binding.index_comparison import BlindValue, CiphertextComparison, IndexComparison
+from encfields.binding.index_comparison import (
+    EQUALITY,
+    MEMBERSHIP,
+    BlindValue,
+    BlindView,
+    CiphertextComparison,
+    IndexComparison,
+    viewed,
+)
 from encfields.errors import UnboundValueError, UnsupportedOperationError
+
+_FIRST = (
+    "compare it with a value or an equally indexed column, and write the encrypted column first, "
+    "as in column == value"
+)
 
 
 def refuse_usage(compiled: Any) -> None:
@@ -74,6 +91,30 @@ def _ciphertexts(elements: Iterable[Any]) -> Iterator[Any]:
             yield inner
 
 
+def _hashes(elements: Iterable[Any]) -> Iterator[Any]:
+    """Those among `elements` that are ``column.blind()``."""
+    for element in elements:
+        inner = element
+        while isinstance(inner, Grouping | Label) or internals.is_label_reference(inner):
+            inner = inner.element
+        if isinstance(getattr(inner, "type", None), BlindView) and not isinstance(
+            inner, BindParameter
+        ):
+            yield inner
+
+
+def _refuse_hash(element: Any, what: str) -> UnsupportedOperationError:
+    column = viewed(element)
+    clause = getattr(column, "clause", None)
+    table = getattr(clause, "table", None)
+    return UnsupportedOperationError(
+        f"{what} would be given a hash and not the value: {_FIRST}",
+        table=getattr(table, "fullname", None) or getattr(table, "name", None),
+        column=getattr(clause, "name", None),
+        reason="usage",
+    )
+
+
 def _refuse(element: Any, what: str, fix: str) -> UnsupportedOperationError:
     table = getattr(element, "table", None)
     return UnsupportedOperationError(
@@ -98,9 +139,17 @@ def _check(element: Any) -> None:
         name = getattr(element, "name", "function")
         for ciphertext in _ciphertexts(element.clauses):
             raise _refuse(ciphertext, f"the function {name}()", "apply it in Python after loading")
+        for hashed in _hashes(element.clauses):
+            raise _refuse_hash(hashed, f"the function {name}()")
     elif not _may_hold_ciphertext(element):
         for ciphertext in _ciphertexts(element.get_children()):
-            raise _refuse(ciphertext, _use(element), "do it in Python after loading")
+            is_comparison = getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP)
+            indexed = is_comparison and ciphertext.type.indexes
+            fix = _FIRST if indexed else "do it in Python after loading"
+            raise _refuse(ciphertext, _use(element), fix)
+        if not _may_hold_hash(element):
+            for hashed in _hashes(element.get_children()):
+                raise _refuse_hash(hashed, _use(element))
 
 
 def _may_hold_ciphertext(element: Any) -> bool:
@@ -122,6 +171,13 @@ def _may_hold_ciphertext(element: Any) -> bool:
     ) or internals.stands_for_its_parts(element)
 
 
+def _may_hold_hash(element: Any) -> bool:
+    """Whether ``column.blind()`` may be a direct part of what may not hold ciphertext."""
+    if isinstance(element, UnaryExpression):
+        return element.operator is operators.distinct_op
+    return type(element) is ClauseList  # PARTITION BY, for instance.
+
+
 def _use(element: Any) -> str:
     operator = getattr(element, "operator", None)
     if operator is not None:
@@ -130,8 +186,11 @@ def _use(element: Any) -> str:
 
 
 def _check_condition(criteria: Iterable[Any], what: str) -> None:
+    criteria = list(criteria)
     for element in _ciphertexts(criteria):
         raise _refuse(element, what, "load the rows and decide in Python")
+    for element in _hashes(criteria):
+        raise _refuse_hash(element, what)
 
 
 def _check_select(select: Select[Any]) -> None:

@@ -1,0 +1,226 @@
+"""What hashes and ciphertext cannot answer is refused, with the reason and without the value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    and_,
+    between,
+    bindparam,
+    case,
+    cast,
+    collate,
+    column,
+    desc,
+    exists,
+    extract,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    type_coerce,
+    values,
+)
+from sqlalchemy.orm import aliased
+from sqlalchemy.types import LargeBinary, String
+
+from encfields.errors import BindingError, UnsupportedOperationError
+from tests.binding.database import CANARY
+from tests.canary import assert_absent
+from tests.index.clinic import Claim, Patient
+
+number: Any = Patient.ssn
+index: Any = Patient.ssn.blind()
+value: Any = CANARY
+
+OPERATORS: dict[str, Callable[[Any], Any]] = {
+    "<": lambda c: c < value,
+    "<=": lambda c: c <= value,
+    ">": lambda c: c > value,
+    ">=": lambda c: c >= value,
+    "reversed <": lambda c: value < c,
+    "between": lambda c: c.between(value, value),
+    "between()": lambda c: between(c, value, value),
+    "like": lambda c: c.like(value),
+    "not like": lambda c: c.not_like(value),
+    "ilike": lambda c: c.ilike(value),
+    "startswith": lambda c: c.startswith(value),
+    "endswith": lambda c: c.endswith(value),
+    "contains": lambda c: c.contains(value),
+    "icontains": lambda c: c.icontains(value),
+    "regexp_match": lambda c: c.regexp_match(value),
+    "regexp_replace": lambda c: c.regexp_replace(value, value),
+    "match": lambda c: c.match(value),
+    "concat": lambda c: c + value,
+    "reversed concat": lambda c: value + c,
+    "concat()": lambda c: c.concat(value),
+    "collate": lambda c: c.collate("C"),
+    "desc": lambda c: c.desc(),
+    "asc": lambda c: c.asc(),
+    "nulls_first": lambda c: c.nulls_first(),
+    "op": lambda c: c.op("=")(value),
+    "comparison op": lambda c: c.op("=", is_comparison=True)(value),
+    "bool_op": lambda c: c.bool_op("=")(value),
+    "is": lambda c: c.is_(True),
+    "is_distinct_from": lambda c: c.is_distinct_from(value),
+    "is_not_distinct_from": lambda c: c.is_not_distinct_from(value),
+    "any_": lambda c: c.any_(),
+    "all_": lambda c: c.all_(),
+    "arithmetic": lambda c: c * 2,
+    "negative": lambda c: -c,
+    "bitwise": lambda c: c & c,
+    "not": lambda c: ~c,
+    "getitem": lambda c: c[0],
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_without_an_answer_is_refused_as_it_is_written(name):
+    for side in (number, index, aliased(Patient).ssn):
+        with pytest.raises(UnsupportedOperationError) as caught:
+            OPERATORS[name](side)
+        assert_absent(CANARY, caught.value)
+
+
+CONDITIONS: dict[str, Callable[[], Any]] = {
+    "value first, typed": lambda: literal(value) == number,
+    "value first, in": lambda: literal(value).in_([number, number]),
+    "named bind first": lambda: bindparam("q", value, String) == number,
+    "plain column first": lambda: Patient.name == number,
+    "plain column last": lambda: number == Patient.name,
+    "plain column in": lambda: Patient.name.in_([number]),
+    "plain column of a subquery": lambda: number.in_(select(Patient.name)),
+    "in a plain list of columns": lambda: number.in_([Patient.name, value]),
+    "function of the column": lambda: func.lower(number) == value,
+    "function of the index": lambda: func.lower(index) == value,
+    "function of the value": lambda: number == func.lower(value),
+    "cast of the column": lambda: cast(number, String) == value,
+    "cast of the index": lambda: cast(index, String) == value,
+    "cast of the value": lambda: number == cast(value, String),
+    "coerced index": lambda: type_coerce(index, String) == value,
+    "coerced value": lambda: number == type_coerce(literal(value), String),
+    "coalesce": lambda: func.coalesce(number, value) == value,
+    "coalesce of the index": lambda: func.coalesce(index, value) == value,
+    "case of columns": lambda: case((Patient.id == 1, number), else_=value) == value,
+    "case of indexes": lambda: case((Patient.id == 1, index), else_=index) == value,
+    "case of a value": lambda: case((Patient.id == 1, value), else_=number) == value,
+    "extract": lambda: extract("year", number) == 1,
+    "collate()": lambda: collate(number, "C") == value,
+    "tuple": lambda: tuple_(number, Patient.name).in_([(value, value)]),
+    "tuple of indexes": lambda: tuple_(index, index).in_([(value, value)]),
+    "text value": lambda: number == text("'canary-4711'"),
+    "text list": lambda: number.in_(text("SELECT 'canary-4711'")),
+    "as a condition": lambda: number,
+    "index as a condition": lambda: index,
+    "in and()": lambda: and_(number, Patient.id == 1),
+    "index in and()": lambda: and_(index, Patient.id == 1),
+    "in a union": lambda: number.in_(select(Claim.ssn).union(select(number))),
+    "in two columns": lambda: number.in_(select(Claim.ssn, Claim.id)),
+    "scalar of an expression": lambda: number == select(func.max(Claim.ssn)).scalar_subquery(),
+    "scalar of a plain column": lambda: number == select(Patient.name).scalar_subquery(),
+    "another index's value": lambda: index == number.blind("last1"),
+    "an index and a plain column": lambda: index == Patient.name,
+    "a plain column and an index": lambda: Patient.name == index,
+    "a value and an index": lambda: literal(value) == index,
+    "a column without an index": lambda: Patient.notes == value,
+}
+
+STATEMENTS: dict[str, Callable[[], Any]] = {
+    "order by": lambda: select(Patient.id).order_by(number),
+    "order by the index, descending": lambda: select(Patient.id).order_by(desc(index)),
+    "group by": lambda: select(func.count()).group_by(number),
+    "distinct": lambda: select(number).distinct(),
+    "max": lambda: select(func.max(number)),
+    "max of the index": lambda: select(func.max(index)),
+    "count distinct": lambda: select(func.count(number.distinct())),
+    "union": lambda: select(number).union(select(Claim.ssn)),
+    "values": lambda: select(Patient.id).join(
+        v := values(column("k", String), name="v").data([(value,)]), v.c.k == number
+    ),
+    "aliased values": lambda: select(Patient.id).join(
+        v := values(column("k", String), name="v").data([(value,)]), number == v.c.k
+    ),
+}
+
+
+def _condition(make: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: select(Patient.id).where(make())
+
+
+STATEMENTS |= {name: _condition(make) for name, make in CONDITIONS.items()}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_without_an_answer_is_refused_and_sends_nothing(sqlite_clinic, name):
+    with (
+        sqlite_clinic.statements() as seen,
+        sqlite_clinic.session() as session,
+        pytest.raises(BindingError) as caught,
+    ):
+        session.execute(STATEMENTS[name]()).all()
+    assert_absent(CANARY, caught.value)
+    assert seen == []
+
+
+def test_the_refusal_names_column_operator_and_what_to_do():
+    with pytest.raises(UnsupportedOperationError) as caught:
+        number.like("123%")
+    assert (caught.value.table, caught.value.column) == ("patient", "ssn")
+    message = str(caught.value)
+    assert "'like_op'" in message
+    assert "index the part you search for with a transform such as first(n)" in message
+    assert "==, !=, IN, IS NULL and IS NOT NULL work" in message
+
+
+def test_a_column_without_an_index_says_how_to_give_it_one():
+    for make in (lambda: Patient.notes == "x", lambda: Patient.notes.in_(["x"])):
+        with pytest.raises(UnsupportedOperationError, match=r"index=BlindIndex\(\)"):
+            make()
+    with pytest.raises(UnsupportedOperationError, match=r"give it one with index=BlindIndex"):
+        Patient.notes.blind()
+
+
+def test_the_value_first_says_to_write_the_column_first(sqlite_clinic):
+    with (
+        sqlite_clinic.session() as session,
+        pytest.raises(UnsupportedOperationError, match="write the encrypted column first"),
+    ):
+        session.execute(select(Patient.id).where(literal("x") == number))
+
+
+def test_raw_bytes_are_compared_as_raw_bytes(sqlite_clinic):
+    """Whoever asks for the ciphertext by name gets ciphertext: nothing is encrypted or hashed."""
+    with sqlite_clinic.session() as session:
+        found = select(Patient.id).where(type_coerce(number, LargeBinary) == b"ssn-1")
+        assert session.scalars(found).all() == []
+        stored = sqlite_clinic.stored(Patient.ssn, 1)
+        found = select(Patient.id).where(type_coerce(number, LargeBinary) == stored)
+        assert session.scalars(found).all() == [1]
+
+
+def test_the_column_of_an_index_is_not_the_application_s_to_compare(sqlite_clinic):
+    bidx = Patient.__table__.c.ssn_bidx
+    with sqlite_clinic.session() as session, sqlite_clinic.statements() as seen:
+        for criterion in (bidx == CANARY, bidx == CANARY.encode(), bidx.in_([CANARY])):
+            with pytest.raises(BindingError) as caught:
+                session.execute(select(Patient.id).where(criterion))
+            assert_absent(CANARY, caught.value)
+        assert seen == []
+
+
+def test_what_is_refused_once_is_refused_again_and_answered_when_mended(sqlite_clinic):
+    """The refusal is kept with the compiled statement, as an answer would be."""
+    with sqlite_clinic.session() as session:
+        for _ in range(3):
+            bad = select(Patient.id).where(or_(number.blind("last1") == "1", Patient.id == 1))
+            good = select(Patient.id).where(or_(number == "ssn-2", Patient.id == 1))
+            assert sorted(session.scalars(good)) == [1, 2]
+            assert sorted(session.scalars(bad)) == [1]
+            wrong = select(exists().where(Patient.mail == "x"))
+            with pytest.raises(UnsupportedOperationError):
+                session.execute(wrong)
