@@ -9,16 +9,16 @@ is made to bring back rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select, type_coerce
-from sqlalchemy.types import NullType
+from sqlalchemy import Connection, select
 
 from encfields.message_header import CONTEXT_OFFSET
 from encfields.reencrypt.batches import bound_parameters, key_from, key_upto
 from encfields.reencrypt.errors import ReencryptionError
 from encfields.reencrypt.key_codec import key_to_text, readable_key
-from encfields.reencrypt.values import ABSENT
+from encfields.reencrypt.writers.shape import Shape, shape_of
 
 if TYPE_CHECKING:
     from encfields.reencrypt.job import PreparedJob
@@ -52,12 +52,8 @@ class MysqlWriter:
         self._derived = [prepare.quote(column.name) for column in prepared.derived]
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
         name, key = dialect.name, prepared.key
-        heads = [
-            type_coerce(func.left(column, IDENTIFYING_BYTES), NullType).label(f"h{i}")
-            for i, column in enumerate(prepared.columns)
-        ]
         self._lock = (
-            select(*key, *heads)
+            select(*key)
             .where(key_from(key, "first", name), key_upto(key, "last", name))
             .order_by(*key)
             .with_for_update(skip_locked=True)
@@ -68,115 +64,128 @@ class MysqlWriter:
         if not self._packet:
             asked = connection.exec_driver_sql("SELECT @@max_allowed_packet")
             self._packet = int(asked.scalar_one())
-        bounds = bound_parameters("first", changes[0].key)
-        bounds.update(bound_parameters("last", changes[-1].key))
-        width = len(self._key)
-        locked = {tuple(row[:width]): row[width:] for row in connection.execute(self._lock, bounds)}
-        ours = [
-            change
-            for change in changes
-            if (heads := locked.get(change.key)) is not None and _is_unchanged(change, heads)
-        ]
+        rows = [_Row(change, self._bound(change.key)) for change in changes]
+        # By shape, so that what a statement compares holds for each of its rows.
+        rows = sorted(self._lock_rows(connection, rows), key=lambda row: row.shape)
         written = 0
-        for part in self._parts(ours):
-            is_large = _statement_bytes(part[0]) + _ROW_BYTES >= self._packet
-            if is_large:
-                written += self._store_in_parts(connection, part[0])
-            else:
-                written += self._swap(connection, part)
+        for shape, group in groupby(rows, key=lambda row: row.shape):
+            for part in self._parts(list(group)):
+                written += self._swap(connection, shape, part)
         return written
 
-    def _swap(self, connection: Connection, changes: Sequence[Change]) -> int:
-        """Store rows whose locks are held and whose values were compared."""
-        keys = [_Literals(self._bound(change.key)) for change in changes]
+    def _lock_rows(self, connection: Connection, rows: list[_Row]) -> list[_Row]:
+        """Lock rows for this transaction; those that another one holds locked are left out."""
+        if len(self._key) == 1:
+            # One number is read much faster than the keys, and mostly it is the one expected.
+            parameters: list[Any] = []
+            where = self._any_of(rows, parameters)
+            statement = f"SELECT COUNT(*) FROM {self._table} WHERE {where} FOR UPDATE SKIP LOCKED"  # noqa: S608
+            count = connection.exec_driver_sql(statement, tuple(parameters)).scalar_one()
+            if count == len(rows):
+                return rows
+        bounds = bound_parameters("first", rows[0].change.key)
+        bounds.update(bound_parameters("last", rows[-1].change.key))
+        locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
+        return [row for row in rows if row.change.key in locked]
+
+    def _swap(self, connection: Connection, shape: Shape, rows: Sequence[_Row]) -> int:
+        """Store rows of one shape whose locks are held, where the old values still stand."""
+        if rows[0].size + _ROW_BYTES >= self._packet:
+            return self._store_in_parts(connection, shape, rows[0])
         sets: list[str] = []
         parameters: list[Any] = []
-        for i, column in enumerate(self._columns):
-            values = [change.new[i] for change in changes]
-            wanted = [value is not None for value in values]
-            self._set(column, keys, values, wanted, sets, parameters)
-        wanted = [change.derived is not None for change in changes]
-        for i, column in enumerate(self._derived):
-            values = [None if change.derived is None else change.derived[i] for change in changes]
-            self._set(column, keys, values, wanted, sets, parameters)
-        where = self._any_of(keys, parameters)
-        # Quoted names, placeholders, integers and hexadecimal only.
+        for i in shape.written:
+            values = [row.change.new[i] for row in rows]
+            sets.append(self._case(self._columns[i], rows, values, parameters))
+        if shape.derives:
+            for i, column in enumerate(self._derived):
+                values = [(row.change.derived or ())[i] for row in rows]
+                sets.append(self._case(column, rows, values, parameters))
+        where = self._unchanged(shape, rows, parameters)
+        # Quoted names, placeholders, integers and hexadecimal only, here and below.
         statement = f"UPDATE {self._table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
         return connection.exec_driver_sql(statement, tuple(parameters)).rowcount
 
-    def _set(
+    def _case(
         self,
         column: str,
-        keys: Sequence[_Literals],
+        rows: Sequence[_Row],
         values: Sequence[bytes | None],
-        wanted: Sequence[bool],
-        sets: list[str],
         parameters: list[Any],
-    ) -> None:
-        """Add one column's part of a statement, if any row wants it."""
+    ) -> str:
+        """SQL that gives each row its value of one column."""
         cases = []
-        for key, value, is_wanted in zip(keys, values, wanted, strict=True):
-            if not is_wanted:
-                continue
-            parameters += key.parameters
+        for row, value in zip(rows, values, strict=True):
+            parameters += row.parameters
             # Hexadecimal needs no escaping, and is what the server reads fastest.
             new = "NULL" if value is None else f"x'{value.hex()}'"
-            cases.append(f"WHEN {key.condition(self._key)} THEN {new}")
-        if cases:
-            subject = f"{self._key[0]} " if len(self._key) == 1 else ""
-            sets.append(f"{column} = CASE {subject}{' '.join(cases)} ELSE {column} END")
+            cases.append(f"WHEN {row.condition(self._key)} THEN {new}")
+        subject = f"{self._key[0]} " if len(self._key) == 1 else ""
+        return f"{column} = CASE {subject}{' '.join(cases)} END"
 
-    def _any_of(self, keys: Sequence[_Literals], parameters: list[Any]) -> str:
+    def _unchanged(self, shape: Shape, rows: Sequence[_Row], parameters: list[Any]) -> str:
+        """SQL for "the row is one of these and still holds what was read"."""
+        where = [self._any_of(rows, parameters)]
+        for i in shape.compared:
+            heads = ",".join(
+                f"x'{(row.change.old[i] or b'')[:IDENTIFYING_BYTES].hex()}'" for row in rows
+            )
+            where.append(f"LEFT({self._columns[i]}, {IDENTIFYING_BYTES}) IN ({heads})")
+        where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
+        return " AND ".join(where)
+
+    def _any_of(self, rows: Sequence[_Row], parameters: list[Any]) -> str:
         """SQL for "the key is one of these"; spelt out, where MySQL would scan for a tuple."""
-        for key in keys:
-            parameters += key.parameters
+        for row in rows:
+            parameters += row.parameters
         if len(self._key) == 1:
-            return f"{self._key[0]} IN ({','.join(key.texts[0] for key in keys)})"
-        return " OR ".join(key.condition(self._key) for key in keys)
+            return f"{self._key[0]} IN ({','.join(row.texts[0] for row in rows)})"
+        return f"({' OR '.join(row.condition(self._key) for row in rows)})"
 
     def _bound(self, key: Key) -> list[Any]:
         return [bind(v) if bind else v for bind, v in zip(self._bind, key, strict=True)]
 
-    def _parts(self, changes: Sequence[Change]) -> Iterator[list[Change]]:
-        """The changes in statements of a size that the server takes; a large one by itself."""
+    def _parts(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+        """The rows in statements of a size that the server takes; a large one by itself."""
         limit = min(MAX_STATEMENT_BYTES, self._packet // 2)
-        part: list[Change] = []
+        part: list[_Row] = []
         size = 0
-        for change in changes:
-            bytes_ = _statement_bytes(change)
-            if part and (len(part) == MAX_STATEMENT_ROWS or size + bytes_ >= limit):
+        for row in rows:
+            if part and (len(part) == MAX_STATEMENT_ROWS or size + row.size >= limit):
                 yield part
                 part, size = [], 0
-            part.append(change)
-            size += bytes_
+            part.append(row)
+            size += row.size
         if part:
             yield part
 
-    def _store_in_parts(self, connection: Connection, change: Change) -> int:
+    def _store_in_parts(self, connection: Connection, shape: Shape, row: _Row) -> int:
         """Store one row whose values no statement takes at once; its lock is held."""
+        parameters: list[Any] = []
+        where = self._unchanged(shape, [row], parameters)
+        statement = f"SELECT 1 FROM {self._table} WHERE {where}"  # noqa: S608
+        if connection.exec_driver_sql(statement, tuple(parameters)).first() is None:
+            return 0
+        if shape.derives:
+            index_alone = shape._replace(written=())
+            self._swap(connection, index_alone, [row.without_values()])
         size = max(1, (self._packet - _ROW_BYTES) // 4)
-        left = change._replace(new=(None,) * len(change.new))
-        if change.derived is not None:
-            self._swap(connection, [left])
-        key = _Literals(self._bound(change.key))
-        where = self._any_of([key], [])
-        for column, value in zip(self._columns, change.new, strict=True):
-            self._check_size(change, value)
+        this = self._any_of([row], [])
+        for column, value in zip(self._columns, row.change.new, strict=True):
+            self._check_size(row, value)
             for start in range(0, len(value or b""), size):
                 part = f"x'{value[start : start + size].hex()}'"
                 new = f"CONCAT({column}, {part})" if start else part
-                statement = f"UPDATE {self._table} SET {column} = {new} WHERE {where}"  # noqa: S608
-                stored = connection.exec_driver_sql(statement, tuple(key.parameters))
-                if stored.rowcount != 1:
-                    return 0
+                statement = f"UPDATE {self._table} SET {column} = {new} WHERE {this}"  # noqa: S608
+                connection.exec_driver_sql(statement, tuple(row.parameters))
         return 1
 
-    def _check_size(self, change: Change, value: bytes | None) -> None:
+    def _check_size(self, row: _Row, value: bytes | None) -> None:
         if value is None or len(value) + _ROW_BYTES < self._packet:
             return
         names = [column.name for column in self._prepared.key]
-        row = readable_key(names, key_to_text(change.key))
-        told = ", ".join(f"{name}={part}" for name, part in row.items())
+        key = readable_key(names, key_to_text(row.change.key))
+        told = ", ".join(f"{name}={part}" for name, part in key.items())
         raise ReencryptionError(
             f"the row {told} is to hold a value of {len(value)} bytes, and the server takes no "
             f"more than {self._packet} at once: raise its max_allowed_packet",
@@ -185,17 +194,23 @@ class MysqlWriter:
         )
 
 
-class _Literals:
-    """A row's key in SQL: integers as they are, all else as parameters.
+class _Row:
+    """A change with its key in SQL: integers as they are, all else as parameters.
 
-    :ivar texts: one for each column. :ivar parameters: those of the placeholders among them.
+    :ivar texts: the key, one text for each column. :ivar parameters: of the placeholders in it.
+    :ivar size: bytes that the row takes in a statement, about.
     """
 
-    __slots__ = ("parameters", "texts")
+    __slots__ = ("change", "parameters", "shape", "size", "texts")
 
-    def __init__(self, key: Sequence[Any]) -> None:
+    def __init__(self, change: Change, key: Sequence[Any]) -> None:
+        self.change = change
+        self.shape = shape_of(change)
         self.texts = [str(value) if type(value) is int else "%s" for value in key]
         self.parameters = [value for value in key if type(value) is not int]
+        new = change.new
+        size = len(new[0] or b"") if len(new) == 1 else sum(len(value or b"") for value in new)
+        self.size = 2 * size + 256
 
     def condition(self, columns: Sequence[str]) -> str:
         """SQL for "it is this row", in a CASE whose subject is the key if it is a single one."""
@@ -204,15 +219,9 @@ class _Literals:
         same = (f"{column} = {text}" for column, text in zip(columns, self.texts, strict=True))
         return f"({' AND '.join(same)})"
 
-
-def _is_unchanged(change: Change, heads: Sequence[bytes | None]) -> bool:
-    """Whether the row still holds the values that the change was made from."""
-    return all(
-        old is None or (head is None if old == ABSENT else head == old[:IDENTIFYING_BYTES])
-        for old, head in zip(change.old, heads, strict=True)
-    )
-
-
-def _statement_bytes(change: Change) -> int:
-    """Bytes that a change takes in a statement, about."""
-    return 2 * sum(len(value) for value in change.new if value is not None) + 128
+    def without_values(self) -> _Row:
+        """The row with its derived columns alone."""
+        change = self.change._replace(new=(None,) * len(self.change.new))
+        row = _Row(change, ())
+        row.texts, row.parameters = self.texts, self.parameters
+        return row

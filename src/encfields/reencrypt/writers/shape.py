@@ -24,13 +24,19 @@ class Shape(NamedTuple):
     derives: bool
 
 
+_WHOLE = Shape((0,), (), (0,), derives=False)
+"""Of most changes: the value of one column."""
+
+
 def shape_of(change: Change) -> Shape:
     """The shape of one change."""
-    old = change.old
+    old, new = change.old, change.new
+    if len(old) == 1 and old[0] and new[0] is not None and change.derived is None:
+        return _WHOLE
     return Shape(
         tuple(i for i, value in enumerate(old) if value is not None and value != ABSENT),
         tuple(i for i, value in enumerate(old) if value == ABSENT),
-        tuple(i for i, value in enumerate(change.new) if value is not None),
+        tuple(i for i, value in enumerate(new) if value is not None),
         change.derived is not None,
     )
 
