@@ -205,7 +205,7 @@ def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
 def _indexes(
     inner: TypeEngine[Any], index: BlindIndex | Sequence[BlindIndex] | None
 ) -> tuple[BlindIndex, ...]:
-    given = () if index is None else (index,) if isinstance(index, BlindIndex) else tuple(index)
+    given = () if index is None else tuple(index) if isinstance(index, list | tuple) else (index,)
     for one in given:
         if not isinstance(one, BlindIndex):
             raise DeclarationError(

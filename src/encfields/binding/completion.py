@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Index, Table, UniqueConstraint, event
 
 from encfields.binding.columns import bindings_of, is_encrypted
-from encfields.binding.index_columns import indexes_of
+from encfields.binding.index_columns import indexes_of, note_reflected
 from encfields.binding.index_rules import keep_uniqueness
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
@@ -44,6 +44,11 @@ def _table_begun(table: Table, metadata: Any) -> None:
 def _table_complete(table: Table, metadata: Any) -> None:
     _in_the_making.discard(table)
     complete(table)
+
+
+@event.listens_for(Table, "column_reflect")
+def _column_reflected(inspector: Any, table: Table, column: Any) -> None:
+    note_reflected(table, column["name"])
 
 
 @event.listens_for(UniqueConstraint, "after_parent_attach")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -293,7 +294,7 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     if found is not None and isinstance(found.type, CompanionType):
         if found.type.length == length:
             return found
-    elif found is not None and not internals.holds_bytes(found):
+    elif found is not None and not (_is_reflected(found) and internals.holds_bytes(found)):
         raise _refusal(
             index.sources[0],
             f"its blind index is held in a column {name!r}, and the table has another one of that "
@@ -315,6 +316,18 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
 
         take_over_rules(table, found, companion)
     return companion
+
+
+_reflected: weakref.WeakKeyDictionary[Table, set[str]] = weakref.WeakKeyDictionary()
+
+
+def note_reflected(table: Table, name: str) -> None:
+    """A column was read from the database, and not declared by the application."""
+    _reflected.setdefault(table, set()).add(name)
+
+
+def _is_reflected(column: Column[Any]) -> bool:
+    return column.name in _reflected.get(column.table, ())
 
 
 def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:

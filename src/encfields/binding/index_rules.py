@@ -61,13 +61,16 @@ def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
     :param version: of the beacon key, which becomes part of the rule's name from the second on.
     """
     name: Any = rule.name
+    table: Table = next(part.table for part in parts if isinstance(part, Column))
     if isinstance(name, str) and version > 1:
         made = f"{name}_v{version}"
         name = conv(made) if isinstance(name, conv) else made
+    if any(_is_same(there, rule, name, parts) for there in (*table.constraints, *table.indexes)):
+        return  # it was declared, and attached, twice
     if isinstance(rule, Index):
         Index(name, *parts, unique=rule.unique, **dict(rule.dialect_kwargs))
         return
-    parts[0].table.append_constraint(
+    table.append_constraint(
         UniqueConstraint(
             *parts,
             name=name,
@@ -76,6 +79,12 @@ def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
             **dict(rule.dialect_kwargs),
         )
     )
+
+
+def _is_same(there: Any, rule: Rule, name: Any, parts: list[Any]) -> bool:
+    if type(there) is not type(rule) or there.name != name:
+        return False
+    return [id(part) for part in _parts(there)] == [id(part) for part in parts]
 
 
 def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:

@@ -10,16 +10,21 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def indexed_type(inner: TypeEngine[Any]) -> type[Any]:
-    """The Python type of a column's values; an enumeration of strings is an enumeration."""
+    """The Python type of what is stored, from which an index is made.
+
+    Of a type of the user's own that is the type it decorates; an enumeration of strings is an
+    enumeration.
+    """
     stored: Any = inner
     while isinstance(stored, TypeDecorator):
         stored = stored.impl_instance
     if isinstance(stored, Enum):
         return enum.Enum
     try:
-        return inner.python_type
+        python_type: type[Any] = stored.python_type
     except NotImplementedError:
         return object
+    return python_type
 
 
 def has_few_values(python_type: type[Any]) -> bool:
