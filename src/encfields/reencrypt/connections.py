@@ -51,6 +51,7 @@ class Connections:
         self.dialect = engine.dialect
         self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._isolation: str | None = None
+        self._reads_binary = False
         self._reading: Connection | None = None
         self._writing: Connection | None = None
 
@@ -65,7 +66,19 @@ class Connections:
             return self.writing()
         if self._reading is None:
             self._reading = self._at_level(self.engine.connect(), "AUTOCOMMIT")
+            if self._reads_binary:
+                _read_binary(self._reading)
         return self._reading
+
+    def read_binary(self) -> None:
+        """Have psycopg read in PostgreSQL's binary format, which takes bytes as they are.
+
+        For values of ordinary types only: what it has no binary form of comes as bytes then.
+        """
+        if self.dialect.name == "postgresql" and self.dialect.driver == "psycopg":
+            self._reads_binary = True
+            if self._reading is not None:
+                _read_binary(self._reading)
 
     def writing(self) -> Connection:
         """A connection for transactions that are begun and ended by whoever uses it."""
@@ -121,6 +134,18 @@ class Connections:
         self._reading = self._writing = None
         if not self._shares:
             self.engine.dispose()
+
+
+def _read_binary(connection: Connection) -> None:
+    import psycopg
+
+    class BinaryCursor(psycopg.Cursor[Any]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.format = psycopg.pq.Format.BINARY
+
+    driver_connection: Any = connection.connection.dbapi_connection
+    driver_connection.cursor_factory = BinaryCursor
 
 
 def _has_one_connection(engine: Engine) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Connection, Table
+from sqlalchemy import Column, Connection, Table, types
 
 from encfields.binding.columns import ColumnBinding
 from encfields.errors import DeclarationError
@@ -104,6 +104,9 @@ class Job:
         return PreparedJob(self, connection)
 
 
+_ORDINARY = (types.Integer, types.Uuid, types.Date, types.DateTime, types.LargeBinary)
+
+
 class PreparedJob:
     """A job with its table reflected.
 
@@ -150,6 +153,12 @@ class PreparedJob:
         }
         known = {column.name for column in self.key}
         return tuple(self.table.c[name] for name in names if name not in known)
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether all that is read of a row is of types that every driver knows in any format."""
+        beside = (*self.key, *self.identity)
+        return not self.plain and all(isinstance(column.type, _ORDINARY) for column in beside)
 
     def _derived(self) -> tuple[Column[Any], ...]:
         names = [derived.name for derived in self.job.spec.derived]

@@ -110,6 +110,8 @@ class RunLoop:
         """Reflect the table, and at each pass see which key versions are active now."""
         if self._worker is None:
             self._prepared = run.job.prepare(self._connections.reading())
+            if self._prepared.is_ordinary:
+                self._connections.read_binary()
             self._worker = Worker(
                 self._prepared,
                 self._encryption,
