@@ -365,3 +365,59 @@ def _fail_after(proxy: Any, target: DynamoDbKeyStore, calls: int) -> None:
             proxy.fail("error")
 
     tools.kms.meta.events.register("before-call.kms.Encrypt", count)
+
+
+# -- beacon keys that were rotated -----------------------------------------------------------------
+
+
+def test_a_rotated_beacon_key_keeps_its_number_so_that_indexes_are_found(
+    source, store, stock_store, kms
+):
+    """A column's index names the version of the beacon key that it is made with."""
+    source.create("default")
+    source.rotate_beacon("default")
+    source.retire_beacon("default", 1)
+    list(export_keys(source, store))
+
+    (here,), (there,) = source.beacons("default"), store.beacons("default")
+    assert (there.version, there.material) == (here.version, here.material) == (2, here.material)
+    assert [one.version for one in store.list_beacons("default")] == [2]
+    asked = models.GetBeaconKeyInput(branch_key_identifier="default")
+    stock = stock_store.get_beacon_key(asked).beacon_key_materials
+    assert bytes(stock.beacon_key) == here.material
+    # It stays so: run again, rotated there, and moved to another KMS key.
+    assert [one.written for one in export_keys(source, store)] == [0]
+    store.rotate("default")
+    store.rewrap(keyrings.aws_kms(kms.create_key()))
+    assert [one.version for one in store.beacons("default")] == [2]
+
+
+def test_the_number_cannot_be_altered_unnoticed(source, store, kms, table_name):
+    source.create("default")
+    source.rotate_beacon("default")
+    source.retire_beacon("default", 1)
+    list(export_keys(source, store))
+    item = fleet.items(kms.url, table_name)["default", "beacon:ACTIVE"]
+    item["aws-crypto-ec:enc:beacon-version"] = {"S": "1"}
+    fleet.dynamodb(kms.url).put_item(TableName=table_name, Item=item)
+
+    with pytest.raises(KeyAccessError):
+        store.beacons("default")
+
+
+def test_two_beacon_keys_are_one_too_many(source, store):
+    source.create("default")
+    source.rotate_beacon("default")
+    with pytest.raises(ConfigurationError, match=r"retire_beacon\('default', 1\)") as caught:
+        list(export_keys(source, store))
+    assert caught.value.reason == "two-beacons"
+    assert store.list() == []
+
+
+def test_a_beacon_key_rotated_since_is_another_one(source, store):
+    source.create("default")
+    list(export_keys(source, store))
+    source.rotate_beacon("default")
+    source.retire_beacon("default", 1)
+    with pytest.raises(KeyExistsError, match="beacon key is another one"):
+        list(export_keys(source, store))

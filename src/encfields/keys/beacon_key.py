@@ -96,3 +96,10 @@ class BeaconKeyStore(Protocol):
         :raises KeyNotFoundError: there is none of that number.
         """
         ...
+
+
+def beacons_of(store: Any, key_id: str) -> list[BeaconKey]:
+    """A key's beacon keys in force, the newest last, from whatever key store."""
+    if isinstance(store, BeaconKeyStore):
+        return store.beacons(key_id)
+    return [BeaconKey(key_id, FIRST_VERSION, store.beacon(key_id))]

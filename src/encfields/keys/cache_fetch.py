@@ -16,7 +16,7 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
-from encfields.keys.beacon_key import FIRST_VERSION, BeaconKey, BeaconKeyStore
+from encfields.keys.beacon_key import BeaconKey, beacons_of
 from encfields.keys.cache_stats import Fetch, FetchMeter
 from encfields.keys.cache_table import CacheTable
 from encfields.keys.parallel import work_off
@@ -73,10 +73,7 @@ class FetchingCache(CacheTable):
         return lambda: self.store.version(key_id, version)
 
     def _store_beacons(self, key_id: str) -> tuple[BeaconKey, ...]:
-        store: Any = self.store
-        if isinstance(store, BeaconKeyStore):
-            return tuple(store.beacons(key_id))
-        return (BeaconKey(key_id, FIRST_VERSION, store.beacon(key_id)),)
+        return tuple(beacons_of(self.store, key_id))
 
     def _fetch(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
         """Fetch, or wait for whoever is fetching the same."""

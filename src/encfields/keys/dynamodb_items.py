@@ -32,11 +32,14 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+from encfields.keys.beacon_key import FIRST_VERSION
 from encfields.keys.store import KeyVersion
 
 KEY_ID, TYPE, VERSION, CREATED = "branch-key-id", "type", "version", "create-time"
 KMS_ARN, HIERARCHY, WRAPPED, LOGICAL_NAME = "kms-arn", "hierarchy-version", "enc", "tablename"
 OWN_PREFIX = "aws-crypto-ec:"
+BEACON_NUMBER = "enc:beacon-version"
+"""Name of a pair of a beacon key's own encryption context. Frozen."""
 DESTROYED = "encfields-destroyed-at"
 """Name of a tombstone's attribute. Frozen."""
 
@@ -68,9 +71,29 @@ def active_context(of_version: Context) -> Context:
     return {**of_version, VERSION: of_version[TYPE], TYPE: ACTIVE_TYPE}
 
 
-def beacon_context(of_version: Context) -> Context:
-    """The same of the beacon key's item, made with that version."""
-    return {**of_version, TYPE: BEACON_TYPE}
+def beacon_context(of_version: Context, number: int = FIRST_VERSION) -> Context:
+    """The same of the beacon key's item, made with that version.
+
+    :param number: of the beacon key, if it was rotated before it came here: told by a pair of the
+        item's own encryption context.
+    """
+    told = {} if number == FIRST_VERSION else {OWN_PREFIX + BEACON_NUMBER: str(number)}
+    return {**of_version, TYPE: BEACON_TYPE, **told}
+
+
+def beacon_number(own_context: Mapping[str, str]) -> int:
+    """The beacon key's number, by the pairs of its item's own encryption context."""
+    told = own_context.get(BEACON_NUMBER, "")
+    return int(told) if told.isdecimal() else FIRST_VERSION
+
+
+def own_context(item: Item) -> Context:
+    """The pairs of an item's own encryption context."""
+    return {
+        name.removeprefix(OWN_PREFIX): _s(item, name)
+        for name in item
+        if name.startswith(OWN_PREFIX)
+    }
 
 
 def item(context: Context, wrapped: bytes) -> Item:

@@ -23,7 +23,7 @@ from encfields.errors import (
 )
 from encfields.keys import dynamodb_items
 from encfields.keys.aws_session import preload
-from encfields.keys.beacon_key import FIRST_VERSION, BeaconKey, BeaconVersion
+from encfields.keys.beacon_key import BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import WrappedKey
 from encfields.keys.dynamodb_destroy import destroy_items
@@ -160,12 +160,18 @@ class DynamoDbKeyStore:
 
     def beacon(self, key_id: str) -> bytes:
         """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
+        return self.beacons(key_id)[0].material
 
-        def ask(library: Any, models: Any) -> bytes:
+    def beacons(self, key_id: str) -> Beacons:
+        """The one beacon key: version 1, or the number under which it was exported here."""
+
+        def ask(library: Any, models: Any) -> BeaconKey:
             asked = models.GetBeaconKeyInput(branch_key_identifier=key_id)
-            return bytes(library.get_beacon_key(asked).beacon_key_materials.beacon_key)
+            found = library.get_beacon_key(asked).beacon_key_materials
+            number = dynamodb_items.beacon_number(found.encryption_context)
+            return BeaconKey(key_id, number, bytes(found.beacon_key))
 
-        return self._read(ask, key_id, dynamodb_items.BEACON_TYPE)
+        return [self._read(ask, key_id, dynamodb_items.BEACON_TYPE)]
 
     def _read(self, ask: Callable[[Any, Any], T], key_id: str, name: str) -> T:
         """A key, by the KMS key that wraps or a former one.
@@ -191,10 +197,6 @@ class DynamoDbKeyStore:
         if when is not None:
             raise was_destroyed(key_id, when)
 
-    def beacons(self, key_id: str) -> list[BeaconKey]:
-        """The one beacon key, as version 1."""
-        return [BeaconKey(key_id, FIRST_VERSION, self.beacon(key_id))]
-
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
         """What may be told of it.
 
@@ -207,7 +209,8 @@ class DynamoDbKeyStore:
         when = dynamodb_items.destroyed_at(item)
         if when is not None:
             raise was_destroyed(key_id, when)
-        return [BeaconVersion(key_id, FIRST_VERSION, dynamodb_items.beacon_created(item))]
+        number = dynamodb_items.beacon_number(dynamodb_items.own_context(item))
+        return [BeaconVersion(key_id, number, dynamodb_items.beacon_created(item))]
 
     def rotate_beacon(self, key_id: str) -> NoReturn:
         """AWS's key store has one beacon key for each key, for good.
@@ -399,6 +402,7 @@ class DynamoDbKeyStore:
 
 Versions = list[KeyVersion]
 Wrapped = list[WrappedKey]
+Beacons = list[BeaconKey]
 Places = list[tuple[str, str]]
 
 _PUBLIC = {

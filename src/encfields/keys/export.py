@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from encfields.errors import KeyAccessError, KeyExistsError, KeyNotFoundError
+from encfields.errors import ConfigurationError, KeyAccessError, KeyExistsError, KeyNotFoundError
 from encfields.keys import dynamodb_items as items
+from encfields.keys.beacon_key import BeaconKey, beacons_of
 from encfields.keys.dynamodb_errors import Conflict
 from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.dynamodb_tools import Tools
@@ -57,6 +58,7 @@ def export_keys(
     :param target: its table has to exist.
     :param key_ids: by default all keys.
     :raises KeyNotFoundError: the source has no such key.
+    :raises ConfigurationError: the key has two beacon keys.
     :raises KeyExistsError: the target has another key of the same id, or was rotated by itself;
         nothing of that key was changed.
     :raises KeyStoreError: a key or a store cannot be had.
@@ -89,9 +91,10 @@ class _Export:
         self._key_id = versions[0].id
         self._active = next(one for one in versions if one.active)
         self._unwrapped: dict[str, bytes] = {}
-        self._beacon: bytes | None = None
+        self._beacon: BeaconKey | None = None
 
     def run(self) -> ExportedKey:
+        self._beacon_key()
         present = {one["type"]["S"]: one for one in self._target.items_of(self._key_id)}
         self._refuse_foreign(present)
         beacon_is_new = items.BEACON_TYPE not in present
@@ -133,8 +136,9 @@ class _Export:
         elif present[items.VERSION]["S"] != name:
             puts.append((*self._active_item(), _UNCHANGED, {":before": present[items.VERSION]}))
         if with_beacon:
-            first = self._context(self._versions[0])
-            puts.append((items.beacon_context(first), self._beacon_key(), _NEW, {}))
+            beacon = self._beacon_key()
+            context = items.beacon_context(self._context(self._versions[0]), beacon.version)
+            puts.append((context, beacon.material, _NEW, {}))
         if puts:
             self._write(puts)
 
@@ -148,9 +152,19 @@ class _Export:
             self._unwrapped[one.version] = found.material
         return self._unwrapped[one.version]
 
-    def _beacon_key(self) -> bytes:
+    def _beacon_key(self) -> BeaconKey:
+        """The source's one beacon key, unwrapped once."""
         if self._beacon is None:
-            self._beacon = self._source.beacon(self._key_id)
+            found = beacons_of(self._source, self._key_id)
+            if len(found) > 1:
+                raise ConfigurationError(
+                    "this key has two beacon keys, and AWS's key store has room for one: index all "
+                    f"values under version {found[-1].version}, then "
+                    f"retire_beacon({self._key_id!r}, {found[0].version})",
+                    key_id=self._key_id,
+                    reason="two-beacons",
+                )
+            self._beacon = found[0]
         return self._beacon
 
     def _context(self, one: KeyVersion) -> items.Context:
@@ -196,8 +210,10 @@ class _Export:
             raise self._other(f"its version {one.version} holds another key")
 
     def _check_beacon(self) -> None:
-        there = self._patiently(lambda: self._target.beacon(self._key_id))
-        if not hmac.compare_digest(self._beacon_key(), there):
+        here = self._beacon_key()
+        (there,) = self._patiently(lambda: self._target.beacons(self._key_id))
+        same = hmac.compare_digest(here.material, there.material)
+        if not same or here.version != there.version:
             raise self._other("its beacon key is another one")
 
     def _check_active(self) -> None:
