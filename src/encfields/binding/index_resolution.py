@@ -25,7 +25,7 @@ from encfields.binding.index_asked import Asked, asked
 from encfields.binding.index_columns import IndexBinding
 from encfields.binding.index_comparison import MEMBERSHIP, NEGATIVE, BlindValue, IndexComparison
 from encfields.binding.index_versions import Side, either_version
-from encfields.binding.lookup_type import Compared, LookupType
+from encfields.binding.lookup_type import Compared, LookupType, SharedLookupType
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 
 
@@ -51,7 +51,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     def side(part: Any, index: IndexBinding) -> Any:
         if asked(part) is not None:
             return _selected(part, there, index)
-        return _lookup(part, index, compared)
+        return _lookup(part, index, versions, compared)
 
     return either_version(
         element, [Side(side(element.left, i), side(element.right, i)) for i in versions]
@@ -72,14 +72,7 @@ def _answering(element: IndexComparison, there: Asked) -> list[IndexBinding]:
             "from it: use a full-length index over the whole value, or compare in Python",
         )
     versions = groups[0]
-    return versions[:1] if _is_named(element) or not there.carries(versions[-1]) else versions
-
-
-def _is_named(element: IndexComparison) -> bool:
-    """Whether the application named the bind: one name has one value, so one version alone can
-    be asked. It is the older, to which every row is written while the key is rotated."""
-    parts = [p.clause if isinstance(p, BlindValue) else p for p in (element.left, element.right)]
-    return any(isinstance(part, BindParameter) and not part.unique for part in parts)
+    return versions if there.carries(versions[-1]) else versions[:1]
 
 
 # -- columns compared with columns -------------------------------------------------------------
@@ -138,19 +131,25 @@ def _selected(part: Any, there: Asked, index: IndexBinding) -> Any:
 # -- columns compared with values --------------------------------------------------------------
 
 
-def _lookup(part: Any, index: IndexBinding, compared: Compared) -> Any:
-    """A value of the comparison, or a list of them, as binds that are looked up."""
+def _lookup(
+    part: Any, index: IndexBinding, versions: list[IndexBinding], compared: Compared
+) -> Any:
+    """A value of the comparison, or a list of them, as binds that are looked up.
+
+    :param versions: all that are asked, of which `index` is one.
+    """
     while isinstance(part, Grouping):
         part = part.element
     if isinstance(part, ClauseList) and compared.element.operator in MEMBERSHIP:
         listed = [
-            one if isinstance(one, Null) else _lookup(one, index, compared) for one in part.clauses
+            one if isinstance(one, Null) else _lookup(one, index, versions, compared)
+            for one in part.clauses
         ]
         return ClauseList(*listed).self_group(against=operators.in_op)
     value = part.clause if isinstance(part, BlindValue) else part
-    type_ = LookupType(index, compared)
     if isinstance(value, True_ | False_):
         # SQLAlchemy renders `column == True` as a constant.
+        type_ = LookupType(index, compared)
         return BindParameter(None, isinstance(value, True_), type_=type_, unique=True)
     if not isinstance(value, BindParameter):
         raise _refused(
@@ -158,8 +157,12 @@ def _lookup(part: Any, index: IndexBinding, compared: Compared) -> Any:
             compared.element,
             "it can be compared with a value or an equally indexed column only",
         )
-    rename = index.version > min(index.declared.versions)
-    return internals.retyped_bind(value, type_, rename=rename)
+    if not value.unique and len(versions) > 1:
+        # One name has one value: the hashes of both versions, of which each side takes its own.
+        shared = SharedLookupType(index, compared, tuple(versions))
+        return internals.retyped_bind(value, shared, rename=False)
+    rename = index is not versions[0]
+    return internals.retyped_bind(value, LookupType(index, compared), rename=rename)
 
 
 def _refused(there: Asked | None, element: IndexComparison, why: str) -> EncFieldsError:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import LargeBinary
+from sqlalchemy import LargeBinary, cast, func, literal_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.binding.attachment import attachment_of
@@ -16,6 +16,7 @@ from encfields.errors import UnboundValueError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
     from encfields.binding.enclosing import Enclosing
     from encfields.binding.index_asked import Asked
@@ -44,6 +45,7 @@ class LookupType(TypeDecorator[Any]):
 
     :param index: the blind index that is asked.
     :param compared: the comparison that the bind is part of.
+    :ivar hashed_for: the versions of the index that the bind's value holds hashes for.
     """
 
     impl = LargeBinary
@@ -52,6 +54,7 @@ class LookupType(TypeDecorator[Any]):
     def __init__(self, index: IndexBinding, compared: Compared) -> None:
         super().__init__()
         self.index = index
+        self.hashed_for: tuple[IndexBinding, ...] = (index,)
         self.compared = compared
         # SQLAlchemy copies a type for each dialect; the copies have this in common.
         self.token = object()
@@ -82,4 +85,34 @@ class LookupType(TypeDecorator[Any]):
             table=self.index.table,
             column=self.index.column_name,
             reason="literal",
+        )
+
+
+class SharedLookupType(LookupType):
+    """The type of a bind that two versions of an index are asked with.
+
+    A bind that the application named has one name, and so one value in the database: the hashes
+    of both versions, one after the other.
+
+    :param versions: of which `index` is one.
+    """
+
+    cache_ok = True
+
+    def __init__(
+        self, index: IndexBinding, compared: Compared, versions: tuple[IndexBinding, ...]
+    ) -> None:
+        super().__init__(index, compared)
+        self.hashed_for = versions
+
+    def bind_expression(self, bindparam: BindParameter[Any]) -> ColumnElement[Any]:
+        """The part of the value that is of this version."""
+        length = (self.index.bits + 7) // 8
+        first = self.hashed_for.index(self.index) * length + 1
+        # Told that they are bytes, as a driver that asks the server for types has to know.
+        return func.substr(
+            cast(bindparam, LargeBinary),
+            literal_column(str(first)),
+            literal_column(str(length)),
+            type_=LargeBinary,
         )

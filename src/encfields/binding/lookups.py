@@ -7,7 +7,7 @@ or in one around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.enclosing import conjunction_of, deciding
-from encfields.binding.lookup_type import Compared, LookupType
+from encfields.binding.lookup_type import Compared, LookupType, SharedLookupType
 from encfields.binding.pending import PendingLookup
 from encfields.binding.reads import sibling
 from encfields.binding.row_keys import from_bound_value
@@ -85,7 +85,8 @@ def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
     index = lookup.type.index
     inner = [cast("Any", source.column.type).inner for source in index.sources]
     types = [(type(one), repr(one)) for one in inner]
-    return (*index.comparable, *types, *(bind for bind, _ in lookup.key))
+    comparable = [version.comparable for version in lookup.type.hashed_for]
+    return (*comparable, *types, *(bind for bind, _ in lookup.key))
 
 
 def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
@@ -125,6 +126,23 @@ def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
 # -- at every execution ------------------------------------------------------------------------
 
 
+def refuse_empty_list(lookups: Sequence[LookupBind], context: Any) -> None:
+    """SQLAlchemy renders an empty list so that no expression can be put around it.
+
+    :raises UnsupportedOperationError: a bind that two versions are asked with has one.
+    """
+    for lookup in lookups:
+        shared = isinstance(lookup.type, SharedLookupType)
+        if shared and not internals.bound_values(context, lookup.bind):
+            raise UnsupportedOperationError(
+                f"while the key of its blind index is rotated, the bind {lookup.bind!r} cannot "
+                "have an empty list: pass the list itself to in_(), or do not ask",
+                table=lookup.type.index.table,
+                column=lookup.type.index.column_name,
+                reason="empty-list",
+            )
+
+
 def answer_lookups(
     lookups: Mapping[object, LookupBind], encryption: Encryption, context: Any, dialect: Dialect
 ) -> None:
@@ -155,7 +173,10 @@ def _answer(
     if normalised is UNKNOWN:
         return NO_ROW
     key_id = index.key_id([text or "" for text in texts])
-    return index.value(encryption, key_id, normalised, for_writing=False)
+    return b"".join(
+        version.value(encryption, key_id, normalised, for_writing=False)
+        for version in lookup.type.hashed_for
+    )
 
 
 UNKNOWN = b"\x00encfields: no value of this column"

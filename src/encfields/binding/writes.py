@@ -14,7 +14,7 @@ from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.index_filter import filter_rows
 from encfields.binding.index_writes import IndexedBind, RowIndex
 from encfields.binding.late_insert import LateInsert
-from encfields.binding.lookups import answer_lookups
+from encfields.binding.lookups import answer_lookups, refuse_empty_list
 from encfields.binding.pending import Pending, PendingIndex
 from encfields.binding.plan import (
     NOTHING,
@@ -74,7 +74,7 @@ class WriteHook:
         if not first.done:
             if plan.lookups:
                 answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
-            spelling = StoredSpelling(plan, connection) if plan.looks_up_spelling else None
+            spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
             if plan.indexed or plan.without_values:
                 self._index_rows(plan, connection, context, spelling)
             if plan.sealed:
@@ -83,6 +83,7 @@ class WriteHook:
         return statement, exchanged if rows is parameters else exchanged[0]
 
     def _refuse(self, plan: StatementPlan, context: Any) -> None:
+        refuse_empty_list(plan.lookups, context)
         if plan.refusal is not None and not (
             plan.raw_copy_allowed and context.execution_options.get(RAW_COPY_OPTION)
         ):

@@ -1,0 +1,174 @@
+"""While a beacon key is rotated, a query finds rows under the old version, the new, and both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    case,
+    delete,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
+
+from encfields import BlindIndex, EncryptedType
+from encfields.errors import UnsupportedOperationError
+from tests.binding.database import CANARY, Database
+from tests.index.clinic import sent
+
+
+def _tables(versions: tuple[int, ...]) -> Any:
+    """The tables as a deployment declares them that uses these versions."""
+    metadata = MetaData()
+    return tuple(
+        Table(
+            name,
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=False),
+            Column(
+                "v",
+                EncryptedType(String(20), index=BlindIndex(domain="d", versions=versions)),
+            ),
+            Column("plain", String(20)),
+        )
+        for name in ("a", "b")
+    )
+
+
+old, now, new = _tables((1,)), _tables((1, 2)), _tables((2,))
+a, b = now[0], now[1]
+
+A_ROWS: list[Any] = [(1, "x"), (2, "y"), (3, "z"), (4, None)]
+B_ROWS: list[Any] = [(1, "x"), (2, "x"), (3, "w"), (4, "y")]
+
+
+@pytest.fixture
+def rotating(db: Database) -> Database:
+    """Each value thrice: of the deployment before, of the one that writes both, and of the next.
+
+    Row 10 * n + m is value n, written by deployment m.
+    """
+    db.encryption.keys.rotate_beacon("default")
+    a.metadata.create_all(db.engine)
+    with db.begin() as connection:
+        for deployment, tables in enumerate((old, now, new)):
+            for table, rows in zip(tables, (A_ROWS, B_ROWS), strict=True):
+                values = [{"id": 10 * n + deployment, "v": v, "plain": v} for n, v in rows]
+                connection.execute(insert(table), values)
+    return db
+
+
+CRITERIA: dict[str, Any] = {
+    "==": lambda c: c == "x",
+    "!=": lambda c: c != "x",
+    "not ==": lambda c: not_(c == "x"),
+    "in": lambda c: c.in_(["x", "z", "q"]),
+    "in nothing": lambda c: c.in_([]),
+    "in with NULL": lambda c: c.in_(["x", None]),
+    "not in": lambda c: c.not_in(["x", "z"]),
+    "not in with NULL": lambda c: c.not_in(["x", None]),
+    "or": lambda c: or_(c == "x", c == "y"),
+    "not or": lambda c: not_(or_(c == "x", c.is_(None))),
+    "is null": lambda c: c.is_(None),
+    "case": lambda c: case((c == "x", 1), (c != "x", 2), else_=3) > 1,
+}
+
+
+def _ids(db: Database, statement: Any, *parameters: Any) -> list[int]:
+    with db.engine.connect() as connection:
+        return sorted(connection.execute(statement, *parameters).scalars())
+
+
+def test_a_row_is_found_under_whichever_version_it_has(rotating):
+    for name, make in CRITERIA.items():
+        by_index = _ids(rotating, select(a.c.id).where(make(a.c.v)))
+        assert by_index == _ids(rotating, select(a.c.id).where(make(a.c.plain))), name
+
+
+def test_a_named_bind_finds_a_row_under_whichever_version_it_has(rotating):
+    one = select(a.c.id).where(a.c.v == bindparam("q"))
+    other = select(a.c.id).where(a.c.v != bindparam("q"))
+    listed = select(a.c.id).where(a.c.v.in_(bindparam("q", expanding=True)))
+    unlisted = select(a.c.id).where(a.c.v.not_in(bindparam("q", expanding=True)))
+    assert _ids(rotating, one, {"q": "x"}) == [10, 11, 12]
+    assert _ids(rotating, one, {"q": "y"}) == [20, 21, 22]
+    assert _ids(rotating, one, {"q": None}) == []
+    assert _ids(rotating, one, {"q": "x" * 21}) == []
+    assert _ids(rotating, other, {"q": "x"}) == [20, 21, 22, 30, 31, 32]
+    assert _ids(rotating, listed, {"q": ["x", "z"]}) == [10, 11, 12, 30, 31, 32]
+    assert _ids(rotating, listed, {"q": ["y"]}) == [20, 21, 22]
+    assert _ids(rotating, unlisted, {"q": ["x", "z"]}) == [20, 21, 22]
+    with sent(rotating):
+        _ids(rotating, one, {"q": CANARY})
+
+
+def test_a_named_bind_without_a_single_value_is_refused(rotating):
+    listed = select(a.c.id).where(a.c.v.in_(bindparam("q", expanding=True)))
+    with pytest.raises(UnsupportedOperationError, match="bind 'q' cannot have an empty list"):
+        _ids(rotating, listed, {"q": []})
+
+
+def test_rows_are_changed_under_whichever_version_they_have(rotating):
+    with rotating.begin() as connection:
+        done = connection.execute(update(a).where(a.c.v == "x").values(plain="new"))
+        assert done.rowcount == 3
+        connection.execute(
+            update(a).where(a.c.v == bindparam("q")).values(plain=bindparam("n")),
+            [{"q": "y", "n": "many"}, {"q": "nothing", "n": "none"}],
+        )
+        assert connection.execute(delete(a).where(a.c.v.in_(["z"]))).rowcount == 3
+    assert _ids(rotating, select(a.c.id).where(a.c.plain == "new")) == [10, 11, 12]
+    assert _ids(rotating, select(a.c.id).where(a.c.plain == "many")) == [20, 21, 22]
+
+
+SUBQUERIES: dict[str, Any] = {
+    "in": lambda c, d: c.in_(select(d)),
+    "not in": lambda c, d: c.not_in(select(d).where(b.c.id > 19)),
+    "not (in)": lambda c, d: not_(c.in_(select(d).where(b.c.id > 29))),
+    "== scalar": lambda c, d: c == select(d).where(b.c.id == 41).scalar_subquery(),
+    "!= scalar": lambda c, d: c != select(d).where(b.c.id == 41).scalar_subquery(),
+}
+
+
+def test_a_subquery_of_rows_with_both_versions_is_answered(rotating):
+    """What every deployment's rows have in common with rows that were filled."""
+    with rotating.begin() as connection:
+        for tables in (old, new):
+            connection.execute(delete(tables[1]))
+        rows = [{"id": 10 * n + 1, "v": v, "plain": v} for n, v in B_ROWS]
+        connection.execute(insert(b), rows)
+    for name, make in SUBQUERIES.items():
+        by_index = _ids(rotating, select(a.c.id).where(make(a.c.v, b.c.v)))
+        by_name = _ids(rotating, select(a.c.id).where(make(a.c.plain, b.c.plain)))
+        assert by_index == by_name, name
+
+
+def test_rows_with_both_versions_meet_rows_with_one(rotating):
+    """Only two rows that share no version cannot be compared in the database."""
+    joined = select(a.c.id, b.c.id).join(b, a.c.v == b.c.v).where(a.c.id.in_([10, 11, 12]))
+    with rotating.engine.connect() as connection:
+        pairs = {tuple(row) for row in connection.execute(joined)}
+    every = {(x, y) for x in (10, 11, 12) for y in (10, 11, 12, 20, 21, 22)}
+    assert pairs == every - {(10, 12), (10, 22), (12, 10), (12, 20)}
+
+
+def test_not_in_a_subquery_is_not_confused_by_rows_that_lack_a_version(rotating):
+    found = select(a.c.id).where(a.c.v.not_in(select(b.c.v).where(b.c.id.in_([10, 31]))))
+    assert _ids(rotating, found.where(a.c.id.in_([10, 11, 20, 21, 40]))) == [20, 21]
+
+
+def test_a_rotated_index_is_asked_under_the_new_version_alone_in_the_end(rotating):
+    (table, _) = new
+    assert _ids(rotating, select(table.c.id).where(table.c.v == "x")) == [11, 12]
+    (table, _) = old
+    assert _ids(rotating, select(table.c.id).where(table.c.v == "x")) == [10, 11]
