@@ -195,10 +195,7 @@ def test_ciphertext_is_not_altered_into_plaintext(project: Project, clinic: Clin
     assert "op.decrypt_column" in body
 
 
-def test_an_identity_that_is_gone_is_told(tmp_path: Path, sqlite: Backend) -> None:
-    clinic, project = Clinic(sqlite), Project(tmp_path, sqlite)
-    with clinic.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
+def _by_number() -> MetaData:
     metadata = MetaData()
     Table(
         "patient",
@@ -207,7 +204,32 @@ def test_an_identity_that_is_gone_is_told(tmp_path: Path, sqlite: Backend) -> No
         Column("ssn", EncryptedType(String)),
         Column("notes", EncryptedType(String)),
     )
-    body = _operations(project.autogenerate(metadata, keep=False))
+    return metadata
+
+
+def test_a_renamed_identity_becomes_a_rebinding_that_works(
+    project: Project, clinic: Clinic
+) -> None:
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
+    metadata = _by_number()
+    body = _operations(project.autogenerate(metadata))
+    was = ", ".join(f"SealedColumn('{n}', context_names=('id',))" for n in ("ssn", "notes"))
+    assert f"op.rebind('patient', ['ssn', 'notes'], was=[{was}])" in body
+    project.upgrade()
+    with clinic.engine.connect() as connection:
+        found = metadata.tables["patient"].select().order_by(text("number"))
+        assert connection.execute(found).all()[6].ssn == f"{SECRET} 7"
+    assert "op." not in project.autogenerate(metadata, keep=False)
+
+
+def test_an_identity_that_is_gone_is_told(tmp_path: Path, sqlite: Backend) -> None:
+    """A column of another name that holds something else is not the old one renamed."""
+    clinic, project = Clinic(sqlite), Project(tmp_path, sqlite)
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
+        connection.execute(text("UPDATE patient SET number = number + 1000"))
+    body = _operations(project.autogenerate(_by_number(), keep=False))
     assert "bound to id, which the table no longer has" in body
 
 

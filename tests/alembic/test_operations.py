@@ -42,7 +42,9 @@ from encfields.alembic.operations import (
 from encfields.reencrypt.spec import TableSpec
 
 SPEC = TableSpec.of("patient", ["ssn", SealedColumn("notes", "n", "k", ("a", "b"))], schema="s")
-WAS = TableSpec.of("patient", [SealedColumn("ssn", "old"), "notes"], schema="s")
+WAS = TableSpec.of(
+    "patient", [SealedColumn("ssn", "old", context_names=("number",)), "notes"], schema="s"
+)
 
 INDEXES = (
     IndexColumn("ssn_bidx"),

@@ -21,6 +21,7 @@ from encfields.alembic.found_indexes import LazyKeys, fills, must_wait, postpone
 from encfields.alembic.index_column import described
 from encfields.alembic.index_operations import PostponedFillOp
 from encfields.alembic.operations import PostponedRebindOp, RebindOp, RefusedChangeOp
+from encfields.alembic.renamed_identity import under_new_name
 from encfields.alembic.settings import settings_of
 from encfields.alembic.terse import terse, terse_columns
 from encfields.binding.columns import ColumnBinding, bindings_of
@@ -170,9 +171,15 @@ def _rebinds(
     rebinds: list[RebindOp] = []
     lost: list[RefusedChangeOp] = []
     for table, types in tables:
-        pairs = list(_otherwise(connection, table, list(bindings_of(table).values()), types))
-        whole = [(b, was) for b, was in pairs if set(was.bind_to or ()) <= types.keys()]
-        lost += [_lost(b, was) for b, was in pairs if (b, was) not in whole]
+        whole = []
+        for binding, was in _otherwise(connection, table, list(bindings_of(table).values()), types):
+            there: SealedColumn | None = was
+            if not set(was.bind_to or ()) <= types.keys():
+                there = under_new_name(connection, binding, was)
+            if there is None:
+                lost.append(_lost(binding, was))
+            else:
+                whole.append((binding, there))
         if whole:
             rebinds.append(_rebind(table, whole, types))
     return rebinds, lost

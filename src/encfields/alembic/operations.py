@@ -274,7 +274,7 @@ class RebindOp(Operation):
         :param columns: how its columns are to be bound.
         :param was: how the same columns are bound as yet, under their present column names:
             ``SealedColumn("social", "patient.ssn")``. Columns that identified the row must
-            still be there, under the name that they had.
+            still be there; where one was renamed, ``context_names=`` tells what it was called.
         :param indexes: columns of blind indexes of these columns, as for
             :func:`fill_blind_index`. They are made anew with each value that is bound anew: the
             key of an index depends on the column's logical name and key, unless it has its own.

@@ -217,7 +217,11 @@ def _index(autogen_context: Any, index: IndexColumn) -> str:
 
 
 def _column(autogen_context: Any, column: SealedColumn) -> str:
-    options = {"logical_name": column.logical_name, "bind_to": column.bind_to}
+    options = {
+        "logical_name": column.logical_name,
+        "bind_to": column.bind_to,
+        "context_names": column.context_names,
+    }
     told = [f"{name}={value!r}" for name, value in options.items() if value is not None]
     told += [f"key={column.key!r}"] if column.key != DEFAULT_KEY else []
     if not told:

@@ -21,7 +21,6 @@ def terse(table: Table, column: SealedColumn) -> SealedColumn:
         column.name,
         None if name == f"{table.fullname}.{column.name}" else name,
         column.key,
-        None
-        if identity in (set(), {c.name for c in table.primary_key.columns})
-        else column.bind_to,
+        None if identity == {c.name for c in table.primary_key.columns} else column.bind_to,
+        column.context_names,
     )

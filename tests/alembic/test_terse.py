@@ -1,0 +1,104 @@
+"""A column in few words in a migration is still the column that was declared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table
+
+from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
+from encfields.alembic.index_column import IndexColumn, described, with_indexes
+from encfields.alembic.terse import terse_columns
+from encfields.binding.columns import bindings_of
+from encfields.binding.index_columns import indexes_of
+from encfields.index.bulk import derived_columns
+from encfields.index.transforms import casefold, last
+from encfields.reencrypt.spec import SealedColumn, TableSpec
+
+
+def _visit(*more: Any, **options: Any) -> Table:
+    return Table(
+        "visit",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("tenant", Integer, nullable=False),
+        Column("number", Integer, nullable=False),
+        Column("name", EncryptedType(String(40), **options)),
+        *more,
+        schema="clinic",
+    )
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({}, SealedColumn("name")),
+        ({"name": "clinic.visit.name"}, SealedColumn("name")),
+        ({"name": "who"}, SealedColumn("name", "who")),
+        ({"bind_to": "id"}, SealedColumn("name")),
+        ({"bind_to": "number"}, SealedColumn("name", bind_to=("number",))),
+        ({"key": "t/{tenant}"}, SealedColumn("name", key="t/{tenant}")),
+        (
+            {"key": "t/{tenant}", "bind_to": "tenant"},
+            SealedColumn("name", key="t/{tenant}", bind_to=("tenant",)),
+        ),
+    ],
+    ids=["plain", "own-name", "name", "own-key", "bind_to", "template", "bound-to-template"],
+)
+def test_what_is_left_out_is_the_default(options: dict[str, Any], told: SealedColumn) -> None:
+    table = _visit(**options)
+    assert terse_columns(table) == (told,)
+    named = _visit(key=told.key, name=told.logical_name, bind_to=told.bind_to)
+    (again,), (declared,) = bindings_of(named).values(), bindings_of(table).values()
+    assert again.context.serialize(["1"] * len(again.identity)) == declared.context.serialize(
+        ["1"] * len(declared.identity)
+    )
+
+
+INDEXES: dict[str, tuple[Any, IndexColumn]] = {
+    "plain": (BlindIndex(), IndexColumn("name_bidx")),
+    "version": (BlindIndex(versions=(3,)), IndexColumn("name_bidx_v3")),
+    "transform": (
+        BlindIndex(last(4), bits=20),
+        IndexColumn("name_last4_bidx", "name", "last4", 20),
+    ),
+    "name": (BlindIndex(name="x"), IndexColumn("name_x_bidx", "name")),
+    "key-and-domain": (
+        BlindIndex(key="k", domain="d"),
+        IndexColumn("name_bidx", key="k", domain="d"),
+    ),
+    "own-key-and-domain": (
+        BlindIndex(key="default", domain="clinic.visit.name"),
+        IndexColumn("name_bidx"),
+    ),
+}
+
+
+@pytest.mark.parametrize("index, told", INDEXES.values(), ids=list(INDEXES))
+def test_an_index_is_told_by_what_is_not_the_default(index: BlindIndex, told: IndexColumn) -> None:
+    table = _visit(index=index)
+    (binding,) = indexes_of(table)
+    assert described(binding) == told
+    _same_derivation(table)
+
+
+def test_a_compound_index_names_its_columns() -> None:
+    more: Column[Any] = Column("town", EncryptedType(String(40)))
+    table = _visit(more, CompoundBlindIndex("who", ("name", casefold), "town", versions=(1, 2)))
+    first, second = indexes_of(table)
+    told = ("name", "town"), ("casefold", "exact")
+    assert described(first) == IndexColumn("who_bidx", *told)
+    assert described(second) == IndexColumn("who_bidx_v2", *told)
+    _same_derivation(table)
+
+
+def _same_derivation(table: Table) -> None:
+    """The description computes what the declaration does."""
+    spec = TableSpec(table.name, terse_columns(table), table.schema)
+    whole = with_indexes(spec, [described(index) for index in indexes_of(table)])
+    for derived, (name, columns, how) in zip(whole.derived, derived_columns(table), strict=True):
+        assert (derived.name, derived.columns) == (name, columns)
+        key = how.pop("key")
+        assert {**derived.how, "index": "", "key": ""} == {**how, "index": "", "key": ""}
+        assert (derived.how["key"] or "default") == (key or "default")
