@@ -125,6 +125,8 @@ def test_what_the_table_allows_a_full_length_index_works(ran):
         assert session.scalar(select(func.count()).select_from(patient).where(full)) == 1
         assert session.scalar(select(select(patient.id).where(full).exists())) == 1
         assert len(session.scalars(select(patient).where(full).limit(1)).all()) == 1
+        for view in (patient.ssn.blind("exact"), patient.last_name.blind("casefold")):
+            assert len(session.execute(select(view, func.count()).group_by(view)).all()) == 2
         either = session.scalars(select(patient).where(full | (patient.id == 2))).all()
         assert {one.id for one in either} == {1, 2}
 
