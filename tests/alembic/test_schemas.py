@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, insert, text
+from sqlalchemy import MetaData, insert, select, text
 
-from encfields import SqlKeyStore, attach, keyrings
+from encfields import BlindIndex, SqlKeyStore, attach, keyrings
+from encfields.alembic import MigrationError
 from encfields.message import read_header
+from encfields.reencrypt.errors import UnfinishedError
 from tests.alembic.project import SECRET, WRAPPING_KEY, Project, patient_table
 from tests.alembic.scripts import ScriptFailedError, run_script
 from tests.servers.backends import Backend
@@ -52,3 +54,39 @@ def test_values_and_keys_of_a_schema_are_found(tmp_path: Path, schema: Backend) 
         connection.commit()
     run_script(schema, script)
     assert project.version() == "r04"
+
+
+def test_indexes_of_a_schema_are_filled_and_their_keys_rotated(
+    tmp_path: Path, schema: Backend
+) -> None:
+    project = Project(tmp_path, schema, settings=SETTINGS, options="include_schemas=True")
+    engine = schema.create_engine()
+    store = SqlKeyStore(keyrings.local(WRAPPING_KEY), schema="clinic")
+    encryption = attach(engine, store, create=True)
+    before = patient_table(MetaData(schema="clinic"))
+    before.create(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(before), {"id": 1, "ssn": SECRET})
+    metadata = MetaData(schema="clinic")
+    table = patient_table(metadata, index=BlindIndex())
+    project.autogenerate(metadata)
+    project.upgrade()
+    early = project.revision("op.ensure_blind_index('patient', ['ssn_bidx'], schema='clinic')")
+    with pytest.raises(UnfinishedError, match="1 rows not in ssn_bidx"):
+        project.upgrade()
+    script = project.script(f"{project.version()}:{early}")
+    with pytest.raises(ScriptFailedError, match="no index"):
+        run_script(schema, script)
+    project.drop(early)
+    code = project.autogenerate(metadata)
+    assert "op.fill_blind_index('patient', ['ssn_bidx'], schema='clinic')" in code
+    project.upgrade()
+    assert "op." not in project.autogenerate(metadata, keep=False)
+    with engine.connect() as connection:
+        wanted = select(table.c.id).where(table.c.ssn == SECRET)
+        assert connection.execute(wanted).scalars().all() == [1]
+    encryption.keys.rotate_beacon("default")
+    project.revision("op.retire_beacon_key('default', 1)")
+    project.config.attributes["metadata"] = metadata
+    with pytest.raises(MigrationError, match=r"clinic\.patient\.ssn_bidx"):
+        project.upgrade()
