@@ -100,3 +100,22 @@ def test_what_awss_key_store_has_not_is_refused(command: Run, sqlite, fleet):
     told = command("keys", "rotate-beacon", "default", *place)
     assert told.code == exits.FAILED
     assert "exactly one beacon key" in told.err
+
+
+def test_the_doctor_looks_whether_its_keys_open(command: Run, sqlite, fleet, kms):
+    place = ("--json", "--database", sqlite.url_text)
+    command("keys", "create", "default", "--create-table", *place, *fleet)
+    told = command("doctor", *place, *fleet)
+    found = {one["check"]: one["verdict"] for one in told.json["findings"]}
+    table = fleet[1].removeprefix("dynamodb:")
+    assert told.code == exits.OK
+    assert found[f"key table {table}"] == found["active keys"] == found["forked child"] == "ok"
+    assert found["keyring"] == "skipped"
+
+    other = (*fleet[:2], "--keyring", f"kms:{kms.create_key()}")
+    told = command("doctor", *place, *other)
+    found = {one["check"]: one["verdict"] for one in told.json["findings"]}
+    assert (told.code, found["active keys"]) == (exits.FAULTS, "problem")
+    told = command("doctor", *place, *fleet[:2])
+    found = {one["check"]: one["verdict"] for one in told.json["findings"]}
+    assert (told.code, found["key table"]) == (exits.FAULTS, "problem")

@@ -12,7 +12,13 @@ from sqlalchemy import Engine
 from encfields.cli import exits
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Cell, Output
-from encfields.cli.settings import Settings, add_common_options, key_store_of
+from encfields.cli.settings import (
+    FLEET,
+    Settings,
+    add_common_options,
+    any_key_store_of,
+    key_store_of,
+)
 from encfields.cli.targets import add_target_options
 from encfields.doctor.database import check_clock, check_columns
 from encfields.doctor.engine import check_engine, load_engine
@@ -82,6 +88,9 @@ def _keyring(settings: Settings, key_id: str) -> list[Finding]:
     given = settings.keyring_text()
     if given is None:
         return [Finding("keyring", "skipped", "no --keyring is given")]
+    if _is_fleet(settings):
+        told = "AWS's key store takes other actions than a key table; whether its keys open tells"
+        return [Finding("keyring", "skipped", told)]
     try:
         return check_keyring(parse_keyring(given), key_id)
     except ConfigurationError as error:  # an alias in place of an ARN, for instance
@@ -89,13 +98,7 @@ def _keyring(settings: Settings, key_id: str) -> list[Finding]:
 
 
 def _database(settings: Settings, engine: Engine) -> list[Finding]:
-    given = settings.keyring_text()
-    try:
-        store = key_store_of(given, settings.key_table_name())
-    except ConfigurationError:  # told already
-        given, store = None, settings.key_store(keys_needed=False)
-    store.bind(engine)
-    found = [check_clock(engine), *check_key_table(store, opens=given is not None)]
+    found = [check_clock(engine), *_keys(settings, engine)]
     try:
         specs = settings.specs()
     except ConfigurationError as error:
@@ -105,6 +108,25 @@ def _database(settings: Settings, engine: Engine) -> list[Finding]:
     except EncFieldsError as error:  # the models declare what cannot be protected
         return [*found, Finding("columns", "problem", str(error))]
     return [*found, *check_columns(engine, specs)]
+
+
+def _is_fleet(settings: Settings) -> bool:
+    return settings.key_table_name().startswith(FLEET)
+
+
+def _keys(settings: Settings, engine: Engine) -> list[Finding]:
+    given, name = settings.keyring_text(), settings.key_table_name()
+    if _is_fleet(settings):
+        try:
+            return check_key_table(any_key_store_of(given, name), opens=True)
+        except ConfigurationError as error:
+            return [Finding("key table", "problem", error.message)]
+    try:
+        store = key_store_of(given, name)
+    except ConfigurationError:  # told already
+        given, store = None, settings.key_store(keys_needed=False)
+    store.bind(engine)
+    return check_key_table(store, opens=given is not None)
 
 
 def _tell(found: Sequence[Finding], output: Output) -> None:

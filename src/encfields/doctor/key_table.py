@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from encfields.doctor.finding import Finding
 from encfields.doctor.fork_probe import check_fork
 from encfields.errors import EncFieldsError
+from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.sql_store import SqlKeyStore
 from encfields.keys.store import KeyVersion
 
@@ -15,14 +16,16 @@ MAX_KEYS = 50
 
 THREADS = 4
 
+Store = SqlKeyStore | DynamoDbKeyStore
 
-def check_key_table(store: SqlKeyStore, *, opens: bool) -> list[Finding]:
+
+def check_key_table(store: Store, *, opens: bool) -> list[Finding]:
     """The table, and whether its active keys open.
 
-    :param store: bound to its database.
+    :param store: bound to its database, where it has one.
     :param opens: whether the store has a keyring that opens keys.
     """
-    name = f"key table {store.table.fullname}"
+    name = f"key table {_name(store)}"
     try:
         versions = store.list()
     except EncFieldsError as error:
@@ -38,11 +41,15 @@ def check_key_table(store: SqlKeyStore, *, opens: bool) -> list[Finding]:
     return found
 
 
+def _name(store: Store) -> str:
+    return store.table_name if isinstance(store, DynamoDbKeyStore) else store.table.fullname
+
+
 def _not_opened() -> Finding:
     return Finding("active keys", "skipped", "no --keyring is given to open them with")
 
 
-def _check_opening(store: SqlKeyStore, active: list[KeyVersion]) -> list[Finding]:
+def _check_opening(store: Store, active: list[KeyVersion]) -> list[Finding]:
     # Oldest and newest: what another keyring wrapped is among the oldest.
     ordered = sorted(active, key=lambda one: one.created_at)
     chosen = ordered if len(ordered) <= MAX_KEYS else ordered[: MAX_KEYS // 2] + ordered[-25:]
@@ -58,7 +65,7 @@ def _check_opening(store: SqlKeyStore, active: list[KeyVersion]) -> list[Finding
     return [Finding("active keys", "ok", told), check_fork(store, chosen[0].id)]
 
 
-def _failure(store: SqlKeyStore, key_id: str) -> str | None:
+def _failure(store: Store, key_id: str) -> str | None:
     try:
         store.active(key_id)
     except EncFieldsError as error:
