@@ -15,7 +15,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, in
 
 from encfields import EncryptedType, attach
 from encfields.alembic import MigrationError
-from encfields.alembic.operations import RefusedChangeOp
+from encfields.alembic.found_operations import RefusedChangeOp
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.spec import TableSpec
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Date, Engine, Integer, MetaData, String, Table, i
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, attach
 from encfields.alembic import MigrationError
-from encfields.alembic.index_operations import PostponedFillOp
+from encfields.alembic.found_operations import PostponedFillOp
 from encfields.index.transforms import casefold, last
 from encfields.reencrypt.engine import work
 from encfields.reencrypt.errors import UnfinishedError

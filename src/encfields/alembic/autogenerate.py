@@ -18,9 +18,9 @@ from sqlalchemy.types import LargeBinary
 
 from encfields.alembic.bound_as import bound_otherwise, found_in, holds_bytes
 from encfields.alembic.found_indexes import LazyKeys, fills, must_wait, postponed_fills
+from encfields.alembic.found_operations import PostponedFillOp, PostponedRebindOp, RefusedChangeOp
 from encfields.alembic.index_column import described
-from encfields.alembic.index_operations import PostponedFillOp
-from encfields.alembic.operations import PostponedRebindOp, RebindOp, RefusedChangeOp
+from encfields.alembic.operations import RebindOp
 from encfields.alembic.renamed_identity import under_new_name
 from encfields.alembic.settings import settings_of
 from encfields.alembic.terse import terse, terse_columns

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, func, select
 
+from encfields.alembic.found_operations import PostponedFillOp
 from encfields.alembic.index_column import described
-from encfields.alembic.index_operations import FillBlindIndexOp, PostponedFillOp
+from encfields.alembic.index_operations import FillBlindIndexOp
 from encfields.alembic.settings import settings_of
 from encfields.alembic.terse import terse_columns
 from encfields.alembic.transaction import engine_for

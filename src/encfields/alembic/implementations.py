@@ -9,19 +9,15 @@ from alembic.operations import Operations
 from sqlalchemy import select
 
 from encfields.alembic.errors import MigrationError
+from encfields.alembic.found_operations import PostponedRebindOp, RefusedChangeOp
 from encfields.alembic.guards import Guard
-from encfields.alembic.operations import (
+from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
-    DecryptColumnOp,
     DropKeyTableOp,
-    EnsureEncryptedOp,
-    PostponedRebindOp,
-    RebindOp,
-    ReencryptOp,
-    RefusedChangeOp,
     RotateBranchKeyOp,
 )
+from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
 from encfields.alembic.running import keys_of, work
 from encfields.alembic.script import (
     key_table_of,

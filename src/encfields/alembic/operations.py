@@ -1,7 +1,9 @@
-"""The operations as data: what a migration asks for, its inverse, and its form in a diff.
+"""The operations on values as data: what a migration asks for, its inverse, its form in a diff.
 
-What they do is in :mod:`encfields.alembic.implementations`, how they are written into a
-migration in :mod:`encfields.alembic.rendering`.
+Those on keys are in :mod:`encfields.alembic.key_operations`, those on blind indexes in
+:mod:`encfields.alembic.index_operations`. What they do is in
+:mod:`encfields.alembic.implementations` and its like, how they are written into a migration in
+:mod:`encfields.alembic.rendering`.
 """
 
 from __future__ import annotations
@@ -13,167 +15,11 @@ from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
-from encfields.keys.key_table import TABLE_NAME
+from encfields.alembic.operation import Operation
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 
 Columns = Sequence[str | SealedColumn]
 """Encrypted columns: names, or descriptions where more than the name is out of the ordinary."""
-
-
-class Operation(MigrateOperation):
-    """One of ours.
-
-    :cvar verb: its name as ``op.<verb>``.
-    """
-
-    verb: str
-
-    def arguments(self) -> tuple[Any, ...]:
-        """What it was called with, for a diff."""
-        raise NotImplementedError
-
-    def to_diff_tuple(self) -> tuple[Any, ...]:
-        return (self.verb, *self.arguments())
-
-
-@Operations.register_operation("create_encryption_keys_table")
-class CreateKeyTableOp(Operation):
-    """Make the table of branch keys."""
-
-    verb = "create_encryption_keys_table"
-
-    def __init__(self, table_name: str, schema: str | None, if_not_exists: bool) -> None:
-        self.table_name = table_name
-        self.schema = schema
-        self.if_not_exists = if_not_exists
-
-    @classmethod
-    def create_encryption_keys_table(
-        cls,
-        operations: Operations,
-        table_name: str = TABLE_NAME,
-        *,
-        schema: str | None = None,
-        if_not_exists: bool = False,
-    ) -> None:
-        """Make the table that a ``SqlKeyStore`` keeps its wrapped branch keys in.
-
-        :param table_name: as given to ``SqlKeyStore``.
-        :param schema: as given to ``SqlKeyStore``.
-        :param if_not_exists: leave a table alone that ``attach(create=True)`` made.
-        """
-        operations.invoke(cls(table_name, schema, if_not_exists))
-
-    def reverse(self) -> DropKeyTableOp:
-        return DropKeyTableOp(self.table_name, self.schema, destroy_keys=False)
-
-    def arguments(self) -> tuple[Any, ...]:
-        return self.schema, self.table_name
-
-
-@Operations.register_operation("drop_encryption_keys_table")
-class DropKeyTableOp(Operation):
-    """Drop the table of branch keys."""
-
-    verb = "drop_encryption_keys_table"
-
-    def __init__(self, table_name: str, schema: str | None, destroy_keys: bool) -> None:
-        self.table_name = table_name
-        self.schema = schema
-        self.destroy_keys = destroy_keys
-
-    @classmethod
-    def drop_encryption_keys_table(
-        cls,
-        operations: Operations,
-        table_name: str = TABLE_NAME,
-        *,
-        schema: str | None = None,
-        destroy_keys: bool = False,
-    ) -> None:
-        """Drop the key table. With the keys in it goes everything that they ever sealed.
-
-        :param table_name: as given to ``SqlKeyStore``.
-        :param schema: as given to ``SqlKeyStore``.
-        :param destroy_keys: drop it with the keys in it. Every value that they sealed, in this
-            database, its copies and its backups, is then unreadable for good.
-        :raises MigrationError: it holds keys, and `destroy_keys` was not said.
-        """
-        operations.invoke(cls(table_name, schema, destroy_keys))
-
-    def reverse(self) -> CreateKeyTableOp:
-        return CreateKeyTableOp(self.table_name, self.schema, if_not_exists=False)
-
-    def arguments(self) -> tuple[Any, ...]:
-        return self.schema, self.table_name
-
-
-@Operations.register_operation("create_branch_key")
-class CreateBranchKeyOp(Operation):
-    """Make a branch key unless it is there."""
-
-    verb = "create_branch_key"
-
-    def __init__(self, key_id: str) -> None:
-        self.key_id = key_id
-
-    @classmethod
-    def create_branch_key(cls, operations: Operations, key_id: str = "default") -> None:
-        """Make a branch key, unless there is one of that id.
-
-        It is committed on a connection of its own, so it stands before anything else in its
-        revision, and a revision that is run again finds it there.
-
-        :param key_id: for instance ``"default"``, at most 255 characters.
-        :raises MigrationError: something preceded it in the revision's transaction.
-        :raises KeyStoreError: KMS or the database is out of reach.
-        """
-        operations.invoke(cls(key_id))
-
-    def reverse(self) -> MigrateOperation:
-        raise IrreversibleError(
-            "making a key is not undone: values may have been sealed under it meanwhile, and "
-            "without it they are lost. Leave it in place on a downgrade (`pass`)",
-            key_id=self.key_id,
-            reason="create-key",
-        )
-
-    def arguments(self) -> tuple[Any, ...]:
-        return (self.key_id,)
-
-
-@Operations.register_operation("rotate_branch_key")
-class RotateBranchKeyOp(Operation):
-    """Make a new version of a branch key."""
-
-    verb = "rotate_branch_key"
-
-    def __init__(self, key_id: str) -> None:
-        self.key_id = key_id
-
-    @classmethod
-    def rotate_branch_key(cls, operations: Operations, key_id: str = "default") -> None:
-        """Make a new version of a branch key: it seals new values, old ones stay readable.
-
-        It is committed on a connection of its own, as :func:`create_branch_key`. A revision that
-        is run again makes one version more, which does no harm.
-
-        :param key_id: the key.
-        :raises MigrationError: something preceded it in the revision's transaction.
-        :raises KeyStoreError: there is no such key, or KMS or the database is out of reach.
-        """
-        operations.invoke(cls(key_id))
-
-    def reverse(self) -> MigrateOperation:
-        raise IrreversibleError(
-            "a rotation is not undone: values are under the new version already, and old values "
-            "stay readable without it. Do nothing on a downgrade (`pass`)",
-            key_id=self.key_id,
-            reason="rotate-key",
-        )
-
-    def arguments(self) -> tuple[Any, ...]:
-        return (self.key_id,)
 
 
 @Operations.register_operation("reencrypt")
@@ -390,63 +236,3 @@ class EnsureEncryptedOp(Operation):
 
     def arguments(self) -> tuple[Any, ...]:
         return self.spec.schema, self.spec.table, self.spec.columns
-
-
-class RefusedChangeOp(Operation):
-    """A change that autogenerate found and that no operation makes safely; never run as such.
-
-    :param column: the column.
-    :param reason: one sentence on what it is.
-    :param steps: what to do instead, a line each.
-    :param upwards: whether this is the upgrade's half.
-    """
-
-    verb = "encfields_refused"
-
-    def __init__(
-        self,
-        table_name: str,
-        column: str,
-        reason: str,
-        steps: Sequence[str],
-        *,
-        schema: str | None = None,
-        upwards: bool = True,
-    ) -> None:
-        self.table_name = table_name
-        self.column = column
-        self.reason = reason
-        self.steps = tuple(steps)
-        self.schema = schema
-        self.upwards = upwards
-
-    def reverse(self) -> RefusedChangeOp:
-        return RefusedChangeOp(
-            self.table_name,
-            self.column,
-            self.reason,
-            self.steps,
-            schema=self.schema,
-            upwards=not self.upwards,
-        )
-
-    def arguments(self) -> tuple[Any, ...]:
-        return self.schema, self.table_name, self.column, self.reason
-
-
-class PostponedRebindOp(Operation):
-    """A rebinding that autogenerate found beside changes that have to come first.
-
-    A comment in the migration: the next autogenerate, when those are made, writes the operation.
-    """
-
-    verb = "encfields_postponed_rebind"
-
-    def __init__(self, rebind: RebindOp) -> None:
-        self.rebind = rebind
-
-    def reverse(self) -> PostponedRebindOp:
-        return self
-
-    def arguments(self) -> tuple[Any, ...]:
-        return self.rebind.arguments()

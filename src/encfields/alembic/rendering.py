@@ -9,27 +9,23 @@ from typing import Any, Literal
 
 from alembic.autogenerate import renderers
 
-from encfields.alembic.index_column import IndexColumn
-from encfields.alembic.index_operations import (
-    EnsureBlindIndexOp,
-    FillBlindIndexOp,
+from encfields.alembic.found_operations import (
     NothingOp,
     PostponedFillOp,
-    RetireBeaconKeyOp,
-    RotateBeaconKeyOp,
+    PostponedRebindOp,
+    RefusedChangeOp,
 )
-from encfields.alembic.operations import (
+from encfields.alembic.index_column import IndexColumn
+from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
+from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
-    DecryptColumnOp,
     DropKeyTableOp,
-    EnsureEncryptedOp,
-    PostponedRebindOp,
-    RebindOp,
-    ReencryptOp,
-    RefusedChangeOp,
+    RetireBeaconKeyOp,
+    RotateBeaconKeyOp,
     RotateBranchKeyOp,
 )
+from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
 from encfields.binding.companion_type import CompanionType
 from encfields.keys.key_table import TABLE_NAME
 from encfields.reencrypt.spec import SealedColumn, TableSpec

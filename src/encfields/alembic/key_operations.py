@@ -1,0 +1,247 @@
+"""Operations on keys, and on the table that they are kept in, as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.operations import MigrateOperation, Operations
+
+from encfields.alembic.errors import IrreversibleError
+from encfields.alembic.operation import Operation
+from encfields.keys.key_table import TABLE_NAME
+
+
+@Operations.register_operation("create_encryption_keys_table")
+class CreateKeyTableOp(Operation):
+    """Make the table of branch keys."""
+
+    verb = "create_encryption_keys_table"
+
+    def __init__(self, table_name: str, schema: str | None, if_not_exists: bool) -> None:
+        self.table_name = table_name
+        self.schema = schema
+        self.if_not_exists = if_not_exists
+
+    @classmethod
+    def create_encryption_keys_table(
+        cls,
+        operations: Operations,
+        table_name: str = TABLE_NAME,
+        *,
+        schema: str | None = None,
+        if_not_exists: bool = False,
+    ) -> None:
+        """Make the table that a ``SqlKeyStore`` keeps its wrapped branch keys in.
+
+        :param table_name: as given to ``SqlKeyStore``.
+        :param schema: as given to ``SqlKeyStore``.
+        :param if_not_exists: leave a table alone that ``attach(create=True)`` made.
+        """
+        operations.invoke(cls(table_name, schema, if_not_exists))
+
+    def reverse(self) -> DropKeyTableOp:
+        return DropKeyTableOp(self.table_name, self.schema, destroy_keys=False)
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.schema, self.table_name
+
+
+@Operations.register_operation("drop_encryption_keys_table")
+class DropKeyTableOp(Operation):
+    """Drop the table of branch keys."""
+
+    verb = "drop_encryption_keys_table"
+
+    def __init__(self, table_name: str, schema: str | None, destroy_keys: bool) -> None:
+        self.table_name = table_name
+        self.schema = schema
+        self.destroy_keys = destroy_keys
+
+    @classmethod
+    def drop_encryption_keys_table(
+        cls,
+        operations: Operations,
+        table_name: str = TABLE_NAME,
+        *,
+        schema: str | None = None,
+        destroy_keys: bool = False,
+    ) -> None:
+        """Drop the key table. With the keys in it goes everything that they ever sealed.
+
+        :param table_name: as given to ``SqlKeyStore``.
+        :param schema: as given to ``SqlKeyStore``.
+        :param destroy_keys: drop it with the keys in it. Every value that they sealed, in this
+            database, its copies and its backups, is then unreadable for good.
+        :raises MigrationError: it holds keys, and `destroy_keys` was not said.
+        """
+        operations.invoke(cls(table_name, schema, destroy_keys))
+
+    def reverse(self) -> CreateKeyTableOp:
+        return CreateKeyTableOp(self.table_name, self.schema, if_not_exists=False)
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.schema, self.table_name
+
+
+@Operations.register_operation("create_branch_key")
+class CreateBranchKeyOp(Operation):
+    """Make a branch key unless it is there."""
+
+    verb = "create_branch_key"
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+
+    @classmethod
+    def create_branch_key(cls, operations: Operations, key_id: str = "default") -> None:
+        """Make a branch key, unless there is one of that id.
+
+        It is committed on a connection of its own, so it stands before anything else in its
+        revision, and a revision that is run again finds it there.
+
+        :param key_id: for instance ``"default"``, at most 255 characters.
+        :raises MigrationError: something preceded it in the revision's transaction.
+        :raises KeyStoreError: KMS or the database is out of reach.
+        """
+        operations.invoke(cls(key_id))
+
+    def reverse(self) -> MigrateOperation:
+        raise IrreversibleError(
+            "making a key is not undone: values may have been sealed under it meanwhile, and "
+            "without it they are lost. Leave it in place on a downgrade (`pass`)",
+            key_id=self.key_id,
+            reason="create-key",
+        )
+
+    def arguments(self) -> tuple[Any, ...]:
+        return (self.key_id,)
+
+
+@Operations.register_operation("rotate_branch_key")
+class RotateBranchKeyOp(Operation):
+    """Make a new version of a branch key."""
+
+    verb = "rotate_branch_key"
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+
+    @classmethod
+    def rotate_branch_key(cls, operations: Operations, key_id: str = "default") -> None:
+        """Make a new version of a branch key: it seals new values, old ones stay readable.
+
+        It is committed on a connection of its own, as :func:`create_branch_key`. A revision that
+        is run again makes one version more, which does no harm.
+
+        :param key_id: the key.
+        :raises MigrationError: something preceded it in the revision's transaction.
+        :raises KeyStoreError: there is no such key, or KMS or the database is out of reach.
+        """
+        operations.invoke(cls(key_id))
+
+    def reverse(self) -> MigrateOperation:
+        raise IrreversibleError(
+            "a rotation is not undone: values are under the new version already, and old values "
+            "stay readable without it. Do nothing on a downgrade (`pass`)",
+            key_id=self.key_id,
+            reason="rotate-key",
+        )
+
+    def arguments(self) -> tuple[Any, ...]:
+        return (self.key_id,)
+
+
+@Operations.register_operation("rotate_beacon_key")
+class RotateBeaconKeyOp(Operation):
+    """Make a second version of a beacon key."""
+
+    verb = "rotate_beacon_key"
+
+    def __init__(self, key_id: str, version: int | None) -> None:
+        self.key_id = key_id
+        self.version = version
+
+    @classmethod
+    def rotate_beacon_key(
+        cls, operations: Operations, key_id: str = "default", version: int | None = None
+    ) -> None:
+        """Make a second version of the beacon key that a branch key's indexes are made under.
+
+        The first of these steps, each of which the application can run with:
+
+        1. this, in a revision of its own;
+        2. declare ``BlindIndex(versions=(1, 2))``: autogenerate adds the second column;
+        3. deploy that everywhere, and :func:`fill_blind_index` the second column;
+        4. declare ``BlindIndex(versions=(2,))``: autogenerate drops the first column;
+        5. :func:`retire_beacon_key`.
+
+        :param key_id: the branch key.
+        :param version: the number that is made, one more than the newest. A revision that is run
+            again, or on a database made anew, then finds it there, and does nothing.
+        :raises MigrationError: something preceded it in the revision's transaction, or the key's
+            newest version has a number that does not lead to `version`.
+        :raises ConfigurationError: the key has two beacon keys already, or its store allows one.
+        :raises KeyStoreError: there is no such key, or KMS or the database is out of reach.
+        """
+        operations.invoke(cls(key_id, version))
+
+    def reverse(self) -> MigrateOperation:
+        raise IrreversibleError(
+            "a rotation is not undone: rows may be indexed under the new version already. Do "
+            "nothing on a downgrade (`pass`)",
+            key_id=self.key_id,
+            reason="rotate-beacon",
+        )
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.key_id, self.version
+
+
+@Operations.register_operation("retire_beacon_key")
+class RetireBeaconKeyOp(Operation):
+    """Wipe the older of two versions of a beacon key."""
+
+    verb = "retire_beacon_key"
+
+    def __init__(self, key_id: str, version: int, except_columns: tuple[str, ...]) -> None:
+        self.key_id = key_id
+        self.version = version
+        self.except_columns = except_columns
+
+    @classmethod
+    def retire_beacon_key(
+        cls,
+        operations: Operations,
+        key_id: str,
+        version: int,
+        *,
+        except_columns: tuple[str, ...] = (),
+    ) -> None:
+        """Wipe the older of two versions of a beacon key, when no index is made under it any more.
+
+        Refused while the database holds a column that is named as an index under that version is,
+        or the application declares one. Columns of indexes that are declared under another key do
+        not count. The database of the migration is looked at, and no other that may use the key.
+
+        :param key_id: the branch key.
+        :param version: the number of the version.
+        :param except_columns: ``"table.column"`` (with the schema where there is one) of columns
+            that are named so and belong to another key, or to no index at all.
+        :raises MigrationError: there is such a column; or something preceded the operation in the
+            revision's transaction.
+        :raises ConfigurationError: it is the newest version.
+        :raises KeyStoreError: there is no such key, or the store is out of reach.
+        """
+        operations.invoke(cls(key_id, version, tuple(except_columns)))
+
+    def reverse(self) -> MigrateOperation:
+        raise IrreversibleError(
+            "a version that was wiped cannot be brought back: what the downgrade makes under it "
+            "stays empty, and has to be made under the newer one. Do nothing on a downgrade "
+            "(`pass`)",
+            key_id=self.key_id,
+            reason="retire-beacon",
+        )
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.key_id, self.version, self.except_columns

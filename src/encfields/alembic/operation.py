@@ -1,0 +1,23 @@
+"""What the operations have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.operations import MigrateOperation
+
+
+class Operation(MigrateOperation):
+    """One of ours.
+
+    :cvar verb: its name as ``op.<verb>``.
+    """
+
+    verb: str
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What it was called with, for a diff."""
+        raise NotImplementedError
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        return (self.verb, *self.arguments())
