@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 """SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
+
+
+LOOK_AGAIN_SECONDS = 1.0
+"""How soon a process looks again for a beacon key version that it did not find."""
 
 
 class Stats:
@@ -130,6 +135,7 @@ class Encryption:
         self.find_key = cache.find
         self._hook = WriteHook(self)
         self._reservation = KeyReservation()
+        self._looked_again: dict[str, float] = {}
         self._is_async = engine.dialect.is_async
         self._loop_rows = LoopRows(cache.holds)
 
@@ -206,6 +212,9 @@ class Encryption:
         if self._create:
             self.active_key(key_id)
         beacons = self._cache.beacons(key_id, for_writing=for_writing)
+        if version > beacons[-1].version and self._may_look_again(key_id):
+            # It may have been made since this process looked last.
+            beacons = self._cache.beacons_anew(key_id)
         for beacon in beacons:
             if beacon.version == version:
                 return beacon
@@ -216,6 +225,14 @@ class Encryption:
             key_id=key_id,
             reason="beacon-version",
         )
+
+    def _may_look_again(self, key_id: str) -> bool:
+        """Whether this process did not do so just now: each time costs a KMS call."""
+        now = time.monotonic()
+        if now < self._looked_again.get(key_id, 0.0) + LOOK_AGAIN_SECONDS:
+            return False
+        self._looked_again[key_id] = now
+        return True
 
     def require_keys(self, key_ids: Set[str]) -> None:
         """Fetch the active versions of several keys at once, those at hand excepted; for this

@@ -126,6 +126,19 @@ class KeyCache(RenewingCache):
         found: tuple[BeaconKey, ...] = ask((key_id, None), lambda: self._store_beacons(key_id))
         return found
 
+    def beacons_anew(self, key_id: str) -> tuple[BeaconKey, ...]:
+        """:meth:`beacons` as the store has them now. What is at hand stays if it cannot be asked.
+
+        :raises KeyStoreError: they cannot be had.
+        """
+        slot = (key_id, None)
+        with self._lock:
+            flight, leads = self._claim(slot)
+        if leads:
+            self._launch(slot, flight, lambda: self._store_beacons(key_id))
+        found: tuple[BeaconKey, ...] = self._wait(flight)
+        return found
+
     def without(self, key_ids: Iterable[str], *, beacons: bool = False) -> list[str]:
         """Those of some keys whose active version is not at hand.
 
