@@ -26,7 +26,8 @@ from encfields import EncryptedType, Encryption
 from encfields.context import deserialize
 from encfields.errors import DeclarationError
 from encfields.message import read_header
-from encfields.reencrypt.census import MAX_EXAMPLES, census
+from encfields.reencrypt.census import census
+from encfields.reencrypt.column_census import MAX_EXAMPLES
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.canary import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored

@@ -14,7 +14,8 @@ from encfields.cli.output import Cell, Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
 from encfields.errors import ConfigurationError
-from encfields.reencrypt.census import Census, ColumnCensus, Example, census
+from encfields.reencrypt.census import Census, census
+from encfields.reencrypt.column_census import ColumnCensus, Example
 
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,

@@ -7,9 +7,8 @@ key opens the message, so a census tells what the values *say*; what is true of 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, cast, func
@@ -18,6 +17,7 @@ from sqlalchemy.types import NullType
 
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError
+from encfields.reencrypt.column_census import ColumnCensus, Example
 from encfields.reencrypt.index_census import IndexCensus, IndexCount
 from encfields.reencrypt.places import ColumnPlaces, to_show
 from encfields.reencrypt.sampling import Sample, draw
@@ -31,134 +31,13 @@ if TYPE_CHECKING:
     from encfields.message_header import Header
 
 BATCH_ROWS = 5_000
-MAX_EXAMPLES = 20
 
 PORTION_BYTES = 16 * 1024 * 1024
 PORTION_ROWS = 500
 """Values that are read whole at once: those whose head does not tell enough."""
 
-KeyVersionName = tuple[str, str]
-"""Branch key id, and version as UUID text."""
-
 Progress = Callable[[int], None]
 """Told now and then how many rows were looked at so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One value that is not as it should be: where it is, never what it holds.
-
-    :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
-    :param reason: ``"misplaced"``, or the word for what is wrong with the message.
-    :param belongs_to: of a misplaced one, the encryption context that it carries.
-    """
-
-    row: Mapping[str, str | None]
-    reason: str
-    belongs_to: Mapping[str, str] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The example as plain data."""
-        told: dict[str, Any] = {"row": dict(self.row), "reason": self.reason}
-        if self.belongs_to is not None:
-            told["belongs_to"] = dict(self.belongs_to)
-        return told
-
-
-@dataclass(slots=True)
-class ColumnCensus:
-    """What the values of one column are. Each value is counted once.
-
-    :ivar column: name in the database.
-    :ivar logical_name: name in the encryption context.
-    :ivar nulls: NULLs.
-    :ivar versions: values in their place under their row's key, by key id and version.
-    :ivar other_key: values in their place under another key id than their row's.
-    :ivar misplaced: values bound to another row or column, by key id and version.
-    :ivar bound_to: the misplaced ones by the logical column that they are bound to.
-    :ivar other_format: messages of another suite or keyring, or in base64, by reason.
-    :ivar plaintext: values that are no message.
-    :ivar damaged: messages cut short or altered, by reason; ``"placeholder"`` is a row whose
-        value was never sealed, ``"no-identity"`` one whose identity is NULL.
-    :ivar examples: at most :data:`MAX_EXAMPLES` places for each of ``"misplaced"``,
-        ``"plaintext"``, ``"damaged"`` and ``"other_format"``.
-    """
-
-    column: str
-    logical_name: str
-    nulls: int = 0
-    versions: Counter[KeyVersionName] = field(default_factory=Counter)
-    other_key: Counter[KeyVersionName] = field(default_factory=Counter)
-    misplaced: Counter[KeyVersionName] = field(default_factory=Counter)
-    bound_to: Counter[str] = field(default_factory=Counter)
-    other_format: Counter[str] = field(default_factory=Counter)
-    plaintext: int = 0
-    damaged: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[Example]] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """Rows looked at."""
-        return self.nulls + self.values
-
-    @property
-    def values(self) -> int:
-        """Values that are not NULL."""
-        kinds = (self.versions, self.other_key, self.misplaced, self.other_format, self.damaged)
-        return self.plaintext + sum(kind.total() for kind in kinds)
-
-    @property
-    def faults(self) -> int:
-        """Values that do not open where they are: misplaced, damaged, plaintext."""
-        return self.misplaced.total() + self.damaged.total() + self.plaintext
-
-    def current(self, active: Mapping[str, str]) -> int:
-        """Values in their place, under the active version of their row's key.
-
-        :param active: active version by branch key id.
-        """
-        return sum(self.versions[key_id, version] for key_id, version in active.items())
-
-    def under(self, key_id: str, version: str) -> int:
-        """Values that say they are under a key version, wherever they are."""
-        kinds = (self.versions, self.other_key, self.misplaced)
-        return sum(kind[key_id, version] for kind in kinds)
-
-    def note(self, kind: str, example: Example) -> None:
-        """Keep an example, unless there are enough of its kind."""
-        kept = self.examples.setdefault(kind, [])
-        if len(kept) < MAX_EXAMPLES:
-            kept.append(example)
-
-    def to_json(self, sample: Sample | None = None) -> dict[str, Any]:
-        """The column as plain data.
-
-        :param sample: what was drawn; totals are then extrapolated beside the counts.
-        """
-        told: dict[str, Any] = {
-            "column": self.column,
-            "logical_name": self.logical_name,
-            "rows": self.rows,
-            "nulls": self.nulls,
-            "versions": _versions_json(self.versions, sample),
-            "other_key": _versions_json(self.other_key, sample),
-            "misplaced": self.misplaced.total(),
-            "misplaced_versions": _versions_json(self.misplaced, sample),
-            "misplaced_bound_to": dict(sorted(self.bound_to.items())),
-            "other_format": dict(sorted(self.other_format.items())),
-            "plaintext": self.plaintext,
-            "damaged": dict(sorted(self.damaged.items())),
-            "examples": {k: [e.to_json() for e in v] for k, v in sorted(self.examples.items())},
-        }
-        if sample is not None:
-            told["estimated"] = {
-                "nulls": sample.extrapolate(self.nulls),
-                "misplaced": sample.extrapolate(self.misplaced.total()),
-                "other_format": sample.extrapolate(self.other_format.total()),
-                "plaintext": sample.extrapolate(self.plaintext),
-                "damaged": sample.extrapolate(self.damaged.total()),
-            }
-        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,13 +249,3 @@ def _count_message(
     column.misplaced[version] += 1
     column.bound_to[belongs_to.get(COLUMN_KEY, "no column")] += 1
     column.note("misplaced", Example(place.row, "misplaced", belongs_to))
-
-
-def _versions_json(counts: Counter[KeyVersionName], sample: Sample | None) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
-    for (key_id, version), count in sorted(counts.items()):
-        one: dict[str, Any] = {"key_id": key_id, "version": version, "values": count}
-        if sample is not None:
-            one["estimated"] = sample.extrapolate(count)
-        told.append(one)
-    return told

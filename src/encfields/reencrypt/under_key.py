@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Engine
 
-from encfields.reencrypt.census import Census, ColumnCensus, census
+from encfields.reencrypt.census import Census, census
+from encfields.reencrypt.column_census import ColumnCensus
 from encfields.reencrypt.retirement import ValuesUnder
 from encfields.reencrypt.spec import TableSpec
 
