@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import secrets
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +20,7 @@ from encfields.cli import exits
 from encfields.doctor.fork_probe import check_fork
 from encfields.doctor.hazards import check_hazards
 from encfields.errors import KeyUnavailableError
+from encfields.keys.renewal import renewer
 from tests.servers.backends import Backend
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
@@ -189,6 +191,15 @@ def test_one_region_only_is_worth_a_word(command, kms, sqlite: Backend, monkeypa
 # -- the application's engine ----------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _no_renewal_of_others() -> None:
+    """Caches that other tests left keep a thread, which an application's state is told by."""
+    for cache in list(renewer._caches):
+        renewer.forget(cache)
+    while renewer.is_running:
+        time.sleep(0.005)
+
+
 @pytest.fixture
 def application(command, sqlite: Backend, local_key, tmp_path: Path, monkeypatch):
     """Run the doctor on an application whose module holds the given lines."""
@@ -247,6 +258,13 @@ def test_connections_that_a_fork_would_share(application, use):
 def test_connections_that_are_given_up_before_a_fork(application):
     result = application("", "engine.connect().close()", "engine.dispose()")
     assert verdicts(result)["fork"] == "ok"
+
+
+def test_keys_that_are_fetched_before_a_fork(application):
+    """From Python 3.12 on a thread of ours, which renews them, would make the fork warn."""
+    result = application("", ATTACH.replace("))))", "))), create=True)"))
+    assert verdicts(result)["fork"] == ("ok" if sys.version_info < (3, 12) else "warning")
+    assert "cache_renewal=0" in told(result, "fork")
 
 
 def test_threads_that_a_fork_would_lose(application):

@@ -85,7 +85,7 @@ def _fork(engine: Engine) -> Finding:
             "whatever lock they hold. Start them in each child"
         )
         return Finding("fork", "warning", told)
-    if threads:
+    if "encfields-renewal" in threads:
         told = (
             "keys are fetched when the application is imported: a forked child fetches its own. "
             "Python 3.12 and newer warn of any thread at a fork; attach(cache_renewal=0), or "
