@@ -57,9 +57,9 @@ class CompanionType(TypeDecorator[bytes]):
         attachment = attachment_of(dialect)
 
         def park(value: Any) -> PendingIndex | None:
-            if value is INDEX_OF_ROW:
+            if value is None or value is INDEX_OF_ROW:
                 # Without an encryption a value is refused by its own column: the row has none.
-                return None if attachment.encryption is None else PendingIndex(None)
+                return None if attachment.encryption is None else PendingIndex(value)
             raise UnboundValueError(
                 "the column of a blind index is written by encfields alone, together with the "
                 "value it belongs to: leave it out of the statement",

@@ -80,6 +80,10 @@ class IndexedBind:
             texts.append(part.to_text(value))
         return RowIndex(normalised, self.index.key_id(texts))
 
+    def not_ours(self) -> EncFieldsError:
+        """The refusal of an index that the application sets to NULL."""
+        return _refused(self.index, WRITTEN_BY_US)
+
     def value(self, encryption: Encryption, row: RowIndex) -> bytes | None:
         """The index of one row; ``None`` for NULL.
 

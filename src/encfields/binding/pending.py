@@ -52,7 +52,10 @@ class Pending:
 
 
 class PendingIndex(Pending):
-    """The place of a row's blind index, which is computed from the value in the same row."""
+    """The place of a row's blind index, which is computed from the value in the same row.
+
+    :param value: a mark, or ``None`` where the statement gives none.
+    """
 
     __slots__ = ()
 

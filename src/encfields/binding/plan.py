@@ -111,7 +111,7 @@ class StatementPlan:
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
     :ivar looks_up_spelling: the row's key may be spelt differently in the database.
     :ivar may_be_generated: an INSERT, whose row's key the database may generate.
-    :ivar without_values: an INSERT that gives the indexed columns no value, nor the indexes.
+    :ivar without_values: no indexed column is given a value, nor its index.
     """
 
     sealed: tuple[SealedBind, ...] = ()
@@ -146,6 +146,8 @@ def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
     try:
         refuse_usage(compiled)
         plan = _plan_dml(compiled, dialect) if internals.is_dml(compiled) else NOTHING
+        if not plan.indexed and internals.has_defaults_of(compiled, CompanionType):
+            plan = replace(plan, without_values=True)  # an INSERT in a CTE
         return _refuse_stray_binds(compiled, _with_lookups(compiled, dialect, plan))
     except BindingError as error:
         return StatementPlan(

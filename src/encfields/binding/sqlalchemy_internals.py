@@ -478,6 +478,11 @@ def sibling_in(value: Any, key: str) -> Any:
     return source.c.get(key) if isinstance(source, Alias) else None
 
 
+def has_defaults_of(compiled: Any, type_: type[Any]) -> bool:
+    """Whether columns of a type are inserted with their Python-side default, in a CTE for one."""
+    return any(isinstance(column.type, type_) for column in compiled.insert_prefetch)
+
+
 def is_column_flag(rule: Any) -> bool:
     """Whether a constraint or index stems from a column's ``unique=True`` or ``index=True``."""
     return bool(rule._column_flag)

@@ -110,6 +110,8 @@ class WriteHook:
                         parked.settle(None)
                 continue
             for bind, pending in _parked(binds, values, given, PendingIndex):
+                if pending.value is None:
+                    raise bind.not_ours()
                 row = bind.of_row(values, connection.dialect)
                 if spelling is not None and bind.key and row.normalised is not None:
                     value = plan.by_bind[bind.sources[0] or ""]
@@ -277,7 +279,8 @@ def _parked(
         pairs = [(bind, given.get(name)) for bind, name in binds]
         return [(bind, value) for bind, value in pairs if type(value) is kind]
     parked = [value for value in given if type(value) is kind]
-    given_binds = [bind for bind, _ in binds if values[bind.bind] is not None]
+    of_index = kind is PendingIndex
+    given_binds = [bind for bind, _ in binds if of_index or values[bind.bind] is not None]
     return list(zip(given_binds, parked, strict=True))
 
 
