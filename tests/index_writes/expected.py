@@ -116,9 +116,12 @@ def stored(db: Any, table: Any, name: str) -> dict[tuple[Any, ...], bytes | None
         }
 
 
-def check_indexes(db: Any, model: Any, *indexes: Index) -> list[dict[str, Any]]:
+def check_indexes(
+    db: Any, model: Any, *indexes: Index, look_up: bool = True
+) -> list[dict[str, Any]]:
     """Every row's indexes are those of its values, and every row is found by each of its values.
 
+    :param look_up: leave the finding out, where a query is refused.
     :returns: the rows as the application sees them, by column key.
     """
     table: Table = getattr(model, "__table__", model)
@@ -129,6 +132,8 @@ def check_indexes(db: Any, model: Any, *indexes: Index) -> list[dict[str, Any]]:
         expected = {tuple(row[key.key] for key in keys): index.of(db, row) for row in rows}
         assert held == expected, index.companion
     for column in {key for index in indexes if len(index.parts) == 1 for key in index.parts}:
+        if not look_up:
+            break
         _check_found(db, table, column, rows, indexes)
     return rows
 

@@ -48,13 +48,13 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
     :returns: Python code of a ``LargeBinary`` (on MySQL and MariaDB ``LONGBLOB``, for the column
         of a blind index ``VARBINARY``), or ``False`` for Alembic to render what is not ours.
     """
+    if kind != "type" or not isinstance(item, CompanionType | EncryptedType):
+        return False
     prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
     mysql = "from sqlalchemy.dialects import mysql"
-    if kind == "type" and isinstance(item, CompanionType):
+    if isinstance(item, CompanionType):
         autogen_context.imports.add(mysql)
         return _INDEX.format(sa=prefix, n=item.length)
-    if kind != "type" or not isinstance(item, EncryptedType):
-        return False
     if item.storage is not None and item.storage.length is not None:
         return f"{prefix}LargeBinary(length={item.storage.length})"
     autogen_context.imports.add(mysql)

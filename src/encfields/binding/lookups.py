@@ -20,7 +20,7 @@ from encfields.binding.enclosing import conjunction_of, deciding
 from encfields.binding.lookup_type import Compared, LookupType, SharedLookupType
 from encfields.binding.pending import PendingLookup
 from encfields.binding.reads import sibling
-from encfields.binding.row_keys import from_bound_value
+from encfields.binding.row_keys import from_bound_value, may_match_another_spelling
 from encfields.errors import EncFieldsError, UnsupportedOperationError, ValueEncodingError
 from encfields.index.compound_key import CompoundKey
 
@@ -105,6 +105,16 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
                 table=index.table,
                 column=index.column_name,
                 reason="tenant-unknown",
+            )
+        if may_match_another_spelling(column.type, dialect):
+            # The row's index is under the key of the stored spelling, which is not known here.
+            raise UnsupportedOperationError(
+                f"under the collation of {column.name} the WHERE may match a row whose tenant is "
+                "spelt differently, and whose blind index has another key: give the column a "
+                "binary collation (on MariaDB utf8mb4_nopad_bin, on MySQL utf8mb4_0900_bin)",
+                table=index.table,
+                column=index.column_name,
+                reason="spelling",
             )
         yield bind, from_bound_value(column.type, dialect)
 
