@@ -82,6 +82,10 @@ def register(subparsers: Any) -> None:
         default = Options.__dataclass_fields__[name.replace("-", "_")].default
         shown = help_ if default is None else f"{help_} (default: {default})"
         engine.add_argument(f"--{name}", type=type_, metavar=metavar, help=shown)
+    engine.add_argument(
+        "--pause-for-vacuum", action="store_true", default=None,
+        help="pause while PostgreSQL vacuums the table",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -155,7 +159,7 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
 
 
 def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
-    names = [name.replace("-", "_") for name in _OPTIONS]
+    names = [name.replace("-", "_") for name in (*_OPTIONS, "pause-for-vacuum")]
     given = {name: getattr(arguments, name) for name in names}
     # A worker process makes its own engine and keys from what this one was told.
     setup = partial(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 _WAIT_FOR_OTHERS = 0.2
 """Seconds between two looks at whether other workers have left something."""
+
+_SWITCH_SECONDS = 0.001
 
 STALLED = (
     "every sweep still found values to rewrite: the application writes them faster than they can "
@@ -75,25 +80,29 @@ class RunLoop:
         :returns: why the run is not at its end, where it is not because of a stop.
         :raises EncFieldsError: it cannot go on.
         """
+        with _quick_switches():
+            try:
+                return self._work()
+            finally:
+                if self._worker is not None:
+                    self._worker.close()
+                self._connections.close()
+
+    def _work(self) -> str | None:
         patience = Patience(self._options.outage_seconds, self._stop)
-        try:
-            while not self._stop.is_set():
-                try:
-                    claim, outcome = self._look()
-                except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
-                    self._connections.reset()
-                    patience.wait(error)
-                    continue
-                patience.over()
-                if outcome is not None:
-                    return outcome or None
-                if claim is not None and self._worker is not None:
-                    self._worker.work(claim)
-            return None
-        finally:
-            if self._worker is not None:
-                self._worker.close()
-            self._connections.close()
+        while not self._stop.is_set():
+            try:
+                claim, outcome = self._look()
+            except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
+                self._connections.reset()
+                patience.wait(error)
+                continue
+            patience.over()
+            if outcome is not None:
+                return outcome or None
+            if claim is not None and self._worker is not None:
+                self._worker.work(claim)
+        return None
 
     def _look(self) -> tuple[Claim | None, str | None]:
         """A range to work on, or how the run ended (an empty text for well), or neither."""
@@ -165,6 +174,21 @@ class RunLoop:
         state = QUARANTINED if totals.quarantined else FINISHED
         with self._connections.writing().begin() as begun:
             self._store.end(begun.connection, run, state)
+
+
+@contextmanager
+def _quick_switches() -> Iterator[None]:
+    """Let the thread that writes have the interpreter soon after the database has answered it.
+
+    By default it waits for 5 ms while the other one encrypts, several times a batch, and the
+    batch after it waits for it: a sixth of a run's time.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def forget_active_versions(encryption: Encryption) -> None:
