@@ -24,25 +24,14 @@ def _a_small_disk_can_be_had():
         pytest.skip(str(error))
 
 
-# Known to be broken: on MariaDB a run does not go on after the disk has space again. See issue 3.
-_BROKEN = "on MariaDB a run does not go on once the disk has space again (issue 3)"
-
-
-def _not_on_mariadb(name: str) -> None:
-    if name == "mariadb":
-        pytest.xfail(_BROKEN)
-
-
 @on_both
 def test_a_full_disk_is_waited_for(name):
-    _not_on_mariadb(name)
     with disk_trial(name, ROWS) as (_, trial):
         trial.goes_on()
 
 
 @on_both
 def test_a_disk_that_stays_full_ends_the_call_and_the_next_one_goes_on(name):
-    _not_on_mariadb(name)
     with disk_trial(name, ROWS) as (_, trial):
         trial.gives_up()
 

@@ -84,11 +84,11 @@ class CurrentSql:
         head = Wrapping.of(key).head
         context_bytes, context = self._context_sql()
         size = context_bytes + literal(2 + len(head))
-        frame = self._joined([self._u16(context_bytes), *context, _bytes(head)])
+        frame = self._joined([self._u16(context_bytes), *context, self._bytes(head)])
         is_current = and_(
-            self._part(literal(1), literal(len(MAGIC))) == _bytes(MAGIC),
+            self._part(literal(1), literal(len(MAGIC))) == self._bytes(MAGIC),
             self._part(size + literal(_FIRST + _VERSION_OFFSET), literal(16))
-            == _bytes(key.version_bytes),
+            == self._bytes(key.version_bytes),
             self._part(literal(_FIRST), size) == frame,
         )
         # A comparison with NULL, of an identity that is NULL, is not true either.
@@ -101,12 +101,18 @@ class CurrentSql:
         fixed = len(start) + sum(len(name) + 2 for _, name in pairs)
         parts: list[ColumnElement[Any]] = []
         for index, name in pairs:
-            parts += [_bytes(start + name), self._u16(sizes[index]), self._texts[index]]
+            parts += [self._bytes(start + name), self._u16(sizes[index]), self._texts[index]]
             start = b""
         return reduce(lambda total, size: total + size, sizes, literal(fixed)), parts
 
     def _part(self, start: ColumnElement[int], count: ColumnElement[int]) -> ColumnElement[Any]:
         return func.substr(self._value, start, count, type_=LargeBinary())
+
+    def _bytes(self, data: bytes) -> ColumnElement[Any]:
+        if self._is_mysql:
+            # A driver may send bytes as a plain string, which beside a text must be valid UTF-8.
+            return func.unhex(literal(data.hex()), type_=LargeBinary())
+        return literal(data, LargeBinary())
 
     def _u16(self, number: ColumnElement[int]) -> ColumnElement[Any]:
         if self._is_mysql:
@@ -144,10 +150,6 @@ def _mysql_text(column: Column[Any], kind: IdentityKind) -> ColumnElement[Any]:
         text = cast(column, MYSQL_CHAR())
     utf8: ColumnElement[Any] = cast(text, MYSQL_CHAR(charset="utf8mb4"))
     return utf8
-
-
-def _bytes(data: bytes) -> ColumnElement[Any]:
-    return literal(data, LargeBinary())
 
 
 def _holds_bytes(column: Column[Any]) -> bool:
