@@ -1,0 +1,60 @@
+"""What PostgreSQL makes of a batch's statement: never work that grows with the batch's square."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event, text
+
+from encfields.reencrypt import connections
+from tests.reencrypt.support import Clinic
+from tests.reencrypt.test_tables import ROWS, Base, fill, spec_of
+
+MODELS = [model for model in ROWS if model.__name__ in ("ByUuid", "ByPair", "ByText")]
+
+
+@pytest.fixture
+def plans(postgresql, monkeypatch):
+    """Plans of the statements that runs write batches with, as they were executed."""
+    found: list[str] = []
+
+    def note(diagnostic):
+        message = diagnostic.message_primary
+        if "plan:" in message and "WITH l AS MATERIALIZED" in message:
+            found.append(message.partition("Update on")[2])
+
+    def explain(driver_connection, record):
+        with driver_connection.cursor() as cursor:
+            cursor.execute("LOAD 'auto_explain'")
+            cursor.execute("SET auto_explain.log_min_duration = 0")
+            cursor.execute("SET client_min_messages = log")
+        driver_connection.commit()
+        driver_connection.add_notice_handler(note)
+
+    original = connections._engine_like
+
+    def engine_like(engine):
+        own = original(engine)
+        event.listen(own, "connect", explain)
+        return own
+
+    monkeypatch.setattr(connections, "_engine_like", engine_like)
+    return found
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not-analyzed"])
+def test_no_batch_compares_each_of_its_rows_with_each(postgresql, plans, model, analyzed):
+    """Nor after many batches, when PostgreSQL thinks of a plan for all of them."""
+    clinic = Clinic(postgresql, Base)
+    fill(clinic, model, rows=800)
+    if analyzed:
+        with clinic.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
+    clinic.rotate()
+    assert clinic.run(spec_of(model), batch_rows=50, range_rows=800).run().finished
+    assert len(plans) >= 16
+    for plan in plans:
+        assert "Index" in plan
+        assert "Nested Loop" not in plan
+        assert "Seq Scan" not in plan
+        assert "$" not in plan  # of a plan for any values
