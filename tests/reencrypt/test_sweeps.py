@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import String, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from encfields import EncryptedType
 from encfields.reencrypt.batches import BatchReader, Bounds
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import Job
@@ -15,6 +17,7 @@ from tests.reencrypt.support import PATIENT, Clinic
 from tests.reencrypt.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
 
 ALL = Bounds(None, None)
+LONG_KEY = "k" * 140
 
 
 @pytest.fixture
@@ -139,3 +142,31 @@ def test_a_column_that_holds_text_is_looked_at_in_python(postgresql):
     sweep = sweep_of(prepared, clinic.encryption, values)
     assert not sweep.look(own.reading(), ALL, 10).is_clean
     own.close()
+
+
+class LongBase(DeclarativeBase):
+    pass
+
+
+class Long(LongBase):
+    """Names and keys whose lengths are bytes of 128 and more in a header, which are no UTF-8."""
+
+    __tablename__ = "long"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    named: Mapped[str] = mapped_column(EncryptedType(String, name="n" * 150))
+    keyed: Mapped[str] = mapped_column(EncryptedType(String, key=LONG_KEY))
+
+
+@pytest.mark.parametrize("column", ["named", "keyed"])
+def test_lengths_that_are_no_ascii_are_compared_as_any_other(backend, column):
+    clinic = Clinic(backend, LongBase)
+    with Session(clinic.engine) as session:
+        session.add_all([Long(id=i, named=f"n {i}", keyed=f"k {i}") for i in range(1, 13)])
+        session.commit()
+    both = Sweeping(clinic, spec_of(Long))
+    assert both.is_clean()
+    clinic.rotate("default" if column == "named" else LONG_KEY)
+    assert not both.is_clean()
+    assert clinic.run(spec_of(Long)).run().finished
+    assert both.is_clean()
+    both.own.close()

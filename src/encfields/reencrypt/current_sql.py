@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import BINARY as MYSQL_BINARY
 from sqlalchemy import ColumnElement, LargeBinary, Text, and_, cast, func, literal, not_, or_
 from sqlalchemy.dialects.mysql import CHAR as MYSQL_CHAR
 
@@ -149,7 +150,8 @@ def _mysql_text(column: Column[Any], kind: IdentityKind) -> ColumnElement[Any]:
     else:
         text = cast(column, MYSQL_CHAR())
     utf8: ColumnElement[Any] = cast(text, MYSQL_CHAR(charset="utf8mb4"))
-    return utf8
+    # Beside a text, CONCAT makes text of bytes: of those that are no UTF-8, question marks.
+    return cast(utf8, MYSQL_BINARY())
 
 
 def _holds_bytes(column: Column[Any]) -> bool:
