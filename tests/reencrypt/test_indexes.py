@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -277,6 +279,29 @@ def test_what_a_unique_index_refuses_is_quarantined_and_all_else_is_done(clinic)
         session.commit()
     assert clinic.run(MEMBER).run().finished
     assert None not in {row[0] for row in stored(clinic, ["iban_bidx"], "member").values()}
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
+def test_the_application_is_no_deadlock_victim_of_a_duplicate_that_it_has_not_committed(clinic):
+    """The run would wait for the duplicate's fate, and the application for the run's rows."""
+    with Session(clinic.engine) as session:
+        session.add_all([Member(id=i, iban=f"DE{i}") for i in range(1, 41)])
+        session.commit()
+    before = stored(clinic, ["iban_bidx"], "member")
+    change(clinic, "UPDATE member SET iban_bidx = NULL")
+    engine, _ = clinic.setup()
+    with ThreadPoolExecutor(1) as pool, Session(engine) as session:
+        session.add(Member(id=200, iban="DE30"))
+        session.flush()
+        run = pool.submit(clinic.run(MEMBER).run)
+        time.sleep(1.0)  # by now it has come to row 30, whose index the new row holds
+        for key in (1, 20, 40):
+            session.execute(update(Member).where(Member.id == key).values(iban=f"FR{key}"))
+        assert not run.done()
+        session.rollback()
+        assert run.result(timeout=60).finished
+    engine.dispose()
+    assert stored(clinic, ["iban_bidx"], "member") == before
 
 
 def test_ensure_refuses_while_an_index_is_missing(clinic):

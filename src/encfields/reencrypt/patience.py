@@ -18,6 +18,9 @@ MAX_PAUSE = 5.0
 _KEY_OUTAGES = frozenset({"unreachable", "throttled", "error"})
 """The others are somebody's decision, which waiting does not change."""
 
+_LOCK_WAITS = frozenset({1205, "55P03"})
+"""MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
+
 
 def may_pass(error: Exception) -> bool:
     """Whether trying again later can help: the database or KMS is away, busy, or full."""
@@ -29,6 +32,11 @@ def may_pass(error: Exception) -> bool:
         error.connection_invalidated
         or isinstance(error, OperationalError | InterfaceError | InternalError)
     )
+
+
+def is_lock_wait(error: DBAPIError) -> bool:
+    """Whether a statement gave up waiting for a lock."""
+    return _code_of(error.orig) in _LOCK_WAITS
 
 
 def told(error: Exception) -> EncFieldsError:

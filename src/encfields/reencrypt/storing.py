@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
+from encfields.reencrypt.patience import is_lock_wait
 from encfields.reencrypt.run_store import Claim, Counts, RunStore
 from encfields.reencrypt.values import Change, Outcome
 from encfields.reencrypt.writers import writer_for
@@ -47,11 +48,25 @@ class Storing:
         :param outcome: rows that a unique index refuses are added to its quarantine.
         :param waiting: counted before, and not stored yet.
         :param position: the last key that is done; ``None`` if that has not changed.
-        :returns: how many rows were left out, because they were locked or had changed. They are
-            counted in the same transaction, so that a pass that left anything out never passes
-            for a clean one.
+        :returns: how many rows were left out, because they were locked or had changed, or because
+            somebody else is about to have their place in a unique index. They are counted in the
+            same transaction, so that a pass that left anything out never passes for a clean one.
         :raises LeaseLostError: another worker has the range.
         """
+        try:
+            return self._keep_or_refuse(claim, outcome, waiting, position)
+        except OperationalError as error:
+            # Whoever holds an entry of a unique index may be waiting for this batch's rows, so
+            # that they are given up at once. The next batches are smaller, down to that row.
+            is_held = self._derived_names and is_lock_wait(error)
+            if not is_held or len(outcome.changes) != 1:
+                raise
+        return self._keep(lambda *_: 0, claim, outcome, waiting, position)
+
+    def _keep_or_refuse(
+        self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
+    ) -> int:
+        """Store an outcome; a row that a unique index refuses is found and left out."""
         try:
             return self._keep(self._writer.write, claim, outcome, waiting, position)
         except IntegrityError:

@@ -38,6 +38,11 @@ MAX_STATEMENT_BYTES = 4 * 2**20
 _ROW_BYTES = 4096
 """Room in a statement for a row's key and all else beside the values."""
 
+_AT_ONCE = "SET STATEMENT innodb_lock_wait_timeout=0 FOR "
+"""A unique index's entry that another transaction has not committed is not waited for: that one
+may wait for these rows, and of two in a deadlock the server ends the smaller one, which is the
+application's. MySQL has no such prefix; there it may happen."""
+
 
 class MysqlWriter:
     """See :class:`~encfields.reencrypt.writers.base.Writer`."""
@@ -59,6 +64,9 @@ class MysqlWriter:
             .with_for_update(skip_locked=True)
         )
         self._packet = 0
+        self._at_once = (
+            _AT_ONCE if prepared.derived and getattr(dialect, "is_mariadb", False) else ""
+        )
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:
         if not self._packet:
@@ -103,8 +111,8 @@ class MysqlWriter:
                 sets.append(self._case(column, rows, values, parameters))
         where = self._unchanged(shape, rows, parameters)
         # Quoted names, placeholders, integers and hexadecimal only, here and below.
-        statement = f"UPDATE {self._table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
-        return connection.exec_driver_sql(statement, tuple(parameters)).rowcount
+        update = f"UPDATE {self._table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
+        return connection.exec_driver_sql(self._at_once + update, tuple(parameters)).rowcount
 
     def _case(
         self,
