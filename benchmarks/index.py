@@ -17,14 +17,11 @@ rounds, ratios are of two medians.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import random
-import statistics
-import time
 import uuid
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +29,8 @@ from rich.table import Table as RichTable
 from sqlalchemy import Engine, Index, String, create_engine, delete, event, insert, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from benchmarks.support.databases import databases
+from benchmarks.support.interleaved import Measurement, medians
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.index.transforms import digits, first, last
 
@@ -193,50 +192,31 @@ def empty(engine: Engine, model: Any) -> None:
 
 # -- measuring ---------------------------------------------------------------------------------
 
-Work = list[tuple[str, Callable[[], None], Any]]
-
-
-def measure(work: Work, engine: Engine, rounds: int) -> dict[str, float]:
-    """Median seconds of each measurement."""
-    seconds: dict[str, list[float]] = {name: [] for name, _, _ in work}
-    for _ in range(rounds):
-        random.shuffle(work)
-        for name, run, model in work:
-            if model is not None:
-                empty(engine, model)
-            gc.collect()
-            gc.disable()
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-            gc.enable()
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
 
 def lookups(engine: Engine, rows: int, rounds: int) -> dict[str, float]:
     """Microseconds of one look-up."""
     numbers = fill(engine, rows)
     random.shuffle(numbers)
-    work: Work = []
-    for how, run in (("Core", look_up_core), ("ORM", look_up_orm)):
-        for kind, model in (("plain", PlainPatient), ("encrypted", SealedPatient)):
-            work.append(
-                (f"{how}, {kind}", lambda r=run, m=model: r(engine, m, numbers), None)  # type: ignore[misc]
-            )
-    measure(list(work), engine, 1)  # the first round fills the databases' caches
-    figures = measure(work, engine, rounds)
+    work = [
+        Measurement(f"{how}, {kind}", partial(run, engine, model, numbers))
+        for how, run in (("Core", look_up_core), ("ORM", look_up_orm))
+        for kind, model in (("plain", PlainPatient), ("encrypted", SealedPatient))
+    ]
+    medians(work, 1)  # the first round fills the databases' caches
+    figures = medians(work, rounds)
     return {name: 1e6 * figures[name] / len(numbers) for name in sorted(figures)}
 
 
 def writes(engine: Engine, rows: int, rounds: int) -> dict[str, float]:
     """Microseconds of one row."""
-    work: Work = []
-    for how, run in (("Core", write_core), ("ORM", write_orm)):
-        for name, model in WRITTEN.items():
-            work.append(
-                (f"{how}, {name}", lambda r=run, m=model: r(engine, m, rows), model)  # type: ignore[misc]
-            )
-    figures = measure(work, engine, rounds)
+    work = [
+        Measurement(
+            f"{how}, {name}", partial(run, engine, model, rows), partial(empty, engine, model)
+        )
+        for how, run in (("Core", write_core), ("ORM", write_orm))
+        for name, model in WRITTEN.items()
+    ]
+    figures = medians(work, rounds)
     return {
         f"{how}, {name}": 1e6 * figures[f"{how}, {name}"] / rows
         for how in ("Core", "ORM")
@@ -263,15 +243,6 @@ def run(url: str, rows: int, written_rows: int, rounds: int) -> dict[str, Any]:
         store.table.drop(engine)
         encryption.detach()
         engine.dispose()
-
-
-def default_urls() -> list[str]:
-    urls = ["sqlite:///bench_index.db"]
-    for name in ("POSTGRESQL", "MARIADB"):
-        url = os.environ.get(f"ENCFIELDS_TEST_{name}_URL")
-        if url:
-            urls.append(url)
-    return urls
 
 
 def show(results: list[dict[str, Any]], rows: int, written_rows: int) -> None:
@@ -306,7 +277,7 @@ def main() -> None:
     options = parser.parse_args()
     results = [
         run(url, options.rows, options.written, options.rounds)
-        for url in options.url or default_urls()
+        for url in databases(options.url, sqlite=True)
     ]
     if options.json:
         print(json.dumps(results, indent=2))

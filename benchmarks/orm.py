@@ -9,14 +9,11 @@ of its own; the figure is the median over the rounds, and the ratio is of two me
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
-import random
-import statistics
-import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -24,6 +21,8 @@ from rich.table import Table as RichTable
 from sqlalchemy import Engine, LargeBinary, String, create_engine, delete, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from benchmarks.support.databases import databases
+from benchmarks.support.interleaved import Measurement, medians
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 
 
@@ -99,27 +98,18 @@ def padded(i: int) -> bytes:
 
 def measure(engine: Engine, rows: int, rounds: int) -> dict[str, float]:
     """Median seconds of each measurement."""
-    models = [(PlainUuid, text), (SealedUuid, text), (PlainSerial, text), (SealedSerial, text)]
-    work: list[tuple[str, Callable[[], None], Any]] = []
-    for model, value in [*models, (BytesSerial, padded)]:
+    models: list[tuple[Any, Callable[[int], Any]]] = [
+        (model, text) for model in (PlainUuid, SealedUuid, PlainSerial, SealedSerial)
+    ]
+    models.append((BytesSerial, padded))
+    work = []
+    for model, value in models:
         name = model.__tablename__
-        work.append((f"insert {name}", lambda m=model, v=value: insert(engine, m, rows, v), model))
-        work.append((f"read {name}", lambda m=model: read(engine, m, rows), None))
-    for model, value in [*models, (BytesSerial, padded)]:
-        insert(engine, model, rows, value)
-    seconds: dict[str, list[float]] = {name: [] for name, _, _ in work}
-    for _ in range(rounds):
-        random.shuffle(work)
-        for name, run, model in work:
-            if model is not None:
-                empty(engine, model)
-            gc.collect()
-            gc.disable()
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-            gc.enable()
-    return {name: statistics.median(values) for name, values in seconds.items()}
+        write = partial(insert, engine, model, rows, value)
+        work.append(Measurement(f"insert {name}", write, partial(empty, engine, model)))
+        work.append(Measurement(f"read {name}", partial(read, engine, model, rows)))
+        write()
+    return medians(work, rounds)
 
 
 def ratios(seconds: dict[str, float]) -> dict[str, float]:
@@ -139,15 +129,6 @@ def ratios(seconds: dict[str, float]) -> dict[str, float]:
         "read, bytes of the same length": seconds["read bench_bytes_serial"]
         / seconds["read bench_plain_serial"],
     }
-
-
-def default_urls() -> list[str]:
-    urls = ["sqlite:///bench_orm.db"]
-    for name in ("POSTGRESQL", "MARIADB"):
-        url = os.environ.get(f"ENCFIELDS_TEST_{name}_URL")
-        if url:
-            urls.append(url)
-    return urls
 
 
 def run(url: str, rows: int, rounds: int) -> dict[str, Any]:
@@ -179,7 +160,9 @@ def main() -> None:
     parser.add_argument("--url", action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    results = [run(url, options.rows, options.rounds) for url in options.url or default_urls()]
+    results = [
+        run(url, options.rows, options.rounds) for url in databases(options.url, sqlite=True)
+    ]
     if options.json:
         print(json.dumps(results, indent=2))
         return

@@ -6,7 +6,14 @@ Rows of one 250-byte value are generated on the spot. In each round, in turn: th
 statement that rewrites every value), bare open-and-seal of as many values, a run with one worker,
 a run with two worker processes. Each run is preceded by a rotation, so that it rewrites every
 value, and includes its final sweep. Figures are medians over the rounds; ratios are the safer
-ones. ``benchmarks.reencrypt_application`` measures what a run takes from an application, and
+ones.
+
+Workers and database share this machine's processors. So how busy they are is told as well (on
+Linux), and by how much two workers could be faster than one at most, if they were never idle: the
+time of one, by the processors, over the processor time of two. The two are also compared at the
+default throttle, which leaves some of the processors' time to others.
+
+``benchmarks.reencrypt_application`` measures what a run takes from an application, and
 ``benchmarks.reencrypt_growth`` whether its pace depends on the table's size.
 """
 
@@ -14,12 +21,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import time
 import uuid
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -27,17 +37,19 @@ from rich.table import Table as RichTable
 from sqlalchemy import Connection, Engine, LargeBinary, create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from benchmarks.support.databases import databases
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.context import RowContext
 from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, seal
-from encfields.reencrypt.engine import Options, Reencryption, Report
+from encfields.reencrypt.engine import Options, Reencryption
 from encfields.reencrypt.run_tables import metadata as run_tables
 from encfields.reencrypt.spec import TableSpec
 
 WRAPPING_KEY = bytes(range(32))
 VALUE_BYTES = 250
 LOAD_ROWS = 1000
+PROCESSOR_TIMES = Path("/proc/stat")
 
 
 class Base(DeclarativeBase):
@@ -146,70 +158,107 @@ class Bench:
             seal(open_(message, serialized, lambda key_id, version: old), serialized, new)
         return (time.perf_counter() - began) * self.rows / count
 
-    def run(self, workers: int, **options: Any) -> Report:
-        """A run at full speed that rewrites every row, its final sweep included."""
+    def prepare_run(self) -> None:
+        """A new key version, so that the next run rewrites every row."""
         self.tidy()
         self.encryption.keys.rotate("default")
+
+    def run(self, workers: int, **options: Any) -> float:
+        """Seconds of a run that rewrites every row, its final sweep included.
+
+        :param options: at full speed unless they say otherwise.
+        """
         setup = partial(attached, self.url)
         chosen = Options(workers=workers, setup=setup, **{"duty_cycle": 1.0, **options})
         report = Reencryption(self.engine, self.encryption, SPEC, options=chosen).run()
         if not report.finished or report.rows_written < self.rows:
             raise RuntimeError(f"not every row was rewritten: {report}")
-        return report
+        return report.seconds
 
     def close(self) -> None:
         self.drop()
         self.engine.dispose()
 
 
+def busy_seconds() -> float:
+    """Processor seconds that this machine has spent on anything so far; 0 where it is unknown."""
+    if not PROCESSOR_TIMES.exists():
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(
+        int, PROCESSOR_TIMES.read_text().split()[1:9]
+    )
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Round:
+    """Seconds of one round's measurements, and processor seconds of the two runs at full speed."""
+
+    floor: float
+    cipher: float
+    one: float
+    two: float
+    one_throttled: float
+    two_throttled: float
+    busy_one: float
+    busy_two: float
+
+    @classmethod
+    def of(cls, bench: Bench) -> Round:
+        def run(workers: int, **options: Any) -> tuple[float, float]:
+            bench.prepare_run()
+            before = busy_seconds()
+            seconds = bench.run(workers, **options)
+            return seconds, busy_seconds() - before
+
+        floor, cipher = bench.floor(), bench.cipher()
+        one, busy_one = run(1)
+        two, busy_two = run(2)
+        default = Options().duty_cycle
+        slow = [run(workers, duty_cycle=default)[0] for workers in (1, 2)]
+        return cls(floor, cipher, one, two, *slow, busy_one, busy_two)
+
+    def ratios(self) -> dict[str, float]:
+        processors = os.cpu_count() or 1
+        return {
+            "one worker to the one statement (a)": self.one / self.floor,
+            "one worker to statement + cipher (b)": self.one / (self.floor + self.cipher),
+            "two workers as fast as one, times": self.one / self.two,
+            "at most, by this machine's processors": processors * self.one / self.busy_two
+            if self.busy_two
+            else math.nan,
+            "two as fast as one at the default throttle": self.one_throttled / self.two_throttled,
+            "processors busy, one worker": self.busy_one / self.one,
+            "processors busy, two workers": self.busy_two / self.two,
+        }
+
+
 def measure(url: str, rows: int, rounds: int) -> dict[str, Any]:
     """All figures of one database."""
     bench = Bench(url, rows)
-    seconds: dict[str, list[float]] = {"floor": [], "cipher": [], "one": [], "two": []}
     try:
         bench.floor()  # the first statement after loading also writes hint bits
-        for _ in range(rounds):
-            seconds["floor"].append(bench.floor())
-            seconds["cipher"].append(bench.cipher())
-            seconds["one"].append(bench.run(1).seconds)
-            seconds["two"].append(bench.run(2).seconds)
+        found = [Round.of(bench) for _ in range(rounds)]
     finally:
         bench.close()
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    ratios = {
-        "one worker to the one statement (a)": [
-            one / floor for one, floor in zip(seconds["one"], seconds["floor"], strict=True)
-        ],
-        "one worker to statement + cipher (b)": [
-            one / (floor + cipher)
-            for one, floor, cipher in zip(
-                seconds["one"], seconds["floor"], seconds["cipher"], strict=True
-            )
-        ],
-        "two workers as fast as one, times": [
-            one / two for one, two in zip(seconds["one"], seconds["two"], strict=True)
-        ],
+    median = {
+        field.name: statistics.median(getattr(one, field.name) for one in found)
+        for field in fields(Round)
     }
     return {
         "database": bench.name,
         "rows": rows,
-        "rounds": seconds,
+        "rounds": [asdict(one) for one in found],
         "seconds": median,
         "rows per second, one worker": rows / median["one"],
         "rows per second, two workers": rows / median["two"],
         # Each round's own: what disturbs the machine for a while disturbs both sides.
-        "ratios": {name: statistics.median(values) for name, values in ratios.items()},
+        "ratios": {
+            name: statistics.median(one.ratios()[name] for one in found)
+            for name in found[0].ratios()
+        },
     }
-
-
-def default_urls() -> list[str]:
-    """The tests' servers, with the drivers that are measured."""
-    urls = []
-    for name, driver in (("POSTGRESQL", "postgresql+psycopg"), ("MARIADB", "mysql+pymysql")):
-        url = os.environ.get(f"ENCFIELDS_TEST_{name}_URL")
-        if url:
-            urls.append(driver + "://" + url.partition("://")[2])
-    return urls
 
 
 def show(results: list[dict[str, Any]]) -> None:
@@ -234,10 +283,7 @@ def main() -> None:
     parser.add_argument("--url", action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    urls = options.url or default_urls()
-    if not urls:
-        parser.error("name a database with --url")
-    results = [measure(url, options.rows, options.rounds) for url in urls]
+    results = [measure(url, options.rows, options.rounds) for url in databases(options.url)]
     if options.json:
         print(json.dumps(results, indent=2))
     else:

@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from sqlalchemy import update
 
-from benchmarks.reencrypt import SPEC, VALUE_BYTES, Bench, Document, attached, default_urls
+from benchmarks.reencrypt import SPEC, VALUE_BYTES, Bench, Document, attached
+from benchmarks.support.databases import databases
 from encfields.reencrypt.engine import Options, Reencryption
 
 ROWS_A_TRANSACTION = 4
@@ -92,6 +93,7 @@ class Rounds:
         self._bench = bench
         self._seconds = seconds
         self._seed = 0
+        self._written: dict[str, int] = {}
         self.rows_per_second: dict[float, list[float]] = {}
 
     def application(self, duty: float | None) -> Application:
@@ -116,17 +118,20 @@ class Rounds:
     def _run_for(self, duty: float) -> None:
         bench, stop = self._bench, threading.Event()
         timer = threading.Timer(self._seconds, stop.set)
-        began, written = time.perf_counter(), 0
+        began, before_all = time.perf_counter(), sum(self._written.values())
         timer.start()
         run = Reencryption(bench.engine, bench.encryption, SPEC, options=Options(duty_cycle=duty))
         while not stop.is_set():
             bench.encryption.keys.rotate("default")
             before = time.perf_counter()
-            written += run.run(stop=stop).rows_written
+            report = run.run(stop=stop)
+            # A run that was stopped is gone on with the next time, and tells all that it wrote.
+            self._written[report.run_id] = report.rows_written
             if time.perf_counter() - before < 0.05:
                 break  # a run that ends at once would be asked for again and again
         timer.join()
         speeds = self.rows_per_second.setdefault(duty, [])
+        written = sum(self._written.values()) - before_all
         speeds.append(written / (time.perf_counter() - began))
 
 
@@ -193,12 +198,9 @@ def main() -> None:
     parser.add_argument("--url", action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    urls = options.url or default_urls()
-    if not urls:
-        parser.error("name a database with --url")
     results = [
         measure(url, options.rows, options.rounds, options.seconds, options.duty_cycle)
-        for url in urls
+        for url in databases(options.url)
     ]
     if options.json:
         print(json.dumps(results, indent=2))

@@ -16,15 +16,15 @@ import json
 import multiprocessing
 import resource
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
-from sqlalchemy import event
 
-from benchmarks.reencrypt import SPEC, Bench, attached, default_urls
+from benchmarks.reencrypt import SPEC, Bench, attached
+from benchmarks.support.databases import databases
+from benchmarks.support.plans import Read, watched
 from encfields.reencrypt.batches import BatchReader, Bounds
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.engine import Options, ProgressState, Reencryption
@@ -33,6 +33,8 @@ from encfields.reencrypt.values import values_of
 from encfields.reencrypt.writers import writer_for
 
 BATCH_ROWS = Options().batch_rows
+BATCHES = 16
+"""Explained at either end: more than it takes PostgreSQL to think of a plan for any values."""
 
 
 def work(url: str, results: Any) -> None:
@@ -63,65 +65,32 @@ def tenths(points: list[tuple[float, int]], rows: int) -> tuple[float, float]:
     return rows / 10 / at(rows / 10), rows / 10 / max(at(end) - at(end - rows / 10), 1e-9)
 
 
-def plans(bench: Bench) -> list[dict[str, Any]]:
-    """What the statements of the first batch and of the last one read."""
+def plans(bench: Bench) -> list[Read]:
+    """What a batch reads, at most, of those at the table's start and of those at its end."""
     bench.encryption.keys.rotate("default")
     own = Connections(bench.engine)
     prepared = Job(SPEC).prepare(own.reading())
     reader, writer = BatchReader(prepared), writer_for(prepared)
     values = values_of(prepared, bench.encryption)
     found = []
-    for after in (None, (bench.rows - BATCH_ROWS - 1,)):
-        rows = reader.read(own.reading(), Bounds(after, None), BATCH_ROWS)
-        changes = values.work(rows, reader).changes
-        told: list[Any] = []
-        explain = _explainer(bench.name, told)
-        event.listen(own.engine, "before_cursor_execute", explain)
-        with own.writing().begin() as begun:
-            writer.write(begun.connection, changes)
-        event.remove(own.engine, "before_cursor_execute", explain)
-        read = [_read(bench.name, plan) for plan in told]
-        found.append({"rows": sum(n for n, _ in read), "whole": any(whole for _, whole in read)})
+    for after in (-1, bench.rows - BATCHES * BATCH_ROWS - 1):
+        most = Read(0, whole=False)
+        with watched(own.writing(), "bench_document") as statements:
+            for batch in range(BATCHES):
+                start = (after + batch * BATCH_ROWS,)
+                rows = reader.read(own.reading(), Bounds(start, None), BATCH_ROWS)
+                changes = values.work(rows, reader).changes
+                statements.clear()
+                with own.writing().begin() as begun:
+                    writer.write(begun.connection, changes)
+                if not statements:
+                    raise RuntimeError("the database told no plan")
+                read = sum(one.rows for one in statements)
+                whole = most.whole or any(one.whole for one in statements)
+                most = Read(max(most.rows, read), whole)
+        found.append(most)
     own.close()
     return found
-
-
-def _explainer(name: str, told: list[Any]) -> Any:
-    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        if "bench_document" not in statement or statement.startswith(("EXPLAIN", "ANALYZE")):
-            return
-        verb = "EXPLAIN (ANALYZE, FORMAT JSON)" if name == "postgresql" else "EXPLAIN FORMAT=JSON"
-        told.append(connection.exec_driver_sql(f"{verb} {statement}", parameters).scalar())
-
-    return explain
-
-
-def _read(name: str, told: Any) -> tuple[int, bool]:
-    """Rows that a plan reads from the table, and whether it scans all of it."""
-    if name == "postgresql":
-        return _postgresql(told[0]["Plan"])
-    tables = list(_tables(json.loads(told)))
-    return sum(int(t["rows"]) for t in tables), any(t["access_type"] == "ALL" for t in tables)
-
-
-def _tables(plan: Any) -> Iterator[dict[str, Any]]:
-    """Every table of a MariaDB plan."""
-    if isinstance(plan, dict) and "access_type" in plan:
-        yield plan
-    elif isinstance(plan, dict | list):
-        for part in plan.values() if isinstance(plan, dict) else plan:
-            yield from _tables(part)
-
-
-def _postgresql(plan: dict[str, Any]) -> tuple[int, bool]:
-    rows, whole = 0, False
-    if plan.get("Relation Name") == "bench_document" and "Scan" in plan["Node Type"]:
-        rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
-        rows, whole = round(rows * plan["Actual Loops"]), plan["Node Type"] == "Seq Scan"
-    for child in plan.get("Plans", ()):
-        more, also = _postgresql(child)
-        rows, whole = rows + more, whole or also
-    return rows, whole
 
 
 def measure(url: str, rows: int) -> dict[str, Any]:
@@ -153,9 +122,9 @@ def measure(url: str, rows: int) -> dict[str, Any]:
         "rows per second, first tenth": first,
         "rows per second, last tenth": last,
         "MB of memory, at most": memory,
-        "rows read by a batch at the start": start["rows"],
-        "rows read by a batch at the end": end["rows"],
-        "scans of the whole table": int(start["whole"]) + int(end["whole"]),
+        "rows read by a batch at the start": start.rows,
+        "rows read by a batch at the end": end.rows,
+        "scans of the whole table": int(start.whole) + int(end.whole),
     }
 
 
@@ -165,10 +134,7 @@ def main() -> None:
     parser.add_argument("--url", action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    urls = options.url or default_urls()
-    if not urls:
-        parser.error("name a database with --url")
-    results = [measure(url, rows) for url in urls for rows in options.rows]
+    results = [measure(url, rows) for url in databases(options.url) for rows in options.rows]
     if options.json:
         print(json.dumps(results, indent=2))
         return
