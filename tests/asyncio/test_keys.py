@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import LargeBinary, Uuid, column, func, insert, select, table, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
+from sqlalchemy.util import greenlet_spawn
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.binding.attachment import attachment_of
 from encfields.errors import ContextMismatchError, KeyUnavailableError
+from encfields.keys.fetch_threads import MAX_AT_WORK
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Base, Patient
 from tests.attached import local_store
 from tests.servers.backends import AsyncBackend
@@ -51,10 +53,10 @@ async def _beating() -> AsyncIterator[Heart]:
         task.cancel()
 
 
-async def _called(proxy: KmsProxy) -> None:
+async def _called(proxy: KmsProxy, times: int = 1) -> None:
     """Wait until KMS was called."""
-    async with asyncio.timeout(10):
-        while not proxy.calls:  # noqa: ASYNC110 (the proxy is on threads of its own)
+    async with asyncio.timeout(20):
+        while len(proxy.calls) < times:  # noqa: ASYNC110 (the proxy is on threads of its own)
             await asyncio.sleep(0.01)
 
 
@@ -297,3 +299,30 @@ async def test_rows_that_cannot_be_opened_fail_when_they_are_read_and_not_before
         assert attachment_of(cold.sync_engine.dialect).require().stats.keys.store_calls == 0
         with pytest.raises(ContextMismatchError):
             result.all()
+
+
+@pytest.mark.parametrize("async_backend", ["sqlite-aiosqlite"], indirect=True)
+async def test_no_key_waits_behind_however_many_that_hang(
+    engine: AsyncEngine, kms: Kms, kms_proxy: KmsProxy
+) -> None:
+    store = SqlKeyStore(keyrings.aws_kms(kms.create_key(), timeout=60))
+    encryption = attach(engine, store)
+    names = [f"tenant/{i}" for i in range(MAX_AT_WORK + 3)]
+    await encryption.keys.acreate_table()
+    for name in names:
+        await encryption.keys.acreate(name)
+    encryption._cache.clear()
+    kms_proxy.reset()
+    kms_proxy.fail("hang", times=MAX_AT_WORK + 1)
+
+    def fetch(name: str) -> asyncio.Task[Any]:
+        return asyncio.create_task(greenlet_spawn(encryption.active_key, name))
+
+    hanging = [fetch(name) for name in names[: MAX_AT_WORK + 1]]
+    await _called(kms_proxy, MAX_AT_WORK + 1)
+    async with asyncio.timeout(20):
+        found = await asyncio.gather(*map(fetch, names[MAX_AT_WORK + 1 :]))
+    assert [key.id for key in found] == names[MAX_AT_WORK + 1 :]
+    assert not any(task.done() for task in hanging)
+    kms_proxy.heal()
+    await asyncio.gather(*hanging, return_exceptions=True)

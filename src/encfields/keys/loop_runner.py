@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -19,22 +18,10 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import KeyUnavailableError
+from encfields.keys.fetch_threads import fetch_threads
 from encfields.keys.yielding import yielding
 
 T = TypeVar("T")
-
-MAX_FETCH_THREADS = 32
-"""Fetches under way at once; a thread outlives its fetch so that its KMS client is used again."""
-
-
-@functools.cache
-def fetch_threads() -> ThreadPoolExecutor:
-    """Worker threads of this process, made when first needed."""
-    return ThreadPoolExecutor(MAX_FETCH_THREADS, thread_name_prefix="encfields-keys")
-
-
-# A forked child inherits the object but none of its threads.
-os.register_at_fork(after_in_child=fetch_threads.cache_clear)
 
 
 def on_event_loop() -> bool:
@@ -60,7 +47,7 @@ class LoopRunner:
         if self._on_caller or not on_event_loop():
             job()
         else:
-            fetch_threads().submit(_yielding, job)
+            fetch_threads().submit(functools.partial(_yielding, job))
 
     def wait(self, future: Future[T]) -> T:
         """The result. In a greenlet it is awaited; elsewhere this blocks, the event loop too.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
@@ -24,7 +25,8 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import ConfigurationError
-from encfields.keys.loop_runner import fetch_threads, needs_prefetch, on_event_loop
+from encfields.keys.fetch_threads import fetch_threads
+from encfields.keys.loop_runner import needs_prefetch, on_event_loop
 
 T = TypeVar("T")
 Work = Callable[[Engine], T]
@@ -67,7 +69,7 @@ class OwnConnection:
         if not on_event_loop():
             result: T = asyncio.run(greenlet_spawn(self._run_here, work))
             return result
-        future = fetch_threads().submit(self.run, work)
+        future = fetch_threads().submit(partial(self.run, work))
         return await_only(asyncio.wrap_future(future)) if in_greenlet() else future.result()
 
     def _run_here(self, work: Work[T]) -> T:

@@ -21,7 +21,7 @@ def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError 
     :param error: what SQLAlchemy or the driver raised.
     """
     cause = getattr(error, "orig", None) or error
-    state, number = _sql_state(cause), _number(cause)
+    state, number = sql_state(cause), error_number(cause)
     if state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS:
         return None
     told = f"{type(cause).__name__}: {_first_line(cause)}"
@@ -42,7 +42,7 @@ def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError 
 def _is_unreachable(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         cause: Any = error.orig
-        has_code = _sql_state(cause) is not None and not str(_sql_state(cause)).startswith("08")
+        has_code = sql_state(cause) is not None and not str(sql_state(cause)).startswith("08")
         is_sqlite = "sqlite" in type(cause).__module__
         if error.connection_invalidated:
             return True
@@ -52,12 +52,14 @@ def _is_unreachable(error: Exception) -> bool:
     return isinstance(error, (OSError, TimeoutError, PoolTimeout))
 
 
-def _sql_state(cause: Any) -> str | None:
+def sql_state(cause: Any) -> str | None:
+    """The SQLSTATE of a driver's error, where the driver tells it."""
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     return state if isinstance(state, str) else None
 
 
-def _number(cause: Any) -> int | None:
+def error_number(cause: Any) -> int | None:
+    """The server's own number of a MariaDB or MySQL driver's error."""
     arguments = getattr(cause, "args", ())
     return arguments[0] if arguments and isinstance(arguments[0], int) else None
 

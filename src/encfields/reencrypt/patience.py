@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 
 from encfields.errors import EncFieldsError, KeyUnavailableError
+from encfields.keys.sql_errors import error_number, sql_state
 from encfields.reencrypt.errors import DatabaseUnavailableError, ReencryptionError
 
 MAX_PAUSE = 5.0
@@ -55,12 +56,9 @@ def told(error: Exception) -> EncFieldsError:
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")
 
 
-def _code_of(original: Any) -> Any:
+def _code_of(original: Any) -> int | str | None:
     # MariaDB's own number says more than its SQLSTATE, which for a full disk is "general error".
-    arguments = getattr(original, "args", ())
-    if arguments and isinstance(arguments[0], int):
-        return arguments[0]
-    return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    return error_number(original) or sql_state(original)
 
 
 class Patience:
