@@ -19,6 +19,9 @@ from encfields.alembic.found_operations import RefusedChangeOp
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.spec import TableSpec
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
+from tests.reencrypt.support import Clinic as ReencryptClinic
+from tests.reencrypt.test_tables import Base as Tables
+from tests.reencrypt.test_tables import ByPair, fill
 from tests.servers.backends import Backend
 
 
@@ -231,6 +234,25 @@ def test_an_identity_that_is_gone_is_told(tmp_path: Path, sqlite: Backend) -> No
         connection.execute(text("UPDATE patient SET number = number + 1000"))
     body = _operations(project.autogenerate(_by_number(), keep=False))
     assert "bound to id, which the table no longer has" in body
+
+
+def test_a_renamed_part_of_a_composite_identity_is_told(tmp_path: Path, sqlite: Backend) -> None:
+    """Which of its columns is called otherwise now is not guessed."""
+    clinic, project = ReencryptClinic(sqlite, Tables), Project(tmp_path, sqlite)
+    fill(clinic, ByPair, rows=5)
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE by_pair RENAME COLUMN bed TO place"))
+    metadata = MetaData()
+    Table(
+        "by_pair",
+        metadata,
+        Column("ward", String(10), primary_key=True),
+        Column("place", Integer, primary_key=True, autoincrement=False),
+        Column("secret", EncryptedType(String)),
+    )
+    body = _operations(project.autogenerate(metadata, keep=False))
+    assert "bound to ward, bed, which the table no longer has" in body
+    assert "context_names= of was=" in " ".join(body.split())
 
 
 def test_check_fails_while_there_is_something_to_do(tmp_path: Path, sqlite: Backend) -> None:

@@ -10,6 +10,8 @@ from encfields.errors import DeclarationError
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.reencrypt.support import PATIENT, Clinic
+from tests.reencrypt.test_tables import Base as Tables
+from tests.reencrypt.test_tables import ByPair, fill
 
 OLD = TableSpec.of(
     "person",
@@ -143,6 +145,26 @@ def test_a_renamed_identity_column_is_told_by_the_name_that_it_had(clinic):
     with clinic.engine.connect() as connection:
         rows = connection.execute(select(declared).order_by(declared.c.number))
         assert [tuple(row) for row in rows] == before
+
+
+def test_a_renamed_part_of_a_composite_key_is_told_with_the_others(backend):
+    clinic = Clinic(backend, Tables)
+    fill(clinic, ByPair, rows=60)
+    before = {key: row[-1] for key, row in clinic.values(ByPair).items()}
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE by_pair RENAME COLUMN bed TO place"))
+    was = TableSpec.of("by_pair", [SealedColumn("secret", context_names=("ward", "bed"))])
+    assert clinic.run(TableSpec.of("by_pair", ["secret"]), source=was).run().finished
+    declared = Table(
+        "by_pair",
+        MetaData(),
+        Column("ward", String(10), primary_key=True),
+        Column("place", Integer, primary_key=True, autoincrement=False),
+        Column("secret", EncryptedType(String)),
+    )
+    with clinic.engine.connect() as connection:
+        found = {(row.ward, row.place): row.secret for row in connection.execute(select(declared))}
+    assert found == before
 
 
 def test_context_names_that_do_not_fit_the_identity_are_refused(clinic):

@@ -49,8 +49,10 @@ _DECRYPT = (
     "3. drop the encrypted column (a revision).",
 )
 _LOST_IDENTITY = (
-    "They cannot be opened while it is missing. Bring it back under that name, with what it "
-    "held, rebind the values with op.rebind(...) to the new identity, and drop it then.",
+    "They cannot be opened while it is missing. If it was renamed, write op.rebind(...) by hand, "
+    "with what each column of the identity was called as context_names= of was=. Else bring it "
+    "back under that name, with what it held, rebind the values with op.rebind(...) to the new "
+    "identity, and drop it then.",
 )
 
 
