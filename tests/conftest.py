@@ -69,7 +69,9 @@ def kms_proxy(kms: Kms, monkeypatch: pytest.MonkeyPatch) -> Iterator[KmsProxy]:
 
 @pytest.fixture(scope="session")
 def _postgresql_database() -> Iterator[postgresql_server.ServerDatabase]:
-    database = postgresql_server.ServerDatabase(_server(postgresql_server), _database_name())
+    database = postgresql_server.ServerDatabase(
+        _server(postgresql_server), _database_name(), durable=False
+    )
     yield database
     database.drop()
 

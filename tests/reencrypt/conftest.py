@@ -13,3 +13,9 @@ def clinic(backend) -> Clinic:
     made = Clinic(backend)
     made.fill(500)
     return made
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Progress is told after every batch."""
+    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)

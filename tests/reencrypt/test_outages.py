@@ -68,12 +68,6 @@ def setup_that_meets_an_outage(marker: str, url: str) -> Any:
 both = pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """Progress is told after every batch."""
-    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
-
-
 @both
 def test_connections_that_are_cut_are_made_anew(clinic, told):
     version = clinic.rotate()

@@ -21,12 +21,6 @@ from encfields.reencrypt.writers import writer_for
 from tests.reencrypt.support import PATIENT, Clinic, Patient
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """Progress is told after every batch."""
-    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
-
-
 def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(clinic):
     old = clinic.encryption.active_key("default").version
     clinic.rotate()

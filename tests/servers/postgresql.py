@@ -128,13 +128,18 @@ class PrivateServer:
 
 
 class ServerDatabase:
-    """A database of this test session, emptied between tests and dropped at its end."""
+    """A database of this test session, emptied between tests and dropped at its end.
 
-    def __init__(self, server: URL, name: str) -> None:
+    :param durable: wait for the disk at every commit.
+    """
+
+    def __init__(self, server: URL, name: str, *, durable: bool = True) -> None:
         self._server = server
         self.url = server.set(database=name)
         with connect(server) as connection:
             connection.execute(f'CREATE DATABASE "{name}" ENCODING UTF8 TEMPLATE template0')
+            if not durable:
+                connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
         self._connection = connect(self.url)
 
     def empty(self) -> None:
