@@ -19,12 +19,6 @@ from encfields.reencrypt.spec import TableSpec
 from tests.reencrypt.process import start
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """Progress is told after every batch."""
-    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
-
-
 def stopping(stop: threading.Event, rows: int) -> Any:
     """A progress callback that stops the run once some rows are done."""
 
@@ -147,8 +141,7 @@ def test_a_range_whose_worker_is_gone_is_taken_over_when_its_lease_is_over(clini
     own = Connections(clinic.backend.create_engine())
     with own.writing().begin() as begun:
         run = store.load(begun.connection, run_id)
-        assert store.carve(begun.connection, run, (120,))
-        claim = store.claim(begun.connection, run, "a dead worker", 1.5)
+        claim = store.carve(begun.connection, run, (120,), "a dead worker", 1.5)
     assert claim is not None
     began = time.monotonic()
     report = clinic.run().run()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import String, text, update
+from sqlalchemy import String, event, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType
 from encfields.reencrypt.batches import BatchReader, Bounds
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import Job
+from encfields.reencrypt.key_codec import key_from_text
+from encfields.reencrypt.run_store import RunStore
+from encfields.reencrypt.run_tables import ranges
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.sweep import CountingSweep, HeadSweep, Looked, sweep_of
 from encfields.reencrypt.values import values_of
@@ -17,6 +20,7 @@ from tests.reencrypt.support import PATIENT, Clinic
 from tests.reencrypt.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
 
 ALL = Bounds(None, None)
+RANGE_ROWS = 40
 LONG_KEY = "k" * 140
 
 
@@ -32,7 +36,7 @@ class Sweeping:
         self.own = Connections(clinic.engine)
         self.prepared = Job(spec).prepare(self.own.reading())
         self.values = values_of(self.prepared, clinic.encryption)
-        self.sweep = sweep_of(self.prepared, clinic.encryption, self.values)
+        self.sweep = sweep_of(self.prepared, clinic.encryption, self.values, RANGE_ROWS)
         self.ways = [self.sweep, HeadSweep(self.prepared, self.values)]
 
     def is_clean(self):
@@ -45,8 +49,8 @@ class Sweeping:
 def sweeping(tables):
     made = []
 
-    def make(model):
-        fill(tables, model, rows=12)
+    def make(model, rows=12):
+        fill(tables, model, rows=rows)
         made.append(Sweeping(tables, spec_of(model)))
         return made[-1]
 
@@ -114,12 +118,12 @@ def test_where_each_row_has_its_own_key_the_heads_are_read(tables):
     own = Connections(tables.engine)
     prepared = Job(spec_of(Account)).prepare(own.reading())
     values = values_of(prepared, tables.encryption)
-    assert isinstance(sweep_of(prepared, tables.encryption, values), HeadSweep)
+    assert isinstance(sweep_of(prepared, tables.encryption, values, RANGE_ROWS), HeadSweep)
     own.close()
 
 
 def test_a_look_tells_how_far_it_went(tables, sweeping):
-    both = sweeping(ByUuid)
+    both = sweeping(ByUuid, rows=45)
     for way, step in ((both.ways[0], 1), (both.ways[1], 5)):
         bounds, seen = ALL, 0
         while True:
@@ -128,7 +132,50 @@ def test_a_look_tells_how_far_it_went(tables, sweeping):
             if looked.upto is None:
                 break
             bounds = Bounds(looked.upto, None)
-        assert seen == 12
+        assert seen == 45
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_a_range_with_an_end_is_looked_at_in_one_statement(request, name):
+    """Also one that has grown; to find out where a part ends is to read it once more."""
+    clinic = Clinic(request.getfixturevalue(name))
+    clinic.fill(45)
+    both = Sweeping(clinic, PATIENT)
+    statements: list[str] = []
+
+    def note(connection, cursor, statement, *rest):
+        statements.append(statement)
+
+    event.listen(both.own.engine, "before_cursor_execute", note)
+    looked = both.sweep.look(both.own.reading(), Bounds((2,), (44,)), 2)
+    assert looked == Looked(42, True, None)
+    assert len(statements) == 1
+    both.own.close()
+
+
+def test_a_sweep_takes_the_ranges_of_the_pass_before_and_cuts_what_grew_behind_them(clinic):
+    clinic.rotate()
+    store, own = RunStore(clinic.engine.dialect.name), Connections(clinic.engine)
+    run_id = clinic.run().record()
+    for upper in ((120,), (150,), None):
+        with own.writing().begin() as begun:
+            run = store.load(begun.connection, run_id)
+            claim = store.carve(begun.connection, run, upper, "a worker", 30)
+            assert claim is not None
+            store.release(begun.connection, claim)
+    own.close()
+    clinic.fill(100, first=501)
+    report = clinic.run().run()
+    assert (report.finished, report.passes) == (True, 2)
+    with clinic.engine.connect() as connection:
+        rows = connection.execute(
+            select(ranges.c.pass_number, ranges.c.upper_key, ranges.c.rows_seen).order_by(
+                ranges.c.pass_number, ranges.c.number
+            )
+        ).all()
+    cut = [key_from_text(row.upper_key)[0] if row.upper_key else None for row in rows]
+    assert cut == [120, 150, None, 120, 150, 270, 390, 510, None]
+    assert [row.rows_seen for row in rows] == [120, 30, 450, 120, 30, 120, 120, 120, 90]
 
 
 def test_a_column_that_holds_text_is_looked_at_in_python(postgresql):
@@ -139,7 +186,7 @@ def test_a_column_that_holds_text_is_looked_at_in_python(postgresql):
     own = Connections(clinic.engine)
     prepared = Job(TableSpec.of("note", ["body"])).prepare(own.reading())
     values = values_of(prepared, clinic.encryption)
-    sweep = sweep_of(prepared, clinic.encryption, values)
+    sweep = sweep_of(prepared, clinic.encryption, values, RANGE_ROWS)
     assert not sweep.look(own.reading(), ALL, 10).is_clean
     own.close()
 

@@ -82,8 +82,12 @@ class BatchReader:
 
     def size_of(self, rows: Sequence[Any]) -> int:
         """Bytes of the values in some rows."""
-        start, end = self.value_start, self.value_end
-        return sum(len(v) for row in rows for v in row[start:end] if isinstance(v, bytes | str))
+        columns = range(self.value_start, self.value_end)
+        try:
+            return sum(sum(map(len, filter(None, [row[at] for row in rows]))) for at in columns)
+        except TypeError:  # something that is neither bytes nor text, and has no length
+            values = (row[at] for at in columns for row in rows)
+            return sum(len(v) for v in values if isinstance(v, bytes | str))
 
     def _statement(self, after: bool, upto: bool) -> Select[Any]:
         statement = select(*self._columns).order_by(*self._key).limit(bindparam("row_limit"))

@@ -10,8 +10,18 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BINARY as MYSQL_BINARY
-from sqlalchemy import ColumnElement, LargeBinary, Text, and_, cast, func, literal, not_, or_
+from sqlalchemy import (
+    BINARY,
+    ColumnElement,
+    LargeBinary,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    not_,
+    or_,
+)
 from sqlalchemy.dialects.mysql import CHAR as MYSQL_CHAR
 
 from encfields.binding.row_keys import MYSQL_NAMES, kind_of
@@ -151,7 +161,7 @@ def _mysql_text(column: Column[Any], kind: IdentityKind) -> ColumnElement[Any]:
         text = cast(column, MYSQL_CHAR())
     utf8: ColumnElement[Any] = cast(text, MYSQL_CHAR(charset="utf8mb4"))
     # Beside a text, CONCAT makes text of bytes: of those that are no UTF-8, question marks.
-    return cast(utf8, MYSQL_BINARY())
+    return cast(utf8, BINARY())
 
 
 def _holds_bytes(column: Column[Any]) -> bool:

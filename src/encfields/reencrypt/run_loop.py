@@ -15,6 +15,7 @@ from encfields.errors import KeyUnavailableError
 from encfields.reencrypt.batches import Bounds, key_at
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import PreparedJob
+from encfields.reencrypt.key_codec import Key
 from encfields.reencrypt.options import Options
 from encfields.reencrypt.patience import Patience
 from encfields.reencrypt.progress import Progress, Teller
@@ -141,14 +142,21 @@ class RunLoop:
             claim = self._store.claim(begun.connection, run, self._owner, seconds)
         if claim is not None or run.frontier_done:
             return claim
+        upper = self._cut(run)
+        with self._connections.writing().begin() as begun:
+            # None if another worker cut the same range, and has it.
+            return self._store.carve(begun.connection, run, upper, self._owner, seconds)
+
+    def _cut(self, run: Run) -> Key | None:
+        """Where the next range is to end; ``None`` where the table does."""
         reading = self._connections.reading()
+        # Finding a key so many rows on is reading them, which a sweep does but once this way.
+        upper = self._store.cut_before(reading, run) if run.pass_number else None
+        if upper is not None:
+            return upper
         rest = Bounds(run.frontier, None)
-        upper = key_at(self._prepared, reading, rest, self._options.range_rows)
-        with self._connections.writing().begin() as begun:
-            if not self._store.carve(begun.connection, run, upper):
-                return None  # another worker did, and has it
-        with self._connections.writing().begin() as begun:
-            return self._store.claim(begun.connection, run, self._owner, seconds)
+        found: Key | None = key_at(self._prepared, reading, rest, self._options.range_rows)
+        return found
 
     def _turn(self, run: Run) -> str | None:
         """At the end of a pass, begin another or end the run; ``None`` to go on."""

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     RowMapping,
+    Update,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -76,6 +79,10 @@ class Claim:
     number: int
     claims: int
     bounds: Bounds
+
+
+_MINE = ("run_id", "pass_number", "number", "claims")
+"""What tells a claimed range: columns of its row, and of :class:`Claim`."""
 
 
 @dataclass(slots=True)
@@ -140,6 +147,9 @@ class RunStore:
     def __init__(self, dialect_name: str) -> None:
         self._now = database_now(dialect_name)
         self._locks = dialect_name != "sqlite"
+        # Made once, as it runs with every batch.
+        self._checkpoint = _checkpoint(self._now)
+        self._checkpoint_at = self._checkpoint.values(position_key=bindparam("of_position"))
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -235,11 +245,28 @@ class RunStore:
         )
         return begun.rowcount == 1
 
-    def carve(self, connection: Connection, run: Run, upper: Key | None) -> bool:
-        """Cut the next range of the pass, from the frontier up to `upper`.
+    def cut_before(self, connection: Connection, run: Run) -> Key | None:
+        """Where the pass before ended its range that began at this pass's frontier.
+
+        :returns: ``None`` if it had none there, or the one without an end.
+        """
+        row = connection.execute(
+            select(ranges.c.lower_key, ranges.c.upper_key)
+            .where(ranges.c.run_id == run.id, ranges.c.pass_number == run.pass_number - 1)
+            .where(ranges.c.number == run.carved)
+        ).first()
+        if row is None or _key(row.lower_key) != run.frontier:
+            return None
+        return _key(row.upper_key)
+
+    def carve(
+        self, connection: Connection, run: Run, upper: Key | None, owner: str, seconds: float
+    ) -> Claim | None:
+        """Cut the next range of the pass, from the frontier up to `upper`, and take it.
 
         :param upper: ``None`` for the last range, which has no end: the table may grow.
-        :returns: whether it was this call that cut it.
+        :param owner: who takes it. :param seconds: for how long unless renewed.
+        :returns: ``None`` if it was not this call that cut it.
         """
         lower = None if run.frontier is None else key_to_text(run.frontier)
         until = None if upper is None else key_to_text(upper)
@@ -250,12 +277,19 @@ class RunStore:
             .values(carved=run.carved + 1, frontier=until, frontier_done=int(upper is None))
         )
         if moved.rowcount != 1:
-            return False
-        row = {"run_id": run.id, "pass_number": run.pass_number, "number": run.carved}
-        connection.execute(
-            insert(ranges), row | {"lower_key": lower, "upper_key": until, "position_key": lower}
-        )
-        return True
+            return None
+        row = {
+            "run_id": run.id,
+            "pass_number": run.pass_number,
+            "number": run.carved,
+            "lower_key": lower,
+            "upper_key": until,
+            "position_key": lower,
+            "owner": owner,
+            "claims": 1,
+        }
+        connection.execute(insert(ranges).values(lease_until=self._now + seconds, **row))
+        return Claim(run.id, run.pass_number, run.carved, 1, Bounds(run.frontier, upper))
 
     def claim(self, connection: Connection, run: Run, owner: str, seconds: float) -> Claim | None:
         """Take a range of the pass that nobody works on.
@@ -297,16 +331,19 @@ class RunStore:
         :param position: the last key that is done; ``None`` if that has not changed.
         :raises LeaseLostError: another worker has it; the transaction is to be rolled back.
         """
-        changes: dict[str, Any] = {
-            "lease_until": self._now + seconds,
-            "rows_seen": ranges.c.rows_seen + counts.seen,
-            "rows_written": ranges.c.rows_written + counts.written,
-            "rows_current": ranges.c.rows_current + counts.current,
-            "rows_missed": ranges.c.rows_missed + counts.missed,
+        statement = self._checkpoint
+        parameters = {f"of_{name}": getattr(claim, name) for name in _MINE} | {
+            "of_seconds": seconds,
+            "of_seen": counts.seen,
+            "of_written": counts.written,
+            "of_current": counts.current,
+            "of_missed": counts.missed,
         }
         if position is not None:
-            changes["position_key"] = key_to_text(position)
-        self._of_mine(connection, claim, changes)
+            statement = self._checkpoint_at
+            parameters["of_position"] = key_to_text(position)
+        if connection.execute(statement, parameters).rowcount != 1:
+            raise LeaseLostError
 
     def finish(self, connection: Connection, claim: Claim, counts: Counts) -> None:
         """Say that a range is done.
@@ -314,7 +351,11 @@ class RunStore:
         :raises LeaseLostError: another worker has it.
         """
         self.checkpoint(connection, claim, counts, 0)
-        self._of_mine(connection, claim, {"done": 1, "owner": None})
+        done = connection.execute(
+            update(ranges).where(*_my_range(claim)).values(done=1, owner=None)
+        )
+        if done.rowcount != 1:
+            raise LeaseLostError
 
     def release(self, connection: Connection, claim: Claim, error: str | None = None) -> None:
         """Give a range back for another worker to go on with."""
@@ -343,11 +384,6 @@ class RunStore:
         if row is None or row["done"]:
             raise LeaseLostError
         return _claim(row, claim.claims).bounds
-
-    def _of_mine(self, connection: Connection, claim: Claim, changes: dict[str, Any]) -> None:
-        done = connection.execute(update(ranges).where(*_my_range(claim)).values(changes))
-        if done.rowcount != 1:
-            raise LeaseLostError
 
     # -- the quarantine ------------------------------------------------------------------------
 
@@ -447,12 +483,20 @@ def _same_range(row: RowMapping) -> list[Any]:
 
 
 def _my_range(claim: Claim) -> list[Any]:
-    return [
-        ranges.c.run_id == claim.run_id,
-        ranges.c.pass_number == claim.pass_number,
-        ranges.c.number == claim.number,
-        ranges.c.claims == claim.claims,
-    ]
+    return [ranges.c[name] == getattr(claim, name) for name in _MINE]
+
+
+def _checkpoint(now: ColumnElement[float]) -> Update:
+    """The statement of :meth:`RunStore.checkpoint`, with no position."""
+    counts = {
+        f"rows_{name}": ranges.c[f"rows_{name}"] + bindparam(f"of_{name}")
+        for name in ("seen", "written", "current", "missed")
+    }
+    return (
+        update(ranges)
+        .where(*(ranges.c[name] == bindparam(f"of_{name}") for name in _MINE))
+        .values(lease_until=now + bindparam("of_seconds"), **counts)
+    )
 
 
 def _quarantine_row(claim: Claim, refused: Refused) -> dict[str, Any]:

@@ -36,14 +36,15 @@ class SealAgain:
         outcome = Outcome(seen=len(rows))
         self._resealers = {}
         rows = list(map(tuple, rows))
-        sealed = [self._column(rows, *column, reader, outcome) for column in self._columns]
-        start, end = reader.value_start, reader.value_end
+        columns = [self._column(rows, *column, reader, outcome) for column in self._columns]
+        old = zip(*(replaced for replaced, _ in columns), strict=True)
+        new = zip(*(sealed for _, sealed in columns), strict=True)
+        unchanged, width = (None,) * len(columns), reader.key_width
         refused = {one.key for one in outcome.refused}
-        for row, new in zip(rows, zip(*sealed, strict=True), strict=True):
-            if new.count(None) < len(new):
-                old = tuple(map(_replaced, row[start:end], new))
-                outcome.changes.append(Change(reader.key_of(row), old, new))
-            elif not refused or reader.key_of(row) not in refused:
+        for row, before, after in zip(rows, old, new, strict=True):
+            if after != unchanged:
+                outcome.changes.append(Change(row[:width], before, after))
+            elif not refused or row[:width] not in refused:
                 outcome.current += 1
         return outcome
 
@@ -63,8 +64,9 @@ class SealAgain:
         source: SealedCell,
         reader: BatchReader,
         outcome: Outcome,
-    ) -> list[bytes | None]:
-        """One column's new values, ``None`` for what stays as it is."""
+    ) -> tuple[list[bytes | None], list[bytes | None]]:
+        """One column's old and new values, ``None`` for what stays as it is."""
+        replaced: list[bytes | None] = []
         sealed: list[bytes | None] = []
         value_at, resealers = target.value_at, self._resealers
         for row in rows:
@@ -81,8 +83,9 @@ class SealAgain:
                         new = resealer.seal(plaintext, context, frame)
                 except OF_THIS_VALUE as error:
                     outcome.refuse(reader.key_of(row), target.binding.column_name, error)
+            replaced.append(None if new is None else data)
             sealed.append(new)
-        return sealed
+        return replaced, sealed
 
     def _open(
         self,
@@ -116,8 +119,3 @@ class SealAgain:
             return resealer.is_current(data, resealer.frame(context))
         except OF_THIS_VALUE:
             return False
-
-
-def _replaced(old: Any, new: bytes | None) -> bytes | None:
-    """The old value, if there is a new one for it."""
-    return None if new is None else bytes(old)

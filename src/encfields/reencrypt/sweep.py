@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from encfields.encryption import Encryption
     from encfields.reencrypt.values import Values
 
-_COUNTED_BATCHES = 10
+_COUNTED_BATCHES = 20
 """Batches' worth of rows that the database looks at in one statement."""
 
 
@@ -77,17 +77,25 @@ class CountingSweep:
     """Lets the database count the rows that are not current.
 
     :param prepared: the job. :param conditions: for each encrypted column.
+    :param range_rows: rows of a part that has an end, about.
     """
 
     def __init__(
-        self, prepared: PreparedJob, encryption: Encryption, conditions: list[CurrentSql]
+        self,
+        prepared: PreparedJob,
+        encryption: Encryption,
+        conditions: list[CurrentSql],
+        range_rows: int,
     ) -> None:
         self._prepared = prepared
         self._encryption = encryption
         self._conditions = conditions
+        self._range_rows = range_rows
 
     def look(self, connection: Connection, bounds: Bounds, limit: int) -> Looked:
-        upto = key_at(self._prepared, connection, bounds, limit * _COUNTED_BATCHES)
+        upto, at_once = None, limit * _COUNTED_BATCHES
+        if bounds.upto is None or self._range_rows > at_once:
+            upto = key_at(self._prepared, connection, bounds, at_once)
         part = Bounds(bounds.after, bounds.upto if upto is None else upto)
         rows, left = connection.execute(self._statement(part), part_parameters(part)).one()
         return Looked(int(rows), not left, upto)
@@ -110,9 +118,15 @@ class CountingSweep:
         return statement
 
 
-def sweep_of(prepared: PreparedJob, encryption: Encryption, values: Values) -> Sweep:
-    """How the job's table is swept."""
+def sweep_of(
+    prepared: PreparedJob, encryption: Encryption, values: Values, range_rows: int
+) -> Sweep:
+    """How the job's table is swept.
+
+    :param range_rows: rows of a range, about.
+    """
     conditions = [CurrentSql.of(target, prepared) for target, _ in columns_of(prepared)]
     if all(conditions):
-        return CountingSweep(prepared, encryption, [one for one in conditions if one])
+        known = [one for one in conditions if one]
+        return CountingSweep(prepared, encryption, known, range_rows)
     return HeadSweep(prepared, values)

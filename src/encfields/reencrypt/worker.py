@@ -92,7 +92,7 @@ class Worker:
         self._whole = BatchReader(prepared)
         self._sweep: Sweep | None = None
         if self._values.sweeps_by_header:
-            self._sweep = sweep_of(prepared, encryption, self._values)
+            self._sweep = sweep_of(prepared, encryption, self._values, options.range_rows)
         self._stretch: _Stretch | None = None
         self._throttle = Throttle(options, stop, prepared)
         self._limit = min(FIRST_ROWS, options.batch_rows)

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from encfields.binding.row_keys import MYSQL_NAMES
+from encfields.message_header import CONTEXT_OFFSET
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from encfields.reencrypt.job import PreparedJob
     from encfields.reencrypt.values import Change
+
+
+IDENTIFYING_BYTES = CONTEXT_OFFSET - 2
+"""The first bytes of a message, up to its 32 random bytes of message id: no two share them, so
+they tell whether a value is still the one that was read, for a sixteenth of the bytes."""
 
 
 class Writer(Protocol):

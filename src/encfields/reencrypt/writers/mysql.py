@@ -10,24 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from encfields.message_header import CONTEXT_OFFSET
 from encfields.reencrypt.batches import bound_parameters, key_from, key_upto
 from encfields.reencrypt.errors import ReencryptionError
 from encfields.reencrypt.key_codec import key_to_text, readable_key
+from encfields.reencrypt.values import Change
+from encfields.reencrypt.writers.base import IDENTIFYING_BYTES
 from encfields.reencrypt.writers.shape import Shape, shape_of
 
 if TYPE_CHECKING:
     from encfields.reencrypt.job import PreparedJob
-    from encfields.reencrypt.key_codec import Key
-    from encfields.reencrypt.values import Change
-
-IDENTIFYING_BYTES = CONTEXT_OFFSET - 2
-"""The first bytes of a message, up to its 32 random bytes of message id: no two share them, so
-they tell whether a value is still the one that was read, for a sixteenth of the bytes."""
 
 MAX_STATEMENT_ROWS = 250
 """A CASE is searched from its start for every row."""
@@ -72,7 +67,7 @@ class MysqlWriter:
         if not self._packet:
             asked = connection.exec_driver_sql("SELECT @@max_allowed_packet")
             self._packet = int(asked.scalar_one())
-        rows = [_Row(change, self._bound(change.key)) for change in changes]
+        rows = self._rows(changes)
         # By shape, so that what a statement compares holds for each of its rows.
         rows = sorted(self._lock_rows(connection, rows), key=lambda row: row.shape)
         written = 0
@@ -122,12 +117,15 @@ class MysqlWriter:
         parameters: list[Any],
     ) -> str:
         """SQL that gives each row its value of one column."""
-        cases = []
-        for row, value in zip(rows, values, strict=True):
+        for row in rows:
             parameters += row.parameters
-            # Hexadecimal needs no escaping, and is what the server reads fastest.
-            new = "NULL" if value is None else f"x'{value.hex()}'"
-            cases.append(f"WHEN {row.condition(self._key)} THEN {new}")
+        # Hexadecimal needs no escaping, and is what the server reads fastest.
+        cases = [
+            f"WHEN {row.condition} THEN NULL"
+            if value is None
+            else f"WHEN {row.condition} THEN x'{value.hex()}'"
+            for row, value in zip(rows, values, strict=True)
+        ]
         subject = f"{self._key[0]} " if len(self._key) == 1 else ""
         return f"{column} = CASE {subject}{' '.join(cases)} END"
 
@@ -146,12 +144,30 @@ class MysqlWriter:
         """SQL for "the key is one of these"; spelt out, where MySQL would scan for a tuple."""
         for row in rows:
             parameters += row.parameters
+        conditions = [row.condition for row in rows]
         if len(self._key) == 1:
-            return f"{self._key[0]} IN ({','.join(row.texts[0] for row in rows)})"
-        return f"({' OR '.join(row.condition(self._key) for row in rows)})"
+            return f"{self._key[0]} IN ({','.join(conditions)})"
+        return f"({' OR '.join(conditions)})"
 
-    def _bound(self, key: Key) -> list[Any]:
-        return [bind(v) if bind else v for bind, v in zip(self._bind, key, strict=True)]
+    def _rows(self, changes: Sequence[Change]) -> list[_Row]:
+        """The changes, each with its key in SQL: integers as they are, all else as parameters."""
+        plain = self._bind == [None] and all(type(change.key[0]) is int for change in changes)
+        if plain:
+            return [
+                _Row(change, shape_of(change), str(change.key[0]), (), _size(change))
+                for change in changes
+            ]
+        return list(map(self._row, changes))
+
+    def _row(self, change: Change) -> _Row:
+        key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
+        texts = [str(value) if type(value) is int else "%s" for value in key]
+        condition = texts[0]
+        if len(texts) > 1:
+            same = (f"{name} = {text}" for name, text in zip(self._key, texts, strict=True))
+            condition = f"({' AND '.join(same)})"
+        parameters = tuple(value for value in key if type(value) is not int)
+        return _Row(change, shape_of(change), condition, parameters, _size(change))
 
     def _parts(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         """The rows in statements of a size that the server takes; a large one by itself."""
@@ -176,7 +192,7 @@ class MysqlWriter:
             return 0
         if shape.derives:
             index_alone = shape._replace(written=())
-            self._swap(connection, index_alone, [row.without_values()])
+            self._swap(connection, index_alone, [_without_values(row)])
         size = max(1, (self._packet - _ROW_BYTES) // 4)
         this = self._any_of([row], [])
         for column, value in zip(self._columns, row.change.new, strict=True):
@@ -202,34 +218,28 @@ class MysqlWriter:
         )
 
 
-class _Row:
-    """A change with its key in SQL: integers as they are, all else as parameters.
+class _Row(NamedTuple):
+    """A change with its key in SQL.
 
-    :ivar texts: the key, one text for each column. :ivar parameters: of the placeholders in it.
-    :ivar size: bytes that the row takes in a statement, about.
+    :param condition: "it is this row", in a CASE whose subject is the key if it is a single one.
+    :param parameters: of the placeholders in it.
+    :param size: bytes that the row takes in a statement, about.
     """
 
-    __slots__ = ("change", "parameters", "shape", "size", "texts")
+    change: Change
+    shape: Shape
+    condition: str
+    parameters: tuple[Any, ...]
+    size: int
 
-    def __init__(self, change: Change, key: Sequence[Any]) -> None:
-        self.change = change
-        self.shape = shape_of(change)
-        self.texts = [str(value) if type(value) is int else "%s" for value in key]
-        self.parameters = [value for value in key if type(value) is not int]
-        new = change.new
-        size = len(new[0] or b"") if len(new) == 1 else sum(len(value or b"") for value in new)
-        self.size = 2 * size + 256
 
-    def condition(self, columns: Sequence[str]) -> str:
-        """SQL for "it is this row", in a CASE whose subject is the key if it is a single one."""
-        if len(columns) == 1:
-            return self.texts[0]
-        same = (f"{column} = {text}" for column, text in zip(columns, self.texts, strict=True))
-        return f"({' AND '.join(same)})"
+def _size(change: Change) -> int:
+    new = change.new
+    size = len(new[0] or b"") if len(new) == 1 else sum(len(value or b"") for value in new)
+    return 2 * size + 256
 
-    def without_values(self) -> _Row:
-        """The row with its derived columns alone."""
-        change = self.change._replace(new=(None,) * len(self.change.new))
-        row = _Row(change, ())
-        row.texts, row.parameters = self.texts, self.parameters
-        return row
+
+def _without_values(row: _Row) -> _Row:
+    """The row with its derived columns alone."""
+    change = row.change._replace(new=(None,) * len(row.change.new))
+    return row._replace(change=change, shape=shape_of(change), size=_size(change))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.reencrypt.values import ABSENT
+from encfields.reencrypt.writers.base import IDENTIFYING_BYTES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -86,7 +87,7 @@ class PostgresqlWriter:
         values: list[list[Any]] = []
         for i, use in enumerate(uses):
             if use.compared:
-                values.append([change.old[i] for change in changes])
+                values.append([_head(change.old[i]) for change in changes])
             if use.written:
                 values.append([change.new[i] for change in changes])
         if derives:
@@ -151,7 +152,12 @@ def _use(changes: Sequence[Change], number: int) -> _Column:
 
 def _comparison(use: _Column, column: str, old: str) -> str:
     """SQL for "the old value still stands, where the row has one to compare"."""
+    stands = f"substr({column}, 1, {IDENTIFYING_BYTES}) = {old}"
     if use.always:
-        return f"{column} = {old}"
+        return stands
     absent = f" OR ({old} = '' AND {column} IS NULL)" if use.absent else ""
-    return f"({old} IS NULL OR {column} = {old}{absent})"
+    return f"({old} IS NULL OR {stands}{absent})"
+
+
+def _head(old: bytes | None) -> bytes | None:
+    return old and old[:IDENTIFYING_BYTES]
