@@ -74,6 +74,7 @@ class RunLoop:
         self._worker: Worker | None = None
         self._pass: int | None = None
         self._sweeps = 0
+        self._may_hold_a_range = False
 
     def work(self) -> str | None:
         """Work until the run has ended, nothing can be done, or the process is to stop.
@@ -96,6 +97,7 @@ class RunLoop:
                 claim, outcome = self._look()
             except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
                 self._connections.reset()
+                self._may_hold_a_range = True
                 patience.wait(error)
                 continue
             patience.over()
@@ -110,11 +112,19 @@ class RunLoop:
         run = self._store.load(self._connections.reading(), self._run_id)
         if run.state != RUNNING:
             return None, ""
+        if self._may_hold_a_range:
+            self._release()
         self._prepare(run)
         claim = self._next(run)
         if claim is None and run.frontier_done:
             return None, self._turn(run)
         return claim, None
+
+    def _release(self) -> None:
+        """Give back a range whose COMMIT was sent and not answered: it would wait for our lease."""
+        with self._connections.writing().begin() as begun:
+            self._store.release_all(begun.connection, self._owner)
+        self._may_hold_a_range = False
 
     def _prepare(self, run: Run) -> None:
         """Reflect the table, and at each pass see which key versions are active now."""
