@@ -19,8 +19,8 @@ from sqlalchemy import (
     cast,
     func,
     literal,
-    not_,
-    or_,
+    literal_column,
+    true,
 )
 from sqlalchemy.dialects.mysql import CHAR as MYSQL_CHAR
 
@@ -43,6 +43,9 @@ _FIRST = CONTEXT_OFFSET - 1
 _VERSION_OFFSET = 28
 """Of the branch key version behind salt (16 bytes) and IV (12)."""
 
+
+_OF_DIVISION = 8
+"""SQLAlchemy's precedence of ``/``, so that a sum is put in parentheses before it is divided."""
 
 _ASCII = frozenset(IdentityKind) - {IdentityKind.TEXT, IdentityKind.CHAR}
 """Kinds whose canonical text has as many bytes in any encoding."""
@@ -103,7 +106,7 @@ class CurrentSql:
             self._part(literal(_FIRST), size) == frame,
         )
         # A comparison with NULL, of an identity that is NULL, is not true either.
-        return and_(self._value.is_not(None), or_(not_(is_current), is_current.is_(None)))
+        return and_(self._value.is_not(None), is_current.is_not(true()))
 
     def _context_sql(self) -> tuple[ColumnElement[int], list[ColumnElement[Any]]]:
         """The length of the serialised context, and its parts."""
@@ -122,12 +125,13 @@ class CurrentSql:
     def _bytes(self, data: bytes) -> ColumnElement[Any]:
         if self._is_mysql:
             # A driver may send bytes as a plain string, which beside a text must be valid UTF-8.
-            return func.unhex(literal(data.hex()), type_=LargeBinary())
+            return literal_column(f"x'{data.hex()}'", LargeBinary())
         return literal(data, LargeBinary())
 
     def _u16(self, number: ColumnElement[int]) -> ColumnElement[Any]:
         if self._is_mysql:
-            return func.unhex(func.lpad(func.hex(number), 4, "0"), type_=LargeBinary())
+            high = number.op("DIV", precedence=_OF_DIVISION)(256)
+            return func.char(high, func.mod(number, 256), type_=LargeBinary())
         return func.substr(func.int4send(number), 3, type_=LargeBinary())
 
     def _joined(self, parts: list[ColumnElement[Any]]) -> ColumnElement[Any]:
@@ -151,6 +155,8 @@ def _utf8(text: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _mysql_text(column: Column[Any], kind: IdentityKind) -> ColumnElement[Any]:
     """The canonical text of an identity column, in UTF-8."""
+    if kind is IdentityKind.INTEGER:
+        return cast(column, BINARY())
     if kind is IdentityKind.BINARY:
         text: ColumnElement[Any] = func.lower(func.hex(column))
     elif kind is IdentityKind.CHAR:
