@@ -251,7 +251,8 @@ def _not_confirmed(
     else:
         told = f"these would become unreadable: {places}" if places else "nothing is under it"
     return ConfigurationError(
-        f"nothing was destroyed: {told}. Confirm with confirm={key_id!r}",
+        f"nothing was destroyed: {told}. Confirm with confirm={key_id!r} (on the command line: "
+        "--confirm)",
         key_id=key_id,
         reason="not-confirmed",
     )
