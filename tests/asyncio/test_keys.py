@@ -55,7 +55,7 @@ async def _beating() -> AsyncIterator[Heart]:
 
 async def _called(proxy: KmsProxy, times: int = 1) -> None:
     """Wait until KMS was called."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(10):
         while len(proxy.calls) < times:  # noqa: ASYNC110 (the proxy is on threads of its own)
             await asyncio.sleep(0.01)
 

@@ -253,12 +253,18 @@ def test_a_value_that_does_not_open_keeps_its_index_and_is_quarantined(clinic):
     }
 
 
-def test_what_a_unique_index_refuses_is_quarantined_and_all_else_is_done(clinic):
+def members_without_an_index(clinic):
+    """Forty members whose unique index is to be filled; what it was before, by id."""
     with Session(clinic.engine) as session:
         session.add_all([Member(id=i, iban=f"DE{i}") for i in range(1, 41)])
         session.commit()
     before = stored(clinic, ["iban_bidx"], "member")
     change(clinic, "UPDATE member SET iban_bidx = NULL")
+    return before
+
+
+def test_what_a_unique_index_refuses_is_quarantined_and_all_else_is_done(clinic):
+    before = members_without_an_index(clinic)
     # Two rows get the value of another one, which the index would have refused.
     with clinic.engine.begin() as connection:
         for key in (7, 33):
@@ -284,11 +290,7 @@ def test_what_a_unique_index_refuses_is_quarantined_and_all_else_is_done(clinic)
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
 def test_the_application_is_no_deadlock_victim_of_a_duplicate_that_it_has_not_committed(clinic):
     """The run would wait for the duplicate's fate, and the application for the run's rows."""
-    with Session(clinic.engine) as session:
-        session.add_all([Member(id=i, iban=f"DE{i}") for i in range(1, 41)])
-        session.commit()
-    before = stored(clinic, ["iban_bidx"], "member")
-    change(clinic, "UPDATE member SET iban_bidx = NULL")
+    before = members_without_an_index(clinic)
     engine, _ = clinic.setup()
     with ThreadPoolExecutor(1) as pool, Session(engine) as session:
         session.add(Member(id=200, iban="DE30"))
