@@ -54,14 +54,17 @@ class Stats:
 
     :ivar sealed: values encrypted.
     :ivar opened: values decrypted.
+    :ivar index_mismatches: rows that a full-length blind index found and that were left out of a
+        result, because their value is not the one that was looked up.
     """
 
-    __slots__ = ("_cache", "opened", "sealed")
+    __slots__ = ("_cache", "index_mismatches", "opened", "sealed")
 
     def __init__(self, cache: KeyCache) -> None:
         self._cache = cache
         self.sealed = 0
         self.opened = 0
+        self.index_mismatches = 0
 
     @property
     def keys(self) -> CacheStats:
@@ -87,7 +90,10 @@ class Stats:
         return stop
 
     def __repr__(self) -> str:
-        return f"Stats(sealed={self.sealed}, opened={self.opened}, keys={self.keys!r})"
+        return (
+            f"Stats(sealed={self.sealed}, opened={self.opened}, "
+            f"index_mismatches={self.index_mismatches}, keys={self.keys!r})"
+        )
 
 
 class ValueCounter:

@@ -23,6 +23,7 @@ name                                kind                   attributes
 ``encfields.key.stale``             observable counter
 ``encfields.values.sealed``         observable counter
 ``encfields.values.opened``         observable counter
+``encfields.index.mismatches``      observable counter
 ==================================  =====================  ======================================
 
 Metrics carry the key id only on request (``by_key=True``): a key for each tenant would make a
@@ -103,6 +104,11 @@ class _Telemetry:
             meter.create_observable_counter(
                 f"encfields.values.{name}", [self._value_counter(name)], description=what
             )
+        meter.create_observable_counter(
+            "encfields.index.mismatches",
+            [self._value_counter("index_mismatches")],
+            description="rows that a blind index found by a hash that is not their value's",
+        )
 
     def end(self) -> None:
         """Observe nothing more; instruments cannot be taken back from a meter."""

@@ -111,6 +111,7 @@ def test_what_is_counted(encryption, seen):
         "encfields.key.stale": 0,
         "encfields.values.sealed": 3,
         "encfields.values.opened": 3,
+        "encfields.index.mismatches": 0,
     }
     (duration,) = metrics["encfields.key.fetch.duration"]
     assert duration.count == 1

@@ -58,6 +58,21 @@ def conjunction_of(statement: Any) -> Iterator[Any]:
             yield from _join_conditions(source)
 
 
+def certain_sources(select: Select[Any]) -> Iterator[Any]:
+    """What a SELECT selects from and every row of it has a part of: of outer joins, one side."""
+    for source in internals.top_level_from(select):
+        yield from _certain(source)
+
+
+def _certain(source: Any) -> Iterator[Any]:
+    if not isinstance(source, Join):
+        yield source
+    elif not source.full:
+        yield from _certain(source.left)
+        if not source.isouter:
+            yield from _certain(source.right)
+
+
 def _join_conditions(source: Any) -> Iterator[Any]:
     if not isinstance(source, Join) or source.full:
         return

@@ -10,27 +10,27 @@ from typing import Any
 
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 
-Keep = Callable[[Any], bool]
-"""Whether a row, as the driver delivered it, stays in the result."""
+Admit = Callable[[Any], Any]
+"""The row that stands in the result for one that the driver delivered; ``None`` for none."""
 
 
 class FilteredFetch(CursorFetchStrategy):
     """A result's way to its rows, less those that are not to be seen.
 
     :param inner: the strategy that fetches.
-    :param keep: tells which rows stay.
+    :param admit: tells which rows stay, and as what.
     """
 
-    __slots__ = ("_inner", "_keep")
+    __slots__ = ("_admit", "_inner")
 
-    def __init__(self, inner: Any, keep: Keep) -> None:
+    def __init__(self, inner: Any, admit: Admit) -> None:
         self._inner = inner
-        self._keep = keep
+        self._admit = admit
 
     @classmethod
-    def over(cls, result: Any, keep: Keep) -> None:
+    def over(cls, result: Any, admit: Admit) -> None:
         """Put the filter before whatever `result` fetches with."""
-        result.cursor_strategy = cls(result.cursor_strategy, keep)
+        result.cursor_strategy = cls(result.cursor_strategy, admit)
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
         self._inner.soft_close(result, dbapi_cursor)
@@ -46,15 +46,18 @@ class FilteredFetch(CursorFetchStrategy):
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         while True:
             row = self._inner.fetchone(result, dbapi_cursor, hard_close)
-            if row is None or self._keep(row):
-                return row
+            if row is None:
+                return None
+            admitted = self._admit(row)
+            if admitted is not None:
+                return admitted
 
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
         kept: list[Any] = []
         while True:
             wanted = None if size is None else size - len(kept)
             rows = self._inner.fetchmany(result, dbapi_cursor, wanted)
-            kept += [row for row in rows if self._keep(row)]
+            kept += self._admitted(rows)
             if not rows or result.cursor is None:
                 return kept
             # Fewer than asked for would be taken for the end of the result.
@@ -62,4 +65,7 @@ class FilteredFetch(CursorFetchStrategy):
                 return kept
 
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
-        return [row for row in self._inner.fetchall(result, dbapi_cursor) if self._keep(row)]
+        return self._admitted(self._inner.fetchall(result, dbapi_cursor))
+
+    def _admitted(self, rows: Any) -> list[Any]:
+        return [row for row in map(self._admit, rows) if row is not None]

@@ -29,7 +29,7 @@ from encfields.binding.columns import (
     is_encrypted,
 )
 from encfields.binding.companion_type import CompanionType
-from encfields.binding.index_filter import RowFilter, plan_filters
+from encfields.binding.filter_plan import plan_filters
 from encfields.binding.index_writes import (
     IndexedBind,
     indexed_binds,
@@ -38,6 +38,7 @@ from encfields.binding.index_writes import (
     refuse_half_upsert,
 )
 from encfields.binding.lookups import LookupBind, plan_lookups
+from encfields.binding.row_condition import Condition
 from encfields.binding.row_keys import MYSQL_NAMES, from_bound_value, may_match_another_spelling
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
 from encfields.binding.upsert import refuse_upsert
@@ -105,7 +106,7 @@ class StatementPlan:
     :ivar sealed: the encrypted binds, in the statement's order.
     :ivar indexed: the binds of their blind indexes.
     :ivar lookups: values that are looked up in one.
-    :ivar filters: those of them whose rows are compared again after decryption.
+    :ivar filters: what the rows that they found are compared with after decryption.
     :ivar unchanged: key columns that an UPDATE sets and must not change.
     :ivar refusal: raised whatever the values are.
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
@@ -117,7 +118,7 @@ class StatementPlan:
     sealed: tuple[SealedBind, ...] = ()
     indexed: tuple[IndexedBind, ...] = ()
     lookups: tuple[LookupBind, ...] = ()
-    filters: tuple[RowFilter, ...] = ()
+    filters: tuple[Condition, ...] = ()
     unchanged: tuple[UnchangedIdentity, ...] = ()
     refusal: Refusal | None = None
     raw_copy_allowed: bool = False

@@ -13,7 +13,7 @@ names the column, so that a UNION of two encrypted columns is a clear error and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table, select
@@ -26,6 +26,7 @@ from encfields.binding.attachment import attachment_of
 from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.binding.index_comparison import BlindValue
 from encfields.binding.late_insert import PLACEHOLDER_PREFIX, value_of_placeholder
+from encfields.binding.opened_cell import OpenedCell
 from encfields.binding.row_keys import (
     MYSQL_NAMES,
     delivered_sql,
@@ -76,6 +77,8 @@ class RowReader(TypeEngine[Any]):
         def open_cell(cell: Any) -> Any:
             if cell is None:
                 return None
+            if type(cell) is OpenedCell:
+                return cell.value
             encryption = attachment.encryption or attachment.require(
                 binding.table, binding.column_name
             )
@@ -104,6 +107,19 @@ class RowReader(TypeEngine[Any]):
                 raise _not_packed(binding, found[0]) from None
 
         return open_cell
+
+    def row_of(self, cell: Any, dialect: Dialect) -> Mapping[str, str]:
+        """The identity of a cell's row, by column name.
+
+        :raises ValueError: it is no cell of this column.
+        """
+        columns = self.binding.identity
+        parts = bytes(cell).split(_SEPARATOR, len(columns) + 1)[1:-1]
+        texts = [
+            from_delivered_text(kind_of(column.type, dialect))(part)
+            for column, part in zip(columns, parts, strict=True)
+        ]
+        return self.binding.row(texts)
 
 
 def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:
@@ -267,6 +283,17 @@ def _origins(expression: Any) -> frozenset[int]:
 def same_row(one: Any, other: Any) -> bool:
     """Whether two columns of one table, alias or subquery come from the same row of a table."""
     return _origins(one) == _origins(other)
+
+
+def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
+    """Whether a subquery's column stands for `expression` in it.
+
+    :param via: the subquery, and those within it that the column passed through.
+    """
+    if getattr(column, "table", None) is not via[0] or not hasattr(column, "proxy_set"):
+        return False
+    stands_for = {hash(one) for one in column.proxy_set}
+    return hash(expression) in stands_for and _origins(column) >= {id(one) for one in via}
 
 
 def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:

@@ -394,13 +394,16 @@ def replace_buffered_rows(result: Any, rows: Sequence[Any]) -> None:
 
 
 def result_position(
-    compiled: Any, expression: Any, dialect: Dialect
-) -> tuple[int, Callable[[Any], Any]] | None:
-    """Where a statement delivers an encrypted column, and what opens the cell."""
+    compiled: Any, is_wanted: Callable[[Any], bool]
+) -> tuple[int, TypeEngine[Any]] | None:
+    """Where a statement delivers an encrypted column, and the type that opens the cell.
+
+    :param is_wanted: whether it is the column, told of what SQLAlchemy takes for it.
+    """
     for position, entry in enumerate(compiled._result_columns):
         delivered = getattr(entry.type, "delivers_row_key", False)
-        if delivered and any(hash(part) == hash(expression) for part in entry.objects):
-            return position, entry.type.result_processor(dialect, None)
+        if delivered and any(is_wanted(part) for part in entry.objects):
+            return position, entry.type
     return None
 
 

@@ -187,11 +187,13 @@ class WriteHook:
         result: Any,
     ) -> None:
         """SQLAlchemy's event: seal what waited for a key that the database generated, and take
-        rows that only look alike out of the result of a look-up."""
+        rows that were not asked for out of the result of a look-up."""
         compiled = getattr(result.context, "compiled", None)
         plan = None if compiled is None else self._plans.get(compiled)
         if plan is not None and plan.filters:
-            filter_rows(plan.filters, result.context, result, connection.dialect)
+            filter_rows(
+                plan.filters, result.context, result, connection.dialect, self._encryption.stats
+            )
         if self._late:
             late = self._late.get(result.context)
             if late is not None:
