@@ -48,6 +48,9 @@ SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 LOOK_AGAIN_SECONDS = 1.0
 """How soon a process looks again for a beacon key version that it did not find."""
 
+MAX_LOOKED_AGAIN = 1_000
+"""Keys at most for which it is remembered when that was."""
+
 
 class Stats:
     """What an :class:`Encryption` did since it was attached.
@@ -237,6 +240,8 @@ class Encryption:
         now = time.monotonic()
         if now < self._looked_again.get(key_id, 0.0) + LOOK_AGAIN_SECONDS:
             return False
+        if len(self._looked_again) >= MAX_LOOKED_AGAIN:
+            self._looked_again.clear()
         self._looked_again[key_id] = now
         return True
 

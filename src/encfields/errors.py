@@ -39,6 +39,13 @@ from typing import TypedDict, Unpack
 
 from sqlalchemy.exc import DontWrapMixin
 
+MAX_PART_CHARS = 300
+"""Characters of a row's identity, or of a key id, in the text of an error: they may come from the
+database, and whoever wrote them chose their length."""
+
+MAX_MESSAGE_CHARS = 4_000
+"""Characters of the rest of it."""
+
 
 class Place(TypedDict, total=False):
     """Where it happened and why: what every error of the tree takes."""
@@ -71,7 +78,7 @@ class EncFieldsError(DontWrapMixin, Exception):
         row: dict[str, str] | None = None,
         reason: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message, MAX_MESSAGE_CHARS))
         self.message = message
         self.table = table
         self.column = column
@@ -80,8 +87,8 @@ class EncFieldsError(DontWrapMixin, Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        place = self._place()
-        return f"{place}: {self.message}" if place else self.message
+        place, message = self._place(), shortened(self.message, MAX_MESSAGE_CHARS)
+        return f"{place}: {message}" if place else message
 
     def _place(self) -> str:
         """Where it happened, as one readable prefix."""
@@ -91,10 +98,16 @@ class EncFieldsError(DontWrapMixin, Exception):
         elif self.column or self.table:
             parts.append(self.column or self.table or "")
         if self.row:
-            parts.append("row " + ", ".join(f"{name}={text}" for name, text in self.row.items()))
+            row = (f"{name}={shortened(text)}" for name, text in self.row.items())
+            parts.append("row " + ", ".join(row))
         if self.key_id:
-            parts.append(f"key {self.key_id!r}")
+            parts.append(f"key {shortened(self.key_id)!r}")
         return ", ".join(parts)
+
+
+def shortened(text: str, limit: int = MAX_PART_CHARS) -> str:
+    """A text, cut where it is longer than `limit`."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 class DeclarationError(EncFieldsError):

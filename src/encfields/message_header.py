@@ -42,6 +42,10 @@ MAX_KEYS = 16
 """Most encrypted data keys read from one message. What this library writes has one; a message is
 not authentic before its data key is had, so without a limit it could ask for 65,535 keys."""
 
+MAX_KEY_ID_BYTES = 1020
+"""Longest branch key id that is read: 255 characters of UTF-8, as every key store holds. Ids are
+remembered, and a message that names one is not authentic yet."""
+
 CONTEXT_OFFSET = 37
 UNFRAMED, FRAMED = 1, 2
 
@@ -210,6 +214,13 @@ def read_any_header(data: bytes) -> Header:
 def _read_hierarchical(data: bytes, offset: int) -> tuple[EncryptedDataKey, int]:
     """One hierarchical data key from its provider information on, and the offset after it."""
     (id_bytes,) = _unpack_u16(data, offset)
+    if id_bytes > MAX_KEY_ID_BYTES:
+        raise MalformedMessageError(
+            f"the branch key id has {id_bytes} bytes; no key store holds one of more than "
+            f"{MAX_KEY_ID_BYTES}",
+            offset=offset,
+            reason="key-id",
+        )
     end = offset + 2 + id_bytes
     wrapped_bytes, salt, iv, version, wrapped = _unpack_wrapped(data, end)
     if wrapped_bytes != WRAPPED_KEY_BYTES:

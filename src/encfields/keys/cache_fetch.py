@@ -19,6 +19,7 @@ from encfields.errors import (
 from encfields.keys.beacon_key import BeaconKey, beacons_of
 from encfields.keys.cache_stats import Fetch, FetchMeter
 from encfields.keys.cache_table import CacheTable
+from encfields.keys.key_table import MAX_KEY_ID_CHARS
 from encfields.keys.parallel import work_off
 from encfields.keys.runner import Runner, ThreadRunner
 from encfields.keys.slots import Jobs, Slot, key_id_of, what_of
@@ -77,6 +78,8 @@ class FetchingCache(CacheTable):
 
     def _fetch(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
         """Fetch, or wait for whoever is fetching the same."""
+        if len(key_id_of(slot)) > MAX_KEY_ID_CHARS:
+            raise _no_key_id(key_id_of(slot))
         with self._lock:
             entry = self._entries.get(slot)
             if entry is not None and monotonic() < entry.expires:
@@ -185,7 +188,7 @@ class FetchingCache(CacheTable):
         error: Exception | None = None,
     ) -> None:
         with self._lock:
-            self.stats.of(fetch.key_id).add(fetch)
+            self.stats.add(fetch)
             # Otherwise forgotten or cleared meanwhile: what it brings may be out of date.
             if self._flights.get(slot) is flight:
                 del self._flights[slot]
@@ -198,6 +201,16 @@ class FetchingCache(CacheTable):
                 observer(fetch)
             except Exception as failure:
                 _log.warning("an observer of key fetches raised %s", type(failure).__name__)
+
+
+def _no_key_id(key_id: str) -> KeyNotFoundError:
+    """The error for an id that no store holds; it is neither asked for nor remembered."""
+    return KeyNotFoundError(
+        f"there is no key of this id: it has {len(key_id)} characters, of which "
+        f"{MAX_KEY_ID_CHARS} are allowed",
+        key_id=key_id,
+        reason="key-id",
+    )
 
 
 def _broken_off(error: BaseException) -> KeyUnavailableError:

@@ -12,8 +12,11 @@ from encfields.keys.kms_calls import kms_attempts
 MAX_KEY_IDS = 10_000
 """Key ids that are counted apart; further ones are counted together, so that memory is bounded."""
 
+MAX_UNKNOWN_IDS = 1_000
+"""Of these, ids under which no key was found yet: whoever writes a value can name any id."""
+
 OTHERS = "*"
-"""The id under which key ids past :data:`MAX_KEY_IDS` are counted. The counts of a key that is
+"""The id under which key ids past these limits are counted. The counts of a key that is
 really called so would only be added to theirs."""
 
 What = Literal["active", "version", "beacon"]
@@ -67,19 +70,40 @@ class CacheStats:
     :ivar evicted: keys dropped for lack of room.
     """
 
-    __slots__ = ("by_key", "evicted")
+    __slots__ = ("_unknown", "by_key", "evicted")
 
     def __init__(self) -> None:
         self.by_key: dict[str, KeyCounters] = {}
         self.evicted = 0
+        self._unknown: dict[str, None] = {}
 
     def of(self, key_id: str) -> KeyCounters:
         """The counters of a key id. Call it under the cache's lock."""
         found = self.by_key.get(key_id)
-        if found is None:
-            name = key_id if len(self.by_key) < MAX_KEY_IDS else OTHERS
-            found = self.by_key.setdefault(name, KeyCounters())
+        if found is not None:
+            return found
+        if len(self._unknown) >= MAX_UNKNOWN_IDS:
+            self._lump(next(iter(self._unknown)))
+        if len(self.by_key) >= MAX_KEY_IDS:
+            return self.by_key.setdefault(OTHERS, KeyCounters())
+        self._unknown[key_id] = None
+        found = self.by_key[key_id] = KeyCounters()
         return found
+
+    def add(self, fetch: Fetch) -> None:
+        """Count a fetch that is over. Call it under the cache's lock."""
+        self.of(fetch.key_id).add(fetch)
+        if fetch.failure is None:
+            self._unknown.pop(fetch.key_id, None)
+
+    def _lump(self, key_id: str) -> None:
+        """Count an id from now on, and what was counted for it, together with others."""
+        del self._unknown[key_id]
+        counted = self.by_key.pop(key_id)
+        others = self.by_key.setdefault(OTHERS, KeyCounters())
+        for name in _NAMES:
+            setattr(others, name, getattr(others, name) + getattr(counted, name))
+        others.slowest = max(others.slowest, counted.slowest)
 
     def total(self) -> KeyCounters:
         """All counters over all keys."""

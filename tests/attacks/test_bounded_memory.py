@@ -1,0 +1,161 @@
+"""Forged values make a long-lived reader remember a bounded amount, however many are read."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, String, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from encfields import EncryptedType, Encryption
+from encfields.errors import EncFieldsError, MalformedMessageError
+from encfields.keys import cache_stats
+from encfields.keys.cache_stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetch
+from encfields.message_header import MAX_KEY_ID_BYTES
+from tests.attached import attach_locally
+from tests.servers.backends import Backend
+
+KEY = b"\x00\x07default"
+"""The branch key's id in a message, its length before it."""
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Patient(Base):
+    __tablename__ = "patient"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ssn: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class Tenant(Base):
+    __tablename__ = "tenant"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(3000))
+    ssn: Mapped[str] = mapped_column(EncryptedType(String, key="tenant/{name}"))
+
+
+@pytest.fixture
+def engine(backend: Backend) -> Engine:
+    engine = backend.create_engine()
+    Base.metadata.create_all(engine)
+    return engine
+
+
+@pytest.fixture
+def encryption(engine: Engine) -> Encryption:
+    encryption = attach_locally(engine)
+    encryption.active_key("tenant/a")
+    with Session(engine) as session:
+        session.add_all([Patient(id=1, ssn="123"), Tenant(id=1, name="a", ssn="456")])
+        session.commit()
+    return encryption
+
+
+def _stored(attacker: Engine) -> bytes:
+    with attacker.connect() as connection:
+        return bytes(connection.scalar(text("SELECT ssn FROM patient")))
+
+
+def _forgeries(attacker: Engine, message: bytes, lengths: list[int]) -> Iterator[None]:
+    """Put messages that name ever new keys into the row, one after the other."""
+    start = message.index(KEY)
+    for number, length in enumerate(lengths):
+        name = (b"%08d" % number).ljust(length, b"x")
+        named = len(name).to_bytes(2, "big") + name
+        forged = message[:start] + named + message[start + len(KEY) :]
+        with attacker.begin() as connection:
+            connection.execute(text("UPDATE patient SET ssn = :m"), {"m": forged})
+        yield
+
+
+def _error(engine: Engine) -> EncFieldsError:
+    with Session(engine) as session, pytest.raises(EncFieldsError) as caught:
+        session.get(Patient, 1)
+    return caught.value
+
+
+def test_a_key_id_that_no_store_holds_is_refused_and_not_remembered(
+    engine: Engine, encryption: Encryption, attacker: Engine
+) -> None:
+    message = _stored(attacker)
+    known = set(encryption.stats.keys.by_key)
+    for _ in _forgeries(attacker, message, [MAX_KEY_ID_BYTES + 1, 20_000, 60_000]):
+        error = _error(engine)
+        assert isinstance(error, MalformedMessageError)
+        assert error.reason == "key-id"
+        assert len(str(error)) < 2_000
+    assert set(encryption.stats.keys.by_key) == known
+
+
+def test_memory_does_not_grow_with_the_values_that_were_read(
+    engine: Engine, encryption: Encryption, attacker: Engine
+) -> None:
+    message = _stored(attacker)
+    for _ in _forgeries(attacker, message, [60_000] * 20):
+        _error(engine)
+    tracemalloc.start()
+    try:
+        for _ in _forgeries(attacker, message, [60_000] * 100):
+            _error(engine)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3_000_000  # they have 6,000,000 bytes of names
+
+
+def test_error_texts_are_short_however_long_a_key_or_a_row_is_named(
+    engine: Engine, encryption: Encryption, attacker: Engine
+) -> None:
+    message = _stored(attacker)
+    for _ in _forgeries(attacker, message, [MAX_KEY_ID_BYTES]):
+        assert len(str(_error(engine))) < 2_000
+
+
+def test_a_tenant_s_name_is_no_way_around_it(
+    engine: Engine, encryption: Encryption, attacker: Engine
+) -> None:
+    """The key's id is made of a column that the attacker writes."""
+    known = set(encryption.stats.keys.by_key)
+    with attacker.begin() as connection:
+        connection.execute(text("UPDATE tenant SET name = :n"), {"n": "t" * 3000})
+    with engine.connect() as connection, pytest.raises(EncFieldsError) as caught:
+        connection.execute(select(Tenant.ssn)).all()
+    assert len(str(caught.value)) < 6_000
+    with Session(engine) as session:
+        session.add(Tenant(id=2, name="u" * 3000, ssn="x"))
+        with pytest.raises(EncFieldsError) as refused:
+            session.flush()
+    assert len(str(refused.value)) < 2_000
+    assert set(encryption.stats.keys.by_key) == known
+
+
+def _fetch(key_id: str, failure: str | None) -> Fetch:
+    return Fetch(key_id, "version", False, 0, 0.0, 1, failure)
+
+
+def test_ids_under_which_nothing_was_found_are_counted_apart_up_to_a_limit() -> None:
+    stats = CacheStats()
+    stats.add(_fetch("default", None))
+    for number in range(3 * MAX_UNKNOWN_IDS):
+        stats.add(_fetch(f"forged/{number}", "missing"))
+    assert len(stats.by_key) == MAX_UNKNOWN_IDS + 2  # "default" and OTHERS
+    assert stats.by_key["default"].store_calls == 1
+    assert stats.by_key[OTHERS].failures == 2 * MAX_UNKNOWN_IDS
+    assert stats.failures == 3 * MAX_UNKNOWN_IDS
+
+
+def test_they_take_no_room_from_keys_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_stats, "MAX_UNKNOWN_IDS", 5)
+    monkeypatch.setattr(cache_stats, "MAX_KEY_IDS", 10)
+    stats = CacheStats()
+    for number in range(50):
+        stats.add(_fetch(f"forged/{number}", "missing"))
+    for tenant in ("a", "b", "c"):
+        stats.add(_fetch(tenant, None))
+    assert {"a", "b", "c"} <= set(stats.by_key)
