@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Boolean,
+    ForeignKey,
     Integer,
     and_,
     any_,
@@ -22,10 +23,12 @@ from sqlalchemy import (
     func,
     intersect,
     literal,
+    literal_column,
     not_,
     nulls_last,
     or_,
     select,
+    text,
     tuple_,
     type_coerce,
     union,
@@ -33,7 +36,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import String as StringType
-from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
+from sqlalchemy import column as sql_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 
 from encfields import EncryptedType
 from encfields.errors import (
@@ -139,6 +143,33 @@ STATEMENTS = {
     "ORDER BY of a union": lambda: union_all(
         select(Card.id, n), select(other.id, other.number)
     ).order_by("number"),
+    "ORDER BY of a union in raw SQL": lambda: union_all(
+        select(Card.id, n), select(other.id, other.number)
+    ).order_by(text("number DESC")),
+    "ORDER BY of a union by position": lambda: union_all(
+        select(Card.id, n), select(other.id, other.number)
+    ).order_by(text("2")),
+    "ORDER BY raw SQL": lambda: select(Card).order_by(text("card.number DESC")),
+    "ORDER BY raw SQL, quoted": lambda: select(Card).order_by(text('"number"')),
+    "ORDER BY a raw expression": lambda: select(Card.id).order_by(text("1, lower(NUMBER)")),
+    "ORDER BY literal_column()": lambda: select(Card.id).order_by(literal_column("number").desc()),
+    "ORDER BY column()": lambda: select(Card.id).order_by(nulls_last(sql_column("number"))),
+    "ORDER BY column() in a CASE": lambda: select(Card.id).order_by(
+        case((sql_column("number") > "x", 1), else_=2)
+    ),
+    "ORDER BY position": lambda: select(Card.id, n).order_by(text("1 ASC, 2 DESC")),
+    "ORDER BY position as a column": lambda: select(Card.id, n).order_by(literal_column("2")),
+    "ORDER BY raw label": lambda: select(Card.id, n.label("x")).order_by(text("x")),
+    "ORDER BY a subquery's column": lambda: select(
+        select(Card.id, n.label("x")).subquery().c.id
+    ).order_by(text("x")),
+    "GROUP BY raw SQL": lambda: select(func.count()).select_from(Card).group_by(text("number")),
+    "window order in raw SQL": lambda: select(
+        Card.id, func.row_number().over(order_by=text("number"))
+    ),
+    "window partition by column()": lambda: select(
+        Card.id, func.row_number().over(partition_by=sql_column("number"))
+    ),
     "GROUP BY": lambda: select(func.count()).group_by(n),
     "GROUP BY name": lambda: select(n.label("x"), func.count()).group_by("x"),
     "GROUP BY other key": lambda: select(func.count()).group_by(n, other.id).select_from(Card),
@@ -250,3 +281,32 @@ def test_what_needs_no_plaintext_is_not_refused(cards):
         assert session.scalar(select(func.count()).select_from(Card)) == 3
         assert session.scalar(select(func.count()).select_from(select(Card).subquery())) == 3
         assert session.query(Card).count() == 3
+
+
+def test_raw_sql_that_names_no_encrypted_column_sorts(cards):
+    orders = (text("holder, id"), text("holder = 'number'"), text("1 /* number */"), "id")
+    with cards.session() as session:
+        for order in orders:
+            assert len(session.execute(select(Card.id, n).order_by(order)).all()) == 3
+
+
+class ChapterBase(DeclarativeBase):
+    pass
+
+
+class Chapter(ChapterBase):
+    __tablename__ = "chapter"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    part_of: Mapped[int | None] = mapped_column(ForeignKey("chapter.id"))
+    title: Mapped[str] = mapped_column(EncryptedType())
+    sections: Mapped[list[Chapter]] = relationship(order_by=sql_column("title"))
+
+
+def test_a_relationship_sorted_by_an_encrypted_column_is_refused(db):
+    db.create(ChapterBase.metadata)
+    with db.session() as session:
+        session.add(Chapter(id=1, title="x"))
+        session.commit()
+        with pytest.raises(UnsupportedOperationError):
+            session.get_one(Chapter, 1).sections  # noqa: B018

@@ -14,9 +14,10 @@ from encfields.binding.columns import ColumnBinding, SealedColumnType, bindings_
 from encfields.binding.companion_type import CompanionType, index_of_row
 from encfields.binding.compound_index import CompoundBlindIndex, compound_indexes, remember
 from encfields.binding.indexed_type import has_few_values, indexed_type
+from encfields.codecs.base import Equality
 from encfields.errors import DeclarationError, EncFieldsError
 from encfields.index.beacon import compound, index_value
-from encfields.index.transforms import exact
+from encfields.index.transforms import Transform, exact, instant, number
 from encfields.key_template import KeyTemplate
 
 if TYPE_CHECKING:
@@ -67,15 +68,13 @@ class IndexBinding:
     ) -> None:
         self.declared = declared
         self.sources = tuple(sources)
-        self.transforms = tuple(transforms)
+        self.transforms = tuple(map(_of_type, sources, transforms))
         self.version = version
         self.bits = declared.bits
         self.is_full = declared.is_full
         self.label = declared.label
-        self.unique = declared.unique or (
-            len(sources) == 1 and self.is_full and transforms[0] == exact and _is_unique(sources[0])
-        )
-        self.derivation = "+".join(transform.name for transform in transforms)
+        self.unique = declared.unique or (self.is_full and self.is_exact and _is_unique(sources[0]))
+        self.derivation = "+".join(transform.name for transform in self.transforms)
         self.domain = declared.domain or _default_domain(table, declared, sources)
         self.key = _key(declared, sources)
         self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
@@ -94,7 +93,16 @@ class IndexBinding:
     @property
     def is_exact(self) -> bool:
         """Whether it tells apart any two values, and not only what a transform leaves of them."""
-        return self.transforms == (exact,)
+        return len(self.transforms) == 1 and not self.transforms[0].lossy
+
+    def shared_form(self, value: object, dialect: Dialect) -> bytes:
+        """What a whole value has in common with those that equal it.
+
+        :raises ValueEncodingError: as ``encode_asked`` of the column's codec.
+        """
+        (source, *_) = self.sources
+        encode = functools.partial(source.codec.encode_asked, dialect=dialect)
+        return _of_type(source, exact).apply(value, encode)
 
     @property
     def comparable(self) -> tuple[Any, ...]:
@@ -108,16 +116,22 @@ class IndexBinding:
         names = zip((c.key for c in self.key_columns), texts, strict=True)
         return self.key.key_id(dict(names))
 
-    def normalise(self, values: Sequence[object], dialect: Dialect) -> bytes | None:
+    def normalise(
+        self, values: Sequence[object], dialect: Dialect, *, asked: bool = False
+    ) -> bytes | None:
         """What is hashed for a row's values; ``None`` if one of them is NULL.
 
+        :param asked: they are looked up, and not stored.
         :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
         """
         parts: list[bytes] = []
         for source, transform, value in zip(self.sources, self.transforms, values, strict=True):
             if value is None:
                 return None
-            encode = functools.partial(source.codec.encode, dialect=dialect)
+            codec = source.codec
+            encode = functools.partial(
+                codec.encode_asked if asked else codec.encode, dialect=dialect
+            )
             try:
                 parts.append(transform.apply(value, encode))
             except EncFieldsError as error:
@@ -244,6 +258,18 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
             "CompoundBlindIndex(accept_leakage=...)",
             "leakage",
         )
+
+
+_EXACT = {
+    Equality.PLAINTEXT: exact,
+    Equality.NUMBER: number,
+    Equality.INSTANT: instant,
+}
+
+
+def _of_type(source: ColumnBinding, transform: Transform) -> Transform:
+    """The transform as the column's type has it: equal values have one index."""
+    return _EXACT[source.codec.equality] if transform == exact else transform
 
 
 def _is_unique(source: ColumnBinding) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.filtered_fetch import FilteredFetch
 from encfields.binding.index_comparison import NEGATIVE
-from encfields.binding.lookups import encoded_lookup, normalised_lookup
+from encfields.binding.lookups import normalised_lookup, whole_lookup
 from encfields.binding.mismatches import MismatchReport
 from encfields.binding.opened_cell import OpenedCell
 from encfields.binding.row_condition import AnyOf, Condition, DeliveredCell, RowFilter
@@ -124,5 +124,5 @@ class _Check:
     def _form(self, value: object) -> bytes | None:
         """What two values have in common if the comparison holds them for equal."""
         if self._whole_value:
-            return encoded_lookup(self._index, value, self._dialect)
+            return whole_lookup(self._index, value, self._dialect)
         return normalised_lookup(self._index, value, self._dialect)

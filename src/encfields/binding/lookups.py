@@ -207,12 +207,12 @@ def normalised_lookup(index: IndexBinding, value: object, dialect: Dialect) -> b
             column=index.column_name,
             reason="compound",
         )
-    return _or_unknown(lambda: index.normalise(parts, dialect))
+    return _or_unknown(lambda: index.normalise(parts, dialect, asked=True))
 
 
-def encoded_lookup(index: IndexBinding, value: object, dialect: Dialect) -> bytes | None:
+def whole_lookup(index: IndexBinding, value: object, dialect: Dialect) -> bytes | None:
     """The same of the whole value, whatever of it is indexed."""
-    return _or_unknown(lambda: index.sources[0].codec.encode(value, dialect))
+    return _or_unknown(lambda: index.shared_form(value, dialect))
 
 
 def _or_unknown(encode: Callable[[], bytes | None]) -> bytes | None:

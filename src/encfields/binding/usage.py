@@ -16,12 +16,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, LargeBinary, Table
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
+    ClauseElement,
     ClauseList,
     Grouping,
     Label,
@@ -44,6 +45,7 @@ from encfields.binding.index_comparison import (
     IndexComparison,
     viewed,
 )
+from encfields.binding.raw_order import encrypted_column_in, raw_texts
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 
 _FIRST = (
@@ -197,6 +199,7 @@ def _check_select(select: Select[Any]) -> None:
     _check_condition(internals.where_criteria(select), "a condition")
     _check_condition(internals.having_criteria(select), "a condition")
     _check_order_by(select)
+    _check_raw_order(select, select.get_final_froms())
     group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
     for element in _ciphertexts(group_by):
         if not _row_key_among(element, group_by):
@@ -214,6 +217,38 @@ def _check_order_by(select: Any) -> None:
     clauses = [_named(select, clause) for clause in internals.order_by_clauses(select)]
     for element in _ciphertexts(clauses):
         raise _refuse(element, "ORDER BY", "sort after loading")
+
+
+def _check_raw_order(select: Any, froms: Iterable[Any]) -> None:
+    """Refuse what sorts or groups by an encrypted column that it names in raw SQL."""
+    clauses = [
+        *internals.order_by_clauses(select),
+        *internals.group_by_clauses(select),
+        *_window_clauses(select),
+    ]
+    if isinstance(select, Select):
+        clauses.extend(internals.distinct_on_clauses(select))
+    texts = raw_texts(clause for clause in clauses if not _is_name(clause))
+    element = encrypted_column_in(texts, froms, list(select.selected_columns))
+    if element is not None:
+        raise _refuse(element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading")
+
+
+def _is_name(clause: Any) -> bool:
+    """Whether it is the name of a selected column, which is looked up by itself."""
+    return internals.is_label_reference(clause) and isinstance(clause.element, str)
+
+
+def _window_clauses(select: Any) -> Iterator[Any]:
+    """What windows and aggregates of the selected columns are sorted or partitioned by."""
+    if not isinstance(select, Select):
+        return
+    for column in (*select.inner_columns, *internals.order_by_clauses(select)):
+        for element in visitors.iterate(column):
+            for name in ("order_by", "partition_by"):
+                clause = getattr(element, name, None)
+                if isinstance(clause, ClauseElement):
+                    yield clause
 
 
 def _named(select: Any, clause: Any) -> Any:
@@ -254,6 +289,7 @@ def _same_origin(one: Any, other: Any) -> bool:
 
 def _check_compound(compound: CompoundSelect[Any]) -> None:
     _check_order_by(compound)
+    _check_raw_order(compound, ())
     keyword = compound.keyword.name
     if keyword.endswith("ALL"):
         return

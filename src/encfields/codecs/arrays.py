@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import Codec, JsonForm, undecodable, wrong_type
+from encfields.codecs.base import Codec, JsonForm, KeepsValues, undecodable, wrong_type
 from encfields.codecs.decorated import DecoratedCodec
 from encfields.codecs.json_value import dump_json, load_json
 from encfields.errors import ValueDecodingError, ValueEncodingError
@@ -27,7 +27,7 @@ class _Shape(NamedTuple):
         return isinstance(value, (list, tuple))
 
 
-class ArrayCodec:
+class ArrayCodec(KeepsValues):
     """A JSON array, nested for further dimensions.
 
     An item is ``null``, or its canonical text in the :class:`JsonForm` of its type.

@@ -31,6 +31,19 @@ class JsonForm(enum.Enum):
     """As a string of lower-case hexadecimal digits."""
 
 
+class Equality(enum.Enum):
+    """When two values are equal whose plaintexts are not."""
+
+    PLAINTEXT = "plaintext"
+    """Never."""
+
+    NUMBER = "number"
+    """``1.5`` and ``1.50``, ``0.0`` and ``-0.0``."""
+
+    INSTANT = "instant"
+    """One moment in two time zones."""
+
+
 class Codec(Protocol):
     """Turns a Python value into its canonical plaintext bytes, and back.
 
@@ -43,10 +56,23 @@ class Codec(Protocol):
     json_form: ClassVar[JsonForm]
     """How the plaintext stands as an item of an array."""
 
+    @property
+    def equality(self) -> Equality:
+        """When two values are equal whose plaintexts are not."""
+        ...
+
     def encode(self, value: object, dialect: Dialect) -> bytes:
         """The canonical plaintext of `value`, which is never ``None``.
 
         :raises ValueEncodingError: the value is of another type, or out of range.
+        """
+        ...
+
+    def encode_asked(self, value: object, dialect: Dialect) -> bytes:
+        """The plaintext of the stored values that equal `value`, which is looked up.
+
+        :raises ValueEncodingError: as `encode`; and for a value that `encode` would round, since
+            no stored value equals it.
         """
         ...
 
@@ -56,6 +82,21 @@ class Codec(Protocol):
         :raises ValueDecodingError: `data` is not what `encode` writes.
         """
         ...
+
+
+class KeepsValues:
+    """A codec that writes each value as it is, so that a value is asked for as it is stored."""
+
+    __slots__ = ()
+    equality = Equality.PLAINTEXT
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        """As :meth:`Codec.encode`."""
+        raise NotImplementedError
+
+    def encode_asked(self, value: object, dialect: Dialect) -> bytes:
+        """As :meth:`Codec.encode_asked`."""
+        return self.encode(value, dialect)
 
 
 def wrong_type(expected: str, value: object) -> ValueEncodingError:

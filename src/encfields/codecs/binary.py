@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, out_of_range, wrong_type
+from encfields.codecs.base import JsonForm, KeepsValues, out_of_range, wrong_type
 
 
-class BinaryCodec:
+class BinaryCodec(KeepsValues):
     """The bytes themselves; ``bytearray`` and ``memoryview`` are accepted and copied.
 
     :param length: longest value in bytes, as the column declares it, or ``None``. The database

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, undecodable, wrong_type
+from encfields.codecs.base import JsonForm, KeepsValues, undecodable, wrong_type
 
 
-class BooleanCodec:
+class BooleanCodec(KeepsValues):
     """``true`` or ``false``; the integers 0 and 1 are accepted, as SQLAlchemy does."""
 
     __slots__ = ("max_bytes",)

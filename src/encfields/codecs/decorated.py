@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.codecs.base import Codec, JsonForm
+from encfields.codecs.base import Codec, Equality, JsonForm
 from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
 
 
@@ -52,6 +52,21 @@ class DecoratedCodec:
         return DecoratedCodec, (self._inner, self._codec_for)
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
+        return self.impl(dialect).encode(self._bound(value, dialect), dialect)
+
+    def encode_asked(self, value: object, dialect: Dialect) -> bytes:
+        return self.impl(dialect).encode_asked(self._bound(value, dialect), dialect)
+
+    @property
+    def equality(self) -> Equality:
+        """That of the decorated type, whatever the dialect puts in its place."""
+        try:
+            return self._codec_for(self._inner.impl_instance).equality
+        except DeclarationError:  # a mere stand-in for what the dialect puts there
+            return Equality.PLAINTEXT
+
+    def _bound(self, value: object, dialect: Dialect) -> object:
+        """What ``process_bind_param`` makes of a value."""
         if self._processes_binds:
             value = self._bind(value, dialect)
         if value is None:
@@ -60,7 +75,7 @@ class DecoratedCodec:
                 "turn it into None before it reaches the encrypted column; nothing was stored",
                 reason="null",
             )
-        return self.impl(dialect).encode(value, dialect)
+        return value
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
         value = self.impl(dialect).decode(data, dialect)

@@ -8,12 +8,12 @@ from typing import ClassVar
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import Enum
 
-from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+from encfields.codecs.base import JsonForm, KeepsValues, out_of_range, undecodable, wrong_type
 from encfields.codecs.text import encode_utf8
 from encfields.errors import DeclarationError
 
 
-class EnumCodec:
+class EnumCodec(KeepsValues):
     """UTF-8 of the member's name, of what ``values_callable`` gives for it, or of the string.
 
     A member's stored text is accepted in its place, as SQLAlchemy does. A text that is no

@@ -9,7 +9,14 @@ from typing import ClassVar
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+from encfields.codecs.base import (
+    Equality,
+    JsonForm,
+    KeepsValues,
+    out_of_range,
+    undecodable,
+    wrong_type,
+)
 
 _FINITE = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 
@@ -19,7 +26,7 @@ DEFAULT_RETURN_SCALE = 10
 """Digits after the point that SQLAlchemy gives a Float with ``asdecimal`` and no scale."""
 
 
-class FloatCodec:
+class FloatCodec(KeepsValues):
     """Python's ``repr`` of a double, or ``NaN``, ``Infinity``, ``-Infinity``.
 
     NaN and the infinities are values of a PostgreSQL ``double precision`` and are kept. ``int``
@@ -30,6 +37,7 @@ class FloatCodec:
     """
 
     __slots__ = ("_return_scale", "max_bytes")
+    equality = Equality.NUMBER
     json_form: ClassVar[JsonForm] = JsonForm.NATIVE
 
     def __init__(self, return_scale: int | None) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+from encfields.codecs.base import JsonForm, KeepsValues, out_of_range, undecodable, wrong_type
 
 MIN_INTEGER = -(2**63)
 """Least value of any database's integer column."""
@@ -15,7 +15,7 @@ MAX_INTEGER = 2**64 - 1
 """Greatest value of any database's integer column (MariaDB's unsigned BIGINT)."""
 
 
-class IntegerCodec:
+class IntegerCodec(KeepsValues):
     """Decimal digits in ASCII, a minus sign where negative, no plus sign, no leading zero.
 
     All integer types share one range, so that widening a column later changes no stored text.

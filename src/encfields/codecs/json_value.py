@@ -8,7 +8,7 @@ from typing import ClassVar, NoReturn
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import JSON
 
-from encfields.codecs.base import JsonForm, not_unicode, undecodable
+from encfields.codecs.base import JsonForm, KeepsValues, not_unicode, undecodable
 from encfields.errors import ValueEncodingError
 
 
@@ -69,7 +69,7 @@ def no_json(value: object, problem: str) -> ValueEncodingError:
     )
 
 
-class JsonCodec:
+class JsonCodec(KeepsValues):
     """JSON text; ``JSON.NULL`` is ``null`` and comes back as ``None``.
 
     An engine's own ``json_serializer`` and ``json_deserializer`` are used where it has them;

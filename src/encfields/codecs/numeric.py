@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+from encfields.codecs.base import Equality, JsonForm, out_of_range, undecodable, wrong_type
 
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
@@ -37,6 +37,7 @@ class NumericCodec:
 
     __slots__ = ("_asdecimal", "_precision", "_scale", "max_bytes")
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
+    equality = Equality.NUMBER
 
     def __init__(self, precision: int | None, scale: int | None, asdecimal: bool) -> None:
         self._precision = precision
@@ -49,10 +50,14 @@ class NumericCodec:
             self.max_bytes = max(precision, scale, precision - scale) + 3
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        number = self._fit(as_decimal(value))
-        if not number:
-            number = number.copy_abs()
-        return format(number, "f").encode("ascii")
+        return _digits(self._fit(as_decimal(value)))
+
+    def encode_asked(self, value: object, dialect: Dialect) -> bytes:
+        number = as_decimal(value)
+        stored = self._fit(number)
+        if stored != number:
+            raise out_of_range("the number has more digits after the point than the column keeps")
+        return _digits(stored)
 
     def _fit(self, number: Decimal) -> Decimal:
         """`number` at the column's scale, refused where the column has too few digits."""
@@ -75,6 +80,11 @@ class NumericCodec:
         except UnicodeDecodeError:
             pass
         raise undecodable("a decimal number")
+
+
+def _digits(number: Decimal) -> bytes:
+    """Never an exponent, and never a negative zero."""
+    return format(number if number else number.copy_abs(), "f").encode("ascii")
 
 
 def as_decimal(value: object) -> Decimal:

@@ -12,15 +12,22 @@ from typing import ClassVar
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+from encfields.codecs.base import (
+    Equality,
+    JsonForm,
+    KeepsValues,
+    out_of_range,
+    undecodable,
+    wrong_type,
+)
 
 _DURATION = re.compile(rb"(-?)PT(0|[1-9][0-9]{0,13})(?:\.([0-9]{6}))?S")
 
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
-class DateCodec:
-    """``YYYY-MM-DD``. A ``datetime`` is refused: its time of day would be lost."""
+class DateCodec(KeepsValues):
+    """``YYYY-MM-DD``. Of a ``datetime`` the date is taken, as a plain Date column does."""
 
     __slots__ = ("max_bytes",)
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
@@ -29,8 +36,10 @@ class DateCodec:
         self.max_bytes: int | None = 10
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+        if not isinstance(value, dt.date):
             raise wrong_type("a date", value)
+        if isinstance(value, dt.datetime):
+            value = dt.datetime.date(value)
         return dt.date.isoformat(value).encode("ascii")
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
@@ -44,7 +53,7 @@ class DateCodec:
         raise undecodable("an ISO 8601 date")
 
 
-class TimeCodec:
+class TimeCodec(KeepsValues):
     """``HH:MM:SS``, ``.ffffff`` where it has microseconds, and its offset where it has one."""
 
     __slots__ = ("max_bytes",)
@@ -75,7 +84,7 @@ class TimeCodec:
         raise undecodable("an ISO 8601 time")
 
 
-class DateTimeCodec:
+class DateTimeCodec(KeepsValues):
     """``YYYY-MM-DDTHH:MM:SS``, ``.ffffff`` where it has microseconds, offset where it has one.
 
     What was given is kept exactly, whatever ``timezone`` says: a naive value comes back naive,
@@ -84,6 +93,7 @@ class DateTimeCodec:
 
     __slots__ = ("max_bytes",)
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
+    equality = Equality.INSTANT
 
     def __init__(self) -> None:
         self.max_bytes: int | None = 42
@@ -110,7 +120,7 @@ class DateTimeCodec:
         raise undecodable("an ISO 8601 date and time")
 
 
-class IntervalCodec:
+class IntervalCodec(KeepsValues):
     """``PT<seconds>S``, with ``.ffffff`` where it has microseconds, and ``-`` in front.
 
     Seconds alone, because a duration's days and hours have more than one spelling.

@@ -7,7 +7,14 @@ from typing import ClassVar, cast
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, not_unicode, out_of_range, undecodable, wrong_type
+from encfields.codecs.base import (
+    JsonForm,
+    KeepsValues,
+    not_unicode,
+    out_of_range,
+    undecodable,
+    wrong_type,
+)
 
 # Unbound on purpose: a str subclass may override the method, and another type is a TypeError.
 _utf8 = cast(Callable[[object], bytes], str.encode)
@@ -25,7 +32,7 @@ def encode_utf8(value: object) -> bytes:
     raise not_unicode() if isinstance(value, str) else wrong_type("a str", value)
 
 
-class TextCodec:
+class TextCodec(KeepsValues):
     """UTF-8, nothing trimmed, padded or normalised.
 
     :param length: longest string in characters, as the column declares it, or ``None``. The

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from encfields.codecs.base import JsonForm, out_of_range, undecodable, wrong_type
+from encfields.codecs.base import JsonForm, KeepsValues, out_of_range, undecodable, wrong_type
 
 
-class UuidCodec:
+class UuidCodec(KeepsValues):
     """36 characters: lower-case hexadecimal digits in groups of 8, 4, 4, 4 and 12.
 
     A ``UUID`` and any text that ``uuid.UUID`` reads are accepted.

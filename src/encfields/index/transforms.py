@@ -4,6 +4,9 @@
 name            normalised value                                           of columns of
 =============== ========================================================== ====================
 exact           the column's canonical plaintext                           any scalar
+number          the same without zeros behind the point, ``-0`` as ``0``   exact, of numbers
+instant         ``@`` and the microseconds since 0001-01-01 UTC, where     exact, of datetimes
+                there is an offset; else the canonical plaintext
 casefold        NFC, full case folding, NFC                                text
 digits          the decimal digits of any script, as ASCII                 text
 first4          the first 4 characters after NFC (4 is any number from 1)  text
@@ -20,15 +23,19 @@ All start from the column's canonical plaintext (:mod:`encfields.codecs`), the v
 are encrypted. An index made again from the decrypted value is therefore the one made when the
 value was written, whatever a user's own type makes of values.
 
+An exact index of numbers is one of ``number``, and of datetimes one of ``instant``: what compares
+equal (1.5 and 1.50, 0.0 and -0.0, one moment in two time zones) is found by each other, as in a
+plain column.
+
 All are **idempotent**: a query gives either the whole value or what the transform leaves of it
 (``"6789"`` for last4, ``1984`` for year), and finds the same.
 
-What is promised across Python versions: exact and year never change. The others depend on the
-Unicode version that Python brings, and Unicode's stability policy keeps the normal form, the case
-folding and the decimal value of a character once it is assigned. (Whether it is a letter, which
-first_letter asks, is not in that policy; from Python 3.11 to 3.13 it changed for none.) They differ
-for characters that one of the Pythons does not know yet: Python 3.11 knows those of Unicode 14
-(2021). Whoever stores newer ones indexes them again after an upgrade of Python.
+What is promised across Python versions: exact, number, instant and year never change. The others
+depend on the Unicode version that Python brings, and Unicode's stability policy keeps the normal
+form, the case folding and the decimal value of a character once it is assigned. (Whether it is a
+letter, which first_letter asks, is not in that policy; from Python 3.11 to 3.13 it changed for
+none.) They differ for characters that one of the Pythons does not know yet: Python 3.11 knows those
+of Unicode 14 (2021). Whoever stores newer ones indexes them again after an upgrade of Python.
 """
 
 from __future__ import annotations
@@ -95,13 +102,10 @@ class Transform(abc.ABC):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Exact(Transform):
-    """The canonical plaintext itself.
+    """The canonical plaintext, in the form that equal values share."""
 
-    What compares equal in Python but is written differently has different indexes: ``1.5`` and
-    ``1.50`` in a Numeric without a scale, ``0.0`` and ``-0.0``, one moment in two time zones.
-    """
-
-    name: str = "exact"
+    name: str
+    shared_form: Callable[[bytes], bytes]
     lossy: ClassVar[bool] = False
 
     def accepts(self, python_type: type) -> bool:
@@ -111,7 +115,7 @@ class _Exact(Transform):
         return python_type is not object and not issubclass(python_type, Collection)
 
     def apply(self, value: object, encode: Encode) -> bytes:
-        return encode(value)
+        return self.shared_form(encode(value))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -208,6 +212,32 @@ def _out_of_range(message: str) -> ValueEncodingError:
     return ValueEncodingError(message, reason="range")
 
 
+def _plaintext(data: bytes) -> bytes:
+    return data
+
+
+def _number(data: bytes) -> bytes:
+    if b"." in data and b"e" not in data:
+        data = data.rstrip(b"0").rstrip(b".")
+    return b"0" if data == b"-0" else data
+
+
+_FIRST_DAY = dt.datetime(1, 1, 1)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def _instant(data: bytes) -> bytes:
+    try:
+        moment = dt.datetime.fromisoformat(data.decode("ascii"))
+    except ValueError:  # no datetime: the column has another type by now
+        return data
+    offset = moment.utcoffset()
+    if offset is None:
+        return data
+    # Counted, because the first and the last day have moments that no UTC datetime expresses.
+    return b"@%d" % ((moment.replace(tzinfo=None) - _FIRST_DAY - offset) // _MICROSECOND)
+
+
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
@@ -242,8 +272,14 @@ class _Last:
         return _nfc(text)[-self.count :]
 
 
-exact: Transform = _Exact()
+exact: Transform = _Exact("exact", _plaintext)
 """The value as it is."""
+
+number: Transform = _Exact("number", _number)
+"""What ``exact`` is of numbers: however many zeros they are written with."""
+
+instant: Transform = _Exact("instant", _instant)
+"""What ``exact`` is of datetimes: in whatever time zone they are written."""
 
 casefold: Transform = _Text("casefold", (_fold,))
 """Text whose case, and whose composed or decomposed spelling, does not matter."""
@@ -257,7 +293,7 @@ first_letter: Transform = _Text("first_letter", (_first_letter,))
 year: Transform = _Year()
 """The year of a date."""
 
-_SIMPLE = {one.name: one for one in (exact, casefold, digits, first_letter, year)}
+_SIMPLE = {one.name: one for one in (exact, number, instant, casefold, digits, first_letter, year)}
 
 
 def first(count: int) -> Transform:

@@ -1,0 +1,187 @@
+"""A look-up finds what equals the value, no more and no less: as in a plain column."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Date,
+    DateTime,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields import BlindIndex, EncryptedType
+from encfields.index.transforms import first
+
+UTC = dt.UTC
+PLUS_ONE = dt.timezone(dt.timedelta(hours=1))
+NOON = dt.datetime(2020, 1, 1, 12, tzinfo=UTC)
+
+
+class Percent(TypeDecorator[Decimal]):
+    """A user's own number."""
+
+    impl = Numeric(5, 2)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return value
+
+
+def twins(db: Any, kind: TypeEngine[Any], plain: TypeEngine[Any]) -> Table:
+    """A table with a plain and an encrypted column of one type."""
+    table = Table(
+        "twins",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("plain", plain),
+        Column("secret", EncryptedType(kind, index=BlindIndex())),
+    )
+    db.create(table.metadata)
+    return table
+
+
+ASKED = [Decimal(text) for text in ("1.5", "1.50", "1.500", "1.501", "1.4951", "1.495", "-0", "0")]
+
+
+@pytest.mark.parametrize("kind", [Numeric(10, 2), Percent()], ids=["Numeric", "TypeDecorator"])
+def test_a_number_is_not_rounded_to_what_the_column_keeps(db, kind):
+    table = twins(db, kind, Numeric(10, 2))
+    stored = [Decimal("1.50"), Decimal("1.00"), Decimal("0"), None]
+    with db.engine.begin() as connection:
+        rows = [{"id": i, "plain": v, "secret": v} for i, v in enumerate(stored)]
+        connection.execute(insert(table), rows)
+        for asked in ASKED:
+            for of in (
+                lambda column, asked=asked: column == asked,
+                lambda column, asked=asked: column != asked,
+                lambda column, asked=asked: column.in_([asked, Decimal("7.777")]),
+                lambda column, asked=asked: column.not_in([asked, Decimal("7.777")]),
+            ):
+                found = [
+                    set(connection.execute(select(table.c.id).where(of(column))).scalars())
+                    for column in (table.c.plain, table.c.secret)
+                ]
+                assert found[0] == found[1], asked
+
+
+def test_a_delete_takes_no_row_that_only_rounding_finds(db):
+    table = twins(db, Numeric(10, 2), Numeric(10, 2))
+    with db.engine.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "plain": 1.5, "secret": Decimal("1.50")})
+        gone = connection.execute(delete(table).where(table.c.secret == Decimal("1.501")))
+        assert gone.rowcount == 0
+        gone = connection.execute(delete(table).where(table.c.secret == Decimal("1.5")))
+        assert gone.rowcount == 1
+
+
+def test_a_truncated_index_does_not_round_either(db):
+    table = Table(
+        "rough",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("amount", EncryptedType(Numeric(10, 2), index=BlindIndex(bits=8))),
+    )
+    db.create(table.metadata)
+    with db.engine.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "amount": Decimal("1.50")})
+        for asked, found in ((Decimal("1.5"), [1]), (Decimal("1.501"), [])):
+            rows = connection.execute(select(table).where(table.c.amount == asked))
+            assert [row.id for row in rows] == found
+
+
+EQUALS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
+    "a number written with more zeros": (Numeric(), Decimal("1.50"), Decimal("1.5")),
+    "a whole number": (Numeric(), Decimal("2"), Decimal("2.000")),
+    "negative zero": (Float(), 0.0, -0.0),
+    "zero": (Float(), -0.0, 0.0),
+    "one moment in two zones": (
+        DateTime(timezone=True),
+        NOON,
+        NOON.astimezone(PLUS_ONE),
+    ),
+    "a moment of the first day": (
+        DateTime(timezone=True),
+        dt.datetime(1, 1, 1, 0, 30, tzinfo=PLUS_ONE),
+        dt.datetime(1, 1, 1, 1, 0, tzinfo=dt.timezone(dt.timedelta(hours=1, minutes=30))),
+    ),
+}
+DIFFERS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
+    "a number with another digit": (Numeric(), Decimal("1.50"), Decimal("1.501")),
+    "a number of another size": (Numeric(), Decimal("100"), Decimal("1")),
+    "a float of another exponent": (Float(), 1e100, 1e10),
+    "another moment": (DateTime(timezone=True), NOON, NOON.replace(tzinfo=PLUS_ONE)),
+    "a time without a zone": (DateTime(timezone=True), NOON, NOON.replace(tzinfo=None)),
+    "a text that looks like a number": (String(9), "1.50", "1.5"),
+    "a padded text": (String(9), "a", "a "),
+    "padded bytes": (LargeBinary(9), b"a", b"a\x00"),
+}
+PAIRS = {**EQUALS, **DIFFERS}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_session_and_the_database_agree_on_what_a_statement_changes(db, name):
+    kind, stored, asked = PAIRS[name]
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Door(Base):
+        __tablename__ = "door"
+
+        id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+        state: Mapped[str] = mapped_column(String(9))
+        code: Mapped[Any] = mapped_column(EncryptedType(kind, index=BlindIndex()))
+
+    db.create(Base.metadata)
+    with Session(db.engine) as session:
+        session.add(Door(id=1, state="open", code=stored))
+        session.commit()
+        door = session.get_one(Door, 1)
+        shut: Any = session.execute(update(Door).where(Door.code == asked).values(state="shut"))
+        held = session.scalar(select(func.max(Door.state)))
+        assert door.state == held == ("shut" if name in EQUALS else "open")
+        assert shut.rowcount == (name in EQUALS)
+        session.execute(delete(Door).where(Door.code == asked))
+        assert (door in session) == (name in DIFFERS)
+
+
+def test_a_date_column_takes_and_finds_the_date_of_a_datetime(db):
+    table = twins(db, Date(), Date())
+    moment = dt.datetime(2024, 2, 29, 12, 30)
+    with db.engine.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "plain": moment.date(), "secret": moment})
+        assert connection.scalar(select(table.c.secret)) == dt.date(2024, 2, 29)
+        found = select(table.c.id).where(table.c.secret == dt.date(2024, 2, 29))
+        assert connection.execute(found).scalars().all() == [1]
+
+
+def test_an_index_of_a_part_is_asked_as_before(db):
+    table = Table(
+        "part",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("name", EncryptedType(String(20), index=BlindIndex(first(1)))),
+    )
+    db.create(table.metadata)
+    with db.engine.begin() as connection:
+        connection.execute(insert(table), [{"id": 1, "name": "Ada"}, {"id": 2, "name": "Al"}])
+        by_part = select(table.c.id).where(table.c.name.blind("first1") == "A")
+        assert set(connection.execute(by_part).scalars()) == {1, 2}
