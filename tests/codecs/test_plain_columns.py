@@ -33,7 +33,7 @@ VALUES: list[tuple[sa.types.TypeEngine[Any], list[object]]] = [
     (sa.Numeric(10), [Decimal("2.5"), Decimal("-2.5"), 7]),
     (sa.Numeric(10, 2, asdecimal=False), [Decimal("1.5")]),
     (sa.Boolean(), [True, False]),
-    (sa.Date(), [dt.date(2024, 2, 29)]),
+    (sa.Date(), [dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 13, 5)]),
     (sa.DateTime(), [dt.datetime(2024, 2, 29, 13, 5, 6)]),
     (sa.Interval(), [dt.timedelta(days=2, hours=3, seconds=4), -dt.timedelta(hours=1)]),
     (sa.Uuid(), [uuid.UUID(int=2**127)]),
