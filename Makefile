@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
-# The newest of Python 3.11 to 3.13 on this machine, or the one named: make PYTHON=... test
+# The newest of Python 3.11 to 3.15 on this machine, or the one named: make PYTHON=... test
 FIND_PYTHON := $(if $(PYTHON),PYTHON='$(PYTHON)') sh scripts/find_python.sh
 VENV        ?= .venv
 VENVS       ?= .venvs

@@ -51,3 +51,14 @@ def test_declaring_a_column_loads_neither_the_aws_library_nor_boto3() -> None:
     )
     assert not loaded & {"boto3", "botocore", "aws_encryption_sdk", "_dafny"}
     assert "aws_cryptographic_material_providers" not in loaded
+
+
+def test_a_system_without_fork_imports_it() -> None:
+    """Windows has none of these names."""
+    missing = ("register_at_fork", "fork", "forkpty", "geteuid", "fchmod", "killpg")
+    loaded = _loaded_after(
+        f"import os\nfor name in {missing!r}:\n    vars(os).pop(name, None)\n"
+        "import encfields, encfields.alembic, encfields.interop, encfields.cli.main\n"
+        "import encfields.reencrypt.engine"
+    )
+    assert "encfields.reencrypt.engine" in loaded

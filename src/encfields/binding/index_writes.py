@@ -267,6 +267,14 @@ def write_indexes_along(
     connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
 ) -> tuple[Any, Any, Any]:
     """SQLAlchemy's ``before_execute``: an UPDATE or upsert sets the index with the value."""
+    write = internals.from_statement_write(statement)
+    if write is not None:
+        written, multiparams, params = write_indexes_along(
+            connection, write, multiparams, params, execution_options
+        )
+        if written is not write:
+            statement = internals.with_from_statement_write(statement, written)
+        return statement, multiparams, params
     if isinstance(statement, LambdaElement):
         statement, unresolved = internals.lambda_write(statement), statement
         if not known_indexes_of(statement):

@@ -16,6 +16,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from sqlalchemy.sql.selectable import Alias, Select
+from sqlalchemy.util import immutabledict
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -51,6 +52,16 @@ def dml_statement(compiled: Any) -> Insert | Update:
     """The INSERT or UPDATE as SQLAlchemy compiled it, the ORM's rewriting included."""
     statement: Insert | Update = compiled.compile_state.statement
     return statement
+
+
+def _dml_state(compiled: Any) -> Any:
+    """What SQLAlchemy works out of an INSERT or UPDATE before it compiles it."""
+    state = compiled.compile_state
+    if hasattr(state, "_dict_parameters"):
+        return state
+    # select(Model).from_statement(insert(...).returning(...)) keeps the state of its own only.
+    statement = state.statement
+    return statement._compile_state_factory(statement, compiled)
 
 
 def compiled_statement(compiled: Any) -> Any:
@@ -136,7 +147,7 @@ def assignments(compiled: Any) -> list[dict[Any, Assigned]]:
     Keys are the columns' keys; for a column of another table (MySQL's multi-table UPDATE) the
     column itself.
     """
-    state = compiled.compile_state
+    state = _dml_state(compiled)
     if compiled.isinsert and state._has_multi_parameters:
         rows = [
             _stated(compiled, row, f"{MULTI_VALUES_SUFFIX}{index}")
@@ -252,7 +263,7 @@ def is_explicit_returning(context: Any) -> bool:
 
 def is_multi_values(compiled: Any) -> bool:
     """Whether the statement is an INSERT with several rows in its VALUES clause."""
-    return bool(compiled.compile_state._has_multi_parameters)
+    return bool(getattr(_dml_state(compiled), "_has_multi_parameters", False))
 
 
 def stated_keys(statement: Insert) -> set[str]:
@@ -416,15 +427,28 @@ def update_values(statement: Any) -> list[tuple[Any, Any]]:
 def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> Update:
     """The same UPDATE with more assignments; the given statement is left as it is."""
     ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
-    if not ordered and not getattr(statement, "_maintain_values_ordering", False):
-        return statement.values(dict(added))
     wanted = update_values(update(statement.table).values(dict(added)))
     copied: Any = statement._generate()
     if ordered:
         copied._ordered_values = [*ordered, *wanted]
     else:
-        copied._values = copied._values.union(dict(wanted))
+        # A lambda's statement has an ordinary dictionary, which values() cannot add to.
+        copied._values = immutabledict({**(copied._values or {}), **dict(wanted)})
     return cast("Update", copied)
+
+
+def from_statement_write(statement: Any) -> Any:
+    """The INSERT or UPDATE of a ``select(Model).from_statement(...)``, else ``None``."""
+    element = getattr(statement, "element", None)
+    is_write = getattr(statement, "__visit_name__", "") == "orm_from_statement"
+    return element if is_write and isinstance(element, Insert | Update) else None
+
+
+def with_from_statement_write(statement: Any, write: Any) -> Any:
+    """The same ``from_statement()`` of another statement; the given one is left as it is."""
+    copied = statement._generate()
+    copied.element = write
+    return copied
 
 
 def update_values_by_key(statement: Update) -> dict[str, Any]:

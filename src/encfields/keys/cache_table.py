@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import heapq
-import os
 import random
 import threading
 import weakref
@@ -15,6 +14,7 @@ from typing import Any
 
 from encfields.errors import EncFieldsError
 from encfields.keys.cache_stats import CacheStats, KeyCounters, Observer
+from encfields.keys.forking import in_forked_child
 from encfields.keys.renewal import RenewalPlan, renewer
 from encfields.keys.runner import Runner
 from encfields.keys.slots import Slot, belongs, key_id_of
@@ -170,4 +170,4 @@ def _start_all_afresh() -> None:
         cache._start_afresh()
 
 
-os.register_at_fork(after_in_child=_start_all_afresh)
+in_forked_child(_start_all_afresh)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock, Thread, get_ident
 from time import monotonic
 from typing import Generic, TypeVar
+
+from encfields.keys.forking import in_forked_child
 
 T = TypeVar("T")
 
@@ -97,4 +98,4 @@ def fetch_threads() -> FetchThreads:
 
 
 # A forked child inherits the object but none of its threads.
-os.register_at_fork(after_in_child=fetch_threads.cache_clear)
+in_forked_child(fetch_threads.cache_clear)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+
+from encfields.keys.forking import in_forked_child
 
 MAX_PARALLEL_UNWRAPS = 8
 """Unwraps of one process under way at once. KMS answers in some 10 ms and its client works for
@@ -24,7 +25,7 @@ def unwrap_threads() -> ThreadPoolExecutor:
 
 
 # A forked child inherits the object but none of its threads.
-os.register_at_fork(after_in_child=unwrap_threads.cache_clear)
+in_forked_child(unwrap_threads.cache_clear)
 
 
 def work_off(

@@ -6,11 +6,12 @@ no such cache is left. A forked child has no such thread and starts its own when
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from time import monotonic
 from typing import Protocol
+
+from encfields.keys.forking import in_forked_child
 
 MAX_SLEEP = 60.0
 """Seconds after which the thread looks whether a cache is left, at the latest."""
@@ -84,7 +85,7 @@ class Renewer:
 renewer = Renewer()
 """The one of this process."""
 
-os.register_at_fork(after_in_child=renewer._start_afresh)
+in_forked_child(renewer._start_afresh)
 
 
 class RenewalPlan:

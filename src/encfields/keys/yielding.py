@@ -9,11 +9,12 @@ meanwhile, and one that is shorter already is left alone.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from encfields.keys.forking import in_forked_child
 
 INTERVAL = 0.0005
 """Seconds after which a thread gives way. Shorter ones make the fetch slower and the loop no
@@ -57,7 +58,7 @@ class _SwitchInterval:
 
 
 _interval = _SwitchInterval()
-os.register_at_fork(after_in_child=_interval.after_fork)
+in_forked_child(_interval.after_fork)
 
 
 @contextmanager
