@@ -46,7 +46,8 @@ def _mismatch(kind: IdentityKind, value: object) -> UnknownIdentityError:
 
 def _integer(value: object) -> str:
     try:
-        return str(operator.index(value))  # type: ignore[arg-type]
+        # Drivers store a bool as a number, and so has its text to be.
+        return int.__repr__(operator.index(value))  # type: ignore[arg-type]
     except TypeError:
         raise _mismatch(IdentityKind.INTEGER, value) from None
 
@@ -65,13 +66,13 @@ def _uuid(value: object) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise _mismatch(IdentityKind.TEXT, value)
-    return str(value)
+    return str.__str__(value)  # what is stored of an enum that is a str, too
 
 
 def _char(value: object) -> str:
     if not isinstance(value, str):
         raise _mismatch(IdentityKind.CHAR, value)
-    return value.rstrip(" ")
+    return str.__str__(value).rstrip(" ")
 
 
 def _binary(value: object) -> str:

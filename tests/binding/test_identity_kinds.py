@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    BINARY,
     CHAR,
     BigInteger,
     Column,
@@ -26,16 +27,16 @@ from sqlalchemy import (
     Uuid,
     insert,
     select,
+    text,
     update,
 )
-from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import VARBINARY
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import (
     AmbiguousRowError,
     ContextMismatchError,
-    DeclarationError,
     UnknownIdentityError,
 )
 from tests.binding.database import CANARY
@@ -254,10 +255,79 @@ def test_a_key_of_the_wrong_python_type_is_refused(db):
         assert db.rows(table) == []
 
 
-@pytest.mark.parametrize("type_", [mysql.BINARY(8)])
-def test_a_key_type_that_is_padded_with_zeros_is_refused_as_declared(type_):
-    with pytest.raises(DeclarationError, match="VARBINARY"):
-        keyed_table(type_)
+def test_a_key_of_fixed_length_is_bound_as_the_database_pads_it(db):
+    # PostgreSQL has no such type.
+    table = keyed_table(BINARY(8).with_variant(postgresql.BYTEA(), "postgresql"))
+    db.create(table.metadata)
+    keys = [b"12345678", b"ends\x00\x00\x00\x00", b"short", b"\x00"]
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"id": k, "v": k.hex()} for k in keys])
+        rows = connection.execute(select(table)).all()
+        assert sorted(bytes(row.id).rstrip(b"\x00") for row in rows) == sorted(
+            key.rstrip(b"\x00") for key in keys
+        )
+        assert sorted(row.v for row in rows) == sorted(key.hex() for key in keys)
+
+
+def test_a_flag_among_integers_is_stored_and_bound_as_a_number(db):
+    table = keyed_table(Integer)
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=True, v="v"))
+        assert connection.execute(select(table)).one() == (1, "v")
+
+
+def test_a_text_that_is_an_enum_is_bound_as_the_text_it_is(db):
+    class Letter(str, enum.Enum):  # noqa: UP042 - whose str() is not its value
+        A = "a"
+
+    table = keyed_table(String(9))
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=Letter.A, v="v"))
+        assert connection.execute(select(table)).one() == ("a", "v")
+
+
+@pytest.mark.parametrize("spelling", [str.upper, "{{{}}}".format, "urn:uuid:{}".format])
+def test_a_uuid_that_is_stored_as_it_is_spelt_is_refused_in_another_spelling(db, spelling):
+    table = keyed_table(Uuid(as_uuid=False, native_uuid=False))
+    db.create(table.metadata)
+    key = spelling(str(uuid.UUID("0f" * 16)))
+    with db.begin() as connection, db.refused(UnknownIdentityError, table) as caught:
+        connection.execute(insert(table).values(id=key, v=CANARY))
+    assert caught.value.reason == "identity-form"
+
+
+class Day(TypeDecorator):
+    impl = Date
+    cache_ok = True
+
+
+def test_a_decorated_date_binds_on_every_database(db):
+    table = keyed_table(Day)
+    db.create(table.metadata)
+    days = [dt.date(2024, 2, 29), dt.date(1, 1, 1)]
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"id": d, "v": str(d)} for d in days])
+        connection.execute(update(table).where(table.c.id == days[0]).values(v="new"))
+        assert dict(connection.execute(select(table)).all()) == {
+            days[0]: "new",
+            days[1]: str(days[1]),
+        }
+
+
+def test_a_date_that_sqlite_keeps_in_another_format_has_the_text_of_all_dates(sqlite_db):
+    in_digits = sqlite.DATE(
+        storage_format="%(year)04d%(month)02d%(day)02d", regexp=r"(\d{4})(\d{2})(\d{2})"
+    )
+    table = keyed_table(Date().with_variant(in_digits, "sqlite"))
+    sqlite_db.create(table.metadata)
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table).values(id=dt.date(2026, 1, 31), v="v"))
+        assert connection.scalar(select(table.c.v)) == "v"
+    with sqlite_db.plain.connect() as connection:
+        assert connection.scalar(text("SELECT id FROM keyed")) == "20260131"
+        assert b"2026-01-31" in connection.scalar(text("SELECT v FROM keyed"))
 
 
 # -- foreign keys as keys ----------------------------------------------------------------------

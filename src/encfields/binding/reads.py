@@ -24,15 +24,12 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.binding.attachment import attachment_of
 from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.binding.delivered_keys import delivered_sql, from_delivered
 from encfields.binding.index_comparison import BlindValue
 from encfields.binding.late_insert import PLACEHOLDER_PREFIX, value_of_placeholder
+from encfields.binding.misspelt import misspelt
 from encfields.binding.opened_cell import OpenedCell
-from encfields.binding.row_keys import (
-    MYSQL_NAMES,
-    delivered_sql,
-    from_delivered_text,
-    kind_of,
-)
+from encfields.binding.row_keys import MYSQL_NAMES, kind_of
 from encfields.errors import (
     DecryptionError,
     EncFieldsError,
@@ -68,9 +65,7 @@ class RowReader(TypeEngine[Any]):
         attachment = attachment_of(dialect)
         tag = self.tag.encode("ascii")
         parts = len(binding.identity) + 1
-        to_text = tuple(
-            from_delivered_text(kind_of(column.type, dialect)) for column in binding.identity
-        )
+        to_text = tuple(from_delivered(column.type, dialect) for column in binding.identity)
         serialize = binding.context.serialize
         decode = binding.codec.decode
 
@@ -85,10 +80,11 @@ class RowReader(TypeEngine[Any]):
             found = bytes(cell).split(_SEPARATOR, parts)
             if found[0] != tag or len(found) <= parts:
                 raise _not_packed(binding, found[0])
-            texts: list[str] = []
             try:
-                for convert, part in zip(to_text, found[1:-1], strict=True):
-                    texts.append(convert(part))
+                texts = [convert(part) for convert, part in zip(to_text, found[1:-1], strict=True)]
+            except ValueError:
+                raise misspelt(binding, found[1:-1], dialect) from None
+            try:
                 data = open_(found[-1], serialize(texts), encryption.find_key)
                 encryption.stats.opened += 1
                 return decode(data, dialect)
@@ -103,8 +99,6 @@ class RowReader(TypeEngine[Any]):
                 if isinstance(error, KeyDestroyedError) and encryption.destroyed != "raise":
                     return encryption.destroyed
                 raise _located(error, binding, texts) from None
-            except ValueError:
-                raise _not_packed(binding, found[0]) from None
 
         return open_cell
 
@@ -116,7 +110,7 @@ class RowReader(TypeEngine[Any]):
         columns = self.binding.identity
         parts = bytes(cell).split(_SEPARATOR, len(columns) + 1)[1:-1]
         texts = [
-            from_delivered_text(kind_of(column.type, dialect))(part)
+            from_delivered(column.type, dialect)(part)
             for column, part in zip(columns, parts, strict=True)
         ]
         return self.binding.row(texts)
@@ -201,7 +195,7 @@ class Packed(ColumnElement[Any]):
 @compiles(Packed)
 def _compile_packed(element: Packed, compiler: Any, **kw: Any) -> str:
     """Portable form, which SQLite and SQLAlchemy's own default dialect understand."""
-    pieces = _pieces(element, compiler, "", kw)
+    pieces = _pieces(element, compiler, compiler.dialect.name, kw)
     return "CAST(" + " || ".join(pieces) + " AS BLOB)"
 
 

@@ -1,7 +1,7 @@
-"""Row keys in SQL: which kind a column is, and how its canonical text is had on either side.
+"""Row keys: which kind a column is, and the canonical text of a value that is bound to it.
 
-On a write it comes from the value that is bound; on a read from ASCII text that the database
-delivers beside the ciphertext. Both must agree, on every dialect and driver.
+On a read the text comes from the database, see :mod:`encfields.binding.delivered_keys`. Both must
+agree, on every dialect and driver.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MYSQL_NAMES = frozenset({"mysql", "mariadb"})
 
 _EXACT_MYSQL_COLLATION = re.compile(r"(_nopad_bin|_0900_bin)$|^binary$")
-_HEX_UUID = re.compile(rb"[0-9a-fA-F]{32}")
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:
@@ -55,12 +54,7 @@ def kind_of(type_: TypeEngine[Any], dialect: Dialect | None = None) -> IdentityK
         return IdentityKind.CHAR if pads else IdentityKind.TEXT
     if isinstance(stored, sqltypes.String):
         return IdentityKind.TEXT
-    if isinstance(stored, sqltypes.BINARY):
-        raise DeclarationError(
-            "a BINARY(n) key cannot identify a row, because databases pad it: use VARBINARY",
-            reason="identity-type",
-        )
-    if isinstance(stored, sqltypes.LargeBinary | sqltypes.VARBINARY):
+    if isinstance(stored, sqltypes.LargeBinary | sqltypes.BINARY | sqltypes.VARBINARY):
         return IdentityKind.BINARY
     if isinstance(stored, sqltypes.Date):
         return IdentityKind.DATE
@@ -78,7 +72,7 @@ def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[obje
     A type of the user's own, and an Enum, are first taken through their bind processor: what is
     stored is what counts.
     """
-    canonical = CANONICAL[kind_of(type_, dialect)]
+    canonical = _canonical_of_stored(type_, dialect)
     declared = internals.variant_of(type_, dialect)
     if not isinstance(declared, TypeDecorator | sqltypes.Enum):
         return canonical
@@ -99,77 +93,85 @@ def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[obje
     return convert
 
 
-def from_delivered_text(kind: IdentityKind) -> Callable[[bytes], str]:
-    """How the text that :func:`delivered_sql` yields becomes the canonical text.
-
-    It raises ``ValueError`` if the text is not of that kind.
-    """
-    if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
-        return _text_from_hex
-    if kind is IdentityKind.UUID:
-        return _uuid_from_text
-    if kind is IdentityKind.BINARY:
-        return _lower
-    return _ascii
-
-
-def _ascii(data: bytes) -> str:
-    return data.decode("ascii")
-
-
-def _lower(data: bytes) -> str:
-    return data.decode("ascii").lower()
-
-
-def _text_from_hex(data: bytes) -> str:
-    return bytes.fromhex(data.decode("ascii")).decode("utf-8")
-
-
-def _uuid_from_text(data: bytes) -> str:
-    text = data.decode("ascii").lower()
-    if len(text) == 36:
-        return text
-    if not _HEX_UUID.fullmatch(data):
-        raise ValueError("not a UUID")
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def delivered_sql(column: str, kind: IdentityKind, dialect_name: str) -> str:
-    """SQL that yields the row key `column` as ASCII text without a colon.
-
-    Text and binary keys are delivered in hexadecimal, so that no key can imitate another
-    key's boundary.
-    """
-    if dialect_name == "postgresql":
-        return _postgresql_sql(column, kind)
-    if dialect_name in MYSQL_NAMES:
-        return _mysql_sql(column, kind)
-    if kind is IdentityKind.CHAR:
-        return f"hex(rtrim({column}))"
-    if kind in (IdentityKind.TEXT, IdentityKind.BINARY):
-        return f"hex({column})"
-    return column
-
-
-def _postgresql_sql(column: str, kind: IdentityKind) -> str:
-    if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
-        # casting a blank-padded CHAR to text drops its trailing blanks
-        return f"encode(convert_to(CAST({column} AS TEXT), 'UTF8'), 'hex')"
-    if kind is IdentityKind.BINARY:
-        return f"encode({column}, 'hex')"
+def _canonical_of_stored(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
+    """How what the driver is given for a key becomes its canonical text."""
+    kind = kind_of(type_, dialect)
     if kind is IdentityKind.DATE:
-        return f"to_char({column}, 'YYYY-MM-DD')"
-    return f"CAST({column} AS TEXT)"
-
-
-def _mysql_sql(column: str, kind: IdentityKind) -> str:
-    if kind is IdentityKind.TEXT:
-        return f"HEX(CONVERT({column} USING utf8mb4))"
-    if kind is IdentityKind.CHAR:
-        return f"HEX(CONVERT(RTRIM({column}) USING utf8mb4))"
+        return _date_of(type_, dialect)
+    if kind is IdentityKind.UUID and not is_native_uuid(type_, dialect):
+        return _uuid_in_digits
     if kind is IdentityKind.BINARY:
-        return f"HEX({column})"
-    return f"CAST({column} AS CHAR)"
+        return _padded_binary(padded_length(type_, dialect))
+    return CANONICAL[kind]
+
+
+def is_native_uuid(type_: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Whether the database has a type for these UUIDs; if not, they are kept as 32 digits."""
+    stored = stored_type(type_, dialect)
+    native = isinstance(stored, sqltypes.Uuid) and stored.native_uuid
+    return native and bool(dialect.supports_native_uuid)
+
+
+def padded_length(type_: TypeEngine[Any], dialect: Dialect) -> int:
+    """How many bytes the database pads a binary key to; 0 where it does not."""
+    stored = stored_type(type_, dialect)
+    pads = isinstance(stored, sqltypes.BINARY) and dialect.name in MYSQL_NAMES
+    return (stored.length or 1) if pads else 0  # type: ignore[attr-defined]
+
+
+def _uuid_in_digits(value: object) -> str:
+    """The text of a UUID that is stored as 32 digits, just as they are given."""
+    text = CANONICAL[IdentityKind.UUID](value)
+    if isinstance(value, str) and value.replace("-", "") != text.replace("-", ""):
+        raise UnknownIdentityError(
+            "the database keeps this UUID as it is spelt, and its spelling is not the one that "
+            "identifies a row: give it in lower case, as str(uuid.UUID(...)) does",
+            reason="identity-form",
+        )
+    return text
+
+
+def _padded_binary(length: int) -> Callable[[object], str]:
+    canonical = CANONICAL[IdentityKind.BINARY]
+    return lambda value: canonical(value).ljust(2 * length, "0")
+
+
+def _date_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
+    """SQLite's type makes text of a date before the driver sees it."""
+    canonical, read = CANONICAL[IdentityKind.DATE], date_reader(type_, dialect)
+
+    def convert(value: object) -> str:
+        if not isinstance(value, str):
+            return canonical(value)
+        try:
+            return canonical(read(value))
+        except ValueError:
+            raise UnknownIdentityError(
+                "the key's own type makes a text of the value that is no date",
+                reason="identity-form",
+            ) from None
+
+    return convert
+
+
+def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], object]:
+    """How a date is had from the text that the dialect's type stores for it.
+
+    What is returned raises ``ValueError`` for a text that the type reads and would not write.
+    """
+    stored = stored_type(type_, dialect).dialect_impl(dialect)
+    to_date = stored.result_processor(dialect, None)
+    to_text = stored.bind_processor(dialect)
+
+    def read(text: str) -> object:
+        if to_date is None or to_text is None:
+            raise ValueError("dates are not stored as text")
+        found: object = to_date(text)
+        if to_text(found) != text:
+            raise ValueError("not spelt as its type spells dates")
+        return found
+
+    return read
 
 
 def may_match_another_spelling(type_: TypeEngine[Any], dialect: Dialect) -> bool:

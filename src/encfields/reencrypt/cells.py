@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from encfields.binding.columns import ColumnBinding
-from encfields.binding.row_keys import from_bound_value
 from encfields.context import deserialize
 from encfields.errors import MalformedMessageError
 from encfields.message import read_header
 from encfields.message_header import CONTEXT_OFFSET
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.reflected_uuid import hyphenated, may_be_uuid
+from encfields.reencrypt.stored_keys import key_text
 
 
 class SealedCell:
@@ -33,7 +33,7 @@ class SealedCell:
         self._serialize = binding.context.serialize
         self._fixed_key = None if binding.key.columns else binding.key.template
         self._parts = tuple(
-            (names.index(column.name), from_bound_value(column.type, prepared.dialect))
+            (names.index(column.name), key_text(column, prepared.dialect))
             for column in binding.identity
         )
         self._one_part = self._parts[0] if len(self._parts) == 1 else None

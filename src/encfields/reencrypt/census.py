@@ -16,7 +16,7 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.types import NullType
 
 from encfields.context import COLUMN_KEY, deserialize
-from encfields.errors import MalformedMessageError
+from encfields.errors import MalformedMessageError, UnknownIdentityError
 from encfields.reencrypt.column_census import ColumnCensus, Example
 from encfields.reencrypt.index_census import IndexCensus, IndexCount
 from encfields.reencrypt.places import ColumnPlaces, to_show
@@ -215,13 +215,13 @@ def _count_value(
     column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], seen: Look
 ) -> None:
     """Count one value under what it is."""
-    texts = places.texts(identity)
+    texts, fault = _texts(places, identity)
     if seen.header is not None and texts is not None:
         _count_message(column, places, texts, seen.header)
         return
     names = [c.name for c in places.binding.identity]
     row = dict(zip(names, texts if texts is not None else to_show(identity), strict=True))
-    reason = seen.reason or "no-identity"
+    reason = seen.reason or fault
     column.note("damaged" if seen.header is not None else seen.state.value, Example(row, reason))
     if seen.state is State.PLAINTEXT:
         column.plaintext += 1
@@ -229,6 +229,14 @@ def _count_value(
         column.other_format[reason] += 1
     else:
         column.damaged[reason] += 1
+
+
+def _texts(places: ColumnPlaces, identity: Sequence[Any]) -> tuple[list[str] | None, str]:
+    """Canonical texts of a row's identity, or ``None`` and why it has none."""
+    try:
+        return places.texts(identity), "no-identity"
+    except UnknownIdentityError as error:
+        return None, error.reason or "identity-form"
 
 
 def _count_message(

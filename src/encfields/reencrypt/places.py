@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.binding.row_keys import from_bound_value
 from encfields.reencrypt.reflected_uuid import hyphenated, may_be_uuid
+from encfields.reencrypt.stored_keys import key_text
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -43,7 +43,7 @@ class ColumnPlaces:
     def __init__(self, binding: ColumnBinding, dialect: Dialect) -> None:
         self.binding = binding
         self._convert: tuple[Callable[[object], str], ...] = tuple(
-            from_bound_value(column.type, dialect) for column in binding.identity
+            key_text(column, dialect) for column in binding.identity
         )
         self._may_be_uuid = tuple(
             index for index, column in enumerate(binding.identity) if may_be_uuid(column)
@@ -53,6 +53,7 @@ class ColumnPlaces:
         """Canonical texts of a row's identity, or ``None`` if it lacks a part.
 
         :param values: of the binding's identity columns, as the database gives them.
+        :raises UnknownIdentityError: a part is not in the form that its type writes.
         """
         if None in values:
             return None
@@ -83,5 +84,5 @@ class ColumnPlaces:
 
 
 def to_show(identity: Sequence[object]) -> list[str | None]:
-    """An identity that has no canonical texts, because a part of it is NULL, to be shown."""
+    """An identity that has no canonical texts, because of what a part of it is, to be shown."""
     return [None if value is None else str(value) for value in identity]

@@ -18,6 +18,7 @@ from sqlalchemy.exc import NoSuchTableError
 from encfields.binding.columns import ColumnBinding, bindings_of
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
+from encfields.reencrypt.stored_keys import take_keys_as_stored
 from encfields.types import DEFAULT_KEY, EncryptedType
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class TableSpec:
             raise DeclarationError(
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
+        take_keys_as_stored(table, self, connection.dialect)
         return ReflectedTable(self, table)
 
 

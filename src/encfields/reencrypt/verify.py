@@ -22,6 +22,7 @@ from encfields.errors import (
     EncFieldsError,
     KeyStoreError,
     KeyUnavailableError,
+    UnknownIdentityError,
 )
 from encfields.message import open_
 from encfields.message_header import as_bytes, read_header
@@ -221,7 +222,11 @@ class _Work:
         if value is None:
             self.result.nulls += 1
             return Opened(None, "")
-        texts = places.texts(identity)
+        try:
+            texts = places.texts(identity)
+        except UnknownIdentityError as error:
+            self._fail(places, to_show(identity), error)
+            return None
         if texts is None:
             self._fail(places, to_show(identity), _no_identity())
             return None
@@ -258,8 +263,7 @@ class _Work:
                 continue
             _, places, positions = self._places[check.columns[0]]
             identity = [row[i] for i in positions]
-            texts = places.texts(identity) or to_show(identity)
-            self._fail(places, texts, fault, column=check.column)
+            self._fail(places, _shown(places, identity), fault, column=check.column)
 
     def _fail(
         self,
@@ -280,6 +284,14 @@ class _Work:
         self.result.failures.append(
             Failure(column, row, type(error).__name__, reason, error.message, moved)
         )
+
+
+def _shown(places: ColumnPlaces, identity: Sequence[Any]) -> Sequence[str | None]:
+    """A row's identity as canonical texts, or as it is stored where it has none."""
+    try:
+        return places.texts(identity) or to_show(identity)
+    except UnknownIdentityError:
+        return to_show(identity)
 
 
 def _as_driver_gives_it(column: ColumnElement[Any]) -> ColumnElement[Any]:
