@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
+from tests.index_writes.conftest import clinic, db, mariadb_db, patients, postgresql_db, sqlite_db
 from tests.servers.backends import Backend
+
+__all__ = ["clinic", "db", "mariadb_db", "patients", "postgresql_db", "sqlite_db"]
 
 
 @pytest.fixture

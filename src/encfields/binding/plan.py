@@ -38,6 +38,7 @@ from encfields.binding.index_writes import (
     refuse_half_upsert,
 )
 from encfields.binding.lookups import LookupBind, plan_lookups
+from encfields.binding.raw_copy import refuse_other_copies
 from encfields.binding.row_condition import Condition
 from encfields.binding.row_keys import MYSQL_NAMES, from_bound_value, may_match_another_spelling
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
@@ -56,11 +57,11 @@ from encfields.errors import (
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-_COPY = "expression"
+_ROWS = "copied-rows"
 """Reason of the one refusal that the option lifts."""
 
 RAW_COPY_OPTION = "encfields_raw_copy"
-"""Execution option that lets a statement copy whole rows with their ciphertext."""
+"""Execution option that lets an INSERT .. SELECT copy whole rows with their ciphertext."""
 
 Refusal = Callable[[], EncFieldsError]
 
@@ -153,8 +154,8 @@ def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
     except BindingError as error:
         return StatementPlan(
             refusal=_raise_again(error),
-            raw_copy_allowed=error.reason == _COPY,
-            without_values=error.reason == _COPY and bool(compiled.isinsert),
+            raw_copy_allowed=error.reason == _ROWS,
+            without_values=error.reason == _ROWS and bool(compiled.isinsert),
         )
 
 
@@ -263,6 +264,7 @@ class _DmlPlanner:
     def refuse_select_source(self) -> None:
         names = internals.select_source_names(self.statement)
         refuse_half_copy(self.table, names)
+        refuse_other_copies(self.statement, self.table, self.bindings, names)
         for key in names:
             if key in self.bindings:
                 raise _copy_refused(
@@ -270,6 +272,7 @@ class _DmlPlanner:
                     "INSERT .. SELECT would copy a ciphertext into another row, where it does "
                     "not open. Read and insert the values, or, to copy whole rows under the same "
                     f"table name and keys, pass execution_options({RAW_COPY_OPTION}=True)",
+                    _ROWS,
                 )
 
     def sealed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[SealedBind]:
@@ -284,6 +287,7 @@ class _DmlPlanner:
                     binding,
                     "an SQL expression is assigned to it, which the database would store as "
                     "it is: assign a Python value",
+                    "expression",
                 )
             self._check_bind(binding, assigned)
             yield self._sealed_bind(binding, assigned, row)
@@ -394,9 +398,9 @@ def _conjunction(criteria: Any) -> Iterator[Any]:
             yield criterion
 
 
-def _copy_refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:
+def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> CiphertextCopyError:
     return CiphertextCopyError(
-        message, table=binding.table, column=binding.column_name, reason=_COPY
+        message, table=binding.table, column=binding.column_name, reason=reason
     )
 
 

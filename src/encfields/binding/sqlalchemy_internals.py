@@ -81,6 +81,23 @@ def select_source_names(statement: Any) -> list[str]:
     return [getattr(name, "key", name) for name in statement._select_names or ()]
 
 
+def is_bare_select(select: Select[Any]) -> bool:
+    """Whether a SELECT gives rows of what it reads as they are, and has no SQL beside its clauses.
+
+    No grouping, no CTE, and no prefix, suffix or hint, which may hold anything.
+    """
+    beside = (
+        select._group_by_clauses,
+        select._having_criteria,
+        select._independent_ctes,
+        select._prefixes,
+        select._suffixes,
+        select._hints,
+        select._statement_hints,
+    )
+    return not any(beside)
+
+
 def where_criteria(statement: Any) -> tuple[ColumnElement[Any], ...]:
     """The criteria of a SELECT, UPDATE or DELETE, joined by AND; none for what has no WHERE."""
     criteria: tuple[ColumnElement[Any], ...] = getattr(statement, "_where_criteria", ())
