@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def test_there_is_nothing_to_do_where_nothing_has_changed(project: Project, clin
     assert "encfields" not in code
     project.upgrade()
     command.check(project.config)
+
+
+def test_our_own_tables_are_not_logged_as_removed(
+    project: Project, clinic: Clinic, caplog: pytest.LogCaptureFixture
+) -> None:
+    Reencryption(clinic.engine, clinic.encryption, TableSpec.from_table(clinic.table)).record()
+    with caplog.at_level(logging.INFO, "alembic"):
+        project.autogenerate(MetaData())
+    assert "removed table 'patient'" in caplog.text
+    assert "encfields" not in caplog.text
 
 
 def test_what_it_writes_makes_the_table_and_leaves_nothing_to_do(
@@ -173,6 +184,7 @@ def test_plaintext_is_not_altered_into_ciphertext(project: Project, backend: Bac
     assert "alter_column" not in body
     assert "raise NotImplementedError('patient.ssn, declared encrypted" in body
     assert "# 1. add a second, encrypted column" in body
+    assert "# 3. make the plaintext column nullable" in body
     with pytest.raises(NotImplementedError, match="declared encrypted"):
         project.upgrade()
 

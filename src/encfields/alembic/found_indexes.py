@@ -102,7 +102,7 @@ class LazyKeys:
             engine = engine_for(self._context, settings)
             return self._stack.enter_context(settings.attached(engine))
         except EncFieldsError as error:
-            log.warning("blind indexes are not compared with their declarations: %s", error)
+            log.warning("values are not opened, and indexes not compared with them: %s", error)
             return None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, MetaData, Table, inspect
 
-from encfields.alembic.bound_as import holds_bytes
 from encfields.alembic.index_column import conventional_version, is_conventional
+from encfields.alembic.sampled import holds_bytes
 from encfields.binding.index_columns import IndexBinding, indexes_of
 from encfields.key_template import KeyTemplate
 

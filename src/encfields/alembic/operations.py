@@ -91,11 +91,17 @@ class RebindOp(Operation):
         was: TableSpec,
         queue: bool,
         indexes: tuple[IndexColumn, ...] = (),
+        seen: tuple[str, ...] = (),
     ) -> None:
+        """One rebinding.
+
+        :param seen: of one that autogenerate proposes, what it rests on, in words.
+        """
         self.spec = spec
         self.was = was
         self.queue = queue
         self.indexes = indexes
+        self.seen = seen
 
     @classmethod
     def rebind(
@@ -115,6 +121,12 @@ class RebindOp(Operation):
         ``name=``, and after a changed primary key, ``bind_to=`` or ``key=``. Until it is done,
         an application that declares the new binding cannot read the old values: run it between
         the two, or pin the old name instead, which needs no run at all.
+
+        A value is moved if it is bound, as `was` says, to the very row that it stands in; any
+        other is left alone and reported. So the columns that `was` names have to be the row's
+        key, or others that nobody but the application fills: by a column that somebody else may
+        write, he chooses the row. And never name a source that another column is declared
+        under: its values, put into this one, would be moved as well.
 
         :param table_name: the table's name now.
         :param columns: how its columns are to be bound.

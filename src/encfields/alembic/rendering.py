@@ -93,11 +93,21 @@ def _ensure_encrypted(autogen_context: Any, op: EnsureEncryptedOp) -> str:
 
 
 @renderers.dispatch_for(RebindOp)
-def _rebind(autogen_context: Any, op: RebindOp) -> str:
+def _rebind(autogen_context: Any, op: RebindOp) -> str | list[str]:
     arguments = _table_arguments(autogen_context, op.spec)
     arguments.append(f"was={_columns(autogen_context, op.was.columns)}")
     arguments += _told_indexes(autogen_context, op.indexes)
-    return _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+    call = _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+    if not op.seen:
+        return call
+    return [
+        *_comment(
+            f"encfields - values of {op.spec.table} are bound otherwise than declared. Do not "
+            "apply this unless they were declared as was= says: else somebody has put them there.",
+            *op.seen,
+        ),
+        call,
+    ]
 
 
 @renderers.dispatch_for(DecryptColumnOp)
