@@ -24,9 +24,11 @@ from encfields.doctor.database import check_clock, check_columns
 from encfields.doctor.engine import check_engine, load_engine
 from encfields.doctor.finding import Finding
 from encfields.doctor.key_table import check_key_table
+from encfields.doctor.key_versions import check_key_versions
 from encfields.doctor.kms_actions import check_keyring
 from encfields.doctor.versions import check_versions
 from encfields.errors import ConfigurationError, EncFieldsError
+from encfields.reencrypt.spec import TableSpec
 
 _DESCRIPTION = """\
 Look for what would fail, before it does: library versions, the KMS actions that this role may
@@ -107,7 +109,15 @@ def _database(settings: Settings, engine: Engine) -> list[Finding]:
         return [*found, Finding("columns", "skipped", "no table is named: --models or --table")]
     except EncFieldsError as error:  # the models declare what cannot be protected
         return [*found, Finding("columns", "problem", str(error))]
-    return [*found, *check_columns(engine, specs)]
+    return [*found, *check_columns(engine, specs), *_key_versions(settings, engine, specs)]
+
+
+def _key_versions(settings: Settings, engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
+    try:
+        listed = settings.keys(engine, keys_needed=False).list()
+    except EncFieldsError:  # told already
+        return []
+    return check_key_versions(engine, specs, listed)
 
 
 def _is_fleet(settings: Settings) -> bool:

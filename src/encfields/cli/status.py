@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
@@ -16,19 +15,23 @@ from encfields.cli.targets import add_target_options
 from encfields.errors import ConfigurationError
 from encfields.reencrypt.census import Census, census
 from encfields.reencrypt.column_census import ColumnCensus, Example
+from encfields.reencrypt.key_versions import KeyVersions
 
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,
 plaintext, NULLs, and those that are damaged or belong to another row; and for each blind index
 that --models declares, the rows that have a value and are not in it. Only the first bytes of
 each value are read, and no key is used: no --keyring is needed. What a value says of itself is
-believed; `encfields verify` opens it.
+believed; `encfields verify` opens it. Values under a version that was destroyed, or that the key
+table does not have, do not open and count as faults.
 """
 
 _STYLES = {
     "current": "green",
     "older version": "yellow",
     "version unknown": "yellow",
+    "key version missing": "red",
+    "key destroyed": "red",
     "other key": "yellow",
     "other format": "yellow",
     "misplaced": "red",
@@ -78,15 +81,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     engine = settings.engine()
     try:
-        active = _active_versions(settings, engine)
+        known = _known_versions(settings, engine)
         told = []
         for spec in settings.specs():
             with output.progress(f"reading {spec.table}") as progress:
                 told.append(census(engine, spec, sample=arguments.sample, progress=progress))
     finally:
         engine.dispose()
-    code = max(_code(one, active) for one in told)
-    _tell(told, active, code, output)
+    code = max(_code(one, known) for one in told)
+    _tell(told, known, code, output)
     return code
 
 
@@ -96,29 +99,34 @@ def check_sample(sample: int | None) -> None:
         raise ConfigurationError("--sample is a number of rows, 1 or more", reason="options")
 
 
-def _active_versions(settings: Settings, engine: Engine) -> dict[str, str] | None:
-    """The active version of each key; ``None`` if the database has no key table."""
+def _known_versions(settings: Settings, engine: Engine) -> KeyVersions | None:
+    """The key versions that there are; ``None`` if the database has no key table."""
     try:
-        versions = settings.keys(engine, keys_needed=False).list()
+        return KeyVersions(settings.keys(engine, keys_needed=False).list())
     except ConfigurationError as error:
         if error.reason != "no-key-table":
             raise
         return None
-    return {one.id: one.version for one in versions if one.active}
 
 
-def _code(one: Census, active: Mapping[str, str] | None) -> int:
-    if one.faults:
+def _code(one: Census, known: KeyVersions | None) -> int:
+    if one.faults or (known is not None and any(_keyless(c, known) for c in one.columns)):
         return exits.FAULTS
-    return exits.OK if _is_current(one, active) and one.is_indexed else exits.WORK_LEFT
+    return exits.OK if _is_current(one, known) and one.is_indexed else exits.WORK_LEFT
 
 
-def _is_current(one: Census, active: Mapping[str, str] | None) -> bool:
+def _keyless(column: ColumnCensus, known: KeyVersions) -> int:
+    """Values in their place under a version that nobody has, or that was destroyed."""
+    return known.without_key(column.versions)
+
+
+def _is_current(one: Census, known: KeyVersions | None) -> bool:
     has_values = any(column.values for column in one.columns)
-    return one.is_current(active or {}) or not has_values
+    return one.is_current(known.active if known else {}) or not has_values
 
 
-def _tell(told: list[Census], active: Mapping[str, str] | None, code: int, output: Output) -> None:
+def _tell(told: list[Census], known: KeyVersions | None, code: int, output: Output) -> None:
+    active = None if known is None else known.active
     verdict, style, sentence = _VERDICTS[code]
     if output.as_json:
         tables = []
@@ -126,27 +134,28 @@ def _tell(told: list[Census], active: Mapping[str, str] | None, code: int, outpu
             document = one.to_json()
             for column, counted in zip(document["columns"], one.columns, strict=True):
                 column["current"] = None if active is None else counted.current(active)
+                column["without_key"] = None if known is None else _keyless(counted, known)
             tables.append(document)
         output.json({"verdict": verdict, "active": active, "tables": tables})
         return
     for one in told:
-        _tell_table(one, active, output)
+        _tell_table(one, known, output)
         tell_indexes(one, output)
     if active is None:
         output.line("The database has no key table, so which versions are active is not known.")
-    if code != exits.WORK_LEFT or not all(_is_current(one, active) for one in told):
+    if code != exits.WORK_LEFT or not all(_is_current(one, known) for one in told):
         output.line(sentence, style=style)
     if not all(one.is_indexed for one in told):
         output.line(NOT_INDEXED, style="yellow")
 
 
-def _tell_table(one: Census, active: Mapping[str, str] | None, output: Output) -> None:
+def _tell_table(one: Census, known: KeyVersions | None, output: Output) -> None:
     headings = ["column", "state", "key", "version", "values", "share"]
     if one.sample is not None:
         headings.append("in all, about")
     rows: list[list[Cell]] = []
     for column in one.columns:
-        for kind in kinds(column, active):
+        for kind in kinds(column, known):
             style = _STYLES[kind.state.partition(":")[0]]
             share = f"{kind.values / column.rows:.1%}"
             row: list[Cell] = [column.column, (kind.state, style), kind.key_id, kind.version]
@@ -163,12 +172,11 @@ def _tell_table(one: Census, active: Mapping[str, str] | None, output: Output) -
         output.line(one.sample.caveat, style="bold")
 
 
-def kinds(column: ColumnCensus, active: Mapping[str, str] | None) -> list[Kind]:
+def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[Kind]:
     """The lines that a column's values fall into; none of them is empty."""
     lines = []
     for (key_id, version), count in sorted(column.versions.items()):
-        state = "current" if (active or {}).get(key_id) == version else "older version"
-        state = "version unknown" if active is None else state
+        state = "version unknown" if known is None else known.state(key_id, version)
         lines.append(Kind(state, key_id, version, count))
     for state, counts in (("other key", column.other_key), ("misplaced", column.misplaced)):
         lines += [Kind(state, *name, count) for name, count in sorted(counts.items())]

@@ -62,7 +62,8 @@ class DryRun:
     :param rows_to_rewrite: rows with a value that is not current.
     :param values_to_rewrite: such values.
     :param bytes_to_rewrite: their stored bytes.
-    :param unreadable: values that are no message, or belong elsewhere: they would be quarantined.
+    :param unreadable: values that are no message, belong elsewhere, or are under a key version
+        that is missing or destroyed: they would be quarantined.
     :param seconds: estimate for the options that were given.
     :param kms_calls: calls to KMS that each worker process makes, one per key version it meets.
     :param versions: values to rewrite by ``(key id, version)``.

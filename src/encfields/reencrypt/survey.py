@@ -22,6 +22,7 @@ from encfields.reencrypt.cells import columns_of
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.derived import DerivedPlaces
 from encfields.reencrypt.job import PreparedJob
+from encfields.reencrypt.key_versions import KeyVersions
 from encfields.reencrypt.options import Options
 from encfields.reencrypt.report import DryRun, Summary
 
@@ -67,8 +68,7 @@ class Surveyor:
         self._columns = columns_of(prepared)
         self._reader = BatchReader(prepared)
         self._derived = DerivedPlaces(prepared)
-        listed = encryption.keys.list()
-        self._active = {one.id: one.version for one in listed if one.active}
+        self._known = KeyVersions(encryption.keys.list())
         self.survey = Survey()
 
     def run(self, connections: Connections, options: Options) -> Survey:
@@ -114,6 +114,9 @@ class Surveyor:
             if not is_there and header.context != source.place(row, bytes(data))[0]:
                 survey.unreadable += 1
                 return
+            if not self._known.opens(header.key_id, header.version):
+                survey.unreadable += 1
+                return
         except (DecryptionError, BindingError):
             survey.unreadable += 1
             return
@@ -122,7 +125,7 @@ class Surveyor:
         survey.versions[(header.key_id, header.version)] += 1
 
     def _is_active(self, header: Any, key_id: str) -> bool:
-        return bool(header.key_id == key_id and header.version == self._active.get(key_id))
+        return bool(header.key_id == key_id and header.version == self._known.active.get(key_id))
 
 
 def dry_run_of(survey: Survey, options: Options, dialect_name: str) -> DryRun:

@@ -1,0 +1,52 @@
+"""Whether the key versions that stored values name are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from encfields.doctor.finding import Finding
+from encfields.errors import EncFieldsError
+from encfields.keys.store import KeyVersion
+from encfields.reencrypt.census import Census, census
+from encfields.reencrypt.key_versions import DESTROYED, KeyVersions
+from encfields.reencrypt.spec import TableSpec
+
+SAMPLE_ROWS = 10_000
+"""Rows of each table that are drawn."""
+
+
+def check_key_versions(
+    engine: Engine, specs: Sequence[TableSpec], listed: Sequence[KeyVersion]
+) -> list[Finding]:
+    """Whether the values of some tables name key versions that there are.
+
+    :param listed: the versions that the key store has.
+    """
+    known = KeyVersions(listed)
+    found: list[Finding] = []
+    for spec in specs:
+        name = f"key versions of {spec.table}"
+        try:
+            found += _findings(name, census(engine, spec, sample=SAMPLE_ROWS), known)
+        except EncFieldsError as error:
+            found.append(Finding(name, "skipped", error.message))
+    return found
+
+
+def _findings(name: str, counted: Census, known: KeyVersions) -> list[Finding]:
+    gone: list[Finding] = []
+    for column in counted.columns:
+        for (key_id, version), values in sorted(column.versions.items()):
+            state = known.state(key_id, version)
+            if known.opens(key_id, version):
+                continue
+            told = f"{column.column}: {values:,} values do not open, {state}: {key_id} {version}"
+            if state == DESTROYED:
+                gone.append(Finding(name, "warning", told))
+                continue
+            told += "; is the key table of an older backup than they are?"
+            gone.append(Finding(name, "problem", told))
+    rows = f"{counted.rows:,} rows looked at"
+    return gone or [Finding(name, "ok", f"all are in the key store ({rows})")]
