@@ -185,6 +185,55 @@ def test_a_row_key_without_one_canonical_text_is_refused(key_type: Any) -> None:
     assert caught.value.reason == "identity-type"
 
 
+_ACTIONS = [
+    {"onupdate": "CASCADE"},
+    {"onupdate": "set null"},
+    {"onupdate": "SET DEFAULT"},
+    {"ondelete": "SET DEFAULT"},
+]
+
+
+@pytest.mark.parametrize("action", _ACTIONS, ids=lambda action: " ".join(*action.items()))
+@pytest.mark.parametrize("place", ["column", "constraint", "later", "later on the column"])
+def test_a_foreign_key_that_changes_a_row_s_identity_is_refused(action: Any, place: str) -> None:
+    key: Column[Any] = Column("tenant_id", Integer)
+    rules: list[Any] = []
+    if place == "column":
+        key = Column("tenant_id", Integer, ForeignKey("tenant.id", **action))
+    elif place == "constraint":
+        rules = [ForeignKeyConstraint(["tenant_id"], ["tenant.id"], **action)]
+
+    def define() -> None:
+        body: Column[Any] = Column("body", EncryptedType(key="tenant/{tenant_id}"))
+        table = Table("doc", MetaData(), Column("id", Integer, primary_key=True), key, body, *rules)
+        if place == "later":
+            late = ForeignKeyConstraint(["tenant_id"], ["tenant.id"], **action)
+            table.append_constraint(late)
+        else:
+            table.c.tenant_id.append_foreign_key(ForeignKey("tenant.id", **action))
+
+    with pytest.raises(DeclarationError, match="of a foreign key") as caught:
+        define()
+    assert (caught.value.table, caught.value.column) == ("doc", "body")
+    assert caught.value.reason == "foreign-key-action"
+    assert "tenant_id" in caught.value.message
+
+
+@pytest.mark.parametrize("action", [{"ondelete": "CASCADE"}, {"ondelete": "SET NULL"}, {}])
+def test_a_foreign_key_that_deletes_or_bereaves_a_row_is_accepted(action: Any) -> None:
+    _table(
+        Column("owner", Integer, ForeignKey("o.id", **action)),
+        Column("v", EncryptedType(key="o/{owner}")),
+    )
+
+
+def test_a_foreign_key_that_no_value_is_bound_to_may_do_anything() -> None:
+    _table(
+        Column("owner", Integer, ForeignKey("o.id", onupdate="CASCADE")),
+        Column("v", EncryptedType()),
+    )
+
+
 # -- the type itself ---------------------------------------------------------------------------
 
 

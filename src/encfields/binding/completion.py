@@ -8,11 +8,13 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from sqlalchemy import Column, Index, Table, UniqueConstraint, event
+from sqlalchemy import Column, ForeignKeyConstraint, Index, Table, UniqueConstraint, event
 
 from encfields.binding.columns import bindings_of, is_encrypted
+from encfields.binding.foreign_key_actions import refuse_actions
 from encfields.binding.index_columns import indexes_of, note_reflected
 from encfields.binding.index_rules import keep_uniqueness
+from encfields.binding.shared_names import refuse_shared_names
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
 
@@ -24,7 +26,9 @@ def complete(table: Table) -> None:
 
     :raises DeclarationError: one of them cannot be protected as it is declared.
     """
-    if table not in _in_the_making and bindings_of(table):
+    if table not in _in_the_making and (bindings := bindings_of(table)):
+        refuse_actions(bindings.values())
+        refuse_shared_names(bindings.values())
         indexes_of(table)
         keep_uniqueness(table)
 
@@ -55,4 +59,10 @@ def _column_reflected(inspector: Any, table: Table, column: Any) -> None:
 @event.listens_for(Index, "after_parent_attach")
 def _rule_attached(rule: Any, table: Any) -> None:
     if isinstance(table, Table) and any(is_encrypted(column) for column in rule.columns):
+        complete(table)
+
+
+@event.listens_for(ForeignKeyConstraint, "after_parent_attach")
+def _foreign_key_attached(rule: Any, table: Any) -> None:
+    if isinstance(table, Table):
         complete(table)
