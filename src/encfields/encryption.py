@@ -16,6 +16,7 @@ from encfields.binding.index_writes import write_indexes_along
 from encfields.binding.loop_rows import LoopRows
 from encfields.binding.redaction import hide_unsealed_parameters
 from encfields.binding.reserved_keys import KeyReservation
+from encfields.binding.row_update import complete_row_updates
 from encfields.binding.writes import WriteHook
 from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
 from encfields.foreign import ForeignReader
@@ -293,6 +294,7 @@ class Encryption:
 
     def _listeners(self) -> list[tuple[str, Any, bool]]:
         listeners = [
+            ("before_execute", complete_row_updates, True),
             ("before_execute", write_indexes_along, True),
             ("before_execute", self._reservation.before_execute, True),
             ("before_cursor_execute", self._hook.before_cursor_execute, True),

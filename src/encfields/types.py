@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import LargeBinary, String, event
+from sqlalchemy import JSON, LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.binding.attachment import attachment_of
@@ -13,7 +13,7 @@ from encfields.binding.columns import SealedColumnType
 from encfields.binding.comparator import EncryptedComparator
 from encfields.binding.completion import column_attached
 from encfields.binding.indexed_type import indexed_type
-from encfields.binding.pending import Pending
+from encfields.binding.pending import Pending, is_null
 from encfields.binding.reads import packed
 from encfields.codecs import codec_for
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
@@ -83,6 +83,9 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         KeyTemplate(key)
         self.codec = codec_for(self.inner)
         self.indexes = _indexes(self.inner, index)
+        self.hashable = self.inner.hashable
+        if not isinstance(self.inner, JSON):  # whose None is NULL here
+            self.should_evaluate_none = self.inner.should_evaluate_none
 
     def __repr__(self) -> str:
         options = [repr(self.inner), f"key={self.key!r}"]
@@ -154,7 +157,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         attachment = attachment_of(dialect)
 
         def park(value: Any) -> Pending | None:
-            if value is None:
+            if is_null(value):
                 return None
             if attachment.encryption is None:
                 attachment.require()
@@ -192,7 +195,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
 
     def compare_values(self, x: Any, y: Any) -> bool:
         """Whether two Python values are the same, as the inner type sees it."""
-        return bool(self.inner.compare_values(x, y))
+        return self.inner.compare_values(x, y)  # no bool(): SQLAlchemy asks whether it is True
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self

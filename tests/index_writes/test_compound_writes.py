@@ -145,8 +145,6 @@ APART = {
     "parameters": lambda c: c.execute(
         update(person).where(person.c.id == 1), {"born": dt.date(2000, 1, 1)}
     ),
-    "ORM's bulk update": lambda c: c.execute(update(Person), [{"id": 1, "last": "x"}]),
-    "None": lambda c: c.execute(update(person).where(person.c.id == 1).values(last_name=None)),
     "the index": lambda c: c.execute(update(person).values(who_bidx=null())),
     "one and the index": lambda c: c.execute(
         update(person).where(person.c.id == 1).values(last_name="x", who_bidx=null())

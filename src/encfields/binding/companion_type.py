@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import LargeBinary
@@ -26,6 +26,19 @@ class IndexOfRow:
 
     def __repr__(self) -> str:
         return "<blind index>"
+
+
+class IndexWithRest(IndexOfRow):
+    """The same for an index of several columns, of which a statement sets some.
+
+    :param rest: what the row holds in the others, by column key.
+    """
+
+    def __init__(self, rest: Mapping[str, object]) -> None:
+        self.rest = rest
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a value that waits to be indexed is never pickled")
 
 
 INDEX_OF_ROW = IndexOfRow()
@@ -57,7 +70,7 @@ class CompanionType(TypeDecorator[bytes]):
         attachment = attachment_of(dialect)
 
         def park(value: Any) -> PendingIndex | None:
-            if value is None or value is INDEX_OF_ROW:
+            if value is None or isinstance(value, IndexOfRow):
                 # Without an encryption a value is refused by its own column: the row has none.
                 return None if attachment.encryption is None else PendingIndex(value)
             raise UnboundValueError(

@@ -20,7 +20,6 @@ from encfields.binding.index_comparison import (
     clause_of,
     is_column,
 )
-from encfields.binding.named import column_named, table_named
 from encfields.errors import UnsupportedOperationError
 
 _ADD_INDEX = "give the column index=BlindIndex() to look values up, or "
@@ -40,13 +39,14 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     """The error for an operator that the ciphertext in `expression` cannot answer."""
     name = getattr(operator, "__name__", str(operator))
     advice = _ADVICE.get(name, "compare in Python after loading")
+    table = getattr(expression, "table", None)
     indexed = bool(getattr(getattr(expression, "type", None), "indexes", ()))
     works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, and cannot answer "
         f"{name!r}: {advice}. {works} work",
-        table=table_named(expression),
-        column=column_named(expression),
+        table=str(getattr(table, "fullname", None) or getattr(table, "name", None) or "") or None,
+        column=str(getattr(expression, "name", "") or "") or None,
         reason="operator",
     )
 
@@ -92,8 +92,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             raise UnsupportedOperationError(
                 f"the column has no blind index {label!r}; "
                 + (f"it has {there}" if there else "give it one with index=BlindIndex(...)"),
-                table=table_named(self.expr),
-                column=column_named(self.expr),
+                column=str(getattr(self.expr, "name", "") or "") or None,
                 reason="no-index",
             )
         return BlindValue(self.expr, BlindView(label))

@@ -19,8 +19,9 @@ from sqlalchemy.sql.elements import Null
 from sqlalchemy.sql.lambdas import LambdaElement
 
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.companion_type import INDEX_OF_ROW, CompanionType
+from encfields.binding.companion_type import INDEX_OF_ROW, CompanionType, IndexWithRest
 from encfields.binding.index_columns import IndexBinding, indexes_of, known_indexes
+from encfields.binding.pending import Carried, is_null
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
 from encfields.binding.upsert import is_excluded
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
     from encfields.binding.plan import IdentityBind
     from encfields.encryption import Encryption
+
+
+UNSTATED = ""
+"""Stands for the bind of a value that the statement does not set."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,23 +58,28 @@ class IndexedBind:
     """A bind that a row's blind index is written through.
 
     :ivar bind: its name in the compiled statement.
-    :ivar sources: the binds of the values that it is of; ``None`` for NULL.
+    :ivar sources: the binds of the values that it is of; ``None`` for NULL, and ``UNSTATED`` for
+        one that the statement does not set.
     :ivar key: for each column of the key's template, where its value comes from.
+    :ivar refusal: raised where a value that is not set does not come with the row either.
     """
 
     bind: str
     index: IndexBinding
     sources: tuple[str | None, ...]
     key: tuple[IdentityBind | None, ...]
+    refusal: Callable[[], EncFieldsError] | None = None
 
-    def of_row(self, values: Mapping[str, Any], dialect: Dialect) -> RowIndex:
+    def of_row(self, values: Mapping[str, Any], mark: object, dialect: Dialect) -> RowIndex:
         """What of one row is indexed, and under which key.
 
         :param values: the row's parameters, by bind.
+        :param mark: what the column of the index is assigned in this row.
+        :raises CiphertextCopyError: a value is neither set nor known.
         :raises UnknownIdentityError: the key depends on a column whose value is not known.
         """
-        given = [None if source is None else values[source] for source in self.sources]
-        normalised = self.index.normalise(given, dialect)
+        given = self._given(values, mark, dialect)
+        normalised = None if given is None else self.index.normalise(given, dialect)
         if normalised is None:
             return RowIndex(None, "")
         texts: list[str] = []
@@ -79,6 +89,24 @@ class IndexedBind:
                 raise _unknown_key(self.index)
             texts.append(part.to_text(value))
         return RowIndex(normalised, self.index.key_id(texts))
+
+    def _given(
+        self, values: Mapping[str, Any], mark: object, dialect: Dialect
+    ) -> list[object] | None:
+        """The values that the index is of; ``None`` if one of those that are set is NULL."""
+        stated = [source for source in self.sources if source != UNSTATED]
+        if any(source is None or is_null(values[source]) for source in stated):
+            return None
+        if len(stated) < len(self.sources) and not isinstance(mark, IndexWithRest):
+            raise self.refusal() if self.refusal else self.not_ours()
+        rest = mark.rest if isinstance(mark, IndexWithRest) else {}
+        given: list[object] = []
+        for source, part in zip(self.sources, self.index.sources, strict=True):
+            value = values[source] if source else rest[part.column.key]
+            if isinstance(value, Carried):
+                value = None if value.data is None else part.codec.decode(value.data, dialect)
+            given.append(value)
+        return given
 
     def not_ours(self) -> EncFieldsError:
         """The refusal of an index that the application sets to NULL."""
@@ -128,17 +156,24 @@ def indexed_binds(
             continue
         if any(_is_null(value) for value in values) and _is_null(assigned):
             continue
-        if is_update and None in values:
-            raise _apart(index, values)
+        if is_update and not any(values):
+            raise _refused(index, WRITTEN_BY_US)
         if not isinstance(assigned, BoundValue):
+            if is_update and None in values:
+                raise _apart(index, values)()
             if _is_copy(assigned) and all(_is_copy(value) for value in values):
                 continue  # of whole rows, or refused because of the value
             raise _refused(index, "the statement does not write its blind index along with it")
         if not all(isinstance(type_, CompanionType) for type_ in types.get(assigned.bind, [None])):
             raise _refused(index, WRITTEN_BY_US)
         sources = tuple(_source(value) for value in values)
+        if is_update:
+            sources = tuple(
+                UNSTATED if value is None else source
+                for source, value in zip(sources, values, strict=True)
+            )
         key = tuple(identity(column) for column in index.key_columns)
-        yield IndexedBind(assigned.bind, index, sources, key)
+        yield IndexedBind(assigned.bind, index, sources, key, _apart(index, values))
     _refuse_orphans(table, row, {index.companion.key for index in known})
 
 
@@ -173,11 +208,9 @@ def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) 
             )
 
 
-def _apart(index: IndexBinding, values: list[Assigned | None]) -> EncFieldsError:
-    if not any(values):
-        return _refused(index, WRITTEN_BY_US)
+def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], EncFieldsError]:
     missing = [s.column_name for s, value in zip(index.sources, values, strict=True) if not value]
-    return _refused(
+    return lambda: _refused(
         index,
         f"the blind index {index.label!r} is of several columns, and the statement does not set "
         f"{', '.join(missing)}: set them together, or through the ORM",
@@ -293,8 +326,10 @@ def write_indexes_along(
 
 def known_indexes_of(statement: Any) -> list[IndexBinding]:
     """The blind indexes of the table that an INSERT or UPDATE writes to."""
-    table = getattr(statement, "table", None)
-    if not isinstance(statement, Insert | Update) or not isinstance(table, Table):
+    if not isinstance(statement, Insert | Update):
+        return []
+    table = internals.written_table(statement)
+    if not isinstance(table, Table):
         return []
     return known_indexes(table)
 

@@ -1,15 +1,16 @@
-"""The ORM: a row whose key changes takes its encrypted values along.
+"""The ORM: what a session knows of a row that it is about to update.
 
-A value is bound to its row's key. When a flush changes a key column, or writes a row that is
-identified by more than its primary key, every encrypted value of the row is written anew in the
-same UPDATE, together with the columns that identify it. Likewise columns that share a blind index
-are written together, because the index is made of them all.
+A value is bound to its row's identity. Where that is more than the primary key (a tenant's
+column, ``bind_to=``), the flush's own UPDATE does not say it. So before the flush emits it, what
+the object was loaded with is noted here; :mod:`encfields.binding.row_update` seals the values for
+it, and has the database compare it.
 """
 
 from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +18,28 @@ from sqlalchemy import Column, Table
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import binding_of, is_encrypted
-from encfields.binding.index_columns import indexes_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Mapper
+
+Identity = Mapping[str, Any]
+"""Values of a row's identity columns, by column key."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableAttributes:
     """The ORM attributes of one table with encrypted columns.
 
-    :ivar encrypted: attributes of the encrypted columns.
-    :ivar identity: attributes that the values are bound to.
-    :ivar beyond_key: those of them that the ORM's WHERE does not pin.
-    :ivar together: attributes of the columns of each blind index that is over several.
+    :ivar watched: attributes of the encrypted columns and of what they are bound to.
+    :ivar key: attribute of each column of the table's primary key.
+    :ivar beyond_key: attribute of each identity column that the ORM's WHERE does not pin.
     """
 
-    encrypted: tuple[str, ...]
-    identity: tuple[str, ...]
-    beyond_key: tuple[str, ...]
-    together: tuple[tuple[str, ...], ...]
+    table: Table
+    watched: tuple[str, ...]
+    key: dict[Column[Any], str]
+    beyond_key: dict[Column[Any], str]
 
 
 @functools.cache
@@ -71,65 +74,81 @@ _known: weakref.WeakKeyDictionary[Any, tuple[int, list[TableAttributes]]] = (
 )
 
 
-def _before_update(mapper: Mapper[Any], connection: Any, target: Any) -> None:
+def _before_update(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
+    from sqlalchemy import inspect
+
     count, tables = _known.get(mapper, (0, []))
     if count != len(mapper.columns):  # attributes may have been added since
         tables = _tables(mapper)
         _known[mapper] = len(mapper.columns), tables
+    state = inspect(target)
     for attributes in tables:
-        _carry_along(target, attributes)
+        if attributes.beyond_key and any(_is_changed(state, key) for key in attributes.watched):
+            _note(connection, state, attributes)
 
 
 def _tables(mapper: Mapper[Any]) -> list[TableAttributes]:
-    encrypted: dict[Any, list[Any]] = {}
+    encrypted: dict[Table, list[tuple[str, Column[Any]]]] = {}
     for attribute in mapper.column_attrs:
         column = attribute.columns[0]
         if isinstance(column, Column) and is_encrypted(column) and isinstance(column.table, Table):
             encrypted.setdefault(column.table, []).append((attribute.key, column))
-    return [_table_attributes(mapper, pairs) for pairs in encrypted.values()]
+    return [_table_attributes(mapper, table, pairs) for table, pairs in encrypted.items()]
 
 
-def _table_attributes(mapper: Mapper[Any], pairs: list[Any]) -> TableAttributes:
-    identity: dict[str, None] = {}
-    beyond: dict[str, None] = {}
+def _table_attributes(mapper: Mapper[Any], table: Table, pairs: list[Any]) -> TableAttributes:
+    identity: dict[Column[Any], str] = {}
     for _, column in pairs:
         for key_column in binding_of(column).identity:
-            name = mapper.get_property_by_column(key_column).key
-            identity[name] = None
-            if not key_column.primary_key:
-                beyond[name] = None
-    names = {column: key for key, column in pairs}
-    together = tuple(
-        tuple(names[source.column] for source in index.sources)
-        for index in indexes_of(pairs[0][1].table)
-        if len(index.sources) > 1 and all(source.column in names for source in index.sources)
-    )
-    attributes = tuple(key for key, _ in pairs), tuple(identity), tuple(beyond)
-    return TableAttributes(*attributes, together)
+            identity[key_column] = mapper.get_property_by_column(key_column).key
+    key = {column: mapper.get_property_by_column(column).key for column in table.primary_key}
+    beyond = {column: name for column, name in identity.items() if not column.primary_key}
+    watched = dict.fromkeys([*(name for name, _ in pairs), *identity.values()])
+    return TableAttributes(table, tuple(watched), key, beyond)
 
 
-def _carry_along(target: Any, attributes: TableAttributes) -> None:
-    from sqlalchemy import inspect
-
-    state = inspect(target)
-    moved = any(
-        internals.has_loaded_change(state, key) and state.attrs[key].history.has_changes()
-        for key in attributes.identity
-    )
-    written = attributes.beyond_key and any(
-        internals.has_loaded_change(state, key) for key in attributes.encrypted
-    )
-    if moved or written:
-        _write_anew(target, (*attributes.encrypted, *attributes.beyond_key))
-        return
-    for together in attributes.together:
-        if any(internals.has_loaded_change(state, key) for key in together):
-            _write_anew(target, together)
+def _is_changed(state: Any, key: str) -> bool:
+    """Whether the flush will write the attribute, which it does not if it is set to the same."""
+    return internals.has_loaded_change(state, key) and state.attrs[key].history.has_changes()
 
 
-def _write_anew(target: Any, keys: tuple[str, ...]) -> None:
-    from sqlalchemy.orm.attributes import flag_modified
+# -- what was loaded ---------------------------------------------------------------------------
 
-    for key in keys:
-        getattr(target, key)  # loads what was deferred or expired
-        flag_modified(target, key)
+_loaded: weakref.WeakKeyDictionary[Any, dict[Any, Identity]] = weakref.WeakKeyDictionary()
+"""By connection, and there by table and primary key, until the UPDATE takes it."""
+
+
+def _note(connection: Connection, state: Any, attributes: TableAttributes) -> None:
+    identity: dict[str, Any] = {}
+    for column, key in attributes.beyond_key.items():
+        if key in state.expired_attributes:
+            state.attrs[key].load_history()  # as the flush itself does for the primary key
+        history = state.attrs[key].history
+        if history.deleted or history.unchanged:
+            identity[column.key] = (history.deleted or history.unchanged)[0]
+    row_key = {column: _loaded_key(state, key) for column, key in attributes.key.items()}
+    noted = _loaded.setdefault(connection, {})
+    noted[attributes.table, row_key_of(row_key)] = identity
+
+
+def _loaded_key(state: Any, key: str) -> Any:
+    history = state.attrs[key].load_history()
+    return next(iter(history.deleted or history.unchanged or history.added), None)
+
+
+def row_key_of(values: Mapping[Column[Any], Any]) -> tuple[Any, ...]:
+    """A row's primary key, whatever the order of its columns."""
+    return tuple(sorted(((column.key, value) for column, value in values.items()), key=_name))
+
+
+def _name(pair: tuple[str, Any]) -> str:
+    return pair[0]
+
+
+def loaded_identity(connection: Connection, table: Table, row_key: tuple[Any, ...]) -> Identity:
+    """What the object that is being flushed was loaded with, of its identity beyond the key.
+
+    It is told once. Empty for a row that no object stands for, and without what was never loaded.
+    """
+    noted = _loaded.get(connection)
+    return noted.pop((table, row_key), {}) if noted else {}

@@ -51,6 +51,30 @@ class Pending:
         raise _stray()
 
 
+class Carried:
+    """The bytes of a value that was read to be sealed anew, with their NULL.
+
+    They never were a Python value on the way, so a type of the application's own that stores
+    something else than it was given, such as a hash of it, does not do so a second time.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | None) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return "<encrypted value>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a value that waits to be encrypted is never pickled")
+
+
+def is_null(value: object) -> bool:
+    """Whether a parameter is NULL, given as such or read as such."""
+    return value is None or (isinstance(value, Carried) and value.data is None)
+
+
 class PendingIndex(Pending):
     """The place of a row's blind index, which is computed from the value in the same row.
 

@@ -376,8 +376,8 @@ def _refuse_zero(value: object) -> object:
 def _pinned(compiled: Any, statement: Update) -> Iterator[tuple[str, BoundValue]]:
     """The key columns that WHERE compares with ``=`` to a bind, by column key."""
     columns = {hash(column): column for column in statement.table.c}
-    for criterion in _conjunction(internals.where_criteria(statement)):
-        if not isinstance(criterion, BinaryExpression) or criterion.operator is not operators.eq:
+    for criterion in conjunction(internals.where_criteria(statement)):
+        if not isinstance(criterion, BinaryExpression) or criterion.operator not in _PINS:
             continue
         sides = (criterion.left, criterion.right)
         for side, other in (sides, sides[::-1]):
@@ -388,12 +388,16 @@ def _pinned(compiled: Any, statement: Update) -> Iterator[tuple[str, BoundValue]
                     yield column.key, BoundValue(name)
 
 
-def _conjunction(criteria: Any) -> Iterator[Any]:
+_PINS = (operators.eq, operators.is_not_distinct_from)
+
+
+def conjunction(criteria: Any) -> Iterator[Any]:
+    """The single criteria of a WHERE that are joined by AND."""
     for criterion in criteria:
         if isinstance(criterion, Grouping):
-            yield from _conjunction([criterion.element])
+            yield from conjunction([criterion.element])
         elif isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
-            yield from _conjunction(criterion.clauses)
+            yield from conjunction(criterion.clauses)
         else:
             yield criterion
 

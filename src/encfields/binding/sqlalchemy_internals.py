@@ -267,6 +267,12 @@ def is_autocommit(connection: Any) -> bool:
     return bool(connection._is_autocommit_isolation())
 
 
+def in_sqlite_transaction(connection: Any) -> bool:
+    """Whether the driver's connection to SQLite has begun a transaction."""
+    driver = connection.connection.driver_connection
+    return bool(getattr(driver, "in_transaction", True))
+
+
 def autoincrement_column(table: Any) -> Column[Any] | None:
     """The column whose values the database generates, if the table has one."""
     column: Column[Any] | None = table._autoincrement_column
@@ -305,6 +311,35 @@ def with_multi_value_rows(statement: Insert, rows: list[dict[Any, Any]]) -> Inse
     copied: Insert = statement._generate()
     copied._multi_values = (rows,)
     return copied
+
+
+def old_value_bind(column: Any) -> str:
+    """Name of the bind that the ORM compares a row's key to in its UPDATE by primary key."""
+    return str(column._label)
+
+
+def stale_data(table: Table, expected: int) -> Exception:
+    """The error that the ORM raises where an UPDATE matches fewer rows than it wrote."""
+    from sqlalchemy.orm.exc import StaleDataError
+
+    return StaleDataError(
+        f"UPDATE statement on table '{table.description}' expected to update {expected} row(s), "
+        "and the identity of one or more has changed since it was loaded"
+    )
+
+
+def is_carried(element: Any) -> bool:
+    """Whether an encrypted column is read with its row's key, to be sealed anew as it is."""
+    return bool(getattr(element.type, "carries_row_key", False))
+
+
+def written_table(statement: Any) -> Any:
+    """The table that an INSERT or UPDATE writes to.
+
+    The ORM executes an UPDATE of many rows of a joined subclass once for each of its tables, and
+    notes which on the statement.
+    """
+    return statement._annotations.get("_emit_update_table", statement.table)
 
 
 def has_loaded_change(state: Any, key: str) -> bool:
@@ -470,7 +505,7 @@ def with_from_statement_write(statement: Any, write: Any) -> Any:
 
 def update_values_by_key(statement: Update) -> dict[str, Any]:
     """The same by key of the table's column, whatever attribute of the ORM stands for it."""
-    table: Any = statement.table
+    table: Any = written_table(statement)
     mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
     values: Any = update_values(statement)
     if mapper is not None:

@@ -45,7 +45,6 @@ from encfields.binding.index_comparison import (
     IndexComparison,
     viewed,
 )
-from encfields.binding.named import column_named, table_named
 from encfields.binding.raw_order import encrypted_column_in, raw_texts
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 
@@ -109,20 +108,22 @@ def _hashes(elements: Iterable[Any]) -> Iterator[Any]:
 def _refuse_hash(element: Any, what: str) -> UnsupportedOperationError:
     column = viewed(element)
     clause = getattr(column, "clause", None)
+    table = getattr(clause, "table", None)
     return UnsupportedOperationError(
         f"{what} would be given a hash and not the value: {_FIRST}",
-        table=table_named(clause),
-        column=column_named(clause),
+        table=getattr(table, "fullname", None) or getattr(table, "name", None),
+        column=getattr(clause, "name", None),
         reason="usage",
     )
 
 
 def _refuse(element: Any, what: str, fix: str) -> UnsupportedOperationError:
+    table = getattr(element, "table", None)
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, so {what} would give a wrong "
         f"answer: {fix}",
-        table=table_named(element),
-        column=column_named(element),
+        table=getattr(table, "fullname", None) or getattr(table, "name", None),
+        column=getattr(element, "name", None),
         reason="usage",
     )
 
@@ -166,7 +167,8 @@ def _may_hold_ciphertext(element: Any) -> bool:
     if isinstance(element, UnaryExpression):
         return element.operator is operators.exists
     if isinstance(element, TypeCoerce):
-        return isinstance(element, BlindValue) or isinstance(element.type, LargeBinary)
+        keeps_bytes = isinstance(element.type, LargeBinary) or internals.is_carried(element)
+        return isinstance(element, BlindValue) or keeps_bytes
     return isinstance(
         element, FromClause | Grouping | Label | count
     ) or internals.stands_for_its_parts(element)

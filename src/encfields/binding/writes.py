@@ -15,7 +15,7 @@ from encfields.binding.index_filter import filter_rows
 from encfields.binding.index_writes import IndexedBind, RowIndex
 from encfields.binding.late_insert import LateInsert
 from encfields.binding.lookups import answer_lookups, refuse_empty_list
-from encfields.binding.pending import Pending, PendingIndex
+from encfields.binding.pending import Carried, Pending, PendingIndex, is_null
 from encfields.binding.plan import (
     NOTHING,
     RAW_COPY_OPTION,
@@ -112,9 +112,9 @@ class WriteHook:
             for bind, pending in _parked(binds, values, given, PendingIndex):
                 if pending.value is None:
                     raise bind.not_ours()
-                row = bind.of_row(values, connection.dialect)
+                row = bind.of_row(values, pending.value, connection.dialect)
                 if spelling is not None and bind.key and row.normalised is not None:
-                    value = plan.by_bind[bind.sources[0] or ""]
+                    value = next(plan.by_bind[source] for source in bind.sources if source)
                     texts = cast("list[str]", _texts(value, values))
                     row = row.under(value.binding.key_id(spelling.of(value, values, texts)))
                 ready.append((bind, pending, row))
@@ -210,6 +210,8 @@ class WriteHook:
 
         :raises ValueEncodingError: the column's type has no encoding for it.
         """
+        if isinstance(value, Carried) and value.data is not None:
+            return value.data
         try:
             return binding.codec.encode(value, connection.dialect)
         except EncFieldsError as error:
@@ -282,7 +284,7 @@ def _parked(
         return [(bind, value) for bind, value in pairs if type(value) is kind]
     parked = [value for value in given if type(value) is kind]
     of_index = kind is PendingIndex
-    given_binds = [bind for bind, _ in binds if of_index or values[bind.bind] is not None]
+    given_binds = [bind for bind, _ in binds if of_index or not is_null(values[bind.bind])]
     return list(zip(given_binds, parked, strict=True))
 
 
