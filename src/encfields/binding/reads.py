@@ -77,9 +77,15 @@ class RowReader(TypeEngine[Any]):
             encryption = attachment.encryption or attachment.require(
                 binding.table, binding.column_name
             )
-            found = bytes(cell).split(_SEPARATOR, parts)
+            # Text, if the column holds text as yet: plaintext, which is refused with its row.
+            packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
+            found = packed.split(_SEPARATOR, parts)
             if found[0] != tag or len(found) <= parts:
-                raise _not_packed(binding, found[0])
+                raise (
+                    _holds_text(binding)
+                    if isinstance(cell, str)
+                    else _not_packed(binding, found[0])
+                )
             try:
                 texts = [convert(part) for convert, part in zip(to_text, found[1:-1], strict=True)]
             except ValueError:
@@ -114,6 +120,16 @@ class RowReader(TypeEngine[Any]):
             for column, part in zip(columns, parts, strict=True)
         ]
         return self.binding.row(texts)
+
+
+def _holds_text(binding: ColumnBinding) -> EncFieldsError:
+    return MalformedMessageError(
+        "the database's column holds text, so its values are plaintext that was never encrypted: "
+        "add an encrypted column beside it, as Alembic's autogenerate describes",
+        table=binding.table,
+        column=binding.column_name,
+        reason="text",
+    )
 
 
 def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:

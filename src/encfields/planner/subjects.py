@@ -123,6 +123,7 @@ def _compound(table: Table, bits: int | None) -> list[Subject]:
             name=one.label,
             bits=one.bits if bits is None else bits,
             one_key=_has_one_key(one),
+            accepted=one.accept_leakage,
         )
         for one in compound_indexes(table)
     ]
