@@ -155,7 +155,9 @@ class Bench:
         began = time.perf_counter()
         for i, message in enumerate(stored):
             serialized = context.serialize([str(i)])
-            seal(open_(message, serialized, lambda key_id, version: old), serialized, new)
+            seal(
+                open_(message, serialized, lambda key_id, version: old, (old.id,)), serialized, new
+            )
         return (time.perf_counter() - began) * self.rows / count
 
     def prepare_run(self) -> None:

@@ -77,17 +77,17 @@ def ours(value: bytes, key: BranchKey) -> list[Contestant]:
     def find_key(key_id: str, version: str) -> BranchKey:
         return keys[key_id, version]
 
-    assert open_(message, context, find_key) == value
+    assert open_(message, context, find_key, (key.id,)) == value
     return [
         Contestant(
             OURS,
             lambda: seal(value, context, key),
-            lambda: open_(message, context, find_key),
+            lambda: open_(message, context, find_key, (key.id,)),
         ),
         Contestant(
             f"{OURS}, and context",
             lambda: seal(value, row_context.serialize([ROW]), key),
-            lambda: open_(message, row_context.serialize([ROW]), find_key),
+            lambda: open_(message, row_context.serialize([ROW]), find_key, (key.id,)),
         ),
     ]
 

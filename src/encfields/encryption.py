@@ -170,14 +170,26 @@ class Encryption:
         self.stats.sealed += 1
         return message
 
-    def open(self, message: bytes, context: Mapping[str, str]) -> bytes:
+    def open(
+        self,
+        message: bytes,
+        context: Mapping[str, str],
+        key: str = DEFAULT_KEY,
+        former_keys: Sequence[str] | str = (),
+    ) -> bytes:
         """Decrypt a value that :meth:`seal`, or any AWS Encryption SDK with the same branch
         key, encrypted for exactly this context.
 
-        :raises DecryptionError: it was sealed for another context, altered, or is no message.
+        :param key: branch key id, the one that it was sealed under: a message names its key, but
+            whoever holds any other could have written it.
+        :param former_keys: ids under which it may be as well, from before `key` was chosen.
+        :raises DecryptionError: it was sealed for another context or under another key, altered,
+            or is no message.
         :raises KeyStoreError: the key cannot be had.
         """
-        plaintext = open_(message, encryption_context.serialize(context), self.find_key)
+        formers = (former_keys,) if isinstance(former_keys, str) else former_keys
+        context_bytes = encryption_context.serialize(context)
+        plaintext = open_(message, context_bytes, self.find_key, (key, *formers))
         self.stats.opened += 1
         return plaintext
 

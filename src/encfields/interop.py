@@ -3,10 +3,12 @@
 ::
 
     from aws_encryption_sdk import CommitmentPolicy, EncryptionSDKClient
-    from encfields.interop import column_context, materials_manager
+    from encfields.interop import column_context, column_key, materials_manager
 
     client = EncryptionSDKClient(commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
-    manager = materials_manager(SqlKeyStore(keyrings.aws_kms(ARN), engine=engine))
+    manager = materials_manager(
+        SqlKeyStore(keyrings.aws_kms(ARN), engine=engine), key=column_key(Patient.ssn)
+    )
     plaintext, header = client.decrypt(
         source=stored_bytes,
         materials_manager=manager,
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,9 +35,9 @@ from aws_cryptographic_material_providers.mpl.client import AwsCryptographicMate
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_cryptographic_material_providers.mpl.references import ICryptographicMaterialsManager
 
-from encfields.binding.columns import binding_of, is_encrypted
+from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.binding.row_keys import kind_of
-from encfields.context import serialize
+from encfields.context import ROW_KEY_PREFIX, serialize
 from encfields.encryption import Encryption
 from encfields.errors import (
     ConfigurationError,
@@ -50,10 +52,10 @@ from encfields.keys.branch_key import BranchKey
 from encfields.keys.cache import KeyCache
 from encfields.keys.store import KeyStore
 from encfields.message_header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
-from encfields.message_keys import Wrapping
+from encfields.message_keys import Wrapping, openable
 from encfields.types import DEFAULT_KEY
 
-__all__ = ["EncfieldsMaterialsManager", "column_context", "materials_manager"]
+__all__ = ["EncfieldsMaterialsManager", "column_context", "column_key", "materials_manager"]
 
 SUITE = "0x0478"
 _PROVIDER = PROVIDER_ID.decode("ascii")
@@ -67,6 +69,7 @@ def materials_manager(
     keys: Encryption | KeyStore | KeyCache,
     *,
     key: KeyChoice = DEFAULT_KEY,
+    former_keys: Sequence[KeyChoice] = (),
     require_context: bool = True,
 ) -> EncfieldsMaterialsManager:
     """A cryptographic materials manager for ``EncryptionSDKClient``'s ``materials_manager=``.
@@ -75,15 +78,18 @@ def materials_manager(
 
     :param keys: an attached encryption, whose key cache is shared; or a key store.
     :param key: the branch key id that ``encrypt`` seals under, or a function that tells it from
-        the encryption context (``lambda context: "tenant/" + context["enc:row:tenant_id"]``).
-        ``decrypt`` uses the one that the message names.
+        the encryption context: :func:`column_key`. ``decrypt`` opens no message under another
+        one: a message names its key, but whoever holds any other could have written it.
+    :param former_keys: further ids, or functions, that ``decrypt`` allows, from before `key` was
+        chosen.
     :param require_context: ``decrypt`` must be given the message's whole encryption context.
         Without it the client opens a value that was moved here from another row.
     """
+    choices = (key, *former_keys)
     if isinstance(keys, Encryption):
-        return EncfieldsMaterialsManager(keys.active_key, keys.find_key, key, require_context)
+        return EncfieldsMaterialsManager(keys.active_key, keys.find_key, choices, require_context)
     cache = keys if isinstance(keys, KeyCache) else KeyCache(keys)
-    return EncfieldsMaterialsManager(cache.active, cache.find, key, require_context)
+    return EncfieldsMaterialsManager(cache.active, cache.find, choices, require_context)
 
 
 def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
@@ -95,12 +101,7 @@ def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
     :raises ConfigurationError: the column is not encrypted.
     :raises UnknownIdentityError: `row` lacks a column, or its value is of another kind.
     """
-    (declared,) = getattr(getattr(column, "property", None), "columns", None) or (column,)
-    if not is_encrypted(declared):
-        raise ConfigurationError(
-            "column_context() takes a column whose type is EncryptedType", reason="not-encrypted"
-        )
-    binding = binding_of(declared)
+    binding = _binding(column)
     missing = [one.name for one in binding.identity if one.name not in row]
     if missing:
         raise UnknownIdentityError(
@@ -113,6 +114,43 @@ def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
     return binding.context.as_dict(texts)
 
 
+def column_key(column: Any) -> Callable[[Mapping[str, str]], str]:
+    """Which branch key an encrypted column's values are under, for ``materials_manager(key=)``.
+
+    :param column: as for :func:`column_context`.
+    :returns: a function from the encryption context of a value to the branch key id that its
+        place demands. It raises :class:`~encfields.errors.ContextMismatchError` for a context
+        that is not one of the column's.
+    :raises ConfigurationError: the column is not encrypted.
+    """
+    binding = _binding(column)
+    names = [ROW_KEY_PREFIX + one.name for one in binding.identity]
+
+    def key_id(context: Mapping[str, str]) -> str:
+        texts = [context[name] for name in names if name in context]
+        if context != binding.context.as_dict(texts + [""] * (len(names) - len(texts))):
+            raise ContextMismatchError(
+                f"the value was sealed for {dict(context)}, which is no place in "
+                f"{binding.logical_name}",
+                found=dict(context),
+                reason="context",
+            )
+        return binding.key_id(texts)
+
+    return key_id
+
+
+def _binding(column: Any) -> ColumnBinding:
+    (declared,) = getattr(getattr(column, "property", None), "columns", None) or (column,)
+    if not is_encrypted(declared):
+        raise ConfigurationError(
+            f"a {type(declared).__name__} was given that is not a column whose type is "
+            "EncryptedType",
+            reason="not-encrypted",
+        )
+    return binding_of(declared)
+
+
 class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore[misc]  # no types
     """Gives the client data keys wrapped as the hierarchical keyring wraps them.
 
@@ -123,12 +161,12 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
         self,
         active: Callable[[str], BranchKey],
         find: Callable[[str, str], BranchKey],
-        key: KeyChoice,
+        keys: Sequence[KeyChoice],
         require_context: bool,
     ) -> None:
         self._active = active
         self._find = find
-        self._key = key
+        self._keys = keys
         self._require_context = require_context
         providers = AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
         self._suite = providers.get_algorithm_suite_info(bytes.fromhex(SUITE[2:]))
@@ -153,7 +191,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
             )
         pairs = dict(param.encryption_context)
         pairs_bytes = serialize(pairs)
-        key = self._active(self._key if isinstance(self._key, str) else self._key(pairs))
+        key = self._active(_chosen(self._keys[0], pairs))
         random = os.urandom(60)
         data_key = random[:32]
         wrapped = Wrapping.of(key).wrap(data_key, random[32:48], random[48:], pairs_bytes)
@@ -175,7 +213,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
 
         :raises MalformedMessageError: another suite, or no data key of a hierarchical keyring.
         :raises ContextMismatchError: the context is another, or was not given in whole.
-        :raises TamperedError: the data key does not authenticate.
+        :raises TamperedError: the data key does not authenticate, or is under another branch key.
         :raises KeyStoreError: the branch key cannot be had.
         """
         if param.algorithm_suite_id.value != SUITE:
@@ -187,7 +225,11 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
             )
         found = dict(param.encryption_context)
         self._check_context(found, param.reproduced_encryption_context or {})
-        data_key = self._unwrap(_hierarchical(param.encrypted_data_keys), serialize(found))
+        edks = openable(
+            _hierarchical(param.encrypted_data_keys),
+            tuple(_chosen(key, found) for key in self._keys),
+        )
+        data_key = self._unwrap(edks, serialize(found))
         return models.DecryptMaterialsOutput(
             decryption_materials=models.DecryptionMaterials(
                 algorithm_suite=self._suite,
@@ -222,6 +264,10 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
                 return Wrapping.of(self._find(edk.key_id, edk.version)).unwrap(edk, context)
         last = edks[-1]
         return Wrapping.of(self._find(last.key_id, last.version)).unwrap(last, context)
+
+
+def _chosen(key: KeyChoice, context: Mapping[str, str]) -> str:
+    return key if isinstance(key, str) else key(context)
 
 
 def _hierarchical(edks: list[Any]) -> list[EncryptedDataKey]:

@@ -1,27 +1,49 @@
-"""Which branch key a row's values are sealed under: a fixed id, or one made from its columns."""
+"""Which branch key a row's values are sealed under: a fixed id, or one made from its columns.
+
+A value opens only under the key id that its row demands, so two rows that the application tells
+apart must never demand one id by accident. What stands for a column is therefore percent-encoded
+(RFC 3986): all but ``A-Z a-z 0-9 - . _ ~`` is. Integers, UUIDs, dates and plain names stay as
+they are, ``"b/c"`` becomes ``b%2Fc``, and no value can imitate the text around it.
+"""
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
+from urllib.parse import quote
 
-from encfields.errors import DeclarationError
+from encfields.errors import BindingError, DeclarationError
+
+DEFAULT_KEY = "default"
+"""Branch key id of columns that name none."""
+
+ENCODED = frozenset(string.ascii_letters + string.digits + "-._~%")
+"""Characters that a column's text consists of in a key id."""
+
+_is_plain = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 
 
 class KeyTemplate:
     """A branch key id, or a template such as ``"tenant/{tenant_id}"``.
 
-    :param template: ``{name}`` stands for the canonical text of a column of the row.
-    :raises DeclarationError: the template is empty or holds anything but plain column names.
+    :param template: ``{name}`` stands for the canonical text of a column of the row,
+        percent-encoded.
+    :raises DeclarationError: the template is empty, holds anything but plain column names, or
+        could give one id to rows that differ.
+    :ivar columns: the columns that it names, each once.
+    :ivar pieces: literal texts, each with the column that follows it, ``None`` for none.
     """
 
-    __slots__ = ("columns", "template")
+    __slots__ = ("columns", "pieces", "template")
 
     def __init__(self, template: str) -> None:
         if not template:
             raise DeclarationError("the branch key id is empty", reason="key")
         self.template = template
-        self.columns = tuple(dict.fromkeys(_fields(template)))
+        self.pieces = _pieces(template)
+        self.columns = tuple(dict.fromkeys(name for _, name in self.pieces if name is not None))
+        _refuse_ambiguous(self)
 
     @property
     def fixed_id(self) -> str | None:
@@ -29,30 +51,70 @@ class KeyTemplate:
         return None if self.columns else self.template
 
     def key_id(self, texts: Mapping[str, str]) -> str:
-        """The branch key id for a row, given the canonical texts of the template's columns."""
-        return self.template.format_map(texts) if self.columns else self.template
+        """The branch key id for a row, given the canonical texts of the template's columns.
+
+        :raises BindingError: a text is not Unicode.
+        """
+        if not self.columns:
+            return self.template
+        return "".join(
+            [text if name is None else text + encoded(texts[name]) for text, name in self.pieces]
+        )
 
 
-def _fields(template: str) -> list[str]:
-    names: list[str] = []
+def encoded(text: str) -> str:
+    """A column's text as it stands in a key id.
+
+    :raises BindingError: it is not Unicode.
+    """
+    if _is_plain(text):
+        return text
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise BindingError(
+            "a text that names the row's branch key is not Unicode", reason="key-id"
+        ) from None
+
+
+def _pieces(template: str) -> tuple[tuple[str, str | None], ...]:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise DeclarationError(
-            f"the key template {template!r} is not well formed: {error}", reason="key"
-        ) from None
-    for _, field, spec, conversion in parts:
-        if field is None:
+        raise _refusal(f"the key template {template!r} is not well formed: {error}") from None
+    pieces: list[tuple[str, str | None]] = []
+    text = ""
+    for literal, field, spec, conversion in parts:
+        text += literal
+        if field is None:  # a doubled brace, or the end
             continue
         if not field.isidentifier() or spec or conversion:
-            raise DeclarationError(
+            raise _refusal(
                 f"the key template {template!r} may only hold plain column names in braces, "
-                f"as in 'tenant/{{tenant_id}}'",
-                reason="key",
+                f"as in 'tenant/{{tenant_id}}'"
             )
-        names.append(field)
-    if not names and ("{" in template or "}" in template):
-        raise DeclarationError(
-            f"the key id {template!r} holds a brace but names no column", reason="key"
+        pieces.append((text, field))
+        text = ""
+    if not pieces and ("{" in template or "}" in template):
+        raise _refusal(f"the key id {template!r} holds a brace but names no column")
+    return (*pieces, (text, None)) if text else tuple(pieces)
+
+
+def _refuse_ambiguous(key: KeyTemplate) -> None:
+    """Refuse a template whose ids do not tell which texts they were made from."""
+    if key.columns and not any(text for text, _ in key.pieces):
+        raise _refusal(
+            f"the key template {key.template!r} has no text of its own, so that a row could name "
+            "any key: put some before the column, as in 'tenant/{tenant_id}'"
         )
-    return names
+    for text, column in key.pieces[1:]:
+        if column is not None and ENCODED.issuperset(text):
+            raise _refusal(
+                f"the key template {key.template!r} does not tell where one column's text ends "
+                "and the next begins: put a character between them that no encoded text holds, "
+                "such as '/' or ':'"
+            )
+
+
+def _refusal(message: str) -> DeclarationError:
+    return DeclarationError(message, reason="key")

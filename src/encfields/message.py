@@ -50,7 +50,7 @@ from encfields.message_header import (
     pack_u16,
     read_header,
 )
-from encfields.message_keys import Wrapping, derive
+from encfields.message_keys import Wrapping, derive, openable
 
 __all__ = [
     "MAGIC",
@@ -116,28 +116,35 @@ def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes:
     return b"".join((header, tag, _FRAME_HEAD, _pack_u32(size), content))
 
 
-def open_(message: BytesLike, context: bytes, find_key: Callable[[str, str], BranchKey]) -> bytes:
-    """Decrypt `message`, if it was sealed for `context`.
+def open_(
+    message: BytesLike,
+    context: bytes,
+    find_key: Callable[[str, str], BranchKey],
+    key_ids: tuple[str, ...],
+) -> bytes:
+    """Decrypt `message`, if it was sealed for `context` under one of `key_ids`.
 
-    The whole structure is read and the context compared before `find_key` is called, so a value
-    from another row costs no key access.
+    The whole structure is read, and context and key id are compared, before `find_key` is
+    called, so a value from another row or under a key of another costs no key access.
 
     :param message: the stored value.
     :param context: serialised encryption context of the place it was read from.
     :param find_key: gives the branch key of an id and version (UUID text). What it raises
         passes through.
+    :param key_ids: branch key ids that the place allows.
     :returns: the plaintext.
     :raises MalformedMessageError: not a whole message of ours; ``offset`` and ``reason`` say
         where and why.
     :raises ContextMismatchError: it was sealed for another place; says which.
-    :raises TamperedError: a tag or the commitment does not verify.
+    :raises TamperedError: a tag or the commitment does not verify, or it was sealed under the
+        key of another place.
     """
     data = as_bytes(message)
     header = read_header(data)
     if header.context != context:
         raise _misplaced(header, context)
     frames = read_frames(data, header)
-    data_key = _find_data_key(header, find_key)
+    data_key = _find_data_key(header, find_key, key_ids)
     return _open_frames(data, header, frames, data_key, b"")
 
 
@@ -167,10 +174,12 @@ def sealed_size(plaintext_bytes: int, context_bytes: int, key_id_bytes: int) -> 
     return _FIXED_BYTES + context_bytes + key_id_bytes + plaintext_bytes
 
 
-def _find_data_key(header: Header, find_key: Callable[[str, str], BranchKey]) -> bytes:
+def _find_data_key(
+    header: Header, find_key: Callable[[str, str], BranchKey], key_ids: tuple[str, ...]
+) -> bytes:
     """The data key, from the first of the message's encrypted data keys that gives it."""
-    last = header.keys[-1]
-    for edk in header.keys[:-1]:  # a stock multi-keyring's message; ours have one
+    *others, last = openable(header.keys, key_ids)
+    for edk in others:  # a stock multi-keyring's message; ours have one
         with suppress(KeyNotFoundError, TamperedError):
             key = find_key(edk.key_id, edk.version)
             return Wrapping.of(key).unwrap(edk, header.context)

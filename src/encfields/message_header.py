@@ -138,6 +138,10 @@ class Header:
         """Branch key version: the UUID in its lower-case hyphenated form."""
         return self.keys[0].version
 
+    def is_under(self, key_ids: tuple[str, ...]) -> bool:
+        """Whether one of its data keys is under one of these branch key ids."""
+        return any(key.key_id in key_ids for key in self.keys)
+
     def __repr__(self) -> str:
         return f"<Header key_id={self.key_id!r} version={self.version}>"
 

@@ -8,6 +8,8 @@ The hierarchical keyring's wrapping (``framework/aws-kms/aws-kms-hierarchical-ke
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
@@ -96,6 +98,36 @@ class Wrapping:
                 key_id=edk.key_id,
                 reason="wrapped-key",
             ) from None
+
+
+def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list[EncryptedDataKey]:
+    """Those of a message's encrypted data keys that are under a key id which its place allows.
+
+    What a message names is whatever its writer chose, who may hold another branch key. AWS's
+    keyring looks at those of its own branch key alone, too.
+
+    :param key_ids: the id that is demanded, then the former ones.
+    :raises TamperedError: there is none.
+    """
+    found = [edk for edk in edks if edk.key_id in key_ids]
+    if found:
+        return found
+    named = edks[0].key_id
+    raise TamperedError(
+        f"the value is sealed under the branch key {_shown(named)}, and only "
+        f"{' or '.join(map(_shown, key_ids))} is allowed here: it was written by somebody else "
+        "who holds that key. If key= was changed since, name what it was in former_keys=",
+        key_id=named[:_SHOWN_CHARS],
+        reason="key-id",
+    )
+
+
+_SHOWN_CHARS = 100
+"""Characters of a key id that an error repeats: a message may name one of 64 KB."""
+
+
+def _shown(key_id: str) -> str:
+    return repr(key_id if len(key_id) <= _SHOWN_CHARS else f"{key_id[:_SHOWN_CHARS]}...")
 
 
 def derive(data_key: bytes, message_id: bytes) -> tuple[AESGCM, bytes]:

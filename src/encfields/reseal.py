@@ -102,14 +102,17 @@ class Resealer:
             and data.startswith(frame, _FRAMED_OFFSET)
         )
 
-    def open_(self, data: bytes, context: bytes, frame: bytes) -> bytes:
-        """:func:`encfields.message.open_`, for a message of this branch key id.
+    def open_(self, data: bytes, context: bytes, frame: bytes, key_ids: tuple[str, ...]) -> bytes:
+        """:func:`encfields.message.open_`, quick for a message of this branch key id.
 
         :param frame: of `context`, from :meth:`frame`.
+        :param key_ids: under which the message may be.
         :raises EncFieldsError: as `open_`.
         """
-        plaintext = self._open(data, context, frame)
-        return open_(data, context, self._find_key) if plaintext is None else plaintext
+        plaintext = self._open(data, context, frame) if self._key.id in key_ids else None
+        if plaintext is None:
+            return open_(data, context, self._find_key, key_ids)
+        return plaintext
 
     def seal(self, plaintext: bytes, context: bytes, frame: bytes) -> bytes:
         """:func:`encfields.message.seal` under this key version.

@@ -18,14 +18,13 @@ from encfields.binding.reads import packed
 from encfields.codecs import codec_for
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
 from encfields.index.blind_index import BlindIndex
-from encfields.key_template import KeyTemplate
+from encfields.key_template import DEFAULT_KEY, KeyTemplate
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.elements import ColumnElement
 
-DEFAULT_KEY = "default"
-"""Branch key id of columns that name none."""
+__all__ = ["DEFAULT_KEY", "EncryptedType"]
 
 
 class EncryptedType(SealedColumnType, TypeDecorator[Any]):
@@ -37,7 +36,11 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         ``String``. ``PickleType`` is refused.
     :param key: branch key id, or a template over columns of the row such as
         ``"tenant/{tenant_id}"``. The template's columns become part of what a value is bound
-        to: a row that is moved to another tenant no longer opens.
+        to: a row that is moved to another tenant no longer opens. A value opens under this key
+        alone.
+    :param former_keys: ids, or templates over columns that a value is bound to, under which a
+        value may be from before `key` was changed. Leave them out when re-encryption has moved
+        the last one: who holds such a key can forge values.
     :param name: the column's logical name in the encryption context. Default:
         ``"table.column"``, with the schema where there is one. Pin it before you rename a table
         or column, because every stored value carries it.
@@ -61,6 +64,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         inner: TypeEngine[Any] | type[TypeEngine[Any]] = String,
         *,
         key: str = DEFAULT_KEY,
+        former_keys: Sequence[str] | str = (),
         name: str | None = None,
         bind_to: Sequence[str] | str | None = None,
         storage: LargeBinary | None = None,
@@ -69,8 +73,9 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         super().__init__()
         self.inner = inner() if isinstance(inner, type) else inner
         self.key = key
+        self.former_keys = _as_tuple(former_keys)
         self.name = name
-        self.bind_to = (bind_to,) if isinstance(bind_to, str) else _as_tuple(bind_to)
+        self.bind_to = None if bind_to is None else _as_tuple(bind_to)
         self.storage = storage
         if storage is not None and not isinstance(storage, LargeBinary):
             raise DeclarationError(
@@ -80,7 +85,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
             )
         if isinstance(self.inner, EncryptedType):
             raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
-        KeyTemplate(key)
+        for one in (key, *self.former_keys):
+            KeyTemplate(one)
         self.codec = codec_for(self.inner)
         self.indexes = _indexes(self.inner, index)
         self.hashable = self.inner.hashable
@@ -89,6 +95,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
 
     def __repr__(self) -> str:
         options = [repr(self.inner), f"key={self.key!r}"]
+        options += [f"former_keys={list(self.former_keys)!r}"] if self.former_keys else []
         options += [f"name={self.name!r}"] if self.name else []
         options += [f"bind_to={self.bind_to!r}"] if self.bind_to else []
         options += [f"storage={self.storage!r}"] if self.storage else []
@@ -111,7 +118,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         if key is None:
             # Asked for in every execution of every statement that names the column.
             storage = self.storage and self.storage._static_cache_key
-            of_ours = self.key, self.name, self.bind_to, storage, self.indexes
+            keys = self.key, self.former_keys
+            of_ours = *keys, self.name, self.bind_to, storage, self.indexes
             key = self._cache_key = super()._static_cache_key, *of_ours
         return key
 
@@ -201,8 +209,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         return self
 
 
-def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)
+def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _indexes(

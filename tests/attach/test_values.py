@@ -96,7 +96,19 @@ def test_what_is_no_message_is_refused(encryption: Encryption, message: bytes) -
 def test_a_value_is_sealed_under_the_key_that_is_named(encryption: Encryption) -> None:
     message = encryption.seal(b"scan", CONTEXT, key="files")
     assert b"files" in message
-    assert encryption.open(message, CONTEXT) == b"scan"
+    assert encryption.open(message, CONTEXT, key="files") == b"scan"
+
+
+def test_a_value_opens_under_the_key_that_is_named_or_a_former_one_alone(
+    encryption: Encryption,
+) -> None:
+    message = encryption.seal(b"scan", CONTEXT, key="files")
+    assert encryption.open(message, CONTEXT, former_keys=["scans", "files"]) == b"scan"
+    assert encryption.open(message, CONTEXT, former_keys="files") == b"scan"
+    for key, former_keys in (("default", ()), ("default", ["file", "s"]), ("fil", "es")):
+        with pytest.raises(TamperedError, match="'files'") as caught:
+            encryption.open(message, CONTEXT, key, former_keys)
+        assert caught.value.reason == "key-id"
 
 
 def test_a_key_that_does_not_exist_is_refused(sqlite: Backend) -> None:

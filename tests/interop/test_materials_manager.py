@@ -34,7 +34,7 @@ from encfields.errors import (
     TamperedError,
     UnknownIdentityError,
 )
-from encfields.interop import column_context, materials_manager
+from encfields.interop import column_context, column_key, materials_manager
 from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, seal
 from tests.interop.model import Note, Patient
@@ -97,9 +97,7 @@ def test_a_tenants_key_is_chosen_from_the_context(engine, encryption, client):
     with Session(engine) as session:
         session.add(Note(id=1, tenant_id=7, body="first"))
         session.commit()
-    manager = materials_manager(
-        encryption, key=lambda context: "tenant/" + context["enc:row:tenant_id"]
-    )
+    manager = materials_manager(encryption, key=column_key(Note.body))
     context = column_context(Note.body, {"id": 1, "tenant_id": 7})
     assert opened(client, stored(engine, "note.body", 1), manager, context) == b"first"
     message, header = client.encrypt(
@@ -111,6 +109,27 @@ def test_a_tenants_key_is_chosen_from_the_context(engine, encryption, client):
     store(engine, "note.body", 1, message)
     with Session(engine) as session:
         assert session.get_one(Note, 1).body == "second"
+
+
+def test_another_tenants_key_is_refused_unless_it_is_a_former_one(engine, encryption, client):
+    context = column_context(Note.body, {"id": 1, "tenant_id": 7})
+    forged = encryption.seal(b"forged", context, key="tenant/8")
+    asked = dict(encryption.stats.keys.by_key)
+    manager = materials_manager(encryption, key=column_key(Note.body))
+    with pytest.raises(TamperedError, match=r"tenant/8.*tenant/7"):
+        opened(client, forged, manager, context)
+    assert dict(encryption.stats.keys.by_key) == asked
+    manager = materials_manager(encryption, key=column_key(Note.body), former_keys=["tenant/8"])
+    assert opened(client, forged, manager, context) == b"forged"
+
+
+def test_the_columns_key_is_that_of_its_own_places_only(encryption):
+    key_id = column_key(Note.body)
+    assert key_id(column_context(Note.body, {"id": 1, "tenant_id": 7})) == "tenant/7"
+    assert column_key(Patient.ssn)({"enc:column": "patient.ssn", "enc:row:id": "1"}) == "default"
+    for context in ({}, {"enc:row:tenant_id": "7"}, column_context(Patient.ssn, {"id": 1})):
+        with pytest.raises(ContextMismatchError):
+            key_id(context)
 
 
 def test_a_key_store_alone_serves_another_process(backend, engine, encryption, client):
@@ -180,7 +199,7 @@ def test_any_context_and_value_agree_with_our_writer_and_reader(
     theirs, _ = client.encrypt(
         source=plaintext, materials_manager=module_manager, encryption_context=pairs
     )
-    assert open_(theirs, serialize(pairs), lambda *_: key) == plaintext
+    assert open_(theirs, serialize(pairs), lambda *_: key, (key.id,)) == plaintext
 
 
 @modest
@@ -283,7 +302,7 @@ def test_no_context_a_part_of_it_and_more_than_it_are_refused(
 
 
 def test_on_request_a_part_of_the_context_is_enough_but_never_another(client, key):
-    manager = materials_manager(OneKey(key), require_context=False)  # type: ignore[arg-type]
+    manager = materials_manager(OneKey(key), key=key.id, require_context=False)  # type: ignore[arg-type]
     message = seal(b"v", serialize({"a": "1", "b": "2"}), key)
     for given_context in (None, {}, {"a": "1"}, {"a": "1", "b": "2"}):
         assert opened(client, message, manager, given_context) == b"v"
@@ -352,7 +371,7 @@ def test_a_client_that_forbids_commitment_writes_nothing(module_manager):
 
 def test_what_the_key_store_lacks_is_said_in_our_words(client, key):
     stranger = BranchKey("stranger", str(uuid.uuid4()), os.urandom(32))
-    manager = materials_manager(OneKey(key))  # type: ignore[arg-type]
+    manager = materials_manager(OneKey(key), key="stranger")  # type: ignore[arg-type]
     with pytest.raises(KeyNotFoundError):
         opened(client, seal(b"v", b"", stranger), manager, {})
 

@@ -9,12 +9,13 @@ from encfields.context import serialize
 from encfields.errors import KeyNotFoundError
 from encfields.keys.branch_key import BranchKey
 
+KEY_IDS = ("tenant/42",)
 CONTEXT = {"enc:column": "patient.ssn", "enc:row:id": "42"}
 
 
 @pytest.fixture(scope="session")
 def key() -> BranchKey:
-    return BranchKey("tenant/42", str(uuid.uuid4()), os.urandom(32))
+    return BranchKey(KEY_IDS[0], str(uuid.uuid4()), os.urandom(32))
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ class Corpus:
 
     def __init__(self, key: BranchKey, more: Sequence[bytes] = ()) -> None:
         self.keys = {(key.id, key.version): key}
+        self.key_ids = (key.id,)
         self.messages = [seal(bytes(size), CONTEXT, key) for size in (0, 1, 11, 200, 5000)]
         self.messages += [seal(b"other row", OTHER_CONTEXT, key), *more]
         self.genuine = set(self.messages)
@@ -56,7 +57,7 @@ class Corpus:
         :raises Accepted: it opened though it is none of the genuine messages.
         """
         try:
-            open_(message, context, self.find_key)
+            open_(message, context, self.find_key, self.key_ids)
         except EncFieldsError as error:
             return type(error).__name__
         if message not in self.genuine:

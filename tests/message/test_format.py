@@ -14,7 +14,7 @@ from encfields.context import deserialize, serialize
 from encfields.errors import BindingError, ValueEncodingError
 from encfields.keys.branch_key import BranchKey
 from encfields.message import MAGIC, MAX_CONTENT_BYTES, open_, read_header, seal, sealed_size
-from tests.message.conftest import CONTEXT
+from tests.message.conftest import CONTEXT, KEY_IDS
 
 
 def test_a_message_starts_with_version_2_and_suite_0478(key, context):
@@ -67,7 +67,7 @@ def test_the_size_is_known_exactly_beforehand(plaintext, pairs, key_id):
     context = serialize(pairs)
     message = seal(plaintext, context, key)
     assert len(message) == sealed_size(len(plaintext), len(context), len(key_id.encode()))
-    assert open_(message, context, lambda key_id, version: key) == plaintext
+    assert open_(message, context, lambda key_id, version: key, (key.id,)) == plaintext
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 1_000_000])
@@ -75,22 +75,22 @@ def test_every_value_is_one_final_frame(key, context, find_key, size):
     message = seal(bytes(size), context, key)
     assert read_header(message).frame_length == max(4096, size)
     assert len(message) == sealed_size(size, len(context), len(key.id_bytes))
-    assert open_(message, context, find_key) == bytes(size)
+    assert open_(message, context, find_key, KEY_IDS) == bytes(size)
 
 
 def test_an_empty_value_is_a_value(key, context, find_key):
-    assert open_(seal(b"", context, key), context, find_key) == b""
+    assert open_(seal(b"", context, key), context, find_key, KEY_IDS) == b""
 
 
 def test_a_value_of_50_megabytes_works(key, context, find_key):
     plaintext = bytes(50_000_000)
-    assert open_(seal(plaintext, context, key), context, find_key) == plaintext
+    assert open_(seal(plaintext, context, key), context, find_key, KEY_IDS) == plaintext
 
 
 @pytest.mark.parametrize("form", [bytearray, memoryview])
 def test_bytes_like_values_and_messages_are_taken(key, context, find_key, form):
     message = seal(form(b"value"), form(context), key)
-    assert open_(form(message), form(context), find_key) == b"value"
+    assert open_(form(message), form(context), find_key, KEY_IDS) == b"value"
     assert read_header(form(message)).key_id == key.id
 
 
@@ -104,7 +104,7 @@ def test_a_value_too_large_for_one_frame_is_refused_before_it_is_copied(key, con
 
 def test_a_context_longer_than_its_length_field_is_refused(key, find_key):
     longest = bytes(0xFFFF)
-    assert open_(seal(b"value", longest, key), longest, find_key) == b"value"
+    assert open_(seal(b"value", longest, key), longest, find_key, KEY_IDS) == b"value"
     with pytest.raises(BindingError) as caught:
         seal(b"value", bytes(0x10000), key)
     assert caught.value.reason == "context-too-long"

@@ -18,7 +18,7 @@ from encfields.errors import ContextMismatchError, MalformedMessageError, Tamper
 from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, read_header, seal, sealed_size
 from tests.message import stock
-from tests.message.conftest import CONTEXT
+from tests.message.conftest import CONTEXT, KEY_IDS
 from tests.message.published import published
 
 SUITE = AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY
@@ -68,7 +68,7 @@ def test_the_stock_client_opens_what_we_seal(client, keyring, key, pairs, plaint
 @given(pairs=contexts, plaintext=st.binary(max_size=300))
 def test_we_open_what_the_stock_client_seals(client, keyring, find_key, pairs, plaintext):
     message = stock_seal(client, keyring, plaintext, pairs)
-    assert open_(message, serialize(pairs), find_key) == plaintext
+    assert open_(message, serialize(pairs), find_key, KEY_IDS) == plaintext
 
 
 @modest
@@ -78,7 +78,7 @@ def test_branch_key_ids_in_any_script_agree_both_ways(client, key_id):
     keyring = stock.hierarchical_keyring(key)
     ours, theirs = seal(b"v", b"", key), stock_seal(client, keyring, b"v", {})
     assert client.decrypt(source=ours, keyring=keyring)[0] == b"v"
-    assert open_(theirs, b"", lambda *name: {(key.id, key.version): key}[name]) == b"v"
+    assert open_(theirs, b"", lambda *name: {(key.id, key.version): key}[name], (key.id,)) == b"v"
 
 
 @pytest.mark.parametrize("size", [0, 1, 11, 4095])
@@ -105,7 +105,7 @@ def test_we_open_several_frames_and_unframed_bodies(
 ):
     plaintext = os.urandom(size)
     message = stock_seal(client, keyring, plaintext, CONTEXT, frame_length)
-    assert open_(message, context, find_key) == plaintext
+    assert open_(message, context, find_key, KEY_IDS) == plaintext
 
 
 def test_we_open_a_multi_keyrings_message_by_its_hierarchical_data_key(
@@ -116,10 +116,11 @@ def test_we_open_a_multi_keyrings_message_by_its_hierarchical_data_key(
     for members in [(keyring, raw), (raw, keyring), (stock.hierarchical_keyring(other), keyring)]:
         message = stock_seal(client, stock.multi_keyring(*members), b"value", CONTEXT)
         find = lambda key_id, version: other if version == other.version else key  # noqa: E731
-        assert open_(message, context, find) == b"value"
+        assert open_(message, context, find, KEY_IDS) == b"value"
     # Of two branch keys, one that cannot be opened any more leaves the other.
     lost = BranchKey(other.id, other.version, os.urandom(32))
-    assert open_(message, context, lambda _, v: lost if v == lost.version else key) == b"value"
+    find = lambda _, version: lost if version == lost.version else key  # noqa: E731
+    assert open_(message, context, find, KEY_IDS) == b"value"
 
 
 def test_awss_published_static_branch_key_opens_both_ways(client, context):
@@ -130,7 +131,8 @@ def test_awss_published_static_branch_key_opens_both_ways(client, context):
     keyring = stock.hierarchical_keyring(key)
     ours, theirs = seal(b"v", context, key), stock_seal(client, keyring, b"v", CONTEXT)
     assert client.decrypt(source=ours, keyring=keyring, encryption_context=CONTEXT)[0] == b"v"
-    assert open_(theirs, context, lambda *name: {(key.id, key.version): key}[name]) == b"v"
+    find = lambda *name: {(key.id, key.version): key}[name]  # noqa: E731
+    assert open_(theirs, context, find, (key.id,)) == b"v"
 
 
 def test_the_stock_client_refuses_our_message_in_another_context(client, keyring, key, context):
@@ -145,7 +147,7 @@ def test_a_stock_message_of_another_keyring_is_refused_by_name(client, context, 
     keyring = stock.raw_aes_keyring(os.urandom(32), namespace="vault")
     message = stock_seal(client, keyring, b"value", CONTEXT)
     with pytest.raises(MalformedMessageError, match="'vault'") as caught:
-        open_(message, context, find_key)
+        open_(message, context, find_key, KEY_IDS)
     assert caught.value.reason == "keyring"
     assert caught.value.offset == 37 + len(context)
 
@@ -154,10 +156,10 @@ def test_a_stock_message_with_the_same_name_and_other_material_is_refused(client
     impostor = BranchKey(key.id, key.version, os.urandom(32))
     message = stock_seal(client, stock.hierarchical_keyring(impostor), b"value", CONTEXT)
     with pytest.raises(TamperedError):
-        open_(message, context, lambda key_id, version: key)
+        open_(message, context, lambda key_id, version: key, KEY_IDS)
 
 
 def test_a_stock_message_of_another_row_is_refused(client, keyring, context, find_key):
     message = stock_seal(client, keyring, b"value", {**CONTEXT, "enc:row:id": "43"})
     with pytest.raises(ContextMismatchError):
-        open_(message, context, find_key)
+        open_(message, context, find_key, KEY_IDS)

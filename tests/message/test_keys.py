@@ -73,7 +73,7 @@ def test_one_branch_key_serves_many_threads(context):
     def work(number: int) -> bool:
         values = [f"{number}-{i}".encode() for i in range(300)]
         sealed = [seal(value, context, key) for value in values]
-        return [open_(message, context, lambda *_: key) for message in sealed] == values
+        return [open_(message, context, lambda *_: key, (key.id,)) for message in sealed] == values
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(16)))

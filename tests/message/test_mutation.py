@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from encfields.errors import EncFieldsError
 from encfields.message import open_, read_header, seal
+from tests.message.conftest import KEY_IDS
 from tests.message.fuzz import MUTATIONS, Corpus, run, stock_forms
 
 
@@ -90,7 +91,7 @@ def test_dropped_last_frames_are_refused(corpus, others):
 def test_no_bytes_make_a_foreign_exception(garbage):
     for message in (garbage, b"\x02\x04\x78" + garbage):
         with pytest.raises(EncFieldsError):
-            open_(message, b"", lambda *_: pytest.fail("a key was asked for"))
+            open_(message, b"", lambda *_: pytest.fail("a key was asked for"), KEY_IDS)
 
 
 def test_random_mutations_are_refused(corpus):

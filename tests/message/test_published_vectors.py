@@ -98,7 +98,7 @@ def test_every_invalid_vector_is_refused_by_the_public_reader(invalid):
     assert len(invalid) == 28
     for vector in invalid:
         with pytest.raises(DecryptionError):
-            open_(vector.message, serialize(vector.context), no_key)
+            open_(vector.message, serialize(vector.context), no_key, ("branch-key",))
 
 
 def test_an_altered_byte_of_a_valid_vector_is_refused(valid):

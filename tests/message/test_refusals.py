@@ -22,7 +22,7 @@ from encfields.errors import (
 )
 from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, open_with_data_key, read_header, seal
-from tests.message.conftest import CONTEXT
+from tests.message.conftest import CONTEXT, KEY_IDS
 
 CANARY = b"canary-plaintext-5f3a"
 
@@ -45,12 +45,12 @@ def never():
 class TestContext:
     def test_is_compared_before_any_key_is_asked_for(self, message, never):
         with pytest.raises(ContextMismatchError):
-            open_(message, serialize({**CONTEXT, "enc:row:id": "43"}), never)
+            open_(message, serialize({**CONTEXT, "enc:row:id": "43"}), never, KEY_IDS)
 
     def test_mismatch_names_both_places(self, message, key, never):
         elsewhere = {"enc:column": "patient.notes", "enc:row:id": "43"}
         with pytest.raises(ContextMismatchError) as caught:
-            open_(message, serialize(elsewhere), never)
+            open_(message, serialize(elsewhere), never, KEY_IDS)
         assert caught.value.expected == elsewhere
         assert caught.value.found == CONTEXT
         assert caught.value.key_id == key.id
@@ -59,24 +59,24 @@ class TestContext:
 
     def test_empty_context_does_not_open_a_bound_message(self, message, never):
         with pytest.raises(ContextMismatchError):
-            open_(message, b"", never)
+            open_(message, b"", never, KEY_IDS)
 
     def test_unreadable_one_in_the_message_is_malformed_with_its_offset(self, key, context, never):
         broken = seal(b"value", b"\x00\x01\x00\x09short", key)
         with pytest.raises(MalformedMessageError) as caught:
-            open_(broken, context, never)
+            open_(broken, context, never, KEY_IDS)
         assert (caught.value.reason, caught.value.offset) == ("context", 37 + 2)
 
     @pytest.mark.parametrize("asked", [b"garbage", None, CONTEXT, "text"])
     def test_that_is_no_serialised_context_is_the_callers_error(self, message, never, asked):
         with pytest.raises(BindingError):
-            open_(message, asked, never)
+            open_(message, asked, never, KEY_IDS)
 
     def test_changed_in_message_and_request_alike_fails_the_key_wrap(self, message, find_key):
         moved = serialize({**CONTEXT, "enc:row:id": "43"})
         forged = message[:37] + moved + message[37 + len(moved) :]
         with pytest.raises(TamperedError) as caught:
-            open_(forged, moved, find_key)
+            open_(forged, moved, find_key, KEY_IDS)
         assert caught.value.reason == "wrapped-key"
 
 
@@ -88,25 +88,25 @@ class TestKey:
             asked.append((key_id, version))
             return key
 
-        assert open_(message, context, find_key) == CANARY
+        assert open_(message, context, find_key, KEY_IDS) == CANARY
         assert asked == [(key.id, key.version)]
 
     def test_of_other_material_is_tampering(self, message, context, key):
         wrong = BranchKey(key.id, key.version, os.urandom(32))
         with pytest.raises(TamperedError) as caught:
-            open_(message, context, lambda key_id, version: wrong)
+            open_(message, context, lambda key_id, version: wrong, KEY_IDS)
         assert caught.value.reason == "wrapped-key"
         assert caught.value.key_id == key.id
 
     def test_of_another_version_does_not_open(self, message, context, key):
         wrong = BranchKey(key.id, str(uuid.uuid4()), key.material)
         with pytest.raises(TamperedError):
-            open_(message, context, lambda key_id, version: wrong)
+            open_(message, context, lambda key_id, version: wrong, KEY_IDS)
 
     def test_of_another_id_does_not_open(self, message, context, key):
         wrong = BranchKey(key.id + "x", key.version, key.material)
         with pytest.raises(TamperedError):
-            open_(message, context, lambda key_id, version: wrong)
+            open_(message, context, lambda key_id, version: wrong, KEY_IDS)
 
     @pytest.mark.parametrize("error", [KeyNotFoundError, KeyUnavailableError, RuntimeError])
     def test_errors_of_the_store_pass_through(self, message, context, error):
@@ -116,7 +116,7 @@ class TestKey:
             raise raised
 
         with pytest.raises(error) as caught:
-            open_(message, context, find_key)
+            open_(message, context, find_key, KEY_IDS)
         assert caught.value is raised
 
     def test_commitment_is_checked_against_the_data_key(self, message):
@@ -156,14 +156,14 @@ class TestParts:
         }[part]
         altered = message[:offset] + bytes([message[offset] ^ 1]) + message[offset + 1 :]
         with pytest.raises(TamperedError) as caught:
-            open_(altered, context, find_key)
+            open_(altered, context, find_key, KEY_IDS)
         assert caught.value.reason == reason
 
 
 class TestMalformed:
     def refused(self, message, context, never):
         with pytest.raises(MalformedMessageError) as caught:
-            open_(message, context, never)
+            open_(message, context, never, KEY_IDS)
         return caught.value
 
     def test_trailing_bytes_are_refused(self, message, context, never):
@@ -266,7 +266,7 @@ def test_no_error_shows_plaintext_or_key_anywhere_in_its_chain(key, context, fin
     refused = 0
     for attempt in attempts:
         try:
-            open_(*attempt)
+            open_(*attempt, KEY_IDS)
         except EncFieldsError as error:
             refused += 1
             chain = "".join(traceback.format_exception(error)) + repr(error) + repr(error.args)

@@ -8,10 +8,11 @@ import uuid
 import pytest
 
 from encfields.context import serialize
-from encfields.errors import BindingError, ContextMismatchError, EncFieldsError
+from encfields.errors import BindingError, ContextMismatchError, EncFieldsError, TamperedError
 from encfields.keys.branch_key import BranchKey
 from encfields.message import FRAME_LENGTH, open_, read_header, seal, sealed_size
 from encfields.reseal import Resealer
+from tests.message.conftest import KEY_IDS
 from tests.message.fuzz import stock_forms
 from tests.message.stock import client, hierarchical_keyring
 
@@ -41,7 +42,7 @@ def outcome(open_it):
 def test_what_it_seals_opens_one_by_one_and_has_the_exact_size(resealer, key, context, size):
     plaintext = os.urandom(size)
     message = resealer.seal(plaintext, context, resealer.frame(context))
-    assert open_(message, context, lambda key_id, version: key) == plaintext
+    assert open_(message, context, lambda key_id, version: key, KEY_IDS) == plaintext
     assert len(message) == sealed_size(size, len(context), len(key.id_bytes))
     assert read_header(message).version == key.version
 
@@ -56,14 +57,14 @@ def test_what_it_seals_opens_in_the_stock_client(resealer, key, context):
 def test_it_opens_values_of_older_versions(resealer, old, context, size):
     plaintext = os.urandom(size)
     message = seal(plaintext, context, old)
-    assert resealer.open_(message, context, resealer.frame(context)) == plaintext
+    assert resealer.open_(message, context, resealer.frame(context), KEY_IDS) == plaintext
 
 
 def test_it_opens_every_form_that_the_stock_client_writes(resealer, key, context, find_key):
     for message in stock_forms(key):
         there = read_header(message).context
-        expected = open_(message, there, find_key)
-        assert resealer.open_(message, there, resealer.frame(there)) == expected
+        expected = open_(message, there, find_key, KEY_IDS)
+        assert resealer.open_(message, there, resealer.frame(there), KEY_IDS) == expected
 
 
 @pytest.mark.parametrize("change", [0x01, 0x80, 0xFF])
@@ -80,9 +81,9 @@ def test_any_altered_byte_has_the_same_outcome_as_one_by_one(old, key, context, 
         altered = bytearray(message)
         altered[offset] ^= change
         data = bytes(altered)
-        expected = outcome(lambda data=data: open_(data, context, find_key))
+        expected = outcome(lambda data=data: open_(data, context, find_key, KEY_IDS))
         assert isinstance(expected, tuple)
-        assert outcome(lambda data=data: resealer.open_(data, context, frame)) == expected
+        assert outcome(lambda data=data: resealer.open_(data, context, frame, KEY_IDS)) == expected
 
 
 def test_any_cut_or_extension_has_the_same_outcome_as_one_by_one(resealer, old, key, context):
@@ -91,24 +92,40 @@ def test_any_cut_or_extension_has_the_same_outcome_as_one_by_one(resealer, old, 
     message = seal(b"value", context, old)
     for data in [message[:size] for size in range(len(message))] + [message + b"\x00"]:
         expected = outcome(
-            lambda data=data: open_(data, context, lambda key_id, version: keys[version])
+            lambda data=data: open_(data, context, lambda key_id, version: keys[version], KEY_IDS)
         )
         assert isinstance(expected, tuple)
-        assert outcome(lambda data=data: resealer.open_(data, context, frame)) == expected
+        assert outcome(lambda data=data: resealer.open_(data, context, frame, KEY_IDS)) == expected
 
 
 def test_a_value_of_another_row_is_refused(resealer, old, context):
     elsewhere = serialize({"enc:column": "patient.ssn", "enc:row:id": "43"})
     message = seal(b"value", elsewhere, old)
     with pytest.raises(ContextMismatchError):
-        resealer.open_(message, context, resealer.frame(context))
+        resealer.open_(message, context, resealer.frame(context), KEY_IDS)
 
 
-def test_a_value_of_another_branch_key_is_opened_under_that_key(key, context):
+def test_a_value_under_a_former_key_is_opened_under_that_key(key, context):
     other = BranchKey("tenant/43", str(uuid.uuid4()), os.urandom(32))
     resealer = Resealer(key, lambda key_id, version: {"tenant/43": other}[key_id])
     message = seal(b"value", context, other)
-    assert resealer.open_(message, context, resealer.frame(context)) == b"value"
+    key_ids = (*KEY_IDS, "tenant/43")
+    assert resealer.open_(message, context, resealer.frame(context), key_ids) == b"value"
+
+
+def test_a_value_under_a_key_that_is_not_allowed_is_refused_and_no_key_asked_for(key, context):
+    def no_key(key_id, version):
+        raise AssertionError("no key is asked for")
+
+    resealer = Resealer(key, no_key)
+    frame = resealer.frame(context)
+    elsewhere = BranchKey("tenant/43", str(uuid.uuid4()), os.urandom(32))
+    with pytest.raises(TamperedError, match=r"tenant/43.*tenant/42") as caught:
+        resealer.open_(seal(b"value", context, elsewhere), context, frame, KEY_IDS)
+    assert caught.value.reason == "key-id"
+    with pytest.raises(TamperedError) as caught:
+        resealer.open_(seal(b"value", context, key), context, frame, ("tenant/43",))
+    assert caught.value.reason == "key-id"
 
 
 def test_current_means_this_context_key_and_version(resealer, old, key, context):

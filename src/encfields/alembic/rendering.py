@@ -230,6 +230,7 @@ def _column(autogen_context: Any, column: SealedColumn) -> str:
     }
     told = [f"{name}={value!r}" for name, value in options.items() if value is not None]
     told += [f"key={column.key!r}"] if column.key != DEFAULT_KEY else []
+    told += [f"former_keys={column.former_keys!r}"] if column.former_keys else []
     if not told:
         return repr(column.name)
     autogen_context.imports.add(_IMPORT.format(SealedColumn.__name__))

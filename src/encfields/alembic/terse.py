@@ -23,4 +23,5 @@ def terse(table: Table, column: SealedColumn) -> SealedColumn:
         column.key,
         None if identity == {c.name for c in table.primary_key.columns} else column.bind_to,
         column.context_names,
+        column.former_keys,
     )

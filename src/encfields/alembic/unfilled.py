@@ -118,7 +118,8 @@ class Sampled:
             if place is None:
                 return False
             try:
-                plaintexts.append(open_(as_bytes(row[at]), place.context, encryption.find_key))
+                data, find_key = as_bytes(row[at]), encryption.find_key
+                plaintexts.append(open_(data, place.context, find_key, place.key_ids))
             except DecryptionError:
                 return False
             key_id = key_id or place.key_id

@@ -31,6 +31,7 @@ class SealedColumnType:
 
     inner: TypeEngine[Any]
     key: str
+    former_keys: tuple[str, ...]
     name: str | None
     bind_to: tuple[str, ...] | None
     storage: LargeBinary | None
@@ -46,13 +47,16 @@ class ColumnBinding:
     :ivar identity: the columns that identify a row, then those its key template names.
     :ivar own_identity: the former alone.
     :ivar key_columns: the latter alone.
+    :ivar former_keys: under which a value may be as well, from before `key` was declared.
     """
 
     __slots__ = (
+        "_fixed_key_ids",
         "codec",
         "column",
         "column_name",
         "context",
+        "former_keys",
         "identity",
         "key",
         "key_columns",
@@ -75,6 +79,11 @@ class ColumnBinding:
         self.key_columns = tuple(_column(column, name, "key") for name in self.key.columns)
         self.identity = tuple(dict.fromkeys(self.own_identity + self.key_columns))
         self.context = RowContext(self.logical_name, [c.name for c in self.identity])
+        self.former_keys = tuple(KeyTemplate(former) for former in type_.former_keys)
+        keys = (self.key, *self.former_keys)
+        self._fixed_key_ids: tuple[str, ...] | None = (
+            None if any(key.columns for key in keys) else tuple(key.template for key in keys)
+        )
         _check(self)
 
     def key_id(self, texts: Sequence[str]) -> str:
@@ -83,6 +92,14 @@ class ColumnBinding:
             return self.key.template
         by_name = {c.key: text for c, text in zip(self.identity, texts, strict=True)}
         return self.key.key_id(by_name)
+
+    def key_ids(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The branch key ids under which that row's value opens: its key's first, then those of
+        the former ones."""
+        if self._fixed_key_ids is not None:
+            return self._fixed_key_ids
+        by_name = {c.key: text for c, text in zip(self.identity, texts, strict=True)}
+        return (self.key.key_id(by_name), *[key.key_id(by_name) for key in self.former_keys])
 
     def row(self, texts: Sequence[str]) -> Mapping[str, str]:
         """The identity by column name, for messages."""
@@ -176,7 +193,22 @@ def _check(binding: ColumnBinding) -> None:
             kind_of(other.type)
         except DeclarationError as error:
             raise _refusal(binding.column, error.message, error.reason or "identity") from None
+    _check_former_keys(binding)
     _check_size(binding)
+
+
+def _check_former_keys(binding: ColumnBinding) -> None:
+    """Refuse a former key of columns that no value is bound to: it would never be met."""
+    bound = {column.key for column in binding.identity}
+    for former in binding.former_keys:
+        for name in former.columns:
+            if name not in bound:
+                raise _refusal(
+                    binding.column,
+                    f"former_keys= names a column {name!r} that its values are not bound to, so "
+                    "those under such a key have another context: rebind them instead",
+                    "former_keys",
+                )
 
 
 def _check_size(binding: ColumnBinding) -> None:

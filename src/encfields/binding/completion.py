@@ -15,6 +15,7 @@ from encfields.binding.foreign_key_actions import refuse_actions
 from encfields.binding.index_columns import indexes_of, note_reflected
 from encfields.binding.index_rules import keep_uniqueness
 from encfields.binding.shared_names import refuse_shared_names
+from encfields.binding.key_meetings import refuse_meetings
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
 
@@ -29,6 +30,7 @@ def complete(table: Table) -> None:
     if table not in _in_the_making and (bindings := bindings_of(table)):
         refuse_actions(bindings.values())
         refuse_shared_names(bindings.values())
+        refuse_meetings(table, bindings.values())
         indexes_of(table)
         keep_uniqueness(table)
 

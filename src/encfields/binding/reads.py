@@ -66,7 +66,7 @@ class RowReader(TypeEngine[Any]):
         tag = self.tag.encode("ascii")
         parts = len(binding.identity) + 1
         to_text = tuple(from_delivered(column.type, dialect) for column in binding.identity)
-        serialize = binding.context.serialize
+        serialize, key_ids = binding.context.serialize, binding.key_ids
         decode = binding.codec.decode
 
         def open_cell(cell: Any) -> Any:
@@ -91,7 +91,8 @@ class RowReader(TypeEngine[Any]):
             except ValueError:
                 raise misspelt(binding, found[1:-1], dialect) from None
             try:
-                data = open_(found[-1], serialize(texts), encryption.find_key)
+                context = serialize(texts)
+                data = open_(found[-1], context, encryption.find_key, key_ids(texts))
                 encryption.stats.opened += 1
                 return decode(data, dialect)
             except EncFieldsError as error:

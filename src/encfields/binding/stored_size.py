@@ -40,10 +40,16 @@ def max_stored_size(binding: ColumnBinding) -> int | None:
     if plaintext is None or None in texts:
         return None
     known = [length or 0 for length in texts]
-    # The text itself plays no part in the sizes, only its length does.
-    key_id = binding.key_id(["0" * length for length in known]).encode("utf-8")
+    longest = map(_longest_in_a_key_id, binding.identity, known)
+    key_id = binding.key_id(list(longest)).encode("utf-8")
     names = binding.context.serialize([""] * len(known))
     return sealed_size(plaintext, len(names) + sum(known), len(key_id))
+
+
+def _longest_in_a_key_id(column: Column[object], length: int) -> str:
+    """A text of so many bytes that takes as many in a key id as any does."""
+    is_text = kind_of(column.type) in (IdentityKind.TEXT, IdentityKind.CHAR)
+    return ("%" if is_text else "0") * length
 
 
 def max_text_bytes(column: Column[object]) -> int | None:

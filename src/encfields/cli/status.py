@@ -19,7 +19,8 @@ from encfields.reencrypt.key_versions import KeyVersions
 
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,
-plaintext, NULLs, and those that are damaged or belong to another row; and for each blind index
+plaintext, NULLs, and those that are damaged, belong to another row or are under a key that is
+neither their column's nor one of its former keys; and for each blind index
 that --models declares, the rows that have a value and are not in it. Only the first bytes of
 each value are read, and no key is used: no --keyring is needed. What a value says of itself is
 believed; `encfields verify` opens it. Values under a version that was destroyed, or that the key
@@ -32,7 +33,8 @@ _STYLES = {
     "version unknown": "yellow",
     "key version missing": "red",
     "key destroyed": "red",
-    "other key": "yellow",
+    "former key": "yellow",
+    "other key": "red",
     "other format": "yellow",
     "misplaced": "red",
     "plaintext": "red",
@@ -178,7 +180,11 @@ def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[Kind]:
     for (key_id, version), count in sorted(column.versions.items()):
         state = "version unknown" if known is None else known.state(key_id, version)
         lines.append(Kind(state, key_id, version, count))
-    for state, counts in (("other key", column.other_key), ("misplaced", column.misplaced)):
+    for state, counts in (
+        ("former key", column.former_key),
+        ("other key", column.other_key),
+        ("misplaced", column.misplaced),
+    ):
         lines += [Kind(state, *name, count) for name, count in sorted(counts.items())]
     for state, reasons in (("other format", column.other_format), ("damaged", column.damaged)):
         lines += [Kind(f"{state}: {why}", "", "", n) for why, n in sorted(reasons.items())]

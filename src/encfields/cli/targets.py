@@ -42,8 +42,8 @@ class InOrder(argparse.Action):
 def add_target_options(parser: argparse.ArgumentParser) -> None:
     """The options that name tables and columns."""
     group = parser.add_argument_group(
-        "tables", "--schema and --column refer to the --table before them, --key and --bind-to "
-        "to the --column before them",
+        "tables", "--schema and --column refer to the --table before them, --key, "
+        "--former-key and --bind-to to the --column before them",
     )  # fmt: skip
     group.add_argument(
         "--models",
@@ -57,6 +57,8 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
         "--column": ("NAME[=LOGICAL]", "an encrypted column and its logical name, where that is "
                      "not table.column; may be repeated"),
         "--key": ("ID", "its branch key id or template, such as tenant/{tenant_id}"),
+        "--former-key": ("ID", "an id or template under which its values may be from before; may "
+                         "be repeated"),
         "--bind-to": ("NAME[,NAME...]", "the columns that identify its row; default the primary "
                       "key"),
     }  # fmt: skip
@@ -93,6 +95,8 @@ def _with_option(spec: TableSpec, option: str, value: str) -> TableSpec:
     *before, column = spec.columns
     if option == "key":
         column = replace(column, key=value)
+    elif option == "former-key":
+        column = replace(column, former_keys=(*column.former_keys, value))
     else:
         column = replace(column, bind_to=tuple(value.split(",")))
     return replace(spec, columns=(*before, column))
@@ -120,10 +124,13 @@ def _spec_from_entry(entry: Any) -> TableSpec:
 
 
 def _column_from_entry(entry: Any) -> SealedColumn:
-    _check_entry(entry, {"name", "logical_name", "key", "bind_to"}, "a column")
+    _check_entry(entry, {"name", "logical_name", "key", "former_keys", "bind_to"}, "a column")
     bind_to = entry.get("bind_to")
     column = SealedColumn(
-        entry["name"], entry.get("logical_name"), bind_to=None if bind_to is None else (*bind_to,)
+        entry["name"],
+        entry.get("logical_name"),
+        bind_to=None if bind_to is None else (*bind_to,),
+        former_keys=tuple(entry.get("former_keys", ())),
     )
     return replace(column, key=entry["key"]) if "key" in entry else column
 

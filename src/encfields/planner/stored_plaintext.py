@@ -91,12 +91,12 @@ class PlaintextReader:
     def _open(self, data: bytes, texts: Sequence[str]) -> Plaintext:
         place = Place(self._binding, texts)
         try:
-            plaintext = open_(data, place.context, self._find_key)
+            plaintext = open_(data, place.context, self._find_key, place.key_ids)
         except ContextMismatchError:
             other = self._places.find(texts, read_header(data).context)
             if other.context == place.context:
                 raise
-            plaintext = open_(data, other.context, self._find_key)
+            plaintext = open_(data, other.context, self._find_key, other.key_ids)
         except KeyUnavailableError as error:
             error.table, error.column = self._binding.table, self.column_name
             raise

@@ -31,15 +31,16 @@ class SealedCell:
         self._may_be_uuid = tuple(may_be_uuid(column) for column in binding.identity)
         self.is_exact = not any(self._may_be_uuid)
         self._serialize = binding.context.serialize
-        self._fixed_key = None if binding.key.columns else binding.key.template
+        self._key_ids = binding.key_ids
         self._parts = tuple(
             (names.index(column.name), key_text(column, prepared.dialect))
             for column in binding.identity
         )
         self._one_part = self._parts[0] if len(self._parts) == 1 else None
 
-    def place(self, row: Any, data: bytes) -> tuple[bytes, str]:
-        """Serialised context and branch key id of the row's value."""
+    def place(self, row: Any, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """Serialised context of the row's value, and the branch key ids under which it opens: its
+        key's first, then those of the former ones."""
         if self._one_part is not None:
             at, convert = self._one_part
             texts = [convert(row[at])]
@@ -49,7 +50,7 @@ class SealedCell:
         if not self.is_exact and not data.startswith(context, CONTEXT_OFFSET):
             texts = self._as_stored(texts, data)
             context = self._serialize(texts)
-        return context, self._fixed_key or self.binding.key_id(texts)
+        return context, self._key_ids(texts)
 
     def _as_stored(self, texts: list[str], data: bytes) -> list[str]:
         """A key's text in the spelling that the stored value uses."""

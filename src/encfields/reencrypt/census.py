@@ -71,7 +71,7 @@ class Census:
 
     @property
     def faults(self) -> int:
-        """Values that do not open where they are: misplaced, damaged, plaintext."""
+        """Values that do not open where they are: misplaced, another key's, damaged, plaintext."""
         return sum(column.faults for column in self.columns)
 
     def to_json(self) -> dict[str, Any]:
@@ -245,8 +245,13 @@ def _count_message(
     place = places.find(texts, header.context)
     version = (header.key_id, header.version)
     if header.context == place.context:
-        kind = column.versions if header.key_id == place.key_id else column.other_key
-        kind[version] += 1
+        if header.key_id == place.key_id:
+            column.versions[version] += 1
+        elif header.is_under(place.key_ids):
+            column.former_key[version] += 1
+        else:
+            column.other_key[version] += 1
+            column.note("other_key", Example(place.row, "key-id"))
         return
     try:
         belongs_to = deserialize(header.context)

@@ -20,7 +20,7 @@ class Example:
     """One value that is not as it should be: where it is, never what it holds.
 
     :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
-    :param reason: ``"misplaced"``, or the word for what is wrong with the message.
+    :param reason: ``"misplaced"``, ``"key-id"``, or the word for what is wrong with the message.
     :param belongs_to: of a misplaced one, the encryption context that it carries.
     """
 
@@ -44,7 +44,8 @@ class ColumnCensus:
     :ivar logical_name: name in the encryption context.
     :ivar nulls: NULLs.
     :ivar versions: values in their place under their row's key, by key id and version.
-    :ivar other_key: values in their place under another key id than their row's.
+    :ivar former_key: values in their place under a former key of the column, to be moved.
+    :ivar other_key: values in their place under another key id, which do not open there.
     :ivar misplaced: values bound to another row or column, by key id and version.
     :ivar bound_to: the misplaced ones by the logical column that they are bound to.
     :ivar other_format: messages of another suite or keyring, or in base64, by reason.
@@ -52,13 +53,14 @@ class ColumnCensus:
     :ivar damaged: messages cut short or altered, by reason; ``"placeholder"`` is a row whose
         value was never sealed, ``"no-identity"`` one whose identity is NULL.
     :ivar examples: at most :data:`MAX_EXAMPLES` places for each of ``"misplaced"``,
-        ``"plaintext"``, ``"damaged"`` and ``"other_format"``.
+        ``"other_key"``, ``"plaintext"``, ``"damaged"`` and ``"other_format"``.
     """
 
     column: str
     logical_name: str
     nulls: int = 0
     versions: Counter[KeyVersionName] = field(default_factory=Counter)
+    former_key: Counter[KeyVersionName] = field(default_factory=Counter)
     other_key: Counter[KeyVersionName] = field(default_factory=Counter)
     misplaced: Counter[KeyVersionName] = field(default_factory=Counter)
     bound_to: Counter[str] = field(default_factory=Counter)
@@ -75,13 +77,19 @@ class ColumnCensus:
     @property
     def values(self) -> int:
         """Values that are not NULL."""
-        kinds = (self.versions, self.other_key, self.misplaced, self.other_format, self.damaged)
-        return self.plaintext + sum(kind.total() for kind in kinds)
+        messages = sum(kind.total() for kind in self.by_version)
+        return messages + self.other_format.total() + self.damaged.total() + self.plaintext
+
+    @property
+    def by_version(self) -> tuple[Counter[KeyVersionName], ...]:
+        """The counts of messages by key id and version, wherever they are."""
+        return self.versions, self.former_key, self.other_key, self.misplaced
 
     @property
     def faults(self) -> int:
-        """Values that do not open where they are: misplaced, damaged, plaintext."""
-        return self.misplaced.total() + self.damaged.total() + self.plaintext
+        """Values that do not open where they are: misplaced, another key's, damaged, plaintext."""
+        strange = self.misplaced.total() + self.other_key.total()
+        return strange + self.damaged.total() + self.plaintext
 
     def current(self, active: Mapping[str, str]) -> int:
         """Values in their place, under the active version of their row's key.
@@ -92,8 +100,7 @@ class ColumnCensus:
 
     def under(self, key_id: str, version: str) -> int:
         """Values that say they are under a key version, wherever they are."""
-        kinds = (self.versions, self.other_key, self.misplaced)
-        return sum(kind[key_id, version] for kind in kinds)
+        return sum(kind[key_id, version] for kind in self.by_version)
 
     def note(self, kind: str, example: Example) -> None:
         """Keep an example, unless there are enough of its kind."""
@@ -112,6 +119,7 @@ class ColumnCensus:
             "rows": self.rows,
             "nulls": self.nulls,
             "versions": _versions_json(self.versions, sample),
+            "former_key": _versions_json(self.former_key, sample),
             "other_key": _versions_json(self.other_key, sample),
             "misplaced": self.misplaced.total(),
             "misplaced_versions": _versions_json(self.misplaced, sample),

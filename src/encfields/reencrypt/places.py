@@ -21,14 +21,16 @@ class Place:
     :ivar row: the row's identity by column name, as canonical text.
     :ivar context: serialised encryption context of a value that belongs here.
     :ivar key_id: branch key id of a value that belongs here.
+    :ivar key_ids: that, and the former ones under which a value opens here.
     """
 
-    __slots__ = ("context", "key_id", "row")
+    __slots__ = ("context", "key_id", "key_ids", "row")
 
     def __init__(self, binding: ColumnBinding, texts: Sequence[str]) -> None:
         self.row: Mapping[str, str] = binding.row(texts)
         self.context = binding.context.serialize(texts)
-        self.key_id = binding.key_id(texts)
+        self.key_ids = binding.key_ids(texts)
+        self.key_id = self.key_ids[0]
 
 
 class ColumnPlaces:

@@ -75,11 +75,11 @@ class SealAgain:
                 try:
                     if type(data) is not bytes:
                         data = message_bytes(data)
-                    context, key_id = target.place(row, data)
-                    resealer = resealers.get(key_id) or self._resealer(key_id)
+                    context, key_ids = place = target.place(row, data)
+                    resealer = resealers.get(key_ids[0]) or self._resealer(key_ids[0])
                     frame = resealer.frame(context)
                     if not resealer.is_current(data, frame):
-                        plaintext = self._open(row, data, source, resealer, context, frame)
+                        plaintext = self._open(row, data, source, resealer, place)
                         new = resealer.seal(plaintext, context, frame)
                 except OF_THIS_VALUE as error:
                     outcome.refuse(reader.key_of(row), target.binding.column_name, error)
@@ -93,13 +93,20 @@ class SealAgain:
         data: bytes,
         source: SealedCell,
         resealer: Resealer,
-        context: bytes,
-        frame: bytes,
+        place: tuple[bytes, tuple[str, ...]],
     ) -> bytes:
-        if self._moves and not data.startswith(context, CONTEXT_OFFSET):
-            context, _ = source.place(row, data)
-            frame = resealer.frame(context)
-        return resealer.open_(data, context, frame)
+        """The plaintext of a value that is bound as wanted, or as the job's source says.
+
+        :param place: where it belongs: context and key ids.
+        """
+        context, key_ids = place
+        if self._moves:
+            was, former_ids = source.place(row, data)
+            if was == context:  # only the key is another one
+                key_ids += former_ids
+            elif not data.startswith(context, CONTEXT_OFFSET):
+                context, key_ids = was, former_ids
+        return resealer.open_(data, context, resealer.frame(context), key_ids)
 
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
         self._resealers = {}
@@ -114,7 +121,7 @@ class SealAgain:
         if type(data) is not bytes:
             return False
         try:
-            context, key_id = target.place(row, data)
+            context, (key_id, *_) = target.place(row, data)
             resealer = self._resealers.get(key_id) or self._resealer(key_id)
             return resealer.is_current(data, resealer.frame(context))
         except OF_THIS_VALUE:

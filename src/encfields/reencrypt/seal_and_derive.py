@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 class _Cell:
     """One value of a row, as far as it has been dealt with.
 
-    :ivar key_id: its branch key id. :ivar data: the stored message, ``None`` for a NULL.
+    :ivar place: its context, and the branch key ids under which it opens.
+    :ivar data: the stored message, ``None`` for a NULL.
     :ivar is_current: nothing is to be done about it. :ivar moves: it belongs elsewhere than it
         says, so that what is derived from it changes.
     """
 
-    key_id: str = ""
+    place: tuple[bytes, tuple[str, ...]] = (b"", ("",))
     data: bytes | None = None
     is_current: bool = True
     moves: bool = False
-    context: bytes = b""
     frame: bytes = b""
     resealer: Resealer = field(init=False)
     plaintext: bytes | None = None
@@ -78,7 +78,7 @@ class SealAndDerive(SealAgain):
         derived = None
         if derives and len(outcome.refused) == refused:
             plaintexts = [cell.plaintext for cell in cells]
-            key_ids = [cell.key_id for cell in cells]
+            key_ids = [cell.place[1][0] for cell in cells]
             derived = self._derived.compute(key, plaintexts, key_ids, outcome)
             if derived == self._derived.stored(row):
                 derived = None
@@ -101,11 +101,11 @@ class SealAndDerive(SealAgain):
         cell = _Cell()
         try:
             data = b"" if stored is None else message_bytes(stored)
-            cell.context, cell.key_id = target.place(row, data)
+            context, (key_id, *_) = cell.place = target.place(row, data)
             if stored is None:
                 return cell
-            resealer = self._resealers.get(cell.key_id) or self._resealer(cell.key_id)
-            frame = resealer.frame(cell.context)
+            resealer = self._resealers.get(key_id) or self._resealer(key_id)
+            frame = resealer.frame(context)
             cell.is_current = resealer.is_current(data, frame)
             cell.moves = not data.startswith(frame, CONTEXT_OFFSET - 2)
             cell.resealer, cell.frame, cell.data = resealer, frame, data
@@ -118,11 +118,9 @@ class SealAndDerive(SealAgain):
         target, source = self._columns[number]
         assert cell.data is not None  # noqa: S101 - the caller looked
         try:
-            cell.plaintext = self._open(
-                row, cell.data, source, cell.resealer, cell.context, cell.frame
-            )
+            cell.plaintext = self._open(row, cell.data, source, cell.resealer, cell.place)
             if not cell.is_current:
-                cell.new = cell.resealer.seal(cell.plaintext, cell.context, cell.frame)
+                cell.new = cell.resealer.seal(cell.plaintext, cell.place[0], cell.frame)
         except OF_THIS_VALUE as error:
             outcome.refuse(key, target.binding.column_name, error)
 

@@ -37,6 +37,8 @@ class SealedColumn:
     :param context_names: what these columns, and then those of the key template that are not
         among them, are called in the encryption context, where that is not their name in the
         database: for values sealed before such a column was renamed.
+    :param former_keys: branch key ids or templates under which a value may be as well; a run
+        moves those values to `key`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class SealedColumn:
     key: str = DEFAULT_KEY
     bind_to: tuple[str, ...] | None = None
     context_names: tuple[str, ...] | None = None
+    former_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class TableSpec:
                     binding.logical_name,
                     _by_name(type_.key, binding),
                     type_.bind_to and tuple(column.name for column in binding.own_identity),
+                    former_keys=tuple(_by_name(key, binding) for key in type_.former_keys),
                 )
             )
         from encfields.index.bulk import derived_columns
@@ -120,6 +124,8 @@ class TableSpec:
         for column in data["columns"]:
             if column["context_names"] is None:
                 del column["context_names"]
+            if not column["former_keys"]:
+                del column["former_keys"]
         if not self.derived:
             del data["derived"], data["rederive"]
         return data
@@ -134,6 +140,7 @@ class TableSpec:
                 column["key"],
                 _names(column["bind_to"]),
                 _names(column.get("context_names")),
+                tuple(column.get("former_keys", ())),
             )
             for column in data["columns"]
         )
@@ -166,7 +173,7 @@ def _names(listed: list[str] | None) -> tuple[str, ...] | None:
 
 def _by_name(template: str, binding: ColumnBinding) -> str:
     """A key template in terms of the columns' names: the database knows no other."""
-    for column in binding.key_columns:
+    for column in binding.identity:
         template = template.replace(f"{{{column.key}}}", f"{{{column.name}}}")
     return template
 
@@ -191,6 +198,7 @@ class ReflectedTable:
                 copy.type = EncryptedType(
                     LargeBinary,
                     key=stated.key,
+                    former_keys=stated.former_keys,
                     name=stated.logical_name,
                     bind_to=stated.bind_to,
                 )

@@ -105,13 +105,15 @@ class Surveyor:
         survey = self.survey
         try:
             header = read_header(data)
-            context, key_id = target.place(row, bytes(data))
-            survey.keys.add(key_id)
+            context, key_ids = target.place(row, bytes(data))
+            survey.keys.add(key_ids[0])
             is_there = header.context == context
-            if is_there and not self._prepared.plain and self._is_active(header, key_id):
+            if is_there and not self._prepared.plain and self._is_active(header, key_ids[0]):
                 survey.current += 1
                 return
-            if not is_there and header.context != source.place(row, bytes(data))[0]:
+            was, former_ids = source.place(row, bytes(data))
+            opens = is_there and header.is_under(key_ids)
+            if not opens and not (header.context == was and header.is_under(former_ids)):
                 survey.unreadable += 1
                 return
             if not self._known.opens(header.key_id, header.version):
@@ -169,5 +171,5 @@ def _seconds_per_value(size: int) -> float:
     message = seal(bytes(size), b"", key)
     began = time.perf_counter()
     for _ in range(_SAMPLES):
-        seal(open_(message, b"", lambda key_id, version: key), b"", key)
+        seal(open_(message, b"", lambda key_id, version: key, (key.id,)), b"", key)
     return (time.perf_counter() - began) / _SAMPLES

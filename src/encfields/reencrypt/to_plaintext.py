@@ -60,8 +60,8 @@ class ToPlaintext:
             return None, None
         try:
             data = message_bytes(row[column.value_at])
-            context, _ = column.place(row, data)
-            plaintext = open_(data, context, self._encryption.find_key)
+            context, key_ids = column.place(row, data)
+            plaintext = open_(data, context, self._encryption.find_key, key_ids)
             return data, codec.decode(plaintext, self._dialect)
         except OF_THIS_VALUE as error:
             outcome.refuse(reader.key_of(row), column.binding.column_name, error)

@@ -33,5 +33,6 @@ def values_under_key(
 
 
 def _under(column: ColumnCensus, key_id: str) -> int:
-    kinds = (column.versions, column.other_key, column.misplaced)
-    return sum(count for kind in kinds for (id_, _), count in kind.items() if id_ == key_id)
+    return sum(
+        count for kind in column.by_version for (id_, _), count in kind.items() if id_ == key_id
+    )

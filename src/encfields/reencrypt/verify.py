@@ -243,16 +243,17 @@ class _Work:
 
     def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> bytes:
         data, find_key = as_bytes(value), self._encryption.find_key
-        context = Place(places.binding, texts).context
+        place = Place(places.binding, texts)
         try:
-            return open_(data, context, find_key)
+            return open_(data, place.context, find_key, place.key_ids)
         except ContextMismatchError:
-            found = read_header(data).context
+            header = read_header(data)
+            spelt = places.find(texts, header.context)
+            if spelt.context == header.context:
+                return open_(data, spelt.context, find_key, spelt.key_ids)
             # Only what opens where it says it belongs is a message that was moved.
-            plaintext = open_(data, found, find_key)
-            if places.find(texts, found).context != found:
-                raise
-            return plaintext
+            open_(data, header.context, find_key, (header.key_id,))
+            raise
 
     def _check_indexes(self, row: Any, opened: Mapping[str, Opened]) -> None:
         """Compare the row's blind indexes with what was opened."""
