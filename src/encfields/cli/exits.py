@@ -6,7 +6,7 @@ OK = 0
 """Done; nothing is left to do."""
 
 WORK_LEFT = 1
-"""Values are in an older version, under another key or in another format."""
+"""Values are in an older version, under a former key or in another format."""
 
 FAULTS = 2
 """Values do not open where they are: misplaced, damaged, plaintext, or failed to decrypt; or
@@ -24,9 +24,9 @@ INTERRUPTED = 130
 HELP = """\
 exit status:
   0    done, nothing is left to do
-  1    work is left: values in an older version, under another key or in another format
-  2    faults: values that are misplaced, damaged, plaintext or that do not decrypt; a blind
-       index that would give its column away
+  1    work is left: values in an older version, under a former key or in another format
+  2    faults: values that are misplaced, under another key, damaged, plaintext or that do not
+       decrypt; a blind index that would give its column away
   3    it could not be done: configuration, database, key store or KMS; stderr says what
   64   the command line is wrong
   130  interrupted
