@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from encfields.errors import BindingError, TamperedError
+from encfields.errors import BindingError, TamperedError, shortened
 from encfields.keys.branch_key import BranchKey
 from encfields.message_header import (
     ONE_KEY,
@@ -114,20 +114,12 @@ def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list
         return found
     named = edks[0].key_id
     raise TamperedError(
-        f"the value is sealed under the branch key {_shown(named)}, and only "
-        f"{' or '.join(map(_shown, key_ids))} is allowed here: it was written by somebody else "
-        "who holds that key. If key= was changed since, name what it was in former_keys=",
-        key_id=named[:_SHOWN_CHARS],
+        f"the value is sealed under the branch key {shortened(named)!r}, and only "
+        f"{' or '.join(map(repr, key_ids))} is allowed here: it was written by somebody who holds "
+        "that other key. If key= was changed since, name what it was in former_keys=",
+        key_id=named,
         reason="key-id",
     )
-
-
-_SHOWN_CHARS = 100
-"""Characters of a key id that an error repeats: a message may name one of 64 KB."""
-
-
-def _shown(key_id: str) -> str:
-    return repr(key_id if len(key_id) <= _SHOWN_CHARS else f"{key_id[:_SHOWN_CHARS]}...")
 
 
 def derive(data_key: bytes, message_id: bytes) -> tuple[AESGCM, bytes]:
