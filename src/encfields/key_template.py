@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from encfields.errors import BindingError, DeclarationError
@@ -60,6 +60,19 @@ class KeyTemplate:
         return "".join(
             [text if name is None else text + encoded(texts[name]) for text, name in self.pieces]
         )
+
+    def by_position(self, names: Sequence[str]) -> Callable[[Sequence[str]], str]:
+        """The same for a row's texts in a known order: a column is read value by value.
+
+        :param names: of the columns whose texts are given.
+        """
+        at = {name: position for position, name in enumerate(names)}
+        pieces = [(text, at[name]) for text, name in self.pieces if name is not None]
+        last = "".join(text for text, name in self.pieces if name is None)
+        if len(pieces) == 1:
+            ((first, position),) = pieces
+            return lambda texts: first + encoded(texts[position]) + last
+        return lambda texts: "".join([text + encoded(texts[i]) for text, i in pieces]) + last
 
 
 def encoded(text: str) -> str:

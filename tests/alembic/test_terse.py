@@ -39,12 +39,13 @@ def _visit(*more: Any, **options: Any) -> Table:
         ({"bind_to": "id"}, SealedColumn("name")),
         ({"bind_to": "number"}, SealedColumn("name", bind_to=("number",))),
         ({"key": "t/{tenant}"}, SealedColumn("name", key="t/{tenant}")),
+        ({"former_keys": ["old"]}, SealedColumn("name", former_keys=("old",))),
         (
             {"key": "t/{tenant}", "bind_to": "tenant"},
             SealedColumn("name", key="t/{tenant}", bind_to=("tenant",)),
         ),
     ],
-    ids=["plain", "own-name", "name", "own-key", "bind_to", "template", "bound-to-template"],
+    ids=["plain", "own-name", "name", "own-key", "former-key", "bind_to", "template", "bound-to-template"],
 )
 def test_what_is_left_out_is_the_default(options: dict[str, Any], told: SealedColumn) -> None:
     table = _visit(**options)

@@ -63,13 +63,17 @@ def test_faults_are_named_with_their_rows(on_database, engine, patients, fault):
     assert_absent(SECRET, str(document))
 
 
-def test_values_under_another_key_or_format_are_work_left(
+def test_a_former_key_and_another_format_are_work_left_and_another_key_is_a_fault(
     on_database, engine, encryption, patients
 ):
     fill(engine, patients, range(1, 6))
     encryption.keys.create("clinical")
-    told = on_database("status", "--table", "patient", "--column", "ssn", "--key", "clinical")
+    column = ("--table", "patient", "--column", "ssn", "--key", "clinical")
+    told = on_database("status", *column, "--former-key", "default")
     assert told.code == exits.WORK_LEFT
+    assert "former key" in told.out
+    told = on_database("status", *column)
+    assert told.code == exits.FAULTS
     assert "other key" in told.out
     overwrite(engine, 1, b"\x02\x05\x78" + stored(engine, 1)[3:])
     told = on_database("status", "--table", "patient", "--column", "ssn")

@@ -43,3 +43,11 @@ def test_a_spec_survives_as_plain_data() -> None:
     spec = TableSpec.from_table(_table())
     assert TableSpec.from_json(spec.to_json()) == spec
     assert TableSpec.from_json(spec.to_json()).fingerprint() == spec.fingerprint()
+
+
+def test_former_keys_are_part_of_a_spec_that_has_them_and_of_no_other():
+    plain = TableSpec.of("t", ["v"])
+    former = TableSpec.of("t", [SealedColumn("v", former_keys=("old", "t/{a}"))])
+    assert TableSpec.from_json(former.to_json()) == former
+    assert former.fingerprint() != plain.fingerprint()
+    assert "former_keys" not in plain.to_json()["columns"][0]

@@ -52,6 +52,8 @@ class ColumnBinding:
 
     __slots__ = (
         "_fixed_key_ids",
+        "_former_key_ids",
+        "_key_id",
         "codec",
         "column",
         "column_name",
@@ -81,6 +83,9 @@ class ColumnBinding:
         self.context = RowContext(self.logical_name, [c.name for c in self.identity])
         self.former_keys = tuple(KeyTemplate(former) for former in type_.former_keys)
         keys = (self.key, *self.former_keys)
+        _check_former_keys(self)
+        names = [column.key for column in self.identity]
+        self._key_id, *self._former_key_ids = (key.by_position(names) for key in keys)
         self._fixed_key_ids: tuple[str, ...] | None = (
             None if any(key.columns for key in keys) else tuple(key.template for key in keys)
         )
@@ -88,18 +93,16 @@ class ColumnBinding:
 
     def key_id(self, texts: Sequence[str]) -> str:
         """The branch key id for the row whose identity's canonical texts are `texts`."""
-        if not self.key.columns:
-            return self.key.template
-        by_name = {c.key: text for c, text in zip(self.identity, texts, strict=True)}
-        return self.key.key_id(by_name)
+        return self._key_id(texts)
 
     def key_ids(self, texts: Sequence[str]) -> tuple[str, ...]:
         """The branch key ids under which that row's value opens: its key's first, then those of
         the former ones."""
         if self._fixed_key_ids is not None:
             return self._fixed_key_ids
-        by_name = {c.key: text for c, text in zip(self.identity, texts, strict=True)}
-        return (self.key.key_id(by_name), *[key.key_id(by_name) for key in self.former_keys])
+        if not self._former_key_ids:
+            return (self._key_id(texts),)
+        return (self._key_id(texts), *[key_id(texts) for key_id in self._former_key_ids])
 
     def row(self, texts: Sequence[str]) -> Mapping[str, str]:
         """The identity by column name, for messages."""
@@ -193,7 +196,6 @@ def _check(binding: ColumnBinding) -> None:
             kind_of(other.type)
         except DeclarationError as error:
             raise _refusal(binding.column, error.message, error.reason or "identity") from None
-    _check_former_keys(binding)
     _check_size(binding)
 
 
