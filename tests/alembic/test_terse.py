@@ -45,7 +45,16 @@ def _visit(*more: Any, **options: Any) -> Table:
             SealedColumn("name", key="t/{tenant}", bind_to=("tenant",)),
         ),
     ],
-    ids=["plain", "own-name", "name", "own-key", "former-key", "bind_to", "template", "bound-to-template"],
+    ids=[
+        "plain",
+        "own-name",
+        "name",
+        "own-key",
+        "bind_to",
+        "template",
+        "former-key",
+        "bound-to-template",
+    ],
 )
 def test_what_is_left_out_is_the_default(options: dict[str, Any], told: SealedColumn) -> None:
     table = _visit(**options)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from encfields.alembic.sampled import Cell
 from encfields.binding.columns import ColumnBinding
+from encfields.key_template import encoded
 from encfields.reencrypt.spec import SealedColumn
 from encfields.types import DEFAULT_KEY
 
@@ -81,4 +82,4 @@ def key_of(cells: Sequence[Cell]) -> str:
 
 def _with_name(key_id: str, name: str, text: str) -> str:
     parts = key_id.split("/")
-    return "/".join(f"{{{name}}}" if part == text else part for part in parts)
+    return "/".join(f"{{{name}}}" if part == encoded(text) else part for part in parts)

@@ -58,7 +58,7 @@ class Witness:
         if self._encryption is None or cell.value is None:
             return Answer.YES
         try:
-            open_(cell.value, place.context, self._encryption.find_key)
+            open_(cell.value, place.context, self._encryption.find_key, place.key_ids)
         except KeyDestroyedError:
             return Answer.NOBODY_KNOWS
         except (DecryptionError, KeyNotFoundError):

@@ -119,7 +119,7 @@ def _code(one: Census, known: KeyVersions | None) -> int:
 
 def _keyless(column: ColumnCensus, known: KeyVersions) -> int:
     """Values in their place under a version that nobody has, or that was destroyed."""
-    return known.without_key(column.versions)
+    return known.without_key(column.versions) + known.without_key(column.former_key)
 
 
 def _is_current(one: Census, known: KeyVersions | None) -> bool:
