@@ -14,8 +14,8 @@ from encfields.binding.columns import bindings_of, is_encrypted
 from encfields.binding.foreign_key_actions import refuse_actions
 from encfields.binding.index_columns import indexes_of, note_reflected
 from encfields.binding.index_rules import keep_uniqueness
-from encfields.binding.shared_names import refuse_shared_names
 from encfields.binding.key_meetings import refuse_meetings
+from encfields.binding.shared_names import refuse_shared_names
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
 
