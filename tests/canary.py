@@ -6,8 +6,15 @@ import base64
 import logging
 import traceback
 from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
 
 _MAXIMUM_DEPTH = 8
+
+APPLICATION = (str(Path(__file__).parent), "_pytest", "pluggy")
+"""Where the frames of the application are: it holds the values that it works with."""
+
+SQLALCHEMY = "sqlalchemy"
+"""Where those of SQLAlchemy are, which hold the parameters that the application gave it."""
 
 
 def assert_absent(canary: str | bytes, *places: object) -> None:
@@ -36,6 +43,57 @@ def assert_absent(canary: str | bytes, *places: object) -> None:
                     raise AssertionError(f"the canary shows at {path}")
     if not searched:
         raise ValueError("nothing to search: the test looks at no place at all")
+
+
+def assert_absent_from_frames(
+    canary: str | bytes, error: BaseException, *, but_of: tuple[str, ...] = ()
+) -> None:
+    """Fail if a canary shows in a local variable of a frame that an error passed through.
+
+    What an error tracker records is searched: of every frame of the error and of those that it
+    is chained to, containers with their members, and other objects by their ``repr``.
+
+    :param but_of: parts of the file names of frames that may hold it, beside the application's.
+    :raises AssertionError: names the frame and the variable.
+    """
+    __tracebackhide__ = True
+    forms = _forms(canary)
+    exempt = (*APPLICATION, *but_of)
+    for one in chain_of(error):
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if any(part in frame.f_code.co_filename for part in exempt):
+                continue
+            for name, value in frame.f_locals.items():
+                shown = _shown(value)
+                if any(form in shown for form in forms):
+                    where = f"{frame.f_code.co_filename}:{frame.f_code.co_qualname}"
+                    raise AssertionError(f"the canary shows in {name!r} of {where}")
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """An error, its causes, what it happened in the midst of, and the members of groups."""
+    seen: dict[int, BaseException] = {}
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen[id(one)] = one
+            waiting += [one.__cause__, one.__context__]
+            waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    yield from seen.values()
+
+
+def _shown(value: object, depth: int = 0) -> bytes:
+    """What a recorder would keep of a variable."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if depth <= _MAXIMUM_DEPTH and isinstance(value, Mapping):
+        return b" ".join(_shown(part, depth + 1) for pair in value.items() for part in pair)
+    if depth <= _MAXIMUM_DEPTH and isinstance(value, list | tuple | Set):
+        return b" ".join(_shown(part, depth + 1) for part in value)
+    return repr(value).encode("utf-8", "surrogatepass")
 
 
 def _forms(canary: str | bytes) -> set[bytes]:

@@ -14,9 +14,10 @@ from encfields import context as encryption_context
 from encfields.binding.attachment import attachment_of
 from encfields.binding.index_writes import write_indexes_along
 from encfields.binding.loop_rows import LoopRows
-from encfields.binding.redaction import hide_unsealed_parameters
+from encfields.binding.redaction import Redaction
 from encfields.binding.reserved_keys import KeyReservation
 from encfields.binding.row_update import complete_row_updates
+from encfields.binding.veiled import veil_written
 from encfields.binding.writes import WriteHook
 from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
 from encfields.foreign import ForeignReader
@@ -35,6 +36,7 @@ from encfields.keys.cache_stats import Observer
 from encfields.keys.own_connection import OwnConnection
 from encfields.keys.store import KeyStore
 from encfields.message import open_, seal
+from encfields.traces import leaves_no_trace
 from encfields.types import DEFAULT_KEY
 
 if TYPE_CHECKING:
@@ -145,6 +147,7 @@ class Encryption:
         self.find_key = cache.find
         self._hook = WriteHook(self)
         self._reservation = KeyReservation()
+        self._redaction = Redaction()
         self._looked_again: dict[str, float] = {}
         self._is_async = engine.dialect.is_async
         self._loop_rows = LoopRows(cache.holds)
@@ -155,6 +158,7 @@ class Encryption:
 
     # -- values outside SQLAlchemy -------------------------------------------------------------
 
+    @leaves_no_trace
     def seal(self, plaintext: bytes, context: Mapping[str, str], key: str = DEFAULT_KEY) -> bytes:
         """Encrypt a value that no column holds: a file, a message on a queue.
 
@@ -170,6 +174,7 @@ class Encryption:
         self.stats.sealed += 1
         return message
 
+    @leaves_no_trace
     def open(
         self,
         message: bytes,
@@ -287,6 +292,7 @@ class Encryption:
         except KeyExistsError:  # another process made it just now
             self._cache.forget(key_id)
 
+    @leaves_no_trace
     def prefetch(self, key_ids: Iterable[str] | None = None, *, beacons: bool = False) -> int:
         """Load keys ahead of the first value that needs them.
 
@@ -307,11 +313,13 @@ class Encryption:
     def _listeners(self) -> list[tuple[str, Any, bool]]:
         listeners = [
             ("before_execute", complete_row_updates, True),
+            ("before_execute", self._redaction.note_statement, False),
+            ("before_execute", veil_written, False),
             ("before_execute", write_indexes_along, True),
             ("before_execute", self._reservation.before_execute, True),
             ("before_cursor_execute", self._hook.before_cursor_execute, True),
             ("after_execute", self._hook.after_execute, False),
-            ("handle_error", hide_unsealed_parameters, False),
+            ("handle_error", self._redaction.hide_unsealed_parameters, False),
         ]
         if self._is_async:
             listeners.append(("after_execute", self._loop_rows.after_execute, False))

@@ -53,6 +53,7 @@ from encfields.keys.cache import KeyCache
 from encfields.keys.store import KeyStore
 from encfields.message_header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
 from encfields.message_keys import Wrapping, openable
+from encfields.traces import leaves_no_trace
 from encfields.types import DEFAULT_KEY
 
 __all__ = ["EncfieldsMaterialsManager", "column_context", "column_key", "materials_manager"]
@@ -174,6 +175,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
     def __repr__(self) -> str:
         return "<EncfieldsMaterialsManager>"
 
+    @leaves_no_trace
     def get_encryption_materials(self, param: Any) -> Any:
         """A fresh data key, wrapped under the active branch key.
 
@@ -208,6 +210,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
             )
         )
 
+    @leaves_no_trace
     def decrypt_materials(self, param: Any) -> Any:
         """The data key of a message, if its context is the one that was asked for.
 

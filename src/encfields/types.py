@@ -168,6 +168,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
             if is_null(value):
                 return None
             if attachment.encryption is None:
+                del value
                 attachment.require()
             return Pending(value)
 
@@ -193,6 +194,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         def refuse(value: Any) -> None:
             if value is None:
                 return
+            del value
             raise UnreadableError(
                 "a bare ciphertext cannot be opened, because nothing tells which row it came "
                 "from. For raw SQL use select(aliased(Model, text(...).columns(...).subquery()))",

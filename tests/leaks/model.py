@@ -10,7 +10,7 @@ from sqlalchemy import JSON, LargeBinary, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
-from tests.canary import assert_absent
+from tests.canary import SQLALCHEMY, assert_absent, assert_absent_from_frames
 
 SSN = "canary-4711-ssn"
 NOTE = "canary-0815-note"
@@ -37,11 +37,19 @@ def secrets_of_a_patient() -> dict[str, Any]:
     return {"ssn": SSN, "notes": {"note": NOTE}, "scan": SCAN}
 
 
-def assert_nothing_shows(*places: object) -> None:
-    """No canary shows in any of the places; of an exception, its printed traceback as well."""
+def assert_nothing_shows(*places: object, but_of: tuple[str, ...] = (SQLALCHEMY,)) -> None:
+    """No canary shows in any of the places; of an exception, its printed traceback and the
+    variables of the frames that it passed through as well.
+
+    :param but_of: whose frames may hold them: by default SQLAlchemy's, which has to be given
+        what is to be written. Of an error while reading, nobody's may: ``()``.
+    """
     __tracebackhide__ = True
     printed = [
         "".join(traceback.format_exception(one)) for one in places if isinstance(one, BaseException)
     ]
     for canary in CANARIES:
         assert_absent(canary, *places, *printed)
+        for one in places:
+            if isinstance(one, BaseException):
+                assert_absent_from_frames(canary, one, but_of=but_of)

@@ -71,6 +71,13 @@ def _caught(kind: type[BaseException], action: Callable[[], object]) -> Any:
     return caught.value
 
 
+def _caught_reading(kind: type[BaseException], action: Callable[[], object]) -> Any:
+    """The same while nothing is written: no frame of SQLAlchemy's holds a value either."""
+    error = _caught(kind, action)
+    assert_nothing_shows(error, but_of=())
+    return error
+
+
 def _executed(engine: Engine, statement: Any, parameters: Any = None) -> Callable[[], object]:
     def run() -> None:
         with engine.begin() as connection:
@@ -226,6 +233,19 @@ def test_a_bind_is_missing(engine: Engine) -> None:
     _caught(StatementError, _executed(engine, statement, [{**given, "label": "a"}, given]))
 
 
+def test_parameters_that_are_hidden_are_said_to_be(engine: Engine) -> None:
+    error = _caught(StatementError, _executed(engine, insert(PATIENT), _row(born="no date")))
+    assert "parameters hidden" in str(error)
+
+
+def test_parameters_of_a_statement_about_nothing_encrypted_stay_visible(engine: Engine) -> None:
+    plain = Table("plain", MetaData(), Column("data", String))
+    for statement in (select(plain), update(plain).values(data="x")):
+        incomplete = statement.where(plain.c.data == bindparam("a"), plain.c.data > bindparam("b"))
+        error = _caught(StatementError, _executed(engine, incomplete, {"a": "some data"}))
+        assert error.params == [{"a": "some data"}]
+
+
 def test_a_column_is_unknown(engine: Engine) -> None:
     _caught(CompileError, _executed(engine, insert(PATIENT).values(_row(unknown=SSN))))
 
@@ -276,7 +296,7 @@ def test_a_moved_value(engine: Engine) -> None:
     with engine.connect() as connection:
         sealed = connection.execute(text("SELECT ssn FROM patient WHERE id = 1")).scalar_one()
     _spoilt(engine, "UPDATE patient SET ssn = :v WHERE id = 2", bytes(sealed))
-    _caught(ContextMismatchError, _executed_fetch(engine))
+    _caught_reading(ContextMismatchError, _executed_fetch(engine))
 
 
 def test_an_altered_value(engine: Engine) -> None:
@@ -285,13 +305,13 @@ def test_an_altered_value(engine: Engine) -> None:
         sealed = connection.execute(text("SELECT ssn FROM patient WHERE id = 1")).scalar_one()
     altered = bytes(sealed)[:-1] + bytes([bytes(sealed)[-1] ^ 1])
     _spoilt(engine, "UPDATE patient SET ssn = :v WHERE id = 1", altered)
-    _caught(TamperedError, _executed_fetch(engine))
+    _caught_reading(TamperedError, _executed_fetch(engine))
 
 
 def test_plaintext_in_the_column_is_not_repeated(engine: Engine) -> None:
     _stored(engine)
     _spoilt(engine, "UPDATE patient SET ssn = :v WHERE id = 1", SSN.encode())
-    _caught(MalformedMessageError, _executed_fetch(engine))
+    _caught_reading(MalformedMessageError, _executed_fetch(engine))
 
 
 def test_a_value_of_another_column_type_is_not_repeated(engine: Engine) -> None:
@@ -302,7 +322,7 @@ def test_a_value_of_another_column_type_is_not_repeated(engine: Engine) -> None:
         Column("id", Integer, primary_key=True),
         Column("ssn", EncryptedType(Integer)),
     )
-    _caught(ValueDecodingError, _executed_fetch(engine, select(retyped.c.ssn)))
+    _caught_reading(ValueDecodingError, _executed_fetch(engine, select(retyped.c.ssn)))
 
 
 def _executed_fetch(engine: Engine, statement: Any = ALL) -> Callable[[], object]:

@@ -21,6 +21,7 @@ from encfields.binding.index_comparison import (
     is_column,
 )
 from encfields.errors import UnsupportedOperationError
+from encfields.traces import leaves_no_trace
 
 _ADD_INDEX = "give the column index=BlindIndex() to look values up, or "
 _ADVICE = {
@@ -57,6 +58,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 
     __slots__ = ()
 
+    @leaves_no_trace
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
         if op in NULL_TESTS and len(other) == 1:
@@ -70,6 +72,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 return IndexComparison.of(compared)
         raise refuse_operator(self.expr, op)
 
+    @leaves_no_trace
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
         if op in (operators.eq, operators.ne):
             return self.operate(op, other, **kwargs)

@@ -15,7 +15,9 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null, TypeCoerce
 from sqlalchemy.types import TypeEngine
 
+from encfields.binding.veiled import veil_all
 from encfields.errors import UnboundValueError, UnsupportedOperationError
+from encfields.traces import leaves_no_trace
 
 EQUALITY = (operators.eq, operators.ne)
 MEMBERSHIP = (operators.in_op, operators.not_in_op)
@@ -31,6 +33,8 @@ class IndexComparison(BinaryExpression[bool]):
     @classmethod
     def of(cls, binary: BinaryExpression[Any]) -> IndexComparison:
         """The comparison that SQLAlchemy made of an operator, as one of ours."""
+        for side in (binary.left, binary.right):
+            veil_all(side)
         return cls(
             binary.left,
             binary.right,
@@ -78,6 +82,7 @@ class BlindView(TypeEngine[Any]):
 
     def bind_processor(self, dialect: Any) -> Any:
         def refuse(value: object) -> NoReturn:
+            del value
             raise UnboundValueError(
                 "a value that is to be looked up in a blind index was not compared with it",
                 reason="unbound",
@@ -99,6 +104,7 @@ class BlindView(TypeEngine[Any]):
 
         __slots__ = ()
 
+        @leaves_no_trace
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
             if op is operators.distinct_op:
                 return super().operate(op, *other, **kwargs)

@@ -20,6 +20,7 @@ from encfields.binding.opened_cell import OpenedCell
 from encfields.binding.row_condition import AnyOf, Condition, DeliveredCell, RowFilter
 from encfields.errors import ValueEncodingError
 from encfields.index.compound_key import CompoundKey
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -45,7 +46,7 @@ def filter_rows(
             report.note(row.mismatched, delivered)
         return None
 
-    FilteredFetch.over(result, admit)
+    FilteredFetch.over(result, leaves_no_trace(admit))
 
 
 class FoundRow:

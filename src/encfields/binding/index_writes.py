@@ -25,6 +25,7 @@ from encfields.binding.pending import Carried, is_null
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
 from encfields.binding.upsert import is_excluded
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -296,6 +297,7 @@ def _set_by(given: Mapping[str, Any], column: Column[Any]) -> Any:
 # -- before the statement is compiled ----------------------------------------------------------
 
 
+@leaves_no_trace
 def write_indexes_along(
     connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
 ) -> tuple[Any, Any, Any]:

@@ -74,6 +74,7 @@ class LookupType(TypeDecorator[Any]):
             if value is None:
                 return None
             if attachment.encryption is None:
+                del value
                 attachment.require(self.index.table, self.index.column_name)
             return PendingLookup(value, self.token)
 

@@ -18,6 +18,7 @@ from sqlalchemy import Column, Table
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import binding_of, is_encrypted
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -74,6 +75,7 @@ _known: weakref.WeakKeyDictionary[Any, tuple[int, list[TableAttributes]]] = (
 )
 
 
+@leaves_no_trace
 def _before_update(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
     from sqlalchemy import inspect
 

@@ -40,6 +40,7 @@ from encfields.errors import (
 )
 from encfields.foreign import ForeignReader, is_foreign
 from encfields.message import open_
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -107,7 +108,7 @@ class RowReader(TypeEngine[Any]):
                     return encryption.destroyed
                 raise _located(error, binding, texts) from None
 
-        return open_cell
+        return leaves_no_trace(open_cell)
 
     def row_of(self, cell: Any, dialect: Dialect) -> Mapping[str, str]:
         """The identity of a cell's row, by column name.

@@ -2,17 +2,65 @@
 
 A ``StatementError`` that is raised while parameters are still being prepared (a bad value of
 another column, a missing bind) prints them as the application gave them. Once a statement has
-reached the driver its parameters are ciphertext and stay visible.
+reached the driver its parameters are ciphertext and stay visible. A statement that is surely
+about nothing encrypted shows them as ever.
 """
 
 from __future__ import annotations
 
+import weakref
+from contextlib import suppress
 from typing import Any
 
+from sqlalchemy import Table
+from sqlalchemy.sql.elements import TextClause
+from sqlalchemy.sql.visitors import iterate
 
-def hide_unsealed_parameters(context: Any) -> None:
-    """SQLAlchemy's ``handle_error`` event."""
-    error = context.sqlalchemy_exception
-    if error is not None and context.execution_context is None:
-        error.hide_parameters = True
-        error.params = None
+from encfields.binding.columns import is_encrypted
+
+HIDDEN = ("not shown: they were not encrypted yet",)
+"""What stands for parameters that are hidden."""
+
+
+class Redaction:
+    """The listeners of one engine."""
+
+    def __init__(self) -> None:
+        # No statement is kept: it may hold values.
+        self._statements: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def note_statement(
+        self, connection: Any, statement: Any, multiparams: Any, params: Any, options: Any
+    ) -> None:
+        """SQLAlchemy's ``before_execute`` event: which statement the connection executes."""
+        with suppress(TypeError):  # raised for what is no statement of SQLAlchemy's own
+            self._statements[connection] = weakref.ref(statement)
+            return
+        self._statements.pop(connection, None)
+
+    def hide_unsealed_parameters(self, context: Any) -> None:
+        """SQLAlchemy's ``handle_error`` event."""
+        error = context.sqlalchemy_exception
+        if error is None or context.execution_context is not None:
+            return
+        noted = self._statements.get(context.connection)
+        statement = None if noted is None else noted()
+        if statement is None or not _is_plain(statement):
+            error.hide_parameters = True
+            error.params = HIDDEN
+
+
+def _is_plain(statement: Any) -> bool:
+    """Whether nothing that a statement is made of can be encrypted."""
+    tables = 0
+    for element in iterate(statement):
+        table = element if isinstance(element, Table) else getattr(element, "table", None)
+        if isinstance(element, TextClause) or is_encrypted(element):
+            return False
+        if isinstance(table, Table):
+            tables += 1
+            if any(is_encrypted(column) for column in table.c):
+                return False
+    return tables > 0

@@ -16,6 +16,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import bindings_of
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,6 +36,7 @@ class KeyReservation:
             weakref.WeakKeyDictionary()
         )
 
+    @leaves_no_trace
     def before_execute(
         self,
         connection: Connection,

@@ -29,6 +29,7 @@ from encfields.binding.pending import Carried, is_null
 from encfields.binding.plan import conjunction
 from encfields.binding.row_keys import from_bound_value
 from encfields.errors import EncFieldsError
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -39,6 +40,7 @@ _PIN = "encfields_was_"
 """Prefix of the binds that a row's identity is compared to."""
 
 
+@leaves_no_trace
 def complete_row_updates(
     connection: Connection,
     statement: Any,

@@ -426,7 +426,16 @@ def retyped_bind(
     """
     copied: BindParameter[Any] = bind._clone(maintain_key=not rename)
     copied.type = type_
+    # Of all that share the cached statement, some may be asked by a callable.
+    if copied.callable is None and not copied.required:
+        value = copied.value
+        copied.callable = lambda: value
     return copied
+
+
+def clones_of(bind: BindParameter[Any]) -> set[BindParameter[Any]]:
+    """A bind and those that it was copied from, which it keeps."""
+    return {one for one in bind._cloned_set if isinstance(one, BindParameter)}
 
 
 def annotated_like(column: ColumnElement[Any], other: Any) -> ColumnElement[Any]:

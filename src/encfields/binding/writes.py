@@ -28,6 +28,7 @@ from encfields.binding.plan import (
 from encfields.binding.spelling import StoredSpelling
 from encfields.errors import EncFieldsError, UnboundValueError
 from encfields.message import seal
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -47,6 +48,7 @@ class WriteHook:
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
         self._late: weakref.WeakKeyDictionary[Any, LateInsert] = weakref.WeakKeyDictionary()
 
+    @leaves_no_trace
     def before_cursor_execute(
         self,
         connection: Connection,
@@ -177,6 +179,7 @@ class WriteHook:
                 error.table, error.column = templated[0][0].table, templated[0][0].column_name
                 raise
 
+    @leaves_no_trace
     def after_execute(
         self,
         connection: Connection,

@@ -14,6 +14,7 @@ from encfields.keys.destruction import DestructionReceipt, Unreadable
 from encfields.keys.keyrings import Keyring
 from encfields.keys.rewrap import Progress, RewrapReport
 from encfields.keys.store import KeyStore, KeyVersion
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from encfields.reencrypt.spec import TableSpec
@@ -47,6 +48,7 @@ class KeyAdmin:
     def __repr__(self) -> str:
         return f"<KeyAdmin of {self._store!r}>"
 
+    @leaves_no_trace
     def create(self, key_id: str) -> KeyVersion:
         """Make a new key.
 
@@ -63,6 +65,7 @@ class KeyAdmin:
         """:meth:`create` from a coroutine."""
         return await self._cache.runner.arun(lambda: self.create(key_id))
 
+    @leaves_no_trace
     def rotate(self, key_id: str) -> KeyVersion:
         """Make a new version, which seals new values from now on; old values stay readable.
 
@@ -78,6 +81,7 @@ class KeyAdmin:
         """:meth:`rotate` from a coroutine."""
         return await self._cache.runner.arun(lambda: self.rotate(key_id))
 
+    @leaves_no_trace
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
         """Make a second beacon key version beside the one in force. Values are then indexed and
         looked for under both, until :meth:`retire_beacon`; see :mod:`encfields.keys.beacon_admin`.
@@ -194,6 +198,7 @@ class KeyAdmin:
             lambda: self.destroy(key_id, confirm=confirm, specs=specs, signed_off_by=signed_off_by)
         )
 
+    @leaves_no_trace
     def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
         """Move all keys to another keyring, without touching a value. See
         :meth:`SqlKeyStore.rewrap <encfields.keys.sql_store.SqlKeyStore.rewrap>`.

@@ -24,6 +24,7 @@ from encfields.reencrypt.sampling import Sample, draw
 from encfields.reencrypt.scan import Rows, Scan, Source
 from encfields.reencrypt.spec import ReflectedTable, TableSpec
 from encfields.reencrypt.stored_value import HEAD_BYTES, Look, State, look
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause
@@ -85,6 +86,7 @@ class Census:
         }
 
 
+@leaves_no_trace
 def census(
     bind: Engine | Connection,
     spec: TableSpec,

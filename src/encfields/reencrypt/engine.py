@@ -39,6 +39,7 @@ from encfields.reencrypt.signals import stopping_on_signals
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.survey import Survey, Surveyor, dry_run_of, estimated_rows
 from encfields.reencrypt.worker import new_owner
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
@@ -95,6 +96,7 @@ class Reencryption:
         self._job = Job(spec, source, to_plaintext)
         self._store = RunStore(self._engine.dialect.name)
 
+    @leaves_no_trace
     def dry_run(self) -> DryRun:
         """What a run would do, from headers alone: no key is used, nothing is written.
 
@@ -104,6 +106,7 @@ class Reencryption:
         """
         return dry_run_of(self._survey(), self._options, self._engine.dialect.name)
 
+    @leaves_no_trace
     def record(self) -> str:
         """Write the run down for workers to find; once, however often it is called.
 
@@ -120,6 +123,7 @@ class Reencryption:
         with own.writing().begin() as begun:
             return self._store.record(begun.connection, self._job, rows)
 
+    @leaves_no_trace
     def run(self, *, progress: Progress | None = None, stop: Event | None = None) -> Report:
         """Record the run if need be and work at it until nothing is left, or `stop` is set.
 
@@ -138,6 +142,7 @@ class Reencryption:
         run_id = self._patiently(self._record, stop)
         return _run(self._engine, self._encryption, run_id, self._options, progress, stop)
 
+    @leaves_no_trace
     def ensure(self) -> Summary:
         """See that every value is as a run would have left it, by headers alone.
 
@@ -174,6 +179,7 @@ class Reencryption:
         return _patiently(self._engine, self._options.outage_seconds, stop, task)
 
 
+@leaves_no_trace
 def work(
     engine: Engine,
     encryption: Encryption,

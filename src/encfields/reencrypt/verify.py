@@ -32,6 +32,7 @@ from encfields.reencrypt.places import ColumnPlaces, Place, to_show
 from encfields.reencrypt.sampling import Sample, draw
 from encfields.reencrypt.scan import Rows, Scan, Source
 from encfields.reencrypt.spec import ReflectedTable, TableSpec
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause
@@ -123,6 +124,7 @@ class Verification:
         }
 
 
+@leaves_no_trace
 def verify(
     bind: Engine | Connection,
     encryption: Encryption,
