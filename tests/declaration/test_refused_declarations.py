@@ -30,6 +30,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    create_engine,
     func,
     text,
 )
@@ -37,6 +38,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
 from encfields.errors import DeclarationError
+from tests.attached import attach_locally
 
 
 def _table(*columns: Column[Any], name: str = "patient") -> Table:
@@ -110,16 +112,30 @@ def test_uniqueness_that_ciphertext_cannot_keep_is_refused(rule: Any) -> None:
 def test_a_refused_table_does_not_stay_in_its_metadata() -> None:
     metadata = MetaData()
     with pytest.raises(DeclarationError):
-        Table("patient", metadata, Column("ssn", EncryptedType()))
+        Table("patient", metadata, Column("ssn", EncryptedType(), server_default="x"))
     assert "patient" not in metadata.tables
 
 
 # -- the row's identity ------------------------------------------------------------------------
 
 
-def test_a_table_without_primary_key_is_refused() -> None:
-    with pytest.raises(DeclarationError, match=r"no primary key.*bind_to") as caught:
-        Table("log", MetaData(), Column("ssn", EncryptedType()))
+KEYLESS_USES = {
+    "create": lambda table, connection: table.create(connection),
+    "insert": lambda table, connection: connection.execute(table.insert(), {"ssn": "x"}),
+    "select": lambda table, connection: connection.execute(table.select()),
+    "update": lambda table, connection: connection.execute(table.update().values(ssn="x")),
+}
+
+
+@pytest.mark.parametrize("use", KEYLESS_USES.values(), ids=KEYLESS_USES)
+def test_a_table_without_primary_key_is_refused_before_it_is_created_or_used(use: Any) -> None:
+    """Not when it is defined: a reflected table gets its primary key later."""
+    table = Table("log", MetaData(), Column("ssn", EncryptedType()))
+    engine = create_engine("sqlite://")
+    attach_locally(engine)
+    refused = pytest.raises(DeclarationError, match=r"no primary key.*bind_to")
+    with engine.connect() as connection, refused as caught:
+        use(table, connection)
     assert (caught.value.table, caught.value.column) == ("log", "ssn")
     assert caught.value.reason == "no-identity"
 
@@ -338,10 +354,10 @@ def test_a_column_added_to_a_finished_class_is_checked_at_once() -> None:
 
 
 def test_a_column_appended_to_a_finished_table_is_checked_at_once() -> None:
-    keyless = Table("log", MetaData(), Column("at", DateTime))
+    log = Table("log", MetaData(), Column("at", Float, primary_key=True))
     with pytest.raises(DeclarationError) as caught:
-        keyless.append_column(Column("ssn", EncryptedType()))
-    assert caught.value.reason == "no-identity"
+        log.append_column(Column("ssn", EncryptedType()))
+    assert caught.value.reason == "identity-type"
 
 
 def test_a_python_default_is_no_reason_to_refuse() -> None:

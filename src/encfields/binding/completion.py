@@ -1,16 +1,27 @@
 """When a table has all its columns: its encrypted columns are checked, its indexes made.
 
-Faults of a declaration are thus raised where the table is defined, and not when it is used.
+Faults of a declaration are thus raised where the table is defined, and not when it is used. A
+table without a primary key may still get it from the database, as with ``DeferredReflection`` and
+automap, or be a part of one, as in Alembic's ``add_column``: it is judged when it is created or
+used.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Column, ForeignKeyConstraint, Index, Table, UniqueConstraint, event
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    event,
+)
 
-from encfields.binding.columns import bindings_of, is_encrypted
+from encfields.binding.columns import SealedColumnType, bindings_of, check_column, is_encrypted
 from encfields.binding.foreign_key_actions import refuse_actions
 from encfields.binding.index_columns import indexes_of, note_reflected
 from encfields.binding.index_rules import keep_uniqueness
@@ -27,7 +38,23 @@ def complete(table: Table) -> None:
 
     :raises DeclarationError: one of them cannot be protected as it is declared.
     """
-    if table not in _in_the_making and (bindings := bindings_of(table)):
+    if table in _in_the_making:
+        return
+    if _lacks_key(table):
+        for column in filter(is_encrypted, table.c):
+            check_column(column)
+    else:
+        _judge(table)
+
+
+def _lacks_key(table: Table) -> bool:
+    """Whether nothing tells yet which row a value belongs to."""
+    types = (cast("SealedColumnType", c.type) for c in table.c if is_encrypted(c))
+    return not table.primary_key.columns and any(type_.bind_to is None for type_ in types)
+
+
+def _judge(table: Table) -> None:
+    if bindings := bindings_of(table):
         refuse_actions(bindings.values())
         refuse_shared_names(bindings.values())
         refuse_meetings(table, bindings.values())
@@ -52,9 +79,21 @@ def _table_complete(table: Table, metadata: Any) -> None:
     complete(table)
 
 
+@event.listens_for(Table, "before_create")
+def _table_to_be_created(table: Table, connection: Any, **options: Any) -> None:
+    _judge(table)
+
+
 @event.listens_for(Table, "column_reflect")
 def _column_reflected(inspector: Any, table: Table, column: Any) -> None:
     note_reflected(table, column["name"])
+
+
+@event.listens_for(PrimaryKeyConstraint, "after_parent_attach")
+def _key_attached(key: Any, table: Any) -> None:
+    """Reflection tells the primary key after the columns, and before a class is mapped."""
+    if isinstance(table, Table) and key.columns and any(map(is_encrypted, table.c)):
+        complete(table)
 
 
 @event.listens_for(UniqueConstraint, "after_parent_attach")

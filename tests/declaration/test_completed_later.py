@@ -1,0 +1,105 @@
+"""A model whose table the database completes, or that is a part of one, is judged when whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, MetaData, Table, event, inspect, select, text
+from sqlalchemy.ext.automap import automap_base
+from sqlalchemy.ext.declarative import DeferredReflection
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+from encfields import BlindIndex, EncryptedType
+from encfields.errors import DeclarationError
+from tests.attached import attach_locally
+
+TYPE = EncryptedType(index=BlindIndex())
+
+
+@pytest.fixture
+def engine(backend: Any) -> Any:
+    """Attached; its table ``patient`` was made by somebody else."""
+    engine = backend.create_engine()
+    binary = {"postgresql": "BYTEA", "mariadb": "LONGBLOB"}.get(backend.name, "BLOB")
+    hashed = {"postgresql": "BYTEA", "mariadb": "VARBINARY(16)"}.get(backend.name, "BLOB")
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"CREATE TABLE patient (id INTEGER PRIMARY KEY, ssn {binary}, ssn_bidx {hashed})")
+        )
+    attach_locally(engine)
+    return engine
+
+
+def deferred_reflection(engine: Any) -> Any:
+    class Base(DeclarativeBase):
+        pass
+
+    class Reflected(DeferredReflection):
+        __abstract__ = True
+
+    class Patient(Reflected, Base):
+        __tablename__ = "patient"
+        ssn = mapped_column(TYPE)
+
+    Reflected.prepare(engine)
+    return Patient
+
+
+def automap(engine: Any) -> Any:
+    base = automap_base()
+
+    class Patient(base):  # type: ignore[valid-type, misc]
+        __tablename__ = "patient"
+        ssn = mapped_column(TYPE)
+
+    base.prepare(autoload_with=engine)
+    return Patient
+
+
+def column_reflect(engine: Any) -> Any:
+    """SQLAlchemy's documented hook for the types of reflected columns."""
+    base = automap_base()
+
+    @event.listens_for(base.metadata, "column_reflect")
+    def encrypt(inspector: Any, table: Any, column: Any) -> None:
+        if column["name"] == "ssn":
+            column["type"] = TYPE
+
+    base.prepare(autoload_with=engine)
+    return base.classes.patient
+
+
+@pytest.mark.parametrize("model_of", [deferred_reflection, automap, column_reflect])
+def test_a_reflected_model_is_written_read_and_looked_up(engine, model_of):
+    from sqlalchemy.orm import Session
+
+    model = model_of(engine)
+    with Session(engine) as session:
+        session.add_all([model(id=1, ssn="one"), model(id=2, ssn="two")])
+        session.commit()
+        assert session.get_one(model, 1).ssn == "one"
+        assert session.scalars(select(model.id).where(model.ssn == "two")).all() == [2]
+
+
+def test_a_column_is_added_by_alembic(engine):
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+
+    with engine.begin() as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        operations.add_column("patient", Column("note", EncryptedType(), nullable=True))
+    assert "note" in {column["name"] for column in inspect(engine).get_columns("patient")}
+
+
+def test_what_is_wrong_with_the_column_itself_is_said_at_once():
+    with pytest.raises(DeclarationError, match="server default"):
+        Table("patient", MetaData(), Column("ssn", EncryptedType(), server_default="x"))
+
+
+def test_a_table_that_never_gets_a_primary_key_is_refused_when_it_is_used(engine):
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE log (ssn INTEGER)"))
+    table = Table("log", MetaData(), Column("ssn", EncryptedType()), autoload_with=engine)
+    with engine.connect() as connection, pytest.raises(DeclarationError, match="no primary key"):
+        connection.execute(select(table))
