@@ -49,8 +49,9 @@ def options(**encfields_settings: object) -> dict[str, object]:
         # A revision that works outside its transaction may only commit what is its own.
         "transaction_per_migration": True,
         # Where the keys are. How fast a run works is a matter of this environment as well: the
-        # same revision is run on a laptop and in production.
-        "encfields": {"options": Options(batch_rows=500), **encfields_settings},
+        # same revision is run on a laptop and in production. The jobs of runs are sealed under
+        # the one key that there is here; by default it is the key "default".
+        "encfields": {"options": Options(batch_rows=500, run_key="clinical"), **encfields_settings},
     }
 
 

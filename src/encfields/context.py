@@ -25,6 +25,9 @@ COLUMN_KEY = "enc:column"
 ROW_KEY_PREFIX = "enc:row:"
 """Prefix of the context key of one identity column. May never change."""
 
+RUN_KEY = "enc:run"
+"""Context key, and prefix of context keys, of what bulk runs seal: no value's has it."""
+
 MAX_FIELD_BYTES = 0xFFFF
 """Longest key or value, and longest whole context, that the message format can hold."""
 

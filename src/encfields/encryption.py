@@ -19,7 +19,12 @@ from encfields.binding.reserved_keys import KeyReservation
 from encfields.binding.row_update import complete_row_updates
 from encfields.binding.veiled import veil_written
 from encfields.binding.writes import WriteHook
-from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
+from encfields.errors import (
+    BindingError,
+    ConfigurationError,
+    KeyExistsError,
+    KeyNotFoundError,
+)
 from encfields.foreign import ForeignReader
 from encfields.index.beacon import index_key
 from encfields.keys.admin import KeyAdmin
@@ -170,6 +175,12 @@ class Encryption:
         :raises BindingError: the context is not usable.
         :raises KeyStoreError: the key cannot be had.
         """
+        if encryption_context.RUN_KEY in context:
+            raise BindingError(
+                f"the context key {encryption_context.RUN_KEY!r} is for the jobs of bulk runs, "
+                "which nobody else may write",
+                reason="context-reserved",
+            )
         message = seal(plaintext, encryption_context.serialize(context), self.active_key(key))
         self.stats.sealed += 1
         return message

@@ -14,6 +14,9 @@ from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.binding.reads import raw_select
 from encfields.message import read_header
 from encfields.reencrypt.engine import Options, Reencryption
+from encfields.reencrypt.range_store import RangeStore
+from encfields.reencrypt.run_row import read_run
+from encfields.reencrypt.sealed_job import JobSealer
 from encfields.reencrypt.spec import TableSpec
 
 WRAPPING_KEY = hashlib.sha256(b"the tests' own wrapping key").digest()
@@ -76,6 +79,13 @@ class Clinic:
         extra = {k: options.pop(k) for k in ("source", "to_plaintext") if k in options}
         chosen = {"batch_rows": 50, "range_rows": 120, **options}
         return Reencryption(self.engine, self.encryption, spec, options=Options(**chosen), **extra)
+
+    def ranges_of(self, run_id: str, options: Options | None = None) -> RangeStore:
+        """A run's ranges, as one of its workers sees them."""
+        with self.engine.connect() as connection:
+            run = read_run(connection, run_id)
+        opened = JobSealer(self.encryption, options or Options()).open_job(run)
+        return RangeStore(self.engine.dialect.name, opened)
 
     def values(self, model: Any = Patient) -> dict[Any, tuple[Any, ...]]:
         """Every row as the application reads it, by primary key."""

@@ -14,7 +14,8 @@ from encfields.errors import ConfigurationError
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.engine import Options, abandon, pause, report_of, work
 from encfields.reencrypt.errors import ConflictingRunError, LeaseLostError
-from encfields.reencrypt.run_store import Counts, RunStore
+from encfields.reencrypt.range_row import Counts
+from encfields.reencrypt.run_row import read_run
 from encfields.reencrypt.spec import TableSpec
 from tests.reencrypt.process import start
 
@@ -137,10 +138,10 @@ def test_a_worker_where_no_run_was_recorded_is_told_so(clinic):
 def test_a_range_whose_worker_is_gone_is_taken_over_when_its_lease_is_over(clinic):
     clinic.rotate()
     run_id = clinic.run().record()
-    store = RunStore(clinic.engine.dialect.name)
+    store = clinic.ranges_of(run_id)
     own = Connections(clinic.backend.create_engine())
     with own.writing().begin() as begun:
-        run = store.load(begun.connection, run_id)
+        run = read_run(begun.connection, run_id)
         claim = store.carve(begun.connection, run, (120,), "a dead worker", 1.5)
     assert claim is not None
     began = time.monotonic()

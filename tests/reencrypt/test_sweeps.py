@@ -11,7 +11,7 @@ from encfields.reencrypt.batches import BatchReader, Bounds
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import Job
 from encfields.reencrypt.key_codec import key_from_text
-from encfields.reencrypt.run_store import RunStore
+from encfields.reencrypt.run_row import read_run
 from encfields.reencrypt.run_tables import ranges
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.sweep import CountingSweep, HeadSweep, Looked, sweep_of
@@ -155,11 +155,11 @@ def test_a_range_with_an_end_is_looked_at_in_one_statement(request, name):
 
 def test_a_sweep_takes_the_ranges_of_the_pass_before_and_cuts_what_grew_behind_them(clinic):
     clinic.rotate()
-    store, own = RunStore(clinic.engine.dialect.name), Connections(clinic.engine)
     run_id = clinic.run().record()
+    store, own = clinic.ranges_of(run_id), Connections(clinic.engine)
     for upper in ((120,), (150,), None):
         with own.writing().begin() as begun:
-            run = store.load(begun.connection, run_id)
+            run = read_run(begun.connection, run_id)
             claim = store.carve(begun.connection, run, upper, "a worker", 30)
             assert claim is not None
             store.release(begun.connection, claim)

@@ -181,5 +181,4 @@ def _under_way(connection: Connection) -> set[str]:
     """Tables that a recorded run is at work on: some of their values are as they were."""
     if not has_run_tables(connection):
         return set()
-    store = RunStore(connection.dialect.name)
-    return {run.job.table_name for run in store.unfinished(connection)}
+    return RunStore().tables_under_way(connection)

@@ -20,7 +20,7 @@ from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
 from encfields.key_template import KeyTemplate
 from encfields.keys.sql_rows import BEACON
 from encfields.message_header import CONTEXT_OFFSET, MAGIC
-from encfields.reencrypt.run_store import FINISHED
+from encfields.reencrypt.run_row import FINISHED
 
 if TYPE_CHECKING:
     from sqlalchemy import Table

@@ -14,9 +14,8 @@ from encfields.alembic.running import work
 from encfields.alembic.script import write_comment, write_guard, write_index_guard
 from encfields.reencrypt.errors import UnfinishedError
 from encfields.reencrypt.job import Job
-from encfields.reencrypt.run_store import Run, RunStore, has_run_tables
+from encfields.reencrypt.run_store import RunStore, has_run_tables
 from encfields.reencrypt.run_tables import runs
-from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.unindexed import count_unindexed
 
 log = logging.getLogger("encfields.alembic")
@@ -37,32 +36,25 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
     if operations.migration_context.as_sql:
         write_index_guard(operations, spec)
         return
-    connection = operations.get_bind()
-    if has_run_tables(connection):
-        _refuse_unfinished(RunStore(connection.dialect.name).unfinished(connection), spec)
+    connection, table_name = operations.get_bind(), Job(spec).table_name
+    # What is not filled yet is counted; that an index is being made anew, only its run tells.
+    if has_run_tables(connection) and RunStore().fills_indexes_of(connection, table_name):
+        raise UnfinishedError(
+            f"a run is still at work on {', '.join(one.name for one in spec.derived)}, or on "
+            "another index of the table: let it finish",
+            table=table_name,
+            reason="unfinished",
+        )
     left = {name: rows for name, rows in count_unindexed(connection, spec).items() if rows}
     if left:
         told = ", ".join(f"{rows:,} rows not in {name}" for name, rows in left.items())
         raise UnfinishedError(
             f"rows have a value and no blind index of it ({told}); queries by the index miss "
             "them: fill it with op.fill_blind_index(...) or `encfields reencrypt`",
-            table=Job(spec).table_name,
+            table=table_name,
             column=next(iter(left)),
             reason="unindexed",
         )
-
-
-def _refuse_unfinished(unfinished: list[Run], spec: TableSpec) -> None:
-    names = {derived.name for derived in spec.derived}
-    for run in unfinished:
-        job = run.job
-        fills = names & {derived.name for derived in job.spec.derived}
-        if fills and job.table_name == Job(spec).table_name:
-            raise UnfinishedError(
-                f"a run is still at work on {', '.join(sorted(fills))}: let it finish",
-                table=job.table_name,
-                reason="unfinished",
-            )
 
 
 @Operations.implementation_for(PostponedFillOp)

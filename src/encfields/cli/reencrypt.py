@@ -30,12 +30,18 @@ from encfields.reencrypt.engine import (
     report_of,
     work,
 )
+from encfields.reencrypt.report import REFUSED
+from encfields.reencrypt.run_row import FAILED, QUARANTINED
 
 _DESCRIPTION = """\
 Open and seal again what is not under the active version of its key, on a live table, without
 losing an update of the application. Without further options it works at the runs that a
 migration, or --start elsewhere, has recorded: run it on as many hosts as you like. It may be
 stopped or killed at any moment and goes on where it was. It needs a --keyring.
+
+The job of a run is sealed under a branch key (--run-key), so that nobody who can only write to
+the database can set one up. A run that binds values anew or writes plaintext is worked at by its
+id alone, with --run.
 """
 
 _OPTIONS: dict[str, tuple[type, str, str]] = {
@@ -50,6 +56,8 @@ _OPTIONS: dict[str, tuple[type, str, str]] = {
     "lease-seconds": (float, "SECONDS", "how long a worker that died keeps its rows"),
     "outage-seconds": (float, "SECONDS", "how long to wait for the database, or for KMS"),
     "max-quarantined": (int, "N", "values that do not open before the run stops"),
+    "run-key": (str, "ID", "branch key under which the jobs of runs are sealed"),
+    "max-age-days": (float, "DAYS", "older runs are refused"),
 }
 """The options of the engine that the command line gives, by type, metavar and meaning."""
 
@@ -100,7 +108,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     engine = settings.engine()
     try:
         if arguments.show:
-            return _tell([report_of(engine, arguments.show)], output)
+            # With keys, an end that no worker noted is found out.
+            known = settings.encryption(engine) if settings.keyring_text() else None
+            options = _options(settings, arguments)
+            return _tell([report_of(engine, arguments.show, known, options)], output)
         if arguments.pause or arguments.resume:
             run_id = arguments.pause or arguments.resume
             pause(engine, run_id, paused=bool(arguments.pause))
@@ -189,7 +200,7 @@ def _tell(reports: list[Report], output: Output, code: int | None = None) -> int
     elif not reports:
         output.line("No run is under way.", style="green")
     for report in [] if output.as_json else reports:
-        style = "green" if report.finished else "red" if report.quarantined else "yellow"
+        style = "green" if report.finished else "red" if _code([report]) > 1 else "yellow"
         output.line(
             f"run {report.run_id}: {report.state}; {report.rows_seen:,} rows seen, "
             f"{report.rows_written:,} written, {report.rows_current:,} were current, "
@@ -206,9 +217,9 @@ def _tell(reports: list[Report], output: Output, code: int | None = None) -> int
 
 
 def _code(reports: list[Report]) -> int:
-    if any(report.quarantined for report in reports):
+    if any(report.quarantined or report.state == QUARANTINED for report in reports):
         return exits.FAULTS
-    if any(report.state == "failed" for report in reports):
+    if any(report.state in (FAILED, REFUSED) for report in reports):
         return exits.FAILED
     return exits.OK if all(report.finished for report in reports) else exits.WORK_LEFT
 

@@ -26,7 +26,7 @@ from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableE
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.errors import ReencryptionError
 from encfields.reencrypt.options import Options, Setup
-from encfields.reencrypt.patience import Patience, told
+from encfields.reencrypt.patience import Failure, Patience
 from encfields.reencrypt.progress import Progress, Teller
 from encfields.reencrypt.run_loop import RunLoop
 from encfields.reencrypt.run_store import RunStore, Totals
@@ -54,7 +54,7 @@ class Coordinator:
         self._options = options
         self._setup = setup
         self._connections = Connections(engine)
-        self._store = RunStore(engine.dialect.name)
+        self._store = RunStore()
         self._workers: list[_Process] = []
         self._deaths = 0
         self._progress_at_death = -1
@@ -197,9 +197,10 @@ def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryp
         try:
             return setup()
         except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
-            patience.wait(error)
-            if stop.is_set():
-                raise told(error) from None
+            failure = Failure.of(error)
+        patience.wait(failure)
+        if stop.is_set():
+            raise failure.error
 
 
 def _stop_without(parent: int, stop: Event) -> None:

@@ -9,32 +9,39 @@ may be killed at any moment, and any number of processes may work at one run.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.reencrypt.connections import Connections, sync_engine
 from encfields.reencrypt.coordinator import Coordinator, setup_for
-from encfields.reencrypt.errors import UnfinishedError
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.key_codec import readable_key
+from encfields.reencrypt.errors import (
+    DatabaseUnavailableError,
+    ReencryptionError,
+    RunRefusedError,
+    UnfinishedError,
+)
+from encfields.reencrypt.job import ASKED_BY_ID, Job
 from encfields.reencrypt.options import Options
-from encfields.reencrypt.patience import Patience, told
+from encfields.reencrypt.patience import Failure, Patience
 from encfields.reencrypt.progress import Progress, ProgressBar, ProgressState
-from encfields.reencrypt.report import DryRun, Quarantined, Report, Summary
+from encfields.reencrypt.report import REFUSED, DryRun, Quarantined, Report, Summary
 from encfields.reencrypt.run_loop import RunLoop
+from encfields.reencrypt.run_row import ABANDONED, FINISHED, RUNNING, Run
 from encfields.reencrypt.run_store import (
-    ABANDONED,
-    FINISHED,
-    Run,
     RunStore,
     create_run_tables,
+    new_run,
     require_run_tables,
 )
+from encfields.reencrypt.sealed_job import JobSealer
 from encfields.reencrypt.signals import stopping_on_signals
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.survey import Survey, Surveyor, dry_run_of, estimated_rows
@@ -62,6 +69,9 @@ __all__ = [
 
 
 T = TypeVar("T")
+
+_RECORD_TRIES = 3
+"""Times that a run is recorded anew because another process recorded or ended one meanwhile."""
 
 
 class Reencryption:
@@ -94,7 +104,7 @@ class Reencryption:
         self._encryption = encryption
         self._options = options or Options()
         self._job = Job(spec, source, to_plaintext)
-        self._store = RunStore(self._engine.dialect.name)
+        self._store = RunStore()
 
     @leaves_no_trace
     def dry_run(self) -> DryRun:
@@ -120,8 +130,23 @@ class Reencryption:
         prepared = self._job.prepare(own.reading())
         rows = estimated_rows(prepared, own.reading())
         create_run_tables(own.engine)
-        with own.writing().begin() as begun:
-            return self._store.record(begun.connection, self._job, rows)
+        sealer = JobSealer(self._encryption, self._options)
+        for _ in range(_RECORD_TRIES):
+            found = self._store.active(own.reading(), self._job)
+            if found is None:
+                row = new_run(self._job, rows, sealer)
+                with own.writing().begin() as begun:
+                    if self._store.insert(begun.connection, row):
+                        return str(row["id"])
+            elif (run := self._store.load(own.reading(), found)).state == RUNNING:
+                sealer.require_same_job(run, self._job)
+                return found
+        raise ReencryptionError(
+            "runs on the table come and go, or one that has ended holds its place: look for it in "
+            "encfields_runs, where active is 1, and end it with abandon()",
+            table=self._job.table_name,
+            reason="conflicting-run",
+        )
 
     @leaves_no_trace
     def run(self, *, progress: Progress | None = None, stop: Event | None = None) -> Report:
@@ -191,40 +216,97 @@ def work(
 ) -> list[Report]:
     """Work at runs that were recorded, one after the other: a worker, on any number of hosts.
 
-    :param run_id: work at this run alone; default every run that is under way.
-    :returns: one report for each run worked at.
-    :raises ConfigurationError: no run was ever recorded in this database.
+    :param run_id: work at this run alone; default every run that is under way, but for those that
+        write plaintext or bind values anew: they are worked at by their id, so that nobody who
+        only writes to the database can have one done once more.
+    :returns: one report for each run that was found. One that is refused, or cannot go on, has
+        its error there, and does not keep the others; a single run's error is raised.
+    :raises ConfigurationError: no run was ever recorded in this database, or its run tables were
+        made by an earlier version.
     :raises EncFieldsError: as :meth:`Reencryption.run`.
     """
     engine = sync_engine(engine)
     chosen = options or Options()
-    store = RunStore(engine.dialect.name)
+    store = RunStore()
     stop = stop or Event()
 
     def find(own: Connections) -> list[str]:
         require_run_tables(own.reading())
-        return [run_id] if run_id else [run.id for run in store.unfinished(own.reading())]
+        return [run_id] if run_id else store.unfinished(own.reading())
 
     ids = _patiently(engine, chosen.outage_seconds, stop, find)
     reports = []
     for one in ids:
         if stop.is_set():
             break
-        reports.append(_run(engine, encryption, one, chosen, progress, stop))
+        if run_id is not None:
+            reports.append(_run(engine, encryption, one, chosen, progress, stop))
+        else:
+            reports.append(_join(engine, encryption, one, chosen, progress, stop))
     return reports
 
 
-def report_of(engine: Engine, run_id: str) -> Report:
+def _join(
+    engine: Engine,
+    encryption: Encryption,
+    run_id: str,
+    options: Options,
+    progress: Progress | None,
+    stop: Event,
+) -> Report:
+    """Work at a run that was found; what is the matter with it stops this one alone."""
+
+    def waits_for_its_id(own: Connections) -> bool:
+        run = RunStore().load(own.reading(), run_id)
+        # Another worker may just have ended it.
+        is_open = run.state == RUNNING
+        return is_open and JobSealer(encryption, options).open_job(run).job.kind in ASKED_BY_ID
+
+    try:
+        if not _patiently(engine, options.outage_seconds, stop, waits_for_its_id):
+            return _run(engine, encryption, run_id, options, progress, stop)
+    except DatabaseUnavailableError:
+        raise
+    except (ReencryptionError, DeclarationError) as error:
+        return _stopped(engine, run_id, error)
+    waits = (
+        "it writes plaintext, or binds values to other rows or columns, so it is worked at by its "
+        f"id alone: `encfields reencrypt --run {run_id}`"
+    )
+    return replace(report_of(engine, run_id), error=waits)
+
+
+def _stopped(engine: Engine, run_id: str, error: EncFieldsError) -> Report:
+    """The report of a run that cannot go on."""
+    if not isinstance(error, RunRefusedError):
+        report = replace(report_of(engine, run_id), error=str(error))
+        return report if report.state != RUNNING else replace(report, state=REFUSED)
+    return Report(run_id, False, REFUSED, 0, 0, 0, 0, (), 0, 0.0, str(error))
+
+
+def report_of(
+    engine: Engine,
+    run_id: str,
+    encryption: Encryption | None = None,
+    options: Options | None = None,
+) -> Report:
     """Where a run stands.
 
+    :param encryption: to see that a worker noted the end that the run's row tells. Without it,
+        the report is what the database says.
+    :param options: say which key is demanded.
     :raises ReencryptionError: there is no such run.
+    :raises RunRefusedError: its row holds what no worker writes.
     """
-    return _patiently(sync_engine(engine), 0.0, None, lambda own: _report(own, run_id, 0.0, None))
+    sealer = None if encryption is None else JobSealer(encryption, options or Options())
+    return _patiently(
+        sync_engine(engine), 0.0, None, lambda own: _report(own, run_id, 0.0, None, sealer)
+    )
 
 
 def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
     """Let every worker of a run pause, or go on; they look about once a second."""
-    store = RunStore(sync_engine(engine).dialect.name)
+    store = RunStore()
 
     def set_flag(own: Connections) -> None:
         with own.writing().begin() as begun:
@@ -235,12 +317,11 @@ def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
 
 def abandon(engine: Engine, run_id: str) -> None:
     """End a run that is not to be finished; what it has written stays, and is valid."""
-    store = RunStore(sync_engine(engine).dialect.name)
+    store = RunStore()
 
     def end(own: Connections) -> None:
-        run = store.load(own.reading(), run_id)
         with own.writing().begin() as begun:
-            store.end(begun.connection, run, ABANDONED)
+            store.abandon(begun.connection, run_id)
 
     _patiently(sync_engine(engine), 0.0, None, end)
 
@@ -263,15 +344,27 @@ def _run(
             loop = RunLoop(engine, encryption, run_id, new_owner(), options, stop, progress)
             outcome = loop.work()
     seconds = time.monotonic() - began
+    sealer = JobSealer(encryption, options)
     return _patiently(
-        engine, options.outage_seconds, None, lambda own: _report(own, run_id, seconds, outcome)
+        engine,
+        options.outage_seconds,
+        None,
+        lambda own: _report(own, run_id, seconds, outcome, sealer),
     )
 
 
-def _report(own: Connections, run_id: str, seconds: float, outcome: str | None) -> Report:
-    store = RunStore(own.dialect.name)
+def _report(
+    own: Connections,
+    run_id: str,
+    seconds: float,
+    outcome: str | None,
+    sealer: JobSealer | None,
+) -> Report:
+    store = RunStore()
     connection = own.reading()
     run = store.load(connection, run_id)
+    if sealer is not None and run.state not in (RUNNING, ABANDONED):
+        sealer.require_end(run)
     totals = store.totals(connection, run)
     return Report(
         run_id=run_id,
@@ -289,20 +382,25 @@ def _report(own: Connections, run_id: str, seconds: float, outcome: str | None) 
 
 
 def _quarantined(own: Connections, store: RunStore, run: Run) -> tuple[Quarantined, ...]:
-    rows = store.quarantined(own.reading(), run)
-    if not rows:
-        return ()
-    names = [column.name for column in run.job.prepare(own.reading()).key]
     return tuple(
         Quarantined(
-            run.job.table_name,
-            row["column_name"],
-            readable_key(names, row["row_key"]),
-            row["reason"],
-            row["message"],
+            run.table_name,
+            str(row["column_name"]),
+            _readable(row["row_key"]),
+            str(row["reason"]),
+            str(row["message"]),
         )
-        for row in rows
+        for row in store.quarantined(own.reading(), run)
     )
+
+
+def _readable(text: Any) -> dict[str, str]:
+    """A row's key as it was noted; empty if somebody wrote something else there."""
+    try:
+        key = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return {str(name): str(value) for name, value in key.items()} if isinstance(key, dict) else {}
 
 
 def _patiently(
@@ -319,10 +417,12 @@ def _patiently(
         while True:
             try:
                 return task(own)
-            except (DBAPIError, OSError) as error:
+            except (DBAPIError, OSError, KeyUnavailableError) as error:
+                failure = Failure.of(error)
+            if not isinstance(failure.error, KeyUnavailableError):
                 own.reset()
-                patience.wait(error)
-                if stop.is_set():
-                    raise told(error) from None
+            patience.wait(failure)
+            if stop.is_set():
+                raise failure.error
     finally:
         own.close()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from encfields.errors import EncFieldsError
+
+_UUID = re.compile("[0-9a-f-]{36}")
 
 
 class ReencryptionError(EncFieldsError):
@@ -19,6 +23,28 @@ class UnfinishedError(ReencryptionError):
 
 class TooManyQuarantinedError(ReencryptionError):
     """So many values do not open that the run's description is likelier wrong than they are."""
+
+
+class RunRefusedError(ReencryptionError):
+    """A run's row is not what this library wrote there, or is not to be worked at any more.
+
+    :param run_id: the run, as its row names it. :param field: the column that is the matter.
+    :param problem: what is the matter with it.
+    """
+
+    def __init__(
+        self, run_id: str, field: str, problem: str, *, reason: str, key_id: str | None = None
+    ) -> None:
+        # What the row calls itself may have been written by anybody: nothing of it is printed raw.
+        told = run_id if _UUID.fullmatch(run_id) else ascii(run_id)[:64]
+        super().__init__(
+            f"run {told} is refused, {field}: {problem}. End it with abandon() or `encfields "
+            "reencrypt --abandon`, and start another one if it was meant",
+            key_id=key_id,
+            reason=reason,
+        )
+        self.run_id = run_id
+        self.field = field
 
 
 class DatabaseUnavailableError(ReencryptionError):

@@ -18,9 +18,22 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
+REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT = (
+    "reencrypt",
+    "fill-index",
+    "rotate-index",
+    "rebind",
+    "decrypt",
+)
+"""Kinds of jobs."""
+
+ASKED_BY_ID = frozenset({REBIND, DECRYPT})
+"""Those that change who can read what: a worker does them only when it is told which run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The description of a run, as its row keeps it.
+    """The description of a run, as its row keeps it sealed.
 
     :param spec: how values are to be bound; of a run to plaintext, how they are bound.
     :param source: how they are bound now, where that differs.
@@ -65,6 +78,17 @@ class Job:
 
     def _refusal(self, message: str) -> DeclarationError:
         return DeclarationError(message, table=self.table_name, reason="job")
+
+    @property
+    def kind(self) -> str:
+        """What it does to values, in a word."""
+        if self.to_plaintext is not None:
+            return DECRYPT
+        if self.source is not None:
+            return REBIND
+        if self.spec.rederive:
+            return ROTATE_INDEX
+        return FILL_INDEX if self.spec.derived else REENCRYPT
 
     @property
     def table_name(self) -> str:

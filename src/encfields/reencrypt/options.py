@@ -7,11 +7,15 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from encfields.errors import ConfigurationError
+from encfields.types import DEFAULT_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from encfields.encryption import Encryption
+
+MAX_LEASE_SECONDS = 600.0
+"""The longest lease. One that ends later than that was not given by a worker, and has lapsed."""
 
 Setup = Callable[[], "tuple[Engine, Encryption]"]
 """Gives a worker process its own engine and the encryption attached to it.
@@ -48,6 +52,9 @@ class Options:
         description is then likelier wrong than they are.
     :param max_sweeps: final passes over the table in one call, while each still finds something.
     :param retries: times that a batch goes back for rows that the application had locked.
+    :param run_key: id of the branch key under which the job of a run is sealed, so that nobody
+        who can only write to the database can set one up. Whoever works at a run demands it.
+    :param max_age_days: how old a run may be. An older one is refused.
     """
 
     batch_rows: int = 1000
@@ -67,6 +74,8 @@ class Options:
     max_quarantined: int = 1000
     max_sweeps: int = 10
     retries: int = 3
+    run_key: str = DEFAULT_KEY
+    max_age_days: float = 30.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -77,6 +86,8 @@ class Options:
             raise _refused("duty_cycle is above 0 and at most 1")
         if self.rows_per_second is not None and self.rows_per_second <= 0:
             raise _refused("rows_per_second is above 0")
+        if not self.lease_seconds <= MAX_LEASE_SECONDS:
+            raise _refused(f"lease_seconds is at most {MAX_LEASE_SECONDS:g}")
         if self.max_lag_query is not None and self.max_lag is None:
             raise _refused("max_lag_query goes with max_lag")
 

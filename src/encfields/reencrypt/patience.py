@@ -5,9 +5,16 @@ from __future__ import annotations
 import random
 import time
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 
 from encfields.errors import EncFieldsError, KeyUnavailableError
 from encfields.keys.sql_errors import error_number, sql_state
@@ -19,6 +26,9 @@ MAX_PAUSE = 5.0
 _KEY_OUTAGES = frozenset({"unreachable", "throttled", "error"})
 """The others are somebody's decision, which waiting does not change."""
 
+_REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
+"""Errors of a value, a CHECK or a trigger, for which drivers have no class of their own."""
+
 _LOCK_WAITS = frozenset({1205, "55P03"})
 """MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
 
@@ -29,10 +39,19 @@ def may_pass(error: Exception) -> bool:
         return error.reason in _KEY_OUTAGES
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    return isinstance(error, DBAPIError) and (
-        error.connection_invalidated
-        or isinstance(error, OperationalError | InterfaceError | InternalError)
+    return (
+        isinstance(error, DBAPIError)
+        and not refuses_row(error)
+        and (
+            error.connection_invalidated
+            or isinstance(error, OperationalError | InterfaceError | InternalError)
+        )
     )
+
+
+def refuses_row(error: DBAPIError) -> bool:
+    """Whether a constraint, a column's type or a trigger does not let a row in."""
+    return isinstance(error, IntegrityError | DataError) or _code_of(error.orig) in _REFUSALS
 
 
 def is_lock_wait(error: DBAPIError) -> bool:
@@ -61,6 +80,24 @@ def _code_of(original: Any) -> int | str | None:
     return error_number(original) or sql_state(original)
 
 
+class Failure(NamedTuple):
+    """What went wrong, without a driver's error, whose text and parameters can hold values.
+
+    It is made while the driver's error is handled, and raised when that is over: an exception
+    keeps the one that was handled when it was raised.
+
+    :param error: as this library tells it. :param may_pass: whether trying again can help.
+    """
+
+    error: EncFieldsError
+    may_pass: bool
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """What an error comes to."""
+        return cls(told(error), may_pass(error))
+
+
 class Patience:
     """Waits out an outage, ever longer, until it has lasted too long.
 
@@ -77,15 +114,15 @@ class Patience:
         """Something worked again."""
         self._since, self._tries = None, 0
 
-    def wait(self, error: Exception) -> None:
-        """Wait before another attempt.
+    def wait(self, failure: Failure) -> None:
+        """Wait before another attempt; not called while an exception is handled.
 
         :raises EncFieldsError: the error, if waiting cannot help or has lasted too long.
         """
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        if not may_pass(error) or now - self._since >= self._seconds:
-            raise told(error) from None
+        if not failure.may_pass or now - self._since >= self._seconds:
+            raise failure.error
         pause = min(0.05 * 2**self._tries, MAX_PAUSE)
         self._tries += 1
         # Workers that failed together do not come back together.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from encfields.reencrypt.run_store import Run, Totals
+from encfields.reencrypt.run_row import Run
+from encfields.reencrypt.run_store import Totals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +86,7 @@ class Teller:
         left = (total - totals.seen_here) / rate if rate > 0 else None
         self._progress(
             ProgressState(
-                table=run.job.table_name,
+                table=run.table_name,
                 sweep=run.pass_number,
                 rows_done=totals.seen_here,
                 rows_total=total,

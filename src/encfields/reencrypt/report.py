@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+REFUSED = "refused"
+"""In place of a run's state: it was found, and cannot be worked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
@@ -29,7 +32,8 @@ class Report:
     :param run_id: the run's row in ``encfields_runs``.
     :param finished: every value of the table is current. False while the run is under way, and
         for good when values are quarantined.
-    :param state: ``"running"``, ``"finished"``, ``"quarantined"``, ``"failed"``.
+    :param state: ``"running"``, ``"finished"``, ``"quarantined"``, ``"failed"``, ``"abandoned"``;
+        ``"refused"`` if it cannot be worked at, which is no state of its own.
     :param rows_seen: rows that the first pass looked at.
     :param rows_written: rows rewritten.
     :param rows_current: rows of the first pass with nothing to do, told by the header alone.

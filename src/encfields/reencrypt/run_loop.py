@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,20 +15,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from encfields.errors import KeyUnavailableError
 from encfields.reencrypt.batches import Bounds, key_at
 from encfields.reencrypt.connections import Connections
-from encfields.reencrypt.job import PreparedJob
+from encfields.reencrypt.job import Job, PreparedJob
 from encfields.reencrypt.key_codec import Key
 from encfields.reencrypt.options import Options
-from encfields.reencrypt.patience import Patience
+from encfields.reencrypt.patience import Failure, Patience
 from encfields.reencrypt.progress import Progress, Teller
-from encfields.reencrypt.run_store import (
-    FINISHED,
-    QUARANTINED,
-    RUNNING,
-    Claim,
-    Run,
-    RunStore,
-    Totals,
-)
+from encfields.reencrypt.range_row import Claim
+from encfields.reencrypt.range_store import Pass, RangeStore
+from encfields.reencrypt.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Run
+from encfields.reencrypt.run_store import RunStore, utc_now
+from encfields.reencrypt.sealed_job import JobSealer, OpenedRun
 from encfields.reencrypt.worker import Worker
 
 if TYPE_CHECKING:
@@ -42,6 +39,12 @@ STALLED = (
     "every sweep still found values to rewrite: the application writes them faster than they can "
     "be swept, holds rows locked all the time, or some of its processes still seal under the key "
     "version before (they do so until their cache_ttl is over). Start the run again later"
+)
+
+ALTERED = (
+    "in every sweep, ranges that its workers had noted were altered or removed, so that nobody "
+    "knows whether the whole table was looked at. Find out who writes to encfields_ranges, and "
+    "start the run again"
 )
 
 
@@ -69,7 +72,11 @@ class RunLoop:
         self._stop = stop
         self._teller = Teller(progress)
         self._connections = Connections(engine)
-        self._store = RunStore(engine.dialect.name)
+        self._store = RunStore()
+        self._sealer = JobSealer(encryption, options)
+        self._began = utc_now()
+        self._opened: OpenedRun | None = None
+        self._ranges: RangeStore
         self._prepared: PreparedJob
         self._worker: Worker | None = None
         self._pass: int | None = None
@@ -93,12 +100,15 @@ class RunLoop:
     def _work(self) -> str | None:
         patience = Patience(self._options.outage_seconds, self._stop)
         while not self._stop.is_set():
+            failure = None
             try:
                 claim, outcome = self._look()
             except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
+                failure = Failure.of(error)
+            if failure is not None:
                 self._connections.reset()
                 self._may_hold_a_range = True
-                patience.wait(error)
+                patience.wait(failure)
                 continue
             patience.over()
             if outcome is not None:
@@ -111,14 +121,28 @@ class RunLoop:
         """A range to work on, or how the run ended (an empty text for well), or neither."""
         run = self._store.load(self._connections.reading(), self._run_id)
         if run.state != RUNNING:
+            if run.state != ABANDONED:
+                self._sealer.require_end(run)
             return None, ""
+        opened = self._open(run)
         if self._may_hold_a_range:
             self._release()
-        self._prepare(run)
+        self._prepare(run, opened.job)
         claim = self._next(run)
         if claim is None and run.frontier_done:
             return None, self._turn(run)
         return claim, None
+
+    def _open(self, run: Run) -> OpenedRun:
+        """Open the run's job, once; and see each time that a worker of the run noted its progress.
+
+        :raises RunRefusedError: it is not what a worker of the run wrote.
+        """
+        if self._opened is None:
+            self._opened = self._sealer.open_job(run)
+            self._ranges = RangeStore(self._connections.dialect.name, self._opened)
+        run.require_seal(self._opened.seals)
+        return self._opened
 
     def _release(self) -> None:
         """Give back a range whose COMMIT was sent and not answered: it would wait for our lease."""
@@ -126,17 +150,18 @@ class RunLoop:
             self._store.release_all(begun.connection, self._owner)
         self._may_hold_a_range = False
 
-    def _prepare(self, run: Run) -> None:
+    def _prepare(self, run: Run, job: Job) -> None:
         """Reflect the table, and at each pass see which key versions are active now."""
         if self._worker is None:
-            self._prepared = run.job.prepare(self._connections.reading())
+            self._prepared = job.prepare(self._connections.reading())
             if self._prepared.is_ordinary:
                 self._connections.read_binary()
             self._worker = Worker(
                 self._prepared,
                 self._encryption,
                 self._connections,
-                self._store,
+                self._ranges,
+                self._sealer,
                 self._options,
                 self._stop,
                 self._teller,
@@ -149,19 +174,19 @@ class RunLoop:
         """A range to work on: one that was left, or the next to be cut."""
         seconds = self._options.lease_seconds
         with self._connections.writing().begin() as begun:
-            claim = self._store.claim(begun.connection, run, self._owner, seconds)
+            claim = self._ranges.claim(begun.connection, run, self._owner, seconds)
         if claim is not None or run.frontier_done:
             return claim
         upper = self._cut(run)
         with self._connections.writing().begin() as begun:
             # None if another worker cut the same range, and has it.
-            return self._store.carve(begun.connection, run, upper, self._owner, seconds)
+            return self._ranges.carve(begun.connection, run, upper, self._owner, seconds)
 
     def _cut(self, run: Run) -> Key | None:
         """Where the next range is to end; ``None`` where the table does."""
         reading = self._connections.reading()
         # Finding a key so many rows on is reading them, which a sweep does but once this way.
-        upper = self._store.cut_before(reading, run) if run.pass_number else None
+        upper = self._ranges.cut_before(reading, run) if run.pass_number else None
         if upper is not None:
             return upper
         rest = Bounds(run.frontier, None)
@@ -170,28 +195,36 @@ class RunLoop:
 
     def _turn(self, run: Run) -> str | None:
         """At the end of a pass, begin another or end the run; ``None`` to go on."""
-        totals = self._store.totals(self._connections.reading(), run)
+        noted = self._ranges.read_pass(self._connections.reading(), run)
         if self._teller.is_due:
-            self._teller.tell(run, totals)
-        if totals.open_ranges:
+            self._teller.tell(run, self._store.totals(self._connections.reading(), run))
+        if noted.is_open:
             self._stop.wait(_WAIT_FOR_OTHERS)
             return None
-        if run.pass_number > 0 and not totals.dirty:
-            self._end(run, totals)
+        if run.pass_number > 0 and noted.is_whole and not noted.found_work and self._is_ours(run):
+            self._end(run, noted)
             return ""
         if self._sweeps >= self._options.max_sweeps:
-            return STALLED
+            return STALLED if noted.is_whole else ALTERED
         if run.pass_number > 0 and self._stop.wait(min(0.1 * 2**self._sweeps, 10.0)):
             return None
         with self._connections.writing().begin() as begun:
-            self._store.next_pass(begun.connection, run)
+            self._ranges.next_pass(begun.connection, run)
         self._sweeps += 1
         return None
 
-    def _end(self, run: Run, totals: Totals) -> None:
-        state = QUARANTINED if totals.quarantined else FINISHED
+    def _is_ours(self, run: Run) -> bool:
+        """Whether the pass began since this process took the run up.
+
+        What an earlier one noted was true at the time. Somebody may have put it back since.
+        """
+        return dt.datetime.fromisoformat(run.progress.begun) >= self._began
+
+    def _end(self, run: Run, noted: Pass) -> None:
+        state = QUARANTINED if noted.counts.refused else FINISHED
+        sealed_end = self._sealer.seal_end(run, state, None)
         with self._connections.writing().begin() as begun:
-            self._store.end(begun.connection, run, state)
+            self._ranges.end(begun.connection, run, state, sealed_end)
 
 
 @contextmanager

@@ -2,6 +2,10 @@
 
 They are in a collection of their own, so that the application's ``create_all()`` does not meet
 them.
+
+Whoever writes to the database writes to these, too. So what steers a run is sealed: its job as a
+message of ours, its progress by :class:`~encfields.reencrypt.run_seals.RunSeals`. The rest is for
+people, or can delay a run at most.
 """
 
 from __future__ import annotations
@@ -42,22 +46,28 @@ runs = Table(
     Column("id", ExactText(36), primary_key=True),
     Column("table_name", ExactText(MAX_TABLE_CHARS), nullable=False),
     Column("fingerprint", ExactText(64), nullable=False),
+    Column("kind", ExactText(16)),
     Column("job", _Long, nullable=False),
     # 1 or NULL, never 0: the constraint below then allows one active run a table, and any others.
     Column("active", SmallInteger),
     Column("state", ExactText(16), nullable=False),
     Column("paused", SmallInteger, nullable=False, default=0),
     Column("pass_number", Integer, nullable=False, default=0),
+    Column("pass_begun", ExactText(40)),
+    Column("begun_before", ExactText(40)),
     Column("carved", Integer, nullable=False, default=0),
     Column("frontier", _Long),
     Column("frontier_done", SmallInteger, nullable=False, default=0),
+    Column("seal", ExactText(64)),
     Column("estimated_rows", BigInteger, nullable=False, default=0),
     Column("created_at", UtcDateTime(), nullable=False),
     Column("ended_at", UtcDateTime()),
     Column("error", _Long),
     UniqueConstraint("table_name", "active", name=f"uq_{RUNS}_active"),
 )
-"""One row per run. ``frontier`` is the key up to which this pass has been cut into ranges."""
+"""One row per run. ``job`` is the sealed job in base64, and after the run's end the sealed end in
+its place (:mod:`encfields.reencrypt.sealed_job`). ``frontier`` is the key up to which this pass has
+been cut into ranges, ``seal`` what proves how far that is."""
 
 ranges = Table(
     RANGES,
@@ -76,10 +86,13 @@ ranges = Table(
     Column("rows_written", BigInteger, nullable=False, default=0),
     Column("rows_current", BigInteger, nullable=False, default=0),
     Column("rows_missed", BigInteger, nullable=False, default=0),
+    Column("values_refused", BigInteger, nullable=False, server_default="0"),
+    Column("seal", ExactText(64)),
     Column("error", _Long),
 )
 """One row per range of a pass. ``claims`` counts owners: a checkpoint that names an older count
-changes nothing, so a worker whose lease was taken over cannot write."""
+changes nothing, so a worker whose lease was taken over cannot write. ``seal`` proves bounds,
+position and counts: a row that somebody else wrote counts for nothing."""
 
 quarantine = Table(
     QUARANTINE,

@@ -21,9 +21,13 @@ from encfields.reencrypt.errors import LeaseLostError, TooManyQuarantinedError
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.key_codec import Key
 from encfields.reencrypt.options import Options
-from encfields.reencrypt.patience import Patience, told
+from encfields.reencrypt.patience import Failure, Patience, told
 from encfields.reencrypt.progress import Teller
-from encfields.reencrypt.run_store import FAILED, RUNNING, Claim, Counts, RunStore
+from encfields.reencrypt.range_row import Claim, Counts
+from encfields.reencrypt.range_store import RangeStore
+from encfields.reencrypt.run_row import FAILED, RUNNING, read_run
+from encfields.reencrypt.run_store import RunStore
+from encfields.reencrypt.sealed_job import JobSealer
 from encfields.reencrypt.storing import Storing
 from encfields.reencrypt.sweep import Sweep, sweep_of
 from encfields.reencrypt.throttle import Throttle
@@ -67,7 +71,8 @@ class Worker:
     time, in order; all else that writes waits for it.
 
     :param prepared: the run's job. :param encryption: gives the keys.
-    :param connections: this worker's own. :param store: the run's rows.
+    :param connections: this worker's own. :param store: the run's ranges.
+    :param sealer: seals the run's end.
     :param stop: when set, the worker gives its range back after the batch under way.
     :param teller: tells progress.
     """
@@ -77,7 +82,8 @@ class Worker:
         prepared: PreparedJob,
         encryption: Encryption,
         connections: Connections,
-        store: RunStore,
+        store: RangeStore,
+        sealer: JobSealer,
         options: Options,
         stop: Event,
         teller: Teller,
@@ -85,6 +91,7 @@ class Worker:
         self._options = options
         self._connections = connections
         self._store = store
+        self._sealer = sealer
         self._stop = stop
         self._teller = teller
         self._values = values_of(prepared, encryption)
@@ -122,13 +129,15 @@ class Worker:
         patience = Patience(self._options.outage_seconds, self._stop)
         lost = False
         while True:
+            failure = None
             try:
                 if self._stop.is_set():
                     self._settle()
                     self._give_back(None)
                     return
                 if lost:
-                    self._bounds = self._store.position(self._connections.reading(), claim)
+                    self._claim = self._store.position(self._connections.reading(), self._claim)
+                    self._bounds = self._claim.bounds
                     self._stretch, lost = None, False
                 settled = self._settled
                 if self._step():
@@ -140,13 +149,15 @@ class Worker:
                 self._forget_pending()
                 return
             except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
-                lost = True
-                self._recover(error, patience)
+                failure = Failure.of(error)
             except BaseException as error:
                 self._give_back(error)
                 raise
+            if failure is not None:
+                lost = True
+                self._recover(failure, patience)
 
-    def _recover(self, error: Exception, patience: Patience) -> None:
+    def _recover(self, failure: Failure, patience: Patience) -> None:
         """Wait until it may work again; what was not committed is done again.
 
         It is not known whether a failed COMMIT took effect: the range's row tells.
@@ -155,14 +166,14 @@ class Worker:
         self._limit = max(1, self._limit // 2)
         self._forget_pending()
         try:
-            if isinstance(error, KeyUnavailableError):
+            if isinstance(failure.error, KeyUnavailableError):
                 with suppress(LeaseLostError):  # asked for again before the next batch
                     self._renew()
             else:
                 self._connections.reset()
-            patience.wait(error)
+            patience.wait(failure)
         except BaseException:
-            self._give_back(error)
+            self._give_back(failure.error)
             raise
 
     def _give_back(self, error: BaseException | None) -> None:
@@ -171,7 +182,7 @@ class Worker:
         with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
             if error is None and self._counts:
                 with suppress(LeaseLostError):
-                    self._checkpoint(begun.connection, self._bounds.after)
+                    self._claim = self._checkpoint(begun.connection, self._bounds.after)
             self._store.release(begun.connection, self._claim, text)
 
     def _renew(self) -> None:
@@ -193,7 +204,10 @@ class Worker:
         if ended:
             self._settle()
             with self._connections.writing().begin() as begun:
-                self._store.finish(begun.connection, self._claim, self._counts)
+                lease = self._options.lease_seconds
+                self._store.checkpoint(
+                    begun.connection, self._claim, self._counts, lease, done=True
+                )
             return True
         self._throttle.pace(weight, time.monotonic() - began)
         self._pause()
@@ -248,8 +262,8 @@ class Worker:
         self._bounds = Bounds(last, self._bounds.upto)
         if time.monotonic() - self._saved >= _SWEEP_CHECKPOINT_SECONDS:
             with self._connections.writing().begin() as begun:
-                self._checkpoint(begun.connection, last)
-            self._counts, self._saved = Counts(), time.monotonic()
+                claim = self._checkpoint(begun.connection, last)
+            self._claim, self._counts, self._saved = claim, Counts(), time.monotonic()
 
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
         """Work on rows that were read, and store the outcome with the new position."""
@@ -290,30 +304,31 @@ class Worker:
 
     def _keep(self, outcome: Outcome, position: Key | None) -> int:
         """Store an outcome in one transaction; how many of its rows were left out."""
-        missed = self._storing.keep(self._claim, outcome, self._counts, position)
-        self._counts, self._saved = Counts(), time.monotonic()
-        return missed
+        kept = self._storing.keep(self._claim, outcome, self._counts, position)
+        self._claim, self._counts, self._saved = kept.claim, Counts(), time.monotonic()
+        return kept.missed
 
-    def _checkpoint(self, connection: Connection, position: Key | None) -> None:
-        self._store.checkpoint(
+    def _checkpoint(self, connection: Connection, position: Key | None) -> Claim:
+        return self._store.checkpoint(
             connection, self._claim, self._counts, self._options.lease_seconds, position
         )
 
     def _refuse_too_many(self) -> None:
         connection = self._connections.reading()
-        run = self._store.load(connection, self._claim.run_id)
-        found = self._store.totals(connection, run).quarantined
+        run = read_run(connection, self._claim.run_id)
+        found = self._store.read_pass(connection, run).counts.refused
         if found <= self._options.max_quarantined:
             return
         error = TooManyQuarantinedError(
             f"{found} values do not open as they are described, more than max_quarantined="
             f"{self._options.max_quarantined}. Check the description (logical names, keys, "
             "bind_to) and the key store first; none of these values was touched",
-            table=run.job.table_name,
+            table=run.table_name,
             reason="too-many-quarantined",
         )
+        sealed_end = self._sealer.seal_end(run, FAILED, error.message)
         with self._connections.writing().begin() as begun:
-            self._store.end(begun.connection, run, FAILED, error.message)
+            self._store.end(begun.connection, run, FAILED, sealed_end, error.message)
         raise error
 
     def _pause(self) -> None:
@@ -323,15 +338,15 @@ class Worker:
             self._teller.paused = reason
             if self._teller.is_due:
                 connection = self._connections.reading()
-                run = self._store.load(connection, self._claim.run_id)
-                self._teller.tell(run, self._store.totals(connection, run))
+                run = read_run(connection, self._claim.run_id)
+                self._teller.tell(run, RunStore().totals(connection, run))
             if reason is None or self._stop.wait(self._options.check_seconds):
                 return
             self._settle()
             self._renew()
 
     def _why_paused(self, connection: Connection) -> str | None:
-        run = self._store.load(connection, self._claim.run_id)
+        run = read_run(connection, self._claim.run_id)
         if run.state != RUNNING:
             raise LeaseLostError  # ended by somebody while this range was worked on
         return "the run is set to pause" if run.paused else None
