@@ -90,6 +90,16 @@ class SqlKeyStore:
     def __repr__(self) -> str:
         return f"<SqlKeyStore table={self.table.fullname!r} {self.wrapper.keyring!r}>"
 
+    def recipe(self) -> Callable[[], SqlKeyStore]:
+        """What makes another store like this one, not bound yet, for another process."""
+        return partial(
+            SqlKeyStore,
+            self.wrapper.keyring,
+            table_name=self.table.name,
+            schema=self.table.schema,
+            former=[one.keyring for one in self._former],
+        )
+
     def bind(self, engine: Engine) -> None:
         """Use the database of `engine`; of an ``AsyncEngine``, give its ``sync_engine``.
 

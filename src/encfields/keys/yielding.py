@@ -22,34 +22,49 @@ quicker: see ``benchmarks/event_loop.py``."""
 
 
 class _SwitchInterval:
-    """The interval while at least one thread asks for a short one."""
+    """The interval while at least one thread asks for a short one: the shortest asked for."""
 
     def __init__(self) -> None:
         self._start_afresh()
 
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
-        self._holders = 0
+        self._asked: list[float] = []
         self._before: float | None = None
+        self._set = 0.0
 
-    def shorten(self) -> None:
+    def shorten(self, interval: float) -> None:
         with self._lock:
-            self._holders += 1
-            before = sys.getswitchinterval()
-            if self._before is None and before > INTERVAL:
-                self._before = before
-                sys.setswitchinterval(INTERVAL)
+            self._asked.append(interval)
+            self._apply()
 
-    def restore(self) -> None:
+    def restore(self, interval: float) -> None:
         with self._lock:
-            self._holders -= 1
-            if self._holders == 0:
+            self._asked.remove(interval)
+            if self._asked:
+                self._apply()
+            else:
                 self._put_back()
+
+    def _apply(self) -> None:
+        shortest, now = min(self._asked), sys.getswitchinterval()
+        if self._before is None:
+            if now <= shortest:
+                return
+            self._before = now
+        elif not self._is_ours(now):
+            return
+        self._set = min(shortest, self._before)
+        sys.setswitchinterval(self._set)
 
     def _put_back(self) -> None:
         before, self._before = self._before, None
-        if before is not None and abs(sys.getswitchinterval() - INTERVAL) < INTERVAL / 10:
+        if before is not None and self._is_ours(sys.getswitchinterval()):
             sys.setswitchinterval(before)
+
+    def _is_ours(self, now: float) -> bool:
+        """Whether the application has not changed it meanwhile."""
+        return abs(now - self._set) < self._set / 10
 
     def after_fork(self) -> None:
         """The child has none of the threads that asked."""
@@ -62,10 +77,13 @@ in_forked_child(_interval.after_fork)
 
 
 @contextmanager
-def yielding() -> Iterator[None]:
-    """Have every thread give way to others soon."""
-    _interval.shorten()
+def yielding(interval: float = INTERVAL) -> Iterator[None]:
+    """Have every thread give way to others soon.
+
+    :param interval: seconds after which it does.
+    """
+    _interval.shorten(interval)
     try:
         yield
     finally:
-        _interval.restore()
+        _interval.restore(interval)

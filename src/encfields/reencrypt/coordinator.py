@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
+from encfields.errors import EncFieldsError, KeyUnavailableError
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.errors import ReencryptionError
 from encfields.reencrypt.options import Options, Setup
@@ -31,9 +28,12 @@ from encfields.reencrypt.progress import Progress, Teller
 from encfields.reencrypt.run_loop import RunLoop
 from encfields.reencrypt.run_store import RunStore, Totals
 from encfields.reencrypt.worker import new_owner
+from encfields.reencrypt.worker_setup import setup_for
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
+
+__all__ = ["MAX_DEATHS", "Coordinator", "setup_for"]
 
 _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 30.0
@@ -208,47 +208,3 @@ def _stop_without(parent: int, stop: Event) -> None:
     while not stop.wait(0.5):
         if os.getppid() != parent:
             stop.set()
-
-
-def setup_for(engine: Engine, encryption: Encryption) -> Setup:
-    """How worker processes attach to the same database with the same keys.
-
-    :raises ConfigurationError: they cannot be told how; ``Options(setup=...)`` can.
-    """
-    from encfields.keys.sql_store import SqlKeyStore
-
-    store = encryption.keys._store
-    if isinstance(store, SqlKeyStore):
-        setup = partial(
-            _attach_again,
-            engine.url.render_as_string(hide_password=False),
-            store.wrapper.keyring,
-            store.table.name,
-            store.table.schema,
-        )
-        if _can_be_sent(setup):
-            return setup
-    raise ConfigurationError(
-        "worker processes make their own engine and read their own keys, and cannot be handed "
-        "this key store (a local wrapping key never leaves its process): name a function of a "
-        "module that returns (engine, encryption), as Options(setup=...)",
-        reason="setup",
-    )
-
-
-def _attach_again(
-    url: str, keyring: Any, table_name: str, schema: str | None
-) -> tuple[Engine, Encryption]:
-    from encfields.encryption import attach
-    from encfields.keys.sql_store import SqlKeyStore
-
-    engine = create_engine(url)
-    return engine, attach(engine, SqlKeyStore(keyring, table_name=table_name, schema=schema))
-
-
-def _can_be_sent(setup: Callable[[], Any]) -> bool:
-    try:
-        pickle.dumps(setup)
-    except Exception:
-        return False
-    return True

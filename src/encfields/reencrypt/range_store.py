@@ -28,9 +28,8 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
-from encfields.reencrypt.errors import LeaseLostError, RunRefusedError
+from encfields.reencrypt.errors import LeaseLostError
 from encfields.reencrypt.key_codec import Key, key_to_text, readable_key
 from encfields.reencrypt.options import MAX_LEASE_SECONDS
 from encfields.reencrypt.range_row import COUNTED, Claim, Counts
@@ -164,7 +163,6 @@ class RangeStore:
         :param upper: ``None`` for the last range, which has no end: the table may grow.
         :param owner: who takes it. :param seconds: for how long unless renewed.
         :returns: ``None`` if it was not this call that cut it.
-        :raises RunRefusedError: there is a range of that number already.
         """
         was = run.progress
         until = None if upper is None else key_to_text(upper)
@@ -184,13 +182,11 @@ class RangeStore:
             "claims": 1,
             "seal": claim.seal(self._seals, done=False),
         }
-        try:
-            connection.execute(insert(ranges).values(lease_until=self._now + seconds, **row))
-        except IntegrityError:
-            problem = f"range {was.carved} of pass {was.pass_number} is there, and is not yet cut"
-        else:
-            return claim
-        raise RunRefusedError(run.id, "carved", problem, reason="altered")
+        # Whoever may cut this range knows that nobody did: one that is there, somebody put there.
+        there = [ranges.c[name] == row[name] for name in ("run_id", "pass_number", "number")]
+        connection.execute(delete(ranges).where(*there))
+        connection.execute(insert(ranges).values(lease_until=self._now + seconds, **row))
+        return claim
 
     def claim(self, connection: Connection, run: Run, owner: str, seconds: float) -> Claim | None:
         """Take a range of the pass that nobody works on.

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -13,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.errors import KeyUnavailableError
+from encfields.keys.yielding import yielding
 from encfields.reencrypt.batches import Bounds, key_at
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import Job, PreparedJob
@@ -34,6 +32,10 @@ _WAIT_FOR_OTHERS = 0.2
 """Seconds between two looks at whether other workers have left something."""
 
 _SWITCH_SECONDS = 0.001
+"""The thread that writes has the interpreter as soon as this after the database has answered it.
+
+By default it waits for 5 ms while the other one encrypts, several times a batch, and the batch
+after it waits for it: a sixth of a run's time."""
 
 STALLED = (
     "every sweep still found values to rewrite: the application writes them faster than they can "
@@ -89,7 +91,7 @@ class RunLoop:
         :returns: why the run is not at its end, where it is not because of a stop.
         :raises EncFieldsError: it cannot go on.
         """
-        with _quick_switches():
+        with yielding(_SWITCH_SECONDS):
             try:
                 return self._work()
             finally:
@@ -225,21 +227,6 @@ class RunLoop:
         sealed_end = self._sealer.seal_end(run, state, None)
         with self._connections.writing().begin() as begun:
             self._ranges.end(begun.connection, run, state, sealed_end)
-
-
-@contextmanager
-def _quick_switches() -> Iterator[None]:
-    """Let the thread that writes have the interpreter soon after the database has answered it.
-
-    By default it waits for 5 ms while the other one encrypts, several times a batch, and the
-    batch after it waits for it: a sixth of a run's time.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, _SWITCH_SECONDS))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def forget_active_versions(encryption: Encryption) -> None:
