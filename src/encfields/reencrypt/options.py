@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from encfields.encryption import Encryption
 
-MAX_LEASE_SECONDS = 600.0
+MAX_LEASE_SECONDS = 3600.0
 """The longest lease. One that ends later than that was not given by a worker, and has lapsed."""
 
 Setup = Callable[[], "tuple[Engine, Encryption]"]

@@ -79,7 +79,7 @@ def _connect_args(engine: Engine) -> dict[str, Any]:
     known = inspect.getclosurevars(pool._creator).nonlocals
     if pool._creator.__module__ != "sqlalchemy.engine.create" or "cparams" not in known:
         raise _refused("an engine with a creator= of its own")
-    if engine.dialect._has_events or any(_is_foreign(one) for one in _listeners(pool)):
+    if any(_is_foreign(one) for one in _listeners(engine)):
         raise _refused("an engine whose connections event listeners look after")
     _, from_url = engine.dialect.create_connect_args(engine.url)
     given: dict[str, Any] = known["cparams"]
@@ -89,13 +89,17 @@ def _connect_args(engine: Engine) -> dict[str, Any]:
     return added
 
 
-def _listeners(pool: Any) -> list[Any]:
-    return [one for name in _POOL_EVENTS for one in getattr(pool.dispatch, name)]
+def _listeners(engine: Engine) -> list[Any]:
+    pool: Any = engine.pool
+    dialect: Any = engine.dialect
+    found = [one for name in _POOL_EVENTS for one in getattr(pool.dispatch, name)]
+    return found + list(dialect.dispatch.do_connect)
 
 
 def _is_foreign(listener: Any) -> bool:
-    """Whether it is not one that SQLAlchemy sets up by itself."""
-    return not str(getattr(listener, "__module__", "")).startswith("sqlalchemy.")
+    """Whether it is the application's, and not one of SQLAlchemy's or of this library."""
+    module = str(getattr(listener, "__module__", ""))
+    return not module.startswith(("sqlalchemy.", "encfields."))
 
 
 def _can_be_sent(what: Any) -> bool:

@@ -1,0 +1,85 @@
+"""Worker processes get the engine and the keys that the caller has, or the run is refused."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+import sys
+import threading
+
+import pytest
+from sqlalchemy import create_engine, event, text
+
+from encfields import SqlKeyStore, attach, keyrings
+from encfields.errors import ConfigurationError
+from encfields.keys.yielding import yielding
+from encfields.reencrypt.coordinator import setup_for
+
+ARN = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+OLD = "arn:aws:kms:eu-west-1:111122223333:key/00000000-12ab-34cd-56ef-1234567890ab"
+
+
+def store() -> SqlKeyStore:
+    return SqlKeyStore(keyrings.aws_kms(ARN), former=[keyrings.aws_kms(OLD)])
+
+
+def test_connection_arguments_former_keyrings_cache_and_schemas_go_along(postgresql):
+    engine = create_engine(
+        postgresql.url,
+        connect_args={"application_name": "clinic", "options": "-c statement_timeout=4242"},
+        execution_options={"schema_translate_map": {None: "public"}},
+    )
+    encryption = attach(engine, store(), cache_ttl=60, cache_grace=0)
+    there, theirs = pickle.loads(pickle.dumps(setup_for(engine, encryption)))()
+    names = text("SELECT current_setting('application_name'), current_setting('statement_timeout')")
+    with there.connect() as connection:
+        assert tuple(connection.execute(names).one()) == ("clinic", "4242ms")
+    assert there.get_execution_options()["schema_translate_map"][None] == "public"
+    assert len(theirs.keys._store._former) == 1
+    assert (theirs._cache.ttl, theirs._cache.grace) == (60, 0)
+    there.dispose()
+    engine.dispose()
+
+
+def test_what_cannot_go_along_is_refused_with_the_way_out(tmp_path):
+    url = f"sqlite:///{tmp_path}/db"
+    by_hand = create_engine(url, creator=lambda: sqlite3.connect(tmp_path / "db"))
+    listened = create_engine(url)
+    event.listen(listened, "connect", lambda connection, record: None)
+    unsendable = create_engine(url, connect_args={"factory": lambda *a, **k: None})
+    for engine, what in (
+        (by_hand, "creator="),
+        (listened, "event listeners"),
+        (unsendable, "connect_args"),
+    ):
+        with pytest.raises(ConfigurationError, match=what) as caught:
+            setup_for(engine, attach(engine, store()))
+        assert "Options(setup=...)" in str(caught.value)
+
+
+def test_a_local_wrapping_key_never_leaves_its_process(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path}/db")
+    with pytest.raises(ConfigurationError, match="never leaves its process"):
+        setup_for(engine, attach(engine, SqlKeyStore(keyrings.local(bytes(32)))))
+
+
+def test_two_runs_that_overlap_leave_the_switch_interval_as_it_was():
+    before = sys.getswitchinterval()
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with yielding(0.001):
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    with yielding(0.001):
+        thread.start()
+        entered.wait()
+        with yielding(0.0005):
+            assert sys.getswitchinterval() == pytest.approx(0.0005)
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+    leave.set()
+    thread.join()
+    assert sys.getswitchinterval() == before
