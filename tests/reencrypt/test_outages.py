@@ -151,6 +151,7 @@ def tenants(postgresql, kms, kms_proxy):
     Base.metadata.create_all(engine)
     encryption = attach(engine, SqlKeyStore(keyring))
     encryption.keys.create_table()
+    encryption.keys.create("default")  # under which the jobs of runs are sealed
     for tenant in range(8):
         encryption.keys.create(f"tenant/{tenant}")
     with Session(engine) as session:
