@@ -174,7 +174,7 @@ def test_of_a_destroyed_key_the_fingerprints_remain_and_answer_nothing(ran):
     assert [len(bytes(one)) for one in stored] == [16, 16]
 
 
-def test_a_fingerprint_that_is_copied_misleads_and_the_value_read_is_genuine(ran):
+def test_a_fingerprint_that_is_copied_misleads_only_who_does_not_select_the_value(ran):
     patient = ran.names["Patient"]
     with ran.engine.begin() as connection:
         copied = connection.scalar(text("SELECT ssn_bidx FROM patient WHERE id = 1"))
@@ -182,8 +182,9 @@ def test_a_fingerprint_that_is_copied_misleads_and_the_value_read_is_genuine(ran
         moved = text("UPDATE patient SET ssn_bidx = :copied WHERE id = 2")
         connection.execute(moved, {"copied": bytes(copied)})
     with Session(ran.engine) as session:
-        found = session.scalars(select(patient).where(patient.ssn == "123-45-6789")).all()
-        assert [(one.id, one.ssn) for one in found] == [(2, "987-65-4321")]
+        asked = patient.ssn == "123-45-6789"
+        assert session.scalars(select(patient).where(asked)).all() == []
+        assert session.scalars(select(patient.id).where(asked)).all() == [2]
 
 
 def test_its_derivation_gives_what_is_stored(ran):
