@@ -159,7 +159,8 @@ class JobSealer:
             raise RunRefusedError(run.id, field, problem, reason="run-key")
         try:
             context = self._context(run.id, run.kind or "", purpose)
-            opened: dict[str, Any] = json.loads(open_(message, context, self._encryption.find_key))
+            content = open_(message, context, self._encryption.find_key, (self._key_id,))
+            opened: dict[str, Any] = json.loads(content)
         except (DecryptionError, BindingError, KeyNotFoundError, KeyDestroyedError) as error:
             problem = (
                 f"it was not sealed for this run, its kind ({run.kind!r}) and what it is for "
