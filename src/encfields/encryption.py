@@ -31,6 +31,7 @@ from encfields.keys.admin import KeyAdmin
 from encfields.keys.beacon_key import BeaconKey
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.cache import (
+    DEFAULT_CHECK,
     DEFAULT_GRACE,
     DEFAULT_MAX_ENTRIES,
     DEFAULT_TTL,
@@ -116,14 +117,14 @@ class ValueCounter:
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
 
-    def __call__(self, specs: Sequence[TableSpec], key_id: str) -> Any:
+    def __call__(self, specs: Sequence[TableSpec], key_id: str, version: str | None = None) -> Any:
         # The bulk engine is above this module, and most applications never need it.
         from encfields.reencrypt.under_key import values_under_key
 
         engine = self._engine()
         if engine is None:
             raise ConfigurationError("the engine is gone", reason="no-database")
-        return OwnConnection(engine).run(lambda own: values_under_key(own, specs, key_id))
+        return OwnConnection(engine).run(lambda own: values_under_key(own, specs, key_id, version))
 
 
 class Encryption:
@@ -364,6 +365,7 @@ def attach(
     cache_grace: float = DEFAULT_GRACE,
     cache_entries: int = DEFAULT_MAX_ENTRIES,
     cache_renewal: float | None = None,
+    cache_check: float = DEFAULT_CHECK,
     destroyed: object = "raise",
     foreign: Mapping[str, ForeignReader] | None = None,
 ) -> Encryption:
@@ -385,6 +387,10 @@ def attach(
     :param cache_renewal: seconds before its end at which a branch key in use is fetched anew in
         the background, so that no value waits for KMS; by default a tenth of `cache_ttl`. 0 to
         fetch it when it is next needed.
+    :param cache_check: seconds for which new values are sealed under a branch key before the key
+        store is asked, without KMS, whether the key is still in force: how soon a process stops
+        writing under a key that another one destroyed, and takes up one that it rotated. Give it
+        the same value in every process, since destroying a key waits that long.
     :param destroyed: what a column's value under a destroyed key reads as: ``"raise"``, for
         :class:`~encfields.errors.KeyDestroyedError`, or ``None``, or an object of your own that
         is no value of a column. It cannot be written back, ``None`` excepted.
@@ -432,6 +438,7 @@ def attach(
         grace=cache_grace,
         max_entries=cache_entries,
         renew_before=cache_ttl / 10 if cache_renewal is None else cache_renewal,
+        check=cache_check,
     )
     encryption = Encryption(sync_engine, key_store, cache, create=create, destroyed=destroyed)
     encryption.foreign = dict(foreign or {})

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from encfields import SqlKeyStore, keyrings
-from encfields.keys.wrapping import KEY_ID, KEY_PURPOSE, KEY_VERSION
+from encfields.keys.wrapping import Purpose, WrappingContext
 from tests.servers.backends import Backend
 
 FOLDER = Path(__file__).parents[2] / "docs" / "iam"
@@ -74,8 +74,8 @@ def arns(name: str) -> list[str]:
     return sorted(found, reverse=True)
 
 
-def context(key_id: str = "default", purpose: str = "branch-key") -> dict[str, str]:
-    return {KEY_ID: key_id, KEY_VERSION: "any", KEY_PURPOSE: purpose}
+def context(key_id: str = "default", purpose: Purpose = "branch-key") -> dict[str, str]:
+    return WrappingContext("production", key_id, "any", 1, purpose).pairs()
 
 
 def test_every_document_is_tested():
@@ -116,7 +116,7 @@ def test_its_actions_are_kmss(name):
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_its_conditions_are_on_pairs_that_are_really_sent(name):
     used = set(PAIRS.findall(json.dumps(document(name))))
-    assert used <= {KEY_ID, KEY_VERSION, KEY_PURPOSE}
+    assert used <= set(context())
     assert used
 
 

@@ -156,7 +156,8 @@ def test_destroying_the_key_wipes_both_and_neither_comes_back(made, backend):
         with pytest.raises(KeyDestroyedError):
             call("default")
     with backend.create_engine().connect() as connection:
-        assert connection.execute(select(made.table.c.wrapped)).scalars().all() == [None] * 3
+        of_key = select(made.table.c.wrapped).where(made.table.c.key_id == "default")
+        assert connection.execute(of_key).scalars().all() == [None] * 3
 
 
 def test_a_rotation_that_meets_a_destruction_makes_no_key(made):
@@ -273,6 +274,7 @@ class OneBeacon:
     """A key store of a user's own, that knows nothing of versions."""
 
     def __init__(self, store: SqlKeyStore) -> None:
+        self.name = store.name
         self.active, self.version, self.beacon = store.active, store.version, store.beacon
         self.create, self.rotate, self.list = store.create, store.rotate, store.list
 

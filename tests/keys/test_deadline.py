@@ -14,10 +14,10 @@ from encfields.errors import KeyUnavailableError
 from encfields.keys.cache import KeyCache
 from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.sql_store import SqlKeyStore
-from encfields.keys.wrapping import KeyWrapper, Purpose
+from encfields.keys.wrapping import KeyWrapper, WrappingContext
 from tests.servers.backends import Backend
 
-PLACE: tuple[str, str, Purpose] = ("default", str(uuid.uuid4()), "branch-key")
+PLACE = WrappingContext("clinic", "default", str(uuid.uuid4()), 1, "branch-key")
 STALLING = ["drip", "crawl", "hang"]
 
 
@@ -29,10 +29,10 @@ def wrapper_of(arn: str, timeout: float, **options) -> KeyWrapper:
 @pytest.mark.parametrize("failure", STALLING)
 def test_a_stalling_answer_is_an_outage_and_is_given_up_in_time(kms, kms_proxy, failure):
     wrapper = wrapper_of(kms.create_key(), 0.5)
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.reset()
     kms_proxy.fail(failure)
-    for call in (lambda: wrapper.unwrap(wrapped, *PLACE), lambda: wrapper.wrap_new(*PLACE)):
+    for call in (lambda: wrapper.unwrap(wrapped, PLACE), lambda: wrapper.wrap_new(PLACE)):
         with pytest.raises(KeyUnavailableError, match=r"no complete answer within 0\.5 s") as told:
             call()  # and not pytest's own time-out
         assert told.value.reason == "unreachable"
@@ -42,16 +42,16 @@ def test_a_stalling_answer_is_an_outage_and_is_given_up_in_time(kms, kms_proxy, 
     assert kms_proxy.counts == {"Decrypt": 1, "GenerateDataKey": 1}
 
     kms_proxy.heal()
-    assert len(wrapper.unwrap(wrapped, *PLACE)) == 32
+    assert len(wrapper.unwrap(wrapped, PLACE)) == 32
 
 
 def test_an_answer_in_time_is_used_however_often_the_client_is(kms, kms_proxy):
     wrapper = wrapper_of(kms.create_key(), 5)
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.delay = 0.2
 
     for _ in range(5):
-        assert len(wrapper.unwrap(wrapped, *PLACE)) == 32
+        assert len(wrapper.unwrap(wrapped, PLACE)) == 32
     # A thread that is told to end needs a moment.
     for thread in threading.enumerate():
         if thread.name == "encfields-deadline":
@@ -62,12 +62,12 @@ def test_an_answer_in_time_is_used_however_often_the_client_is(kms, kms_proxy):
 def test_the_time_is_for_all_attempts_together(kms, kms_proxy):
     """Each of them takes 0.4 s to be throttled; the second one is broken off."""
     wrapper = wrapper_of(kms.create_key(), 0.5, max_attempts=10)
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.reset()
     kms_proxy.fail("drip", times=1)
 
     with pytest.raises(KeyUnavailableError, match="within"):
-        wrapper.unwrap(wrapped, *PLACE)
+        wrapper.unwrap(wrapped, PLACE)
     assert kms_proxy.counts == {"Decrypt": 1}
 
 
@@ -80,10 +80,10 @@ def test_a_stalling_region_leaves_its_time_to_the_next(kms, kms_proxy):
 
     keyring = keyrings.aws_kms(stalling, sound, client_factory=client, timeout=0.5)
     wrapper = KeyWrapper(keyring)
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.fail("drip")
 
-    assert len(wrapper.unwrap(wrapped, *PLACE)) == 32
+    assert len(wrapper.unwrap(wrapped, PLACE)) == 32
 
 
 def test_a_client_that_threads_share_gives_each_request_its_own_time(kms, kms_proxy):
@@ -91,13 +91,13 @@ def test_a_client_that_threads_share_gives_each_request_its_own_time(kms, kms_pr
     shared = boto3.client("kms", region_name="eu-west-1", endpoint_url=kms_proxy.url)
     arn = kms.create_key()
     wrapper = wrapper_of(arn, 1.0, client_factory=lambda region: shared)
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.fail("drip", times=1)
     told: list[object] = []
 
     def stall() -> None:
         try:
-            wrapper.unwrap(wrapped, *PLACE)
+            wrapper.unwrap(wrapped, PLACE)
         except KeyUnavailableError as error:
             told.append(error.reason)
 
@@ -108,7 +108,7 @@ def test_a_client_that_threads_share_gives_each_request_its_own_time(kms, kms_pr
         time.sleep(0.001)
     kms_proxy.delay = 0.05
     while stalled.is_alive():
-        assert len(wrapper.unwrap(wrapped, *PLACE)) == 32
+        assert len(wrapper.unwrap(wrapped, PLACE)) == 32
     stalled.join()
 
     assert told == ["unreachable"]

@@ -10,10 +10,10 @@ import pytest
 
 from encfields import keyrings
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
-from encfields.keys.wrapping import KeyWrapper, Purpose
+from encfields.keys.wrapping import KeyWrapper, WrappingContext
 
 VERSION = str(uuid.uuid4())
-PLACE: tuple[str, str, Purpose] = ("default", VERSION, "branch-key")
+PLACE = WrappingContext("clinic", "default", VERSION, 1, "branch-key")
 ACCOUNT = "123456789012"
 """The account of every key that moto makes."""
 
@@ -21,16 +21,16 @@ ACCOUNT = "123456789012"
 def test_a_kms_key_wraps_and_opens(kms):
     wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key()))
 
-    assert len(wrapper.unwrap(wrapper.wrap_new(*PLACE), *PLACE)) == 32
+    assert len(wrapper.unwrap(wrapper.wrap_new(PLACE), PLACE)) == 32
 
 
 @pytest.mark.parametrize("opener", [0, 1, 2])
 def test_any_one_of_several_kms_keys_opens(kms, opener):
     regions = ("eu-west-1", "eu-central-1", "us-east-1")
     arns = [kms.create_key(region) for region in regions]
-    wrapped = KeyWrapper(keyrings.aws_kms(*arns)).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms(*arns)).wrap_new(PLACE)
 
-    assert KeyWrapper(keyrings.aws_kms(arns[opener])).unwrap(wrapped, *PLACE)
+    assert KeyWrapper(keyrings.aws_kms(arns[opener])).unwrap(wrapped, PLACE)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_any_one_of_several_kms_keys_opens(kms, opener):
 def test_the_second_kms_key_opens_while_the_first_ones_region_is_down(kms, kms_proxy, failure):
     """The library alone gives up at the first connection error; ours goes on to the next key."""
     down, up = kms.create_key("eu-west-1"), kms.create_key("eu-central-1")
-    wrapped = KeyWrapper(keyrings.aws_kms(down, up)).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms(down, up)).wrap_new(PLACE)
 
     def client(region):
         url = kms_proxy.url if region == "eu-west-1" else kms.url
@@ -49,7 +49,7 @@ def test_the_second_kms_key_opens_while_the_first_ones_region_is_down(kms, kms_p
     kms_proxy.fail(failure)
 
     reader = KeyWrapper(keyrings.aws_kms(down, up, client_factory=client))
-    assert len(reader.unwrap(wrapped, *PLACE)) == 32
+    assert len(reader.unwrap(wrapped, PLACE)) == 32
 
 
 def test_wrapping_fails_closed_when_one_of_several_kms_keys_does_not_answer(kms, kms_proxy):
@@ -57,16 +57,16 @@ def test_wrapping_fails_closed_when_one_of_several_kms_keys_does_not_answer(kms,
     kms_proxy.fail("deny", actions=["Encrypt"])
 
     with pytest.raises(KeyUnavailableError) as caught:
-        wrapper.wrap_new(*PLACE)
+        wrapper.wrap_new(PLACE)
 
     assert caught.value.reason == "denied"
 
 
 def test_a_keyring_of_other_kms_keys_cannot_open(kms):
-    wrapped = KeyWrapper(keyrings.aws_kms(kms.create_key())).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms(kms.create_key())).wrap_new(PLACE)
 
     with pytest.raises(KeyAccessError) as caught:
-        KeyWrapper(keyrings.aws_kms(kms.create_key())).unwrap(wrapped, *PLACE)
+        KeyWrapper(keyrings.aws_kms(kms.create_key())).unwrap(wrapped, PLACE)
 
     assert caught.value.reason == "wrong-keyring"
 
@@ -75,22 +75,28 @@ def test_a_wrap_altered_in_the_part_that_kms_opens_is_no_outage(kms):
     """KMS itself refuses the ciphertext, which must not read like a failing KMS."""
     arn = kms.create_key()
     wrapper = KeyWrapper(keyrings.aws_kms(arn))
-    wrapped = bytearray(wrapper.wrap_new(*PLACE))
+    wrapped = bytearray(wrapper.wrap_new(PLACE))
     wrapped[wrapped.index(arn.encode()) + len(arn) + 2 + 80] ^= 1
 
     with pytest.raises(KeyAccessError):
-        wrapper.unwrap(bytes(wrapped), *PLACE)
+        wrapper.unwrap(bytes(wrapped), PLACE)
 
 
-def test_kms_is_told_key_version_and_purpose_and_nothing_else(kms, kms_proxy):
+def test_kms_is_told_what_the_wrapped_key_is_bound_to_and_nothing_else(kms, kms_proxy):
     wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key(), kms.create_key()))
-    wrapper.unwrap(wrapper.wrap_new(*PLACE), *PLACE)
+    wrapper.unwrap(wrapper.wrap_new(PLACE), PLACE)
 
     contexts = [call.request["EncryptionContext"] for call in kms_proxy.calls]
 
     assert kms_proxy.counts == {"GenerateDataKey": 1, "Encrypt": 1, "Decrypt": 1}
     assert contexts == 3 * [
-        {"enc:key-id": "default", "enc:key-version": VERSION, "enc:purpose": "branch-key"}
+        {
+            "enc:key-store": "clinic",
+            "enc:key-id": "default",
+            "enc:key-version": VERSION,
+            "enc:key-number": "1",
+            "enc:purpose": "branch-key",
+        }
     ]
 
 
@@ -117,11 +123,11 @@ def test_what_is_not_the_arn_of_a_key_is_refused_with_the_reason(make, key_id):
 
 def test_discovery_opens_what_any_key_of_its_accounts_and_regions_wrapped(kms):
     for region in ("eu-west-1", "eu-central-1"):
-        wrapped = KeyWrapper(keyrings.aws_kms(kms.create_key(region))).wrap_new(*PLACE)
+        wrapped = KeyWrapper(keyrings.aws_kms(kms.create_key(region))).wrap_new(PLACE)
         reader = keyrings.aws_kms_discovery(
             ACCOUNT, regions=["us-east-1", "eu-west-1", "eu-central-1"]
         )
-        assert KeyWrapper(reader).unwrap(wrapped, *PLACE)
+        assert KeyWrapper(reader).unwrap(wrapped, PLACE)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +140,12 @@ def test_discovery_opens_what_any_key_of_its_accounts_and_regions_wrapped(kms):
 def test_discovery_refuses_other_accounts_and_partitions_without_asking_kms(
     kms, kms_proxy, discovery_filter
 ):
-    wrapped = KeyWrapper(keyrings.aws_kms(kms.create_key())).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms(kms.create_key())).wrap_new(PLACE)
     kms_proxy.reset()
 
     with pytest.raises(KeyAccessError):
         KeyWrapper(keyrings.aws_kms_discovery(regions="eu-west-1", **discovery_filter)).unwrap(
-            wrapped, *PLACE
+            wrapped, PLACE
         )
 
     assert kms_proxy.calls == []
@@ -147,10 +153,10 @@ def test_discovery_refuses_other_accounts_and_partitions_without_asking_kms(
 
 def test_discovery_asks_a_region_about_its_own_keys_alone(kms, kms_proxy):
     home, other = kms.create_key("eu-west-1"), kms.create_key("eu-central-1")
-    wrapped = KeyWrapper(keyrings.aws_kms(other, home)).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms(other, home)).wrap_new(PLACE)
     kms_proxy.reset()
 
-    KeyWrapper(keyrings.aws_kms_discovery(ACCOUNT, regions="eu-west-1")).unwrap(wrapped, *PLACE)
+    KeyWrapper(keyrings.aws_kms_discovery(ACCOUNT, regions="eu-west-1")).unwrap(wrapped, PLACE)
 
     assert [call.request["KeyId"] for call in kms_proxy.calls] == [home]
 
@@ -159,7 +165,7 @@ def test_discovery_refuses_to_wrap():
     wrapper = KeyWrapper(keyrings.aws_kms_discovery(ACCOUNT, regions="eu-west-1"))
 
     with pytest.raises(ConfigurationError, match="cannot wrap"):
-        wrapper.wrap_new(*PLACE)
+        wrapper.wrap_new(PLACE)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +185,7 @@ def test_discovery_without_a_whole_filter_is_refused(arguments):
 def test_the_multi_region_keyring_opens_with_a_key_of_one_region(kms):
     wrapper = KeyWrapper(keyrings.aws_kms_mrk(kms.create_key()))
 
-    assert len(wrapper.unwrap(wrapper.wrap_new(*PLACE), *PLACE)) == 32
+    assert len(wrapper.unwrap(wrapper.wrap_new(PLACE), PLACE)) == 32
 
 
 def test_a_replica_is_asked_in_its_own_region_to_open_what_its_sibling_wrapped(kms, kms_proxy):
@@ -187,11 +193,11 @@ def test_a_replica_is_asked_in_its_own_region_to_open_what_its_sibling_wrapped(k
     the ciphertext), so this ends at the request that KMS gets."""
     home = kms.create_key("eu-west-1", multi_region=True)
     replica = kms.replicate_key(home, "eu-central-1")
-    wrapped = KeyWrapper(keyrings.aws_kms_mrk(home)).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms_mrk(home)).wrap_new(PLACE)
     kms_proxy.reset()
 
     with pytest.raises((KeyUnavailableError, KeyAccessError)):
-        KeyWrapper(keyrings.aws_kms_mrk(replica)).unwrap(wrapped, *PLACE)
+        KeyWrapper(keyrings.aws_kms_mrk(replica)).unwrap(wrapped, PLACE)
 
     (call,) = kms_proxy.calls
     assert call.action == "Decrypt"
@@ -202,11 +208,11 @@ def test_a_replica_is_asked_in_its_own_region_to_open_what_its_sibling_wrapped(k
 def test_a_keyring_of_single_region_keys_does_not_take_a_replica_for_its_sibling(kms, kms_proxy):
     home = kms.create_key("eu-west-1", multi_region=True)
     replica = kms.replicate_key(home, "eu-central-1")
-    wrapped = KeyWrapper(keyrings.aws_kms(home)).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms(home)).wrap_new(PLACE)
     kms_proxy.reset()
 
     with pytest.raises(KeyAccessError):
-        KeyWrapper(keyrings.aws_kms(replica)).unwrap(wrapped, *PLACE)
+        KeyWrapper(keyrings.aws_kms(replica)).unwrap(wrapped, PLACE)
 
     assert kms_proxy.calls == []
 
@@ -221,7 +227,7 @@ def test_a_client_factory_is_asked_for_each_region(kms):
     arns = kms.create_key("eu-west-1"), kms.create_key("eu-central-1")
     wrapper = KeyWrapper(keyrings.aws_kms(*arns, client_factory=client))
     assert regions == []
-    wrapper.unwrap(wrapper.wrap_new(*PLACE), *PLACE)
+    wrapper.unwrap(wrapper.wrap_new(PLACE), PLACE)
 
     assert regions == ["eu-west-1", "eu-central-1"]
 

@@ -12,11 +12,11 @@ import pytest
 
 from encfields import keyrings
 from encfields.errors import KeyAccessError, KeyStoreError, KeyUnavailableError
-from encfields.keys.wrapping import KeyWrapper, Purpose
+from encfields.keys.wrapping import KeyWrapper, WrappingContext
 from tests.canary import assert_absent
 from tests.servers.process import free_port
 
-PLACE: tuple[str, str, Purpose] = ("default", str(uuid.uuid4()), "branch-key")
+PLACE = WrappingContext("clinic", "default", str(uuid.uuid4()), 1, "branch-key")
 
 REASONS = [
     ("refuse", "unreachable"),
@@ -37,11 +37,11 @@ def fast(*arns: str) -> KeyWrapper:
 @pytest.mark.parametrize("failure, reason", REASONS)
 def test_opening_tells_the_reason(kms, kms_proxy, failure, reason):
     wrapper = fast(kms.create_key())
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.fail(failure)
 
     with pytest.raises(KeyUnavailableError) as caught:
-        wrapper.unwrap(wrapped, *PLACE)
+        wrapper.unwrap(wrapped, PLACE)
 
     assert caught.value.reason == reason
     assert caught.value.key_id == "default"
@@ -54,76 +54,76 @@ def test_wrapping_tells_the_reason(kms, kms_proxy, failure, reason):
     kms_proxy.fail(failure)
 
     with pytest.raises(KeyUnavailableError) as caught:
-        wrapper.wrap_new(*PLACE)
+        wrapper.wrap_new(PLACE)
 
     assert caught.value.reason == reason
 
 
 def test_a_recovered_kms_is_used_again_by_the_same_wrapper(kms, kms_proxy):
     wrapper = fast(kms.create_key())
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     for failure, _ in REASONS:
         kms_proxy.fail(failure)
         with pytest.raises(KeyUnavailableError):
-            wrapper.unwrap(wrapped, *PLACE)
+            wrapper.unwrap(wrapped, PLACE)
         kms_proxy.heal()
-        assert len(wrapper.unwrap(wrapped, *PLACE)) == 32
+        assert len(wrapper.unwrap(wrapped, PLACE)) == 32
 
 
 def test_a_short_disturbance_is_ridden_out_by_a_bounded_number_of_calls(kms, kms_proxy):
     wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key()))
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.reset()
     kms_proxy.fail("throttle", times=2)
 
-    assert len(wrapper.unwrap(wrapped, *PLACE)) == 32
+    assert len(wrapper.unwrap(wrapped, PLACE)) == 32
     assert kms_proxy.counts == {"Decrypt": 3}
 
     kms_proxy.reset()
     kms_proxy.fail("throttle")
     with pytest.raises(KeyUnavailableError):
-        wrapper.unwrap(wrapped, *PLACE)
+        wrapper.unwrap(wrapped, PLACE)
     assert kms_proxy.counts == {"Decrypt": 3}
 
 
 def test_a_refusal_is_not_repeated(kms, kms_proxy):
     wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key()))
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.reset()
     kms_proxy.fail("deny")
 
     with pytest.raises(KeyUnavailableError):
-        wrapper.unwrap(wrapped, *PLACE)
+        wrapper.unwrap(wrapped, PLACE)
 
     assert kms_proxy.counts == {"Decrypt": 1}
 
 
 def test_a_hanging_kms_is_given_up_within_the_configured_time(kms, kms_proxy):
     wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key(), read_timeout=0.2, max_attempts=1))
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.fail("hang")
 
     with pytest.raises(KeyUnavailableError):  # and not pytest's own time-out
-        wrapper.unwrap(wrapped, *PLACE)
+        wrapper.unwrap(wrapped, PLACE)
 
 
 def test_a_closed_port_is_named(kms):
-    wrapped = fast(arn := kms.create_key()).wrap_new(*PLACE)
+    wrapped = fast(arn := kms.create_key()).wrap_new(PLACE)
     url = f"http://127.0.0.1:{free_port()}"
 
     with pytest.raises(KeyUnavailableError, match="out of reach") as caught:
-        KeyWrapper(keyrings.aws_kms(arn, endpoint_url=url)).unwrap(wrapped, *PLACE)
+        KeyWrapper(keyrings.aws_kms(arn, endpoint_url=url)).unwrap(wrapped, PLACE)
 
     assert url in str(caught.value)
 
 
 def test_missing_credentials_are_a_matter_of_access(kms, monkeypatch):
-    wrapped = fast(arn := kms.create_key()).wrap_new(*PLACE)
+    wrapped = fast(arn := kms.create_key()).wrap_new(PLACE)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
 
     with pytest.raises(KeyUnavailableError, match="NoCredentials") as caught:
-        fast(arn).unwrap(wrapped, *PLACE)
+        fast(arn).unwrap(wrapped, PLACE)
 
     assert caught.value.reason == "denied"
 
@@ -132,16 +132,16 @@ def test_a_kms_key_that_is_gone_is_not_taken_for_tampering(kms, kms_proxy):
     gone = kms.create_key()[:-12] + "000000000000"
 
     with pytest.raises(KeyUnavailableError, match="gone") as caught:
-        fast(gone).wrap_new(*PLACE)
+        fast(gone).wrap_new(PLACE)
 
     assert caught.value.reason == "disabled"
 
 
 def test_a_keyring_that_cannot_be_built_is_an_error_of_its_own(kms):
-    wrapped = fast(arn := kms.create_key()).wrap_new(*PLACE)
+    wrapped = fast(arn := kms.create_key()).wrap_new(PLACE)
 
     with pytest.raises(KeyUnavailableError, match="ValueError") as caught:
-        KeyWrapper(keyrings.aws_kms(arn, endpoint_url="no url")).unwrap(wrapped, *PLACE)
+        KeyWrapper(keyrings.aws_kms(arn, endpoint_url="no url")).unwrap(wrapped, PLACE)
 
     assert caught.value.reason == "error"
 
@@ -149,7 +149,7 @@ def test_a_keyring_that_cannot_be_built_is_an_error_of_its_own(kms):
 def test_when_all_keys_fail_what_a_retry_may_cure_is_told_first(kms, kms_proxy):
     """Not "denied", on which a caller would give up."""
     down, refusing = kms.create_key("eu-west-1"), kms.create_key("eu-central-1")
-    wrapped = KeyWrapper(keyrings.aws_kms(down, refusing)).wrap_new(*PLACE)
+    wrapped = KeyWrapper(keyrings.aws_kms(down, refusing)).wrap_new(PLACE)
     closed = f"http://127.0.0.1:{free_port()}"
 
     def client(region):
@@ -158,7 +158,7 @@ def test_when_all_keys_fail_what_a_retry_may_cure_is_told_first(kms, kms_proxy):
 
     kms_proxy.fail("deny")
     with pytest.raises(KeyUnavailableError) as caught:
-        KeyWrapper(keyrings.aws_kms(down, refusing, client_factory=client)).unwrap(wrapped, *PLACE)
+        KeyWrapper(keyrings.aws_kms(down, refusing, client_factory=client)).unwrap(wrapped, PLACE)
 
     assert caught.value.reason == "unreachable"
     assert "AccessDeniedException" in str(caught.value)
@@ -166,12 +166,12 @@ def test_when_all_keys_fail_what_a_retry_may_cure_is_told_first(kms, kms_proxy):
 
 def test_no_failure_shows_a_key_or_keeps_the_librarys_exception(kms, kms_proxy):
     wrapper = fast(kms.create_key(), kms.create_key())
-    wrapped = wrapper.wrap_new(*PLACE)
-    material = wrapper.unwrap(wrapped, *PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
+    material = wrapper.unwrap(wrapped, PLACE)
     errors: list[KeyStoreError] = []
     for failure, _ in REASONS:
         kms_proxy.fail(failure)
-        for call in (lambda: wrapper.unwrap(wrapped, *PLACE), lambda: wrapper.wrap_new(*PLACE)):
+        for call in (lambda: wrapper.unwrap(wrapped, PLACE), lambda: wrapper.wrap_new(PLACE)):
             with pytest.raises(KeyUnavailableError) as caught:
                 call()
             errors.append(caught.value)
@@ -179,7 +179,7 @@ def test_no_failure_shows_a_key_or_keeps_the_librarys_exception(kms, kms_proxy):
     altered = bytearray(wrapped)
     altered[-1] ^= 1
     with pytest.raises(KeyAccessError, match="altered") as broken:
-        wrapper.unwrap(bytes(altered), *PLACE)
+        wrapper.unwrap(bytes(altered), PLACE)
     errors.append(broken.value)
 
     for error in errors:
@@ -205,8 +205,8 @@ def test_no_log_shows_a_data_key_at_debug(kms, caplog):
         return made
 
     wrapper = KeyWrapper(keyrings.aws_kms(*arns, client_factory=client))
-    wrapped = wrapper.wrap_new(*PLACE)
-    material = wrapper.unwrap(wrapped, *PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
+    material = wrapper.unwrap(wrapped, PLACE)
 
     data_keys = {text for text in seen if text}
     assert len(data_keys) == 1
@@ -220,11 +220,11 @@ def test_no_log_shows_a_data_key_at_debug(kms, caplog):
 
 def test_a_failed_opening_logs_no_traceback_of_the_library(kms, kms_proxy, caplog):
     wrapper = fast(kms.create_key())
-    wrapped = wrapper.wrap_new(*PLACE)
+    wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.fail("deny")
 
     with pytest.raises(KeyUnavailableError):
-        wrapper.unwrap(wrapped, *PLACE)
+        wrapper.unwrap(wrapped, PLACE)
 
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
@@ -232,7 +232,7 @@ def test_a_failed_opening_logs_no_traceback_of_the_library(kms, kms_proxy, caplo
 def test_the_applications_own_use_of_the_library_keeps_its_log(kms, kms_proxy, caplog):
     """Only what happens inside our own calls is kept quiet."""
     wrapper = fast(kms.create_key())
-    wrapper.wrap_new(*PLACE)
+    wrapper.wrap_new(PLACE)
 
     logging.getLogger("aws_encryption_sdk.streaming_client").error("of the application")
 

@@ -8,112 +8,113 @@ import pickle
 import secrets
 import stat
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from encfields import keyrings
+from encfields.context import deserialize
 from encfields.errors import ConfigurationError, KeyAccessError
-from encfields.keys.wrapping import KeyWrapper
+from encfields.keys.wrapping import KeyWrapper, WrappingContext
+from encfields.message_header import read_any_header
 from tests.canary import assert_absent
 
 VERSION = str(uuid.uuid4())
+PLACE = WrappingContext("clinic", "default", VERSION, 1, "branch-key")
 
 
 def test_a_wrapped_key_opens_to_the_same_32_bytes_every_time(keyring):
     wrapper = KeyWrapper(keyring)
-    wrapped = wrapper.wrap_new("default", VERSION, "branch-key")
+    wrapped = wrapper.wrap_new(PLACE)
 
-    material = wrapper.unwrap(wrapped, "default", VERSION, "branch-key")
+    material = wrapper.unwrap(wrapped, PLACE)
 
     assert len(material) == 32
-    assert material == wrapper.unwrap(wrapped, "default", VERSION, "branch-key")
+    assert material == wrapper.unwrap(wrapped, PLACE)
     assert material not in wrapped
 
 
 def test_every_new_key_is_another_one(keyring):
     wrapper = KeyWrapper(keyring)
-    keys = {
-        wrapper.unwrap(
-            wrapper.wrap_new("default", VERSION, "branch-key"), "default", VERSION, "branch-key"
-        )
-        for _ in range(5)
-    }
+    keys = {wrapper.unwrap(wrapper.wrap_new(PLACE), PLACE) for _ in range(5)}
 
     assert len(keys) == 5
 
 
-def test_the_wrap_is_a_committing_message_that_names_key_version_and_purpose(keyring):
-    wrapped = KeyWrapper(keyring).wrap_new("tenant/42", VERSION, "beacon-key")
+def test_the_wrap_is_a_committing_message_that_names_all_that_it_is_bound_to(keyring):
+    place = WrappingContext("clinic", "tenant/42", VERSION, 7, "beacon-key")
+    wrapped = KeyWrapper(keyring).wrap_new(place)
 
     assert wrapped[:3] == b"\x02\x04\x78"
-    for text in (
-        "enc:key-id",
-        "tenant/42",
-        "enc:key-version",
-        VERSION,
-        "enc:purpose",
-        "beacon-key",
-    ):
-        assert text.encode() in wrapped
+    assert deserialize(read_any_header(wrapped).context) == {
+        "enc:key-store": "clinic",
+        "enc:key-id": "tenant/42",
+        "enc:key-version": VERSION,
+        "enc:key-number": "7",
+        "enc:purpose": "beacon-key",
+    }
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "other",
     [
-        ("other", VERSION, "branch-key"),
-        ("default", str(uuid.uuid4()), "branch-key"),
-        ("default", VERSION, "beacon-key"),
+        {"store": "staging"},
+        {"key_id": "other"},
+        {"version": str(uuid.uuid4())},
+        {"number": 2},
+        {"purpose": "beacon-key"},
     ],
-    ids=["key id", "version", "purpose"],
+    ids=lambda other: next(iter(other)),
 )
-def test_a_wrap_moved_to_another_place_is_refused(keyring, asked):
+def test_a_wrap_moved_to_another_place_is_refused(keyring, other):
     wrapper = KeyWrapper(keyring)
-    wrapped = wrapper.wrap_new("default", VERSION, "branch-key")
+    wrapped = wrapper.wrap_new(PLACE)
+    asked = replace(PLACE, **other)
 
     with pytest.raises(KeyAccessError) as caught:
-        wrapper.unwrap(wrapped, *asked)
+        wrapper.unwrap(wrapped, asked)
 
     assert caught.value.reason == "tampered"
-    assert caught.value.key_id == asked[0]
+    assert caught.value.key_id == asked.key_id
 
 
 def test_another_local_key_cannot_open_it(keyring):
-    wrapped = KeyWrapper(keyring).wrap_new("default", VERSION, "branch-key")
+    wrapped = KeyWrapper(keyring).wrap_new(PLACE)
     other = KeyWrapper(keyrings.local(secrets.token_bytes(32)))
 
     with pytest.raises(KeyAccessError, match="none of the keyring's wrapping keys") as caught:
-        other.unwrap(wrapped, "default", VERSION, "branch-key")
+        other.unwrap(wrapped, PLACE)
 
     assert caught.value.reason == "wrong-keyring"
 
 
 def test_an_altered_bit_anywhere_is_refused_as_no_outage(keyring):
     wrapper = KeyWrapper(keyring)
-    wrapped = wrapper.wrap_new("default", VERSION, "branch-key")
+    wrapped = wrapper.wrap_new(PLACE)
 
     for position in range(len(wrapped)):
         altered = bytearray(wrapped)
         altered[position] ^= 1 << (position % 8)
         with pytest.raises(KeyAccessError):
-            wrapper.unwrap(bytes(altered), "default", VERSION, "branch-key")
+            wrapper.unwrap(bytes(altered), PLACE)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x02", b"plain text", bytes(range(256))])
 def test_what_is_no_message_is_refused_as_altered(keyring, content):
     with pytest.raises(KeyAccessError) as caught:
-        KeyWrapper(keyring).unwrap(content, "default", VERSION, "branch-key")
+        KeyWrapper(keyring).unwrap(content, PLACE)
 
     assert caught.value.reason == "tampered"
 
 
 def test_a_wrap_cut_short_is_refused(keyring):
     wrapper = KeyWrapper(keyring)
-    wrapped = wrapper.wrap_new("default", VERSION, "branch-key")
+    wrapped = wrapper.wrap_new(PLACE)
 
     for length in range(0, len(wrapped), 7):
         with pytest.raises(KeyAccessError):
-            wrapper.unwrap(wrapped[:length], "default", VERSION, "branch-key")
+            wrapper.unwrap(wrapped[:length], PLACE)
 
 
 def test_a_generated_key_file_is_for_its_owner_alone_and_can_be_used(tmp_path: Path):
@@ -121,9 +122,9 @@ def test_a_generated_key_file_is_for_its_owner_alone_and_can_be_used(tmp_path: P
     keyrings.generate_local_key(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    wrapped = KeyWrapper(keyrings.local(path)).wrap_new("default", VERSION, "branch-key")
+    wrapped = KeyWrapper(keyrings.local(path)).wrap_new(PLACE)
     # Read anew, as after a restart.
-    assert KeyWrapper(keyrings.local(str(path))).unwrap(wrapped, "default", VERSION, "branch-key")
+    assert KeyWrapper(keyrings.local(str(path))).unwrap(wrapped, PLACE)
 
 
 def test_a_key_file_is_never_overwritten(tmp_path: Path):

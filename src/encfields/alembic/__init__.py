@@ -27,6 +27,7 @@ from encfields.alembic import (
     index_implementations,
     op,
     rendering,
+    retire_key,
 )
 from encfields.alembic.errors import IrreversibleError, MigrationError
 from encfields.alembic.index_column import IndexColumn
@@ -47,4 +48,5 @@ __all__ = [
     "op",
     "render_item",
     "rendering",
+    "retire_key",
 ]

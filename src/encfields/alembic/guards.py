@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from encfields.binding.row_keys import MYSQL_NAMES
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
 from encfields.key_template import KeyTemplate
+from encfields.keys.sql_name import NAME_PURPOSE
 from encfields.keys.sql_rows import BEACON
 from encfields.message_header import CONTEXT_OFFSET, MAGIC
 from encfields.reencrypt.run_row import FINISHED
@@ -93,9 +94,15 @@ class Guard:
         """True while a version of the key's beacon key is in force."""
         return self._beacon_exists(keys, key_id, f"k.active = {version}")
 
+    def older_version(self, keys: Table, key_id: str) -> str:
+        """True while a version of the key is in force beside the newest."""
+        older = f"k.active < {self._newest(keys)}"
+        wanted = f"k.purpose = 'branch-key' AND {self._has_id(key_id)} AND {older}"
+        return _exists(f"{self._preparer.format_table(keys)} k", wanted)
+
     def any_key(self, keys: Table) -> str:
         """True while the key table holds a key."""
-        return _exists(self._preparer.format_table(keys), "1 = 1")
+        return _exists(self._preparer.format_table(keys), f"purpose <> {self._text(NAME_PURPOSE)}")
 
     def no_run(self, runs: Table, fingerprint: str) -> str:
         """True while no run of that description was recorded."""
@@ -164,8 +171,13 @@ class Guard:
         return " AND ".join(parts)
 
     def _key_exists(self, keys: Table, *conditions: str) -> str:
-        wanted = ("k.purpose = 'branch-key'", "k.active = 1", *conditions)
+        wanted = ("k.purpose = 'branch-key'", f"k.active = {self._newest(keys)}", *conditions)
         return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
+
+    def _newest(self, keys: Table) -> str:
+        """The number of the newest version of the branch key that ``k`` is a row of."""
+        same = "n.key_id = k.key_id AND n.purpose = k.purpose"
+        return f"(SELECT MAX(n.active) FROM {self._preparer.format_table(keys)} n WHERE {same})"  # noqa: S608
 
     def _beacon_exists(self, keys: Table, key_id: str, condition: str) -> str:
         wanted = (f"k.purpose = {self._text(BEACON)}", self._has_id(key_id), condition)

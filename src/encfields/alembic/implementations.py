@@ -6,7 +6,6 @@ import datetime as dt
 import logging
 
 from alembic.operations import Operations
-from sqlalchemy import select
 
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.found_operations import PostponedRebindOp, RefusedChangeOp
@@ -30,6 +29,7 @@ from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import engine_for, require_first
 from encfields.errors import KeyExistsError
 from encfields.keys.key_table import key_table
+from encfields.keys.sql_name import has_keys
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.job import Job
 
@@ -42,6 +42,7 @@ def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> Non
     context = operations.migration_context
     if context.as_sql and context.dialect.name == "mysql":
         write_comment(operations, "For MySQL; for MariaDB give --sql a mariadb+... URL.")
+    # The key store's name is put into it with the first key.
     context.impl.create_table(table, if_not_exists=operation.if_not_exists)
 
 
@@ -55,7 +56,7 @@ def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
     if not operation.destroy_keys:
         if operations.migration_context.as_sql:
             write_guard(operations, Guard.any_key, table, message=refusal)
-        elif operations.get_bind().execute(select(table.c.key_id).limit(1)).first() is not None:
+        elif has_keys(operations.get_bind(), table):
             raise MigrationError(refusal, table=table.fullname, reason="keys")
     operations.migration_context.impl.drop_table(table)
 

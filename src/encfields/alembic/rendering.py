@@ -64,40 +64,40 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
 @renderers.dispatch_for(CreateKeyTableOp)
 def _create_key_table(autogen_context: Any, op: CreateKeyTableOp) -> str:
     options = {"if_not_exists": op.if_not_exists}
-    return _call(autogen_context, op.verb, _key_table_arguments(op), op.schema, options)
+    return rendered_call(autogen_context, op.verb, _key_table_arguments(op), op.schema, options)
 
 
 @renderers.dispatch_for(DropKeyTableOp)
 def _drop_key_table(autogen_context: Any, op: DropKeyTableOp) -> str:
     options = {"destroy_keys": op.destroy_keys}
-    return _call(autogen_context, op.verb, _key_table_arguments(op), op.schema, options)
+    return rendered_call(autogen_context, op.verb, _key_table_arguments(op), op.schema, options)
 
 
 @renderers.dispatch_for(CreateBranchKeyOp)
 @renderers.dispatch_for(RotateBranchKeyOp)
 def _branch_key(autogen_context: Any, op: CreateBranchKeyOp | RotateBranchKeyOp) -> str:
-    return _call(autogen_context, op.verb, [repr(op.key_id)], None, {})
+    return rendered_call(autogen_context, op.verb, [repr(op.key_id)], None, {})
 
 
 @renderers.dispatch_for(ReencryptOp)
 def _reencrypt(autogen_context: Any, op: ReencryptOp) -> str:
     arguments = _table_arguments(autogen_context, op.spec)
     arguments += _told_indexes(autogen_context, op.indexes)
-    return _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+    return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
 
 
 @renderers.dispatch_for(EnsureEncryptedOp)
 def _ensure_encrypted(autogen_context: Any, op: EnsureEncryptedOp) -> str:
     arguments = _table_arguments(autogen_context, op.spec)
-    return _call(autogen_context, op.verb, arguments, op.spec.schema, {})
+    return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {})
 
 
 @renderers.dispatch_for(RebindOp)
 def _rebind(autogen_context: Any, op: RebindOp) -> str | list[str]:
     arguments = _table_arguments(autogen_context, op.spec)
-    arguments.append(f"was={_columns(autogen_context, op.was.columns)}")
+    arguments.append(f"was={rendered_columns(autogen_context, op.was.columns)}")
     arguments += _told_indexes(autogen_context, op.indexes)
-    call = _call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+    call = rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
     if not op.seen:
         return call
     return [
@@ -113,36 +113,36 @@ def _rebind(autogen_context: Any, op: RebindOp) -> str | list[str]:
 @renderers.dispatch_for(DecryptColumnOp)
 def _decrypt_column(autogen_context: Any, op: DecryptColumnOp) -> str:
     arguments = [*_table_arguments(autogen_context, op.spec), f"into={op.into!r}"]
-    return _call(autogen_context, op.verb, arguments, op.spec.schema, {})
+    return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {})
 
 
 @renderers.dispatch_for(FillBlindIndexOp)
 def _fill_blind_index(autogen_context: Any, op: FillBlindIndexOp) -> str:
     arguments = [repr(op.spec.table), _indexes(autogen_context, op.indexes)]
     if op.spec.columns:
-        arguments.append(f"columns={_columns(autogen_context, op.spec.columns)}")
+        arguments.append(f"columns={rendered_columns(autogen_context, op.spec.columns)}")
     flags = {"anew": op.anew, "queue": op.queue}
-    return _call(autogen_context, op.verb, arguments, op.spec.schema, flags)
+    return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, flags)
 
 
 @renderers.dispatch_for(EnsureBlindIndexOp)
 def _ensure_blind_index(autogen_context: Any, op: EnsureBlindIndexOp) -> str:
     arguments = [repr(op.spec.table), _indexes(autogen_context, op.indexes)]
-    return _call(autogen_context, op.verb, arguments, op.spec.schema, {})
+    return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {})
 
 
 @renderers.dispatch_for(RotateBeaconKeyOp)
 def _rotate_beacon_key(autogen_context: Any, op: RotateBeaconKeyOp) -> str:
     arguments = [repr(op.key_id)]
     arguments += [] if op.version is None else [repr(op.version)]
-    return _call(autogen_context, op.verb, arguments, None, {})
+    return rendered_call(autogen_context, op.verb, arguments, None, {})
 
 
 @renderers.dispatch_for(RetireBeaconKeyOp)
 def _retire_beacon_key(autogen_context: Any, op: RetireBeaconKeyOp) -> str:
     arguments = [repr(op.key_id), repr(op.version)]
     arguments += [f"except_columns={op.except_columns!r}"] if op.except_columns else []
-    return _call(autogen_context, op.verb, arguments, None, {})
+    return rendered_call(autogen_context, op.verb, arguments, None, {})
 
 
 @renderers.dispatch_for(NothingOp)
@@ -195,10 +195,11 @@ def _key_table_arguments(op: CreateKeyTableOp | DropKeyTableOp) -> list[str]:
 
 
 def _table_arguments(autogen_context: Any, spec: TableSpec) -> list[str]:
-    return [repr(spec.table), _columns(autogen_context, spec.columns)]
+    return [repr(spec.table), rendered_columns(autogen_context, spec.columns)]
 
 
-def _columns(autogen_context: Any, columns: Sequence[SealedColumn]) -> str:
+def rendered_columns(autogen_context: Any, columns: Sequence[SealedColumn]) -> str:
+    """Encrypted columns, as they are given to an operation."""
     return f"[{', '.join(_column(autogen_context, column) for column in columns)}]"
 
 
@@ -237,7 +238,7 @@ def _column(autogen_context: Any, column: SealedColumn) -> str:
     return f"SealedColumn({', '.join([repr(column.name), *told])})"
 
 
-def _call(
+def rendered_call(
     autogen_context: Any,
     verb: str,
     arguments: Sequence[str],

@@ -104,7 +104,7 @@ class RowReader(TypeEngine[Any]):
                     if reader is not None:
                         return _foreign(reader, binding, texts, found[-1], dialect)
                     _hint(error, binding)
-                if isinstance(error, KeyDestroyedError) and encryption.destroyed != "raise":
+                if _is_destroyed(error) and encryption.destroyed != "raise":
                     return encryption.destroyed
                 raise _located(error, binding, texts) from None
 
@@ -132,6 +132,12 @@ def _holds_text(binding: ColumnBinding) -> EncFieldsError:
         column=binding.column_name,
         reason="text",
     )
+
+
+def _is_destroyed(error: EncFieldsError) -> bool:
+    """Whether the value's whole key was destroyed on purpose. Nothing should be under a version
+    that was retired, so that is an error."""
+    return isinstance(error, KeyDestroyedError) and error.reason == "destroyed"
 
 
 def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:

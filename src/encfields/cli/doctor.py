@@ -94,7 +94,7 @@ def _keyring(settings: Settings, key_id: str) -> list[Finding]:
         told = "AWS's key store takes other actions than a key table; whether its keys open tells"
         return [Finding("keyring", "skipped", told)]
     try:
-        return check_keyring(parse_keyring(given), key_id)
+        return check_keyring(parse_keyring(given), key_id, settings.store_name() or "doctor")
     except ConfigurationError as error:  # an alias in place of an ARN, for instance
         return [Finding("keyring", "problem", error.message)]
 
@@ -132,7 +132,7 @@ def _keys(settings: Settings, engine: Engine) -> list[Finding]:
         except ConfigurationError as error:
             return [Finding("key table", "problem", error.message)]
     try:
-        store = key_store_of(given, name)
+        store = key_store_of(given, name, settings.store_name())
     except ConfigurationError:  # told already
         given, store = None, settings.key_store(keys_needed=False)
     store.bind(engine)

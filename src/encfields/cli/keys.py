@@ -1,4 +1,4 @@
-"""``encfields keys``: make, rotate, list, rewrap, destroy and export branch keys."""
+"""``encfields keys``: make, rotate, retire, list, rewrap, destroy and export branch keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from encfields.cli import exits, keys_beacon, keys_destroy, keys_rewrap
+from encfields.cli import exits, keys_beacon, keys_destroy, keys_retire, keys_rewrap
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
@@ -20,7 +20,7 @@ _HEADINGS = ["key", "version", "state", "created (UTC)"]
 
 def register(subparsers: Any) -> None:
     """Add the subcommand with its own verbs."""
-    what = "create, rotate, list, rewrap, destroy and export branch keys"
+    what = "create, rotate, retire, list, rewrap, destroy and export branch keys"
     keys = subparsers.add_parser("keys", help=what)
     verbs = keys.add_subparsers(metavar="VERB", required=True)
     create = _add(verbs, "create", "make a new branch key; needs a --keyring", _create)
@@ -44,6 +44,14 @@ def register(subparsers: Any) -> None:
     )
     keys_rewrap.add_options(_add(verbs, "rewrap", keys_rewrap.WHAT, keys_rewrap.run))
     keys_destroy.add_options(_add(verbs, "destroy", keys_destroy.WHAT, keys_destroy.run))
+    keys_retire.add_options(_add(verbs, "retire", keys_retire.WHAT, keys_retire.run))
+    _add(
+        verbs,
+        "bring-over",
+        "bind the keys of a key table that a development version made to this key store; needs a "
+        "--keyring. Material, ids and values stay as they are. The table is believed this once",
+        _bring_over,
+    )
     _add(verbs, "list", "show every version of every key; needs no keyring", _list)
     _add_export(verbs)
 
@@ -98,6 +106,8 @@ def _create(arguments: argparse.Namespace, output: Output) -> int:
         if arguments.create_table:
             keys.create_table()
         _tell([keys.create(arguments.key_id)], output)
+        if arguments.create_table and settings.store_name() is None:
+            _tell_name(keys.store_name, output)
     finally:
         engine.dispose()
     return exits.OK
@@ -153,20 +163,47 @@ def _tell_exported(exported: Iterable[ExportedKey], output: Output) -> None:
     output.table("exported and read back", headings, rows, right=2)
 
 
+def _tell_name(name: str, output: Output) -> None:
+    if not output.as_json:
+        output.line(
+            f"The key store is called {name!r}. Give the application that name, "
+            f"SqlKeyStore(..., name={name!r}), so that nobody can change it in the database."
+        )
+
+
+def _bring_over(arguments: argparse.Namespace, output: Output) -> int:
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        store = settings.key_store()
+        store.bind(engine)
+        count = store.bring_over()
+    finally:
+        engine.dispose()
+    if output.as_json:
+        output.json({"brought_over": count, "key_store": store.name})
+    else:
+        output.line(f"{count:,} wrapped keys were bound to the key store {store.name!r}.")
+    return exits.OK
+
+
 def _tell(versions: list[KeyVersion], output: Output) -> None:
     if output.as_json:
         output.json([_document(one) for one in versions])
         return
+    alive = {one.id for one in versions if one.active}
     rows = [
-        [one.id, one.version, _state(one), f"{one.created_at:%Y-%m-%d %H:%M:%S}"]
+        [one.id, one.version, _state(one, one.id in alive), f"{one.created_at:%Y-%m-%d %H:%M:%S}"]
         for one in versions
     ]
     output.table("branch keys", _HEADINGS, rows)
 
 
-def _state(one: KeyVersion) -> str:
+def _state(one: KeyVersion, has_active: bool) -> str:
+    if one.fault:
+        return f"malformed: {one.fault}"
     if one.destroyed_at is not None:
-        return f"destroyed {one.destroyed_at:%Y-%m-%d}"
+        return f"{'retired' if has_active else 'destroyed'} {one.destroyed_at:%Y-%m-%d}"
     return "active" if one.active else "reads only"
 
 
@@ -177,4 +214,6 @@ def _document(one: KeyVersion) -> dict[str, Any]:
         "active": one.active,
         "created_at": one.created_at.isoformat(),
         "destroyed_at": one.destroyed_at.isoformat() if one.destroyed_at is not None else None,
+        "number": one.number,
+        "fault": one.fault or None,
     }

@@ -42,6 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm", metavar="ID", help="the key's id once more; without it, it is asked for"
     )
+    parser.add_argument(
+        "--at-once",
+        action="store_true",
+        help="do not wait until other processes have stopped sealing under it",
+    )
     parser.add_argument("--receipt", metavar="FILE", help="write the receipt (JSON) to a new file")
     parser.add_argument("--signed-off-by", metavar="NAME", help="who answers for it")
 
@@ -53,7 +58,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     receipt_file = _new_file(arguments.receipt)
     engine = settings.engine()
     try:
-        store = _key_store(settings, engine)
+        store = key_store_told_of(settings, engine)
         keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
         confirm = arguments.confirm
         if confirm is None and sys.stdin.isatty() and not output.as_json:
@@ -63,6 +68,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             confirm=confirm,
             specs=specs,
             signed_off_by=arguments.signed_off_by,
+            at_once=arguments.at_once,
         )
     except BaseException:
         if receipt_file is not None:
@@ -74,7 +80,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return exits.OK
 
 
-def _key_store(settings: Settings, engine: Engine) -> KeyStore:
+def key_store_told_of(settings: Settings, engine: Engine) -> KeyStore:
+    """The key store, bound to its database; its keys need not open."""
     name = settings.key_table_name()
     if name.startswith(FLEET):
         return any_key_store_of(settings.keyring_text(), name)
@@ -127,6 +134,7 @@ def _tell(receipt: DestructionReceipt, file: Path | None, output: Output) -> Non
     output.line(
         f"key {receipt.key_id!r} was destroyed on {receipt.destroyed_at:%Y-%m-%d %H:%M:%S} UTC: "
         f"{len(receipt.versions)} version(s), {receipt.values:,} values.{counted} Processes that "
-        "have it in memory drop it within their cache_ttl and cache_grace.",
+        "have it in memory seal nothing under it after their cache_check, and drop it within their "
+        "cache_ttl and cache_grace.",
         style="bold",
     )

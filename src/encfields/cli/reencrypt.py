@@ -174,15 +174,21 @@ def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
     given = {name: getattr(arguments, name) for name in names}
     # A worker process makes its own engine and keys from what this one was told.
     setup = partial(
-        set_up, settings.database_url(), settings.keyring_text(), settings.key_table_name()
+        set_up,
+        settings.database_url(),
+        settings.keyring_text(),
+        settings.key_table_name(),
+        settings.store_name(),
     )
     return Options(setup=setup, **{k: v for k, v in given.items() if v is not None})
 
 
-def set_up(database: str, keyring: str | None, key_table: str) -> tuple[Engine, Encryption]:
+def set_up(
+    database: str, keyring: str | None, key_table: str, key_store: str | None = None
+) -> tuple[Engine, Encryption]:
     """The engine and the encryption of a worker process."""
     engine = engine_of(database)
-    return engine, attach(engine, any_key_store_of(keyring, key_table))
+    return engine, attach(engine, any_key_store_of(keyring, key_table, key_store))
 
 
 @contextmanager

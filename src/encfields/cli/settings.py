@@ -5,6 +5,7 @@
     database = "postgresql+psycopg://app@db/clinic"
     keyring = "kms:arn:aws:kms:eu-west-1:111122223333:key/..."
     key_table = "encfields_keys"
+    key_store = "production"
     models = "clinic.models:Base"
 
 or, in place of ``models``::
@@ -40,11 +41,12 @@ from encfields.reencrypt.spec import TableSpec
 CONFIG_FILE = "encfields.toml"
 DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"
 KEYRING_VARIABLE = "ENCFIELDS_KEYRING"
+KEY_STORE_VARIABLE = "ENCFIELDS_KEY_STORE"
 
 FLEET = "dynamodb:"
 """What a key table's name starts with that is one of AWS's key store, in the KMS key's region."""
 
-_KNOWN = frozenset({"database", "keyring", "key_table", "models", "tables"})
+_KNOWN = frozenset({"database", "keyring", "key_store", "key_table", "models", "tables"})
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True) -> None:
@@ -69,6 +71,12 @@ def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True
         metavar="NAME",
         help=f"[schema.]table of keys, or {FLEET}TABLE[@LOGICAL_NAME] for AWS's key store in "
         f"DynamoDB; default {TABLE_NAME}",
+    )
+    parser.add_argument(
+        "--key-store",
+        metavar="NAME",
+        help="the key store's logical name, as given to SqlKeyStore(name=); default "
+        f"${KEY_STORE_VARIABLE}, else the one that the key table holds",
     )
 
 
@@ -124,6 +132,10 @@ class Settings:
         """The key table, with its schema where one is given."""
         return self._text("key_table") or TABLE_NAME
 
+    def store_name(self) -> str | None:
+        """The key store's logical name, if one was given."""
+        return self._text("key_store", KEY_STORE_VARIABLE)
+
     def models(self) -> str | None:
         """Where the application's models are, as ``package.module:NAME``."""
         return self._text("models")
@@ -159,11 +171,11 @@ class Settings:
         :raises ConfigurationError: a keyring is needed and none is given, or it is not usable.
         """
         if not keys_needed:
-            return key_store_of(None, self.key_table_name())
+            return key_store_of(None, self.key_table_name(), self.store_name())
         keyring = self.keyring_text()
         if keyring is None:
             NoKeyring().build()
-        return key_store_of(keyring, self.key_table_name())
+        return key_store_of(keyring, self.key_table_name(), self.store_name())
 
     def keys(self, engine: Engine, *, keys_needed: bool = True) -> KeyAdmin:
         """The administration of keys, without attaching anything to `engine`."""
@@ -178,7 +190,7 @@ class Settings:
 
     def _any_key_store(self, keys_needed: bool) -> SqlKeyStore | DynamoDbKeyStore:
         if self.key_table_name().startswith(FLEET):
-            return any_key_store_of(self.keyring_text(), self.key_table_name())
+            return any_key_store_of(self.keyring_text(), self.key_table_name(), self.store_name())
         return self.key_store(keys_needed=keys_needed)
 
 
@@ -207,11 +219,12 @@ def engine_of(url: str) -> Engine:
     return engine
 
 
-def key_store_of(keyring: str | None, key_table: str) -> SqlKeyStore:
+def key_store_of(keyring: str | None, key_table: str, name: str | None = None) -> SqlKeyStore:
     """A key store, to be bound to an engine.
 
     :param keyring: as for ``--keyring``; ``None`` if keys are only told of.
     :param key_table: the key table, with its schema where it has one.
+    :param name: the key store's logical name; by default the one that the table holds.
     :raises ConfigurationError: the keyring is not usable, or the table is AWS's key store's.
     """
     if key_table.startswith(FLEET):
@@ -220,10 +233,12 @@ def key_store_of(keyring: str | None, key_table: str) -> SqlKeyStore:
             reason="key-table",
         )
     schema, _, table = key_table.rpartition(".")
-    return SqlKeyStore(parse_keyring(keyring), table_name=table, schema=schema or None)
+    return SqlKeyStore(parse_keyring(keyring), name=name, table_name=table, schema=schema or None)
 
 
-def any_key_store_of(keyring: str | None, key_table: str) -> SqlKeyStore | DynamoDbKeyStore:
+def any_key_store_of(
+    keyring: str | None, key_table: str, name: str | None = None
+) -> SqlKeyStore | DynamoDbKeyStore:
     """The same, or AWS's key store.
 
     :param key_table: may be ``dynamodb:TABLE`` or ``dynamodb:TABLE@LOGICAL_NAME`` too, which
@@ -231,7 +246,7 @@ def any_key_store_of(keyring: str | None, key_table: str) -> SqlKeyStore | Dynam
         table is.
     """
     if not key_table.startswith(FLEET):
-        return key_store_of(keyring, key_table)
+        return key_store_of(keyring, key_table, name)
     if keyring is None:
         NoKeyring().build()
     table, _, logical_name = key_table.removeprefix(FLEET).partition("@")

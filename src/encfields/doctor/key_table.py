@@ -36,6 +36,7 @@ def check_key_table(store: Store, *, opens: bool) -> list[Finding]:
     if not active:
         told += "; make the first with `encfields keys create default`"
     found = [Finding(name, "ok" if active else "problem", told)]
+    found += [*_check_name(store), *_check_rows(versions)]
     if active:
         found += _check_opening(store, active) if opens else [_not_opened()]
     return found
@@ -43,6 +44,35 @@ def check_key_table(store: Store, *, opens: bool) -> list[Finding]:
 
 def _name(store: Store) -> str:
     return store.table_name if isinstance(store, DynamoDbKeyStore) else store.table.fullname
+
+
+def _check_name(store: Store) -> list[Finding]:
+    """Whether the configuration says which key store it is, and not the database alone."""
+    if isinstance(store, DynamoDbKeyStore):
+        return []
+    check = "key store name"
+    try:
+        name = store.name
+        store.require_named()
+    except EncFieldsError as error:
+        return [Finding(check, "problem", error.message)]
+    if store.given_name is None:
+        told = (
+            f"{name!r} is what the key table says, and whoever writes to the table can change it: "
+            f"give SqlKeyStore(..., name={name!r}), and --key-store on the command line"
+        )
+        return [Finding(check, "warning", told)]
+    return [Finding(check, "ok", repr(name))]
+
+
+def _check_rows(versions: list[KeyVersion]) -> list[Finding]:
+    """A problem if some row is malformed."""
+    faulty = [one for one in versions if one.fault]
+    if not faulty:
+        return []
+    told = "; ".join(f"{one.id!r} version {one.version!r:.60}: {one.fault}" for one in faulty[:3])
+    more = f" (and {len(faulty) - 3} more)" if len(faulty) > 3 else ""
+    return [Finding("key rows", "problem", told + more)]
 
 
 def _not_opened() -> Finding:

@@ -15,13 +15,14 @@ from encfields.doctor.finding import Finding, Verdict
 from encfields.keys.branch_key import BRANCH_KEY_BYTES
 from encfields.keys.keyrings import AwsKmsKeyring, DiscoveryKeyring, Keyring, LocalKeyring
 from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
-from encfields.keys.wrapping import wrapping_context
+from encfields.keys.wrapping import WrappingContext
 
 
-def check_keyring(keyring: Keyring, key_id: str) -> list[Finding]:
+def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
     """The keyring, and for each of its KMS keys the actions that this role may take.
 
     :param key_id: branch key id to ask for, because policies may be conditioned on it.
+    :param store: the key store's logical name, for the same reason.
     """
     if isinstance(keyring, LocalKeyring):
         told = "a local wrapping key: for development. Whoever has its file has all keys"
@@ -33,7 +34,7 @@ def check_keyring(keyring: Keyring, key_id: str) -> list[Finding]:
         return [Finding("keyring", "skipped", f"{keyring!r} is none that is known here")]
     found = [_region_finding(keyring)]
     for number, arn in enumerate(keyring.arns):
-        found += _Probe(keyring, arn, key_id).findings(generates=number == 0)
+        found += _Probe(keyring, arn, key_id, store).findings(generates=number == 0)
     return found
 
 
@@ -50,10 +51,11 @@ def _region_finding(keyring: AwsKmsKeyring) -> Finding:
 class _Probe:
     """Tries one KMS key."""
 
-    def __init__(self, keyring: AwsKmsKeyring, arn: str, key_id: str) -> None:
+    def __init__(self, keyring: AwsKmsKeyring, arn: str, key_id: str, store: str) -> None:
         self._keyring = keyring
         self._arn = arn
-        self._context = wrapping_context(key_id, str(uuid.uuid4()), "branch-key")
+        place = WrappingContext(store, key_id, str(uuid.uuid4()), 1, "branch-key")
+        self._context = place.pairs()
 
     def findings(self, *, generates: bool) -> list[Finding]:
         """One for each action.

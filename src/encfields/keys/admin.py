@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
 from encfields.errors import ConfigurationError
 from encfields.keys.beacon_admin import BeaconAdmin
 from encfields.keys.beacon_key import BeaconVersion
+from encfields.keys.bulk_store import BulkKeyStore
 from encfields.keys.cache import KeyCache
 from encfields.keys.destruction import DestructionReceipt, Unreadable
 from encfields.keys.keyrings import Keyring
+from encfields.keys.retirement import (
+    no_tables,
+    refused,
+    require_replaced_before,
+    values_left,
+)
 from encfields.keys.rewrap import Progress, RewrapReport
 from encfields.keys.store import KeyStore, KeyVersion
 from encfields.traces import leaves_no_trace
@@ -24,8 +32,13 @@ BeaconVersions = list[BeaconVersion]
 Specs = Sequence["TableSpec"]
 
 Counted = tuple[list[str], list[Any]]
-Count = Callable[[Specs, str], Counted]
-"""Counts the values under a key: the tables looked at, and columns with table, column, values."""
+
+
+class Count(Protocol):
+    """Counts the values under a key, or under one version of it: the tables looked at, and
+    columns with table, column, values."""
+
+    def __call__(self, specs: Specs, key_id: str, version: str | None = None) -> Counted: ...
 
 
 class KeyAdmin:
@@ -47,6 +60,11 @@ class KeyAdmin:
 
     def __repr__(self) -> str:
         return f"<KeyAdmin of {self._store!r}>"
+
+    @property
+    def store_name(self) -> str:
+        """The key store's logical name, to which every key is bound."""
+        return self._store.name
 
     @leaves_no_trace
     def create(self, key_id: str) -> KeyVersion:
@@ -130,13 +148,13 @@ class KeyAdmin:
         """
         return [Unreadable(o.table, o.column, o.values) for o in self._counted(key_id, specs)[1]]
 
-    def _counted(self, key_id: str, specs: Specs) -> Counted:
+    def _counted(self, key_id: str, specs: Specs, version: str | None = None) -> Counted:
         if self._count is None:
             raise ConfigurationError(
                 "no database is known to count values in; use the keys of an attached engine",
                 reason="no-database",
             )
-        return self._count(specs, key_id)
+        return self._count(specs, key_id, version)
 
     def destroy(
         self,
@@ -145,31 +163,40 @@ class KeyAdmin:
         confirm: str | None = None,
         specs: Specs | None,
         signed_off_by: str | None = None,
+        at_once: bool = False,
     ) -> DestructionReceipt:
         """Destroy a key for good: crypto-shredding of everything under it.
 
-        The wrapped material of all its versions is wiped, dated tombstones stay, and this
-        process forgets it at once; others use it until their copy expires (see the receipt).
+        First the key is refused: no process gets it any more, and those that have it in memory
+        stop sealing under it within ``cache_check`` seconds, for which this waits. Then the
+        values under it are counted, the wrapped material of all its versions is wiped, and dated
+        tombstones stay. Broken off in between, it is finished by calling it again. Other
+        processes read with their copy until it expires (see the receipt).
+
         Reads then raise :class:`~encfields.errors.KeyDestroyedError`. The id is never free again.
         Backups of the key table still hold the wrapped key: it is gone for good when they are.
+        What a transaction sealed before, and has not committed yet, is not counted.
 
         :param confirm: the very key id, once more. Otherwise nothing is done, and the error says
             how many values would become unreadable.
         :param specs: the tables to count first, every one that may hold values under the key;
             ``None`` destroys without counting.
         :param signed_off_by: who answers for it; stands in the receipt.
+        :param at_once: do not wait. What other processes seal under the key within their
+            ``cache_check`` is then lost, and not counted.
         :raises ConfigurationError: not confirmed (``reason`` is ``"not-confirmed"``), or the
             key store cannot destroy.
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed before.
         """
         wipe = self._verb("destroy")
-        tables, found = (None, []) if specs is None else self._counted(key_id, specs)
-        unreadable = tuple(Unreadable(one.table, one.column, one.values) for one in found)
         if confirm != key_id:
-            raise _not_confirmed(key_id, unreadable, counted=tables is not None)
+            told = None if specs is None else self.count_values(key_id, specs)
+            raise _not_confirmed(key_id, told)
         try:
-            wiped: Versions = wipe(key_id)
+            with nullcontext() if at_once else refused(self._store, self._cache, key_id, None):
+                tables, found = (None, []) if specs is None else self._counted(key_id, specs)
+                wiped: Versions = wipe(key_id)
         finally:
             self._cache.forget(key_id)
         now = dt.datetime.now(dt.UTC)
@@ -180,7 +207,7 @@ class KeyAdmin:
             versions=tuple(one.version for one in wiped),
             store=repr(self._store),
             tables=None if tables is None else tuple(tables),
-            unreadable=unreadable,
+            unreadable=tuple(Unreadable(one.table, one.column, one.values) for one in found),
             cached_until=now + kept,
             signed_off_by=signed_off_by,
         )
@@ -192,11 +219,72 @@ class KeyAdmin:
         confirm: str | None = None,
         specs: Specs | None,
         signed_off_by: str | None = None,
+        at_once: bool = False,
     ) -> DestructionReceipt:
         """:meth:`destroy` from a coroutine."""
         return await self._cache.runner.arun(
-            lambda: self.destroy(key_id, confirm=confirm, specs=specs, signed_off_by=signed_off_by)
+            lambda: self.destroy(
+                key_id,
+                confirm=confirm,
+                specs=specs,
+                signed_off_by=signed_off_by,
+                at_once=at_once,
+            )
         )
+
+    def retire(self, key_id: str, version: str, *, specs: Specs, at_once: bool = False) -> None:
+        """Wipe a version under which no value is any more, so that nothing can be read, or be
+        forged, under it ever again.
+
+        The values under it are counted first, and once more when the key store has refused the
+        version for ``cache_check`` seconds: what another process sealed under it meanwhile keeps
+        it in force. Reads under it then raise :class:`~encfields.errors.KeyDestroyedError`, with
+        the reason ``"retired"``, whatever ``attach(destroyed=...)`` says.
+
+        :param version: its UUID text; not the newest. See :meth:`list`.
+        :param specs: every table that may hold values under the key; at least one. Values that
+            :meth:`Encryption.seal <encfields.encryption.Encryption.seal>` made are in none.
+        :param at_once: also if the version that replaced it is younger than this process's
+            ``cache_ttl``, when another process that cannot reach the key store may still seal
+            under it; and do not wait before the second count.
+        :raises ConfigurationError: it is the newest; or values are under it (``reason`` is
+            ``"values-left"``, the message tells where); or (``"too-early"``) it was replaced only
+            just now; or no table is named.
+        :raises KeyNotFoundError: there is no such version.
+        :raises KeyDestroyedError: it was retired before, or the key destroyed.
+        """
+        wipe = self._verb("retire")
+        self._store.require_retirable(key_id, version)  # type: ignore[attr-defined]
+        if not specs:
+            raise no_tables(key_id)
+        if not at_once:
+            require_replaced_before(self._versions_of(key_id), version, self._cache.ttl)
+        self._require_nothing_under(key_id, version, specs)
+        try:
+            with nullcontext() if at_once else refused(self._store, self._cache, key_id, version):
+                if not at_once:
+                    self._require_nothing_under(key_id, version, specs)
+                wipe(key_id, version)
+        finally:
+            self._cache.forget(key_id)
+
+    async def aretire(
+        self, key_id: str, version: str, *, specs: Specs, at_once: bool = False
+    ) -> None:
+        """:meth:`retire` from a coroutine."""
+        await self._cache.runner.arun(
+            lambda: self.retire(key_id, version, specs=specs, at_once=at_once)
+        )
+
+    def _require_nothing_under(self, key_id: str, version: str, specs: Specs) -> None:
+        _, found = self._counted(key_id, specs, version)
+        if found:
+            raise values_left(key_id, version, found)
+
+    def _versions_of(self, key_id: str) -> Versions:
+        if isinstance(self._store, BulkKeyStore):
+            return [one.told for one in self._store.wrapped_many([key_id])]
+        return [one for one in self._store.list() if one.id == key_id]
 
     @leaves_no_trace
     def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
@@ -247,11 +335,13 @@ class KeyAdmin:
         return self._store.list()
 
 
-def _not_confirmed(
-    key_id: str, unreadable: Sequence[Unreadable], *, counted: bool
-) -> ConfigurationError:
-    places = ", ".join(f"{o.table}.{o.column} ({o.values:,} values)" for o in unreadable)
-    if not counted:
+def _places(found: Sequence[Unreadable]) -> str:
+    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in found)
+
+
+def _not_confirmed(key_id: str, unreadable: Sequence[Unreadable] | None) -> ConfigurationError:
+    places = _places(unreadable or ())
+    if unreadable is None:
         told = "what is under it was not counted"
     else:
         told = f"these would become unreadable: {places}" if places else "nothing is under it"

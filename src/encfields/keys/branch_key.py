@@ -15,18 +15,21 @@ class BranchKey:
     :param id: the branch key id, for instance ``"default"`` or ``"tenant/42"``.
     :param version: the version's UUID in its lower-case hyphenated form.
     :param material: 32 secret bytes.
+    :param number: the version's place in its key's order, 1 for the first; 0 where the key store
+        knows of none.
 
     Its ``repr`` shows no material, and it refuses to be pickled.
     """
 
-    __slots__ = ("id", "id_bytes", "material", "version", "version_bytes", "wrapping")
+    __slots__ = ("id", "id_bytes", "material", "number", "version", "version_bytes", "wrapping")
 
-    def __init__(self, id: str, version: str, material: bytes) -> None:
+    def __init__(self, id: str, version: str, material: bytes, number: int = 0) -> None:
         if len(material) != BRANCH_KEY_BYTES:
             raise ValueError(f"a branch key has {BRANCH_KEY_BYTES} bytes, not {len(material)}")
         self.id = id
         self.version = version
         self.material = material
+        self.number = number
         self.id_bytes = id.encode("utf-8")
         self.version_bytes = uuid.UUID(version).bytes
         # What encfields.message derives from the material; it lives and dies with the key.

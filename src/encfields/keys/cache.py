@@ -6,6 +6,8 @@ Guarantees:
   fetch of another key;
 * a key is fetched anew after its time to live, so that a permission that KMS takes away takes
   effect;
+* a key is not sealed with for longer than a few seconds after it was destroyed, retired or
+  rotated elsewhere (:mod:`encfields.keys.cache_check`);
 * a key in use is renewed in the background before that, so that nobody waits for it;
 * during an outage, reads go on with an expired key for a grace period, writes never do;
 * a missing key is asked for once a second at most, however many callers need it;
@@ -20,9 +22,10 @@ from time import monotonic
 from encfields.keys.beacon_key import BeaconKey
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import BulkKeyStore
-from encfields.keys.cache_renewal import RenewingCache
+from encfields.keys.cache_check import ConfirmingCache
 from encfields.keys.cache_stats import CacheStats
 from encfields.keys.cache_table import (
+    DEFAULT_CHECK,
     DEFAULT_GRACE,
     DEFAULT_MAX_ENTRIES,
     DEFAULT_TTL,
@@ -32,6 +35,7 @@ from encfields.keys.renewal import RenewalPlan, renewer
 from encfields.keys.slots import Jobs, slot_of
 
 __all__ = [
+    "DEFAULT_CHECK",
     "DEFAULT_GRACE",
     "DEFAULT_MAX_ENTRIES",
     "DEFAULT_TTL",
@@ -41,7 +45,7 @@ __all__ = [
 ]
 
 
-class KeyCache(RenewingCache):
+class KeyCache(ConfirmingCache):
     """Keys of one store, for the threads and coroutines of one process.
 
     :param store: where keys come from.
@@ -51,6 +55,7 @@ class KeyCache(RenewingCache):
     :param runner: how fetches run; by default the store's own choice.
     :param renew_before: seconds before its end at which a key that was used since it was
         fetched is fetched anew in the background; 0 for never. At most half of `ttl`.
+    :param check: seconds for which a key seals before the store is asked whether it still may.
     :ivar observers: told of each fetch; see :data:`~encfields.keys.cache_stats.Observer`.
     """
 
@@ -86,10 +91,11 @@ class KeyCache(RenewingCache):
         entry = self._entries.get(key_id)
         if entry is not None:
             now = monotonic()
-            if now < entry.expires:
+            if now < entry.confirmed:
                 entry.used = now
                 entry.counters.hits += 1
                 return entry.value  # type: ignore[no-any-return]
+        self._confirm(key_id)
         key: BranchKey = self._fetch(key_id, lambda: self.store.active(key_id))
         return key
 
@@ -195,7 +201,7 @@ class KeyCache(RenewingCache):
         """One query, and as many unwraps at once as :mod:`encfields.keys.parallel` allows."""
         if wanted is not None and not wanted:
             return 0
-        epoch = self._epoch
+        epoch, asked = self._epoch, monotonic()
         found = [
             one
             for one in store.wrapped_many(wanted)
@@ -205,7 +211,7 @@ class KeyCache(RenewingCache):
         if beacons:
             jobs += self._beacon_jobs(frozenset(one.told.id for one in found))
         if epoch == self._epoch:
-            self._fetch_many(jobs)
+            self._fetch_many(jobs, asked)
         else:
             # Something was rotated or forgotten since the query: what it told may be out of date.
             for slot, _ in jobs:

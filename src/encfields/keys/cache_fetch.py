@@ -93,8 +93,11 @@ class FetchingCache(CacheTable):
             self._launch(slot, flight, fetch)
         return self._wait(flight)
 
-    def _fetch_many(self, jobs: Jobs) -> None:
-        """Have many keys at hand; the first failure is raised when all are settled."""
+    def _fetch_many(self, jobs: Jobs, asked: float) -> None:
+        """Have many keys at hand; the first failure is raised when all are settled.
+
+        :param asked: when the key store was asked for them.
+        """
         flights, led = [], []
         for slot, fetch in jobs:
             with self._lock:
@@ -106,9 +109,9 @@ class FetchingCache(CacheTable):
             if leads:
                 led.append((slot, flight, fetch))
         if len(led) == 1:
-            self._launch(*led[0])
+            self._launch(*led[0], asked=asked)
         elif led:
-            work_off([partial(self._fly, *one) for one in led], self.runner.start)
+            work_off([partial(self._fly, *one, asked=asked) for one in led], self.runner.start)
         failures = []
         for flight in flights:
             try:
@@ -138,9 +141,16 @@ class FetchingCache(CacheTable):
         # A copy, because several threads raise it and each adds its own traceback.
         raise failure
 
-    def _launch(self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any]) -> None:
+    def _launch(
+        self,
+        slot: Slot,
+        flight: Future[Any],
+        fetch: Callable[[], Any],
+        *,
+        asked: float | None = None,
+    ) -> None:
         try:
-            self.runner.start(lambda: self._fly(slot, flight, fetch))
+            self.runner.start(lambda: self._fly(slot, flight, fetch, asked=asked))
         except BaseException as error:
             if not flight.done():
                 with self._lock:
@@ -150,32 +160,48 @@ class FetchingCache(CacheTable):
             raise
 
     def _fly(
-        self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any], *, renewal: bool = False
+        self,
+        slot: Slot,
+        flight: Future[Any],
+        fetch: Callable[[], Any],
+        *,
+        renewal: bool = False,
+        asked: float | None = None,
     ) -> None:
-        """Fetch and settle `flight`, whatever happens."""
+        """Fetch and settle `flight`, whatever happens.
+
+        :param asked: when the key store was asked for what is now only unwrapped.
+        """
+        when = monotonic() if asked is None else asked
         try:
-            self._fetch_and_settle(slot, flight, fetch, renewal=renewal)
+            self._fetch_and_settle(slot, flight, fetch, when, renewal=renewal)
         finally:
             if not flight.done():  # interrupted between the fetch and its being told
                 self._drop(lambda held: held == slot)
                 flight.set_exception(_broken_off(KeyboardInterrupt()))
 
     def _fetch_and_settle(
-        self, slot: Slot, flight: Future[Any], fetch: Callable[[], Any], *, renewal: bool
+        self,
+        slot: Slot,
+        flight: Future[Any],
+        fetch: Callable[[], Any],
+        asked: float,
+        *,
+        renewal: bool,
     ) -> None:
         meter = FetchMeter(key_id_of(slot), what_of(slot), renewal=renewal)
         try:
             value = fetch()
         except Exception as error:
-            self._land(slot, flight, meter.stop(error), error=error)
+            self._land(slot, flight, meter.stop(error), asked, error=error)
             flight.set_exception(error)
         except BaseException as error:
             # An interrupt is for this caller alone; the others only learn that it is over.
-            self._land(slot, flight, meter.stop(error))
+            self._land(slot, flight, meter.stop(error), asked)
             flight.set_exception(_broken_off(error))
             raise
         else:
-            self._land(slot, flight, meter.stop(), value)
+            self._land(slot, flight, meter.stop(), asked, value)
             flight.set_result(value)
 
     def _land(
@@ -183,6 +209,7 @@ class FetchingCache(CacheTable):
         slot: Slot,
         flight: Future[Any],
         fetch: Fetch,
+        asked: float,
         value: Any = None,
         *,
         error: Exception | None = None,
@@ -193,7 +220,7 @@ class FetchingCache(CacheTable):
             if self._flights.get(slot) is flight:
                 del self._flights[slot]
                 if value is not None:
-                    self._keep(slot, value)
+                    self._keep(slot, value, asked)
                 elif isinstance(error, (KeyNotFoundError, KeyDestroyedError)):
                     self._note_missing(slot, error)
         for observer in self.observers:

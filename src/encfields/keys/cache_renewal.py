@@ -26,9 +26,11 @@ class RenewingCache(FetchingCache):
         if self._plan.lead:
             due = self._due()
             with self.runner.aside() if due else nullcontext():
+                asked = monotonic()
                 fetches = self._renewals(due)
                 for slot in due:
-                    self._renew(slot, fetches.get(slot) or self._fetch_of(slot))
+                    found = fetches.get(slot)
+                    self._renew(slot, found or self._fetch_of(slot), asked if found else None)
         with self._lock:
             times = [entry.renew_at for entry in self._entries.values() if entry.renew_at]
         return self._plan.next_look(min(times, default=None))
@@ -70,7 +72,7 @@ class RenewingCache(FetchingCache):
             fetches[(one.told.id, one.told.version)] = one.unwrap
         return fetches
 
-    def _renew(self, slot: Slot, fetch: Callable[[], Any]) -> None:
+    def _renew(self, slot: Slot, fetch: Callable[[], Any], asked: float | None) -> None:
         with self._lock:
             entry = self._entries.get(slot)
             renewed = entry is None or entry.renew_at > monotonic() + self._plan.pause
@@ -79,7 +81,7 @@ class RenewingCache(FetchingCache):
             flight: Future[Any] = Future()
             flight.set_running_or_notify_cancel()
             self._flights[slot] = flight
-        self._fly(slot, flight, fetch, renewal=True)
+        self._fly(slot, flight, fetch, renewal=True, asked=asked)
 
     def _beacon_jobs(self, key_ids: frozenset[str]) -> Jobs:
         """How the beacon keys of some keys are had: from one query, where the store has one."""

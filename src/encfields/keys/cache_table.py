@@ -18,7 +18,7 @@ from encfields.keys.forking import in_forked_child
 from encfields.keys.renewal import RenewalPlan, renewer
 from encfields.keys.runner import Runner
 from encfields.keys.slots import Slot, belongs, key_id_of
-from encfields.keys.store import KeyStore
+from encfields.keys.store import ConfirmingKeyStore, KeyStore
 
 DEFAULT_TTL = 3600.0
 """Seconds for which a key is used before it is fetched and unwrapped anew."""
@@ -30,6 +30,9 @@ DEFAULT_MAX_ENTRIES = 35_000
 """Keys held at most, two for the active version of each key id and one for its beacon keys:
 10,000 tenants' and more. Some 500 bytes each."""
 
+DEFAULT_CHECK = 5.0
+"""Seconds for which a key seals before the key store is asked, without KMS, if it still may."""
+
 MISSING_PAUSE = 1.0
 """Seconds for which a missing or destroyed key is not asked for again."""
 
@@ -38,20 +41,40 @@ MAX_MISSING = 1_000
 
 
 class Entry:
-    """A key at hand, until when, and when it was used last."""
+    """A key at hand, until when, and when it was used last.
 
-    __slots__ = ("counters", "expires", "fetched", "renew_at", "retry_at", "used", "value")
+    :ivar asked: when the key store was last asked whether it is in force.
+    :ivar confirmed: until when that is believed, for sealing; never longer than ``expires``.
+    """
+
+    __slots__ = (
+        "asked",
+        "confirmed",
+        "counters",
+        "expires",
+        "fetched",
+        "renew_at",
+        "retry_at",
+        "used",
+        "value",
+    )
 
     def __init__(
         self, value: Any, counters: KeyCounters, now: float, ttl: float, lead: float
     ) -> None:
         self.value = value
+        self.asked = now
         self.counters = counters
         self.used = self.fetched = now
-        self.expires = now + ttl
+        self.expires = self.confirmed = now + ttl
         # Spread, so that keys that were loaded together are not renewed together.
         self.renew_at = self.expires - lead * (0.5 + 0.5 * random.random())  # noqa: S311
         self.retry_at = 0.0
+
+    def confirm(self, asked: float, seconds: float) -> None:
+        """It was in force at `asked`, which is believed for some seconds."""
+        self.asked = asked
+        self.confirmed = min(self.expires, asked + seconds)
 
 
 class CacheTable:
@@ -66,7 +89,10 @@ class CacheTable:
         max_entries: int = DEFAULT_MAX_ENTRIES,
         runner: Runner | None = None,
         renew_before: float = 0.0,
+        check: float = DEFAULT_CHECK,
     ) -> None:
+        if check <= 0:
+            raise ValueError("check is positive")
         if ttl <= 0 or grace < 0 or max_entries < 1:
             raise ValueError("ttl and max_entries are positive, grace is not negative")
         if not 0 <= renew_before <= ttl / 2:
@@ -75,6 +101,7 @@ class CacheTable:
         self.ttl = ttl
         self.grace = grace
         self.max_entries = max_entries
+        self.check = min(check, ttl)
         self._runner = runner
         self._plan = RenewalPlan(ttl, renew_before)
         self.observers: list[Observer] = []
@@ -87,6 +114,7 @@ class CacheTable:
         self._epoch = 0
         self._entries: dict[Slot, Entry] = {}
         self._flights: dict[Slot, Future[Any]] = {}
+        self._confirming: Future[Any] | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -141,11 +169,13 @@ class CacheTable:
             self._missing.pop(next(iter(self._missing)))
         self._missing[slot] = (copy.copy(error), monotonic() + MISSING_PAUSE)
 
-    def _keep(self, slot: Slot, value: Any) -> None:
+    def _keep(self, slot: Slot, value: Any, asked: float) -> None:
         now = monotonic()
         counters = self.stats.of(key_id_of(slot))
         entry = self._entries[slot] = Entry(value, counters, now, self.ttl, self._plan.lead)
         if isinstance(slot, str):
+            if isinstance(self.store, ConfirmingKeyStore):
+                entry.confirm(asked, self.check)
             # Due at the same time, and then renewed by the same fetch.
             self._entries[(slot, value.version)] = copy.copy(entry)
         if self._plan.lead and getattr(self.store, "may_fetch_in_background", True):

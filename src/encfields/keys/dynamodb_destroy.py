@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from encfields.errors import KeyUnavailableError
 from encfields.keys import dynamodb_items as items
 from encfields.keys.dynamodb_errors import Conflict, no_such_key
-from encfields.keys.sql_rows import MAX_TRIES, now, was_destroyed
+from encfields.keys.sql_retire import newest_version, no_version
+from encfields.keys.sql_rows import MAX_TRIES, now, was_destroyed, was_retired
 from encfields.keys.store import KeyVersion
 
 if TYPE_CHECKING:
@@ -71,3 +72,21 @@ def _put(table_name: str, item: items.Item, when: dt.datetime) -> dict[str, Any]
         "ConditionExpression": "attribute_exists(#id)",
         "ExpressionAttributeNames": {"#id": items.KEY_ID},
     }
+
+
+def require_retirable(key_id: str, version: str, versions: list[KeyVersion]) -> None:
+    """See :meth:`DynamoDbKeyStore.require_retirable`."""
+    found = next((one for one in versions if one.version == version), None)
+    if found is None:
+        raise no_version(key_id, version)
+    if found.destroyed_at is not None:
+        raise was_retired(key_id, version, found.destroyed_at)
+    if found.active:
+        raise newest_version(key_id, version)
+
+
+def retire_item(store: DynamoDbKeyStore, key_id: str, version: str) -> None:
+    """Wipe one version's item."""
+    name = items.VERSION_PREFIX + version
+    left = [one for one in store.items_of(key_id) if one[items.TYPE]["S"] == name]
+    _wipe(store, key_id, left, now())

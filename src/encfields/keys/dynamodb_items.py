@@ -147,6 +147,11 @@ def versions(items: list[Item]) -> list[KeyVersion]:
     return sorted(found, key=lambda one: (one.id, one.created_at, one.version))
 
 
+def version_of(item: Item) -> str:
+    """The version that the active item is a copy of."""
+    return _s(item, VERSION).removeprefix(VERSION_PREFIX)
+
+
 def beacon_created(item: Item) -> dt.datetime:
     """When a beacon key was made."""
     return _time(_s(item, CREATED))

@@ -26,7 +26,7 @@ from encfields.keys.aws_session import preload
 from encfields.keys.beacon_key import BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import WrappedKey
-from encfields.keys.dynamodb_destroy import destroy_items
+from encfields.keys.dynamodb_destroy import destroy_items, require_retirable, retire_item
 from encfields.keys.dynamodb_errors import Conflict, explain, no_such_key
 from encfields.keys.dynamodb_rewrap import require_same_region, rewrap_items
 from encfields.keys.dynamodb_tools import ToolMaker, Tools
@@ -36,7 +36,7 @@ from encfields.keys.kms_calls import kms_calls
 from encfields.keys.loop_runner import LoopRunner
 from encfields.keys.rewrap import Progress, RewrapReport
 from encfields.keys.runner import Runner
-from encfields.keys.sql_rows import was_destroyed
+from encfields.keys.sql_rows import was_destroyed, was_retired
 from encfields.keys.store import KeyVersion
 
 T = TypeVar("T")
@@ -76,6 +76,9 @@ class DynamoDbKeyStore:
     :raises ConfigurationError: the keyring is not of exactly one KMS key, or an argument is
         unusable.
     """
+
+    confirms_at_once = 1
+    """See :class:`~encfields.keys.store.ConfirmingKeyStore`: each takes a request."""
 
     def __init__(
         self,
@@ -126,6 +129,11 @@ class DynamoDbKeyStore:
 
     def __repr__(self) -> str:
         return f"<DynamoDbKeyStore table={self.table_name!r} {self.region} {self.kms_arn}>"
+
+    @property
+    def name(self) -> str:
+        """The key store's logical name, which KMS binds to every key."""
+        return self.logical_name
 
     @property
     def runner(self) -> Runner:
@@ -194,8 +202,11 @@ class DynamoDbKeyStore:
     def _refuse_destroyed(self, key_id: str, name: str = dynamodb_items.ACTIVE_TYPE) -> None:
         item = self.item_at(key_id, name)
         when = dynamodb_items.destroyed_at(item) if item is not None else None
-        if when is not None:
-            raise was_destroyed(key_id, when)
+        if when is None:
+            return
+        if name.startswith(dynamodb_items.VERSION_PREFIX) and self.newest_versions([key_id]):
+            raise was_retired(key_id, name.removeprefix(dynamodb_items.VERSION_PREFIX), when)
+        raise was_destroyed(key_id, when)
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
         """What may be told of it.
@@ -321,6 +332,30 @@ class DynamoDbKeyStore:
         require_same_region(arn, former)
         self._use(new, before)
         return rewrap_items(self, former, progress)
+
+    def retire(self, key_id: str, version: str) -> None:
+        """Wipe a version that is not the active one. What is under it cannot be read any more.
+
+        :raises ConfigurationError: it is the active one.
+        :raises KeyNotFoundError: there is no such version.
+        :raises KeyDestroyedError: it was retired before.
+        """
+        self.require_retirable(key_id, version)
+        retire_item(self, key_id, version)
+
+    def require_retirable(self, key_id: str, version: str) -> None:
+        """Raise as :meth:`retire` would, and change nothing."""
+        require_retirable(key_id, version, self._versions_of(key_id))
+
+    def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
+        """See :meth:`ConfirmingKeyStore.newest_versions
+        <encfields.keys.store.ConfirmingKeyStore.newest_versions>`."""
+        found = {one: self.item_at(one, dynamodb_items.ACTIVE_TYPE) for one in key_ids}
+        return {
+            key_id: dynamodb_items.version_of(item)
+            for key_id, item in found.items()
+            if item is not None and dynamodb_items.destroyed_at(item) is None
+        }
 
     def wrapped_many(self, key_ids: Collection[str] | None) -> Wrapped:
         """See :meth:`BulkKeyStore.wrapped_many

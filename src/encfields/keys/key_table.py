@@ -9,9 +9,9 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Integer,
     LargeBinary,
     MetaData,
-    SmallInteger,
     String,
     Table,
     UniqueConstraint,
@@ -78,9 +78,11 @@ def key_table(
 ) -> Table:
     """The table of branch keys.
 
-    ``active`` is 1 or NULL, never 0: a unique constraint lets a key have any number of inactive
-    versions and one active one, on every database alike. A beacon key's row has the number of its
-    version there, which is 1 for the first (see :mod:`encfields.keys.sql_beacons`).
+    ``active`` is the number of a version in force, 1 for a key's first one, and NULL when it was
+    retired or destroyed. The unique constraint keeps two processes from making the same one;
+    nothing else believes it: the number that counts is the one that the wrapped key is bound to
+    (:mod:`encfields.keys.key_rows`). One row more holds the key store's name
+    (:mod:`encfields.keys.sql_name`).
 
     :param name: table name.
     :param schema: schema, or ``None`` for the connection's default.
@@ -94,7 +96,7 @@ def key_table(
         Column("version", ExactText(36), primary_key=True),
         Column("purpose", ExactText(16), nullable=False),
         Column("wrapped", LargeBinary(), nullable=True),
-        Column("active", SmallInteger(), nullable=True),
+        Column("active", Integer(), nullable=True),
         Column("created_at", UtcDateTime(), nullable=False),
         Column("destroyed_at", UtcDateTime(), nullable=True),
         schema=schema,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -66,6 +67,12 @@ class LoopRunner:
         if self._on_caller:
             return await greenlet_spawn(call)
         return await asyncio.to_thread(_yielding, call)
+
+    def pause(self, seconds: float) -> None:
+        if on_event_loop() and in_greenlet():
+            await_only(asyncio.sleep(seconds))
+        else:
+            time.sleep(seconds)
 
     def aside(self) -> AbstractContextManager[None]:
         return yielding()

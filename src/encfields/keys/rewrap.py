@@ -15,7 +15,7 @@ from typing import Any
 
 from encfields.errors import ConfigurationError, KeyAccessError
 from encfields.keys.keyrings import AwsKmsKeyring, Keyring, LocalKeyring
-from encfields.keys.wrapping import KeyWrapper, Purpose
+from encfields.keys.wrapping import KeyWrapper, WrappingContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Rewrapper:
     :raises ConfigurationError: the new keyring only opens (discovery).
     """
 
-    def __init__(self, new: Keyring, unwrap: Callable[[bytes, str, str, Purpose], bytes]) -> None:
+    def __init__(self, new: Keyring, unwrap: Callable[[bytes, WrappingContext], bytes]) -> None:
         if not new.can_wrap:
             raise ConfigurationError(
                 "a discovery keyring opens keys and cannot wrap them; rewrap to "
@@ -64,20 +64,21 @@ class Rewrapper:
         """Whether exactly the new wrapping keys hold this wrapped key."""
         return _held_by(wrapped, self._keyring)
 
-    def rewrap(self, wrapped: bytes, key_id: str, version: str, purpose: Purpose) -> bytes:
+    def rewrap(self, wrapped: bytes, place: WrappingContext) -> bytes:
         """The same key wrapped by the new keyring, verified.
 
+        :param place: what it is bound to, before and after.
         :raises KeyAccessError: it does not open, before or after.
         :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
         """
-        material = self._unwrap(wrapped, key_id, version, purpose)
-        made = self._wrapper.wrap(material, key_id, version, purpose)
+        material = self._unwrap(wrapped, place)
+        made = self._wrapper.wrap(material, place)
         for wrapper in self._each:
-            opened = wrapper.unwrap(made, key_id, version, purpose)
+            opened = wrapper.unwrap(made, place)
             if not hmac.compare_digest(opened, material):
                 raise KeyAccessError(
                     f"{wrapper.keyring!r} opened the new wrap to another key; nothing was replaced",
-                    key_id=key_id,
+                    key_id=place.key_id,
                     reason="tampered",
                 )
         return made

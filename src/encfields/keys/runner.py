@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -30,6 +31,10 @@ class Runner(Protocol):
         """Run a blocking `call` from a coroutine without blocking the event loop."""
         ...
 
+    def pause(self, seconds: float) -> None:
+        """Wait a while, without blocking an event loop where that can be helped."""
+        ...
+
     def aside(self) -> AbstractContextManager[None]:
         """For fetches that a thread of ours makes on its own, while others go on."""
         ...
@@ -46,6 +51,9 @@ class ThreadRunner:
 
     async def arun(self, call: Callable[[], T]) -> T:
         return await asyncio.to_thread(call)
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def aside(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -1,23 +1,25 @@
 """Beacon key versions in the key table: at most two in force, the older of which goes again.
 
-A row's column ``active`` holds the version's number, so that the table's unique constraint keeps
-numbers apart; a key's first beacon key has always been stored with 1. A retired version has NULL
-there, and no number of a key is given twice: the newest version is never retired.
+A version's number is bound to its wrapped key, as a branch key version's is. A retired version
+is wiped, and no number of a key is given twice: the newest version is never retired.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, update
 
-from encfields.errors import ConfigurationError, KeyNotFoundError, KeyUnavailableError
+from encfields.errors import ConfigurationError, KeyNotFoundError
 from encfields.keys.beacon_key import BeaconKey, BeaconVersion
+from encfields.keys.key_rows import KeyRow, in_order, require_one_order
 from encfields.keys.sql_rows import (
     BEACON,
     MAX_TRIES,
     Conflict,
+    busy,
     no_such_key,
     now,
     was_destroyed,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 MAX_IN_FORCE = 2
 """Beacon key versions of one key: a lookup asks for each, and a row has room for two."""
 
-Rows = list[Any]
+Rows = list[KeyRow]
 
 
 def beacon_rows(store: SqlKeyStore, key_id: str) -> Rows:
@@ -37,78 +39,58 @@ def beacon_rows(store: SqlKeyStore, key_id: str) -> Rows:
 
     :raises KeyNotFoundError: there is no such key.
     :raises KeyDestroyedError: it was destroyed.
+    :raises KeyAccessError: one is malformed, or two have one number.
     """
     rows = store.rows_of(key_id, BEACON)
-    if in_force := order(rows):
+    if in_force := in_order(rows):
+        require_one_order(in_force, store.table.fullname)
         return in_force
     if rows:
-        raise was_destroyed(key_id, max(row.destroyed_at for row in rows))
+        raise was_destroyed(key_id, rows[-1].destroyed_at)
     raise no_such_key(store.table.fullname, key_id)
 
 
-def order(rows: Rows) -> Rows:
-    """Those in force of some rows of one key, the newest last."""
-    return sorted((row for row in rows if row.active), key=lambda row: row.active)
-
-
-def opened(row: Any, material: bytes) -> BeaconKey:
+def opened(row: KeyRow, material: bytes) -> BeaconKey:
     """A row's beacon key."""
-    return BeaconKey(row.key_id, row.active, material, row.created_at)
+    return BeaconKey(row.key_id, row.number, material, row.created_at)
 
 
-def told(row: Any) -> BeaconVersion:
+def told(row: KeyRow) -> BeaconVersion:
     """What may be told of a row."""
-    return BeaconVersion(row.key_id, row.active, row.created_at)
+    return BeaconVersion(row.key_id, row.number, row.created_at)
 
 
 def rotate(store: SqlKeyStore, key_id: str) -> BeaconVersion:
     """See :meth:`SqlKeyStore.rotate_beacon`."""
-    made: dict[str, Any] | None = None
     for _ in range(MAX_TRIES):
         before = beacon_rows(store, key_id)
         if len(before) >= MAX_IN_FORCE:
             raise _has_two(key_id, before)
-        if made is None:
-            made = store.new_row(key_id, BEACON)
-        made.update(active=before[-1].active + 1, created_at=now())
-        try:
-            store.change(partial(_add, store, before[-1], made), key_id)
-        except Conflict:
-            continue
-        return BeaconVersion(key_id, made["active"], made["created_at"])
-    raise _busy(key_id)
-
-
-def _add(store: SqlKeyStore, newest: Any, made: dict[str, Any], connection: Connection) -> None:
-    table = store.table
-    # Changes nothing, but lets no one destroy the key meanwhile.
-    locked = connection.execute(
-        update(table)
-        .where(table.c.key_id == newest.key_id, table.c.version == newest.version)
-        .where(table.c.active == newest.active)
-        .values(active=newest.active)
-    )
-    if locked.rowcount != 1:
-        raise Conflict
-    connection.execute(insert(table), [made])
+        # Opened, because the new version's number is to follow one that is authentic.
+        newest = store.open_beacons(before)[-1]
+        made = store.new_row(key_id, BEACON, newest.version + 1)
+        with suppress(Conflict):
+            store.change(partial(store.add_after, before[-1], made), key_id)
+            return BeaconVersion(key_id, newest.version + 1, made["created_at"])
+    raise busy(key_id)
 
 
 def retire(store: SqlKeyStore, key_id: str, version: int) -> None:
     """See :meth:`SqlKeyStore.retire_beacon`."""
     for _ in range(MAX_TRIES):
         rows = beacon_rows(store, key_id)
-        if version == rows[-1].active:
+        if version == rows[-1].number:
             raise ConfigurationError(
                 f"version {version} is the newest beacon key of this key, under which values are "
                 "indexed; rotate_beacon() first",
                 key_id=key_id,
                 reason="newest-beacon",
             )
-        found = [row for row in rows if row.active == version]
+        found = [row for row in rows if row.number == version]
         if not found:
             raise KeyNotFoundError(
                 f"no beacon key version {version} of this key is in force; "
-                f"{', '.join(str(row.active) for row in rows)} is",
+                f"{', '.join(str(row.number) for row in rows)} is",
                 key_id=key_id,
                 reason="no-version",
             )
@@ -117,10 +99,10 @@ def retire(store: SqlKeyStore, key_id: str, version: int) -> None:
         except Conflict:
             continue
         return
-    raise _busy(key_id)
+    raise busy(key_id)
 
 
-def _wipe(store: SqlKeyStore, row: Any, connection: Connection) -> None:
+def _wipe(store: SqlKeyStore, row: KeyRow, connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         # Otherwise the old bytes stay in the file until their page is used again.
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
@@ -128,7 +110,7 @@ def _wipe(store: SqlKeyStore, row: Any, connection: Connection) -> None:
     wiped = connection.execute(
         update(table)
         .where(table.c.key_id == row.key_id, table.c.version == row.version)
-        .where(table.c.active == row.active)
+        .where(table.c.wrapped.is_not(None))
         .values(wrapped=None, active=None, destroyed_at=now())
     )
     if wiped.rowcount != 1:
@@ -137,14 +119,8 @@ def _wipe(store: SqlKeyStore, row: Any, connection: Connection) -> None:
 
 def _has_two(key_id: str, rows: Rows) -> ConfigurationError:
     return ConfigurationError(
-        f"this key has two beacon keys already, versions {rows[0].active} and {rows[-1].active}; "
-        f"index all values under the newer one, then retire_beacon({key_id!r}, {rows[0].active})",
+        f"this key has two beacon keys already, versions {rows[0].number} and {rows[-1].number}; "
+        f"index all values under the newer one, then retire_beacon({key_id!r}, {rows[0].number})",
         key_id=key_id,
         reason="two-beacons",
-    )
-
-
-def _busy(key_id: str) -> KeyUnavailableError:
-    return KeyUnavailableError(
-        "others kept changing this key at the same time; retry", key_id=key_id, reason="error"
     )

@@ -6,11 +6,12 @@ import datetime as dt
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Table, update
 
 from encfields.errors import KeyUnavailableError
+from encfields.keys.key_rows import KeyRow
 from encfields.keys.sql_rows import (
     BEACON,
     BRANCH,
@@ -34,16 +35,16 @@ def destroy_rows(store: SqlKeyStore, key_id: str) -> list[KeyVersion]:
     when, wiped = now(), []  # type: dt.datetime, list[KeyVersion]
     for _ in range(MAX_TRIES):
         rows = [row for purpose in (BRANCH, BEACON) for row in store.rows_of(key_id, purpose)]
-        left = [row for row in rows if row.destroyed_at is None]
+        left = [row for row in rows if row.wrapped is not None or row.destroyed_at is None]
         if not left and not wiped:
-            raise was_destroyed(key_id, max(row.destroyed_at for row in rows))
+            raise was_destroyed(key_id, max(row.destroyed_at or when for row in rows))
         if not left:
             return wiped
         # Again afterwards: a rotation may have committed a version meanwhile.
         with suppress(Conflict):
             store.change(partial(_wipe, store.table, left, when), key_id)
             wiped += [
-                replace(told(row._mapping), active=False, destroyed_at=when)
+                replace(told(row, active=False), destroyed_at=when)
                 for row in left
                 if row.purpose == BRANCH
             ]
@@ -55,7 +56,7 @@ def destroy_rows(store: SqlKeyStore, key_id: str) -> list[KeyVersion]:
     )
 
 
-def _wipe(table: Table, rows: list[Any], when: dt.datetime, connection: Connection) -> None:
+def _wipe(table: Table, rows: list[KeyRow], when: dt.datetime, connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         # Otherwise the old bytes stay in the file until their page is used again.
         connection.exec_driver_sql("PRAGMA secure_delete = ON")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, update
 
-from encfields.errors import KeyUnavailableError
+from encfields.keys.key_rows import KeyRow
 from encfields.keys.rewrap import Progress, Rewrapper, RewrapReport
-from encfields.keys.sql_rows import MAX_TRIES, Conflict
+from encfields.keys.sql_name import require_of_store
+from encfields.keys.sql_rows import MAX_TRIES, Conflict, busy
 
 if TYPE_CHECKING:
     from encfields.keys.sql_store import SqlKeyStore
@@ -33,31 +34,30 @@ def rewrap_rows(
 
 
 def _rewrap_row(
-    store: SqlKeyStore, rewrapper: Rewrapper, row: Any, report: RewrapReport
+    store: SqlKeyStore, rewrapper: Rewrapper, row: KeyRow, report: RewrapReport
 ) -> RewrapReport:
     for _ in range(MAX_TRIES):
         if row.destroyed_at is not None or row.wrapped is None:
             return replace(report, destroyed=report.destroyed + 1)
-        old = bytes(row.wrapped)
+        row.require_sound(store.table.fullname)
+        old = row.wrapped
         if rewrapper.is_moved(old):
             return replace(report, already=report.already + 1)
-        made = rewrapper.rewrap(old, row.key_id, row.version, row.purpose)
+        require_of_store(row, store.name, store.table)
+        made = rewrapper.rewrap(old, row.place(store.name))
         with suppress(Conflict):
             if _swap(store, row, old, made):
                 return replace(report, moved=report.moved + 1)
         # Moved by another run, or destroyed, since it was read: look again.
-        found = store.rows_of(row.key_id, row.purpose, version=row.version)
+        purpose: Any = row.purpose
+        found = store.rows_of(row.key_id, purpose, version=row.version)
         if not found:  # the whole row was deleted
             return report
         row = found[0]
-    raise KeyUnavailableError(
-        "others kept changing this key at the same time; run it again",
-        key_id=row.key_id,
-        reason="error",
-    )
+    raise busy(row.key_id, "run it again")
 
 
-def _swap(store: SqlKeyStore, row: Any, old: bytes, made: bytes) -> bool:
+def _swap(store: SqlKeyStore, row: KeyRow, old: bytes, made: bytes) -> bool:
     """Put the new wrap in the old one's place, if that is still there."""
     table, swapped = store.table, []  # type: Any, list[int]
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
-from encfields.errors import KeyDestroyedError, KeyExistsError, KeyNotFoundError
+from encfields.errors import (
+    KeyDestroyedError,
+    KeyExistsError,
+    KeyNotFoundError,
+    KeyUnavailableError,
+)
+from encfields.keys.key_rows import KeyRow
 from encfields.keys.store import KeyVersion
 from encfields.keys.wrapping import Purpose
 
@@ -20,30 +25,24 @@ class Conflict(Exception):
     """Another transaction got there first."""
 
 
-class AsRow:
-    """A remembered row, read like one of the database's."""
-
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.__dict__.update(row)
-
-    @property
-    def _mapping(self) -> dict[str, Any]:
-        return self.__dict__
-
-
 def now() -> dt.datetime:
     """The time that a row is dated with, in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
-def told(row: Any) -> KeyVersion:
-    """What may be told of a row, given as a mapping."""
+def told(row: KeyRow, *, active: bool) -> KeyVersion:
+    """What may be told of a row.
+
+    :param active: whether new values are sealed under it.
+    """
     return KeyVersion(
-        row["key_id"],
-        row["version"],
-        bool(row["active"]),
-        row["created_at"],
-        row["destroyed_at"],
+        row.key_id,
+        row.version,
+        active,
+        row.created_at,
+        row.destroyed_at,
+        row.number or None,
+        row.fault,
     )
 
 
@@ -70,4 +69,22 @@ def was_destroyed(key_id: str, when: dt.datetime | None = None) -> KeyDestroyedE
         f"the key was destroyed{f' on {when:%Y-%m-%d}' if when else ''}; what it sealed is gone",
         key_id=key_id,
         reason="destroyed",
+    )
+
+
+def was_retired(key_id: str, version: str, when: dt.datetime | None = None) -> KeyDestroyedError:
+    """The error for a version of which a tombstone is left, while its key is in force."""
+    return KeyDestroyedError(
+        f"version {version} of this key was retired{f' on {when:%Y-%m-%d}' if when else ''}, when "
+        "no value was under it. Restore the value, or the version's row in the key table, from a "
+        "backup",
+        key_id=key_id,
+        reason="retired",
+    )
+
+
+def busy(key_id: str, advice: str = "retry") -> KeyUnavailableError:
+    """The error for a key that others kept changing."""
+    return KeyUnavailableError(
+        f"others kept changing this key at the same time; {advice}", key_id=key_id, reason="error"
     )

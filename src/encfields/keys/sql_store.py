@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, Table, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from encfields.errors import (
@@ -19,12 +20,13 @@ from encfields.errors import (
     KeyStoreError,
     KeyUnavailableError,
 )
-from encfields.keys import sql_beacons
+from encfields.keys import sql_beacons, sql_retire
 from encfields.keys.aws_session import preload
 from encfields.keys.beacon_key import BeaconKey, BeaconVersion
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.bulk_store import WrappedBeacons, WrappedKey
 from encfields.keys.key_id import check_key_id
+from encfields.keys.key_rows import KeyRow, in_order, read_row, readable_columns, require_one_order
 from encfields.keys.key_table import TABLE_NAME, key_table
 from encfields.keys.keyrings import Keyring
 from encfields.keys.loop_runner import LoopRunner
@@ -33,25 +35,38 @@ from encfields.keys.rewrap import Progress, Rewrapper, RewrapReport
 from encfields.keys.runner import Runner, ThreadRunner
 from encfields.keys.sql_change import change_as_one
 from encfields.keys.sql_destroy import destroy_rows
+from encfields.keys.sql_earlier import bring_over
 from encfields.keys.sql_errors import database_error
+from encfields.keys.sql_name import (
+    NAME_PURPOSE,
+    check_store_name,
+    has_keys,
+    insert_name,
+    lost_name,
+    new_name,
+    read_name,
+    require_of_store,
+    require_same_name,
+)
 from encfields.keys.sql_rewrap import rewrap_rows
 from encfields.keys.sql_rows import (
     BEACON,
     BRANCH,
     MAX_TRIES,
-    AsRow,
     Conflict,
     already_exists,
+    busy,
     no_such_key,
     now,
     told,
     was_destroyed,
+    was_retired,
 )
 from encfields.keys.store import KeyVersion
-from encfields.keys.wrapping import KeyWrapper, Purpose
+from encfields.keys.wrapping import KeyWrapper, Purpose, WrappingContext
 
 T = TypeVar("T")
-Rows = list[Any]
+Rows = list[KeyRow]
 NewRow = dict[str, Any]
 NewRows = list[NewRow]
 Beacons = list[BeaconKey]
@@ -68,12 +83,21 @@ class SqlKeyStore:
     :param table_name: name of the key table.
     :param schema: schema of the key table.
     :param engine: the database; ``attach()`` binds the store to the attached engine otherwise.
+    :param name: the key store's logical name, for instance ``"production"``. It is chosen when
+        the table is made, and bound to every key for good: a key of another store does not open.
+        Without it, the name is the one that the table holds, a random one if it is made without;
+        then whoever can write to the table can change that too (:mod:`encfields.keys.sql_name`).
+    :raises ConfigurationError: the name is unusable.
     """
+
+    confirms_at_once = 1_000
+    """See :class:`~encfields.keys.store.ConfirmingKeyStore`."""
 
     def __init__(
         self,
         keyring: Keyring,
         *,
+        name: str | None = None,
         table_name: str = TABLE_NAME,
         schema: str | None = None,
         engine: Engine | None = None,
@@ -83,7 +107,10 @@ class SqlKeyStore:
         self.wrapper = KeyWrapper(keyring)
         self._former = tuple(KeyWrapper(one) for one in former)
         self._own: OwnConnection | None = None
-        self._uncommitted: list[NewRow] = []
+        self._uncommitted: NewRows = []
+        self.given_name = None if name is None else check_store_name(name)
+        self._name = self.given_name
+        self._newest_seen: dict[str, int] = {}
         if engine is not None:
             self.bind(engine)
 
@@ -138,10 +165,53 @@ class SqlKeyStore:
         """Whether a thread of ours may read keys at any time: not on a borrowed connection."""
         return self._bound().is_ours_alone
 
+    @property
+    def name(self) -> str:
+        """The key store's logical name: the one given, else the one that the table holds.
+
+        :raises ConfigurationError: it holds none; see :meth:`create_table`.
+        :raises KeyUnavailableError: the database is out of reach.
+        """
+        if self._name is None:
+            self._run(self._learn_name)
+        return self._known_name()
+
+    def require_named(self) -> None:
+        """Refuse a table that holds another name than the one given, or none.
+
+        :raises ConfigurationError: it does.
+        """
+
+        def read(engine: Engine) -> str | None:
+            with engine.connect() as connection:
+                return read_name(connection, self.table)
+
+        found = self._run(read)
+        if found is None:
+            raise lost_name(self.table)
+        require_same_name(self.name, found, self.table)
+
+    def use_name(self, name: str) -> None:
+        """The name that the table was found to have, for this library's own use."""
+        require_same_name(self.given_name or name, name, self.table)
+        self._name = name
+
+    def _learn_name(self, engine: Engine) -> None:
+        with engine.connect() as connection:
+            self._name = read_name(connection, self.table)
+
+    def _known_name(self) -> str:
+        if self._name is None:
+            raise lost_name(self.table)
+        return self._name
+
     def active(self, key_id: str) -> BranchKey:
-        """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
-        row = self._active_row(key_id)
-        return BranchKey(key_id, row.version, self._unwrap(row))
+        """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`.
+
+        :raises KeyAccessError: a row of the key is malformed, two have one number, or the newest
+            version is older than one that this process has seen.
+        """
+        return self._open_newest(key_id, self.rows_of(key_id, BRANCH))
 
     def version(self, key_id: str, version: str) -> BranchKey:
         """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
@@ -153,12 +223,31 @@ class SqlKeyStore:
                 key_id=key_id,
                 reason="no-version",
             )
-        return BranchKey(key_id, version, self._unwrap(rows[0]))
+        return self._open(rows[0])
+
+    def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
+        """See :meth:`ConfirmingKeyStore.newest_versions
+        <encfields.keys.store.ConfirmingKeyStore.newest_versions>`."""
+        table = self.table
+        statement = select(table.c.key_id, table.c.version, table.c.active).where(
+            table.c.purpose == BRANCH,
+            table.c.wrapped.is_not(None),
+            table.c.destroyed_at.is_(None),
+            table.c.key_id.in_(sorted(key_ids)),
+        )
+
+        def read(engine: Engine) -> list[Any]:
+            with engine.connect() as connection:
+                return list(connection.execute(statement))
+
+        found = [*self._run(read), *map(_as_confirmed, self._uncommitted)]
+        ordered = sorted(found, key=lambda row: row[2] if isinstance(row[2], int) else 0)
+        return {key_id: version for key_id, version, _ in ordered}
 
     def beacon(self, key_id: str) -> bytes:
         """The newest version's; see :meth:`KeyStore.beacon
         <encfields.keys.store.KeyStore.beacon>`."""
-        return self._unwrap(sql_beacons.beacon_rows(self, key_id)[-1])
+        return self.beacons(key_id)[-1].material
 
     def beacons(self, key_id: str) -> Beacons:
         """Every beacon key version in force, the newest last.
@@ -166,7 +255,7 @@ class SqlKeyStore:
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         """
-        return self._open_beacons(sql_beacons.beacon_rows(self, key_id))
+        return self.open_beacons(sql_beacons.beacon_rows(self, key_id))
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
         """What may be told of them; no key is opened."""
@@ -197,45 +286,93 @@ class SqlKeyStore:
 
         More than :data:`MAX_IDS_IN_QUERY` ids take a query for each so many.
         """
-        rows = self._rows_of_many(BRANCH, key_ids)
-        return [WrappedKey(told(row._mapping), partial(self._open, row)) for row in rows]
+        found = []
+        for key_id, rows in _by_key(self._rows_of_many(BRANCH, key_ids)):
+            newest = in_order(rows)[-1:]
+            for row in rows:
+                is_newest = row in newest
+                unwrap = partial(self._open, row)
+                if is_newest:
+                    unwrap = partial(self._open_newest, key_id, rows)
+                found.append(WrappedKey(told(row, active=is_newest), unwrap))
+        return found
 
     def wrapped_beacons(self, key_ids: Collection[str] | None) -> list[WrappedBeacons]:
         """See :meth:`BulkBeaconStore.wrapped_beacons
         <encfields.keys.bulk_store.BulkBeaconStore.wrapped_beacons>`."""
-        by_key: dict[str, Rows] = {}
-        for row in self._rows_of_many(BEACON, key_ids):
-            by_key.setdefault(row.key_id, []).append(row)
         return [
-            WrappedBeacons(key_id, partial(self._open_beacons, in_force))
-            for key_id, rows in by_key.items()
-            if (in_force := sql_beacons.order(rows))
+            WrappedBeacons(key_id, partial(self.open_beacons, in_force))
+            for key_id, rows in _by_key(self._rows_of_many(BEACON, key_ids))
+            if (in_force := in_order(rows))
         ]
 
     def _rows_of_many(self, purpose: Purpose, key_ids: Collection[str] | None) -> Rows:
         table = self.table
-        statement = select(table).where(table.c.purpose == purpose)
+        has_purpose = table.c.purpose == purpose
         if key_ids is None:
-            return self._select(statement)
+            return self._select(has_purpose)
         ids = sorted(key_ids)
         parts = [
-            statement.where(table.c.key_id.in_(ids[start : start + MAX_IDS_IN_QUERY]))
+            has_purpose & table.c.key_id.in_(ids[start : start + MAX_IDS_IN_QUERY])
             for start in range(0, len(ids), MAX_IDS_IN_QUERY)
         ]
         wanted = frozenset(ids)
         return [row for row in self._select(*parts) if row.key_id in wanted]
 
-    def _select(self, *statements: Select[Any], key_id: str | None = None) -> Rows:
+    def _select(self, *conditions: ColumnElement[bool], key_id: str | None = None) -> Rows:
         def read(engine: Engine) -> Rows:
+            statement = select(*readable_columns(self.table, engine.dialect))
             with engine.connect() as connection:
-                return [row for one in statements for row in connection.execute(one)]
+                if self._name is None:
+                    # On the same connection: the first keys that are read will need it.
+                    self._name = read_name(connection, self.table)
+                return [
+                    read_row(row)
+                    for one in conditions
+                    for row in connection.execute(statement.where(one)).mappings()
+                ]
 
         return self._run(read, key_id)
 
-    def _open(self, row: Any) -> BranchKey:
-        return BranchKey(row.key_id, row.version, self._unwrap(row))
+    def _open(self, row: KeyRow) -> BranchKey:
+        return BranchKey(row.key_id, row.version, self._unwrap(row), row.number)
 
-    def _open_beacons(self, rows: Rows) -> Beacons:
+    def _open_newest(self, key_id: str, rows: Rows) -> BranchKey:
+        newest = self._newest_of(key_id, rows)
+        key = self._open(newest)
+        if newest.number < self._newest_seen.get(key_id, 0):
+            raise KeyAccessError(
+                f"the newest version of this key in {self.table.fullname!r} has the number "
+                f"{newest.number}, and this process has seen number {self._newest_seen[key_id]}: "
+                "its row was deleted or put back; restore it from a backup",
+                key_id=key_id,
+                reason="rolled-back",
+            )
+        # Only what opened is remembered, so that no forged row makes this grow.
+        self._newest_seen[key_id] = newest.number
+        return key
+
+    def _newest_of(self, key_id: str, rows: Rows) -> KeyRow:
+        in_force = in_order(rows)
+        if in_force:
+            require_one_order(in_force, self.table.fullname, self._name)
+            return in_force[-1]
+        if rows:
+            raise was_destroyed(key_id, rows[-1].destroyed_at)
+        raise no_such_key(self.table.fullname, key_id)
+
+    def newest_row(self, key_id: str) -> KeyRow:
+        """The row of the newest version, for this library's own use.
+
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed.
+        :raises KeyAccessError: a row of the key is malformed, or two have one number.
+        """
+        return self._newest_of(key_id, self.rows_of(key_id, BRANCH))
+
+    def open_beacons(self, rows: Rows) -> Beacons:
+        """The beacon keys of rows in force, for this library's own use."""
+        require_one_order(rows, self.table.fullname)
         return [sql_beacons.opened(row, self._unwrap(row)) for row in rows]
 
     def create(self, key_id: str) -> KeyVersion:
@@ -248,12 +385,13 @@ class SqlKeyStore:
         """
         check_key_id(key_id)
         there = self.rows_of(key_id, BRANCH)
-        if there and all(row.destroyed_at is not None for row in there):
+        if there and not in_order(there):
             # The id is not free: values may still be there that name it.
-            raise was_destroyed(key_id, max(row.destroyed_at for row in there))
+            raise was_destroyed(key_id, there[-1].destroyed_at)
         if there:
             raise already_exists(key_id)
-        rows = [self.new_row(key_id, BRANCH), self.new_row(key_id, BEACON)]
+        self._ensure_name()
+        rows = [self.new_row(key_id, BRANCH, 1), self.new_row(key_id, BEACON, 1)]
 
         def add(connection: Connection) -> None:
             connection.execute(insert(self.table), rows)
@@ -264,7 +402,7 @@ class SqlKeyStore:
             # A deadlock or a lock time-out is a conflict too, and need not mean that we lost.
             lost = bool(self.rows_of(key_id, BRANCH))
         else:
-            return told(rows[0])
+            return told(read_row(rows[0]), active=True)
         if lost:
             raise already_exists(key_id)
         raise KeyUnavailableError(
@@ -278,31 +416,72 @@ class SqlKeyStore:
 
         Concurrent rotations each make a version; the last one stays active.
         """
-        self._active_row(key_id)
-        row = self.new_row(key_id, BRANCH)
         for _ in range(MAX_TRIES):
-            before = self._active_row(key_id).version
-            row["created_at"] = now()
-            try:
-                self._write(partial(self._replace, before, row), [row])
-            except Conflict:
-                continue
-            return told(row)
-        raise KeyUnavailableError(
-            "others kept rotating this key at the same time; retry", key_id=key_id, reason="error"
-        )
+            newest = self.newest_row(key_id)
+            # Opened, because the new version's number is to follow one that is authentic.
+            self._open(newest)
+            row = self.new_row(key_id, BRANCH, newest.number + 1)
+            with suppress(Conflict):
+                self._write(partial(self.add_after, newest, row), [row])
+                return told(read_row(row), active=True)
+        raise busy(key_id)
 
-    def _replace(self, before: str, row: NewRow, connection: Connection) -> None:
+    def add_after(self, newest: KeyRow, row: NewRow, connection: Connection) -> None:
+        """Add a version after the newest one, which must still be in force, for this library's
+        own use.
+
+        :raises Conflict: it is not.
+        """
         table = self.table
-        retired = connection.execute(
+        # Changes nothing, but lets no one destroy the key meanwhile.
+        locked = connection.execute(
             update(table)
-            .where(table.c.key_id == row["key_id"], table.c.version == before)
-            .where(table.c.active == 1)
-            .values(active=None)
+            .where(table.c.key_id == newest.key_id, table.c.version == newest.version)
+            .where(table.c.wrapped.is_not(None), table.c.destroyed_at.is_(None))
+            .values(active=newest.number)
         )
-        if retired.rowcount != 1:
+        if locked.rowcount != 1 and not self._is_uncommitted(newest):
             raise Conflict
         connection.execute(insert(table), [row])
+
+    def retire(self, key_id: str, version: str) -> None:
+        """Wipe a version that is not the newest. What is under it cannot be read any more.
+
+        :raises ConfigurationError: it is the newest.
+        :raises KeyNotFoundError: there is no such version.
+        :raises KeyDestroyedError: it was retired before.
+        """
+        sql_retire.retire(self, key_id, version)
+
+    def require_retirable(self, key_id: str, version: str) -> None:
+        """Raise as :meth:`retire` would, and change nothing."""
+        sql_retire.require_retirable(self, key_id, version)
+
+    def refuse(self, key_id: str, version: str | None = None) -> bool:
+        """Let nobody have a key, or one version of it, from now on; what is wrapped is kept.
+
+        :param version: by default all of the key, its beacon key too.
+        :returns: whether there is any.
+        """
+        return sql_retire.set_refused(self, key_id, version, refused=True)
+
+    def readmit(self, key_id: str, version: str | None = None) -> None:
+        """Take :meth:`refuse` back."""
+        sql_retire.set_refused(self, key_id, version, refused=False)
+
+    def bring_over(self) -> int:
+        """Bind the keys of a table that a development version made to this key store.
+
+        Every key is opened and wrapped anew; material, ids and values stay as they are. Broken
+        off, it is run again. Believe the table before you do: see
+        :mod:`encfields.keys.sql_earlier`.
+
+        :returns: how many wrapped keys were brought over.
+        """
+        return bring_over(self, self._unwrap_earlier)
+
+    def _unwrap_earlier(self, context: dict[str, str], wrapped: bytes, key_id: str) -> bytes:
+        return self.wrapper.unwrap_bound_to(context, wrapped, key_id)
 
     def destroy(self, key_id: str) -> list[KeyVersion]:
         """Wipe every version of a key, its beacon key too; a dated row without key is left of
@@ -335,8 +514,8 @@ class SqlKeyStore:
 
     def all_rows(self) -> Rows:
         """Every row of the table, for this library's own use."""
-        table = self.table
-        return self._select(select(table).order_by(table.c.key_id, table.c.created_at))
+        rows = self._select(self.table.c.purpose != NAME_PURPOSE)
+        return sorted(rows, key=lambda row: (row.key_id, row.created_at, row.version))
 
     def change(self, change: Callable[[Connection], None], key_id: str) -> None:
         """Change rows that are there, in one transaction."""
@@ -349,7 +528,12 @@ class SqlKeyStore:
         self._run(write, key_id)
 
     def create_table(self) -> None:
-        """Make the key table unless it is there; safe in several processes at once."""
+        """Make the key table unless it is there, with the key store's name in it; safe in several
+        processes at once.
+
+        :raises ConfigurationError: the table is another key store's, or of a version that knew
+            no key stores.
+        """
         self._bound().require_sqlite_if_borrowed()
 
         def make(engine: Engine) -> None:
@@ -361,6 +545,26 @@ class SqlKeyStore:
                     raise
 
         self._run(make)
+        self._ensure_name()
+
+    def _ensure_name(self) -> None:
+        """Have a name in the table."""
+        self._bound().require_sqlite_if_borrowed()
+        for _ in range(MAX_TRIES):
+            with suppress(Conflict):
+                self.change(self._keep_name, "")
+                return
+        raise busy("")
+
+    def _keep_name(self, connection: Connection) -> None:
+        found = read_name(connection, self.table)
+        if found is None:
+            if self._name is None and has_keys(connection, self.table):
+                raise lost_name(self.table)
+            found = self._name or new_name()
+            insert_name(connection, self.table, found)
+        require_same_name(self._name or found, found, self.table)
+        self._name = found
 
     def has_table(self) -> bool:
         """Whether the key table is there."""
@@ -370,67 +574,70 @@ class SqlKeyStore:
         with engine.connect() as connection:
             return inspect(connection).has_table(self.table.name, schema=self.table.schema)
 
-    def _active_row(self, key_id: str) -> Any:
-        rows = self.rows_of(key_id, BRANCH, active=1)
-        if rows:
-            return rows[0]
-        rows = self.rows_of(key_id, BRANCH)
-        # It may have been made since the first look.
-        if active := [row for row in rows if row.active]:
-            return active[0]
-        if rows:
-            raise was_destroyed(key_id, rows[0].destroyed_at)
-        raise no_such_key(self.table.fullname, key_id)
-
-    def rows_of(self, key_id: str, purpose: Purpose, **conditions: Any) -> Rows:
+    def rows_of(self, key_id: str, purpose: Purpose, *, version: str | None = None) -> Rows:
         """A key's rows, for this library's own use.
 
-        :param conditions: values of further columns.
+        :param version: by default all of them.
         """
         table = self.table
-        statement = select(table).where(table.c.key_id == key_id, table.c.purpose == purpose)
-        for name, value in conditions.items():
-            statement = statement.where(table.c[name] == value)
-        found = [row for row in self._select(statement, key_id=key_id) if row.key_id == key_id]
-        wanted = {"key_id": key_id, "purpose": purpose, **conditions}
-        return found or self._uncommitted_rows(wanted)
-
-    def _uncommitted_rows(self, wanted: NewRow) -> Rows:
-        """Rows written into the user's transaction on an in-memory database, and rolled back.
-
-        Such a database lives no longer than this process, so keeping them here loses nothing,
-        and what the key has sealed since stays readable.
-        """
-        return [
-            AsRow(row)
-            for row in reversed(self._uncommitted)
-            if all(row[name] == value for name, value in wanted.items())
+        condition = (table.c.key_id == key_id) & (table.c.purpose == purpose)
+        if version is not None:
+            condition &= table.c.version == version
+        found = [
+            row
+            for row in self._select(condition, key_id=key_id)
+            if row.key_id == key_id and version in (None, row.version)
+        ]
+        stored = {row.version for row in found}
+        # Written into the user's transaction on an in-memory database, and rolled back. Such a
+        # database lives no longer than this process, so keeping them here loses nothing, and
+        # what the key has sealed since stays readable.
+        return found + [
+            read_row(row)
+            for row in self._uncommitted
+            if (row["key_id"], row["purpose"]) == (key_id, purpose)
+            and version in (None, row["version"])
+            and row["version"] not in stored
         ]
 
-    def _unwrap(self, row: Any) -> bytes:
-        if row.destroyed_at is not None or row.wrapped is None:
-            raise was_destroyed(row.key_id, row.destroyed_at)
-        return self._unwrap_with_any(row.wrapped, row.key_id, row.version, row.purpose)
+    def _is_uncommitted(self, row: KeyRow) -> bool:
+        return any(row.version == one["version"] for one in self._uncommitted)
 
-    def _unwrap_with_any(
-        self, wrapped: bytes, key_id: str, version: str, purpose: Purpose
-    ) -> bytes:
+    def _unwrap(self, row: KeyRow) -> bytes:
+        if row.wrapped is None or row.destroyed_at is not None:
+            raise self._gone(row)
+        row.require_sound(self.table.fullname)
+        name = self._known_name()
+        require_of_store(row, name, self.table)
+        return self._unwrap_with_any(row.wrapped, row.place(name))
+
+    def _gone(self, row: KeyRow) -> EncFieldsError:
+        others = in_order(self.rows_of(row.key_id, BRANCH))
+        if others and row.purpose == BRANCH:
+            return was_retired(row.key_id, row.version, row.destroyed_at)
+        return was_destroyed(row.key_id, row.destroyed_at)
+
+    def _unwrap_with_any(self, wrapped: bytes, place: WrappingContext) -> bytes:
         """Opened by the keyring, or by a former one if it was not the keyring that wrapped."""
         for wrapper in (self.wrapper, *self._former)[:-1]:
             with suppress(_WrongKeyring):
-                return _unwrap_or_pass(wrapper, wrapped, key_id, version, purpose)
+                return _unwrap_or_pass(wrapper, wrapped, place)
         last = (self.wrapper, *self._former)[-1]
-        return last.unwrap(wrapped, key_id, version, purpose)
+        return last.unwrap(wrapped, place)
 
-    def new_row(self, key_id: str, purpose: Purpose) -> NewRow:
-        """A new key's row, for this library's own use."""
+    def new_row(self, key_id: str, purpose: Purpose, number: int) -> NewRow:
+        """A new key's row, for this library's own use.
+
+        :param number: its place in its key's order.
+        """
         version = str(uuid.uuid4())
+        place = WrappingContext(self._known_name(), key_id, version, number, purpose)
         return {
             "key_id": key_id,
             "version": version,
             "purpose": purpose,
-            "wrapped": self.wrapper.wrap_new(key_id, version, purpose),
-            "active": 1,
+            "wrapped": self.wrapper.wrap_new(place),
+            "active": number,
             "created_at": now(),
             "destroyed_at": None,
         }
@@ -494,18 +701,25 @@ class SqlKeyStore:
 
     def list(self) -> list[KeyVersion]:
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`."""
-        table = self.table
-        statement = (
-            select(table).where(table.c.purpose == BRANCH).order_by(table.c.key_id)
-        ).order_by(table.c.created_at, table.c.version)
-        return [told(row._mapping) for row in self._select(statement)]
+        return [
+            told(row, active=row in in_order(rows)[-1:])
+            for _, rows in _by_key(self._select(self.table.c.purpose == BRANCH))
+            for row in sorted(rows, key=lambda one: (one.created_at, one.version))
+        ]
 
 
-def _unwrap_or_pass(
-    wrapper: KeyWrapper, wrapped: bytes, key_id: str, version: str, purpose: Purpose
-) -> bytes:
+def _by_key(rows: Rows) -> Iterable[tuple[str, Rows]]:
+    ordered = sorted(rows, key=lambda row: row.key_id)
+    return ((key_id, list(group)) for key_id, group in groupby(ordered, lambda row: row.key_id))
+
+
+def _as_confirmed(row: NewRow) -> tuple[str, str, int]:
+    return row["key_id"], row["version"], row["active"] if row["purpose"] == BRANCH else 0
+
+
+def _unwrap_or_pass(wrapper: KeyWrapper, wrapped: bytes, place: WrappingContext) -> bytes:
     try:
-        return wrapper.unwrap(wrapped, key_id, version, purpose)
+        return wrapper.unwrap(wrapped, place)
     except KeyAccessError as error:
         if error.reason != "wrong-keyring":
             raise

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from encfields.keys.branch_key import BranchKey
 
@@ -17,7 +18,9 @@ class KeyVersion:
     :param version: UUID text of the version.
     :param active: whether new values are sealed under it.
     :param created_at: when it was made, in UTC.
-    :param destroyed_at: when it was destroyed, or ``None``.
+    :param destroyed_at: when it was destroyed or retired, or ``None``.
+    :param number: its place in its key's order, 1 for the first; ``None`` where it is not known.
+    :param fault: what is malformed where it is stored; ``""`` for nothing.
     """
 
     id: str
@@ -25,6 +28,8 @@ class KeyVersion:
     active: bool
     created_at: dt.datetime
     destroyed_at: dt.datetime | None = None
+    number: int | None = None
+    fault: str = ""
 
 
 class KeyStore(Protocol):
@@ -36,6 +41,11 @@ class KeyStore(Protocol):
     reached, :class:`~encfields.errors.KeyNotFoundError` and
     :class:`~encfields.errors.KeyDestroyedError`.
     """
+
+    @property
+    def name(self) -> str:
+        """The key store's logical name, to which each of its keys is bound."""
+        ...
 
     def active(self, key_id: str) -> BranchKey:
         """The version of `key_id` under which new values are sealed."""
@@ -62,4 +72,24 @@ class KeyStore(Protocol):
 
     def list(self) -> list[KeyVersion]:
         """Every version of every key, ordered by id and age."""
+        ...
+
+
+@runtime_checkable
+class ConfirmingKeyStore(Protocol):
+    """A key store that tells, without KMS, which versions are in force. Optional: a key of a
+    store without it is believed in force until its time to live is over.
+
+    :ivar confirms_at_once: keys that one call asks for at most.
+    """
+
+    confirms_at_once: int
+
+    def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
+        """The newest version of each key that is in force, by the store's own word: it is no
+        proof, and only good for asking anew.
+
+        :returns: keys that are missing, retired or destroyed are left out.
+        :raises KeyUnavailableError: the store is out of reach.
+        """
         ...

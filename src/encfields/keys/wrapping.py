@@ -1,8 +1,9 @@
 """Wrapping a branch key for storage: a genuine AWS Encryption SDK message by the stock client.
 
-The encryption context names the key, its version and its purpose, so that KMS key policies can
-be conditioned on it (``kms:EncryptionContext:enc:key-id``) and CloudTrail shows which key was
-opened. It never holds a row's identity.
+The encryption context names the key store, the key, its version, the version's number in its
+key's order, and its purpose. So a wrapped key opens in one place of one key store alone; KMS key
+policies can be conditioned on it (``kms:EncryptionContext:enc:key-id``), and CloudTrail shows
+which key was opened. It never holds a row's identity.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import secrets
 import struct
 import threading
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from encfields.errors import ConfigurationError, KeyAccessError, KeyStoreError, KeyUnavailableError
@@ -20,8 +22,10 @@ from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
 
 Purpose = Literal["branch-key", "beacon-key"]
 
+KEY_STORE = "enc:key-store"
 KEY_ID = "enc:key-id"
 KEY_VERSION = "enc:key-version"
+KEY_NUMBER = "enc:key-number"
 KEY_PURPOSE = "enc:purpose"
 """Names of the pairs in a wrapped key's encryption context. They may never change."""
 
@@ -29,9 +33,33 @@ MAX_WRAPPING_KEYS = 16
 """Encrypted data keys that are looked at, so that a forged row cannot cost many KMS calls."""
 
 
-def wrapping_context(key_id: str, version: str, purpose: Purpose) -> dict[str, str]:
-    """The encryption context under which a key is wrapped."""
-    return {KEY_ID: key_id, KEY_VERSION: version, KEY_PURPOSE: purpose}
+@dataclass(frozen=True, slots=True)
+class WrappingContext:
+    """What a wrapped key is bound to.
+
+    :ivar store: the key store's logical name.
+    :ivar key_id: branch key id.
+    :ivar version: UUID text of the version.
+    :ivar number: the version's place in its key's order: 1 for the first. The highest is the
+        one that seals.
+    :ivar purpose: branch key or beacon key.
+    """
+
+    store: str
+    key_id: str
+    version: str
+    number: int
+    purpose: Purpose
+
+    def pairs(self) -> dict[str, str]:
+        """The encryption context."""
+        return {
+            KEY_STORE: self.store,
+            KEY_ID: self.key_id,
+            KEY_VERSION: self.version,
+            KEY_NUMBER: str(self.number),
+            KEY_PURPOSE: self.purpose,
+        }
 
 
 class KeyWrapper:
@@ -49,41 +77,47 @@ class KeyWrapper:
     def __repr__(self) -> str:
         return f"<KeyWrapper {self.keyring!r}>"
 
-    def wrap_new(self, key_id: str, version: str, purpose: Purpose) -> bytes:
+    def wrap_new(self, place: WrappingContext) -> bytes:
         """Make a new random key and return it wrapped; nobody sees it before it is unwrapped.
 
+        :param place: what it is bound to.
         :returns: an AWS Encryption SDK message, format 2, suite 0x0478; some 600 bytes and 200
             more per further KMS key.
         :raises ConfigurationError: the keyring only opens (discovery).
         :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
         """
-        return self.wrap(secrets.token_bytes(BRANCH_KEY_BYTES), key_id, version, purpose)
+        return self.wrap(secrets.token_bytes(BRANCH_KEY_BYTES), place)
 
-    def wrap(self, material: bytes, key_id: str, version: str, purpose: Purpose) -> bytes:
+    def wrap(self, material: bytes, place: WrappingContext) -> bytes:
         """A given key wrapped; as :meth:`wrap_new`."""
         if not self.keyring.can_wrap:
             raise ConfigurationError(
                 "a discovery keyring opens keys and cannot wrap new ones; create and rotate "
                 "keys with keyrings.aws_kms(arn, ...)",
-                key_id=key_id,
+                key_id=place.key_id,
                 reason="cannot-wrap",
             )
-        context = wrapping_context(key_id, version, purpose)
         with kms_calls() as faults:
-            outcome = self._try_wrap(material, context)
+            outcome = self._try_wrap(material, place.pairs())
         if isinstance(outcome, bytes):
             return outcome
         # Raised out here, so that the library's own exception is not chained to ours.
-        raise _wrap_error(outcome, faults, key_id)
+        raise _wrap_error(outcome, faults, place.key_id)
 
-    def unwrap(self, wrapped: bytes, key_id: str, version: str, purpose: Purpose) -> bytes:
+    def unwrap(self, wrapped: bytes, place: WrappingContext) -> bytes:
         """The 32 secret bytes of a wrapped key.
 
         :raises KeyAccessError: no wrapping key of the keyring opens it, it was altered, or it
-            was wrapped for another key id, version or purpose.
+            was wrapped for another place.
         :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
         """
-        context = wrapping_context(key_id, version, purpose)
+        return self.unwrap_bound_to(place.pairs(), wrapped, place.key_id)
+
+    def unwrap_bound_to(self, context: dict[str, str], wrapped: bytes, key_id: str) -> bytes:
+        """:meth:`unwrap`, given the encryption context itself.
+
+        :param key_id: for messages.
+        """
         with kms_calls() as faults:
             outcome = self._try_unwrap(bytes(wrapped), context)
         if isinstance(outcome, bytes):
@@ -183,8 +217,8 @@ def _unwrap_error(error: Exception, faults: list[KmsFault], key_id: str) -> KeyS
         return outage
     if _is_altered(error):
         return KeyAccessError(
-            "the wrapped key was altered, or belongs to another key id, version or purpose; "
-            "restore its row from a backup",
+            "the wrapped key was altered, or belongs to another key store, key id, version or "
+            "purpose; restore its row from a backup",
             key_id=key_id,
             reason="tampered",
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from encfields.errors import ConfigurationError
+from encfields.keys.retirement import values_left
 from encfields.reencrypt.census import census
 from encfields.reencrypt.spec import TableSpec
 
@@ -62,14 +62,5 @@ def refuse_retirement(
         ``reason`` is ``"values-left"``.
     """
     left = values_under(bind, specs, key_id, version)
-    if not left:
-        return
-    places = ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in left)
-    raise ConfigurationError(
-        f"version {version} cannot be retired, because values are under it: {places}. "
-        "Re-encrypt them first; without this version they cannot be read",
-        key_id=key_id,
-        table=left[0].table,
-        column=left[0].column,
-        reason="values-left",
-    )
+    if left:
+        raise values_left(key_id, version, left)

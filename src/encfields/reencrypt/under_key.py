@@ -1,4 +1,4 @@
-"""How many values are under a branch key, whatever its version: what its loss would cost."""
+"""How many values are under a branch key or one of its versions: what its loss would cost."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from encfields.reencrypt.spec import TableSpec
 
 
 def values_under_key(
-    bind: Engine | Connection, specs: Iterable[TableSpec], key_id: str
+    bind: Engine | Connection, specs: Iterable[TableSpec], key_id: str, version: str | None = None
 ) -> tuple[list[str], list[ValuesUnder]]:
-    """The columns that hold values under any version of a key. Every row is looked at once, and
+    """The columns that hold values under a key. Every row is looked at once, and
     no key is used.
 
     :param bind: as for :func:`encfields.reencrypt.census.census`.
     :param specs: every table that may hold values under the key.
+    :param version: only those under this version.
     :returns: the tables looked at, and the columns with values under the key.
     """
     counted: list[Census] = [census(bind, spec) for spec in specs]
@@ -27,12 +28,14 @@ def values_under_key(
         ValuesUnder(one.table, column.column, values)
         for one in counted
         for column in one.columns
-        if (values := _under(column, key_id))
+        if (values := _under(column, key_id, version))
     ]
     return [one.table for one in counted], found
 
 
-def _under(column: ColumnCensus, key_id: str) -> int:
+def _under(column: ColumnCensus, key_id: str, version: str | None) -> int:
+    if version is not None:
+        return column.under(key_id, version)
     return sum(
         count for kind in column.by_version for (id_, _), count in kind.items() if id_ == key_id
     )
