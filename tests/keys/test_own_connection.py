@@ -130,7 +130,10 @@ def test_the_applications_connection_events_take_effect(postgresql, keyring):
 
     assert seen[before:].count("from-arguments") == seen[before:].count("connect") > 0
     with engine.begin() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM vault.encfields_keys")) == 2
+        assert (
+            connection.scalar(text("SELECT count(*) FROM vault.encfields_keys WHERE key_id <> ''"))
+            == 2
+        )
         connection.execute(text("DROP SCHEMA vault CASCADE"))
 
 
@@ -154,7 +157,10 @@ def test_a_schema_translate_map_of_the_engine_applies(postgresql, keyring):
     store.create_table()
     store.create("default")
     with engine.begin() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM vault.encfields_keys")) == 2
+        assert (
+            connection.scalar(text("SELECT count(*) FROM vault.encfields_keys WHERE key_id <> ''"))
+            == 2
+        )
         connection.execute(text("DROP SCHEMA vault CASCADE"))
 
 
@@ -175,7 +181,9 @@ def test_in_memory_keys_are_kept_beside_the_data(memory_engine, keyring):
 
     assert store.active("default").id == "default"
     with memory_engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM encfields_keys")) == 3
+        assert (
+            connection.scalar(text("SELECT count(*) FROM encfields_keys WHERE key_id <> ''")) == 3
+        )
 
 
 @pytest.mark.parametrize("outcome", ["commit", "rollback"])
@@ -240,4 +248,4 @@ def test_a_shared_in_memory_database_gets_a_connection_of_its_own(keyring):
         store.create_table()
         store.create("default")
         assert store.active("default").id == "default"
-        assert keeper.scalar(text("SELECT count(*) FROM encfields_keys")) == 2
+        assert keeper.scalar(text("SELECT count(*) FROM encfields_keys WHERE key_id <> ''")) == 2
