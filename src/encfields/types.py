@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from sqlalchemy import JSON, LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -89,6 +90,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
             KeyTemplate(one)
         self.codec = codec_for(self.inner)
         self.indexes = _indexes(self.inner, index)
+        self.__class__ = _shown_as(type(_undecorated(self.inner)))
         self.hashable = self.inner.hashable
         if not isinstance(self.inner, JSON):  # whose None is NULL here
             self.should_evaluate_none = self.inner.should_evaluate_none
@@ -101,6 +103,13 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         options += [f"storage={self.storage!r}"] if self.storage else []
         options += [f"index={list(self.indexes)!r}"] if self.indexes else []
         return f"EncryptedType({', '.join(options)})"
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked of a plain column's type is answered by the inner type."""
+        inner = vars(self).get("inner")
+        if name in _INNER_ATTRIBUTES and hasattr(inner, name):
+            return getattr(inner, name)
+        return super().__getattr__(name)
 
     @property
     def python_type(self) -> type[Any]:
@@ -209,6 +218,50 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
+
+
+_INNER_ATTRIBUTES = frozenset(
+    ("as_uuid", "asdecimal", "enum_class", "enums", "item_type", "length", "precision", "scale")
+)
+
+
+def _undecorated(inner: TypeEngine[Any]) -> TypeEngine[Any]:
+    while isinstance(inner, TypeDecorator):
+        inner = inner.impl_instance
+    return inner
+
+
+class _Shown(type):
+    """Of the classes that are made for inner types: pickled by what they are made of."""
+
+
+def _reduced(shown: _Shown) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return _shown_as, (vars(shown)["impl"],)
+
+
+copyreg.pickle(_Shown, _reduced)
+
+_shown: dict[type[Any], type[EncryptedType]] = {}
+"""By the class of the inner type; one class for each, which SQLAlchemy's caches rely on."""
+
+
+def _shown_as(inner: type[Any]) -> type[EncryptedType]:
+    """``EncryptedType`` as generators of forms and schemas see it.
+
+    sqladmin, starlette-admin and their like choose a field by the class that a type decorates,
+    which they read from the type's own class: for ciphertext that would be a field of bytes.
+    """
+    known = _shown.get(inner)
+    if known is not None:
+        return known
+    namespace = {
+        "impl": inner,
+        "cache_ok": True,
+        "__module__": __name__,
+        "__doc__": EncryptedType.__doc__,
+    }
+    made = cast("type[EncryptedType]", _Shown("EncryptedType", (EncryptedType,), namespace))
+    return _shown.setdefault(inner, made)
 
 
 def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:

@@ -65,7 +65,6 @@ CASES: list[tuple[Any, Any, Any]] = [
     (Numeric(6, 2), Decimal(1), Decimal("Infinity")),
     (Numeric(6, 2), Decimal(1), Decimal("12345.00")),
     (Boolean(), True, "yes"),
-    (Date(), dt.date(2024, 1, 1), dt.datetime(2024, 1, 1)),
     (Date(), dt.date(2024, 1, 1), "2024-01-01"),
     (DateTime(), dt.datetime(2024, 1, 1), dt.date(2024, 1, 1)),
     (Time(), dt.time(1), "01:00"),
