@@ -52,7 +52,7 @@ def deciding(around: tuple[Enclosing, ...], table: Any) -> Iterator[Any]:
 
 def conjunction_of(statement: Any) -> Iterator[Any]:
     """The conditions that all hold for every row of a statement: WHERE, and ON of inner joins."""
-    yield from _conjunction(internals.where_criteria(statement))
+    yield from conjunction(internals.where_criteria(statement))
     if isinstance(statement, Select):
         for source in internals.top_level_from(statement):
             yield from _join_conditions(source)
@@ -78,15 +78,16 @@ def _join_conditions(source: Any) -> Iterator[Any]:
         return
     yield from _join_conditions(source.left)
     if not source.isouter:
-        yield from _conjunction([source.onclause])
+        yield from conjunction([source.onclause])
         yield from _join_conditions(source.right)
 
 
-def _conjunction(criteria: Any) -> Iterator[Any]:
+def conjunction(criteria: Any) -> Iterator[Any]:
+    """The conditions that have to hold for all of `criteria` to hold."""
     for criterion in criteria:
         if isinstance(criterion, Grouping):
-            yield from _conjunction([criterion.element])
+            yield from conjunction([criterion.element])
         elif isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
-            yield from _conjunction(criterion.clauses)
+            yield from conjunction(criterion.clauses)
         else:
             yield criterion

@@ -13,7 +13,7 @@ names the column, so that a UNION of two encrypted columns is a clear error and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table, select
@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeEngine
 from encfields.binding.attachment import attachment_of
 from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.binding.delivered_keys import delivered_sql, from_delivered
+from encfields.binding.grouped_key import needs_aggregate
 from encfields.binding.index_comparison import BlindValue
 from encfields.binding.late_insert import PLACEHOLDER_PREFIX, value_of_placeholder
 from encfields.binding.misspelt import misspelt
@@ -245,6 +246,8 @@ def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any
     for key, declared in zip(element.identity, element.reader.binding.identity, strict=True):
         kind = kind_of(declared.type, compiler.dialect)
         sql = compiler.process(key, **inner)
+        if dialect_name == "postgresql" and needs_aggregate(key, compiler):
+            sql = f"(array_agg({sql}))[1]"
         pieces += [delivered_sql(sql, kind, dialect_name), "':'"]
     return [*pieces, compiler.process(element.ciphertext, **inner)]
 
@@ -314,14 +317,22 @@ def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
     return hash(expression) in stands_for and _origins(column) >= {id(one) for one in via}
 
 
-def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
-    """The row-key column that comes from the same row as `expression`."""
+def row_siblings(
+    expression: Any, key: Column[Any], source: Column[Any]
+) -> Iterator[ColumnElement[Any]]:
+    """The columns that stand for `key` in what `expression` is selected from, of the same row."""
     if expression.table is source.table:
-        return key
+        yield key
+        return
     for candidate in expression.table.c:
         if any(base is key for base in candidate.base_columns) and same_row(candidate, expression):
-            found: ColumnElement[Any] = candidate
-            return found
+            yield candidate
+
+
+def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
+    """The row-key column that comes from the same row as `expression`."""
+    for found in row_siblings(expression, key, source):
+        return found
     raise UnreadableError(
         f"the subquery or alias that it is selected from does not carry the row's key "
         f"{key.name!r}: select that too, and load relationships with selectinload(), not "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, Table, update
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import BindParameter, ColumnElement
+from sqlalchemy.sql.elements import BindParameter, ClauseList, ColumnElement
 from sqlalchemy.sql.selectable import Alias, Select
 from sqlalchemy.util import immutabledict
 
@@ -110,8 +110,21 @@ def having_criteria(select: Select[Any]) -> tuple[ColumnElement[Any], ...]:
 
 
 def group_by_clauses(select: Any) -> tuple[Any, ...]:
-    """What a SELECT groups by."""
-    return tuple(select._group_by_clauses)
+    """What a SELECT groups by, the columns of a model in the place of the model."""
+    given = select._group_by_clauses
+    return tuple(part for one in given for part in (one.clauses if is_model(one) else (one,)))
+
+
+def is_model(clause: Any) -> bool:
+    """Whether it is what ``group_by(Model)`` made: a list of the model's columns."""
+    return type(clause) is ClauseList
+
+
+def select_parts(select: Select[Any]) -> Iterator[Any]:
+    """What a SELECT consists of, the columns of a model that it groups by among them."""
+    grouped = {id(clause) for clause in select._group_by_clauses}
+    yield from (part for part in select.get_children() if id(part) not in grouped)
+    yield from group_by_clauses(select)
 
 
 def order_by_clauses(select: Any) -> tuple[Any, ...]:
@@ -580,6 +593,12 @@ def discard_rule(table: Table, rule: Any) -> None:
     """Take a constraint or index off its table."""
     table.constraints.discard(rule)
     table.indexes.discard(rule)
+
+
+def of_one_kind(one: TypeEngine[Any], other: TypeEngine[Any]) -> bool:
+    """Whether a database compares two columns of these types as either compares with itself."""
+    collations = getattr(one, "collation", None), getattr(other, "collation", None)
+    return one._type_affinity is other._type_affinity and collations[0] == collations[1]
 
 
 def holds_bytes(column: Column[Any]) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, Table
+from sqlalchemy import LargeBinary, Table
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert, Update
@@ -36,6 +36,7 @@ from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import bindings_of, is_encrypted
 from encfields.binding.companion_type import CompanionType
+from encfields.binding.determined import row_key_settled
 from encfields.binding.index_comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -79,6 +80,8 @@ def _walk(root: Any) -> Iterator[Any]:
         yield element
         if isinstance(element, count):
             stack.extend(part for argument in element.clauses for part in argument.get_children())
+        elif isinstance(element, Select):
+            stack.extend(internals.select_parts(element))
         elif not isinstance(element, Table):
             stack.extend(element.get_children())
 
@@ -203,7 +206,7 @@ def _check_select(select: Select[Any]) -> None:
     _check_raw_order(select, select.get_final_froms())
     group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
     for element in _ciphertexts(group_by):
-        if not _row_key_among(element, group_by):
+        if not row_key_settled(element, group_by, select):
             raise _refuse(
                 element, "GROUP BY", "group in Python, or group by the row's primary key as well"
             )
@@ -263,29 +266,13 @@ def _named(select: Any, clause: Any) -> Any:
 def _check_distinct(select: Any, what: str) -> None:
     columns = list(select.selected_columns)
     for element in _ciphertexts(columns):
-        if not _row_key_among(element, columns):
+        if not row_key_settled(element, columns, select):
             raise _refuse(
                 element,
                 what,
                 "remove duplicates after loading, or select the row's primary key as well, with "
                 "which every row is distinct",
             )
-
-
-def _row_key_among(element: Any, others: Iterable[Any]) -> bool:
-    """Whether the key of the row that `element` belongs to is among the `others`."""
-    bases = [base for base in getattr(element, "base_columns", ()) if isinstance(base, Column)]
-    if len(bases) != 1:
-        return False
-    identity = bindings_of(bases[0].table)[bases[0].key].identity
-    present = [o for o in others if getattr(o, "table", None) is not None]
-    return all(
-        any(key in o.base_columns and _same_origin(o, element) for o in present) for key in identity
-    )
-
-
-def _same_origin(one: Any, other: Any) -> bool:
-    return hash(one.table) == hash(other.table)
 
 
 def _check_compound(compound: CompoundSelect[Any]) -> None:
