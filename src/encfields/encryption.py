@@ -162,6 +162,14 @@ class Encryption:
         where = "detached" if self._engine is None else repr(self._engine.url)
         return f"<Encryption of {where}, {self._store!r}>"
 
+    @property
+    def key_store_name(self) -> str:
+        """Logical name of the key store, to which each of its keys is bound.
+
+        :raises KeyStoreError: the store cannot be asked.
+        """
+        return self._store.name
+
     # -- values outside SQLAlchemy -------------------------------------------------------------
 
     @leaves_no_trace

@@ -110,7 +110,7 @@ def child(encryption, ids) -> int:
     try:
         assert encryption.prefetch(ids) == len(ids)
         message = encryption.seal(b"x", {}, key=ids[0])
-        assert encryption.open(message, {}) == b"x"
+        assert encryption.open(message, {}, "tenant/0") == b"x"
     except BaseException:
         traceback.print_exc()
         return 1

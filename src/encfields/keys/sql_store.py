@@ -122,6 +122,7 @@ class SqlKeyStore:
         return partial(
             SqlKeyStore,
             self.wrapper.keyring,
+            name=self.given_name,
             table_name=self.table.name,
             schema=self.table.schema,
             former=[one.keyring for one in self._former],

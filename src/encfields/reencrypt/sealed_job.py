@@ -128,7 +128,14 @@ class JobSealer:
     # -- messages ------------------------------------------------------------------------------
 
     def _context(self, run_id: str, kind: str, purpose: str) -> bytes:
-        return serialize({RUN_KEY: run_id, f"{RUN_KEY}:kind": kind, f"{RUN_KEY}:purpose": purpose})
+        return serialize(
+            {
+                RUN_KEY: run_id,
+                f"{RUN_KEY}:kind": kind,
+                f"{RUN_KEY}:purpose": purpose,
+                f"{RUN_KEY}:key-store": self._encryption.key_store_name,
+            }
+        )
 
     def _seal(self, run_id: str, kind: str, purpose: str, content: dict[str, Any]) -> str:
         try:
