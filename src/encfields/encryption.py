@@ -15,7 +15,6 @@ from encfields.binding.attachment import attachment_of
 from encfields.binding.index_writes import write_indexes_along
 from encfields.binding.loop_rows import LoopRows
 from encfields.binding.redaction import Redaction
-from encfields.binding.reserved_keys import KeyReservation
 from encfields.binding.row_update import complete_row_updates
 from encfields.binding.veiled import veil_written
 from encfields.binding.writes import WriteHook
@@ -152,7 +151,6 @@ class Encryption:
         self.stats = Stats(cache)
         self.find_key = cache.find
         self._hook = WriteHook(self)
-        self._reservation = KeyReservation()
         self._redaction = Redaction()
         self._looked_again: dict[str, float] = {}
         self._is_async = engine.dialect.is_async
@@ -336,7 +334,7 @@ class Encryption:
             ("before_execute", self._redaction.note_statement, False),
             ("before_execute", veil_written, False),
             ("before_execute", write_indexes_along, True),
-            ("before_execute", self._reservation.before_execute, True),
+            ("before_execute", self._hook.keys.ask, True),
             ("before_cursor_execute", self._hook.before_cursor_execute, True),
             ("after_execute", self._hook.after_execute, False),
             ("handle_error", self._redaction.hide_unsealed_parameters, False),

@@ -117,15 +117,15 @@ def test_a_plan_goes_with_its_statement(sqlite_db):
     assert len(plans) == 0
 
 
-def test_late_inserts_are_forgotten(shop):
-    late = shop.encryption._hook._late
+def test_inserts_with_generated_keys_are_forgotten(shop):
+    under_way = shop.encryption._hook.keys._under_way
     with shop.session() as session:
         for _ in range(5):
             session.add(Visit(reason="r"))
             session.flush()
         session.commit()
     gc.collect()
-    assert len(late) == 0
+    assert len(under_way) == 0
 
 
 def test_encrypted_types_with_the_same_options_share_a_cache_key():

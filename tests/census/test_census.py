@@ -238,13 +238,6 @@ def test_messages_of_another_suite_or_in_base64_are_another_format(engine, patie
     assert ssn.versions.total() == 2
 
 
-def test_a_row_whose_value_was_never_sealed_is_damaged(engine, patients):
-    fill(engine, patients, range(1, 3))
-    overwrite(engine, 1, b"encfields: inserted, and not yet sealed: " + bytes(20))
-    (ssn, _) = census(engine, spec_of(patients)).columns
-    assert ssn.damaged == {"placeholder": 1}
-
-
 def test_values_under_another_key_than_their_rows_are_not_current(engine, encryption, patients):
     fill(engine, patients, range(1, 4))
     encryption.keys.create("clinical")

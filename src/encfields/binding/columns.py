@@ -104,6 +104,11 @@ class ColumnBinding:
             return (self._key_id(texts),)
         return (self._key_id(texts), *[key_id(texts) for key_id in self._former_key_ids])
 
+    def knows_key(self, texts: Sequence[str | None]) -> bool:
+        """Whether the texts that are known, and not ``None``, tell the branch key."""
+        known = {c for c, text in zip(self.identity, texts, strict=True) if text is not None}
+        return known.issuperset(self.key_columns)
+
     def row(self, texts: Sequence[str]) -> Mapping[str, str]:
         """The identity by column name, for messages."""
         return self.context.row(texts)

@@ -91,6 +91,11 @@ class IndexBinding:
         return self.sources[0].column_name
 
     @property
+    def stored_bytes(self) -> int:
+        """Length of an index, in bytes."""
+        return cast("CompanionType", self.companion.type).length
+
+    @property
     def is_exact(self) -> bool:
         """Whether it tells apart any two values, and not only what a transform leaves of them."""
         return len(self.transforms) == 1 and not self.transforms[0].lossy

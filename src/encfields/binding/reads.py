@@ -27,7 +27,6 @@ from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.binding.delivered_keys import delivered_sql, from_delivered
 from encfields.binding.grouped_key import needs_aggregate
 from encfields.binding.index_comparison import BlindValue
-from encfields.binding.late_insert import PLACEHOLDER_PREFIX, value_of_placeholder
 from encfields.binding.misspelt import misspelt
 from encfields.binding.opened_cell import OpenedCell
 from encfields.binding.row_keys import MYSQL_NAMES, kind_of
@@ -98,8 +97,6 @@ class RowReader(TypeEngine[Any]):
                 encryption.stats.opened += 1
                 return decode(data, dialect)
             except EncFieldsError as error:
-                if found[-1].startswith(PLACEHOLDER_PREFIX):
-                    return _unsealed(binding, texts, found[-1], dialect)
                 if is_foreign(error):
                     reader = encryption.foreign.get(binding.logical_name)
                     if reader is not None:
@@ -149,19 +146,6 @@ def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:
         column=binding.column_name,
         reason="not-packed",
     )
-
-
-def _unsealed(binding: ColumnBinding, texts: list[str], message: bytes, dialect: Dialect) -> Any:
-    """The value of a row that RETURNING delivers before its value is sealed."""
-    try:
-        return value_of_placeholder(message, texts, dialect)
-    except LookupError:
-        error = MalformedMessageError(
-            "the row was inserted and its value never sealed: the INSERT was committed without "
-            "the UPDATE that belongs to it. The value is lost; write it again",
-            reason="placeholder",
-        )
-    raise _located(error, binding, texts)
 
 
 def _foreign(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, Table, update
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import BindParameter, ClauseList, ColumnElement
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ClauseList, ColumnElement
 from sqlalchemy.sql.selectable import Alias, Select
 from sqlalchemy.util import immutabledict
 
@@ -604,3 +604,93 @@ def of_one_kind(one: TypeEngine[Any], other: TypeEngine[Any]) -> bool:
 def holds_bytes(column: Column[Any]) -> bool:
     """Whether a column, as reflected for instance, holds bytes."""
     return isinstance(column.type, LargeBinary | BINARY | VARBINARY)
+
+
+# -- an INSERT whose keys the database generates -----------------------------------------------
+
+
+def insert_values_by_key(statement: Insert) -> dict[str, Any]:
+    """What an INSERT's own ``values()`` assigns, by key of the table's column."""
+    return row_by_key(statement, statement._values or {})
+
+
+def row_by_key(statement: Insert, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of an INSERT, by key of the table's column, whatever attribute of the ORM is named."""
+    mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
+    if mapper is None:
+        return {str(getattr(name, "key", name)): value for name, value in row.items()}
+    by_key: dict[str, Any] = {}
+    for name, value in row.items():
+        columns = mapper.columns if isinstance(name, str) else {}
+        column = columns.get(name) if name in columns else name
+        by_key[str(getattr(column, "key", column))] = value
+    return by_key
+
+
+def with_insert_values(
+    statement: Insert, replaced: Sequence[Column[Any]], values: Mapping[Column[Any], Any]
+) -> Insert:
+    """A copy of the INSERT with other values, or none, for some columns.
+
+    :param replaced: columns whose values it no longer assigns.
+    :param values: what it assigns instead.
+    """
+    keys = {column.key for column in replaced}
+    copied: Any = statement._generate()
+    if statement._values:
+        kept = {n: v for n, v in statement._values.items() if _key_of(n) not in keys}
+        copied._values = type(statement._values)(kept)
+    return cast("Insert", copied.values(dict(values)) if values else copied)
+
+
+def _key_of(name: Any) -> str:
+    return str(getattr(name, "key", name))
+
+
+def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
+    """The INSERT, not asked to report keys that are given to it.
+
+    What the ORM wants reported beside keys is left.
+    """
+    columns = statement._return_defaults_columns
+    if not statement._return_defaults or not columns:
+        return statement
+    if not set(columns) <= {*keys, *statement.table.primary_key}:
+        return statement
+    copied: Any = statement._generate()
+    copied._return_defaults = False
+    copied._return_defaults_columns = None
+    copied._sort_by_parameter_order = False
+    return cast("Insert", copied)
+
+
+def default_values(context: Any) -> list[dict[str, Any]]:
+    """The Python-side defaults that an execution has evaluated, row by row."""
+    compiled = context.compiled
+    columns = [c for c in compiled.insert_prefetch if not getattr(c.default, "is_sentinel", False)]
+    if not is_multi_values(compiled):
+        return [{c.key: row[c.key] for c in columns} for row in context.compiled_parameters]
+    rows: list[dict[str, Any]] = [{} for _ in compiled.compile_state._multi_parameters]
+    for column in columns:
+        original = getattr(column, "original", column)
+        index = column.index + 1 if original is not column else 0
+        rows[index][original.key] = context.compiled_parameters[0][column.key]
+    return rows
+
+
+def note_key(values: Any, column: Column[Any], bind: str, value: object) -> None:
+    """Put a generated key among the parameters of one row of an execution.
+
+    Under the column's own name too, where SQLAlchemy looks for the keys that it reports.
+    """
+    values[bind] = value
+    values[column.key] = value
+
+
+def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:
+    """Whether rows hold Python values only, all for the same columns."""
+    keys = set(rows[0])
+    return all(
+        set(row) == keys and not any(isinstance(value, ClauseElement) for value in row.values())
+        for row in rows
+    )

@@ -142,9 +142,10 @@ def _check(element: Any) -> None:
         _check_condition((element.onclause,), "the condition of a JOIN")
     elif isinstance(element, FunctionElement) and not isinstance(element, count):
         name = getattr(element, "name", "function")
-        for ciphertext in _ciphertexts(element.clauses):
+        arguments = getattr(element, "clauses", ())  # next_value() of a Sequence has none
+        for ciphertext in _ciphertexts(arguments):
             raise _refuse(ciphertext, f"the function {name}()", "apply it in Python after loading")
-        for hashed in _hashes(element.clauses):
+        for hashed in _hashes(arguments):
             raise _refuse_hash(hashed, f"the function {name}()")
     elif not _may_hold_ciphertext(element):
         for ciphertext in _ciphertexts(element.get_children()):

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.generated_keys.dummies import dummy_index, dummy_value, rehearsal_of
+from encfields.binding.generated_keys.listener import GeneratedKeys
 from encfields.binding.index_filter import filter_rows
 from encfields.binding.index_writes import IndexedBind, RowIndex
-from encfields.binding.late_insert import LateInsert
 from encfields.binding.lookups import answer_lookups, refuse_empty_list
 from encfields.binding.pending import Carried, Pending, PendingIndex, is_null
 from encfields.binding.plan import (
@@ -26,7 +27,7 @@ from encfields.binding.plan import (
     row_not_pinned,
 )
 from encfields.binding.spelling import StoredSpelling
-from encfields.errors import EncFieldsError, UnboundValueError
+from encfields.errors import EncFieldsError, UnboundValueError, UnknownIdentityError
 from encfields.message import seal
 from encfields.traces import leaves_no_trace
 
@@ -41,12 +42,13 @@ class WriteHook:
     """The listener of one engine.
 
     :param encryption: where branch keys come from.
+    :ivar keys: those of rows that the database gives keys.
     """
 
     def __init__(self, encryption: Encryption) -> None:
         self._encryption = encryption
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
-        self._late: weakref.WeakKeyDictionary[Any, LateInsert] = weakref.WeakKeyDictionary()
+        self.keys = GeneratedKeys(self.before_cursor_execute)
 
     @leaves_no_trace
     def before_cursor_execute(
@@ -60,6 +62,7 @@ class WriteHook:
     ) -> tuple[str, Any]:
         """SQLAlchemy's event; returns the statement and what the driver gets."""
         compiled = context.compiled
+        self.keys.mysql.side.note(connection, statement)
         if compiled is None:
             return statement, parameters
         plan = self._plans.get(compiled)
@@ -74,15 +77,23 @@ class WriteHook:
         if first is None:
             return statement, parameters
         if not first.done:
-            if plan.lookups:
-                answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
-            spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
-            if plan.indexed or plan.without_values:
-                self._index_rows(plan, connection, context, spelling)
-            if plan.sealed:
-                self._seal_rows(plan, connection, context, spelling)
+            self._prepare(plan, connection, context)
         exchanged = [_exchange(row) for row in rows]
+        statement = self.keys.wording(context, statement)
         return statement, exchanged if rows is parameters else exchanged[0]
+
+    def _prepare(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
+        """Have what every row of the execution waits for."""
+        if plan.may_be_generated and self.keys.are_to_come(context):
+            self._require_keys(plan, context)
+            self.keys.learn(connection, context)
+        if plan.lookups:
+            answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
+        spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
+        if plan.indexed or plan.without_values:
+            self._index_rows(plan, connection, context, spelling)
+        if plan.sealed:
+            self._seal_rows(plan, connection, context, spelling)
 
     def _refuse(self, plan: StatementPlan, context: Any) -> None:
         refuse_empty_list(plan.lookups, context)
@@ -105,6 +116,7 @@ class WriteHook:
         """Compute the blind indexes of every row of the execution."""
         binds = _in_driver_order(plan.indexed, context.compiled)
         ready: list[tuple[IndexedBind, PendingIndex, RowIndex]] = []
+        rehearsal = rehearsal_of(context.execution_options)
         for values, given in internals.parameter_rows(context):
             if plan.without_values:
                 for parked in _values(given):
@@ -114,6 +126,9 @@ class WriteHook:
             for bind, pending in _parked(binds, values, given, PendingIndex):
                 if pending.value is None:
                     raise bind.not_ours()
+                if rehearsal:
+                    pending.settle(_dummy_index(bind, values))
+                    continue
                 row = bind.of_row(values, pending.value, connection.dialect)
                 if spelling is not None and bind.key and row.normalised is not None:
                     value = next(plan.by_bind[source] for source in bind.sources if source)
@@ -143,20 +158,20 @@ class WriteHook:
         spelling: StoredSpelling | None,
     ) -> None:
         """Seal every parked value of every row of the execution."""
-        late = LateInsert(self, connection, context)
+        rehearsal = rehearsal_of(context.execution_options)
         binds = _in_driver_order(plan.sealed, context.compiled)
         ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
-        for index, (values, given) in enumerate(internals.parameter_rows(context)):
+        for values, given in internals.parameter_rows(context):
             for bind, pending in _parked(binds, values, given, Pending):
                 if bind.refusal is not None:
                     raise bind.refusal()
                 texts = _texts(bind, values)
                 plaintext = self.encode(bind.binding, texts, pending.value, connection)
-                if None in texts:
-                    if not plan.may_be_generated:
-                        raise _null_key(bind, texts)
-                    pending.settle(late.park(index, bind.binding, texts, plaintext))
+                if rehearsal:
+                    pending.settle(dummy_value(bind.binding, texts, plaintext))
                     continue
+                if None in texts:
+                    raise _null_key(bind, texts, plan)
                 known = cast("list[str]", texts)
                 if spelling is not None:
                     known = spelling.of(bind, values, known)
@@ -164,8 +179,26 @@ class WriteHook:
         self._fetch_keys(ready)
         for binding, pending, known, plaintext in ready:
             pending.settle(self.seal(binding, known, plaintext))
-        if late.parked:
-            self._late[context] = late
+
+    def _require_keys(self, plan: StatementPlan, context: Any) -> None:
+        """Have the branch keys, while no lock is held that the making of one would wait for."""
+        if any(bind.binding.key.columns for bind in plan.sealed):
+            rows = context.compiled_parameters
+        else:
+            rows = context.compiled_parameters[:1]
+        found: dict[str, ColumnBinding] = {}
+        for values in rows:
+            for bind in plan.sealed:
+                texts = _texts(bind, values)
+                if not is_null(values[bind.bind]) and bind.binding.knows_key(texts):
+                    known = [text or "" for text in texts]
+                    found.setdefault(bind.binding.key_id(known), bind.binding)
+        for key_id, binding in found.items():
+            try:
+                self._encryption.active_key(key_id)
+            except EncFieldsError as error:
+                error.table, error.column = binding.table, binding.column_name
+                raise
 
     def _fetch_keys(self, ready: list[tuple[ColumnBinding, Pending, list[str], bytes]]) -> None:
         """Have the keys of rows of many tenants at hand, in one query for all."""
@@ -189,18 +222,15 @@ class WriteHook:
         execution_options: Any,
         result: Any,
     ) -> None:
-        """SQLAlchemy's event: seal what waited for a key that the database generated, and take
-        rows that were not asked for out of the result of a look-up."""
-        compiled = getattr(result.context, "compiled", None)
-        plan = None if compiled is None else self._plans.get(compiled)
+        """SQLAlchemy's event: look that rows have the keys they were sealed for, and take rows
+        that were not asked for out of the result of a look-up."""
+        context = getattr(result, "context", None)  # a default's own value has none
+        if context is None:
+            return
+        plan = self._plans.get(context.compiled) if context.compiled is not None else None
         if plan is not None and plan.filters:
-            filter_rows(
-                plan.filters, result.context, result, connection.dialect, self._encryption.stats
-            )
-        if self._late:
-            late = self._late.get(result.context)
-            if late is not None:
-                late.complete(result)
+            filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
+        self.keys.check(connection, context)
 
     def encode(
         self,
@@ -223,12 +253,6 @@ class WriteHook:
                 error.row = dict(binding.row(cast("list[str]", texts)))
             raise
 
-    def require_key(self, binding: ColumnBinding, texts: list[str | None]) -> None:
-        """Raise now, if the branch key that the row needs cannot be had."""
-        by_column = dict(zip(binding.identity, texts, strict=True))
-        if all(by_column[column] is not None for column in binding.key_columns):
-            self._encryption.active_key(binding.key_id([text or "" for text in texts]))
-
     def seal(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
         """One message, for the row whose identity's canonical texts are `texts`."""
         try:
@@ -247,14 +271,33 @@ def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
     texts: list[str | None] = []
     for part in bind.identity:
         value = None if part is None else values[part.bind]
-        texts.append(None if part is None or value is None else _text(bind, part, value))
+        if part is None or value is None or isinstance(value, Pending):
+            texts.append(None)
+        else:
+            texts.append(_text(bind, part, value))
     return texts
 
 
-def _null_key(bind: SealedBind, texts: list[str | None]) -> EncFieldsError:
-    """An UPDATE's WHERE compares the row's key to NULL, which no row matches."""
+def _null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:
+    """A part of the row's key has no value: WHERE compares it to NULL, or it is not learnt."""
     columns = zip(bind.binding.identity, texts, strict=True)
-    return row_not_pinned(bind.binding, [c.name for c, text in columns if text is None])()
+    missing = [column.name for column, text in columns if text is None]
+    if not plan.may_be_generated:
+        return row_not_pinned(bind.binding, missing)()
+    return UnknownIdentityError(
+        f"{', '.join(missing)} identifies the row and has no value: give it one, or a Python-side "
+        "default",
+        table=bind.binding.table,
+        column=bind.binding.column_name,
+        reason="identity-unknown",
+    )
+
+
+def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
+    """What a rehearsed INSERT has in the place of a row's blind index."""
+    if any(source is None or is_null(values[source]) for source in bind.sources):
+        return None
+    return dummy_index(bind.index.stored_bytes)
 
 
 def _text(bind: SealedBind, part: IdentityBind, value: object) -> str:

@@ -50,8 +50,8 @@ class ColumnCensus:
     :ivar bound_to: the misplaced ones by the logical column that they are bound to.
     :ivar other_format: messages of another suite or keyring, or in base64, by reason.
     :ivar plaintext: values that are no message.
-    :ivar damaged: messages cut short or altered, by reason; ``"placeholder"`` is a row whose
-        value was never sealed, ``"no-identity"`` one whose identity is NULL.
+    :ivar damaged: messages cut short or altered, by reason; ``"no-identity"`` is a
+        row whose identity is NULL.
     :ivar examples: at most :data:`MAX_EXAMPLES` places for each of ``"misplaced"``,
         ``"other_key"``, ``"plaintext"``, ``"damaged"`` and ``"other_format"``.
     """

@@ -6,7 +6,6 @@ import enum
 import struct
 from typing import NamedTuple
 
-from encfields.binding.late_insert import PLACEHOLDER_PREFIX
 from encfields.errors import MalformedMessageError
 from encfields.message_body import FINAL_MARK, read_frames
 from encfields.message_header import TAG_BYTES, Header, as_bytes, read_header
@@ -91,8 +90,6 @@ def _look_at_text(text: str) -> Look:
 def _not_a_message(data: bytes, reason: str, whole: bool) -> Look:
     if reason in _OTHER_FORMAT:
         return Look(State.OTHER_FORMAT, reason=reason)
-    if data.startswith(PLACEHOLDER_PREFIX):
-        return Look(State.DAMAGED, reason="placeholder")
     if reason == "not-a-message":
         return Look(State.PLAINTEXT, reason=reason)
     if not whole:

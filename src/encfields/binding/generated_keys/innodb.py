@@ -1,0 +1,113 @@
+"""MySQL and MariaDB: what must be so, for an INSERT that is undone to leave nothing behind."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table, text
+
+from encfields.binding import sqlalchemy_internals as internals
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.binding.generated_keys.keyless import KeylessInsert
+
+_TELL = text(
+    "SELECT ENGINE, CREATE_OPTIONS, @@auto_increment_increment FROM information_schema.TABLES"
+    " WHERE TABLE_SCHEMA = COALESCE(:schema, DATABASE()) AND TABLE_NAME = :name"
+)
+_AUTOCOMMIT = (
+    "the database generates the row's key, and under AUTOCOMMIT no transaction holds the INSERT "
+    "and what tells its key together: use a transaction, or give the key a Python-side default "
+    "such as uuid.uuid4"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InnodbTable:
+    """What the server tells of a table.
+
+    :ivar takes_blocks: whether one row can take the numbers of many: the table is not
+        partitioned, and no other server gives out numbers of it.
+    """
+
+    takes_blocks: bool
+
+
+class InnodbTables:
+    """Those that one engine has inserted into; each is asked for once."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakKeyDictionary[Table, dict[str | None, InnodbTable]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def require(self, connection: Connection, insert: KeylessInsert) -> InnodbTable:
+        """What is known of the table.
+
+        :raises UnknownIdentityError: what is inserted into it could not be undone.
+        """
+        if internals.is_autocommit(connection):
+            raise insert.unknown(_AUTOCOMMIT)
+        schema = connection.schema_for_object(insert.table)
+        known = self._known.setdefault(insert.table, {})
+        if schema not in known:
+            known[schema] = _ask(connection, insert, schema)
+        return known[schema]
+
+
+def _ask(connection: Connection, insert: KeylessInsert, schema: str | None) -> InnodbTable:
+    values = {"schema": schema, "name": insert.table.name}
+    row: Any = connection.execute(_TELL, values).first()
+    if row is None:  # a temporary table, or none at all
+        return InnodbTable(takes_blocks=False)
+    engine, options, step = row
+    if engine is not None and engine.upper() != "INNODB":
+        raise insert.unknown(
+            f"its storage engine {engine} has no transactions, so the key that it generates cannot "
+            "be learnt before the row is stored: use InnoDB, or give the key a value or a "
+            "Python-side default"
+        )
+    is_partitioned = "partitioned" in (options or "")
+    return InnodbTable(
+        takes_blocks=step == 1 and not is_partitioned and not _is_in_cluster(connection)
+    )
+
+
+def _is_in_cluster(connection: Connection) -> bool:
+    """Whether other nodes of a Galera cluster give out numbers too."""
+    row = connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").first()
+    return row is not None and str(row[1]).upper() in ("ON", "1")
+
+
+@dataclass(frozen=True, slots=True)
+class InnodbTransaction:
+    """What the server tells of the transaction that is open.
+
+    :ivar keeps_locks: whether it keeps the lock of a row that it undid: REPEATABLE READ does.
+    :ivar database: which database its names are of.
+    """
+
+    keeps_locks: bool
+    database: str | None
+
+
+def require_transaction(connection: Connection, insert: KeylessInsert) -> InnodbTransaction:
+    """Refuse an INSERT that commits by itself, whatever SQLAlchemy believes.
+
+    :raises UnknownIdentityError: says so.
+    """
+    variable = "tx_isolation" if connection.dialect.insert_returning else "transaction_isolation"
+    sql = f"SELECT @@autocommit, @@{variable}, DATABASE()"
+    autocommit, isolation, database = connection.exec_driver_sql(sql).one()
+    if autocommit:
+        raise insert.unknown(_AUTOCOMMIT)
+    return InnodbTransaction(isolation in ("REPEATABLE-READ", "SERIALIZABLE"), database)
+
+
+def refuse_autocommit(insert: KeylessInsert) -> Exception:
+    """The refusal of it."""
+    return insert.unknown(_AUTOCOMMIT)

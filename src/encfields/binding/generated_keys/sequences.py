@@ -1,0 +1,87 @@
+"""PostgreSQL: the numbers of a sequence, given out before the INSERT.
+
+One query finds the sequence that this connection would use now (its ``search_path``, its role and
+the table's present definition decide, and each may change from one statement to the next) and
+takes as many numbers as there are rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Sequence, text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_TAKE = text(r"""
+SELECT s.always, s.may_change, CASE WHEN has_sequence_privilege(s.sequence, 'USAGE, UPDATE') THEN
+    ARRAY(SELECT nextval(s.sequence) FROM generate_series(1, CAST(:n AS integer)))
+  END AS numbers
+FROM (
+  SELECT a.attidentity = 'a' AS always,
+    t.relkind <> 'r' OR t.relhasrules OR EXISTS (
+      SELECT FROM pg_catalog.pg_trigger g
+      WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 7
+    ) AS may_change,
+    CASE
+      WHEN CAST(:named AS text) IS NOT NULL THEN CAST(CAST(:named AS text) AS regclass)
+      WHEN a.attidentity <> '' THEN (
+        SELECT CAST(d.objid AS regclass) FROM pg_catalog.pg_depend d
+        WHERE d.refclassid = CAST('pg_catalog.pg_class' AS regclass) AND d.refobjid = t.oid
+          AND d.refobjsubid = a.attnum AND d.deptype = 'i'
+          AND d.classid = CAST('pg_catalog.pg_class' AS regclass)
+      )
+      ELSE CAST(replace(substring(
+          pg_catalog.pg_get_expr(e.adbin, e.adrelid) FROM '^nextval\(''(.*)''\:\:regclass\)$'
+        ), '''''', '''') AS regclass)
+    END AS sequence
+  FROM pg_catalog.pg_class t
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname = CAST(:column AS text)
+  LEFT JOIN pg_catalog.pg_attrdef e ON e.adrelid = t.oid AND e.adnum = a.attnum
+  WHERE t.oid = CAST(CAST(:table AS text) AS regclass)
+  OFFSET 0
+) s
+""")
+# tgtype: 1 each row, 2 before, 4 insert. OFFSET 0 has the sequence looked up once.
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a sequence gave.
+
+    :ivar numbers: one for each row; ``None`` where they cannot be had.
+    :ivar always: ``GENERATED ALWAYS``: the INSERT has to say that it overrides it.
+    :ivar may_change: a trigger or rule may store the row under another key.
+    """
+
+    numbers: list[int] | None
+    always: bool
+    may_change: bool
+
+
+NOTHING_TAKEN = Taken(None, always=False, may_change=True)
+
+
+def take_numbers(connection: Connection, column: Column[Any], count: int) -> Taken:
+    """New numbers of the sequence that `column` has its values from, in one round trip."""
+    default = column.default
+    named = None
+    if isinstance(default, Sequence):
+        named = _qualified(connection.schema_for_object(default), default.name)
+    table = _qualified(connection.schema_for_object(column.table), column.table.name)
+    parameters = {"table": table, "column": column.name, "named": named, "n": count}
+    row = connection.execute(_TAKE, parameters).first()
+    if row is None:
+        return NOTHING_TAKEN
+    return Taken(row.numbers, always=bool(row.always), may_change=bool(row.may_change))
+
+
+def _qualified(schema: str | None, name: str) -> str:
+    """The name as PostgreSQL reads it in a value.
+
+    SQLAlchemy's own quoting is for the text of a statement: it doubles percent signs too.
+    """
+    parts = [part.replace('"', '""') for part in (schema, name) if part]
+    return ".".join(f'"{part}"' for part in parts)
