@@ -28,14 +28,13 @@ def are_stored(
 
     :param context: of the INSERT, after it was executed.
     """
-    if connection.dialect.name in MYSQL_NAMES and _told_by_driver(keys, context):
-        return True
     columns = insert.missing
-    if (
-        len(columns) == 1
-        and _are_consecutive(keys)
-        and not has_own_bind(columns[0], context.dialect)
-    ):
+    is_mysql = connection.dialect.name in MYSQL_NAMES
+    if is_mysql and _told_by_driver(keys, context):
+        return True
+    # Under SERIALIZABLE, MySQL would lock a range to its end, and rows one by one do not.
+    is_range = len(columns) == 1 and not is_mysql and _are_consecutive(keys)
+    if is_range and not has_own_bind(columns[0], context.dialect):
         within = columns[0].between(keys[0][0], keys[-1][0])
         return _count(connection, insert, within) == len(keys)
     for start in range(0, len(keys), _ROWS):

@@ -1,0 +1,472 @@
+"""Situations in which a row's key is generated: it is right, or the INSERT is refused.
+
+What a plain INSERT leaves behind is what an encrypted one leaves behind: nothing stands for a
+value, no trigger sees a second row, and no row is stored that cannot be read.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    FetchedValue,
+    Identity,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    Uuid,
+    event,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
+
+from encfields import EncryptedType
+from encfields.errors import UnknownIdentityError
+from tests.binding.database import Database
+
+
+class Shifted(TypeDecorator[int]):
+    """An application's numbers are 1000 more than the stored ones."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Any) -> int | None:
+        return None if value is None else value - 1000
+
+    def process_result_value(self, value: int | None, dialect: Any) -> int | None:
+        return None if value is None else value + 1000
+
+
+def secrets(key: Any = Integer, *more: Any, **options: Any) -> Table:
+    return Table(
+        "secret",
+        MetaData(),
+        Column("id", key, *more, primary_key=True, autoincrement=True),
+        Column("name", String(20), unique=True),
+        Column("s", EncryptedType(Text)),
+        **options,
+    )
+
+
+def made(db: Database, table: Table) -> Table:
+    db.create(table.metadata)
+    return table
+
+
+def read(db: Database, table: Table) -> list[tuple[int, str]]:
+    with db.begin() as connection:
+        return [tuple(row) for row in connection.execute(select(table.c.id, table.c.s))]
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    return [{"name": f"n{n}", "s": f"s{n}"} for n in range(count)]
+
+
+def test_a_type_of_the_application_s_own_sees_its_own_numbers(db):
+    table = made(db, secrets(Shifted))
+    with db.begin() as connection:
+        one = connection.execute(insert(table), rows(1)[0])
+        assert one.inserted_primary_key == (1001,)
+        connection.execute(insert(table), rows(3)[1:])
+    assert sorted(read(db, table)) == [(1001, "s0"), (1002, "s1"), (1003, "s2")]
+    assert sorted(row[0] for row in db.rows(table)) == [1001, 1002, 1003]
+    with db.plain.connect() as connection:
+        assert connection.scalar(text("SELECT max(id) FROM secret")) == 3
+
+
+def test_rowcount_is_as_of_a_plain_insert(db):
+    table = made(db, secrets())
+    plain = Table(
+        "plain", table.metadata, Column("id", Integer, primary_key=True), Column("s", Text)
+    )
+    plain.create(db.engine)
+    with db.begin() as connection:
+        for values in ([{"s": "a"}] * 3, {"s": "a"}):
+            theirs = connection.execute(insert(plain), values).rowcount
+            assert connection.execute(insert(table), values).rowcount == theirs
+        theirs = connection.execute(insert(plain).values([{"s": "a"}] * 3)).rowcount
+        assert connection.execute(insert(table).values([{"s": "a"}] * 3)).rowcount == theirs
+
+
+def test_long_values_of_many_rows_are_whole(db):
+    table = made(db, secrets())
+    long = [{"name": str(n), "s": str(n) * 100_000} for n in range(5)]
+    with db.begin() as connection:
+        connection.execute(insert(table), long)
+    assert [value for _, value in sorted(read(db, table))] == [row["s"] for row in long]
+
+
+def test_keys_ascend_in_the_order_of_the_rows(db):
+    table = made(db, secrets())
+    with db.begin() as connection:
+        connection.execute(insert(table), rows(200))
+    assert [value for _, value in sorted(read(db, table))] == [row["s"] for row in rows(200)]
+
+
+def test_python_defaults_are_evaluated_once(db):
+    given: list[int] = []
+
+    def count() -> int:
+        given.append(len(given))
+        return given[-1]
+
+    table = secrets()
+    table.append_column(Column("n", Integer, default=count))
+    table.append_column(Column("d", EncryptedType(), default=lambda: f"d{count()}"))
+    made(db, table)
+    with db.begin() as connection:
+        connection.execute(insert(table), rows(30))
+        connection.execute(insert(table).values(name="x", s="x"))
+        connection.execute(insert(table).values([{"name": "y", "s": "y"}, {"name": "z", "s": "z"}]))
+        numbers = list(connection.execute(select(table.c.n)).scalars())
+        texts = list(connection.execute(select(table.c.d)).scalars())
+    assert sorted([*numbers, *(int(str(t)[1:]) for t in texts)]) == given == list(range(66))
+
+
+def test_an_audit_trigger_sees_one_insert_and_the_sealed_value(db):
+    table = made(db, secrets())
+    db.execute_plain("CREATE TABLE audit (op VARCHAR(9), id INTEGER, s " + BYTES[db.name] + ")")
+    for statement in audit_triggers(db.name):
+        db.execute_plain(statement)
+    with db.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+        connection.execute(insert(table), rows(3)[1:])
+    with db.plain.connect() as connection:
+        seen = connection.execute(text("SELECT op, id, s FROM audit ORDER BY id")).all()
+    stored = [(db.stored(table.c.s, key)) for _, key, _ in seen]
+    assert [(op, bytes(s)) for op, _, s in seen] == [("insert", s) for s in stored]
+    assert len(seen) == 3
+
+
+BYTES = {"sqlite": "BLOB", "postgresql": "BYTEA", "mariadb": "LONGBLOB"}
+
+
+def audit_triggers(name: str) -> list[str]:
+    found: list[str] = []
+    for op in ("insert", "update", "delete"):
+        row = "old" if op == "delete" else "new"
+        copy = f"INSERT INTO audit (op, id, s) VALUES ('{op}', {row}.id, {row}.s)"
+        if name == "postgresql":
+            body = f"BEGIN {copy}; RETURN NULL; END"
+            found.append(
+                f"CREATE FUNCTION f_{op}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"
+            )
+            copy = f"EXECUTE FUNCTION f_{op}()"
+        elif name == "sqlite":
+            copy = f"BEGIN {copy}; END"
+        each = "" if name == "sqlite" else "FOR EACH ROW "
+        found.append(f"CREATE TRIGGER t_{op} AFTER {op} ON secret {each}{copy}")
+    return found
+
+
+def test_an_insert_s_error_is_as_of_a_plain_insert(db):
+    table = made(db, secrets())
+    with db.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+    with db.engine.connect() as connection:
+        connection.execute(insert(table), {"name": "kept", "s": "kept"})
+        with pytest.raises(DBAPIError):
+            connection.execute(insert(table), rows(1)[0])
+        if db.name == "postgresql":  # whose transaction has failed as a whole
+            connection.rollback()
+        else:
+            connection.commit()
+    names = {value for _, value in read(db, table)}
+    assert names == ({"s0"} if db.name == "postgresql" else {"s0", "kept"})
+
+
+def test_the_application_s_savepoint_is_left_alone(db):
+    table = made(db, secrets())
+    with db.engine.begin() as connection:
+        outer = connection.begin_nested()
+        connection.execute(insert(table), rows(1)[0])
+        connection.execute(insert(table), rows(4)[1:])
+        outer.rollback()
+        connection.execute(insert(table), {"name": "kept", "s": "kept"})
+    assert [value for _, value in read(db, table)] == ["kept"]
+
+
+# -- PostgreSQL --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pg(postgresql_db: Database) -> Database:
+    return postgresql_db
+
+
+def test_each_search_path_has_its_own_sequence(pg):
+    table = secrets()
+    for tenant in ("ta", "tb"):
+        pg.execute_plain(f"CREATE SCHEMA {tenant}")
+        with pg.begin() as connection:
+            connection.execute(text(f"SET LOCAL search_path TO {tenant}"))
+            table.create(connection)
+    for tenant in ("ta", "tb", "ta", "tb"):
+        with pg.begin() as connection:
+            connection.execute(text(f"SET LOCAL search_path TO {tenant}"))
+            connection.execute(insert(table), {"s": tenant})
+    for tenant in ("ta", "tb"):
+        with pg.plain.connect() as connection:
+            assert connection.scalar(text(f"SELECT last_value FROM {tenant}.secret_id_seq")) == 2
+
+
+def test_each_translated_schema_has_its_own_sequence(pg):
+    table = secrets()
+    for tenant in ("ta", "tb"):
+        pg.execute_plain(f"CREATE SCHEMA {tenant}")
+        engine = pg.engine.execution_options(schema_translate_map={None: tenant})
+        table.create(engine)
+        with engine.begin() as connection:
+            connection.execute(insert(table), rows(2))
+            assert connection.execute(select(table.c.id, table.c.s)).all() == [(1, "s0"), (2, "s1")]
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_role_that_may_only_insert_needs_no_right_on_the_sequence(pg, always):
+    table = made(pg, secrets(Integer, Identity(always=always)))
+    role = f"encfields_role_{pg.engine.url.database}"
+    pg.execute_plain(f'CREATE ROLE "{role}"')
+    try:
+        with pg.plain.connect() as connection:
+            schema = connection.scalar(text("SELECT current_schema()"))
+        pg.execute_plain(f'GRANT USAGE ON SCHEMA "{schema}" TO "{role}"')
+        pg.execute_plain(f'GRANT SELECT, INSERT ON secret TO "{role}"')
+        with pg.begin() as connection:
+            connection.execute(insert(table), rows(1)[0])
+            connection.execute(text(f'SET LOCAL ROLE "{role}"'))
+            connection.execute(insert(table), rows(3)[1:])
+        assert sorted(read(pg, table)) == [(1, "s0"), (2, "s1"), (3, "s2")]
+    finally:
+        pg.execute_plain(f'DROP OWNED BY "{role}"')
+        pg.execute_plain(f'DROP ROLE "{role}"')
+
+
+DEFAULTS = {
+    "uuid": ("UUID", "gen_random_uuid()"),
+    "a sequence of nobody's": ("INTEGER", "nextval('free_seq')"),
+    "an expression": ("INTEGER", "nextval('free_seq') * 10"),
+}
+
+
+@pytest.mark.parametrize("type_, default", DEFAULTS.values(), ids=DEFAULTS.keys())
+def test_any_server_default_gives_the_key(pg, type_, default):
+    pg.execute_plain("CREATE SEQUENCE free_seq")
+    key = Uuid if type_ == "UUID" else Integer
+    table = Table(
+        "secret",
+        MetaData(),
+        Column("id", key, primary_key=True, server_default=text(default)),
+        Column("name", String(20)),
+        Column("s", EncryptedType(Text)),
+    )
+    pg.create(table.metadata)
+    with pg.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+        connection.execute(insert(table), rows(4)[1:])
+        found = connection.execute(select(table.c.name, table.c.s)).all()
+    assert sorted(tuple(row) for row in found) == [(f"n{n}", f"s{n}") for n in range(4)]
+
+
+def trigger(pg: Database, body: str) -> None:
+    body = f"$$ BEGIN {body}; RETURN new; END $$"
+    pg.execute_plain(f"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS {body}")
+    pg.execute_plain("CREATE TRIGGER tr BEFORE INSERT ON secret FOR EACH ROW EXECUTE FUNCTION f()")
+
+
+def test_a_trigger_that_always_sets_the_key_is_found_out(pg):
+    table = made(pg, secrets())
+    trigger(pg, "new.id := 1000000 + new.id")
+    for values in (rows(1)[0], rows(3)):
+        with pg.begin() as connection:
+            connection.execute(text("INSERT INTO secret (name) VALUES ('kept')"))
+            with pytest.raises(UnknownIdentityError):
+                connection.execute(insert(table), values)
+            connection.execute(text("DELETE FROM secret WHERE name = 'kept'"))
+        assert pg.rows(table) == []
+
+
+def test_a_trigger_that_fills_a_missing_key_is_asked(pg):
+    table = Table(
+        "secret",
+        MetaData(),
+        Column("id", Integer, FetchedValue(), primary_key=True, autoincrement=False),
+        Column("name", String(20)),
+        Column("s", EncryptedType(Text)),
+    )
+    pg.create(table.metadata)
+    pg.execute_plain("CREATE SEQUENCE free_seq")
+    trigger(pg, "IF new.id IS NULL THEN new.id := nextval('free_seq'); END IF")
+    with pg.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+        connection.execute(insert(table), rows(3)[1:])
+    assert sorted(value for _, value in read(pg, table)) == ["s0", "s1", "s2"]
+
+
+def test_a_trigger_that_leaves_the_key_alone_is_let_be(pg):
+    table = made(pg, secrets())
+    trigger(pg, "new.name := upper(new.name)")
+    with pg.begin() as connection:
+        connection.execute(insert(table), rows(3))
+    assert sorted(read(pg, table)) == [(1, "s0"), (2, "s1"), (3, "s2")]
+
+
+# -- SQLite ------------------------------------------------------------------------------------
+
+
+def test_a_trigger_that_inserts_into_the_same_table_takes_keys_too(sqlite_db):
+    table = made(sqlite_db, secrets())
+    sqlite_db.execute_plain(
+        "CREATE TRIGGER tr AFTER INSERT ON secret WHEN new.s IS NOT NULL"
+        " BEGIN INSERT INTO secret (s) VALUES (NULL); END"
+    )
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table), rows(3))
+        connection.execute(insert(table), {"s": "s3"})
+    found = [value for _, value in sorted(read(sqlite_db, table))]
+    assert [value for value in found if value] == ["s0", "s1", "s2", "s3"]
+    assert len(found) == 8
+
+
+def test_a_number_that_was_given_out_is_not_given_again(sqlite_db):
+    table = made(sqlite_db, secrets(sqlite_autoincrement=True))
+    for value in ("a", "b"):
+        with sqlite_db.begin() as connection:
+            key = connection.execute(insert(table), {"s": value}).inserted_primary_key
+            connection.execute(table.delete())
+    assert key == (2,)
+
+
+def test_the_end_of_the_numbers_is_said(sqlite_db):
+    table = made(sqlite_db, secrets())
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table), {"id": 2**63 - 1, "s": "last"})
+    with sqlite_db.begin() as connection, sqlite_db.refused(UnknownIdentityError, table):
+        connection.execute(insert(table), {"s": "one more"})
+
+
+def test_two_writers_get_different_keys(sqlite_db):
+    table = made(sqlite_db, secrets())
+
+    def write(writer: int) -> None:
+        for n in range(20):
+            with sqlite_db.begin() as connection:
+                connection.execute(insert(table), {"s": f"{writer}-{n}"})
+
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(2)]
+    for one in writers:
+        one.start()
+    for one in writers:
+        one.join()
+    assert len(read(sqlite_db, table)) == 40
+
+
+# -- MariaDB -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["Aria", "MyISAM", "MEMORY"])
+def test_an_engine_without_transactions_is_refused(mariadb_db, engine):
+    table = Table(
+        "secret",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("s", EncryptedType(String(20), storage=LargeBinary(500))),
+    )
+    columns = "id INTEGER PRIMARY KEY AUTO_INCREMENT, s VARBINARY(500)"
+    mariadb_db.execute_plain(f"CREATE TABLE secret ({columns}) ENGINE={engine}")
+    for values in ({"s": "a"}, [{"s": "a"}, {"s": "b"}]):
+        with (
+            mariadb_db.begin() as connection,
+            mariadb_db.refused(UnknownIdentityError, table) as caught,
+        ):
+            connection.execute(insert(table), values)
+        assert "InnoDB" in str(caught.value)
+
+
+def test_autocommit_that_sqlalchemy_does_not_know_of_is_refused(mariadb_db):
+    table = made(mariadb_db, secrets())
+    for values in (rows(1)[0], rows(3), rows(100)):
+        with (
+            mariadb_db.engine.connect() as connection,
+            mariadb_db.refused(UnknownIdentityError, table),
+        ):
+            connection.exec_driver_sql("SET autocommit = 1")
+            try:
+                connection.execute(insert(table), values)
+            finally:
+                connection.invalidate()
+
+
+def test_on_update_current_timestamp_does_not_fire(mariadb_db):
+    table = secrets()
+    mariadb_db.execute_plain(
+        "CREATE TABLE secret (id INTEGER PRIMARY KEY AUTO_INCREMENT, name VARCHAR(20), s LONGBLOB,"
+        " changed DATETIME NULL ON UPDATE CURRENT_TIMESTAMP)"
+    )
+    with mariadb_db.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+        connection.execute(insert(table), rows(3)[1:])
+    with mariadb_db.plain.connect() as connection:
+        assert set(connection.scalars(text("SELECT changed FROM secret"))) == {None}
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_a_partitioned_table(mariadb_db, count):
+    table = secrets()
+    mariadb_db.execute_plain(
+        "CREATE TABLE secret (id INTEGER PRIMARY KEY AUTO_INCREMENT, name VARCHAR(20), s LONGBLOB)"
+        " PARTITION BY HASH (id) PARTITIONS 4"
+    )
+    with mariadb_db.begin() as connection:
+        connection.execute(insert(table), rows(count))
+    assert sorted(value for _, value in read(mariadb_db, table)) == sorted(
+        row["s"] for row in rows(count)
+    )
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_mariadb_trigger_that_always_sets_the_key_is_found_out(mariadb_db, count):
+    table = made(mariadb_db, secrets())
+    mariadb_db.execute_plain(
+        "CREATE TRIGGER tr BEFORE INSERT ON secret FOR EACH ROW SET new.id = 5000 + new.id * 7"
+    )
+    with mariadb_db.begin() as connection, mariadb_db.refused(UnknownIdentityError, table):
+        connection.execute(insert(table), rows(count))
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "READ COMMITTED", "SERIALIZABLE"])
+def test_two_transactions_that_wrote_before_do_not_wait_for_each_other(mariadb_db, level):
+    table = made(mariadb_db, secrets())
+    mariadb_db.execute_plain("CREATE TABLE parent (id INTEGER PRIMARY KEY AUTO_INCREMENT)")
+    engine = mariadb_db.engine.execution_options(isolation_level=level)
+    with engine.connect() as one, engine.connect() as other:
+        for connection in (one, other):
+            connection.exec_driver_sql("SET innodb_lock_wait_timeout = 2")
+            connection.exec_driver_sql("INSERT INTO parent VALUES (NULL)")
+        for n, connection in enumerate((one, other, one, other)):
+            connection.execute(insert(table), {"name": str(n), "s": str(n)})
+        one.commit()
+        other.commit()
+    assert sorted(value for _, value in read(mariadb_db, table)) == ["0", "1", "2", "3"]
+
+
+def test_nobody_hears_of_more_than_the_insert_and_what_gives_its_key(mariadb_db):
+    table = made(mariadb_db, secrets())
+    with mariadb_db.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+    seen: list[str] = []
+    event.listen(
+        mariadb_db.engine, "before_cursor_execute", lambda c, cur, sql, *rest: seen.append(sql)
+    )
+    with mariadb_db.begin() as connection:
+        connection.execute(insert(table), rows(2)[1])
+    assert len(seen) == 2
