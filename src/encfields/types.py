@@ -6,7 +6,7 @@ import copyreg
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from sqlalchemy import JSON, LargeBinary, String, event
+from sqlalchemy import LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.binding.attachment import attachment_of
@@ -17,6 +17,7 @@ from encfields.binding.indexed_type import indexed_type
 from encfields.binding.pending import Pending, is_null
 from encfields.binding.reads import packed
 from encfields.codecs import codec_for
+from encfields.codecs.nulls import none_is_value
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
 from encfields.index.blind_index import BlindIndex
 from encfields.key_template import DEFAULT_KEY, KeyTemplate
@@ -92,8 +93,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         self.indexes = _indexes(self.inner, index)
         self.__class__ = _shown_as(type(_undecorated(self.inner)))
         self.hashable = self.inner.hashable
-        if not isinstance(self.inner, JSON):  # whose None is NULL here
-            self.should_evaluate_none = self.inner.should_evaluate_none
+        self.none_is_value = none_is_value(self.inner)
+        self.should_evaluate_none = self.inner.should_evaluate_none
 
     def __repr__(self) -> str:
         options = [repr(self.inner), f"key={self.key!r}"]
@@ -172,9 +173,10 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         """Parks a value: it is sealed later, where its row is known."""
         attachment = attachment_of(dialect)
+        has_none = self.none_is_value
 
         def park(value: Any) -> Pending | None:
-            if is_null(value):
+            if is_null(value, none_is_value=has_none):
                 return None
             if attachment.encryption is None:
                 del value

@@ -36,6 +36,7 @@ from sqlalchemy import (
     Unicode,
     Uuid,
     insert,
+    null,
     select,
     update,
 )
@@ -141,8 +142,8 @@ def test_core(engine: Engine, encryption: Encryption, inner: Any, values: list[A
         assert all(isinstance(cell, bytes) and cell[:3] == b"\x02\x04\x78" for cell in stored)
         connection.execute(update(table).where(table.c.id == 0).values(value=values[-1]))
         _same([connection.scalar(query.where(table.c.id == 0))], [values[-1]])
-        connection.execute(update(table).where(table.c.id == 0).values(value=None))
-        connection.execute(insert(table), {"id": 99, "value": None})
+        connection.execute(update(table).where(table.c.id == 0).values(value=null()))
+        connection.execute(insert(table), {"id": 99, "value": null()})
         nulls = select(table.c.id).where(table.c.value.is_(None)).order_by(table.c.id)
         assert connection.scalars(nulls).all() == [0, 99]
         assert connection.execute(select(table).where(table.c.id == 99)).one().value is None
@@ -202,8 +203,8 @@ def test_a_naive_datetime_stays_naive_and_an_aware_one_keeps_its_offset(
     assert [one.utcoffset() for one in got] == [None, dt.timedelta(hours=5, minutes=30)]
 
 
-def test_json_none_is_null_and_json_null_is_a_value(engine: Engine, encryption: Encryption) -> None:
-    table = _table(JSON())
+def test_json_none_is_null_where_declared_so(engine: Engine, encryption: Encryption) -> None:
+    table = _table(JSON(none_as_null=True))
     table.metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(insert(table), [{"id": 1, "value": None}])

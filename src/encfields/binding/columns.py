@@ -36,6 +36,7 @@ class SealedColumnType:
     bind_to: tuple[str, ...] | None
     storage: LargeBinary | None
     codec: Codec
+    none_is_value: bool
     indexes: tuple[BlindIndex, ...]
 
 
@@ -47,6 +48,7 @@ class ColumnBinding:
     :ivar identity: the columns that identify a row, then those its key template names.
     :ivar own_identity: the former alone.
     :ivar key_columns: the latter alone.
+    :ivar none_is_value: whether ``None`` is sealed like any value, as JSON's null is.
     :ivar former_keys: under which a value may be as well, from before `key` was declared.
     """
 
@@ -63,6 +65,7 @@ class ColumnBinding:
         "key",
         "key_columns",
         "logical_name",
+        "none_is_value",
         "own_identity",
         "table",
     )
@@ -77,6 +80,7 @@ class ColumnBinding:
         self.logical_name = type_.name or f"{table.fullname}.{column.name}"
         self.key = KeyTemplate(type_.key)
         self.codec = type_.codec
+        self.none_is_value = type_.none_is_value
         self.own_identity = _identity_columns(column, type_)
         self.key_columns = tuple(_column(column, name, "key") for name in self.key.columns)
         self.identity = tuple(dict.fromkeys(self.own_identity + self.key_columns))

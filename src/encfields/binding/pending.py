@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from sqlalchemy.sql.elements import Null
+
 from encfields.errors import UnboundValueError
 
 
@@ -70,9 +72,14 @@ class Carried:
         raise TypeError("a value that waits to be encrypted is never pickled")
 
 
-def is_null(value: object) -> bool:
-    """Whether a parameter is NULL, given as such or read as such."""
-    return value is None or (isinstance(value, Carried) and value.data is None)
+def is_null(value: object, *, none_is_value: bool = False) -> bool:
+    """Whether a parameter is NULL, given as such or read as such.
+
+    :param none_is_value: ``None`` is not, as to a JSON column.
+    """
+    if value is None:
+        return not none_is_value
+    return isinstance(value, Null) or (isinstance(value, Carried) and value.data is None)
 
 
 class PendingIndex(Pending):

@@ -329,9 +329,15 @@ def _parked(
         pairs = [(bind, given.get(name)) for bind, name in binds]
         return [(bind, value) for bind, value in pairs if type(value) is kind]
     parked = [value for value in given if type(value) is kind]
-    of_index = kind is PendingIndex
-    given_binds = [bind for bind, _ in binds if of_index or not is_null(values[bind.bind])]
+    given_binds = [bind for bind, _ in binds if _is_parked(bind, values)]
     return list(zip(given_binds, parked, strict=True))
+
+
+def _is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> bool:
+    """Whether the type of a bind parked what the statement was given for it."""
+    if isinstance(bind, IndexedBind):
+        return True
+    return not is_null(values[bind.bind], none_is_value=bind.binding.none_is_value)
 
 
 def _waits(value: object) -> bool:

@@ -28,8 +28,8 @@ Uuid                        ``123e4567-e89b-12d3-a456-426614174000``: lower case
 Enum                        what SQLAlchemy stores, in UTF-8: the member's name, what
                             ``values_callable`` gives for it, or the string itself
 JSON                        RFC 8259 in UTF-8, no white space, keys in the order given, no NaN;
-                            ``JSON.NULL`` is ``null``. An engine's own ``json_serializer`` writes
-                            its own text
+                            ``None`` and ``JSON.NULL`` are ``null``. An engine's own
+                            ``json_serializer`` writes its own text
 ARRAY                       a JSON array as above, nested for each further dimension, of ``null``
                             and of the items' plaintexts: a JSON value where the plaintext is one
                             (Integer, Float, Boolean, JSON), a string of lower-case hexadecimal

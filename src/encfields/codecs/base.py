@@ -62,7 +62,7 @@ class Codec(Protocol):
         ...
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        """The canonical plaintext of `value`, which is never ``None``.
+        """The canonical plaintext of `value`, which is ``None`` for JSON alone.
 
         :raises ValueEncodingError: the value is of another type, or out of range.
         """

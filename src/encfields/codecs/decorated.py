@@ -10,6 +10,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.codecs.base import Codec, Equality, JsonForm
+from encfields.codecs.nulls import none_is_value
 from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
 
 
@@ -29,6 +30,7 @@ class DecoratedCodec:
         "_by_dialect",
         "_codec_for",
         "_inner",
+        "_none_is_value",
         "_processes_binds",
         "_processes_results",
         "max_bytes",
@@ -41,6 +43,7 @@ class DecoratedCodec:
         cls = type(inner)
         self._inner = inner
         self._codec_for = codec_for
+        self._none_is_value = none_is_value(inner)
         self._by_dialect: WeakKeyDictionary[Dialect, Codec] = WeakKeyDictionary()
         self._processes_binds = cls.process_bind_param is not TypeDecorator.process_bind_param
         self._processes_results = cls.process_result_value is not TypeDecorator.process_result_value
@@ -69,7 +72,7 @@ class DecoratedCodec:
         """What ``process_bind_param`` makes of a value."""
         if self._processes_binds:
             value = self._bind(value, dialect)
-        if value is None:
+        if value is None and not self._none_is_value:
             raise ValueEncodingError(
                 f"process_bind_param of {type(self._inner).__name__} returned None for a value; "
                 "turn it into None before it reaches the encrypted column; nothing was stored",

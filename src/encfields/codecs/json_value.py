@@ -70,7 +70,7 @@ def no_json(value: object, problem: str) -> ValueEncodingError:
 
 
 class JsonCodec(KeepsValues):
-    """JSON text; ``JSON.NULL`` is ``null`` and comes back as ``None``.
+    """JSON text; ``None`` and ``JSON.NULL`` are ``null``, which comes back as ``None``.
 
     An engine's own ``json_serializer`` and ``json_deserializer`` are used where it has them;
     the text is then theirs.
