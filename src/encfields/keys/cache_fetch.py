@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -29,7 +30,11 @@ _log = logging.getLogger(__name__)
 RETRY_PAUSE = 1.0
 """Seconds for which an outage is believed before a read in its grace period asks again."""
 
-_GRACE_REASONS = frozenset({"unreachable", "throttled", "error"})
+PAUSE_FACTOR = 9
+"""Of a failed fetch's own time, for which is paused at the least: a reader that has to make the
+attempts itself is held up for a tenth of the time."""
+
+GRACE_REASONS = frozenset({"unreachable", "throttled", "error"})
 """Outages. A denied or disabled key is somebody's decision and takes effect at once."""
 
 
@@ -44,25 +49,10 @@ class FetchingCache(CacheTable):
             self._runner = getattr(self.store, "runner", None) or ThreadRunner()
         return self._runner
 
-    def _read(self, slot: Slot, fetch: Callable[[], Any]) -> Any:
-        """A fetch that an expired entry stands in for during an outage."""
-        entry = self._entries.get(slot)
-        if entry is not None and monotonic() < min(entry.retry_at, entry.expires + self.grace):
-            entry.counters.stale += 1
-            return entry.value
-        try:
-            return self._fetch(slot, fetch)
-        except KeyUnavailableError as error:
-            now = monotonic()
-            if (
-                entry is None
-                or error.reason not in _GRACE_REASONS
-                or now >= entry.expires + self.grace
-            ):
-                raise
-            entry.retry_at = now + RETRY_PAUSE
-        entry.counters.stale += 1
-        return entry.value
+    @property
+    def _fetches_beside(self) -> bool:
+        """Whether a thread of ours may fetch while readers go on."""
+        return bool(getattr(self.store, "may_fetch_in_background", True))
 
     def _fetch_of(self, slot: Slot) -> Callable[[], Any]:
         """How one key is asked for."""
@@ -124,6 +114,10 @@ class FetchingCache(CacheTable):
     def _claim(self, slot: Slot) -> tuple[Future[Any], bool]:
         """The fetch of a slot that is under way, or a new one to be led by the caller."""
         self.stats.of(key_id_of(slot)).misses += 1
+        return self._flight_of(slot)
+
+    def _flight_of(self, slot: Slot) -> tuple[Future[Any], bool]:
+        """:meth:`_claim` for a caller that does not wait."""
         flight = self._flights.get(slot)
         if flight is not None:
             return flight, False
@@ -149,8 +143,19 @@ class FetchingCache(CacheTable):
         *,
         asked: float | None = None,
     ) -> None:
+        fly = partial(self._fly, slot, flight, fetch, asked=asked)
+        self._launch_by(self.runner.start, slot, flight, fly)
+
+    def _launch_by(
+        self,
+        start: Callable[[Callable[[], None]], None],
+        slot: Slot,
+        flight: Future[Any],
+        fly: Callable[[], None],
+    ) -> None:
+        """Start what settles `flight`, and settle it if it cannot be started."""
         try:
-            self.runner.start(lambda: self._fly(slot, flight, fetch, asked=asked))
+            start(fly)
         except BaseException as error:
             if not flight.done():
                 with self._lock:
@@ -197,7 +202,7 @@ class FetchingCache(CacheTable):
             flight.set_exception(error)
         except BaseException as error:
             # An interrupt is for this caller alone; the others only learn that it is over.
-            self._land(slot, flight, meter.stop(error), asked)
+            self._land(slot, flight, meter.stop(error), asked, error=error)
             flight.set_exception(_broken_off(error))
             raise
         else:
@@ -212,22 +217,47 @@ class FetchingCache(CacheTable):
         asked: float,
         value: Any = None,
         *,
-        error: Exception | None = None,
+        error: BaseException | None = None,
     ) -> None:
+        recovered: list[Slot] = []
         with self._lock:
             self.stats.add(fetch)
             # Otherwise forgotten or cleared meanwhile: what it brings may be out of date.
             if self._flights.get(slot) is flight:
                 del self._flights[slot]
                 if value is not None:
-                    self._keep(slot, value, asked)
+                    self._outage_seen = -math.inf
+                    recovered = self._keep(slot, value, asked)
                 elif isinstance(error, (KeyNotFoundError, KeyDestroyedError)):
                     self._note_missing(slot, error)
+                else:
+                    self._note_failed(slot, fetch, error)
+        # Without the lock: a handler of the log may well need a key.
+        for one in recovered:
+            self._note_recovered(one)
         for observer in self.observers:
             try:
                 observer(fetch)
             except Exception as failure:
                 _log.warning("an observer of key fetches raised %s", type(failure).__name__)
+
+    def _note_failed(self, slot: Slot, fetch: Fetch, error: BaseException | None) -> None:
+        """Remember an outage; have a decision end the use of a key that is past its time."""
+        entry, now = self._entries.get(slot), monotonic()
+        is_outage = isinstance(error, KeyUnavailableError) and error.reason in GRACE_REASONS
+        if is_outage:
+            self._outage_seen = now
+        if entry is None:
+            return
+        if is_outage or not isinstance(error, Exception):
+            pause = 0.0 if self._fetches_beside else PAUSE_FACTOR * fetch.seconds
+            entry.retry_at = now + max(RETRY_PAUSE, pause)
+            entry.failure = str(error) if is_outage else None
+        elif now >= entry.expires:
+            del self._entries[slot]
+
+    def _note_recovered(self, slot: Slot) -> None:
+        """A key whose expired copy had to stand in was fetched again."""
 
 
 def _no_key_id(key_id: str) -> KeyNotFoundError:

@@ -11,11 +11,11 @@ from typing import Any
 from encfields.errors import EncFieldsError
 from encfields.keys.beacon_key import BeaconKey
 from encfields.keys.bulk_store import BulkBeaconStore, BulkKeyStore
-from encfields.keys.cache_fetch import FetchingCache
+from encfields.keys.cache_grace import GraceCache
 from encfields.keys.slots import Jobs, Slot, key_id_of
 
 
-class RenewingCache(FetchingCache):
+class RenewingCache(GraceCache):
     """Renews keys; called by the thread of :mod:`encfields.keys.renewal` alone."""
 
     def renew_due(self) -> float:

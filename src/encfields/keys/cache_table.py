@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import heapq
+import math
 import random
 import threading
 import weakref
@@ -45,6 +46,9 @@ class Entry:
 
     :ivar asked: when the key store was last asked whether it is in force.
     :ivar confirmed: until when that is believed, for sealing; never longer than ``expires``.
+    :ivar retry_at: when a read past ``expires`` asks again.
+    :ivar failure: what the last fetch failed with.
+    :ivar is_told: whether the log says that it stood in past ``expires``.
     """
 
     __slots__ = (
@@ -52,7 +56,9 @@ class Entry:
         "confirmed",
         "counters",
         "expires",
+        "failure",
         "fetched",
+        "is_told",
         "renew_at",
         "retry_at",
         "used",
@@ -70,6 +76,8 @@ class Entry:
         # Spread, so that keys that were loaded together are not renewed together.
         self.renew_at = self.expires - lead * (0.5 + 0.5 * random.random())  # noqa: S311
         self.retry_at = 0.0
+        self.failure: str | None = None
+        self.is_told = False
 
     def confirm(self, asked: float, seconds: float) -> None:
         """It was in force at `asked`, which is believed for some seconds."""
@@ -112,6 +120,7 @@ class CacheTable:
         self.stats = CacheStats()
         self._missing: dict[Slot, tuple[EncFieldsError, float]] = {}
         self._epoch = 0
+        self._outage_seen = -math.inf
         self._entries: dict[Slot, Entry] = {}
         self._flights: dict[Slot, Future[Any]] = {}
         self._confirming: Future[Any] | None = None
@@ -169,8 +178,14 @@ class CacheTable:
             self._missing.pop(next(iter(self._missing)))
         self._missing[slot] = (copy.copy(error), monotonic() + MISSING_PAUSE)
 
-    def _keep(self, slot: Slot, value: Any, asked: float) -> None:
+    def _keep(self, slot: Slot, value: Any, asked: float) -> list[Slot]:
+        """Have a key at hand.
+
+        :returns: which of the entries that it replaces had stood in past their time.
+        """
         now = monotonic()
+        places: list[Slot] = [slot, (slot, value.version)] if isinstance(slot, str) else [slot]
+        stood_in = [one for one in places if (old := self._entries.get(one)) and old.is_told]
         counters = self.stats.of(key_id_of(slot))
         entry = self._entries[slot] = Entry(value, counters, now, self.ttl, self._plan.lead)
         if isinstance(slot, str):
@@ -185,9 +200,10 @@ class CacheTable:
             # An eighth at once, so that a scan is paid for by many insertions.
             count = max(excess, self.max_entries // 8)
             oldest = heapq.nsmallest(count, self._entries.items(), key=lambda item: item[1].used)
-            for old, _ in oldest:
-                del self._entries[old]
+            for victim, _ in oldest:
+                del self._entries[victim]
             self.stats.evicted += len(oldest)
+        return stood_in
 
 
 _caches: weakref.WeakSet[CacheTable] = weakref.WeakSet()

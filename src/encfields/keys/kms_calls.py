@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from encfields.errors import shortened
 from encfields.keys.deadline import DeadlineExceeded, exceeded, limit
+from encfields.keys.kms_health import kms_health
 
 UNREACHABLE_CODE = "EncfieldsUnreachable"
 NO_CREDENTIALS_CODE = "EncfieldsNoCredentials"
@@ -84,11 +86,13 @@ class KmsFault:
     :param operation: for instance ``"Decrypt"``.
     :param code: the service's error code, or one of ours for a call that got no answer.
     :param detail: the service's own words; KMS never repeats a key in them.
+    :param arn: the KMS key that was asked.
     """
 
     operation: str
     code: str
     detail: str
+    arn: str | None = None
 
     @property
     def reason(self) -> str | None:
@@ -104,8 +108,14 @@ class KmsFault:
                 return reason
         return None if self.code in _NOT_OURS else "error"
 
+    @property
+    def words(self) -> str:
+        """What went wrong, without what was asked of whom."""
+        return f"{self.code.removeprefix('Encfields')}: {self.detail[:300]}"
+
     def __str__(self) -> str:
-        return f"{self.operation}: {self.code.removeprefix('Encfields')}: {self.detail[:300]}"
+        asked = f"{self.operation} by {shortened(self.arn)}" if self.arn else self.operation
+        return f"{asked}: {self.words}"
 
 
 def worst_reason(faults: list[KmsFault]) -> str | None:
@@ -117,6 +127,7 @@ def worst_reason(faults: list[KmsFault]) -> str | None:
 class _Call(threading.local):
     faults: list[KmsFault] | None = None
     attempts: int = 0
+    arn: str | None = None
 
 
 _call = _Call()
@@ -148,10 +159,16 @@ def watch(client: Any, timeout: float) -> Any:
     """
     limit(client, timeout)
     events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
+    events.register("provide-client-params.kms", _note_key, unique_id="encfields-key")
     events.register("before-send.kms", _note_attempt, unique_id="encfields-attempt")
     events.register(f"after-call.{service}", _note_answer, unique_id="encfields-answer")
     events.register(f"after-call-error.{service}", _note_silence, unique_id="encfields-silence")
     return client
+
+
+def _note_key(params: Any = None, **_: Any) -> None:
+    arn = params.get("KeyId") if isinstance(params, dict) else None
+    _call.arn = arn if isinstance(arn, str) else None
 
 
 def _note_attempt(**_: Any) -> None:
@@ -172,7 +189,23 @@ def _note_answer(
     error = parsed.get("Error") if isinstance(parsed, dict) else None
     if error and _call.faults is not None:
         code, detail = str(error.get("Code", "")), str(error.get("Message", ""))
-        _call.faults.append(KmsFault(getattr(model, "name", "?"), code, detail))
+        _add(KmsFault(getattr(model, "name", "?"), code, detail, _take_arn()))
+    elif not error and (arn := _take_arn()):
+        kms_health.answered(arn)
+
+
+def _take_arn() -> str | None:
+    """The KMS key of the request that has just ended."""
+    arn, _call.arn = _call.arn, None
+    return arn
+
+
+def _add(fault: KmsFault) -> None:
+    """Note a fault of a call under way."""
+    if _call.faults is not None:
+        _call.faults.append(fault)
+    if fault.arn and fault.reason:
+        kms_health.failed(fault.arn, fault.reason, f"{fault.operation}: {fault.words}")
 
 
 def _note_silence(exception: Any = None, event_name: str = "", **_: Any) -> None:
@@ -189,9 +222,8 @@ def _raise_silence(exception: Any, operation: str) -> NoReturn:
 
     no_credentials = isinstance(exception, (NoCredentialsError, CredentialRetrievalError))
     code = NO_CREDENTIALS_CODE if no_credentials else UNREACHABLE_CODE
-    fault = KmsFault(operation, code, _describe(exception))
-    if _call.faults is not None:
-        _call.faults.append(fault)
+    fault = KmsFault(operation, code, _describe(exception), _take_arn())
+    _add(fault)
     error = {"Error": {"Code": code, "Message": fault.detail}}
     raise ClientError(error, operation) from None
 

@@ -11,9 +11,9 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
@@ -63,6 +63,13 @@ class LoopRunner:
                 raise needs_prefetch()
         return future.result()
 
+    def wait_briefly(self, future: Future[Any], seconds: float) -> bool:
+        """Whether the future is settled after this time at the most; see :meth:`wait`."""
+        if not future.done() and in_greenlet():
+            await_only(_settled(future, seconds))
+            return future.done()
+        return bool(wait([future], seconds).done)
+
     async def arun(self, call: Callable[[], T]) -> T:
         if self._on_caller:
             return await greenlet_spawn(call)
@@ -76,6 +83,16 @@ class LoopRunner:
 
     def aside(self) -> AbstractContextManager[None]:
         return yielding()
+
+
+async def _settled(future: Future[Any], seconds: float) -> None:
+    """Wait for a future for so long, and leave it alone then."""
+    waiting = asyncio.wrap_future(future)
+    done, _ = await asyncio.wait({waiting}, timeout=seconds)
+    if done:
+        waiting.exception()  # told to whoever asks the future itself
+    else:
+        waiting.cancel()  # which a fetch under way does not heed
 
 
 def _yielding(call: Callable[[], T]) -> T:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -25,6 +25,10 @@ class Runner(Protocol):
 
     def wait(self, future: Future[T]) -> T:
         """The future's result, or its exception raised."""
+        ...
+
+    def wait_briefly(self, future: Future[Any], seconds: float) -> bool:
+        """Whether the future is settled after this time at the most."""
         ...
 
     async def arun(self, call: Callable[[], T]) -> T:
@@ -48,6 +52,9 @@ class ThreadRunner:
 
     def wait(self, future: Future[T]) -> T:
         return future.result()
+
+    def wait_briefly(self, future: Future[Any], seconds: float) -> bool:
+        return bool(wait([future], seconds).done)
 
     async def arun(self, call: Callable[[], T]) -> T:
         return await asyncio.to_thread(call)
