@@ -10,7 +10,7 @@ from __future__ import annotations
 from encfields import errors, keyrings
 from encfields.binding.compound_index import CompoundBlindIndex
 from encfields.binding.compound_query import blind
-from encfields.encryption import Encryption, attach
+from encfields.encryption import Encryption, attach, encryption_of
 from encfields.errors import EncFieldsError
 from encfields.foreign import ForeignReader
 from encfields.index.blind_index import BlindIndex
@@ -29,6 +29,7 @@ __all__ = [
     "SqlKeyStore",
     "attach",
     "blind",
+    "encryption_of",
     "errors",
     "keyrings",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Dialect, Engine
 
 from encfields import context as encryption_context
 from encfields.binding.attachment import attachment_of
@@ -45,7 +45,7 @@ from encfields.traces import leaves_no_trace
 from encfields.types import DEFAULT_KEY
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from encfields.reencrypt.spec import TableSpec
 
@@ -360,6 +360,24 @@ class Encryption:
             event.remove(engine, name, listener)
         attachment_of(engine.dialect).encryption = None
         self._cache.close()
+
+
+def encryption_of(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> Encryption:
+    """The encryption that :func:`attach` put on an engine: for whoever has the engine, and not
+    what ``attach()`` returned.
+
+    :param bind: the engine, a view of it that ``execution_options()`` gave, or a connection; of a
+        session, ``session.get_bind()``.
+    :raises NotAttachedError: there is none.
+    :raises ConfigurationError: `bind` is neither an engine nor a connection.
+    """
+    dialect = getattr(bind, "dialect", None)
+    if not isinstance(dialect, Dialect):
+        raise ConfigurationError(
+            f"encryption_of() takes an engine or a connection, not a {type(bind).__name__}",
+            reason="engine",
+        )
+    return attachment_of(dialect).require()
 
 
 def attach(

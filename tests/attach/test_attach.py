@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields import Encryption, SqlKeyStore, attach, encryption_of, keyrings
 from encfields.errors import (
     ConfigurationError,
     ContextMismatchError,
@@ -34,6 +34,18 @@ def _write(engine: Engine) -> None:
 
 
 # -- one engine --------------------------------------------------------------------------------
+
+
+def test_whoever_has_the_engine_finds_its_encryption(engine: Engine) -> None:
+    with pytest.raises(NotAttachedError):
+        encryption_of(engine)
+    encryption = attach(engine, local_store(), create=True)
+    with Session(engine) as session, engine.connect() as connection:
+        view = engine.execution_options(schema_translate_map={None: None})
+        for bind in (engine, view, connection, session.get_bind()):
+            assert encryption_of(bind) is encryption
+    with pytest.raises(ConfigurationError):
+        encryption_of("sqlite://")  # type: ignore[arg-type]
 
 
 def test_attach_gives_the_encryption_back(engine: Engine) -> None:
