@@ -27,6 +27,7 @@ from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.binding.delivered_keys import delivered_sql, from_delivered
 from encfields.binding.grouped_key import needs_aggregate
 from encfields.binding.index_comparison import BlindValue
+from encfields.binding.key_look_up import looked_up
 from encfields.binding.misspelt import misspelt
 from encfields.binding.opened_cell import OpenedCell
 from encfields.binding.row_keys import MYSQL_NAMES, kind_of
@@ -250,8 +251,19 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
         raise _untraceable(type(expression).__name__)
     source = source_column(expression)
     binding = binding_of(source)
-    identity = tuple(sibling(expression, key, source) for key in binding.identity)
+    identity = tuple(_key_part(expression, key, source) for key in binding.identity)
     return Packed(expression, identity, RowReader(binding))
+
+
+def _key_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
+    """The row-key column of the row that `expression` is of, selected beside it or looked up."""
+    if next(row_siblings(expression, key, source), None) is None:
+        columns = source.table.primary_key.columns
+        primary_key = {c: next(row_siblings(expression, c, source), None) for c in columns}
+        there = {column: found for column, found in primary_key.items() if found is not None}
+        if there and len(there) == len(primary_key):
+            return looked_up(key, there, expression.table)
+    return sibling(expression, key, source)
 
 
 def _is_proxy(expression: Any) -> bool:
