@@ -63,7 +63,7 @@ def test_no_value_is_touched(made, new, sqlite: Backend):
     message = encryption.seal(b"value", {"a": "1"}, key="a")
     encryption.keys.rewrap(keyrings.aws_kms(new))
     encryption._cache.clear()
-    assert encryption.open(message, {"a": "1"}) == b"value"
+    assert encryption.open(message, {"a": "1"}, key="a") == b"value"
 
 
 def test_a_second_run_finds_nothing_left_to_do(made, new):
