@@ -313,8 +313,22 @@ def truncated(data: bytes, part: str) -> MalformedMessageError:
     )
 
 
+def _empty() -> MalformedMessageError:
+    """The error for what a server put in a value's place."""
+    return MalformedMessageError(
+        "the stored value is empty, which no message is: MySQL and MariaDB store '' where a NOT "
+        "NULL column is added to a table that has rows, and outside of strict mode where NULL is "
+        "given. Such a row never had a value: let the column be NULL, set these rows to NULL or "
+        "write their values, then make it NOT NULL",
+        offset=0,
+        reason="empty",
+    )
+
+
 def _foreign(data: bytes) -> MalformedMessageError:
     """The error for what does not start as ours; it never shows bytes that may be a plaintext."""
+    if not data:
+        return _empty()
     if MAGIC.startswith(data):
         return truncated(data, "header")
     version, suite = data[0], int.from_bytes(data[1:3], "big")

@@ -172,9 +172,14 @@ class TestMalformed:
             assert (error.reason, error.offset) == ("trailing", len(message))
 
     def test_truncation_says_where_the_message_ends(self, message, context, never):
-        for size in (0, 1, 3, 36, 40, 150, len(message) - 1):
+        for size in (1, 3, 36, 40, 150, len(message) - 1):
             error = self.refused(message[:size], context, never)
             assert (error.reason, error.offset) == ("truncated", size)
+
+    def test_what_a_server_put_in_the_place_of_a_value_is_told_apart(self, context, never):
+        error = self.refused(b"", context, never)
+        assert (error.reason, error.offset) == ("empty", 0)
+        assert "NOT NULL" in str(error)
 
     def test_plaintext_is_told_apart_and_not_shown(self, context, never):
         error = self.refused(CANARY, context, never)

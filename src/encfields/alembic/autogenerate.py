@@ -19,6 +19,7 @@ from sqlalchemy.types import LargeBinary
 from encfields.alembic.found_indexes import LazyKeys, fills, must_wait, postponed_fills
 from encfields.alembic.found_operations import PostponedFillOp, PostponedRebindOp, RefusedChangeOp
 from encfields.alembic.found_rebindings import rebindings
+from encfields.alembic.found_types import unreadable
 from encfields.alembic.sampled import drawn, holds_bytes, near_ends
 from encfields.alembic.settings import settings_of
 from encfields.binding.columns import bindings_of
@@ -65,6 +66,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
                 modified.ops.remove(op)
             if refusal is not None:
                 refused.append(refusal)
+        _add_nullable(modified)
     upgrade_ops.ops[:] = [op for op in upgrade_ops.ops if not _is_empty(op)]
     tables = list(_tables(connection, autogen_context))
     with ExitStack() as stack:
@@ -73,6 +75,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
         moved = {(rebind.spec.schema, rebind.spec.table) for rebind in rebinds}
         unmoved = [one for one in tables if (one[0].schema, one[0].name) not in moved]
         filled = list(fills(connection, unmoved, keys))
+        refused += unreadable(connection, unmoved, keys.if_any)
     postponed = list(postponed_fills(tables, upgrade_ops))
     refused += unclear
     # A run stands alone in its revision.
@@ -130,6 +133,26 @@ def _leave_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> None
 
 def _modified(found: Iterable[Any]) -> Iterator[ops.ModifyTableOps]:
     return (op for op in found if isinstance(op, ops.ModifyTableOps))
+
+
+def _add_nullable(modified: ops.ModifyTableOps) -> None:
+    """Have encrypted columns be added nullable to tables that may hold rows.
+
+    MySQL and MariaDB fill a NOT NULL column with '', which no key opens; other databases refuse.
+    """
+    for op in modified.ops:
+        if not isinstance(op, ops.AddColumnOp) or not isinstance(op.column.type, EncryptedType):
+            continue
+        if op.column.nullable or op.column.server_default is not None:
+            continue
+        op.column = op.column._copy()
+        op.column.nullable = True
+        log.warning(
+            "%s.%s is added nullable: the rows that are there have no value yet. When they have "
+            "one, the next autogenerate makes it NOT NULL, as it is declared",
+            op.table_name,
+            op.column.name,
+        )
 
 
 def _is_empty(op: Any) -> bool:

@@ -17,6 +17,7 @@ from encfields.alembic.settings import settings_of
 from encfields.alembic.terse import terse_columns
 from encfields.alembic.transaction import engine_for
 from encfields.alembic.unfilled import Keys, unfilled
+from encfields.binding.attachment import attachment_of
 from encfields.binding.companion_type import CompanionType
 from encfields.binding.index_columns import IndexBinding, indexes_of
 from encfields.errors import EncFieldsError
@@ -95,6 +96,14 @@ class LazyKeys:
         if not self._known:
             self._known.append(self._get())
         return self._known[0]
+
+    def if_any(self) -> Encryption | None:
+        """The keys; without a word, ``None`` where the environment names none."""
+        settings, connection = settings_of(self._context), self._context.connection
+        known = connection is not None and attachment_of(connection.dialect).encryption
+        if not (known or settings.encryption or settings.key_store):
+            return None
+        return self()
 
     def _get(self) -> Encryption | None:
         try:

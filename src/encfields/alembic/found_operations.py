@@ -24,7 +24,7 @@ class RefusedChangeOp(Operation):
     :param upwards: whether this is the upgrade's half.
     """
 
-    verb = "encfields_refused"
+    verb = "refused_change"
 
     def __init__(
         self,

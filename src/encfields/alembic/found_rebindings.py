@@ -49,7 +49,7 @@ def rebindings(
         for binding in bindings_of(table).values():
             if binding.column_name not in types:
                 continue
-            stored = _stored(table, types)
+            stored = stored_table(table, types)
             look = _Look(autogen_context.connection, stored, table, unique, declared, keys)
             verdict = look.at(binding)
             if verdict is None:
@@ -117,7 +117,8 @@ def _unique(inspector: Any, table: Table) -> Iterator[list[str]]:
             yield index["column_names"]
 
 
-def _stored(table: Table, types: dict[str, Any]) -> Table:
+def stored_table(table: Table, types: dict[str, Any]) -> Table:
+    """A declared table as the database has it."""
     key = [c.name for c in table.primary_key.columns if c.name in types]
     stored = Table(table.name, MetaData(), schema=table.schema)
     for name, type_ in types.items():

@@ -65,6 +65,19 @@ class Witness:
             return Answer.NO
         return Answer.YES
 
+    def opened(self, cell: Cell) -> bytes | None:
+        """The plaintext of a value that is bound to its row; ``None`` if it does not open there.
+
+        :raises KeyStoreError: the keys are out of reach.
+        """
+        place = self._place(cell)
+        if place is None or self._encryption is None or cell.value is None:
+            return None
+        try:
+            return open_(cell.value, place.context, self._encryption.find_key, place.key_ids)
+        except (DecryptionError, KeyDestroyedError, KeyNotFoundError):
+            return None
+
     def _place(self, cell: Cell) -> Place | None:
         try:
             texts = self._places.texts([cell.row.get(name) for name in self._identity])
