@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import String, create_engine, event, make_url, text
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
@@ -19,7 +30,7 @@ from encfields.reencrypt.engine import Options, Reencryption
 from encfields.reencrypt.errors import DatabaseUnavailableError
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.reencrypt.cut_proxy import CutProxy
-from tests.reencrypt.support import PATIENT, Clinic, attach_to
+from tests.reencrypt.support import PATIENT, Clinic, Patient, attach_to
 
 CONNECTIONS = {
     "postgresql": (
@@ -234,7 +245,8 @@ def test_a_run_asks_kms_once_for_each_key_version_and_pass(tenants, kms_proxy):
 def test_a_full_disk_is_waited_for(sqlite, told):
     clinic = Clinic(sqlite)
     clinic.fill(500)
-    before = clinic.values()
+    with Session(clinic.engine) as session:
+        before = set(map(tuple, session.execute(select(Patient.id, Patient.ssn))))
     full: list[int] = []
     limit = ["PRAGMA max_page_count = 1"]  # cannot go below the present size: no page more
 
@@ -262,7 +274,15 @@ def test_a_full_disk_is_waited_for(sqlite, told):
     limit[0] = "PRAGMA max_page_count = 1000000"
     assert run.run().finished
     assert {key for key, _ in clinic.versions()} == {"default", long_name}
-    assert clinic.values() == before
+    declared = Table(
+        "patient",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("ssn", EncryptedType(key=long_name)),
+    )
+    with clinic.engine.connect() as connection:
+        after = set(map(tuple, connection.execute(select(declared))))
+    assert after == before
 
 
 @both
