@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    all_,
     and_,
+    any_,
     between,
     bindparam,
     case,
@@ -224,3 +226,23 @@ def test_what_is_refused_once_is_refused_again_and_answered_when_mended(sqlite_c
             wrong = select(exists().where(Patient.mail == "x"))
             with pytest.raises(UnsupportedOperationError):
                 session.execute(wrong)
+
+
+ANY: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "ANY of a list": (lambda c: any_([value]) == c, "in_"),
+    "a column and ANY of a list": (lambda c: c == any_([value]), "in_"),
+    "ANY of a bind": (lambda c: any_(bindparam("given", [value])) == c, "in_"),
+    "ANY of a query": (lambda c: c == any_(select(Patient.ssn).scalar_subquery()), "in_"),
+    "ALL of a list": (lambda c: all_([value]) != c, "not_in"),
+    "a column and ALL of a list": (lambda c: c != all_([value]), "not_in"),
+}
+
+
+@pytest.mark.parametrize("criterion, instead", ANY.values(), ids=ANY.keys())
+@pytest.mark.parametrize("compared", [number, index], ids=["column", "index"])
+def test_any_and_all_say_what_to_write_instead(sqlite_clinic, criterion, instead, compared):
+    with sqlite_clinic.session() as session, sqlite_clinic.statements() as seen:
+        with pytest.raises(UnsupportedOperationError, match=rf"column\.{instead}\(") as caught:
+            session.execute(select(Patient.id).where(criterion(compared)))
+        assert_absent(CANARY, caught.value)
+        assert seen == []

@@ -31,6 +31,8 @@ _ADVICE = {
     "ne": f"{_ADD_INDEX}compare in Python after loading",
     "in_op": f"{_ADD_INDEX}load the rows by another column and compare in Python",
     "not_in_op": f"{_ADD_INDEX}load the rows by another column and compare in Python",
+    "any_op": "write column.in_(...)",
+    "all_op": "write column.not_in(...)",
     "desc_op": "sort after loading",
     "asc_op": "sort after loading",
 }

@@ -12,7 +12,13 @@ from typing import Any, NoReturn
 from sqlalchemy import exc
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null, TypeCoerce
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    CollectionAggregate,
+    ColumnElement,
+    Null,
+    TypeCoerce,
+)
 from sqlalchemy.types import TypeEngine
 
 from encfields.binding.veiled import veil_all
@@ -162,6 +168,15 @@ def _refuse_comparison(element: CiphertextComparison, compiler: Any, **kw: Any) 
     from encfields.binding.comparator import refuse_operator
 
     raise refuse_operator(element.left, element.operator)
+
+
+def instead_of_any(*sides: Any) -> str | None:
+    """What to write where one of the sides is ANY or ALL of a list, whose items no look-up sees."""
+    for side in sides:
+        if isinstance(side, CollectionAggregate):
+            is_all = side.operator is operators.all_op
+            return f"write column.{'not_in' if is_all else 'in_'}([...])"
+    return None
 
 
 def clause_of(operand: Any) -> Any:

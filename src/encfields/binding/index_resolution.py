@@ -23,7 +23,13 @@ from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.enclosing import enclosing
 from encfields.binding.index_asked import Asked, asked
 from encfields.binding.index_columns import IndexBinding
-from encfields.binding.index_comparison import MEMBERSHIP, NEGATIVE, BlindValue, IndexComparison
+from encfields.binding.index_comparison import (
+    MEMBERSHIP,
+    NEGATIVE,
+    BlindValue,
+    IndexComparison,
+    instead_of_any,
+)
 from encfields.binding.index_versions import Side, either_version
 from encfields.binding.lookup_type import Compared, LookupType, SharedLookupType
 from encfields.errors import EncFieldsError, UnsupportedOperationError
@@ -155,7 +161,8 @@ def _lookup(
         raise _refused(
             compared.scope,
             compared.element,
-            "it can be compared with a value or an equally indexed column only",
+            instead_of_any(value)
+            or "it can be compared with a value or an equally indexed column only",
         )
     if not value.unique and len(versions) > 1:
         # One name has one value: the hashes of both versions, of which each side takes its own.

@@ -44,6 +44,7 @@ from encfields.binding.index_comparison import (
     BlindView,
     CiphertextComparison,
     IndexComparison,
+    instead_of_any,
     viewed,
 )
 from encfields.binding.raw_order import encrypted_column_in, raw_texts
@@ -108,12 +109,12 @@ def _hashes(elements: Iterable[Any]) -> Iterator[Any]:
             yield inner
 
 
-def _refuse_hash(element: Any, what: str) -> UnsupportedOperationError:
+def _refuse_hash(element: Any, what: str, fix: str = _FIRST) -> UnsupportedOperationError:
     column = viewed(element)
     clause = getattr(column, "clause", None)
     table = getattr(clause, "table", None)
     return UnsupportedOperationError(
-        f"{what} would be given a hash and not the value: {_FIRST}",
+        f"{what} would be given a hash and not the value: {fix}",
         table=getattr(table, "fullname", None) or getattr(table, "name", None),
         column=getattr(clause, "name", None),
         reason="usage",
@@ -151,11 +152,13 @@ def _check(element: Any) -> None:
         for ciphertext in _ciphertexts(element.get_children()):
             is_comparison = getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP)
             indexed = is_comparison and ciphertext.type.indexes
-            fix = _FIRST if indexed else "do it in Python after loading"
+            first = instead_of_any(*element.get_children()) or _FIRST
+            fix = first if indexed else "do it in Python after loading"
             raise _refuse(ciphertext, _use(element), fix)
         if not _may_hold_hash(element):
             for hashed in _hashes(element.get_children()):
-                raise _refuse_hash(hashed, _use(element))
+                fix = instead_of_any(*element.get_children()) or _FIRST
+                raise _refuse_hash(hashed, _use(element), fix)
 
 
 def _may_hold_ciphertext(element: Any) -> bool:
