@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, lambda_stmt, select, update
+from sqlalchemy import String, insert, lambda_stmt, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -28,7 +28,7 @@ class Plain(Base):
     __tablename__ = "plain"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column()
+    name: Mapped[str] = mapped_column(String(20))
 
 
 @pytest.fixture
@@ -107,3 +107,22 @@ def test_an_update_by_a_lambda_is_answered_or_refused_as_such(members):
             session.execute(
                 lambda_stmt(lambda: update(Member).where(Member.id == key).values(email=email))
             )
+
+
+class Ticket(Base):
+    __tablename__ = "ticket"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    holder: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
+
+
+@pytest.mark.parametrize("holders", [["a"], ["a", "b", "c"]], ids=["one row", "three rows"])
+def test_an_insert_whose_keys_the_database_generates_is_loaded_and_found(db, holders):
+    db.create(Base.metadata)
+    rows = [{"holder": holder} for holder in holders]
+    statement = insert(Ticket).values(rows if len(rows) > 1 else rows[0]).returning(Ticket)
+    with db.session() as session:
+        assert sorted(t.holder for t in loaded(session, Ticket, statement)) == holders
+        session.commit()
+    with db.session() as session:
+        assert [t.holder for t in session.scalars(select(Ticket).where(Ticket.holder == "a"))]

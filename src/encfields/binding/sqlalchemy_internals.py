@@ -670,7 +670,7 @@ def default_values(context: Any) -> list[dict[str, Any]]:
     columns = [c for c in compiled.insert_prefetch if not getattr(c.default, "is_sentinel", False)]
     if not is_multi_values(compiled):
         return [{c.key: row[c.key] for c in columns} for row in context.compiled_parameters]
-    rows: list[dict[str, Any]] = [{} for _ in compiled.compile_state._multi_parameters]
+    rows: list[dict[str, Any]] = [{} for _ in _dml_state(compiled)._multi_parameters]
     for column in columns:
         original = getattr(column, "original", column)
         index = column.index + 1 if original is not column else 0

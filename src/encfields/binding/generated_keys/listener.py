@@ -59,6 +59,16 @@ class GeneratedKeys:
         execution_options: Any,
     ) -> tuple[Any, Any, Any]:
         """SQLAlchemy's ``before_execute``: an INSERT that lacks keys gets them, or places."""
+        write = internals.from_statement_write(statement)
+        if write is not None:
+            keyed, multiparams, params = self.ask(
+                connection, write, multiparams, params, execution_options
+            )
+            if keyed is not write:
+                statement = internals.with_from_statement_write(statement, keyed)
+                if keyed in self._known:
+                    self._known[statement] = self._known.pop(keyed)
+            return statement, multiparams, params
         unresolved = statement
         if isinstance(statement, LambdaElement):
             statement = internals.lambda_write(statement)
