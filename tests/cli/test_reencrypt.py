@@ -142,9 +142,11 @@ def test_several_processes_through_kms(request, name, kms):
     assert "1,000 written" in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.WORK_LEFT)]
+)
 def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
-    postgresql: Backend, command, local_key, monkeypatch, number
+    postgresql: Backend, command, local_key, monkeypatch, number, status
 ):
     engine = postgresql.create_engine()
     store = SqlKeyStore(keyrings.local(local_key.partition(":")[2]))
@@ -166,7 +168,7 @@ def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
 
-    assert (process.returncode, err) == (exits.WORK_LEFT, "")
+    assert (process.returncode, err) == (status, "")
     assert "running" in out
     assert command("reencrypt", "--keyring", local_key).code == exits.OK
     assert command("status", *COLUMNS).code == exits.OK

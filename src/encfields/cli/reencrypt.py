@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from threading import Event
 from typing import Any
 
 from sqlalchemy import Engine
@@ -32,6 +31,7 @@ from encfields.reencrypt.engine import (
 )
 from encfields.reencrypt.report import REFUSED
 from encfields.reencrypt.run_row import FAILED, QUARANTINED
+from encfields.reencrypt.signals import SignalledStop
 
 _DESCRIPTION = """\
 Open and seal again what is not under the active version of its key, on a live table, without
@@ -155,7 +155,7 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
     options = _options(settings, arguments)
     specs = settings.specs() if arguments.start else []
     encryption = settings.encryption(engine)
-    stop, reports = Event(), []
+    stop, reports = SignalledStop(), []
     runs = [Reencryption(engine, encryption, spec, options=options) for spec in specs]
     # All are recorded before the first is worked at, so that other hosts find them at once.
     ids = [one.record() for one in runs] if arguments.start else [arguments.run_id]
@@ -166,7 +166,8 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
             )
     done = {report.run_id for report in reports}
     reports += [report_of(engine, one) for one in ids if one is not None and one not in done]
-    return _tell(reports, output)
+    code = _tell(reports, output)
+    return exits.INTERRUPTED if stop.by_interrupt and code == exits.WORK_LEFT else code
 
 
 def _options(settings: Settings, arguments: argparse.Namespace) -> Options:

@@ -11,6 +11,12 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class SignalledStop(threading.Event):
+    """A stop that tells whether somebody pressed Ctrl-C."""
+
+    by_interrupt = False
+
+
 @contextmanager
 def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
     """Set `stop` at the first signal; a second SIGINT interrupts as usual.
@@ -24,6 +30,8 @@ def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if isinstance(stop, SignalledStop):
+            stop.by_interrupt = number == signal.SIGINT
         stop.set()
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
