@@ -198,5 +198,5 @@ def test_concrete_tables_are_written_each_for_itself_and_never_read_mixed(db):
         session.commit()
     with db.session() as session:
         assert session.scalars(select(Bus.plate)).all() == ["b"]
-        with pytest.raises(UnreadableError):
+        with pytest.raises(UnreadableError, match=r"bus\.plate, vehicle\.plate.* of its own"):
             session.scalars(select(Vehicle)).all()

@@ -280,7 +280,7 @@ def source_column(expression: Any) -> Column[Any]:
     ]
     sources = {(base.table.key, base.key): base for base in bases}
     if len(sources) != 1:
-        raise _untraceable("column of a UNION or an expression" if sources else "expression")
+        raise _of_several(bases) if sources else _untraceable("expression")
     base = next(iter(sources.values()))
     return base.table.c[base.key]
 
@@ -348,6 +348,16 @@ def _packed_scalar(expression: ScalarSelect[Any]) -> ColumnElement[Any]:
     rebuilt = inner.with_only_columns(cell, maintain_column_froms=True).scalar_subquery()
     rebuilt.type = cell.type
     return rebuilt
+
+
+def _of_several(columns: list[Column[Any]]) -> UnreadableError:
+    """The refusal of what a UNION of several tables delivers, as of concrete inheritance."""
+    names = sorted({f"{column.table.fullname}.{column.name}" for column in columns})
+    return UnreadableError(
+        f"it comes out of a UNION of {', '.join(names)}, which does not tell the row it came from: "
+        "read each table, or each class of a concrete hierarchy, with a select() of its own",
+        reason="untraceable",
+    )
 
 
 def _untraceable(what: str) -> UnreadableError:
