@@ -40,6 +40,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 
 from encfields import EncryptedType
+from encfields.binding.usage import refuse_usage
 from encfields.errors import (
     BindingError,
     UnreadableError,
@@ -310,3 +311,23 @@ def test_a_relationship_sorted_by_an_encrypted_column_is_refused(db):
         session.commit()
         with pytest.raises(UnsupportedOperationError):
             session.get_one(Chapter, 1).sections  # noqa: B018
+
+
+ALIASES = {
+    "an alias": (lambda: aliased(Card), "card"),
+    "an alias with a name": (lambda: aliased(Card, name="other"), "other"),
+    "a subquery": (lambda: aliased(Card, select(Card).subquery()), "card"),
+}
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_a_refusal_names_what_the_statement_names(name):
+    make, table = ALIASES[name]
+    entity = make()
+    with pytest.raises(UnsupportedOperationError) as by_operator:
+        select(entity).where(entity.number == "x")
+    with pytest.raises(UnsupportedOperationError) as by_usage:
+        refuse_usage(select(entity).order_by(func.lower(entity.number)).compile())
+    for caught in (by_operator, by_usage):
+        assert "%(" not in str(caught.value)
+        assert (caught.value.table, caught.value.column) == (table, "number")

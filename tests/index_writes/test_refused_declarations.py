@@ -44,6 +44,10 @@ class Chosen(TypeDecorator[str]):
     cache_ok = True
 
 
+def compound_of(*parts: Any) -> CompoundBlindIndex:
+    return CompoundBlindIndex("a", *parts)
+
+
 def table_of(*items: Any) -> Table:
     return Table(
         "t", MetaData(), Column("id", Integer, primary_key=True), Column("tenant", Integer), *items
@@ -104,6 +108,10 @@ ARGUMENTS = {
     "a version twice": lambda: BlindIndex(versions=(1, 1)),
     "three versions": lambda: BlindIndex(versions=(1, 2, 3)),
     "one part": lambda: CompoundBlindIndex("a", "b"),
+    "a part without its transform": lambda: compound_of(("b",), "c"),
+    "a part with two transforms": lambda: compound_of(("b", casefold, year), "c"),
+    "a part with a transform's name": lambda: compound_of(("b", "casefold"), "c"),
+    "a part that is a number": lambda: compound_of(1, "c"),
     "no part": lambda: CompoundBlindIndex("a"),
     "a part twice": lambda: CompoundBlindIndex("a", "b", "b"),
     "a part twice, transformed": lambda: CompoundBlindIndex("a", "b", ("b", casefold)),

@@ -20,6 +20,7 @@ from encfields.binding.index_comparison import (
     clause_of,
     is_column,
 )
+from encfields.binding.named import column_named, table_named
 from encfields.errors import UnsupportedOperationError
 from encfields.traces import leaves_no_trace
 
@@ -42,14 +43,13 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     """The error for an operator that the ciphertext in `expression` cannot answer."""
     name = getattr(operator, "__name__", str(operator))
     advice = _ADVICE.get(name, "compare in Python after loading")
-    table = getattr(expression, "table", None)
     indexed = bool(getattr(getattr(expression, "type", None), "indexes", ()))
     works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, and cannot answer "
         f"{name!r}: {advice}. {works} work",
-        table=str(getattr(table, "fullname", None) or getattr(table, "name", None) or "") or None,
-        column=str(getattr(expression, "name", "") or "") or None,
+        table=table_named(expression),
+        column=column_named(expression),
         reason="operator",
     )
 
@@ -97,7 +97,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             raise UnsupportedOperationError(
                 f"the column has no blind index {label!r}; "
                 + (f"it has {there}" if there else "give it one with index=BlindIndex(...)"),
-                column=str(getattr(self.expr, "name", "") or "") or None,
+                table=table_named(self.expr),
+                column=column_named(self.expr),
                 reason="no-index",
             )
         return BlindValue(self.expr, BlindView(label))

@@ -57,7 +57,7 @@ class CompoundBlindIndex(SchemaItem):
         accept_leakage: str | None = None,
     ) -> None:
         self.label = check_name(name)
-        self.parts = tuple((part, exact) if isinstance(part, str) else part for part in parts)
+        self.parts = tuple(_part(part) for part in parts)
         self.bits = check_bits(bits)
         self.unique = unique
         self.key = key
@@ -96,6 +96,19 @@ class CompoundBlindIndex(SchemaItem):
         from encfields.binding.completion import complete
 
         complete(parent)
+
+
+def _part(part: object) -> tuple[str, Transform]:
+    match part:
+        case str():
+            return part, exact
+        case (str() as column, Transform() as transform):
+            return column, transform
+    raise DeclarationError(
+        "a part of a compound blind index is the key of a column, or a column with its transform, "
+        f'as in ("last_name", casefold), not {part!r}',
+        reason="index",
+    )
 
 
 def compound_indexes(table: Table) -> Iterator[CompoundBlindIndex]:

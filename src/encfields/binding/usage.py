@@ -47,6 +47,7 @@ from encfields.binding.index_comparison import (
     instead_of_any,
     viewed,
 )
+from encfields.binding.named import column_named, table_named
 from encfields.binding.raw_order import encrypted_column_in, raw_texts
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 
@@ -112,22 +113,20 @@ def _hashes(elements: Iterable[Any]) -> Iterator[Any]:
 def _refuse_hash(element: Any, what: str, fix: str = _FIRST) -> UnsupportedOperationError:
     column = viewed(element)
     clause = getattr(column, "clause", None)
-    table = getattr(clause, "table", None)
     return UnsupportedOperationError(
         f"{what} would be given a hash and not the value: {fix}",
-        table=getattr(table, "fullname", None) or getattr(table, "name", None),
-        column=getattr(clause, "name", None),
+        table=table_named(clause),
+        column=column_named(clause),
         reason="usage",
     )
 
 
 def _refuse(element: Any, what: str, fix: str) -> UnsupportedOperationError:
-    table = getattr(element, "table", None)
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, so {what} would give a wrong "
         f"answer: {fix}",
-        table=getattr(table, "fullname", None) or getattr(table, "name", None),
-        column=getattr(element, "name", None),
+        table=table_named(element),
+        column=column_named(element),
         reason="usage",
     )
 
