@@ -54,6 +54,10 @@ class StoredSpelling:
             )
             if part is not None and part.in_where
         ]
+        if not pinned:
+            return list(
+                texts
+            )  # all of the identity is being written, in the spelling that is given
         wanted = tuple((column.key, values[part.bind]) for _, column, part in pinned)
         if wanted not in self._known and _is_whole_key(pinned):
             self._look_up_all(*pinned[0])
