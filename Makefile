@@ -25,7 +25,7 @@ FUZZ_COUNT     ?= 200000
 FUZZ_SECONDS   ?= 300
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-matrix test-oldest lint format fuzz fuzz-guided bench lock clean
+.PHONY: help demo test test-mysql test-matrix test-oldest lint format fuzz fuzz-guided bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,10 @@ demo: $(VENV)/.runtime ## see it work: SQLite and a local key, in this terminal
 
 test: $(VENV)/.ci ## everything: set up the servers, run the whole suite on the three databases
 	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)
+
+test-mysql: $(VENV)/.ci ## the suite on MySQL in the place of the three databases
+	@ENCFIELDS_TEST_BACKENDS=mysql $(BIN)/python -m tests.servers --ways $(SERVERS) -- \
+		$(BIN)/python $(PYTEST)
 
 test-matrix: test-oldest $(VENVS)/sqlalchemy-2.0/.ci test ## the suite on SQLAlchemy's oldest, newest 2.0, newest 2.1
 	@$(VENVS)/sqlalchemy-2.0/bin/python -m tests.servers --ways $(SERVERS) -- \

@@ -1,7 +1,11 @@
-"""Fixtures for every test: databases on three servers, and KMS."""
+"""Fixtures for every test: databases on three servers, and KMS.
+
+``ENCFIELDS_TEST_BACKENDS=mysql`` has MySQL, or whichever are named, in the place of the three.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.servers import mariadb as mariadb_server
+from tests.servers import mysql as mysql_server
 from tests.servers import postgresql as postgresql_server
 from tests.servers.backends import AsyncBackend, Backend
 from tests.servers.kms_proxy import KmsProxy
@@ -24,12 +29,17 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, m
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
-BACKENDS = ("sqlite", "postgresql", "mariadb")
+BACKENDS = os.environ.get("ENCFIELDS_TEST_BACKENDS", "sqlite,postgresql,mariadb").split(",")
+_ASYNC_DRIVERS = {
+    "sqlite": ["sqlite+aiosqlite"],
+    "postgresql": ["postgresql+asyncpg", "postgresql+psycopg"],
+    "mariadb": ["mysql+asyncmy"],
+    "mysql": ["mysql+asyncmy"],
+}
 ASYNC_BACKENDS = {
-    "sqlite-aiosqlite": "sqlite+aiosqlite",
-    "postgresql-asyncpg": "postgresql+asyncpg",
-    "postgresql-psycopg": "postgresql+psycopg",
-    "mariadb-asyncmy": "mysql+asyncmy",
+    f"{server}-{name.partition('+')[2]}": name
+    for server in BACKENDS
+    for name in _ASYNC_DRIVERS[server]
 }
 
 
@@ -83,6 +93,15 @@ def _mariadb_database() -> Iterator[mariadb_server.ServerDatabase]:
     database.drop()
 
 
+@pytest.fixture(scope="session")
+def _mysql_database() -> Iterator[mysql_server.ServerDatabase]:
+    if "mysql" not in BACKENDS and not _is_there(mysql_server):
+        pytest.skip(f"no MySQL was found; {mysql_server.VARIABLE} names one")
+    database = mysql_server.ServerDatabase(_server(mysql_server), _database_name())
+    yield database
+    database.drop()
+
+
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Backend]:
     """An empty SQLite database in a file."""
@@ -110,9 +129,18 @@ def mariadb(_mariadb_database: mariadb_server.ServerDatabase) -> Iterator[Backen
     _mariadb_database.empty()
 
 
+@pytest.fixture
+def mysql(_mysql_database: mysql_server.ServerDatabase) -> Iterator[Backend]:
+    """An empty MySQL database, through PyMySQL."""
+    backend = Backend("mysql", _mysql_database.url.set(drivername="mysql+pymysql"))
+    yield backend
+    backend.dispose()
+    _mysql_database.empty()
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """An empty database, on each of the three servers in turn."""
+    """An empty database, on each of the servers in turn."""
     backend: Backend = request.getfixturevalue(request.param)
     return backend
 
@@ -124,6 +152,14 @@ async def async_backend(request: pytest.FixtureRequest) -> AsyncIterator[AsyncBa
     backend = AsyncBackend(request.getfixturevalue(server), ASYNC_BACKENDS[request.param])
     yield backend
     await backend.dispose()
+
+
+def _is_there(kind: ModuleType) -> bool:
+    """Whether a server is found; one that is named and not usable is, and fails the tests."""
+    try:
+        return existing(kind) is not None
+    except ServerError:
+        return True
 
 
 def _server(kind: ModuleType) -> URL:

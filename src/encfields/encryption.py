@@ -18,6 +18,7 @@ from encfields.binding.redaction import Redaction
 from encfields.binding.row_update import complete_row_updates
 from encfields.binding.veiled import veil_written
 from encfields.binding.writes import WriteHook
+from encfields.drivers import refuse_driver
 from encfields.errors import (
     BindingError,
     ConfigurationError,
@@ -420,8 +421,8 @@ def attach(
         is no value of a column. It cannot be written back, ``None`` excepted.
     :param foreign: what opens values that were encrypted by hand with the AWS Encryption SDK, by
         the column's logical name (``"patient.ssn"``): see :mod:`encfields.foreign`.
-    :raises ConfigurationError: the engine has an encryption already, or an argument is of
-        another type, or `destroyed` could be taken for a value.
+    :raises ConfigurationError: the engine has an encryption already, its driver cannot be used,
+        an argument is of another type, or `destroyed` could be taken for a value.
     :raises KeyStoreError: with `create`, the key table cannot be made.
     """
     sync_engine: Any = getattr(engine, "sync_engine", engine)
@@ -437,6 +438,7 @@ def attach(
             f"{', '.join(sorted(SUPPORTED_DATABASES))} are",
             reason="dialect",
         )
+    refuse_driver(sync_engine.dialect)
     if attachment_of(sync_engine.dialect).encryption is not None:
         raise ConfigurationError(
             "this engine has an encryption already; call its detach() first",

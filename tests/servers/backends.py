@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 class Backend:
     """An empty database and the engines on it.
 
-    :ivar name: ``"sqlite"``, ``"postgresql"`` or ``"mariadb"``.
+    :ivar name: ``"sqlite"``, ``"postgresql"``, ``"mariadb"`` or ``"mysql"``.
     :ivar url: its URL, driver included.
     """
 
@@ -45,7 +45,7 @@ class Backend:
 class AsyncBackend:
     """The same database through an asyncio driver.
 
-    :ivar name: ``"sqlite"``, ``"postgresql"`` or ``"mariadb"``.
+    :ivar name: ``"sqlite"``, ``"postgresql"``, ``"mariadb"`` or ``"mysql"``.
     :ivar url: its URL, asyncio driver included.
     :ivar sync: the same database through the synchronous driver, to look at what is stored.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ NAME = "MariaDB"
 VARIABLE = "ENCFIELDS_TEST_MARIADB_URL"
 EXAMPLE_URL = "mysql://user:password@127.0.0.1:3306/"
 PACKAGE = "mariadb-server"
+HOW_TO_GET = (
+    f"install its server (Debian, Ubuntu: apt-get install {PACKAGE}); `make test`\n"
+    "    starts a private one from the binaries, nothing else need be set up;"
+)
 
 _LOCAL = URL.create("mysql", username="root", host=HOST, port=3306)
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
@@ -28,13 +33,19 @@ def check(url: URL) -> None:
         ``INSERT ... RETURNING``.
     """
     try:
-        with connect(url) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT VERSION()")
-            (version,) = cursor.fetchone() or ("",)
+        found = version(url)
     except pymysql.Error as error:
         raise ServerError(f"{url!r} is not usable: {error}") from error
-    if "MariaDB" not in version:
-        raise ServerError(f"{url!r} is not MariaDB but {version}")
+    if "MariaDB" not in found:
+        raise ServerError(f"{url!r} is not MariaDB but {found}")
+
+
+def version(url: URL) -> str:
+    """What the server says that it is, in whichever of the two."""
+    with connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        (found,) = cursor.fetchone() or ("",)
+    return str(found)
 
 
 def connect(url: URL) -> pymysql.Connection[Any]:
@@ -55,6 +66,11 @@ def connect(url: URL) -> pymysql.Connection[Any]:
 
 def running() -> URL | None:
     """The server at the default local port or socket, if it lets us in without a password."""
+    return first_usable(check)
+
+
+def first_usable(check: Callable[[URL], None]) -> URL | None:
+    """The first server at the default local port or sockets that passes a check."""
     sockets = [path for path in _SOCKETS if os.path.exists(path)]
     candidates = [
         _LOCAL,
@@ -137,6 +153,9 @@ class PrivateServer:
 class ServerDatabase:
     """A database of this test session, emptied between tests and dropped at its end."""
 
+    # MariaDB's usual collation, case-insensitive and padded: the one whose traps users meet.
+    collation = "utf8mb4_general_ci"
+
     def __init__(self, server: URL, name: str) -> None:
         self._server = server
         self._name = name
@@ -166,8 +185,7 @@ class ServerDatabase:
             cursor.execute(f"DROP DATABASE IF EXISTS `{self._name}`")
 
     def _create(self) -> None:
-        # MariaDB's usual collation, case-insensitive and padded: the one whose traps users meet.
         with self._connection.cursor() as cursor:
             cursor.execute(
-                f"CREATE DATABASE `{self._name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+                f"CREATE DATABASE `{self._name}` CHARACTER SET utf8mb4 COLLATE {self.collation}"
             )

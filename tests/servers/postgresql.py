@@ -16,6 +16,10 @@ NAME = "PostgreSQL"
 VARIABLE = "ENCFIELDS_TEST_POSTGRESQL_URL"
 EXAMPLE_URL = "postgresql://user:password@127.0.0.1:5432/postgres"
 PACKAGE = "postgresql"
+HOW_TO_GET = (
+    f"install its server (Debian, Ubuntu: apt-get install {PACKAGE}); `make test`\n"
+    "    starts a private one from the binaries, nothing else need be set up;"
+)
 
 _LOCAL = URL.create("postgresql", username="postgres", host=HOST, port=5432, database="postgres")
 

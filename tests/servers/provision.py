@@ -10,6 +10,8 @@ For each of PostgreSQL and MariaDB the first of these ways that works is taken:
     the binaries that are installed here, started in a temporary directory;
 ``install``
     Debian's packages, installed with apt-get where this user may, then as ``private``.
+
+MySQL is got in the first two ways only, and the tests do without it where there is none.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from types import ModuleType
 from sqlalchemy import URL, make_url
 
 from scripts.make_venv import apt_install
-from tests.servers import mariadb, postgresql
+from tests.servers import mariadb, mysql, postgresql
 from tests.servers.process import ServerError
 
 WAYS = ("url", "running", "private", "install")
@@ -32,17 +34,17 @@ KINDS: tuple[ModuleType, ...] = (postgresql, mariadb)
 
 @contextmanager
 def servers(ways: Collection[str] = WAYS) -> Iterator[dict[str, str]]:
-    """Have both servers for the length of a ``with`` block.
+    """Have the servers for the length of a ``with`` block.
 
     :param ways: which of :data:`WAYS` may be used.
     :returns: environment variable to server URL, for the tests' processes.
     :raises ServerError: when one cannot be had; says what to install or to set.
     """
     with ExitStack() as stack:
-        yield {
-            kind.VARIABLE: _server(kind, ways, stack).render_as_string(hide_password=False)
-            for kind in KINDS
-        }
+        urls = {kind.VARIABLE: _server(kind, ways, stack) for kind in KINDS}
+        if found := _mysql(ways):
+            urls[mysql.VARIABLE] = found
+        yield {name: url.render_as_string(hide_password=False) for name, url in urls.items()}
 
 
 def existing(kind: ModuleType, ways: Collection[str] = WAYS) -> URL | None:
@@ -64,12 +66,18 @@ def missing(kind: ModuleType) -> ServerError:
     """The error that says how to get a server of this kind."""
     return ServerError(
         f"The tests need {kind.NAME}, and none was found. Do one of these:\n"
-        f"  - install its server (Debian, Ubuntu: apt-get install {kind.PACKAGE}); `make test`\n"
-        "    starts a private one from the binaries, nothing else need be set up;\n"
+        f"  - {kind.HOW_TO_GET}\n"
         f"  - name a server in which the tests may make and drop databases:\n"
         f"    {kind.VARIABLE}={kind.EXAMPLE_URL}\n"
         "Nothing is skipped for want of a server."
     )
+
+
+def _mysql(ways: Collection[str]) -> URL | None:
+    url = existing(mysql, ways)
+    how = f"{url!r} (already there)" if url else f"none; its tests want {mysql.VARIABLE}"
+    print(f"{mysql.NAME}: {how}", flush=True)
+    return url
 
 
 def _server(kind: ModuleType, ways: Collection[str], stack: ExitStack) -> URL:

@@ -8,6 +8,9 @@ from sqlalchemy.sql.elements import Null
 
 from encfields.errors import UnboundValueError
 
+UNSEALED = "unsealed"
+"""Reason of the error of a value that reached a driver."""
+
 
 class Pending:
     """An opaque, redacted parcel: one value of one row, parked by a bind processor.
@@ -109,5 +112,5 @@ def _stray() -> UnboundValueError:
     return UnboundValueError(
         "a value that waits to be encrypted reached the database driver unsealed; it was not "
         "stored. Execute the statement on an engine that attach() was given",
-        reason="unsealed",
+        reason=UNSEALED,
     )

@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.visitors import iterate
 
 from encfields.binding.columns import is_encrypted
+from encfields.binding.pending import UNSEALED
 
 HIDDEN = ("not shown: they were not encrypted yet",)
 """What stands for parameters that are hidden."""
@@ -42,6 +43,11 @@ class Redaction:
 
     def hide_unsealed_parameters(self, context: Any) -> None:
         """SQLAlchemy's ``handle_error`` event."""
+        if getattr(context.original_exception, "reason", None) == UNSEALED:
+            # It was raised in the middle of what the driver says to the server: pg8000 would take
+            # the answer to this statement for the next one's.
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
         error = context.sqlalchemy_exception
         if error is None or context.execution_context is not None:
             return
