@@ -14,7 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.generated_keys import savepoint
 from encfields.binding.generated_keys.dummies import REHEARSAL_OPTION, Rehearsal
-from encfields.binding.generated_keys.innodb import refuse_autocommit, require_transaction
+from encfields.binding.generated_keys.innodb import (
+    first_number,
+    refuse_autocommit,
+    require_transaction,
+)
 from encfields.binding.generated_keys.pending_key import has_own_bind
 from encfields.binding.generated_keys.rehearsal import Keys, refuse_skipping, rows_with_defaults
 
@@ -164,8 +168,9 @@ def _of_mysql(
         if found is not None:
             return found
     result = connection.execute(statement, parameters, execution_options=options)
+    found = first_number(connection, result)
     savepoint.undo(connection)
-    return result.lastrowid
+    return found
 
 
 def _widened(sql: str, count: int, *, is_mariadb: bool) -> str:

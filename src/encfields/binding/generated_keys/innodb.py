@@ -111,3 +111,14 @@ def require_transaction(connection: Connection, insert: KeylessInsert) -> Innodb
 def refuse_autocommit(insert: KeylessInsert) -> Exception:
     """The refusal of it."""
     return insert.unknown(_AUTOCOMMIT)
+
+
+def first_number(connection: Connection, result: Any) -> int | None:
+    """The number of the first row of an INSERT that was just executed.
+
+    Through MariaDB Connector/Python, SQLAlchemy knows that of a single row only.
+    """
+    found: int | None = result.lastrowid
+    if found is None:
+        found = connection.exec_driver_sql("SELECT LAST_INSERT_ID()").scalar()
+    return found

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
+from encfields.binding.generated_keys.innodb import first_number
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -78,7 +80,7 @@ class SideConnections:
                     name = connection.dialect.identifier_preparer.quote(transaction.database)
                     side.exec_driver_sql(f"USE {name}")
                 result = side.execute(statement, parameters, execution_options=options)
-                found: int | None = result.lastrowid
+                found = first_number(side, result)
                 side.rollback()
                 return found
         except SQLAlchemyError:

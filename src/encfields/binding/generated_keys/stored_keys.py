@@ -5,6 +5,7 @@ A trigger or a rule of the database may give a row another key than the INSERT d
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, tuple_
@@ -50,7 +51,10 @@ def are_stored(
 
 def _told_by_driver(keys: list[tuple[Any, ...]], context: Any) -> bool:
     """Whether MySQL's driver was told the key of the one row that was stored."""
-    told = getattr(context.cursor, "lastrowid", None)
+    told = None
+    # MariaDB Connector/Python does not tell it of a cursor that SQLAlchemy has closed.
+    with suppress(AttributeError, context.dialect.loaded_dbapi.Error):
+        told = context.cursor.lastrowid
     return bool(told) and keys == [(told,)]
 
 
