@@ -106,6 +106,18 @@ def test_long_values_of_many_rows_are_whole(db):
     assert [value for _, value in sorted(read(db, table))] == [row["s"] for row in long]
 
 
+@pytest.mark.parametrize("values", [[None, "x"], [None, "x" * 70_000], [None, None, *"x" * 30]])
+def test_rows_whose_first_has_no_value_get_keys_of_their_own(db, values):
+    table = secrets()
+    db.create(table.metadata)
+    for _ in range(2):
+        with db.engine.begin() as connection:
+            connection.execute(insert(table), [{"s": value} for value in values])
+    with db.engine.connect() as connection:
+        stored = connection.execute(select(table.c.s).order_by(table.c.id)).scalars().all()
+    assert stored == values * 2
+
+
 def test_keys_ascend_in_the_order_of_the_rows(db):
     table = made(db, secrets())
     with db.begin() as connection:

@@ -75,7 +75,8 @@ class WriteHook:
         rows = parameters if executemany and isinstance(parameters, list) else [parameters]
         first = next((value for row in rows for value in _values(row) if _waits(value)), None)
         if first is None:
-            return statement, parameters
+            # A rehearsal is one without a value as well: undone, and with a step of its own.
+            return self.keys.wording(context, statement), parameters
         if not first.done:
             self._prepare(plan, connection, context)
         exchanged = [_exchange(row) for row in rows]
