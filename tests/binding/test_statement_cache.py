@@ -135,3 +135,27 @@ def test_encrypted_types_with_the_same_options_share_a_cache_key():
     assert one == two
     three = select(card.c.pin)._generate_cache_key()
     assert one != three
+
+
+class Unpicklable(str):
+    """An application's own text that no pickle takes."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("never pickled")
+
+
+@pytest.mark.parametrize("first", [None, Unpicklable("first"), "first"])
+@pytest.mark.parametrize("then", ["then", Unpicklable("then"), None])
+def test_values_of_one_statement_say_nothing_of_the_next_one_of_its_form(shop, first, then):
+    with shop.session() as session:
+        for number, value in ((1, first), (2, then)):
+            session.connection().execute(insert(card).values(id=number, number=value))
+        stored = session.execute(select(card.c.id, card.c.number).order_by(card.c.id)).all()
+        assert [tuple(row) for row in stored] == [(1, first), (2, then)]
+        for number, value in ((2, first), (1, then)):
+            statement = update(card).where(card.c.id == number).values(number=value)
+            session.connection().execute(statement)
+        stored = session.execute(select(card.c.id, card.c.number).order_by(card.c.id)).all()
+        assert [tuple(row) for row in stored] == [(1, then), (2, first)]

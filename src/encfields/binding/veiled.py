@@ -54,15 +54,17 @@ class Veiled:
 def veil(bind: BindParameter[Any]) -> None:
     """Take the value out of a bind that nobody else has, or will ask for its value.
 
-    A value that cannot be pickled stays.
+    ``None`` goes behind a callable too: the first statement of a form is the one that is compiled,
+    and where its bind has no callable, SQLAlchemy asks no later statement's for one either. A
+    value that cannot be pickled stays what it is, behind a callable of its own.
     """
-    if bind.callable is not None or bind.required or bind.value is None:
+    if bind.callable is not None or bind.required:
         return
+    value = bind.value
     try:
-        veiled = Veiled(bind.value)
+        bind.callable, bind.value = Veiled(value), None
     except Exception:
-        return
-    bind.callable, bind.value = veiled, None
+        bind.callable = lambda: value
 
 
 def veil_written(
