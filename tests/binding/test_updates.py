@@ -61,6 +61,7 @@ PINNED = {
         card.c.id == 2, or_(card.c.id == 2, card.c.holder == "x")
     ),
     "bindparam with value": lambda: set_number().where(card.c.id == bindparam("k", 2)),
+    "is not distinct": lambda: set_number().where(card.c.id.is_not_distinct_from(2)),
     "lambda": lambda: (
         lambda_stmt(lambda: update(card)) + (lambda s: s.where(card.c.id == 2).values(number="new"))
     ),
@@ -167,7 +168,9 @@ AMBIGUOUS = {
         or_(card.c.id == 2, card.c.holder == "holder-3")
     ),
     "key between": lambda: set_number(CANARY).where(card.c.id.between(2, 2)),
-    "key is not distinct": lambda: set_number(CANARY).where(card.c.id.is_not_distinct_from(2)),
+    "key rendered into the text": lambda: set_number(CANARY).where(
+        card.c.id == bindparam("q", 2, literal_execute=True)
+    ),
     "arithmetic": lambda: set_number(CANARY).where(card.c.id + 1 == 3),
     "value of a function": lambda: set_number(CANARY).where(card.c.id == func.abs(2)),
     "expression": lambda: set_number(CANARY).where(card.c.id == literal(1) + 1),

@@ -259,6 +259,7 @@ class _DmlPlanner:
         self.bindings = bindings
         self.is_update = isinstance(statement, Update)
         self.types = internals.types_by_bind_name(compiled)
+        self.rendered = internals.rendered_bind_names(compiled)
         self.pinned = dict(_pinned(compiled, statement)) if self.is_update else {}
 
     def refuse_select_source(self) -> None:
@@ -324,7 +325,7 @@ class _DmlPlanner:
     ) -> IdentityBind | None:
         stated = row.get(column.key)
         source = stated or self.pinned.get(column.key)
-        if not isinstance(source, BoundValue):
+        if not isinstance(source, BoundValue) or source.bind in self.rendered:
             return None
         return IdentityBind(source.bind, self._to_text(column), stated is None)
 

@@ -237,6 +237,12 @@ def bind_name(compiled: Any, parameter: BindParameter[Any]) -> str | None:
     return name
 
 
+def rendered_bind_names(compiled: Any) -> frozenset[str]:
+    """Binds that are rendered into the text of each execution (``literal_execute=True``): an
+    execution does not tell their values."""
+    return frozenset(compiled.bind_names[bind] for bind in compiled.literal_execute_params)
+
+
 def types_by_bind_name(compiled: Any) -> dict[str, list[Any]]:
     """Every type under which each bind name occurs in the statement."""
     types: dict[str, list[Any]] = {}
