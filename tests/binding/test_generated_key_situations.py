@@ -482,3 +482,19 @@ def test_nobody_hears_of_more_than_the_insert_and_what_gives_its_key(mariadb_db)
     with mariadb_db.begin() as connection:
         connection.execute(insert(table), rows(2)[1])
     assert len(seen) == 2
+
+
+def test_a_bound_column_that_the_database_fills_is_not_taken_for_the_row_id(sqlite_db):
+    table = Table(
+        "secret",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("tenant", Integer, server_default="5"),
+        Column("s", EncryptedType(Text, bind_to=["id", "tenant"])),
+    )
+    sqlite_db.create(table.metadata)
+    with sqlite_db.engine.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "s": "x"})
+        connection.execute(insert(table), {"s": "y"})
+        stored = connection.execute(select(table).order_by(table.c.id)).all()
+    assert stored == [(1, 5, "x"), (2, 5, "y")]

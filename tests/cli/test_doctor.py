@@ -166,7 +166,8 @@ def test_a_role_that_may_not_decrypt(kms_doctor, kms_proxy):
     assert result.code == exits.FAULTS
     found = verdicts(result)
     assert found[f"kms:Decrypt {arns[0]}"] == found["active keys"] == "problem"
-    assert told(result, f"kms:Decrypt {arns[0]}").startswith("denied: Decrypt: AccessDenied")
+    denied = told(result, f"kms:Decrypt {arns[0]}")
+    assert denied.startswith(f"denied: Decrypt by {arns[0]}: AccessDenied")
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def test_rotation_is_seen_by_its_own_process_at_once_and_by_others_after_their_t
     # A value sealed here with the new version is readable there at once.
     assert there.find("default", new).version == new
     for entry in there._entries.values():
-        entry.expires = time.monotonic()  # as its time to live would have it
+        # As its time to live would have it.
+        entry.confirmed = entry.expires = time.monotonic()
     assert there.active("default").version == new
     assert here.find("default", old).version == old

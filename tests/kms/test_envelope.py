@@ -94,7 +94,9 @@ def test_kms_sees_which_key_is_opened_and_never_a_row(
     _store(arn, 3, sqlite)
     contexts = [call.request["EncryptionContext"] for call in kms_proxy.calls]
     assert {frozenset(context) for context in contexts} == {
-        frozenset({"enc:key-id", "enc:key-version", "enc:purpose"})
+        frozenset(
+            {"enc:key-id", "enc:key-number", "enc:key-store", "enc:key-version", "enc:purpose"}
+        )
     }
 
 

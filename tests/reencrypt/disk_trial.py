@@ -43,13 +43,18 @@ class Base(DeclarativeBase):
     pass
 
 
+GROWING = EncryptedType(String, key=LONG_NAME, former_keys="default")
+
+
 class GrowingPatient(Base):
     """The clinic's patients as they are to be: under a key with a long name."""
 
     __tablename__ = "patient"
     id: Mapped[int] = mapped_column(primary_key=True)
-    ssn: Mapped[str] = mapped_column(EncryptedType(String, key=LONG_NAME))
-    notes: Mapped[str | None] = mapped_column(EncryptedType(String, key=LONG_NAME))
+    ssn: Mapped[str] = mapped_column(EncryptedType(String, key=LONG_NAME, former_keys="default"))
+    notes: Mapped[str | None] = mapped_column(
+        EncryptedType(String, key=LONG_NAME, former_keys="default")
+    )
     seen: Mapped[int] = mapped_column(default=0)
 
 

@@ -51,7 +51,8 @@ class Redaction:
         error = context.sqlalchemy_exception
         if error is None or context.execution_context is not None:
             return
-        noted = self._statements.get(context.connection)
+        # There is none where the database did not answer.
+        noted = self._statements.get(context.connection) if context.connection else None
         statement = None if noted is None else noted()
         if statement is None or not _is_plain(statement):
             error.hide_parameters = True

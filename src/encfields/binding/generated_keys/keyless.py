@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, Table
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
 from sqlalchemy.sql.visitors import iterate
 
 from encfields.binding import sqlalchemy_internals as internals
-from encfields.binding.columns import ColumnBinding, bindings_of
+from encfields.binding.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.binding.generated_keys.pending_key import (
     PendingKey,
     bind_name,
@@ -19,6 +19,7 @@ from encfields.binding.generated_keys.pending_key import (
     key_bind,
     key_bind_of_row,
 )
+from encfields.binding.pending import is_null
 from encfields.errors import UnknownIdentityError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _refuse_without_value(insert: KeylessInsert) -> None:
     """Refuse a row whose identity nobody gives a value, the database included."""
     for column in insert.missing:
         is_generated = column.primary_key or column.server_default is not None
-        is_sql = column.default is not None or column.key in insert.values
+        is_sql = column.default is not None or _is_given(column, insert.values, insert.rows)
         if not (is_generated or is_sql or column.identity is not None):
             raise insert.unknown(f"{column.name} identifies the row and has no value: give it one")
 
@@ -109,7 +110,9 @@ def _has_values(
 ) -> bool:
     """Whether an encrypted column is given a value other than NULL in any row."""
     if key in values or key in rows[0]:
-        return any(not _is_null(_assigned(key, values, row)) for row in rows)
+        has_none = cast("SealedColumnType", column.type).none_is_value
+        given = (_assigned(key, values, row) for row in rows)
+        return any(not is_null(value, none_is_value=has_none) for value in given)
     return column.default is not None
 
 

@@ -40,7 +40,7 @@ def next_row_ids(connection: Connection, insert: KeylessInsert) -> list[int] | N
     """
     (column,) = insert.missing
     schema = connection.schema_for_object(insert.table)
-    if not _is_simple_alias(connection, insert.table, schema):
+    if not column.primary_key or not _is_simple_alias(connection, insert.table, schema):
         return None
     name = connection.dialect.identifier_preparer.quote(column.name)
     highest = connection.exec_driver_sql(

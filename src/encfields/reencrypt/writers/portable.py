@@ -45,7 +45,7 @@ class PortableWriter:
         for shape, group in by_shape(ours):
             rows = [_row(change, shape) for change in group]
             statement = self._statement(shape)
-            if connection.dialect.supports_sane_multi_rowcount:
+            if _may_write_many(connection):
                 written += connection.execute(statement, rows).rowcount
             else:
                 written += sum(connection.execute(statement, row).rowcount for row in rows)
@@ -71,3 +71,13 @@ def _row(change: Change, shape: Shape) -> dict[str, Any]:
     row.update((f"n_{i}", change.new[i]) for i in shape.written)
     row.update((f"d_{i}", value) for i, value in enumerate(change.derived or ()))
     return row
+
+
+def _may_write_many(connection: Connection) -> bool:
+    """Whether one call may write all rows.
+
+    psycopg logs the server's error over a call of many rows, and its detail shows the row that a
+    constraint refused.
+    """
+    dialect = connection.dialect
+    return dialect.supports_sane_multi_rowcount and dialect.driver != "psycopg"
