@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, insert, inspect, select, update
@@ -70,6 +71,9 @@ Rows = list[KeyRow]
 NewRow = dict[str, Any]
 NewRows = list[NewRow]
 Beacons = list[BeaconKey]
+
+_AT_ONCE = 0.5
+"""Seconds in which SQLite refuses what could not end well; it waits longer for a lock."""
 
 MAX_IDS_IN_QUERY = 5_000
 """Key ids that one query asks for: databases bound the parameters of a statement."""
@@ -552,9 +556,17 @@ class SqlKeyStore:
         """Have a name in the table."""
         self._bound().require_sqlite_if_borrowed()
         for _ in range(MAX_TRIES):
-            with suppress(Conflict):
+            began = monotonic()
+            try:
                 self.change(self._keep_name, "")
                 return
+            except Conflict:
+                pass
+            except KeyUnavailableError as error:
+                # SQLite does not wait where two readers want to write: one is refused at once.
+                if error.reason != "throttled" or monotonic() - began > _AT_ONCE:
+                    raise
+                sleep(_AT_ONCE / 10)
         raise busy("")
 
     def _keep_name(self, connection: Connection) -> None:
