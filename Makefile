@@ -23,9 +23,10 @@ MATRIX_TESTS   ?= tests
 FUZZ_TESTS     ?= tests
 FUZZ_COUNT     ?= 200000
 FUZZ_SECONDS   ?= 300
+FUZZ_PROGRAMS  ?= 20000
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-mysql test-matrix test-oldest lint format fuzz fuzz-guided bench lock clean
+.PHONY: help demo test test-mysql test-matrix test-oldest lint format fuzz fuzz-differential fuzz-guided bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -61,6 +62,10 @@ fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property
 	@$(BIN)/python -m tests.message.fuzz --count $(FUZZ_COUNT)
 	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) \
 		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
+
+fuzz-differential: $(VENV)/.ci ## random programs on twins, plain and encrypted, on the three databases
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- \
+		$(BIN)/python -m tests.differential --programs $(FUZZ_PROGRAMS)
 
 fuzz-guided: $(VENV)/.ci ## coverage-guided run of the parser; wants `pip install atheris` first
 	@$(BIN)/python -m tests.message.atheris_fuzz -max_total_time=$(FUZZ_SECONDS)

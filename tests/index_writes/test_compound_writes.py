@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column
+from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, blind
 from encfields.errors import CiphertextCopyError, DeclarationError
@@ -297,3 +299,31 @@ def test_a_compound_index_of_a_tenant(db):
     check_indexes(db, table, Index("both_bidx", "fellow.both", parts, "exact+exact", key=key))
     held = stored(db, table, "both_bidx")
     assert held[0,] == held[1,] != held[2,]
+
+
+@pytest.mark.parametrize("change", [{"born": ALAN["born"]}, {"id": 7}], ids=["part", "key"])
+def test_a_row_that_was_deleted_meanwhile_is_stale_as_on_plain_columns(clinic, change):
+    with Session(clinic.engine, expire_on_commit=False) as session:
+        ada = Person(id=1, last="Lovelace", born=ADA["born"])
+        session.add(ada)
+        session.commit()
+        with Session(clinic.engine) as other:
+            other.delete(other.get_one(Person, 1))
+            other.commit()
+        for name, value in change.items():
+            setattr(ada, name, value)
+        with pytest.raises(StaleDataError):
+            session.commit()
+
+
+def test_a_bulk_update_of_rows_where_one_is_not_there_does_as_on_plain_columns(clinic):
+    with Session(clinic.engine) as session:
+        session.add(Person(id=1, last="Lovelace", born=ADA["born"]))
+        session.flush()
+        rows = [{"id": n, "born": ALAN["born"]} for n in (1, 2)]
+        # Where the driver counts the rows of a batch, SQLAlchemy compares.
+        counted = clinic.engine.dialect.supports_sane_multi_rowcount
+        with pytest.raises(StaleDataError) if counted else nullcontext():
+            session.execute(update(Person), rows)
+        if not counted:
+            assert session.get_one(Person, 1, populate_existing=True).born == ALAN["born"]

@@ -215,7 +215,8 @@ class RowUpdate:
         if not left or not self.rows:
             return
         found = CurrentRows(self._connection, self._keys, self._old_keys()).read(left)
-        for row, current in zip(self.rows, self._keep(found), strict=True):
+        kept = self._keep(found)
+        for row, current in zip(self.rows, kept, strict=True):
             row.update(current)
         self._set |= {column.key for column in left}
 
@@ -240,7 +241,8 @@ class RowUpdate:
         others = [row for row in self.rows if not any(row is one for one in needed)]
         self.rows = needed
         found = CurrentRows(self._connection, self._keys, self._old_keys()).read(rest)
-        for row, current in zip(self.rows, self._keep(found), strict=True):
+        kept = self._keep(found)
+        for row, current in zip(self.rows, kept, strict=True):
             row[name] = IndexWithRest(current)
         self.rows = [*others, *self.rows]
 

@@ -1,0 +1,89 @@
+"""What the encrypted side may refuse, each with the row of the documentation that says so.
+
+Anything else that only one side raises is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.orm.exc import StaleDataError
+
+from encfields import errors
+from tests.differential.core_steps import BulkUpdate, SetNull, UpdateRow, Upsert
+from tests.differential.models import Schema
+from tests.differential.query_steps import Find, Load, Shape
+from tests.differential.step import Step
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that is documented as refused.
+
+    :ivar error: what it raises. :ivar where: whether that is to be expected of a step.
+    :ivar documented: the sentence, of ``README.md`` unless another file is named.
+    """
+
+    error: type[Exception]
+    where: Callable[[Step, Schema], bool]
+    documented: str
+
+
+def _uses_index(*indexes: str) -> Callable[[Step, Schema], bool]:
+    return lambda step, schema: isinstance(step, Find) and schema.column(step.name).index in indexes
+
+
+def _sets_part_of_compound(step: Step, schema: Schema) -> bool:
+    if not isinstance(step, UpdateRow | BulkUpdate | SetNull) or not schema.compound:
+        return False
+    names = {step.name} if isinstance(step, SetNull) else set()
+    names |= set(step.values) if isinstance(step, UpdateRow) else set()
+    names |= set(step.rows[0][2]) if isinstance(step, BulkUpdate) else set()
+    return bool(names & set(schema.compound)) and not names >= set(schema.compound)
+
+
+def _upserts(step: Step, schema: Schema) -> bool:
+    return isinstance(step, Upsert)
+
+
+def _tenant(step: Step, schema: Schema) -> bool:
+    return bool(schema.tenant)
+
+
+def _joined_columns_from_inside(step: Step, schema: Schema) -> bool:
+    return isinstance(step, Shape | Load) and step.sub and schema.inherits == "joined"
+
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal(
+        errors.UnsupportedOperationError,
+        _uses_index("truncated"),
+        "a truncated index where its extra rows could not be taken out",
+    ),
+    Refusal(
+        errors.CiphertextCopyError,
+        _sets_part_of_compound,
+        "a Core UPDATE of some columns of a compound index",
+    ),
+    Refusal(
+        errors.AmbiguousRowError,
+        _upserts,
+        "upsert whose conflict target is not the primary key",
+    ),
+    Refusal(
+        StaleDataError,
+        _tenant,
+        "writing a value raises SQLAlchemy's `StaleDataError`",
+    ),
+    Refusal(
+        errors.UnreadableError,
+        _joined_columns_from_inside,
+        "a subquery or CTE without the primary key",
+    ),
+)
+
+
+def documented(error: Exception, step: Step, schema: Schema) -> bool:
+    """Whether the step may be refused with this error."""
+    return any(isinstance(error, r.error) and r.where(step, schema) for r in REFUSALS)

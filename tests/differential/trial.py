@@ -1,0 +1,146 @@
+"""One program on both sides, step by step, until they disagree."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from encfields import EncFieldsError
+from tests.differential.core_steps import CORE_STEPS
+from tests.differential.databases import Database
+from tests.differential.key_steps import KEY_STEPS, Audit
+from tests.differential.models import Schema, draw_schema, twins
+from tests.differential.orm_steps import ORM_STEPS, Commit
+from tests.differential.query_steps import QUERY_STEPS, Load
+from tests.differential.refusals import documented
+from tests.differential.step import Step
+from tests.differential.world import Settings, World
+
+STEPS: tuple[type[Step], ...] = (*ORM_STEPS, *CORE_STEPS, *QUERY_STEPS, *KEY_STEPS)
+END = (Load(0, "lazy", "c0", sub=False, limit=False), Audit(0))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A schema, how sessions work, and what an application does with them."""
+
+    schema: Schema
+    settings: Settings
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where the two sides disagree."""
+
+    step: Step
+    plain: str
+    encrypted: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.step}\n  plain:     {self.plain}\n  encrypted: {self.encrypted}"
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What stays when the program becomes shorter."""
+        return (type(self.step).__name__, *(s.partition(":")[0] for s in self._told))
+
+    @property
+    def _told(self) -> tuple[str, str]:
+        return self.plain, self.encrypted
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step gave."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    def __str__(self) -> str:
+        if self.error is None:
+            return f"gives: {self.value!r}"
+        return f"raises {type(self.error).__name__}: {self.error}"
+
+    @property
+    def told(self) -> str:
+        """What has to agree."""
+        return repr(self.value) if self.error is None else type(self.error).__name__
+
+
+def draw_program(seed: int) -> Program:
+    """The program of a seed, the same every time."""
+    rng = random.Random(seed)
+    schema = draw_schema(rng)
+    settings = Settings(rng.random() < 0.5, rng.random() < 0.7)
+    kinds = rng.choices(STEPS, [s.weight for s in STEPS], k=rng.randint(10, 30))
+    steps = tuple(kind.draw(rng, schema, 10 * n) for n, kind in enumerate(kinds, 1))
+    return Program(schema, settings, steps)
+
+
+def attempt(program: Program, database: Database) -> Finding | None:
+    """Run a program on both sides.
+
+    :returns: the first step about which they disagree.
+    """
+    pair = twins(program.schema)
+    plain = World(pair.plain, database.plain, None, program.settings)
+    encrypted = World(pair.encrypted, database.encrypted, database.encryption, program.settings)
+    try:
+        plain.create()
+        encrypted.create()
+        return _steps(program, plain, encrypted)
+    finally:
+        plain.close()
+        encrypted.close()
+
+
+def _steps(program: Program, plain: World, encrypted: World) -> Finding | None:
+    active = 0
+    for step in (*program.steps, *END):
+        # One thread cannot wait for itself: a transaction ends before the other session goes on.
+        parts = [step] if step.session == active else [Commit(active), step]
+        active = step.session
+        for part in parts:
+            if finding := _both(part, plain, encrypted):
+                return finding
+    return None
+
+
+def _both(step: Step, plain: World, encrypted: World) -> Finding | None:
+    """A step on both sides; on neither where it is refused for a reason that is documented."""
+    ours = _outcome(step, encrypted)
+    if ours.error is not None and documented(ours.error, step, plain.schema):
+        _reset(step, plain, encrypted)
+        return None
+    theirs = _outcome(step, plain)
+    if ours.told != theirs.told:
+        error = ours.error or theirs.error
+        details = "".join(traceback.format_exception(error)) if error else ""
+        return Finding(step, str(theirs), str(ours), details)
+    if ours.error is not None:
+        _reset(step, plain, encrypted)
+    return None
+
+
+def _reset(step: Step, plain: World, encrypted: World) -> None:
+    # What was refused was not even begun on the other side.
+    plain.twin.touches = encrypted.twin.touches = max(plain.twin.touches, encrypted.twin.touches)
+    for world in (plain, encrypted):
+        for number in (0, 1) if isinstance(step, Audit) else (step.session,):
+            world.reset(number)
+
+
+def _outcome(step: Step, world: World) -> Outcome:
+    try:
+        return Outcome(step.run(world))
+    except (EncFieldsError, sa.exc.SQLAlchemyError) as error:
+        return Outcome(error=error)
+    except Exception as error:
+        # Neither side may let such a thing out; where both do, they agree.
+        return Outcome(error=error)

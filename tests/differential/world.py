@@ -1,0 +1,131 @@
+"""One side of a trial: the twin's tables, its sessions, and what can be seen of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from encfields import Encryption
+from tests.differential.models import SLOTS, Schema, Twin
+from tests.differential.triggers import create_triggers
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the sessions of a trial work."""
+
+    expire_on_commit: bool = True
+    autoflush: bool = True
+
+
+class World:
+    """Tables, sessions and rows of one side.
+
+    :ivar nested: open savepoints of each session. :ivar held: every instance that was seen, so
+        that what the identity map holds does not hang on the garbage collector.
+    """
+
+    def __init__(
+        self, twin: Twin, engine: sa.Engine, encryption: Encryption | None, settings: Settings
+    ) -> None:
+        self.twin, self.engine, self.encryption, self.settings = twin, engine, encryption, settings
+        self.schema: Schema = twin.schema
+        self.sessions = [self._new_session(), self._new_session()]
+        self.nested: list[list[Any]] = [[], []]
+        self.held: list[Any] = []
+        self.added: dict[int, Any] = {}
+
+    def _new_session(self) -> Session:
+        return Session(
+            self.engine,
+            expire_on_commit=self.settings.expire_on_commit,
+            autoflush=self.settings.autoflush,
+        )
+
+    def create(self) -> None:
+        """Make the tables and the triggers, and the rows that keys refer to."""
+        metadata = self.twin.base.metadata
+        with self.engine.begin() as connection:
+            metadata.drop_all(connection)
+            metadata.create_all(connection)
+            create_triggers(connection, self.twin.item.__tablename__, self.twin.audit.name)
+            if (owner := metadata.tables.get(f"{self.twin.prefix}_owner")) is not None:
+                rows = [{"id": n} for n in range(1, SLOTS + 3)]
+                connection.execute(owner.insert(), rows)
+
+    def close(self) -> None:
+        """Drop everything."""
+        for session in self.sessions:
+            session.close()
+        self.twin.base.metadata.drop_all(self.engine)
+        self.twin.base.registry.dispose()
+
+    def reset(self, number: int) -> None:
+        """Give up what a session was about."""
+        self.sessions[number].close()
+        self.sessions[number] = self._new_session()
+        self.nested[number] = []
+
+    def keep(self, instance: Any) -> Any:
+        """Hold an instance."""
+        self.held.append(instance)
+        return instance
+
+    def key(self, slot: int) -> tuple[Any, ...]:
+        """The primary key of a slot's row, generated or not."""
+        if self.schema.key == "generated" and slot in self.added:
+            identity = sa.inspect(self.added[slot]).identity
+            if identity is not None:
+                return tuple(identity)
+        return self.schema.key_of(slot)
+
+    def key_values(self, slot: int) -> dict[str, Any]:
+        """The key of a slot by column, for a new row; nothing where the database gives it."""
+        if self.schema.key == "generated":
+            return {}
+        return dict(zip(self.schema.key_columns, self.schema.key_of(slot), strict=True))
+
+    def get(self, number: int, slot: int) -> Any:
+        """A slot's instance, or ``None``."""
+        key = self.key(slot)
+        found = self.sessions[number].get(self.twin.item, key[0] if len(key) == 1 else key)
+        return self.keep(found) if found is not None else None
+
+    def is_slot(self, slot: int) -> Any:
+        """The condition that pins a slot's row."""
+        pairs = zip(self.schema.key_columns, self.key(slot), strict=True)
+        return sa.and_(*(getattr(self.twin.item, n) == v for n, v in pairs))
+
+    def new_row(self, slot: int, values: dict[str, Any], tenant: Any, tag: int) -> dict[str, Any]:
+        """Values of every attribute that a new instance has to have."""
+        row = {**self.key_values(slot), **values, "tag": tag}
+        return {**row, "tenant": tenant} if self.schema.tenant else row
+
+    def base_row(self, slot: int, values: dict[str, Any], tenant: Any, tag: int) -> dict[str, Any]:
+        """The same for a statement on the base table, which no mapper completes."""
+        names = set(self.twin.item.__table__.c.keys())
+        row = {n: v for n, v in self.new_row(slot, values, tenant, tag).items() if n in names}
+        row |= {"version": 1} if self.schema.versioned else {}
+        return {**row, "kind": "item"} if self.schema.inherits else row
+
+    def see(self, instance: Any) -> Any:
+        """What an application sees of an instance: class and attributes."""
+        if instance is None:
+            return None
+        self.keep(instance)
+        names = [a.key for a in sa.inspect(type(instance)).column_attrs]
+        return type(instance).__name__, {n: self.shown(n, getattr(instance, n)) for n in names}
+
+    def shown(self, name: str, value: Any) -> Any:
+        """A value, but a generated key only as what it is."""
+        if self.schema.key == "generated" and name in ("id", "item_id") and value is not None:
+            return "generated"
+        return type(value).__name__, value
+
+    def rows(self, result: Any) -> list[tuple[Any, ...]]:
+        """The rows of a result."""
+        names = list(result.keys())
+        return [tuple(self.shown(n, v) for n, v in zip(names, r, strict=True)) for r in result]
