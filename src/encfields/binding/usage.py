@@ -81,7 +81,7 @@ def _walk(root: Any) -> Iterator[Any]:
         seen.add(id(element))
         yield element
         if isinstance(element, count):
-            stack.extend(part for argument in element.clauses for part in argument.get_children())
+            stack.extend(element.clauses)
         elif isinstance(element, Select):
             stack.extend(internals.select_parts(element))
         elif not isinstance(element, Table):
