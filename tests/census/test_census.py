@@ -124,7 +124,7 @@ def test_a_renamed_column_shows_where_all_its_values_are_bound(engine, patients)
         (lambda m: m[:100], "truncated"),
         (lambda m: m[:2], "truncated"),
         (lambda m: m + b"\0", "trailing"),
-        (lambda m: b"", "truncated"),
+        (lambda m: b"", "empty"),
     ],
     ids=["last byte", "header", "magic", "padded", "empty"],
 )

@@ -17,15 +17,14 @@ from sqlalchemy.pool import StaticPool
 from encfields import EncryptedType, attach, keyrings
 from encfields.errors import KeyUnavailableError
 from encfields.keys.cache import KeyCache
-from encfields.keys.cache_grace import PATIENCE
 from encfields.keys.sql_store import SqlKeyStore
 from tests.servers.backends import Backend
 
-KMS_TIMEOUT = 4.0
+KMS_TIMEOUT = 20.0
 """Seconds for which each KMS key is waited for: far longer than a reader may wait."""
 
-AT_ONCE = PATIENCE + 1.0
-"""Seconds, on a machine that has other things to do."""
+AT_ONCE = KMS_TIMEOUT / 2
+"""Seconds. Who waits for KMS takes twice as long; a busy machine does not make one of the other."""
 
 SLOW = ["hang", "drip", "crawl"]
 
@@ -56,7 +55,7 @@ def longest(read: Callable[[], object], seconds: float) -> float:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -71,14 +70,15 @@ def test_no_reader_waits_for_a_kms_that_hangs(store, kms_proxy, failure):
     time.sleep(0.35)
 
     with ThreadPoolExecutor(4) as pool:
-        read = [pool.submit(longest, lambda: cache.find("default", key.version), 6) for _ in "abcd"]
+        read = [pool.submit(longest, lambda: cache.find("default", key.version), 2) for _ in "abcd"]
         assert max(one.result() for one in read) < AT_ONCE
-    assert longest(lambda: cache.find("default", key.version), 1) < PATIENCE
-    # One attempt at a time, whoever reads: each asks the two KMS keys in turn.
-    assert 1 <= len(kms_proxy.calls) <= 4
+    # One attempt at a time, whoever reads.
+    assert len(kms_proxy.calls) == 1
 
 
-def test_a_key_that_expires_in_a_known_outage_is_read_without_any_wait(store, kms_proxy):
+def test_a_key_that_expires_in_a_known_outage_is_read_without_any_wait(
+    store, kms_proxy, monkeypatch
+):
     for number in range(5):
         store.create(f"tenant/{number}")
     cache = KeyCache(store, ttl=1.0, grace=60)
@@ -86,12 +86,13 @@ def test_a_key_that_expires_in_a_known_outage_is_read_without_any_wait(store, km
     kms_proxy.fail("hang")
     time.sleep(1.05)
     cache.find(keys[0].id, keys[0].version)
+    # Whoever now waited for a fetch would be seen to, on the busiest machine.
+    monkeypatch.setattr("encfields.keys.cache_grace.PATIENCE", 2 * AT_ONCE)
 
     began = time.monotonic()
     for key in keys:
         assert cache.find(key.id, key.version) is key
-    # Less than the patience of each; threads and KMS clients are made meanwhile.
-    assert time.monotonic() - began < 4 * PATIENCE
+    assert time.monotonic() - began < AT_ONCE
 
 
 def test_a_beacon_key_is_looked_up_with_in_grace_and_stores_nothing(store, kms_proxy):
@@ -161,7 +162,7 @@ def test_an_event_loop_and_its_readers_go_on(arns, kms_proxy, tmp_path):
             await session.commit()
         kms_proxy.fail("hang")
         await asyncio.sleep(0.55)
-        reads, ticks, end = [], [], time.monotonic() + 5
+        reads, ticks, end = [], [], time.monotonic() + 2
 
         async def read() -> None:
             while time.monotonic() < end:
@@ -202,7 +203,7 @@ def test_rows_are_read_at_once_in_grace_on_every_database(arns, kms_proxy, backe
         with Session(engine) as session:
             assert session.scalars(select(Note.text)).one() == "x"
 
-    assert longest(read, 3) < AT_ONCE
+    assert longest(read, 1) < AT_ONCE
     kms_proxy.heal()
 
 

@@ -106,7 +106,14 @@ class PrivateServer:
         self._process = ServerProcess("mariadb", self.user, parent)
         self.directory = self._process.directory
         data = self.directory / "data"
-        common = ["--no-defaults", f"--datadir={data}", "--innodb-log-file-size=8M"]
+        # Its own: a server that starts removes every temporary table it finds, whosever it is.
+        temporary = self._process.make_directory("tmp")
+        common = [
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--tmpdir={temporary}",
+            "--innodb-log-file-size=8M",
+        ]
         try:
             create = ["--auth-root-authentication-method=normal", "--skip-test-db"]
             self._process.run(["mariadb-install-db", *common, *create, "--skip-name-resolve"])

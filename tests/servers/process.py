@@ -65,7 +65,18 @@ class ServerProcess:
             account = pwd.getpwnam(user)
             self._user_id, self._group_id = account.pw_uid, account.pw_gid
             self._extra_groups = []
-            os.chown(self.directory, account.pw_uid, account.pw_gid)
+        self._give(self.directory)
+
+    def make_directory(self, name: str) -> Path:
+        """A directory within its own that the server may write to."""
+        made = self.directory / name
+        made.mkdir()
+        self._give(made)
+        return made
+
+    def _give(self, path: Path) -> None:
+        if self._user_id is not None and self._group_id is not None:
+            os.chown(path, self._user_id, self._group_id)
 
     @property
     def has_ended(self) -> bool:
