@@ -17,7 +17,7 @@ PYTEST_WORKERS ?= 2
 PYTEST_ARGS    ?=
 PYTEST         := -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 # Ways to get the database servers: see tests/servers/provision.py.
-SERVERS        ?= url,running,private,install
+SERVERS        ?= url,private,running,install
 # What depends on the SQLAlchemy version.
 MATRIX_TESTS   ?= tests
 FUZZ_TESTS     ?= tests

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from tests.servers import mysql as mysql_server
 from tests.servers import postgresql as postgresql_server
 from tests.servers.backends import AsyncBackend, Backend
 from tests.servers.kms_proxy import KmsProxy
+from tests.servers.memory import folder_in_memory
 from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.process import ServerError
 from tests.servers.provision import existing, missing
@@ -102,12 +104,20 @@ def _mysql_database() -> Iterator[mysql_server.ServerDatabase]:
     database.drop()
 
 
+@pytest.fixture(scope="session")
+def _sqlite_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="encfields-", dir=folder_in_memory()) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Backend]:
+def sqlite(_sqlite_folder: Path) -> Iterator[Backend]:
     """An empty SQLite database in a file."""
-    backend = Backend("sqlite", URL.create("sqlite", database=str(tmp_path / "test.sqlite")))
-    yield backend
-    backend.dispose()
+    with tempfile.TemporaryDirectory(dir=_sqlite_folder) as folder:
+        path = Path(folder, "test.sqlite")
+        backend = Backend("sqlite", URL.create("sqlite", database=str(path)))
+        yield backend
+        backend.dispose()
 
 
 @pytest.fixture
@@ -123,7 +133,7 @@ def postgresql(_postgresql_database: postgresql_server.ServerDatabase) -> Iterat
 @pytest.fixture
 def mariadb(_mariadb_database: mariadb_server.ServerDatabase) -> Iterator[Backend]:
     """An empty MariaDB database, through PyMySQL."""
-    backend = Backend("mariadb", _mariadb_database.url.set(drivername="mysql+pymysql"))
+    backend = Backend("mariadb", mariadb_server.through_pymysql(_mariadb_database.url))
     yield backend
     backend.dispose()
     _mariadb_database.empty()
@@ -132,7 +142,7 @@ def mariadb(_mariadb_database: mariadb_server.ServerDatabase) -> Iterator[Backen
 @pytest.fixture
 def mysql(_mysql_database: mysql_server.ServerDatabase) -> Iterator[Backend]:
     """An empty MySQL database, through PyMySQL."""
-    backend = Backend("mysql", _mysql_database.url.set(drivername="mysql+pymysql"))
+    backend = Backend("mysql", mariadb_server.through_pymysql(_mysql_database.url))
     yield backend
     backend.dispose()
     _mysql_database.empty()

@@ -1,6 +1,6 @@
 """Run a command with the tests' database servers at hand.
 
-usage: python -m tests.servers [--ways url,running,private,install] -- COMMAND...
+usage: python -m tests.servers [--ways url,private,running,install] -- COMMAND...
 
 The command finds the servers' URLs in its environment; what was started for it is stopped when
 it ends. The exit status is the command's own.

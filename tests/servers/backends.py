@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from tests.servers import mariadb
+
 
 class Backend:
     """An empty database and the engines on it.
@@ -53,7 +55,8 @@ class AsyncBackend:
     def __init__(self, sync: Backend, drivername: str) -> None:
         self.name = sync.name
         self.sync = sync
-        self.url = sync.url.set(drivername=drivername)
+        url = sync.url.set(drivername=drivername)
+        self.url = url.difference_update_query([mariadb.WITHOUT_TLS])
         self._engines: list[AsyncEngine] = []
 
     def create_engine(self, **options: Any) -> AsyncEngine:

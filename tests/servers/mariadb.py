@@ -22,6 +22,9 @@ HOW_TO_GET = (
     "    starts a private one from the binaries, nothing else need be set up;"
 )
 
+WITHOUT_TLS = "ssl_disabled"
+"""PyMySQL's option, which other drivers do not know."""
+
 _LOCAL = URL.create("mysql", username="root", host=HOST, port=3306)
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
 
@@ -62,6 +65,17 @@ def connect(url: URL) -> pymysql.Connection[Any]:
         autocommit=True,
         connect_timeout=5,
     )
+
+
+def through_pymysql(url: URL) -> URL:
+    """The URL for SQLAlchemy with PyMySQL; without TLS where the server is this machine's.
+
+    PyMySQL reads all certificates of the system for each connection that may use TLS, whether
+    the server speaks it or not: by far the most work of a connection.
+    """
+    url = url.set(drivername="mysql+pymysql")
+    at_home = url.host in (HOST, "localhost")
+    return url.update_query_dict({WITHOUT_TLS: "true"}) if at_home else url
 
 
 def running() -> URL | None:
@@ -128,6 +142,8 @@ class PrivateServer:
                 f"--innodb-flush-log-at-trx-commit={2 if durable else 0}",
                 "--character-set-server=utf8mb4",
             ]
+            if not durable:
+                settings.append("--innodb-flush-method=nosync")
             self._command = [str(binary), *common, *settings]
             self.start()
         except BaseException:

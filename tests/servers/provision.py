@@ -4,10 +4,11 @@ For each of PostgreSQL and MariaDB the first of these ways that works is taken:
 
 ``url``
     the server that an environment variable names;
+``private``
+    the binaries that are installed here, started with a directory in memory, which no commit
+    waits for and nobody else uses;
 ``running``
     one that runs already on this machine and lets us in;
-``private``
-    the binaries that are installed here, started in a temporary directory;
 ``install``
     Debian's packages, installed with apt-get where this user may, then as ``private``.
 
@@ -26,9 +27,10 @@ from sqlalchemy import URL, make_url
 
 from scripts.make_venv import apt_install
 from tests.servers import mariadb, mysql, postgresql
+from tests.servers.memory import folder_in_memory
 from tests.servers.process import ServerError
 
-WAYS = ("url", "running", "private", "install")
+WAYS = ("url", "private", "running", "install")
 KINDS: tuple[ModuleType, ...] = (postgresql, mariadb)
 
 
@@ -53,13 +55,7 @@ def existing(kind: ModuleType, ways: Collection[str] = WAYS) -> URL | None:
     :raises ServerError: when the one that the environment variable names is not usable: to go
         on with another one would test something else than was asked for.
     """
-    named = os.environ.get(kind.VARIABLE)
-    if "url" in ways and named:
-        url = make_url(named)
-        kind.check(url)
-        return url
-    running: Callable[[], URL | None] = kind.running
-    return running() if "running" in ways else None
+    return _named(kind, ways) or _running(kind, ways)
 
 
 def missing(kind: ModuleType) -> ServerError:
@@ -81,11 +77,14 @@ def _mysql(ways: Collection[str]) -> URL | None:
 
 
 def _server(kind: ModuleType, ways: Collection[str], stack: ExitStack) -> URL:
-    url = existing(kind, ways)
+    url = _named(kind, ways)
+    binaries = None if url else _installed(kind, ways)
+    if not url and not binaries:
+        url = _running(kind, ways)
     how = "already there"
     if url is None:
-        binaries = _binaries(kind, ways)
-        server = kind.PrivateServer(binaries)
+        binaries = binaries or _newly_installed(kind, ways)
+        server = kind.PrivateServer(binaries, parent=folder_in_memory())
         stack.callback(server.stop)
         url = server.url
         how = f"private, from {binaries}"
@@ -93,11 +92,28 @@ def _server(kind: ModuleType, ways: Collection[str], stack: ExitStack) -> URL:
     return url
 
 
-def _binaries(kind: ModuleType, ways: Collection[str]) -> Path:
+def _named(kind: ModuleType, ways: Collection[str]) -> URL | None:
+    named = os.environ.get(kind.VARIABLE)
+    if "url" not in ways or not named:
+        return None
+    url = make_url(named)
+    kind.check(url)
+    return url
+
+
+def _running(kind: ModuleType, ways: Collection[str]) -> URL | None:
+    running: Callable[[], URL | None] = kind.running
+    return running() if "running" in ways else None
+
+
+def _installed(kind: ModuleType, ways: Collection[str]) -> Path | None:
     installed: Callable[[], Path | None] = kind.installed
-    found = installed() if "private" in ways else None
-    if found is None and "install" in ways and apt_install(kind.PACKAGE):
-        found = installed()
+    return installed() if "private" in ways else None
+
+
+def _newly_installed(kind: ModuleType, ways: Collection[str]) -> Path:
+    installed: Callable[[], Path | None] = kind.installed
+    found = installed() if "install" in ways and apt_install(kind.PACKAGE) else None
     if found is None:
         raise missing(kind)
     return found
