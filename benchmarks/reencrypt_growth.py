@@ -29,7 +29,7 @@ from encfields.reencrypt.batches import BatchReader, Bounds
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.engine import Options, ProgressState, Reencryption
 from encfields.reencrypt.job import Job
-from encfields.reencrypt.values import values_of
+from encfields.reencrypt.worker import values_of
 from encfields.reencrypt.writers import writer_for
 
 BATCH_ROWS = Options().batch_rows

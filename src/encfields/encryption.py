@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine
@@ -35,13 +35,12 @@ from encfields.keys.cache import (
     DEFAULT_GRACE,
     DEFAULT_MAX_ENTRIES,
     DEFAULT_TTL,
-    CacheStats,
     KeyCache,
 )
-from encfields.keys.cache_stats import Observer
 from encfields.keys.own_connection import OwnConnection
 from encfields.keys.store import KeyStore
 from encfields.message import open_, seal
+from encfields.stats import Stats
 from encfields.traces import leaves_no_trace
 from encfields.types import DEFAULT_KEY
 
@@ -59,53 +58,6 @@ LOOK_AGAIN_SECONDS = 1.0
 
 MAX_LOOKED_AGAIN = 1_000
 """Keys at most for which it is remembered when that was."""
-
-
-class Stats:
-    """What an :class:`Encryption` did since it was attached.
-
-    :ivar sealed: values encrypted.
-    :ivar opened: values decrypted.
-    :ivar index_mismatches: rows that a full-length blind index found and that were left out of a
-        result, because their value is not the one that was looked up.
-    """
-
-    __slots__ = ("_cache", "index_mismatches", "opened", "sealed")
-
-    def __init__(self, cache: KeyCache) -> None:
-        self._cache = cache
-        self.sealed = 0
-        self.opened = 0
-        self.index_mismatches = 0
-
-    @property
-    def keys(self) -> CacheStats:
-        """Counters of the key cache, in all and ``by_key``: hits, misses, fetches
-        (``store_calls``, each unwraps one branch key), KMS calls, seconds, renewals, failures."""
-        return self._cache.stats
-
-    def observe(self, observer: Observer, end: Callable[[], None]) -> Callable[[], None]:
-        """Have `observer` told of each key fetch from now on.
-
-        :param observer: called on the thread of the fetch; it must be quick.
-        :param end: called once when observing ends.
-        :returns: a function that ends it.
-        """
-        observers = self._cache.observers
-        observers.append(observer)
-
-        def stop() -> None:
-            if observer in observers:
-                observers.remove(observer)
-                end()
-
-        return stop
-
-    def __repr__(self) -> str:
-        return (
-            f"Stats(sealed={self.sealed}, opened={self.opened}, "
-            f"index_mismatches={self.index_mismatches}, keys={self.keys!r})"
-        )
 
 
 class ValueCounter:
@@ -378,7 +330,12 @@ def encryption_of(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> 
             f"encryption_of() takes an engine or a connection, not a {type(bind).__name__}",
             reason="engine",
         )
-    return attachment_of(dialect).require()
+    return cast("Encryption", attachment_of(dialect).require())
+
+
+def known_encryption(dialect: Dialect) -> Encryption | None:
+    """The encryption of the engine that a dialect belongs to, if there is one."""
+    return cast("Encryption | None", attachment_of(dialect).encryption)
 
 
 def attach(

@@ -23,7 +23,6 @@ from encfields.alembic import (
     key_operations,
     operations,
 )
-from encfields.alembic.found_operations import NothingOp
 from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
 from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
@@ -33,6 +32,7 @@ from encfields.alembic.key_operations import (
     RotateBeaconKeyOp,
     RotateBranchKeyOp,
 )
+from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
 from encfields.reencrypt.spec import TableSpec
 

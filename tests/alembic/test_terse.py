@@ -11,8 +11,7 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.alembic.index_column import IndexColumn, described, with_indexes
 from encfields.alembic.terse import terse_columns
 from encfields.binding.columns import bindings_of
-from encfields.binding.index_columns import indexes_of
-from encfields.index.bulk import derived_columns
+from encfields.binding.index_columns import derived_columns, indexes_of
 from encfields.index.transforms import casefold, last
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 

@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.util import greenlet_spawn
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
-from encfields.binding.attachment import attachment_of
+from encfields import Encryption, SqlKeyStore, attach, encryption_of, keyrings
 from encfields.errors import ContextMismatchError, KeyUnavailableError
 from encfields.keys.fetch_threads import MAX_AT_WORK
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Base, Patient
@@ -126,7 +125,7 @@ async def test_a_pool_of_one_connection_is_enough(
 
 
 async def test_aprefetch_loads_every_key(cold: AsyncEngine, wrapping_key: bytes) -> None:
-    attached = attachment_of(cold.sync_engine.dialect).require()
+    attached = encryption_of(cold)
     assert await attached.aprefetch() == 1
     calls = attached.stats.keys.store_calls
     async with cold.begin() as connection:
@@ -277,7 +276,7 @@ async def test_each_of_a_connections_keys_is_fetched_once_and_before_the_rows_ar
     await encryption.keys.arotate("default")
     async with engine.begin() as connection:
         await connection.execute(insert(PATIENT), rows[10:])
-    stats = attachment_of(cold.sync_engine.dialect).require().stats
+    stats = encryption_of(cold).stats
     async with cold.connect() as connection:
         result = await connection.execute(select(PATIENT.c.ssn))
         assert stats.keys.store_calls == 2
@@ -296,7 +295,7 @@ async def test_rows_that_cannot_be_opened_fail_when_they_are_read_and_not_before
     async with cold.connect() as connection:
         result = await connection.execute(select(PATIENT.c.ssn).where(PATIENT.c.id == ID))
         # No key is fetched for a value that does not belong here.
-        assert attachment_of(cold.sync_engine.dialect).require().stats.keys.store_calls == 0
+        assert encryption_of(cold).stats.keys.store_calls == 0
         with pytest.raises(ContextMismatchError):
             result.all()
 

@@ -18,7 +18,7 @@ from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.errors import UnfinishedError
 from encfields.reencrypt.job import Job
 from encfields.reencrypt.spec import DerivedColumn, SealedColumn, TableSpec
-from encfields.reencrypt.values import values_of
+from encfields.reencrypt.worker import values_of
 from encfields.reencrypt.writers import writer_for
 from tests.reencrypt.support import Clinic
 

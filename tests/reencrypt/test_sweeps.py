@@ -15,7 +15,7 @@ from encfields.reencrypt.run_row import read_run
 from encfields.reencrypt.run_tables import ranges
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.sweep import CountingSweep, HeadSweep, Looked, sweep_of
-from encfields.reencrypt.values import values_of
+from encfields.reencrypt.worker import values_of
 from tests.reencrypt.support import PATIENT, Clinic
 from tests.reencrypt.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
 

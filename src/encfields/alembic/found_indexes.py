@@ -17,9 +17,9 @@ from encfields.alembic.settings import settings_of
 from encfields.alembic.terse import terse_columns
 from encfields.alembic.transaction import engine_for
 from encfields.alembic.unfilled import Keys, unfilled
-from encfields.binding.attachment import attachment_of
 from encfields.binding.companion_type import CompanionType
 from encfields.binding.index_columns import IndexBinding, indexes_of
+from encfields.encryption import known_encryption
 from encfields.errors import EncFieldsError
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 
@@ -100,7 +100,7 @@ class LazyKeys:
     def if_any(self) -> Encryption | None:
         """The keys; without a word, ``None`` where the environment names none."""
         settings, connection = settings_of(self._context), self._context.connection
-        known = connection is not None and attachment_of(connection.dialect).encryption
+        known = connection is not None and known_encryption(connection.dialect)
         if not (known or settings.encryption or settings.key_store):
             return None
         return self()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.alembic.operation import Operation
+from encfields.alembic.operation import NothingOp, Operation
 
 if TYPE_CHECKING:
     from encfields.alembic.index_operations import FillBlindIndexOp
@@ -91,15 +91,3 @@ class PostponedFillOp(Operation):
 
     def arguments(self) -> tuple[Any, ...]:
         return self.fill.arguments()
-
-
-class NothingOp(Operation):
-    """The inverse of what is left as it is by a downgrade."""
-
-    verb = "encfields_nothing"
-
-    def reverse(self) -> NothingOp:
-        return self
-
-    def arguments(self) -> tuple[Any, ...]:
-        return ()

@@ -7,9 +7,8 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.found_operations import NothingOp
 from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
-from encfields.alembic.operation import Operation
+from encfields.alembic.operation import NothingOp, Operation
 from encfields.alembic.operations import Columns
 from encfields.reencrypt.spec import TableSpec
 

@@ -21,3 +21,15 @@ class Operation(MigrateOperation):
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         return (self.verb, *self.arguments())
+
+
+class NothingOp(Operation):
+    """The inverse of what is left as it is by a downgrade."""
+
+    verb = "encfields_nothing"
+
+    def reverse(self) -> NothingOp:
+        return self
+
+    def arguments(self) -> tuple[Any, ...]:
+        return ()

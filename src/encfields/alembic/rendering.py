@@ -10,7 +10,6 @@ from typing import Any, Literal
 from alembic.autogenerate import renderers
 
 from encfields.alembic.found_operations import (
-    NothingOp,
     PostponedFillOp,
     PostponedRebindOp,
     RefusedChangeOp,
@@ -25,6 +24,7 @@ from encfields.alembic.key_operations import (
     RotateBeaconKeyOp,
     RotateBranchKeyOp,
 )
+from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
 from encfields.binding.companion_type import CompanionType
 from encfields.keys.key_table import TABLE_NAME

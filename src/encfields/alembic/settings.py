@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Table
 
-from encfields.binding.attachment import attachment_of
-from encfields.encryption import Encryption, attach
+from encfields.encryption import Encryption, attach, known_encryption
 from encfields.errors import ConfigurationError
 from encfields.keys.key_table import key_table
 from encfields.keys.store import KeyStore
@@ -54,7 +53,7 @@ class Settings:
 
         :raises ConfigurationError: neither a key store nor an encryption was given.
         """
-        known = self.encryption or attachment_of(engine.dialect).encryption
+        known = self.encryption or known_encryption(engine.dialect)
         if known is not None:
             yield known
             return

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null
 from sqlalchemy.types import TypeDecorator
 
 from encfields.binding.columns import SealedColumnType
+from encfields.binding.index_asked import companion_of_view
 from encfields.binding.index_comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -20,6 +22,7 @@ from encfields.binding.index_comparison import (
     clause_of,
     is_column,
 )
+from encfields.binding.index_resolution import resolved
 from encfields.binding.named import column_named, table_named
 from encfields.errors import UnsupportedOperationError
 from encfields.traces import leaves_no_trace
@@ -102,3 +105,18 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 reason="no-index",
             )
         return BlindValue(self.expr, BlindView(label))
+
+
+@compiles(IndexComparison)
+def _compile_comparison(element: IndexComparison, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(resolved(element, compiler), **kw))
+
+
+@compiles(BlindValue)
+def _compile_blind_value(element: BlindValue, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(companion_of_view(element), **kw))
+
+
+@compiles(CiphertextComparison)
+def _refuse_comparison(element: CiphertextComparison, compiler: Any, **kw: Any) -> str:
+    raise refuse_operator(element.left, element.operator)

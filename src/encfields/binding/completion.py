@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from encfields.binding.columns import SealedColumnType, bindings_of, check_column, is_encrypted
+from encfields.binding.compound_index import CompoundBlindIndex
 from encfields.binding.foreign_key_actions import refuse_actions
 from encfields.binding.index_columns import indexes_of, note_reflected
 from encfields.binding.index_rules import keep_uniqueness
@@ -101,6 +102,11 @@ def _key_attached(key: Any, table: Any) -> None:
 def _rule_attached(rule: Any, table: Any) -> None:
     if isinstance(table, Table) and any(is_encrypted(column) for column in rule.columns):
         complete(table)
+
+
+@event.listens_for(CompoundBlindIndex, "after_parent_attach")
+def _compound_index_attached(index: CompoundBlindIndex, table: Any) -> None:
+    complete(table)
 
 
 @event.listens_for(ForeignKeyConstraint, "after_parent_attach")

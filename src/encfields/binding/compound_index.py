@@ -93,9 +93,6 @@ class CompoundBlindIndex(SchemaItem):
     def _set_parent(self, parent: Any, **kw: Any) -> None:
         """SQLAlchemy's SchemaItem protocol: the index was given to a table."""
         vars(parent).setdefault(_INFO, []).append(self)
-        from encfields.binding.completion import complete
-
-        complete(parent)
 
 
 def _part(part: object) -> tuple[str, Transform]:

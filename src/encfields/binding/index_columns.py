@@ -14,6 +14,7 @@ from encfields.binding.columns import ColumnBinding, SealedColumnType, bindings_
 from encfields.binding.companion_type import CompanionType, index_of_row
 from encfields.binding.compound_index import CompoundBlindIndex, compound_indexes, remember
 from encfields.binding.indexed_type import has_few_values, indexed_type
+from encfields.binding.table_rules import take_over_rules
 from encfields.codecs.base import Equality
 from encfields.errors import DeclarationError, EncFieldsError
 from encfields.index.beacon import compound, index_value
@@ -23,7 +24,7 @@ from encfields.key_template import KeyTemplate
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.encryption import Encryption
+    from encfields.binding.attachment import EngineEncryption
     from encfields.index.blind_index import BlindIndex
     from encfields.index.transforms import Transform
 
@@ -145,7 +146,7 @@ class IndexBinding:
         return parts[0] if len(parts) == 1 else compound(parts)
 
     def value(
-        self, encryption: Encryption, key_id: str, normalised: bytes, *, for_writing: bool
+        self, encryption: EngineEncryption, key_id: str, normalised: bytes, *, for_writing: bool
     ) -> bytes:
         """The index: ``ceil(bits / 8)`` bytes.
 
@@ -343,8 +344,6 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     remember(companion, index.declared)
     table.append_column(companion, replace_existing=True)
     if found is not None:
-        from encfields.binding.index_rules import take_over_rules
-
         take_over_rules(table, found, companion)
     return companion
 
@@ -376,3 +375,26 @@ def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
 
 def _refusal(source: ColumnBinding, message: str, reason: str) -> DeclarationError:
     return DeclarationError(message, table=source.table, column=source.column_name, reason=reason)
+
+
+def derived_columns(table: Table) -> tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]:
+    """The blind indexes of a declared table, each version of one by itself.
+
+    :returns: name of the index's column, names of the encrypted columns, description.
+    """
+    return tuple(
+        (
+            index.companion.name,
+            tuple(source.column_name for source in index.sources),
+            {
+                "index": index.label,
+                "transforms": [transform.name for transform in index.transforms],
+                "bits": index.bits,
+                "domain": index.domain,
+                "derivation": index.derivation,
+                "key": None if index.declared.key is None else index.key.fixed_id,
+                "version": index.version,
+            },
+        )
+        for index in indexes_of(table)
+    )

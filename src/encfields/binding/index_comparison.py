@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from sqlalchemy import exc
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -54,13 +53,6 @@ class IndexComparison(BinaryExpression[bool]):
         """SQLAlchemy's: ``~(a == b)`` is ``a != b``, and stays a comparison by index."""
         negated = super()._negate()  # type: ignore[no-untyped-call]
         return IndexComparison.of(negated) if type(negated) is BinaryExpression else negated
-
-
-@compiles(IndexComparison)
-def _compile(element: IndexComparison, compiler: Any, **kw: Any) -> str:
-    from encfields.binding.index_resolution import resolved
-
-    return str(compiler.process(resolved(element, compiler), **kw))
 
 
 class BlindView(TypeEngine[Any]):
@@ -139,13 +131,6 @@ class BlindValue(TypeCoerce[Any]):
     inherit_cache = True
 
 
-@compiles(BlindValue)
-def _compile_value(element: BlindValue, compiler: Any, **kw: Any) -> str:
-    from encfields.binding.index_asked import companion_of_view
-
-    return str(compiler.process(companion_of_view(element), **kw))
-
-
 def viewed(column: Any) -> BlindValue | None:
     """The ``column.blind(name)`` that a subquery's column delivers, if it is but one."""
     found = {id(base): base for base in column.proxy_set if isinstance(base, BlindValue)}
@@ -161,13 +146,6 @@ class CiphertextComparison(BinaryExpression[bool]):
     """
 
     inherit_cache = False
-
-
-@compiles(CiphertextComparison)
-def _refuse_comparison(element: CiphertextComparison, compiler: Any, **kw: Any) -> str:
-    from encfields.binding.comparator import refuse_operator
-
-    raise refuse_operator(element.left, element.operator)
 
 
 def instead_of_any(*sides: Any) -> str | None:

@@ -25,7 +25,7 @@ from encfields.traces import leaves_no_trace
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.encryption import Stats
+    from encfields.stats import Stats
 
 
 def filter_rows(

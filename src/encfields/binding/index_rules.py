@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Table, UniqueConstraint
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import conv
 
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import is_encrypted
 from encfields.binding.index_columns import IndexBinding, indexes_of
+from encfields.binding.table_rules import Rule, add_rule, parts_of
 from encfields.errors import DeclarationError
-
-Rule = UniqueConstraint | Index
 
 
 def keep_uniqueness(table: Table) -> None:
@@ -35,14 +33,9 @@ def keep_uniqueness(table: Table) -> None:
                 add_rule(rule, parts, version)
 
 
-def _parts(rule: Rule) -> list[Any]:
-    """The columns of a rule, and the SQL expressions of an index."""
-    return list(rule.expressions if isinstance(rule, Index) else rule.columns)
-
-
 def _refuse_expressions(rule: Rule) -> None:
     """An index on a function of a column: of its ciphertext it is none, of its hash neither."""
-    for part in _parts(rule):
+    for part in parts_of(rule):
         elements: list[Any] = list(visitors.iterate(part))
         for element in elements:
             if element is not part and is_encrypted(element):
@@ -55,42 +48,10 @@ def _refuse_expressions(rule: Rule) -> None:
                 )
 
 
-def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
-    """The same rule over other parts of the table.
-
-    :param version: of the beacon key, which becomes part of the rule's name from the second on.
-    """
-    name: Any = rule.name
-    table: Table = next(part.table for part in parts if isinstance(part, Column))
-    if isinstance(name, str) and version > 1:
-        made = f"{name}_v{version}"
-        name = conv(made) if isinstance(name, conv) else made
-    if any(_is_same(there, rule, name, parts) for there in (*table.constraints, *table.indexes)):
-        return  # it was declared, and attached, twice
-    if isinstance(rule, Index):
-        Index(name, *parts, unique=rule.unique, **dict(rule.dialect_kwargs))
-        return
-    table.append_constraint(
-        UniqueConstraint(
-            *parts,
-            name=name,
-            deferrable=rule.deferrable,
-            initially=rule.initially,
-            **dict(rule.dialect_kwargs),
-        )
-    )
-
-
-def _is_same(there: Any, rule: Rule, name: Any, parts: list[Any]) -> bool:
-    if type(there) is not type(rule) or there.name != name:
-        return False
-    return [id(part) for part in _parts(there)] == [id(part) for part in parts]
-
-
 def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:
     """What stands in for the parts of a rule, by version of the beacon key."""
     choices: list[dict[int, Any]] = []
-    for part in _parts(rule):
+    for part in parts_of(rule):
         choices.append(_exact_indexes(table, part) if is_encrypted(part) else {0: part})
         if not choices[-1]:
             raise _refusal(part, rule)
@@ -124,16 +85,3 @@ def _refusal(column: Column[Any], rule: Rule) -> DeclarationError:
         column=column.name,
         reason="unique",
     )
-
-
-def take_over_rules(table: Table, old: Column[Any], new: Column[Any]) -> None:
-    """Have the rules of a reflected column, which `new` has replaced, be about that one.
-
-    What `new` brings itself, an index of its own, is left out.
-    """
-    for rule in [*table.constraints, *table.indexes]:
-        parts = _parts(rule) if isinstance(rule, Rule) else []
-        if any(part is old for part in parts):
-            internals.discard_rule(table, rule)
-            if len(parts) > 1:
-                add_rule(cast("Rule", rule), [new if part is old else part for part in parts])

@@ -30,8 +30,8 @@ from encfields.traces import leaves_no_trace
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.binding.plan import IdentityBind
-    from encfields.encryption import Encryption
+    from encfields.binding.attachment import EngineEncryption
+    from encfields.binding.row_keys import IdentityBind
 
 
 UNSTATED = ""
@@ -113,7 +113,7 @@ class IndexedBind:
         """The refusal of an index that the application sets to NULL."""
         return _refused(self.index, WRITTEN_BY_US)
 
-    def value(self, encryption: Encryption, row: RowIndex) -> bytes | None:
+    def value(self, encryption: EngineEncryption, row: RowIndex) -> bytes | None:
         """The index of one row; ``None`` for NULL.
 
         :raises KeyStoreError: the beacon key cannot be had.

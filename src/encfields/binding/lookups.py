@@ -27,8 +27,8 @@ from encfields.index.compound_key import CompoundKey
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
+    from encfields.binding.attachment import EngineEncryption
     from encfields.binding.index_columns import IndexBinding
-    from encfields.encryption import Encryption
 
 NO_ROW = b""
 """What a value that the column cannot hold is looked up as: no row's index is empty."""
@@ -154,7 +154,10 @@ def refuse_empty_list(lookups: Sequence[LookupBind], context: Any) -> None:
 
 
 def answer_lookups(
-    lookups: Mapping[object, LookupBind], encryption: Encryption, context: Any, dialect: Dialect
+    lookups: Mapping[object, LookupBind],
+    encryption: EngineEncryption,
+    context: Any,
+    dialect: Dialect,
 ) -> None:
     """Exchange every value that is looked up for its blind index.
 
@@ -172,7 +175,7 @@ def _answer(
     lookup: LookupBind,
     values: Mapping[str, Any],
     value: object,
-    encryption: Encryption,
+    encryption: EngineEncryption,
     dialect: Dialect,
 ) -> bytes | None:
     index = lookup.type.index

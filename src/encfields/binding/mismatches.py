@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.binding.row_condition import DeliveredCell, RowFilter
-    from encfields.encryption import Stats
+    from encfields.stats import Stats
 
 _log = logging.getLogger(__name__)
 

@@ -40,7 +40,12 @@ from encfields.binding.index_writes import (
 from encfields.binding.lookups import LookupBind, plan_lookups
 from encfields.binding.raw_copy import refuse_other_copies
 from encfields.binding.row_condition import Condition
-from encfields.binding.row_keys import MYSQL_NAMES, from_bound_value, may_match_another_spelling
+from encfields.binding.row_keys import (
+    MYSQL_NAMES,
+    IdentityBind,
+    from_bound_value,
+    may_match_another_spelling,
+)
 from encfields.binding.sqlalchemy_internals import Assigned, BoundValue, Expression
 from encfields.binding.upsert import refuse_upsert
 from encfields.binding.usage import refuse_usage
@@ -64,15 +69,6 @@ RAW_COPY_OPTION = "encfields_raw_copy"
 """Execution option that lets an INSERT .. SELECT copy whole rows with their ciphertext."""
 
 Refusal = Callable[[], EncFieldsError]
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityBind:
-    """The bind that one column of the row's key is had from."""
-
-    bind: str
-    to_text: Callable[[object], str]
-    in_where: bool
 
 
 @dataclass(frozen=True, slots=True)

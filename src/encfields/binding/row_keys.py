@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sqltypes
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 MYSQL_NAMES = frozenset({"mysql", "mariadb"})
 
 _EXACT_MYSQL_COLLATION = re.compile(r"(_nopad_bin|_0900_bin)$|^binary$")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityBind:
+    """The bind of a statement that gives one column of the row's key.
+
+    :ivar in_where: whether WHERE pins the column to it, rather than SET or VALUES storing it.
+    """
+
+    bind: str
+    to_text: Callable[[object], str]
+    in_where: bool
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:

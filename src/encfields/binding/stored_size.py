@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import types as sqltypes
 
@@ -15,15 +15,36 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column
 
-    from encfields.binding.columns import ColumnBinding
+    from encfields.codecs import Codec
+    from encfields.context import RowContext
 
 MAX_UTF8_BYTES = 4
 """Bytes of one character at most."""
 
+
+class StoredValues(Protocol):
+    """What decides how long a column's values are; a ``ColumnBinding`` tells it."""
+
+    @property
+    def codec(self) -> Codec:
+        """What encodes them."""
+
+    @property
+    def context(self) -> RowContext:
+        """The encryption context of each."""
+
+    @property
+    def identity(self) -> tuple[Column[Any], ...]:
+        """The columns that identify a row."""
+
+    def key_id(self, texts: Sequence[str]) -> str:
+        """The branch key id of a row, by the canonical texts of its identity."""
+
+
 _FIXED_TEXTS = {IdentityKind.UUID: 36, IdentityKind.DATE: 10}
 
 
-def stored_size(binding: ColumnBinding, plaintext_bytes: int, texts: Sequence[str]) -> int:
+def stored_size(binding: StoredValues, plaintext_bytes: int, texts: Sequence[str]) -> int:
     """Exact size of one stored value, in bytes.
 
     :param plaintext_bytes: length of the plaintext.
@@ -33,7 +54,7 @@ def stored_size(binding: ColumnBinding, plaintext_bytes: int, texts: Sequence[st
     return sealed_size(plaintext_bytes, len(binding.context.serialize(texts)), len(key_id))
 
 
-def max_stored_size(binding: ColumnBinding) -> int | None:
+def max_stored_size(binding: StoredValues) -> int | None:
     """Size of the column's longest stored value in bytes; ``None`` where there is no bound."""
     plaintext = binding.codec.max_bytes
     texts = [max_text_bytes(column) for column in binding.identity]

@@ -20,12 +20,12 @@ from encfields.binding.pending import Carried, Pending, PendingIndex, is_null
 from encfields.binding.plan import (
     NOTHING,
     RAW_COPY_OPTION,
-    IdentityBind,
     SealedBind,
     StatementPlan,
     make_plan,
     row_not_pinned,
 )
+from encfields.binding.row_keys import IdentityBind
 from encfields.binding.spelling import StoredSpelling
 from encfields.errors import EncFieldsError, UnboundValueError, UnknownIdentityError
 from encfields.message import seal
@@ -34,8 +34,8 @@ from encfields.traces import leaves_no_trace
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from encfields.binding.attachment import EngineEncryption
     from encfields.binding.columns import ColumnBinding
-    from encfields.encryption import Encryption
 
 
 class WriteHook:
@@ -45,7 +45,7 @@ class WriteHook:
     :ivar keys: those of rows that the database gives keys.
     """
 
-    def __init__(self, encryption: Encryption) -> None:
+    def __init__(self, encryption: EngineEncryption) -> None:
         self._encryption = encryption
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
         self.keys = GeneratedKeys(self.before_cursor_execute)

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from encfields.binding.attachment import attachment_of
 from encfields.doctor.finding import Finding
 from encfields.doctor.hazards import check_hazards
+from encfields.encryption import known_encryption
 from encfields.errors import ConfigurationError
 
 
@@ -51,7 +51,7 @@ def check_engine(engine: Engine) -> list[Finding]:
 
 
 def _attached(engine: Engine) -> Finding:
-    if attachment_of(engine.dialect).encryption is None:
+    if known_encryption(engine.dialect) is None:
         told = (
             "nothing is attached when its module is imported; encrypted columns are refused "
             "until something is"

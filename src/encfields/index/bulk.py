@@ -7,22 +7,30 @@ which every transform starts. So an index is described here in JSON, without a d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from encfields.errors import DeclarationError
 from encfields.index.beacon import compound, index_value
 from encfields.index.bits import check_bits
 from encfields.index.transforms import transform_named
 
-if TYPE_CHECKING:
-    from sqlalchemy import Table
-
-    from encfields.encryption import Encryption
-
 
 def _itself(plaintext: Any) -> bytes:
     data: bytes = plaintext
     return data
+
+
+class IndexKeys(Protocol):
+    """Where the keys of blind indexes come from."""
+
+    def index_key(
+        self, key_id: str, version: int, domain: str, derivation: str, *, for_writing: bool
+    ) -> bytes:
+        """The key of a blind index, 32 bytes.
+
+        :raises KeyStoreError: the beacon key cannot be fetched.
+        """
+        ...
 
 
 class Deriver(Protocol):
@@ -38,10 +46,11 @@ class Deriver(Protocol):
         ...
 
 
-def deriver(how: Mapping[str, Any], encryption: Encryption) -> Deriver:
+def deriver(how: Mapping[str, Any], keys: IndexKeys) -> Deriver:
     """What computes the index that `how` describes.
 
-    :param how: as :func:`derived_columns` gives it.
+    :param how: plain data, as a bulk run keeps it.
+    :param keys: where the index's key comes from.
     :raises DeclarationError: it describes no index that this version knows.
     """
     try:
@@ -60,34 +69,7 @@ def deriver(how: Mapping[str, Any], encryption: Encryption) -> Deriver:
             if plaintext is None:
                 return None
             parts.append(transform.apply(plaintext, _itself))
-        key = encryption.index_key(
-            fixed_key or key_id, version, domain, derivation, for_writing=True
-        )
+        key = keys.index_key(fixed_key or key_id, version, domain, derivation, for_writing=True)
         return index_value(key, parts[0] if len(parts) == 1 else compound(parts), bits)
 
     return derive
-
-
-def derived_columns(table: Table) -> tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]:
-    """The blind indexes of a declared table, each version of one by itself.
-
-    :returns: name of the index's column, names of the encrypted columns, description.
-    """
-    from encfields.binding.index_columns import indexes_of
-
-    return tuple(
-        (
-            index.companion.name,
-            tuple(source.column_name for source in index.sources),
-            {
-                "index": index.label,
-                "transforms": [transform.name for transform in index.transforms],
-                "bits": index.bits,
-                "domain": index.domain,
-                "derivation": index.derivation,
-                "key": None if index.declared.key is None else index.key.fixed_id,
-                "version": index.version,
-            },
-        )
-        for index in indexes_of(table)
-    )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.errors import EncFieldsError, KeyStoreError
+from encfields.index.bulk import Deriver, deriver
 from encfields.reencrypt.batches import BatchReader
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.values import Outcome
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
-    from encfields.index.bulk import Deriver
 
 
 class _Derived(NamedTuple):
@@ -59,9 +59,6 @@ class DerivedColumns(DerivedPlaces):
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
-        # Most runs have none, and the engine does not need the indexes' package then.
-        from encfields.index.bulk import deriver
-
         super().__init__(prepared)
         self._derivers: list[Deriver] = [
             deriver(derived.how, encryption) for derived in prepared.job.spec.derived

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from encfields.errors import BlindIndexError, DeclarationError, EncFieldsError, KeyUnavailableError
+from encfields.index.bulk import Deriver, deriver
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
-    from encfields.index.bulk import Deriver
     from encfields.reencrypt.spec import DerivedColumn, ReflectedTable
 
 
@@ -36,9 +36,6 @@ class IndexCheck:
     """
 
     def __init__(self, derived: DerivedColumn, encryption: Encryption) -> None:
-        # Most tables have none, and a verification does not need the indexes' package then.
-        from encfields.index.bulk import deriver
-
         self.column = derived.name
         self.columns = derived.columns
         self._derive: Deriver = deriver(derived.how, encryption)

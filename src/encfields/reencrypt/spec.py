@@ -16,8 +16,10 @@ from sqlalchemy import LargeBinary, MetaData, Table
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.binding.columns import ColumnBinding, bindings_of
+from encfields.binding.index_columns import derived_columns
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
+from encfields.key_template import KeyTemplate
 from encfields.reencrypt.stored_keys import take_keys_as_stored
 from encfields.types import DEFAULT_KEY, EncryptedType
 
@@ -104,8 +106,6 @@ class TableSpec:
                     former_keys=tuple(_by_name(key, binding) for key in type_.former_keys),
                 )
             )
-        from encfields.index.bulk import derived_columns
-
         derived = tuple(DerivedColumn(*one) for one in derived_columns(table))
         return cls(table.name, tuple(columns), table.schema, derived)
 
@@ -163,8 +163,16 @@ class TableSpec:
             raise DeclarationError(
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
-        take_keys_as_stored(table, self, connection.dialect)
+        take_keys_as_stored(table, self._identifying(), connection.dialect)
         return ReflectedTable(self, table)
+
+    def _identifying(self) -> frozenset[str]:
+        """Names of the columns that values are bound to, the primary key's left out."""
+        return frozenset(
+            name
+            for stated in self.columns
+            for name in (*(stated.bind_to or ()), *KeyTemplate(stated.key).columns)
+        )
 
 
 def _names(listed: list[str] | None) -> tuple[str, ...] | None:

@@ -16,16 +16,11 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.binding.row_keys import from_bound_value
 from encfields.errors import UnknownIdentityError
-from encfields.key_template import KeyTemplate
 from encfields.reencrypt.reflected_uuid import may_be_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Column, Table
     from sqlalchemy.engine import Dialect
-
-    from encfields.reencrypt.spec import TableSpec
 
 _HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
@@ -48,24 +43,21 @@ class AsStored(TypeDecorator[Any]):
         """None: a value is read as the driver gives it."""
 
 
-def take_keys_as_stored(table: Table, spec: TableSpec, dialect: Dialect) -> None:
+def take_keys_as_stored(table: Table, identifying: frozenset[str], dialect: Dialect) -> None:
     """Give the columns that tell rows apart a type that reads whatever SQLite holds in them.
 
     :param table: as reflected.
+    :param identifying: names of columns that values are bound to, beside the primary key.
     """
     if dialect.name != "sqlite":
         return
-    for column in _key_columns(table, spec):
+    names = identifying.union(column.name for column in table.primary_key.columns)
+    for column in table.columns:
+        if column.name not in names:
+            continue
         of_dialect = column.type.dialect_impl(dialect)
         if of_dialect.result_processor(dialect, None) or of_dialect.bind_processor(dialect):
             column.type = AsStored(column.type)
-
-
-def _key_columns(table: Table, spec: TableSpec) -> Iterator[Column[Any]]:
-    names = {column.name for column in table.primary_key.columns}
-    for stated in spec.columns:
-        names.update(stated.bind_to or (), KeyTemplate(stated.key).columns)
-    return (column for column in table.columns if column.name in names)
 
 
 def key_text(column: Column[Any], dialect: Dialect) -> Callable[[object], str]:

@@ -17,11 +17,10 @@ from encfields.errors import (
     KeyNotFoundError,
 )
 from encfields.reencrypt.batches import BatchReader
-from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.key_codec import Key
 
 if TYPE_CHECKING:
-    from encfields.encryption import Encryption
+    pass
 
 OF_THIS_VALUE = (DecryptionError, BindingError, KeyDestroyedError, KeyNotFoundError)
 """What is the matter with one value. All else stops the run: it is the matter with the keys."""
@@ -92,18 +91,3 @@ class Values(Protocol):
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
         """Whether any of some rows is not current, as far as its first bytes tell."""
         ...
-
-
-def values_of(prepared: PreparedJob, encryption: Encryption) -> Values:
-    """What the job does to values."""
-    if prepared.job.to_plaintext is not None:
-        from encfields.reencrypt.to_plaintext import ToPlaintext
-
-        return ToPlaintext(prepared, encryption)
-    if prepared.derived:
-        from encfields.reencrypt.seal_and_derive import SealAndDerive
-
-        return SealAndDerive(prepared, encryption)
-    from encfields.reencrypt.seal_again import SealAgain
-
-    return SealAgain(prepared, encryption)

@@ -27,11 +27,14 @@ from encfields.reencrypt.range_row import Claim, Counts
 from encfields.reencrypt.range_store import RangeStore
 from encfields.reencrypt.run_row import FAILED, RUNNING, read_run
 from encfields.reencrypt.run_store import RunStore
+from encfields.reencrypt.seal_again import SealAgain
+from encfields.reencrypt.seal_and_derive import SealAndDerive
 from encfields.reencrypt.sealed_job import JobSealer
 from encfields.reencrypt.storing import Storing
 from encfields.reencrypt.sweep import Sweep, sweep_of
 from encfields.reencrypt.throttle import Throttle
-from encfields.reencrypt.values import Outcome, values_of
+from encfields.reencrypt.to_plaintext import ToPlaintext
+from encfields.reencrypt.values import Outcome, Values
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
@@ -350,3 +353,12 @@ class Worker:
         if run.state != RUNNING:
             raise LeaseLostError  # ended by somebody while this range was worked on
         return "the run is set to pause" if run.paused else None
+
+
+def values_of(prepared: PreparedJob, encryption: Encryption) -> Values:
+    """What the job does to values."""
+    if prepared.job.to_plaintext is not None:
+        return ToPlaintext(prepared, encryption)
+    if prepared.derived:
+        return SealAndDerive(prepared, encryption)
+    return SealAgain(prepared, encryption)

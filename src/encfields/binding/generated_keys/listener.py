@@ -8,7 +8,7 @@ and the values can be sealed. Afterwards the keys are compared with what was sto
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.lambdas import LambdaElement
@@ -140,7 +140,7 @@ class GeneratedKeys:
 def _keyless(context: Any) -> KeylessInsert | None:
     for value in context.compiled_parameters[0].values():
         if type(value) is PendingKey:
-            return value.insert
+            return cast("KeylessInsert", value.insert)
     return None
 
 

@@ -14,18 +14,16 @@ from encfields.binding.row_keys import stored_type
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.binding.generated_keys.keyless import KeylessInsert
-
 
 class PendingKey(Pending):
     """The place of one row's key, until it is known.
 
-    :ivar insert: the INSERT that it belongs to.
+    :ivar insert: the INSERT that it belongs to, a ``KeylessInsert``.
     """
 
     __slots__ = ("insert",)
 
-    def __init__(self, insert: KeylessInsert) -> None:
+    def __init__(self, insert: object) -> None:
         super().__init__(None)
         self.insert = insert
 

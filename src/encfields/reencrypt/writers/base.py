@@ -1,17 +1,15 @@
-"""What a writer is, and which one a database has."""
+"""What a writer is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from encfields.binding.row_keys import MYSQL_NAMES
 from encfields.message_header import CONTEXT_OFFSET
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.reencrypt.job import PreparedJob
     from encfields.reencrypt.values import Change
 
 
@@ -33,28 +31,3 @@ class Writer(Protocol):
         :returns: how many were stored; the others were locked, changed or deleted meanwhile.
         """
         ...
-
-
-def writer_for(prepared: PreparedJob) -> Writer:
-    """The writer for the job's database and driver."""
-    name, driver = prepared.dialect.name, prepared.dialect.driver
-    if prepared.plain:
-        # Plaintext goes through its column's own type.
-        from encfields.reencrypt.writers.portable import PortableWriter
-
-        return PortableWriter(prepared)
-    if name == "postgresql" and driver == "psycopg":
-        from encfields.reencrypt.writers.postgresql import PostgresqlWriter
-
-        return PostgresqlWriter(prepared)
-    if name in MYSQL_NAMES and driver in ("pymysql", "mysqldb"):
-        from encfields.reencrypt.writers.mysql import MysqlWriter
-
-        return MysqlWriter(prepared)
-    if name == "sqlite":
-        from encfields.reencrypt.writers.sqlite import SqliteWriter
-
-        return SqliteWriter(prepared)
-    from encfields.reencrypt.writers.portable import PortableWriter
-
-    return PortableWriter(prepared)
