@@ -22,8 +22,16 @@ from rich.table import Table
 from sqlalchemy import JSON, Date, Engine, create_engine, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from encfields import BlindIndex, EncryptedType, Encryption, SqlKeyStore, attach, errors, keyrings
-from encfields.message import read_header
+from encfields import (
+    BlindIndex,
+    EncryptedType,
+    Encryption,
+    SqlKeyStore,
+    attach,
+    errors,
+    keyrings,
+    read_header,
+)
 
 console = Console(width=110)
 
@@ -134,14 +142,8 @@ def show_message(engine: Engine) -> None:
     facts = Table(show_header=False, box=None, padding=(0, 2))
     facts.add_row("format", "2, committing suite 0x0478 (AES-256-GCM, HKDF-SHA512)")
     facts.add_row("branch key", f"{header.key_id}, version {header.version}")
-    facts.add_row("encryption context", str(_context(stored)))
+    facts.add_row("encryption context", str(header.encryption_context))
     console.print(facts)
-
-
-def _context(stored: bytes) -> dict[str, str]:
-    from encfields.context import deserialize
-
-    return deserialize(read_header(stored).context)
 
 
 SWAP = (

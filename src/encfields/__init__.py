@@ -16,7 +16,10 @@ from encfields.foreign import ForeignReader
 from encfields.index.blind_index import BlindIndex
 from encfields.keys.dynamodb_store import DynamoDbKeyStore
 from encfields.keys.sql_store import SqlKeyStore
+from encfields.message_header import read_header
 from encfields.types import EncryptedType
+
+__version__ = "0.1.0"
 
 __all__ = [
     "BlindIndex",
@@ -32,4 +35,5 @@ __all__ = [
     "encryption_of",
     "errors",
     "keyrings",
+    "read_header",
 ]

@@ -39,6 +39,34 @@ from typing import TypedDict, Unpack
 
 from sqlalchemy.exc import DontWrapMixin
 
+__all__ = [
+    "EncFieldsError",
+    "DeclarationError",
+    "ConfigurationError",
+    "NotAttachedError",
+    "ValueEncodingError",
+    "BindingError",
+    "UnboundValueError",
+    "UnknownIdentityError",
+    "AmbiguousRowError",
+    "IdentityChangeError",
+    "CiphertextCopyError",
+    "UnsupportedOperationError",
+    "UnreadableError",
+    "BlindIndexError",
+    "DecryptionError",
+    "ContextMismatchError",
+    "TamperedError",
+    "MalformedMessageError",
+    "ValueDecodingError",
+    "KeyStoreError",
+    "KeyUnavailableError",
+    "KeyNotFoundError",
+    "KeyExistsError",
+    "KeyAccessError",
+    "KeyDestroyedError",
+]
+
 MAX_PART_CHARS = 300
 """Characters of a row's identity, or of a key id, in the text of an error: they may come from the
 database, and whoever wrote them chose their length."""

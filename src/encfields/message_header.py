@@ -28,6 +28,7 @@ import uuid
 from functools import lru_cache
 from typing import NamedTuple
 
+from encfields.context import deserialize
 from encfields.errors import MalformedMessageError
 
 BytesLike = bytes | bytearray | memoryview
@@ -137,6 +138,14 @@ class Header:
     def version(self) -> str:
         """Branch key version: the UUID in its lower-case hyphenated form."""
         return self.keys[0].version
+
+    @property
+    def encryption_context(self) -> dict[str, str]:
+        """The pairs that the value was sealed for.
+
+        :raises MalformedMessageError: the bytes of :attr:`context` are none.
+        """
+        return deserialize(self.context)
 
     def is_under(self, key_ids: tuple[str, ...]) -> bool:
         """Whether one of its data keys is under one of these branch key ids."""

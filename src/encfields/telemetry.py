@@ -41,6 +41,8 @@ from encfields.keys.cache_stats import Fetch
 if TYPE_CHECKING:
     from encfields.encryption import Encryption
 
+__all__ = ["instrument"]
+
 SCOPE = "encfields"
 NANOSECONDS = 1_000_000_000
 

@@ -20,14 +20,14 @@ nobody uses this library. One import in the ``env.py`` that wants it costs less.
 
 from __future__ import annotations
 
+# Importing these registers what they define with Alembic.
 from encfields.alembic import (
-    autogenerate,
-    beacon_implementations,
-    implementations,
-    index_implementations,
+    autogenerate,  # noqa: F401
+    beacon_implementations,  # noqa: F401
+    implementations,  # noqa: F401
+    index_implementations,  # noqa: F401
     op,
-    rendering,
-    retire_key,
+    retire_key,  # noqa: F401
 )
 from encfields.alembic.errors import IrreversibleError, MigrationError
 from encfields.alembic.index_column import IndexColumn
@@ -41,12 +41,6 @@ __all__ = [
     "MigrationError",
     "Options",
     "SealedColumn",
-    "autogenerate",
-    "beacon_implementations",
-    "implementations",
-    "index_implementations",
     "op",
     "render_item",
-    "rendering",
-    "retire_key",
 ]
