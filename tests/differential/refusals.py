@@ -22,7 +22,7 @@ class Refusal:
     """Something that is documented as refused.
 
     :ivar error: what it raises. :ivar where: whether that is to be expected of a step.
-    :ivar documented: the sentence, of ``README.md`` unless another file is named.
+    :ivar documented: the sentence, of a page in ``docs/``.
     """
 
     error: type[Exception]

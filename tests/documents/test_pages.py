@@ -1,0 +1,95 @@
+"""The documentation hangs together: links lead somewhere, commands exist, README stays short."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encfields.cli.main import main, parser
+from encfields.cli.settings import Settings
+from tests.documents.pages import PAGES, README, ROOT, Block, blocks, name_of, prose
+
+README_WORDS = 1_400
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"`(encfields [a-z][^`]*)`")
+"""A command in running text. It may leave out what its reader has to fill in."""
+
+
+def every(language: str) -> list[Any]:
+    found = [block for page in PAGES for block in blocks(page, language)]
+    return [pytest.param(block, id=block.place) for block in found]
+
+
+def anchors(page: Path) -> set[str]:
+    """What the page's headings are called in links, by GitHub's rule."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(prose(page)):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_in_the_table_of_contents():
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+    assert {page for page in PAGES if page != index} <= linked
+
+
+def test_the_readme_is_read_in_five_minutes():
+    assert len(README.read_text().split()) <= README_WORDS
+
+
+@pytest.mark.parametrize("command", ["pip install encfields", "make demo", "make test", ".ci/run"])
+def test_the_readme_states_how_to_begin(command):
+    assert command in README.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_command_in_the_text_is_one_and_has_the_options_named(page, capsys):
+    for command in COMMAND.findall(prose(page)):
+        words = [word for word in command.split()[1:] if word != "..."]
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        verbs = [word for word in words if re.fullmatch(r"[a-z][a-z-]+", word)]
+        assert main([*verbs[:2], "--help"]) == 0, command
+        assert options <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out)), command
+
+
+@pytest.mark.parametrize("block", every("console"))
+def test_a_command_line_is_understood(block: Block):
+    """The planner's page is tested in whole: see test_blind_indexes.py."""
+    for line in block.code.splitlines():
+        if line.startswith("$ encfields "):
+            parser().parse_args(shlex.split(line, comments=True)[2:])
+
+
+@pytest.mark.parametrize("block", every("json"))
+def test_json_is_json(block: Block):
+    json.loads(block.code)
+
+
+@pytest.mark.parametrize("block", every("toml"))
+def test_a_configuration_file_is_understood(block: Block, tmp_path):
+    file = tmp_path / "encfields.toml"
+    file.write_text(block.code)
+    settings = Settings(parser().parse_args(["status", "--config", str(file)]))
+    if "tables" in tomllib.loads(block.code):
+        assert settings.specs()
+    else:
+        assert settings.database_url().startswith("postgresql+psycopg://")
