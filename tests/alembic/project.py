@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.message import read_header
+from tests.attached import attach_with_kept_keys
 from tests.servers.backends import Backend
 
 WRAPPING_KEY = bytes(range(32))
@@ -187,7 +188,7 @@ class Clinic:
     def __init__(self, backend: Backend, *, rows: int = 30, **options: Any) -> None:
         self._backend = backend
         self.engine: Engine = backend.create_engine()
-        self.encryption: Encryption = attach(self.engine, store(), create=True)
+        self.encryption: Encryption = attach_with_kept_keys(self.engine, WRAPPING_KEY)
         self.table = patient_table(MetaData(), **options)
         self.table.create(self.engine)
         values = [{"id": i, "ssn": f"{SECRET} {i}", "notes": SECRET} for i in range(1, rows + 1)]

@@ -27,8 +27,9 @@ from sqlalchemy import select as sql_select
 from sqlalchemy import table as sql_table
 from sqlalchemy.orm import Session
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields import Encryption
 from encfields.errors import EncFieldsError
+from tests.attached import attach_with_kept_keys, create_kept_key
 from tests.canary import assert_absent
 from tests.servers.backends import Backend
 
@@ -48,12 +49,16 @@ class Database:
         self.backend = backend
         self.engine: Engine = backend.create_engine(**engine_options)
         self.plain: Engine = backend.create_engine()
-        store = SqlKeyStore(keyrings.local(bytes(32)))
-        self.encryption: Encryption = attach(self.engine, store, create=True)
-        self.encryption.active_key("default")
+        self.encryption: Encryption = attach_with_kept_keys(
+            self.engine, bytes(32), plain=self.plain
+        )
 
     def create(self, metadata: MetaData) -> None:
         metadata.create_all(self.engine)
+
+    def create_key(self, key_id: str) -> None:
+        """A branch key beside ``"default"``."""
+        create_kept_key(self.plain, self.encryption, key_id)
 
     def session(self, **options: Any) -> Session:
         return Session(self.engine, **options)

@@ -131,7 +131,7 @@ ANSWERED: dict[str, Callable[[Twin], Any]] = {
 def twins(db: Database) -> tuple[Twin, Twin]:
     """A plaintext twin and an encrypted one, of the same rows."""
     for tenant in (1, 2):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     made = Twin("plain", lambda key: String(20)), Twin("enc", lambda key: EncryptedType(key=key))
     for one in made:
         one.fill(db)

@@ -54,7 +54,7 @@ def docs(db):
     """Documents 1 to 3, of tenant 1 and 2 in turn, with two copies each."""
     db.create(Base.metadata)
     for tenant in (1, 2):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     with db.session() as session:
         for n in (1, 2, 3):
             session.add(Doc(shelf="a", id=n, tenant=1 + n % 2, title=f"t{n}"))

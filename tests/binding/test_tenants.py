@@ -43,7 +43,7 @@ def tenants(db):
     """Invoices 1 and 2 of tenant 10, and 3 of tenant 20."""
     db.create(Base.metadata)
     for tenant in (10, 20):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     with db.session() as session:
         session.add_all(
             Invoice(id=n, tenant_id=tenant, iban=f"iban-{n}", memo=f"memo-{n}")

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, Table
 
 from encfields import Encryption
-from tests.attached import attach_locally
+from tests.attached import attach_with_kept_keys
 from tests.census.clinic import patient_table
 from tests.servers.backends import Backend
 
@@ -18,7 +18,7 @@ def engine(backend: Backend) -> Engine:
 
 @pytest.fixture
 def encryption(engine: Engine) -> Encryption:
-    return attach_locally(engine)
+    return attach_with_kept_keys(engine, bytes(32))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def models(db: Database) -> SimpleNamespace:
     made = twins()
     db.create(made.metadata)
     for tenant in (1, 2):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     with db.session() as session:
         for kind in KINDS:
             for model in getattr(made, kind):

@@ -47,7 +47,7 @@ def docs(db):
     """Documents 1 and 2 of tenant 1, and 3 of tenant 2."""
     db.create(Base.metadata)
     for tenant in (1, 2):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     with db.session() as session:
         for n, tenant in ((1, 1), (2, 1), (3, 2)):
             session.add(Doc(id=n, tenant_id=tenant, title="t", body="b"))

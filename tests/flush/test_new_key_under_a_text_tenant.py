@@ -24,7 +24,7 @@ class Note(Base):
 
 def test_both_values_move_with_the_row_where_a_tenant_is_named_by_a_text(db: Database) -> None:
     db.create(Base.metadata)
-    db.encryption.keys.create("tenant/acme")
+    db.create_key("tenant/acme")
     with db.session() as session:
         session.add(Note(id=1, tenant="acme", body="kept", title="also"))
         session.commit()

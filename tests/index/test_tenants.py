@@ -93,7 +93,7 @@ def sqlite_club(sqlite_db: Database) -> Database:
 
 def _filled(db: Database) -> Database:
     for tenant in (1, 2):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     db.create(Base.metadata)
     with db.session() as session:
         for tenant, first in ((1, 1), (2, 11)):
@@ -425,7 +425,7 @@ def test_an_index_under_one_key_for_all_needs_no_tenant(db):
         )
 
     for tenant in (1, 2):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     db.create(Local.metadata)
     with db.begin() as connection:
         rows = [{"id": n, "tenant_id": n % 2 + 1, "ssn": f"ssn-{n // 2}"} for n in range(4)]

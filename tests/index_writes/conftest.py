@@ -16,7 +16,7 @@ def clinic(db: Database) -> Database:
     """The shared models' tables, with nothing in them, on each database in turn."""
     db.create(Base.metadata)
     for tenant in (10, 20):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     return db
 
 

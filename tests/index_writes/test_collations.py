@@ -34,7 +34,7 @@ def test_an_update_that_spells_the_tenant_differently(db):
     table = table_of({"sqlite": "NOCASE"}.get(db.name))
     db.create(table.metadata)
     for tenant in ("abc", "ABC"):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     with db.begin() as connection:
         rows = [{"id": n, "tenant": "abc", "ssn": f"v-{n}", "code": "c"} for n in (1, 2, 3)]
         connection.execute(insert(table), rows)
@@ -53,12 +53,12 @@ def test_an_update_that_spells_the_tenant_differently(db):
 def test_a_query_whose_tenant_may_be_spelt_differently_is_refused(db):
     table = table_of({"sqlite": "NOCASE"}.get(db.name))
     db.create(table.metadata)
-    db.encryption.keys.create("tenant/abc")
+    db.create_key("tenant/abc")
     with db.begin() as connection:
         connection.execute(insert(table), {"id": 1, "tenant": "abc", "ssn": "v", "code": "c"})
     asked = select(table.c.id).where(table.c.tenant == "ABC", table.c.ssn == "v")
     if db.name == "postgresql":  # where "ABC" is another tenant
-        db.encryption.keys.create("tenant/ABC")
+        db.create_key("tenant/ABC")
         with db.begin() as connection:
             assert connection.scalars(asked).all() == []
         return
@@ -70,7 +70,7 @@ def test_under_a_binary_collation_a_tenant_has_one_spelling(db):
     binary = {"mariadb": "utf8mb4_nopad_bin"}.get(db.name)
     table = table_of(binary)
     db.create(table.metadata)
-    db.encryption.keys.create("tenant/abc")
+    db.create_key("tenant/abc")
     with db.begin() as connection:
         connection.execute(insert(table), {"id": 1, "tenant": "abc", "ssn": "v", "code": "c"})
         asked = select(table.c.id).where(table.c.tenant == "abc", table.c.ssn == "v")

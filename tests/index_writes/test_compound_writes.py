@@ -288,7 +288,7 @@ def test_a_compound_index_of_a_tenant(db):
     )
     db.create(table.metadata)
     for tenant in ("x", "y"):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     with db.begin() as connection:
         connection.execute(
             insert(table),

@@ -140,7 +140,7 @@ def test_a_domain_and_a_key_of_its_own(db):
         Column("b", EncryptedType(index=BlindIndex(domain="shared", key="other"))),
     )
     db.create(table.metadata)
-    db.encryption.keys.create("other")
+    db.create_key("other")
     with db.begin() as connection:
         connection.execute(insert(table).values(id=1, a="same", b="same"))
     expect = [known.Index(f"{n}_bidx", "shared", {n: utf8}, key="other") for n in "ab"]

@@ -105,7 +105,7 @@ def test_another_tenant_may_have_the_same_value(db, make):
     table = make()
     db.create(table.metadata)
     for tenant in (1, 2):
-        db.encryption.keys.create(f"tenant/{tenant}")
+        db.create_key(f"tenant/{tenant}")
     with db.begin() as connection:
         connection.execute(insert(table).values(id=1, tenant=1, ssn=CANARY))
         connection.execute(insert(table).values(id=2, tenant=2, ssn=CANARY))

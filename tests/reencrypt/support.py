@@ -18,6 +18,7 @@ from encfields.reencrypt.range_store import RangeStore
 from encfields.reencrypt.run_row import read_run
 from encfields.reencrypt.sealed_job import JobSealer
 from encfields.reencrypt.spec import TableSpec
+from tests.attached import attach_with_kept_keys
 
 WRAPPING_KEY = hashlib.sha256(b"the tests' own wrapping key").digest()
 
@@ -55,9 +56,7 @@ class Clinic:
     def __init__(self, backend: Any, base: Any = Base) -> None:
         self.backend = backend
         self.engine = backend.create_engine()
-        self.encryption = attach(
-            self.engine, SqlKeyStore(keyrings.local(WRAPPING_KEY)), create=True
-        )
+        self.encryption = attach_with_kept_keys(self.engine, WRAPPING_KEY)
         base.metadata.create_all(self.engine)
         self.setup = partial(attach_to, backend.url_text)
 
