@@ -1,14 +1,13 @@
-"""An engine with an encryption on it: a local wrapping key, the key table in the same database."""
+"""An engine with an encryption on it, whose keys were made once for many databases."""
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, insert, inspect, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields import Encryption, attach
+from encfields.testing import local_store
 
 Rows = list[dict[str, Any]]
 
@@ -18,26 +17,14 @@ _kept_keys: dict[tuple[str, str], Rows] = {}
 """The same of a further key: by key store and key."""
 
 
-def local_store(wrapping_key: bytes | None = None) -> SqlKeyStore:
-    """A key store with a local wrapping key, by default a random one."""
-    return SqlKeyStore(keyrings.local(wrapping_key or secrets.token_bytes(32)))
-
-
 _TABLE = local_store().table
-
-
-def attach_locally(engine: Engine, **options: Any) -> Encryption:
-    """Put encryption on `engine`; the key table and the keys are made when they are missing.
-
-    :param options: as for :func:`encfields.attach`.
-    """
-    return attach(engine, local_store(), **{"create": True, **options})
 
 
 def attach_with_kept_keys(
     engine: Engine, wrapping_key: bytes, *, plain: Engine | None = None, **options: Any
 ) -> Encryption:
-    """The same for tests that are about something else than how keys are made.
+    """As :func:`encfields.testing.attach_locally`, for tests that are about something else than
+    how keys are made.
 
     The library makes the first test's keys. In every later database their rows are put into the
     key table, for to wrap and confirm new keys is most of what setting up a test takes.
@@ -72,14 +59,6 @@ def create_kept_key(engine: Engine, encryption: Encryption, key_id: str) -> None
     encryption.keys.create(key_id)
     with engine.connect() as connection:
         _kept_keys[place] = _rows(connection, select(_TABLE).where(_TABLE.c.key_id == key_id))
-
-
-async def attach_locally_async(engine: AsyncEngine, **options: Any) -> Encryption:
-    """The same as :func:`attach_locally` for an ``AsyncEngine``, without blocking its loop."""
-    encryption = attach(engine, local_store(), **options)
-    await encryption.keys.acreate_table()
-    await encryption.keys.acreate("default")
-    return encryption
 
 
 def _rows(connection: Connection, statement: Select[Any]) -> Rows:

@@ -26,6 +26,8 @@ from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.process import ServerError
 from tests.servers.provision import existing, missing
 
+pytest_plugins = ["encfields.testing", "pytester"]
+
 # A test run gives the same verdict twice; `make fuzz` looks for what no run has seen yet.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=100)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)

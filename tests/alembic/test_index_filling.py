@@ -19,8 +19,8 @@ from encfields.alembic.found_operations import PostponedFillOp
 from encfields.index.transforms import casefold, last
 from encfields.reencrypt.engine import work
 from encfields.reencrypt.errors import UnfinishedError
+from encfields.testing import assert_absent
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
-from tests.canary import assert_absent
 from tests.servers.backends import Backend
 
 

@@ -123,6 +123,20 @@ PUBLIC = {
     ],
     "encfields.sizes": ["max_stored_bytes", "stored_bytes"],
     "encfields.telemetry": ["instrument"],
+    "encfields.testing": [
+        "Attach",
+        "Canary",
+        "assert_absent",
+        "assert_absent_from_frames",
+        "attach_locally",
+        "attach_locally_async",
+        "encfields_attach",
+        "encfields_canary",
+        "encfields_keyring",
+        "kms_calls",
+        "local_keyring",
+        "local_store",
+    ],
 }
 
 SHOWN = [

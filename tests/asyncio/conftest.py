@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from encfields import Encryption, attach
+from encfields.testing import local_store
 from tests.asyncio.model import Base
-from tests.attached import local_store
 from tests.servers.backends import AsyncBackend
 
 

@@ -20,8 +20,8 @@ from encfields.errors import (
     TamperedError,
     ValueEncodingError,
 )
+from encfields.testing import local_store
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Patient, Visit
-from tests.attached import local_store
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import Kms
 

@@ -17,8 +17,8 @@ from sqlalchemy.util import greenlet_spawn
 from encfields import Encryption, SqlKeyStore, attach, encryption_of, keyrings
 from encfields.errors import ContextMismatchError, KeyUnavailableError
 from encfields.keys.fetch_threads import MAX_AT_WORK
+from encfields.testing import local_store
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Base, Patient
-from tests.attached import local_store
 from tests.servers.backends import AsyncBackend
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import Kms

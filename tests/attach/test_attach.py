@@ -18,8 +18,8 @@ from encfields.errors import (
     KeyNotFoundError,
     NotAttachedError,
 )
+from encfields.testing import attach_locally, local_store
 from tests.attach.model import ID, PATIENT, ROW, Base, Patient
-from tests.attached import attach_locally, local_store
 from tests.servers.backends import Backend
 
 

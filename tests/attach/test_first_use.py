@@ -18,8 +18,8 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
+from encfields.testing import local_store
 from tests.attach.model import ID, PATIENT, ROW, Base, Patient
-from tests.attached import local_store
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import Failure, KmsProxy
 from tests.servers.moto import Kms

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, insert
 from sqlalchemy.orm import Session
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.testing import local_store
 from tests.attach.model import ID, OTHER, PATIENT, ROW, Base, Patient
-from tests.attached import local_store
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import Kms

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from encfields.errors import MalformedMessageError, NotAttachedError
+from encfields.testing import attach_locally
 from tests.attach.model import ID, OTHER, PATIENT, ROW, Base, Patient
-from tests.attached import attach_locally
 from tests.servers.backends import AsyncBackend, Backend
 
 

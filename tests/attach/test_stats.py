@@ -9,8 +9,8 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.orm import Session
 
 from encfields import attach
+from encfields.testing import attach_locally, local_store
 from tests.attach.model import ID, OTHER, PATIENT, ROW, Patient
-from tests.attached import attach_locally, local_store
 from tests.servers.backends import Backend
 
 

@@ -15,7 +15,7 @@ from encfields.errors import (
     TamperedError,
     ValueEncodingError,
 )
-from tests.attached import attach_locally, local_store
+from encfields.testing import attach_locally, local_store
 from tests.servers.backends import Backend
 
 CONTEXT = {"file": "scan.pdf", "owner": "42"}

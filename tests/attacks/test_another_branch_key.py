@@ -17,7 +17,7 @@ from encfields.reencrypt.census import census
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from encfields.reencrypt.verify import verify
-from tests.attached import local_store
+from encfields.testing import local_store
 from tests.servers.backends import Backend
 
 ROW = {"id": 7, "tenant": "7"}

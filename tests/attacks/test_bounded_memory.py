@@ -15,7 +15,7 @@ from encfields.errors import EncFieldsError, MalformedMessageError
 from encfields.keys import cache_stats
 from encfields.keys.cache_stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetch
 from encfields.message_header import MAX_KEY_ID_BYTES
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 
 KEY = b"\x00\x07default"

@@ -37,8 +37,7 @@ from sqlalchemy.orm import (
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, Encryption, attach, blind
 from encfields.binding.index_columns import indexes_of
 from encfields.index.transforms import casefold
-from tests.attached import attach_locally, local_store
-from tests.canary import assert_absent
+from encfields.testing import assert_absent, attach_locally, local_store
 from tests.servers.backends import AsyncBackend, Backend
 
 ADMIN, MALLORY = "token-of-the-admin", "token-of-mallory"

@@ -15,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType
 from encfields.errors import DecryptionError
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 
 

@@ -37,7 +37,7 @@ from encfields.errors import ContextMismatchError, UnreadableError
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.verify import verify
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.servers.backends import Backend
 
 SECRET = "alice-4711"

@@ -29,8 +29,8 @@ from sqlalchemy.orm import Session
 
 from encfields import Encryption
 from encfields.errors import EncFieldsError
+from encfields.testing import assert_absent
 from tests.attached import attach_with_kept_keys, create_kept_key
-from tests.canary import assert_absent
 from tests.servers.backends import Backend
 
 CANARY = "canary-4711"

@@ -29,7 +29,7 @@ from encfields.message import read_header
 from encfields.reencrypt.census import census
 from encfields.reencrypt.column_census import MAX_EXAMPLES
 from encfields.reencrypt.spec import SealedColumn, TableSpec
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored
 from tests.servers.backends import Backend
 

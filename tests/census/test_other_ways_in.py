@@ -9,7 +9,7 @@ from encfields import EncryptedType
 from encfields.reencrypt.census import census
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.verify import verify
-from tests.attached import attach_locally, attach_locally_async
+from encfields.testing import attach_locally, attach_locally_async
 from tests.census.clinic import SECRET, fill, patient_table
 from tests.servers.backends import AsyncBackend, Backend
 

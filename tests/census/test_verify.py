@@ -13,8 +13,7 @@ from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyUnavailableError
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.verify import BATCH_BYTES, FIRST_BATCH_ROWS, _next_batch_rows, verify
-from tests.attached import local_store
-from tests.canary import assert_absent
+from encfields.testing import assert_absent, local_store
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored
 
 

@@ -13,7 +13,7 @@ from encfields.errors import DeclarationError
 from encfields.index import last
 from encfields.reencrypt.spec import TableSpec
 from encfields.reencrypt.verify import verify
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, stored
 
 

@@ -15,7 +15,7 @@ from encfields.cli import exits
 from encfields.context import serialize
 from encfields.keys.branch_key import BranchKey
 from encfields.message import seal
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
 from tests.foreign.by_hand import SUITES, encrypt
 from tests.message import stock

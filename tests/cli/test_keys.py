@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from encfields.cli import exits
 from encfields.keys.sql_store import SqlKeyStore
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.servers.backends import Backend
 
 

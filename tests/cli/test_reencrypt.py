@@ -15,7 +15,7 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli import exits
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.spec import TableSpec
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of
 from tests.servers.backends import Backend
 

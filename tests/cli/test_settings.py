@@ -15,7 +15,7 @@ from encfields.cli.targets import specs_from_file, specs_from_models, specs_from
 from encfields.errors import ConfigurationError
 from encfields.keys.keyrings import AwsKmsKeyring, DiscoveryKeyring, LocalKeyring
 from encfields.reencrypt.spec import SealedColumn, TableSpec
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.census.clinic import fill
 from tests.servers.backends import Backend
 

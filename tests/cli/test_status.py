@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from encfields.cli import exits
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
 
 COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")

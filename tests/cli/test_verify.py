@@ -6,7 +6,7 @@ from pathlib import Path
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli import exits
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, stored
 from tests.servers.backends import Backend
 

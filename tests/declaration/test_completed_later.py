@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import DeclarationError
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 
 TYPE = EncryptedType(index=BlindIndex())
 

@@ -38,7 +38,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
 from encfields.errors import DeclarationError
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 
 
 def _table(*columns: Column[Any], name: str = "patient") -> Table:

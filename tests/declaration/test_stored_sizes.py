@@ -29,7 +29,7 @@ from sqlalchemy import (
 from encfields import EncryptedType, sizes
 from encfields.binding.reads import raw_select
 from encfields.errors import DeclarationError, UnknownIdentityError
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 
 

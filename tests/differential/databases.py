@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from encfields import Encryption
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 
 
 class Database:

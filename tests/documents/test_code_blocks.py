@@ -2,8 +2,8 @@
 
 A block that configures Alembic becomes an ``env.py``, operations of Alembic become revisions, and
 everything else is application code. What a page takes for granted, such as a mapped class or a
-row, is made here. :mod:`tests.documents.test_blind_indexes` and :mod:`tests.format` run their
-pages by themselves.
+row, is made here. :mod:`tests.documents.test_blind_indexes`, :mod:`tests.format` and
+:mod:`tests.testing_plugin` run their pages by themselves.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tests.documents.pages import PAGES, ROOT, Block, blocks, name_of
 from tests.servers.backends import Backend
 from tests.servers.moto import Kms
 
-RUN_ELSEWHERE = {"docs/blind-indexes.md", "docs/format.md"}
+RUN_ELSEWHERE = {"docs/blind-indexes.md", "docs/format.md", "docs/testing.md"}
 WITH_CODE = [
     page for page in PAGES if blocks(page, "python") and name_of(page) not in RUN_ELSEWHERE
 ]

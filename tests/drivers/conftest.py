@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from encfields import Encryption, attach
-from tests.attached import local_store
+from encfields.testing import local_store
 from tests.drivers.model import Base
 
 SERVERS = {

@@ -18,7 +18,7 @@ from encfields.errors import ContextMismatchError, EncFieldsError
 from encfields.message import read_header
 from encfields.reencrypt.engine import Options, Reencryption
 from encfields.reencrypt.spec import TableSpec
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.drivers.conftest import Leg
 from tests.drivers.model import EVERYTHING, KINDS, Note, Patient
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from encfields.errors import ConfigurationError
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 
 sends_bytes = callable(getattr(pymysql.converters, "escape_bytes_prefixed", None))
 

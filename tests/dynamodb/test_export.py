@@ -24,7 +24,7 @@ from encfields.errors import (
 )
 from encfields.interop import column_context
 from encfields.keys.export import export_keys
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.dynamodb import fleet
 from tests.interop.model import Base, Note, Patient
 from tests.interop.raw import stored

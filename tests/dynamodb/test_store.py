@@ -21,7 +21,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys.cache import KeyCache
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.dynamodb import fleet
 from tests.keys.test_fork import in_child
 from tests.servers.kms_proxy import KmsProxy

@@ -25,8 +25,7 @@ from encfields.errors import (
     ValueDecodingError,
 )
 from encfields.message import read_header
-from tests.attached import local_store
-from tests.canary import assert_absent
+from encfields.testing import assert_absent, local_store
 from tests.foreign.by_hand import (
     COMMITTED,
     SIGNED,

@@ -18,7 +18,7 @@ from encfields import EncryptedType
 from encfields.context import serialize
 from encfields.keys.branch_key import BranchKey
 from encfields.message import seal
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "format.md"

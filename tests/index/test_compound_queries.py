@@ -12,8 +12,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 from encfields import CompoundBlindIndex, EncryptedType, blind
 from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.index.transforms import casefold, first, year
+from encfields.testing import assert_absent
 from tests.binding.database import CANARY, Database
-from tests.canary import assert_absent
 from tests.index.clinic import ids, sent
 
 

@@ -47,8 +47,8 @@ from encfields.errors import (
     ValueEncodingError,
 )
 from encfields.index.transforms import casefold, digits, first, first_letter, last, year
+from encfields.testing import assert_absent
 from tests.binding.database import CANARY
-from tests.canary import assert_absent
 from tests.index.clinic import Base, claim, fill, patient, sent
 
 

@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Bundle, aliased, defer, with_loader_criteria
 
+from encfields.testing import assert_absent
 from tests.binding.database import CANARY
-from tests.canary import assert_absent
 from tests.index.clinic import Claim, Patient, ids, sent
 
 CRITERIA: dict[str, tuple[Any, list[int]]] = {

@@ -32,8 +32,8 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.types import LargeBinary, String
 
 from encfields.errors import BindingError, UnsupportedOperationError
+from encfields.testing import assert_absent
 from tests.binding.database import CANARY
-from tests.canary import assert_absent
 from tests.index.clinic import Claim, Patient
 
 number: Any = Patient.ssn

@@ -6,7 +6,7 @@ import pytest
 
 from encfields.cli import exits
 from encfields.cli.main import main
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.index_plan.people import COUNT, ROWS, SURNAMES
 
 

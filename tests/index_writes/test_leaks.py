@@ -36,7 +36,7 @@ from encfields import (
 from encfields.errors import BindingError, EncFieldsError, NotAttachedError, ValueEncodingError
 from encfields.index.beacon import index_key
 from encfields.index.transforms import casefold, digits, last
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.index_writes.expected import beacon_key
 from tests.servers.backends import Backend
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.errors import DeclarationError
 from encfields.index.transforms import casefold, last
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.index_writes.expected import Index as Known
 from tests.index_writes.expected import check_indexes, utf8
 

@@ -9,7 +9,7 @@ from aws_encryption_sdk import CommitmentPolicy, EncryptionSDKClient
 from sqlalchemy import Engine
 
 from encfields import Encryption
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.interop.model import Base
 from tests.servers.backends import Backend
 

@@ -7,7 +7,7 @@ import pytest
 from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache import KeyCache
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 
 
 @pytest.fixture

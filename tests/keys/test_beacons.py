@@ -25,7 +25,7 @@ from encfields.keys.admin import KeyAdmin
 from encfields.keys.beacon_key import BeaconKey
 from encfields.keys.cache import KeyCache
 from encfields.keys.sql_rows import BEACON
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.servers.backends import Backend
 
 

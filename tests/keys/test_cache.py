@@ -14,7 +14,7 @@ from encfields.errors import KeyDestroyedError, KeyNotFoundError, KeyUnavailable
 from encfields.keys.branch_key import BranchKey
 from encfields.keys.cache import MAX_MISSING, KeyCache
 from encfields.keys.cache_stats import OTHERS, Fetch
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 
 
 class RecordedStore:

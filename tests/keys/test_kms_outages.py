@@ -13,7 +13,7 @@ import pytest
 from encfields import keyrings
 from encfields.errors import KeyAccessError, KeyStoreError, KeyUnavailableError
 from encfields.keys.wrapping import KeyWrapper, WrappingContext
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.servers.process import free_port
 
 PLACE = WrappingContext("clinic", "default", str(uuid.uuid4()), 1, "branch-key")

@@ -18,7 +18,7 @@ from encfields.context import deserialize
 from encfields.errors import ConfigurationError, KeyAccessError
 from encfields.keys.wrapping import KeyWrapper, WrappingContext
 from encfields.message_header import read_any_header
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 
 VERSION = str(uuid.uuid4())
 PLACE = WrappingContext("clinic", "default", VERSION, 1, "branch-key")

@@ -22,7 +22,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys.sql_store import SqlKeyStore
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.servers.process import free_port
 
 

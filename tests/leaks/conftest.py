@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.leaks.model import Base
 from tests.servers.backends import Backend
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.alembic import render_item
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.leaks.model import SSN, assert_nothing_shows
 from tests.servers.backends import Backend
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, insert, select
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyAccessError
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.leaks.model import Base, Patient, secrets_of_a_patient
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import KmsProxy

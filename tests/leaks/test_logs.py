@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, bindparam, event, insert, select, update
 from sqlalchemy.orm import Session
 
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.leaks.model import SSN, Base, Patient, assert_nothing_shows, secrets_of_a_patient
 from tests.servers.backends import Backend
 

@@ -9,8 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from encfields import EncryptedType
 from encfields.reencrypt.engine import Options, Reencryption
 from encfields.reencrypt.spec import TableSpec
-from tests.attached import attach_locally
-from tests.canary import assert_absent
+from encfields.testing import assert_absent, attach_locally
 
 CANARY = "CANARY-4711-XYZ-and-long"
 

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, text
 from encfields.reencrypt.engine import report_of
 from encfields.reencrypt.errors import TooManyQuarantinedError, UnfinishedError
 from encfields.reencrypt.spec import SealedColumn, TableSpec
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.reencrypt.support import Clinic
 
 CANARY = "canary 7c1d-90f2"

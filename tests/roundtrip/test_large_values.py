@@ -7,7 +7,7 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, func
 from sqlalchemy.exc import DBAPIError
 
 from encfields import EncryptedType
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 
 SIZE = 50 * 1024 * 1024

@@ -7,7 +7,7 @@ from sqlalchemy import insert
 
 from encfields.errors import KeyDestroyedError
 from encfields.reencrypt.spec import TableSpec
-from tests.attached import attach_locally_async
+from encfields.testing import attach_locally_async
 from tests.census.clinic import patient_table
 from tests.servers.backends import AsyncBackend
 

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyUnavailableError
 from encfields.telemetry import instrument
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 from tests.servers.backends import Backend
 
 

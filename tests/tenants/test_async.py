@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.binding.reads import raw_select
 from encfields.message_header import read_header
-from tests.attached import local_store
+from encfields.testing import local_store
 from tests.servers.backends import AsyncBackend
 
 TENANTS = 12

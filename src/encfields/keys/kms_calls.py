@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from encfields.errors import shortened
 from encfields.keys.deadline import DeadlineExceeded, exceeded, limit
 from encfields.keys.kms_health import kms_health
+from encfields.keys.kms_requests import key_id_in, tell
 
 UNREACHABLE_CODE = "EncfieldsUnreachable"
 NO_CREDENTIALS_CODE = "EncfieldsNoCredentials"
@@ -128,6 +129,7 @@ class _Call(threading.local):
     faults: list[KmsFault] | None = None
     attempts: int = 0
     arn: str | None = None
+    key_id: str | None = None
 
 
 _call = _Call()
@@ -167,12 +169,15 @@ def watch(client: Any, timeout: float) -> Any:
 
 
 def _note_key(params: Any = None, **_: Any) -> None:
-    arn = params.get("KeyId") if isinstance(params, dict) else None
+    asked = params if isinstance(params, dict) else {}
+    arn = asked.get("KeyId")
     _call.arn = arn if isinstance(arn, str) else None
+    _call.key_id = key_id_in(asked.get("EncryptionContext") or {})
 
 
-def _note_attempt(**_: Any) -> None:
+def _note_attempt(event_name: str = "", **_: Any) -> None:
     _call.attempts += 1
+    tell(event_name.rpartition(".")[2], _call.arn, _call.key_id)
 
 
 class _CutShort(Exception):

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from encfields.errors import ConfigurationError, KeyAccessError, KeyStoreError, KeyUnavailableError
 from encfields.keys.branch_key import BRANCH_KEY_BYTES
-from encfields.keys.keyrings import Keyring
+from encfields.keys.keyrings import Keyring, LocalKeyring
 from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
+from encfields.keys.kms_requests import tell
 
 Purpose = Literal["branch-key", "beacon-key"]
 
@@ -97,6 +98,7 @@ class KeyWrapper:
                 key_id=place.key_id,
                 reason="cannot-wrap",
             )
+        self._tell_of("GenerateDataKey", place.key_id)
         with kms_calls() as faults:
             outcome = self._try_wrap(material, place.pairs())
         if isinstance(outcome, bytes):
@@ -118,11 +120,17 @@ class KeyWrapper:
 
         :param key_id: for messages.
         """
+        self._tell_of("Decrypt", key_id)
         with kms_calls() as faults:
             outcome = self._try_unwrap(bytes(wrapped), context)
         if isinstance(outcome, bytes):
             return outcome
         raise _unwrap_error(outcome, faults, key_id)
+
+    def _tell_of(self, operation: str, key_id: str) -> None:
+        """Of a local keyring; KMS clients tell themselves."""
+        if isinstance(self.keyring, LocalKeyring):
+            tell(operation, self.keyring.name, key_id)
 
     def _try_wrap(self, material: bytes, context: dict[str, str]) -> bytes | Exception:
         try:

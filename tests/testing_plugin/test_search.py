@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from tests.canary import assert_absent
+from encfields.testing import assert_absent
 
 CANARY = "canary-4711-ä"
 

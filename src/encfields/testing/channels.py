@@ -1,0 +1,189 @@
+"""Where a plaintext could leave by: each channel is watched while a test runs.
+
+Each watch is a context manager that is given a function to call with what passed: a name for the
+channel, and the things themselves. Nothing is kept back: what passes, passes on.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import multiprocessing.reduction
+import pickle
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from encfields.binding import veiled
+
+See = Callable[..., None]
+"""Called with the channel's name and what is to be searched."""
+
+
+@contextmanager
+def log_records(see: See) -> Iterator[None]:
+    """Every record that a logger hands on, whatever its handlers and whether it propagates."""
+    handed_on = logging.Logger.callHandlers
+
+    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        place = f"a log record of {record.name!r} ({record.levelname}, {record.filename})"
+        see(place, record)
+        handed_on(self, record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.Logger, "callHandlers", call_handlers)
+        yield
+
+
+@contextmanager
+def statements(see: See) -> Iterator[None]:
+    """What is sent to a database driver through SQLAlchemy, statements and parameters, on
+    whatever engine: after encryption, so that a sealed value is seen as its message."""
+
+    def sent(_cursor: Any, statement: str, parameters: Any, _context: Any) -> None:
+        see("a statement sent to the database driver", statement)
+        see("the parameters sent to the database driver", parameters)
+
+    def sent_alone(cursor: Any, statement: str, context: Any) -> None:
+        sent(cursor, statement, (), context)
+
+    listeners: dict[str, Callable[..., None]] = {
+        "do_execute": sent,
+        "do_executemany": sent,
+        "do_execute_no_params": sent_alone,
+    }
+    with ExitStack() as stack:
+        for name, listener in listeners.items():
+            event.listen(Engine, name, listener)
+            stack.callback(event.remove, Engine, name, listener)
+        yield
+
+
+class _Tapped:
+    """A binary file, or what stands for one, of which everything written is kept as well."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.written = io.BytesIO()
+
+    def write(self, data: Any) -> Any:
+        self.written.write(bytes(data))
+        return self._file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@contextmanager
+def pickles(see: See) -> Iterator[None]:
+    """What :mod:`pickle` and :mod:`multiprocessing` write."""
+    reduction = multiprocessing.reduction
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pickle, "Pickler", _watched_pickler(see))
+        patch.setattr(pickle, "dump", _watched_dump(see, pickle.dump))
+        patch.setattr(pickle, "dumps", _watched_dumps(see, pickle.dumps))
+        patch.setattr(reduction, "dump", _watched_dump(see, reduction.dump))
+        dumps = _watched_dumps(see, reduction.ForkingPickler.dumps)
+        patch.setattr(reduction.ForkingPickler, "dumps", staticmethod(dumps))
+        yield
+
+
+def _watched_pickler(see: See) -> type[pickle.Pickler]:
+    class Pickler(pickle.Pickler):
+        def __init__(self, file: Any, *args: Any, **options: Any) -> None:
+            self._tapped = _Tapped(file)
+            super().__init__(self._tapped, *args, **options)
+
+        def dump(self, obj: Any) -> None:
+            super().dump(obj)
+            see("a pickle", self._tapped.written.getvalue())
+
+    return Pickler
+
+
+def _watched_dump(see: See, dump: Callable[..., None]) -> Callable[..., None]:
+    def watched(obj: Any, file: Any, *args: Any, **options: Any) -> None:
+        tapped = _Tapped(file)
+        dump(obj, tapped, *args, **options)
+        see("a pickle", tapped.written.getvalue())
+
+    return watched
+
+
+def _watched_dumps(see: See, dumps: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(*args: Any, **options: Any) -> Any:
+        data = dumps(*args, **options)
+        # Which encrypts it at once, in memory.
+        if sys._getframe(1).f_globals.get("__name__") != veiled.__name__:
+            see("a pickle", bytes(data))
+        return data
+
+    return watched
+
+
+@contextmanager
+def caught_errors(see_error: Callable[[BaseException], None]) -> Iterator[None]:
+    """Exceptions that :func:`pytest.raises` caught."""
+    fill = pytest.ExceptionInfo.fill_unfilled
+
+    def fill_unfilled(self: Any, exc_info: Any) -> None:
+        fill(self, exc_info)
+        see_error(exc_info[1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest.ExceptionInfo, "fill_unfilled", fill_unfilled)
+        yield
+
+
+class _Echo:
+    """A text stream that keeps what was written to it, and writes it to another."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.kept = io.StringIO()
+
+    def write(self, text: str) -> Any:
+        self.kept.write(text)
+        return self._stream.write(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def printed(see: See) -> Iterator[None]:
+    """What is written to ``sys.stdout`` and ``sys.stderr``, whoever captures it."""
+    with pytest.MonkeyPatch.context() as patch:
+        streams = {name: _Echo(getattr(sys, name)) for name in ("stdout", "stderr")}
+        for name, stream in streams.items():
+            patch.setattr(sys, name, stream)
+        try:
+            yield
+        finally:
+            for name, stream in streams.items():
+                see(name, stream.kept.getvalue())
+
+
+@contextmanager
+def issued_warnings(see: See) -> Iterator[None]:
+    """Warnings that were neither filtered out nor expected; they are passed on afterwards."""
+    with warnings.catch_warnings(record=True) as issued:
+        try:
+            yield
+        finally:
+            for one in issued:
+                see(f"a {one.category.__name__}", one.message)
+    for one in issued:
+        warnings.showwarning(
+            one.message, one.category, one.filename, one.lineno, one.file, one.line
+        )

@@ -1,0 +1,54 @@
+"""An engine with an encryption on it and no AWS: the wrapping key is local, and the key table is
+in the engine's own database."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.keys.keyrings import LocalKeyring
+from encfields.keys.local_key import LOCAL_KEY_BYTES
+
+
+def local_keyring() -> LocalKeyring:
+    """A keyring of a new random wrapping key."""
+    return keyrings.local(secrets.token_bytes(LOCAL_KEY_BYTES))
+
+
+def local_store(wrapping_key: LocalKeyring | bytes | None = None) -> SqlKeyStore:
+    """A key store with a local wrapping key.
+
+    :param wrapping_key: its keyring, or 32 bytes; by default a new random one.
+    """
+    if isinstance(wrapping_key, bytes):
+        return SqlKeyStore(keyrings.local(wrapping_key))
+    return SqlKeyStore(wrapping_key or local_keyring())
+
+
+def attach_locally(
+    engine: Engine | AsyncEngine, wrapping_key: LocalKeyring | bytes | None = None, **options: Any
+) -> Encryption:
+    """Put encryption on an engine; the key table and the keys are made when they are missing.
+
+    :param wrapping_key: by default a new one. Engines that share a database need the same.
+    :param options: as for :func:`encfields.attach`.
+    """
+    return attach(engine, local_store(wrapping_key), **{"create": True, **options})
+
+
+async def attach_locally_async(
+    engine: AsyncEngine, wrapping_key: LocalKeyring | bytes | None = None, **options: Any
+) -> Encryption:
+    """The same in an event loop, which it does not block.
+
+    :param wrapping_key: by default a new one.
+    :param options: as for :func:`encfields.attach`; keys but ``"default"`` are yours to make.
+    """
+    encryption = attach(engine, local_store(wrapping_key), **options)
+    await encryption.keys.acreate_table()
+    await encryption.keys.acreate("default")
+    return encryption

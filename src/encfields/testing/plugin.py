@@ -1,0 +1,109 @@
+"""The fixtures, and what pytest itself calls."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any, Protocol
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from encfields import Encryption
+from encfields.keys.keyrings import LocalKeyring
+from encfields.testing.canary import Canary
+from encfields.testing.local import attach_locally, local_keyring
+
+_CANARY = pytest.StashKey[Canary]()
+_MAY_HOLD = "encfields_canary_may_hold"
+
+
+class Attach(Protocol):
+    """What the fixture ``encfields_attach`` is."""
+
+    def __call__(self, engine: Engine | AsyncEngine, **options: Any) -> Encryption:
+        """Put encryption on `engine`.
+
+        :param options: as for :func:`encfields.attach`.
+        """
+        ...
+
+
+@pytest.fixture(scope="session")
+def encfields_keyring() -> LocalKeyring:
+    """A keyring of a random wrapping key, one for each test process."""
+    return local_keyring()
+
+
+@pytest.fixture
+def encfields_attach(encfields_keyring: LocalKeyring) -> Iterator[Attach]:
+    """Puts encryption with ``encfields_keyring`` on an engine, and takes it off after the test.
+
+    The key table and the keys are made when they are missing. An engine that outlives a test is
+    better attached once, by :func:`encfields.testing.attach_locally`.
+    """
+    encryptions: list[Encryption] = []
+
+    def attach(engine: Engine | AsyncEngine, **options: Any) -> Encryption:
+        encryptions.append(attach_locally(engine, encfields_keyring, **options))
+        return encryptions[-1]
+
+    yield attach
+    for encryption in encryptions:
+        encryption.detach()
+
+
+@pytest.fixture
+def encfields_canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
+    """Fails the test if a plaintext that is registered with it shows where it must not.
+
+    Call it with a plaintext, before that is used: ``ssn = encfields_canary("123-45-6789")``.
+    """
+    canary = Canary(request.node)
+    canary.may_hold(*request.config.getini(_MAY_HOLD))
+    request.node.stash[_CANARY] = canary
+    with canary.watching():
+        yield canary
+    # What the clean-up of other fixtures let out, or a test that was skipped.
+    canary.check()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(
+        _MAY_HOLD,
+        "modules and packages whose frames may hold a plaintext when an exception passes them",
+        type="args",
+        default=[],
+    )
+
+
+@pytest.hookimpl(specname="pytest_runtest_call", wrapper=True, trylast=True)
+def pytest_encfields_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Around the test alone, within what pytest puts around it."""
+    canary = item.stash.get(_CANARY, None)
+    if canary is None:
+        return (yield)
+    with canary.watching_call():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Around all that pytest puts around a test: what it captured is there, and the test can
+    still fail."""
+    error: Exception | None = None
+    result: object = None
+    try:
+        result = yield
+    except Exception as raised:
+        error = raised
+    canary = item.stash.get(_CANARY, None)
+    if canary is not None:
+        canary.see_sections(item._report_sections)
+        if error is not None:
+            canary.note_on(error)
+        else:
+            canary.check()
+    if error is not None:
+        raise error
+    return result

@@ -1,0 +1,179 @@
+"""Search whatever a plaintext or a key could leak into."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from types import FrameType
+
+from encfields.testing.spellings import MINIMUM, spellings
+
+_MAXIMUM_DEPTH = 8
+
+TEST_RUNNER = ("_pytest", "pluggy", "pytest_asyncio", "anyio")
+"""Modules whose frames hold what a test gave them."""
+
+SQLALCHEMY = "sqlalchemy"
+"""The same: it has to be given what is to be written."""
+
+
+def assert_absent(canary: str | bytes, *places: object) -> None:
+    """Fail if a canary shows in any of the places.
+
+    The canary is looked for as text, as bytes, escaped, and in hex and Base64. Exceptions are
+    searched with their text, ``repr``, arguments, attributes, notes, causes and contexts
+    (suppressed ones included); log records with their message, arguments and attributes;
+    containers with their members; any other object with its text and ``repr``.
+
+    :param canary: the plaintext or key; at least 6 characters or bytes.
+    :param places: exceptions, log records (``caplog.records``), strings, any object.
+    :raises AssertionError: names the path to the find, not the canary.
+    :raises ValueError: the canary is too short, or there is nothing to search.
+    """
+    __tracebackhide__ = True
+    forms = _forms(canary)
+    searched = 0
+    for number, place in enumerate(places):
+        for path, text in texts(place, f"place {number}"):
+            searched += 1
+            if shows(forms, text):
+                raise AssertionError(f"the canary shows at {path}")
+    if not searched:
+        raise ValueError("nothing to search: the test looks at no place at all")
+
+
+def assert_absent_from_frames(
+    canary: str | bytes, error: BaseException, *, may_hold: Collection[str] = TEST_RUNNER
+) -> None:
+    """Fail if a canary shows in a local variable of a frame that an error passed through.
+
+    What an error tracker records is searched: of every frame of the error and of those that it
+    is chained to, containers with their members, and other objects by their ``repr``.
+
+    :param may_hold: modules and packages whose frames may hold it.
+    :raises AssertionError: names the frame and the variable.
+    :raises ValueError: the canary is too short.
+    """
+    __tracebackhide__ = True
+    for place in frames_showing(_forms(canary), error, lambda frame: is_of(frame, may_hold)):
+        raise AssertionError(f"the canary shows in {place}")
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """An error, its causes, what it happened in the midst of, and the members of groups."""
+    seen: dict[int, BaseException] = {}
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen[id(one)] = one
+            waiting += [one.__cause__, one.__context__]
+            waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    yield from seen.values()
+
+
+def shows(forms: Collection[bytes], text: bytes) -> bool:
+    """Whether a text holds one of the forms."""
+    return any(form in text for form in forms)
+
+
+def frames_showing(
+    forms: Collection[bytes], error: BaseException, is_exempt: Callable[[FrameType], bool]
+) -> Iterator[str]:
+    """The variables that show a canary, in the frames that an error and its causes passed."""
+    for one in chain_of(error):
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if is_exempt(frame):
+                continue
+            for name, value in list(frame.f_locals.items()):
+                if shows(forms, _shown(value)):
+                    yield f"{name!r} of {frame.f_code.co_filename}:{frame.f_code.co_qualname}"
+
+
+def is_of(frame: FrameType, modules: Collection[str]) -> bool:
+    """Whether a frame is of one of the modules, or of a package's."""
+    name = str(frame.f_globals.get("__name__", ""))
+    return any(name == one or name.startswith(f"{one}.") for one in modules)
+
+
+def texts(root: object, name: str) -> Iterator[tuple[str, bytes]]:
+    """Every text reachable from an object, with the path to it."""
+    seen: set[int] = set()
+    # Held so that an id is not given to another object while the search goes on.
+    kept: list[object] = []
+    queue: list[tuple[str, object, int]] = [(name, root, 0)]
+    while queue:
+        path, item, depth = queue.pop()
+        if isinstance(item, str | bytes | bytearray | memoryview):
+            yield path, _bytes(item)
+        elif id(item) not in seen and depth <= _MAXIMUM_DEPTH:
+            seen.add(id(item))
+            kept.append(item)
+            if not isinstance(item, Mapping | list | tuple | Set):
+                yield f"str({path})", _told(str, item)
+                yield f"repr({path})", _told(repr, item)
+            queue.extend((step, part, depth + 1) for step, part in _parts(item, path))
+
+
+def _forms(canary: str | bytes) -> frozenset[bytes]:
+    if len(canary) < MINIMUM:
+        raise ValueError("a canary this short could occur by chance")
+    return spellings(canary)
+
+
+def _bytes(item: str | bytes | bytearray | memoryview) -> bytes:
+    return item.encode("utf-8", "surrogatepass") if isinstance(item, str) else bytes(item)
+
+
+def _told(tell: Callable[[object], str], item: object) -> bytes:
+    """What an object says of itself; nothing, if it cannot: it is not what is tested here."""
+    try:
+        return _bytes(tell(item))
+    except Exception:
+        return b""
+
+
+def _shown(value: object, depth: int = 0) -> bytes:
+    """What a recorder would keep of a variable."""
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        return _bytes(value)
+    if depth <= _MAXIMUM_DEPTH and isinstance(value, Mapping):
+        return b" ".join(_shown(part, depth + 1) for pair in value.items() for part in pair)
+    if depth <= _MAXIMUM_DEPTH and isinstance(value, list | tuple | Set):
+        return b" ".join(_shown(part, depth + 1) for part in value)
+    return _told(repr, value)
+
+
+def _parts(item: object, path: str) -> Iterator[tuple[str, object]]:
+    """What to search inside an object.
+
+    Attributes are opened only where they are shown to people: of exceptions and log records.
+    Any other object may hold the value (a key must), and has to keep it out of its text.
+    """
+    if isinstance(item, Mapping):
+        for key, value in item.items():
+            yield f"{path} key", key
+            yield f"{path}[{type(key).__name__}]", value
+    elif isinstance(item, list | tuple | Set):
+        for number, member in enumerate(item):
+            yield f"{path}[{number}]", member
+    elif isinstance(item, BaseException):
+        yield from _exception_parts(item, path)
+    elif isinstance(item, logging.LogRecord):
+        yield f"{path}.getMessage()", _told(lambda _: item.getMessage(), item)
+        yield f"{path}.__dict__", dict(vars(item))
+
+
+def _exception_parts(error: BaseException, path: str) -> Iterator[tuple[str, object]]:
+    # Without the traceback's source lines: a test that spells its canary out is no leak.
+    yield f"{path} printed", "".join(traceback.format_exception_only(error))
+    yield f"{path}.args", error.args
+    yield f"{path}.__dict__", dict(vars(error))
+    if error.__cause__ is not None:
+        yield f"{path}.__cause__", error.__cause__
+    # Suppressed by ``from None`` or not: error reporters walk it all the same.
+    if error.__context__ is not None:
+        yield f"{path}.__context__", error.__context__
+    if isinstance(error, BaseExceptionGroup):
+        yield f"{path}.exceptions", error.exceptions

@@ -1,0 +1,24 @@
+"""Tests that are run by a pytest of their own, as a user of the plugin has them."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """An empty project whose tests take the plugin in."""
+    # Else pytest-asyncio warns, in this process.
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
+    pytester.makeconftest('pytest_plugins = ["encfields.testing"]')
+    return pytester
+
+
+def outcomes(result: pytest.RunResult) -> dict[str, str]:
+    """What became of each test of a run with ``-v`` or ``-rA``, by its name."""
+    found = {}
+    for line in result.outlines:
+        outcome, _, rest = line.partition(" ")
+        if outcome in ("PASSED", "FAILED", "ERROR") and "::" in rest:
+            found[rest.partition(" - ")[0].rpartition("::")[2]] = outcome
+    return found
