@@ -44,6 +44,7 @@ from encfields.errors import (
     ValueDecodingError,
 )
 from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
+from encfields.stock_reader import stock_stream
 
 if TYPE_CHECKING:
     from encfields.keys.keyrings import Keyring
@@ -138,8 +139,8 @@ class ForeignReader:
     def _try(self, message: bytes, demanded: dict[str, str]) -> bytes | Exception:
         source = io.BytesIO(message)
         try:
-            with self._client().stream(
-                mode="decrypt", source=source, encryption_context=demanded, **self._keys()
+            with stock_stream(
+                self._client(), source, encryption_context=demanded, **self._keys()
             ) as stream:
                 plaintext = bytes(stream.read())
         except Exception as error:

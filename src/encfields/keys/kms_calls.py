@@ -249,11 +249,9 @@ def _describe(exception: Any) -> str:
 
 
 class _QuietFilter(logging.Filter):
-    """Drops, during our own calls alone, records that would print or alarm about a key.
+    """Drops, during our own calls alone, records that would print a key.
 
-    botocore logs request and response bodies at DEBUG, and KMS's hold plaintext data keys; the
-    Encryption SDK logs "Error on closing" with a traceback at ERROR on every failed decryption,
-    which we report as an exception of ours.
+    botocore logs request and response bodies at DEBUG, and KMS's hold plaintext data keys.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -261,11 +259,7 @@ class _QuietFilter(logging.Filter):
 
 
 _QUIET = _QuietFilter()
-_QUIET_LOGGERS = (
-    "aws_encryption_sdk.streaming_client",
-    "botocore.endpoint",
-    "botocore.parsers",
-)
+_QUIET_LOGGERS = ("botocore.endpoint", "botocore.parsers")
 
 
 def _install_filters() -> None:

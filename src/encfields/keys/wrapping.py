@@ -20,6 +20,7 @@ from encfields.keys.branch_key import BRANCH_KEY_BYTES
 from encfields.keys.keyrings import Keyring, LocalKeyring
 from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
 from encfields.keys.kms_requests import tell
+from encfields.stock_reader import stock_stream
 
 Purpose = Literal["branch-key", "beacon-key"]
 
@@ -155,9 +156,10 @@ class KeyWrapper:
         except Exception as error:
             return _NotBuilt(f"{type(error).__module__}.{type(error).__name__}")
         try:
-            material, header = client.decrypt(
-                source=wrapped, keyring=keyring, encryption_context=context
-            )
+            with stock_stream(
+                client, wrapped, keyring=keyring, encryption_context=context
+            ) as stream:
+                material, header = stream.read(), stream.header
         except Exception as error:
             return error.with_traceback(None)
         if dict(header.encryption_context) != context or len(material) != BRANCH_KEY_BYTES:

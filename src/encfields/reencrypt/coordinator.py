@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -130,8 +131,7 @@ class Coordinator:
 
     def _end(self) -> None:
         for worker in self._workers:
-            if worker.process.is_alive():
-                worker.process.terminate()
+            worker.tell_to_stop()
         for worker in self._workers:
             worker.process.join(_STOP_SECONDS)
             if worker.process.is_alive():
@@ -155,11 +155,20 @@ class _Process:
         self.error: str | None = None
         self.has_ended = False
         self._pipe, theirs = context.Pipe(duplex=False)
+        lifeline, self._lifeline = context.Pipe(duplex=False)
         # The setup is called in the child; a child has no children of its own to set up.
-        arguments = (setup, run_id, self.owner, replace(options, setup=None), os.getpid(), theirs)
+        told = (setup, run_id, self.owner, replace(options, setup=None), os.getpid())
+        arguments = (*told, lifeline, theirs)
         self.process = context.Process(target=_work, args=arguments, name=f"encfields {run_id}")
         self.process.start()
         theirs.close()
+        lifeline.close()
+
+    def tell_to_stop(self) -> None:
+        """Have it end after the batch under way; no signal does that on Windows."""
+        with suppress(OSError):  # it may have ended
+            self._lifeline.send(None)
+        self._lifeline.close()
 
     def receive(self) -> None:
         """Take what it has told before it ended."""
@@ -169,13 +178,21 @@ class _Process:
                 self.has_ended = True
 
 
-def _work(setup: Setup, run_id: str, owner: str, options: Options, parent: int, pipe: Pipe) -> None:
+def _work(
+    setup: Setup,
+    run_id: str,
+    owner: str,
+    options: Options,
+    parent: int,
+    lifeline: Pipe,
+    pipe: Pipe,
+) -> None:
     """A worker process, from its start to its end."""
     stop = Event()
     # Ctrl-C in a terminal reaches every process; the coordinator passes it on in its own way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    threading.Thread(target=_stop_without, args=(parent, stop), daemon=True).start()
+    threading.Thread(target=_stop_when_told, args=(parent, lifeline, stop), daemon=True).start()
     outcome: str | None = None
     error: str | None = None
     try:
@@ -203,8 +220,12 @@ def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryp
             raise failure.error
 
 
-def _stop_without(parent: int, stop: Event) -> None:
-    """Stop when the coordinator is gone: nobody would look after this worker any more."""
-    while not stop.wait(0.5):
-        if os.getppid() != parent:
-            stop.set()
+def _stop_when_told(parent: int, lifeline: Pipe, stop: Event) -> None:
+    """Stop when the coordinator says so, or is gone: nobody would look after this worker then.
+
+    :param lifeline: ends with the coordinator, unless another child of it was forked with a copy
+        of its end; the process id tells then, where there is ``fork``.
+    """
+    while not (stop.is_set() or wait([lifeline], 0.5) or os.getppid() != parent):
+        pass
+    stop.set()

@@ -1,0 +1,58 @@
+"""What does not open is told by one exception, and nothing is written to stderr beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+import gc, secrets
+from encfields.errors import EncFieldsError
+from encfields.keys import keyrings
+from encfields.keys.wrapping import KeyWrapper
+KEYS = {"a": "1"}
+keyring = keyrings.local(secrets.token_bytes(32))
+wrapper = KeyWrapper(keyring)
+def wrap(by=keyring, pairs=KEYS):
+    return KeyWrapper(by)._try_wrap(secrets.token_bytes(32), pairs)
+def refused(function, *arguments):
+    try:
+        function(*arguments)
+    except EncFieldsError as error:
+        print(type(error).__name__)
+"""
+
+KEY_ROWS = """
+other = keyrings.local(secrets.token_bytes(32))
+wrapped = wrap()
+refused(wrapper.unwrap_bound_to, KEYS, wrap(other), "default")
+refused(wrapper.unwrap_bound_to, {"a": "2"}, wrapped, "default")
+refused(wrapper.unwrap_bound_to, KEYS, wrapped[:-1], "default")
+refused(wrapper.unwrap_bound_to, KEYS, b"", "default")
+gc.collect()
+"""
+
+FOREIGN_VALUES = """
+from encfields.foreign import ForeignReader
+other = keyrings.local(secrets.token_bytes(32))
+reader = ForeignReader(keyring, context=KEYS)
+message = wrap()
+refused(reader.open, wrap(other), {})
+refused(reader.open, wrap(pairs={"a": "2"}), {})
+refused(reader.open, message[:-1], {})
+refused(reader.open, message + b"x", {})
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize("body", [KEY_ROWS, FOREIGN_VALUES], ids=["key-rows", "foreign-values"])
+def test_what_does_not_open_writes_nothing_to_stderr(body: str, tmp_path: Path) -> None:
+    # In development mode, older Pythons too report a stream that cannot be closed when collected.
+    command = [sys.executable, "-X", "dev", "-W", "ignore", "-c", HEAD + body]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+
+    assert len(told.stdout.splitlines()) == 4, told.stderr
+    assert told.stderr == ""

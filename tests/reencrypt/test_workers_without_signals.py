@@ -1,0 +1,67 @@
+"""Worker processes end with their coordinator and at its word, also where no signal tells them.
+
+Windows has no SIGTERM to catch, and a child there keeps its dead parent's process id.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.reencrypt.faults import children_of, rows_written
+from tests.reencrypt.process import attach_as_on_windows, start
+from tests.reencrypt.support import Clinic
+
+SECONDS = 60.0
+
+
+@pytest.fixture
+def clinic(postgresql) -> Clinic:
+    made = Clinic(postgresql)
+    made.fill(400)
+    made.rotate()
+    return made
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_workers_end_when_their_coordinator_is_killed(clinic):
+    arguments = ("--workers", "2", "--rows-per-second", "100", "--as-on-windows")
+    with start(clinic.backend.url_text, *arguments) as process:
+        wait_until(lambda: rows_written(clinic) > 0)
+        workers = children_of(process.pid)
+        process.kill()
+    assert workers
+    wait_until(lambda: not any(is_running(worker) for worker in workers))
+
+
+def test_workers_that_are_told_to_stop_end_after_the_batch_under_way(clinic):
+    stop = threading.Event()
+    setup = partial(attach_as_on_windows, clinic.backend.url_text)
+    run = clinic.run(workers=2, rows_per_second=100, setup=setup)
+    report = run.run(stop=stop, progress=lambda told: stop.set() if told.rows_done else None)
+
+    assert not report.finished
+    # A worker that was killed would have kept its range until its lease lapses.
+    with clinic.engine.connect() as connection:
+        owners = connection.scalars(text("SELECT owner FROM encfields_ranges")).all()
+    assert set(owners) == {None}
+
+
+def is_running(process_id: int) -> bool:
+    """Whether it is there, and not only waiting for somebody to ask how it ended."""
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
