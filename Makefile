@@ -20,13 +20,14 @@ PYTEST         := -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 SERVERS        ?= url,private,running,install
 # What depends on the SQLAlchemy version.
 MATRIX_TESTS   ?= tests
+PYTHONS_TESTS  ?= tests
 FUZZ_TESTS     ?= tests
 FUZZ_COUNT     ?= 200000
 FUZZ_SECONDS   ?= 300
 FUZZ_PROGRAMS  ?= 20000
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-mysql test-matrix test-oldest lint format fuzz fuzz-differential fuzz-guided bench lock clean
+.PHONY: help demo test test-mysql test-matrix test-oldest test-pythons lint format fuzz fuzz-differential fuzz-guided bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +49,15 @@ test-matrix: test-oldest $(VENVS)/sqlalchemy-2.0/.ci test ## the suite on SQLAlc
 test-oldest: $(VENVS)/oldest/.ci ## the suite on the oldest SQLAlchemy supported (2.0.25)
 	@$(VENVS)/oldest/bin/python -m tests.servers --ways $(SERVERS) -- \
 		$(VENVS)/oldest/bin/python $(PYTEST) $(MATRIX_TESTS)
+
+test-pythons: ## the suite on each Python from 3.11 to 3.15 that is on this machine
+	@pythons=$$(sh scripts/find_python.sh --all) || exit 1; failed=; for python in $$pythons; do \
+		name=python-$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
+		echo "$$name" && \
+		"$$python" scripts/make_venv.py "$(VENVS)/$$name" requirements/ci.txt && \
+		"$(VENVS)/$$name/bin/python" -m tests.servers --ways $(SERVERS) -- \
+			"$(VENVS)/$$name/bin/python" $(PYTEST) $(PYTHONS_TESTS) || failed="$$failed $$name"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 lint: $(VENV)/.ci ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check .

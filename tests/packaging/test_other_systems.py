@@ -1,0 +1,46 @@
+"""Where there is no ``fork`` and none of Unix's other calls, as on Windows, encfields works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MISSING = (
+    *("register_at_fork", "fork", "forkpty", "geteuid", "getuid", "fchmod", "fchown", "chown"),
+    *("killpg", "setsid", "wait3", "wait4", "mkfifo", "sched_getaffinity"),
+)
+WITHOUT = f"import os\nfor name in {MISSING!r}:\n    vars(os).pop(name, None)\n"
+
+TOUR = WITHOUT + "import runpy; runpy.run_path('examples/quickstart.py', run_name='__main__')"
+
+COMMANDS = WITHOUT + (
+    "import sys\n"
+    "from sqlalchemy import create_engine\n"
+    "from encfields import SqlKeyStore, attach, keyrings\n"
+    "from encfields.cli.main import main\n"
+    "folder = sys.argv[1]\n"
+    "database, key = f'sqlite:///{folder}/clinic.db', f'{folder}/local.key'\n"
+    "keyrings.generate_local_key(key)\n"
+    "attach(create_engine(database), SqlKeyStore(keyrings.local(key)), create=True)\n"
+    "at = ('--database', database, '--keyring', f'local:{key}')\n"
+    "assert main(['keys', 'rotate', 'default', *at]) == 0\n"
+    "main(['doctor', *at, '--json'])\n"
+)
+
+
+def run(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_an_application_runs():
+    assert "123-45-6789" in run(TOUR)
+
+
+def test_the_commands_run_and_doctor_leaves_out_the_fork(tmp_path):
+    assert "this system does not fork" in run(COMMANDS, str(tmp_path))
