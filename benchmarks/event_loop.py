@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
-from encfields.keys import yielding
+from encfields.keys.fetching import switch_interval
 from tests.servers import postgresql
 from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.provision import existing, missing
@@ -128,11 +128,11 @@ NO_FETCH, FETCHED, PLAIN = HOW = ("no fetch", "key fetched", "fetched at 5 ms")
 @contextlib.contextmanager
 def own_interval() -> Iterator[None]:
     """Leave Python's switch interval alone."""
-    before, yielding.INTERVAL = yielding.INTERVAL, 1.0
+    before, switch_interval.INTERVAL = switch_interval.INTERVAL, 1.0
     try:
         yield
     finally:
-        yielding.INTERVAL = before
+        switch_interval.INTERVAL = before
 
 
 async def lags(work: Work, engine: AsyncEngine, encryption: Encryption) -> list[float]:

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.pool import StaticPool
 
 from encfields import EncryptedType, Encryption, ForeignReader, SqlKeyStore, attach, keyrings
-from encfields.keys.kms_calls import kms_attempts
+from encfields.keys.aws.kms_calls import kms_attempts
 from tests.foreign.by_hand import COMMITTED, SIGNED, VERSION_1, encrypt, kms_keyring
 from tests.message import stock
 from tests.servers.moto import ENVIRONMENT, Kms, MotoServer

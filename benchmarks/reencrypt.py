@@ -39,8 +39,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from benchmarks.support.databases import databases
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
+from encfields.branch_key import BranchKey
 from encfields.context import RowContext
-from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, seal
 from encfields.reencrypt.engine import Options, Reencryption
 from encfields.reencrypt.run_tables import metadata as run_tables

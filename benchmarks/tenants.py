@@ -26,7 +26,7 @@ from rich.table import Table
 from sqlalchemy import create_engine, insert
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
-from encfields.keys.keyrings import LocalKeyring
+from encfields.keys.keyrings.local import LocalKeyring
 
 PAGE = 100
 LOOKS = 200_000

@@ -39,8 +39,8 @@ from sqlalchemy_utils.types.encrypted.encrypted_type import (
     StringEncryptedType,
 )
 
+from encfields.branch_key import BranchKey
 from encfields.context import RowContext
-from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, seal
 from tests.message import stock
 

@@ -14,8 +14,8 @@ from encfields.encryption import Encryption, attach, encryption_of
 from encfields.errors import EncFieldsError
 from encfields.foreign import ForeignReader
 from encfields.index.blind_index import BlindIndex
-from encfields.keys.dynamodb_store import DynamoDbKeyStore
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.dynamodb.store import DynamoDbKeyStore
+from encfields.keys.sql.store import SqlKeyStore
 from encfields.message_header import read_header
 from encfields.types import EncryptedType
 

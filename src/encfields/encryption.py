@@ -18,6 +18,7 @@ from encfields.binding.redaction import Redaction
 from encfields.binding.row_update import complete_row_updates
 from encfields.binding.veiled import veil_written
 from encfields.binding.writes import WriteHook
+from encfields.branch_key import BranchKey
 from encfields.drivers import refuse_driver
 from encfields.errors import (
     BindingError,
@@ -28,17 +29,16 @@ from encfields.errors import (
 from encfields.foreign import ForeignReader
 from encfields.index.beacon import index_key
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.beacon_key import BeaconKey
-from encfields.keys.branch_key import BranchKey
-from encfields.keys.cache import (
+from encfields.keys.cache.key_cache import (
     DEFAULT_CHECK,
     DEFAULT_GRACE,
     DEFAULT_MAX_ENTRIES,
     DEFAULT_TTL,
     KeyCache,
 )
-from encfields.keys.own_connection import OwnConnection
-from encfields.keys.store import KeyStore
+from encfields.keys.removal import CountableTable, Counted
+from encfields.keys.sql.connection import OwnConnection
+from encfields.keys.store import BeaconKey, KeyStore
 from encfields.message import open_, seal
 from encfields.stats import Stats
 from encfields.traces import leaves_no_trace
@@ -46,8 +46,6 @@ from encfields.types import DEFAULT_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-    from encfields.reencrypt.spec import TableSpec
 
 SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 """SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
@@ -69,14 +67,16 @@ class ValueCounter:
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
 
-    def __call__(self, specs: Sequence[TableSpec], key_id: str, version: str | None = None) -> Any:
-        # The bulk engine is above this module, and most applications never need it.
-        from encfields.reencrypt.under_key import values_under_key
-
+    def __call__(
+        self, tables: Sequence[CountableTable], key_id: str, version: str | None = None
+    ) -> Counted:
         engine = self._engine()
         if engine is None:
             raise ConfigurationError("the engine is gone", reason="no-database")
-        return OwnConnection(engine).run(lambda own: values_under_key(own, specs, key_id, version))
+        counted = OwnConnection(engine).run(
+            lambda own: [table.count_under(own, key_id, version) for table in tables]
+        )
+        return [name for name, _ in counted], [one for _, found in counted for one in found]
 
 
 class Encryption:
@@ -401,20 +401,18 @@ def attach(
             "this engine has an encryption already; call its detach() first",
             reason="attached-twice",
         )
-    if not all(hasattr(key_store, method) for method in ("active", "version", "create")):
+    if not isinstance(key_store, KeyStore):
         raise ConfigurationError(
             "attach() takes a key store such as SqlKeyStore(keyrings.aws_kms(...)), not a "
             f"{type(key_store).__name__}",
             reason="key-store",
         )
     _check_sentinel(destroyed)
-    bind = getattr(key_store, "bind", None)
-    if bind is not None and not getattr(key_store, "is_bound", False):
-        bind(sync_engine)
-    preload = getattr(key_store, "preload", None)
-    if preload is not None and sync_engine.dialect.is_async:
+    if not key_store.is_bound:
+        key_store.bind(sync_engine)
+    if sync_engine.dialect.is_async:
         # Now, at start-up: an event loop would stand still for it later.
-        preload()
+        key_store.preload()
     cache = KeyCache(
         key_store,
         ttl=cache_ttl,
@@ -425,7 +423,7 @@ def attach(
     )
     encryption = Encryption(sync_engine, key_store, cache, create=create, destroyed=destroyed)
     encryption.foreign = dict(foreign or {})
-    if create and not getattr(key_store, "needs_greenlet", False):
+    if create and not key_store.needs_greenlet:
         # Now, because SQLite has one writer: later the application's own transaction may hold it.
         encryption.keys.create_table()
         encryption.active_key(DEFAULT_KEY)

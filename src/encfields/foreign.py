@@ -43,11 +43,11 @@ from encfields.errors import (
     TamperedError,
     ValueDecodingError,
 )
-from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
+from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
 from encfields.stock_reader import stock_stream
 
 if TYPE_CHECKING:
-    from encfields.keys.keyrings import Keyring
+    from encfields.keys.keyrings.keyring import Keyring
 
 Row = Mapping[str, str]
 """The canonical texts of the columns that identify a row, by column name."""

@@ -37,6 +37,7 @@ from aws_cryptographic_material_providers.mpl.references import ICryptographicMa
 
 from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.binding.row_keys import kind_of
+from encfields.branch_key import BranchKey
 from encfields.context import ROW_KEY_PREFIX, serialize
 from encfields.encryption import Encryption
 from encfields.errors import (
@@ -48,8 +49,7 @@ from encfields.errors import (
     UnknownIdentityError,
 )
 from encfields.identity import CANONICAL
-from encfields.keys.branch_key import BranchKey
-from encfields.keys.cache import KeyCache
+from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.store import KeyStore
 from encfields.message_header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
 from encfields.message_keys import Wrapping, openable

@@ -5,14 +5,9 @@
 
 from __future__ import annotations
 
-from encfields.keys.keyrings import (
-    Keyring,
-    aws_kms,
-    aws_kms_discovery,
-    aws_kms_mrk,
-    generate_local_key,
-    local,
-)
+from encfields.keys.keyrings.aws_kms import aws_kms, aws_kms_discovery, aws_kms_mrk
+from encfields.keys.keyrings.keyring import Keyring
+from encfields.keys.keyrings.local import generate_local_key, local
 
 __all__ = [
     "Keyring",

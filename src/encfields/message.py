@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
 
+from encfields.branch_key import BranchKey
 from encfields.context import MAX_FIELD_BYTES, deserialize
 from encfields.errors import (
     BindingError,
@@ -29,7 +30,6 @@ from encfields.errors import (
     TamperedError,
     ValueEncodingError,
 )
-from encfields.keys.branch_key import BranchKey
 from encfields.message_body import (
     FINAL_MARK,
     FIRST,

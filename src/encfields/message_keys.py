@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.hmac import HMAC
 
+from encfields.branch_key import BranchKey
 from encfields.errors import BindingError, TamperedError, shortened
-from encfields.keys.branch_key import BranchKey
 from encfields.message_header import (
     ONE_KEY,
     PROVIDER_ID,

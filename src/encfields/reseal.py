@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 
+from encfields.branch_key import BranchKey
 from encfields.errors import BindingError
-from encfields.keys.branch_key import BranchKey
 from encfields.message import FRAME_LENGTH, open_, seal
 from encfields.message_body import (
     FINAL_MARK,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from encfields.keys.cache import CacheStats, KeyCache
-from encfields.keys.cache_stats import Observer
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.cache.stats import CacheStats, Observer
 
 
 class Stats:

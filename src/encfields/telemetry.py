@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import ConfigurationError
-from encfields.keys.cache_stats import Fetch
+from encfields.keys.cache.stats import Fetch
 
 if TYPE_CHECKING:
     from encfields.encryption import Encryption

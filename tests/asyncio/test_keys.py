@@ -16,7 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from encfields import Encryption, SqlKeyStore, attach, encryption_of, keyrings
 from encfields.errors import ContextMismatchError, KeyUnavailableError
-from encfields.keys.fetch_threads import MAX_AT_WORK
+from encfields.keys.fetching.threads import MAX_AT_WORK
 from encfields.testing import local_store
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Base, Patient
 from tests.servers.backends import AsyncBackend

@@ -12,8 +12,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, Encryption
 from encfields.errors import EncFieldsError, MalformedMessageError
-from encfields.keys import cache_stats
-from encfields.keys.cache_stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetch
+from encfields.keys.cache import stats as cache_stats
+from encfields.keys.cache.stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetch
 from encfields.message_header import MAX_KEY_ID_BYTES
 from encfields.testing import attach_locally
 from tests.servers.backends import Backend

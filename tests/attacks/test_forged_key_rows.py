@@ -18,7 +18,7 @@ from encfields.errors import (
     KeyDestroyedError,
     KeyNotFoundError,
 )
-from encfields.keys.sql_rows import BEACON, BRANCH
+from encfields.keys.sql.rows import BEACON, BRANCH
 from tests.servers.backends import Backend
 
 WRAPPING_KEY = secrets.token_bytes(32)
@@ -254,7 +254,7 @@ def test_a_time_that_is_none_stops_its_own_key_alone(
     fresh = a_store(backend)
 
     assert fresh.active("other").number == 1
-    assert {one.told.id for one in fresh.wrapped_many(None)} == {"default", "other"}
+    assert {one.key_version.id for one in fresh.wrapped_many(None)} == {"default", "other"}
     with pytest.raises((KeyAccessError, KeyDestroyedError)):
         fresh.version("default", version)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from encfields.errors import ConfigurationError
-from encfields.reencrypt.retirement import ValuesUnder, refuse_retirement, values_under
+from encfields.keys.removal import ValuesUnder
+from encfields.reencrypt.retirement import refuse_retirement, values_under
 from tests.census.clinic import fill, overwrite, spec_of, stored
 
 

@@ -10,8 +10,8 @@ from aws_encryption_sdk.identifiers import AlgorithmSuite
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encfields.branch_key import BranchKey
 from encfields.context import serialize
-from encfields.keys.branch_key import BranchKey
 from encfields.message import read_header, seal
 from encfields.reencrypt.stored_value import State, look
 from tests.message.stock import client, hierarchical_keyring, multi_keyring, raw_aes_keyring

@@ -20,7 +20,7 @@ from encfields.cli import exits
 from encfields.doctor.fork_probe import check_fork
 from encfields.doctor.hazards import check_hazards
 from encfields.errors import KeyUnavailableError
-from encfields.keys.renewal import renewer
+from encfields.keys.cache.renewal import renewer
 from tests.servers.backends import Backend
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")

@@ -7,8 +7,8 @@ import secrets
 import pytest
 
 from encfields.cli import exits
-from encfields.keys.dynamodb_store import DynamoDbKeyStore
-from encfields.keys.keyrings import aws_kms
+from encfields.keys.dynamodb.store import DynamoDbKeyStore
+from encfields.keys.keyrings.aws_kms import aws_kms
 from tests.census.clinic import fill
 from tests.cli.conftest import Run
 

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, Uuid, insert, text
 
 from encfields import EncryptedType
+from encfields.branch_key import BranchKey
 from encfields.cli import exits
 from encfields.context import serialize
-from encfields.keys.branch_key import BranchKey
 from encfields.message import seal
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from encfields.cli import exits
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.sql.store import SqlKeyStore
 from encfields.testing import assert_absent
 from tests.servers.backends import Backend
 

@@ -13,7 +13,8 @@ from encfields.cli.keyring_option import NoKeyring, parse_keyring
 from encfields.cli.main import parser
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
 from encfields.errors import ConfigurationError
-from encfields.keys.keyrings import AwsKmsKeyring, DiscoveryKeyring, LocalKeyring
+from encfields.keys.keyrings.aws_kms import AwsKmsKeyring, DiscoveryKeyring
+from encfields.keys.keyrings.local import LocalKeyring
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from encfields.testing import assert_absent
 from tests.census.clinic import fill

@@ -18,7 +18,7 @@ from encfields.binding.columns import binding_of
 from encfields.binding.key_meetings import overlap
 from encfields.errors import BindingError, DeclarationError
 from encfields.key_template import ENCODED, KeyTemplate
-from encfields.keys.key_id import check_key_id
+from encfields.keys.store import check_key_id
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

@@ -17,7 +17,7 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
-from encfields.keys.cache import KeyCache
+from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.store import KeyVersion
 from encfields.reencrypt.spec import TableSpec
 from tests.census.clinic import patient_table
@@ -115,7 +115,7 @@ def test_a_rotation_that_comes_between_is_wiped_as_well(made, kms, arn, table_na
 
 
 def test_more_versions_than_one_transaction_takes(store, monkeypatch):
-    monkeypatch.setattr("encfields.keys.dynamodb_destroy.MAX_IN_TRANSACTION", 2)
+    monkeypatch.setattr("encfields.keys.dynamodb.removal.MAX_IN_TRANSACTION", 2)
     store.create("a")
     for _ in range(4):
         store.rotate("a")
@@ -124,7 +124,7 @@ def test_more_versions_than_one_transaction_takes(store, monkeypatch):
 
 
 def test_broken_off_it_is_finished_by_the_next_run(store, kms, table_name, monkeypatch):
-    monkeypatch.setattr("encfields.keys.dynamodb_destroy.MAX_IN_TRANSACTION", 2)
+    monkeypatch.setattr("encfields.keys.dynamodb.removal.MAX_IN_TRANSACTION", 2)
     store.create("a")
     store.rotate("a")
     tools = store._maker.tools()

@@ -23,7 +23,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.interop import column_context
-from encfields.keys.export import export_keys
+from encfields.keys.dynamodb.export import export_keys
 from encfields.testing import assert_absent
 from tests.dynamodb import fleet
 from tests.interop.model import Base, Note, Patient

@@ -6,7 +6,7 @@ import pytest
 
 from encfields import DynamoDbKeyStore, attach, keyrings
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
-from encfields.keys.rewrap import RewrapReport
+from encfields.keys.store import RewrapReport
 from tests.dynamodb import fleet
 from tests.servers.backends import Backend
 

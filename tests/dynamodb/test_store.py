@@ -20,7 +20,7 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
-from encfields.keys.cache import KeyCache
+from encfields.keys.cache.key_cache import KeyCache
 from encfields.testing import assert_absent
 from tests.dynamodb import fleet
 from tests.keys.test_fork import in_child
@@ -201,7 +201,7 @@ def test_attach_makes_table_and_key_on_request(sqlite, arn, table_name):
 
 @pytest.mark.parametrize("limit", [50, 0], ids=["queries", "scan"])
 def test_many_keys_are_prefetched_with_a_kms_call_each(store, kms_proxy, monkeypatch, limit):
-    monkeypatch.setattr("encfields.keys.dynamodb_store.MAX_QUERIES", limit)
+    monkeypatch.setattr("encfields.keys.dynamodb.store.MAX_QUERIES", limit)
     for key_id in ("a", "b", "c"):
         store.create(key_id)
     store.rotate("a")

@@ -90,7 +90,7 @@ def test_a_kms_keyrings_values_are_read(engine, kms, suite):
 
 def test_a_hierarchical_keyrings_values_under_a_context_of_their_own_are_read(engine):
     """They look like ours but for the context, which names no column of ours."""
-    from encfields.keys.branch_key import BranchKey
+    from encfields.branch_key import BranchKey
 
     key = BranchKey("theirs", "11111111-1111-4111-8111-111111111111", os.urandom(32))
     keyring = stock.hierarchical_keyring(key)

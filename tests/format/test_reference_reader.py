@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, insert, text
 
 from encfields import EncryptedType
+from encfields.branch_key import BranchKey
 from encfields.context import serialize
-from encfields.keys.branch_key import BranchKey
 from encfields.message import seal
 from encfields.testing import attach_locally
 from tests.servers.backends import Backend

@@ -12,8 +12,8 @@ import boto3
 import pytest
 
 from encfields import DynamoDbKeyStore, SqlKeyStore, keyrings
-from encfields.keys.cache import KeyCache
-from encfields.keys.export import export_keys
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.dynamodb.export import export_keys
 from tests.iam.test_policies import document, many
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import KmsProxy

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from encfields import SqlKeyStore, keyrings
-from encfields.keys.wrapping import Purpose, WrappingContext
+from encfields.keys.keyrings.wrapping import Purpose, WrappingContext
 from tests.servers.backends import Backend
 
 FOLDER = Path(__file__).parents[2] / "docs" / "iam"

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from encfields import Encryption, SqlKeyStore
+from encfields.branch_key import BranchKey
 from encfields.context import COLUMN_KEY, RowContext, serialize
 from encfields.errors import (
     BindingError,
@@ -35,7 +36,7 @@ from encfields.errors import (
     UnknownIdentityError,
 )
 from encfields.interop import column_context, column_key, materials_manager
-from encfields.keys.branch_key import BranchKey
+from encfields.keys.store import KeyStore, KeyVersion
 from encfields.message import open_, seal
 from tests.interop.model import Note, Patient
 from tests.interop.raw import store, stored
@@ -164,8 +165,10 @@ def key() -> BranchKey:
     return BranchKey("tenant/42", str(uuid.uuid4()), os.urandom(32))
 
 
-class OneKey:
+class OneKey(KeyStore):
     """A key store of one key."""
+
+    name = "one"
 
     def __init__(self, key: BranchKey) -> None:
         self.key = key
@@ -178,10 +181,21 @@ class OneKey:
             raise KeyNotFoundError("no such key", key_id=key_id)
         return self.key
 
+    def beacon(self, key_id: str) -> bytes:
+        return bytes(32)
+
+    def create(self, key_id: str) -> KeyVersion:
+        raise AssertionError("nobody asks for it")
+
+    rotate = create
+
+    def list(self) -> list[KeyVersion]:
+        return []
+
 
 @pytest.fixture(scope="module")
 def module_manager(key):
-    return materials_manager(OneKey(key), key=key.id)  # type: ignore[arg-type]
+    return materials_manager(OneKey(key), key=key.id)
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +316,7 @@ def test_no_context_a_part_of_it_and_more_than_it_are_refused(
 
 
 def test_on_request_a_part_of_the_context_is_enough_but_never_another(client, key):
-    manager = materials_manager(OneKey(key), key=key.id, require_context=False)  # type: ignore[arg-type]
+    manager = materials_manager(OneKey(key), key=key.id, require_context=False)
     message = seal(b"v", serialize({"a": "1", "b": "2"}), key)
     for given_context in (None, {}, {"a": "1"}, {"a": "1", "b": "2"}):
         assert opened(client, message, manager, given_context) == b"v"
@@ -371,7 +385,7 @@ def test_a_client_that_forbids_commitment_writes_nothing(module_manager):
 
 def test_what_the_key_store_lacks_is_said_in_our_words(client, key):
     stranger = BranchKey("stranger", str(uuid.uuid4()), os.urandom(32))
-    manager = materials_manager(OneKey(key), key="stranger")  # type: ignore[arg-type]
+    manager = materials_manager(OneKey(key), key="stranger")
     with pytest.raises(KeyNotFoundError):
         opened(client, seal(b"v", b"", stranger), manager, {})
 

@@ -7,8 +7,8 @@ import secrets
 import pytest
 
 from encfields import keyrings
-from encfields.keys.keyrings import LocalKeyring
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.keyrings.local import LocalKeyring
+from encfields.keys.sql.store import SqlKeyStore
 from tests.servers.backends import Backend
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache import KeyCache
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.store import SqlKeyStore
+from encfields.keys.store import KeyStore
 from encfields.testing import assert_absent
 
 
@@ -57,9 +59,28 @@ async def test_every_verb_has_a_twin_for_coroutines(admin, cache):
     assert cache.active("default").version == rotated.version
 
 
-def test_the_table_of_a_store_without_one_cannot_be_made(cache):
-    with pytest.raises(ConfigurationError, match="no table"):
-        KeyAdmin(cache, cache).create_table()
+class Plain(SqlKeyStore):
+    """A key store that leaves what it may to the base class."""
+
+    create_table = KeyStore.create_table
+    destroy = KeyStore.destroy
+    refuse = KeyStore.refuse
+    require_retirable = KeyStore.require_retirable
+    rewrap = KeyStore.rewrap
+
+
+def test_a_store_refuses_what_it_cannot_do(keyring):
+    plain = Plain(keyring)
+    admin = KeyAdmin(plain, KeyCache(plain))
+    for verb, reason in (
+        (admin.create_table, "no-table-store"),
+        (lambda: admin.destroy("default", confirm="default", specs=None), "no-destroy"),
+        (lambda: admin.retire("default", "1", specs=[]), "no-retire"),
+        (lambda: admin.rewrap(keyring), "no-rewrap"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            verb()
+        assert caught.value.reason == reason
 
 
 def test_repr_and_list_show_no_key(admin, cache):

@@ -22,9 +22,9 @@ from encfields.errors import (
     KeyNotFoundError,
 )
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.beacon_key import BeaconKey
-from encfields.keys.cache import KeyCache
-from encfields.keys.sql_rows import BEACON
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.rows import BEACON
+from encfields.keys.store import BeaconKey, KeyStore
 from encfields.testing import assert_absent
 from tests.servers.backends import Backend
 
@@ -270,13 +270,33 @@ def test_too_early_is_not_said_of_what_cannot_be_retired_anyway(cache):
     assert caught.value.reason == "newest-beacon"
 
 
-class OneBeacon:
+class OneBeacon(KeyStore):
     """A key store of a user's own, that knows nothing of versions."""
 
     def __init__(self, store: SqlKeyStore) -> None:
-        self.name = store.name
-        self.active, self.version, self.beacon = store.active, store.version, store.beacon
-        self.create, self.rotate, self.list = store.create, store.rotate, store.list
+        self.store = store
+
+    @property
+    def name(self):
+        return self.store.name
+
+    def active(self, key_id):
+        return self.store.active(key_id)
+
+    def version(self, key_id, version):
+        return self.store.version(key_id, version)
+
+    def beacon(self, key_id):
+        return self.store.beacon(key_id)
+
+    def create(self, key_id):
+        return self.store.create(key_id)
+
+    def rotate(self, key_id):
+        return self.store.rotate(key_id)
+
+    def list(self):
+        return self.store.list()
 
 
 def test_a_store_of_one_beacon_key_serves_it_as_version_one_and_refuses_the_rest(cache):
@@ -329,7 +349,7 @@ def queries():
 
 def test_a_cached_beacon_key_is_found_without_any_lock(cache):
     cache.beacon("default")
-    with cache._lock:  # it is not reentrant: taking it here would never end
+    with cache._fetcher.lock:  # it is not reentrant: taking it here would never end
         assert cache.beacon("default") == cache.beacons("default")[-1].material
         assert cache.beacons("default", for_writing=True) is cache.beacons("default")
     assert cache.stats.by_key["default"].hits == 4
@@ -377,7 +397,7 @@ def test_many_are_renewed_with_one_query(sqlite_store, queries):
     cache.prefetch(ids, beacons=True, active_only=True)
     for key_id in ids:
         cache.beacon(key_id)
-        cache._entries[(key_id, None)].renew_at = 0.001
+        cache._entries.held[(key_id, None)].renew_at = 0.001
     queries.count = 0
     cache.renew_due()
     cache.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import threading
 import time
 import uuid
@@ -10,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from encfields.branch_key import BranchKey
 from encfields.errors import KeyDestroyedError, KeyNotFoundError, KeyUnavailableError
-from encfields.keys.branch_key import BranchKey
-from encfields.keys.cache import MAX_MISSING, KeyCache
-from encfields.keys.cache_stats import OTHERS, Fetch
+from encfields.keys.cache.entries import MAX_MISSING
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.cache.stats import OTHERS, Fetch
+from encfields.keys.store import KeyStore, KeyVersion
 from encfields.testing import assert_absent
 
 
-class RecordedStore:
+class RecordedStore(KeyStore):
     """A key store in memory: what the cache stands in front of, not what is tested.
 
     :ivar calls: every question it was asked.
@@ -60,9 +63,14 @@ class RecordedStore:
         return self.keys[key_id][-1]
 
     create = rotate
+    name = "recorded"
 
     def list(self):
-        raise NotImplementedError
+        return [
+            KeyVersion(key.id, key.version, key is keys[-1], dt.datetime.now(dt.UTC))
+            for keys in self.keys.values()
+            for key in keys
+        ]
 
 
 @pytest.fixture
@@ -219,7 +227,7 @@ def test_the_missing_keys_that_are_remembered_are_bounded(store):
         with pytest.raises(KeyNotFoundError):
             cache.active(f"none/{number}")
 
-    assert len(cache._missing) == MAX_MISSING
+    assert len(cache._entries.missing) == MAX_MISSING
 
 
 def test_an_unforeseen_error_reaches_the_caller_as_it_is(store):
@@ -286,7 +294,7 @@ def test_a_recovered_store_is_used_again_within_seconds(store):
     store.failure = outage()
     cache.find("default", key.version)
     store.failure = None
-    cache.ttl = 60
+    cache.times.ttl = 60
     time.sleep(1.05)
 
     cache.find("default", key.version)
@@ -362,7 +370,7 @@ def test_what_is_at_hand_is_found_without_a_lock_and_without_the_store(store):
     version = cache.active("default").version
     cache.beacon("default")
     calls = list(store.calls)
-    with cache._lock:  # it is not reentrant: taking it here would never end
+    with cache._fetcher.lock:  # it is not reentrant: taking it here would never end
         assert cache.active("default") is cache.find("default", version)
         assert cache.beacon("default") is cache.beacons("default")[0].material
     assert store.calls == calls
@@ -403,7 +411,7 @@ def test_what_happened_is_counted_by_key(store):
 
 
 def test_key_ids_that_are_counted_apart_are_bounded(store, monkeypatch):
-    monkeypatch.setattr("encfields.keys.cache_stats.MAX_KEY_IDS", 3)
+    monkeypatch.setattr("encfields.keys.cache.stats.MAX_KEY_IDS", 3)
     cache = KeyCache(store)
     for number in range(5):
         store.create(f"tenant/{number}")

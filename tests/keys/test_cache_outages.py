@@ -12,8 +12,8 @@ import pytest
 
 from encfields import keyrings
 from encfields.errors import KeyUnavailableError
-from encfields.keys.cache import KeyCache
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.store import SqlKeyStore
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import KmsProxy
 

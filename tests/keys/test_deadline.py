@@ -11,10 +11,10 @@ import pytest
 
 from encfields import keyrings
 from encfields.errors import KeyUnavailableError
-from encfields.keys.cache import KeyCache
-from encfields.keys.dynamodb_store import DynamoDbKeyStore
-from encfields.keys.sql_store import SqlKeyStore
-from encfields.keys.wrapping import KeyWrapper, WrappingContext
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.dynamodb.store import DynamoDbKeyStore
+from encfields.keys.keyrings.wrapping import KeyWrapper, WrappingContext
+from encfields.keys.sql.store import SqlKeyStore
 from tests.servers.backends import Backend
 
 PLACE = WrappingContext("clinic", "default", str(uuid.uuid4()), 1, "branch-key")

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import EncFieldsError
-from encfields.keys.sql_rows import BEACON, BRANCH
+from encfields.keys.sql.rows import BEACON, BRANCH
 from tests.servers.backends import Backend
 
 TTL = 1.0

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from encfields.keys.fetch_threads import MAX_AT_WORK, FetchThreads
+from encfields.keys.fetching.threads import MAX_AT_WORK, FetchThreads
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from encfields import keyrings
-from encfields.keys.cache import KeyCache
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.store import SqlKeyStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
@@ -116,7 +116,7 @@ def test_a_fork_during_a_fetch_leaves_the_child_able_to_fetch(store, kms_proxy):
 
 def test_a_lock_held_at_the_fork_does_not_lock_the_child(store):
     cache = KeyCache(store)
-    with cache._lock:
+    with cache._fetcher.lock:
         told = in_child(lambda: cache.active("default").id)
 
     assert told == "default"

@@ -16,8 +16,8 @@ from sqlalchemy.pool import StaticPool
 
 from encfields import EncryptedType, attach, keyrings
 from encfields.errors import KeyUnavailableError
-from encfields.keys.cache import KeyCache
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.store import SqlKeyStore
 from tests.servers.backends import Backend
 
 KMS_TIMEOUT = 20.0
@@ -87,7 +87,7 @@ def test_a_key_that_expires_in_a_known_outage_is_read_without_any_wait(
     time.sleep(1.05)
     cache.find(keys[0].id, keys[0].version)
     # Whoever now waited for a fetch would be seen to, on the busiest machine.
-    monkeypatch.setattr("encfields.keys.cache_grace.PATIENCE", 2 * AT_ONCE)
+    monkeypatch.setattr("encfields.keys.cache.grace.PATIENCE", 2 * AT_ONCE)
 
     began = time.monotonic()
     for key in keys:
@@ -112,7 +112,7 @@ def test_when_kms_is_back_the_key_is_fetched_beside_its_readers(store, kms_proxy
     kms_proxy.fail("hang")
     time.sleep(0.35)
     cache.find("default", key.version)
-    cache.ttl = 60
+    cache.times.ttl = 60
     kms_proxy.heal()
 
     def is_fresh() -> bool:
@@ -264,7 +264,7 @@ def test_a_stale_key_is_logged_once_with_its_id_and_so_is_that_it_is_fetched_aga
     longest(lambda: cache.find("default", key.version), 2.5)
 
     assert len(told(caplog, "'default'", key.version, "past its time to live")) == 1
-    cache.ttl = 60
+    cache.times.ttl = 60
     kms_proxy.heal()
 
     def is_recovered() -> bool:

@@ -8,8 +8,7 @@ import sys
 import pytest
 from botocore.exceptions import ProfileNotFound
 
-from encfields.keys.aws_session import new_session, preload
-from encfields.keys.keyrings import ClientOptions
+from encfields.keys.aws.clients import ClientOptions, new_session, preload
 
 HEAVY = ("boto3", "botocore", "aws_encryption_sdk", "aws_cryptographic_material_providers")
 
@@ -18,8 +17,8 @@ import sys, secrets
 from sqlalchemy import create_engine
 from encfields import keyrings
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache import KeyCache
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.store import SqlKeyStore
 arn = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 keyrings.aws_kms_discovery("123456789012", regions="eu-west-1")
 for keyring in (keyrings.local(secrets.token_bytes(32)), keyrings.aws_kms(arn)):
@@ -45,7 +44,17 @@ def test_they_are_loaded_when_a_key_is_wrapped():
     assert loaded_by(f"{STORE}\n{used}") == set(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["runner", "cache", "admin", "wrapping", "keyrings", "store"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "fetching.runner",
+        "cache.key_cache",
+        "admin",
+        "keyrings.wrapping",
+        "keyrings.aws_kms",
+        "store",
+    ],
+)
 def test_only_the_sql_store_knows_sqlalchemy(module):
     """errors.py excepted, whose classes mix in one of SQLAlchemy's."""
     code = (
@@ -53,7 +62,7 @@ def test_only_the_sql_store_knows_sqlalchemy(module):
         "before = set(sys.modules)\n"
         f"import encfields.keys.{module}\n"
         "new = set(sys.modules) - before\n"
-        "assert not any(n.startswith('sqlalchemy.') or 'sql_store' in n for n in new), new"
+        "assert not any(n.startswith('sqlalchemy.') or '.sql.' in n for n in new), new"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 

@@ -11,8 +11,8 @@ import pytest
 from encfields import keyrings
 from encfields.errors import KeyUnavailableError
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache import KeyCache
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.store import SqlKeyStore
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ def test_rotation_is_seen_by_its_own_process_at_once_and_by_others_after_their_t
     assert there.active("default").version == old
     # A value sealed here with the new version is readable there at once.
     assert there.find("default", new).version == new
-    for entry in there._entries.values():
+    for entry in there._entries.held.values():
         # As its time to live would have it.
-        entry.confirmed = entry.expires = time.monotonic()
+        entry.usable = entry.expires = time.monotonic()
     assert there.active("default").version == new
     assert here.find("default", old).version == old

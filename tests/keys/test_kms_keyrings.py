@@ -10,7 +10,7 @@ import pytest
 
 from encfields import keyrings
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
-from encfields.keys.wrapping import KeyWrapper, WrappingContext
+from encfields.keys.keyrings.wrapping import KeyWrapper, WrappingContext
 
 VERSION = str(uuid.uuid4())
 PLACE = WrappingContext("clinic", "default", VERSION, 1, "branch-key")

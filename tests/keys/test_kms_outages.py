@@ -12,7 +12,7 @@ import pytest
 
 from encfields import keyrings
 from encfields.errors import KeyAccessError, KeyStoreError, KeyUnavailableError
-from encfields.keys.wrapping import KeyWrapper, WrappingContext
+from encfields.keys.keyrings.wrapping import KeyWrapper, WrappingContext
 from encfields.testing import assert_absent
 from tests.servers.process import free_port
 

@@ -16,7 +16,7 @@ import pytest
 from encfields import keyrings
 from encfields.context import deserialize
 from encfields.errors import ConfigurationError, KeyAccessError
-from encfields.keys.wrapping import KeyWrapper, WrappingContext
+from encfields.keys.keyrings.wrapping import KeyWrapper, WrappingContext
 from encfields.message_header import read_any_header
 from encfields.testing import assert_absent
 

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.pool import NullPool, StaticPool
 
 from encfields.errors import ConfigurationError
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.sql.store import SqlKeyStore
 
 
 def test_a_pool_of_one_connection_in_use_does_not_stand_in_the_way(backend, keyring):

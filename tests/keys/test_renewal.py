@@ -17,9 +17,9 @@ from sqlalchemy.pool import StaticPool
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import KeyDestroyedError, KeyUnavailableError
-from encfields.keys.cache import KeyCache
-from encfields.keys.renewal import renewer
-from encfields.keys.sql_store import SqlKeyStore as Store
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.cache.renewal import renewer
+from encfields.keys.sql.store import SqlKeyStore as Store
 from tests.servers.backends import Backend
 
 

@@ -21,7 +21,7 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.sql.store import SqlKeyStore
 from encfields.testing import assert_absent
 from tests.servers.process import free_port
 

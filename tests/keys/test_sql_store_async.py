@@ -13,8 +13,8 @@ from sqlalchemy.util import greenlet_spawn
 from encfields import keyrings
 from encfields.errors import ConfigurationError, KeyNotFoundError, KeyUnavailableError
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache import KeyCache
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.sql.store import SqlKeyStore
 from tests.servers.process import free_port
 
 

@@ -11,9 +11,9 @@ from concurrent.futures import Future
 
 import pytest
 
-from encfields.keys.loop_runner import LoopRunner
-from encfields.keys.runner import ThreadRunner
-from encfields.keys.yielding import INTERVAL, yielding
+from encfields.keys.fetching.loop_runner import LoopRunner
+from encfields.keys.fetching.runner import ThreadRunner
+from encfields.keys.fetching.switch_interval import INTERVAL, yielding
 
 USUAL = 0.005
 

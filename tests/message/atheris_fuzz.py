@@ -26,10 +26,10 @@ except ImportError:
     sys.exit("atheris is not installed here: pip install atheris")
 
 with atheris.instrument_imports(include=["encfields"]):
+    from encfields.branch_key import BranchKey
     from encfields.cli.inspect import describe
     from encfields.context import deserialize, serialize
     from encfields.errors import EncFieldsError
-    from encfields.keys.branch_key import BranchKey
     from encfields.message import read_header
     from tests.message.fuzz import CONTEXT, Accepted, Corpus, stock_forms
 

@@ -5,9 +5,9 @@ import uuid
 
 import pytest
 
+from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import KeyNotFoundError
-from encfields.keys.branch_key import BranchKey
 
 KEY_IDS = ("tenant/42",)
 CONTEXT = {"enc:column": "patient.ssn", "enc:row:id": "42"}

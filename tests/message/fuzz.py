@@ -18,9 +18,9 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import EncFieldsError, KeyNotFoundError
-from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, seal
 
 PAIRS = {"enc:column": "patient.ssn", "enc:row:id": "42"}

@@ -27,7 +27,7 @@ from aws_cryptographic_material_providers.mpl.models import (
 from aws_cryptographic_material_providers.mpl.references import ICryptographicMaterialsCache
 from aws_encryption_sdk import CommitmentPolicy, EncryptionSDKClient
 
-from encfields.keys.branch_key import BranchKey
+from encfields.branch_key import BranchKey
 
 FIVE_MINUTES = 300
 

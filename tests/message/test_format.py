@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encfields.branch_key import BranchKey
 from encfields.context import deserialize, serialize
 from encfields.errors import BindingError, ValueEncodingError
-from encfields.keys.branch_key import BranchKey
 from encfields.message import MAGIC, MAX_CONTENT_BYTES, open_, read_header, seal, sealed_size
 from tests.message.conftest import CONTEXT, KEY_IDS
 

@@ -13,9 +13,9 @@ from aws_encryption_sdk.identifiers import AlgorithmSuite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import ContextMismatchError, MalformedMessageError, TamperedError
-from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, read_header, seal, sealed_size
 from tests.message import stock
 from tests.message.conftest import CONTEXT, KEY_IDS

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 
-from encfields.keys.branch_key import BranchKey
+from encfields.branch_key import BranchKey
 from encfields.message import open_, read_header, seal
 from encfields.message_keys import derive
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import (
     BindingError,
@@ -20,7 +21,6 @@ from encfields.errors import (
     MalformedMessageError,
     TamperedError,
 )
-from encfields.keys.branch_key import BranchKey
 from encfields.message import open_, open_with_data_key, read_header, seal
 from tests.message.conftest import CONTEXT, KEY_IDS
 

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
+from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import BindingError, ContextMismatchError, EncFieldsError, TamperedError
-from encfields.keys.branch_key import BranchKey
 from encfields.message import FRAME_LENGTH, open_, read_header, seal, sealed_size
 from encfields.reseal import Resealer
 from tests.message.conftest import KEY_IDS

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, event, text
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import ConfigurationError
-from encfields.keys.yielding import yielding
+from encfields.keys.fetching.switch_interval import yielding
 from encfields.reencrypt.coordinator import setup_for
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"

@@ -18,7 +18,7 @@ from encfields.errors import (
     KeyNotFoundError,
     ValueEncodingError,
 )
-from encfields.keys.cache import KeyCache
+from encfields.keys.cache.key_cache import KeyCache
 from encfields.reencrypt.spec import TableSpec
 from tests.census.clinic import patient_table
 from tests.servers.backends import Backend

@@ -186,7 +186,7 @@ def test_a_value_written_under_a_version_meanwhile_keeps_it(backend, rotated):
     _, retiring = a_process(backend, cache_ttl=CHECK)
     slow_engine, slow = a_process(backend, cache_check=600.0)
     key = slow._store.version("default", old)
-    slow._cache._keep("default", key, time.monotonic())
+    slow._cache._entries.keep("default", key, time.monotonic())
     time.sleep(CHECK)
     late = threading.Timer(CHECK / 5, fill, (slow_engine, patients, range(9, 10)))
     late.start()

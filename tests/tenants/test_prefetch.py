@@ -13,8 +13,8 @@ from sqlalchemy import Engine, Table, event, insert, select
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyAccessError, KeyUnavailableError
-from encfields.keys.cache import KeyCache
-from encfields.keys.parallel import MAX_PARALLEL_UNWRAPS
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.fetching.threads import MAX_PARALLEL_UNWRAPS
 from tests.servers.backends import Backend
 
 TENANTS = [f"tenant/{number}" for number in range(40)]
@@ -150,7 +150,7 @@ def test_a_key_that_was_rotated_while_the_page_was_read_is_not_kept_as_active(
 
 
 def test_more_ids_than_a_query_holds(engine: Engine, wrapping_key, monkeypatch, queries):
-    monkeypatch.setattr("encfields.keys.sql_store.MAX_IDS_IN_QUERY", 10)
+    monkeypatch.setattr("encfields.keys.sql.store.MAX_IDS_IN_QUERY", 10)
     store = SqlKeyStore(keyrings.local(wrapping_key), engine=engine)
     store.create_table()
     for key_id in TENANTS[:25]:
@@ -165,8 +165,8 @@ def test_keys_are_told_apart_by_case_and_blanks_in_bulk_too(engine: Engine, wrap
     store.create_table()
     for key_id in ("a", "A"):
         store.create(key_id)
-    assert [one.told.id for one in store.wrapped_many(["A"])] == ["A"]
-    assert {one.told.id for one in store.wrapped_many(None)} == {"a", "A"}
+    assert [one.key_version.id for one in store.wrapped_many(["A"])] == ["A"]
+    assert {one.key_version.id for one in store.wrapped_many(None)} == {"a", "A"}
 
 
 def test_writing_many_tenants_rows_fetches_their_keys_at_once(

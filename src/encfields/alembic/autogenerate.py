@@ -23,7 +23,7 @@ from encfields.alembic.found_types import unreadable
 from encfields.alembic.sampled import drawn, holds_bytes, near_ends
 from encfields.alembic.settings import settings_of
 from encfields.binding.columns import bindings_of
-from encfields.keys.key_table import TABLE_NAME
+from encfields.keys.sql.schema import TABLE_NAME
 from encfields.reencrypt.run_store import RunStore, has_run_tables
 from encfields.reencrypt.run_tables import TABLE_NAMES
 from encfields.types import EncryptedType

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from encfields.binding.row_keys import MYSQL_NAMES
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
 from encfields.key_template import KeyTemplate
-from encfields.keys.sql_name import NAME_PURPOSE
-from encfields.keys.sql_rows import BEACON
+from encfields.keys.sql.name import NAME_PURPOSE
+from encfields.keys.sql.rows import BEACON
 from encfields.message_header import CONTEXT_OFFSET, MAGIC
 from encfields.reencrypt.run_row import FINISHED
 

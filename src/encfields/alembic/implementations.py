@@ -28,8 +28,8 @@ from encfields.alembic.script import (
 from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import engine_for, require_first
 from encfields.errors import KeyExistsError
-from encfields.keys.key_table import key_table
-from encfields.keys.sql_name import has_keys
+from encfields.keys.sql.name import has_keys
+from encfields.keys.sql.schema import key_table
 from encfields.reencrypt.engine import Reencryption
 from encfields.reencrypt.job import Job
 

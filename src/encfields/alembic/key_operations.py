@@ -8,7 +8,7 @@ from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.operation import Operation
-from encfields.keys.key_table import TABLE_NAME
+from encfields.keys.sql.schema import TABLE_NAME
 
 
 @Operations.register_operation("create_encryption_keys_table")

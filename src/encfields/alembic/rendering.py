@@ -27,7 +27,7 @@ from encfields.alembic.key_operations import (
 from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
 from encfields.binding.companion_type import CompanionType
-from encfields.keys.key_table import TABLE_NAME
+from encfields.keys.sql.schema import TABLE_NAME
 from encfields.reencrypt.spec import SealedColumn, TableSpec
 from encfields.types import DEFAULT_KEY, EncryptedType
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Table
 
 from encfields.encryption import Encryption, attach, known_encryption
 from encfields.errors import ConfigurationError
-from encfields.keys.key_table import key_table
+from encfields.keys.sql.schema import key_table
 from encfields.keys.store import KeyStore
 from encfields.reencrypt.options import Options
 

@@ -15,8 +15,8 @@ from encfields.errors import NotAttachedError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
+    from encfields.branch_key import BranchKey
     from encfields.foreign import ForeignReader
-    from encfields.keys.branch_key import BranchKey
     from encfields.stats import Stats
 
 

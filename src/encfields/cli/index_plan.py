@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from encfields.branch_key import BranchKey
 from encfields.cli import exits
 from encfields.cli.index_plan_report import tell
 from encfields.cli.output import Output
@@ -18,7 +19,6 @@ from encfields.encryption import Encryption
 from encfields.errors import ConfigurationError, DeclarationError
 from encfields.index.bits import MAX_BITS, MIN_BITS, check_bits
 from encfields.index.transforms import transform_named
-from encfields.keys.branch_key import BranchKey
 from encfields.planner.advice import EXTRA_ROWS, advise
 from encfields.planner.counting import TableCount, count_values
 from encfields.planner.plan import Plan

@@ -14,7 +14,7 @@ HELP = (
 )
 
 
-class NoKeyring:
+class NoKeyring(Keyring):
     """What stands in a command that was given no keyring: branch keys are told of, not opened."""
 
     can_wrap = False

@@ -11,8 +11,8 @@ from encfields.cli import exits, keys_beacon, keys_destroy, keys_retire, keys_re
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
-from encfields.keys.dynamodb_store import DynamoDbKeyStore
-from encfields.keys.export import ExportedKey, export_keys
+from encfields.keys.dynamodb.export import ExportedKey, export_keys
+from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.store import KeyVersion
 
 _HEADINGS = ["key", "version", "state", "created (UTC)"]

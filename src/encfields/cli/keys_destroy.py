@@ -19,8 +19,8 @@ from encfields.cli.targets import add_target_options
 from encfields.encryption import ValueCounter
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache import KeyCache
-from encfields.keys.destruction import DestructionReceipt, Unreadable
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.removal import DestructionReceipt, ValuesUnder
 from encfields.keys.store import KeyStore
 from encfields.reencrypt.spec import TableSpec
 
@@ -117,7 +117,7 @@ def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:
     return sys.stdin.readline().rstrip("\n")
 
 
-def _places(unreadable: Sequence[Unreadable]) -> str:
+def _places(unreadable: Sequence[ValuesUnder]) -> str:
     return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in unreadable)
 
 

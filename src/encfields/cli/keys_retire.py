@@ -11,7 +11,7 @@ from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
 from encfields.encryption import ValueCounter
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache import KeyCache
+from encfields.keys.cache.key_cache import KeyCache
 
 WHAT = (
     "wipe one version of a branch key, when no value is under it; needs no keyring, except to say "

@@ -8,7 +8,7 @@ from encfields.cli import exits
 from encfields.cli.keyring_option import HELP, parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
-from encfields.keys.rewrap import RewrapReport
+from encfields.keys.store import RewrapReport
 
 WHAT = (
     "move all keys to other wrapping keys, without touching a value; needs a --keyring that opens "

@@ -32,10 +32,10 @@ from encfields.cli.targets import specs_from_file, specs_from_models, specs_from
 from encfields.encryption import Encryption, attach
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache import KeyCache
-from encfields.keys.dynamodb_store import DynamoDbKeyStore
-from encfields.keys.key_table import TABLE_NAME
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.dynamodb.store import DynamoDbKeyStore
+from encfields.keys.sql.schema import TABLE_NAME
+from encfields.keys.sql.store import SqlKeyStore
 from encfields.reencrypt.spec import TableSpec
 
 CONFIG_FILE = "encfields.toml"

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from encfields.doctor.finding import Finding
 from encfields.doctor.fork_probe import check_fork
 from encfields.errors import EncFieldsError
-from encfields.keys.dynamodb_store import DynamoDbKeyStore
-from encfields.keys.sql_store import SqlKeyStore
+from encfields.keys.dynamodb.store import DynamoDbKeyStore
+from encfields.keys.sql.store import SqlKeyStore
 from encfields.keys.store import KeyVersion
 
 MAX_KEYS = 50

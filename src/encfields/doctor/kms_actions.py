@@ -11,11 +11,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from encfields.branch_key import BRANCH_KEY_BYTES
 from encfields.doctor.finding import Finding, Verdict
-from encfields.keys.branch_key import BRANCH_KEY_BYTES
-from encfields.keys.keyrings import AwsKmsKeyring, DiscoveryKeyring, Keyring, LocalKeyring
-from encfields.keys.kms_calls import KmsFault, kms_calls, worst_reason
-from encfields.keys.wrapping import WrappingContext
+from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
+from encfields.keys.keyrings.aws_kms import AwsKmsKeyring, DiscoveryKeyring
+from encfields.keys.keyrings.keyring import Keyring
+from encfields.keys.keyrings.local import LocalKeyring
+from encfields.keys.keyrings.wrapping import WrappingContext
 
 
 def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:

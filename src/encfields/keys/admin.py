@@ -5,40 +5,28 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
 
 from encfields.errors import ConfigurationError
-from encfields.keys.beacon_admin import BeaconAdmin
-from encfields.keys.beacon_key import BeaconVersion
-from encfields.keys.bulk_store import BulkKeyStore
-from encfields.keys.cache import KeyCache
-from encfields.keys.destruction import DestructionReceipt, Unreadable
-from encfields.keys.keyrings import Keyring
-from encfields.keys.retirement import (
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.keyrings.keyring import Keyring
+from encfields.keys.removal import (
+    CountableTable,
+    Counted,
+    CountValues,
+    DestructionReceipt,
+    ValuesUnder,
     no_tables,
     refused,
+    require_known_everywhere,
     require_replaced_before,
     values_left,
 )
-from encfields.keys.rewrap import Progress, RewrapReport
-from encfields.keys.store import KeyStore, KeyVersion
+from encfields.keys.store import BeaconVersion, KeyStore, KeyVersion, Progress, RewrapReport
 from encfields.traces import leaves_no_trace
-
-if TYPE_CHECKING:
-    from encfields.reencrypt.spec import TableSpec
 
 Versions = list[KeyVersion]
 BeaconVersions = list[BeaconVersion]
-Specs = Sequence["TableSpec"]
-
-Counted = tuple[list[str], list[Any]]
-
-
-class Count(Protocol):
-    """Counts the values under a key, or under one version of it: the tables looked at, and
-    columns with table, column, values."""
-
-    def __call__(self, specs: Specs, key_id: str, version: str | None = None) -> Counted: ...
+Specs = Sequence[CountableTable]
 
 
 class KeyAdmin:
@@ -52,11 +40,10 @@ class KeyAdmin:
     :param count: counts the values under a key before it is destroyed.
     """
 
-    def __init__(self, store: KeyStore, cache: KeyCache, count: Count | None = None) -> None:
+    def __init__(self, store: KeyStore, cache: KeyCache, count: CountValues | None = None) -> None:
         self._store = store
         self._cache = cache
         self._count = count
-        self._beacons = BeaconAdmin(store, cache)
 
     def __repr__(self) -> str:
         return f"<KeyAdmin of {self._store!r}>"
@@ -102,13 +89,19 @@ class KeyAdmin:
     @leaves_no_trace
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
         """Make a second beacon key version beside the one in force. Values are then indexed and
-        looked for under both, until :meth:`retire_beacon`; see :mod:`encfields.keys.beacon_admin`.
+        looked for under both, until :meth:`retire_beacon`.
+
+        A process learns of it when its cached copy of the old one expires, so that for
+        ``cache_ttl`` some processes still index under the old one alone. Only then is what was
+        written before indexed anew; and when every value is, :meth:`retire_beacon`.
 
         :raises ConfigurationError: there are two already, or the key store allows one only.
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         """
-        return self._beacons.rotate(key_id)
+        made = self._store.rotate_beacon(key_id)
+        self._cache.forget_beacons(key_id)
+        return made
 
     async def arotate_beacon(self, key_id: str) -> BeaconVersion:
         """:meth:`rotate_beacon` from a coroutine."""
@@ -125,7 +118,11 @@ class KeyAdmin:
             key store allows one only.
         :raises KeyNotFoundError: there is none of that number.
         """
-        self._beacons.retire(key_id, version, at_once=at_once)
+        *older, newest = self._store.list_beacons(key_id)
+        if not at_once and version in [one.version for one in older]:
+            require_known_everywhere(newest, self._cache.ttl + self._cache.grace)
+        self._store.retire_beacon(key_id, version)
+        self._cache.forget_beacons(key_id)
 
     async def aretire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
         """:meth:`retire_beacon` from a coroutine."""
@@ -133,20 +130,20 @@ class KeyAdmin:
 
     def list_beacons(self, key_id: str) -> BeaconVersions:
         """The beacon key versions in force, the newest last; never any key material."""
-        return self._beacons.list(key_id)
+        return self._store.list_beacons(key_id)
 
     async def alist_beacons(self, key_id: str) -> BeaconVersions:
         """:meth:`list_beacons` from a coroutine."""
         return await self._cache.runner.arun(lambda: self.list_beacons(key_id))
 
-    def count_values(self, key_id: str, specs: Specs) -> list[Unreadable]:
+    def count_values(self, key_id: str, specs: Specs) -> list[ValuesUnder]:
         """What destroying a key would make unreadable. Every row is looked at; no key is used.
 
         :param specs: every table that may hold values under the key
             (:class:`encfields.reencrypt.spec.TableSpec`); others are not looked at.
         :returns: the columns with values under any version of the key.
         """
-        return [Unreadable(o.table, o.column, o.values) for o in self._counted(key_id, specs)[1]]
+        return self._counted(key_id, specs)[1]
 
     def _counted(self, key_id: str, specs: Specs, version: str | None = None) -> Counted:
         if self._count is None:
@@ -189,14 +186,13 @@ class KeyAdmin:
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed before.
         """
-        wipe = self._verb("destroy")
         if confirm != key_id:
             told = None if specs is None else self.count_values(key_id, specs)
             raise _not_confirmed(key_id, told)
         try:
             with nullcontext() if at_once else refused(self._store, self._cache, key_id, None):
                 tables, found = (None, []) if specs is None else self._counted(key_id, specs)
-                wiped: Versions = wipe(key_id)
+                wiped = self._store.destroy(key_id)
         finally:
             self._cache.forget(key_id)
         now = dt.datetime.now(dt.UTC)
@@ -207,7 +203,7 @@ class KeyAdmin:
             versions=tuple(one.version for one in wiped),
             store=repr(self._store),
             tables=None if tables is None else tuple(tables),
-            unreadable=tuple(Unreadable(one.table, one.column, one.values) for one in found),
+            unreadable=tuple(found),
             cached_until=now + kept,
             signed_off_by=signed_off_by,
         )
@@ -253,8 +249,7 @@ class KeyAdmin:
         :raises KeyNotFoundError: there is no such version.
         :raises KeyDestroyedError: it was retired before, or the key destroyed.
         """
-        wipe = self._verb("retire")
-        self._store.require_retirable(key_id, version)  # type: ignore[attr-defined]
+        self._store.require_retirable(key_id, version)
         if not specs:
             raise no_tables(key_id)
         if not at_once:
@@ -264,7 +259,7 @@ class KeyAdmin:
             with nullcontext() if at_once else refused(self._store, self._cache, key_id, version):
                 if not at_once:
                     self._require_nothing_under(key_id, version, specs)
-                wipe(key_id, version)
+                self._store.retire(key_id, version)
         finally:
             self._cache.forget(key_id)
 
@@ -282,45 +277,29 @@ class KeyAdmin:
             raise values_left(key_id, version, found)
 
     def _versions_of(self, key_id: str) -> Versions:
-        if isinstance(self._store, BulkKeyStore):
-            return [one.told for one in self._store.wrapped_many([key_id])]
-        return [one for one in self._store.list() if one.id == key_id]
+        return [one.key_version for one in self._store.wrapped_many([key_id])]
 
     @leaves_no_trace
     def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
         """Move all keys to another keyring, without touching a value. See
-        :meth:`SqlKeyStore.rewrap <encfields.keys.sql_store.SqlKeyStore.rewrap>`.
+        :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`.
 
         :param keyring: wraps from now on.
         :param progress: told after each wrapped key.
         :raises ConfigurationError: the key store cannot rewrap, or the keyring only opens.
         """
-        report: RewrapReport = self._verb("rewrap")(keyring, progress=progress)
-        return report
+        return self._store.rewrap(keyring, progress=progress)
 
     async def arewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
         """:meth:`rewrap` from a coroutine."""
         return await self._cache.runner.arun(lambda: self.rewrap(keyring, progress=progress))
-
-    def _verb(self, name: str) -> Any:
-        found = getattr(self._store, name, None)
-        if found is None:
-            raise ConfigurationError(
-                f"{type(self._store).__name__} cannot {name} keys", reason=f"no-{name}"
-            )
-        return found
 
     def create_table(self) -> None:
         """Make the key table unless it is there.
 
         :raises ConfigurationError: the store keeps its keys elsewhere than in a table.
         """
-        make = getattr(self._store, "create_table", None)
-        if make is None:
-            raise ConfigurationError(
-                f"{type(self._store).__name__} has no table to make", reason="no-table-store"
-            )
-        make()
+        self._store.create_table()
 
     async def acreate_table(self) -> None:
         """:meth:`create_table` from a coroutine."""
@@ -335,11 +314,11 @@ class KeyAdmin:
         return self._store.list()
 
 
-def _places(found: Sequence[Unreadable]) -> str:
+def _places(found: Sequence[ValuesUnder]) -> str:
     return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in found)
 
 
-def _not_confirmed(key_id: str, unreadable: Sequence[Unreadable] | None) -> ConfigurationError:
+def _not_confirmed(key_id: str, unreadable: Sequence[ValuesUnder] | None) -> ConfigurationError:
     places = _places(unreadable or ())
     if unreadable is None:
         told = "what is under it was not counted"

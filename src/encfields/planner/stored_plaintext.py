@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.binding.columns import ColumnBinding
-    from encfields.keys.branch_key import BranchKey
+    from encfields.branch_key import BranchKey
 
 FindKey = Callable[[str, str], "BranchKey"]
 """Gives the branch key of an id and a version."""

@@ -14,7 +14,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.binding.row_keys import MYSQL_NAMES
 from encfields.errors import ConfigurationError
-from encfields.keys.own_connection import OwnConnection
+from encfields.keys.sql.connection import OwnConnection
 
 
 def sync_engine(engine: Any) -> Engine:

@@ -33,7 +33,7 @@ from encfields.message_keys import Wrapping
 if TYPE_CHECKING:
     from sqlalchemy import Column
 
-    from encfields.keys.branch_key import BranchKey
+    from encfields.branch_key import BranchKey
     from encfields.reencrypt.cells import SealedCell
     from encfields.reencrypt.job import PreparedJob
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
 )
 
 from encfields.errors import EncFieldsError, KeyUnavailableError
-from encfields.keys.sql_errors import error_number, sql_state
+from encfields.keys.sql.failures import error_number, sql_state
 from encfields.reencrypt.errors import DatabaseUnavailableError, ReencryptionError
 
 MAX_PAUSE = 5.0

@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from encfields.keys.retirement import values_left
-from encfields.reencrypt.census import census
+from encfields.keys.removal import ValuesUnder, values_left
 from encfields.reencrypt.spec import TableSpec
-
-
-@dataclass(frozen=True, slots=True)
-class ValuesUnder:
-    """Values of one column that are under a key version.
-
-    :param table: the table, with its schema where the spec has one.
-    :param column: the column's name in the database.
-    :param values: how many; never 0.
-    """
-
-    table: str
-    column: str
-    values: int
 
 
 def values_under(
@@ -31,23 +15,13 @@ def values_under(
 ) -> list[ValuesUnder]:
     """The columns that hold values under a key version. Every row is looked at, no key is used.
 
-    Values that are bound to another place count too: moved back, they would open.
-
     :param bind: as for :func:`encfields.reencrypt.census.census`.
     :param specs: every table that may hold values under the key; what is not named here is not
         looked at.
     :param key_id: branch key id.
     :param version: UUID text of the version.
     """
-    found = []
-    for spec in specs:
-        counted = census(bind, spec)
-        found += [
-            ValuesUnder(counted.table, column.column, column.under(key_id, version))
-            for column in counted.columns
-            if column.under(key_id, version)
-        ]
-    return found
+    return [one for spec in specs for one in spec.count_under(bind, key_id, version)[1]]
 
 
 def refuse_retirement(

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.errors import KeyUnavailableError
-from encfields.keys.yielding import yielding
+from encfields.keys.fetching.switch_interval import yielding
 from encfields.reencrypt.batches import Bounds, key_at
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import Job, PreparedJob

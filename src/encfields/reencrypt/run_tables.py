@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGTEXT
 
 from encfields.binding.row_keys import MYSQL_NAMES
-from encfields.keys.key_table import ExactText, UtcDateTime
+from encfields.keys.sql.schema import ExactText, UtcDateTime
 
 RUNS = "encfields_runs"
 RANGES = "encfields_ranges"

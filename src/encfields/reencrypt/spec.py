@@ -20,11 +20,12 @@ from encfields.binding.index_columns import derived_columns
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
+from encfields.keys.removal import ValuesUnder
 from encfields.reencrypt.stored_keys import take_keys_as_stored
 from encfields.types import DEFAULT_KEY, EncryptedType
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,15 @@ class TableSpec:
             )
         derived = tuple(DerivedColumn(*one) for one in derived_columns(table))
         return cls(table.name, tuple(columns), table.schema, derived)
+
+    def count_under(
+        self, bind: Engine | Connection, key_id: str, version: str | None = None
+    ) -> tuple[str, list[ValuesUnder]]:
+        """See :func:`encfields.reencrypt.under_key.count_under`."""
+        # The census reads tables by specs.
+        from encfields.reencrypt.under_key import count_under
+
+        return count_under(bind, self, key_id, version)
 
     def fingerprint(self) -> str:
         """64 hexadecimal digits that differ for any two different specs."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
+from encfields.branch_key import BRANCH_KEY_BYTES, BranchKey
 from encfields.errors import BindingError, DecryptionError
-from encfields.keys.branch_key import BRANCH_KEY_BYTES, BranchKey
 from encfields.message import open_, read_header, seal
 from encfields.reencrypt.batches import FIRST_ROWS, BatchReader, Bounds
 from encfields.reencrypt.cells import columns_of

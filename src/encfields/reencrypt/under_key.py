@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import Connection, Engine
 
-from encfields.reencrypt.census import Census, census
+from encfields.keys.removal import ValuesUnder
+from encfields.reencrypt.census import census
 from encfields.reencrypt.column_census import ColumnCensus
-from encfields.reencrypt.retirement import ValuesUnder
 from encfields.reencrypt.spec import TableSpec
 
 
-def values_under_key(
-    bind: Engine | Connection, specs: Iterable[TableSpec], key_id: str, version: str | None = None
-) -> tuple[list[str], list[ValuesUnder]]:
-    """The columns that hold values under a key. Every row is looked at once, and
-    no key is used.
+def count_under(
+    bind: Engine | Connection, spec: TableSpec, key_id: str, version: str | None = None
+) -> tuple[str, list[ValuesUnder]]:
+    """The columns of a table that hold values under a key. Every row is looked at once, and no
+    key is used. Values that are bound to another place count too: moved back, they would open.
 
     :param bind: as for :func:`encfields.reencrypt.census.census`.
-    :param specs: every table that may hold values under the key.
     :param version: only those under this version.
-    :returns: the tables looked at, and the columns with values under the key.
+    :returns: the table's name, and the columns with values under the key.
     """
-    counted: list[Census] = [census(bind, spec) for spec in specs]
+    counted = census(bind, spec)
     found = [
-        ValuesUnder(one.table, column.column, values)
-        for one in counted
-        for column in one.columns
+        ValuesUnder(counted.table, column.column, values)
+        for column in counted.columns
         if (values := _under(column, key_id, version))
     ]
-    return [one.table for one in counted], found
+    return counted.table, found
 
 
 def _under(column: ColumnCensus, key_id: str, version: str | None) -> int:

@@ -50,7 +50,7 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
 
     :raises ConfigurationError: they cannot be told how; ``Options(setup=...)`` can.
     """
-    from encfields.keys.sql_store import SqlKeyStore
+    from encfields.keys.sql.store import SqlKeyStore
 
     store, cache = encryption.keys._store, encryption._cache
     if not isinstance(store, SqlKeyStore):

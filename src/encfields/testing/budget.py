@@ -9,7 +9,7 @@ from types import TracebackType
 
 import pytest
 
-from encfields.keys.kms_requests import KmsRequest, observed_by
+from encfields.keys.aws.kms_requests import KmsRequest, observed_by
 
 
 class kms_calls:

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
-from encfields.keys.keyrings import LocalKeyring
-from encfields.keys.local_key import LOCAL_KEY_BYTES
+from encfields import keyrings
+from encfields.encryption import Encryption, attach
+from encfields.keys.keyrings.local import LOCAL_KEY_BYTES, LocalKeyring
+from encfields.keys.sql.store import SqlKeyStore
 
 
 def local_keyring() -> LocalKeyring:

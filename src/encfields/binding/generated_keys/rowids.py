@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from encfields.keys.own_connection import is_in_transaction
+from encfields.keys.sql.connection import is_in_transaction
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table

@@ -1,0 +1,12 @@
+"""Branch keys: where they are kept, what wraps them, and the cache in front of them.
+
+========================  ====================================================================
+``store``                 :class:`~encfields.keys.store.KeyStore`, the base class of all stores
+``sql``, ``dynamodb``     the two that come with the library
+``keyrings``              which wrapping keys protect branch keys, and wrapping with them
+``cache``                 branch keys at hand, fetched once, renewed, and how outages are survived
+``fetching``              threads and event loops on which keys are fetched
+``aws``                   clients of AWS, their time limits and their failures
+``admin``, ``removal``    ``encryption.keys``
+========================  ====================================================================
+"""

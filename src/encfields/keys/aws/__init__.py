@@ -1,0 +1,1 @@
+"""Clients of AWS: how they are made, limited in time, and what their failures mean."""

@@ -1,0 +1,108 @@
+"""Sessions of AWS's client library: one for each client, as it wants them, but not its data.
+
+A session is not safe to use from several threads, so each client has one of its own. What a
+session first does is to parse the descriptions of AWS's services and endpoints, which are the
+same for all: 80 ms and 9 MB each time. They are parsed once in a process and only read from then
+on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from encfields.keys.aws.kms_calls import watch
+
+ClientFactory = Callable[[str], Any]
+"""Given an AWS region, makes a new boto3 KMS client for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How an AWS service is reached: KMS, and DynamoDB for the key store there.
+
+    :param client_factory: makes a new boto3 client for a region, called once per thread,
+        process and region; the other options are then its own affair, `timeout` excepted.
+    :param endpoint_url: another endpoint than AWS's, for instance of a VPC or a test server.
+    :param profile_name: profile of the shared AWS configuration.
+    :param connect_timeout: seconds.
+    :param read_timeout: seconds.
+    :param max_attempts: calls in all, the first included, in botocore's "standard" retry mode
+        (exponential back-off with jitter).
+    :param timeout: seconds for one request to one key in all, its repeated attempts included,
+        after which it is broken off: even if the answer keeps trickling in.
+    """
+
+    client_factory: ClientFactory | None = None
+    endpoint_url: str | None = None
+    profile_name: str | None = None
+    connect_timeout: float = 2.0
+    read_timeout: float = 5.0
+    max_attempts: int = 3
+    timeout: float = 10.0
+
+    def client(self, region: str, service: str = "kms") -> Any:
+        """A new boto3 client of `service`."""
+        if self.client_factory is not None:
+            return watch(self.client_factory(region), self.timeout)
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": self.max_attempts},
+            user_agent_extra="encfields",
+        )
+        return watch(
+            new_session(self.profile_name).create_client(
+                service, region_name=region, endpoint_url=self.endpoint_url, config=config
+            ),
+            self.timeout,
+        )
+
+
+@functools.cache
+def _loader() -> Any:
+    """What reads the descriptions, and remembers each."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def new_session(profile_name: str | None = None) -> Any:
+    """A new session of botocore, which boto3 is made of.
+
+    :param profile_name: profile of the shared AWS configuration.
+    """
+    from botocore.session import Session
+
+    session = Session(profile=profile_name)
+    session.register_component("data_loader", _loader())
+    return session
+
+
+def preload(*services: str) -> None:
+    """Import AWS's libraries and parse the descriptions of some services, so that the first
+    fetch of a key does not: a second of work, with pauses of up to 0.1 s in which Python runs
+    nothing else.
+
+    It reads no credentials and opens no connection.
+
+    :param services: ``"kms"``, ``"dynamodb"``.
+    """
+    import aws_cryptographic_material_providers.mpl  # noqa: F401
+    import aws_encryption_sdk  # noqa: F401
+
+    for service in services:
+        # What is wrong with the configuration is told when a key is fetched.
+        with suppress(Exception):
+            # With credentials of its own, lest they be looked for; it is never used.
+            new_session().create_client(
+                service,
+                region_name="us-east-1",
+                aws_access_key_id="none",
+                aws_secret_access_key="none",  # noqa: S106
+            )

@@ -1,0 +1,162 @@
+"""Keys at hand, and keys that are known to be missing: both bounded in number."""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from encfields.errors import EncFieldsError
+from encfields.keys.cache.cache_keys import CacheKey, key_id_of
+from encfields.keys.cache.stats import CacheStats, KeyCounters
+
+MISSING_PAUSE = 1.0
+"""Seconds for which a missing or destroyed key is not asked for again."""
+
+MAX_MISSING = 1_000
+"""Missing keys that are remembered at most: ids can come from whoever wrote a message."""
+
+
+@dataclass(slots=True)
+class Times:
+    """How long keys are used, in seconds.
+
+    :ivar ttl: before a key is fetched anew.
+    :ivar grace: past `ttl`, for reads during an outage.
+    :ivar check: for sealing, before the store is asked whether it still may.
+    :ivar lead: before the end of `ttl`, at which a key in use is renewed; 0 for never.
+    """
+
+    ttl: float
+    grace: float
+    check: float
+    lead: float
+
+
+class Entry:
+    """A key at hand, until when, and when it was used last.
+
+    :ivar expires: end of its time to live.
+    :ivar usable: until when it is used without asking anybody: never longer than ``expires``, and
+        shorter for a version that seals and has to be confirmed.
+    :ivar asked: when the key store was last asked whether it is in force.
+    :ivar retry_at: when a read past ``expires`` asks again.
+    :ivar failure: what the last fetch failed with.
+    :ivar is_logged: whether the log says that it stood in past ``expires``.
+    """
+
+    __slots__ = (
+        "asked",
+        "counters",
+        "expires",
+        "failure",
+        "fetched",
+        "is_logged",
+        "renew_at",
+        "retry_at",
+        "usable",
+        "used",
+        "value",
+    )
+
+    def __init__(self, value: Any, counters: KeyCounters, now: float, times: Times) -> None:
+        self.value = value
+        self.asked = now
+        self.counters = counters
+        self.used = self.fetched = now
+        self.expires = self.usable = now + times.ttl
+        # Spread, so that keys that were loaded together are not renewed together.
+        self.renew_at = self.expires - times.lead * (0.5 + 0.5 * random.random())  # noqa: S311
+        self.retry_at = 0.0
+        self.failure: str | None = None
+        self.is_logged = False
+
+    def confirm(self, asked: float, seconds: float) -> None:
+        """It was in force at `asked`, which is believed for some seconds."""
+        self.asked = asked
+        self.usable = min(self.expires, asked + seconds)
+
+
+class Entries:
+    """Keys at hand. Call its methods under the cache's lock.
+
+    :ivar held: by cache key; reading one needs no lock.
+    :ivar epoch: changes whenever something is forgotten.
+    """
+
+    def __init__(self, times: Times, max_entries: int, stats: CacheStats) -> None:
+        self._times = times
+        self._max_entries = max_entries
+        self._stats = stats
+        self.held: dict[CacheKey, Entry] = {}
+        self.missing: dict[CacheKey, tuple[EncFieldsError, float]] = {}
+        self.epoch = 0
+
+    def value(self, key: CacheKey) -> Any:
+        """What is at hand, ``None`` if nothing is or its time to live is over."""
+        entry = self.held.get(key)
+        return entry.value if entry is not None and monotonic() < entry.expires else None
+
+    def keep(self, key: CacheKey, value: Any, confirmed_at: float | None) -> list[CacheKey]:
+        """Have a key at hand.
+
+        :param confirmed_at: when the key store was asked for an active version, if it can be
+            asked again whether that is in force.
+        :returns: which of the entries that it replaces had stood in past their time.
+        """
+        now = monotonic()
+        keys: list[CacheKey] = [key, (key, value.version)] if isinstance(key, str) else [key]
+        stood_in = [one for one in keys if (old := self.held.get(one)) and old.is_logged]
+        entry = self.held[key] = Entry(value, self._stats.of(key_id_of(key)), now, self._times)
+        for version in keys[1:]:
+            # Due at the same time, and then renewed by the same fetch.
+            self.held[version] = copy.copy(entry)
+        if isinstance(key, str) and confirmed_at is not None:
+            entry.confirm(confirmed_at, self._times.check)
+        self._make_room()
+        return stood_in
+
+    def _make_room(self) -> None:
+        excess = len(self.held) - self._max_entries
+        if excess > 0:
+            # An eighth at once, so that a scan is paid for by many insertions.
+            count = max(excess, self._max_entries // 8)
+            oldest = heapq.nsmallest(count, self.held.items(), key=lambda item: item[1].used)
+            for victim, _ in oldest:
+                del self.held[victim]
+            self._stats.evicted += len(oldest)
+
+    def known_missing(self, key: CacheKey) -> EncFieldsError | None:
+        """The error of a key that was missing a moment ago, to be raised by this caller."""
+        found = self.missing.get(key)
+        if found is None:
+            return None
+        error, until = found
+        if monotonic() >= until:
+            del self.missing[key]
+            return None
+        self._stats.of(key_id_of(key)).refused += 1
+        return copy.copy(error)
+
+    def note_missing(self, key: CacheKey, error: EncFieldsError) -> None:
+        """The key store does not have it, or not any more."""
+        self.held.pop(key, None)
+        if len(self.missing) >= MAX_MISSING:
+            self.missing.pop(next(iter(self.missing)))
+        self.missing[key] = (copy.copy(error), monotonic() + MISSING_PAUSE)
+
+    def forget(self, is_meant: Callable[[CacheKey], bool]) -> None:
+        """Forget some keys; what is fetched for them now is out of date."""
+        self.epoch += 1
+        drop(self.held, is_meant)
+        drop(self.missing, is_meant)
+
+
+def drop(held: dict[CacheKey, Any], is_meant: Callable[[CacheKey], bool]) -> None:
+    """Delete some of what is kept by cache key."""
+    for key in [key for key in held if is_meant(key)]:
+        del held[key]

@@ -1,0 +1,263 @@
+"""How a key cache fetches: once for all who ask, whatever becomes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from encfields.errors import EncFieldsError, KeyDestroyedError, KeyNotFoundError
+from encfields.keys.cache.cache_keys import CacheKey, Jobs, fetch_from, key_id_of, what_of
+from encfields.keys.cache.entries import Entries
+from encfields.keys.cache.flights import Flight, Flights, broken_off, wait_for
+from encfields.keys.cache.outages import RETRY_PAUSE, Outages, is_outage, log_recovered
+from encfields.keys.cache.stats import CacheStats, Fetch, FetchMeter, Observer
+from encfields.keys.fetching.runner import Runner
+from encfields.keys.fetching.threads import work_off
+from encfields.keys.store import MAX_KEY_ID_CHARS, KeyStore
+
+_log = logging.getLogger(__name__)
+
+PAUSE_FACTOR = 9
+"""Of a failed fetch's own time, for which is paused at the least: a reader that has to make the
+attempts itself is held up for a tenth of the time."""
+
+Call = Callable[[], Any]
+
+
+class Fetcher:
+    """Fetches keys from a store and has them at hand.
+
+    :ivar lock: guards what the cache holds. Nobody fetches, logs or observes under it.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        entries: Entries,
+        outages: Outages,
+        stats: CacheStats,
+        runner: Runner | None,
+        observers: list[Observer],
+    ) -> None:
+        self.lock = Lock()
+        self._store = store
+        self._entries = entries
+        self._flights = Flights()
+        self._outages = outages
+        self._stats = stats
+        self._runner = runner
+        self._observers = observers
+
+    @property
+    def runner(self) -> Runner:
+        """How fetches run and how callers wait for them."""
+        if self._runner is None:
+            # Asked late, because a store learns what engine it serves when it is bound.
+            self._runner = self._store.runner
+        return self._runner
+
+    def fetch(self, key: CacheKey) -> Any:
+        """A key at hand or fetched, also by somebody who is fetching the same.
+
+        :raises KeyStoreError: it cannot be fetched, or was missing a moment ago.
+        """
+        if len(key_id_of(key)) > MAX_KEY_ID_CHARS:
+            raise _no_key_id(key_id_of(key))
+        with self.lock:
+            value = self._entries.value(key)
+            if value is not None:
+                return value
+            failure = self._entries.known_missing(key)
+            if failure is None:
+                flight, leads = self._join(key)
+        if failure is not None:
+            raise failure
+        if leads:
+            self._launch(key, flight)
+        return wait_for(flight, self.runner)
+
+    def fetch_anew(self, key: CacheKey) -> Any:
+        """A key as the store has it now. What is at hand stays if the store cannot be asked."""
+        with self.lock:
+            flight, leads = self._join(key)
+        if leads:
+            self._launch(key, flight)
+        return wait_for(flight, self.runner)
+
+    def fetch_many(self, jobs: Jobs, asked: float) -> None:
+        """Have many keys at hand; the first failure is raised when all are settled.
+
+        :param asked: when the key store was asked for them.
+        """
+        flights, led = [], []
+        for key, call in jobs:
+            with self.lock:
+                if self._entries.value(key) is not None:
+                    continue
+                flight, leads = self._join(key)
+            flights.append(flight)
+            if leads:
+                led.append((key, flight, call))
+        if len(led) == 1:
+            self._launch(*led[0], asked=asked)
+        elif led:
+            work_off([partial(self.fly, *one, asked=asked) for one in led], self.runner.start)
+        failures = []
+        for flight in flights:
+            try:
+                wait_for(flight, self.runner)
+            except EncFieldsError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def join(self, key: CacheKey) -> tuple[Flight, bool]:
+        """The fetch of a key, and whether the caller has to launch it, for one who does not wait
+        for it in any case."""
+        with self.lock:
+            return self._flights.join(key)
+
+    def _join(self, key: CacheKey) -> tuple[Flight, bool]:
+        self._stats.of(key_id_of(key)).misses += 1
+        return self._flights.join(key)
+
+    def is_under_way(self, key: CacheKey) -> bool:
+        """Whether somebody fetches it. Call it under the lock."""
+        return key in self._flights
+
+    def forget(self, is_meant: Callable[[CacheKey], bool]) -> None:
+        """Forget some keys; fetches of them that are under way are answered but not kept."""
+        with self.lock:
+            self._entries.forget(is_meant)
+            self._flights.forget(is_meant)
+
+    def _launch(
+        self,
+        key: CacheKey,
+        flight: Flight,
+        call: Call | None = None,
+        *,
+        asked: float | None = None,
+    ) -> None:
+        self.launch_by(
+            self.runner.start, key, flight, partial(self.fly, key, flight, call, asked=asked)
+        )
+
+    def launch_by(
+        self,
+        start: Callable[[Callable[[], None]], None],
+        key: CacheKey,
+        flight: Flight,
+        fly: Callable[[], None],
+    ) -> None:
+        """Start what settles `flight`, and settle it if it cannot be started."""
+        try:
+            start(fly)
+        except BaseException as error:
+            if not flight.done():
+                with self.lock:
+                    self._flights.end(key, flight)
+                flight.set_exception(broken_off(error))
+            raise
+
+    def fly(
+        self,
+        key: CacheKey,
+        flight: Flight,
+        call: Call | None = None,
+        *,
+        renewal: bool = False,
+        asked: float | None = None,
+    ) -> None:
+        """Fetch and settle `flight`, whatever happens.
+
+        :param call: what fetches it, instead of asking the store.
+        :param asked: when the key store was asked for what is now only unwrapped.
+        """
+        when = monotonic() if asked is None else asked
+        try:
+            self._fetch_and_settle(
+                key, flight, call or partial(fetch_from, self._store, key), when, renewal
+            )
+        finally:
+            if not flight.done():  # interrupted between the fetch and its settling
+                self.forget(lambda held: held == key)
+                flight.set_exception(broken_off(KeyboardInterrupt()))
+
+    def _fetch_and_settle(
+        self, key: CacheKey, flight: Flight, call: Call, asked: float, renewal: bool
+    ) -> None:
+        meter = FetchMeter(key_id_of(key), what_of(key), renewal=renewal)
+        try:
+            value = call()
+        except Exception as error:
+            self._land_failed(key, flight, meter.stop(error), error)
+            flight.set_exception(error)
+        except BaseException as error:
+            # An interrupt is for this caller alone; the others only learn that it is over.
+            self._land_failed(key, flight, meter.stop(error), error)
+            flight.set_exception(broken_off(error))
+            raise
+        else:
+            self._land(key, flight, meter.stop(), value, asked)
+            flight.set_result(value)
+
+    def _land(self, key: CacheKey, flight: Flight, fetch: Fetch, value: Any, asked: float) -> None:
+        recovered: list[CacheKey] = []
+        with self.lock:
+            self._stats.add(fetch)
+            if self._flights.end(key, flight):
+                self._outages.over()
+                can_confirm = self._store.confirms_at_once > 0
+                recovered = self._entries.keep(key, value, asked if can_confirm else None)
+        # Without the lock: a handler of the log may well need a key.
+        for one in recovered:
+            log_recovered(one)
+        self._tell(fetch)
+
+    def _land_failed(
+        self, key: CacheKey, flight: Flight, fetch: Fetch, error: BaseException
+    ) -> None:
+        with self.lock:
+            self._stats.add(fetch)
+            if self._flights.end(key, flight):
+                if isinstance(error, (KeyNotFoundError, KeyDestroyedError)):
+                    self._entries.note_missing(key, error)
+                else:
+                    self._note_failed(key, fetch, error)
+        self._tell(fetch)
+
+    def _note_failed(self, key: CacheKey, fetch: Fetch, error: BaseException) -> None:
+        """Remember an outage; have a decision end the use of a key that is past its time."""
+        entry, now = self._entries.held.get(key), monotonic()
+        if is_outage(error):
+            self._outages.seen()
+        if entry is None:
+            return
+        if is_outage(error) or not isinstance(error, Exception):
+            pause = 0.0 if self._store.may_fetch_in_background else PAUSE_FACTOR * fetch.seconds
+            entry.retry_at = now + max(RETRY_PAUSE, pause)
+            entry.failure = str(error) if is_outage(error) else None
+        elif now >= entry.expires:
+            del self._entries.held[key]
+
+    def _tell(self, fetch: Fetch) -> None:
+        for observer in self._observers:
+            try:
+                observer(fetch)
+            except Exception as failure:
+                _log.warning("an observer of key fetches raised %s", type(failure).__name__)
+
+
+def _no_key_id(key_id: str) -> KeyNotFoundError:
+    """The error for an id that no store holds; it is neither asked for nor remembered."""
+    return KeyNotFoundError(
+        f"there is no key of this id: it has {len(key_id)} characters, of which "
+        f"{MAX_KEY_ID_CHARS} are allowed",
+        key_id=key_id,
+        reason="key-id",
+    )

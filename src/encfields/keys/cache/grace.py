@@ -1,0 +1,99 @@
+"""How a key cache reads past a key's time to live, while KMS or the store may be away.
+
+A decision of KMS (denied, disabled) takes effect at the time to live, so the first reader asks,
+and waits for the answer for :data:`PATIENCE` at the most. Once an outage is known nobody waits:
+readers have the expired key until its grace is over, and one fetch after the other is tried
+beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from encfields.errors import KeyUnavailableError
+from encfields.keys.cache.cache_keys import CacheKey
+from encfields.keys.cache.entries import Entries, Entry, Times
+from encfields.keys.cache.fetcher import Fetcher
+from encfields.keys.cache.flights import Flight, wait_for
+from encfields.keys.cache.outages import Outages, is_outage, log_standing_in
+from encfields.keys.fetching.threads import daemon_threads
+from encfields.keys.store import KeyStore
+
+PATIENCE = 0.5
+"""Seconds for which a reader of an expired key waits for its fetch, unless an outage is known."""
+
+
+class Grace:
+    """Reads for which an expired key stands in during an outage."""
+
+    def __init__(
+        self, store: KeyStore, entries: Entries, fetcher: Fetcher, outages: Outages, times: Times
+    ) -> None:
+        self._store = store
+        self._entries = entries
+        self._fetcher = fetcher
+        self._outages = outages
+        self._times = times
+
+    def read(self, key: CacheKey) -> Any:
+        """A key for reading: fetched, or the expired one of an outage within its grace."""
+        entry = self._entries.held.get(key)
+        now = monotonic()
+        if entry is None or now >= entry.expires + self._times.grace:
+            return self._fetcher.fetch(key)
+        if now < entry.expires:  # renewed since the caller looked
+            return entry.value
+        if now < entry.retry_at:
+            return self._stand_in(key, entry)
+        if self._store.may_fetch_in_background:
+            return self._read_beside(key, entry)
+        return self._read_here(key, entry)
+
+    def _read_beside(self, key: CacheKey, entry: Entry) -> Any:
+        """Fetch on another thread, and wait a moment for it if no outage is known."""
+        flight, leads = self._fetcher.join(key)
+        if leads:
+            fly = partial(self._fly_aside, key, flight)
+            self._fetcher.launch_by(daemon_threads().submit, key, flight, fly)
+        if self._outages.is_known and not flight.done():
+            return self._stand_in(key, entry)
+        if not self._fetcher.runner.wait_briefly(flight, PATIENCE):
+            # Set back when the fetch has come to its end.
+            self._outages.seen()
+            entry.retry_at = math.inf
+            return self._stand_in(key, entry)
+        return self._landed(key, entry, lambda: wait_for(flight, self._fetcher.runner))
+
+    def _fly_aside(self, key: CacheKey, flight: Flight) -> None:
+        with self._fetcher.runner.aside():
+            self._fetcher.fly(key, flight)
+
+    def _read_here(self, key: CacheKey, entry: Entry) -> Any:
+        """Fetch on this thread: the store has one connection, which is the application's."""
+        return self._landed(key, entry, lambda: self._fetcher.fetch_anew(key))
+
+    def _landed(self, key: CacheKey, entry: Entry, wait: Callable[[], Any]) -> Any:
+        """What a fetch brought, or the expired key if it met an outage."""
+        try:
+            return wait()
+        except KeyUnavailableError as error:
+            is_over = monotonic() >= entry.expires + self._times.grace
+            if is_over or not is_outage(error):
+                raise
+            return self._stand_in(key, entry, error)
+
+    def _stand_in(
+        self, key: CacheKey, entry: Entry, error: KeyUnavailableError | None = None
+    ) -> Any:
+        """An expired key, in an outage; logged once."""
+        with self._fetcher.lock:
+            entry.counters.stale += 1
+            first, entry.is_logged = not entry.is_logged, True
+        if first:
+            left = entry.expires + self._times.grace - monotonic()
+            log_standing_in(key, entry, left, error)
+        return entry.value

@@ -1,0 +1,208 @@
+"""Renewal of keys in use before they expire, by one thread for all caches of a process.
+
+The thread is made when a cache that renews has its first key at hand, never at import; it ends
+when no such cache is left. A forked child has no such thread and starts its own when it needs one.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from time import monotonic
+from typing import Any, Protocol
+
+from encfields.errors import EncFieldsError
+from encfields.keys.cache.cache_keys import CacheKey, Jobs, key_id_of
+from encfields.keys.cache.entries import Entries, Times
+from encfields.keys.cache.fetcher import Fetcher
+from encfields.keys.forking import in_forked_child
+from encfields.keys.store import BeaconKey, KeyStore
+
+MAX_SLEEP = 60.0
+"""Seconds after which the thread looks whether a cache is left, at the latest."""
+
+
+class Renewable(Protocol):
+    """A cache, as the thread sees it."""
+
+    def renew_due(self) -> float:
+        """Renew what is due; seconds until it should be asked again."""
+        ...
+
+
+class Renewer:
+    """Calls ``renew_due()`` of every watched cache when it is time."""
+
+    def __init__(self) -> None:
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._wake = threading.Condition()
+        self._caches: weakref.WeakSet[Renewable] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        self._woken = False
+
+    def watch(self, cache: Renewable) -> None:
+        """Renew the keys of `cache` from now on; doing it twice is harmless and cheap."""
+        if cache in self._caches:
+            return
+        with self._wake:
+            self._caches.add(cache)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="encfields-renewal", daemon=True
+                )
+                self._thread.start()
+            self._woken = True
+            self._wake.notify()
+
+    def forget(self, cache: Renewable) -> None:
+        """Renew no key of `cache` any more."""
+        with self._wake:
+            self._caches.discard(cache)
+            self._woken = True
+            self._wake.notify()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this process has the thread."""
+        return self._thread is not None
+
+    def _run(self) -> None:
+        while True:
+            pause = self._renew_all()
+            with self._wake:
+                if not self._caches:
+                    self._thread = None
+                    return
+                if not self._woken:
+                    self._wake.wait(pause)
+                self._woken = False
+
+    def _renew_all(self) -> float:
+        # In a function of its own, because a cache held by a local name while the thread sleeps
+        # would never be collected.
+        with self._wake:
+            caches = list(self._caches)
+        return min([cache.renew_due() for cache in caches], default=MAX_SLEEP)
+
+
+renewer = Renewer()
+"""The one of this process."""
+
+in_forked_child(renewer._start_afresh)
+
+
+class RenewalPlan:
+    """When keys of one cache are renewed.
+
+    :param ttl: seconds for which a key is used.
+    :param lead: seconds before its end at which it is renewed at the earliest; 0 for never.
+    """
+
+    __slots__ = ("lead", "pause", "tick", "ttl")
+
+    def __init__(self, ttl: float, lead: float) -> None:
+        self.ttl = ttl
+        self.lead = lead
+        # Not each key by itself: looking for what is due takes a millisecond for 10,000 keys.
+        self.tick = min(1.0, max(0.01, lead / 20))
+        self.pause = max(self.tick, lead / 10)
+
+    def next_look(self, earliest: float | None) -> float:
+        """Seconds to sleep when the earliest known key is due at `earliest`.
+
+        A key that is kept meanwhile is due no sooner than `ttl` less `lead` from now, so that
+        nobody has to wake the thread for it.
+        """
+        longest = min(MAX_SLEEP, max(self.tick, self.ttl - self.lead))
+        if earliest is None:
+            return longest
+        return min(longest, max(self.tick, earliest - monotonic()))
+
+
+class Renewal:
+    """Renews the keys of one cache; called by the thread alone."""
+
+    def __init__(self, store: KeyStore, entries: Entries, fetcher: Fetcher, times: Times) -> None:
+        self._store = store
+        self._entries = entries
+        self._fetcher = fetcher
+        self._times = times
+        self._plan = RenewalPlan(times.ttl, times.lead)
+
+    def renew_due(self) -> float:
+        """Renew what is due.
+
+        :returns: seconds after which to call again.
+        """
+        if self._times.lead:
+            due = self._due()
+            with self._fetcher.runner.aside() if due else nullcontext():
+                asked = monotonic()
+                fetches = self._unwraps(due)
+                for key in due:
+                    call = fetches.get(key)
+                    self._renew(key, call, asked if call else None)
+        with self._fetcher.lock:
+            times = [entry.renew_at for entry in self._entries.held.values() if entry.renew_at]
+        return self._plan.next_look(min(times, default=None))
+
+    def _due(self) -> list[CacheKey]:
+        """Keys to renew, the active versions first: fetching one renews that version as well."""
+        now = monotonic()
+        due = []
+        with self._fetcher.lock:
+            for key, entry in self._entries.held.items():
+                if not entry.renew_at or now < entry.renew_at:
+                    continue
+                if entry.used > entry.fetched and now < entry.expires:
+                    due.append(key)
+                    entry.renew_at = now + self._plan.pause
+                elif now >= entry.expires:
+                    entry.renew_at = 0.0
+                else:
+                    entry.renew_at = now + self._plan.pause
+        return sorted(due, key=lambda key: not isinstance(key, str))
+
+    def _unwraps(self, due: list[CacheKey]) -> dict[CacheKey, Callable[[], Any]]:
+        """What unwraps the keys that are due, read in one query."""
+        if len(due) < 2:
+            return {}
+        epoch = self._entries.epoch
+        indexed = frozenset(key[0] for key in due if isinstance(key, tuple) and key[1] is None)
+        try:
+            found = self._store.wrapped_many(frozenset(key_id_of(key) for key in due))
+            beacons = beacon_jobs(self._store, indexed) if indexed else []
+        except EncFieldsError:
+            return {}
+        if epoch != self._entries.epoch:
+            return {}
+        unwraps: dict[CacheKey, Callable[[], Any]] = dict(beacons)
+        for wrapped in found:
+            version = wrapped.key_version
+            if version.active:
+                unwraps[version.id] = wrapped.unwrap
+            unwraps[(version.id, version.version)] = wrapped.unwrap
+        return unwraps
+
+    def _renew(self, key: CacheKey, call: Callable[[], Any] | None, asked: float | None) -> None:
+        with self._fetcher.lock:
+            entry = self._entries.held.get(key)
+            is_renewed = entry is None or entry.renew_at > monotonic() + self._plan.pause
+        if is_renewed:
+            return
+        flight, leads = self._fetcher.join(key)
+        if leads:
+            self._fetcher.fly(key, flight, call, renewal=True, asked=asked)
+
+
+def beacon_jobs(store: KeyStore, key_ids: frozenset[str]) -> Jobs:
+    """What unwraps the beacon keys of some keys, read in one query."""
+    return [((one.id, None), _as_tuple(one.unwrap)) for one in store.wrapped_beacons(key_ids)]
+
+
+def _as_tuple(unwrap: Callable[[], list[BeaconKey]]) -> Callable[[], tuple[BeaconKey, ...]]:
+    return lambda: tuple(unwrap())

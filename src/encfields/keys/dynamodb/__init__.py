@@ -1,0 +1,1 @@
+"""Branch keys in AWS's hierarchical key store, a DynamoDB table."""

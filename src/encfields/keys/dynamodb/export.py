@@ -1,0 +1,251 @@
+"""Copying branch keys into AWS's key store, so that a team can start embedded and grow.
+
+Ids, versions and material stay as they are, so every stored value opens under the copy as it
+does under the original: no value is read, written or sealed anew. Each key is unwrapped by the
+source's keyring, encrypted by the target's KMS key under the encryption context that AWS's
+hierarchical key store asks for, and read back through AWS's ``KeyStore`` before it is reported.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from encfields.errors import ConfigurationError, KeyAccessError, KeyExistsError, KeyNotFoundError
+from encfields.keys.dynamodb import items
+from encfields.keys.dynamodb.store import DynamoDbKeyStore
+from encfields.keys.dynamodb.tools import Tools
+from encfields.keys.store import BeaconKey, KeyStore, KeyVersion, check_key_id
+from encfields.keys.store_errors import Conflict
+
+MAX_READ_TRIES = 20
+READ_PAUSE = 0.25
+"""Times, and seconds between them, that a written key is looked for: AWS's key store reads
+DynamoDB eventually consistently."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedKey:
+    """One key of which every version was found in the target, with the same material.
+
+    :ivar id: branch key id.
+    :ivar active: its active version.
+    :ivar versions: how many versions the target has of it.
+    :ivar written: how many of them it did not have before.
+    """
+
+    id: str
+    active: str
+    versions: int
+    written: int
+
+
+def export_keys(
+    source: KeyStore, target: DynamoDbKeyStore, key_ids: Collection[str] | None = None
+) -> Iterator[ExportedKey]:
+    """Copy keys, one after the other; each is whole and verified when it is yielded.
+
+    Broken off, it is run again: what is there already is verified and left as it is, and a
+    rotation at the source since the last run is carried over. Destroyed versions are left out.
+    The target's KMS key is called for ``kms:Encrypt`` and ``kms:Decrypt``.
+
+    :param source: the key store that values are sealed under now.
+    :param target: its table has to exist.
+    :param key_ids: by default all keys.
+    :raises KeyNotFoundError: the source has no such key.
+    :raises ConfigurationError: the key has two beacon keys.
+    :raises KeyExistsError: the target has another key of the same id, or was rotated by itself;
+        nothing of that key was changed.
+    :raises KeyStoreError: a key or a store cannot be had.
+    """
+    readable: dict[str, list[KeyVersion]] = {}
+    for one in source.list():
+        if one.destroyed_at is None:
+            readable.setdefault(one.id, []).append(one)
+    wanted = list(readable) if key_ids is None else list(dict.fromkeys(key_ids))
+    for key_id in wanted:
+        found = readable.get(key_id, [])
+        if not any(one.active for one in found):
+            raise KeyNotFoundError(
+                "the source has no active version of this key", key_id=key_id, reason="no-key"
+            )
+    for key_id in wanted:
+        check_key_id(key_id)
+        yield _Export(source, target, readable[key_id]).run()
+
+
+class _Export:
+    """The copy of one key."""
+
+    def __init__(
+        self, source: KeyStore, target: DynamoDbKeyStore, versions: list[KeyVersion]
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._versions = sorted(versions, key=lambda one: (one.created_at, one.version))
+        self._key_id = versions[0].id
+        self._active = next(one for one in versions if one.active)
+        self._unwrapped: dict[str, bytes] = {}
+        self._beacon: BeaconKey | None = None
+
+    def run(self) -> ExportedKey:
+        self._beacon_key()
+        present = {one["type"]["S"]: one for one in self._target.items_of(self._key_id)}
+        self._refuse_foreign(present)
+        beacon_is_new = items.BEACON_TYPE not in present
+        if not beacon_is_new:
+            self._check_beacon()
+        missing = [
+            one for one in self._versions if items.VERSION_PREFIX + one.version not in present
+        ]
+        # What is there already is compared before anything is written beside it.
+        for one in self._versions:
+            if one not in missing:
+                self._check_version(one)
+        for one in missing:
+            self._put_version(one)
+        self._put_active(present.get(items.ACTIVE_TYPE), with_beacon=beacon_is_new)
+        for one in missing:
+            self._check_version(one)
+        self._check_beacon()
+        self._check_active()
+        return ExportedKey(self._key_id, self._active.version, len(self._versions), len(missing))
+
+    def _refuse_foreign(self, present: dict[str, items.Item]) -> None:
+        known = {items.VERSION_PREFIX + one.version for one in self._versions}
+        strange = [
+            name for name in present if name.startswith(items.VERSION_PREFIX) and name not in known
+        ]
+        if strange:
+            raise self._other(f"it has a version that the source has not ({strange[0]})")
+
+    def _put_version(self, one: KeyVersion) -> None:
+        self._write([(self._context(one), self._material(one), _NEW, {})])
+
+    def _put_active(self, present: items.Item | None, *, with_beacon: bool) -> None:
+        """The active item, and the beacon key's where it is missing, in one transaction."""
+        name = items.VERSION_PREFIX + self._active.version
+        puts: list[Any] = []
+        if present is None:
+            puts.append((*self._active_item(), _NEW, {}))
+        elif present[items.VERSION]["S"] != name:
+            puts.append((*self._active_item(), _UNCHANGED, {":before": present[items.VERSION]}))
+        if with_beacon:
+            beacon = self._beacon_key()
+            context = items.beacon_context(self._context(self._versions[0]), beacon.version)
+            puts.append((context, beacon.material, _NEW, {}))
+        if puts:
+            self._write(puts)
+
+    def _active_item(self) -> tuple[items.Context, bytes]:
+        return items.active_context(self._context(self._active)), self._material(self._active)
+
+    def _material(self, one: KeyVersion) -> bytes:
+        """The source's key, unwrapped once."""
+        if one.version not in self._unwrapped:
+            found = self._source.version(self._key_id, one.version)
+            self._unwrapped[one.version] = found.material
+        return self._unwrapped[one.version]
+
+    def _beacon_key(self) -> BeaconKey:
+        """The source's one beacon key, unwrapped once."""
+        if self._beacon is None:
+            found = self._source.beacons(self._key_id)
+            if len(found) > 1:
+                raise ConfigurationError(
+                    "this key has two beacon keys, and AWS's key store has room for one: index all "
+                    f"values under version {found[-1].version}, then "
+                    f"retire_beacon({self._key_id!r}, {found[0].version})",
+                    key_id=self._key_id,
+                    reason="two-beacons",
+                )
+            self._beacon = found[0]
+        return self._beacon
+
+    def _context(self, one: KeyVersion) -> items.Context:
+        target = self._target
+        return items.version_context(one, target.kms_arn, target.logical_name, target.context)
+
+    def _write(self, puts: list[Any]) -> None:
+        """Encrypt some keys by KMS and put their items: all of them, or none."""
+
+        def work(tools: Tools) -> None:
+            tools.dynamodb.transact_write_items(
+                TransactItems=[
+                    {"Put": self._put(tools, context, key, condition, values)}
+                    for context, key, condition, values in puts
+                ]
+            )
+
+        try:
+            self._target.run(work, self._key_id)
+        except Conflict:
+            failure = self._other("somebody else changed it meanwhile")
+        else:
+            return
+        raise failure
+
+    def _put(
+        self, tools: Tools, context: items.Context, key: bytes, condition: str, values: items.Item
+    ) -> dict[str, Any]:
+        wrapped = tools.kms.encrypt(
+            KeyId=self._target.kms_arn, Plaintext=key, EncryptionContext=context
+        )
+        put: dict[str, Any] = {
+            "TableName": self._target.table_name,
+            "Item": items.item(context, wrapped["CiphertextBlob"]),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": {"#name": items.VERSION if values else items.KEY_ID},
+        }
+        return {**put, "ExpressionAttributeValues": values} if values else put
+
+    def _check_version(self, one: KeyVersion) -> None:
+        there = self._patiently(lambda: self._target.version(self._key_id, one.version))
+        if not hmac.compare_digest(self._material(one), there.material):
+            raise self._other(f"its version {one.version} holds another key")
+
+    def _check_beacon(self) -> None:
+        here = self._beacon_key()
+        (there,) = self._patiently(lambda: self._target.beacons(self._key_id))
+        same = hmac.compare_digest(here.material, there.material)
+        if not same or here.version != there.version:
+            raise self._other("its beacon key is another one")
+
+    def _check_active(self) -> None:
+        for _ in range(MAX_READ_TRIES):
+            there = self._patiently(lambda: self._target.active(self._key_id))
+            if there.version == self._active.version:
+                if hmac.compare_digest(self._material(self._active), there.material):
+                    return
+                raise self._other("its active version holds another key")
+            time.sleep(READ_PAUSE)
+        raise self._other("its active version is another one")
+
+    def _patiently(self, read: Any) -> Any:
+        """What was written, even if it is not seen at once."""
+        for _ in range(MAX_READ_TRIES):
+            try:
+                return read()
+            except KeyNotFoundError:
+                time.sleep(READ_PAUSE)
+            except KeyAccessError as error:
+                failure = self._other(f"what is there does not open: {error.message}")
+                break
+        else:
+            failure = self._other("what was written to it is not found")
+        raise failure
+
+    def _other(self, what: str) -> KeyExistsError:
+        return KeyExistsError(
+            f"{self._target.table_name!r} has a key of this id that is not a copy of the "
+            f"source's: {what}. Give the copy a table of its own",
+            key_id=self._key_id,
+            reason="exists",
+        )
+
+
+_NEW = "attribute_not_exists(#name)"
+_UNCHANGED = "#name = :before"

@@ -1,0 +1,169 @@
+"""The items of AWS's hierarchical key store in DynamoDB, attribute by attribute.
+
+From AWS's specification ``framework/branch-key-store.md`` ("Record Format") and the Material
+Providers Library, which writes the same. The table's partition key is ``branch-key-id``, its sort
+key ``type``. A branch key has one item for each version, a copy of the newest one under a fixed
+sort key, and one item for its beacon key:
+
+==================  =======================================================================
+attribute           value
+==================  =======================================================================
+branch-key-id       S: the branch key id
+type                S: ``branch:version:`` and the version's UUID, ``branch:ACTIVE``, or
+                    ``beacon:ACTIVE``
+version             S, ``branch:ACTIVE`` alone: the ``type`` of the item that it is a copy of
+create-time         S: ``2026-01-31T23:59:59.000000Z``
+kms-arn             S: the KMS key that wraps it
+hierarchy-version   N: 1
+aws-crypto-ec:NAME  S: a pair of the key's own encryption context
+enc                 B: the 32 bytes of key, as KMS encrypts them
+==================  =======================================================================
+
+A destroyed key's items have the date instead of the key (see
+:mod:`encfields.keys.dynamodb.removal`).
+
+KMS encrypts them under an encryption context of all the other attributes, as text, and
+``tablename``, the key store's logical name, which no item holds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from encfields.keys.store import FIRST_VERSION, KeyVersion
+
+KEY_ID, TYPE, VERSION, CREATED = "branch-key-id", "type", "version", "create-time"
+KMS_ARN, HIERARCHY, WRAPPED, LOGICAL_NAME = "kms-arn", "hierarchy-version", "enc", "tablename"
+OWN_PREFIX = "aws-crypto-ec:"
+BEACON_NUMBER = "enc:beacon-version"
+"""Name of a pair of a beacon key's own encryption context. Frozen."""
+DESTROYED = "encfields-destroyed-at"
+"""Name of a tombstone's attribute. Frozen."""
+
+ACTIVE_TYPE, BEACON_TYPE, VERSION_PREFIX = "branch:ACTIVE", "beacon:ACTIVE", "branch:version:"
+
+Context = dict[str, str]
+Item = dict[str, dict[str, Any]]
+"""An item as boto3's low-level client takes and gives it."""
+Items = list[Item]
+
+
+def version_context(
+    made: KeyVersion, kms_arn: str, logical_name: str, own_context: Mapping[str, str]
+) -> Context:
+    """KMS's encryption context of the item of one version."""
+    return {
+        KEY_ID: made.id,
+        TYPE: VERSION_PREFIX + made.version,
+        CREATED: made.created_at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        LOGICAL_NAME: logical_name,
+        KMS_ARN: kms_arn,
+        HIERARCHY: "1",
+        **{OWN_PREFIX + name: value for name, value in own_context.items()},
+    }
+
+
+def active_context(of_version: Context) -> Context:
+    """The same of the active item, a copy of that version's."""
+    return {**of_version, VERSION: of_version[TYPE], TYPE: ACTIVE_TYPE}
+
+
+def beacon_context(of_version: Context, number: int = FIRST_VERSION) -> Context:
+    """The same of the beacon key's item, made with that version.
+
+    :param number: of the beacon key, if it was rotated before it came here: told by a pair of the
+        item's own encryption context.
+    """
+    told = {} if number == FIRST_VERSION else {OWN_PREFIX + BEACON_NUMBER: str(number)}
+    return {**of_version, TYPE: BEACON_TYPE, **told}
+
+
+def beacon_number(own_context: Mapping[str, str]) -> int:
+    """The beacon key's number, by the pairs of its item's own encryption context."""
+    told = own_context.get(BEACON_NUMBER, "")
+    return int(told) if told.isdecimal() else FIRST_VERSION
+
+
+def own_context(item: Item) -> Context:
+    """The pairs of an item's own encryption context."""
+    return {
+        name.removeprefix(OWN_PREFIX): _s(item, name)
+        for name in item
+        if name.startswith(OWN_PREFIX)
+    }
+
+
+def item(context: Context, wrapped: bytes) -> Item:
+    """The item that holds a key.
+
+    :param wrapped: what KMS made of the key under exactly `context`.
+    """
+    made: Item = {name: {"S": text} for name, text in context.items() if name != LOGICAL_NAME}
+    made[HIERARCHY] = {"N": context[HIERARCHY]}
+    made[WRAPPED] = {"B": wrapped}
+    return made
+
+
+def context_of(item: Item, logical_name: str) -> Context:
+    """KMS's encryption context of an item, from what it holds."""
+    texts = {
+        name: str(next(iter(value.values()))) for name, value in item.items() if "B" not in value
+    }
+    return {**texts, LOGICAL_NAME: logical_name}
+
+
+def tombstone(item: Item, when: dt.datetime) -> Item:
+    """What is left of an item when its key is destroyed."""
+    kept = {name: item[name] for name in (KEY_ID, TYPE, VERSION, CREATED) if name in item}
+    return {**kept, DESTROYED: {"S": when.astimezone(dt.UTC).isoformat()}}
+
+
+def destroyed_at(item: Item) -> dt.datetime | None:
+    """When an item's key was destroyed, in UTC; ``None`` while it is there."""
+    return _time(_s(item, DESTROYED)) if DESTROYED in item else None
+
+
+def versions(items: list[Item]) -> list[KeyVersion]:
+    """The key versions that items tell of, ordered by id and age."""
+    active = {
+        (_s(one, KEY_ID), _s(one, VERSION))
+        for one in items
+        if _s(one, TYPE) == ACTIVE_TYPE and DESTROYED not in one
+    }
+    found = [
+        KeyVersion(
+            _s(one, KEY_ID),
+            _s(one, TYPE).removeprefix(VERSION_PREFIX),
+            (_s(one, KEY_ID), _s(one, TYPE)) in active,
+            _time(_s(one, CREATED)),
+            destroyed_at(one),
+        )
+        for one in items
+        if _s(one, TYPE).startswith(VERSION_PREFIX)
+    ]
+    return sorted(found, key=lambda one: (one.id, one.created_at, one.version))
+
+
+def version_of(item: Item) -> str:
+    """The version that the active item is a copy of."""
+    return _s(item, VERSION).removeprefix(VERSION_PREFIX)
+
+
+def beacon_created(item: Item) -> dt.datetime:
+    """When a beacon key was made."""
+    return _time(_s(item, CREATED))
+
+
+def _s(one: Item, name: str) -> str:
+    return str(one.get(name, {}).get("S", ""))
+
+
+def _time(text: str) -> dt.datetime:
+    """A creation time. The AWS libraries of other languages write other fractions of a second."""
+    try:
+        read = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return dt.datetime.fromtimestamp(0, dt.UTC)
+    return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)

@@ -1,0 +1,144 @@
+"""Moving the keys of AWS's key store to another KMS key, one item after the other.
+
+KMS itself encrypts each anew (``kms:ReEncrypt*``), from the item's encryption context to the same
+one with the new ``kms-arn``, which is what AWS's own "mutation" of a branch key does. Before the
+new item takes the old one's place, both are opened and compared.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
+from encfields.keys.dynamodb import items
+from encfields.keys.store import Progress, RewrapReport
+from encfields.keys.store_errors import MAX_TRIES, Conflict
+
+if TYPE_CHECKING:
+    from encfields.keys.dynamodb.store import DynamoDbKeyStore
+    from encfields.keys.dynamodb.tools import Tools
+
+Place = tuple[str, str]
+"""An item's branch key id and ``type``."""
+
+
+def require_same_region(new: str, former: Collection[str]) -> None:
+    """KMS encrypts anew within one region only.
+
+    :raises ConfigurationError: a former KMS key is in another region than the new one.
+    """
+    region = new.split(":")[3]
+    for arn in former:
+        if arn.split(":")[3] != region:
+            raise ConfigurationError(
+                f"KMS cannot move keys between regions, from {arn} to {new}. Copy them into a "
+                "table of their own with `encfields keys export`, or give a replica of the old "
+                "multi-Region key",
+                reason="region",
+            )
+
+
+def rewrap_items(
+    store: DynamoDbKeyStore, former: Collection[str], progress: Progress | None
+) -> RewrapReport:
+    """See :meth:`DynamoDbKeyStore.rewrap`.
+
+    :param store: knows the new KMS key already.
+    :param former: ARNs of the KMS keys to move from.
+    """
+    report, seen = RewrapReport(), set()  # type: RewrapReport, set[Place]
+    # Again until nothing new is found: older processes rotate with the old KMS key meanwhile.
+    while found := [place for place in store.places() if place not in seen]:
+        for place in found:
+            seen.add(place)
+            report = _rewrap_item(store, former, place, report)
+            if progress is not None:
+                progress(report)
+    return report
+
+
+def _rewrap_item(
+    store: DynamoDbKeyStore, former: Collection[str], place: Place, report: RewrapReport
+) -> RewrapReport:
+    for _ in range(MAX_TRIES):
+        item = store.item_at(*place)
+        if item is None:
+            return report
+        if items.destroyed_at(item) is not None:
+            return replace(report, destroyed=report.destroyed + 1)
+        wrapped_by = item.get(items.KMS_ARN, {}).get("S", "")
+        if wrapped_by == store.kms_arn:
+            return replace(report, already=report.already + 1)
+        _check(item, wrapped_by, former)
+        with suppress(Conflict):
+            _move(store, item, wrapped_by)
+            return replace(report, moved=report.moved + 1)
+        # Moved by another run, rotated or destroyed, since it was read: look again.
+    raise KeyUnavailableError(
+        "others kept changing this key at the same time; run it again",
+        key_id=place[0],
+        reason="error",
+    )
+
+
+def _check(item: items.Item, wrapped_by: str, former: Collection[str]) -> None:
+    key_id = item[items.KEY_ID]["S"]
+    if wrapped_by not in former:
+        raise KeyAccessError(
+            f"this key is wrapped by {wrapped_by or 'a KMS key that is not told'}, which is "
+            "neither the keyring's nor a former one's; give it in former=[...]",
+            key_id=key_id,
+            reason="wrong-keyring",
+        )
+    if item.get(items.HIERARCHY) != {"N": "1"}:
+        raise ConfigurationError(
+            "this key is of a later version of AWS's key store than this library moves; use "
+            "AWS's own KeyStoreAdmin",
+            key_id=key_id,
+            reason="hierarchy-version",
+        )
+
+
+def _move(store: DynamoDbKeyStore, item: items.Item, wrapped_by: str) -> None:
+    key_id, old = item[items.KEY_ID]["S"], item[items.WRAPPED]["B"]
+    before = items.context_of(item, store.logical_name)
+    after = {**before, items.KMS_ARN: store.kms_arn}
+
+    def work(tools: Tools) -> bool:
+        made = tools.kms.re_encrypt(
+            CiphertextBlob=old,
+            SourceKeyId=wrapped_by,
+            SourceEncryptionContext=before,
+            DestinationKeyId=store.kms_arn,
+            DestinationEncryptionContext=after,
+        )["CiphertextBlob"]
+        if not hmac.compare_digest(
+            _opened(tools, wrapped_by, old, before), _opened(tools, store.kms_arn, made, after)
+        ):
+            return False
+        tools.dynamodb.put_item(
+            TableName=store.table_name,
+            Item=items.item(after, made),
+            ConditionExpression="#enc = :old AND #arn = :arn",
+            ExpressionAttributeNames={"#enc": items.WRAPPED, "#arn": items.KMS_ARN},
+            ExpressionAttributeValues={":old": {"B": old}, ":arn": {"S": wrapped_by}},
+        )
+        return True
+
+    if not store.run(work, key_id):
+        raise KeyAccessError(
+            f"{store.kms_arn} opened the new wrap to another key; nothing was replaced",
+            key_id=key_id,
+            reason="tampered",
+        )
+
+
+def _opened(tools: Tools, arn: str, wrapped: bytes, context: items.Context) -> bytes:
+    answer: dict[str, Any] = tools.kms.decrypt(
+        KeyId=arn, CiphertextBlob=wrapped, EncryptionContext=context
+    )
+    return bytes(answer["Plaintext"])

@@ -1,0 +1,486 @@
+"""Branch keys in AWS's own hierarchical key store: a DynamoDB table, wrapped by one KMS key.
+
+Every key is made, wrapped and opened by the Material Providers Library's ``KeyStore``, so that
+every AWS Encryption SDK with the hierarchical keyring on the same table opens what these keys
+sealed, in any language, and the other way round.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
+from encfields.branch_key import BranchKey
+from encfields.errors import (
+    ConfigurationError,
+    EncFieldsError,
+    KeyAccessError,
+    KeyNotFoundError,
+    KeyUnavailableError,
+)
+from encfields.keys.aws.clients import ClientFactory, ClientOptions, preload
+from encfields.keys.aws.kms_calls import kms_calls
+from encfields.keys.dynamodb import items
+from encfields.keys.dynamodb.failures import explain, no_such_key
+from encfields.keys.dynamodb.removal import destroy_items, require_retirable, retire_item
+from encfields.keys.dynamodb.rewrap import require_same_region, rewrap_items
+from encfields.keys.dynamodb.tools import ToolMaker, Tools
+from encfields.keys.fetching.loop_runner import LoopRunner
+from encfields.keys.fetching.runner import Runner
+from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
+from encfields.keys.keyrings.keyring import Keyring
+from encfields.keys.store import (
+    BeaconKey,
+    BeaconVersion,
+    KeyStore,
+    KeyVersion,
+    Progress,
+    RewrapReport,
+    WrappedKey,
+    check_key_id,
+)
+from encfields.keys.store_errors import Conflict, already_exists, was_destroyed, was_retired
+
+T = TypeVar("T")
+
+OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
+"""Pairs with which a key is made: AWS's key store wants some of whoever names a key."""
+
+MAX_QUERIES = 50
+"""Keys that are asked for one by one, before a scan of the table costs less time."""
+
+MAX_ROTATE_TRIES = 10
+"""Times that a rotation steps behind another one of the same key before it gives up."""
+
+
+class DynamoDbKeyStore(KeyStore):
+    """AWS's hierarchical key store.
+
+    Reads of it are eventually consistent, by AWS's design: for a moment after a key was made or
+    rotated, another process may not find it or find the version before.
+
+    :param keyring: ``keyrings.aws_kms(arn)`` or ``keyrings.aws_kms_mrk(arn)``, of one key.
+    :param table_name: the DynamoDB table.
+    :param logical_name: the key store's name in KMS's encryption context (``tablename``), bound
+        to every key for good; by default `table_name`. It has to be the same for whoever uses
+        the table, and stays as it is when the table is restored under another name.
+    :param region: AWS region of the table; by default the KMS key's.
+    :param context: pairs of every new key's own encryption context, at least one.
+    :param former: keyrings, of one KMS key each, that open what is not rewrapped yet.
+    :param client_factory: makes a new boto3 DynamoDB client for a region.
+    :param endpoint_url: another endpoint of DynamoDB than AWS's.
+    :param profile_name: profile of the shared AWS configuration, for DynamoDB.
+    :param connect_timeout: seconds.
+    :param read_timeout: seconds.
+    :param max_attempts: calls in all, the first included.
+    :param timeout: seconds for one request to DynamoDB in all, repeated attempts included; for
+        KMS the keyring has one of its own.
+    :raises ConfigurationError: the keyring is not of exactly one KMS key, or an argument is
+        unusable.
+    """
+
+    confirms_at_once = 1
+    """See :class:`~encfields.keys.store.KeyStore`: each takes a request."""
+
+    def __init__(
+        self,
+        keyring: AwsKmsKeyring,
+        table_name: str,
+        *,
+        logical_name: str | None = None,
+        region: str | None = None,
+        context: Mapping[str, str] = OWN_CONTEXT,
+        former: Sequence[AwsKmsKeyring] = (),
+        client_factory: ClientFactory | None = None,
+        endpoint_url: str | None = None,
+        profile_name: str | None = None,
+        connect_timeout: float = 2.0,
+        read_timeout: float = 5.0,
+        max_attempts: int = 3,
+        timeout: float = 10.0,
+    ) -> None:
+        for one in (keyring, *former):
+            _of_one_key(one)
+        if not 3 <= len(table_name) <= 255 or not context:
+            raise ConfigurationError(
+                "a DynamoDB table's name has 3 to 255 characters, and context= has a pair at least",
+                reason="table-name" if context else "context",
+            )
+        self.table_name = table_name
+        self.logical_name = logical_name or table_name
+        self.context = dict(context)
+        self.region = region or keyring.arns[0].split(":")[3]
+        self._options = ClientOptions(
+            client_factory,
+            endpoint_url,
+            profile_name,
+            connect_timeout,
+            read_timeout,
+            max_attempts,
+            timeout,
+        )
+        self._use(keyring, former)
+
+    def _use(self, keyring: AwsKmsKeyring, former: Sequence[AwsKmsKeyring]) -> None:
+        (self.kms_arn,) = keyring.arns
+        self.keyring = keyring
+        self.former = tuple(former)
+        self._maker = ToolMaker(
+            (keyring, *former), self.table_name, self.logical_name, self.region, self._options
+        )
+
+    def __repr__(self) -> str:
+        return f"<DynamoDbKeyStore table={self.table_name!r} {self.region} {self.kms_arn}>"
+
+    @property
+    def name(self) -> str:
+        """The key store's logical name, which KMS binds to every key."""
+        return self.logical_name
+
+    @property
+    def runner(self) -> Runner:
+        """How the cache runs fetches from this store: beside an event loop, where there is one."""
+        return LoopRunner()
+
+    def preload(self) -> None:
+        """Import what opens keys now, not when the first one is fetched."""
+        from aws_cryptographic_material_providers.keystore import client  # noqa: F401
+
+        preload("kms", "dynamodb")
+
+    def active(self, key_id: str) -> BranchKey:
+        """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
+
+        def ask(library: Any, models: Any) -> BranchKey:
+            asked = models.GetActiveBranchKeyInput(branch_key_identifier=key_id)
+            return _branch_key(library.get_active_branch_key(asked))
+
+        return self._read(ask, key_id, items.ACTIVE_TYPE)
+
+    def version(self, key_id: str, version: str) -> BranchKey:
+        """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
+
+        def ask(library: Any, models: Any) -> BranchKey:
+            asked = models.GetBranchKeyVersionInput(
+                branch_key_identifier=key_id, branch_key_version=version
+            )
+            return _branch_key(library.get_branch_key_version(asked))
+
+        return self._read(ask, key_id, items.VERSION_PREFIX + version)
+
+    def beacon(self, key_id: str) -> bytes:
+        """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
+        return self.beacons(key_id)[0].material
+
+    def beacons(self, key_id: str) -> Beacons:
+        """The one beacon key: version 1, or the number under which it was exported here."""
+
+        def ask(library: Any, models: Any) -> BeaconKey:
+            asked = models.GetBeaconKeyInput(branch_key_identifier=key_id)
+            found = library.get_beacon_key(asked).beacon_key_materials
+            number = items.beacon_number(found.encryption_context)
+            return BeaconKey(key_id, number, bytes(found.beacon_key))
+
+        return [self._read(ask, key_id, items.BEACON_TYPE)]
+
+    def _read(self, ask: Callable[[Any, Any], T], key_id: str, name: str) -> T:
+        """A key, by the KMS key that wraps or a former one.
+
+        :param name: the item's ``type``.
+        """
+        for number in range(1 + len(self.former)):
+            try:
+                return self.run(partial(_ask, ask, number), key_id)
+            except (KeyNotFoundError, KeyAccessError, KeyUnavailableError) as error:
+                failure = error
+            if failure.reason != "wrong-keyring":
+                break
+        if not isinstance(failure, KeyUnavailableError) or failure.reason == "error":
+            # AWS's library knows of no tombstone.
+            with suppress(KeyUnavailableError):
+                self._refuse_destroyed(key_id, name)
+        raise failure
+
+    def _refuse_destroyed(self, key_id: str, name: str = items.ACTIVE_TYPE) -> None:
+        item = self.item_at(key_id, name)
+        when = items.destroyed_at(item) if item is not None else None
+        if when is None:
+            return
+        if name.startswith(items.VERSION_PREFIX) and self.newest_versions([key_id]):
+            raise was_retired(key_id, name.removeprefix(items.VERSION_PREFIX), when)
+        raise was_destroyed(key_id, when)
+
+    def list_beacons(self, key_id: str) -> list[BeaconVersion]:
+        """What may be told of it.
+
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed.
+        """
+        item = self.item_at(key_id, items.BEACON_TYPE)
+        if item is None:
+            raise no_such_key(self.table_name, key_id)
+        when = items.destroyed_at(item)
+        if when is not None:
+            raise was_destroyed(key_id, when)
+        number = items.beacon_number(items.own_context(item))
+        return [BeaconVersion(key_id, number, items.beacon_created(item))]
+
+    def rotate_beacon(self, key_id: str) -> NoReturn:
+        """AWS's key store has one beacon key for each key, for good.
+
+        :raises ConfigurationError: always.
+        """
+        raise _one_beacon(key_id)
+
+    def retire_beacon(self, key_id: str, version: int) -> NoReturn:
+        """As :meth:`rotate_beacon`.
+
+        :raises ConfigurationError: always.
+        """
+        raise _one_beacon(key_id)
+
+    def create(self, key_id: str) -> KeyVersion:
+        """Make a new key, its first version and its beacon key, in one transaction.
+
+        KMS is called for ``kms:GenerateDataKeyWithoutPlaintext`` and ``kms:ReEncrypt*``.
+
+        :raises ConfigurationError: the id is unusable, or the table is missing.
+        :raises KeyExistsError: there is one of that id.
+        """
+        check_key_id(key_id)
+        self._refuse_destroyed(key_id)
+        if self._versions_of(key_id):
+            raise already_exists(key_id)
+
+        def make(tools: Tools) -> None:
+            tools.library.create_key(
+                tools.models.CreateKeyInput(
+                    branch_key_identifier=key_id, encryption_context=self.context
+                )
+            )
+
+        try:
+            self.run(make, key_id)
+        except Conflict:
+            raise already_exists(key_id) from None
+        return self._active_of(key_id)
+
+    def rotate(self, key_id: str) -> KeyVersion:
+        """See :meth:`KeyStore.rotate <encfields.keys.store.KeyStore.rotate>`.
+
+        Concurrent rotations each make a version; the last one stays active, and is returned.
+        """
+
+        def make(tools: Tools) -> None:
+            tools.library.version_key(tools.models.VersionKeyInput(branch_key_identifier=key_id))
+
+        self._refuse_destroyed(key_id)
+        for _ in range(MAX_ROTATE_TRIES):
+            try:
+                self.run(make, key_id)
+            except Conflict:
+                continue
+            return self._active_of(key_id)
+        raise KeyUnavailableError(
+            "others kept rotating this key at the same time; retry", key_id=key_id, reason="error"
+        )
+
+    def list(self) -> list[KeyVersion]:
+        """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`. It scans the table."""
+        return items.versions(self._scan())
+
+    def places(self) -> Places:
+        """Branch key id and ``type`` of every item, for this library's own use."""
+        return sorted((one[items.KEY_ID]["S"], one[items.TYPE]["S"]) for one in self._scan())
+
+    def _scan(self) -> items.Items:
+        def scan(tools: Tools) -> items.Items:
+            pages = tools.dynamodb.get_paginator("scan").paginate(
+                TableName=self.table_name, ConsistentRead=True, **_PUBLIC
+            )
+            return [one for page in pages for one in page["Items"]]
+
+        return self.run(scan)
+
+    def destroy(self, key_id: str) -> Versions:
+        """Wipe every version of a key, its beacon key too; a dated item without key is left of
+        each. There is no way back but a backup of the table.
+
+        :returns: the branch key versions that were wiped.
+        :raises KeyNotFoundError: there is no such key.
+        :raises KeyDestroyedError: it was destroyed before.
+        """
+        return destroy_items(self, key_id)
+
+    def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+        """Move every key to another KMS key of the same region, without touching a value.
+
+        Killed at any moment, it goes on where it was when called again. Keys stay readable
+        throughout for stores that have both, ``DynamoDbKeyStore(new, ..., former=[old])``; this
+        one has from now on. Other AWS libraries on the table need the new KMS key's ARN once
+        their keys have moved. KMS is called for ``kms:ReEncrypt*`` and, to verify,
+        ``kms:Decrypt`` by the new keyring's client.
+
+        :param new: of one KMS key.
+        :raises ConfigurationError: it is not of one KMS key, or of another region's.
+        :raises KeyAccessError: a key does not open, before or after; its item was left as it was.
+        :raises KeyUnavailableError: KMS or DynamoDB is out of reach; call it again.
+        """
+        keyring = _of_one_key(new)
+        (arn,) = keyring.arns
+        before = [one for one in (self.keyring, *self.former) if one.arns != (arn,)]
+        former = [one.arns[0] for one in before]
+        require_same_region(arn, former)
+        self._use(keyring, before)
+        return rewrap_items(self, former, progress)
+
+    def retire(self, key_id: str, version: str) -> None:
+        """Wipe a version that is not the active one. What is under it cannot be read any more.
+
+        :raises ConfigurationError: it is the active one.
+        :raises KeyNotFoundError: there is no such version.
+        :raises KeyDestroyedError: it was retired before.
+        """
+        self.require_retirable(key_id, version)
+        retire_item(self, key_id, version)
+
+    def require_retirable(self, key_id: str, version: str) -> None:
+        """Raise as :meth:`retire` would, and change nothing."""
+        require_retirable(key_id, version, self._versions_of(key_id))
+
+    def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
+        """See :meth:`KeyStore.newest_versions
+        <encfields.keys.store.KeyStore.newest_versions>`."""
+        found = {one: self.item_at(one, items.ACTIVE_TYPE) for one in key_ids}
+        return {
+            key_id: items.version_of(item)
+            for key_id, item in found.items()
+            if item is not None and items.destroyed_at(item) is None
+        }
+
+    def wrapped_many(self, key_ids: Collection[str] | None) -> Wrapped:
+        """See :meth:`KeyStore.wrapped_many
+        <encfields.keys.store.KeyStore.wrapped_many>`.
+
+        A query for each id, or a scan of the table for more than :data:`MAX_QUERIES`.
+        """
+        if key_ids is None or len(key_ids) > MAX_QUERIES:
+            told = [one for one in self.list() if key_ids is None or one.id in key_ids]
+        else:
+            told = [one for key_id in sorted(key_ids) for one in self._versions_of(key_id)]
+        return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in told]
+
+    def create_table(self) -> None:
+        """Make the table unless it is there (on demand, not provisioned), and wait for it."""
+
+        def make(tools: Tools) -> None:
+            tools.library.create_key_store(tools.models.CreateKeyStoreInput())
+            waiter = tools.dynamodb.get_waiter("table_exists")
+            waiter.wait(TableName=self.table_name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+
+        self.run(make)
+
+    def item_at(self, key_id: str, name: str) -> items.Item | None:
+        """One whole item, by its ``type``, for this library's own use."""
+
+        def get(tools: Tools) -> Any:
+            key = {items.KEY_ID: {"S": key_id}, items.TYPE: {"S": name}}
+            return tools.dynamodb.get_item(
+                TableName=self.table_name, Key=key, ConsistentRead=True
+            ).get("Item")
+
+        found: items.Item | None = self.run(get, key_id)
+        return found
+
+    def items_of(self, key_id: str) -> items.Items:
+        """What the items of one key say of themselves, without what they wrap."""
+
+        def query(tools: Tools) -> items.Items:
+            pages = tools.dynamodb.get_paginator("query").paginate(
+                TableName=self.table_name,
+                ConsistentRead=True,
+                KeyConditionExpression="#id = :id",
+                ExpressionAttributeValues={":id": {"S": key_id}},
+                **_PUBLIC,
+            )
+            return [one for page in pages for one in page["Items"]]
+
+        return self.run(query, key_id)
+
+    def _versions_of(self, key_id: str) -> Versions:
+        return items.versions(self.items_of(key_id))
+
+    def _active_of(self, key_id: str) -> KeyVersion:
+        for one in self._versions_of(key_id):
+            if one.active:
+                return one
+        raise KeyNotFoundError(
+            "the key was removed from the table meanwhile", key_id=key_id, reason="no-key"
+        )
+
+    def run(self, work: Callable[[Tools], T], key_id: str | None = None) -> T:
+        """Do `work` with this thread's tools.
+
+        :raises Conflict: a write's condition did not hold.
+        :raises EncFieldsError: whatever else went wrong, in this library's terms.
+        """
+        failure: Exception
+        with kms_calls() as faults:
+            try:
+                return work(self._maker.tools())
+            except EncFieldsError:
+                raise
+            except Exception as error:
+                failure = explain(error, faults, key_id, self.table_name)
+        # Raised out here, so that the library's own exception is not chained to ours.
+        raise failure
+
+
+Versions = list[KeyVersion]
+Wrapped = list[WrappedKey]
+Beacons = list[BeaconKey]
+Places = list[tuple[str, str]]
+
+_PUBLIC = {
+    "ProjectionExpression": "#id, #type, #version, #created, #destroyed",
+    "ExpressionAttributeNames": {
+        "#id": items.KEY_ID,
+        "#type": items.TYPE,
+        "#version": items.VERSION,
+        "#created": items.CREATED,
+        "#destroyed": items.DESTROYED,
+    },
+}
+
+
+def _ask(ask: Callable[[Any, Any], T], number: int, tools: Tools) -> T:
+    return ask(tools.libraries[number], tools.models)
+
+
+def _branch_key(answer: Any) -> BranchKey:
+    found = answer.branch_key_materials
+    version = str(uuid.UUID(found.branch_key_version))
+    return BranchKey(found.branch_key_identifier, version, bytes(found.branch_key))
+
+
+def _of_one_key(keyring: object) -> AwsKmsKeyring:
+    if isinstance(keyring, AwsKmsKeyring) and len(keyring.arns) == 1:
+        return keyring
+    raise ConfigurationError(
+        "AWS's key store wraps with exactly one KMS key: give keyrings.aws_kms(arn) or "
+        "keyrings.aws_kms_mrk(arn). For several keys, discovery or a local key use SqlKeyStore",
+        reason="keyring",
+    )
+
+
+def _one_beacon(key_id: str) -> ConfigurationError:
+    return ConfigurationError(
+        "AWS's key store has exactly one beacon key for each key, which stays as it is: other "
+        "AWS libraries know of no second one. To index under another secret, seal the column "
+        "under another key id; SqlKeyStore rotates beacon keys",
+        key_id=key_id,
+        reason="one-beacon",
+    )

@@ -1,0 +1,109 @@
+"""Key fetches for an ``AsyncEngine``: on worker threads, awaited where a greenlet allows it.
+
+SQLAlchemy's asyncio layer calls us inside a greenlet when it writes, and outside any greenlet,
+on the event loop's own thread, when ``AsyncConnection.execute()`` results are read. Only the
+first can await. The fetch therefore runs on a worker thread and completes there, whoever waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
+
+from encfields.errors import KeyUnavailableError
+from encfields.keys.fetching.switch_interval import yielding
+from encfields.keys.fetching.threads import fetch_threads
+
+T = TypeVar("T")
+
+
+def on_event_loop() -> bool:
+    """Whether an event loop runs in this very thread, so that blocking here would block it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class LoopRunner:
+    """Runs fetches beside the event loop.
+
+    :param on_caller: fetch on the caller's own greenlet. Needed where the keys are in an
+        in-memory database, whose one connection belongs to the caller's event loop.
+    """
+
+    def __init__(self, *, on_caller: bool = False) -> None:
+        self._on_caller = on_caller
+
+    def start(self, job: Callable[[], None]) -> None:
+        if self._on_caller or not on_event_loop():
+            job()
+        else:
+            fetch_threads().submit(functools.partial(_yielding, job))
+
+    def wait(self, future: Future[T]) -> T:
+        """The result. In a greenlet it is awaited; elsewhere this blocks, the event loop too.
+
+        :raises KeyUnavailableError: waiting here could never end, because the fetch needs the
+            event loop that waiting would block.
+        """
+        if not future.done():
+            if in_greenlet():
+                return await_only(asyncio.wrap_future(future))
+            if self._on_caller and on_event_loop():
+                raise needs_prefetch()
+        return future.result()
+
+    def wait_briefly(self, future: Future[Any], seconds: float) -> bool:
+        """Whether the future is settled after this time at the most; see :meth:`wait`."""
+        if not future.done() and in_greenlet():
+            await_only(_settled(future, seconds))
+            return future.done()
+        return bool(wait([future], seconds).done)
+
+    async def arun(self, call: Callable[[], T]) -> T:
+        if self._on_caller:
+            return await greenlet_spawn(call)
+        return await asyncio.to_thread(_yielding, call)
+
+    def pause(self, seconds: float) -> None:
+        if on_event_loop() and in_greenlet():
+            await_only(asyncio.sleep(seconds))
+        else:
+            time.sleep(seconds)
+
+    def aside(self) -> AbstractContextManager[None]:
+        return yielding()
+
+
+async def _settled(future: Future[Any], seconds: float) -> None:
+    """Wait for a future for so long, and leave it alone then."""
+    waiting = asyncio.wrap_future(future)
+    done, _ = await asyncio.wait({waiting}, timeout=seconds)
+    if done:
+        waiting.exception()  # told to whoever asks the future itself
+    else:
+        waiting.cancel()  # which a fetch under way does not heed
+
+
+def _yielding(call: Callable[[], T]) -> T:
+    with yielding():
+        return call()
+
+
+def needs_prefetch() -> KeyUnavailableError:
+    """The error for a key that is only to be had by awaiting, where nothing can be awaited."""
+    return KeyUnavailableError(
+        "the key is in an in-memory database that only a coroutine can read, and result rows "
+        "are processed outside one; call `await encryption.aprefetch()` first",
+        reason="unreachable",
+    )

@@ -1,0 +1,1 @@
+"""Keyrings: which wrapping keys protect the branch keys, and wrapping with them."""

@@ -1,0 +1,138 @@
+"""A wrapping key held by the application itself, and the file it is kept in: mode 0600, raw, in
+hexadecimal or base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+import secrets
+from os import PathLike
+from typing import Any, NoReturn
+
+from encfields.errors import ConfigurationError
+from encfields.keys.keyrings.keyring import Keyring, models, providers
+
+LOCAL_KEY_BYTES = 32
+"""Length of an AES-256 wrapping key."""
+
+
+LOCAL_NAMESPACE = "encfields"
+"""Key namespace of the raw AES keyring. Part of every locally wrapped key; may never change."""
+
+
+class LocalKeyring(Keyring):
+    """One AES-256 wrapping key held by the application. Its ``repr`` shows a fingerprint only."""
+
+    __slots__ = ("_key", "name")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self.name = fingerprint(key)
+
+    def __repr__(self) -> str:
+        return f"<LocalKeyring {self.name}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a local keyring holds a wrapping key and is never pickled")
+
+    def build(self) -> Any:
+        return providers().create_raw_aes_keyring(
+            models().CreateRawAesKeyringInput(
+                key_namespace=LOCAL_NAMESPACE,
+                key_name=self.name,
+                wrapping_key=self._key,
+                wrapping_alg=models().AesWrappingAlg.ALG_AES256_GCM_IV12_TAG16,
+            )
+        )
+
+
+def local(key: bytes | str | PathLike[str]) -> LocalKeyring:
+    """A wrapping key held by the application itself, for development and tests.
+
+    Whoever reads the key and the database reads everything; production wants :func:`aws_kms`.
+
+    :param key: 32 secret bytes, or the path of a file that holds them raw, in hexadecimal or in
+        base64. :func:`generate_local_key` writes such a file.
+    :raises ConfigurationError: it is not 32 bytes, or the file cannot be read.
+    """
+    return LocalKeyring(read_local_key(key))
+
+
+def generate_local_key(path: str | PathLike[str]) -> None:
+    """Write a new random wrapping key to a new file, in base64, readable by its owner alone.
+
+    :param path: file to make, mode 0600.
+    :raises ConfigurationError: there is a file already (an overwritten wrapping key makes every
+        key it wraps unreadable), or it cannot be written.
+    """
+    text = base64.b64encode(secrets.token_bytes(LOCAL_KEY_BYTES)) + b"\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConfigurationError(
+            f"{os.fspath(path)!r} exists; a wrapping key is never overwritten",
+            reason="local-key-exists",
+        ) from None
+    except OSError as error:
+        raise _unusable(path, error.strerror or type(error).__name__) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_local_key(key: bytes | str | PathLike[str]) -> bytes:
+    """The 32 bytes of a wrapping key given as themselves or as a file's path.
+
+    :raises ConfigurationError: it is not 32 bytes, or the file cannot be read.
+    """
+    if isinstance(key, (bytes, bytearray)):
+        if len(key) != LOCAL_KEY_BYTES:
+            raise ConfigurationError(
+                f"a local wrapping key has {LOCAL_KEY_BYTES} bytes, not {len(key)}",
+                reason="local-key",
+            )
+        return bytes(key)
+    try:
+        with open(key, "rb") as file:
+            content = file.read(1024)
+    except OSError as error:
+        raise _unusable(key, error.strerror or type(error).__name__) from None
+    decoded = _decode(content)
+    if decoded is None:
+        raise _unusable(key, "it holds neither 32 random bytes nor their hexadecimal or base64")
+    return decoded
+
+
+def _decode(content: bytes) -> bytes | None:
+    text = content.strip()
+    if len(content) == LOCAL_KEY_BYTES:
+        # 32 printable characters are a passphrase or half a key in hexadecimal; 32 random bytes
+        # look like that once in 10^14.
+        return None if content.isascii() and content.decode().isprintable() else content
+    for decode in (binascii.unhexlify, _unbase64):
+        try:
+            key = decode(text)
+        except ValueError:
+            continue
+        if len(key) == LOCAL_KEY_BYTES:
+            return key
+    return None
+
+
+def _unbase64(text: bytes) -> bytes:
+    return base64.b64decode(text.translate(bytes.maketrans(b"-_", b"+/")), validate=True)
+
+
+def fingerprint(key: bytes) -> str:
+    """A public name for a secret key: it tells two keys apart and tells nothing of either."""
+    return "local-" + hmac.digest(key, b"encfields local wrapping key name", "sha256")[:8].hex()
+
+
+def _unusable(path: str | PathLike[str], why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the local wrapping key file {os.fspath(path)!r} cannot be used: {why}",
+        reason="local-key",
+    )

@@ -1,0 +1,196 @@
+"""Destroying a key, or retiring a version of it: what has to be so before, and the receipt.
+
+No process may seal under a key any more when it is wiped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from encfields.errors import ConfigurationError
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.store import BeaconVersion, KeyStore, KeyVersion
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+
+@contextmanager
+def refused(store: KeyStore, cache: KeyCache, key_id: str, version: str | None) -> Iterator[None]:
+    """Within it, the key store refuses a key, or one version of it, and every process that asks
+    it within its ``cache_check`` has learnt so. It is admitted again if what is done there fails.
+
+    :param store: one that can refuse nothing, AWS's, is left as it is.
+    """
+    if not store.refuse(key_id, version):
+        yield
+        return
+    try:
+        cache.forget(key_id)
+        cache.runner.pause(cache.check)
+        yield
+    except BaseException:
+        store.readmit(key_id, version)
+        raise
+
+
+def require_replaced_before(versions: Sequence[KeyVersion], version: str, ttl: float) -> None:
+    """Refuse while a process that was cut off from the key store may still seal under a version.
+
+    :param versions: of the key.
+    :param ttl: seconds for which a process uses a version without asking.
+    :raises ConfigurationError: the version after it is younger.
+    """
+    (old,) = [one for one in versions if one.version == version]
+    later = [one.created_at for one in versions if _is_after(one, old)]
+    known_at = min(later) + dt.timedelta(seconds=ttl)
+    if dt.datetime.now(dt.UTC) < known_at:
+        raise ConfigurationError(
+            f"version {version} was replaced only just now: until {known_at:%Y-%m-%d %H:%M:%S} "
+            "UTC a process that is cut off from the key store may seal values under it. Wait, or "
+            "give at_once=True if there is none",
+            key_id=old.id,
+            reason="too-early",
+        )
+
+
+def _is_after(one: KeyVersion, old: KeyVersion) -> bool:
+    if one.number is None or old.number is None:
+        return one.created_at > old.created_at
+    return one.number > old.number
+
+
+def require_known_everywhere(newest: BeaconVersion, seconds: float) -> None:
+    """Refuse while a process may still have the older of two beacon keys alone.
+
+    :param newest: the newer one.
+    :param seconds: for which a process uses what it has.
+    :raises ConfigurationError: it is younger than that.
+    """
+    known_at = newest.created_at + dt.timedelta(seconds=seconds)
+    if dt.datetime.now(dt.UTC) < known_at:
+        raise ConfigurationError(
+            f"beacon key version {newest.version} is new: until {known_at:%Y-%m-%d %H:%M:%S} "
+            "UTC other processes may index and look for values under the older one alone. "
+            "Wait, or give at_once=True if there are no others",
+            key_id=newest.id,
+            reason="too-early",
+        )
+
+
+def no_tables(key_id: str) -> ConfigurationError:
+    """The error for a census of nothing."""
+    return ConfigurationError(
+        "nothing was retired: name in specs= every table that may hold values under the key",
+        key_id=key_id,
+        reason="no-table-named",
+    )
+
+
+def values_left(key_id: str, version: str, found: Sequence[Any]) -> ConfigurationError:
+    """The error for a version under which there are values.
+
+    :param found: columns with table, column, values.
+    """
+    places = ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in found)
+    return ConfigurationError(
+        f"version {version} cannot be retired, because values are under it: {places}. "
+        "Re-encrypt them first; without this version they cannot be read",
+        key_id=key_id,
+        table=found[0].table,
+        column=found[0].column,
+        reason="values-left",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesUnder:
+    """Values of one column that are under a key or a version of it: unreadable without it.
+
+    :ivar table: the table, with its schema where it has one.
+    :ivar column: the column's name in the database.
+    :ivar values: how many; never 0.
+    """
+
+    table: str
+    column: str
+    values: int
+
+
+class CountableTable(Protocol):
+    """A table in which the values under a key can be counted, as
+    :class:`encfields.reencrypt.spec.TableSpec` can."""
+
+    def count_under(
+        self, bind: Engine | Connection, key_id: str, version: str | None = None
+    ) -> tuple[str, list[ValuesUnder]]:
+        """The columns that hold values under a key; no key is used.
+
+        :param version: only those under this version.
+        :returns: the table's name, and the columns.
+        """
+        ...
+
+
+Counted = tuple[list[str], list[ValuesUnder]]
+"""The tables that were looked at, and their columns with values under a key."""
+
+
+class CountValues(Protocol):
+    """Counts the values under a key, or under one version of it, in some tables."""
+
+    def __call__(
+        self, tables: Sequence[CountableTable], key_id: str, version: str | None = None
+    ) -> Counted: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DestructionReceipt:
+    """Evidence that a key was destroyed. It holds no key and no value.
+
+    :ivar key_id: branch key id.
+    :ivar destroyed_at: when, in UTC; the tombstones' date too.
+    :ivar versions: the branch key versions that were wiped, as UUID texts.
+    :ivar store: where they were kept.
+    :ivar tables: tables that were counted first; ``None`` if counting was declined.
+    :ivar unreadable: values under the key when it was counted, by column.
+    :ivar cached_until: when the last process that held the key in its cache drops it, at the
+        latest, provided that all have this process's ``cache_ttl`` and ``cache_grace``.
+    :ivar signed_off_by: who answers for it, as given.
+    """
+
+    key_id: str
+    destroyed_at: dt.datetime
+    versions: tuple[str, ...]
+    store: str
+    tables: tuple[str, ...] | None
+    unreadable: tuple[ValuesUnder, ...]
+    cached_until: dt.datetime
+    signed_off_by: str | None = None
+
+    @property
+    def values(self) -> int:
+        """Values that became unreadable, in the tables counted."""
+        return sum(one.values for one in self.unreadable)
+
+    def to_json(self) -> dict[str, Any]:
+        """The receipt as plain data, for ``json.dumps``."""
+        return {
+            "receipt": "encfields key destruction",
+            "key_id": self.key_id,
+            "destroyed_at": self.destroyed_at.isoformat(),
+            "versions": list(self.versions),
+            "store": self.store,
+            "tables_counted": None if self.tables is None else list(self.tables),
+            "values_unreadable": None if self.tables is None else self.values,
+            "columns": [
+                {"table": one.table, "column": one.column, "values": one.values}
+                for one in self.unreadable
+            ],
+            "cached_until": self.cached_until.isoformat(),
+            "signed_off_by": self.signed_off_by,
+        }

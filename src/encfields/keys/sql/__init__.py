@@ -1,0 +1,1 @@
+"""Branch keys in a table of the application's own database."""

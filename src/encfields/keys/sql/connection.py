@@ -1,0 +1,188 @@
+"""Connections for key reads and writes that are not the user's.
+
+Keys are never read inside the user's transaction: a rollback would take a new key with it, a
+failed read would spoil the transaction on PostgreSQL, and waiting for a second connection of a
+pool of one would never end. So a connection is made with the user's own connection arguments
+(URL, ``connect_args``, ``creator``, ``do_connect`` and pool events), outside the user's pool.
+
+An in-memory SQLite database, and any pool that has one connection only (``StaticPool``,
+``SingletonThreadPool``), cannot have a second one. There the user's connection is borrowed, and
+neither committed nor rolled back nor closed.
+
+Every attribute of SQLAlchemy's that is not part of its documented API is read in this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
+
+from encfields.errors import ConfigurationError
+from encfields.keys.fetching.loop_runner import needs_prefetch, on_event_loop
+from encfields.keys.fetching.threads import fetch_threads
+
+T = TypeVar("T")
+Work = Callable[[Engine], T]
+"""Uses an engine in any way; the engine is gone when it returns."""
+
+
+class OwnConnection:
+    """Runs database work on a connection of its own, from any thread, greenlet or process.
+
+    :param engine: the user's engine; of an ``AsyncEngine``, its ``sync_engine``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_async = bool(engine.dialect.is_async)
+        self.is_borrowed = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
+        self._is_private_memory = _is_private_memory(engine)
+
+    @property
+    def on_caller(self) -> bool:
+        """Whether the work must run on the caller's own greenlet and event loop."""
+        return self.is_async and (self.is_borrowed or self._is_private_memory)
+
+    @property
+    def is_ours_alone(self) -> bool:
+        """Whether work has a connection of its own, so that any thread may do it at any time."""
+        return not self.is_borrowed and not self._is_private_memory
+
+    def run(self, work: Work[T]) -> T:
+        """Do `work`; blocks, except that in a greenlet the event loop is left free.
+
+        :raises KeyUnavailableError: it needs a greenlet and the caller is in none.
+        """
+        if not self.is_async:
+            return self._run_here(work)
+        if self.on_caller:
+            if not in_greenlet():
+                raise needs_prefetch()
+            return self._run_here(work)
+        if not on_event_loop():
+            result: T = asyncio.run(greenlet_spawn(self._run_here, work))
+            return result
+        future = fetch_threads().submit(partial(self.run, work))
+        return await_only(asyncio.wrap_future(future)) if in_greenlet() else future.result()
+
+    def _run_here(self, work: Work[T]) -> T:
+        if self._is_private_memory and not self.is_borrowed:
+            return work(self.engine)
+        if self.is_borrowed:
+            return self._run_borrowed(work)
+        # recreate() keeps the creator and the pool's listeners, and makes no connection yet.
+        own = Engine(
+            self.engine.pool.recreate(),
+            self.engine.dialect,
+            self.engine.url,
+            execution_options=_kept_options(self.engine),
+            hide_parameters=True,
+        )
+        try:
+            return work(own)
+        finally:
+            own.dispose()
+
+    def _run_borrowed(self, work: Work[T]) -> T:
+        pool = self.engine.pool
+        if isinstance(pool, StaticPool):
+            # Checking it out and in again would roll back the user's transaction.
+            return self._work_on(pool.connection.get_connection(), work)
+        fairy = self.engine.raw_connection()
+        try:
+            return self._work_on(fairy.dbapi_connection, work)
+        finally:
+            fairy.close()
+
+    def _work_on(self, dbapi_connection: Any, work: Work[T]) -> T:
+        was_idle = not is_in_transaction(dbapi_connection)
+        borrowed = _Borrowed(dbapi_connection)
+        own = Engine(
+            NullPool(lambda: borrowed, dialect=self.engine.dialect, reset_on_return=None),
+            self.engine.dialect,
+            self.engine.url,
+            execution_options=_kept_options(self.engine),
+            hide_parameters=True,
+        )
+        try:
+            result = work(own)
+        except BaseException:
+            if was_idle:
+                dbapi_connection.rollback()
+            raise
+        if was_idle:
+            dbapi_connection.commit()
+        return result
+
+    def joins_user_transaction(self) -> bool:
+        """Whether work done now could be rolled back together with the user's."""
+        pool = self.engine.pool
+        if not self.is_borrowed or (self.is_async and not in_greenlet()):
+            return False
+        if isinstance(pool, StaticPool):
+            return is_in_transaction(pool.connection.get_connection())
+        fairy = self.engine.raw_connection()
+        try:
+            return is_in_transaction(fairy.dbapi_connection)
+        finally:
+            fairy.close()
+
+    def require_sqlite_if_borrowed(self) -> None:
+        """Refuse to write where it cannot be known whether the write is kept.
+
+        :raises ConfigurationError: a single-connection pool of another database than SQLite.
+        """
+        if self.is_borrowed and self.engine.dialect.name != "sqlite":
+            raise ConfigurationError(
+                f"{type(self.engine.pool).__name__} has one connection, whose transaction is "
+                "the application's; create and rotate keys through an engine with an ordinary "
+                "pool",
+                reason="single-connection",
+            )
+
+
+def is_in_transaction(dbapi_connection: Any) -> bool:
+    """Whether an SQLite connection, the async adaption of one included, has one open."""
+    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    return bool(getattr(driver, "in_transaction", False))
+
+
+def _is_private_memory(engine: Engine) -> bool:
+    """Whether each new connection would see an empty database of its own."""
+    if engine.dialect.name != "sqlite":
+        return False
+    database, query = engine.url.database or "", engine.url.query
+    if query.get("cache") == "shared" or "cache=shared" in database:
+        return False
+    in_memory = database in ("", ":memory:") or database.startswith("file::memory:")
+    return in_memory or query.get("mode") == "memory" or "mode=memory" in database
+
+
+def _kept_options(engine: Engine) -> dict[str, Any]:
+    options = engine.get_execution_options()
+    return {name: options[name] for name in ("schema_translate_map",) if name in options}
+
+
+class _Borrowed:
+    """The user's DBAPI connection, whose transaction and life are not ours to end."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def terminate(self) -> None: ...

@@ -1,0 +1,80 @@
+"""What a database's failure means for a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from encfields.errors import KeyNotFoundError, KeyUnavailableError
+
+_CONFLICT_STATES = frozenset({"40001", "40P01", "23505"})
+_CONFLICT_NUMBERS = frozenset({1213, 1205, 1020})
+_DENIED_STATES = frozenset({"42501", "28000", "28P01"})
+_DENIED_NUMBERS = frozenset({1044, 1045, 1142, 1143})
+
+
+def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError | None:
+    """The error to raise, or ``None`` for a conflict with another transaction.
+
+    :param error: what SQLAlchemy or the driver raised.
+    """
+    cause = getattr(error, "orig", None) or error
+    state, number = sql_state(cause), error_number(cause)
+    if state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS:
+        return None
+    told = f"{type(cause).__name__}: {_first_line(cause)}"
+    if state in _DENIED_STATES or number in _DENIED_NUMBERS:
+        advice, reason = "the database denies access to the key table", "denied"
+    elif "locked" in told and "sqlite" in type(cause).__module__:
+        advice, reason = (
+            "another transaction holds SQLite's lock; create keys before opening it",
+            "throttled",
+        )
+    elif _is_unreachable(error) or "unable to open database file" in told:
+        advice, reason = "the database of the key table is out of reach", "unreachable"
+    else:
+        advice, reason = "the key table could not be used", "error"
+    return KeyUnavailableError(f"{advice} ({told})", key_id=key_id, reason=reason)
+
+
+def _is_unreachable(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        cause: Any = error.orig
+        has_code = sql_state(cause) is not None and not str(sql_state(cause)).startswith("08")
+        is_sqlite = "sqlite" in type(cause).__module__
+        if error.connection_invalidated:
+            return True
+        if isinstance(error, (OperationalError, InterfaceError)):
+            return not has_code and not is_sqlite
+        return False
+    return isinstance(error, (OSError, TimeoutError, PoolTimeout))
+
+
+def sql_state(cause: Any) -> str | None:
+    """The SQLSTATE of a driver's error, where the driver tells it."""
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state if isinstance(state, str) else None
+
+
+def error_number(cause: Any) -> int | None:
+    """The server's own number of a MariaDB or MySQL driver's error."""
+    arguments = getattr(cause, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def _first_line(cause: BaseException) -> str:
+    # The first line alone: further ones quote the failing row.
+    lines = str(cause).strip().splitlines()
+    return lines[0][:200] if lines else ""
+
+
+def no_such_key(table: str, key_id: str) -> KeyNotFoundError:
+    """The error for an id that is not in the table."""
+    return KeyNotFoundError(
+        f"there is no such key in {table!r}; make it once with "
+        f"`encryption.keys.create({key_id!r})`, or attach(..., create=True)",
+        key_id=key_id,
+        reason="no-key",
+    )

@@ -1,0 +1,281 @@
+"""Rows of the key table, read as what they are: anybody's who can write to the database.
+
+A row is believed as far as its wrapped key is: that is a message of the AWS Encryption SDK whose
+header names the key store, key id, version, number and purpose that it is bound to, and which
+does not open if any of them was altered. So the number of a version is taken from there, and
+never from the table's column ``active``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Dialect,
+    LargeBinary,
+    String,
+    Table,
+    case,
+    cast,
+    func,
+    type_coerce,
+)
+
+from encfields.context import deserialize
+from encfields.errors import KeyAccessError, MalformedMessageError
+from encfields.keys.keyrings.wrapping import (
+    KEY_ID,
+    KEY_NUMBER,
+    KEY_PURPOSE,
+    KEY_STORE,
+    KEY_VERSION,
+    Purpose,
+    WrappingContext,
+)
+from encfields.keys.store import KeyVersion
+from encfields.message_header import read_any_header
+
+MAX_WRAPPED_BYTES = 32_768
+"""Most that is read of a wrapped key; 16 wrapping keys take some 5,000 bytes."""
+
+MAX_NUMBER = 2**31 - 1
+"""Highest number of a version."""
+
+_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+_PAIRS = frozenset({KEY_STORE, KEY_ID, KEY_VERSION, KEY_NUMBER, KEY_PURPOSE})
+_EARLIER_PAIRS = frozenset({KEY_ID, KEY_VERSION, KEY_PURPOSE})
+
+
+BRANCH: Purpose = "branch-key"
+BEACON: Purpose = "beacon-key"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One row of the key table.
+
+    :ivar wrapped: ``None`` when the key is retired or destroyed.
+    :ivar active: what the table's column says, unbelieved.
+    :ivar store: the key store that the wrapped key is bound to, ``""`` without one.
+    :ivar number: the version's number that the wrapped key is bound to, 0 without one.
+    :ivar fault: what is malformed, beginning with the field's name; ``""`` for nothing.
+    """
+
+    key_id: str
+    version: str
+    purpose: str
+    wrapped: bytes | None
+    active: Any
+    created_at: dt.datetime
+    destroyed_at: dt.datetime | None
+    store: str = ""
+    number: int = 0
+    fault: str = ""
+
+    @property
+    def in_force(self) -> bool:
+        """Whether the row holds a key and no date of its end."""
+        return self.wrapped is not None and self.destroyed_at is None
+
+    def place(self, store: str) -> WrappingContext:
+        """What its wrapped key has to be bound to, in the key store of that name."""
+        purpose: Any = self.purpose
+        return WrappingContext(store, self.key_id, self.version, self.number, purpose)
+
+    def require_sound(self, table: str) -> None:
+        """Refuse a malformed row.
+
+        :raises KeyAccessError: names the row and the field.
+        """
+        if self.fault:
+            raise KeyAccessError(
+                f"the row of its {self.purpose} version {self.version!r:.60} in {table!r} is "
+                f"malformed: {self.fault}. Restore the row from a backup, or delete it if it was "
+                "not there before",
+                key_id=self.key_id,
+                reason="tampered" if self.fault.startswith("wrapped") else "malformed-row",
+            )
+
+
+def readable_columns(table: Table, dialect: Dialect) -> list[ColumnElement[Any]]:
+    """The key table's columns, so that no content of a row makes the driver fail: as much of a
+    wrapped key as is of use, and times as text."""
+    columns = table.c
+    some = func.substr(columns.wrapped, 1, MAX_WRAPPED_BYTES + 1, type_=LargeBinary())
+    # SQLite's substr() makes NULL of an empty value, which would pass for a tombstone.
+    wrapped = case((func.length(columns.wrapped) == 0, columns.wrapped), else_=some)
+    return [
+        columns.key_id,
+        columns.version,
+        columns.purpose,
+        wrapped.label("wrapped"),
+        columns.active,
+        _as_text(columns.created_at, dialect).label("created_at"),
+        _as_text(columns.destroyed_at, dialect).label("destroyed_at"),
+    ]
+
+
+def _as_text(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[Any]:
+    if dialect.name == "postgresql":
+        in_utc = func.timezone("UTC", column)
+        text = func.to_char(in_utc, 'YYYY-MM-DD"T"HH24:MI:SS.US', type_=String())
+        # Infinity has no text, and must not pass for NULL.
+        return case((column.is_not(None), func.coalesce(text, "")))
+    if dialect.name == "sqlite":
+        return type_coerce(column, String())
+    return cast(column, String())
+
+
+def read_row(found: Mapping[Any, Any]) -> KeyRow:
+    """A row as the table has it; whatever is wrong with it is told in ``fault``."""
+    faults: list[str] = []
+    row = KeyRow(
+        str(found["key_id"]),
+        _version(found["version"], faults),
+        str(found["purpose"]),
+        _wrapped(found["wrapped"], faults),
+        found["active"],
+        _time(found["created_at"], "created_at", faults) or _EPOCH,
+        _time(found["destroyed_at"], "destroyed_at", faults),
+    )
+    return _with_context(row, faults)
+
+
+def _version(found: Any, faults: list[str]) -> str:
+    text = str(found)
+    try:
+        if str(uuid.UUID(text)) == text:
+            return text
+    except ValueError:
+        pass
+    faults.append("version is no UUID in its lower-case hyphenated form")
+    return text
+
+
+def _wrapped(found: Any, faults: list[str]) -> bytes | None:
+    if found is None:
+        return None
+    if not isinstance(found, (bytes, memoryview, bytearray)):
+        faults.append("wrapped holds no bytes")
+        return b""
+    if len(found) > MAX_WRAPPED_BYTES:
+        faults.append(f"wrapped is longer than {MAX_WRAPPED_BYTES:,} bytes")
+        return b""
+    return bytes(found)
+
+
+def _time(found: Any, name: str, faults: list[str]) -> dt.datetime | None:
+    if found is None and name == "destroyed_at":
+        return None
+    try:
+        read = found if isinstance(found, dt.datetime) else dt.datetime.fromisoformat(found)
+        return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
+    except (TypeError, ValueError, OverflowError):
+        faults.append(f"{name} is no time")
+        return _EPOCH
+
+
+def _with_context(row: KeyRow, faults: list[str]) -> KeyRow:
+    """The row with the store and number that its wrapped key says it is bound to."""
+    store, number = "", 0
+    if row.wrapped is not None and not faults:
+        try:
+            context = deserialize(read_any_header(row.wrapped).context)
+        except MalformedMessageError:
+            faults.append("wrapped is no wrapped key")
+        else:
+            store, number = context.get(KEY_STORE, ""), _number(context.get(KEY_NUMBER, ""))
+            faults += _context_faults(row, context, number)
+    return replace(row, store=store, number=number, fault="; ".join(faults))
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_NUMBER))):
+        return 0
+    number = int(text)
+    return number if str(number) == text and 1 <= number <= MAX_NUMBER else 0
+
+
+def _context_faults(row: KeyRow, context: Mapping[str, str], number: int) -> Iterable[str]:
+    if context.keys() == _EARLIER_PAIRS:
+        yield (
+            "wrapped was made by a development version that knew no key stores (see "
+            "`encfields keys bring-over`)"
+        )
+        return
+    if context.keys() != _PAIRS:
+        yield "wrapped is bound to other pairs than a branch key"
+        return
+    if not number:
+        yield "wrapped has no number of a version"
+    for name, value in ((KEY_ID, row.key_id), (KEY_VERSION, row.version)):
+        if context[name] != value:
+            yield f"wrapped belongs to another {name.removeprefix('enc:key-')}"
+    if context[KEY_PURPOSE] != row.purpose:
+        yield "wrapped is of another purpose"
+
+
+def in_order(rows: Iterable[KeyRow]) -> list[KeyRow]:
+    """Those in force, the newest last."""
+    return sorted((row for row in rows if row.in_force), key=lambda row: row.number)
+
+
+def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = None) -> None:
+    """Refuse a key of which a row is malformed, or two have one number: which one is the newest
+    is then not to be known.
+
+    :param rows: in force, of one key and purpose.
+    :param store: the key store's name, that all must be bound to.
+    :raises KeyAccessError: names row and field.
+    """
+    found = list(rows)
+    for row in found:
+        row.require_sound(table)
+        if row.store != (store or row.store):
+            raise other_key_store(row, store or "", table)
+    for number, count in Counter(row.number for row in found).items():
+        if count > 1:
+            raise KeyAccessError(
+                f"{count} rows of this key in {table!r} have the number {number}; delete those "
+                "that were put back from a backup",
+                key_id=found[0].key_id,
+                reason="malformed-row",
+            )
+
+
+def other_key_store(row: KeyRow, store: str, table: str) -> KeyAccessError:
+    """The error for a key that was made for another key store."""
+    return KeyAccessError(
+        f"version {row.version} in {table!r} was made for the key store {row.store!r:.80}, and "
+        f"this one is {store!r}: the row was copied from another database, or SqlKeyStore was "
+        "given another name= than the one that made the key",
+        key_id=row.key_id,
+        reason="other-key-store",
+    )
+
+
+def key_version(row: KeyRow, *, active: bool) -> KeyVersion:
+    """What is public about a row's branch key version.
+
+    :param active: whether new values are sealed under it.
+    """
+    return KeyVersion(
+        row.key_id,
+        row.version,
+        active,
+        row.created_at,
+        row.destroyed_at,
+        row.number or None,
+        row.fault,
+    )
+
+
+def now() -> dt.datetime:
+    """The time that a row is dated with, in UTC."""
+    return dt.datetime.now(dt.UTC)

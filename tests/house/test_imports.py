@@ -1,0 +1,113 @@
+"""The package imports downward only: at run time, inside functions and for typing alike."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
+
+FLOORS = (
+    ("errors", "traces"),
+    ("branch_key", "codecs", "context", "identity", "key_template"),
+    ("message", "message_body", "message_header", "message_keys", "reseal", "stock_reader"),
+    ("keys", "keyrings"),
+    ("index",),
+    ("binding", "drivers", "foreign", "sizes", "stats", "types"),
+    ("encryption",),
+    ("reencrypt",),
+    ("interop", "telemetry", "testing"),
+    ("alembic",),
+    ("cli", "doctor", "planner"),
+    ("__init__",),
+)
+"""The top-level modules and folders from the lowest floor up. A file may import what is on its own
+floor or below."""
+
+IN_CIRCLES = {
+    "keys.dynamodb.removal",
+    "keys.dynamodb.rewrap",
+    "keys.dynamodb.store",
+    "keys.sql.beacons",
+    "keys.sql.bring_over",
+    "keys.sql.removal",
+    "keys.sql.rewrap",
+    "keys.sql.store",
+    "reencrypt.census",
+    "reencrypt.column_census",
+    "reencrypt.index_census",
+    "reencrypt.sampling",
+    "reencrypt.scan",
+    "reencrypt.spec",
+    "reencrypt.under_key",
+}
+"""Files that import one another in a circle. The list may only shrink."""
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+FILES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The files of the package that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in found:
+            if name.split(".")[0] == "encfields":
+                yield file_of(name.removeprefix("encfields").lstrip("."))
+
+
+def file_of(name: str) -> str:
+    """The file in which a dotted name is: its module, or the one that it is a name in."""
+    while name and name not in FILES:
+        name = name.rpartition(".")[0]
+    return name or "__init__"
+
+
+IMPORTS = {name: set(imports_of(path)) for name, path in FILES.items()}
+
+
+def floor(name: str) -> int:
+    top = name.split(".")[0]
+    return next(number for number, tops in enumerate(FLOORS) if top in tops)
+
+
+def reached_from(name: str) -> set[str]:
+    """Every file that a file imports, and that those import, and so on."""
+    reached: set[str] = set()
+    left = set(IMPORTS[name])
+    while left:
+        reached |= left
+        left = {imported for one in left for imported in IMPORTS[one]} - reached
+    return reached
+
+
+def test_every_file_has_its_floor():
+    known = {top for tops in FLOORS for top in tops}
+
+    assert {name.split(".")[0] for name in FILES} == known
+
+
+def test_no_file_imports_from_a_floor_above():
+    upward = {
+        (name, imported)
+        for name, imports in IMPORTS.items()
+        for imported in imports
+        if floor(imported) > floor(name)
+    }
+
+    assert upward == set()
+
+
+def test_no_files_import_one_another():
+    assert {name for name in FILES if name in reached_from(name)} == IN_CIRCLES
