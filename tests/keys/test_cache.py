@@ -13,11 +13,12 @@ import pytest
 
 from encfields.branch_key import BranchKey
 from encfields.errors import KeyDestroyedError, KeyNotFoundError, KeyUnavailableError
-from encfields.keys.cache.entries import MAX_MISSING
+from encfields.keys.cache.entries import MAX_MISSING, MISSING_PAUSE
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.stats import OTHERS, Fetch
 from encfields.keys.store import KeyStore, KeyVersion
 from encfields.testing import assert_absent
+from tests.keys.passing_time import let_pass, wait_for
 
 
 class RecordedStore(KeyStore):
@@ -105,11 +106,11 @@ def test_the_active_version_is_found_by_its_version_without_another_fetch(store)
 
 
 def test_a_key_is_fetched_anew_after_its_time_to_live(store):
-    cache = KeyCache(store, ttl=0.05)
+    cache = KeyCache(store, ttl=600)
     first = cache.active("default")
     store.rotate("default")
     assert cache.active("default") is first
-    time.sleep(0.06)
+    let_pass(cache, 600)
 
     assert cache.active("default") is store.keys["default"][1]
     assert cache.find("default", first.version) is first
@@ -125,9 +126,9 @@ def test_the_beacon_key_has_a_place_of_its_own(store):
 
 
 def test_threads_that_need_the_same_expired_key_fetch_it_once(store):
-    cache = KeyCache(store, ttl=0.05)
+    cache = KeyCache(store, ttl=600)
     cache.active("default")
-    time.sleep(0.06)
+    let_pass(cache, 600)
     store.gates["default"] = threading.Event()
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(cache.active, "default") for _ in range(8)]
@@ -175,15 +176,17 @@ def test_a_failure_reaches_every_waiter_and_is_not_remembered(store):
     assert cache.active("default").id == "default"
 
 
-def test_a_missing_key_is_found_within_a_second_of_being_made(store):
+def test_a_missing_key_is_found_within_a_second_of_being_made(store, monkeypatch):
+    monkeypatch.setattr("encfields.keys.cache.entries.MISSING_PAUSE", MISSING_PAUSE + 600)
     cache = KeyCache(store)
     with pytest.raises(KeyNotFoundError):
         cache.active("new")
     store.create("new")
     with pytest.raises(KeyNotFoundError):
         cache.active("new")
-    time.sleep(1.05)
+    let_pass(cache, MISSING_PAUSE + 600)
 
+    assert MISSING_PAUSE <= 1
     assert cache.active("new").id == "new"
 
 
@@ -242,10 +245,10 @@ def test_an_unforeseen_error_reaches_the_caller_as_it_is(store):
 
 @pytest.mark.parametrize("reason", ["unreachable", "throttled", "error"])
 def test_reads_outlive_an_outage_for_the_grace_period_and_writes_do_not(store, reason):
-    cache = KeyCache(store, ttl=0.05, grace=0.3)
+    cache = KeyCache(store, ttl=600, grace=300)
     key = cache.active("default")
     cache.beacon("default")
-    time.sleep(0.06)
+    let_pass(cache, 600)
     store.failure = outage(reason)
 
     assert cache.find("default", key.version) is key
@@ -258,7 +261,7 @@ def test_reads_outlive_an_outage_for_the_grace_period_and_writes_do_not(store, r
         with pytest.raises(KeyUnavailableError):
             write("default")
     assert cache.stats.stale == 2
-    time.sleep(0.31)
+    let_pass(cache, 300)
     for read in (lambda: cache.find("default", key.version), lambda: cache.beacons("default")):
         with pytest.raises(KeyUnavailableError):
             read()
@@ -266,9 +269,9 @@ def test_reads_outlive_an_outage_for_the_grace_period_and_writes_do_not(store, r
 
 @pytest.mark.parametrize("reason", ["denied", "disabled"])
 def test_there_is_no_grace_for_a_key_that_somebody_took_away(store, reason):
-    cache = KeyCache(store, ttl=0.05, grace=60)
+    cache = KeyCache(store, ttl=600, grace=600)
     key = cache.active("default")
-    time.sleep(0.06)
+    let_pass(cache, 600)
     store.failure = outage(reason)
 
     with pytest.raises(KeyUnavailableError):
@@ -276,9 +279,9 @@ def test_there_is_no_grace_for_a_key_that_somebody_took_away(store, reason):
 
 
 def test_reads_in_the_grace_period_do_not_each_wait_for_the_failing_store(store):
-    cache = KeyCache(store, ttl=0.05, grace=60)
+    cache = KeyCache(store, ttl=600, grace=600)
     key = cache.active("default")
-    time.sleep(0.06)
+    let_pass(cache, 600)
     store.failure = outage()
 
     for _ in range(100):
@@ -288,18 +291,16 @@ def test_reads_in_the_grace_period_do_not_each_wait_for_the_failing_store(store)
 
 
 def test_a_recovered_store_is_used_again_within_seconds(store):
-    cache = KeyCache(store, ttl=0.05, grace=60)
+    cache = KeyCache(store, ttl=600, grace=600)
     key = cache.active("default")
-    time.sleep(0.06)
+    let_pass(cache, 600)
     store.failure = outage()
     cache.find("default", key.version)
     store.failure = None
-    cache.times.ttl = 60
-    time.sleep(1.05)
+    let_pass(cache, 1.05)
 
     cache.find("default", key.version)
-    while cache.stats.store_calls < 3:
-        time.sleep(0.005)
+    wait_for(lambda: cache.stats.store_calls == 3)
     stale = cache.stats.stale
     cache.find("default", key.version)
     assert cache.stats.stale == stale <= 2

@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import weakref
+from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, update
@@ -20,23 +20,25 @@ from encfields.errors import KeyDestroyedError, KeyUnavailableError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.renewal import renewer
 from encfields.keys.sql.store import SqlKeyStore as Store
+from tests.keys.passing_time import let_pass, wait_for
 from tests.servers.backends import Backend
 
-
-def use_for(cache: KeyCache, seconds: float, *key_ids: str) -> None:
-    """Ask for keys as often as an application does."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for key_id in key_ids:
-            cache.find(key_id, cache.active(key_id).version)
-        time.sleep(0.005)
+TTL, LEAD, DUE = 600.0, 300.0, 500.0
+"""Seconds: time to live, how much earlier a key is renewed, and when one surely is due."""
 
 
-def until(condition, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+def use(cache: KeyCache, *key_ids: str) -> None:
+    """Ask for keys as an application does: each a second time, so that it is in use."""
+    for key_id in 2 * key_ids:
+        cache.find(key_id, cache.active(key_id).version)
+
+
+def use_until_renewed(cache: KeyCache) -> None:
+    def is_renewed() -> bool:
+        use(cache, "default")
+        return cache.stats.renewals > 0
+
+    wait_for(is_renewed)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,13 @@ def alone():
     gc.collect()
     for cache in list(renewer._caches):
         renewer.forget(cache)
-    until(lambda: not renewal_threads())
+    wait_for(lambda: not renewal_threads())
+
+
+@pytest.fixture
+def no_thread(monkeypatch):
+    """The test looks for what is due itself, when it knows that it is."""
+    monkeypatch.setattr(renewer, "watch", lambda cache: None)
 
 
 def is_destroyed(read) -> bool:
@@ -59,7 +67,7 @@ def is_destroyed(read) -> bool:
 @pytest.fixture
 def cache(sqlite_store: Store):
     sqlite_store.create("default")
-    made = KeyCache(sqlite_store, ttl=1.0, renew_before=0.5)
+    made = KeyCache(sqlite_store, ttl=TTL, renew_before=LEAD, check=TTL)
     yield made
     made.close()
 
@@ -68,18 +76,24 @@ def renewal_threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "encfields-renewal"]
 
 
-def test_nobody_waits_for_a_key_in_use_though_its_time_to_live_passes(cache):
-    use_for(cache, 3.0, "default")
+def test_nobody_waits_for_a_key_in_use_though_its_time_to_live_passes(cache, no_thread):
+    for _ in range(3):
+        use(cache, "default")
+        let_pass(cache, DUE)
+        cache.renew_due()
+        use(cache, "default")
 
     assert cache.stats.misses == 1
     # By the active slot: the version's is renewed with it.
-    assert 3 <= cache.stats.renewals <= 6
-    assert cache.stats.store_calls == 1 + cache.stats.renewals
+    assert cache.stats.renewals == 3
+    assert cache.stats.store_calls == 4
 
 
-def test_a_key_that_nobody_uses_is_not_renewed(cache):
+def test_a_key_that_nobody_uses_is_not_renewed(cache, no_thread):
     cache.active("default")
-    time.sleep(1.2)
+    for seconds in (DUE, TTL):
+        let_pass(cache, seconds)
+        cache.renew_due()
 
     assert cache.stats.renewals == 0
 
@@ -87,7 +101,9 @@ def test_a_key_that_nobody_uses_is_not_renewed(cache):
 def test_a_new_version_of_another_process_is_taken_up_by_renewal(cache, sqlite_store):
     old = cache.active("default").version
     new = sqlite_store.rotate("default").version
-    use_for(cache, 1.3, "default")
+    use(cache, "default")
+    let_pass(cache, DUE)
+    use_until_renewed(cache)
 
     assert cache.active("default").version == new != old
     assert cache.stats.misses == 1
@@ -97,31 +113,34 @@ def test_a_failing_renewal_is_tried_again_and_the_key_serves_on(kms, kms_proxy, 
     store = Store(keyrings.aws_kms(kms.create_key(), max_attempts=1), engine=sqlite.create_engine())
     store.create_table()
     store.create("default")
-    cache = KeyCache(store, ttl=2.0, renew_before=1.0)
-    cache.active("default")
-    kms_proxy.fail("error", times=3)
-    use_for(cache, 2.5, "default")
+    cache = KeyCache(store, ttl=TTL, renew_before=LEAD, check=TTL)
+    use(cache, "default")
+    kms_proxy.fail("error")
+    let_pass(cache, DUE)
+    wait_for(lambda: cache.stats.failures)
+    kms_proxy.heal()
+    # A tenth of the lead later it is tried again.
+    let_pass(cache, LEAD / 10)
+    use_until_renewed(cache)
     cache.close()
 
-    assert cache.stats.failures >= 1
-    assert cache.stats.renewals >= 1
     assert cache.stats.misses == 1
 
 
 def test_a_renewal_that_finds_the_key_destroyed_ends_its_use_at_once(sqlite_store: Store):
     """Without waiting for the time to live."""
     sqlite_store.create("default")
-    cache = KeyCache(sqlite_store, ttl=4.0, renew_before=2.0)
-    start = time.monotonic()
+    cache = KeyCache(sqlite_store, ttl=TTL, renew_before=LEAD, check=TTL)
     version = cache.active("default").version
+    use(cache, "default")
     table = sqlite_store.table
     with sqlite_store._bound().engine.begin() as connection:
         connection.execute(
             update(table).values(wrapped=None, active=None, destroyed_at=dt.datetime.now(dt.UTC))
         )
+    let_pass(cache, DUE)
     for read in (cache.active, lambda key_id: cache.find(key_id, version)):
-        until(lambda read=read: is_destroyed(read))
-    assert time.monotonic() - start < 3.9
+        wait_for(partial(is_destroyed, read))
     cache.close()
 
 
@@ -129,11 +148,12 @@ def test_many_keys_are_renewed_on_one_thread_for_all_caches(sqlite_store: Store)
     ids = [f"tenant/{number}" for number in range(5)]
     for key_id in ids:
         sqlite_store.create(key_id)
-    caches = [KeyCache(sqlite_store, ttl=2.0, renew_before=1.0) for _ in range(2)]
+    caches = [KeyCache(sqlite_store, ttl=TTL, renew_before=LEAD, check=TTL) for _ in range(2)]
     for cache in caches:
-        use_for(cache, 0.05, *ids)
+        use(cache, *ids)
+        let_pass(cache, DUE)
     assert len(renewal_threads()) == 1
-    until(lambda: all(cache.stats.renewals >= 5 for cache in caches))
+    wait_for(lambda: all(cache.stats.renewals >= 5 for cache in caches))
     for cache in caches:
         cache.close()
 
@@ -149,7 +169,7 @@ def test_the_thread_ends_when_the_last_cache_is_closed_or_collected(sqlite_store
     gc.collect()
     assert gone() is None
     closed.close()
-    until(lambda: not renewal_threads())
+    wait_for(lambda: not renewal_threads())
 
 
 def test_detaching_stops_it(sqlite: Backend):
@@ -157,7 +177,7 @@ def test_detaching_stops_it(sqlite: Backend):
     encryption = attach(sqlite.create_engine(), SqlKeyStore(key), create=True)
     assert renewal_threads()
     encryption.detach()
-    until(lambda: not renewal_threads())
+    wait_for(lambda: not renewal_threads())
     encryption.seal(b"x", {})
     assert not renewal_threads()
 
@@ -186,15 +206,17 @@ def test_importing_starts_no_thread():
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_a_thread_of_its_own_when_it_needs_one(cache):
-    use_for(cache, 0.05, "default")
+    use(cache, "default")
     assert renewal_threads()
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             began_without = not renewer.is_running and cache.stats.hits == 0
-            use_for(cache, 1.5, "default")
-            renewed = cache.stats.renewals >= 1 and cache.stats.misses == 1
+            use(cache, "default")
+            let_pass(cache, DUE)
+            use_until_renewed(cache)
+            renewed = cache.stats.misses == 1
             code = 0 if began_without and renewed else 2
         finally:
             os._exit(code)
@@ -208,11 +230,13 @@ def test_a_denied_renewal_lets_the_key_serve_until_its_time_to_live(
     store = Store(keyrings.aws_kms(kms.create_key(), max_attempts=1), engine=sqlite.create_engine())
     store.create_table()
     store.create("default")
-    cache = KeyCache(store, ttl=1.0, renew_before=0.5)
-    cache.active("default")
+    cache = KeyCache(store, ttl=TTL, renew_before=LEAD, check=TTL)
+    use(cache, "default")
     kms_proxy.fail("deny")
-    use_for(cache, 0.85, "default")
-    time.sleep(0.25)
+    let_pass(cache, DUE)
+    wait_for(lambda: cache.stats.failures)
+    use(cache, "default")
+    let_pass(cache, TTL - DUE)
     with pytest.raises(KeyUnavailableError) as caught:
         cache.active("default")
     assert caught.value.reason == "denied"

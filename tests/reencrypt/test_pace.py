@@ -70,7 +70,7 @@ def small(sqlite) -> Clinic:
 def test_no_more_rows_per_second_are_rewritten_than_allowed(small):
     report = small.run(rows_per_second=300, batch_rows=30).run()
     assert report.finished
-    assert 0.9 <= report.seconds < 10
+    assert report.seconds >= 0.9
 
 
 def test_a_worker_sleeps_through_the_rest_of_its_duty_cycle(small):

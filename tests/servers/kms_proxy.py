@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, cast
@@ -52,6 +53,7 @@ class KmsProxy:
 
     :ivar url: endpoint URL to give to KMS clients.
     :ivar delay: seconds to wait before a request is passed on.
+    :ivar most_at_once: how many requests were being delayed or passed on at the same time.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -64,6 +66,7 @@ class KmsProxy:
         self._actions: Collection[str] | None = None
         self._times: int | None = None
         self.delay = 0.0
+        self.most_at_once = self._at_once = 0
         self._server: _Server | None = None
         self._port = 0
         self._listen()
@@ -124,6 +127,18 @@ class KmsProxy:
         """Close the port and every connection."""
         self._released.set()
         self._close()
+
+    @contextmanager
+    def passing_on(self) -> Iterator[None]:
+        """Counts a request as one of those at the same time."""
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_once -= 1
 
     def _listen(self) -> None:
         self._server = _Server((HOST, self._port), _Handler, self)
@@ -210,8 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = json.dumps({"__type": kind, "message": message}).encode()
             self._answer(status, {"Content-Type": "application/x-amz-json-1.1"}, answer)
         else:
-            time.sleep(self.proxy.delay)
-            self._forward(body)
+            with self.proxy.passing_on():
+                time.sleep(self.proxy.delay)
+                self._forward(body)
 
     def _drip(self, released: threading.Event, *, headers_too: bool) -> None:
         self.close_connection = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from sqlalchemy import Engine, Table
 from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.context import serialize
 from encfields.errors import ConfigurationError, EncFieldsError, KeyDestroyedError
+from encfields.keys.fetching.runner import ThreadRunner
 from encfields.message import seal
 from encfields.message_header import read_header
 from encfields.reencrypt.spec import TableSpec
@@ -65,17 +65,26 @@ def test_at_once_it_is_the_time_between_two_looks_that_passes(other, encryption)
     assert refusal(lambda: other.seal(b"x", CONTEXT)) == "KeyDestroyedError"
 
 
-def test_what_others_wrote_meanwhile_is_counted(backend, other, encryption):
-    engine, _ = a_process(backend)
+def in_the_pause(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
+    """Do something while whoever destroys a key waits for the other processes."""
+    pause = ThreadRunner.pause
+
+    def work_and_pause(self: ThreadRunner, seconds: float) -> None:
+        work()
+        pause(self, seconds)
+
+    monkeypatch.setattr(ThreadRunner, "pause", work_and_pause)
+
+
+def test_what_others_wrote_meanwhile_is_counted(backend, other, encryption, monkeypatch):
+    engine, _ = a_process(backend, cache_check=600.0)
     patients = patient_table()
     patients.create(engine)
     fill(engine, patients, range(1, 4))
-    fourth = threading.Timer(CHECK / 5, fill, (engine, patients, range(4, 5)))
-    fourth.start()
+    in_the_pause(monkeypatch, lambda: fill(engine, patients, range(4, 5)))
 
     specs = [spec_of(patients)]
     receipt = encryption.keys.destroy("default", confirm="default", specs=specs)
-    fourth.join()
 
     assert {one.column: one.values for one in receipt.unreadable}["ssn"] == 4
 
@@ -180,7 +189,7 @@ def test_what_is_too_early_or_unlooked_at_is_not_retired(encryption, rotated, re
     assert caught.value.reason == reason
 
 
-def test_a_value_written_under_a_version_meanwhile_keeps_it(backend, rotated):
+def test_a_value_written_under_a_version_meanwhile_keeps_it(backend, rotated, monkeypatch):
     """By a process that still believes it is the newest, while the store refuses it already."""
     _, patients, old = rotated
     _, retiring = a_process(backend, cache_ttl=CHECK)
@@ -188,10 +197,8 @@ def test_a_value_written_under_a_version_meanwhile_keeps_it(backend, rotated):
     key = slow._store.version("default", old)
     slow._cache._entries.keep("default", key, time.monotonic())
     time.sleep(CHECK)
-    late = threading.Timer(CHECK / 5, fill, (slow_engine, patients, range(9, 10)))
-    late.start()
+    in_the_pause(monkeypatch, lambda: fill(slow_engine, patients, range(9, 10)))
 
     with pytest.raises(ConfigurationError, match=r"patient\.ssn \(1 values\)"):
         retiring.keys.retire("default", old, specs=[spec_of(patients)])
-    late.join()
     assert a_process(backend)[1]._store.version("default", old).version == old
