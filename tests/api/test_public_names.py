@@ -91,6 +91,16 @@ PUBLIC = {
         "generate_local_key",
         "local",
     ],
+    "encfields.keys": [
+        "BeaconKey",
+        "BeaconVersion",
+        "BranchKey",
+        "KeyStore",
+        "KeyVersion",
+        "RewrapReport",
+        "WrappedBeacons",
+        "WrappedKey",
+    ],
     "encfields.reencrypt": [
         "Census",
         "ColumnCensus",

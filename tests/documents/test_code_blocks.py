@@ -302,5 +302,24 @@ def test_the_quick_start_prints_what_it_says_and_stores_what_the_table_shows(wor
     assert f"| {' | '.join(columns.split(', '))} |" in (ROOT / "README.md").read_text()
 
 
+def test_the_page_on_keys_shows_a_key_store_that_works(world):
+    for_keys(world)
+    (block,) = (b for b in blocks(ROOT / "docs" / "keys.md", "python") if "(KeyStore)" in b.code)
+    world.run(block)
+    encryption = attach(world.engine, world.names["MemoryKeyStore"]())
+    assert [version.number for version in (encryption.keys.create("default"),)] == [1]
+    with Session(world.engine) as session:
+        session.add(Patient(id=1, ssn="123-45-6789"))
+        session.commit()
+        encryption.keys.rotate("default")
+        session.add(Patient(id=2, ssn="987-65-4321"))
+        session.commit()
+    encryption.detach()
+    attach(world.engine, encryption._store)
+    with Session(world.engine) as session:
+        assert session.get_one(Patient, 1).ssn == "123-45-6789"
+        assert session.get_one(Patient, 2).ssn == "987-65-4321"
+
+
 def test_every_name_that_pages_are_given_is_one_of_theirs():
     assert set(PREPARE) <= {name_of(page) for page in WITH_CODE}

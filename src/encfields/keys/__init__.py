@@ -9,4 +9,30 @@
 ``aws``                   clients of AWS, their time limits and their failures
 ``admin``, ``removal``    ``encryption.keys``
 ========================  ====================================================================
+
+What a key store of your own is made of is to be imported from here.
 """
+
+from __future__ import annotations
+
+from encfields.branch_key import BranchKey
+from encfields.keys.store import (
+    BeaconKey,
+    BeaconVersion,
+    KeyStore,
+    KeyVersion,
+    RewrapReport,
+    WrappedBeacons,
+    WrappedKey,
+)
+
+__all__ = [
+    "BeaconKey",
+    "BeaconVersion",
+    "BranchKey",
+    "KeyStore",
+    "KeyVersion",
+    "RewrapReport",
+    "WrappedBeacons",
+    "WrappedKey",
+]

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.keys.store import MAX_KEY_ID_CHARS
@@ -41,11 +40,11 @@ class ExactText(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name not in ("mysql", "mariadb"):
             return dialect.type_descriptor(String(self.length))
+        from sqlalchemy.dialects.mysql import VARCHAR
+
         is_mariadb = dialect.name == "mariadb" or getattr(dialect, "is_mariadb", False)
         collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
-        return dialect.type_descriptor(
-            mysql.VARCHAR(self.length, charset="utf8mb4", collation=collation)
-        )
+        return dialect.type_descriptor(VARCHAR(self.length, charset="utf8mb4", collation=collation))
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -56,7 +55,9 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name in ("mysql", "mariadb"):
-            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+            from sqlalchemy.dialects.mysql import DATETIME
+
+            return dialect.type_descriptor(DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
     def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
