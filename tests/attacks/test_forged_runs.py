@@ -13,7 +13,7 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy import Engine, delete, insert, select, text, update
 
 from encfields import context
 from encfields.cli import exits
@@ -211,6 +211,32 @@ def test_one_put_back_with_its_job_of_then_does_the_work_that_is_due_now(clinic,
     alter(attacker, run_id, job=job, state="running", active=1, ended_at=None)
     assert run.run().finished
     assert {found for _, found in clinic.versions()} == {version}
+
+
+def test_an_old_run_put_back_takes_in_nothing_under_a_key_that_is_no_longer_former(
+    clinic, attacker
+):
+    """Who holds the key that a column had, and kept the run that moved its values to another."""
+    clinic.encryption.keys.create("clinical")
+    column = SealedColumn("ssn", key="clinical", former_keys=("default",))
+    run_id = clinic.run(TableSpec.of("patient", [column])).record()
+    with attacker.connect() as connection:
+        kept = dict(connection.execute(select(runs)).mappings().one())
+    (report,) = work(clinic.engine, clinic.encryption, run_id=run_id)
+    assert report.finished
+    pairs = {"enc:column": "patient.ssn", "enc:row:id": "7"}
+    default = clinic.encryption.active_key("default")
+    forged = seal(b"of the forger", context.serialize(pairs), default)
+    with attacker.begin() as connection:
+        put = text("UPDATE patient SET ssn = :ssn WHERE id = 7")
+        connection.execute(put, {"ssn": forged})
+        connection.execute(delete(runs))
+        connection.execute(insert(runs), kept)
+        connection.execute(text("DELETE FROM encfields_ranges"))
+    (report,) = work(clinic.engine, clinic.encryption)
+    assert (report.run_id, report.finished) == (run_id, False)
+    assert f"encfields reencrypt --run {run_id}" in str(report.error)
+    assert forged in [data for _, data in clinic.stored()]
 
 
 def test_a_run_that_decrypts_or_rebinds_is_worked_at_by_its_id_alone(clinic):

@@ -14,7 +14,7 @@ from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import outside_transaction
 from encfields.encryption import Encryption
 from encfields.reencrypt.engine import Reencryption, Report
-from encfields.reencrypt.job import ASKED_BY_ID, Job
+from encfields.reencrypt.job import Job
 
 log = logging.getLogger("encfields.alembic")
 
@@ -61,7 +61,7 @@ def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
         )
         if queue:
             run_id = run.record()
-            by_id = f" --run {run_id}" if job.kind in ASKED_BY_ID else ""
+            by_id = f" --run {run_id}" if job.is_asked_by_id else ""
             told = job.table_name, run_id, by_id
             log.info("%s: run %s recorded for `encfields reencrypt%s`", *told)
             return

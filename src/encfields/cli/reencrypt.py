@@ -40,8 +40,8 @@ migration, or --start elsewhere, has recorded: run it on as many hosts as you li
 stopped or killed at any moment and goes on where it was. It needs a --keyring.
 
 The job of a run is sealed under a branch key (--run-key), so that nobody who can only write to
-the database can set one up. A run that binds values anew or writes plaintext is worked at by its
-id alone, with --run.
+the database can set one up. A run that binds values anew, takes in what former keys sealed, or
+writes plaintext is worked at by its id alone, with --run.
 """
 
 _OPTIONS: dict[str, tuple[type, str, str]] = {

@@ -28,7 +28,7 @@ from encfields.reencrypt.errors import (
     RunRefusedError,
     UnfinishedError,
 )
-from encfields.reencrypt.job import ASKED_BY_ID, Job
+from encfields.reencrypt.job import Job
 from encfields.reencrypt.options import Options
 from encfields.reencrypt.patience import Failure, Patience
 from encfields.reencrypt.progress import Progress, ProgressBar, ProgressState
@@ -217,8 +217,8 @@ def work(
     """Work at runs that were recorded, one after the other: a worker, on any number of hosts.
 
     :param run_id: work at this run alone; default every run that is under way, but for those that
-        write plaintext or bind values anew: they are worked at by their id, so that nobody who
-        only writes to the database can have one done once more.
+        write plaintext, bind values anew or take in values under former keys: they are worked at
+        by their id, so that nobody who only writes to the database can have one done once more.
     :returns: one report for each run that was found. One that is refused, or cannot go on, has
         its error there, and does not keep the others; a single run's error is raised.
     :raises ConfigurationError: no run was ever recorded in this database, or its run tables were
@@ -260,7 +260,7 @@ def _join(
         run = RunStore().load(own.reading(), run_id)
         # Another worker may just have ended it.
         is_open = run.state == RUNNING
-        return is_open and JobSealer(encryption, options).open_job(run).job.kind in ASKED_BY_ID
+        return is_open and JobSealer(encryption, options).open_job(run).job.is_asked_by_id
 
     try:
         if not _patiently(engine, options.outage_seconds, stop, waits_for_its_id):
@@ -270,8 +270,8 @@ def _join(
     except (ReencryptionError, DeclarationError) as error:
         return _stopped(engine, run_id, error)
     waits = (
-        "it writes plaintext, or binds values to other rows or columns, so it is worked at by its "
-        f"id alone: `encfields reencrypt --run {run_id}`"
+        "it writes plaintext, or takes in values of other rows, columns or former keys, so it is "
+        f"worked at by its id alone: `encfields reencrypt --run {run_id}`"
     )
     return replace(report_of(engine, run_id), error=waits)
 

@@ -27,9 +27,6 @@ REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT = (
 )
 """Kinds of jobs."""
 
-ASKED_BY_ID = frozenset({REBIND, DECRYPT})
-"""Those that change who can read what: a worker does them only when it is told which run."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -89,6 +86,16 @@ class Job:
         if self.spec.rederive:
             return ROTATE_INDEX
         return FILL_INDEX if self.spec.derived else REENCRYPT
+
+    @property
+    def is_asked_by_id(self) -> bool:
+        """Whether a worker does it only when it is told which run.
+
+        It writes plaintext, or takes in what was sealed for another place or under another key:
+        whoever put its run back, long after, would have that done for values of his own.
+        """
+        has_former = any(column.former_keys for column in self.spec.columns)
+        return self.kind in (REBIND, DECRYPT) or has_former
 
     @property
     def table_name(self) -> str:
