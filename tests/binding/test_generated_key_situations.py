@@ -289,15 +289,22 @@ def test_any_server_default_gives_the_key(pg, type_, default):
     assert sorted(tuple(row) for row in found) == [(f"n{n}", f"s{n}") for n in range(4)]
 
 
-def trigger(pg: Database, body: str) -> None:
+def trigger(pg: Database, body: str, when: str = "BEFORE") -> None:
     body = f"$$ BEGIN {body}; RETURN new; END $$"
     pg.execute_plain(f"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS {body}")
-    pg.execute_plain("CREATE TRIGGER tr BEFORE INSERT ON secret FOR EACH ROW EXECUTE FUNCTION f()")
+    pg.execute_plain(f"CREATE TRIGGER tr {when} INSERT ON secret FOR EACH ROW EXECUTE FUNCTION f()")
 
 
-def test_a_trigger_that_always_sets_the_key_is_found_out(pg):
+@pytest.mark.parametrize(
+    "when, body",
+    [
+        ("BEFORE", "new.id := 1000000 + new.id"),
+        ("AFTER", "UPDATE secret SET id = 1000000 + new.id WHERE id = new.id AND s IS NOT NULL"),
+    ],
+)
+def test_a_trigger_that_always_sets_the_key_is_found_out(pg, when, body):
     table = made(pg, secrets())
-    trigger(pg, "new.id := 1000000 + new.id")
+    trigger(pg, body, when)
     for values in (rows(1)[0], rows(3)):
         with pg.begin() as connection:
             connection.execute(text("INSERT INTO secret (name) VALUES ('kept')"))
@@ -332,6 +339,26 @@ def test_a_trigger_that_leaves_the_key_alone_is_let_be(pg):
     assert sorted(read(pg, table)) == [(1, "s0"), (2, "s1"), (3, "s2")]
 
 
+def test_a_trigger_that_keeps_some_of_the_rows_out_is_said(pg):
+    table = made(pg, secrets())
+    pg.execute_plain("ALTER TABLE secret ALTER id SET DEFAULT nextval('secret_id_seq') * 3")
+    trigger(pg, "IF new.name = 'n1' THEN RETURN NULL; END IF")
+    with pg.begin() as connection, pg.refused(UnknownIdentityError, table):
+        connection.execute(insert(table), rows(3))
+    assert pg.rows(table) == []
+
+
+def test_a_view_that_reports_no_keys_is_said(pg):
+    table = made(pg, secrets())
+    pg.execute_plain("ALTER TABLE secret RENAME TO beneath")
+    pg.execute_plain("CREATE VIEW secret AS SELECT * FROM beneath")
+    trigger(pg, "INSERT INTO beneath (name, s) VALUES (new.name, new.s)", "INSTEAD OF")
+    for values in (rows(1)[0], rows(3)):
+        with pg.begin() as connection, pg.refused(UnknownIdentityError, table):
+            connection.execute(insert(table), values)
+    assert pg.rows(table) == []
+
+
 # -- SQLite ------------------------------------------------------------------------------------
 
 
@@ -356,6 +383,40 @@ def test_a_number_that_was_given_out_is_not_given_again(sqlite_db):
             key = connection.execute(insert(table), {"s": value}).inserted_primary_key
             connection.execute(table.delete())
     assert key == (2,)
+
+
+@pytest.mark.parametrize("number", ["'abc'", "x'00'", "'2'", "2.7", "NULL", "-5"])
+def test_a_remembered_number_that_is_none_is_read_as_sqlite_does(sqlite_db, number):
+    table = made(sqlite_db, secrets(sqlite_autoincrement=True))
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table), rows(2))
+    sqlite_db.execute_plain(f"UPDATE sqlite_sequence SET seq = {number}")
+    with sqlite_db.begin() as connection:
+        assert connection.execute(insert(table), {"s": "s2"}).inserted_primary_key == (3,)
+    assert read(sqlite_db, table)[-1] == (3, "s2")
+
+
+def test_a_trigger_that_keeps_some_rows_out_of_sqlite_is_said(sqlite_db):
+    table = made(sqlite_db, secrets())
+    sqlite_db.execute_plain(
+        "CREATE TRIGGER tr BEFORE INSERT ON secret WHEN new.name = 'n1'"
+        " BEGIN SELECT RAISE(IGNORE); END"
+    )
+    with sqlite_db.begin() as connection, sqlite_db.refused(UnknownIdentityError, table):
+        connection.execute(insert(table), rows(3))
+    assert sqlite_db.rows(table) == []
+
+
+def test_an_insert_through_a_view_of_sqlite_is_refused(sqlite_db):
+    table = made(sqlite_db, secrets())
+    sqlite_db.execute_plain("ALTER TABLE secret RENAME TO beneath")
+    sqlite_db.execute_plain("CREATE VIEW secret AS SELECT * FROM beneath")
+    sqlite_db.execute_plain(
+        "CREATE TRIGGER tr INSTEAD OF INSERT ON secret"
+        " BEGIN INSERT INTO beneath (name, s) VALUES (new.name, new.s); END"
+    )
+    with sqlite_db.begin() as connection, sqlite_db.refused(UnknownIdentityError, table):
+        connection.execute(insert(table), rows(1)[0])
 
 
 def test_the_end_of_the_numbers_is_said(sqlite_db):
@@ -402,6 +463,50 @@ def test_an_engine_without_transactions_is_refused(mariadb_db, engine):
         ):
             connection.execute(insert(table), values)
         assert "InnoDB" in str(caught.value)
+
+
+def beneath_a_view(db: Database) -> None:
+    db.execute_plain("RENAME TABLE secret TO beneath")
+    db.execute_plain("ALTER TABLE beneath ENGINE=MyISAM")
+    db.execute_plain("CREATE VIEW secret AS SELECT * FROM beneath")
+
+
+def once_it_was_known(db: Database) -> None:
+    with db.begin() as connection:
+        connection.execute(insert(secrets()), {"name": "first", "s": "s"})
+    db.execute_plain("ALTER TABLE secret ENGINE=MyISAM")
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+@pytest.mark.parametrize("change", [beneath_a_view, once_it_was_known])
+def test_such_an_engine_that_is_not_seen_keeps_nothing(mariadb_db, change, count):
+    table = made(mariadb_db, secrets())
+    change(mariadb_db)
+    for _ in range(2):
+        with mariadb_db.begin() as connection, mariadb_db.refused(UnknownIdentityError, table):
+            connection.execute(insert(table), rows(count))
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_trigger_that_writes_to_such_an_engine_is_refused_from_then_on(mariadb_db, count):
+    """The server tells of it afterwards only: one row of random bytes stays where it wrote."""
+    table = made(mariadb_db, secrets())
+    mariadb_db.execute_plain("CREATE TABLE audit (s LONGBLOB) ENGINE=Aria")
+    mariadb_db.execute_plain(
+        "CREATE TRIGGER tr AFTER INSERT ON secret FOR EACH ROW INSERT INTO audit VALUES (new.s)"
+    )
+    for _ in range(3):
+        with (
+            mariadb_db.begin() as connection,
+            mariadb_db.refused(UnknownIdentityError, table) as caught,
+        ):
+            connection.execute(insert(table), rows(count))
+        assert "InnoDB" in str(caught.value)
+    with mariadb_db.plain.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM audit")) == 1
+    with mariadb_db.begin() as connection:
+        connection.execute(insert(table), {"id": 7, "name": "given", "s": "s"})
+    assert read(mariadb_db, table) == [(7, "s")]
 
 
 def test_autocommit_that_sqlalchemy_does_not_know_of_is_refused(mariadb_db):

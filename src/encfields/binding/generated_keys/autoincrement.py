@@ -19,6 +19,7 @@ from encfields.binding.generated_keys.innodb import (
     refuse_autocommit,
     require_transaction,
 )
+from encfields.binding.generated_keys.left_behind import refuse_what_stayed
 from encfields.binding.generated_keys.pending_key import has_own_bind
 from encfields.binding.generated_keys.rehearsal import Keys, refuse_skipping, rows_with_defaults
 
@@ -103,8 +104,8 @@ def _take(
     if not connection.dialect.insert_returning:
         if len(rows) > 1:
             statement, parameters = statement.values(rows), {}
-        found = _of_mysql(connection, insert, statement, parameters, step, side)
-        numbers = list(range(found, found + len(rows))) if isinstance(found, int) else []
+        of_rows = len(rows)
+        numbers = _of_mysql(connection, insert, statement, parameters, (of_rows, step), side)
     else:
         many = len(rows) > 1
         parameters = rows if many else parameters
@@ -133,11 +134,13 @@ def _in_one_block(
     options = {REHEARSAL_OPTION: Rehearsal(reword)}
     try:
         result = connection.execute(statement, parameters, execution_options=options)
-        return list(result.scalars())
+        numbers = list(result.scalars())
     except DBAPIError as error:
         if _SIGNAL in str(error.orig):
             raise refuse_autocommit(insert) from None
         raise
+    refuse_what_stayed(connection, insert, _as_keys(numbers), result.context)
+    return numbers
 
 
 def _step_by_step(
@@ -146,9 +149,10 @@ def _step_by_step(
     require_transaction(connection, insert)
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=True))}
     savepoint.begin(connection)
-    numbers = connection.execute(statement, parameters, execution_options=options).scalars().all()
-    savepoint.undo(connection)
-    return list(numbers)
+    found = connection.execute(statement, parameters, execution_options=options).scalars()
+    numbers = list(found)
+    refuse_what_stayed(connection, insert, _as_keys(numbers), savepoint.undo(connection))
+    return numbers
 
 
 def _of_mysql(
@@ -156,21 +160,27 @@ def _of_mysql(
     insert: KeylessInsert,
     statement: Any,
     parameters: Any,
-    step: int,
+    rows_and_step: tuple[int, int],
     side: SideConnections,
-) -> Any:
-    """The first number that MySQL gives, on a connection beside this one where that is better."""
+) -> list[int]:
+    """The numbers that MySQL gives, on a connection beside this one where that is better."""
+    rows, step = rows_and_step
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=False))}
     transaction = require_transaction(connection, insert)
     savepoint.begin(connection)
     if side.is_better(connection, transaction):
-        found = side.last_row_id(connection, transaction, statement, parameters, options)
+        found = side.last_row_id(connection, insert, transaction, statement, parameters, options)
         if found is not None:
-            return found
+            return list(range(found, found + rows))
     result = connection.execute(statement, parameters, execution_options=options)
-    found = first_number(connection, result)
-    savepoint.undo(connection)
-    return found
+    first = first_number(connection, result)
+    numbers = list(range(first, first + rows)) if isinstance(first, int) else []
+    refuse_what_stayed(connection, insert, _as_keys(numbers), savepoint.undo(connection))
+    return numbers
+
+
+def _as_keys(numbers: list[Any]) -> Keys:
+    return [(number,) for number in numbers]
 
 
 def _widened(sql: str, count: int, *, is_mariadb: bool) -> str:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.generated_keys.autoincrement import is_counted, next_numbers
 from encfields.binding.generated_keys.innodb import InnodbTables, require_transaction
+from encfields.binding.generated_keys.left_behind import REASON as NOT_UNDONE
 from encfields.binding.generated_keys.rehearsal import Keys, refuse_skipping, rehearse
 from encfields.binding.generated_keys.rowids import lock_for_writing, next_row_ids
 from encfields.binding.generated_keys.sequences import take_numbers
 from encfields.binding.generated_keys.side import SideConnections, SideHook
 from encfields.binding.row_keys import MYSQL_NAMES
+from encfields.errors import UnknownIdentityError
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
@@ -61,7 +63,10 @@ def reserve_at_once(connection: Connection, insert: KeylessInsert) -> Reserved |
     if taken.may_change:
         _require_check(connection, insert)
     keys = _as_python_sees(connection, column, taken.numbers)
-    return Reserved(keys, to_check=taken.may_change, overriding=taken.always)
+    # A trigger that runs afterwards rarely changes a key: what cannot be looked at is let be.
+    can_look = not (internals.is_autocommit(connection) or insert.may_skip)
+    to_check = taken.may_change or (taken.is_followed and can_look)
+    return Reserved(keys, to_check=to_check, overriding=taken.always)
 
 
 def reserve(connection: Connection, insert: KeylessInsert, context: Any, mysql: MySql) -> Reserved:
@@ -83,10 +88,15 @@ def reserve(connection: Connection, insert: KeylessInsert, context: Any, mysql: 
 
 def _of_mysql(connection: Connection, insert: KeylessInsert, context: Any, mysql: MySql) -> Keys:
     table = mysql.tables.require(connection, insert)
-    if is_counted(connection, insert):
-        return next_numbers(connection, insert, context, table, mysql.side)
-    require_transaction(connection, insert)
-    return rehearse(connection, insert, context)
+    try:
+        if is_counted(connection, insert):
+            return next_numbers(connection, insert, context, table, mysql.side)
+        require_transaction(connection, insert)
+        return rehearse(connection, insert, context)
+    except UnknownIdentityError as error:
+        if error.reason == NOT_UNDONE:
+            mysql.tables.is_not_undone(connection, insert)
+        raise
 
 
 def _of_sqlite(connection: Connection, insert: KeylessInsert, context: Any) -> Reserved:

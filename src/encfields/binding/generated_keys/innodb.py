@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Table, text
 
 from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.generated_keys.left_behind import refusal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -32,9 +33,11 @@ class InnodbTable:
 
     :ivar takes_blocks: whether one row can take the numbers of many: the table is not
         partitioned, and no other server gives out numbers of it.
+    :ivar is_undone: whether all that an INSERT writes can be undone, as far as is known.
     """
 
     takes_blocks: bool
+    is_undone: bool = True
 
 
 class InnodbTables:
@@ -56,7 +59,14 @@ class InnodbTables:
         known = self._known.setdefault(insert.table, {})
         if schema not in known:
             known[schema] = _ask(connection, insert, schema)
+        if not known[schema].is_undone:
+            raise refusal(insert)
         return known[schema]
+
+    def is_not_undone(self, connection: Connection, insert: KeylessInsert) -> None:
+        """Remember of a table that INSERTs into it cannot be undone, so as to try none again."""
+        schema = connection.schema_for_object(insert.table)
+        self._known[insert.table][schema] = InnodbTable(takes_blocks=False, is_undone=False)
 
 
 def _ask(connection: Connection, insert: KeylessInsert, schema: str | None) -> InnodbTable:

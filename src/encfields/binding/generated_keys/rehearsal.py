@@ -15,6 +15,7 @@ from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.companion_type import CompanionType
 from encfields.binding.generated_keys import savepoint
 from encfields.binding.generated_keys.dummies import REHEARSAL_OPTION, Rehearsal
+from encfields.binding.generated_keys.left_behind import refuse_what_stayed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -28,7 +29,7 @@ def rehearse(connection: Connection, insert: KeylessInsert, context: Any) -> Key
     """Learn the keys of an INSERT's rows; a savepoint stays behind it, for a later check.
 
     :param context: of the INSERT itself, whose Python-side defaults are evaluated already.
-    :raises UnknownIdentityError: the database did not report a key.
+    :raises UnknownIdentityError: the database did not report a key, or could not undo the rows.
     """
     refuse_skipping(insert)
     rows = rows_with_defaults(insert, context)
@@ -39,7 +40,8 @@ def rehearse(connection: Connection, insert: KeylessInsert, context: Any) -> Key
         if connection.dialect.name != "postgresql":  # whose failed transaction stays one
             savepoint.try_to_undo(connection)
         raise
-    savepoint.undo(connection)
+    undone = savepoint.undo(connection)
+    refuse_what_stayed(connection, insert, keys, undone)
     _require(insert, keys)
     return keys
 
@@ -78,16 +80,18 @@ def _insert_dummies(
         return [_last_key(connection, insert, statement, row, options) for row in rows]
     if len(rows) > 1 and _are_alike(insert, rows):
         reporting = statement.returning(*insert.missing, sort_by_parameter_order=True)
-        return [
-            tuple(row) for row in connection.execute(reporting, rows, execution_options=options)
-        ]
+        try:
+            found = connection.execute(reporting, rows, execution_options=options)
+        except TypeError:  # SQLAlchemy sorts the rows by their keys, which are NULL
+            return []
+        return [tuple(row) for row in found]
     keys: Keys = []
     for row in rows:
         one = statement.values(row) if insert.is_multi else statement
         parameters = {} if insert.is_multi else row
         reporting = one.returning(*insert.missing)
-        found = connection.execute(reporting, parameters, execution_options=options).first()
-        keys.append(tuple(found or ()))
+        first = connection.execute(reporting, parameters, execution_options=options).first()
+        keys.append(tuple(first or ()))
     return keys
 
 
@@ -108,6 +112,11 @@ def _last_key(
 
 
 def _require(insert: KeylessInsert, keys: Keys) -> None:
+    if len(keys) != len(insert.rows):
+        raise insert.unknown(
+            "the database stored some of the rows only, or did not report their keys, as a trigger "
+            "or a rule can do: give the key a value or a Python-side default"
+        )
     primary = set(insert.table.primary_key.columns)
     for key in keys:
         for column, value in zip(insert.missing, key or [None] * len(insert.missing), strict=True):

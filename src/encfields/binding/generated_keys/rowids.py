@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import inspect
+from sqlalchemy.exc import OperationalError
+
 from encfields.keys.sql.connection import is_in_transaction
 
 if TYPE_CHECKING:
@@ -17,12 +20,22 @@ _HIGHEST = 2**63 - 1
 def lock_for_writing(connection: Connection, insert: KeylessInsert) -> None:
     """Take SQLite's one write lock, as the INSERT itself would, by an UPDATE of no row.
 
-    :raises UnknownIdentityError: no transaction is open that would hold it.
+    :raises UnknownIdentityError: no transaction is open that would hold it, or it is a view.
     """
     name = _quoted(connection, insert.table)
     column = connection.dialect.identifier_preparer.quote(insert.missing[0].name)
     # names only, quoted by the dialect, here and below
-    connection.exec_driver_sql(f"UPDATE {name} SET {column} = {column} WHERE 0")  # noqa: S608
+    try:
+        connection.exec_driver_sql(f"UPDATE {name} SET {column} = {column} WHERE 0")  # noqa: S608
+    except OperationalError:
+        if insert.table.name not in inspect(connection).get_view_names(
+            connection.schema_for_object(insert.table)
+        ):
+            raise
+        raise insert.unknown(
+            "SQLite reports no key of a row that is inserted through a view: insert into the table "
+            "beneath it, or give the key a value or a Python-side default"
+        ) from None
     if not is_in_transaction(connection.connection.dbapi_connection):
         raise insert.unknown(
             "the database generates the row's key, and under AUTOCOMMIT nothing keeps other "
@@ -74,12 +87,16 @@ def _is_simple_alias(connection: Connection, table: Table, schema: str | None) -
 
 
 def _last_given(connection: Connection, table: Table, schema: str | None) -> int:
-    """What SQLite remembers of an ``AUTOINCREMENT`` table: the highest id that it ever gave."""
+    """What SQLite remembers of an ``AUTOINCREMENT`` table: the highest id that it ever gave.
+
+    The table can be written to like any other; what is no number is read as SQLite itself does.
+    """
     prefix = f"{connection.dialect.identifier_preparer.quote_schema(schema)}." if schema else ""
     there = f"SELECT 1 FROM {prefix}sqlite_master WHERE name = 'sqlite_sequence'"  # noqa: S608
     if connection.exec_driver_sql(there).first() is None:
         return 0
-    sql = f"SELECT max(seq) FROM {prefix}sqlite_sequence WHERE lower(name) = lower(?)"  # noqa: S608
+    given = f"SELECT CAST(seq AS INTEGER) AS seq, name FROM {prefix}sqlite_sequence"  # noqa: S608
+    sql = f"SELECT max(seq) FROM ({given}) WHERE lower(name) = lower(?)"  # noqa: S608
     found: Any = connection.exec_driver_sql(sql, (table.name,)).scalar()
     return found or 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -21,9 +21,12 @@ def begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"SAVEPOINT {NAME}")
 
 
-def undo(connection: Connection) -> None:
-    """Undo what was done since; it stays set."""
-    connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {NAME}")
+def undo(connection: Connection) -> Any:
+    """Undo what was done since; it stays set.
+
+    :returns: the execution that did it.
+    """
+    return connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {NAME}").context
 
 
 def try_to_undo(connection: Connection) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _TAKE = text(r"""
-SELECT s.always, s.may_change, CASE WHEN has_sequence_privilege(s.sequence, 'USAGE, UPDATE') THEN
+SELECT s.always, s.may_change, s.is_followed,
+  CASE WHEN has_sequence_privilege(s.sequence, 'USAGE, UPDATE') THEN
     ARRAY(SELECT nextval(s.sequence) FROM generate_series(1, CAST(:n AS integer)))
   END AS numbers
 FROM (
@@ -25,6 +26,10 @@ FROM (
       SELECT FROM pg_catalog.pg_trigger g
       WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 7
     ) AS may_change,
+    EXISTS (
+      SELECT FROM pg_catalog.pg_trigger g
+      WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgtype & 4 = 4
+    ) AS is_followed,
     CASE
       WHEN CAST(:named AS text) IS NOT NULL THEN CAST(CAST(:named AS text) AS regclass)
       WHEN a.attidentity <> '' THEN (
@@ -54,14 +59,16 @@ class Taken:
     :ivar numbers: one for each row; ``None`` where they cannot be had.
     :ivar always: ``GENERATED ALWAYS``: the INSERT has to say that it overrides it.
     :ivar may_change: a trigger or rule may store the row under another key.
+    :ivar is_followed: a trigger may give the row another key once it is stored.
     """
 
     numbers: list[int] | None
     always: bool
     may_change: bool
+    is_followed: bool
 
 
-NOTHING_TAKEN = Taken(None, always=False, may_change=True)
+NOTHING_TAKEN = Taken(None, always=False, may_change=True, is_followed=True)
 
 
 def take_numbers(connection: Connection, column: Column[Any], count: int) -> Taken:
@@ -75,7 +82,12 @@ def take_numbers(connection: Connection, column: Column[Any], count: int) -> Tak
     row = connection.execute(_TAKE, parameters).first()
     if row is None:
         return NOTHING_TAKEN
-    return Taken(row.numbers, always=bool(row.always), may_change=bool(row.may_change))
+    return Taken(
+        row.numbers,
+        always=bool(row.always),
+        may_change=bool(row.may_change),
+        is_followed=bool(row.is_followed),
+    )
 
 
 def _qualified(schema: str | None, name: str) -> str:

@@ -16,11 +16,13 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.binding.generated_keys.innodb import first_number
+from encfields.binding.generated_keys.left_behind import refuse_what_stayed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from encfields.binding.generated_keys.innodb import InnodbTransaction
+    from encfields.binding.generated_keys.keyless import KeylessInsert
 
 SideHook = Callable[..., Any]
 """The ``before_cursor_execute`` listener that gives an INSERT its dummies."""
@@ -61,6 +63,7 @@ class SideConnections:
     def last_row_id(
         self,
         connection: Connection,
+        insert: KeylessInsert,
         transaction: InnodbTransaction,
         statement: Any,
         parameters: Any,
@@ -70,6 +73,7 @@ class SideConnections:
 
         :returns: ``None`` if it does not go through there: the application's own transaction may
             hold what it would have to wait for.
+        :raises UnknownIdentityError: not all of it could be undone.
         """
         translated = connection.get_execution_options().get("schema_translate_map")
         if translated is not None:
@@ -81,7 +85,8 @@ class SideConnections:
                     side.exec_driver_sql(f"USE {name}")
                 result = side.execute(statement, parameters, execution_options=options)
                 found = first_number(side, result)
-                side.rollback()
+                undone = side.exec_driver_sql("ROLLBACK").context
+                refuse_what_stayed(side, insert, [(found,)], undone)
                 return found
         except SQLAlchemyError:
             return None
