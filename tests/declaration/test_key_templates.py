@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Date, Integer, LargeBinary, MetaData, String, Table, Uuid
 from sqlalchemy.types import TypeEngine
 
-from encfields import EncryptedType
+from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.binding.columns import binding_of
 from encfields.binding.key_meetings import overlap
 from encfields.errors import BindingError, DeclarationError
@@ -121,6 +121,32 @@ def test_a_template_that_could_give_another_columns_key_is_refused(one, other):
 def test_no_template_gives_the_key_of_columns_that_name_none(template):
     with pytest.raises(DeclarationError, match="'default'"):
         table_of(MetaData(), "first", template)
+
+
+def test_the_key_of_a_blind_index_is_a_key_too():
+    index = BlindIndex(key="tenant/7")
+    metadata = MetaData()
+    table_of(metadata, "one", "tenant/{a}")
+    with pytest.raises(DeclarationError, match="'tenant/7' can give"):
+        table_of(metadata, "other", "clinic", index=index)
+    with pytest.raises(DeclarationError, match="'tenant/7' can give"):
+        table_of(MetaData(), "t", "tenant/{a}", index=index)
+    shared = table_of(MetaData(), "t", "tenant/{a}", index=BlindIndex(key="shared"))
+    assert "v_bidx" in shared.c
+
+
+def test_so_is_that_of_a_compound_one():
+    compound = CompoundBlindIndex("who", "v", "w", key="tenant/7")
+    with pytest.raises(DeclarationError, match="'tenant/7' can give"):
+        Table(
+            "t",
+            MetaData(),
+            Column("id", Integer, primary_key=True),
+            Column("a", String(20)),
+            Column("v", EncryptedType(key="tenant/{a}")),
+            Column("w", EncryptedType(key="tenant/{a}")),
+            compound,
+        )
 
 
 def test_a_former_key_is_a_key_too():

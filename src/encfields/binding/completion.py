@@ -58,8 +58,8 @@ def _judge(table: Table) -> None:
     if bindings := bindings_of(table):
         refuse_actions(bindings.values())
         refuse_shared_names(bindings.values())
-        refuse_meetings(table, bindings.values())
         indexes_of(table)
+        refuse_meetings(table)
         keep_uniqueness(table)
 
 

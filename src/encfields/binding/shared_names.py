@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Column, MetaData
+from sqlalchemy import Column, MetaData, Table
 
-from encfields.binding.columns import SealedColumnType
+from encfields.binding.columns import SealedColumnType, bindings_of
 from encfields.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
     """
     for binding in bindings:
         table = binding.column.table
-        if table.name.startswith(_TEMPORARY):
+        if is_rebuilt(table):
             continue
         named: dict[str, set[Place]] = table.metadata.info.setdefault(_NAMED, {})
         places = named.setdefault(binding.logical_name, set())
@@ -64,6 +64,25 @@ def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
         if others and not _is_on_purpose(binding.logical_name, [binding.column, *others]):
             raise _refusal(binding, others[0])
         places.add(here)
+
+
+def refuse_names_of(table: Table, other: Table) -> None:
+    """The same for two tables of different ``MetaData``.
+
+    :raises DeclarationError: says which column has the name.
+    """
+    named = {binding.logical_name: binding.column for binding in bindings_of(other).values()}
+    for binding in bindings_of(table).values():
+        column = named.get(binding.logical_name)
+        if column is not None and not _is_on_purpose(
+            binding.logical_name, [binding.column, column]
+        ):
+            raise _refusal(binding, column)
+
+
+def is_rebuilt(table: Table) -> bool:
+    """Whether it takes another one's place for a moment, as in Alembic's batch mode."""
+    return table.name.startswith(_TEMPORARY)
 
 
 def _is_on_purpose(name: str, columns: list[Column[Any]]) -> bool:

@@ -71,6 +71,11 @@ def refuse_usage(compiled: Any) -> None:
             _refuse_nested_write(element)
 
 
+def elements_of(compiled: Any) -> Iterator[Any]:
+    """Every element of the statement behind `compiled`."""
+    return _walk(internals.compiled_statement(compiled))
+
+
 def _walk(root: Any) -> Iterator[Any]:
     """Every element of the statement once; a column that ``count()`` counts is left out."""
     stack, seen = [root], set()

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.binding import sqlalchemy_internals as internals
+from encfields.binding.engine_tables import EngineTables
 from encfields.binding.generated_keys.dummies import dummy_index, dummy_value, rehearsal_of
 from encfields.binding.generated_keys.listener import GeneratedKeys
 from encfields.binding.index_filter import filter_rows
@@ -48,6 +49,7 @@ class WriteHook:
     def __init__(self, encryption: EngineEncryption) -> None:
         self._encryption = encryption
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
+        self._tables = EngineTables()
         self.keys = GeneratedKeys(self.before_cursor_execute)
 
     @leaves_no_trace
@@ -68,6 +70,7 @@ class WriteHook:
         plan = self._plans.get(compiled)
         if plan is None:
             plan = make_plan(compiled, connection.dialect)
+            self._tables.meet(compiled, connection)
             self._plans[compiled] = plan
         if plan is NOTHING:
             return statement, parameters
