@@ -15,6 +15,11 @@ from encfields.errors import EncFieldsError, MalformedMessageError
 from encfields.keys.cache import stats as cache_stats
 from encfields.keys.cache.stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetch
 from encfields.message_header import MAX_KEY_ID_BYTES
+from encfields.reencrypt import bounded_counts
+from encfields.reencrypt.census import census
+from encfields.reencrypt.retirement import values_under
+from encfields.reencrypt.spec import TableSpec
+from encfields.reencrypt.under_key import count_under
 from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 
@@ -159,3 +164,53 @@ def test_they_take_no_room_from_keys_that_exist(monkeypatch: pytest.MonkeyPatch)
     for tenant in ("a", "b", "c"):
         stats.add(_fetch(tenant, None))
     assert {"a", "b", "c"} <= set(stats.by_key)
+
+
+def _plant(attacker: Engine, message: bytes, rows: int) -> None:
+    """Rows whose values each name a version that was never made, and a column of their own."""
+    column = b"\x00\x0bpatient.ssn"
+    at = message.index(KEY) + len(KEY) + 2 + 28  # after the id: length, salt and IV
+    with attacker.begin() as connection:
+        for number in range(2, rows + 2):
+            version = number.to_bytes(16, "big")
+            named = message[:at] + version + message[at + 16 :]
+            other = column[:2] + b"forged.%04d" % number
+            forged = named.replace(column, other)
+            put = text("INSERT INTO patient (id, ssn) VALUES (:id, :ssn)")
+            connection.execute(put, {"id": number, "ssn": forged})
+
+
+def test_a_census_counts_names_that_values_make_up_together_past_a_limit(
+    engine: Engine, encryption: Encryption, attacker: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_counts, "MAX_VERSIONS", 5)
+    monkeypatch.setattr(bounded_counts, "MAX_NAMES", 5)
+    version = encryption.active_key("default").version
+    _plant(attacker, _stored(attacker), 12)
+    spec = TableSpec.from_table(Patient.__table__)  # type: ignore[arg-type]
+    (column,) = census(engine, spec).columns
+    assert (column.misplaced.total(), column.values) == (12, 13)
+    assert len(column.misplaced) == 6
+    assert sorted(column.bound_to.values()) == [1, 1, 1, 1, 1, 7]
+    # What was not counted apart may be under any key.
+    assert column.under("default", version) == 1 + 7
+    assert column.under("another") == 7
+
+
+def test_the_version_that_is_to_be_retired_is_counted_exactly_all_the_same(
+    engine: Engine, encryption: Encryption, attacker: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_counts, "MAX_VERSIONS", 5)
+    version = encryption.active_key("default").version
+    message = _stored(attacker)
+    _plant(attacker, message, 12)
+    spec = [TableSpec.from_table(Patient.__table__)]  # type: ignore[arg-type]
+    with attacker.begin() as connection:  # past the limit by the time it is seen
+        connection.execute(text("UPDATE patient SET id = 1000 WHERE id = 1"))
+    assert [one.values for one in values_under(engine, spec, "default", version)] == [1]
+    assert values_under(engine, spec, "tenant/a", version) == []
+    _, found = count_under(engine, spec[0], "default")
+    assert [one.values for one in found] == [13]
+    with attacker.begin() as connection:
+        connection.execute(text("DELETE FROM patient WHERE id = 1000"))
+    assert values_under(engine, spec, "default", version) == []

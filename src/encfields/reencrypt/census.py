@@ -17,6 +17,7 @@ from sqlalchemy.types import NullType
 
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError
+from encfields.reencrypt.bounded_counts import count_name
 from encfields.reencrypt.column_census import ColumnCensus, Example
 from encfields.reencrypt.index_census import IndexCensus, IndexCount
 from encfields.reencrypt.places import ColumnPlaces, to_show
@@ -94,6 +95,7 @@ def census(
     sample: int | None = None,
     batch_rows: int = BATCH_ROWS,
     progress: Progress | None = None,
+    asked: tuple[str, str | None] | None = None,
 ) -> Census:
     """Count what the values of a table's encrypted columns are, without any key.
 
@@ -107,12 +109,17 @@ def census(
         how they were drawn and what that is worth. Default: every row.
     :param batch_rows: rows per step; at most some 1,100 bytes each and column.
     :param progress: called after each step with the number of rows looked at.
+    :param asked: a branch key id that is to be counted exactly, and one of its versions or
+        ``None``: of names that values make up, only so many are counted apart.
     :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
     """
     source = Source(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
     count = _Count(reflected, source, batch_rows)
+    if asked is not None:
+        for column in count.columns:
+            column.ask_for(*asked)
     drawing = draw(count.scan, sample)
     for rows in (drawing or count.scan).batches():
         count.add(rows)
@@ -245,14 +252,13 @@ def _count_message(
     column: ColumnCensus, places: ColumnPlaces, texts: Sequence[str], header: Header
 ) -> None:
     place = places.find(texts, header.context)
-    version = (header.key_id, header.version)
     if header.context == place.context:
         if header.key_id == place.key_id:
-            column.versions[version] += 1
+            column.versions.add(header)
         elif header.is_under(place.key_ids):
-            column.former_key[version] += 1
+            column.former_key.add(header)
         else:
-            column.other_key[version] += 1
+            column.other_key.add(header)
             column.note("other_key", Example(place.row, "key-id"))
         return
     try:
@@ -261,6 +267,6 @@ def _count_message(
         column.damaged["context"] += 1
         column.note("damaged", Example(place.row, "context"))
         return
-    column.misplaced[version] += 1
-    column.bound_to[belongs_to.get(COLUMN_KEY, "no column")] += 1
+    column.misplaced.add(header)
+    count_name(column.bound_to, belongs_to.get(COLUMN_KEY, "no column"))
     column.note("misplaced", Example(place.row, "misplaced", belongs_to))

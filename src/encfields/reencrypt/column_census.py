@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from encfields.reencrypt.bounded_counts import KeyVersionName, VersionCounts
 from encfields.reencrypt.sampling import Sample
 
 MAX_EXAMPLES = 20
-
-KeyVersionName = tuple[str, str]
-"""Branch key id, and version as UUID text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,8 @@ class ColumnCensus:
     :ivar former_key: values in their place under a former key of the column, to be moved.
     :ivar other_key: values in their place under another key id, which do not open there.
     :ivar misplaced: values bound to another row or column, by key id and version.
-    :ivar bound_to: the misplaced ones by the logical column that they are bound to.
+    :ivar bound_to: the misplaced ones by the logical column that they are bound to. What values
+        say of themselves is counted apart up to a limit, and under ``"*"`` from then on.
     :ivar other_format: messages of another suite or keyring, or in base64, by reason.
     :ivar plaintext: values that are no message.
     :ivar damaged: messages cut short or altered, by reason; ``"no-identity"`` is a
@@ -59,10 +58,10 @@ class ColumnCensus:
     column: str
     logical_name: str
     nulls: int = 0
-    versions: Counter[KeyVersionName] = field(default_factory=Counter)
-    former_key: Counter[KeyVersionName] = field(default_factory=Counter)
-    other_key: Counter[KeyVersionName] = field(default_factory=Counter)
-    misplaced: Counter[KeyVersionName] = field(default_factory=Counter)
+    versions: VersionCounts = field(default_factory=VersionCounts)
+    former_key: VersionCounts = field(default_factory=VersionCounts)
+    other_key: VersionCounts = field(default_factory=VersionCounts)
+    misplaced: VersionCounts = field(default_factory=VersionCounts)
     bound_to: Counter[str] = field(default_factory=Counter)
     other_format: Counter[str] = field(default_factory=Counter)
     plaintext: int = 0
@@ -81,7 +80,7 @@ class ColumnCensus:
         return messages + self.other_format.total() + self.damaged.total() + self.plaintext
 
     @property
-    def by_version(self) -> tuple[Counter[KeyVersionName], ...]:
+    def by_version(self) -> tuple[VersionCounts, ...]:
         """The counts of messages by key id and version, wherever they are."""
         return self.versions, self.former_key, self.other_key, self.misplaced
 
@@ -98,9 +97,17 @@ class ColumnCensus:
         """
         return sum(self.versions[key_id, version] for key_id, version in active.items())
 
-    def under(self, key_id: str, version: str) -> int:
-        """Values that say they are under a key version, wherever they are."""
-        return sum(kind[key_id, version] for kind in self.by_version)
+    def ask_for(self, key_id: str, version: str | None) -> None:
+        """Count a key, or one of its versions, exactly, whatever other names there are."""
+        for kind in self.by_version:
+            kind.asked = key_id, version
+
+    def under(self, key_id: str, version: str | None = None) -> int:
+        """Values that say they are under a key, or one of its versions, wherever they are.
+
+        Those that were not counted apart are added, unless it was asked for.
+        """
+        return sum(kind.under(key_id, version) for kind in self.by_version)
 
     def note(self, kind: str, example: Example) -> None:
         """Keep an example, unless there are enough of its kind."""

@@ -106,7 +106,8 @@ class Surveyor:
         try:
             header = read_header(data)
             context, key_ids = target.place(row, bytes(data))
-            survey.keys.add(key_ids[0])
+            if key_ids[0] in self._known.active:
+                survey.keys.add(key_ids[0])
             is_there = header.context == context
             if is_there and not self._prepared.plain and self._is_active(header, key_ids[0]):
                 survey.current += 1

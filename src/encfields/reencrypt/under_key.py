@@ -6,7 +6,6 @@ from sqlalchemy import Connection, Engine
 
 from encfields.keys.removal import ValuesUnder
 from encfields.reencrypt.census import census
-from encfields.reencrypt.column_census import ColumnCensus
 from encfields.reencrypt.spec import TableSpec
 
 
@@ -20,18 +19,10 @@ def count_under(
     :param version: only those under this version.
     :returns: the table's name, and the columns with values under the key.
     """
-    counted = census(bind, spec)
+    counted = census(bind, spec, asked=(key_id, version))
     found = [
         ValuesUnder(counted.table, column.column, values)
         for column in counted.columns
-        if (values := _under(column, key_id, version))
+        if (values := column.under(key_id, version))
     ]
     return counted.table, found
-
-
-def _under(column: ColumnCensus, key_id: str, version: str | None) -> int:
-    if version is not None:
-        return column.under(key_id, version)
-    return sum(
-        count for kind in column.by_version for (id_, _), count in kind.items() if id_ == key_id
-    )
