@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import DeclarationError
-from tests.attached import attach_locally
+from encfields.testing import attach_locally
 
 
 def table(called: str, **options: Any) -> Table:
