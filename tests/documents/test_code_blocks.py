@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ WITH_MIGRATIONS = [ROOT / "README.md", ROOT / "docs" / "alembic.md"]
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 """What pages abbreviate as ``ARN``."""
+
+TTL = 0.01
+"""Seconds for which the pages' applications use a key; retiring and destroying waits so long."""
 
 ARN_IN_TEXT = re.compile(r"arn:aws:kms:([a-z0-9-]+):\d{12}:key/[0-9a-f-]{36}")
 ENVIRONMENT = """
@@ -111,7 +115,7 @@ class World:
 
 
 def _hasty(call: re.Match[str]) -> str:
-    return f"attach(engine, {call[1]}, cache_ttl=0.01, cache_check=0.01)"
+    return f"attach(engine, {call[1]}, cache_ttl={TTL}, cache_check={TTL})"
 
 
 def detach(engine: Engine) -> None:
@@ -228,6 +232,7 @@ def before_block(page: Path, block: Block, world: World) -> None:
     if "session." in block.code and "Base" in world.names:
         world.names["Base"].metadata.create_all(world.engine)
     if "keys.retire(" in block.code:
+        time.sleep(2 * TTL)
         encryption = world.names["encryption"]
         world.names["version"] = next(v.version for v in encryption.keys.list() if not v.active)
     if "keys.destroy(" in block.code:
