@@ -54,6 +54,20 @@ def test_a_healthy_setup(doctor, patients, local_key):
     assert doctor("--keyring", local_key, *TABLE, "--strict").code == exits.FAULTS
 
 
+def test_a_key_store_that_the_database_alone_names_is_worth_a_word(doctor, patients, local_key):
+    """Whoever writes to the key table can change the name there."""
+    result = doctor("--keyring", local_key, *TABLE)
+    assert verdicts(result)["key store name"] == "warning"
+    name = told(result, "key store name").partition("'")[2].partition("'")[0]
+    assert f"SqlKeyStore(..., name={name!r})" in told(result, "key store name")
+
+    result = doctor("--keyring", local_key, "--key-store", name, *TABLE)
+    assert verdicts(result)["key store name"] == "ok"
+    result = doctor("--keyring", local_key, "--key-store", "staging", *TABLE)
+    assert verdicts(result)["key store name"] == "problem"
+    assert result.code == exits.FAULTS
+
+
 def test_people_get_a_table(on_database, patients, local_key):
     result = on_database("doctor", "--keyring", local_key, *TABLE)
     assert result.code == exits.OK
