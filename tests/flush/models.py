@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,8 +38,9 @@ def _model(base: Any, name: str, *, key: str, encrypted: bool, compound: bool) -
     return type(name.title(), (base,), names)
 
 
+@functools.cache
 def twins() -> SimpleNamespace:
-    """The models of one test: by kind, the plaintext one and the encrypted one."""
+    """The models of all tests: by kind, the plaintext one and the encrypted one."""
     base: Any = declarative_base()
     kinds = {
         "tenant": {"key": TENANT, "compound": False},
