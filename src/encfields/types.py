@@ -90,6 +90,9 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         for one in (key, *self.former_keys):
             KeyTemplate(one)
         self.codec = codec_for(self.inner)
+        # SQLAlchemy stores values as impl_instance has it; who makes schemas asks for impl.
+        self.impl_instance = LargeBinary()
+        self.impl = self.inner  # type: ignore[assignment]
         self.indexes = _indexes(self.inner, index)
         self.__class__ = _shown_as(type(_undecorated(self.inner)))
         self.hashable = self.inner.hashable

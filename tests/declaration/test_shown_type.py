@@ -15,12 +15,14 @@ from sqlalchemy import (
     Date,
     Enum,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     String,
     Table,
     TypeDecorator,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from encfields import EncryptedType
@@ -54,6 +56,15 @@ def test_the_class_that_is_decorated_is_the_inner_types(name):
     found = next(one.impl for one in inspect.getmro(type(type_)) if hasattr(one, "impl"))
     assert found.__name__ == shown
     assert type(type_).__name__ == "EncryptedType"
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_what_the_type_decorates_is_the_inner_type(name):
+    """As marshmallow-sqlalchemy asks of a TypeDecorator that it does not know."""
+    inner, _ = INNER[name]
+    type_: Any = EncryptedType(inner)
+    assert type_.impl is type_.inner
+    assert isinstance(type_.dialect_impl(sqlite.dialect()).impl, LargeBinary)
 
 
 def test_what_a_form_asks_of_the_type_is_answered():
