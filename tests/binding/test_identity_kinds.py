@@ -94,6 +94,26 @@ class Prefixed(TypeDecorator):
         return None if value is None else f"C-{value}"
 
 
+class InBytes(TypeDecorator):
+    """A UUID in sixteen bytes: a BLOB or BYTEA, and on MariaDB as `impl` has it."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(self, impl):
+        super().__init__()
+        self.stored = impl
+
+    def load_dialect_impl(self, dialect):
+        return dialect.type_descriptor(self.stored if dialect.name == "mysql" else LargeBinary())
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else value.bytes
+
+    def process_result_value(self, value, dialect):
+        return None if value is None else uuid.UUID(bytes=bytes(value))
+
+
 UUIDS = [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1), uuid.uuid4(), uuid.uuid4()]
 TEXTS = [
     "plain",
@@ -146,6 +166,8 @@ KINDS: dict[str, tuple[Any, list[Any]]] = {
     "Enum, not native": (Enum(Colour, native_enum=False), list(Colour)),
     "Enum of texts": (Enum("a", "b:c", name="letters"), ["a", "b:c"]),
     "GUID recipe": (Guid, UUIDS),
+    "TypeDecorator of bytes": (InBytes(VARBINARY(16)), [*UUIDS, uuid.UUID(int=7 << 64)]),
+    "TypeDecorator of BINARY": (InBytes(BINARY(16)), [*UUIDS, uuid.UUID(int=7 << 64)]),
     "TypeDecorator of text": (Shouting, ["one", "two: żółw"]),
     "variants": (
         CHAR(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql"),

@@ -101,9 +101,18 @@ def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[obje
                 f"the key's own type refused the value: {type(error).__name__}",
                 reason="identity-type",
             ) from None
-        return canonical(stored)
+        return canonical(_out_of_wrapper(stored))
 
     return convert
+
+
+def _out_of_wrapper(value: object) -> object:
+    """The bytes in what psycopg's and psycopg2's ``Binary()`` make of them for a statement."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        for held in (getattr(value, "obj", None), getattr(value, "adapted", None)):
+            if isinstance(held, bytes | bytearray | memoryview):
+                return held
+    return value
 
 
 def _canonical_of_stored(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
