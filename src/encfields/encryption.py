@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, Dialect, Engine
 from encfields import context as encryption_context
 from encfields.binding.attachment import attachment_of
 from encfields.binding.index_writes import write_indexes_along
+from encfields.binding.list_comparison import ask_lists
 from encfields.binding.loop_rows import LoopRows
 from encfields.binding.redaction import Redaction
 from encfields.binding.row_update import complete_row_updates
@@ -283,6 +284,7 @@ class Encryption:
 
     def _listeners(self) -> list[tuple[str, Any, bool]]:
         listeners = [
+            ("before_execute", ask_lists, True),
             ("before_execute", complete_row_updates, True),
             ("before_execute", self._redaction.note_statement, False),
             ("before_execute", veil_written, False),

@@ -230,13 +230,15 @@ def test_what_is_refused_once_is_refused_again_and_answered_when_mended(sqlite_c
 
 listed: Any = [value]
 
+given: Any = bindparam("given", [value])
+
 ANY: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "ANY of a list": (lambda c: any_(listed) == c, "in_"),
-    "a column and ANY of a list": (lambda c: c == any_(listed), "in_"),
-    "ANY of a bind": (lambda c: any_(bindparam("given", [value])) == c, "in_"),
+    "ANY of a bind": (lambda c: any_(given) == c, "in_"),
+    "a column and ANY of a bind": (lambda c: c == any_(given), "in_"),
+    "ANY of a list behind CASE": (lambda c: case((any_(listed) == c, True), else_=False), "in_"),
     "ANY of a query": (lambda c: c == any_(select(Patient.ssn).scalar_subquery()), "in_"),
-    "ALL of a list": (lambda c: all_(listed) != c, "not_in"),
-    "a column and ALL of a list": (lambda c: c != all_(listed), "not_in"),
+    "ALL of a bind": (lambda c: all_(given) != c, "not_in"),
+    "a column and ALL of a bind": (lambda c: c != all_(given), "not_in"),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null
+from sqlalchemy.sql.elements import BinaryExpression, CollectionAggregate, ColumnElement, Null
 from sqlalchemy.types import TypeDecorator
 
 from encfields.binding.columns import SealedColumnType
@@ -23,6 +23,7 @@ from encfields.binding.index_comparison import (
     is_column,
 )
 from encfields.binding.index_resolution import resolved
+from encfields.binding.list_comparison import compared_to_list
 from encfields.binding.named import column_named, table_named
 from encfields.errors import UnsupportedOperationError
 from encfields.traces import leaves_no_trace
@@ -71,6 +72,10 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 return super().operate(op, *other, **kwargs)
             if op in EQUALITY and not self._is_indexed and is_column(operand):
                 return CiphertextComparison(self.expr, clause_of(operand), op)
+        if self._is_indexed and isinstance(operand, CollectionAggregate):
+            looked_up = compared_to_list(self.expr, op, operand)
+            if looked_up is not None:
+                return looked_up
         if op in (*EQUALITY, *MEMBERSHIP) and self._is_indexed:
             compared = super().operate(op, *other, **kwargs)
             if isinstance(compared, BinaryExpression):

@@ -104,6 +104,18 @@ def where_criteria(statement: Any) -> tuple[ColumnElement[Any], ...]:
     return criteria
 
 
+def with_where_criteria(statement: Any, criteria: tuple[ColumnElement[Any], ...]) -> Any:
+    """The same SELECT, UPDATE or DELETE with other criteria in its WHERE."""
+    changed = statement._generate()
+    changed._where_criteria = criteria
+    return changed
+
+
+def array_items(element: Any) -> tuple[Any, ...] | None:
+    """The items of PostgreSQL's ``array([...])``; ``None`` for any other expression."""
+    return tuple(element.clauses) if getattr(element, "__visit_name__", "") == "array" else None
+
+
 def having_criteria(select: Select[Any]) -> tuple[ColumnElement[Any], ...]:
     """The criteria of a SELECT's HAVING, joined by AND."""
     return select._having_criteria

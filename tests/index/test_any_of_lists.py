@@ -1,0 +1,119 @@
+"""``any_([...]) == column``, PostgreSQL's IN, answers what it answers of a plain column."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import pytest
+from sqlalchemy import ARRAY, String, all_, and_, any_, delete, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from encfields import BlindIndex, EncryptedType
+from encfields.errors import UnsupportedOperationError
+from encfields.index import last
+from encfields.testing import attach_locally
+from tests.servers.backends import Backend
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Person(Base):
+    __tablename__ = "person"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    plain: Mapped[str | None] = mapped_column(String(9))
+    sealed: Mapped[str | None] = mapped_column(
+        EncryptedType(String(9), index=[BlindIndex(), BlindIndex(last(1))])
+    )
+    bare: Mapped[str | None] = mapped_column(EncryptedType())
+
+
+def _any(items: list[str]) -> Any:
+    """What SQLAlchemy documents and does not declare."""
+    return any_(items)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def session(postgresql: Backend) -> Any:
+    engine = postgresql.create_engine()
+    Base.metadata.create_all(engine)
+    attach_locally(engine)
+    with Session(engine) as session:
+        session.add_all([Person(plain=one, sealed=one, bare=one) for one in ["a", "b", "c", None]])
+        session.commit()
+        yield session
+
+
+LISTS: dict[str, list[Any]] = {
+    "several": ["a", "c", "z"],
+    "one": ["a"],
+    "twice": ["a", "a"],
+    "none of them": ["z"],
+    "empty": [],
+    "with NULL": ["a", None],
+}
+FORMS = {
+    "a list": lambda items: literal(items, ARRAY(String)),
+    "an array": lambda items: array(items, type_=String),
+}
+
+
+def _ids(session: Session, criterion: Any) -> list[int]:
+    return list(session.scalars(select(Person.id).where(criterion).order_by(Person.id)))
+
+
+CASES = [
+    pytest.param(items, form, id=f"{form} of {name}")
+    for name, items in LISTS.items()
+    for form in FORMS
+    if items or form == "a list"  # SQLAlchemy 2.0 has no empty array()
+]
+
+
+@pytest.mark.parametrize("items, form", CASES)
+def test_any_and_all_answer_as_of_a_plain_column(session: Session, items: Any, form: str) -> None:
+    for aggregate in (any_, all_):
+        for compare in (operator.eq, operator.ne):
+            listed = aggregate(FORMS[form](items))
+            expected = _ids(session, compare(listed, Person.plain))
+            assert _ids(session, compare(listed, Person.sealed)) == expected
+            assert _ids(session, compare(Person.sealed, listed)) == expected
+
+
+def test_a_python_list_is_taken_as_it_is(session: Session) -> None:
+    assert _ids(session, _any(["a", "c"]) == Person.sealed) == [1, 3]
+    assert _ids(session, Person.sealed == _any(["a", "c"])) == [1, 3]
+    assert _ids(session, _any(["a", "c"]) == Person.sealed.blind("last1")) == [1, 3]
+
+
+def test_it_stands_among_other_conditions(session: Session) -> None:
+    for column in (Person.plain, Person.sealed):
+        listed = _any(["a", "b"]) == column
+        assert _ids(session, or_(and_(listed, Person.id > 1), Person.id == 4)) == [2, 4]
+        assert _ids(session, ~or_(listed, Person.id == 3)) == _ids(
+            session, ~or_(_any(["a", "b"]) == Person.plain, Person.id == 3)
+        )
+
+
+def test_the_entity_is_delivered_and_the_statement_cached(session: Session) -> None:
+    for letter in "abc":
+        found = session.scalars(select(Person).where(_any([letter]) == Person.sealed)).all()
+        assert [(one.sealed, one.bare) for one in found] == [(letter, letter)]
+    count = select(func.count()).select_from(Person).where(_any(["a", "b"]) == Person.sealed)
+    assert session.scalar(count) == 2
+
+
+def test_rows_are_changed_and_deleted_by_it(session: Session) -> None:
+    changed = update(Person).where(_any(["a", "b"]) == Person.sealed).values(plain="x")
+    assert session.execute(changed).rowcount == 2  # type: ignore[attr-defined]
+    assert session.execute(delete(Person).where(_any(["c"]) == Person.sealed)).rowcount == 1  # type: ignore[attr-defined]
+    assert session.scalars(select(Person.plain).order_by(Person.id)).all() == ["x", "x", None]
+
+
+def test_without_an_index_it_is_refused_by_name(session: Session) -> None:
+    with pytest.raises(UnsupportedOperationError, match="in Python after loading") as caught:
+        _ids(session, _any(["a"]) == Person.bare)
+    assert caught.value.column == "bare"
