@@ -27,7 +27,7 @@ FUZZ_SECONDS   ?= 300
 FUZZ_PROGRAMS  ?= 20000
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-mysql test-matrix test-oldest test-pythons lint format fuzz fuzz-differential fuzz-guided bench lock clean
+.PHONY: help demo test test-mysql test-matrix test-oldest test-frameworks test-pythons lint format fuzz fuzz-differential fuzz-guided bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -67,6 +67,10 @@ lint: $(VENV)/.ci ## ruff and mypy, changing nothing
 format: $(VENV)/.ci ## let ruff format and fix what it can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+test-frameworks: $(VENVS)/frameworks/.ci ## encrypted columns in web frameworks, admin pages, task queues and their like
+	@ENCFIELDS_TEST_FRAMEWORKS=all $(VENVS)/frameworks/bin/python -m tests.servers --ways $(SERVERS) -- \
+		$(VENVS)/frameworks/bin/python $(PYTEST) tests/frameworks
 
 fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property test at length
 	@$(BIN)/python -m tests.message.fuzz --count $(FUZZ_COUNT)
@@ -108,6 +112,10 @@ $(VENV)/.ci: requirements/ci.txt pyproject.toml scripts/make_venv.py
 
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.ci
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(VENV) $<
+	@touch $@
+
+$(VENVS)/frameworks/.ci: requirements/frameworks.txt pyproject.toml scripts/make_venv.py
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
 	@touch $@
 
 $(VENVS)/sqlalchemy-2.0/.ci: requirements/ci.txt requirements/sqlalchemy-2.0.txt pyproject.toml

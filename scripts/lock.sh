@@ -22,6 +22,7 @@ compile() {
 compile runtime.txt pyproject.toml requirements/runtime.in
 compile ci.txt pyproject.toml requirements/ci.in
 compile bench.txt pyproject.toml requirements/bench.in
+compile frameworks.txt pyproject.toml requirements/frameworks.in
 for matrix in sqlalchemy-2.0.25 sqlalchemy-2.0.31 sqlalchemy-2.0; do
     compile "$matrix.txt" "requirements/$matrix.in"
 done

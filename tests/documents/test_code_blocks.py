@@ -48,7 +48,12 @@ from tests.documents.pages import PAGES, ROOT, Block, blocks, name_of
 from tests.servers.backends import Backend
 from tests.servers.moto import Kms
 
-RUN_ELSEWHERE = {"docs/blind-indexes.md", "docs/format.md", "docs/testing.md"}
+RUN_ELSEWHERE = {
+    "docs/blind-indexes.md",
+    "docs/format.md",
+    "docs/frameworks.md",
+    "docs/testing.md",
+}
 WITH_CODE = [
     page for page in PAGES if blocks(page, "python") and name_of(page) not in RUN_ELSEWHERE
 ]

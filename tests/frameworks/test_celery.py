@@ -1,0 +1,126 @@
+"""Celery's prefork pool: a worker whose parent used the engine before it forked."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.frameworks.processes import PATIENCE, running, wait_for
+from tests.frameworks.stored import assert_sealed
+from tests.servers.backends import Backend
+
+# It starts processes, on a machine that may be busy with other things.
+pytestmark = pytest.mark.timeout(600)
+
+APPLICATION = """
+import os
+
+from celery import Celery
+from celery.signals import worker_process_init
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
+
+HERE = os.environ["CELERY_FOLDER"]
+app = Celery("application", broker="filesystem://", backend=f"file://{HERE}/results")
+app.conf.update(
+    broker_transport_options={
+        "data_folder_in": f"{HERE}/queue",
+        "data_folder_out": f"{HERE}/queue",
+        "control_folder": f"{HERE}/control",
+    },
+    broker_connection_retry_on_startup=True,
+    worker_enable_remote_control=False,
+)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Patient(Base):
+    __tablename__ = "patient"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ssn: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
+
+
+engine = create_engine(os.environ["DATABASE"])
+attach(
+    engine,
+    SqlKeyStore(keyrings.local(bytes.fromhex(os.environ["WRAPPING_KEY"]))),
+    create=True,
+    cache_renewal=0,
+)
+Base.metadata.create_all(engine)
+with Session(engine) as session:
+    # The parent reads and writes before it forks, and the process that sends tasks does as well.
+    session.add(Patient(ssn=f"of {os.getpid()}"))
+    session.commit()
+
+
+@worker_process_init.connect
+def forget_connections(**named):
+    engine.dispose(close=False)
+
+
+@app.task
+def register(ssn):
+    with Session(engine) as session:
+        patient = Patient(ssn=ssn)
+        session.add(patient)
+        session.commit()
+        return patient.id, os.getpid(), os.getppid()
+
+
+@app.task
+def find(ssn):
+    with Session(engine) as session:
+        return session.scalars(select(Patient.id).where(Patient.ssn == ssn)).all()
+"""
+
+
+@pytest.fixture
+def application(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that the worker imports, imported here as well, to send tasks."""
+    for name in ("queue", "control", "results"):
+        (tmp_path / name).mkdir()
+    file = tmp_path / "application.py"
+    file.write_text(APPLICATION)
+    monkeypatch.setenv("CELERY_FOLDER", str(tmp_path))
+    monkeypatch.setenv("DATABASE", backend.url_text)
+    monkeypatch.setenv("WRAPPING_KEY", secrets.token_hex(32))
+    spec = importlib.util.spec_from_file_location("application", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "application", module)
+    spec.loader.exec_module(module)
+    yield module
+    module.engine.dispose()
+    module.app.close()
+
+
+def test_tasks_in_forked_processes_write_and_look_up(
+    application: Any, backend: Backend, tmp_path: Path
+) -> None:
+    values = [f"123-45-678{number}" for number in range(4)]
+    sent = [application.register.delay(value) for value in values]
+    worker = ["celery", "-A", "application", "worker", "--pool=prefork", "--concurrency=2"]
+    with running([*worker, "--loglevel=INFO"], tmp_path) as output:
+        wait_for(lambda: all(task.ready() for task in sent), output)
+        answers = [task.get(timeout=PATIENCE) for task in sent]
+        found = [application.find.delay(value) for value in values]
+        wait_for(lambda: all(task.ready() for task in found), output)
+        numbers = [task.get(timeout=PATIENCE) for task in found]
+    assert numbers == [[number] for number, _, _ in answers]
+    assert all(child != parent for _, child, parent in answers)
+    parents = [f"of {number}" for number in range(2)]
+    assert_sealed(backend.create_engine(), "patient", "ssn", *values, *parents)
+    # Task arguments are the application's: it sent the values in clear, and the worker logs none.
+    assert not any(value in output.read_text() for value in values)
