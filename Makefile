@@ -25,9 +25,10 @@ FUZZ_TESTS     ?= tests
 FUZZ_COUNT     ?= 200000
 FUZZ_SECONDS   ?= 300
 FUZZ_PROGRAMS  ?= 20000
+FAULTS         ?= 20
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-mysql test-matrix test-oldest test-frameworks test-pythons lint format fuzz fuzz-differential fuzz-guided bench lock clean
+.PHONY: help demo test test-mysql test-matrix test-oldest test-frameworks test-pythons lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -76,6 +77,11 @@ fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property
 	@$(BIN)/python -m tests.message.fuzz --count $(FUZZ_COUNT)
 	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) \
 		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
+
+faults: $(VENV)/.ci ## runs that are killed, and servers that crash or fill their disk, at length
+	@$(BIN)/python -m tests.reencrypt.faults --kills $(FAULTS)
+	@$(BIN)/python -m tests.reencrypt.faults --restart $(FAULTS)
+	@$(BIN)/python -m tests.reencrypt.faults --disk-full $(FAULTS)
 
 fuzz-differential: $(VENV)/.ci ## random programs on twins, plain and encrypted, on the three databases
 	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- \

@@ -41,7 +41,7 @@ class RecordedStore(KeyStore):
         gate = self.gates.get(question[1])
         answer = list(found)
         if gate is not None:
-            assert gate.wait(10)
+            assert gate.wait(60)
         if self.failure is not None:
             raise copy.copy(self.failure)
         if not answer:
@@ -153,7 +153,7 @@ def test_nobody_waits_behind_the_fetch_of_another_key(store):
         assert cache.active("other").id == "other"
         assert not stuck.done()
         store.gates["default"].set()
-        assert stuck.result(10).id == "default"
+        assert stuck.result(60).id == "default"
 
 
 def test_a_failure_reaches_every_waiter_and_is_not_remembered(store):
@@ -165,7 +165,7 @@ def test_a_failure_reaches_every_waiter_and_is_not_remembered(store):
         while cache.stats.misses < 4:
             time.sleep(0.001)
         store.gates["default"].set()
-        errors = [future.exception(10) for future in waiting]
+        errors = [future.exception(60) for future in waiting]
 
     told = [(type(e), getattr(e, "reason", None), getattr(e, "key_id", None)) for e in errors]
     assert told == 4 * [(KeyUnavailableError, "unreachable", "default")]
@@ -335,7 +335,7 @@ def test_a_cleared_cache_fetches_anew_and_keeps_nothing_that_was_under_way(store
         store.rotate("default")
         cache.clear()
         store.gates["default"].set()
-        assert under_way.result(10) is old
+        assert under_way.result(60) is old
 
     assert cache.active("default") is store.keys["default"][1]
 
@@ -469,7 +469,7 @@ def test_an_interrupt_after_the_fetch_leaves_no_waiter_waiting(store):
         time.sleep(0.001)
     store.gates["default"].set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     cache.observers.clear()
 

@@ -28,12 +28,12 @@ def wrapper_of(arn: str, timeout: float, **options) -> KeyWrapper:
 
 @pytest.mark.parametrize("failure", STALLING)
 def test_a_stalling_answer_is_an_outage_and_is_given_up_in_time(kms, kms_proxy, failure):
-    wrapper = wrapper_of(kms.create_key(), 0.5)
+    wrapper = wrapper_of(kms.create_key(), 1.5)
     wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.reset()
     kms_proxy.fail(failure)
     for call in (lambda: wrapper.unwrap(wrapped, PLACE), lambda: wrapper.wrap_new(PLACE)):
-        with pytest.raises(KeyUnavailableError, match=r"no complete answer within 0\.5 s") as told:
+        with pytest.raises(KeyUnavailableError, match=r"no complete answer within 1\.5 s") as told:
             call()  # and not pytest's own time-out
         assert told.value.reason == "unreachable"
         assert "KMS is out of reach" in str(told.value)
@@ -55,13 +55,13 @@ def test_an_answer_in_time_is_used_however_often_the_client_is(kms, kms_proxy):
     # A thread that is told to end needs a moment.
     for thread in threading.enumerate():
         if thread.name == "encfields-deadline":
-            thread.join(4)
+            thread.join(60)
             assert not thread.is_alive()
 
 
 def test_the_time_is_for_all_attempts_together(kms, kms_proxy):
     """Each of them takes 0.4 s to be throttled; the second one is broken off."""
-    wrapper = wrapper_of(kms.create_key(), 0.5, max_attempts=10)
+    wrapper = wrapper_of(kms.create_key(), 1.5, max_attempts=10)
     wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.reset()
     kms_proxy.fail("drip", times=1)
@@ -78,7 +78,7 @@ def test_a_stalling_region_leaves_its_time_to_the_next(kms, kms_proxy):
         url = kms_proxy.url if region == "eu-west-1" else kms.url
         return boto3.client("kms", region_name=region, endpoint_url=url)
 
-    keyring = keyrings.aws_kms(stalling, sound, client_factory=client, timeout=0.5)
+    keyring = keyrings.aws_kms(stalling, sound, client_factory=client, timeout=1.5)
     wrapper = KeyWrapper(keyring)
     wrapped = wrapper.wrap_new(PLACE)
     kms_proxy.fail("drip")
@@ -118,7 +118,7 @@ def test_a_client_that_threads_share_gives_each_request_its_own_time(kms, kms_pr
 def test_reads_go_on_in_their_grace_period_while_kms_stalls(
     kms, kms_proxy, sqlite: Backend, failure
 ):
-    keyring = keyrings.aws_kms(kms.create_key(), read_timeout=60, timeout=0.4)
+    keyring = keyrings.aws_kms(kms.create_key(), read_timeout=60, timeout=1.5)
     store = SqlKeyStore(keyring, engine=sqlite.create_engine())
     store.create_table()
     store.create("default")
@@ -136,12 +136,12 @@ def test_dynamodb_has_the_same_limit(kms, kms_proxy, monkeypatch):
     keyring = keyrings.aws_kms(kms.create_key())
     name = f"keys-{uuid.uuid4().hex[:8]}"
     store = DynamoDbKeyStore(
-        keyring, name, endpoint_url=kms_proxy.url, read_timeout=60, timeout=0.5
+        keyring, name, endpoint_url=kms_proxy.url, read_timeout=60, timeout=1.5
     )
     store.create_table()
     store.create("default")
     kms_proxy.fail("drip", actions=["GetItem"])
 
-    with pytest.raises(KeyUnavailableError, match=r"DynamoDB.*within 0\.5 s") as told:
+    with pytest.raises(KeyUnavailableError, match=r"DynamoDB.*within 1\.5 s") as told:
         store.active("default")
     assert told.value.reason == "unreachable"

@@ -47,15 +47,15 @@ def test_threads_that_overlap_put_it_back_once_the_last_is_done():
 
     def hold(until: threading.Event) -> None:
         with yielding():
-            begun.wait(10)
-            assert until.wait(10)
+            begun.wait(60)
+            assert until.wait(60)
 
     threads = [
         threading.Thread(target=hold, args=(event,)) for event in (first_may_end, second_may_end)
     ]
     for thread in threads:
         thread.start()
-    begun.wait(10)
+    begun.wait(60)
     first_may_end.set()
     threads[0].join()
     assert sys.getswitchinterval() == pytest.approx(INTERVAL)

@@ -61,7 +61,7 @@ def test_a_signal_ends_a_run_after_the_batch_under_way(clinic, number):
     with start(clinic.backend.url_text, "--rows-per-second", "300") as process:
         wait_for(lambda: written(clinic) >= 50)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     state, run_id = output.split()
     assert state == "running"
