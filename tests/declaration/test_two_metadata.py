@@ -108,3 +108,11 @@ def test_two_engines_are_two_databases(engine, tmp_path):
         connection.execute(insert(second), {"id": 1, "v": "b"})
         assert connection.execute(select(second.c.v)).scalar() == "b"
     elsewhere.dispose()
+
+
+def test_a_table_whose_key_is_still_to_come_may_be_named(engine):
+    early = Table("early", MetaData(), Column("n", Integer), Column("v", EncryptedType()))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE early (n INTEGER, v BLOB)")
+        connection.exec_driver_sql("INSERT INTO early VALUES (1, NULL)")
+        assert connection.execute(select(early.c.n)).scalar() == 1

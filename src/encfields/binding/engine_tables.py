@@ -50,8 +50,16 @@ def _tables(compiled: Any) -> Iterator[Table]:
     if not hasattr(compiled, "bind_names") or compiled.isplaintext:
         return
     for element in elements_of(compiled):
-        if isinstance(element, Table) and not is_rebuilt(element) and bindings_of(element):
+        if isinstance(element, Table) and not is_rebuilt(element) and _has_bindings(element):
             yield element
+
+
+def _has_bindings(table: Table) -> bool:
+    """Whether values are bound there; a table that lacks a key is refused where they are used."""
+    try:
+        return bool(bindings_of(table))
+    except DeclarationError:
+        return False
 
 
 def _compare(table: Table, other: Table, connection: Connection) -> None:
