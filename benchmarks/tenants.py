@@ -53,7 +53,7 @@ def make_keys(bench: Bench) -> float:
     store = SqlKeyStore(bench.keyring, engine=engine)
     store.create_table()
     start = time.perf_counter()
-    rows = [store.new_row(key_id, "branch-key") for key_id in bench.ids]
+    rows = [store._wrapper.new_row(key_id, "branch-key", 1) for key_id in bench.ids]
     with engine.begin() as connection:
         connection.execute(insert(store.table), rows)
     return time.perf_counter() - start

@@ -67,11 +67,11 @@ def copy_row(attacker: Engine, source: SqlKeyStore, target: SqlKeyStore, row: An
 
 
 def newest(store: SqlKeyStore, purpose: Any = BRANCH, key_id: str = "default") -> Any:
-    return max(store.rows_of(key_id, purpose), key=lambda row: row.number)
+    return max(store._table.rows_of(key_id, purpose), key=lambda row: row.number)
 
 
 def oldest(store: SqlKeyStore, purpose: Any = BRANCH) -> Any:
-    return min(store.rows_of("default", purpose), key=lambda row: row.number)
+    return min(store._table.rows_of("default", purpose), key=lambda row: row.number)
 
 
 def test_a_row_of_another_key_store_seals_and_opens_nothing(backend, store, staging, attacker):
@@ -146,7 +146,7 @@ def test_no_column_makes_an_older_version_the_active_one(backend, store, attacke
 
 def test_no_column_swaps_the_beacon_keys(backend, store, attacker):
     before = [one.material for one in store.beacons("default")]
-    first, second = store.rows_of("default", BEACON)
+    first, second = store._table.rows_of("default", BEACON)
     change(attacker, store, first, active=9)
     change(attacker, store, second, active=first.active)
     change(attacker, store, first, active=second.active)

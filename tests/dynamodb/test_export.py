@@ -356,7 +356,7 @@ def _form(item: dict[str, Any]) -> str:
 
 def _fail_after(proxy: Any, target: DynamoDbKeyStore, calls: int) -> None:
     """Let KMS deny from the given Encrypt call on."""
-    tools = target._maker.tools()
+    tools = target.item_table.tools()
     seen = []
 
     def count(**_: Any) -> None:

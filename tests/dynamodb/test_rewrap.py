@@ -50,7 +50,7 @@ def test_awss_own_library_reads_and_rotates_what_was_moved(made, new, kms, table
     material = made.active("a").material
     made.rewrap(keyrings.aws_kms(new))
     stock = fleet.key_store(kms.url, table_name, new)
-    models = made._maker.tools().models
+    models = made.item_table.tools().models
     found = stock.get_active_branch_key(models.GetActiveBranchKeyInput(branch_key_identifier="a"))
 
     assert bytes(found.branch_key_materials.branch_key) == material

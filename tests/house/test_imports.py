@@ -26,14 +26,6 @@ FLOORS = (
 floor or below."""
 
 IN_CIRCLES = {
-    "keys.dynamodb.removal",
-    "keys.dynamodb.rewrap",
-    "keys.dynamodb.store",
-    "keys.sql.beacons",
-    "keys.sql.bring_over",
-    "keys.sql.removal",
-    "keys.sql.rewrap",
-    "keys.sql.store",
     "reencrypt.census",
     "reencrypt.column_census",
     "reencrypt.index_census",

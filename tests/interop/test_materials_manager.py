@@ -137,7 +137,7 @@ def test_a_key_store_alone_serves_another_process(backend, engine, encryption, c
     with Session(engine) as session:
         session.add(Patient(id=1, ssn="one"))
         session.commit()
-    keyring = encryption._store.wrapper.keyring
+    keyring = encryption._store.keyring
     elsewhere = SqlKeyStore(keyring, engine=backend.create_engine())
     manager = materials_manager(elsewhere)
     context = column_context(Patient.ssn, {"id": 1})

@@ -162,17 +162,17 @@ def test_destroying_the_key_wipes_both_and_neither_comes_back(made, backend):
 
 def test_a_rotation_that_meets_a_destruction_makes_no_key(made):
     """Destroyed between the look at the key and the new row."""
-    wrap_new = made.wrapper.wrap_new
+    wrap_new = made._wrapper.current.wrap_new
 
     def destroy_meanwhile(*place):
         made.destroy("default")
         return wrap_new(*place)
 
-    made.wrapper.wrap_new = destroy_meanwhile
+    made._wrapper.current.wrap_new = destroy_meanwhile
     with pytest.raises(KeyDestroyedError):
         made.rotate_beacon("default")
 
-    assert all(row.wrapped is None for row in made.all_rows())
+    assert all(row.wrapped is None for row in made._table.all_rows())
 
 
 def test_a_missing_key_has_no_beacon_keys(made):
@@ -184,7 +184,7 @@ def test_a_missing_key_has_no_beacon_keys(made):
 def test_two_wrapped_beacon_keys_cannot_be_put_in_each_others_place(made, backend):
     made.rotate_beacon("default")
     table = made.table
-    rows = made.rows_of("default", BEACON)
+    rows = made._table.rows_of("default", BEACON)
     with backend.create_engine().begin() as connection:
         for row, other in zip(rows, reversed(rows), strict=True):
             here = update(table).where(table.c.version == row.version)
@@ -255,7 +255,7 @@ def test_the_older_one_is_not_retired_while_others_may_know_it_alone(cache, sqli
     # A minute and a half later: cache_ttl and cache_grace.
     table = sqlite_store.table
     earlier = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=91)
-    with sqlite_store._bound().engine.begin() as connection:
+    with sqlite_store._table.connection.engine.begin() as connection:
         newest = update(table).where(table.c.purpose == BEACON, table.c.active == 2)
         connection.execute(newest.values(created_at=earlier))
     keys.retire_beacon("default", 1)

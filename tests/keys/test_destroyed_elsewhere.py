@@ -74,5 +74,8 @@ def test_its_branch_and_beacon_keys_are_gone_within_the_time_to_live(backend: Ba
     process.join(60)
 
     assert told == dict.fromkeys(("active", "find", "beacon", "beacons"), "KeyDestroyedError")
-    tombstones = [*store.rows_of("tenant/1", BRANCH), *store.rows_of("tenant/1", BEACON)]
+    tombstones = [
+        *store._table.rows_of("tenant/1", BRANCH),
+        *store._table.rows_of("tenant/1", BEACON),
+    ]
     assert [(row.wrapped, row.destroyed_at is None) for row in tombstones] == 2 * [(None, False)]

@@ -39,7 +39,7 @@ def test_keyrings_stores_and_listing_load_none_of_awss_libraries():
 
 
 def test_they_are_loaded_when_a_key_is_wrapped():
-    used = 'store.wrapper.keyring = keyrings.local(bytes(32)); store.create("default")'
+    used = 'store._wrapper.current.keyring = keyrings.local(bytes(32)); store.create("default")'
 
     assert loaded_by(f"{STORE}\n{used}") == set(HEAVY)
 

@@ -78,7 +78,7 @@ def test_an_engine_wide_autocommit_does_not_store_half_a_key(backend, keyring):
 
     # The retired version must come back when the new one cannot be inserted.
     with pytest.raises(Exception, match="new version cannot be inserted"):
-        store._write(
+        store._table.add(
             lambda connection: _retire_and_fail(connection, store), [{"key_id": "default"}]
         )
 

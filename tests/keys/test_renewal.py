@@ -134,7 +134,7 @@ def test_a_renewal_that_finds_the_key_destroyed_ends_its_use_at_once(sqlite_stor
     version = cache.active("default").version
     use(cache, "default")
     table = sqlite_store.table
-    with sqlite_store._bound().engine.begin() as connection:
+    with sqlite_store._table.connection.engine.begin() as connection:
         connection.execute(
             update(table).values(wrapped=None, active=None, destroyed_at=dt.datetime.now(dt.UTC))
         )

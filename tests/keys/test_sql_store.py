@@ -396,4 +396,4 @@ def test_repr_shows_neither_keys_nor_the_databases_password(store):
     store.create("default")
 
     assert "encfields_keys" in repr(store)
-    assert_absent(store.active("default").material, repr(store), repr(store.wrapper))
+    assert_absent(store.active("default").material, repr(store), repr(store._wrapper.current))

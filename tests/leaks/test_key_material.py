@@ -62,7 +62,7 @@ def test_in_any_repr(keys: Keys) -> None:
     encryption, store = keys.encryption, keys.store
     keys.assert_nothing_shows(
         encryption, encryption.keys, encryption.stats, encryption.keys.list(), store,
-        store.wrapper, store.wrapper.keyring, store.active("default"), keys.engine,
+        store._wrapper.current, store.keyring, store.active("default"), keys.engine,
         keys.engine.dialect, vars(encryption), vars(store),
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_keys_and_keyrings_are_never_pickled(keys: Keys, dump: Any) -> None:
             dump(key)
         keys.assert_nothing_shows(caught.value)
     with pytest.raises(TypeError) as caught:
-        dump(keys.store.wrapper.keyring)
+        dump(keys.store.keyring)
     keys.assert_nothing_shows(caught.value)
 
 

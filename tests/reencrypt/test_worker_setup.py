@@ -35,7 +35,7 @@ def test_connection_arguments_former_keyrings_cache_and_schemas_go_along(postgre
     with there.connect() as connection:
         assert tuple(connection.execute(names).one()) == ("clinic", "4242ms")
     assert there.get_execution_options()["schema_translate_map"][None] == "public"
-    assert len(theirs.keys._store._former) == 1
+    assert len(theirs.keys._store._wrapper.former) == 1
     assert (theirs._cache.ttl, theirs._cache.grace) == (60, 0)
     there.dispose()
     engine.dispose()

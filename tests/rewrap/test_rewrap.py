@@ -22,7 +22,7 @@ def local():
 
 
 def wrapped_keys(store: SqlKeyStore) -> dict[str, bytes | None]:
-    return {row.version: row.wrapped and bytes(row.wrapped) for row in store.all_rows()}
+    return {row.version: row.wrapped and bytes(row.wrapped) for row in store._table.all_rows()}
 
 
 def store_of(engine: Engine, keyring, **options) -> SqlKeyStore:
@@ -149,7 +149,10 @@ def test_two_at_once_do_no_harm(backend: Backend, store, old):
 def test_a_destroyed_key_stays_destroyed(store):
     store.destroy("tenant/a")
     assert store.rewrap(local()) == RewrapReport(moved=3, destroyed=2)
-    assert [row.wrapped for row in store.all_rows() if row.key_id == "tenant/a"] == [None, None]
+    assert [row.wrapped for row in store._table.all_rows() if row.key_id == "tenant/a"] == [
+        None,
+        None,
+    ]
 
 
 def test_a_keyring_that_only_opens_is_refused(store):
@@ -184,8 +187,8 @@ def kms_store(kms, kms_proxy, sqlite: Backend) -> SqlKeyStore:
 
 
 def arns(store: SqlKeyStore) -> tuple[str, ...]:
-    assert isinstance(store.wrapper.keyring, AwsKmsKeyring)
-    return store.wrapper.keyring.arns
+    assert isinstance(store.keyring, AwsKmsKeyring)
+    return store.keyring.arns
 
 
 def test_from_a_local_key_to_kms(kms, kms_proxy, sqlite: Backend):

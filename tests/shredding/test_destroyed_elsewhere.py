@@ -104,7 +104,7 @@ def test_a_destruction_that_was_killed_is_finished_by_the_next(encryption):
     assert refusal(lambda: store.active("default")) == "KeyDestroyedError"
 
     encryption.keys.destroy("default", confirm="default", specs=None)
-    assert all(row.wrapped is None for row in store.all_rows() if row.key_id == "default")
+    assert all(row.wrapped is None for row in store._table.all_rows() if row.key_id == "default")
 
 
 def test_a_rotation_is_taken_up_within_the_time_between_two_looks(other, encryption):

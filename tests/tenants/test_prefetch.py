@@ -147,7 +147,7 @@ def test_a_key_that_was_rotated_while_the_page_was_read_is_not_kept_as_active(
 
 
 def test_more_ids_than_a_query_holds(engine: Engine, wrapping_key, monkeypatch, queries):
-    monkeypatch.setattr("encfields.keys.sql.store.MAX_IDS_IN_QUERY", 10)
+    monkeypatch.setattr("encfields.keys.sql.table.MAX_IDS_IN_QUERY", 10)
     store = SqlKeyStore(keyrings.local(wrapping_key), engine=engine)
     store.create_table()
     for key_id in TENANTS[:25]:

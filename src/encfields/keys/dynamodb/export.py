@@ -17,7 +17,7 @@ from typing import Any
 from encfields.errors import ConfigurationError, KeyAccessError, KeyExistsError, KeyNotFoundError
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
-from encfields.keys.dynamodb.tools import Tools
+from encfields.keys.dynamodb.table import Tools
 from encfields.keys.store import BeaconKey, KeyStore, KeyVersion, check_key_id
 from encfields.keys.store_errors import Conflict
 
@@ -85,6 +85,7 @@ class _Export:
     ) -> None:
         self._source = source
         self._target = target
+        self._table = target.item_table
         self._versions = sorted(versions, key=lambda one: (one.created_at, one.version))
         self._key_id = versions[0].id
         self._active = next(one for one in versions if one.active)
@@ -93,7 +94,7 @@ class _Export:
 
     def run(self) -> ExportedKey:
         self._beacon_key()
-        present = {one["type"]["S"]: one for one in self._target.items_of(self._key_id)}
+        present = {one["type"]["S"]: one for one in self._table.items_of(self._key_id)}
         self._refuse_foreign(present)
         beacon_is_new = items.BEACON_TYPE not in present
         if not beacon_is_new:
@@ -166,8 +167,8 @@ class _Export:
         return self._beacon
 
     def _context(self, one: KeyVersion) -> items.Context:
-        target = self._target
-        return items.version_context(one, target.kms_arn, target.logical_name, target.context)
+        table = self._table
+        return items.version_context(one, table.kms_arn, table.logical_name, self._target.context)
 
     def _write(self, puts: list[Any]) -> None:
         """Encrypt some keys by KMS and put their items: all of them, or none."""
@@ -181,7 +182,7 @@ class _Export:
             )
 
         try:
-            self._target.run(work, self._key_id)
+            self._table.run(work, self._key_id)
         except Conflict:
             failure = self._other("somebody else changed it meanwhile")
         else:
@@ -192,10 +193,10 @@ class _Export:
         self, tools: Tools, context: items.Context, key: bytes, condition: str, values: items.Item
     ) -> dict[str, Any]:
         wrapped = tools.kms.encrypt(
-            KeyId=self._target.kms_arn, Plaintext=key, EncryptionContext=context
+            KeyId=self._table.kms_arn, Plaintext=key, EncryptionContext=context
         )
         put: dict[str, Any] = {
-            "TableName": self._target.table_name,
+            "TableName": self._table.name,
             "Item": items.item(context, wrapped["CiphertextBlob"]),
             "ConditionExpression": condition,
             "ExpressionAttributeNames": {"#name": items.VERSION if values else items.KEY_ID},
@@ -240,7 +241,7 @@ class _Export:
 
     def _other(self, what: str) -> KeyExistsError:
         return KeyExistsError(
-            f"{self._target.table_name!r} has a key of this id that is not a copy of the "
+            f"{self._table.name!r} has a key of this id that is not a copy of the "
             f"source's: {what}. Give the copy a table of its own",
             key_id=self._key_id,
             reason="exists",

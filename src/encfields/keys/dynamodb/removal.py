@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from encfields.errors import KeyUnavailableError
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
+from encfields.keys.dynamodb.table import ItemTable, Tools
 from encfields.keys.sql.rows import now
 from encfields.keys.store import KeyVersion
 from encfields.keys.store_errors import (
@@ -26,29 +27,25 @@ from encfields.keys.store_errors import (
     was_retired,
 )
 
-if TYPE_CHECKING:
-    from encfields.keys.dynamodb.store import DynamoDbKeyStore
-    from encfields.keys.dynamodb.tools import Tools
-
 MAX_IN_TRANSACTION = 100
 """Items that one transaction of DynamoDB writes at most."""
 
 
-def destroy_items(store: DynamoDbKeyStore, key_id: str) -> list[KeyVersion]:
+def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
     """See :meth:`DynamoDbKeyStore.destroy`."""
     when, wiped = now(), []  # type: dt.datetime, list[KeyVersion]
     for _ in range(MAX_TRIES):
-        found = store.items_of(key_id)
+        found = table.items_of(key_id)
         left = [one for one in found if items.destroyed_at(one) is None]
         if not found:
-            raise no_such_key(store.table_name, key_id)
+            raise no_such_key(table.name, key_id)
         if not left and not wiped:
             raise was_destroyed(key_id, max(filter(None, map(items.destroyed_at, found))))
         if not left:
             return wiped
         # Again afterwards: a rotation may have written a version meanwhile.
         with suppress(Conflict):
-            _wipe(store, key_id, left, when)
+            _wipe(table, key_id, left, when)
             wiped += [replace(one, active=False, destroyed_at=when) for one in items.versions(left)]
     raise KeyUnavailableError(
         "others kept changing this key at the same time; what is left of it is still in force. "
@@ -58,7 +55,7 @@ def destroy_items(store: DynamoDbKeyStore, key_id: str) -> list[KeyVersion]:
     )
 
 
-def _wipe(store: DynamoDbKeyStore, key_id: str, left: items.Items, when: dt.datetime) -> None:
+def _wipe(table: ItemTable, key_id: str, left: items.Items, when: dt.datetime) -> None:
     # What seals and indexes first: nothing new is to come under a key that is half gone.
     ordered = sorted(left, key=lambda one: one[items.TYPE]["S"].startswith(items.VERSION_PREFIX))
 
@@ -66,10 +63,10 @@ def _wipe(store: DynamoDbKeyStore, key_id: str, left: items.Items, when: dt.date
         for start in range(0, len(ordered), MAX_IN_TRANSACTION):
             part = ordered[start : start + MAX_IN_TRANSACTION]
             tools.dynamodb.transact_write_items(
-                TransactItems=[{"Put": _put(store.table_name, one, when)} for one in part]
+                TransactItems=[{"Put": _put(table.name, one, when)} for one in part]
             )
 
-    store.run(write, key_id)
+    table.run(write, key_id)
 
 
 def _put(table_name: str, item: items.Item, when: dt.datetime) -> dict[str, Any]:
@@ -92,8 +89,8 @@ def require_retirable(key_id: str, version: str, versions: list[KeyVersion]) -> 
         raise newest_version(key_id, version)
 
 
-def retire_item(store: DynamoDbKeyStore, key_id: str, version: str) -> None:
+def retire_item(table: ItemTable, key_id: str, version: str) -> None:
     """Wipe one version's item."""
     name = items.VERSION_PREFIX + version
-    left = [one for one in store.items_of(key_id) if one[items.TYPE]["S"] == name]
-    _wipe(store, key_id, left, now())
+    left = [one for one in table.items_of(key_id) if one[items.TYPE]["S"] == name]
+    _wipe(table, key_id, left, now())

@@ -11,16 +11,13 @@ import hmac
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
 from encfields.keys.dynamodb import items
+from encfields.keys.dynamodb.table import ItemTable, Tools
 from encfields.keys.store import Progress, RewrapReport
 from encfields.keys.store_errors import MAX_TRIES, Conflict
-
-if TYPE_CHECKING:
-    from encfields.keys.dynamodb.store import DynamoDbKeyStore
-    from encfields.keys.dynamodb.tools import Tools
 
 Place = tuple[str, str]
 """An item's branch key id and ``type``."""
@@ -43,7 +40,7 @@ def require_same_region(new: str, former: Collection[str]) -> None:
 
 
 def rewrap_items(
-    store: DynamoDbKeyStore, former: Collection[str], progress: Progress | None
+    table: ItemTable, former: Collection[str], progress: Progress | None
 ) -> RewrapReport:
     """See :meth:`DynamoDbKeyStore.rewrap`.
 
@@ -52,30 +49,30 @@ def rewrap_items(
     """
     report, seen = RewrapReport(), set()  # type: RewrapReport, set[Place]
     # Again until nothing new is found: older processes rotate with the old KMS key meanwhile.
-    while found := [place for place in store.places() if place not in seen]:
+    while found := [place for place in table.places() if place not in seen]:
         for place in found:
             seen.add(place)
-            report = _rewrap_item(store, former, place, report)
+            report = _rewrap_item(table, former, place, report)
             if progress is not None:
                 progress(report)
     return report
 
 
 def _rewrap_item(
-    store: DynamoDbKeyStore, former: Collection[str], place: Place, report: RewrapReport
+    table: ItemTable, former: Collection[str], place: Place, report: RewrapReport
 ) -> RewrapReport:
     for _ in range(MAX_TRIES):
-        item = store.item_at(*place)
+        item = table.item_at(*place)
         if item is None:
             return report
         if items.destroyed_at(item) is not None:
             return replace(report, destroyed=report.destroyed + 1)
         wrapped_by = item.get(items.KMS_ARN, {}).get("S", "")
-        if wrapped_by == store.kms_arn:
+        if wrapped_by == table.kms_arn:
             return replace(report, already=report.already + 1)
         _check(item, wrapped_by, former)
         with suppress(Conflict):
-            _move(store, item, wrapped_by)
+            _move(table, item, wrapped_by)
             return replace(report, moved=report.moved + 1)
         # Moved by another run, rotated or destroyed, since it was read: look again.
     raise KeyUnavailableError(
@@ -103,25 +100,25 @@ def _check(item: items.Item, wrapped_by: str, former: Collection[str]) -> None:
         )
 
 
-def _move(store: DynamoDbKeyStore, item: items.Item, wrapped_by: str) -> None:
+def _move(table: ItemTable, item: items.Item, wrapped_by: str) -> None:
     key_id, old = item[items.KEY_ID]["S"], item[items.WRAPPED]["B"]
-    before = items.context_of(item, store.logical_name)
-    after = {**before, items.KMS_ARN: store.kms_arn}
+    before = items.context_of(item, table.logical_name)
+    after = {**before, items.KMS_ARN: table.kms_arn}
 
     def work(tools: Tools) -> bool:
         made = tools.kms.re_encrypt(
             CiphertextBlob=old,
             SourceKeyId=wrapped_by,
             SourceEncryptionContext=before,
-            DestinationKeyId=store.kms_arn,
+            DestinationKeyId=table.kms_arn,
             DestinationEncryptionContext=after,
         )["CiphertextBlob"]
         if not hmac.compare_digest(
-            _opened(tools, wrapped_by, old, before), _opened(tools, store.kms_arn, made, after)
+            _opened(tools, wrapped_by, old, before), _opened(tools, table.kms_arn, made, after)
         ):
             return False
         tools.dynamodb.put_item(
-            TableName=store.table_name,
+            TableName=table.name,
             Item=items.item(after, made),
             ConditionExpression="#enc = :old AND #arn = :arn",
             ExpressionAttributeNames={"#enc": items.WRAPPED, "#arn": items.KMS_ARN},
@@ -129,9 +126,9 @@ def _move(store: DynamoDbKeyStore, item: items.Item, wrapped_by: str) -> None:
         )
         return True
 
-    if not store.run(work, key_id):
+    if not table.run(work, key_id):
         raise KeyAccessError(
-            f"{store.kms_arn} opened the new wrap to another key; nothing was replaced",
+            f"{table.kms_arn} opened the new wrap to another key; nothing was replaced",
             key_id=key_id,
             reason="tampered",
         )

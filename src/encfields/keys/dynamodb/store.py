@@ -16,18 +16,16 @@ from typing import Any, NoReturn, TypeVar
 from encfields.branch_key import BranchKey
 from encfields.errors import (
     ConfigurationError,
-    EncFieldsError,
     KeyAccessError,
     KeyNotFoundError,
     KeyUnavailableError,
 )
 from encfields.keys.aws.clients import ClientFactory, ClientOptions, preload
-from encfields.keys.aws.kms_calls import kms_calls
 from encfields.keys.dynamodb import items
-from encfields.keys.dynamodb.failures import explain, no_such_key
+from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.removal import destroy_items, require_retirable, retire_item
 from encfields.keys.dynamodb.rewrap import require_same_region, rewrap_items
-from encfields.keys.dynamodb.tools import ToolMaker, Tools
+from encfields.keys.dynamodb.table import ItemTable, Tools
 from encfields.keys.fetching.loop_runner import LoopRunner
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
@@ -42,7 +40,13 @@ from encfields.keys.store import (
     WrappedKey,
     check_key_id,
 )
-from encfields.keys.store_errors import Conflict, already_exists, was_destroyed, was_retired
+from encfields.keys.store_errors import (
+    MAX_TRIES,
+    Conflict,
+    already_exists,
+    was_destroyed,
+    was_retired,
+)
 
 T = TypeVar("T")
 
@@ -51,9 +55,6 @@ OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
 
 MAX_QUERIES = 50
 """Keys that are asked for one by one, before a scan of the table costs less time."""
-
-MAX_ROTATE_TRIES = 10
-"""Times that a rotation steps behind another one of the same key before it gives up."""
 
 
 class DynamoDbKeyStore(KeyStore):
@@ -128,7 +129,7 @@ class DynamoDbKeyStore(KeyStore):
         (self.kms_arn,) = keyring.arns
         self.keyring = keyring
         self.former = tuple(former)
-        self._maker = ToolMaker(
+        self.item_table = ItemTable(
             (keyring, *former), self.table_name, self.logical_name, self.region, self._options
         )
 
@@ -193,7 +194,7 @@ class DynamoDbKeyStore(KeyStore):
         """
         for number in range(1 + len(self.former)):
             try:
-                return self.run(partial(_ask, ask, number), key_id)
+                return self.item_table.run(partial(_ask, ask, number), key_id)
             except (KeyNotFoundError, KeyAccessError, KeyUnavailableError) as error:
                 failure = error
             if failure.reason != "wrong-keyring":
@@ -205,7 +206,7 @@ class DynamoDbKeyStore(KeyStore):
         raise failure
 
     def _refuse_destroyed(self, key_id: str, name: str = items.ACTIVE_TYPE) -> None:
-        item = self.item_at(key_id, name)
+        item = self.item_table.item_at(key_id, name)
         when = items.destroyed_at(item) if item is not None else None
         if when is None:
             return
@@ -219,7 +220,7 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         """
-        item = self.item_at(key_id, items.BEACON_TYPE)
+        item = self.item_table.item_at(key_id, items.BEACON_TYPE)
         if item is None:
             raise no_such_key(self.table_name, key_id)
         when = items.destroyed_at(item)
@@ -252,7 +253,7 @@ class DynamoDbKeyStore(KeyStore):
         """
         check_key_id(key_id)
         self._refuse_destroyed(key_id)
-        if self._versions_of(key_id):
+        if self.item_table.versions_of(key_id):
             raise already_exists(key_id)
 
         def make(tools: Tools) -> None:
@@ -263,7 +264,7 @@ class DynamoDbKeyStore(KeyStore):
             )
 
         try:
-            self.run(make, key_id)
+            self.item_table.run(make, key_id)
         except Conflict:
             raise already_exists(key_id) from None
         return self._active_of(key_id)
@@ -278,9 +279,9 @@ class DynamoDbKeyStore(KeyStore):
             tools.library.version_key(tools.models.VersionKeyInput(branch_key_identifier=key_id))
 
         self._refuse_destroyed(key_id)
-        for _ in range(MAX_ROTATE_TRIES):
+        for _ in range(MAX_TRIES):
             try:
-                self.run(make, key_id)
+                self.item_table.run(make, key_id)
             except Conflict:
                 continue
             return self._active_of(key_id)
@@ -290,20 +291,7 @@ class DynamoDbKeyStore(KeyStore):
 
     def list(self) -> list[KeyVersion]:
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`. It scans the table."""
-        return items.versions(self._scan())
-
-    def places(self) -> Places:
-        """Branch key id and ``type`` of every item, for this library's own use."""
-        return sorted((one[items.KEY_ID]["S"], one[items.TYPE]["S"]) for one in self._scan())
-
-    def _scan(self) -> items.Items:
-        def scan(tools: Tools) -> items.Items:
-            pages = tools.dynamodb.get_paginator("scan").paginate(
-                TableName=self.table_name, ConsistentRead=True, **_PUBLIC
-            )
-            return [one for page in pages for one in page["Items"]]
-
-        return self.run(scan)
+        return items.versions(self.item_table.scan())
 
     def destroy(self, key_id: str) -> Versions:
         """Wipe every version of a key, its beacon key too; a dated item without key is left of
@@ -313,7 +301,7 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed before.
         """
-        return destroy_items(self, key_id)
+        return destroy_items(self.item_table, key_id)
 
     def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
         """Move every key to another KMS key of the same region, without touching a value.
@@ -335,7 +323,7 @@ class DynamoDbKeyStore(KeyStore):
         former = [one.arns[0] for one in before]
         require_same_region(arn, former)
         self._use(keyring, before)
-        return rewrap_items(self, former, progress)
+        return rewrap_items(self.item_table, former, progress)
 
     def retire(self, key_id: str, version: str) -> None:
         """Wipe a version that is not the active one. What is under it cannot be read any more.
@@ -345,16 +333,16 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyDestroyedError: it was retired before.
         """
         self.require_retirable(key_id, version)
-        retire_item(self, key_id, version)
+        retire_item(self.item_table, key_id, version)
 
     def require_retirable(self, key_id: str, version: str) -> None:
         """Raise as :meth:`retire` would, and change nothing."""
-        require_retirable(key_id, version, self._versions_of(key_id))
+        require_retirable(key_id, version, self.item_table.versions_of(key_id))
 
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
         """See :meth:`KeyStore.newest_versions
         <encfields.keys.store.KeyStore.newest_versions>`."""
-        found = {one: self.item_at(one, items.ACTIVE_TYPE) for one in key_ids}
+        found = {one: self.item_table.item_at(one, items.ACTIVE_TYPE) for one in key_ids}
         return {
             key_id: items.version_of(item)
             for key_id, item in found.items()
@@ -370,90 +358,27 @@ class DynamoDbKeyStore(KeyStore):
         if key_ids is None or len(key_ids) > MAX_QUERIES:
             told = [one for one in self.list() if key_ids is None or one.id in key_ids]
         else:
-            told = [one for key_id in sorted(key_ids) for one in self._versions_of(key_id)]
+            told = [
+                one for key_id in sorted(key_ids) for one in self.item_table.versions_of(key_id)
+            ]
         return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in told]
 
     def create_table(self) -> None:
         """Make the table unless it is there (on demand, not provisioned), and wait for it."""
-
-        def make(tools: Tools) -> None:
-            tools.library.create_key_store(tools.models.CreateKeyStoreInput())
-            waiter = tools.dynamodb.get_waiter("table_exists")
-            waiter.wait(TableName=self.table_name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-
-        self.run(make)
-
-    def item_at(self, key_id: str, name: str) -> items.Item | None:
-        """One whole item, by its ``type``, for this library's own use."""
-
-        def get(tools: Tools) -> Any:
-            key = {items.KEY_ID: {"S": key_id}, items.TYPE: {"S": name}}
-            return tools.dynamodb.get_item(
-                TableName=self.table_name, Key=key, ConsistentRead=True
-            ).get("Item")
-
-        found: items.Item | None = self.run(get, key_id)
-        return found
-
-    def items_of(self, key_id: str) -> items.Items:
-        """What the items of one key say of themselves, without what they wrap."""
-
-        def query(tools: Tools) -> items.Items:
-            pages = tools.dynamodb.get_paginator("query").paginate(
-                TableName=self.table_name,
-                ConsistentRead=True,
-                KeyConditionExpression="#id = :id",
-                ExpressionAttributeValues={":id": {"S": key_id}},
-                **_PUBLIC,
-            )
-            return [one for page in pages for one in page["Items"]]
-
-        return self.run(query, key_id)
-
-    def _versions_of(self, key_id: str) -> Versions:
-        return items.versions(self.items_of(key_id))
+        self.item_table.create()
 
     def _active_of(self, key_id: str) -> KeyVersion:
-        for one in self._versions_of(key_id):
+        for one in self.item_table.versions_of(key_id):
             if one.active:
                 return one
         raise KeyNotFoundError(
             "the key was removed from the table meanwhile", key_id=key_id, reason="no-key"
         )
 
-    def run(self, work: Callable[[Tools], T], key_id: str | None = None) -> T:
-        """Do `work` with this thread's tools.
-
-        :raises Conflict: a write's condition did not hold.
-        :raises EncFieldsError: whatever else went wrong, in this library's terms.
-        """
-        failure: Exception
-        with kms_calls() as faults:
-            try:
-                return work(self._maker.tools())
-            except EncFieldsError:
-                raise
-            except Exception as error:
-                failure = explain(error, faults, key_id, self.table_name)
-        # Raised out here, so that the library's own exception is not chained to ours.
-        raise failure
-
 
 Versions = list[KeyVersion]
 Wrapped = list[WrappedKey]
 Beacons = list[BeaconKey]
-Places = list[tuple[str, str]]
-
-_PUBLIC = {
-    "ProjectionExpression": "#id, #type, #version, #created, #destroyed",
-    "ExpressionAttributeNames": {
-        "#id": items.KEY_ID,
-        "#type": items.TYPE,
-        "#version": items.VERSION,
-        "#created": items.CREATED,
-        "#destroyed": items.DESTROYED,
-    },
-}
 
 
 def _ask(ask: Callable[[Any, Any], T], number: int, tools: Tools) -> T:

@@ -1,4 +1,4 @@
-"""Bringing over a key table that a development version made, which bound no key to a key store.
+"""Bringing over a key table that a development version made, which bound no key to a key table.
 
 Its wrapped keys name key id, version and purpose only. Each is opened under those three pairs and
 wrapped under today's five: material and ids stay, so that no value is touched. What the table's
@@ -7,72 +7,74 @@ column ``active`` says, and the rows' dates, are believed this once, as they wer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, update
 
 from encfields.context import deserialize
 from encfields.errors import MalformedMessageError
-from encfields.keys.keyrings.wrapping import KEY_ID, KEY_PURPOSE, KEY_VERSION, WrappingContext
+from encfields.keys.keyrings.wrapping import (
+    KEY_ID,
+    KEY_PURPOSE,
+    KEY_VERSION,
+    KeyWrapper,
+    WrappingContext,
+)
 from encfields.keys.sql.name import insert_name, new_name, read_name
 from encfields.keys.sql.rows import BRANCH, KeyRow
+from encfields.keys.sql.table import KeyTable
 from encfields.keys.store_errors import MAX_TRIES, Conflict, busy
 from encfields.message_header import read_any_header
-
-if TYPE_CHECKING:
-    from encfields.keys.sql.store import SqlKeyStore
 
 Change = tuple[KeyRow, bytes, int]
 """A row, its new wrap, and its version's number."""
 
-UnwrapEarlier = Callable[[dict[str, str], bytes, str], bytes]
 
-
-def bring_over(store: SqlKeyStore, unwrap: UnwrapEarlier) -> int:
+def bring_over(table: KeyTable, wrapper: KeyWrapper) -> int:
     """See :meth:`SqlKeyStore.bring_over <encfields.keys.sql.store.SqlKeyStore.bring_over>`."""
-    store.use_name(_name_of(store))
-    rows = sorted(store.all_rows(), key=lambda row: (row.key_id, row.purpose))
+    table.use_name(_name_of(table))
+    rows = sorted(table.all_rows(), key=lambda row: (row.key_id, row.purpose))
     count = 0
     for _, group in groupby(rows, key=lambda row: (row.key_id, row.purpose)):
-        changes = _changes(store, unwrap, list(group))
+        changes = _changes(table, wrapper, list(group))
         if changes:
-            store.change(partial(_apply, store, changes), changes[0][0].key_id)
+            table.change(partial(_apply, table, changes), changes[0][0].key_id)
             count += len(changes)
     return count
 
 
-def _name_of(store: SqlKeyStore) -> str:
+def _name_of(table: KeyTable) -> str:
     """The table's name, made and kept if it has none."""
-    name = store.given_name or new_name()
+    name = table.given_name or new_name()
     kept: list[str] = []
 
     def keep(connection: Connection) -> None:
-        found = read_name(connection, store.table)
+        found = read_name(connection, table.table)
         if found is None:
-            insert_name(connection, store.table, name)
+            insert_name(connection, table.table, name)
         kept.append(found or name)
 
     for _ in range(MAX_TRIES):
         with suppress(Conflict):
-            store.change(keep, "")
+            table.change(keep, "")
             return kept[-1]
     raise busy("")
 
 
-def _changes(store: SqlKeyStore, unwrap: UnwrapEarlier, rows: list[KeyRow]) -> list[Change]:
+def _changes(table: KeyTable, wrapper: KeyWrapper, rows: list[KeyRow]) -> list[Change]:
     changes = []
     for number, row in enumerate(sorted(filter(_is_earlier, rows), key=_place_then), start=1):
         context = {KEY_ID: row.key_id, KEY_VERSION: row.version, KEY_PURPOSE: row.purpose}
         if row.purpose != BRANCH and isinstance(row.active, int):
             number = row.active
         purpose: Any = row.purpose
-        place = WrappingContext(store.name, row.key_id, row.version, number, purpose)
-        material = unwrap(context, row.wrapped or b"", row.key_id)
-        changes.append((row, store.wrapper.wrap(material, place), number))
+        place = WrappingContext(table.name, row.key_id, row.version, number, purpose)
+        material = wrapper.unwrap_bound_to(context, row.wrapped or b"", row.key_id)
+        changes.append((row, wrapper.wrap(material, place), number))
     return changes
 
 
@@ -90,12 +92,12 @@ def _is_earlier(row: KeyRow) -> bool:
     return context.keys() == {KEY_ID, KEY_VERSION, KEY_PURPOSE}
 
 
-def _apply(store: SqlKeyStore, changes: Iterable[Change], connection: Connection) -> None:
-    table = store.table
+def _apply(table: KeyTable, changes: Iterable[Change], connection: Connection) -> None:
+    columns = table.table.c
     # The newest first: it gives number 1 free.
     for row, wrapped, number in sorted(changes, key=lambda change: -change[2]):
         connection.execute(
-            update(table)
-            .where(table.c.key_id == row.key_id, table.c.version == row.version)
+            update(table.table)
+            .where(columns.key_id == row.key_id, columns.version == row.version)
             .values(wrapped=wrapped, active=number)
         )

@@ -4,72 +4,69 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, update
 
 from encfields.keys.keyrings.rewrap import Rewrapper
 from encfields.keys.sql.name import require_of_store
 from encfields.keys.sql.rows import KeyRow
+from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import Progress, RewrapReport
 from encfields.keys.store_errors import MAX_TRIES, Conflict, busy
 
-if TYPE_CHECKING:
-    from encfields.keys.sql.store import SqlKeyStore
 
-
-def rewrap_rows(
-    store: SqlKeyStore, rewrapper: Rewrapper, progress: Progress | None
-) -> RewrapReport:
+def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: Progress | None) -> RewrapReport:
     """See :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`."""
     report = RewrapReport()
     seen: set[tuple[str, str]] = set()
     # Again until nothing new is found: older processes wrap with the old keyring meanwhile.
-    while rows := [row for row in store.all_rows() if (row.key_id, row.version) not in seen]:
+    while rows := [row for row in table.all_rows() if (row.key_id, row.version) not in seen]:
         for row in rows:
             seen.add((row.key_id, row.version))
-            report = _rewrap_row(store, rewrapper, row, report)
+            report = _rewrap_row(table, rewrapper, row, report)
             if progress is not None:
                 progress(report)
     return report
 
 
 def _rewrap_row(
-    store: SqlKeyStore, rewrapper: Rewrapper, row: KeyRow, report: RewrapReport
+    table: KeyTable, rewrapper: Rewrapper, row: KeyRow, report: RewrapReport
 ) -> RewrapReport:
     for _ in range(MAX_TRIES):
         if row.destroyed_at is not None or row.wrapped is None:
             return replace(report, destroyed=report.destroyed + 1)
-        row.require_sound(store.table.fullname)
+        row.require_sound(table.fullname)
         old = row.wrapped
         if rewrapper.is_moved(old):
             return replace(report, already=report.already + 1)
-        require_of_store(row, store.name, store.table)
-        made = rewrapper.rewrap(old, row.place(store.name))
+        require_of_store(row, table.name, table.table)
+        made = rewrapper.rewrap(old, row.place(table.name))
         with suppress(Conflict):
-            if _swap(store, row, old, made):
+            if _swap(table, row, old, made):
                 return replace(report, moved=report.moved + 1)
         # Moved by another run, or destroyed, since it was read: look again.
         purpose: Any = row.purpose
-        found = store.rows_of(row.key_id, purpose, version=row.version)
+        found = table.rows_of(row.key_id, purpose, version=row.version)
         if not found:  # the whole row was deleted
             return report
         row = found[0]
     raise busy(row.key_id, "run it again")
 
 
-def _swap(store: SqlKeyStore, row: KeyRow, old: bytes, made: bytes) -> bool:
+def _swap(table: KeyTable, row: KeyRow, old: bytes, made: bytes) -> bool:
     """Put the new wrap in the old one's place, if that is still there."""
-    table, swapped = store.table, []  # type: Any, list[int]
+    columns = table.table.c
+    swapped: list[int] = []
 
     def swap(connection: Connection) -> None:
         done = connection.execute(
-            update(table)
-            .where(table.c.key_id == row.key_id, table.c.version == row.version)
-            .where(table.c.wrapped == old)
+            update(table.table)
+            .where(columns.key_id == row.key_id, columns.version == row.version)
+            .where(columns.wrapped == old)
             .values(wrapped=made)
         )
         swapped.append(done.rowcount)
 
-    store.change(swap, row.key_id)
+    table.change(swap, row.key_id)
     return swapped[-1] == 1

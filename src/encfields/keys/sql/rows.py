@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -219,6 +220,17 @@ def _context_faults(row: KeyRow, context: Mapping[str, str], number: int) -> Ite
             yield f"wrapped belongs to another {name.removeprefix('enc:key-')}"
     if context[KEY_PURPOSE] != row.purpose:
         yield "wrapped is of another purpose"
+
+
+Rows = list[KeyRow]
+NewRow = dict[str, Any]
+"""A row that is not in the table yet."""
+
+
+def by_key(rows: Rows) -> Iterable[tuple[str, Rows]]:
+    """Rows grouped by key id, in order of it."""
+    ordered = sorted(rows, key=lambda row: row.key_id)
+    return ((key_id, list(group)) for key_id, group in groupby(ordered, lambda row: row.key_id))
 
 
 def in_order(rows: Iterable[KeyRow]) -> list[KeyRow]:

@@ -1,15 +1,377 @@
-"""One change of the key table: all of it or nothing, whatever the engine is set to."""
+"""The key table of one database: its rows, read and changed on connections of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from time import monotonic, sleep
+from typing import TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import ColumnElement, Connection, Engine, Table, insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from encfields.errors import (
+    ConfigurationError,
+    EncFieldsError,
+    KeyStoreError,
+    KeyUnavailableError,
+)
+from encfields.keys.keyrings.wrapping import Purpose
+from encfields.keys.sql.connection import OwnConnection
+from encfields.keys.sql.failures import database_error
+from encfields.keys.sql.name import (
+    NAME_PURPOSE,
+    has_keys,
+    insert_name,
+    lost_name,
+    new_name,
+    read_name,
+    require_same_name,
+)
+from encfields.keys.sql.rows import KeyRow, NewRow, Rows, read_row, readable_columns
+from encfields.keys.store_errors import MAX_TRIES, Conflict, busy
+
+T = TypeVar("T")
+Change = Callable[[Connection], None]
+
+MAX_IDS_IN_QUERY = 5_000
+"""Key ids that one query asks for: databases bound the parameters of a statement."""
+
+_AT_ONCE = 0.5
+"""Seconds in which SQLite refuses what could not end well; it waits longer for a lock."""
 
 
-def change_as_one(connection: Connection, change: Callable[[Connection], None]) -> None:
+class KeyTable:
+    """The rows of a key table, and the name of the key store that it is of.
+
+    :param table: as it is declared.
+    :param given_name: the key store's name, if it was given one.
+    :ivar uncommitted: rows that were written into the user's transaction on an in-memory
+        database, and may have been rolled back with it. Such a database lives no longer than this
+        process, so keeping them here loses nothing, and what their keys have sealed since stays
+        readable.
+    """
+
+    def __init__(self, table: Table, given_name: str | None) -> None:
+        self.table = table
+        self.given_name = given_name
+        self.name_if_known = given_name
+        self.uncommitted: list[NewRow] = []
+        self._own: OwnConnection | None = None
+
+    @property
+    def fullname(self) -> str:
+        """The table's name, with its schema where it has one."""
+        return self.table.fullname
+
+    # -- the database --------------------------------------------------------------------------
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is known which database the table is in."""
+        return self._own is not None
+
+    def bind(self, engine: Engine) -> None:
+        """See :meth:`SqlKeyStore.bind <encfields.keys.sql.store.SqlKeyStore.bind>`."""
+        # Engine.execution_options() makes engines that differ in nothing a store looks at.
+        if self._own is not None and self._own.engine.dialect is not engine.dialect:
+            raise ConfigurationError(
+                "this SqlKeyStore is bound to another engine; make one store per engine",
+                reason="bound-elsewhere",
+            )
+        self._own = OwnConnection(engine)
+
+    @property
+    def connection(self) -> OwnConnection:
+        """What runs work on the database.
+
+        :raises ConfigurationError: the table is not bound to one yet.
+        """
+        if self._own is None:
+            raise ConfigurationError(
+                "this SqlKeyStore has no database yet; attach(engine, key_store) gives it one, "
+                "or SqlKeyStore(keyring, engine=engine)",
+                reason="not-bound",
+            )
+        return self._own
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def rows_of(self, key_id: str, purpose: Purpose, *, version: str | None = None) -> Rows:
+        """A key's rows.
+
+        :param version: by default all of them.
+        """
+        table = self.table
+        condition = (table.c.key_id == key_id) & (table.c.purpose == purpose)
+        if version is not None:
+            condition &= table.c.version == version
+        found = [
+            row
+            for row in self.select(condition, key_id=key_id)
+            if row.key_id == key_id and version in (None, row.version)
+        ]
+        stored = {row.version for row in found}
+        return found + [
+            read_row(row)
+            for row in self.uncommitted
+            if (row["key_id"], row["purpose"]) == (key_id, purpose)
+            and version in (None, row["version"])
+            and row["version"] not in stored
+        ]
+
+    def all_rows(self) -> Rows:
+        """Every row of a key."""
+        rows = self.select(self.table.c.purpose != NAME_PURPOSE)
+        return sorted(rows, key=lambda row: (row.key_id, row.created_at, row.version))
+
+    def rows_of_many(self, purpose: Purpose, key_ids: Collection[str] | None) -> Rows:
+        """The rows of many keys, in a query for each :data:`MAX_IDS_IN_QUERY`.
+
+        :param key_ids: ``None`` for all keys.
+        """
+        columns = self.table.c
+        has_purpose = columns.purpose == purpose
+        if key_ids is None:
+            return self.select(has_purpose)
+        ids = sorted(key_ids)
+        parts = [
+            has_purpose & columns.key_id.in_(ids[start : start + MAX_IDS_IN_QUERY])
+            for start in range(0, len(ids), MAX_IDS_IN_QUERY)
+        ]
+        wanted = frozenset(ids)
+        return [row for row in self.select(*parts) if row.key_id in wanted]
+
+    def select(self, *conditions: ColumnElement[bool], key_id: str | None = None) -> Rows:
+        """The rows that meet one of the conditions, each in a query of its own.
+
+        :param key_id: for messages.
+        """
+
+        def read(engine: Engine) -> Rows:
+            statement = select(*readable_columns(self.table, engine.dialect))
+            with engine.connect() as connection:
+                if self.name_if_known is None:
+                    # On the same connection: the first keys that are read will need it.
+                    self.name_if_known = read_name(connection, self.table)
+                return [
+                    read_row(row)
+                    for one in conditions
+                    for row in connection.execute(statement.where(one)).mappings()
+                ]
+
+        return self.run(read, key_id)
+
+    # -- changing ------------------------------------------------------------------------------
+
+    def add(self, change: Change, rows: list[NewRow]) -> None:
+        """Add rows, in one transaction.
+
+        :param change: inserts them.
+        :raises Conflict: somebody else was first.
+        """
+        own = self.connection
+        own.require_sqlite_if_borrowed()
+
+        def write(engine: Engine) -> None:
+            may_be_undone = own.joins_user_transaction()
+            with engine.connect() as connection:
+                _change_as_one(connection, change)
+            if may_be_undone:
+                self.uncommitted.extend(rows)
+
+        self.run(write, rows[0]["key_id"])
+
+    def insert_after(self, newest: KeyRow, row: NewRow, connection: Connection) -> None:
+        """Insert a version after the newest one, which must still be in force.
+
+        :raises Conflict: it is not.
+        """
+        table = self.table
+        # Changes nothing, but lets no one destroy the key meanwhile.
+        locked = connection.execute(
+            update(table)
+            .where(table.c.key_id == newest.key_id, table.c.version == newest.version)
+            .where(table.c.wrapped.is_not(None), table.c.destroyed_at.is_(None))
+            .values(active=newest.number)
+        )
+        is_uncommitted = any(newest.version == one["version"] for one in self.uncommitted)
+        if locked.rowcount != 1 and not is_uncommitted:
+            raise Conflict
+        connection.execute(insert(table), [row])
+
+    def forget_uncommitted(self, key_id: str) -> None:
+        """Of a key that was destroyed."""
+        self.uncommitted = [row for row in self.uncommitted if row["key_id"] != key_id]
+
+    def change(self, change: Change, key_id: str) -> None:
+        """Change rows that are there, in one transaction.
+
+        :raises Conflict: somebody else was first.
+        """
+        self.connection.require_sqlite_if_borrowed()
+
+        def write(engine: Engine) -> None:
+            with engine.connect() as connection:
+                _change_as_one(connection, change)
+
+        self.run(write, key_id)
+
+    def wipe(
+        self,
+        connection: Connection,
+        row: KeyRow,
+        when: dt.datetime,
+        *conditions: ColumnElement[bool],
+    ) -> bool:
+        """Leave a date of a row, and nothing of what it wraps.
+
+        :param conditions: under which alone.
+        :returns: whether it was there.
+        """
+        if connection.dialect.name == "sqlite":
+            # Otherwise the old bytes stay in the file until their page is used again.
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        table = self.table
+        wiped = connection.execute(
+            update(table)
+            .where(table.c.key_id == row.key_id, table.c.version == row.version, *conditions)
+            .values(wrapped=None, active=None, destroyed_at=when)
+        )
+        return wiped.rowcount == 1
+
+    def run(self, work: Callable[[Engine], T], key_id: str | None = None) -> T:
+        """Do `work`; what goes wrong with the database is raised in this library's terms."""
+        own = self.connection
+        try:
+            return own.run(work)
+        except (EncFieldsError, Conflict):
+            raise
+        except IntegrityError:
+            failure: Exception = Conflict()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            failure = self._explain(own, error, key_id)
+        raise failure
+
+    def _explain(self, own: OwnConnection, error: Exception, key_id: str | None) -> Exception:
+        explained = database_error(error, key_id)
+        if explained is None:
+            return Conflict()
+        if isinstance(error, DBAPIError) and explained.reason == "error":
+            try:
+                has_table = own.run(self._is_there)
+            except (SQLAlchemyError, OSError, TimeoutError, KeyStoreError):
+                return explained
+            if not has_table:
+                return self._no_table()
+        return explained
+
+    def _no_table(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"the key table {self.fullname!r} is missing, or this database user does not "
+            "see it; make it with `encryption.keys.create_table()`, with "
+            "`op.create_encryption_keys_table()` in a migration, or with "
+            "attach(..., create=True)",
+            table=self.fullname,
+            reason="no-key-table",
+        )
+
+    # -- the table itself ----------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether the key table is there."""
+        return self.run(self._is_there)
+
+    def _is_there(self, engine: Engine) -> bool:
+        with engine.connect() as connection:
+            return inspect(connection).has_table(self.table.name, schema=self.table.schema)
+
+    def create(self) -> None:
+        """See :meth:`SqlKeyStore.create_table
+        <encfields.keys.sql.store.SqlKeyStore.create_table>`."""
+        self.connection.require_sqlite_if_borrowed()
+
+        def make(engine: Engine) -> None:
+            try:
+                self.table.create(engine, checkfirst=True)
+            except DBAPIError:
+                # Another process made it between the check and the statement.
+                if not self._is_there(engine):
+                    raise
+
+        self.run(make)
+        self.ensure_name()
+
+    # -- the key store's name ------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The key store's logical name: the one given, else the one that the table holds."""
+        if self.name_if_known is None:
+            self.name_if_known = self.run(self._read_name)
+        return self.known_name()
+
+    def known_name(self) -> str:
+        """The name, without asking the database.
+
+        :raises ConfigurationError: the table was read and holds none.
+        """
+        if self.name_if_known is None:
+            raise lost_name(self.table)
+        return self.name_if_known
+
+    def require_named(self) -> None:
+        """Refuse a table that holds another name than the one given, or none.
+
+        :raises ConfigurationError: it does.
+        """
+        found = self.run(self._read_name)
+        if found is None:
+            raise lost_name(self.table)
+        require_same_name(self.name, found, self.table)
+
+    def use_name(self, name: str) -> None:
+        """Take the name that the table was found to have.
+
+        :raises ConfigurationError: another one was given.
+        """
+        require_same_name(self.given_name or name, name, self.table)
+        self.name_if_known = name
+
+    def _read_name(self, engine: Engine) -> str | None:
+        with engine.connect() as connection:
+            return read_name(connection, self.table)
+
+    def ensure_name(self) -> None:
+        """Have a name in the table."""
+        self.connection.require_sqlite_if_borrowed()
+        for _ in range(MAX_TRIES):
+            began = monotonic()
+            try:
+                self.change(self._keep_name, "")
+                return
+            except Conflict:
+                pass
+            except KeyUnavailableError as error:
+                # SQLite does not wait where two readers want to write: one is refused at once.
+                if error.reason != "throttled" or monotonic() - began > _AT_ONCE:
+                    raise
+                sleep(_AT_ONCE / 10)
+        raise busy("")
+
+    def _keep_name(self, connection: Connection) -> None:
+        found = read_name(connection, self.table)
+        if found is None:
+            if self.name_if_known is None and has_keys(connection, self.table):
+                raise lost_name(self.table)
+            found = self.name_if_known or new_name()
+            insert_name(connection, self.table, found)
+        require_same_name(self.name_if_known or found, found, self.table)
+        self.name_if_known = found
+
+
+def _change_as_one(connection: Connection, change: Change) -> None:
     """Keep all of a change or nothing, even if the engine is set to AUTOCOMMIT."""
     name = connection.dialect.name
     if name == "sqlite":
@@ -24,7 +386,7 @@ def change_as_one(connection: Connection, change: Callable[[Connection], None]) 
         change(connection)
 
 
-def _change_in_savepoint(connection: Connection, change: Callable[[Connection], None]) -> None:
+def _change_in_savepoint(connection: Connection, change: Change) -> None:
     connection.exec_driver_sql("SAVEPOINT encfields_keys")
     try:
         change(connection)
