@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, event, text
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import ConfigurationError
-from encfields.keys.fetching.switch_interval import yielding
+from encfields.keys.fetching.switch_interval import short_switch_interval
 from encfields.reencrypt.coordinator import setup_for
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -68,15 +68,15 @@ def test_two_runs_that_overlap_leave_the_switch_interval_as_it_was():
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with yielding(0.001):
+        with short_switch_interval(0.001):
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=hold)
-    with yielding(0.001):
+    with short_switch_interval(0.001):
         thread.start()
         entered.wait()
-        with yielding(0.0005):
+        with short_switch_interval(0.0005):
             assert sys.getswitchinterval() == pytest.approx(0.0005)
         assert sys.getswitchinterval() == pytest.approx(0.001)
     assert sys.getswitchinterval() == pytest.approx(0.001)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from encfields.errors import ConfigurationError
 from encfields.keys.cache.key_cache import KeyCache
@@ -27,6 +29,24 @@ from encfields.traces import leaves_no_trace
 Versions = list[KeyVersion]
 BeaconVersions = list[BeaconVersion]
 Specs = Sequence[CountableTable]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _for_coroutines(
+    verb: Callable[Concatenate[KeyAdmin, P], T],
+) -> Callable[Concatenate[KeyAdmin, P], Coroutine[Any, Any, T]]:
+    """A verb's twin, which leaves the event loop free."""
+
+    @wraps(verb)
+    async def twin(self: KeyAdmin, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._cache.runner.arun(partial(verb, self, *arguments, **named))
+
+    twin.__name__ = f"a{verb.__name__}"
+    twin.__qualname__ = f"KeyAdmin.{twin.__name__}"
+    twin.__doc__ = f":meth:`{verb.__name__}` from a coroutine."
+    return twin
 
 
 class KeyAdmin:
@@ -66,9 +86,7 @@ class KeyAdmin:
         self._cache.forget(key_id)
         return made
 
-    async def acreate(self, key_id: str) -> KeyVersion:
-        """:meth:`create` from a coroutine."""
-        return await self._cache.runner.arun(lambda: self.create(key_id))
+    acreate = _for_coroutines(create)
 
     @leaves_no_trace
     def rotate(self, key_id: str) -> KeyVersion:
@@ -82,9 +100,7 @@ class KeyAdmin:
         self._cache.forget(key_id, active_only=True)
         return made
 
-    async def arotate(self, key_id: str) -> KeyVersion:
-        """:meth:`rotate` from a coroutine."""
-        return await self._cache.runner.arun(lambda: self.rotate(key_id))
+    arotate = _for_coroutines(rotate)
 
     @leaves_no_trace
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
@@ -103,9 +119,7 @@ class KeyAdmin:
         self._cache.forget_beacons(key_id)
         return made
 
-    async def arotate_beacon(self, key_id: str) -> BeaconVersion:
-        """:meth:`rotate_beacon` from a coroutine."""
-        return await self._cache.runner.arun(lambda: self.rotate_beacon(key_id))
+    arotate_beacon = _for_coroutines(rotate_beacon)
 
     def retire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
         """Wipe the older of two beacon key versions. A value that is indexed only under it is
@@ -124,17 +138,13 @@ class KeyAdmin:
         self._store.retire_beacon(key_id, version)
         self._cache.forget_beacons(key_id)
 
-    async def aretire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
-        """:meth:`retire_beacon` from a coroutine."""
-        await self._cache.runner.arun(lambda: self.retire_beacon(key_id, version, at_once=at_once))
+    aretire_beacon = _for_coroutines(retire_beacon)
 
     def list_beacons(self, key_id: str) -> BeaconVersions:
         """The beacon key versions in force, the newest last; never any key material."""
         return self._store.list_beacons(key_id)
 
-    async def alist_beacons(self, key_id: str) -> BeaconVersions:
-        """:meth:`list_beacons` from a coroutine."""
-        return await self._cache.runner.arun(lambda: self.list_beacons(key_id))
+    alist_beacons = _for_coroutines(list_beacons)
 
     def count_values(self, key_id: str, specs: Specs) -> list[ValuesUnder]:
         """What destroying a key would make unreadable. Every row is looked at; no key is used.
@@ -187,8 +197,8 @@ class KeyAdmin:
         :raises KeyDestroyedError: it was destroyed before.
         """
         if confirm != key_id:
-            told = None if specs is None else self.count_values(key_id, specs)
-            raise _not_confirmed(key_id, told)
+            counted = None if specs is None else self.count_values(key_id, specs)
+            raise _not_confirmed(key_id, counted)
         try:
             with nullcontext() if at_once else refused(self._store, self._cache, key_id, None):
                 tables, found = (None, []) if specs is None else self._counted(key_id, specs)
@@ -208,25 +218,7 @@ class KeyAdmin:
             signed_off_by=signed_off_by,
         )
 
-    async def adestroy(
-        self,
-        key_id: str,
-        *,
-        confirm: str | None = None,
-        specs: Specs | None,
-        signed_off_by: str | None = None,
-        at_once: bool = False,
-    ) -> DestructionReceipt:
-        """:meth:`destroy` from a coroutine."""
-        return await self._cache.runner.arun(
-            lambda: self.destroy(
-                key_id,
-                confirm=confirm,
-                specs=specs,
-                signed_off_by=signed_off_by,
-                at_once=at_once,
-            )
-        )
+    adestroy = _for_coroutines(destroy)
 
     def retire(self, key_id: str, version: str, *, specs: Specs, at_once: bool = False) -> None:
         """Wipe a version under which no value is any more, so that nothing can be read, or be
@@ -244,7 +236,7 @@ class KeyAdmin:
             ``cache_ttl``, when another process that cannot reach the key store may still seal
             under it; and do not wait before the second count.
         :raises ConfigurationError: it is the newest; or values are under it (``reason`` is
-            ``"values-left"``, the message tells where); or (``"too-early"``) it was replaced only
+            ``"values-left"``, the message says where); or (``"too-early"``) it was replaced only
             just now; or no table is named.
         :raises KeyNotFoundError: there is no such version.
         :raises KeyDestroyedError: it was retired before, or the key destroyed.
@@ -263,13 +255,7 @@ class KeyAdmin:
         finally:
             self._cache.forget(key_id)
 
-    async def aretire(
-        self, key_id: str, version: str, *, specs: Specs, at_once: bool = False
-    ) -> None:
-        """:meth:`retire` from a coroutine."""
-        await self._cache.runner.arun(
-            lambda: self.retire(key_id, version, specs=specs, at_once=at_once)
-        )
+    aretire = _for_coroutines(retire)
 
     def _require_nothing_under(self, key_id: str, version: str, specs: Specs) -> None:
         _, found = self._counted(key_id, specs, version)
@@ -285,14 +271,12 @@ class KeyAdmin:
         :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`.
 
         :param keyring: wraps from now on.
-        :param progress: told after each wrapped key.
+        :param progress: called after each wrapped key.
         :raises ConfigurationError: the key store cannot rewrap, or the keyring only opens.
         """
         return self._store.rewrap(keyring, progress=progress)
 
-    async def arewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
-        """:meth:`rewrap` from a coroutine."""
-        return await self._cache.runner.arun(lambda: self.rewrap(keyring, progress=progress))
+    arewrap = _for_coroutines(rewrap)
 
     def create_table(self) -> None:
         """Make the key table unless it is there.
@@ -301,17 +285,13 @@ class KeyAdmin:
         """
         self._store.create_table()
 
-    async def acreate_table(self) -> None:
-        """:meth:`create_table` from a coroutine."""
-        await self._cache.runner.arun(self.create_table)
-
-    async def alist(self) -> Versions:
-        """:meth:`list` from a coroutine."""
-        return await self._cache.runner.arun(self._store.list)
+    acreate_table = _for_coroutines(create_table)
 
     def list(self) -> Versions:
         """Every version of every key, ordered by id and age; never any key material."""
         return self._store.list()
+
+    alist = _for_coroutines(list)
 
 
 def _places(found: Sequence[ValuesUnder]) -> str:
@@ -321,11 +301,11 @@ def _places(found: Sequence[ValuesUnder]) -> str:
 def _not_confirmed(key_id: str, unreadable: Sequence[ValuesUnder] | None) -> ConfigurationError:
     places = _places(unreadable or ())
     if unreadable is None:
-        told = "what is under it was not counted"
+        loss = "what is under it was not counted"
     else:
-        told = f"these would become unreadable: {places}" if places else "nothing is under it"
+        loss = f"these would become unreadable: {places}" if places else "nothing is under it"
     return ConfigurationError(
-        f"nothing was destroyed: {told}. Confirm with confirm={key_id!r} (on the command line: "
+        f"nothing was destroyed: {loss}. Confirm with confirm={key_id!r} (on the command line: "
         "--confirm)",
         key_id=key_id,
         reason="not-confirmed",

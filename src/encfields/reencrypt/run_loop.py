@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.errors import KeyUnavailableError
-from encfields.keys.fetching.switch_interval import yielding
+from encfields.keys.fetching.switch_interval import short_switch_interval
 from encfields.reencrypt.batches import Bounds, key_at
 from encfields.reencrypt.connections import Connections
 from encfields.reencrypt.job import Job, PreparedJob
@@ -91,7 +91,7 @@ class RunLoop:
         :returns: why the run is not at its end, where it is not because of a stop.
         :raises EncFieldsError: it cannot go on.
         """
-        with yielding(_SWITCH_SECONDS):
+        with short_switch_interval(_SWITCH_SECONDS):
             try:
                 return self._work()
             finally:

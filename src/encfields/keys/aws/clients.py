@@ -1,4 +1,4 @@
-"""Sessions of AWS's client library: one for each client, as it wants them, but not its data.
+"""Sessions of AWS's client library: one for each client, sharing the data that they parse.
 
 A session is not safe to use from several threads, so each client has one of its own. What a
 session first does is to parse the descriptions of AWS's services and endpoints, which are the
@@ -12,12 +12,24 @@ import functools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from encfields.keys.aws.kms_calls import watch
 
 ClientFactory = Callable[[str], Any]
 """Given an AWS region, makes a new boto3 KMS client for it."""
+
+
+class ClientArguments(TypedDict, total=False):
+    """The arguments of :class:`ClientOptions`, for functions that pass them on."""
+
+    client_factory: ClientFactory | None
+    endpoint_url: str | None
+    profile_name: str | None
+    connect_timeout: float
+    read_timeout: float
+    max_attempts: int
+    timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ def preload(*services: str) -> None:
     import aws_encryption_sdk  # noqa: F401
 
     for service in services:
-        # What is wrong with the configuration is told when a key is fetched.
+        # What is wrong with the configuration comes to light when a key is fetched.
         with suppress(Exception):
             # With credentials of its own, lest they be looked for; it is never used.
             new_session().create_client(

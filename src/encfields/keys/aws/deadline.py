@@ -5,8 +5,8 @@ broken network between, that sends a byte now and then holds a request up for ev
 request has a time at which its connection is shut, whatever it is waiting for: a TLS handshake, an
 answer's headers or its body. No further attempt is made then.
 
-The connection is found by handing the client connection classes that tell of themselves. A client
-without those of botocore has no time limit of this kind.
+The connection is found by handing the client connection classes that report when they are used.
+A client without those of botocore has no time limit of this kind.
 """
 
 from __future__ import annotations

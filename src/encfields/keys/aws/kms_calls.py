@@ -1,8 +1,8 @@
 """What happened at KMS during one wrap or unwrap, and keeping it out of other libraries' logs.
 
 The Material Providers Library reports a modelled KMS error by its message alone, so a disabled
-key cannot be told from a failing service; and it lets a connection error through without trying
-the next keyring, so a region that is down would defeat the keys of the other regions. Both are
+key looks like a failing service; and it lets a connection error through without trying the next
+keyring, so a region that is down would defeat the keys of the other regions. Both are
 mended with botocore's own event hooks: every failed call is noted with its error code, and a
 connection error is turned into a service error, which makes the library go on to the next key.
 """
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from encfields.errors import shortened
 from encfields.keys.aws.deadline import DeadlineExceeded, exceeded, limit
 from encfields.keys.aws.kms_health import kms_health
-from encfields.keys.aws.kms_requests import key_id_in, tell
+from encfields.keys.aws.kms_requests import announce, key_id_in
 
 UNREACHABLE_CODE = "EncfieldsUnreachable"
 NO_CREDENTIALS_CODE = "EncfieldsNoCredentials"
@@ -76,7 +76,7 @@ _NOT_OURS = frozenset(
 )
 
 _URGENCY = ("unreachable", "throttled", "error", "denied", "disabled")
-"""Reasons in the order in which they are told when several keys failed: what a retry may cure
+"""The order of reasons when several keys failed, of which one is reported: what a retry may cure
 comes first, so that an outage is never reported as a final refusal."""
 
 
@@ -177,7 +177,7 @@ def _note_key(params: Any = None, **_: Any) -> None:
 
 def _note_attempt(event_name: str = "", **_: Any) -> None:
     _call.attempts += 1
-    tell(event_name.rpartition(".")[2], _call.arn, _call.key_id)
+    announce(event_name.rpartition(".")[2], _call.arn, _call.key_id)
 
 
 class _CutShort(Exception):

@@ -14,7 +14,7 @@ from encfields.keys.forking import in_forked_child
 log = logging.getLogger("encfields.keys")
 
 MAX_KEYS = 100
-"""Failing KMS keys that are remembered and told of: a discovery keyring takes their ARNs from
+"""Failing KMS keys that are remembered and logged: a discovery keyring takes their ARNs from
 stored keys, which anybody may have written."""
 
 

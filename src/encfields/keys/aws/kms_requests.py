@@ -1,7 +1,7 @@
-"""What is asked of KMS, for whoever counts it.
+"""Requests to KMS, for those who count them.
 
-A local wrapping key has no KMS, and its wrapping operations are told as the calls that would take
-their place; so a test without AWS counts what production would pay for.
+A local wrapping key has no KMS, and its wrapping operations are announced as the calls that would
+take their place; so a test without AWS counts what production would pay for.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _observers: list[Observer] = []
 
 @contextmanager
 def observed_by(observer: Observer) -> Iterator[None]:
-    """Have `observer` told of each request of this process, on the thread that makes it."""
+    """Call `observer` with each request of this process, on the thread that makes it."""
     _observers.append(observer)
     try:
         yield
@@ -56,7 +56,7 @@ def observed_by(observer: Observer) -> Iterator[None]:
         _observers.remove(observer)
 
 
-def tell(operation: str, wrapping_key: str | None, key_id: str | None) -> None:
+def announce(operation: str, wrapping_key: str | None, key_id: str | None) -> None:
     """A request is about to be made."""
     for observer in tuple(_observers):
         observer(KmsRequest(operation, wrapping_key, key_id))

@@ -1,9 +1,9 @@
 """How a process learns within seconds that a key must not seal any more.
 
 A key is unwrapped once in its time to live, because that costs a call to KMS. Whether it is still
-in force costs one short query for all keys in use, and is asked every few seconds: whoever seals
-under a key that was last confirmed longer ago waits for the answer. So values stop coming under a
-key that another process destroyed or rotated, long before the copies in memory expire.
+in force costs one short query for all keys in use, and is asked every few seconds: a caller that
+seals under a key that was last confirmed longer ago waits for the answer. So nothing is sealed any
+more under a key that another process destroyed or rotated, long before the copies in memory expire.
 
 The answer is the key store's word without proof. It makes a process forget a key, or fetch it
 anew, and never makes it believe one. While the store is out of reach, a key at hand keeps sealing

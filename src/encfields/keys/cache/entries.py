@@ -18,7 +18,7 @@ MISSING_PAUSE = 1.0
 """Seconds for which a missing or destroyed key is not asked for again."""
 
 MAX_MISSING = 1_000
-"""Missing keys that are remembered at most: ids can come from whoever wrote a message."""
+"""Missing keys that are remembered at most: anybody who writes a message can name any id."""
 
 
 @dataclass(slots=True)

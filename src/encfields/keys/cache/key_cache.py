@@ -2,7 +2,7 @@
 
 Guarantees:
 
-* one fetch per key at a time, whoever asks (single flight), and no caller waits behind the
+* one fetch per key at a time, however many ask (single flight), and no caller waits behind the
   fetch of another key;
 * a key is fetched anew after its time to live, so that a permission that KMS takes away takes
   effect;

@@ -1,4 +1,4 @@
-"""What a key cache counts, in all and by key id, and what it tells of each fetch."""
+"""What a key cache counts, in all and by key id, and how each fetch went."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_KEY_IDS = 10_000
 """Key ids that are counted apart; further ones are counted together, so that memory is bounded."""
 
 MAX_UNKNOWN_IDS = 1_000
-"""Of these, ids under which no key was found yet: whoever writes a value can name any id."""
+"""Of these, ids under which no key was found yet: anybody who writes a value can name any id."""
 
 OTHERS = "*"
 """The id under which key ids past these limits are counted. The counts of a key that is
@@ -30,7 +30,7 @@ class KeyCounters:
     :ivar store_calls: fetches from the store, renewals included; each unwraps one key.
     :ivar kms_calls: requests sent to KMS for them, repeated ones included.
     :ivar failures: fetches that failed.
-    :ivar refused: callers who were told again, without a fetch, that the key is missing.
+    :ivar refused: callers who were refused, without a fetch, a key that was missing a moment ago.
     :ivar stale: reads answered from an expired key during an outage.
     :ivar renewals: fetches in the background, before the key expired, that succeeded.
     :ivar seconds: time spent on all fetches together.
@@ -139,7 +139,7 @@ class CacheStats:
 
     @property
     def refused(self) -> int:
-        """Callers who were told again that a key is missing."""
+        """Callers who were refused a key that was missing a moment ago."""
         return self._sum("refused")
 
     @property
@@ -154,13 +154,13 @@ class CacheStats:
 
     def __repr__(self) -> str:
         total = self.total()
-        told = ", ".join(f"{name}={getattr(total, name)!r}" for name in (*_NAMES, "slowest"))
-        return f"CacheStats({told}, evicted={self.evicted}, key_ids={len(self.by_key)})"
+        counts = ", ".join(f"{name}={getattr(total, name)!r}" for name in (*_NAMES, "slowest"))
+        return f"CacheStats({counts}, evicted={self.evicted}, key_ids={len(self.by_key)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """One fetch that is over; what observers are told. It holds no key.
+    """One fetch that is over, for observers. It holds no key.
 
     :ivar key_id: branch key id.
     :ivar what: ``"active"``, ``"version"`` or ``"beacon"``.

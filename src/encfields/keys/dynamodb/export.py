@@ -59,7 +59,7 @@ def export_keys(
     :raises ConfigurationError: the key has two beacon keys.
     :raises KeyExistsError: the target has another key of the same id, or was rotated by itself;
         nothing of that key was changed.
-    :raises KeyStoreError: a key or a store cannot be had.
+    :raises KeyStoreError: a key cannot be read, or a store is out of reach.
     """
     readable: dict[str, list[KeyVersion]] = {}
     for one in source.list():

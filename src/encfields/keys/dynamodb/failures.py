@@ -1,4 +1,4 @@
-"""What an operation of AWS's key store that failed is called here, and what to do about it."""
+"""Failures of DynamoDB, KMS and AWS's key store, as errors of this library that say what to do."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def explain(
         return Conflict()
     reason = worst_reason(faults)
     if reason is not None:
-        told = "; ".join(dict.fromkeys(str(fault) for fault in faults))
+        details = "; ".join(dict.fromkeys(str(fault) for fault in faults))
         kms = any(fault.operation.startswith(_OF_KMS) for fault in faults)
         return KeyUnavailableError(
-            f"{'KMS' if kms else 'DynamoDB'} {_ADVICE[reason]} ({told})",
+            f"{'KMS' if kms else 'DynamoDB'} {_ADVICE[reason]} ({details})",
             key_id=key_id,
             reason=reason,
         )

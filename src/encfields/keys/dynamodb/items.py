@@ -73,17 +73,17 @@ def active_context(of_version: Context) -> Context:
 def beacon_context(of_version: Context, number: int = FIRST_VERSION) -> Context:
     """The same of the beacon key's item, made with that version.
 
-    :param number: of the beacon key, if it was rotated before it came here: told by a pair of the
-        item's own encryption context.
+    :param number: of the beacon key, if it was rotated before it came here: a pair of the item's
+        own encryption context says so.
     """
-    told = {} if number == FIRST_VERSION else {OWN_PREFIX + BEACON_NUMBER: str(number)}
-    return {**of_version, TYPE: BEACON_TYPE, **told}
+    pair = {} if number == FIRST_VERSION else {OWN_PREFIX + BEACON_NUMBER: str(number)}
+    return {**of_version, TYPE: BEACON_TYPE, **pair}
 
 
 def beacon_number(own_context: Mapping[str, str]) -> int:
     """The beacon key's number, by the pairs of its item's own encryption context."""
-    told = own_context.get(BEACON_NUMBER, "")
-    return int(told) if told.isdecimal() else FIRST_VERSION
+    text = own_context.get(BEACON_NUMBER, "")
+    return int(text) if text.isdecimal() else FIRST_VERSION
 
 
 def own_context(item: Item) -> Context:
@@ -126,7 +126,7 @@ def destroyed_at(item: Item) -> dt.datetime | None:
 
 
 def versions(items: list[Item]) -> list[KeyVersion]:
-    """The key versions that items tell of, ordered by id and age."""
+    """The key versions that items describe, ordered by id and age."""
     active = {
         (_s(one, KEY_ID), _s(one, VERSION))
         for one in items

@@ -86,7 +86,7 @@ def _check(item: items.Item, wrapped_by: str, former: Collection[str]) -> None:
     key_id = item[items.KEY_ID]["S"]
     if wrapped_by not in former:
         raise KeyAccessError(
-            f"this key is wrapped by {wrapped_by or 'a KMS key that is not told'}, which is "
+            f"this key is wrapped by {wrapped_by or 'a KMS key that is not named'}, which is "
             "neither the keyring's nor a former one's; give it in former=[...]",
             key_id=key_id,
             reason="wrong-keyring",

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, Unpack
 
 from encfields.branch_key import BranchKey
 from encfields.errors import (
@@ -20,7 +20,7 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
-from encfields.keys.aws.clients import ClientFactory, ClientOptions, preload
+from encfields.keys.aws.clients import ClientArguments, ClientOptions, preload
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.removal import destroy_items, require_retirable, retire_item
@@ -51,7 +51,7 @@ from encfields.keys.store_errors import (
 T = TypeVar("T")
 
 OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
-"""Pairs with which a key is made: AWS's key store wants some of whoever names a key."""
+"""Pairs with which a key is made: AWS's key store demands some for a key whose id is given."""
 
 MAX_QUERIES = 50
 """Keys that are asked for one by one, before a scan of the table costs less time."""
@@ -66,19 +66,13 @@ class DynamoDbKeyStore(KeyStore):
     :param keyring: ``keyrings.aws_kms(arn)`` or ``keyrings.aws_kms_mrk(arn)``, of one key.
     :param table_name: the DynamoDB table.
     :param logical_name: the key store's name in KMS's encryption context (``tablename``), bound
-        to every key for good; by default `table_name`. It has to be the same for whoever uses
-        the table, and stays as it is when the table is restored under another name.
+        to every key for good; by default `table_name`. It has to be the same for everybody who
+        uses the table, and stays as it is when the table is restored under another name.
     :param region: AWS region of the table; by default the KMS key's.
     :param context: pairs of every new key's own encryption context, at least one.
     :param former: keyrings, of one KMS key each, that open what is not rewrapped yet.
-    :param client_factory: makes a new boto3 DynamoDB client for a region.
-    :param endpoint_url: another endpoint of DynamoDB than AWS's.
-    :param profile_name: profile of the shared AWS configuration, for DynamoDB.
-    :param connect_timeout: seconds.
-    :param read_timeout: seconds.
-    :param max_attempts: calls in all, the first included.
-    :param timeout: seconds for one request to DynamoDB in all, repeated attempts included; for
-        KMS the keyring has one of its own.
+    :param options: how DynamoDB is reached: see
+        :class:`~encfields.keys.aws.clients.ClientOptions`. For KMS the keyring has its own.
     :raises ConfigurationError: the keyring is not of exactly one KMS key, or an argument is
         unusable.
     """
@@ -95,13 +89,7 @@ class DynamoDbKeyStore(KeyStore):
         region: str | None = None,
         context: Mapping[str, str] = OWN_CONTEXT,
         former: Sequence[AwsKmsKeyring] = (),
-        client_factory: ClientFactory | None = None,
-        endpoint_url: str | None = None,
-        profile_name: str | None = None,
-        connect_timeout: float = 2.0,
-        read_timeout: float = 5.0,
-        max_attempts: int = 3,
-        timeout: float = 10.0,
+        **options: Unpack[ClientArguments],
     ) -> None:
         for one in (keyring, *former):
             _of_one_key(one)
@@ -114,15 +102,7 @@ class DynamoDbKeyStore(KeyStore):
         self.logical_name = logical_name or table_name
         self.context = dict(context)
         self.region = region or keyring.arns[0].split(":")[3]
-        self._options = ClientOptions(
-            client_factory,
-            endpoint_url,
-            profile_name,
-            connect_timeout,
-            read_timeout,
-            max_attempts,
-            timeout,
-        )
+        self._options = ClientOptions(**options)
         self._use(keyring, former)
 
     def _use(self, keyring: AwsKmsKeyring, former: Sequence[AwsKmsKeyring]) -> None:
@@ -215,7 +195,7 @@ class DynamoDbKeyStore(KeyStore):
         raise was_destroyed(key_id, when)
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
-        """What may be told of it.
+        """What is public about it.
 
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
@@ -356,12 +336,12 @@ class DynamoDbKeyStore(KeyStore):
         A query for each id, or a scan of the table for more than :data:`MAX_QUERIES`.
         """
         if key_ids is None or len(key_ids) > MAX_QUERIES:
-            told = [one for one in self.list() if key_ids is None or one.id in key_ids]
+            found = [one for one in self.list() if key_ids is None or one.id in key_ids]
         else:
-            told = [
+            found = [
                 one for key_id in sorted(key_ids) for one in self.item_table.versions_of(key_id)
             ]
-        return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in told]
+        return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in found]
 
     def create_table(self) -> None:
         """Make the table unless it is there (on demand, not provisioned), and wait for it."""

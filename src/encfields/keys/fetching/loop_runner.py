@@ -2,7 +2,8 @@
 
 SQLAlchemy's asyncio layer calls us inside a greenlet when it writes, and outside any greenlet,
 on the event loop's own thread, when ``AsyncConnection.execute()`` results are read. Only the
-first can await. The fetch therefore runs on a worker thread and completes there, whoever waits.
+first can await. The fetch therefore runs on a worker thread and completes there, whether or not
+somebody waits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import KeyUnavailableError
-from encfields.keys.fetching.switch_interval import yielding
+from encfields.keys.fetching.switch_interval import short_switch_interval
 from encfields.keys.fetching.threads import fetch_threads
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class LoopRunner:
         if self._on_caller or not on_event_loop():
             job()
         else:
-            fetch_threads().submit(functools.partial(_yielding, job))
+            fetch_threads().submit(functools.partial(_switching_soon, job))
 
     def wait(self, future: Future[T]) -> T:
         """The result. In a greenlet it is awaited; elsewhere this blocks, the event loop too.
@@ -73,7 +74,7 @@ class LoopRunner:
     async def arun(self, call: Callable[[], T]) -> T:
         if self._on_caller:
             return await greenlet_spawn(call)
-        return await asyncio.to_thread(_yielding, call)
+        return await asyncio.to_thread(_switching_soon, call)
 
     def pause(self, seconds: float) -> None:
         if on_event_loop() and in_greenlet():
@@ -82,7 +83,7 @@ class LoopRunner:
             time.sleep(seconds)
 
     def aside(self) -> AbstractContextManager[None]:
-        return yielding()
+        return short_switch_interval()
 
 
 async def _settled(future: Future[Any], seconds: float) -> None:
@@ -90,18 +91,18 @@ async def _settled(future: Future[Any], seconds: float) -> None:
     waiting = asyncio.wrap_future(future)
     done, _ = await asyncio.wait({waiting}, timeout=seconds)
     if done:
-        waiting.exception()  # told to whoever asks the future itself
+        waiting.exception()  # raised where the fetch itself is waited for
     else:
         waiting.cancel()  # which a fetch under way does not heed
 
 
-def _yielding(call: Callable[[], T]) -> T:
-    with yielding():
+def _switching_soon(call: Callable[[], T]) -> T:
+    with short_switch_interval():
         return call()
 
 
 def needs_prefetch() -> KeyUnavailableError:
-    """The error for a key that is only to be had by awaiting, where nothing can be awaited."""
+    """The error for a key that can only be fetched by awaiting, where nothing can be awaited."""
     return KeyUnavailableError(
         "the key is in an in-memory database that only a coroutine can read, and result rows "
         "are processed outside one; call `await encryption.aprefetch()` first",

@@ -77,7 +77,7 @@ in_forked_child(_interval.after_fork)
 
 
 @contextmanager
-def yielding(interval: float = INTERVAL) -> Iterator[None]:
+def short_switch_interval(interval: float = INTERVAL) -> Iterator[None]:
     """Have every thread give way to others soon.
 
     :param interval: seconds after which it does.

@@ -3,7 +3,7 @@
 * :func:`fetch_threads`, for event loops: a few, and more while some are stuck. A fetch whose KMS
   or database hangs keeps its thread until its time limit. So that no key waits behind the outage
   of others, however many they are, a thread that has been at one fetch for :data:`STUCK_SECONDS`
-  does not count any more: what waits is given one beside it.
+  does not count any more: what waits is given another one.
 * :func:`daemon_threads`, for fetches that nobody has to wait for: they do not delay the end of
   the process.
 * :func:`unwrap_threads`, for many unwraps at once; each thread keeps a keyring and KMS clients of
@@ -49,7 +49,7 @@ class _Task(Generic[T]):
         return self._untaken.acquire(blocking=False)
 
     def run(self) -> None:
-        """Make the call; for whoever took it."""
+        """Make the call, once it is taken."""
         call, self._call = self._call, None
         if call is None or not self.future.set_running_or_notify_cancel():
             return
@@ -183,7 +183,7 @@ def unwrap_threads() -> ThreadPoolExecutor:
 def work_off(
     jobs: Iterable[Callable[[], None]], lead: Callable[[Callable[[], None]], None]
 ) -> None:
-    """Have jobs done by whoever leads, helped by as many threads as are free.
+    """Have jobs done by one leader, helped by as many threads as are free.
 
     The leader does not depend on the helpers: they may all be busy with keys whose KMS hangs.
 

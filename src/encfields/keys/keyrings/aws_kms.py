@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from encfields.errors import ConfigurationError
-from encfields.keys.aws.clients import ClientFactory, ClientOptions
+from encfields.keys.aws.clients import ClientArguments, ClientOptions
 from encfields.keys.keyrings.keyring import Keyring, models, providers
 
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]+", re.ASCII)
@@ -80,13 +80,7 @@ class DiscoveryKeyring(Keyring):
 def aws_kms(
     arn: str,
     *more_arns: str,
-    client_factory: ClientFactory | None = None,
-    endpoint_url: str | None = None,
-    profile_name: str | None = None,
-    connect_timeout: float = 2.0,
-    read_timeout: float = 5.0,
-    max_attempts: int = 3,
-    timeout: float = 10.0,
+    **options: Unpack[ClientArguments],
 ) -> AwsKmsKeyring:
     """One or several AWS KMS keys, any one of which opens what they wrapped together.
 
@@ -96,56 +90,30 @@ def aws_kms(
 
     :param arn: full key ARN, ``arn:aws:kms:eu-west-1:111122223333:key/...``.
     :param more_arns: further key ARNs, best in other regions.
-    :param client_factory: makes a new boto3 KMS client for a region.
-    :param endpoint_url: another endpoint than AWS's.
-    :param profile_name: profile of the shared AWS configuration.
-    :param connect_timeout: seconds.
-    :param read_timeout: seconds.
-    :param max_attempts: calls in all, the first included.
-    :param timeout: seconds for one request to one key in all, repeated attempts included; then
-        the next key is tried, even if an answer keeps trickling in.
+    :param options: how KMS is reached: ``endpoint_url``, ``profile_name``, ``timeout`` and the
+        others of :class:`~encfields.keys.aws.clients.ClientOptions`. After ``timeout`` the next
+        key is tried.
     :raises ConfigurationError: something is not the full ARN of a key.
     """
-    options = ClientOptions(
-        client_factory,
-        endpoint_url,
-        profile_name,
-        connect_timeout,
-        read_timeout,
-        max_attempts,
-        timeout,
+    return AwsKmsKeyring(
+        tuple(_key_arn(one) for one in (arn, *more_arns)), ClientOptions(**options)
     )
-    return AwsKmsKeyring(tuple(_key_arn(one) for one in (arn, *more_arns)), options)
 
 
 def aws_kms_mrk(
     arn: str,
     *more_arns: str,
-    client_factory: ClientFactory | None = None,
-    endpoint_url: str | None = None,
-    profile_name: str | None = None,
-    connect_timeout: float = 2.0,
-    read_timeout: float = 5.0,
-    max_attempts: int = 3,
-    timeout: float = 10.0,
+    **options: Unpack[ClientArguments],
 ) -> AwsKmsKeyring:
     """Like :func:`aws_kms`, for multi-Region keys: a replica opens what its siblings wrapped.
 
     Give the ARN of the replica in the region the application runs in.
 
+    :param options: as for :func:`aws_kms`.
     :raises ConfigurationError: something is not the full ARN of a key.
     """
-    options = ClientOptions(
-        client_factory,
-        endpoint_url,
-        profile_name,
-        connect_timeout,
-        read_timeout,
-        max_attempts,
-        timeout,
-    )
     arns = tuple(_key_arn(one) for one in (arn, *more_arns))
-    return AwsKmsKeyring(arns, options, multi_region=True)
+    return AwsKmsKeyring(arns, ClientOptions(**options), multi_region=True)
 
 
 def aws_kms_discovery(
@@ -153,13 +121,7 @@ def aws_kms_discovery(
     *,
     regions: str | Sequence[str],
     partition: str = "aws",
-    client_factory: ClientFactory | None = None,
-    endpoint_url: str | None = None,
-    profile_name: str | None = None,
-    connect_timeout: float = 2.0,
-    read_timeout: float = 5.0,
-    max_attempts: int = 3,
-    timeout: float = 10.0,
+    **options: Unpack[ClientArguments],
 ) -> DiscoveryKeyring:
     """Opens keys wrapped by any KMS key of some accounts, for readers that know no ARN.
 
@@ -168,22 +130,14 @@ def aws_kms_discovery(
     :param account_ids: the only AWS accounts whose keys are used.
     :param regions: AWS regions in which to ask.
     :param partition: ``"aws"``, ``"aws-cn"`` or ``"aws-us-gov"``.
+    :param options: as for :func:`aws_kms`.
     :raises ConfigurationError: an account or region is malformed, or none is given.
     """
     accounts = (account_ids,) if isinstance(account_ids, str) else tuple(account_ids)
     places = (regions,) if isinstance(regions, str) else tuple(regions)
     _check_all(accounts, _ACCOUNT, "AWS account id of 12 digits")
     _check_all(places, _REGION, "AWS region such as 'eu-west-1'")
-    options = ClientOptions(
-        client_factory,
-        endpoint_url,
-        profile_name,
-        connect_timeout,
-        read_timeout,
-        max_attempts,
-        timeout,
-    )
-    return DiscoveryKeyring(accounts, partition, places, options)
+    return DiscoveryKeyring(accounts, partition, places, ClientOptions(**options))
 
 
 def _key_arn(arn: str) -> str:

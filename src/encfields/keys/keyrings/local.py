@@ -127,7 +127,7 @@ def _unbase64(text: bytes) -> bytes:
 
 
 def fingerprint(key: bytes) -> str:
-    """A public name for a secret key: it tells two keys apart and tells nothing of either."""
+    """A public name for a secret key: it distinguishes two keys and reveals nothing of either."""
     return "local-" + hmac.digest(key, b"encfields local wrapping key name", "sha256")[:8].hex()
 
 

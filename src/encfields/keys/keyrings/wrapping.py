@@ -18,7 +18,7 @@ from typing import Any, Literal
 from encfields.branch_key import BRANCH_KEY_BYTES
 from encfields.errors import ConfigurationError, KeyAccessError, KeyStoreError, KeyUnavailableError
 from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
-from encfields.keys.aws.kms_requests import tell
+from encfields.keys.aws.kms_requests import announce
 from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.keyrings.local import LocalKeyring
 from encfields.stock_reader import stock_stream
@@ -130,9 +130,9 @@ class KeyWrapper:
         raise _unwrap_error(outcome, faults, key_id)
 
     def _tell_of(self, operation: str, key_id: str) -> None:
-        """Of a local keyring; KMS clients tell themselves."""
+        """Of a local keyring; KMS clients announce their own."""
         if isinstance(self.keyring, LocalKeyring):
-            tell(operation, self.keyring.name, key_id)
+            announce(operation, self.keyring.name, key_id)
 
     def _try_wrap(self, material: bytes, context: dict[str, str]) -> bytes | Exception:
         try:
@@ -144,7 +144,7 @@ class KeyWrapper:
                 source=material,
                 keyring=self._keyring(),
                 encryption_context=context,
-                # Without a signature: whoever opens the key could have signed it.
+                # Without a signature: who can open the key could have signed it.
                 algorithm=AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
             )
             return bytes(message)
@@ -200,8 +200,8 @@ def _outage(faults: list[KmsFault], key_id: str) -> KeyUnavailableError | None:
     reason = worst_reason(faults)
     if reason is None:
         return None
-    told = "; ".join(dict.fromkeys(str(fault) for fault in faults))
-    return KeyUnavailableError(f"{_ADVICE[reason]} ({told})", key_id=key_id, reason=reason)
+    details = "; ".join(dict.fromkeys(str(fault) for fault in faults))
+    return KeyUnavailableError(f"{_ADVICE[reason]} ({details})", key_id=key_id, reason=reason)
 
 
 class _NotBuilt(Exception):

@@ -24,19 +24,19 @@ def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError 
     state, number = sql_state(cause), error_number(cause)
     if state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS:
         return None
-    told = f"{type(cause).__name__}: {_first_line(cause)}"
+    description = f"{type(cause).__name__}: {_first_line(cause)}"
     if state in _DENIED_STATES or number in _DENIED_NUMBERS:
         advice, reason = "the database denies access to the key table", "denied"
-    elif "locked" in told and "sqlite" in type(cause).__module__:
+    elif "locked" in description and "sqlite" in type(cause).__module__:
         advice, reason = (
             "another transaction holds SQLite's lock; create keys before opening it",
             "throttled",
         )
-    elif _is_unreachable(error) or "unable to open database file" in told:
+    elif _is_unreachable(error) or "unable to open database file" in description:
         advice, reason = "the database of the key table is out of reach", "unreachable"
     else:
         advice, reason = "the key table could not be used", "error"
-    return KeyUnavailableError(f"{advice} ({told})", key_id=key_id, reason=reason)
+    return KeyUnavailableError(f"{advice} ({description})", key_id=key_id, reason=reason)
 
 
 def _is_unreachable(error: Exception) -> bool:
@@ -53,7 +53,7 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def sql_state(cause: Any) -> str | None:
-    """The SQLSTATE of a driver's error, where the driver tells it."""
+    """The SQLSTATE of a driver's error, where the driver gives it."""
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     return state if isinstance(state, str) else None
 

@@ -134,7 +134,7 @@ def _as_text(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[Any]
 
 
 def read_row(found: Mapping[Any, Any]) -> KeyRow:
-    """A row as the table has it; whatever is wrong with it is told in ``fault``."""
+    """A row as the table has it; ``fault`` says what is wrong with it."""
     faults: list[str] = []
     row = KeyRow(
         str(found["key_id"]),

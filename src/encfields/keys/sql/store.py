@@ -45,7 +45,8 @@ class SqlKeyStore(KeyStore):
     :param name: the key store's logical name, for instance ``"production"``. It is chosen when
         the table is made, and bound to every key for good: a key of another store does not open.
         Without it, the name is the one that the table holds, a random one if it is made without;
-        then whoever can write to the table can change that too (:mod:`encfields.keys.sql.name`).
+        then anybody who can write to the table can change that too
+        (:mod:`encfields.keys.sql.name`).
     :raises ConfigurationError: the name is unusable.
     """
 

@@ -13,7 +13,7 @@ import pytest
 
 from encfields.keys.fetching.loop_runner import LoopRunner
 from encfields.keys.fetching.runner import ThreadRunner
-from encfields.keys.fetching.switch_interval import INTERVAL, yielding
+from encfields.keys.fetching.switch_interval import INTERVAL, short_switch_interval
 
 USUAL = 0.005
 
@@ -27,16 +27,16 @@ def _usual_interval() -> Iterator[None]:
 
 
 def test_it_is_shorter_meanwhile_and_put_back():
-    with yielding():
+    with short_switch_interval():
         assert sys.getswitchinterval() == pytest.approx(INTERVAL)
-        with yielding():
+        with short_switch_interval():
             assert sys.getswitchinterval() == pytest.approx(INTERVAL)
         assert sys.getswitchinterval() == pytest.approx(INTERVAL)
     assert sys.getswitchinterval() == pytest.approx(USUAL)
 
 
 def test_it_is_put_back_after_an_error():
-    with pytest.raises(ZeroDivisionError), yielding():
+    with pytest.raises(ZeroDivisionError), short_switch_interval():
         raise ZeroDivisionError
     assert sys.getswitchinterval() == pytest.approx(USUAL)
 
@@ -46,7 +46,7 @@ def test_threads_that_overlap_put_it_back_once_the_last_is_done():
     begun = threading.Barrier(3)
 
     def hold(until: threading.Event) -> None:
-        with yielding():
+        with short_switch_interval():
             begun.wait(60)
             assert until.wait(60)
 
@@ -66,24 +66,24 @@ def test_threads_that_overlap_put_it_back_once_the_last_is_done():
 
 def test_a_shorter_one_of_the_applications_is_left_alone():
     sys.setswitchinterval(0.0001)
-    with yielding():
+    with short_switch_interval():
         assert sys.getswitchinterval() == pytest.approx(0.0001)
     assert sys.getswitchinterval() == pytest.approx(0.0001)
 
 
 def test_one_that_the_application_sets_meanwhile_stays():
-    with yielding():
+    with short_switch_interval():
         sys.setswitchinterval(0.02)
     assert sys.getswitchinterval() == pytest.approx(0.02)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_forked_meanwhile_has_the_usual_one():
-    with yielding():
+    with short_switch_interval():
         pid = os.fork()
         if pid == 0:
             usual = abs(sys.getswitchinterval() - USUAL) < 1e-6
-            with yielding():
+            with short_switch_interval():
                 short = abs(sys.getswitchinterval() - INTERVAL) < 1e-6
             again = abs(sys.getswitchinterval() - USUAL) < 1e-6
             os._exit(0 if usual and short and again else 1)
