@@ -19,11 +19,11 @@ from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError
 from encfields.reencrypt.bounded_counts import count_name
 from encfields.reencrypt.column_census import ColumnCensus, Example
+from encfields.reencrypt.description import ReflectedTable, TableDescription
 from encfields.reencrypt.index_census import IndexCensus, IndexCount
 from encfields.reencrypt.places import ColumnPlaces, to_show
 from encfields.reencrypt.sampling import Sample, draw
 from encfields.reencrypt.scan import Rows, Scan, Source
-from encfields.reencrypt.spec import ReflectedTable, TableSpec
 from encfields.reencrypt.stored_value import HEAD_BYTES, Look, State, look
 from encfields.traces import leaves_no_trace
 
@@ -90,7 +90,7 @@ class Census:
 @leaves_no_trace
 def census(
     bind: Engine | Connection,
-    spec: TableSpec,
+    spec: TableDescription,
     *,
     sample: int | None = None,
     batch_rows: int = BATCH_ROWS,
@@ -130,7 +130,7 @@ def census(
     return Census(spec_name(spec), count.rows, count.columns, drawn, indexes)
 
 
-def spec_name(spec: TableSpec) -> str:
+def spec_name(spec: TableDescription) -> str:
     """The table's name, with the schema where the spec has one."""
     return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
 

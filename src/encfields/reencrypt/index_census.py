@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from encfields.reencrypt.description import DerivedColumn
 from encfields.reencrypt.sampling import Sample
-from encfields.reencrypt.spec import DerivedColumn
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.binding.columns import ColumnBinding
-    from encfields.reencrypt.spec import ReflectedTable
+    from encfields.reencrypt.description import ReflectedTable
 
 Rows = Sequence[Any]
 """Rows of a result. (The type of a row differs between SQLAlchemy 2.0 and 2.1.)"""

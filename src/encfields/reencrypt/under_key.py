@@ -6,11 +6,11 @@ from sqlalchemy import Connection, Engine
 
 from encfields.keys.removal import ValuesUnder
 from encfields.reencrypt.census import census
-from encfields.reencrypt.spec import TableSpec
+from encfields.reencrypt.description import TableDescription
 
 
 def count_under(
-    bind: Engine | Connection, spec: TableSpec, key_id: str, version: str | None = None
+    bind: Engine | Connection, spec: TableDescription, key_id: str, version: str | None = None
 ) -> tuple[str, list[ValuesUnder]]:
     """The columns of a table that hold values under a key. Every row is looked at once, and no
     key is used. Values that are bound to another place count too: moved back, they would open.
