@@ -105,6 +105,18 @@ def test_the_active_version_is_found_by_its_version_without_another_fetch(store)
     assert store.calls == [("active", "default")]
 
 
+def test_a_store_that_can_list_its_keys_has_them_prefetched(store):
+    store.rotate("default")
+    old, new = store.keys["default"]
+    cache = KeyCache(store)
+
+    assert cache.prefetch(["default", "missing"], beacons=True) == 2
+    assert cache.active("default") is new
+    assert cache.find("default", old.version) is old
+    assert cache.beacon("default") == bytes(32)
+    assert len(store.calls) == 3
+
+
 def test_a_key_is_fetched_anew_after_its_time_to_live(store):
     cache = KeyCache(store, ttl=600)
     first = cache.active("default")

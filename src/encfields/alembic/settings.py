@@ -12,6 +12,7 @@ from sqlalchemy import Engine, Table
 from encfields.encryption import Encryption, attach, known_encryption
 from encfields.errors import ConfigurationError
 from encfields.keys.sql.schema import key_table
+from encfields.keys.sql.store import SqlKeyStore
 from encfields.keys.store import KeyStore
 from encfields.reencrypt.options import Options
 
@@ -72,8 +73,7 @@ class Settings:
             store = self.encryption._store
         if store is None:
             return key_table()
-        table = getattr(store, "table", None)
-        return table if isinstance(table, Table) else None
+        return store.table if isinstance(store, SqlKeyStore) else None
 
 
 def settings_of(context: MigrationContext) -> Settings:

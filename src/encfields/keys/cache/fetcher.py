@@ -125,10 +125,6 @@ class Fetcher:
         self._stats.of(key_id_of(key)).misses += 1
         return self._flights.join(key)
 
-    def is_under_way(self, key: CacheKey) -> bool:
-        """Whether somebody fetches it. Call it under the lock."""
-        return key in self._flights
-
     def forget(self, is_meant: Callable[[CacheKey], bool]) -> None:
         """Forget some keys; fetches of them that are under way are answered but not kept."""
         with self.lock:

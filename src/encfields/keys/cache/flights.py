@@ -29,9 +29,6 @@ class Flights:
         flight = self._under_way[key] = new_flight()
         return flight, True
 
-    def __contains__(self, key: CacheKey) -> bool:
-        return key in self._under_way
-
     def end(self, key: CacheKey, flight: Flight) -> bool:
         """Have a fetch come to its end.
 
