@@ -42,6 +42,17 @@ class Manager(Person):
     __mapper_args__: Any = {"polymorphic_identity": "manager"}  # noqa: RUF012
 
 
+class Logged(Base):
+    __tablename__ = "logged"
+
+    id = mapped_column(Integer, primary_key=True, autoincrement=False)
+    tenant_id = mapped_column(Integer)
+    title = mapped_column(String(20))
+    state = mapped_column(
+        EncryptedType(String, key="tenant/{tenant_id}", index=BlindIndex()), onupdate="changed"
+    )
+
+
 @pytest.fixture
 def docs(db):
     """Documents 1 and 2 of tenant 1, and 3 of tenant 2."""
@@ -111,3 +122,43 @@ def test_rows_of_a_joined_subclass(docs, how):
         session.commit()
         assert session.scalars(select(Manager).where(Manager.name == "n2")).one().status == "s2"
         assert session.scalars(select(Manager).where(Manager.status == "s1")).one().name == "n1"
+
+
+@pytest.fixture
+def logged(docs):
+    """Row 1 of tenant 1 and row 2 of tenant 2, whose state changes with every UPDATE."""
+    with docs.session() as session:
+        session.add_all([Logged(id=n, tenant_id=n, title="t", state="new") for n in (1, 2)])
+        session.commit()
+    return docs
+
+
+def found_as_changed(db: Any) -> list[int]:
+    with db.session() as session:
+        changed = Logged.state == "changed"
+        found = [select(Logged).where(changed, Logged.tenant_id == tenant) for tenant in (1, 2)]
+        return [row.id for statement in found for row in session.scalars(statement)]
+
+
+def test_an_onupdate_default_is_of_the_tenant_that_the_row_has(logged):
+    with logged.session() as session:
+        session.get(Logged, 2).title = "other"
+        session.commit()
+    assert found_as_changed(logged) == [2]
+
+
+@pytest.mark.parametrize("how", ["update", "mappings"])
+def test_so_it_is_in_bulk(logged, how):
+    rows: list[dict[str, Any]] = [{"id": n, "title": "other"} for n in (1, 2)]
+    with logged.session() as session:
+        if how == "update":
+            session.execute(update(Logged), rows)
+        else:
+            session.bulk_update_mappings(Logged, rows)
+        session.commit()
+    assert found_as_changed(logged) == [1, 2]
+
+
+def test_and_a_row_that_is_not_there_is_stale(logged):
+    with logged.session() as session, pytest.raises(StaleDataError):
+        session.execute(update(Logged), [{"id": n, "title": "other"} for n in (7, 8)])

@@ -108,6 +108,8 @@ class RowUpdate:
         self._bindings = list(bindings_of(table).values())
         self._by_expression = set(internals.update_values_by_key(statement))
         self._set = self._by_expression | set(rows[0])
+        # What a default gives with every UPDATE is as good as set: it is sealed too.
+        self._set |= {b.column.key for b in self._bindings if b.column.onupdate is not None}
 
     def complete(self) -> Update:
         """The statement, and with :attr:`rows` what it was given, with what was missing.
@@ -251,7 +253,7 @@ class RowUpdate:
         self.rows = [dict(row) for row in self._given]
         for row in self.rows:
             for binding in self._bindings:
-                if binding.column.key in row:
+                if binding.column.key in self._set - self._by_expression:
                     row[binding.column.key] = Carried(None)
             for column in self._keys:
                 if column.key in row:
