@@ -78,7 +78,7 @@ def _look(
             print(f"# seed {seed}\n{script(*shown, database)}", flush=True)
             if arguments.details:
                 print(shown[1].details, flush=True)
-    name = database.plain.dialect.name
+    name = database.engines.plain.dialect.name
     told = f"{done} programs from seed {first} on: {sum(found.values())} findings"
     print(f"{name}: {told}", file=sys.stderr)
     for kind, count in found.most_common():

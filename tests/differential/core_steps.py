@@ -38,7 +38,8 @@ class BulkInsert(Step):
             case "orm":
                 session.execute(sa.insert(item), rows)
             case "core":
-                session.connection().execute(sa.insert(item.__table__), rows)
+                core = [world.core(row) for row in rows]
+                session.connection().execute(sa.insert(item.__table__), core)
             case "values":
                 return session.execute(sa.insert(item.__table__).values(rows)).rowcount
             case _:
@@ -64,8 +65,7 @@ class UpdateRow(RowStep):
         return {**super().draw_rest(rng, schema, tag), **rest}
 
     def run(self, world: World) -> Any:
-        names = world.twin.item.__table__.c
-        values = {n: v for n, v in self.values.items() if n in names}
+        values = world.own(self.values)
         statement = sa.update(world.twin.item).where(world.is_slot(self.slot))
         if world.schema.tenant:
             statement = statement.where(world.twin.item.tenant == self.tenant)
@@ -101,7 +101,7 @@ class BulkUpdate(Step):
         rows = [
             (
                 dict(zip(keys, (*world.key(slot), *([tenant] if pins else [])), strict=True)),
-                {n: v for n, v in values.items() if n in table.c},
+                world.own(values),
             )
             for slot, tenant, values in self.rows
         ]
@@ -112,7 +112,10 @@ class BulkUpdate(Step):
             return None
         pinned = [table.c[n] == sa.bindparam(f"pin_{n}") for n in keys]
         statement = sa.update(table).where(*pinned)
-        parameters = [{**{f"pin_{n}": v for n, v in key.items()}, **values} for key, values in rows]
+        parameters = [
+            {**{f"pin_{n}": v for n, v in key.items()}, **world.core(values)}
+            for key, values in rows
+        ]
         return session.connection().execute(statement, parameters).rowcount
 
 
@@ -124,7 +127,8 @@ class Upsert(WholeRowStep):
         table = world.twin.item.__table__
         row = world.base_row(self.slot, self.values, self.tenant, self.tag)
         row |= dict(zip(world.schema.key_columns, world.key(self.slot), strict=True))
-        own = [c.name for c in world.schema.columns if c.name in table.c]
+        row = world.core(row)
+        own = list(world.core(world.own({c.name: None for c in world.schema.columns})))
         name = world.engine.dialect.name
         if name in ("mysql", "mariadb"):
             insert: Any = mysql.insert(table).values(row)
@@ -150,26 +154,22 @@ class SetNull(Step):
     def draw_rest(cls, rng: random.Random, schema: Schema, tag: int) -> dict[str, Any]:
         by = rng.choice(schema.columns)
         name = rng.choice(schema.columns).name
-        value = by.draw(rng) if by.index in ("full", "unique") else None
+        value = by.draw(rng) if by.is_found_exactly else None
         return {"name": name, "by": by.name, "value": value, "delete": rng.random() < 0.3}
 
     def run(self, world: World) -> Any:
         item = world.twin.item
-        if self.by not in item.__table__.c or self.name not in item.__table__.c:
+        if len(world.own({self.by: None, self.name: None})) < len({self.by, self.name}):
             return None
         by = getattr(item, self.by)
         where = [by == self.value if self.value is not None else by.is_(None)]
         if world.schema.tenant:
-            where.append(item.tenant == _any_tenant(world))
+            where.append(item.tenant == world.some_tenant)
         statement: Any = (
             sa.delete(item) if self.delete else sa.update(item).values({self.name: None})
         )
         session: Any = world.sessions[self.session]
         return session.execute(statement.where(*where)).rowcount
-
-
-def _any_tenant(world: World) -> Any:
-    return 1 if world.schema.tenant == "integer" else "a"
 
 
 CORE_STEPS = (BulkInsert, UpdateRow, BulkUpdate, Upsert, SetNull)

@@ -2,39 +2,101 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from encfields import Encryption
-from encfields.testing import attach_locally
+from encfields import Encryption, attach
+from encfields.testing import local_store
+
+T = TypeVar("T")
+
+
+KEYS = ("default", "tenant/1", "tenant/2", "tenant/a", "tenant/b%2F%C3%A4")
+"""Ids of the branch keys of every schema; of each there are two versions of its beacon key."""
+
+ASYNC_DRIVERS = {
+    "sqlite": "aiosqlite",
+    "postgresql": "asyncpg",
+    "mysql": "asyncmy",
+    "mariadb": "asyncmy",
+}
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Those of a trial, of both sides.
+
+    :ivar encryption: of the encrypted one.
+    """
+
+    plain: sa.Engine
+    encrypted: sa.Engine
+    encryption: Encryption
 
 
 class Database:
-    """Engines of the two sides.
+    """Engines of the two sides, for ordinary drivers and for asyncio's.
 
     :param url: of an empty database.
+    :ivar engines: the ordinary ones.
     """
 
     def __init__(self, url: sa.URL | str) -> None:
         self.url = sa.make_url(url)
         self._folder: Path | None = None
-        urls = [_named_as_it_is(self.url)] * 2
+        self._urls = [_named_as_it_is(self.url)] * 2
         if self.url.get_backend_name() == "sqlite":
             self._folder = Path(tempfile.mkdtemp(prefix="encfields-"))
-            urls = [sa.URL.create("sqlite", database=str(self._folder / n)) for n in ("p", "e")]
-        self.plain, self.encrypted = (_engine(url) for url in urls)
-        self.encryption: Encryption = attach_locally(self.encrypted)
+            self._urls = [
+                sa.URL.create("sqlite", database=str(self._folder / n)) for n in ("p", "e")
+            ]
+        self._wrapping_key = secrets.token_bytes(32)
+        plain, encrypted = (sa.create_engine(url) for url in self._urls)
+        for engine in (plain, encrypted):
+            _hurry_on(engine)
+        encryption = attach(encrypted, local_store(self._wrapping_key), create=True)
+        for key_id in KEYS:
+            encryption.active_key(key_id)
+            encryption.keys.rotate_beacon(key_id)
+        self.engines = Engines(plain, encrypted, encryption)
 
     def close(self) -> None:
         """Give everything back."""
-        self.encrypted.dispose()
-        self.plain.dispose()
+        self.engines.encrypted.dispose()
+        self.engines.plain.dispose()
         if self._folder is not None:
             shutil.rmtree(self._folder)
+
+    def run(self, trial: Callable[[Engines], T], *, asynchronous: bool) -> T:
+        """Have a trial run on the engines, maybe those of asyncio and in its event loop."""
+        if not asynchronous:
+            return trial(self.engines)
+        return asyncio.run(self._run(trial))
+
+    async def _run(self, trial: Callable[[Engines], T]) -> T:
+        driver = ASYNC_DRIVERS[self._urls[0].get_backend_name()]
+        urls = [u.set(drivername=f"{u.get_backend_name()}+{driver}") for u in self._urls]
+        plain, encrypted = (create_async_engine(url) for url in urls)
+        for engine in (plain, encrypted):
+            _hurry_on(engine.sync_engine)
+        encryption = attach(encrypted, local_store(self._wrapping_key))
+        engines = Engines(plain.sync_engine, encrypted.sync_engine, encryption)
+        try:
+            async with AsyncSession(plain) as session:
+                # What a coroutine may call, though not with this session.
+                return await session.run_sync(lambda _: trial(engines))
+        finally:
+            await plain.dispose()
+            await encrypted.dispose()
 
 
 def _named_as_it_is(url: sa.URL) -> sa.URL:
@@ -48,11 +110,9 @@ def _named_as_it_is(url: sa.URL) -> sa.URL:
     return url.set(drivername=f"mariadb+{url.get_driver_name()}") if is_mariadb else url
 
 
-def _engine(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url)
+def _hurry_on(engine: sa.Engine) -> None:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _hurry)
-    return engine
 
 
 def _hurry(connection: Any, record: Any) -> None:

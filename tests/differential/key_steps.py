@@ -55,7 +55,7 @@ class Reencrypt(Audit):
                     continue
                 spec = TableSpec.from_table(table)
                 options = Options(duty_cycle=1, batch_rows=2)
-                Reencryption(world.engine, world.encryption, spec, options=options).run()
+                Reencryption(world.bulk_engine, world.encryption, spec, options=options).run()
             super().run(world)
         return audit
 

@@ -10,16 +10,28 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, mapped_column, relationship
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.index.transforms import casefold
-from tests.differential.values import KINDS, text_type
+from tests.differential.values import KINDS, text_type, transformed
 
 SLOTS = 5
 TENANTS = {"integer": (1, 2), "text": ("a", "b/ä")}
-KEY_KINDS = ("integer", "generated", "uuid", "text", "date", "composite", "foreign")
-INDEXES = ("", "full", "truncated", "casefold", "unique")
+KEY_KINDS = (
+    "integer", "generated", "big", "uuid", "text", "spelt", "bytes", "date", "composite", "pair",
+    "foreign",
+)  # fmt: skip
+GENERATED = ("generated", "big")
+INDEXES = {
+    "": "", "full": "", "truncated": "", "unique": "", "both": "text",
+    "casefold": "text", "digits": "text", "last": "text", "last digits": "text", "year": "date",
+}  # fmt: skip
+"""Kinds of indexes, each with the kind of values that it wants, if it does."""
+EXACT = ("full", "unique", "both")
+DEFAULTS = ("", "", "", "", "insert", "update")
 
 
 @dataclass(frozen=True)
@@ -27,30 +39,52 @@ class Column:
     """A column that the twins hold plain and encrypted.
 
     :ivar kind: of its values, in ``KINDS``. :ivar index: one of ``INDEXES``.
+    :ivar default: one of ``DEFAULTS``. :ivar versions: of its index.
     """
 
     name: str
     kind: str
     index: str = ""
     nullable: bool = True
+    default: str = ""
+    deferred: bool = False
+    versions: tuple[int, ...] = (1,)
 
     def draw(self, rng: random.Random) -> Any:
         """A value for it."""
         return None if self.nullable and rng.random() < 0.15 else KINDS[self.kind].draw(rng)
 
-    def drawn_index(self, key: str) -> BlindIndex | None:
-        """The index that the encrypted twin has."""
-        why: dict[str, Any] = {"accept_leakage": "the values are drawn"}
+    @property
+    def is_found_exactly(self) -> bool:
+        """Whether rows are found by its whole value, and no others."""
+        return self.index in EXACT
+
+    def blind_indexes(self) -> list[BlindIndex]:
+        """The indexes that the encrypted twin has."""
+        why: Any = {"accept_leakage": "the values are drawn", "versions": self.versions}
         match self.index:
+            case "":
+                return []
             case "full":
-                return BlindIndex(**why)
+                return [BlindIndex(domain=self.kind, **why)]
             case "truncated":
-                return BlindIndex(bits=8, **why)
-            case "casefold":
-                return BlindIndex(casefold)
+                return [BlindIndex(bits=8, **why)]
             case "unique":
-                return BlindIndex(unique=True, **why)
-        return None
+                return [BlindIndex(unique=True, **why)]
+            case "both":
+                return [BlindIndex(casefold, bits=64, **why), BlindIndex(**why)]
+        return [BlindIndex(transformed(self.index)[0], name="some", **why)]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What both twins' columns are declared with."""
+        value = KINDS[self.kind].pool[0]
+        defaults: dict[str, Any] = {}
+        if self.default:
+            defaults["default"] = lambda: value
+        if self.default == "update":
+            defaults["onupdate"] = lambda: value
+        return {"nullable": self.nullable, "deferred": self.deferred, **defaults}
 
 
 @dataclass(frozen=True)
@@ -59,7 +93,8 @@ class Schema:
 
     :ivar key: one of ``KEY_KINDS``. :ivar tenant: kind of the tenant's column, or ``""``.
     :ivar inherits: ``""``, ``"single"`` or ``"joined"``. :ivar compound: columns looked up
-        together. :ivar versioned: whether rows have a version counter.
+        together. :ivar versioned: whether rows have a version counter. :ivar renamed: whether
+        columns have other names than attributes. :ivar eager: whether a flush fetches defaults.
     """
 
     key: str
@@ -68,11 +103,23 @@ class Schema:
     inherits: str = ""
     compound: tuple[str, ...] = ()
     versioned: bool = False
+    renamed: bool = False
+    eager: bool = False
 
     @property
     def key_columns(self) -> tuple[str, ...]:
         """Names of the primary key's columns."""
-        return ("left", "right") if self.key == "composite" else ("id",)
+        return ("left", "right") if self.key in ("composite", "pair") else ("id",)
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the database gives the keys."""
+        return self.key in GENERATED
+
+    def stored_name(self, name: str) -> str:
+        """The name of an attribute's column."""
+        is_own = any(c.name == name for c in self.columns)
+        return f"The {name}: 100%" if self.renamed and is_own else name
 
     def column(self, name: str) -> Column:
         """The column of that name."""
@@ -85,11 +132,17 @@ class Schema:
                 return (UUID(int=slot + 1),)
             case "text":
                 return (f"k{slot}",)
+            case "spelt":
+                return (("k0", "k1", "k2", "K0", "K1 ")[slot],)
+            case "bytes":
+                return (bytes([0, slot]),)
             case "date":
                 return (datetime.date(2024, 1, slot + 1),)
             case "composite":
                 return slot // 2, f"b{slot % 2}"
-            case "generated":
+            case "pair":
+                return UUID(int=slot // 2), datetime.date(2024, 1, slot % 2 + 1)
+            case "generated" | "big":
                 return (900 + slot,)
         return (slot + 1,)
 
@@ -115,18 +168,29 @@ def draw_schema(rng: random.Random) -> Schema:
         inherits=inherits,
         compound=("c0", "c1") if _compounds(own) and rng.random() < 0.5 else (),
         versioned=rng.random() < 0.4,
+        renamed=rng.random() < 0.3,
+        eager=rng.random() < 0.3,
     )
 
 
 def _compounds(columns: tuple[Column, ...]) -> bool:
-    return len(columns) > 1 and all(KINDS[c.kind].compares for c in columns[:2])
+    fitting = [KINDS[c.kind].compares and c.default != "update" for c in columns[:2]]
+    return len(fitting) == 2 and all(fitting)
 
 
 def _draw_column(rng: random.Random, name: str) -> Column:
     kind = rng.choice(tuple(KINDS))
-    fitting = [i for i in INDEXES if i != "casefold" or kind == "text"]
+    fitting = [i for i, of in INDEXES.items() if of in ("", kind)]
     index = rng.choice(fitting) if KINDS[kind].compares else ""
-    return Column(name, kind, index, nullable=rng.random() < 0.7)
+    return Column(
+        name,
+        kind,
+        index,
+        nullable=rng.random() < 0.7,
+        default=rng.choice(DEFAULTS),
+        deferred=rng.random() < 0.1,
+        versions=rng.choice(((1,), (1,), (1, 2), (2,))),
+    )
 
 
 class Twin:
@@ -163,11 +227,13 @@ class Twin:
 
     def stored(self, column: Column, key: str = "default") -> Any:
         """The column as this side holds it."""
-        inner = KINDS[column.kind].inner()
+        kind = KINDS[column.kind]
+        type_ = kind.type(encrypted=self.encrypted)
         if self.encrypted:
-            kind: Any = EncryptedType(inner, key=key, index=column.drawn_index(key))
-            return mapped_column(column.name, kind, nullable=column.nullable)
-        return mapped_column(column.name, inner, nullable=column.nullable)
+            type_ = EncryptedType(type_, key=key, index=column.blind_indexes())
+        if kind.mutable:
+            type_ = MutableDict.as_mutable(type_)
+        return mapped_column(self.schema.stored_name(column.name), type_, **column.options)
 
     def _item(self) -> Any:
         schema = self.schema
@@ -181,7 +247,8 @@ class Twin:
         own = schema.columns[:-1] if schema.inherits == "joined" else schema.columns
         body |= {c.name: self.stored(c, key) for c in own}
         body["__table_args__"] = tuple(self._table_arguments(own))
-        body["__mapper_args__"] = mapping = {}
+        mapping: dict[str, Any] = {"eager_defaults": schema.eager}
+        body["__mapper_args__"] = mapping
         if schema.versioned:
             body["version"] = mapped_column(sa.Integer, nullable=False)
             mapping["version_id_col"] = body["version"]
@@ -202,17 +269,29 @@ class Twin:
         if self.encrypted:
             if self.schema.compound and names.issuperset(self.schema.compound):
                 why = "the values are drawn"
-                yield CompoundBlindIndex("who", *self.schema.compound, accept_leakage=why)
+                names_ = [self.schema.stored_name(n) for n in self.schema.compound]
+                yield CompoundBlindIndex("who", *names_, accept_leakage=why)
             return
         tenant = ("tenant",) if self.schema.tenant else ()
         for column in own:
             if column.index == "unique":
-                yield sa.UniqueConstraint(*tenant, column.name)
+                yield sa.UniqueConstraint(*tenant, self.schema.stored_name(column.name))
 
     def _key(self) -> dict[str, Any]:
         match self.schema.key:
             case "generated":
                 return {"id": mapped_column(sa.Integer, primary_key=True)}
+            case "big":
+                big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+                return {"id": mapped_column(big, sa.Identity(), primary_key=True)}
+            case "spelt":
+                return {"id": mapped_column(sa.String(20), primary_key=True)}
+            case "bytes":
+                some = sa.LargeBinary().with_variant(mysql.VARBINARY(16), "mysql", "mariadb")
+                return {"id": mapped_column(some, primary_key=True)}
+            case "pair":
+                left = mapped_column(sa.Uuid, primary_key=True)
+                return {"left": left, "right": mapped_column(sa.Date, primary_key=True)}
             case "uuid":
                 return {"id": mapped_column(sa.Uuid, primary_key=True)}
             case "text":
@@ -242,7 +321,7 @@ class Twin:
             own = self.stored(last)
             arguments = [constraint]
             if last.index == "unique" and not self.encrypted:
-                arguments.append(sa.UniqueConstraint(last.name))
+                arguments.append(sa.UniqueConstraint(self.schema.stored_name(last.name)))
             body |= {**columns, last.name: own, "__table_args__": tuple(arguments)}
             body["__tablename__"] = f"{self.prefix}_sub"
         return type("Sub", (self.item,), body)
@@ -252,7 +331,7 @@ class Twin:
         body: dict[str, Any] = {"__tablename__": f"{self.prefix}_child", **columns}
         body["id"] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
         body["tag"] = mapped_column(sa.Integer, nullable=False)
-        body["note"] = self.stored(Column("note", "text"))
+        body["note"] = self.stored(Column("note", "text", "full"))
         body["__table_args__"] = (constraint,)
         body["item"] = relationship("Item", back_populates="children")
         return type("Child", (self.base,), body)

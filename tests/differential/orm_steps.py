@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tests.differential.models import SLOTS, Schema
 from tests.differential.step import RowStep, Step, WholeRowStep
-from tests.differential.world import World
+from tests.differential.world import World, shown
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Set(RowStep):
         before = {n: getattr(instance, n) for n in values} if self.back else {}
         for name, value in [*values.items(), *before.items()]:
             setattr(instance, name, value)
-        history = {n: tuple(state.attrs[n].history) for n in values}
+        history = {n: [list(map(shown, p)) for p in state.attrs[n].history] for n in values}
         return history, world.sessions[self.session].is_modified(instance)
 
 

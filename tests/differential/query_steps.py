@@ -7,14 +7,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased, defer, joinedload, load_only, selectinload, subqueryload
+from sqlalchemy.orm import (
+    Bundle,
+    aliased,
+    contains_eager,
+    defer,
+    immediateload,
+    joinedload,
+    load_only,
+    selectinload,
+    subqueryload,
+    undefer,
+    with_parent,
+)
 
 from encfields import blind
-from tests.differential.models import Schema
+from tests.differential.models import INDEXES, Schema
+from tests.differential.shapes import SHAPES
 from tests.differential.step import Step
-from tests.differential.values import KINDS
+from tests.differential.values import KINDS, transformed
 from tests.differential.world import World
 
+LOADERS = (
+    "lazy", "joined", "selectin", "subquery", "defer", "only", "populate", "contains",
+    "immediate", "stream", "undefer", "inner", "raise",
+)  # fmt: skip
 WHAT = ("entity", "entity", "columns", "count", "value", "limit", "exists")
 
 
@@ -33,17 +50,17 @@ class Find(Step):
     def draw_rest(cls, rng: random.Random, schema: Schema, tag: int) -> dict[str, Any]:
         column = rng.choice(schema.columns)
         operators = ["is", "is not"]
-        if column.index in ("full", "unique"):
+        if column.is_found_exactly:
             operators += ["==", "!=", "in", "not in"] * 2
         if column.index == "truncated":
             operators += ["==", "in"] * 3
-        if column.index == "casefold":
-            operators += ["folded"] * 5
-        pool = KINDS[column.kind].pool
+        if INDEXES[column.index]:
+            operators += ["transformed"] * 5
+        kind = KINDS[column.kind]
         return {
             "name": column.name,
             "operator": rng.choice(operators),
-            "values": tuple(rng.choice(pool) for _ in range(rng.randint(1, 3))),
+            "values": tuple(kind.draw_asked(rng) for _ in range(rng.randint(1, 3))),
             "tenant": schema.draw_tenant(rng),
             "what": rng.choice(WHAT),
         }
@@ -88,10 +105,12 @@ class Find(Step):
                 return column.in_(self.values)
             case "not in":
                 return column.not_in(self.values)
+        of = world.schema.column(self.name)
         if world.twin.encrypted:
-            return column.blind("casefold") == self.values[0]
-        folded = self.values[0].casefold()
-        return column.in_([v for v in KINDS["text"].pool if v.casefold() == folded])
+            return column.blind("casefold" if of.index == "both" else "some") == self.values[0]
+        _, transform = transformed("casefold" if of.index == "both" else of.index)
+        asked = transform(self.values[0])
+        return column.in_([v for v in KINDS[of.kind].pool if transform(v) == asked])
 
 
 @dataclass(frozen=True)
@@ -108,7 +127,7 @@ class FindCompound(Step):
 
     def run(self, world: World) -> Any:
         item = world.twin.item
-        if not self.values or not set(self.values) <= set(item.__table__.c.keys()):
+        if not self.values or len(world.own(self.values)) < len(self.values):
             return None
         if world.twin.encrypted:
             where = [blind(item, "who").matches(**self.values)]
@@ -118,6 +137,86 @@ class FindCompound(Step):
             where.append(item.tenant == self.tenant)
         statement = sa.select(item).where(*where).order_by(item.tag)
         return [world.see(i) for i in world.sessions[self.session].scalars(statement)]
+
+
+@dataclass(frozen=True)
+class FindRelated(Step):
+    """Items by what their children are, and children by what their item is."""
+
+    note: str
+    way: str
+
+    @classmethod
+    def draw_rest(cls, rng: random.Random, schema: Schema, tag: int) -> dict[str, Any]:
+        way = rng.choice(("any", "not any", "has", "join", "in", "exists", "with parent"))
+        return {"note": rng.choice(("x", "", "note", "note 1")), "way": way}
+
+    def run(self, world: World) -> Any:
+        item, child, session = world.twin.item, world.twin.child, world.sessions[self.session]
+        has_note = child.note == self.note
+        match self.way:
+            case "any":
+                found = sa.select(item).where(item.children.any(has_note))
+            case "not any":
+                found = sa.select(item).where(~item.children.any(has_note))
+            case "has":
+                found = sa.select(child).where(child.item.has(item.touched == 0), has_note)
+            case "join":
+                found = sa.select(item).join(item.children).where(has_note).distinct()
+            case "in":
+                tags = sa.select(child.tag).where(has_note)
+                found = sa.select(child).where(child.tag.in_(tags))
+            case "exists":
+                names = world.schema.key_columns
+                refers = [getattr(child, f"item_{n}") == getattr(item, n) for n in names]
+                found = sa.select(item).where(sa.exists().where(*refers, has_note))
+            case _:
+                first = session.scalars(sa.select(item).order_by(item.tag)).first()
+                if first is None:
+                    return None
+                found = sa.select(child).where(with_parent(first, item.children), has_note)
+        entity = found.column_descriptions[0]["entity"]
+        return [world.see(i) for i in session.scalars(found.order_by(entity.tag))]
+
+
+@dataclass(frozen=True)
+class Ask(Step):
+    """``Query``, and an entity beside its columns."""
+
+    name: str
+    what: str
+
+    @classmethod
+    def draw_rest(cls, rng: random.Random, schema: Schema, tag: int) -> dict[str, Any]:
+        what = ("beside", "first", "count", "column", "alias", "bundle", "only", "values", "slice")
+        return {"name": rng.choice(schema.columns).name, "what": rng.choice(what)}
+
+    def run(self, world: World) -> Any:
+        item, session = world.twin.sub, world.sessions[self.session]
+        column, query = getattr(item, self.name), session.query(item).order_by(item.tag)
+        match self.what:
+            case "first":
+                return world.see(query.first())
+            case "count":
+                return query.filter(column.is_not(None)).count()
+            case "column":
+                return [world.shown("", v) for (v,) in session.query(column).order_by(item.tag)]
+            case "alias":
+                other = aliased(item, name="other")
+                return [world.see(i) for i in session.query(other).order_by(other.tag)]
+            case "bundle":
+                both: Any = session.query(Bundle("some", item.tag, column)).order_by(item.tag)
+                return [[world.shown("", v) for v in row] for (row,) in both]
+            case "only":
+                return [world.see(i) for i in query.options(load_only(column))]
+            case "values":
+                return [
+                    [world.shown("", v) for v in row]
+                    for row in query.with_entities(item.tag, column)
+                ]
+            case "slice":
+                return [world.see(i) for i in query[1:3]]
+        return [(world.see(i), world.shown("", v)) for i, v in query.add_columns(column)]
 
 
 @dataclass(frozen=True)
@@ -132,34 +231,54 @@ class Load(Step):
 
     @classmethod
     def draw_rest(cls, rng: random.Random, schema: Schema, tag: int) -> dict[str, Any]:
-        loaders = ("lazy", "joined", "selectin", "subquery", "defer", "only", "populate")
         return {
-            "loader": rng.choice(loaders),
+            "loader": rng.choice(LOADERS),
             "name": rng.choice(schema.columns).name,
             "sub": rng.random() < 0.5,
             "limit": rng.random() < 0.3,
         }
 
     def run(self, world: World) -> Any:
-        made = world.twin.sub if self.sub else world.twin.item
+        made, session = (
+            world.twin.sub if self.sub else world.twin.item,
+            world.sessions[self.session],
+        )
         statement = sa.select(made).order_by(made.tag)
         column = getattr(made, self.name, made.tag)
-        match self.loader:
-            case "joined":
-                statement = statement.options(joinedload(made.children))
-            case "selectin":
-                statement = statement.options(selectinload(made.children))
-            case "subquery":
-                statement = statement.options(subqueryload(made.children))
-            case "defer":
-                statement = statement.options(defer(column))
-            case "only":
-                statement = statement.options(load_only(column), joinedload(made.children))
-            case "populate":
-                statement = statement.execution_options(populate_existing=True)
+        if self.loader == "raise":
+            statement = statement.options(load_only(column, raiseload=True))
+            return [
+                world.shown("", getattr(i, self.name, None)) for i in session.scalars(statement)
+            ]
+        statement = self._with_options(statement, made, column)
         statement = statement.limit(2) if self.limit else statement
-        found = world.sessions[self.session].scalars(statement).unique().all()
+        found = session.scalars(statement).unique().all()
         return [(world.see(i), [world.see(c) for c in i.children]) for i in found]
+
+    def _with_options(self, statement: Any, made: Any, column: Any) -> Any:
+        children = made.children
+        match self.loader:
+            case "lazy":
+                return statement
+            case "populate":
+                return statement.execution_options(populate_existing=True)
+            case "stream":
+                return statement.execution_options(yield_per=2)
+            case "contains":
+                joined = statement.outerjoin(children).options(contains_eager(children))
+                return joined.order_by(children.property.mapper.class_.tag)
+            case "only":
+                return statement.options(load_only(column), joinedload(children))
+        option: Any = {
+            "joined": joinedload(children),
+            "inner": joinedload(children, innerjoin=True),
+            "selectin": selectinload(children),
+            "subquery": subqueryload(children),
+            "immediate": immediateload(children),
+            "defer": defer(column),
+            "undefer": undefer("*"),
+        }[self.loader]
+        return statement.options(option)
 
 
 @dataclass(frozen=True)
@@ -197,65 +316,4 @@ class Shape(Step):
         ]
 
 
-def _distinct(item: Any, keys: list[Any], name: str) -> Any:
-    return sa.select(*keys, getattr(item, name)).distinct().order_by(item.tag)
-
-
-def _group_by(item: Any, keys: list[Any], name: str) -> Any:
-    value = getattr(item, name)
-    counted = sa.select(*keys, value, sa.func.count().label("rows"))
-    return counted.group_by(*keys, value).order_by(item.tag)
-
-
-def _aliased(item: Any, keys: list[Any], name: str) -> Any:
-    other = aliased(item)
-    return (
-        sa.select(item, getattr(other, name))
-        .join(other, other.tag >= item.tag)
-        .order_by(item.tag, other.tag)
-    )
-
-
-def _subquery(item: Any, keys: list[Any], name: str) -> Any:
-    inner = sa.select(*keys, getattr(item, name)).subquery()
-    return sa.select(inner.c.tag, inner.c[name]).order_by(inner.c.tag)
-
-
-def _cte(item: Any, keys: list[Any], name: str) -> Any:
-    inner = sa.select(*keys, getattr(item, name)).cte("some")
-    return sa.select(inner.c[name]).order_by(inner.c.tag)
-
-
-def _entity_subquery(item: Any, keys: list[Any], name: str) -> Any:
-    inner = aliased(item, sa.select(item).order_by(item.tag).limit(3).subquery())
-    return sa.select(inner).order_by(inner.tag)
-
-
-def _joined(item: Any, keys: list[Any], name: str) -> Any:
-    child = item.children.property.mapper.class_
-    chosen = sa.select(getattr(item, name), child.note)
-    return chosen.join(item.children).order_by(item.tag, child.tag)
-
-
-def _outer_joined(item: Any, keys: list[Any], name: str) -> Any:
-    child = item.children.property.mapper.class_
-    return sa.select(item, child).outerjoin(item.children).order_by(item.tag, child.tag)
-
-
-def _union(item: Any, keys: list[Any], name: str) -> Any:
-    one = sa.select(*keys, getattr(item, name))
-    return sa.union_all(one, one.where(item.tag > 3)).order_by("tag")
-
-
-SHAPES = {
-    "distinct": _distinct,
-    "group by": _group_by,
-    "aliased": _aliased,
-    "subquery": _subquery,
-    "cte": _cte,
-    "entity subquery": _entity_subquery,
-    "joined": _joined,
-    "outer joined": _outer_joined,
-    "union all": _union,
-}
-QUERY_STEPS = (Find, FindCompound, Load, Shape)
+QUERY_STEPS = (Find, FindCompound, FindRelated, Load, Shape, Ask)

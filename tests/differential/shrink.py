@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tests.differential.databases import Database
 from tests.differential.trial import Finding, Program, attempt
+
+PLAINER: tuple[dict[str, Any], ...] = (
+    {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": False}, {"renamed": False},
+    {"eager": False}, {"key": "integer"},
+)  # fmt: skip
+"""What a schema may do without."""
 
 SCRIPT = """\
 # {finding}
@@ -13,8 +20,10 @@ import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from tests.differential.bulk_steps import *
 from tests.differential.core_steps import *
 from tests.differential.databases import Database
+from tests.differential.instance_steps import *
 from tests.differential.key_steps import *
 from tests.differential.models import Column, Schema
 from tests.differential.orm_steps import *
@@ -47,7 +56,7 @@ def shrink(program: Program, finding: Finding, database: Database) -> tuple[Prog
             else:
                 start += size
         size //= 2
-    for plainer in ({"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": False}):
+    for plainer in PLAINER:
         simpler = replace(program, schema=replace(program.schema, **plainer))
         if simpler.schema == program.schema:
             continue

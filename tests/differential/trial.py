@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from encfields import EncFieldsError
+from tests.differential.bulk_steps import BULK_STEPS
 from tests.differential.core_steps import CORE_STEPS
-from tests.differential.databases import Database
+from tests.differential.databases import Database, Engines
+from tests.differential.instance_steps import INSTANCE_STEPS
 from tests.differential.key_steps import KEY_STEPS, Audit
 from tests.differential.models import Schema, draw_schema, twins
 from tests.differential.orm_steps import ORM_STEPS, Commit
@@ -20,7 +23,9 @@ from tests.differential.refusals import documented
 from tests.differential.step import Step
 from tests.differential.world import Settings, World
 
-STEPS: tuple[type[Step], ...] = (*ORM_STEPS, *CORE_STEPS, *QUERY_STEPS, *KEY_STEPS)
+STEPS: tuple[type[Step], ...] = (
+    *ORM_STEPS, *INSTANCE_STEPS, *CORE_STEPS, *BULK_STEPS, *QUERY_STEPS, *KEY_STEPS,
+)  # fmt: skip
 END = (Load(0, "lazy", "c0", sub=False, limit=False), Audit(0))
 
 
@@ -77,7 +82,7 @@ def draw_program(seed: int) -> Program:
     """The program of a seed, the same every time."""
     rng = random.Random(seed)
     schema = draw_schema(rng)
-    settings = Settings(rng.random() < 0.5, rng.random() < 0.7)
+    settings = Settings(rng.random() < 0.5, rng.random() < 0.7, rng.random() < 0.2)
     kinds = rng.choices(STEPS, [s.weight for s in STEPS], k=rng.randint(10, 30))
     steps = tuple(kind.draw(rng, schema, 10 * n) for n, kind in enumerate(kinds, 1))
     return Program(schema, settings, steps)
@@ -88,9 +93,16 @@ def attempt(program: Program, database: Database) -> Finding | None:
 
     :returns: the first step about which they disagree.
     """
-    pair = twins(program.schema)
-    plain = World(pair.plain, database.plain, None, program.settings)
-    encrypted = World(pair.encrypted, database.encrypted, database.encryption, program.settings)
+    trial = partial(_attempt, program, database.engines)
+    return database.run(trial, asynchronous=program.settings.asynchronous)
+
+
+def _attempt(program: Program, ordinary: Engines, engines: Engines) -> Finding | None:
+    pair, settings = twins(program.schema), program.settings
+    plain = World(pair.plain, engines.plain, None, settings, ordinary.plain)
+    encrypted = World(
+        pair.encrypted, engines.encrypted, ordinary.encryption, settings, ordinary.encrypted
+    )
     try:
         plain.create()
         encrypted.create()

@@ -6,9 +6,11 @@ MariaDB and MySQL, floats are doubles, times have whole seconds.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import enum
 import random
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +20,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
+
+from encfields.index.transforms import Transform, casefold, digits, last, year
 
 
 class Colour(enum.Enum):
@@ -53,10 +57,36 @@ def text_type() -> TypeEngine[Any]:
     return sa.String(50).with_variant(mariadb, "mariadb").with_variant(mysql_, "mysql")
 
 
+class Utc(sa.types.TypeDecorator[datetime.datetime]):
+    """What an application does to keep moments in every database: as UTC, without an offset."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: datetime.datetime | None, dialect: sa.Dialect
+    ) -> datetime.datetime | None:
+        return None if value is None else value.astimezone(datetime.UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime.datetime | None:
+        return None if value is None else value.replace(tzinfo=datetime.UTC)
+
+
+def list_type() -> TypeEngine[Any]:
+    """A list where the database has lists; else JSON."""
+    lists: TypeEngine[Any] = sa.ARRAY(sa.Integer)
+    return lists.with_variant(sa.JSON(none_as_null=True), "sqlite", "mysql", "mariadb")
+
+
 def json_type() -> TypeEngine[Any]:
     """JSON that GROUP BY and DISTINCT take, as PostgreSQL's ``json`` is not taken."""
     binary = postgresql.JSONB(none_as_null=True)
     return sa.JSON(none_as_null=True).with_variant(binary, "postgresql")
+
+
+def json_null_type() -> TypeEngine[Any]:
+    """JSON whose ``None`` is JSON's null, a value."""
+    return sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 @dataclass(frozen=True)
@@ -65,28 +95,49 @@ class Kind:
 
     :ivar inner: makes the type. :ivar pool: values to draw from; few, so that some are equal.
     :ivar compares: whether a plain column of every database answers ``==``.
+    :ivar asked: what is looked up and is never there.
+    :ivar plain: makes the plain twin's type, where that is another one.
+    :ivar mutable: whether a change inside a value is noticed.
     """
 
     inner: Callable[[], TypeEngine[Any]]
     pool: tuple[Any, ...]
     compares: bool = True
+    asked: tuple[Any, ...] = ()
+    plain: Callable[[], TypeEngine[Any]] | None = None
+    mutable: bool = False
 
     def draw(self, rng: random.Random) -> Any:
         """One of the values."""
-        return rng.choice(self.pool)
+        return copy.deepcopy(rng.choice(self.pool))
+
+    def draw_asked(self, rng: random.Random) -> Any:
+        """A value to look for."""
+        return rng.choice(self.pool + self.asked)
+
+    def type(self, *, encrypted: bool) -> Any:
+        """The type of a twin's column; of the encrypted one what is to be encrypted."""
+        return self.plain() if self.plain is not None and not encrypted else self.inner()
 
 
 _DAY = datetime.date(2024, 2, 29)
 _NOON = datetime.datetime(2024, 2, 29, 12)
+_EAST = datetime.timezone(datetime.timedelta(hours=2))
 KINDS = {
-    "text": Kind(text_type, ("", "a", "A", "ab", "é", "x y", "ß" * 40)),
+    "text": Kind(
+        text_type,
+        ("", "a", "A", "ab", "é", "x y", "12-34 5678", "0005678", "ß" * 40),
+        asked=("a ", "e\u0301", "5678"),
+    ),
     "clob": Kind(sa.Text, ("", "a", "b" * 3000), compares=False),
     "bytes": Kind(sa.LargeBinary, (b"", b"\0", b"\xff\xfe", b"abc"), compares=False),
     "integer": Kind(sa.Integer, (0, 1, -1, 2**31 - 1)),
     "big": Kind(sa.BigInteger, (0, 7, 2**63 - 1, -(2**63))),
     "float": Kind(lambda: sa.Float(53), (0.5, -2.25, 1e-7, 1.1e300)),
     "numeric": Kind(
-        lambda: sa.Numeric(10, 2), (Decimal("0.00"), Decimal("1.50"), Decimal("-2.25"))
+        lambda: sa.Numeric(10, 2),
+        (Decimal("0.00"), Decimal("1.50"), Decimal("1.5"), Decimal("-2.25")),
+        asked=(Decimal("1.25"), 0),
     ),
     "boolean": Kind(sa.Boolean, (True, False)),
     "date": Kind(sa.Date, (_DAY, datetime.date(1, 1, 1), datetime.date(9999, 12, 31))),
@@ -100,5 +151,25 @@ KINDS = {
         ({}, {"a": [1, None]}, [], "text", 0, False),
         compares=False,
     ),
+    "json null": Kind(json_null_type, ({}, None, [None]), compares=False),
+    "mutable": Kind(json_type, ({}, {"a": 1}), compares=False, mutable=True),
+    "list": Kind(lambda: sa.ARRAY(sa.Integer), ([], [1, 2]), compares=False, plain=list_type),
+    "moment": Kind(
+        lambda: sa.DateTime(timezone=True),
+        (_NOON.replace(tzinfo=datetime.UTC), _NOON.replace(tzinfo=_EAST)),
+        asked=(_NOON.replace(hour=10, tzinfo=datetime.UTC),),
+        plain=Utc,
+    ),
     "decorated": Kind(Upper, ("a", "b", "cd")),
 }
+
+
+def transformed(name: str) -> tuple[Transform, Callable[[Any], Any]]:
+    """A transform, and what it is said to do."""
+    return {
+        "casefold": (casefold, lambda v: unicodedata.normalize("NFC", v).casefold()),
+        "digits": (digits, lambda v: "".join(c for c in v if c.isdigit())),
+        "last": (last(4), lambda v: unicodedata.normalize("NFC", v)[-4:]),
+        "last digits": (digits.then(last(4)), lambda v: "".join(c for c in v if c.isdigit())[-4:]),
+        "year": (year, lambda v: v.year),
+    }[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from encfields import Encryption
-from tests.differential.models import SLOTS, Schema, Twin
+from tests.differential.models import SLOTS, TENANTS, Schema, Twin
 from tests.differential.triggers import create_triggers
 
 
@@ -19,19 +20,27 @@ class Settings:
 
     expire_on_commit: bool = True
     autoflush: bool = True
+    asynchronous: bool = False
 
 
 class World:
     """Tables, sessions and rows of one side.
 
+    :ivar bulk_engine: an ordinary engine of the same database.
     :ivar nested: open savepoints of each session. :ivar held: every instance that was seen, so
         that what the identity map holds does not hang on the garbage collector.
     """
 
     def __init__(
-        self, twin: Twin, engine: sa.Engine, encryption: Encryption | None, settings: Settings
+        self,
+        twin: Twin,
+        engine: sa.Engine,
+        encryption: Encryption | None,
+        settings: Settings,
+        bulk_engine: sa.Engine,
     ) -> None:
         self.twin, self.engine, self.encryption, self.settings = twin, engine, encryption, settings
+        self.bulk_engine = bulk_engine
         self.schema: Schema = twin.schema
         self.sessions = [self._new_session(), self._new_session()]
         self.nested: list[list[Any]] = [[], []]
@@ -76,7 +85,7 @@ class World:
 
     def key(self, slot: int) -> tuple[Any, ...]:
         """The primary key of a slot's row, generated or not."""
-        if self.schema.key == "generated" and slot in self.added:
+        if self.schema.is_generated and slot in self.added:
             identity = sa.inspect(self.added[slot]).identity
             if identity is not None:
                 return tuple(identity)
@@ -84,7 +93,7 @@ class World:
 
     def key_values(self, slot: int) -> dict[str, Any]:
         """The key of a slot by column, for a new row; nothing where the database gives it."""
-        if self.schema.key == "generated":
+        if self.schema.is_generated:
             return {}
         return dict(zip(self.schema.key_columns, self.schema.key_of(slot), strict=True))
 
@@ -93,6 +102,11 @@ class World:
         key = self.key(slot)
         found = self.sessions[number].get(self.twin.item, key[0] if len(key) == 1 else key)
         return self.keep(found) if found is not None else None
+
+    @property
+    def some_tenant(self) -> Any:
+        """One that rows have."""
+        return TENANTS[self.schema.tenant][0]
 
     def is_slot(self, slot: int) -> Any:
         """The condition that pins a slot's row."""
@@ -106,10 +120,18 @@ class World:
 
     def base_row(self, slot: int, values: dict[str, Any], tenant: Any, tag: int) -> dict[str, Any]:
         """The same for a statement on the base table, which no mapper completes."""
-        names = set(self.twin.item.__table__.c.keys())
-        row = {n: v for n, v in self.new_row(slot, values, tenant, tag).items() if n in names}
+        row = self.own(self.new_row(slot, values, tenant, tag))
         row |= {"version": 1} if self.schema.versioned else {}
         return {**row, "kind": "item"} if self.schema.inherits else row
+
+    def own(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Those values that the base table has columns for."""
+        columns = self.twin.item.__table__.c
+        return {n: v for n, v in values.items() if self.schema.stored_name(n) in columns}
+
+    def core(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The same by column instead of by attribute."""
+        return {self.schema.stored_name(n): v for n, v in values.items()}
 
     def see(self, instance: Any) -> Any:
         """What an application sees of an instance: class and attributes."""
@@ -121,11 +143,18 @@ class World:
 
     def shown(self, name: str, value: Any) -> Any:
         """A value, but a generated key only as what it is."""
-        if self.schema.key == "generated" and name in ("id", "item_id") and value is not None:
+        if self.schema.is_generated and name in ("id", "item_id") and value is not None:
             return "generated"
-        return type(value).__name__, value
+        return type(value).__name__, shown(value)
 
     def rows(self, result: Any) -> list[tuple[Any, ...]]:
         """The rows of a result."""
         names = list(result.keys())
         return [tuple(self.shown(n, v) for n, v in zip(names, r, strict=True)) for r in result]
+
+
+def shown(value: Any) -> Any:
+    """A value, a moment in UTC: in which zone it comes back is not the same everywhere."""
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return value.astimezone(datetime.UTC)
+    return value
