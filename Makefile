@@ -15,6 +15,8 @@ BIN         := $(VENV)/bin
 # that what shares a module's fixtures makes them once.
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS    ?=
+# Such as --database sqlite --only test/sql/test_returning.py
+SUITE_ARGS     ?=
 PYTEST         := -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 # Ways to get the database servers: see tests/servers/provision.py.
 SERVERS        ?= url,private,running,install
@@ -28,10 +30,11 @@ FUZZ_PROGRAMS  ?= 20000
 FAULTS         ?= 20
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-mysql test-matrix test-oldest test-frameworks test-pythons lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
+.PHONY: help demo test test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+	lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 19
 
 demo: $(VENV)/.runtime ## see it work: SQLite and a local key, in this terminal
 	@$(BIN)/python examples/quickstart.py
@@ -46,6 +49,10 @@ test-mysql: $(VENV)/.ci ## the suite on MySQL in the place of the three database
 test-matrix: test-oldest $(VENVS)/sqlalchemy-2.0/.ci test ## the suite on SQLAlchemy's oldest, newest 2.0, newest 2.1
 	@$(VENVS)/sqlalchemy-2.0/bin/python -m tests.servers --ways $(SERVERS) -- \
 		$(VENVS)/sqlalchemy-2.0/bin/python $(PYTEST) $(MATRIX_TESTS)
+
+test-sqlalchemy: $(VENV)/.ci ## SQLAlchemy's own tests, on plain and on attached engines
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- \
+		$(BIN)/python -m tests.sqlalchemy_suite $(SUITE_ARGS)
 
 test-oldest: $(VENVS)/oldest/.ci ## the suite on the oldest SQLAlchemy supported (2.0.25)
 	@$(VENVS)/oldest/bin/python -m tests.servers --ways $(SERVERS) -- \

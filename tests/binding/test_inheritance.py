@@ -6,18 +6,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, insert, inspect, select, update
-from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
-    configure_mappers,
     mapped_column,
     selectin_polymorphic,
     with_polymorphic,
 )
 
 from encfields import EncryptedType
-from encfields.errors import ContextMismatchError, UnreadableError
+from encfields.errors import ContextMismatchError
 
 
 class Base(DeclarativeBase):
@@ -168,35 +166,3 @@ def test_a_changed_key_of_a_child_takes_all_its_values_along(sqlite_db):
         session.commit()
     with sqlite_db.session() as session:
         assert told(session.get_one(Nurse, 9)) == ["n", "b"]
-
-
-class ConcreteRoot(DeclarativeBase):
-    pass
-
-
-class Vehicle(ConcreteBase, ConcreteRoot):
-    __tablename__ = "vehicle"
-
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    plate: Mapped[str | None] = mapped_column(EncryptedType())
-    __mapper_args__: Any = {"polymorphic_identity": "vehicle", "concrete": True}  # noqa: RUF012
-
-
-class Bus(Vehicle):
-    __tablename__ = "bus"
-
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    plate: Mapped[str | None] = mapped_column(EncryptedType())
-    __mapper_args__: Any = {"polymorphic_identity": "bus", "concrete": True}  # noqa: RUF012
-
-
-def test_concrete_tables_are_written_each_for_itself_and_never_read_mixed(db):
-    configure_mappers()
-    db.create(ConcreteRoot.metadata)
-    with db.session() as session:
-        session.add_all([Vehicle(id=1, plate="v"), Bus(id=1, plate="b")])
-        session.commit()
-    with db.session() as session:
-        assert session.scalars(select(Bus.plate)).all() == ["b"]
-        with pytest.raises(UnreadableError, match=r"bus\.plate, vehicle\.plate.* of its own"):
-            session.scalars(select(Vehicle)).all()

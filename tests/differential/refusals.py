@@ -47,9 +47,11 @@ def _sets_part_of_compound(step: Step, schema: Schema) -> bool:
     return bool(names & set(schema.compound)) and not names >= set(schema.compound)
 
 
-def _gives_many_rows_a_default(step: Step, schema: Schema) -> bool:
-    updates = isinstance(step, UpdateSome | SetNull) and not step.delete
-    return updates and any(c.default == "update" for c in schema.columns)
+def _gives_many_rows_a_value(step: Step, schema: Schema) -> bool:
+    if not isinstance(step, UpdateSome | SetNull) or step.delete:
+        return False
+    is_value = isinstance(step, SetNull) and schema.column(step.name).kind == "json null"
+    return is_value or any(c.default == "update" for c in schema.columns)
 
 
 def _upserts(step: Step, schema: Schema) -> bool:
@@ -67,7 +69,7 @@ def _joined_columns_from_inside(step: Step, schema: Schema) -> bool:
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         errors.AmbiguousRowError,
-        _gives_many_rows_a_default,
+        _gives_many_rows_a_value,
         "`UPDATE` that does not pin the whole primary key with `=`",
     ),
     Refusal(

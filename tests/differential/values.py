@@ -137,7 +137,7 @@ KINDS = {
     "numeric": Kind(
         lambda: sa.Numeric(10, 2),
         (Decimal("0.00"), Decimal("1.50"), Decimal("1.5"), Decimal("-2.25")),
-        asked=(Decimal("1.25"), 0),
+        asked=(Decimal("1.25"),),
     ),
     "boolean": Kind(sa.Boolean, (True, False)),
     "date": Kind(sa.Date, (_DAY, datetime.date(1, 1, 1), datetime.date(9999, 12, 31))),

@@ -20,7 +20,7 @@ from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.attachment import attachment_of
 from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.binding.pending import Carried
-from encfields.binding.reads import Packed, RowReader
+from encfields.binding.row_cell import Packed, RowReader
 from encfields.errors import EncFieldsError, UnreadableError, UnsupportedOperationError
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.binding.index_columns import IndexBinding
-    from encfields.binding.reads import RowReader
+    from encfields.binding.row_cell import RowReader
 
 _ADVICE = (
     "Use a full-length index over the whole value (BlindIndex()), or select the rows with the "

@@ -19,10 +19,14 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.util.concurrency import in_greenlet
 
-from encfields.binding.reads import RowReader
+from encfields.binding.row_cell import RowReader
+from encfields.binding.union_reads import UnionReader
 from encfields.errors import EncFieldsError
 
 HoldsKey = Callable[[str, str], bool]
+
+_READERS = (f"{RowReader.__name__}.", f"{UnionReader.__name__}.")
+"""How the names of what opens a cell begin."""
 
 _PROVIDER = b"aws-kms-hierarchy"
 """Name of the hierarchical keyring, before the key id in every message of ours. Frozen."""
@@ -85,5 +89,5 @@ def _encrypted(result: Any) -> list[tuple[int, Callable[[Any], Any]]]:
     return [
         (position, processor)
         for position, processor in enumerate(processors)
-        if getattr(processor, "__qualname__", "").startswith(f"{RowReader.__name__}.")
+        if getattr(processor, "__qualname__", "").startswith(_READERS)
     ]

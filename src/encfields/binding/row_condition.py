@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from encfields.binding.lookups import LookupBind
-    from encfields.binding.reads import RowReader
+    from encfields.binding.row_cell import RowReader
 
 
 @dataclass(frozen=True, slots=True)
