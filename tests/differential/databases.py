@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from encfields import Encryption, attach
 from encfields.testing import local_store
+from tests.servers import mariadb
 
 T = TypeVar("T")
 
@@ -84,7 +85,12 @@ class Database:
 
     async def _run(self, trial: Callable[[Engines], T]) -> T:
         driver = ASYNC_DRIVERS[self._urls[0].get_backend_name()]
-        urls = [u.set(drivername=f"{u.get_backend_name()}+{driver}") for u in self._urls]
+        urls = [
+            u.set(drivername=f"{u.get_backend_name()}+{driver}").difference_update_query(
+                [mariadb.WITHOUT_TLS]
+            )
+            for u in self._urls
+        ]
         plain, encrypted = (create_async_engine(url) for url in urls)
         for engine in (plain, encrypted):
             _hurry_on(engine.sync_engine)
