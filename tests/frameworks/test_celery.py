@@ -50,7 +50,10 @@ class Patient(Base):
     ssn: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
 
 
-engine = create_engine(os.environ["DATABASE"])
+DATABASE = os.environ["DATABASE"]
+# Two processes write to SQLite at once, perhaps on a busy machine.
+patience = {"timeout": 60} if DATABASE.startswith("sqlite") else {}
+engine = create_engine(DATABASE, connect_args=patience)
 attach(
     engine,
     SqlKeyStore(keyrings.local(bytes.fromhex(os.environ["WRAPPING_KEY"]))),

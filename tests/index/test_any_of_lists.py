@@ -89,6 +89,14 @@ def test_a_python_list_is_taken_as_it_is(session: Session) -> None:
     assert _ids(session, _any(["a", "c"]) == Person.sealed.blind("last1")) == [1, 3]
 
 
+def test_the_list_is_not_left_in_the_statement(session: Session) -> None:
+    listed: Any = _any(["a", "c"])
+    statement = select(Person.id).where(listed == Person.sealed).order_by(Person.id)
+    for _ in range(2):
+        assert session.scalars(statement).all() == [1, 3]
+        assert listed.element.element.value is None
+
+
 def test_it_stands_among_other_conditions(session: Session) -> None:
     for column in (Person.plain, Person.sealed):
         listed = _any(["a", "b"]) == column

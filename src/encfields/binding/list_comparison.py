@@ -25,6 +25,7 @@ from sqlalchemy.sql.elements import (
 from encfields.binding import sqlalchemy_internals as internals
 from encfields.binding.columns import is_encrypted
 from encfields.binding.index_comparison import EQUALITY, BlindView
+from encfields.binding.veiled import veil_all
 from encfields.traces import leaves_no_trace
 
 
@@ -62,7 +63,8 @@ def _asked(criterion: Any) -> Any:
 
 
 def _is_indexed(side: Any) -> bool:
-    return isinstance(side.type, BlindView) or (is_encrypted(side) and bool(side.type.indexes))
+    type_: Any = getattr(side, "type", None)
+    return isinstance(type_, BlindView) or (is_encrypted(side) and bool(type_.indexes))
 
 
 @leaves_no_trace
@@ -79,6 +81,7 @@ def compared_to_list(
     items = _items(aggregate)
     if items is None or operator not in EQUALITY:
         return None
+    veil_all(aggregate.element)
     is_equal, is_any = operator is operators.eq, aggregate.operator is operators.any_op
     if is_equal and is_any:
         return cast("ColumnElement[bool]", column.in_(items))
