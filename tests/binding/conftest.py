@@ -31,6 +31,17 @@ def mariadb_db(mariadb: Backend) -> Database:
 
 
 @pytest.fixture
+def mysql_db(mysql: Backend) -> Database:
+    return Database(mysql)
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def innodb_db(request: pytest.FixtureRequest) -> Database:
+    """MariaDB, and MySQL where there is one."""
+    return Database(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
 def shop(db: Database) -> Database:
     """The shared models' tables, with nothing in them."""
     db.create(Base.metadata)

@@ -28,6 +28,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import registry
 
 from encfields import EncryptedType
 from encfields.errors import UnknownIdentityError
@@ -561,29 +562,77 @@ def test_a_mariadb_trigger_that_always_sets_the_key_is_found_out(mariadb_db, cou
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "READ COMMITTED", "SERIALIZABLE"])
-def test_two_transactions_that_wrote_before_do_not_wait_for_each_other(mariadb_db, level):
-    table = made(mariadb_db, secrets())
-    mariadb_db.execute_plain("CREATE TABLE parent (id INTEGER PRIMARY KEY AUTO_INCREMENT)")
-    engine = mariadb_db.engine.execution_options(isolation_level=level)
+@pytest.mark.parametrize("wrote", [True, False], ids=["wrote-before", "writes-first"])
+def test_two_transactions_do_not_wait_for_each_other(innodb_db, level, wrote):
+    table = made(innodb_db, secrets())
+    innodb_db.execute_plain("CREATE TABLE parent (id INTEGER PRIMARY KEY AUTO_INCREMENT)")
+    engine = innodb_db.engine.execution_options(isolation_level=level)
     with engine.connect() as one, engine.connect() as other:
         for connection in (one, other):
             connection.exec_driver_sql("SET innodb_lock_wait_timeout = 2")
-            connection.exec_driver_sql("INSERT INTO parent VALUES (NULL)")
+            if wrote:
+                connection.exec_driver_sql("INSERT INTO parent VALUES (NULL)")
         for n, connection in enumerate((one, other, one, other)):
             connection.execute(insert(table), {"name": str(n), "s": str(n)})
         one.commit()
         other.commit()
-    assert sorted(value for _, value in read(mariadb_db, table)) == ["0", "1", "2", "3"]
+    assert sorted(value for _, value in read(innodb_db, table)) == ["0", "1", "2", "3"]
+
+
+def test_autocommit_that_only_the_driver_saw_is_refused_before_a_row_is_stored(innodb_db):
+    table = made(innodb_db, secrets())
+    with innodb_db.engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        cursor.execute("SET autocommit = 1")
+        cursor.close()
+        with pytest.raises(UnknownIdentityError, match="AUTOCOMMIT"):
+            connection.execute(insert(table), rows(1)[0])
+        connection.invalidate()
+    assert read(innodb_db, table) == []
+
+
+def test_mysql_is_asked_nothing_beside_the_rehearsal_of_a_transactions_first_row(mysql_db):
+    table = made(mysql_db, secrets())
+    with mysql_db.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+    seen = statements_of(mysql_db)
+    with mysql_db.begin() as connection:
+        connection.execute(insert(table), rows(2)[1])
+    assert [sql.partition(" ")[0] for sql in seen] == ["SAVEPOINT", "INSERT", "ROLLBACK", "INSERT"]
+
+
+def test_postgresql_gets_many_rows_in_each_statement_as_of_a_plain_table(postgresql_db):
+    count = 2500
+    table = made(postgresql_db, secrets())
+    registry().map_imperatively(Secret, table)
+    seen = statements_of(postgresql_db)
+    with postgresql_db.session() as session:
+        session.add_all([Secret(name=row["name"], s=row["s"]) for row in rows(count)])
+        session.commit()
+    inserts = [sql for sql in seen if sql.startswith("INSERT")]
+
+    assert len(seen) - len(inserts) <= 1
+    assert all("), (" in sql for sql in inserts)
+    assert read(postgresql_db, table) == [(n + 1, f"s{n}") for n in range(count)]
+
+
+class Secret:
+    def __init__(self, name: str, s: str) -> None:
+        self.name, self.s = name, s
+
+
+def statements_of(db: Database) -> list[str]:
+    """The statements that the engine will send, as others hear of them."""
+    seen: list[str] = []
+    event.listen(db.engine, "before_cursor_execute", lambda c, cur, sql, *rest: seen.append(sql))
+    return seen
 
 
 def test_nobody_hears_of_more_than_the_insert_and_what_gives_its_key(mariadb_db):
     table = made(mariadb_db, secrets())
     with mariadb_db.begin() as connection:
         connection.execute(insert(table), rows(1)[0])
-    seen: list[str] = []
-    event.listen(
-        mariadb_db.engine, "before_cursor_execute", lambda c, cur, sql, *rest: seen.append(sql)
-    )
+    seen = statements_of(mariadb_db)
     with mariadb_db.begin() as connection:
         connection.execute(insert(table), rows(2)[1])
     assert len(seen) == 2

@@ -63,8 +63,20 @@ class WriteHook:
         executemany: bool,
     ) -> tuple[str, Any]:
         """SQLAlchemy's event; returns the statement and what the driver gets."""
-        compiled = context.compiled
+        sent = self._sealed(connection, statement, parameters, context, executemany)
+        # Only now: what gave the statement its keys had to know what was written before it.
         self.keys.mysql.side.note(connection, statement)
+        return sent
+
+    def _sealed(
+        self,
+        connection: Connection,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> tuple[str, Any]:
+        compiled = context.compiled
         if compiled is None:
             return statement, parameters
         plan = self._plans.get(compiled)

@@ -166,10 +166,10 @@ def _of_mysql(
     """The numbers that MySQL gives, on a connection beside this one where that is better."""
     rows, step = rows_and_step
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=False))}
-    transaction = require_transaction(connection, insert)
+    require_transaction(connection, insert)
     savepoint.begin(connection)
-    if side.is_better(connection, transaction):
-        found = side.last_row_id(connection, insert, transaction, statement, parameters, options)
+    if side.is_better(connection):
+        found = side.last_row_id(connection, insert, statement, parameters, options)
         if found is not None:
             return list(range(found, found + rows))
     result = connection.execute(statement, parameters, execution_options=options)

@@ -105,17 +105,32 @@ class InnodbTransaction:
     database: str | None
 
 
-def require_transaction(connection: Connection, insert: KeylessInsert) -> InnodbTransaction:
+def ask_transaction(connection: Connection) -> InnodbTransaction:
+    """Ask the server of the transaction that is open."""
+    sql = "SELECT @@transaction_isolation, DATABASE()"
+    isolation, database = connection.exec_driver_sql(sql).one()
+    return InnodbTransaction(isolation in ("REPEATABLE-READ", "SERIALIZABLE"), database)
+
+
+def require_transaction(connection: Connection, insert: KeylessInsert) -> None:
     """Refuse an INSERT that commits by itself, whatever SQLAlchemy believes.
 
     :raises UnknownIdentityError: says so.
     """
-    variable = "tx_isolation" if connection.dialect.insert_returning else "transaction_isolation"
-    sql = f"SELECT @@autocommit, @@{variable}, DATABASE()"
-    autocommit, isolation, database = connection.exec_driver_sql(sql).one()
+    autocommit = _autocommit_told(connection)
+    if autocommit is None:
+        autocommit = bool(connection.exec_driver_sql("SELECT @@autocommit").scalar_one())
     if autocommit:
         raise insert.unknown(_AUTOCOMMIT)
-    return InnodbTransaction(isolation in ("REPEATABLE-READ", "SERIALIZABLE"), database)
+
+
+def _autocommit_told(connection: Connection) -> bool | None:
+    """What the server said of it in its last answer, where the driver keeps that.
+
+    It says so in every answer, so that a ``SET autocommit`` that only the driver saw counts.
+    """
+    tell = getattr(connection.connection.driver_connection, "get_autocommit", None)
+    return None if tell is None else bool(tell())
 
 
 def refuse_autocommit(insert: KeylessInsert) -> Exception:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, Table
+from sqlalchemy import BigInteger, Column, Integer, SmallInteger, Table
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
 from sqlalchemy.sql.visitors import iterate
 
@@ -25,6 +25,8 @@ from encfields.errors import UnknownIdentityError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.dml import Insert
+
+_NUMBERS = (Integer, BigInteger, SmallInteger)
 
 
 @dataclass(slots=True, repr=False, weakref_slot=True)
@@ -158,20 +160,38 @@ def with_keys_to_come(
     names = [bind_name(column, dialect) for column in insert.missing]
     ours = [column for column in insert.missing if has_own_bind(column, dialect)]
     binds = {column: key_bind(column, dialect) for column in ours}
+    statement = internals.without_reported_keys(statement, insert.missing)
     keys = [dict(zip(names, places, strict=True)) for places in insert.places]
     return _with_parameters(statement, insert, binds, parameters, keys)
 
 
 def with_keys(
-    statement: Insert, insert: KeylessInsert, parameters: list[Any], keys: list[tuple[Any, ...]]
+    statement: Insert,
+    insert: KeylessInsert,
+    parameters: list[Any],
+    keys: list[tuple[Any, ...]],
+    *,
+    may_report: bool,
 ) -> tuple[Insert, list[dict[str, Any]]]:
-    """The INSERT with keys that are known, and its parameter sets."""
+    """The INSERT with keys that are known, and its parameter sets.
+
+    :param may_report: leave it asked to report them, which costs nothing and has SQLAlchemy put
+        many rows into each statement.
+    """
     if insert.is_multi:
         keyed = [dict(zip(insert.missing, key, strict=True)) for key in keys]
         return _with_rows(statement, insert, keyed), parameters
     names = [column.key for column in insert.missing]
     rows = [dict(zip(names, key, strict=True)) for key in keys]
+    if not (may_report and len(rows) > 1 and _are_reported_alone(insert)):
+        statement = internals.without_reported_keys(statement, insert.missing)
     return _with_parameters(statement, insert, {}, parameters, rows)
+
+
+def _are_reported_alone(insert: KeylessInsert) -> bool:
+    """Whether each row is told by its key, an integer, as SQLAlchemy tells rows apart."""
+    (*primary,) = insert.table.primary_key
+    return primary == [*insert.missing] and all(type(c.type) in _NUMBERS for c in primary)
 
 
 def _with_rows(statement: Insert, insert: KeylessInsert, keys: list[dict[Any, Any]]) -> Insert:
@@ -189,7 +209,6 @@ def _with_parameters(
     keys: list[dict[str, Any]],
 ) -> tuple[Insert, list[dict[str, Any]]]:
     dropped = _binds_in_replaced(insert) | {column.key for column in insert.missing}
-    statement = internals.without_reported_keys(statement, insert.missing)
     statement = internals.with_insert_values(statement, insert.missing, binds)
     rows = [
         {**{name: value for name, value in row.items() if name not in dropped}, **key}

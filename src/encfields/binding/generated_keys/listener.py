@@ -82,7 +82,8 @@ class GeneratedKeys:
         if known is None:
             keyed, rows = with_keys_to_come(statement, insert, parameters, connection.dialect)
         else:
-            keyed, rows = with_keys(statement, insert, parameters, known.keys)
+            plainly = not (known.to_check or known.overriding)
+            keyed, rows = with_keys(statement, insert, parameters, known.keys, may_report=plainly)
             self._known[keyed] = insert, known
         return (keyed, rows, {}) if multiparams else (keyed, [], rows[0] if rows else {})
 

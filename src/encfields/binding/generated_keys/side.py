@@ -15,19 +15,26 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.binding.generated_keys.innodb import first_number
+from encfields.binding.generated_keys.innodb import (
+    InnodbTransaction,
+    ask_transaction,
+    first_number,
+)
 from encfields.binding.generated_keys.left_behind import refuse_what_stayed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.binding.generated_keys.innodb import InnodbTransaction
     from encfields.binding.generated_keys.keyless import KeylessInsert
 
 SideHook = Callable[..., Any]
 """The ``before_cursor_execute`` listener that gives an INSERT its dummies."""
 
-_READS = ("SELECT", "SHOW", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "EXPLAIN", "USE")
+_READS = ("SELECT", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "USE")
+
+_DICTIONARY = "INFORMATION_SCHEMA"
+"""What asks MySQL's data dictionary, as SHOW and EXPLAIN do too, counts as if it wrote: a later
+partial rollback then keeps the lock."""
 
 _SETTINGS = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -45,26 +52,40 @@ class SideConnections:
     def __init__(self, hook: SideHook) -> None:
         self._hook = hook
         self._wrote: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._asked: weakref.WeakKeyDictionary[Any, InnodbTransaction] = weakref.WeakKeyDictionary()
         self._engine: Engine | None = None
 
     def note(self, connection: Connection, statement: str) -> None:
         """Remember of a transaction of MySQL that it wrote."""
-        if connection.dialect.name == "mysql" and not statement.lstrip("( ").upper().startswith(
-            _READS
-        ):
-            transaction = connection.get_transaction()
-            if transaction is not None:
-                self._wrote.add(transaction)
+        if connection.dialect.name != "mysql":
+            return
+        transaction = connection.get_transaction()
+        if transaction is None:
+            return
+        verb = statement[:40].lstrip("( ").upper()
+        if not verb.startswith(_READS) or _DICTIONARY in statement.upper():
+            self._wrote.add(transaction)
+        if verb.startswith("USE"):
+            self._asked.pop(transaction, None)
 
-    def is_better(self, connection: Connection, transaction: InnodbTransaction) -> bool:
+    def is_better(self, connection: Connection) -> bool:
         """Whether the application's transaction would keep a lock that others wait for."""
-        return transaction.keeps_locks and connection.get_transaction() in self._wrote
+        return (
+            connection.get_transaction() in self._wrote
+            and self._transaction(connection).keeps_locks
+        )
+
+    def _transaction(self, connection: Connection) -> InnodbTransaction:
+        """What the server tells of it, asked once: its isolation stays as it began."""
+        transaction = connection.get_transaction()
+        if transaction not in self._asked:
+            self._asked[transaction] = ask_transaction(connection)
+        return self._asked[transaction]
 
     def last_row_id(
         self,
         connection: Connection,
         insert: KeylessInsert,
-        transaction: InnodbTransaction,
         statement: Any,
         parameters: Any,
         options: Any,
@@ -80,8 +101,9 @@ class SideConnections:
             options = {**options, "schema_translate_map": translated}
         try:
             with self._of(connection.engine).connect() as side:
-                if transaction.database is not None:
-                    name = connection.dialect.identifier_preparer.quote(transaction.database)
+                database = self._transaction(connection).database
+                if database is not None:
+                    name = connection.dialect.identifier_preparer.quote(database)
                     side.exec_driver_sql(f"USE {name}")
                 result = side.execute(statement, parameters, execution_options=options)
                 found = first_number(side, result)
