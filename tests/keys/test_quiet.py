@@ -11,8 +11,8 @@ import pytest
 HEAD = """
 import gc, secrets
 from encfields.errors import EncFieldsError
-from encfields.keys import keyrings
-from encfields.keys.wrapping import KeyWrapper
+from encfields import keyrings
+from encfields.keys.keyrings.wrapping import KeyWrapper
 KEYS = {"a": "1"}
 keyring = keyrings.local(secrets.token_bytes(32))
 wrapper = KeyWrapper(keyring)
