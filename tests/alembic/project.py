@@ -66,7 +66,7 @@ else:
 REVISION = """
 import sqlalchemy as sa
 from alembic import op
-from encfields.alembic import SealedColumn
+from encfields.alembic import IndexColumn, SealedColumn
 
 revision = {revision!r}
 down_revision = {down!r}

@@ -87,6 +87,7 @@ def test_a_type_that_cannot_read_the_values_is_refused_with_the_steps_to_take(
     code = project.autogenerate(_table(now).metadata, keep=False)
     assert "raise NotImplementedError('visit.what, declared" in code
     assert "values that another type wrote" in code
+    assert "op.convert_encrypted('visit', 'what', was=..., to=" in code
     assert "add a second encrypted column of the new type" in code
     assert str(value) not in code
     with pytest.raises(ValueDecodingError, match=r"visit\.what.*Declare the type that wrote it"):

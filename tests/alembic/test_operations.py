@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from alembic.autogenerate import render_python_code
 from alembic.operations import Operations
 from alembic.operations.ops import UpgradeOps
+from sqlalchemy import Date, DateTime
 
 import encfields.alembic
 from encfields.alembic import (
     IndexColumn,
     IrreversibleError,
     SealedColumn,
+    convert_encrypted,
     index_operations,
     key_operations,
     operations,
 )
+from encfields.alembic.convert_encrypted import ConvertEncryptedOp
 from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
 from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
@@ -34,6 +38,7 @@ from encfields.alembic.key_operations import (
 )
 from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
+from encfields.reencrypt.inner_types import type_to_data
 from encfields.reencrypt.spec import TableSpec
 
 SPEC = TableSpec.of("patient", ["ssn", SealedColumn("notes", "n", "k", ("a", "b"))], schema="s")
@@ -54,6 +59,7 @@ VERBS = [
     "rotate_branch_key",
     "reencrypt",
     "rebind",
+    "convert_encrypted",
     "decrypt_column",
     "ensure_encrypted",
     "fill_blind_index",
@@ -71,6 +77,13 @@ ALL: list[Any] = [
     RebindOp(SPEC, WAS, queue=False),
     DecryptColumnOp(TableSpec.of("patient", ["ssn"]), {"ssn": "plain"}),
     EnsureEncryptedOp(SPEC),
+    ConvertEncryptedOp(
+        TableSpec.of("patient", ["born"], schema="s"),
+        (type_to_data(Date()), type_to_data(DateTime(timezone=True))),
+        SealedColumn("born", "old"),
+        queue=True,
+        indexes=INDEXES[:1],
+    ),
     ReencryptOp(SPEC, queue=False, indexes=INDEXES),
     RebindOp(SPEC, WAS, queue=False, indexes=INDEXES),
     FillBlindIndexOp(TableSpec.of("patient", []), INDEXES[:1], anew=False, queue=False),
@@ -99,6 +112,7 @@ def test_rendered_code_makes_the_same_operation_again(operation: Any) -> None:
         "op": Recorder(),
         "SealedColumn": SealedColumn,
         "IndexColumn": IndexColumn,
+        "sa": sqlalchemy,
     }
     exec("if True:\n    " + code, names)
     (again,) = invoked
@@ -156,7 +170,7 @@ def test_the_stub_says_what_the_operation_takes(verb: str) -> None:
         for node in ast.parse(stub).body
         if isinstance(node, ast.FunctionDef) and node.name == verb
     )
-    modules = operations, index_operations, key_operations
+    modules = operations, index_operations, key_operations, convert_encrypted
     kinds = [kind for module in modules for kind in vars(module).values()]
     kind = next(c for c in kinds if getattr(c, "verb", None) == verb)
     parameters = list(inspect.signature(getattr(kind, verb)).parameters.values())[1:]

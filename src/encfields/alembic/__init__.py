@@ -24,6 +24,7 @@ from __future__ import annotations
 from encfields.alembic import (
     autogenerate,  # noqa: F401
     beacon_implementations,  # noqa: F401
+    convert_encrypted,  # noqa: F401
     implementations,  # noqa: F401
     index_implementations,  # noqa: F401
     op,

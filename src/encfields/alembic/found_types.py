@@ -32,7 +32,11 @@ MAX_OPENED = 10
 """Values of a column that are opened at most, of those at both ends of the primary key."""
 
 _CONVERT = (
-    "Reading one of them raises ValueDecodingError. Declare the former type again, or in steps:",
+    "Reading one of them raises ValueDecodingError. Declare the former type again; or, if no "
+    "process needs to read them meanwhile, convert them in a revision of their own, naming the "
+    "type that wrote them",
+    "op.convert_encrypted({table!r}, {column!r}, was=..., to={to}{schema})",
+    "Where old and new processes are to run side by side, in steps:",
     "1. add a second encrypted column of the new type beside it, nullable (a revision),",
     "2. have every process of the application write both; when the last old one has ended, copy "
     "what is there already through the ORM, which reads the former type and writes the new one,",
@@ -97,4 +101,11 @@ def _refused(table: Table, binding: ColumnBinding) -> RefusedChangeOp:
     type_ = binding.column.type
     inner = type_.inner if isinstance(type_, EncryptedType) else type_
     reason = f"declared {inner!r}, but the database holds values that another type wrote"
-    return RefusedChangeOp(table.name, binding.column_name, reason, _CONVERT, schema=table.schema)
+    told = {
+        "table": table.name,
+        "column": binding.column_name,
+        "to": repr(inner),
+        "schema": f", schema={table.schema!r}" if table.schema else "",
+    }
+    steps = tuple(step.format(**told) for step in _CONVERT)
+    return RefusedChangeOp(table.name, binding.column_name, reason, steps, schema=table.schema)

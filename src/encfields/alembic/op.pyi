@@ -5,6 +5,8 @@ from alembic.op import *  # noqa: F403
 from encfields.alembic.index_column import Indexes
 from encfields.alembic.operations import Columns
 from encfields.alembic.retire_key import Tables
+from encfields.reencrypt.inner_types import InnerType
+from encfields.reencrypt.spec import SealedColumn
 
 def create_encryption_keys_table(
     table_name: str = "encfields_keys", *, schema: str | None = None, if_not_exists: bool = False
@@ -27,6 +29,17 @@ def rebind(
     columns: Columns,
     *,
     was: Columns,
+    indexes: Indexes = (),
+    schema: str | None = None,
+    queue: bool = False,
+) -> None: ...
+def convert_encrypted(
+    table_name: str,
+    column: str | SealedColumn,
+    *,
+    was: InnerType,
+    to: InnerType,
+    was_bound: str | SealedColumn | None = None,
     indexes: Indexes = (),
     schema: str | None = None,
     queue: bool = False,

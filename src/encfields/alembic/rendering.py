@@ -82,7 +82,7 @@ def _branch_key(autogen_context: Any, op: CreateBranchKeyOp | RotateBranchKeyOp)
 @renderers.dispatch_for(ReencryptOp)
 def _reencrypt(autogen_context: Any, op: ReencryptOp) -> str:
     arguments = _table_arguments(autogen_context, op.spec)
-    arguments += _told_indexes(autogen_context, op.indexes)
+    arguments += rendered_indexes(autogen_context, op.indexes)
     return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
 
 
@@ -96,7 +96,7 @@ def _ensure_encrypted(autogen_context: Any, op: EnsureEncryptedOp) -> str:
 def _rebind(autogen_context: Any, op: RebindOp) -> str | list[str]:
     arguments = _table_arguments(autogen_context, op.spec)
     arguments.append(f"was={rendered_columns(autogen_context, op.was.columns)}")
-    arguments += _told_indexes(autogen_context, op.indexes)
+    arguments += rendered_indexes(autogen_context, op.indexes)
     call = rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
     if not op.seen:
         return call
@@ -203,7 +203,8 @@ def rendered_columns(autogen_context: Any, columns: Sequence[SealedColumn]) -> s
     return f"[{', '.join(_column(autogen_context, column) for column in columns)}]"
 
 
-def _told_indexes(autogen_context: Any, indexes: Sequence[IndexColumn]) -> list[str]:
+def rendered_indexes(autogen_context: Any, indexes: Sequence[IndexColumn]) -> list[str]:
+    """The argument ``indexes=`` of an operation, if there are any."""
     return [f"indexes={_indexes(autogen_context, indexes)}"] if indexes else []
 
 

@@ -57,6 +57,7 @@ def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
             job.spec,
             source=job.source,
             to_plaintext=job.to_plaintext,
+            conversions=job.conversions,
             options=settings.options,
         )
         if queue:

@@ -125,7 +125,7 @@ def undecodable(expected: str) -> ValueDecodingError:
     """The refusal of a plaintext: says what it should have been, never what it is."""
     return ValueDecodingError(
         f"the message is authentic, but its plaintext is not {expected}; it was written under "
-        "another column type, or by another program. Declare the type that wrote it; for a new "
-        "type add a column beside it and copy the values (Alembic's autogenerate lists the steps)",
+        "another column type, or by another program. Declare the type that wrote it, or convert "
+        "the values with op.convert_encrypted() (Alembic's autogenerate lists the steps)",
         reason="plaintext",
     )

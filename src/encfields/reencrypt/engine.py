@@ -28,7 +28,7 @@ from encfields.reencrypt.errors import (
     RunRefusedError,
     UnfinishedError,
 )
-from encfields.reencrypt.job import Job
+from encfields.reencrypt.job import Conversions, Job
 from encfields.reencrypt.options import Options
 from encfields.reencrypt.patience import Failure, Patience
 from encfields.reencrypt.progress import Progress, ProgressBar, ProgressState
@@ -85,6 +85,8 @@ class Reencryption:
         or a changed key id. Values that are bound as `spec` says already are left alone.
     :param to_plaintext: encrypted column to the column that takes its plaintext; nothing is
         sealed then.
+    :param conversions: encrypted column to the inner type that wrote its values and the one that
+        is to read them, as a job has them.
     :param options: how to work.
     :raises DeclarationError: the description is not one of a run.
     :raises ConfigurationError: an ``AsyncEngine``.
@@ -98,12 +100,13 @@ class Reencryption:
         *,
         source: TableSpec | None = None,
         to_plaintext: Mapping[str, str] | None = None,
+        conversions: Conversions | None = None,
         options: Options | None = None,
     ) -> None:
         self._engine = sync_engine(engine)
         self._encryption = encryption
         self._options = options or Options()
-        self._job = Job(spec, source, to_plaintext)
+        self._job = Job(spec, source, to_plaintext, conversions)
         self._store = RunStore()
 
     @leaves_no_trace

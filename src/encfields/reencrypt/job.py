@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +12,25 @@ from sqlalchemy import Column, Connection, Table, types
 
 from encfields.binding.columns import ColumnBinding
 from encfields.errors import DeclarationError
+from encfields.reencrypt.inner_types import are_told_apart
 from encfields.reencrypt.spec import TableSpec
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
-REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT = (
+REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT, CONVERT = (
     "reencrypt",
     "fill-index",
     "rotate-index",
     "rebind",
     "decrypt",
+    "convert",
 )
 """Kinds of jobs."""
+
+Conversions = Mapping[str, Sequence[dict[str, Any]]]
+"""By column, the type that wrote its values and the one that is to read them, as data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,14 @@ class Job:
     :param spec: how values are to be bound; of a run to plaintext, how they are bound.
     :param source: how they are bound now, where that differs.
     :param to_plaintext: encrypted column to the column that takes its plaintext.
+    :param conversions: encrypted column to the inner type that wrote its values and the one that
+        is to read them, as :func:`encfields.reencrypt.inner_types.type_to_data` tells them.
     """
 
     spec: TableSpec
     source: TableSpec | None = None
     to_plaintext: Mapping[str, str] | None = field(default=None)
+    conversions: Conversions | None = field(default=None)
 
     def __post_init__(self) -> None:
         names = {column.name for column in self.spec.columns}
@@ -61,6 +69,7 @@ class Job:
         if self.to_plaintext is not None and source is not None:
             raise self._refusal("a run to plaintext has no source: its spec says how to open")
 
+        self._require_conversions()
         if self.spec.derived and self.to_plaintext is not None:
             raise self._refusal("a run to plaintext computes no derived columns")
         for derived in self.spec.derived:
@@ -73,6 +82,21 @@ class Job:
         ):
             raise self._refusal("a column is named twice")
 
+    def _require_conversions(self) -> None:
+        conversions = self.conversions
+        if conversions is None:
+            return
+        if not {column.name for column in self.spec.columns}.issuperset(conversions):
+            raise self._refusal("a column is to be converted that the run does not name")
+        if self.to_plaintext is not None:
+            raise self._refusal("a run to plaintext converts nothing")
+        if self.source is None and not all(are_told_apart(*one) for one in conversions.values()):
+            raise self._refusal(
+                "text and JSON cannot be told apart by what is stored. Give the new declaration a "
+                "name of its own, EncryptedType(..., name='table.column.2'), and the former one "
+                "in was_bound=: then the name tells what was converted"
+            )
+
     def _refusal(self, message: str) -> DeclarationError:
         return DeclarationError(message, table=self.table_name, reason="job")
 
@@ -81,6 +105,8 @@ class Job:
         """What it does to values, in a word."""
         if self.to_plaintext is not None:
             return DECRYPT
+        if self.conversions is not None:
+            return CONVERT
         if self.source is not None:
             return REBIND
         if self.spec.rederive:
@@ -95,7 +121,7 @@ class Job:
         whoever put its run back, long after, would have that done for values of his own.
         """
         has_former = any(column.former_keys for column in self.spec.columns)
-        return self.kind in (REBIND, DECRYPT) or has_former
+        return self.kind in (REBIND, DECRYPT, CONVERT) or has_former
 
     @property
     def table_name(self) -> str:
@@ -105,11 +131,13 @@ class Job:
 
     def to_json(self) -> str:
         """The job as canonical JSON; :meth:`from_json` is the inverse."""
-        data = {
+        data: dict[str, Any] = {
             "spec": self.spec.to_json(),
             "source": self.source and self.source.to_json(),
             "to_plaintext": self.to_plaintext and dict(self.to_plaintext),
         }
+        if self.conversions is not None:
+            data["conversions"] = {name: list(one) for name, one in self.conversions.items()}
         return json.dumps(data, sort_keys=True)
 
     @classmethod
@@ -121,6 +149,7 @@ class Job:
             TableSpec.from_json(data["spec"]),
             TableSpec.from_json(source) if source else None,
             data["to_plaintext"],
+            data.get("conversions"),
         )
 
     def fingerprint(self) -> str:

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from encfields.errors import ConfigurationError
 from encfields.reencrypt.errors import ConflictingRunError
-from encfields.reencrypt.job import FILL_INDEX, REBIND, ROTATE_INDEX, Job
+from encfields.reencrypt.job import CONVERT, FILL_INDEX, REBIND, ROTATE_INDEX, Job
 from encfields.reencrypt.run_row import (
     ABANDONED,
     MAX_COUNT,
@@ -161,7 +161,7 @@ class RunStore:
 
     def fills_indexes_of(self, connection: Connection, table_name: str) -> bool:
         """Whether a run is said to be at work on the table that may write blind indexes."""
-        kinds = (FILL_INDEX, ROTATE_INDEX, REBIND)
+        kinds = (FILL_INDEX, ROTATE_INDEX, REBIND, CONVERT)
         found = (
             select(runs.c.id)
             .where(runs.c.active == 1, runs.c.table_name == table_name)

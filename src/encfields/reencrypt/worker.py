@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from encfields.errors import KeyUnavailableError
 from encfields.reencrypt.batches import FIRST_ROWS, BatchReader, Bounds
 from encfields.reencrypt.connections import Connections
+from encfields.reencrypt.convert import Convert
 from encfields.reencrypt.errors import LeaseLostError, TooManyQuarantinedError
 from encfields.reencrypt.job import PreparedJob
 from encfields.reencrypt.key_codec import Key
@@ -359,6 +360,8 @@ def values_of(prepared: PreparedJob, encryption: Encryption) -> Values:
     """What the job does to values."""
     if prepared.job.to_plaintext is not None:
         return ToPlaintext(prepared, encryption)
+    if prepared.job.conversions is not None:
+        return Convert(prepared, encryption)
     if prepared.derived:
         return SealAndDerive(prepared, encryption)
     return SealAgain(prepared, encryption)

@@ -1,0 +1,68 @@
+"""Inner types as data, for the job of a run: a worker that joins it has no models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import types as sa
+
+from encfields.codecs import codec_for
+from encfields.errors import DeclarationError
+
+InnerType = sa.TypeEngine[Any] | type[sa.TypeEngine[Any]]
+
+_KINDS: tuple[tuple[type[sa.TypeEngine[Any]], tuple[str, ...]], ...] = (
+    (sa.Enum, ("enums", "name")),
+    (sa.JSON, ()),
+    (sa.Float, ("precision", "asdecimal", "decimal_return_scale")),
+    (sa.Numeric, ("precision", "scale", "asdecimal")),
+    (sa.Boolean, ()),
+    (sa.Integer, ()),
+    (sa.DateTime, ("timezone",)),
+    (sa.Date, ()),
+    (sa.Time, ("timezone",)),
+    (sa.Interval, ()),
+    (sa.Uuid, ("as_uuid",)),
+    (sa.String, ("length",)),
+    (sa.LargeBinary, ("length",)),
+)
+"""The types that can be told, each with the arguments that matter; the first that fits."""
+
+
+def type_to_data(inner: InnerType) -> dict[str, Any]:
+    """A type as plain data; :func:`type_from_data` is the inverse.
+
+    :raises DeclarationError: it is one of the application's own, or cannot be encrypted.
+    """
+    made = inner() if isinstance(inner, type) else inner
+    codec_for(made)
+    for kind, names in _KINDS:
+        if isinstance(made, kind):
+            arguments = {name: _plain(getattr(made, name)) for name in names}
+            return {"type": kind.__name__, **arguments}
+    raise DeclarationError(
+        f"{type(made).__name__} cannot be named in a conversion, which workers do that have none "
+        f"of the application's code: give one of {', '.join(k.__name__ for k, _ in _KINDS)}",
+        reason="inner-type",
+    )
+
+
+def type_from_data(data: dict[str, Any]) -> sa.TypeEngine[Any]:
+    """The type that :func:`type_to_data` told."""
+    arguments = {name: value for name, value in data.items() if name != "type"}
+    kind: Any = next(kind for kind, _ in _KINDS if kind.__name__ == data["type"])
+    made: sa.TypeEngine[Any] = kind(*arguments.pop("enums", ()), **arguments)
+    return made
+
+
+def are_told_apart(was: dict[str, Any], to: dict[str, Any]) -> bool:
+    """Whether a plaintext tells which of two types wrote it, where their values differ.
+
+    Text may read like JSON, and every JSON text is text: a string that was converted would be
+    converted once more.
+    """
+    return {was["type"], to["type"]} != {sa.String.__name__, sa.JSON.__name__}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
