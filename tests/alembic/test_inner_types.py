@@ -89,7 +89,8 @@ def test_a_type_that_cannot_read_the_values_is_refused_with_the_steps_to_take(
     assert "values that another type wrote" in code
     assert "op.convert_encrypted('visit', 'what', was=..., to=" in code
     assert "add a second encrypted column of the new type" in code
-    assert str(value) not in code
+    # But for the revision's id, which may hold any digits.
+    assert str(value) not in code.partition("def upgrade")[2]
     with pytest.raises(ValueDecodingError, match=r"visit\.what.*Declare the type that wrote it"):
         _read(backend, now)
 
