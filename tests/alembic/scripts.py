@@ -21,7 +21,7 @@ def run_script(backend: Backend, script: str) -> None:
 
     :raises ScriptFailedError: with the database's own message.
     """
-    {"sqlite": _sqlite, "postgresql": _postgresql, "mariadb": _mariadb}[backend.name](
+    {"sqlite": _sqlite, "postgresql": _postgresql, "mariadb": _mariadb}[backend.family](
         backend, script
     )
 

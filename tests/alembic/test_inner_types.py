@@ -74,7 +74,7 @@ def _read(backend: Backend, inner: TypeEngine[Any]) -> list[Any]:
         (String(), Integer(), "twelve"),
         (String(), Uuid(), "x"),
         (Numeric(10, 2), Integer(), decimal.Decimal("1.50")),
-        (Integer(), Boolean(), 12),
+        (Integer(), Boolean(), 1234567),
         (String(), JSON(), "{not json"),
     ],
     ids=str,

@@ -63,7 +63,7 @@ def rows(count: int) -> list[dict[str, str]]:
 def test_what_a_trigger_copies_is_the_sealed_value_and_opens_nowhere_else(
     engine, attacker, write, backend
 ):
-    copy_what_is_inserted(attacker, backend.name)
+    copy_what_is_inserted(attacker, backend.family)
     with Session(engine) as session:
         write(session)
         session.commit()

@@ -98,7 +98,7 @@ ODD = {
 
 
 def test_what_no_worker_could_write_is_too(clinic, attacker, begun):
-    for change in ODD[clinic.backend.name]:
+    for change in ODD[clinic.backend.family]:
         sql(attacker, f"UPDATE encfields_ranges SET {change} WHERE done = 0")
     require_all_moved(clinic, begun)
 

@@ -238,6 +238,7 @@ def test_autocommit_has_no_transaction_to_hold_two_statements(shop):
 
 
 def test_returning_delivers_the_row(shop):
+    shop.backend.require_returning()
     for returned in (Visit, visit):
         with shop.session() as session:
             statement = insert(Visit).returning(returned)
@@ -254,6 +255,7 @@ def test_returning_delivers_the_row(shop):
 
 
 def test_returning_the_value_without_the_key(shop):
+    shop.backend.require_returning()
     with shop.begin() as connection:
         statement = insert(visit).returning(visit.c.reason)
         assert connection.scalar(statement, rows_of(1)[0]) == "reason-0"
@@ -261,6 +263,7 @@ def test_returning_the_value_without_the_key(shop):
 
 
 def test_returning_another_column_only(shop):
+    shop.backend.require_returning()
     with shop.begin() as connection:
         statement = insert(visit).returning(visit.c.place)
         try:
@@ -275,8 +278,8 @@ def test_an_insert_that_may_do_nothing_is_refused_or_knows_its_key(shop):
         "sqlite": sqlite.insert(visit).on_conflict_do_nothing(),
         "postgresql": postgresql.insert(visit).on_conflict_do_nothing(),
         "mariadb": mysql.insert(visit).on_duplicate_key_update(place="x"),
-    }[shop.name]
-    if shop.name == "mariadb":
+    }[shop.backend.family]
+    if shop.backend.family == "mariadb":
         with shop.begin() as connection, shop.refused(UnknownIdentityError, visit):
             connection.execute(statement, rows_of(1)[0])
         return
@@ -286,9 +289,9 @@ def test_an_insert_that_may_do_nothing_is_refused_or_knows_its_key(shop):
 
 
 def test_insert_ignore_is_refused_or_knows_its_key(shop):
-    prefix = {"sqlite": "OR IGNORE", "mariadb": "IGNORE"}.get(shop.name, "/* nothing */")
+    prefix = {"sqlite": "OR IGNORE", "mariadb": "IGNORE"}.get(shop.backend.family, "/* nothing */")
     statement = insert(visit).prefix_with(prefix)
-    if shop.name == "mariadb":
+    if shop.backend.family == "mariadb":
         with shop.begin() as connection, shop.refused(UnknownIdentityError, visit):
             connection.execute(statement, rows_of(1)[0])
         return
@@ -306,7 +309,7 @@ def test_a_raw_transaction_of_the_driver_s_own_is_held_together(shop):
 
 def test_a_key_that_is_an_sql_expression_is_learnt(shop):
     following: Any = select(func.coalesce(func.max(visit.c.id), 0) + 41).scalar_subquery()
-    if shop.name == "mariadb":  # which does not read the table that it inserts into
+    if shop.backend.family == "mariadb":  # which does not read the table that it inserts into
         following = literal(20) + 21
     with shop.session() as session:
         session.execute(insert(Visit).values(id=following, place="0", reason="reason-0"))
@@ -439,7 +442,7 @@ def test_a_default_of_an_onupdate_does_not_fire_for_the_sealing(db):
 
 
 def test_mysql_s_key_of_zero_is_refused(shop):
-    if shop.name != "mariadb":
+    if shop.backend.family != "mariadb":
         with shop.session() as session:
             session.add(Visit(id=0, reason="r"))
             session.commit()

@@ -75,6 +75,8 @@ PINNED = {
 
 @pytest.mark.parametrize("statement", PINNED.values(), ids=PINNED.keys())
 def test_an_update_that_pins_the_whole_key_seals_for_that_row(cards, statement):
+    if statement is PINNED["subquery beside"] and not cards.backend.updates_from_itself:
+        pytest.skip("the database does not update a table that a subquery reads")
     with cards.begin() as connection:
         assert connection.execute(statement()).rowcount == 1
     assert numbers(cards) == ["number-1", "new", "number-3"]

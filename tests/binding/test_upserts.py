@@ -340,7 +340,7 @@ def test_on_duplicate_key_may_not_set_the_key(mariadb_cards):
 
 
 def test_insert_ignore_and_or_replace_with_a_given_key_work(shop):
-    prefix = {"sqlite": "OR REPLACE", "mariadb": "IGNORE"}.get(shop.name)
+    prefix = {"sqlite": "OR REPLACE", "mariadb": "IGNORE"}.get(shop.backend.family)
     if prefix is None:
         prefix = ""
     with shop.begin() as connection:

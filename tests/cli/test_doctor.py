@@ -108,7 +108,7 @@ def test_keys_that_another_keyring_wrapped(doctor, encryption, tmp_path):
 
 
 def test_columns_that_cannot_hold_messages(doctor, engine, encryption, local_key, backend):
-    binary = {"sqlite": "BLOB", "postgresql": "BYTEA", "mariadb": "VARBINARY(400)"}[backend.name]
+    binary = {"sqlite": "BLOB", "postgresql": "BYTEA", "mariadb": "VARBINARY(400)"}[backend.family]
     with engine.begin() as connection:
         connection.exec_driver_sql(
             f"CREATE TABLE patient (id INTEGER PRIMARY KEY, ssn VARCHAR(400), notes {binary})"
@@ -116,7 +116,7 @@ def test_columns_that_cannot_hold_messages(doctor, engine, encryption, local_key
     result = doctor("--keyring", local_key, *TABLE, "--column", "gone")
     found = verdicts(result)
     assert found["column patient.ssn"] == found["column patient.gone"] == "problem"
-    assert found["column patient.notes"] == ("warning" if backend.name == "mariadb" else "ok")
+    assert found["column patient.notes"] == ("warning" if backend.family == "mariadb" else "ok")
     assert result.code == exits.FAULTS
     result = doctor("--keyring", local_key, "--table", "nothing", "--column", "x")
     assert verdicts(result)["table nothing"] == "problem"

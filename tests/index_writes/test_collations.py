@@ -67,7 +67,7 @@ def test_a_query_whose_tenant_may_be_spelt_differently_is_refused(db):
 
 
 def test_under_a_binary_collation_a_tenant_has_one_spelling(db):
-    binary = {"mariadb": "utf8mb4_nopad_bin"}.get(db.name)
+    binary = {"mariadb": "utf8mb4_nopad_bin", "mysql": "utf8mb4_0900_bin"}.get(db.name)
     table = table_of(binary)
     db.create(table.metadata)
     db.create_key("tenant/abc")

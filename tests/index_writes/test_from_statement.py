@@ -118,6 +118,7 @@ class Ticket(Base):
 
 @pytest.mark.parametrize("holders", [["a"], ["a", "b", "c"]], ids=["one row", "three rows"])
 def test_an_insert_whose_keys_the_database_generates_is_loaded_and_found(db, holders):
+    db.backend.require_returning()
     db.create(Base.metadata)
     rows = [{"holder": holder} for holder in holders]
     statement = insert(Ticket).values(rows if len(rows) > 1 else rows[0]).returning(Ticket)

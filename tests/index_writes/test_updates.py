@@ -476,7 +476,7 @@ def test_an_update_of_an_alias_is_refused(patients):
     for values in ({"ssn": null()}, {"ssn": CANARY}, {"ssn_bidx": null()}):
         with patients.begin() as connection, patients.refused(BindingError, patient):
             connection.execute(update(other).values(values).where(other.c.id == 1))
-    if patients.name != "mariadb":
+    if patients.backend.family != "mariadb":
         with patients.begin() as connection:
             connection.execute(update(other).values(name="x").where(other.c.id == 1))
     assert numbers(patients) == OLD

@@ -254,7 +254,7 @@ def test_on_duplicate_key_may_not_write_an_index(mariadb_patients):
 
 
 def test_insert_ignore_and_or_replace_write_the_indexes(clinic):
-    prefix = {"sqlite": "OR REPLACE", "mariadb": "IGNORE"}.get(clinic.name)
+    prefix = {"sqlite": "OR REPLACE", "mariadb": "IGNORE"}.get(clinic.backend.family)
     statement = patient.insert().prefix_with(prefix) if prefix else patient.insert()
     with clinic.begin() as connection:
         connection.execute(statement, [{"id": n, "ssn": ssn} for n, ssn in BEFORE.items()])

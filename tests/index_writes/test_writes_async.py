@@ -86,8 +86,12 @@ async def test_generated_keys(engine, there):
     async with AsyncSession(engine) as session:
         session.add_all(Visit(ssn=f"v-{n}") for n in range(10))
         await session.commit()
-        made = await session.scalars(insert(Visit).returning(Visit), [{"ssn": "a"}, {"ssn": "b"}])
-        assert sorted(str(one.ssn) for one in made) == ["a", "b"]
+        if engine.dialect.insert_returning:
+            rows = [{"ssn": "a"}, {"ssn": "b"}]
+            made = await session.scalars(insert(Visit).returning(Visit), rows)
+            assert sorted(str(one.ssn) for one in made) == ["a", "b"]
+        else:
+            session.add_all([Visit(ssn="a"), Visit(ssn="b")])
         await session.commit()
     index = Index("ssn_bidx", "visit.ssn", {"ssn": utf8})
     values = [*(f"v-{n}" for n in range(10)), "a", "b"]

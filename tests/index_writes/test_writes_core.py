@@ -122,8 +122,9 @@ def test_a_default_key_in_every_form(clinic):
         connection.execute(insert(guest).values(ssn="a"))
         connection.execute(insert(guest), [{"ssn": x} for x in "bc"])
         connection.execute(insert(guest).values([{"ssn": x} for x in "def"]))
-        made = connection.execute(insert(guest).values(ssn="g").returning(guest.c.id)).scalar_one()
-        assert isinstance(made, uuid.UUID)
+        made = connection.execute(insert(guest).values(ssn="g")).inserted_primary_key
+        assert made is not None
+        assert isinstance(made.id, uuid.UUID)
     rows = check_indexes(clinic, guest, *GUEST)
     assert sorted(row["ssn"] for row in rows) == list("abcdefg")
 
@@ -152,6 +153,8 @@ GENERATED = {
 
 @pytest.mark.parametrize("write", GENERATED.values(), ids=GENERATED.keys())
 def test_a_generated_key(clinic, write):
+    if write is GENERATED["returning"]:
+        clinic.backend.require_returning()
     with clinic.begin() as connection:
         write(connection)
     rows = check_indexes(clinic, visit, *VISIT)
@@ -172,6 +175,7 @@ def test_a_thousand_rows_in_one_insert(clinic):
 
 
 def test_returning_delivers_the_values_and_not_the_indexes(clinic):
+    clinic.backend.require_returning()
     statement = insert(patient).returning(patient)
     with clinic.begin() as connection:
         one = connection.execute(statement.values(ROWS[0])).mappings().one()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -26,6 +27,26 @@ class Backend:
     def url_text(self) -> str:
         """The URL as text, password included, for what takes no :class:`~sqlalchemy.URL`."""
         return self.url.render_as_string(hide_password=False)
+
+    @property
+    def has_returning(self) -> bool:
+        """Whether an INSERT reports rows. Of the servers, MySQL alone has no RETURNING at all."""
+        return self.name != "mysql"
+
+    @property
+    def updates_from_itself(self) -> bool:
+        """Whether an UPDATE may select from the table that it changes, in a subquery."""
+        return self.name != "mysql"
+
+    @property
+    def family(self) -> str:
+        """The name, with MySQL under MariaDB's: what both spell alike."""
+        return "mariadb" if self.name == "mysql" else self.name
+
+    def require_returning(self) -> None:
+        """Skip a test of RETURNING where there is none."""
+        if not self.has_returning:
+            pytest.skip("the database has no RETURNING")
 
     def create_engine(self, **options: Any) -> Engine:
         """A new engine, disposed of when the test ends.
