@@ -76,7 +76,7 @@ def _has_text(select: Select[Any]) -> bool:
 
 def _source_table(select: Select[Any]) -> Any:
     """The one table that is read, or its alias; ``None`` if there is no such."""
-    froms = select.get_final_froms()
+    froms = internals.top_level_from(select)
     if len(froms) != 1:
         return None
     (source,) = froms

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, Table, update
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, ClauseList, ColumnElement
 from sqlalchemy.sql.selectable import Alias, Select
@@ -480,8 +482,13 @@ def annotated_like(column: ColumnElement[Any], other: Any) -> ColumnElement[Any]
 
 
 def top_level_from(select: Select[Any]) -> tuple[Any, ...]:
-    """What a SELECT selects from, its joins included."""
-    return tuple(select.get_final_froms())
+    """What a SELECT selects from, its joins included.
+
+    ``get_final_froms()`` compiles the SELECT to find out, for a dialect that knows nothing of what
+    only PostgreSQL can say, and raises.
+    """
+    compiler = SQLCompiler(DefaultDialect(), None)
+    return tuple(select._compile_state_factory(select, compiler)._get_display_froms())
 
 
 def has_row_limit(select: Any) -> bool:

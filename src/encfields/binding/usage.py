@@ -12,7 +12,7 @@ inside a CTE. An encrypted column may stand where it is delivered as it is, in I
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import LargeBinary, Table
@@ -211,7 +211,7 @@ def _check_select(select: Select[Any]) -> None:
     _check_condition(internals.where_criteria(select), "a condition")
     _check_condition(internals.having_criteria(select), "a condition")
     _check_order_by(select)
-    _check_raw_order(select, select.get_final_froms())
+    _check_raw_order(select, lambda: internals.top_level_from(select))
     group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
     for element in _ciphertexts(group_by):
         if not row_key_settled(element, group_by, select):
@@ -231,7 +231,7 @@ def _check_order_by(select: Any) -> None:
         raise _refuse(element, "ORDER BY", "sort after loading")
 
 
-def _check_raw_order(select: Any, froms: Iterable[Any]) -> None:
+def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
     """Refuse what sorts or groups by an encrypted column that it names in raw SQL."""
     clauses = [
         *internals.order_by_clauses(select),
@@ -240,8 +240,10 @@ def _check_raw_order(select: Any, froms: Iterable[Any]) -> None:
     ]
     if isinstance(select, Select):
         clauses.extend(internals.distinct_on_clauses(select))
-    texts = raw_texts(clause for clause in clauses if not _is_name(clause))
-    element = encrypted_column_in(texts, froms, list(select.selected_columns))
+    texts = list(raw_texts(clause for clause in clauses if not _is_name(clause)))
+    if not texts:
+        return
+    element = encrypted_column_in(texts, froms(), list(select.selected_columns))
     if element is not None:
         raise _refuse(element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading")
 
@@ -285,7 +287,7 @@ def _check_distinct(select: Any, what: str) -> None:
 
 def _check_compound(compound: CompoundSelect[Any]) -> None:
     _check_order_by(compound)
-    _check_raw_order(compound, ())
+    _check_raw_order(compound, tuple)
     keyword = compound.keyword.name
     if keyword.endswith("ALL"):
         return
