@@ -40,11 +40,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from benchmarks.support.databases import databases
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.branch_key import BranchKey
+from encfields.bulk.reencryption import Options, Reencryption
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.tables import metadata as run_tables
 from encfields.context import RowContext
-from encfields.message import open_, seal
-from encfields.reencrypt.engine import Options, Reencryption
-from encfields.reencrypt.run_tables import metadata as run_tables
-from encfields.reencrypt.spec import TableSpec
+from encfields.message.sealing import open_, seal
 
 WRAPPING_KEY = bytes(range(32))
 VALUE_BYTES = 250

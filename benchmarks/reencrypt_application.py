@@ -29,7 +29,7 @@ from sqlalchemy import update
 
 from benchmarks.reencrypt import SPEC, VALUE_BYTES, Bench, Document, attached
 from benchmarks.support.databases import databases
-from encfields.reencrypt.engine import Options, Reencryption
+from encfields.bulk.reencryption import Options, Reencryption
 
 ROWS_A_TRANSACTION = 4
 

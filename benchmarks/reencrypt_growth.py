@@ -25,12 +25,12 @@ from rich.table import Table as RichTable
 from benchmarks.reencrypt import SPEC, Bench, attached
 from benchmarks.support.databases import databases
 from benchmarks.support.plans import Read, watched
-from encfields.reencrypt.batches import BatchReader, Bounds
-from encfields.reencrypt.connections import Connections
-from encfields.reencrypt.engine import Options, ProgressState, Reencryption
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.worker import values_of
-from encfields.reencrypt.writers import writer_for
+from encfields.bulk.connections import Connections
+from encfields.bulk.reencryption import Options, ProgressState, Reencryption
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.runs.worker import values_of
+from encfields.bulk.writers import writer_for
 
 BATCH_ROWS = Options().batch_rows
 BATCHES = 16

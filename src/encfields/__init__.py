@@ -8,16 +8,16 @@ Encryption SDK message that opens only in the row and column it was written for.
 from __future__ import annotations
 
 from encfields import errors, keyrings
-from encfields.binding.compound_index import CompoundBlindIndex
-from encfields.binding.compound_query import blind
-from encfields.encryption import Encryption, attach, encryption_of
+from encfields.engine import Encryption, attach, encryption_of
 from encfields.errors import EncFieldsError
-from encfields.foreign import ForeignReader
 from encfields.index.blind_index import BlindIndex
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.store import SqlKeyStore
-from encfields.message_header import read_header
-from encfields.types import EncryptedType
+from encfields.legacy import LegacyReader
+from encfields.message.header import read_header
+from encfields.orm.declare.compound_index import CompoundBlindIndex
+from encfields.orm.query.compound import blind
+from encfields.orm.types import EncryptedType
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ __all__ = [
     "EncFieldsError",
     "EncryptedType",
     "Encryption",
-    "ForeignReader",
+    "LegacyReader",
     "SqlKeyStore",
     "attach",
     "blind",

@@ -32,7 +32,7 @@ class BranchKey:
         self.number = number
         self.id_bytes = id.encode("utf-8")
         self.version_bytes = uuid.UUID(version).bytes
-        # What encfields.message derives from the material; it lives and dies with the key.
+        # What encfields.message.sealing derives from the material; it lives and dies with the key.
         self.wrapping: object | None = None
 
     def __repr__(self) -> str:

@@ -35,11 +35,9 @@ from aws_cryptographic_material_providers.mpl.client import AwsCryptographicMate
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_cryptographic_material_providers.mpl.references import ICryptographicMaterialsManager
 
-from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
-from encfields.binding.row_keys import kind_of
 from encfields.branch_key import BranchKey
 from encfields.context import ROW_KEY_PREFIX, serialize
-from encfields.encryption import Encryption
+from encfields.engine import Encryption
 from encfields.errors import (
     ConfigurationError,
     ContextMismatchError,
@@ -51,10 +49,12 @@ from encfields.errors import (
 from encfields.identity import CANONICAL
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.store import KeyStore
-from encfields.message_header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
-from encfields.message_keys import Wrapping, openable
+from encfields.message.header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
+from encfields.message.keys import Wrapping, openable
+from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.orm.declare.row_keys import kind_of
+from encfields.orm.types import DEFAULT_KEY
 from encfields.traces import leaves_no_trace
-from encfields.types import DEFAULT_KEY
 
 __all__ = ["EncfieldsMaterialsManager", "column_context", "column_key", "materials_manager"]
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from sqlalchemy import Column
 
-from encfields.binding.columns import ColumnBinding, binding_of, is_encrypted
-from encfields.binding.stored_size import max_stored_size, stored_size
 from encfields.errors import DeclarationError, UnknownIdentityError
+from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.orm.declare.stored_size import max_stored_size, stored_size
 
 __all__ = ["max_stored_bytes", "stored_bytes"]
 

@@ -39,7 +39,7 @@ from encfields.errors import ConfigurationError
 from encfields.keys.cache.stats import Fetch
 
 if TYPE_CHECKING:
-    from encfields.encryption import Encryption
+    from encfields.engine import Encryption
 
 __all__ = ["instrument"]
 

@@ -17,8 +17,8 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, in
 from encfields import EncryptedType, attach
 from encfields.alembic import MigrationError
 from encfields.alembic.found_operations import RefusedChangeOp
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
 from tests.reencrypt.support import Clinic as ReencryptClinic
 from tests.reencrypt.test_tables import Base as Tables

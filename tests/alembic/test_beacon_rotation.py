@@ -11,10 +11,10 @@ from sqlalchemy import Column, LargeBinary, MetaData, Table, insert, inspect, se
 
 from encfields import BlindIndex, attach
 from encfields.alembic import MigrationError
+from encfields.bulk.errors import UnfinishedError
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.census import census
 from encfields.errors import ConfigurationError
-from encfields.reencrypt.census import census
-from encfields.reencrypt.errors import UnfinishedError
-from encfields.reencrypt.spec import TableSpec
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
 from tests.servers.backends import Backend
 

@@ -16,9 +16,9 @@ from sqlalchemy import Column, Date, Engine, Integer, MetaData, String, Table, i
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, attach
 from encfields.alembic import MigrationError
 from encfields.alembic.found_operations import PostponedFillOp
+from encfields.bulk.errors import UnfinishedError
+from encfields.bulk.reencryption import work
 from encfields.index.transforms import casefold, last
-from encfields.reencrypt.engine import work
-from encfields.reencrypt.errors import UnfinishedError
 from encfields.testing import assert_absent
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
 from tests.servers.backends import Backend

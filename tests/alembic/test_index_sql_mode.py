@@ -10,8 +10,8 @@ from sqlalchemy import text
 from encfields import BlindIndex
 from encfields.alembic import MigrationError
 from encfields.alembic.index_column import IndexColumn, with_indexes
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from tests.alembic.project import Clinic, Project
 from tests.alembic.scripts import ScriptFailedError, run_script
 from tests.servers.backends import Backend

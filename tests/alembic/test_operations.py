@@ -38,8 +38,8 @@ from encfields.alembic.key_operations import (
 )
 from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
-from encfields.reencrypt.inner_types import type_to_data
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.rows.inner_types import type_to_data
+from encfields.bulk.rows.spec import TableSpec
 
 SPEC = TableSpec.of("patient", ["ssn", SealedColumn("notes", "n", "k", ("a", "b"))], schema="s")
 WAS = TableSpec.of(

@@ -9,9 +9,9 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, inspect, select
 
 from encfields import EncryptedType
 from encfields.alembic import MigrationError
+from encfields.bulk.errors import UnfinishedError
+from encfields.bulk.reencryption import work
 from encfields.errors import ContextMismatchError
-from encfields.reencrypt.engine import work
-from encfields.reencrypt.errors import UnfinishedError
 from tests.alembic.project import SECRET, Clinic, Project, patient_table
 from tests.servers.backends import Backend
 

@@ -9,8 +9,8 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, inspect
 
 from encfields import EncryptedType, attach
 from encfields.alembic import MigrationError
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from tests.alembic.project import Clinic, Project, patient_table, store
 from tests.alembic.scripts import ScriptFailedError, run_script
 from tests.servers.backends import Backend

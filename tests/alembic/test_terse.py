@@ -10,10 +10,10 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.alembic.index_column import IndexColumn, described, with_indexes
 from encfields.alembic.terse import terse_columns
-from encfields.binding.columns import bindings_of
-from encfields.binding.index_columns import derived_columns, indexes_of
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.index.transforms import casefold, last
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.orm.declare.blind_index import derived_columns, indexes_of
+from encfields.orm.declare.columns import bindings_of
 
 
 def _visit(*more: Any, **options: Any) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import encfields
+import encfields.bulk
 from tests.documents.pages import PAGES, ROOT, Block, blocks
 
 PUBLIC = {
@@ -21,7 +22,7 @@ PUBLIC = {
         "EncFieldsError",
         "EncryptedType",
         "Encryption",
-        "ForeignReader",
+        "LegacyReader",
         "SqlKeyStore",
         "attach",
         "blind",
@@ -101,7 +102,7 @@ PUBLIC = {
         "WrappedBeacons",
         "WrappedKey",
     ],
-    "encfields.reencrypt": [
+    "encfields.bulk": [
         "Census",
         "ColumnCensus",
         "ConflictingRunError",
@@ -197,3 +198,12 @@ def test_the_version_is_in_one_place():
     assert encfields.__version__ in (ROOT / "CHANGELOG.md").read_text()
     settings = Path(ROOT / "pyproject.toml").read_text()
     assert f'version = "{encfields.__version__}"' not in settings
+
+
+def test_programs_that_import_former_names_get_the_present_ones():
+    with pytest.warns(PendingDeprecationWarning, match="encfields.bulk"):
+        former = importlib.reload(importlib.import_module("encfields.reencrypt"))
+    assert former.Reencryption is encfields.bulk.Reencryption
+    assert importlib.import_module("encfields.reencrypt.spec").TableSpec is former.TableSpec
+    header = importlib.import_module("encfields.message_header")
+    assert header.read_header is encfields.read_header

@@ -9,7 +9,6 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
-from encfields.binding.reads import raw_select
 from encfields.errors import (
     AmbiguousRowError,
     ConfigurationError,
@@ -20,6 +19,7 @@ from encfields.errors import (
     TamperedError,
     ValueEncodingError,
 )
+from encfields.orm.read.provenance import raw_select
 from encfields.testing import local_store
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Patient, Visit
 from tests.servers.kms_proxy import KmsProxy

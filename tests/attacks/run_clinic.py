@@ -9,8 +9,8 @@ from sqlalchemy import Integer, String, insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from tests.reencrypt import support
 
 

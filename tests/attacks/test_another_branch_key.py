@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, insert, select, text
 
 from encfields import EncryptedType, Encryption, attach
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.survey.census import census
+from encfields.bulk.survey.verify import verify
 from encfields.cli.main import main
 from encfields.errors import KeyDestroyedError, TamperedError
 from encfields.interop import column_context
-from encfields.message import read_header
-from encfields.reencrypt.census import census
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import SealedColumn, TableSpec
-from encfields.reencrypt.verify import verify
+from encfields.message.sealing import read_header
 from encfields.testing import local_store
 from tests.servers.backends import Backend
 

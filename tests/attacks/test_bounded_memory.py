@@ -11,15 +11,15 @@ from sqlalchemy import Engine, String, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, Encryption
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey import bounded_counts
+from encfields.bulk.survey.census import census
+from encfields.bulk.survey.count_under_key import count_under
+from encfields.bulk.survey.retirement import values_under
 from encfields.errors import EncFieldsError, MalformedMessageError
 from encfields.keys.cache import stats as cache_stats
 from encfields.keys.cache.stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetch
-from encfields.message_header import MAX_KEY_ID_BYTES
-from encfields.reencrypt import bounded_counts
-from encfields.reencrypt.census import census
-from encfields.reencrypt.retirement import values_under
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.under_key import count_under
+from encfields.message.header import MAX_KEY_ID_BYTES
 from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 

@@ -35,8 +35,8 @@ from sqlalchemy.orm import (
 )
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, Encryption, attach, blind
-from encfields.binding.index_columns import indexes_of
 from encfields.index.transforms import casefold
+from encfields.orm.declare.blind_index import indexes_of
 from encfields.testing import assert_absent, attach_locally, local_store
 from tests.servers.backends import AsyncBackend, Backend
 

@@ -16,16 +16,16 @@ import pytest
 from sqlalchemy import Engine, delete, insert, select, text, update
 
 from encfields import context
+from encfields.bulk.errors import RunRefusedError
+from encfields.bulk.reencryption import Options, abandon, report_of, work
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.runs.store import create_run_tables
+from encfields.bulk.runs.tables import runs
 from encfields.cli import exits
 from encfields.cli.main import main
 from encfields.errors import BindingError, ConfigurationError
-from encfields.message import seal
-from encfields.reencrypt.engine import Options, abandon, report_of, work
-from encfields.reencrypt.errors import RunRefusedError
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.run_store import create_run_tables
-from encfields.reencrypt.run_tables import runs
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.message.sealing import seal
 from tests.attacks.run_clinic import SSN, Clinic
 
 PLAIN = Job(SSN, to_plaintext={"ssn": "plain"})

@@ -9,9 +9,9 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table, insert, select,
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.verify import verify
 from encfields.errors import UnreadableError
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.verify import verify
 from tests.servers.backends import Backend
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, text
 
-from encfields.reencrypt.connections import Connections
-from encfields.reencrypt.engine import Options, Reencryption, report_of
-from encfields.reencrypt.run_row import read_run
-from encfields.reencrypt.run_tables import quarantine, ranges
+from encfields.bulk.connections import Connections
+from encfields.bulk.reencryption import Options, Reencryption, report_of
+from encfields.bulk.runs.run_row import read_run
+from encfields.bulk.runs.tables import quarantine, ranges
 from tests.attacks.run_clinic import Clinic
 
 LEASE = 100
@@ -124,7 +124,7 @@ def test_a_range_that_is_taken_away_is_looked_at_again(clinic, attacker, begun):
 
 
 def test_so_is_one_that_is_altered_while_it_is_worked_at(clinic, attacker, begun, monkeypatch):
-    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
     altered: list[int] = []
 
     def tamper(state: Any) -> None:

@@ -33,10 +33,10 @@ from sqlalchemy.dialects.mysql import VARCHAR as MYSQL_VARCHAR
 from sqlalchemy.types import VARBINARY
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.verify import verify
 from encfields.errors import ContextMismatchError, UnreadableError
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.verify import verify
 from encfields.testing import assert_absent
 from tests.servers.backends import Backend
 

@@ -40,12 +40,12 @@ from sqlalchemy import column as sql_column
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 
 from encfields import EncryptedType
-from encfields.binding.usage import refuse_usage
 from encfields.errors import (
     BindingError,
     UnreadableError,
     UnsupportedOperationError,
 )
+from encfields.orm.query.refused import refuse_usage
 from tests.binding.models import Card, Purchase
 
 # -- refused by the expression itself ----------------------------------------------------------

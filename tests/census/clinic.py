@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from encfields import EncryptedType
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.rows.spec import TableSpec
 
 SECRET = "very-secret-diagnosis"
 

@@ -23,12 +23,12 @@ from sqlalchemy import (
 )
 
 from encfields import EncryptedType, Encryption
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.survey.census import census
+from encfields.bulk.survey.column_census import MAX_EXAMPLES
 from encfields.context import deserialize
 from encfields.errors import DeclarationError
-from encfields.message import read_header
-from encfields.reencrypt.census import census
-from encfields.reencrypt.column_census import MAX_EXAMPLES
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.message.sealing import read_header
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored
 from tests.servers.backends import Backend

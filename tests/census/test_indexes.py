@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine, Table, text
 
 from encfields import BlindIndex, CompoundBlindIndex
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.census import Census, census
+from encfields.bulk.survey.index_census import IndexCensus
 from encfields.index.transforms import last
-from encfields.reencrypt.census import Census, census
-from encfields.reencrypt.index_census import IndexCensus
-from encfields.reencrypt.spec import TableSpec
 from tests.census.clinic import fill, patient_table
 
 

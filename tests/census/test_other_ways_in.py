@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, Text, insert, text
 
 from encfields import EncryptedType
-from encfields.reencrypt.census import census
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.verify import verify
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.census import census
+from encfields.bulk.survey.verify import verify
 from encfields.testing import attach_locally, attach_locally_async
 from tests.census.clinic import SECRET, fill, patient_table
 from tests.servers.backends import AsyncBackend, Backend

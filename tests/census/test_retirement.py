@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from encfields.bulk.survey.retirement import refuse_retirement, values_under
 from encfields.errors import ConfigurationError
 from encfields.keys.removal import ValuesUnder
-from encfields.reencrypt.retirement import refuse_retirement, values_under
 from tests.census.clinic import fill, overwrite, spec_of, stored
 
 

@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, func, insert, select
 
 from encfields import EncryptedType, Encryption
-from encfields.reencrypt import sampling
-from encfields.reencrypt.census import census
-from encfields.reencrypt.sampling import Sample, count_rows
-from encfields.reencrypt.scan import Source
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.verify import verify
+from encfields.bulk.rows.scan import Source
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey import sampling
+from encfields.bulk.survey.census import census
+from encfields.bulk.survey.sampling import Sample, count_rows
+from encfields.bulk.survey.verify import verify
 from tests.census.clinic import fill, spec_of
 
 ROWS = 3_000

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Column, MetaData, String, Table, Uuid, insert, text
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.verify import BATCH_BYTES, FIRST_BATCH_ROWS, _next_batch_rows, verify
 from encfields.errors import KeyUnavailableError
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.verify import BATCH_BYTES, FIRST_BATCH_ROWS, _next_batch_rows, verify
 from encfields.testing import assert_absent, local_store
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored
 

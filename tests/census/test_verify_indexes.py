@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Engine, Table, select, text
 
 from encfields import BlindIndex, Encryption
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.verify import verify
 from encfields.errors import DeclarationError
 from encfields.index import last
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.verify import verify
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, stored
 

@@ -14,10 +14,10 @@ from encfields import EncryptedType
 from encfields.branch_key import BranchKey
 from encfields.cli import exits
 from encfields.context import serialize
-from encfields.message import seal
+from encfields.message.sealing import seal
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
-from tests.foreign.by_hand import SUITES, encrypt
+from tests.legacy.by_hand import SUITES, encrypt
 from tests.message import stock
 
 VERSION = "0b1c2d3e-4f50-4a6b-8c7d-8e9fa0b1c2d3"
@@ -74,7 +74,7 @@ def test_a_truncated_message_shows_its_header_and_its_fault(command):
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_a_message_that_was_written_by_hand_says_what_a_foreign_reader_needs(command, suite):
+def test_a_message_that_was_written_by_hand_says_what_a_legacy_reader_needs(command, suite):
     context = {"patient": "42", "purpose": "billing"}
     keyring = stock.raw_aes_keyring(b"k" * 32, "namespace", "wrapping key")
     message = encrypt(SECRET.encode(), keyring, context, SUITES[suite], 128)
@@ -96,7 +96,7 @@ def test_a_message_that_was_written_by_hand_says_what_a_foreign_reader_needs(com
     assert_absent(SECRET, told.out, shown.out)
 
 
-def test_a_foreign_message_that_is_cut_in_its_header_is_a_fault(command):
+def test_a_legacy_message_that_is_cut_in_its_header_is_a_fault(command):
     message = encrypt(b"value", stock.raw_aes_keyring(b"k" * 32), {"a": "1"}, SUITES["signed"])
     told = command("inspect", "--json", message[:60].hex())
     assert told.code == exits.FAULTS

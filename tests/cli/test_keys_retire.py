@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import TableSpec
 from tests.census.clinic import fill
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from encfields import SqlKeyStore, attach, keyrings
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import TableSpec
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of
 from tests.servers.backends import Backend

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from encfields import keyrings
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.cli import exits
 from encfields.cli.keyring_option import NoKeyring, parse_keyring
 from encfields.cli.main import parser
@@ -15,7 +16,6 @@ from encfields.cli.targets import specs_from_file, specs_from_models, specs_from
 from encfields.errors import ConfigurationError
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring, DiscoveryKeyring
 from encfields.keys.keyrings.local import LocalKeyring
-from encfields.reencrypt.spec import SealedColumn, TableSpec
 from encfields.testing import assert_absent
 from tests.census.clinic import fill
 from tests.servers.backends import Backend

@@ -31,9 +31,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.schema import CreateTable
 
 from encfields import EncryptedType
-from encfields.binding.columns import ColumnBinding
-from encfields.binding.columns import binding_of as binding_of_column
 from encfields.errors import DeclarationError
+from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.declare.columns import binding_of as binding_of_column
 
 
 class Secret(str):

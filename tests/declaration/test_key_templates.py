@@ -14,11 +14,11 @@ from sqlalchemy import Column, Date, Integer, LargeBinary, MetaData, String, Tab
 from sqlalchemy.types import TypeEngine
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
-from encfields.binding.columns import binding_of
-from encfields.binding.key_meetings import overlap
 from encfields.errors import BindingError, DeclarationError
 from encfields.key_template import ENCODED, KeyTemplate
 from encfields.keys.store import check_key_id
+from encfields.orm.declare.columns import binding_of
+from encfields.orm.declare.key_meetings import overlap
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

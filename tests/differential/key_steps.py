@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from encfields.reencrypt.engine import Options, Reencryption
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.reencryption import Options, Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from tests.differential.step import Step
 from tests.differential.world import World
 

@@ -41,8 +41,8 @@ from encfields import (
     encryption_of,
     keyrings,
 )
+from encfields.bulk import TableSpec
 from encfields.errors import NotAttachedError
-from encfields.reencrypt import TableSpec
 from tests.alembic.project import Project
 from tests.documents.pages import PAGES, ROOT, Block, blocks, name_of
 from tests.servers.backends import Backend

@@ -12,12 +12,12 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, text, upda
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from encfields.binding.pending import Pending
-from encfields.binding.reads import raw_select
+from encfields.bulk.reencryption import Options, Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import ContextMismatchError, EncFieldsError
-from encfields.message import read_header
-from encfields.reencrypt.engine import Options, Reencryption
-from encfields.reencrypt.spec import TableSpec
+from encfields.message.sealing import read_header
+from encfields.orm.read.provenance import raw_select
+from encfields.orm.write.pending import Pending
 from encfields.testing import assert_absent
 from tests.drivers.conftest import Leg
 from tests.drivers.model import EVERYTHING, KINDS, Note, Patient

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from encfields import DynamoDbKeyStore, attach, keyrings
+from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import (
     ConfigurationError,
     KeyAccessError,
@@ -19,7 +20,6 @@ from encfields.errors import (
 )
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.store import KeyVersion
-from encfields.reencrypt.spec import TableSpec
 from tests.census.clinic import patient_table
 from tests.dynamodb import fleet
 from tests.servers.backends import Backend

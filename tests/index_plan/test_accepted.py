@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Integer, MetaData, Table
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
+from encfields.bulk.rows.spec import TableSpec
 from encfields.planner.subjects import subjects_of
-from encfields.reencrypt.spec import TableSpec
 
 
 def test_the_words_are_read_of_an_index_of_one_column_and_of_several() -> None:

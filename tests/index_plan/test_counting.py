@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text
 
 from encfields import EncryptedType
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError, KeyUnavailableError
 from encfields.index.transforms import digits, exact, first_letter, last, year
 from encfields.planner.counting import count_values
-from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.index_plan.people import COUNT, ROWS, SURNAMES
 
 LAST4 = digits.then(last(4))

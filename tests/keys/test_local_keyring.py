@@ -17,7 +17,7 @@ from encfields import keyrings
 from encfields.context import deserialize
 from encfields.errors import ConfigurationError, KeyAccessError
 from encfields.keys.keyrings.wrapping import KeyWrapper, WrappingContext
-from encfields.message_header import read_any_header
+from encfields.message.header import read_any_header
 from encfields.testing import assert_absent
 
 VERSION = str(uuid.uuid4())

@@ -35,10 +35,10 @@ refused(wrapper.unwrap_bound_to, KEYS, b"", "default")
 gc.collect()
 """
 
-FOREIGN_VALUES = """
-from encfields.foreign import ForeignReader
+LEGACY_VALUES = """
+from encfields.legacy import LegacyReader
 other = keyrings.local(secrets.token_bytes(32))
-reader = ForeignReader(keyring, context=KEYS)
+reader = LegacyReader(keyring, context=KEYS)
 message = wrap()
 refused(reader.open, wrap(other), {})
 refused(reader.open, wrap(pairs={"a": "2"}), {})
@@ -48,7 +48,7 @@ gc.collect()
 """
 
 
-@pytest.mark.parametrize("body", [KEY_ROWS, FOREIGN_VALUES], ids=["key-rows", "foreign-values"])
+@pytest.mark.parametrize("body", [KEY_ROWS, LEGACY_VALUES], ids=["key-rows", "legacy-values"])
 def test_what_does_not_open_writes_nothing_to_stderr(body: str, tmp_path: Path) -> None:
     # In development mode, older Pythons too report a stream that cannot be closed when collected.
     command = [sys.executable, "-X", "dev", "-W", "ignore", "-c", HEAD + body]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from encfields.binding.pending import Pending
+from encfields.orm.write.pending import Pending
 from tests.leaks.model import SCAN, SSN, Base, assert_nothing_shows
 from tests.servers.backends import AsyncBackend
 

@@ -7,8 +7,8 @@ from sqlalchemy import CheckConstraint, Integer, String, insert, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
-from encfields.reencrypt.engine import Options, Reencryption
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.reencryption import Options, Reencryption
+from encfields.bulk.rows.spec import TableSpec
 from encfields.testing import assert_absent, attach_locally
 
 CANARY = "CANARY-4711-XYZ-and-long"

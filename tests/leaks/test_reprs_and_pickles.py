@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, bindparam, insert, inspect, select, update
 from sqlalchemy.orm import Session
 
-from encfields.binding.pending import Pending
 from encfields.errors import UnboundValueError
+from encfields.orm.write.pending import Pending
 from tests.leaks.model import (
     SSN,
     Base,

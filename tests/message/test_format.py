@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from encfields.branch_key import BranchKey
 from encfields.context import deserialize, serialize
 from encfields.errors import BindingError, ValueEncodingError
-from encfields.message import MAGIC, MAX_CONTENT_BYTES, open_, read_header, seal, sealed_size
+from encfields.message.sealing import (
+    MAGIC,
+    MAX_CONTENT_BYTES,
+    open_,
+    read_header,
+    seal,
+    sealed_size,
+)
 from tests.message.conftest import CONTEXT, KEY_IDS
 
 

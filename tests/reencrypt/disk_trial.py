@@ -14,9 +14,9 @@ from sqlalchemy import Engine, String, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
-from encfields.reencrypt.engine import Options, Reencryption, Report
-from encfields.reencrypt.errors import DatabaseUnavailableError
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.errors import DatabaseUnavailableError
+from encfields.bulk.reencryption import Options, Reencryption, Report
+from encfields.bulk.rows.spec import TableSpec
 from tests.reencrypt.application import Application, code_of
 from tests.reencrypt.faults import rows_written
 from tests.reencrypt.server_trial import private_server

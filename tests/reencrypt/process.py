@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from encfields import Encryption
-from encfields.reencrypt.engine import Options, Reencryption
+from encfields.bulk.reencryption import Options, Reencryption
 from tests.reencrypt.support import PATIENT, attach_to
 
 ROOT = Path(__file__).parents[2]

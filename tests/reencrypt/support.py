@@ -11,13 +11,13 @@ from sqlalchemy import Engine, String, create_engine, insert, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
-from encfields.binding.reads import raw_select
-from encfields.message import read_header
-from encfields.reencrypt.engine import Options, Reencryption
-from encfields.reencrypt.range_store import RangeStore
-from encfields.reencrypt.run_row import read_run
-from encfields.reencrypt.sealed_job import JobSealer
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.reencryption import Options, Reencryption
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.ranges import RangeStore
+from encfields.bulk.runs.run_row import read_run
+from encfields.bulk.runs.sealed_job import JobSealer
+from encfields.message.sealing import read_header
+from encfields.orm.read.provenance import raw_select
 from tests.attached import attach_with_kept_keys
 
 WRAPPING_KEY = hashlib.sha256(b"the tests' own wrapping key").digest()

@@ -11,15 +11,15 @@ from sqlalchemy import String, insert, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
+from encfields.bulk.connections import Connections
+from encfields.bulk.errors import UnfinishedError
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.spec import DerivedColumn, SealedColumn, TableSpec
+from encfields.bulk.runs.worker import values_of
+from encfields.bulk.writers import writer_for
 from encfields.errors import DeclarationError
 from encfields.index.transforms import casefold, last
-from encfields.reencrypt.batches import BatchReader, Bounds
-from encfields.reencrypt.connections import Connections
-from encfields.reencrypt.errors import UnfinishedError
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.spec import DerivedColumn, SealedColumn, TableSpec
-from encfields.reencrypt.worker import values_of
-from encfields.reencrypt.writers import writer_for
 from tests.reencrypt.support import Clinic
 
 
@@ -318,7 +318,7 @@ def test_ensure_refuses_while_an_index_is_missing(clinic):
 
 
 def test_rows_that_lose_their_index_during_the_run_are_found_by_a_sweep(clinic, monkeypatch):
-    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
     clinic.rotate()
     done: list[int] = []
 

@@ -9,10 +9,10 @@ from sqlalchemy import LargeBinary, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
+from encfields.bulk.errors import ReencryptionError
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.context import serialize
-from encfields.message import seal
-from encfields.reencrypt.errors import ReencryptionError
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.message.sealing import seal
 from tests.reencrypt.support import Clinic
 
 

@@ -25,10 +25,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
+from encfields.bulk.errors import DatabaseUnavailableError
+from encfields.bulk.reencryption import Options, Reencryption
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import KeyUnavailableError
-from encfields.reencrypt.engine import Options, Reencryption
-from encfields.reencrypt.errors import DatabaseUnavailableError
-from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.reencrypt.cut_proxy import CutProxy
 from tests.reencrypt.support import PATIENT, Clinic, Patient, attach_to
 

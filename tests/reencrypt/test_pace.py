@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 from sqlalchemy import event, insert, text
 
+from encfields.bulk.connections import Connections
+from encfields.bulk.reencryption import Options, ProgressBar
+from encfields.bulk.rows.changes import Change
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.writers import writer_for
 from encfields.errors import ConfigurationError
-from encfields.reencrypt.batches import BatchReader, Bounds
-from encfields.reencrypt.connections import Connections
-from encfields.reencrypt.engine import Options, ProgressBar
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.values import Change
-from encfields.reencrypt.writers import writer_for
 from tests.reencrypt.support import PATIENT, Clinic, Patient
 
 
@@ -44,7 +44,7 @@ def test_a_dry_run_after_a_run_finds_nothing_to_do(clinic):
 
 def test_a_dry_run_asks_kms_for_no_key(sqlite, kms, kms_proxy):
     from encfields import SqlKeyStore, attach, keyrings
-    from encfields.reencrypt.engine import Reencryption
+    from encfields.bulk.reencryption import Reencryption
     from tests.reencrypt.support import Base
 
     engine = sqlite.create_engine()

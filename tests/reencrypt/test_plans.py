@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event, text
 
-from encfields.reencrypt import connections
+from encfields.bulk import connections
 from tests.reencrypt.support import Clinic
 from tests.reencrypt.test_tables import ROWS, Base, fill, spec_of
 

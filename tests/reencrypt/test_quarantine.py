@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import bindparam, text
 
-from encfields.reencrypt.engine import report_of
-from encfields.reencrypt.errors import TooManyQuarantinedError, UnfinishedError
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.bulk.errors import TooManyQuarantinedError, UnfinishedError
+from encfields.bulk.reencryption import report_of
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.testing import assert_absent
 from tests.reencrypt.support import Clinic
 

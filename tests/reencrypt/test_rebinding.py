@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
 
 from encfields import EncryptedType
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.reencrypt.support import PATIENT, Clinic
 from tests.reencrypt.test_tables import Base as Tables
 from tests.reencrypt.test_tables import ByPair, fill

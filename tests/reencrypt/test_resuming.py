@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from encfields.bulk.connections import Connections
+from encfields.bulk.errors import ConflictingRunError, LeaseLostError
+from encfields.bulk.reencryption import Options, abandon, pause, report_of, work
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.range_row import Counts
+from encfields.bulk.runs.run_row import read_run
 from encfields.errors import ConfigurationError
-from encfields.reencrypt.connections import Connections
-from encfields.reencrypt.engine import Options, abandon, pause, report_of, work
-from encfields.reencrypt.errors import ConflictingRunError, LeaseLostError
-from encfields.reencrypt.range_row import Counts
-from encfields.reencrypt.run_row import read_run
-from encfields.reencrypt.spec import TableSpec
 from tests.reencrypt.process import start
 
 

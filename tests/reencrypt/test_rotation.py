@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from encfields.reencrypt.engine import ProgressState, Reencryption, report_of
-from encfields.reencrypt.errors import UnfinishedError
+from encfields.bulk.errors import UnfinishedError
+from encfields.bulk.reencryption import ProgressState, Reencryption, report_of
 from tests.reencrypt.support import PATIENT, Patient
 
 
@@ -59,7 +59,7 @@ def test_a_row_with_one_current_value_keeps_that_value(clinic):
 
 
 def test_one_column_of_two_can_be_named(clinic):
-    from encfields.reencrypt.spec import TableSpec
+    from encfields.bulk.rows.spec import TableSpec
 
     version = clinic.rotate()
     clinic.run(TableSpec.of("patient", ["ssn"])).run()
@@ -95,7 +95,7 @@ def test_the_key_cache_of_another_process_does_not_make_a_run_use_an_old_version
 
 
 def test_progress_is_told_with_rate_and_remaining_time(clinic, monkeypatch):
-    monkeypatch.setattr("encfields.reencrypt.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
     clinic.rotate()
     told: list[ProgressState] = []
     clinic.run().run(progress=told.append)
@@ -130,6 +130,6 @@ def test_an_async_engine_is_refused_with_the_way_out(sqlite):
 
 
 def _version(data: bytes) -> str:
-    from encfields.message import read_header
+    from encfields.message.sealing import read_header
 
     return read_header(data).version

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Integer, MetaData, Table
 
 from encfields import EncryptedType
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from tests.servers.backends import Backend
 
 

@@ -7,15 +7,15 @@ from sqlalchemy import String, event, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType
-from encfields.reencrypt.batches import BatchReader, Bounds
-from encfields.reencrypt.connections import Connections
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.key_codec import key_from_text
-from encfields.reencrypt.run_row import read_run
-from encfields.reencrypt.run_tables import ranges
-from encfields.reencrypt.spec import TableSpec
-from encfields.reencrypt.sweep import CountingSweep, HeadSweep, Looked, sweep_of
-from encfields.reencrypt.worker import values_of
+from encfields.bulk.connections import Connections
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.row_key_text import key_from_text
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.run_row import read_run
+from encfields.bulk.runs.tables import ranges
+from encfields.bulk.runs.worker import values_of
+from encfields.bulk.survey.sweep import CountingSweep, HeadSweep, Looked, sweep_of
 from tests.reencrypt.support import PATIENT, Clinic
 from tests.reencrypt.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
 

@@ -11,9 +11,9 @@ from sqlalchemy import CHAR, VARBINARY, ForeignKey, LargeBinary, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.spec import SealedColumn, TableSpec
 from tests.reencrypt.support import Clinic
 
 

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import create_engine, event, text
 
 from encfields import SqlKeyStore, attach, keyrings
+from encfields.bulk.runs.coordinator import setup_for
 from encfields.errors import ConfigurationError
 from encfields.keys.fetching.switch_interval import short_switch_interval
-from encfields.reencrypt.coordinator import setup_for
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OLD = "arn:aws:kms:eu-west-1:111122223333:key/00000000-12ab-34cd-56ef-1234567890ab"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert
 
+from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import KeyDestroyedError
-from encfields.reencrypt.spec import TableSpec
 from encfields.testing import attach_locally_async
 from tests.census.clinic import patient_table
 from tests.servers.backends import AsyncBackend

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, Table, insert, select, text, update
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import (
     ConfigurationError,
     KeyDestroyedError,
@@ -19,7 +20,6 @@ from encfields.errors import (
     ValueEncodingError,
 )
 from encfields.keys.cache.key_cache import KeyCache
-from encfields.reencrypt.spec import TableSpec
 from tests.census.clinic import patient_table
 from tests.servers.backends import Backend
 

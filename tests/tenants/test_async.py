@@ -12,8 +12,8 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
-from encfields.binding.reads import raw_select
-from encfields.message_header import read_header
+from encfields.message.header import read_header
+from encfields.orm.read.provenance import raw_select
 from encfields.testing import local_store
 from tests.keys.passing_time import let_pass
 from tests.servers.backends import AsyncBackend

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, Table, insert, select, update
 
 from encfields import SqlKeyStore, attach, keyrings
-from encfields.binding.reads import raw_select
 from encfields.errors import ContextMismatchError
-from encfields.message_header import read_header
+from encfields.message.header import read_header
+from encfields.orm.read.provenance import raw_select
 from tests.servers.backends import Backend
 
 TENANTS = 25

@@ -21,20 +21,20 @@ nobody uses this library. One import in the ``env.py`` that wants it costs less.
 from __future__ import annotations
 
 # Importing these registers what they define with Alembic.
-from encfields.alembic import (
-    autogenerate,  # noqa: F401
-    beacon_implementations,  # noqa: F401
-    convert_encrypted,  # noqa: F401
-    implementations,  # noqa: F401
-    index_implementations,  # noqa: F401
+from encfields.alembic import (  # noqa: F401
+    beacon_implementations,
+    convert_encrypted,
+    implementations,
+    index_implementations,
     op,
-    retire_key,  # noqa: F401
+    retire_key,
 )
+from encfields.alembic.autogenerate import compare  # noqa: F401
 from encfields.alembic.errors import IrreversibleError, MigrationError
 from encfields.alembic.index_column import IndexColumn
 from encfields.alembic.rendering import render_item
-from encfields.reencrypt.options import Options
-from encfields.reencrypt.spec import SealedColumn
+from encfields.bulk.options import Options
+from encfields.bulk.rows.spec import SealedColumn
 
 __all__ = [
     "IndexColumn",

@@ -14,14 +14,14 @@ from encfields.alembic.operation import Operation
 from encfields.alembic.rendering import rendered_call, rendered_columns, rendered_indexes
 from encfields.alembic.running import work
 from encfields.alembic.script import told_columns, write_comment, write_guard
-from encfields.reencrypt.inner_types import (
+from encfields.bulk.rows.inner_types import (
     InnerType,
     type_from_data,
     type_to_data,
 )
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.run_tables import runs
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.runs.tables import runs
 
 
 @Operations.register_operation("convert_encrypted")

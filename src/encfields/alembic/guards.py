@@ -4,7 +4,7 @@ A script cannot encrypt. It can refuse to go on, and so to write the version num
 migration with the keys, or ``encfields reencrypt``, has done what is due.
 
 A guard tells a value by its header, as far as SQL can (the offsets are those of
-:mod:`encfields.message_header`): format and suite, the logical name, the names of the identity
+:mod:`encfields.message.header`): format and suite, the logical name, the names of the identity
 columns, and the active key version. It does not compare the identity itself; ``encfields
 verify`` does.
 """
@@ -15,19 +15,19 @@ import datetime as dt
 import uuid
 from typing import TYPE_CHECKING
 
-from encfields.binding.row_keys import MYSQL_NAMES
+from encfields.bulk.runs.run_row import FINISHED
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
 from encfields.key_template import KeyTemplate
 from encfields.keys.sql.name import NAME_PURPOSE
 from encfields.keys.sql.rows import BEACON
-from encfields.message_header import CONTEXT_OFFSET, MAGIC
-from encfields.reencrypt.run_row import FINISHED
+from encfields.message.header import CONTEXT_OFFSET, MAGIC
+from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.engine import Dialect
 
-    from encfields.reencrypt.spec import SealedColumn, TableSpec
+    from encfields.bulk.rows.spec import SealedColumn, TableSpec
 
 HEAD_BYTES = 4096
 """Bytes of a value that are searched. A header that is longer, because its row's key is, counts

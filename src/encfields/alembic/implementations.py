@@ -27,11 +27,11 @@ from encfields.alembic.script import (
 )
 from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import engine_for, require_first
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.job import Job
 from encfields.errors import KeyExistsError
 from encfields.keys.sql.name import has_keys
 from encfields.keys.sql.schema import key_table
-from encfields.reencrypt.engine import Reencryption
-from encfields.reencrypt.job import Job
 
 log = logging.getLogger("encfields.alembic")
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from encfields.bulk.rows.spec import DerivedColumn, SealedColumn, TableSpec
 from encfields.errors import DeclarationError
 from encfields.index.bits import FULL_BITS, check_bits
 from encfields.index.transforms import exact, transform_named
-from encfields.reencrypt.spec import DerivedColumn, SealedColumn, TableSpec
 
 if TYPE_CHECKING:
-    from encfields.binding.index_columns import IndexBinding
+    from encfields.orm.declare.blind_index import IndexBinding
 
 _CONVENTION = re.compile(r"(.+)_bidx(?:_v([1-9][0-9]*))?")
 """How :func:`encfields.index.blind_index.companion_name` makes names."""

@@ -13,11 +13,11 @@ from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindInde
 from encfields.alembic.operation import NothingOp
 from encfields.alembic.running import work
 from encfields.alembic.script import write_comment, write_guard, write_index_guard
-from encfields.reencrypt.errors import UnfinishedError
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.run_store import RunStore, has_run_tables
-from encfields.reencrypt.run_tables import runs
-from encfields.reencrypt.unindexed import count_unindexed
+from encfields.bulk.errors import UnfinishedError
+from encfields.bulk.rows.job import Job
+from encfields.bulk.runs.store import RunStore, has_run_tables
+from encfields.bulk.runs.tables import runs
+from encfields.bulk.survey.unindexed import count_unindexed
 
 log = logging.getLogger("encfields.alembic")
 

@@ -10,7 +10,7 @@ from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import NothingOp, Operation
 from encfields.alembic.operations import Columns
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.rows.spec import TableSpec
 
 
 @Operations.register_operation("fill_blind_index")

@@ -5,8 +5,8 @@ from alembic.op import *  # noqa: F403
 from encfields.alembic.index_column import Indexes
 from encfields.alembic.operations import Columns
 from encfields.alembic.retire_key import Tables
-from encfields.reencrypt.inner_types import InnerType
-from encfields.reencrypt.spec import SealedColumn
+from encfields.bulk.rows.inner_types import InnerType
+from encfields.bulk.rows.spec import SealedColumn
 
 def create_encryption_keys_table(
     table_name: str = "encfields_keys", *, schema: str | None = None, if_not_exists: bool = False

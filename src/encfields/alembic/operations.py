@@ -16,7 +16,7 @@ from alembic.operations import MigrateOperation, Operations
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import Operation
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 
 Columns = Sequence[str | SealedColumn]
 """Encrypted columns: names, or descriptions where more than the name is out of the ordinary."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from encfields.reencrypt.progress import ProgressState
+from encfields.bulk.runs.progress import ProgressState
 
 LOG_SECONDS = 10.0
 

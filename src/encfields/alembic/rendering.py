@@ -26,10 +26,10 @@ from encfields.alembic.key_operations import (
 )
 from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
-from encfields.binding.companion_type import CompanionType
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.keys.sql.schema import TABLE_NAME
-from encfields.reencrypt.spec import SealedColumn, TableSpec
-from encfields.types import DEFAULT_KEY, EncryptedType
+from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.types import DEFAULT_KEY, EncryptedType
 
 _LONG = "{sa}LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql', 'mariadb')"
 _INDEX = "{sa}LargeBinary(length={n}).with_variant(mysql.VARBINARY({n}), 'mysql', 'mariadb')"
@@ -48,11 +48,11 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
     :returns: Python code of a ``LargeBinary`` (on MySQL and MariaDB ``LONGBLOB``, for the column
         of a blind index ``VARBINARY``), or ``False`` for Alembic to render what is not ours.
     """
-    if kind != "type" or not isinstance(item, CompanionType | EncryptedType):
+    if kind != "type" or not isinstance(item, IndexColumnType | EncryptedType):
         return False
     prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
     mysql = "from sqlalchemy.dialects import mysql"
-    if isinstance(item, CompanionType):
+    if isinstance(item, IndexColumnType):
         autogen_context.imports.add(mysql)
         return _INDEX.format(sa=prefix, n=item.length)
     if item.storage is not None and item.storage.length is not None:

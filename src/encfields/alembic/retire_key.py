@@ -17,8 +17,8 @@ from encfields.alembic.operations import Columns
 from encfields.alembic.rendering import rendered_call, rendered_columns
 from encfields.alembic.running import keys_of
 from encfields.alembic.script import key_table_of, write_comment, write_guard
+from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import KeyDestroyedError
-from encfields.reencrypt.spec import TableSpec
 
 log = logging.getLogger("encfields.alembic")
 

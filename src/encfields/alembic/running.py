@@ -12,9 +12,9 @@ from encfields.alembic.errors import MigrationError
 from encfields.alembic.progress import LoggedProgress
 from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import outside_transaction
-from encfields.encryption import Encryption
-from encfields.reencrypt.engine import Reencryption, Report
-from encfields.reencrypt.job import Job
+from encfields.bulk.reencryption import Reencryption, Report
+from encfields.bulk.rows.job import Job
+from encfields.engine import Encryption
 
 log = logging.getLogger("encfields.alembic")
 

@@ -11,9 +11,9 @@ from sqlalchemy import Table
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.guards import Guard
 from encfields.alembic.settings import settings_of
-from encfields.reencrypt.job import Job
-from encfields.reencrypt.run_tables import runs
-from encfields.reencrypt.spec import TableSpec
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.tables import runs
 
 
 def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool) -> bool:

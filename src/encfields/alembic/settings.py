@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Table
 
-from encfields.encryption import Encryption, attach, known_encryption
+from encfields.bulk.options import Options
+from encfields.engine import Encryption, attach, known_encryption
 from encfields.errors import ConfigurationError
 from encfields.keys.sql.schema import key_table
 from encfields.keys.sql.store import SqlKeyStore
 from encfields.keys.store import KeyStore
-from encfields.reencrypt.options import Options
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-    from encfields.reencrypt.progress import Progress
+    from encfields.bulk.runs.progress import Progress
 
 _NEEDED = (
     "this operation needs the keys: give them in env.py, as in context.configure(..., "

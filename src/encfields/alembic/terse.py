@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Table
 
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.key_template import KeyTemplate
-from encfields.reencrypt.spec import SealedColumn, TableSpec
 
 
 def terse_columns(table: Table) -> tuple[SealedColumn, ...]:

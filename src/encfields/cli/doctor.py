@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Cell, Output
@@ -28,7 +29,6 @@ from encfields.doctor.key_versions import check_key_versions
 from encfields.doctor.kms_actions import check_keyring
 from encfields.doctor.versions import check_versions
 from encfields.errors import ConfigurationError, EncFieldsError
-from encfields.reencrypt.spec import TableSpec
 
 _DESCRIPTION = """\
 Look for what would fail, before it does: library versions, the KMS actions that this role may

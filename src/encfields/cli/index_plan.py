@@ -15,7 +15,7 @@ from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status import check_sample
 from encfields.cli.targets import add_target_options, metadata_named
-from encfields.encryption import Encryption
+from encfields.engine import Encryption
 from encfields.errors import ConfigurationError, DeclarationError
 from encfields.index.bits import MAX_BITS, MIN_BITS, check_bits
 from encfields.index.transforms import transform_named

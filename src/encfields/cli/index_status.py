@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from encfields.bulk.survey.census import Census
+from encfields.bulk.survey.index_census import IndexCensus
 from encfields.cli.output import Cell, Output
-from encfields.reencrypt.census import Census
-from encfields.reencrypt.index_census import IndexCensus
 
 NOT_INDEXED = (
     "Rows have a value and are not in its blind index; queries by the index miss them: run "

@@ -15,16 +15,16 @@ from sqlalchemy import Column, Engine, MetaData, Table, select, type_coerce
 from sqlalchemy import types as sqltypes
 from sqlalchemy.exc import NoSuchTableError
 
-from encfields.binding.row_keys import kind_of
 from encfields.cli import exits
-from encfields.cli.foreign_header import describe_foreign
+from encfields.cli.legacy_header import describe_legacy
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.context import deserialize
 from encfields.errors import ConfigurationError, MalformedMessageError
 from encfields.identity import FROM_TEXT, IdentityKind
-from encfields.message_body import read_frames
-from encfields.message_header import MAGIC, TAG_BYTES, as_bytes, read_header
+from encfields.message.body import read_frames
+from encfields.message.header import MAGIC, TAG_BYTES, as_bytes, read_header
+from encfields.orm.declare.row_keys import kind_of
 
 _DESCRIPTION = """\
 Print what a stored value says of itself: format, suite, branch key and version, encryption
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.json(document)
     else:
         _tell(document, output)
-    if "foreign" in document:
+    if "legacy" in document:
         return exits.WORK_LEFT
     return exits.OK if "fault" not in document else exits.FAULTS
 
@@ -78,9 +78,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _refused(value: Any, error: MalformedMessageError) -> dict[str, Any]:
     """What there is to tell of a value that is not in our format."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        foreign = describe_foreign(bytes(value), error)
-        if foreign is not None:
-            return foreign
+        legacy = describe_legacy(bytes(value), error)
+        if legacy is not None:
+            return legacy
     length = len(value) if hasattr(value, "__len__") else len(str(value))
     return {"bytes": length, **_fault(error)}
 
@@ -134,13 +134,13 @@ def _tell(document: dict[str, Any], output: Output) -> None:
             rows += [pair for key in value for pair in _key_rows(key)]
         elif name == "context":
             rows += [[f"context {pair}", text] for pair, text in value.items()]
-        elif name not in ("reason", "offset", "fault", "foreign"):
+        elif name not in ("reason", "offset", "fault", "legacy"):
             rows.append([names.get(name, name), str(value)])
     output.table("what the value says of itself", ["", ""], rows)
     if "fault" in document:
         output.line(document["fault"], style="red")
-    if "foreign" in document:
-        output.line(f"Not in our format: {document['foreign']}", style="yellow")
+    if "legacy" in document:
+        output.line(f"Not in our format: {document['legacy']}", style="yellow")
 
 
 def _key_rows(key: dict[str, str]) -> list[list[str]]:

@@ -12,17 +12,17 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.cli.output import Output
 from encfields.cli.settings import FLEET, Settings, any_key_store_of
 from encfields.cli.targets import add_target_options
-from encfields.encryption import ValueCounter
+from encfields.engine import ValueCounter
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.removal import DestructionReceipt, ValuesUnder
 from encfields.keys.store import KeyStore
-from encfields.reencrypt.spec import TableSpec
 
 WHAT = (
     "destroy a key for good, so that everything under it is unreadable; needs no keyring, except "

@@ -9,7 +9,7 @@ from encfields.cli.keys_destroy import key_store_told_of
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
-from encfields.encryption import ValueCounter
+from encfields.engine import ValueCounter
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 

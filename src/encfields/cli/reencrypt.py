@@ -11,13 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from encfields.cli import exits
-from encfields.cli.output import Output
-from encfields.cli.settings import Settings, add_common_options, any_key_store_of, engine_of
-from encfields.cli.targets import add_target_options
-from encfields.encryption import Encryption, attach
-from encfields.errors import ConfigurationError
-from encfields.reencrypt.engine import (
+from encfields.bulk.reencryption import (
     DryRun,
     Options,
     Progress,
@@ -29,9 +23,15 @@ from encfields.reencrypt.engine import (
     report_of,
     work,
 )
-from encfields.reencrypt.report import REFUSED
-from encfields.reencrypt.run_row import FAILED, QUARANTINED
-from encfields.reencrypt.signals import SignalledStop
+from encfields.bulk.runs.report import REFUSED
+from encfields.bulk.runs.run_row import FAILED, QUARANTINED
+from encfields.bulk.runs.signals import SignalledStop
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings, add_common_options, any_key_store_of, engine_of
+from encfields.cli.targets import add_target_options
+from encfields.engine import Encryption, attach
+from encfields.errors import ConfigurationError
 
 _DESCRIPTION = """\
 Open and seal again what is not under the active version of its key, on a live table, without

@@ -26,17 +26,17 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from encfields.bulk.rows.spec import TableSpec
 from encfields.cli.keyring_option import HELP as KEYRING_HELP
 from encfields.cli.keyring_option import NoKeyring, parse_keyring
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
-from encfields.encryption import Encryption, attach
+from encfields.engine import Encryption, attach
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.schema import TABLE_NAME
 from encfields.keys.sql.store import SqlKeyStore
-from encfields.reencrypt.spec import TableSpec
 
 CONFIG_FILE = "encfields.toml"
 DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
+from encfields.bulk.survey.census import Census, census
+from encfields.bulk.survey.column_census import ColumnCensus, Example
+from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.cli import exits
 from encfields.cli.index_status import NOT_INDEXED, tell_indexes
 from encfields.cli.output import Cell, Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
 from encfields.errors import ConfigurationError
-from encfields.reencrypt.census import Census, census
-from encfields.reencrypt.column_census import ColumnCensus, Example
-from encfields.reencrypt.key_versions import KeyVersions
 
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,

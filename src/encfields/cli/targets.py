@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
-from encfields.binding.columns import is_encrypted
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import ConfigurationError, EncFieldsError
-from encfields.reencrypt.spec import SealedColumn, TableSpec
+from encfields.orm.declare.columns import is_encrypted
 
 Event = tuple[str, str]
 """An option of the command line and its value; their order matters."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from encfields.bulk.survey.index_check import INDEX_REASONS
+from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status import check_sample
 from encfields.cli.targets import add_target_options
-from encfields.reencrypt.index_check import INDEX_REASONS
-from encfields.reencrypt.verify import MAX_FAILURES, Failure, Verification, verify
 
 _DESCRIPTION = """\
 Open every value of the encrypted columns, each for the row it is in, and list those that do not

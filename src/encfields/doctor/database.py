@@ -10,8 +10,8 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 
+from encfields.bulk.rows.spec import TableSpec
 from encfields.doctor.finding import Finding
-from encfields.reencrypt.spec import TableSpec
 
 SLIGHT_SKEW = 5.0
 """Seconds. Dates of keys and tombstones are then not to be compared between machines."""

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from encfields.doctor.finding import Finding
 from encfields.doctor.hazards import check_hazards
-from encfields.encryption import known_encryption
+from encfields.engine import known_encryption
 from encfields.errors import ConfigurationError
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.census import Census, census
+from encfields.bulk.survey.key_versions import DESTROYED, KeyVersions
 from encfields.doctor.finding import Finding
 from encfields.errors import EncFieldsError
 from encfields.keys.store import KeyVersion
-from encfields.reencrypt.census import Census, census
-from encfields.reencrypt.key_versions import DESTROYED, KeyVersions
-from encfields.reencrypt.spec import TableSpec
 
 SAMPLE_ROWS = 10_000
 """Rows of each table that are drawn."""

@@ -1,7 +1,7 @@
 """Blind indexes: what makes an encrypted column answer equality.
 
 The transforms are to be imported from here: ``from encfields.index import casefold, last``. Nothing
-in this package knows SQLAlchemy; :mod:`encfields.binding` brings the two together.
+in this package knows SQLAlchemy; :mod:`encfields.orm` brings the two together.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class KeyAdmin:
         """What destroying a key would make unreadable. Every row is looked at; no key is used.
 
         :param specs: every table that may hold values under the key
-            (:class:`encfields.reencrypt.spec.TableSpec`); others are not looked at.
+            (:class:`encfields.bulk.rows.spec.TableSpec`); others are not looked at.
         :returns: the columns with values under any version of the key.
         """
         return self._counted(key_id, specs)[1]
@@ -231,7 +231,7 @@ class KeyAdmin:
 
         :param version: its UUID text; not the newest. See :meth:`list`.
         :param specs: every table that may hold values under the key; at least one. Values that
-            :meth:`Encryption.seal <encfields.encryption.Encryption.seal>` made are in none.
+            :meth:`Encryption.seal <encfields.engine.Encryption.seal>` made are in none.
         :param at_once: also if the version that replaced it is younger than this process's
             ``cache_ttl``, when another process that cannot reach the key store may still seal
             under it; and do not wait before the second count.

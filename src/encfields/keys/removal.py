@@ -123,7 +123,7 @@ class ValuesUnder:
 
 class CountableTable(Protocol):
     """A table in which the values under a key can be counted, as
-    :class:`encfields.reencrypt.spec.TableSpec` can."""
+    :class:`encfields.bulk.rows.spec.TableSpec` can."""
 
     def count_under(
         self, bind: Engine | Connection, key_id: str, version: str | None = None

@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine
 
+from encfields.bulk.rows.scan import Rows, Scan, Source
+from encfields.bulk.rows.spec import ReflectedTable, TableSpec
+from encfields.bulk.survey.census import Progress, spec_name
+from encfields.bulk.survey.sampling import Sample, draw
+from encfields.bulk.survey.verify import BATCH_BYTES, BATCH_ROWS, FIRST_BATCH_ROWS
 from encfields.errors import (
     DecryptionError,
     KeyStoreError,
@@ -26,11 +31,6 @@ from encfields.index.beacon import compound
 from encfields.index.leakage import Frequencies
 from encfields.index.transforms import Transform
 from encfields.planner.stored_plaintext import FindKey, Plaintext, PlaintextReader, as_to_read
-from encfields.reencrypt.census import Progress, spec_name
-from encfields.reencrypt.sampling import Sample, draw
-from encfields.reencrypt.scan import Rows, Scan, Source
-from encfields.reencrypt.spec import ReflectedTable, TableSpec
-from encfields.reencrypt.verify import BATCH_BYTES, BATCH_ROWS, FIRST_BATCH_ROWS
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause

@@ -10,8 +10,8 @@ from encfields.index.leakage import Frequencies, Outlook
 from encfields.planner.advice import Advice, Verdict, judge
 
 if TYPE_CHECKING:
+    from encfields.bulk.survey.sampling import Sample
     from encfields.planner.counting import IndexCount
-    from encfields.reencrypt.sampling import Sample
 
 _WHATEVER_THE_LENGTH = frozenset({"boolean", "enum", "few-values"})
 

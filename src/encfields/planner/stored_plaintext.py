@@ -9,6 +9,7 @@ from sqlalchemy import type_coerce
 from sqlalchemy.sql.sqltypes import _Binary
 from sqlalchemy.types import NullType, TypeEngine
 
+from encfields.bulk.rows.places import ColumnPlaces, Place
 from encfields.codecs import codec_for
 from encfields.errors import (
     ContextMismatchError,
@@ -16,16 +17,15 @@ from encfields.errors import (
     KeyUnavailableError,
     ValueEncodingError,
 )
-from encfields.message import open_
-from encfields.message_header import MAGIC, as_bytes, read_header
-from encfields.reencrypt.places import ColumnPlaces, Place
+from encfields.message.header import MAGIC, as_bytes, read_header
+from encfields.message.sealing import open_
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
     from sqlalchemy.engine import Dialect
 
-    from encfields.binding.columns import ColumnBinding
     from encfields.branch_key import BranchKey
+    from encfields.orm.declare.columns import ColumnBinding
 
 FindKey = Callable[[str, str], "BranchKey"]
 """Gives the branch key of an id and a version."""

@@ -10,15 +10,15 @@ from sqlalchemy import Column, Enum, MetaData, Table
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.binding.columns import bindings_of, is_encrypted
-from encfields.binding.compound_index import CompoundBlindIndex, compound_indexes
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
 from encfields.index.blind_index import BlindIndex
 from encfields.index.transforms import Transform, exact
+from encfields.orm.declare.columns import bindings_of, is_encrypted
+from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes
+from encfields.orm.types import EncryptedType
 from encfields.planner.advice import FEW_VALUES
 from encfields.planner.counting import Parts
-from encfields.reencrypt.spec import SealedColumn, TableSpec
-from encfields.types import EncryptedType
 
 
 @dataclass(frozen=True, slots=True)

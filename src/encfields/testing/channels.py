@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from encfields.binding import veiled
+from encfields.orm.write import veiled
 
 See = Callable[..., None]
 """Called with the channel's name and what is to be searched."""

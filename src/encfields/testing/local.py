@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from encfields import keyrings
-from encfields.encryption import Encryption, attach
+from encfields.engine import Encryption, attach
 from encfields.keys.keyrings.local import LOCAL_KEY_BYTES, LocalKeyring
 from encfields.keys.sql.store import SqlKeyStore
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from encfields.encryption import Encryption
+from encfields.engine import Encryption
 from encfields.keys.keyrings.local import LocalKeyring
 from encfields.testing.canary import Canary
 from encfields.testing.local import attach_locally, local_keyring

@@ -40,7 +40,7 @@ from encfields.keys.keyrings.wrapping import (
     WrappingContext,
 )
 from encfields.keys.store import KeyVersion
-from encfields.message_header import read_any_header
+from encfields.message.header import read_any_header
 
 MAX_WRAPPED_BYTES = 32_768
 """Most that is read of a wrapped key; 16 wrapping keys take some 5,000 bytes."""

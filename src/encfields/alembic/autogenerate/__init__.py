@@ -1,0 +1,1 @@
+"""Autogenerate: what a changed declaration means for the values that are stored."""

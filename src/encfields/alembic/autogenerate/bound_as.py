@@ -1,0 +1,183 @@
+"""How stored values are bound, as they tell it themselves, and whether that is to be believed.
+
+Every value carries the logical name, the names of its identity columns and its branch key id in
+its header. So a table's own values are the record that a declaration is compared with: there is
+no second one to be kept, and none that can be out of date.
+
+But whoever can write to the database can put a value there that belongs to another place, and to
+rebind it would be to open it where it came from and to seal it for the row that it was put into.
+So a source is believed only if no other column is declared under its name, nothing that was drawn
+is bound as declared, and most of what was drawn is bound to the very row it stands in, and opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Table
+
+from encfields.alembic.autogenerate.sampled import Cell, drawn, near_ends
+from encfields.alembic.autogenerate.stated_source import (
+    in_order,
+    key_of,
+    most_frequent,
+    names_of,
+    shown,
+    source_column,
+)
+from encfields.alembic.autogenerate.witness import belonging, witness
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.errors import DeclarationError
+from encfields.orm.declare.columns import ColumnBinding
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+AGREEING = 0.8
+"""Share of the values drawn that have to agree."""
+
+_BY_HAND = (
+    "Nothing is proposed that rests on this alone, because anybody who can write to the database "
+    "may have put it there. `encfields verify` names the rows. Delete what does not belong; if "
+    "the values were bound so by an earlier declaration, write op.rebind(...) by hand."
+)
+_LOST_IDENTITY = (
+    "They cannot be opened while it is missing. If it was renamed, write op.rebind(...) by hand, "
+    "with what each column of the identity was called as context_names= of was=. Else bring it "
+    "back under that name, with what it held, rebind the values with op.rebind(...) to the new "
+    "identity, and drop it then."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the values of one column say of how they are bound.
+
+    :ivar seen: what was counted, in words.
+    :ivar was: how they were bound, if that is to be proposed as the source of a rebinding.
+    :ivar refusal: why nothing is proposed although they do not open as declared.
+    :ivar steps: what to do then.
+    :ivar strays: values that belong neither where they are nor to the source.
+    """
+
+    seen: str
+    was: SealedColumn | None = None
+    refusal: str | None = None
+    steps: tuple[str, ...] = (_BY_HAND,)
+    strays: tuple[Cell, ...] = ()
+
+
+class Examination:
+    """Compares the values of one table with its declaration.
+
+    :param stored: the table as the database has it.
+    :param table: its declaration.
+    :param unique: sets of columns of which the database holds no two rows alike.
+    :param declared: logical name to the column, of every table, that it is declared for.
+    :param encryption: opens values; ``None`` if there are no keys.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stored: Table,
+        table: Table,
+        unique: Sequence[Collection[str]],
+        declared: Mapping[str, str],
+        encryption: Encryption | None,
+    ) -> None:
+        self._connection = connection
+        self._stored = stored
+        self._spec = TableSpec.from_table(table)
+        self._unique = unique
+        self._declared = declared
+        self._encryption = encryption
+
+    def of(self, binding: ColumnBinding) -> Verdict | None:
+        """What there is to say of one column; ``None`` if all that is looked at is as declared.
+
+        :raises KeyStoreError: the keys are out of reach.
+        """
+        column = self._stored.c[binding.column_name]
+        encrypted = {c.name for c in self._spec.columns}
+        ends = near_ends(self._connection, column, encrypted)
+        if all(_is_as_declared(binding, cell) for cell in ends):
+            return None
+        cells = drawn(self._connection, column, encrypted)
+        (now,) = (c for c in self._spec.columns if c.name == binding.column_name)
+        current, others = self._belonging(now, cells)
+        if current or not others:
+            _, strays = self._belonging(now, [*ends, *others])
+            seen = f"{len(current)} of {len(cells)} values drawn are bound as declared"
+            return Verdict(seen, strays=tuple(strays))
+        return self._otherwise(binding, others, ends)
+
+    def _otherwise(
+        self, binding: ColumnBinding, cells: Sequence[Cell], ends: Sequence[Cell]
+    ) -> Verdict:
+        """Of a column of which no value is bound as declared."""
+        name, names = most_frequent(names_of(cell) for cell in cells)
+        alike = [cell for cell in cells if names_of(cell) == (name, names)]
+        told = ", ".join(shown(one) for one in in_order(binding, names)) or "no row"
+        seen = f"{len(alike)} of {len(cells)} values drawn are bound, as {shown(name)}, to {told}"
+        if not _are_most(alike, cells):
+            return Verdict(seen, refusal=f"its values are bound in several ways: {seen}")
+        other = self._declared.get(name)
+        if other is not None and name != binding.logical_name:
+            return Verdict(seen, refusal=f"{seen}, which is declared for {other}")
+        was = source_column(binding, name, names, self._stored.c.keys())
+        lost = f"its values are bound to {told}, which the table no longer has"
+        if was is None:
+            return Verdict(seen, refusal=lost, steps=(_LOST_IDENTITY,))
+        if not self._identifies(binding, was):
+            return Verdict(seen, refusal=f"{seen}, which may be alike in several rows")
+        verdict = self._judged(was, cells, ends, seen)
+        if was.context_names is not None and verdict.was is None:
+            return replace(verdict, refusal=lost, steps=(_LOST_IDENTITY,))
+        return verdict
+
+    def _judged(
+        self, was: SealedColumn, cells: Sequence[Cell], ends: Sequence[Cell], seen: str
+    ) -> Verdict:
+        """A source that the headers name, if the rows bear it out."""
+        try:
+            judge = witness(self._connection, self._spec, was, None)
+            of_row = [cell for cell in cells if judge.is_of_row(cell)]
+            source = replace(was, key=key_of(of_row)) if of_row else was
+            there, strays = self._belonging(source, cells)
+        except DeclarationError as error:
+            return Verdict(seen, refusal=f"{seen}, which describes no table: {error.message}")
+        opened = "that open as such" if self._encryption else "that say so (no keys were at hand)"
+        seen = f"{seen}; {len(there)} are of the rows they stand in and of one key {opened}"
+        if not there or not _are_most(there, [*there, *strays]):
+            return Verdict(seen, refusal=seen)
+        _, strays = self._belonging(source, [*ends, *strays])
+        return Verdict(seen, source, strays=tuple(strays))
+
+    def _belonging(
+        self, column: SealedColumn, cells: Iterable[Cell]
+    ) -> tuple[list[Cell], list[Cell]]:
+        return belonging(witness(self._connection, self._spec, column, self._encryption), cells)
+
+    def _identifies(self, binding: ColumnBinding, was: SealedColumn) -> bool:
+        """Whether the source's identity tells rows apart.
+
+        Else whoever can write to the database chooses the row by a column that is his to fill.
+        """
+        own = {column.name for column in binding.own_identity}
+        names = set(was.bind_to or ())
+        return any(names.issuperset(unique) for unique in (own, *self._unique))
+
+
+def _are_most(some: Sequence[Cell], cells: Sequence[Cell]) -> bool:
+    return len(some) >= AGREEING * len(cells)
+
+
+def _is_as_declared(binding: ColumnBinding, cell: Cell) -> bool:
+    """Whether the header names what is declared; of which row, is not looked at."""
+    names = [column.name for column in binding.identity]
+    if cell.logical_name != binding.logical_name or cell.texts.keys() != set(names):
+        return False
+    return cell.key_id == binding.key_id([cell.texts[name] for name in names])

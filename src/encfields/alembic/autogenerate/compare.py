@@ -1,0 +1,207 @@
+"""Autogenerate: what is changed in a declaration becomes an operation, or is refused in words.
+
+Registered where every Alembic release since 1.17 looks, in the comparators that need no plug-in.
+It runs after Alembic's own comparison, and goes through what that has found.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from alembic.autogenerate import comparators
+from alembic.operations import ops
+from sqlalchemy import Column, Connection, MetaData, Table
+from sqlalchemy.types import LargeBinary
+
+from encfields.alembic.autogenerate.indexes import LazyKeys, fills, must_wait, postponed_fills
+from encfields.alembic.autogenerate.rebindings import rebindings
+from encfields.alembic.autogenerate.sampled import drawn, holds_bytes, near_ends
+from encfields.alembic.autogenerate.types import unreadable
+from encfields.alembic.found_operations import PostponedFillOp, PostponedRebindOp, RefusedChangeOp
+from encfields.alembic.settings import settings_of
+from encfields.bulk.runs.store import RunStore, has_run_tables
+from encfields.bulk.runs.tables import TABLE_NAMES
+from encfields.keys.sql.schema import TABLE_NAME
+from encfields.orm.declare.columns import bindings_of
+from encfields.orm.types import EncryptedType
+
+log = logging.getLogger("encfields.alembic")
+
+_ADOPT = (
+    "An ALTER would leave the values in plaintext, or fail. In steps, each of which the "
+    "application can be deployed with:",
+    "1. add a second, encrypted column beside it, nullable (a revision),",
+    "2. have every process of the application write both; when the last old one has ended, copy "
+    "what is there already through the ORM, rows that were written meanwhile again,",
+    "3. make the plaintext column nullable, so that a row can be written without it (a revision),",
+    "4. read and write the encrypted column alone,",
+    "5. drop the plaintext column, and make the encrypted one NOT NULL if it was (a revision), "
+    "and have its backups expire.",
+)
+_DECRYPT = (
+    "An ALTER would make text of ciphertext, or fail. In steps:",
+    "1. add a plaintext column beside it (a revision),",
+    "2. op.decrypt_column(...) in a revision of its own,",
+    "3. drop the encrypted column (a revision).",
+)
+
+
+def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> None:
+    """Alembic's ``"schema"`` comparator.
+
+    :param autogen_context: Alembic's ``AutogenContext``.
+    :param upgrade_ops: what was found as yet; changed in place.
+    :param schemas: the schemas compared.
+    """
+    _leave_own_tables(autogen_context, upgrade_ops)
+    connection = autogen_context.connection
+    refused: list[RefusedChangeOp] = []
+    for modified in _modified(upgrade_ops.ops):
+        for op in list(modified.ops):
+            refusal = _refusal_of(connection, autogen_context, op)
+            if refusal is not None or must_wait(connection, op):
+                modified.ops.remove(op)
+            if refusal is not None:
+                refused.append(refusal)
+        _add_nullable(modified)
+    upgrade_ops.ops[:] = [op for op in upgrade_ops.ops if not _is_empty(op)]
+    tables = list(_tables(connection, autogen_context))
+    with ExitStack() as stack:
+        keys = LazyKeys(autogen_context.migration_context, stack)
+        rebinds, unclear = rebindings(autogen_context, tables, keys)
+        moved = {(rebind.spec.schema, rebind.spec.table) for rebind in rebinds}
+        unmoved = [one for one in tables if (one[0].schema, one[0].name) not in moved]
+        filled = list(fills(connection, unmoved, keys))
+        refused += unreadable(connection, unmoved, keys.if_any)
+    postponed = list(postponed_fills(tables, upgrade_ops))
+    refused += unclear
+    # A run stands alone in its revision.
+    alone = not upgrade_ops.ops and not refused
+    upgrade_ops.ops += [rebind if alone else PostponedRebindOp(rebind) for rebind in rebinds]
+    upgrade_ops.ops += [fill if alone else PostponedFillOp(fill) for fill in filled]
+    upgrade_ops.ops += postponed
+    # First of all: where DDL is not transactional, what precedes a refusal is done by then.
+    upgrade_ops.ops[:0] = refused
+
+
+def pass_over_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> None:
+    """Have Alembic not look at our own tables: it would log that each of them was removed.
+
+    A comparator that comes before Alembic's own.
+    """
+    own = _own_tables(autogen_context)
+    filters = getattr(autogen_context, "_name_filters", None)
+    if filters is not None:
+        filters.append(lambda name, kind, parents: kind != "table" or name not in own)
+
+
+def _register() -> None:
+    try:
+        from alembic.util import DispatchPriority
+    except ImportError:  # Alembic 1.17, which calls comparators in the order of registration
+        comparators.dispatch_for("schema")(compare)
+        return
+    comparators.dispatch_for("schema", priority=DispatchPriority.FIRST)(pass_over_own_tables)
+    comparators.dispatch_for("schema", priority=DispatchPriority.LAST)(compare)
+
+
+_register()
+
+
+# -- our own tables ----------------------------------------------------------------------------
+
+
+def _own_tables(autogen_context: Any) -> frozenset[str]:
+    """Names of the tables of keys and runs, unless the application declares them."""
+    table = settings_of(autogen_context.migration_context).key_table()
+    own = TABLE_NAMES | {TABLE_NAME} | ({table.name} if table is not None else set())
+    return own - {table.name for table in autogen_context.sorted_tables}
+
+
+def _leave_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> None:
+    """Never propose to drop the keys, or the runs under way, for not being the application's."""
+    own = _own_tables(autogen_context)
+    upgrade_ops.ops[:] = [
+        op
+        for op in upgrade_ops.ops
+        if not isinstance(op, ops.DropTableOp | ops.ModifyTableOps) or op.table_name not in own
+    ]
+
+
+def _modified(found: Iterable[Any]) -> Iterator[ops.ModifyTableOps]:
+    return (op for op in found if isinstance(op, ops.ModifyTableOps))
+
+
+def _add_nullable(modified: ops.ModifyTableOps) -> None:
+    """Have encrypted columns be added nullable to tables that may hold rows.
+
+    MySQL and MariaDB fill a NOT NULL column with '', which no key opens; other databases refuse.
+    """
+    for op in modified.ops:
+        if not isinstance(op, ops.AddColumnOp) or not isinstance(op.column.type, EncryptedType):
+            continue
+        if op.column.nullable or op.column.server_default is not None:
+            continue
+        op.column = op.column._copy()
+        op.column.nullable = True
+        log.warning(
+            "%s.%s is added nullable: the rows that are there have no value yet. When they have "
+            "one, the next autogenerate makes it NOT NULL, as it is declared",
+            op.table_name,
+            op.column.name,
+        )
+
+
+def _is_empty(op: Any) -> bool:
+    return isinstance(op, ops.ModifyTableOps) and op.is_empty()
+
+
+# -- columns that become encrypted, or plain ---------------------------------------------------
+
+
+def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> RefusedChangeOp | None:
+    if not isinstance(op, ops.AlterColumnOp) or op.modify_type is None:
+        return None
+    stored = op.existing_type
+    if isinstance(op.modify_type, EncryptedType):
+        if holds_bytes(stored):
+            return None
+        reason = f"declared encrypted, but the database has {stored!r}"
+        return RefusedChangeOp(op.table_name, op.column_name, reason, _ADOPT, schema=op.schema)
+    if not holds_bytes(stored) or holds_bytes(op.modify_type):
+        return None
+    table = Table(op.table_name, MetaData(), schema=op.schema)
+    column: Column[Any] = Column(op.column_name, LargeBinary())
+    table.append_column(column)
+    if not near_ends(connection, column) and not drawn(connection, column):
+        return None
+    reason = f"declared {op.modify_type!r}, but the database holds encrypted values"
+    return RefusedChangeOp(op.table_name, op.column_name, reason, _DECRYPT, schema=op.schema)
+
+
+# -- tables whose values are looked at ---------------------------------------------------------
+
+
+def _tables(connection: Connection, autogen_context: Any) -> Iterator[tuple[Table, dict[str, Any]]]:
+    """Declared tables with encrypted columns, and the types of the columns they have by now."""
+    inspector = autogen_context.inspector
+    under_way = _under_way(connection)
+    for table in autogen_context.sorted_tables:
+        if not bindings_of(table) or not inspector.has_table(table.name, schema=table.schema):
+            continue
+        if table.fullname in under_way:
+            log.info("%s: not compared while a run is at work on it", table.fullname)
+            continue
+        if not autogen_context.run_object_filters(table, table.name, "table", False, None):
+            continue
+        yield table, {c["name"]: c["type"] for c in inspector.get_columns(table.name, table.schema)}
+
+
+def _under_way(connection: Connection) -> set[str]:
+    """Tables that a recorded run is at work on: some of their values are as they were."""
+    if not has_run_tables(connection):
+        return set()
+    return RunStore().tables_under_way(connection)

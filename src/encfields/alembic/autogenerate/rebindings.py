@@ -1,0 +1,177 @@
+"""Autogenerate's part about values that are bound otherwise than declared."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Connection, MetaData, Table
+
+from encfields.alembic.autogenerate.bound_as import Examination, Verdict
+from encfields.alembic.autogenerate.unfilled import Keys
+from encfields.alembic.found_operations import RefusedChangeOp
+from encfields.alembic.index_column import described
+from encfields.alembic.operations import RebindOp
+from encfields.alembic.terse import terse, terse_columns
+from encfields.bulk.rows.spec import TableSpec
+from encfields.errors import KeyStoreError
+from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.columns import ColumnBinding, bindings_of
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+log = logging.getLogger("encfields.alembic")
+
+MAX_TOLD = 5
+"""Rows of a column that the log names."""
+
+Stored = tuple[Table, dict[str, Any]]
+"""A declared table, and the types of the columns that the database has."""
+
+
+def rebindings(
+    autogen_context: Any, tables: Iterable[Stored], keys: Keys
+) -> tuple[list[RebindOp], list[RefusedChangeOp]]:
+    """What is to be rebound, and what cannot be opened as declared and is not proposed.
+
+    :param autogen_context: Alembic's ``AutogenContext``.
+    :param keys: gives the keys, if a value has to be opened.
+    """
+    declared = _declared_names(autogen_context.sorted_tables)
+    rebinds: list[RebindOp] = []
+    refused: list[RefusedChangeOp] = []
+    for table, types in tables:
+        unique = list(_unique(autogen_context.inspector, table))
+        found: list[tuple[ColumnBinding, Verdict]] = []
+        for binding in bindings_of(table).values():
+            if binding.column_name not in types:
+                continue
+            stored = stored_table(table, types)
+            look = _Look(autogen_context.connection, stored, table, unique, declared, keys)
+            verdict = look.at(binding)
+            if verdict is None:
+                continue
+            _log_strays(binding, verdict)
+            if verdict.refusal is not None:
+                refused.append(_refused(binding, verdict))
+            elif verdict.was is not None:
+                found.append((binding, verdict))
+        if found:
+            rebinds.append(_rebind(table, found, types))
+    return rebinds, refused
+
+
+class _Look:
+    """Looks at the columns of one table, with the keys if it comes to that."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        stored: Table,
+        table: Table,
+        unique: Sequence[Collection[str]],
+        declared: dict[str, str],
+        keys: Keys,
+    ) -> None:
+        self._about = connection, stored, table, unique, declared
+        self._keys = keys
+
+    def at(self, binding: ColumnBinding) -> Verdict | None:
+        """What there is to say of one column; ``None`` if nothing."""
+        if self._examination(None).of(binding) is None:
+            return None
+        try:
+            return self._examination(self._keys()).of(binding)
+        except KeyStoreError as error:
+            verdict = self._examination(None).of(binding)
+            if verdict is None or verdict.was is None:
+                return verdict
+            reason = f"{verdict.seen}, which could not be opened to be sure: {error.message}"
+            return replace(verdict, was=None, refusal=reason)
+
+    def _examination(self, encryption: Encryption | None) -> Examination:
+        return Examination(*self._about, encryption)
+
+
+def _declared_names(tables: Iterable[Table]) -> dict[str, str]:
+    return {
+        binding.logical_name: f"{binding.table}.{binding.column_name}"
+        for table in tables
+        for binding in bindings_of(table).values()
+    }
+
+
+def _unique(inspector: Any, table: Table) -> Iterator[list[str]]:
+    """Sets of columns of which the database holds no two rows alike."""
+    key = inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
+    if key:
+        yield key
+    for constraint in inspector.get_unique_constraints(table.name, schema=table.schema):
+        yield constraint["column_names"]
+    for index in inspector.get_indexes(table.name, schema=table.schema):
+        partial = any(name.endswith("_where") for name in index.get("dialect_options", {}))
+        if index["unique"] and None not in index["column_names"] and not partial:
+            yield index["column_names"]
+
+
+def stored_table(table: Table, types: dict[str, Any]) -> Table:
+    """A declared table as the database has it."""
+    key = [c.name for c in table.primary_key.columns if c.name in types]
+    stored = Table(table.name, MetaData(), schema=table.schema)
+    for name, type_ in types.items():
+        stored.append_column(Column(name, type_, primary_key=name in key))
+    return stored
+
+
+def _log_strays(binding: ColumnBinding, verdict: Verdict) -> None:
+    """Name rows whose value belongs elsewhere, by their keys and nothing else of them."""
+    key = [column.name for column in binding.column.table.primary_key.columns]
+    rows = sorted({_told(cell.row, key) for cell in verdict.strays})
+    if not rows:
+        return
+    more = f", and {len(rows) - MAX_TOLD} more" if len(rows) > MAX_TOLD else ""
+    log.warning(
+        "%s.%s: %s. Nothing is proposed for values that belong elsewhere than the rows that they "
+        "stand in: %s%s; `encfields verify` names them all",
+        binding.table,
+        binding.column_name,
+        verdict.seen,
+        "; ".join(rows[:MAX_TOLD]),
+        more,
+    )
+
+
+def _told(row: Any, key: Sequence[str]) -> str:
+    return ", ".join(f"{name}={row[name]!r}" for name in key if name in row)
+
+
+def _refused(binding: ColumnBinding, verdict: Verdict) -> RefusedChangeOp:
+    table = binding.column.table
+    reason = verdict.refusal or verdict.seen
+    return RefusedChangeOp(
+        table.name, binding.column_name, reason, verdict.steps, schema=table.schema
+    )
+
+
+def _rebind(
+    table: Table, found: Sequence[tuple[ColumnBinding, Verdict]], types: dict[str, Any]
+) -> RebindOp:
+    was = {b.column_name: terse(table, v.was) for b, v in found if v.was is not None}
+    indexes = [
+        index
+        for index in indexes_of(table)
+        if index.companion.name in types and any(s.column_name in was for s in index.sources)
+    ]
+    # Of a compound index, the other columns are needed too, as they are.
+    needed = was.keys() | {s.column_name for index in indexes for s in index.sources}
+    now = tuple(column for column in terse_columns(table) if column.name in needed)
+    return RebindOp(
+        TableSpec(table.name, now, table.schema),
+        TableSpec(table.name, tuple(was.get(c.name, c) for c in now), table.schema),
+        queue=False,
+        indexes=tuple(described(index) for index in indexes),
+        seen=tuple(f"{binding.column_name}: {verdict.seen}." for binding, verdict in found),
+    )

@@ -1,0 +1,137 @@
+"""Blind indexes that do not hold what is declared: none for some rows, or made otherwise.
+
+That rows have none, SQL tells. How an index was made, only a key tells: a few values are opened,
+their indexes computed and compared. There is no other record of it that could be out of date.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Connection, Select, select
+
+from encfields.alembic.index_column import IndexColumn, described, with_indexes
+from encfields.bulk.rows.places import ColumnPlaces, Place
+from encfields.bulk.rows.spec import DerivedColumn, ReflectedTable, TableSpec
+from encfields.bulk.survey.unindexed import any_unindexed
+from encfields.errors import DecryptionError, EncFieldsError
+from encfields.index.bits import stored_bytes
+from encfields.index.bulk import deriver
+from encfields.message.header import as_bytes, read_header
+from encfields.message.sealing import open_
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+    from encfields.orm.declare.blind_index import IndexBinding
+
+log = logging.getLogger("encfields.alembic")
+
+SAMPLE_ROWS = 5
+"""Rows at either end of the primary key whose indexes are compared."""
+
+Keys = Callable[[], "Encryption | None"]
+"""Gives the keys, when they are needed; ``None`` if they cannot be had."""
+
+
+class Unfilled(NamedTuple):
+    """Indexes of one table that do not hold what is declared.
+
+    :param indexes: in the order in which they are declared.
+    :param changed: whether one of them is made otherwise; if not, rows have none.
+    """
+
+    indexes: tuple[IndexColumn, ...]
+    changed: bool
+
+
+def unfilled(
+    connection: Connection, declared: TableSpec, indexes: Sequence[IndexBinding], keys: Keys
+) -> Unfilled:
+    """The indexes of a table that are to be filled.
+
+    :param declared: the table and its encrypted columns, those that the database has.
+    :param indexes: declared indexes; the database has their columns.
+    """
+    descriptions = tuple(described(index) for index in indexes)
+    spec = with_indexes(declared, descriptions)
+    sampled = Sampled(connection, spec)
+    changed = {one.name for one in spec.derived if sampled.is_changed(one, keys)}
+    missing = {one.name for one in spec.derived if any_unindexed(connection, spec, one)}
+    found = tuple(one for one in descriptions if one.name in changed | missing)
+    return Unfilled(found, bool(changed))
+
+
+class Sampled:
+    """Some rows of a table, whose indexes are compared with what is declared.
+
+    :param spec: the table, its encrypted columns and indexes.
+    """
+
+    def __init__(self, connection: Connection, spec: TableSpec) -> None:
+        reflected: ReflectedTable = spec.reflect(connection)
+        self._connection = connection
+        self._table = reflected.table
+        self._bindings = {binding.column_name: binding for binding in reflected.bindings}
+
+    def is_changed(self, derived: DerivedColumn, keys: Keys) -> bool:
+        """Whether an index was made otherwise than declared, as far as a few rows tell."""
+        rows = self._rows(derived)
+        length = stored_bytes(derived.how["bits"])
+        if any(len(as_bytes(row[0])) != length for row in rows):
+            return True
+        encryption = keys() if rows else None
+        if encryption is None:
+            return False
+        try:
+            return any(self._differs(derived, row, encryption) for row in rows)
+        except EncFieldsError as error:
+            log.warning("%s: not compared with its declaration: %s", derived.name, error)
+            return False
+
+    def _rows(self, derived: DerivedColumn) -> list[Any]:
+        """The index, then of each of its columns the value and the row's identity."""
+        columns = [self._table.c[name] for name in (derived.name, *derived.columns)]
+        cells = [columns[0]]
+        for name in derived.columns:
+            cells += [self._table.c[name]]
+            cells += [self._table.c[c.name] for c in self._bindings[name].identity]
+        some: Select[Any] = select(*cells).where(*(c.is_not(None) for c in columns))
+        key = list(self._table.primary_key.columns)
+        rows: list[Any] = []
+        for order in ([c.asc() for c in key], [c.desc() for c in key]):
+            rows += self._connection.execute(some.order_by(*order).limit(SAMPLE_ROWS)).all()
+        return rows
+
+    def _differs(self, derived: DerivedColumn, row: Any, encryption: Encryption) -> bool:
+        """Whether one row's index is another; not so, if one of its values does not open.
+
+        :raises KeyStoreError: a key cannot be had.
+        """
+        derive = deriver(derived.how, encryption)
+        plaintexts: list[bytes] = []
+        key_id, at = "", 1
+        for name in derived.columns:
+            count = len(self._bindings[name].identity)
+            place = self._place(name, row[at], row[at + 1 : at + 1 + count])
+            if place is None:
+                return False
+            try:
+                data, find_key = as_bytes(row[at]), encryption.find_key
+                plaintexts.append(open_(data, place.context, find_key, place.key_ids))
+            except DecryptionError:
+                return False
+            key_id = key_id or place.key_id
+            at += 1 + count
+        return derive(plaintexts, key_id) != as_bytes(row[0])
+
+    def _place(self, name: str, value: Any, identity: Sequence[Any]) -> Place | None:
+        places = ColumnPlaces(self._bindings[name], self._connection.dialect)
+        texts = places.texts(identity)
+        if texts is None:
+            return None
+        try:
+            return places.find(texts, read_header(as_bytes(value)).context)
+        except DecryptionError:
+            return None

@@ -1,0 +1,106 @@
+"""Whether values belong to the rows that they stand in, under one description of their binding."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from encfields.alembic.autogenerate.sampled import Cell
+from encfields.bulk.rows.places import ColumnPlaces, Place
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.errors import BindingError, DecryptionError, KeyDestroyedError, KeyNotFoundError
+from encfields.message.sealing import open_
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+
+class Answer(enum.Enum):
+    """``YES`` and ``NO``; ``NOBODY_KNOWS``: its key was destroyed, so that nothing opens it."""
+
+    YES = "yes"
+    NO = "no"
+    NOBODY_KNOWS = "nobody knows"
+
+
+class Witness:
+    """Judges values of one column.
+
+    :param spec: the table and that one column, as its values are said to be bound.
+    :param encryption: opens them; ``None`` to compare headers alone, which anybody can write.
+    :raises DeclarationError: the table cannot be described so.
+    """
+
+    def __init__(
+        self, connection: Connection, spec: TableSpec, encryption: Encryption | None
+    ) -> None:
+        (binding,) = spec.reflect(connection).bindings
+        self._identity = [column.name for column in binding.identity]
+        self._places = ColumnPlaces(binding, connection.dialect)
+        self._encryption = encryption
+
+    def is_of_row(self, cell: Cell) -> bool:
+        """Whether the header names the row, under whatever key."""
+        place = self._place(cell)
+        return place is not None and place.context == cell.context
+
+    def belongs(self, cell: Cell) -> Answer:
+        """Whether a value is bound to its row under the row's key, and opens.
+
+        :raises KeyStoreError: the keys are out of reach.
+        """
+        place = self._place(cell)
+        if place is None or (place.context, place.key_id) != (cell.context, cell.key_id):
+            return Answer.NO
+        if self._encryption is None or cell.value is None:
+            return Answer.YES
+        try:
+            open_(cell.value, place.context, self._encryption.find_key, place.key_ids)
+        except KeyDestroyedError:
+            return Answer.NOBODY_KNOWS
+        except (DecryptionError, KeyNotFoundError):
+            return Answer.NO
+        return Answer.YES
+
+    def opened(self, cell: Cell) -> bytes | None:
+        """The plaintext of a value that is bound to its row; ``None`` if it does not open there.
+
+        :raises KeyStoreError: the keys are out of reach.
+        """
+        place = self._place(cell)
+        if place is None or self._encryption is None or cell.value is None:
+            return None
+        try:
+            return open_(cell.value, place.context, self._encryption.find_key, place.key_ids)
+        except (DecryptionError, KeyDestroyedError, KeyNotFoundError):
+            return None
+
+    def _place(self, cell: Cell) -> Place | None:
+        try:
+            texts = self._places.texts([cell.row.get(name) for name in self._identity])
+            return None if texts is None else self._places.find(texts, cell.context)
+        except BindingError:
+            return None
+
+
+def witness(
+    connection: Connection, table: TableSpec, column: SealedColumn, encryption: Encryption | None
+) -> Witness:
+    """A witness of one column of a table, as `column` says that it is bound.
+
+    :raises DeclarationError: the table cannot be described so.
+    """
+    return Witness(connection, TableSpec(table.table, (column,), table.schema), encryption)
+
+
+def belonging(judge: Witness, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """The values that belong to their rows, and those that do not.
+
+    :raises KeyStoreError: the keys are out of reach.
+    """
+    answers = [(cell, judge.belongs(cell)) for cell in cells]
+    there = [cell for cell, answer in answers if answer is Answer.YES]
+    return there, [cell for cell, answer in answers if answer is Answer.NO]

@@ -1,0 +1,66 @@
+"""Bulk work over the values of a live table: re-encrypt, rebind, census, verification.
+
+::
+
+    from encfields.bulk import Options, Reencryption, TableSpec
+
+    spec = TableSpec.from_table(Patient.__table__)
+    report = Reencryption(engine, encryption, spec, options=Options(workers=2)).run()
+"""
+
+from __future__ import annotations
+
+from encfields.bulk.errors import (
+    ConflictingRunError,
+    DatabaseUnavailableError,
+    ReencryptionError,
+    RunRefusedError,
+    TooManyQuarantinedError,
+    UnfinishedError,
+)
+from encfields.bulk.options import Options
+from encfields.bulk.reencryption import Reencryption, abandon, pause, report_of, work
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.runs.progress import ProgressBar, ProgressState
+from encfields.bulk.runs.report import DryRun, Quarantined, Report, Summary
+from encfields.bulk.survey.census import Census, census
+from encfields.bulk.survey.column_census import ColumnCensus
+from encfields.bulk.survey.index_census import IndexCensus
+from encfields.bulk.survey.sampling import Sample
+from encfields.bulk.survey.verify import Failure, Verification, verify
+
+__all__ = [
+    # runs
+    "Reencryption",
+    "Options",
+    "ProgressBar",
+    "ProgressState",
+    "abandon",
+    "pause",
+    "report_of",
+    "work",
+    # what they work on
+    "SealedColumn",
+    "TableSpec",
+    # what they report
+    "DryRun",
+    "Quarantined",
+    "Report",
+    "Summary",
+    # looking without writing
+    "Census",
+    "ColumnCensus",
+    "Failure",
+    "IndexCensus",
+    "Sample",
+    "Verification",
+    "census",
+    "verify",
+    # errors
+    "ConflictingRunError",
+    "DatabaseUnavailableError",
+    "ReencryptionError",
+    "RunRefusedError",
+    "TooManyQuarantinedError",
+    "UnfinishedError",
+]

@@ -1,0 +1,1 @@
+"""Rows: what a run works on, and what it does to the values of a batch."""

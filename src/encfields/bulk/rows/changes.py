@@ -1,0 +1,93 @@
+"""What a run does to the values of a batch, and what that leaves to be written.
+
+No database is at hand here: everything happens outside any lock and transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.row_key_text import Key
+from encfields.errors import (
+    BindingError,
+    DecryptionError,
+    EncFieldsError,
+    KeyDestroyedError,
+    KeyNotFoundError,
+)
+
+if TYPE_CHECKING:
+    pass
+
+OF_THIS_VALUE = (DecryptionError, BindingError, KeyDestroyedError, KeyNotFoundError)
+"""What is the matter with one value. All else stops the run: it is the matter with the keys."""
+
+ABSENT = b""
+"""In place of an old value: the column must still be NULL. (No message is empty.)"""
+
+
+class Change(NamedTuple):
+    """One row to be written.
+
+    :param key: its primary key.
+    :param old: the stored values that must still stand there, :data:`ABSENT` for a NULL; ``None``
+        for a column that does not matter.
+    :param new: the values to store, ``None`` for a column to be left. Where there is a new value
+        there is an old one, which is not ``ABSENT``.
+    :param derived: what to store in the derived columns, all of them; ``None`` to leave them.
+    """
+
+    key: Key
+    old: tuple[bytes | None, ...]
+    new: tuple[Any, ...]
+    derived: tuple[Any, ...] | None = None
+
+
+class Refused(NamedTuple):
+    """A value that does not open."""
+
+    key: Key
+    column: str
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is to be done about a batch.
+
+    :ivar changes: rows to write. :ivar refused: values to quarantine.
+    :ivar seen: rows looked at. :ivar current: those with nothing to do.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    seen: int = 0
+    current: int = 0
+
+    def refuse(self, key: Key, column: str, error: EncFieldsError) -> None:
+        """Quarantine a value."""
+        reason = error.reason or type(error).__name__
+        message = f"{type(error).__name__}: {error.message}"
+        self.refused.append(Refused(key, column, reason, message))
+
+
+class Values(Protocol):
+    """What a run does to values."""
+
+    sweeps_by_header: bool
+    """Whether the first bytes of a value tell that it is current."""
+
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
+        """What is to be done about some rows.
+
+        :raises KeyStoreError: a key cannot be had just now.
+        """
+        ...
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        """Whether any of some rows is not current, as far as its first bytes tell."""
+        ...

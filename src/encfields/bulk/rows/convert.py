@@ -1,0 +1,66 @@
+"""The run that converts values from one inner type to another, in their places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from encfields.bulk.rows.cells import SealedCell
+from encfields.bulk.rows.changes import OF_THIS_VALUE, Outcome
+from encfields.bulk.rows.conversion import Conversion
+from encfields.bulk.rows.inner_types import type_from_data
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.reseal_and_index import ResealAndIndex, _Cell
+from encfields.message.header import CONTEXT_OFFSET
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+
+class Convert(ResealAndIndex):
+    """Opens every value of the columns to be converted, and seals anew those of the former type.
+
+    No header tells the type, so sweeps open the values again. What was converted is in place and
+    of the new type, so a run that is broken off and taken up again converts nothing twice. See
+    :class:`~encfields.bulk.rows.changes.Values`.
+    """
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        super().__init__(prepared, encryption)
+        self.sweeps_by_header = False
+        conversions = prepared.job.conversions or {}
+        self._conversions: dict[int, Conversion] = {}
+        for number, column in enumerate(prepared.columns):
+            if column.name in conversions:
+                was, to = map(type_from_data, conversions[column.name])
+                self._conversions[number] = Conversion(was, to, prepared.dialect)
+
+    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> _Cell:
+        cell = super()._place(row, number, key, outcome)
+        conversion = self._conversions.get(number)
+        if conversion is None or cell.data is None:
+            return cell
+        target, source = self._columns[number]
+        try:
+            stored = self._open(row, cell.data, source, cell.resealer, cell.place)
+            cell.plaintext = conversion.of(stored, self._is_old(row, source, cell))
+        except OF_THIS_VALUE as error:
+            outcome.refuse(key, target.binding.column_name, error)
+            return cell
+        if cell.plaintext != stored:
+            # What is derived from it changes, as where it is bound anew.
+            cell.is_current, cell.moves = False, True
+        return cell
+
+    def _is_old(self, row: Any, source: SealedCell, cell: _Cell) -> bool | None:
+        """Whether a value is of the former type, as far as its binding tells."""
+        context, data = cell.place[0], cell.data or b""
+        if not self._moves or source.place(row, data)[0] == context:
+            return None
+        return not data.startswith(context, CONTEXT_OFFSET)
+
+    def _open_cell(self, row: Any, number: int, cell: _Cell, key: Any, outcome: Outcome) -> None:
+        if number not in self._conversions:
+            super()._open_cell(row, number, cell, key, outcome)
+        elif cell.plaintext is not None and not cell.is_current:
+            # One that was refused is left as it is.
+            cell.new = cell.resealer.seal(cell.plaintext, cell.place[0], cell.frame)

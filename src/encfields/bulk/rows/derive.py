@@ -1,0 +1,91 @@
+"""Columns that are computed from encrypted ones: the blind indexes of a row that was opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from encfields.bulk.rows.changes import Outcome
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.reader import BatchReader
+from encfields.errors import EncFieldsError, KeyStoreError
+from encfields.index.bulk import Deriver, deriver
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+
+class _Derived(NamedTuple):
+    name: str
+    at: int
+    sources: tuple[int, ...]
+
+
+class DerivedPlaces:
+    """Where a job's derived columns stand in a row, and what they are computed from.
+
+    :param prepared: the job.
+    :ivar needed: which of the job's encrypted columns they are computed from, by number.
+    """
+
+    def __init__(self, prepared: PreparedJob) -> None:
+        reader = BatchReader(prepared)
+        numbers = {column.name: i for i, column in enumerate(prepared.columns)}
+        self._value_start = reader.value_start
+        self._each = tuple(
+            _Derived(derived.name, at, tuple(numbers[name] for name in derived.columns))
+            for at, derived in enumerate(prepared.job.spec.derived, start=reader.derived_start)
+        )
+        self.needed = frozenset(i for one in self._each for i in one.sources)
+
+    def are_missing(self, row: Sequence[Any]) -> bool:
+        """Whether one is NULL whose values are there."""
+        start = self._value_start
+        return any(
+            row[one.at] is None and all(row[start + i] is not None for i in one.sources)
+            for one in self._each
+        )
+
+    def stored(self, row: Sequence[Any]) -> tuple[bytes | None, ...]:
+        """What they hold now."""
+        values = [row[one.at] for one in self._each]
+        return tuple(None if value is None else bytes(value) for value in values)
+
+
+class DerivedColumns(DerivedPlaces):
+    """Computes a job's derived columns.
+
+    :param encryption: gives the beacon keys.
+    """
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        super().__init__(prepared)
+        self._derivers: list[Deriver] = [
+            deriver(derived.how, encryption) for derived in prepared.job.spec.derived
+        ]
+
+    def compute(
+        self,
+        row_key: tuple[Any, ...],
+        plaintexts: Sequence[bytes | None],
+        key_ids: Sequence[str],
+        outcome: Outcome,
+    ) -> tuple[bytes | None, ...] | None:
+        """What they are to hold.
+
+        :param plaintexts: of the encrypted columns, ``None`` for a NULL.
+        :param key_ids: branch key ids of the same.
+        :returns: ``None`` if one cannot be computed, which is quarantined.
+        :raises KeyStoreError: a beacon key cannot be had.
+        """
+        values = []
+        for one, derive in zip(self._each, self._derivers, strict=True):
+            try:
+                given = [plaintexts[i] for i in one.sources]
+                values.append(derive(given, key_ids[one.sources[0]]))
+            except KeyStoreError:
+                raise
+            except EncFieldsError as error:
+                outcome.refuse(row_key, one.name, error)
+                return None
+        return tuple(values)

@@ -1,0 +1,236 @@
+"""What a run works on: a table by name, and how its encrypted columns are bound.
+
+A migration outlives the models it was written beside, so nothing here imports one: the table is
+reflected, and what the database cannot tell (logical names, keys, identity) is stated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import LargeBinary, MetaData, Table
+from sqlalchemy.exc import NoSuchTableError
+
+from encfields.bulk.rows.stored_keys import take_keys_as_stored
+from encfields.context import RowContext
+from encfields.errors import DeclarationError
+from encfields.key_template import KeyTemplate
+from encfields.orm.declare.blind_index import derived_columns
+from encfields.orm.declare.columns import ColumnBinding, bindings_of
+from encfields.orm.types import DEFAULT_KEY, EncryptedType
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """One encrypted column, as its ``EncryptedType`` declares it.
+
+    :param name: the column's name in the database.
+    :param logical_name: its name in the encryption context; default ``"table.column"``, with
+        the schema where there is one.
+    :param key: branch key id or template, ``"tenant/{tenant_id}"``.
+    :param bind_to: names of the columns that identify the row; default the primary key.
+    :param context_names: what these columns, and then those of the key template that are not
+        among them, are called in the encryption context, where that is not their name in the
+        database: for values sealed before such a column was renamed.
+    :param former_keys: branch key ids or templates under which a value may be as well; a run
+        moves those values to `key`.
+    """
+
+    name: str
+    logical_name: str | None = None
+    key: str = DEFAULT_KEY
+    bind_to: tuple[str, ...] | None = None
+    context_names: tuple[str, ...] | None = None
+    former_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedColumn:
+    """A column that is computed from encrypted ones, and written along with them: a blind index.
+
+    :param name: its name in the database.
+    :param columns: names of the encrypted columns that it is computed from, in order.
+    :param how: what :func:`encfields.index.bulk.deriver` computes it by; plain data.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    how: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TableDescription:
+    """One table and those of its encrypted columns that are worked on.
+
+    :param table: the table's name.
+    :param columns: columns, or their names where nothing but the name is out of the ordinary.
+    :param schema: the table's schema; default the connection's own.
+    :param derived: columns computed from them, which are filled where they are NULL.
+    :param rederive: compute those of every row, and write those that are others.
+    """
+
+    table: str
+    columns: tuple[SealedColumn, ...]
+    schema: str | None = None
+    derived: tuple[DerivedColumn, ...] = ()
+    rederive: bool = False
+
+    @classmethod
+    def of(
+        cls, table: str, columns: Sequence[SealedColumn | str], *, schema: str | None = None
+    ) -> Self:
+        """A spec from columns or plain names."""
+        sealed = tuple(SealedColumn(c) if isinstance(c, str) else c for c in columns)
+        return cls(table, sealed, schema)
+
+    @classmethod
+    def from_table(cls, table: Table) -> Self:
+        """The spec of a declared table with ``EncryptedType`` columns."""
+        columns = []
+        for binding in bindings_of(table).values():
+            type_ = binding.column.type
+            assert isinstance(type_, EncryptedType)  # noqa: S101 - what bindings are made from
+            columns.append(
+                SealedColumn(
+                    binding.column_name,
+                    binding.logical_name,
+                    _by_name(type_.key, binding),
+                    type_.bind_to and tuple(column.name for column in binding.own_identity),
+                    former_keys=tuple(_by_name(key, binding) for key in type_.former_keys),
+                )
+            )
+        derived = tuple(DerivedColumn(*one) for one in derived_columns(table))
+        return cls(table.name, tuple(columns), table.schema, derived)
+
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that differ for any two different specs."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain data, for the run's row.
+
+        What was added to specs later stands there only where it is used, so that a run that was
+        recorded before is still known by its fingerprint.
+        """
+        data = asdict(self)
+        for column in data["columns"]:
+            if column["context_names"] is None:
+                del column["context_names"]
+            if not column["former_keys"]:
+                del column["former_keys"]
+        if not self.derived:
+            del data["derived"], data["rederive"]
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`."""
+        columns = tuple(
+            SealedColumn(
+                column["name"],
+                column["logical_name"],
+                column["key"],
+                _names(column["bind_to"]),
+                _names(column.get("context_names")),
+                tuple(column.get("former_keys", ())),
+            )
+            for column in data["columns"]
+        )
+        derived = tuple(
+            DerivedColumn(one["name"], tuple(one["columns"]), one["how"])
+            for one in data.get("derived", ())
+        )
+        rederive = data.get("rederive", False)
+        return cls(data["table"], columns, data["schema"], derived, rederive)
+
+    def reflect(self, connection: Connection) -> ReflectedTable:
+        """The table as the database has it now.
+
+        :raises DeclarationError: it, or one of the columns, is missing, or a column cannot be
+            an encrypted one.
+        """
+        try:
+            table = Table(self.table, MetaData(), schema=self.schema, autoload_with=connection)
+        except NoSuchTableError:
+            raise DeclarationError(
+                "the database has no such table", table=self.table, reason="no-table"
+            ) from None
+        take_keys_as_stored(table, self._identifying(), connection.dialect)
+        return ReflectedTable(self, table)
+
+    def _identifying(self) -> frozenset[str]:
+        """Names of the columns that values are bound to, the primary key's left out."""
+        return frozenset(
+            name
+            for stated in self.columns
+            for name in (*(stated.bind_to or ()), *KeyTemplate(stated.key).columns)
+        )
+
+
+def _names(listed: list[str] | None) -> tuple[str, ...] | None:
+    return None if listed is None else tuple(listed)
+
+
+def _by_name(template: str, binding: ColumnBinding) -> str:
+    """A key template in terms of the columns' names: the database knows no other."""
+    for column in binding.identity:
+        template = template.replace(f"{{{column.key}}}", f"{{{column.name}}}")
+    return template
+
+
+class ReflectedTable:
+    """A table of the database with its encrypted columns recognised.
+
+    :ivar table: the table; its encrypted columns are of type ``LargeBinary``, so that what is
+        selected is the stored message and nothing is opened on the way.
+    :ivar bindings: how each encrypted column is bound, in the spec's order.
+    """
+
+    def __init__(self, spec: TableDescription, table: Table) -> None:
+        self.spec = spec
+        self.table = table
+        declared = Table(self.spec.table, MetaData(), schema=spec.schema)
+        for column in table.columns:
+            stated = next((c for c in spec.columns if c.name == column.name), None)
+            copy = column._copy()
+            copy.server_default = None
+            if stated is not None:
+                copy.type = EncryptedType(
+                    LargeBinary,
+                    key=stated.key,
+                    former_keys=stated.former_keys,
+                    name=stated.logical_name,
+                    bind_to=stated.bind_to,
+                )
+            declared.append_column(copy)
+        missing = [c.name for c in spec.columns if c.name not in declared.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)}", table=spec.table, reason="column"
+            )
+        known = bindings_of(declared)
+        self.bindings: tuple[ColumnBinding, ...] = tuple(known[c.name] for c in spec.columns)
+        for stated, binding in zip(spec.columns, self.bindings, strict=True):
+            if stated.context_names is not None:
+                binding.context = _renamed(binding, stated.context_names)
+
+
+def _renamed(binding: ColumnBinding, names: tuple[str, ...]) -> RowContext:
+    """The context of a binding whose identity columns had other names."""
+    if len(names) != len(binding.identity):
+        raise DeclarationError(
+            f"context_names= has {len(names)} names for {len(binding.identity)} columns: "
+            f"{', '.join(column.name for column in binding.identity)}",
+            table=binding.table,
+            column=binding.column_name,
+            reason="context-names",
+        )
+    return RowContext(binding.logical_name, names)

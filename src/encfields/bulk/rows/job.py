@@ -1,0 +1,245 @@
+"""What a run does to a table: from which binding to which, or back to plaintext."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Connection, Table, types
+
+from encfields.bulk.rows.inner_types import are_told_apart
+from encfields.bulk.rows.spec import TableSpec
+from encfields.errors import DeclarationError
+from encfields.orm.declare.columns import ColumnBinding
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT, CONVERT = (
+    "reencrypt",
+    "fill-index",
+    "rotate-index",
+    "rebind",
+    "decrypt",
+    "convert",
+)
+"""Kinds of jobs."""
+
+Conversions = Mapping[str, Sequence[dict[str, Any]]]
+"""By column, the type that wrote its values and the one that is to read them, as data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The description of a run, as its row keeps it sealed.
+
+    :param spec: how values are to be bound; of a run to plaintext, how they are bound.
+    :param source: how they are bound now, where that differs.
+    :param to_plaintext: encrypted column to the column that takes its plaintext.
+    :param conversions: encrypted column to the inner type that wrote its values and the one that
+        is to read them, as :func:`encfields.bulk.rows.inner_types.type_to_data` tells them.
+    """
+
+    spec: TableSpec
+    source: TableSpec | None = None
+    to_plaintext: Mapping[str, str] | None = field(default=None)
+    conversions: Conversions | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        names = {column.name for column in self.spec.columns}
+        if not names:
+            raise self._refusal("no column is named")
+        source = self.source
+        if source is not None and {column.name for column in source.columns} != names:
+            raise self._refusal("the source names other columns than the spec")
+        if source is not None and (source.table, source.schema) != (
+            self.spec.table,
+            self.spec.schema,
+        ):
+            raise self._refusal(
+                "the source names another table; give it the table's present name, and what it "
+                "was called in the columns' logical names"
+            )
+        if self.to_plaintext is not None and set(self.to_plaintext) != names:
+            raise self._refusal("to_plaintext= names a target for each of the spec's columns")
+        if self.to_plaintext is not None and source is not None:
+            raise self._refusal("a run to plaintext has no source: its spec says how to open")
+
+        self._require_conversions()
+        if self.spec.derived and self.to_plaintext is not None:
+            raise self._refusal("a run to plaintext computes no derived columns")
+        for derived in self.spec.derived:
+            if not derived.columns or not names.issuperset(derived.columns):
+                raise self._refusal(
+                    f"{derived.name} is derived from columns that the run does not name"
+                )
+        if len({derived.name for derived in self.spec.derived} | names) < len(names) + len(
+            self.spec.derived
+        ):
+            raise self._refusal("a column is named twice")
+
+    def _require_conversions(self) -> None:
+        conversions = self.conversions
+        if conversions is None:
+            return
+        if not {column.name for column in self.spec.columns}.issuperset(conversions):
+            raise self._refusal("a column is to be converted that the run does not name")
+        if self.to_plaintext is not None:
+            raise self._refusal("a run to plaintext converts nothing")
+        if self.source is None and not all(are_told_apart(*one) for one in conversions.values()):
+            raise self._refusal(
+                "text and JSON cannot be told apart by what is stored. Give the new declaration a "
+                "name of its own, EncryptedType(..., name='table.column.2'), and the former one "
+                "in was_bound=: then the name tells what was converted"
+            )
+
+    def _refusal(self, message: str) -> DeclarationError:
+        return DeclarationError(message, table=self.table_name, reason="job")
+
+    @property
+    def kind(self) -> str:
+        """What it does to values, in a word."""
+        if self.to_plaintext is not None:
+            return DECRYPT
+        if self.conversions is not None:
+            return CONVERT
+        if self.source is not None:
+            return REBIND
+        if self.spec.rederive:
+            return ROTATE_INDEX
+        return FILL_INDEX if self.spec.derived else REENCRYPT
+
+    @property
+    def is_asked_by_id(self) -> bool:
+        """Whether a worker does it only when it is told which run.
+
+        It writes plaintext, or takes in what was sealed for another place or under another key:
+        whoever put its run back, long after, would have that done for values of his own.
+        """
+        has_former = any(column.former_keys for column in self.spec.columns)
+        return self.kind in (REBIND, DECRYPT, CONVERT) or has_former
+
+    @property
+    def table_name(self) -> str:
+        """The table's name, with its schema where the spec has one."""
+        spec = self.spec
+        return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+
+    def to_json(self) -> str:
+        """The job as canonical JSON; :meth:`from_json` is the inverse."""
+        data: dict[str, Any] = {
+            "spec": self.spec.to_json(),
+            "source": self.source and self.source.to_json(),
+            "to_plaintext": self.to_plaintext and dict(self.to_plaintext),
+        }
+        if self.conversions is not None:
+            data["conversions"] = {name: list(one) for name, one in self.conversions.items()}
+        return json.dumps(data, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The job that :meth:`to_json` wrote."""
+        data = json.loads(text)
+        source = data["source"]
+        return cls(
+            TableSpec.from_json(data["spec"]),
+            TableSpec.from_json(source) if source else None,
+            data["to_plaintext"],
+            data.get("conversions"),
+        )
+
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits: two calls with the same job share one run."""
+        return hashlib.sha256(self.to_json().encode("utf-8")).hexdigest()
+
+    def prepare(self, connection: Connection) -> PreparedJob:
+        """The job on the table as the database has it.
+
+        :raises DeclarationError: the table or a column is missing, or it has no primary key.
+        """
+        return PreparedJob(self, connection)
+
+
+_ORDINARY = (types.Integer, types.Uuid, types.Date, types.DateTime, types.LargeBinary)
+
+
+class PreparedJob:
+    """A job with its table reflected.
+
+    :ivar table: the table; encrypted columns are plain binary ones.
+    :ivar key: the primary key's columns, by which the table is walked.
+    :ivar columns: the encrypted columns, in the spec's order.
+    :ivar targets: how each is to be bound. :ivar sources: how each is bound now.
+    :ivar identity: columns beside the key that the bindings need.
+    :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext only.
+    :ivar derived: the derived columns, in the spec's order.
+    """
+
+    def __init__(self, job: Job, connection: Connection) -> None:
+        self.job = job
+        self.dialect: Dialect = connection.dialect
+        reflected = job.spec.reflect(connection)
+        self.table: Table = reflected.table
+        self.key: tuple[Column[Any], ...] = tuple(self.table.primary_key.columns)
+        if not self.key:
+            raise DeclarationError(
+                "the table has no primary key, by which alone it can be walked in batches",
+                table=job.table_name,
+                reason="primary-key",
+            )
+        self.targets: tuple[ColumnBinding, ...] = reflected.bindings
+        self.sources = self._sources(connection)
+        names = [column.name for column in job.spec.columns]
+        self.columns: tuple[Column[Any], ...] = tuple(self.table.c[name] for name in names)
+        self.identity = self._identity()
+        self.plain = self._plain(names)
+        self.derived = self._derived()
+
+    def _sources(self, connection: Connection) -> tuple[ColumnBinding, ...]:
+        if self.job.source is None:
+            return self.targets
+        by_name = {b.column_name: b for b in self.job.source.reflect(connection).bindings}
+        return tuple(by_name[binding.column_name] for binding in self.targets)
+
+    def _identity(self) -> tuple[Column[Any], ...]:
+        names = {
+            column.name: None
+            for binding in (*self.targets, *self.sources)
+            for column in binding.identity
+        }
+        known = {column.name for column in self.key}
+        return tuple(self.table.c[name] for name in names if name not in known)
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether all that is read of a row is of types that every driver knows in any format."""
+        beside = (*self.key, *self.identity)
+        return not self.plain and all(isinstance(column.type, _ORDINARY) for column in beside)
+
+    def _derived(self) -> tuple[Column[Any], ...]:
+        names = [derived.name for derived in self.job.spec.derived]
+        missing = [name for name in names if name not in self.table.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)} for the index: add it first",
+                table=self.job.table_name,
+                reason="column",
+            )
+        return tuple(self.table.c[name] for name in names)
+
+    def _plain(self, names: list[str]) -> tuple[Column[Any], ...]:
+        targets = self.job.to_plaintext
+        if targets is None:
+            return ()
+        missing = [t for t in targets.values() if t not in self.table.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)} to take the plaintext",
+                table=self.job.table_name,
+                reason="column",
+            )
+        return tuple(self.table.c[targets[name]] for name in names)

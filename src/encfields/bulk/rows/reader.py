@@ -1,0 +1,168 @@
+"""Batches of a table's rows in the order of the primary key, each read by a statement of its own.
+
+Each starts after the last key of the one before (no OFFSET, no cursor held open), so that a
+batch costs the same wherever it lies, and nothing is held on to in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.types import NullType
+
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.row_key_text import Key
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+HEAD_BYTES = 512
+"""Bytes of a value that a sweep reads: its header, unless the row's key is very long."""
+
+FIRST_ROWS = 50
+"""Rows of the first batch, before it is known how large the values are."""
+
+
+class Bounds(NamedTuple):
+    """Part of a table: keys after `after` up to and including `upto`; ``None`` is no bound."""
+
+    after: Key | None
+    upto: Key | None
+
+
+class BatchReader:
+    """Reads rows: the key, then identity columns, the values, and what is beside them.
+
+    :param prepared: the job.
+    :param heads: read the first :data:`HEAD_BYTES` of each value only.
+    """
+
+    def __init__(self, prepared: PreparedJob, *, heads: bool = False) -> None:
+        self._key = prepared.key
+        self._dialect_name = prepared.dialect.name
+        values = [
+            # SQLite's substr() makes NULL of an empty value, which is no NULL.
+            func.coalesce(func.substr(column, 1, HEAD_BYTES), column) if heads else column
+            for column in prepared.columns
+        ]
+        # Without a type, whatever is stored comes as it is: text in a binary column, too.
+        raw = [type_coerce(value, NullType).label(f"v{i}") for i, value in enumerate(values)]
+        beside = [type_coerce(c, NullType).label(f"d{i}") for i, c in enumerate(prepared.derived)]
+        self._columns = [*prepared.key, *prepared.identity, *raw, *prepared.plain, *beside]
+        self.key_width = len(prepared.key)
+        self.value_start = self.key_width + len(prepared.identity)
+        self.value_end = self.value_start + len(prepared.columns)
+        self.derived_start = self.value_end + len(prepared.plain)
+        self._statements: dict[tuple[bool, bool], Select[Any]] = {}
+
+    def read(self, connection: Connection, bounds: Bounds, limit: int) -> Sequence[Any]:
+        """At most `limit` rows of a part of the table, in the order of their keys."""
+        shape = (bounds.after is not None, bounds.upto is not None)
+        statement = self._statements.get(shape)
+        if statement is None:
+            statement = self._statements[shape] = self._statement(*shape)
+        parameters = {"row_limit": limit, **part_parameters(bounds)}
+        return connection.execute(statement, parameters).all()
+
+    def key_of(self, row: Any) -> Key:
+        """The primary key of a row that was read."""
+        return tuple(row[: self.key_width])
+
+    def size_of(self, rows: Sequence[Any]) -> int:
+        """Bytes of the values in some rows."""
+        columns = range(self.value_start, self.value_end)
+        try:
+            return sum(sum(map(len, filter(None, [row[at] for row in rows]))) for at in columns)
+        except TypeError:  # something that is neither bytes nor text, and has no length
+            values = (row[at] for at in columns for row in rows)
+            return sum(len(v) for v in values if isinstance(v, bytes | str))
+
+    def _statement(self, after: bool, upto: bool) -> Select[Any]:
+        statement = select(*self._columns).order_by(*self._key).limit(bindparam("row_limit"))
+        if after:
+            statement = statement.where(key_after(self._key, "after", self._dialect_name))
+        if upto:
+            statement = statement.where(key_upto(self._key, "upto", self._dialect_name))
+        return statement
+
+
+def key_at(prepared: PreparedJob, connection: Connection, part: Bounds, rows: int) -> Any:
+    """The key of the last of `rows` rows of a part, or ``None`` if it has fewer."""
+    key, name = prepared.key, prepared.dialect.name
+    statement = select(*key).order_by(*key).limit(1).offset(rows - 1)
+    if part.after is not None:
+        statement = statement.where(key_after(key, "after", name))
+    if part.upto is not None:
+        statement = statement.where(key_upto(key, "upto", name))
+    row = connection.execute(statement, part_parameters(part)).first()
+    return None if row is None else tuple(row)
+
+
+def part_parameters(part: Bounds) -> dict[str, Any]:
+    """The parameters of :func:`key_after` for a part's start and :func:`key_upto` for its end."""
+    return bound_parameters("after", part.after) | bound_parameters("upto", part.upto)
+
+
+def bound_parameters(name: str, key: Key | None) -> dict[str, Any]:
+    """The parameters of :func:`key_after` and its like."""
+    return {} if key is None else {f"{name}_{i}": value for i, value in enumerate(key)}
+
+
+def key_after(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
+    """SQL for "the primary key comes after the one bound as `name`"."""
+    binds = _binds(key, name)
+    if len(key) == 1:
+        return cast("ColumnElement[bool]", key[0] > binds[0])
+    if dialect_name not in MYSQL_NAMES:
+        return tuple_(*key) > tuple_(*binds)
+    return _spelt_out(key, binds, strict=True)
+
+
+def key_upto(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
+    """SQL for "the primary key is the one bound as `name` or comes before it"."""
+    binds = _binds(key, name)
+    if len(key) == 1:
+        return cast("ColumnElement[bool]", key[0] <= binds[0])
+    if dialect_name not in MYSQL_NAMES:
+        return tuple_(*key) <= tuple_(*binds)
+    return _spelt_out(key, binds, strict=False)
+
+
+def key_from(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
+    """SQL for "the primary key is the one bound as `name` or comes after it"."""
+    if len(key) == 1:
+        return cast("ColumnElement[bool]", key[0] >= _binds(key, name)[0])
+    if dialect_name not in MYSQL_NAMES:
+        return tuple_(*key) >= tuple_(*_binds(key, name))
+    exact = and_(*(c == b for c, b in zip(key, _binds(key, name), strict=True)))
+    return or_(_spelt_out(key, _binds(key, name), strict=True), exact)
+
+
+def _binds(key: Sequence[Column[Any]], name: str) -> list[Any]:
+    return [bindparam(f"{name}_{i}", type_=column.type) for i, column in enumerate(key)]
+
+
+def _spelt_out(key: Sequence[Any], binds: Sequence[Any], *, strict: bool) -> ColumnElement[bool]:
+    """MySQL scans the whole index for ``(a, b) > (1, 2)``, but not for the same spelt out."""
+    parts = []
+    for i, column in enumerate(key):
+        last = i == len(key) - 1
+        if strict:
+            compared = column > binds[i]
+        else:
+            compared = column <= binds[i] if last else column < binds[i]
+        same = [k == b for k, b in zip(key[:i], binds[:i], strict=True)]
+        parts.append(and_(*same, compared))
+    return or_(*parts)

@@ -1,0 +1,128 @@
+"""The run that moves values as :mod:`~encfields.bulk.rows.reseal` does, indexes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from encfields.bulk.rows.cells import message_bytes
+from encfields.bulk.rows.changes import ABSENT, OF_THIS_VALUE, Change, Outcome
+from encfields.bulk.rows.derive import DerivedColumns
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.reseal import Reseal
+from encfields.message.header import CONTEXT_OFFSET
+from encfields.message.reseal import Resealer
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+
+@dataclass(slots=True)
+class _Cell:
+    """One value of a row, as far as it has been dealt with.
+
+    :ivar place: its context, and the branch key ids under which it opens.
+    :ivar data: the stored message, ``None`` for a NULL.
+    :ivar is_current: nothing is to be done about it. :ivar moves: it belongs elsewhere than it
+        says, so that what is derived from it changes.
+    """
+
+    place: tuple[bytes, tuple[str, ...]] = (b"", ("",))
+    data: bytes | None = None
+    is_current: bool = True
+    moves: bool = False
+    frame: bytes = b""
+    resealer: Resealer = field(init=False)
+    plaintext: bytes | None = None
+    new: bytes | None = None
+
+
+class ResealAndIndex(Reseal):
+    """Also fills derived columns, from values that are current, too.
+
+    A row's are computed where one is NULL, where a value moves to another context or key id, and
+    of every row if the job says so. See :class:`~encfields.bulk.rows.changes.Values`.
+    """
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        super().__init__(prepared, encryption)
+        self._derived = DerivedColumns(prepared, encryption)
+        self._rederives = prepared.job.spec.rederive
+        self.sweeps_by_header = not self._rederives
+
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
+        outcome = Outcome(seen=len(rows))
+        self._resealers = {}
+        for row in map(tuple, rows):
+            refused = len(outcome.refused)
+            change = self._row(row, reader, outcome)
+            if change is not None:
+                outcome.changes.append(change)
+            elif len(outcome.refused) == refused:
+                outcome.current += 1
+        return outcome
+
+    def _row(self, row: Any, reader: BatchReader, outcome: Outcome) -> Change | None:
+        refused = len(outcome.refused)
+        key = reader.key_of(row)
+        cells = [self._place(row, i, key, outcome) for i in range(len(self._columns))]
+        derives = self._rederives or self._derived.are_missing(row)
+        derives = derives or any(cell.moves for cell in cells)
+        for i, cell in enumerate(cells):
+            if cell.data is not None and (
+                not cell.is_current or (derives and i in self._derived.needed)
+            ):
+                self._open_cell(row, i, cell, key, outcome)
+        derived = None
+        if derives and len(outcome.refused) == refused:
+            plaintexts = [cell.plaintext for cell in cells]
+            key_ids = [cell.place[1][0] for cell in cells]
+            derived = self._derived.compute(key, plaintexts, key_ids, outcome)
+            if derived == self._derived.stored(row):
+                derived = None
+        # Where a value does not open, none moves: what is derived from them would stay behind.
+        stays = len(outcome.refused) > refused
+        new = tuple(None if stays and cell.moves else cell.new for cell in cells)
+        if derived is None and new.count(None) == len(new):
+            return None
+        needed = self._derived.needed if derived is not None else ()
+        old = tuple(
+            (cell.data or ABSENT) if i in needed or new[i] is not None else None
+            for i, cell in enumerate(cells)
+        )
+        return Change(key, old, new, derived)
+
+    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> _Cell:
+        """Where a value belongs, and whether it is there."""
+        target, _ = self._columns[number]
+        stored = row[target.value_at]
+        cell = _Cell()
+        try:
+            data = b"" if stored is None else message_bytes(stored)
+            context, (key_id, *_) = cell.place = target.place(row, data)
+            if stored is None:
+                return cell
+            resealer = self._resealers.get(key_id) or self._resealer(key_id)
+            frame = resealer.frame(context)
+            cell.is_current = resealer.is_current(data, frame)
+            cell.moves = not data.startswith(frame, CONTEXT_OFFSET - 2)
+            cell.resealer, cell.frame, cell.data = resealer, frame, data
+        except OF_THIS_VALUE as error:
+            if stored is not None:
+                outcome.refuse(key, target.binding.column_name, error)
+        return cell
+
+    def _open_cell(self, row: Any, number: int, cell: _Cell, key: Any, outcome: Outcome) -> None:
+        target, source = self._columns[number]
+        assert cell.data is not None  # noqa: S101 - the caller looked
+        try:
+            cell.plaintext = self._open(row, cell.data, source, cell.resealer, cell.place)
+            if not cell.is_current:
+                cell.new = cell.resealer.seal(cell.plaintext, cell.place[0], cell.frame)
+        except OF_THIS_VALUE as error:
+            outcome.refuse(key, target.binding.column_name, error)
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        return super().needs_work(rows, reader) or any(map(self._derived.are_missing, rows))

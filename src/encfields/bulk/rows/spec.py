@@ -1,0 +1,37 @@
+"""A table that can be worked on and counted, as users name it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from encfields.bulk.rows.description import (
+    DerivedColumn,
+    ReflectedTable,
+    SealedColumn,
+    TableDescription,
+)
+from encfields.bulk.survey.count_under_key import count_under
+from encfields.keys.removal import ValuesUnder
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+__all__ = ["DerivedColumn", "ReflectedTable", "SealedColumn", "TableSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec(TableDescription):
+    """One table and those of its encrypted columns that are worked on: see
+    :class:`~encfields.bulk.rows.description.TableDescription`."""
+
+    def count_under(
+        self, bind: Engine | Connection, key_id: str, version: str | None = None
+    ) -> tuple[str, list[ValuesUnder]]:
+        """The columns that hold values under a key. Every row is looked at once, and no key is
+        used.
+
+        :param version: only those under this version.
+        :returns: the table's name, and the columns with values under the key.
+        """
+        return count_under(bind, self, key_id, version)

@@ -1,0 +1,83 @@
+"""Keys of rows as the database stores them.
+
+SQLite keeps values of any kind in any column. One that its column's type cannot read, a BLOB among
+dates, would end a run or a verification with an error of the driver; so on SQLite keys are taken
+as they are, and what is no identity is told for its row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import LargeBinary, TypeDecorator
+from sqlalchemy.types import TypeEngine
+
+from encfields.bulk.rows.reflected_uuid import may_be_uuid
+from encfields.errors import UnknownIdentityError
+from encfields.orm.declare.row_keys import from_bound_value
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, Table
+    from sqlalchemy.engine import Dialect
+
+_HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+
+class AsStored(TypeDecorator[Any]):
+    """A key's type, of which values are neither read nor written in any other form."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(self, declared: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.declared = declared
+        self.impl = declared  # type: ignore[assignment]
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """None: a value is bound as it was read."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """None: a value is read as the driver gives it."""
+
+
+def take_keys_as_stored(table: Table, identifying: frozenset[str], dialect: Dialect) -> None:
+    """Give the columns that tell rows apart a type that reads whatever SQLite holds in them.
+
+    :param table: as reflected.
+    :param identifying: names of columns that values are bound to, beside the primary key.
+    """
+    if dialect.name != "sqlite":
+        return
+    names = identifying.union(column.name for column in table.primary_key.columns)
+    for column in table.columns:
+        if column.name not in names:
+            continue
+        of_dialect = column.type.dialect_impl(dialect)
+        if of_dialect.result_processor(dialect, None) or of_dialect.bind_processor(dialect):
+            column.type = AsStored(column.type)
+
+
+def key_text(column: Column[Any], dialect: Dialect) -> Callable[[object], str]:
+    """How a key that was read becomes its canonical text.
+
+    :param column: of a reflected table.
+    """
+    convert = from_bound_value(column.type, dialect)
+    if not may_be_uuid(column):
+        return convert
+
+    def exact(value: object) -> str:
+        text = convert(value)
+        if _HYPHENATED.fullmatch(text):
+            # The text of another row, whose key is stored as 32 digits.
+            raise UnknownIdentityError(
+                f"{column.name} is CHAR(32), and holds a UUID with hyphens, which no type writes "
+                "into it: the value may have been copied from the row that has its digits alone",
+                reason="identity-form",
+            )
+        return text
+
+    return exact

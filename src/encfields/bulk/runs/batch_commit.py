@@ -1,0 +1,112 @@
+"""Storing the outcome of a batch: its values, its quarantine and its checkpoint, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from encfields.bulk.rows.changes import Change, Outcome
+from encfields.bulk.runs.patience import is_lock_wait, refuses_row
+from encfields.bulk.runs.range_row import Claim, Counts
+from encfields.bulk.runs.ranges import RangeStore
+from encfields.bulk.writers import writer_for
+from encfields.bulk.writers.one_by_one import write_one_by_one
+
+if TYPE_CHECKING:
+    from encfields.bulk.connections import Connections
+    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.rows.row_key_text import Key
+
+Write = Callable[[Connection, Sequence[Change]], int]
+
+
+class Kept(NamedTuple):
+    """What became of a batch.
+
+    :param missed: how many rows were left out, because they were locked or had changed, or because
+        somebody else is about to have their place in a unique index. They are counted in the same
+        transaction, so that a pass that left anything out never passes for a clean one.
+    :param claim: the range as its row has it now.
+    """
+
+    missed: int
+    claim: Claim
+
+
+class BatchCommit:
+    """Stores one worker's batches.
+
+    :param prepared: the run's job. :param connections: the worker's own.
+    :param store: the run's ranges. :param lease_seconds: for how long a range is claimed anew.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedJob,
+        connections: Connections,
+        store: RangeStore,
+        lease_seconds: float,
+    ) -> None:
+        self._connections = connections
+        self._store = store
+        self._lease_seconds = lease_seconds
+        self._writer = writer_for(prepared)
+        self._key_names = [column.name for column in prepared.key]
+        self._plain_names = ", ".join(column.name for column in prepared.plain)
+        self._derived_names = ", ".join(column.name for column in prepared.derived)
+
+    def keep(self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None) -> Kept:
+        """Store an outcome in one transaction.
+
+        :param outcome: rows that the database does not let in, because of a unique index or of a
+            column that does not take their plaintext, are added to its quarantine.
+        :param waiting: counted before, and not stored yet.
+        :param position: the last key that is done; ``None`` if that has not changed.
+        :raises LeaseLostError: another worker has the range.
+        """
+        try:
+            return self._keep_or_refuse(claim, outcome, waiting, position)
+        except OperationalError as error:
+            # Whoever holds an entry of a unique index may be waiting for this batch's rows, so
+            # that they are given up at once. The next batches are smaller, down to that row.
+            is_held = self._derived_names and is_lock_wait(error)
+            if not is_held or len(outcome.changes) != 1:
+                raise
+        return self._keep(lambda *_: 0, claim, outcome, waiting, position)
+
+    def _keep_or_refuse(
+        self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
+    ) -> Kept:
+        """Store an outcome; a row that the database does not let in is found and left out."""
+        names = self._derived_names or self._plain_names
+        try:
+            return self._keep(self._writer.write, claim, outcome, waiting, position)
+        except DBAPIError as error:
+            if not names or not refuses_row(error):
+                raise
+
+        def write(connection: Connection, changes: Sequence[Change]) -> int:
+            # On SQLite a savepoint begins no transaction that outlives it; a statement does.
+            self._store.checkpoint(connection, claim, Counts(), self._lease_seconds)
+            return write_one_by_one(self._writer, connection, changes, names, outcome)
+
+        return self._keep(write, claim, outcome, waiting, position)
+
+    def _keep(
+        self, write: Write, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
+    ) -> Kept:
+        refused = len(outcome.refused)
+        with self._connections.writing().begin() as begun:
+            connection = begun.connection
+            written = write(connection, outcome.changes) if outcome.changes else 0
+            if outcome.refused:
+                self._store.quarantine(connection, claim, self._key_names, outcome.refused)
+            missed = len(outcome.changes) - written - (len(outcome.refused) - refused)
+            done = Counts(outcome.seen, written, outcome.current, missed, len(outcome.refused))
+            claim = self._store.checkpoint(
+                connection, claim, waiting + done, self._lease_seconds, position
+            )
+        return Kept(missed, claim)

@@ -1,0 +1,239 @@
+"""What one process does about a run: ranges until none is left, then sweeps until one is clean."""
+
+from __future__ import annotations
+
+import datetime as dt
+from threading import Event
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from encfields.bulk.connections import Connections
+from encfields.bulk.options import Options
+from encfields.bulk.rows.job import Job, PreparedJob
+from encfields.bulk.rows.reader import Bounds, key_at
+from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.runs.patience import Failure, Patience
+from encfields.bulk.runs.progress import Progress, Teller
+from encfields.bulk.runs.range_row import Claim
+from encfields.bulk.runs.ranges import Pass, RangeStore
+from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Run
+from encfields.bulk.runs.sealed_job import JobSealer, OpenedRun
+from encfields.bulk.runs.store import RunStore, utc_now
+from encfields.bulk.runs.worker import Worker
+from encfields.errors import KeyUnavailableError
+from encfields.keys.fetching.switch_interval import short_switch_interval
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+_WAIT_FOR_OTHERS = 0.2
+"""Seconds between two looks at whether other workers have left something."""
+
+_SWITCH_SECONDS = 0.001
+"""The thread that writes has the interpreter as soon as this after the database has answered it.
+
+By default it waits for 5 ms while the other one encrypts, several times a batch, and the batch
+after it waits for it: a sixth of a run's time."""
+
+STALLED = (
+    "every sweep still found values to rewrite: the application writes them faster than they can "
+    "be swept, holds rows locked all the time, or some of its processes still seal under the key "
+    "version before (they do so until their cache_ttl is over). Start the run again later"
+)
+
+ALTERED = (
+    "in every sweep, ranges that its workers had noted were altered or removed, so that nobody "
+    "knows whether the whole table was looked at. Find out who writes to encfields_ranges, and "
+    "start the run again"
+)
+
+
+class RunLoop:
+    """One process's part in a run.
+
+    :param engine: the application's; the loop uses connections of its own.
+    :param run_id: the run. :param owner: this worker's name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encryption: Encryption,
+        run_id: str,
+        owner: str,
+        options: Options,
+        stop: Event,
+        progress: Progress | None = None,
+    ) -> None:
+        self._encryption = encryption
+        self._run_id = run_id
+        self._owner = owner
+        self._options = options
+        self._stop = stop
+        self._teller = Teller(progress)
+        self._connections = Connections(engine)
+        self._store = RunStore()
+        self._sealer = JobSealer(encryption, options)
+        self._began = utc_now()
+        self._opened: OpenedRun | None = None
+        self._ranges: RangeStore
+        self._prepared: PreparedJob
+        self._worker: Worker | None = None
+        self._pass: int | None = None
+        self._sweeps = 0
+        self._may_hold_a_range = False
+
+    def work(self) -> str | None:
+        """Work until the run has ended, nothing can be done, or the process is to stop.
+
+        :returns: why the run is not at its end, where it is not because of a stop.
+        :raises EncFieldsError: it cannot go on.
+        """
+        with short_switch_interval(_SWITCH_SECONDS):
+            try:
+                return self._work()
+            finally:
+                if self._worker is not None:
+                    self._worker.close()
+                self._connections.close()
+
+    def _work(self) -> str | None:
+        patience = Patience(self._options.outage_seconds, self._stop)
+        while not self._stop.is_set():
+            failure = None
+            try:
+                claim, outcome = self._look()
+            except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
+                failure = Failure.of(error)
+            if failure is not None:
+                self._connections.reset()
+                self._may_hold_a_range = True
+                patience.wait(failure)
+                continue
+            patience.over()
+            if outcome is not None:
+                return outcome or None
+            if claim is not None and self._worker is not None:
+                self._worker.work(claim)
+        return None
+
+    def _look(self) -> tuple[Claim | None, str | None]:
+        """A range to work on, or how the run ended (an empty text for well), or neither."""
+        run = self._store.load(self._connections.reading(), self._run_id)
+        if run.state != RUNNING:
+            if run.state != ABANDONED:
+                self._sealer.require_end(run)
+            return None, ""
+        opened = self._open(run)
+        if self._may_hold_a_range:
+            self._release()
+        self._prepare(run, opened.job)
+        claim = self._next(run)
+        if claim is None and run.frontier_done:
+            return None, self._turn(run)
+        return claim, None
+
+    def _open(self, run: Run) -> OpenedRun:
+        """Open the run's job, once; and see each time that a worker of the run noted its progress.
+
+        :raises RunRefusedError: it is not what a worker of the run wrote.
+        """
+        if self._opened is None:
+            self._opened = self._sealer.open_job(run)
+            self._ranges = RangeStore(self._connections.dialect.name, self._opened)
+        run.require_seal(self._opened.seals)
+        return self._opened
+
+    def _release(self) -> None:
+        """Give back a range whose COMMIT was sent and not answered: it would wait for our lease."""
+        with self._connections.writing().begin() as begun:
+            self._store.release_all(begun.connection, self._owner)
+        self._may_hold_a_range = False
+
+    def _prepare(self, run: Run, job: Job) -> None:
+        """Reflect the table, and at each pass see which key versions are active now."""
+        if self._worker is None:
+            self._prepared = job.prepare(self._connections.reading())
+            if self._prepared.is_ordinary:
+                self._connections.read_binary()
+            self._worker = Worker(
+                self._prepared,
+                self._encryption,
+                self._connections,
+                self._ranges,
+                self._sealer,
+                self._options,
+                self._stop,
+                self._teller,
+            )
+        if run.pass_number != self._pass:
+            forget_active_versions(self._encryption)
+            self._pass = run.pass_number
+
+    def _next(self, run: Run) -> Claim | None:
+        """A range to work on: one that was left, or the next to be cut."""
+        seconds = self._options.lease_seconds
+        with self._connections.writing().begin() as begun:
+            claim = self._ranges.claim(begun.connection, run, self._owner, seconds)
+        if claim is not None or run.frontier_done:
+            return claim
+        upper = self._cut(run)
+        with self._connections.writing().begin() as begun:
+            # None if another worker cut the same range, and has it.
+            return self._ranges.carve(begun.connection, run, upper, self._owner, seconds)
+
+    def _cut(self, run: Run) -> Key | None:
+        """Where the next range is to end; ``None`` where the table does."""
+        reading = self._connections.reading()
+        # Finding a key so many rows on is reading them, which a sweep does but once this way.
+        upper = self._ranges.cut_before(reading, run) if run.pass_number else None
+        if upper is not None:
+            return upper
+        rest = Bounds(run.frontier, None)
+        found: Key | None = key_at(self._prepared, reading, rest, self._options.range_rows)
+        return found
+
+    def _turn(self, run: Run) -> str | None:
+        """At the end of a pass, begin another or end the run; ``None`` to go on."""
+        noted = self._ranges.read_pass(self._connections.reading(), run)
+        if self._teller.is_due:
+            self._teller.tell(run, self._store.totals(self._connections.reading(), run))
+        if noted.is_open:
+            self._stop.wait(_WAIT_FOR_OTHERS)
+            return None
+        if run.pass_number > 0 and noted.is_whole and not noted.found_work and self._is_ours(run):
+            self._end(run, noted)
+            return ""
+        if self._sweeps >= self._options.max_sweeps:
+            return STALLED if noted.is_whole else ALTERED
+        if run.pass_number > 0 and self._stop.wait(min(0.1 * 2**self._sweeps, 10.0)):
+            return None
+        with self._connections.writing().begin() as begun:
+            self._ranges.next_pass(begun.connection, run)
+        self._sweeps += 1
+        return None
+
+    def _is_ours(self, run: Run) -> bool:
+        """Whether the pass began since this process took the run up.
+
+        What an earlier one noted was true at the time. Somebody may have put it back since.
+        """
+        return dt.datetime.fromisoformat(run.progress.begun) >= self._began
+
+    def _end(self, run: Run, noted: Pass) -> None:
+        state = QUARANTINED if noted.counts.refused else FINISHED
+        sealed_end = self._sealer.seal_end(run, state, None)
+        with self._connections.writing().begin() as begun:
+            self._ranges.end(begun.connection, run, state, sealed_end)
+
+
+def forget_active_versions(encryption: Encryption) -> None:
+    """Ask the key store anew for the active versions: another process may have rotated a key.
+
+    :raises KeyStoreError: the key store is out of reach.
+    """
+    cache = encryption.keys._cache
+    for key_id in {version.id for version in encryption.keys.list()}:
+        cache.forget(key_id, active_only=True)

@@ -1,0 +1,129 @@
+"""Outages: which errors pass by themselves, and how long they are waited for."""
+
+from __future__ import annotations
+
+import random
+import time
+from threading import Event
+from typing import Any, NamedTuple
+
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
+
+from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
+from encfields.errors import EncFieldsError, KeyUnavailableError
+from encfields.keys.sql.failures import error_number, sql_state
+
+MAX_PAUSE = 5.0
+"""Seconds between two attempts, at most."""
+
+_KEY_OUTAGES = frozenset({"unreachable", "throttled", "error"})
+"""The others are somebody's decision, which waiting does not change."""
+
+_REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
+"""Errors of a value, a CHECK or a trigger, for which drivers have no class of their own."""
+
+_LOCK_WAITS = frozenset({1205, "55P03"})
+"""MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether trying again later can help: the database or KMS is away, busy, or full."""
+    if isinstance(error, KeyUnavailableError):
+        return error.reason in _KEY_OUTAGES
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return (
+        isinstance(error, DBAPIError)
+        and not refuses_row(error)
+        and (
+            error.connection_invalidated
+            or isinstance(error, OperationalError | InterfaceError | InternalError)
+        )
+    )
+
+
+def refuses_row(error: DBAPIError) -> bool:
+    """Whether a constraint, a column's type or a trigger does not let a row in."""
+    return isinstance(error, IntegrityError | DataError) or _code_of(error.orig) in _REFUSALS
+
+
+def is_lock_wait(error: DBAPIError) -> bool:
+    """Whether a statement gave up waiting for a lock."""
+    return _code_of(error.orig) in _LOCK_WAITS
+
+
+def told(error: Exception) -> EncFieldsError:
+    """The error as this library tells it: a driver's own text can hold values of a row."""
+    if isinstance(error, EncFieldsError):
+        return error
+    original = getattr(error, "orig", None) or error
+    code = _code_of(original)
+    text = f"{type(original).__name__}{f' ({code})' if code else ''}"
+    if may_pass(error):
+        return DatabaseUnavailableError(
+            f"the database did not take the run's statements: {text}. Nothing is lost; start the "
+            "run again and it goes on where it stopped",
+            reason="database",
+        )
+    return ReencryptionError(f"the database refused a statement: {text}", reason="database")
+
+
+def _code_of(original: Any) -> int | str | None:
+    # MariaDB's own number says more than its SQLSTATE, which for a full disk is "general error".
+    return error_number(original) or sql_state(original)
+
+
+class Failure(NamedTuple):
+    """What went wrong, without a driver's error, whose text and parameters can hold values.
+
+    It is made while the driver's error is handled, and raised when that is over: an exception
+    keeps the one that was handled when it was raised.
+
+    :param error: as this library tells it. :param may_pass: whether trying again can help.
+    """
+
+    error: EncFieldsError
+    may_pass: bool
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """What an error comes to."""
+        return cls(told(error), may_pass(error))
+
+
+class Patience:
+    """Waits out an outage, ever longer, until it has lasted too long.
+
+    :param seconds: how long an outage may last. :param stop: ends a wait at once.
+    """
+
+    def __init__(self, seconds: float, stop: Event) -> None:
+        self._seconds = seconds
+        self._stop = stop
+        self._since: float | None = None
+        self._tries = 0
+
+    def over(self) -> None:
+        """Something worked again."""
+        self._since, self._tries = None, 0
+
+    def wait(self, failure: Failure) -> None:
+        """Wait before another attempt; not called while an exception is handled.
+
+        :raises EncFieldsError: the error, if waiting cannot help or has lasted too long.
+        """
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if not failure.may_pass or now - self._since >= self._seconds:
+            raise failure.error
+        pause = min(0.05 * 2**self._tries, MAX_PAUSE)
+        self._tries += 1
+        # Workers that failed together do not come back together.
+        self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311

@@ -1,0 +1,163 @@
+"""What a run tells while it works: a plain callback, and one that draws a bar."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from encfields.bulk.runs.run_row import Run
+from encfields.bulk.runs.store import Totals
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TELL_SECONDS = 0.5
+"""How often progress is told; each time costs one sum over the run's ranges."""
+
+_RATE_SECONDS = 30.0
+"""The stretch of time over which the rate is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressState:
+    """Where a run stands, all its workers together.
+
+    :param table: the table's name.
+    :param sweep: 0 while the table is rewritten, then the number of the sweep.
+    :param rows_done: rows looked at in this pass.
+    :param rows_total: rows of the table, as it was estimated when the run was recorded.
+    :param rows_written: rows rewritten. :param quarantined: values that do not open.
+    :param rows_per_second: over the last half minute.
+    :param seconds_left: of this pass, or ``None`` while it cannot be told.
+    :param paused: why the run pauses, or ``None``.
+    """
+
+    table: str
+    sweep: int
+    rows_done: int
+    rows_total: int
+    rows_written: int
+    quarantined: int
+    rows_per_second: float
+    seconds_left: float | None
+    paused: str | None
+
+
+class Progress(Protocol):
+    """Called about twice a second, from the thread that called ``run()``."""
+
+    def __call__(self, state: ProgressState) -> None: ...
+
+
+class Teller:
+    """Turns a run's sums into :class:`ProgressState`, no oftener than makes sense.
+
+    :param progress: who is told; ``None`` for nobody.
+    """
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._told = 0.0
+        self._pass = -1
+        self._points: deque[tuple[float, int]] = deque()
+        self.paused: str | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to tell again."""
+        return self._progress is not None and time.monotonic() - self._told >= TELL_SECONDS
+
+    def tell(self, run: Run, totals: Totals) -> None:
+        """Tell now."""
+        if self._progress is None:
+            return
+        now = self._told = time.monotonic()
+        if run.pass_number != self._pass:
+            self._pass = run.pass_number
+            self._points.clear()
+        self._points.append((now, totals.seen_here))
+        while now - self._points[0][0] > _RATE_SECONDS:
+            self._points.popleft()
+        rate = self._rate()
+        total = max(run.estimated_rows, totals.seen_here)
+        left = (total - totals.seen_here) / rate if rate > 0 else None
+        self._progress(
+            ProgressState(
+                table=run.table_name,
+                sweep=run.pass_number,
+                rows_done=totals.seen_here,
+                rows_total=total,
+                rows_written=totals.written,
+                quarantined=totals.quarantined,
+                rows_per_second=rate,
+                seconds_left=left,
+                paused=self.paused,
+            )
+        )
+
+    def _rate(self) -> float:
+        (start, first), (end, last) = self._points[0], self._points[-1]
+        return (last - first) / (end - start) if end > start else 0.0
+
+
+class ProgressBar:
+    """A bar with rate and remaining time, for a terminal: ``with ProgressBar() as bar``.
+
+    :param console: where to draw; default standard error. Needs ``rich`` (``encfields[cli]``).
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich import progress as rich_progress
+        from rich.console import Console
+
+        columns: list[Any] = [
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TextColumn("{task.fields[rate]}"),
+            rich_progress.TextColumn("{task.fields[left]}"),
+            rich_progress.TextColumn("{task.fields[note]}"),
+        ]
+        self._bar = rich_progress.Progress(*columns, console=console or Console(stderr=True))
+        self._tasks: dict[tuple[str, int], Any] = {}
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, state: ProgressState) -> None:
+        name = (state.table, state.sweep)
+        fields: dict[str, Any] = {
+            "rate": f"{state.rows_per_second:,.0f} rows/s",
+            "left": "" if state.seconds_left is None else f"{_clock(state.seconds_left)} left",
+            "note": _note(state),
+        }
+        if name not in self._tasks:
+            title = f"{state.table}, sweep {state.sweep}" if state.sweep else state.table
+            self._tasks[name] = self._bar.add_task(title, total=state.rows_total, **fields)
+        self._bar.update(
+            self._tasks[name], completed=state.rows_done, total=state.rows_total, **fields
+        )
+
+
+def _note(state: ProgressState) -> str:
+    notes = [f"[yellow]paused: {state.paused}[/]"] if state.paused else []
+    notes += [f"[red]{state.quarantined} quarantined[/]"] if state.quarantined else []
+    return ", ".join(notes)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,217 @@
+"""A run's row as it stands in the database: anybody may have written it.
+
+Everything that is read of it is checked for its type and range, so that a row of nonsense is an
+error that names the run and the field, for this run alone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DataError
+
+from encfields.bulk.errors import ReencryptionError, RunRefusedError
+from encfields.bulk.rows.row_key_text import Key, key_from_text
+from encfields.bulk.runs.seals import RunSeals
+from encfields.bulk.runs.tables import runs
+
+RUNNING, FINISHED, QUARANTINED, FAILED, ABANDONED = (
+    "running",
+    "finished",
+    "quarantined",
+    "failed",
+    "abandoned",
+)
+"""States of a run. All but the first are ends."""
+
+_STATES = frozenset({RUNNING, FINISHED, QUARANTINED, FAILED, ABANDONED})
+
+MAX_PASSES = 1_000_000
+MAX_RANGES = 1_000_000_000
+MAX_COUNT = 10**15
+"""More rows than any table has; sums of it fit into 64 bits."""
+
+
+class Progress(NamedTuple):
+    """How far a run is, in the form that its row's seal covers.
+
+    :param begun: when the pass began, as text. :param begun_before: when the one before did.
+    :param carved: how many ranges were cut. :param frontier: the key up to which, as text.
+    :param done: whether the whole table was cut.
+    """
+
+    pass_number: int
+    begun: str
+    begun_before: str | None
+    carved: int
+    frontier: str | None
+    done: bool
+
+    def seal(self, seals: RunSeals) -> str:
+        """The seal that the row is to have."""
+        return seals.of("run", *self)
+
+    def as_row(self, seals: RunSeals) -> dict[str, Any]:
+        """The columns of a run's row."""
+        return {
+            "pass_number": self.pass_number,
+            "pass_begun": self.begun,
+            "begun_before": self.begun_before,
+            "carved": self.carved,
+            "frontier": self.frontier,
+            "frontier_done": int(self.done),
+            "seal": self.seal(seals),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's row.
+
+    :ivar sealed: its sealed job, or after its end, the sealed end.
+    :ivar seal: what is to prove `progress`.
+    """
+
+    id: str
+    table_name: str
+    kind: str | None
+    fingerprint: str
+    sealed: str
+    state: str
+    paused: bool
+    progress: Progress
+    seal: str | None
+    estimated_rows: int
+    created_at: dt.datetime
+    error: str | None
+
+    @property
+    def pass_number(self) -> int:
+        """0 for the pass that rewrites; then the number of the sweep."""
+        return self.progress.pass_number
+
+    @property
+    def frontier_done(self) -> bool:
+        """Whether this pass was cut to the table's end."""
+        return self.progress.done
+
+    @property
+    def frontier(self) -> Key | None:
+        """The key up to which this pass was cut; of a run whose seal was found to fit."""
+        text = self.progress.frontier
+        return None if text is None else key_from_text(text)
+
+    def require_seal(self, seals: RunSeals) -> None:
+        """See that a worker noted this progress.
+
+        :raises RunRefusedError: somebody else did.
+        """
+        if not seals.fits(self.seal, "run", *self.progress):
+            raise RunRefusedError(
+                self.id,
+                "seal",
+                "it does not fit pass_number, pass_begun, begun_before, carved, frontier and "
+                "frontier_done, one of which was altered",
+                reason="altered",
+            )
+
+
+def read_run(connection: Connection, run_id: str) -> Run:
+    """A run's row.
+
+    :raises ReencryptionError: there is no such run.
+    :raises RunRefusedError: the row holds what no worker writes.
+    """
+    row = _fetch(connection, run_id)
+    for name, is_right in _FIELDS.items():
+        if not is_right(row[name]):
+            problem = "it holds what no run has there"
+            raise RunRefusedError(run_id, name, problem, reason="malformed-run")
+    return Run(
+        id=row["id"],
+        table_name=row["table_name"],
+        kind=row["kind"],
+        fingerprint=row["fingerprint"],
+        sealed=row["job"],
+        state=row["state"],
+        paused=bool(row["paused"]),
+        progress=Progress(
+            row["pass_number"],
+            row["pass_begun"] or "",
+            row["begun_before"],
+            row["carved"],
+            row["frontier"],
+            bool(row["frontier_done"]),
+        ),
+        seal=row["seal"],
+        estimated_rows=row["estimated_rows"],
+        created_at=row["created_at"],
+        error=row["error"],
+    )
+
+
+def _fetch(connection: Connection, run_id: str) -> Mapping[str, Any]:
+    """The row, if each of its columns can be read at all."""
+    columns = [runs.c[name] for name in _FIELDS]
+    try:
+        found = connection.execute(select(*columns).where(runs.c.id == run_id)).mappings()
+        row: Mapping[str, Any] | None = found.first()  # type: ignore[assignment]
+    except _UNREADABLE:
+        row = _fetch_one_by_one(connection, run_id)
+    if row is None:
+        raise ReencryptionError(f"there is no run {ascii(run_id)[1:-1]}", reason="no-run")
+    return row
+
+
+def _fetch_one_by_one(connection: Connection, run_id: str) -> dict[str, Any]:
+    found = {}
+    for name in _FIELDS:
+        try:
+            statement = select(runs.c[name]).where(runs.c.id == run_id)
+            found[name] = connection.execute(statement).scalar()
+        except _UNREADABLE:
+            problem = "it holds what cannot be read as its type"
+            raise RunRefusedError(run_id, name, problem, reason="malformed-run") from None
+    return found
+
+
+_UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError, DataError)
+"""What drivers and types raise for dates beyond Python's, text in a column of numbers, and such."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_null(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_number(least: int, most: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "id": _is_text,
+    "table_name": _is_text,
+    "kind": _is_text_or_null,
+    "fingerprint": _is_text,
+    "job": _is_text,
+    "state": lambda value: isinstance(value, str) and value in _STATES,
+    "paused": _is_number(-32768, 32767),
+    "pass_number": _is_number(0, MAX_PASSES),
+    "pass_begun": _is_text_or_null,
+    "begun_before": _is_text_or_null,
+    "carved": _is_number(0, MAX_RANGES),
+    "frontier": _is_text_or_null,
+    "frontier_done": _is_number(0, 1),
+    "seal": _is_text_or_null,
+    "estimated_rows": _is_number(0, MAX_COUNT),
+    "created_at": lambda value: isinstance(value, dt.datetime),
+    "error": _is_text_or_null,
+}
+"""What each column that is read may hold."""

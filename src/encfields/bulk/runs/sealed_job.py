@@ -1,0 +1,212 @@
+"""The job of a run, and its end, as sealed messages: nobody without keys can set up a run.
+
+The encryption context names the run, its kind and what the message is for, so that one run's
+message is no other's. The branch key is the one that whoever works at the run demands, not the
+one that a message names.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from encfields.bulk.errors import RunRefusedError
+from encfields.bulk.rows.job import Job
+from encfields.bulk.runs.run_row import Run
+from encfields.bulk.runs.seals import SECRET_BYTES, RunSeals
+from encfields.context import RUN_KEY, serialize
+from encfields.errors import (
+    BindingError,
+    ConfigurationError,
+    DecryptionError,
+    EncFieldsError,
+    KeyDestroyedError,
+    KeyNotFoundError,
+)
+from encfields.message.sealing import open_, read_header, seal
+
+if TYPE_CHECKING:
+    from encfields.bulk.options import Options
+    from encfields.engine import Encryption
+_JOB, _END = "job", "end"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run whose job was opened, and found to be what its row says.
+
+    :ivar seals: of its rows. :ivar created_at: when it was recorded, in UTC.
+    """
+
+    id: str
+    job: Job
+    created_at: dt.datetime
+    seals: RunSeals
+
+
+class JobSealer:
+    """Seals and opens the jobs of runs.
+
+    :param encryption: gives the keys. :param options: which key is demanded, and how old a run
+        may be.
+    """
+
+    def __init__(self, encryption: Encryption, options: Options) -> None:
+        self._encryption = encryption
+        self._key_id = options.run_key
+        self._max_age_days = options.max_age_days
+
+    # -- jobs ----------------------------------------------------------------------------------
+
+    def seal_job(self, run_id: str, job: Job, created_at: dt.datetime) -> tuple[str, RunSeals]:
+        """A new run's job as its row keeps it, and the seals of the run's rows.
+
+        :raises ConfigurationError: the key under which jobs are sealed is missing.
+        :raises KeyStoreError: it cannot be had.
+        """
+        secret = secrets.token_bytes(SECRET_BYTES)
+        content = {"job": job.to_json(), "created_at": _text(created_at), "secret": secret.hex()}
+        return self._seal(run_id, job.kind, _JOB, content), RunSeals(secret)
+
+    def open_job(self, run: Run) -> OpenedRun:
+        """The job of a run that is under way.
+
+        :raises RunRefusedError: it was not sealed for this run under the key that is demanded,
+            the row says something else, or the run is too old.
+        :raises KeyStoreError: the key cannot be had.
+        """
+        opened = _opened(run, self._open(run, _JOB))
+        _require_same(run, opened)
+        self._require_young(run, opened.created_at)
+        return opened
+
+    def require_same_job(self, run: Run, job: Job) -> None:
+        """See that a run is of this job; its fingerprint, which says so, is for all to see.
+
+        :raises RunRefusedError: it is not, or :meth:`open_job` refuses it.
+        """
+        if self.open_job(run).job.to_json() != job.to_json():
+            problem = "it is the one of another job"
+            raise RunRefusedError(run.id, "fingerprint", problem, reason="altered")
+
+    def _require_young(self, run: Run, created_at: dt.datetime) -> None:
+        age = dt.datetime.now(dt.UTC) - created_at
+        if age.total_seconds() > self._max_age_days * 86_400:
+            raise RunRefusedError(
+                run.id,
+                "created_at",
+                f"it was recorded {age.days} days ago, and runs of more than "
+                f"{self._max_age_days:g} days are not worked at (max_age_days)",
+                reason="run-age",
+            )
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    def seal_end(self, run: Run, state: str, error: str | None) -> str:
+        """What takes the job's place at a run's end, so that there is no job left to go on with.
+
+        :raises KeyStoreError: the key cannot be had.
+        """
+        return self._seal(run.id, run.kind or "", _END, {"state": state, "error": error})
+
+    def require_end(self, run: Run) -> None:
+        """See that a run came to the end that its row says.
+
+        :raises RunRefusedError: no worker said so.
+        :raises KeyStoreError: the key cannot be had.
+        """
+        content = self._open(run, _END)
+        if content.get("state") != run.state or content.get("error") != run.error:
+            problem = "it is not the end that its worker noted"
+            raise RunRefusedError(run.id, "state", problem, reason="run-state")
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _context(self, run_id: str, kind: str, purpose: str) -> bytes:
+        return serialize(
+            {
+                RUN_KEY: run_id,
+                f"{RUN_KEY}:kind": kind,
+                f"{RUN_KEY}:purpose": purpose,
+                f"{RUN_KEY}:key-store": self._encryption.key_store_name,
+            }
+        )
+
+    def _seal(self, run_id: str, kind: str, purpose: str, content: dict[str, Any]) -> str:
+        try:
+            key = self._encryption.active_key(self._key_id)
+        except (KeyNotFoundError, KeyDestroyedError) as error:
+            raise ConfigurationError(
+                "the job of a run is sealed under this branch key, which cannot be used "
+                f"({type(error).__name__}): make it with keys.create({self._key_id!r}) or "
+                f"`encfields keys create {self._key_id}`, or name another one in "
+                "Options(run_key=...) or --run-key, the same for all workers",
+                key_id=self._key_id,
+                reason="run-key",
+            ) from None
+        message = seal(json.dumps(content).encode(), self._context(run_id, kind, purpose), key)
+        return base64.b64encode(message).decode("ascii")
+
+    def _open(self, run: Run, purpose: str) -> dict[str, Any]:
+        field = "job" if purpose == _JOB else "state"
+        try:
+            message = base64.b64decode(run.sealed, validate=True)
+            named = read_header(message).key_id
+        except (binascii.Error, ValueError, DecryptionError):
+            raise RunRefusedError(
+                run.id, field, "it is not a sealed message", reason="not-sealed"
+            ) from None
+        if named != self._key_id:
+            problem = f"it is not sealed under the branch key {self._key_id!r} (run_key)"
+            raise RunRefusedError(run.id, field, problem, reason="run-key")
+        try:
+            context = self._context(run.id, run.kind or "", purpose)
+            content = open_(message, context, self._encryption.find_key, (self._key_id,))
+            opened: dict[str, Any] = json.loads(content)
+        except (DecryptionError, BindingError, KeyNotFoundError, KeyDestroyedError) as error:
+            problem = (
+                f"it was not sealed for this run, its kind ({run.kind!r}) and what it is for "
+                f"({type(error).__name__}, {error.reason})"
+            )
+            raise RunRefusedError(
+                run.id, field, problem, reason="not-sealed", key_id=self._key_id
+            ) from None
+        return opened
+
+
+def _opened(run: Run, content: dict[str, Any]) -> OpenedRun:
+    try:
+        return OpenedRun(
+            run.id,
+            Job.from_json(content["job"]),
+            dt.datetime.fromisoformat(content["created_at"]),
+            RunSeals(bytes.fromhex(content["secret"])),
+        )
+    except (KeyError, TypeError, ValueError, EncFieldsError) as error:
+        content.clear()  # the secret is not to be found in the error's frames
+        problem = f"another version of this library wrote it ({type(error).__name__})"
+    raise RunRefusedError(run.id, "job", problem, reason="job")
+
+
+def _require_same(run: Run, opened: OpenedRun) -> None:
+    """See that what a row says in the clear is what was sealed."""
+    job = opened.job
+    sealed = {
+        "table_name": (run.table_name, job.table_name),
+        "kind": (run.kind, job.kind),
+        "fingerprint": (run.fingerprint, job.fingerprint()),
+        "created_at": (run.created_at, opened.created_at),
+    }
+    for field, (stands, expected) in sealed.items():
+        if stands != expected:
+            problem = "it is not what was sealed with the job"
+            raise RunRefusedError(run.id, field, problem, reason="altered")
+
+
+def _text(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).isoformat()

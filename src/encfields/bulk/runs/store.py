@@ -1,0 +1,275 @@
+"""Runs as rows: what is to be done, in which state that is, and how it ended.
+
+What is in here needs no key, so it believes what the rows say, which anybody may have written.
+Whoever works at a run opens its job first (:mod:`encfields.bulk.runs.sealed_job`), and notes its
+progress by :mod:`encfields.bulk.runs.ranges`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    and_,
+    case,
+    func,
+    insert,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from encfields.bulk.errors import ConflictingRunError
+from encfields.bulk.rows.job import CONVERT, FILL_INDEX, REBIND, ROTATE_INDEX, Job
+from encfields.bulk.runs.run_row import (
+    ABANDONED,
+    MAX_COUNT,
+    MAX_RANGES,
+    RUNNING,
+    Progress,
+    Run,
+    read_run,
+)
+from encfields.bulk.runs.sealed_job import JobSealer
+from encfields.bulk.runs.tables import metadata, quarantine, ranges, runs
+from encfields.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over a run's ranges, as their rows have them: for people.
+
+    :ivar seen: rows of the first pass. :ivar seen_here: rows of the present one.
+    :ivar quarantined: values that this pass could not open.
+    """
+
+    seen: int
+    seen_here: int
+    written: int
+    current: int
+    missed: int
+    quarantined: int
+
+
+def new_run(job: Job, estimated_rows: int, sealer: JobSealer) -> dict[str, Any]:
+    """The row of a new run.
+
+    :raises ConfigurationError: the key under which jobs are sealed is missing.
+    :raises KeyStoreError: it cannot be had.
+    """
+    run_id, created_at = str(uuid.uuid4()), utc_now()
+    sealed, seals = sealer.seal_job(run_id, job, created_at)
+    return {
+        "id": run_id,
+        "table_name": job.table_name,
+        "fingerprint": job.fingerprint(),
+        "kind": job.kind,
+        "job": sealed,
+        "active": 1,
+        "state": RUNNING,
+        "estimated_rows": min(estimated_rows, MAX_COUNT),
+        "created_at": created_at,
+        **Progress(0, created_at.isoformat(), None, 0, None, done=False).as_row(seals),
+    }
+
+
+def create_run_tables(engine: Engine) -> None:
+    """Make the tables that runs are kept in, unless they are there; safe in several processes.
+
+    :raises ConfigurationError: there are tables of an earlier version.
+    """
+    for table in metadata.sorted_tables:
+        try:
+            table.create(engine, checkfirst=True)
+        except DBAPIError:
+            # Another process made it between the check and the statement.
+            with engine.connect() as connection:
+                if not inspect(connection).has_table(table.name):
+                    raise
+    with engine.connect() as connection:
+        _require_present_shape(connection)
+
+
+class RunStore:
+    """Reads and writes the rows of runs; the caller gives the connection and the transaction."""
+
+    # -- setting one up ------------------------------------------------------------------------
+
+    def active(self, connection: Connection, job: Job) -> str | None:
+        """The run under way on the job's table, which says it is of this job.
+
+        :raises ConflictingRunError: it says it is of another job.
+        """
+        row = connection.execute(
+            select(runs.c.id, runs.c.fingerprint).where(
+                runs.c.table_name == job.table_name, runs.c.active == 1
+            )
+        ).first()
+        if row is None:
+            return None
+        if row.fingerprint != job.fingerprint():
+            raise ConflictingRunError(
+                f"run {ascii(row.id)[1:-1]} of another description is at work on the table: let "
+                "it finish, or end it with abandon()",
+                table=job.table_name,
+                reason="conflicting-run",
+            )
+        return str(row.id)
+
+    def insert(self, connection: Connection, row: dict[str, Any]) -> bool:
+        """Write a run's row, as :func:`new_run` gave it.
+
+        :returns: whether there was none under way on the table.
+        """
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(runs), row)
+        except IntegrityError:
+            return False  # another process was faster
+        return True
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def load(self, connection: Connection, run_id: str) -> Run:
+        """A run's row.
+
+        :raises ReencryptionError: there is no such run.
+        :raises RunRefusedError: the row holds what no worker writes.
+        """
+        return read_run(connection, run_id)
+
+    def unfinished(self, connection: Connection) -> list[str]:
+        """The ids of the runs that are said to be under way, oldest first."""
+        statement = (
+            select(runs.c.id).where(runs.c.active == 1).order_by(runs.c.created_at, runs.c.id)
+        )
+        return [str(run_id) for run_id in connection.execute(statement).scalars()]
+
+    def tables_under_way(self, connection: Connection) -> set[str]:
+        """The tables that runs are said to be at work on."""
+        statement = select(runs.c.table_name).where(runs.c.active == 1)
+        return {str(name) for name in connection.execute(statement).scalars()}
+
+    def fills_indexes_of(self, connection: Connection, table_name: str) -> bool:
+        """Whether a run is said to be at work on the table that may write blind indexes."""
+        kinds = (FILL_INDEX, ROTATE_INDEX, REBIND, CONVERT)
+        found = (
+            select(runs.c.id)
+            .where(runs.c.active == 1, runs.c.table_name == table_name)
+            .where(runs.c.kind.in_(kinds))
+        )
+        return connection.execute(found.limit(1)).first() is not None
+
+    # -- what needs no key ---------------------------------------------------------------------
+
+    def abandon(self, connection: Connection, run_id: str) -> None:
+        """End a run, whatever its row says, and take its job away, so that none goes on with it."""
+        connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.active == 1)
+            .values(state=ABANDONED, active=None, ended_at=utc_now(), job="", seal=None)
+        )
+
+    def pause(self, connection: Connection, run_id: str, *, paused: bool = True) -> None:
+        """Set or clear the flag at which every worker of a run pauses."""
+        connection.execute(update(runs).where(runs.c.id == run_id).values(paused=int(paused)))
+
+    def release_all(self, connection: Connection, owner: str) -> int:
+        """Give back every range of a worker that is known to be dead."""
+        given = connection.execute(
+            update(ranges)
+            .where(ranges.c.owner == owner, ranges.c.done == 0)
+            .where(ranges.c.claims.between(0, MAX_RANGES - 1))
+            .values(owner=None, lease_until=0, claims=ranges.c.claims + 1)
+        )
+        return given.rowcount
+
+    def quarantined(self, connection: Connection, run: Run) -> Sequence[RowMapping]:
+        """The values in the quarantine; after a sweep, those that it still found there."""
+        shown = (quarantine.c.column_name, quarantine.c.row_key)
+        statement = select(*shown, quarantine.c.reason, quarantine.c.message).where(
+            quarantine.c.run_id == run.id
+        )
+        if run.state != RUNNING:
+            statement = statement.where(quarantine.c.pass_number == run.pass_number)
+        in_order = statement.order_by(quarantine.c.found_at, quarantine.c.key_hash)
+        return connection.execute(in_order).mappings().all()
+
+    def totals(self, connection: Connection, run: Run) -> Totals:
+        """Sums over the run's ranges; rows seen and current are the first pass's."""
+        first = ranges.c.pass_number == 0
+        here = ranges.c.pass_number == run.pass_number
+        rows_seen = _count(ranges.c.rows_seen)
+        sums = connection.execute(
+            select(
+                func.sum(case((first, rows_seen), else_=0)),
+                func.sum(case((here, rows_seen), else_=0)),
+                func.sum(_count(ranges.c.rows_written)),
+                func.sum(case((first, _count(ranges.c.rows_current)), else_=0)),
+                func.sum(_count(ranges.c.rows_missed)),
+            ).where(ranges.c.run_id == run.id)
+        ).one()
+        refused = connection.execute(
+            select(func.count())
+            .select_from(quarantine)
+            .where(quarantine.c.run_id == run.id, quarantine.c.pass_number == run.pass_number)
+        ).scalar_one()
+        seen, here_seen, done, current, missed = (int(number or 0) for number in sums)
+        return Totals(seen, here_seen, done, current, missed, int(refused))
+
+
+def _count(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A count, 0 where the row holds what none can be."""
+    return case((and_(column >= 0, column <= MAX_COUNT), column), else_=0)
+
+
+def has_run_tables(connection: Connection) -> bool:
+    """Whether the tables are there.
+
+    :raises ConfigurationError: those of an earlier version are.
+    """
+    if not inspect(connection).has_table(runs.name):
+        return False
+    _require_present_shape(connection)
+    return True
+
+
+def require_run_tables(connection: Connection) -> None:
+    """Refuse to go on where no run was ever recorded.
+
+    :raises ConfigurationError: the tables are missing, or of an earlier version.
+    """
+    if not has_run_tables(connection):
+        raise ConfigurationError(
+            f"the database has no table {runs.name!r}: no run was recorded in it yet",
+            reason="no-run-table",
+        )
+
+
+def _require_present_shape(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        missing = sorted(set(table.columns.keys()) - there)
+        if missing:
+            names = ", ".join(one.name for one in metadata.sorted_tables)
+            raise ConfigurationError(
+                f"the table {table.name!r} was made by an earlier version of this library and has "
+                f"no {', '.join(missing)}. These tables hold no values: drop {names}, and record "
+                "the runs that were under way again",
+                table=table.name,
+                reason="run-tables",
+            )
+
+
+def utc_now() -> dt.datetime:
+    """The time, to the microsecond that every database keeps."""
+    return dt.datetime.now(dt.UTC)

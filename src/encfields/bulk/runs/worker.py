@@ -1,0 +1,367 @@
+"""One worker: takes ranges of a run and works them off, batch by batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from threading import Event
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from encfields.bulk.connections import Connections
+from encfields.bulk.errors import LeaseLostError, TooManyQuarantinedError
+from encfields.bulk.options import Options
+from encfields.bulk.rows.changes import Outcome, Values
+from encfields.bulk.rows.convert import Convert
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.plaintext import ToPlaintext
+from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
+from encfields.bulk.rows.reseal import Reseal
+from encfields.bulk.rows.reseal_and_index import ResealAndIndex
+from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.runs.batch_commit import BatchCommit
+from encfields.bulk.runs.patience import Failure, Patience, told
+from encfields.bulk.runs.progress import Teller
+from encfields.bulk.runs.range_row import Claim, Counts
+from encfields.bulk.runs.ranges import RangeStore
+from encfields.bulk.runs.run_row import FAILED, RUNNING, read_run
+from encfields.bulk.runs.sealed_job import JobSealer
+from encfields.bulk.runs.store import RunStore
+from encfields.bulk.runs.throttle import Throttle
+from encfields.bulk.survey.sweep import Sweep, sweep_of
+from encfields.errors import KeyUnavailableError
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+_SWEEP_CHECKPOINT_SECONDS = 1.0
+"""How much of a sweep that finds nothing may have to be done again after a crash."""
+
+_HEADERS_WEIGHT = 0.1
+"""What a row of which only headers are read counts for the pace of a run."""
+
+
+class _Stretch(NamedTuple):
+    """Part of a range in which a sweep found something, to be worked on with whole values."""
+
+    left: Bounds
+    ends_range: bool
+
+
+class _Pending(NamedTuple):
+    """A batch that is being written while the next one is encrypted."""
+
+    future: Future[int]
+    outcome: Outcome
+    rows: int
+    bounds: Bounds
+
+
+def new_owner() -> str:
+    """A name for a worker, for people to read and different from every other."""
+    return f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+class Worker:
+    """Works off claimed ranges of one run.
+
+    While a batch is encrypted, a thread waits for the database to write the one before. One at a
+    time, in order; all else that writes waits for it.
+
+    :param prepared: the run's job. :param encryption: gives the keys.
+    :param connections: this worker's own. :param store: the run's ranges.
+    :param sealer: seals the run's end.
+    :param stop: when set, the worker gives its range back after the batch under way.
+    :param teller: tells progress.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedJob,
+        encryption: Encryption,
+        connections: Connections,
+        store: RangeStore,
+        sealer: JobSealer,
+        options: Options,
+        stop: Event,
+        teller: Teller,
+    ) -> None:
+        self._options = options
+        self._connections = connections
+        self._store = store
+        self._sealer = sealer
+        self._stop = stop
+        self._teller = teller
+        self._values = values_of(prepared, encryption)
+        self._storing = BatchCommit(prepared, connections, store, options.lease_seconds)
+        self._whole = BatchReader(prepared)
+        self._sweep: Sweep | None = None
+        if self._values.sweeps_by_header:
+            self._sweep = sweep_of(prepared, encryption, self._values, options.range_rows)
+        self._stretch: _Stretch | None = None
+        self._throttle = Throttle(options, stop, prepared)
+        self._limit = min(FIRST_ROWS, options.batch_rows)
+        self._claim: Claim
+        self._bounds: Bounds
+        self._counts = Counts()
+        self._saved = 0.0
+        self._pending: _Pending | None = None
+        self._settled = 0
+        self._writing_thread: ThreadPoolExecutor | None = None
+        if connections.may_overlap:
+            self._writing_thread = ThreadPoolExecutor(1, "encfields-write")
+
+    def close(self) -> None:
+        """End the thread that writes."""
+        self._forget_pending()
+        if self._writing_thread is not None:
+            self._writing_thread.shutdown()
+
+    def work(self, claim: Claim) -> None:
+        """Work off a range, or give it back if told to stop.
+
+        :raises EncFieldsError: it cannot go on; the range was given back.
+        """
+        self._claim, self._bounds, self._stretch = claim, claim.bounds, None
+        self._counts, self._saved = Counts(), time.monotonic()
+        patience = Patience(self._options.outage_seconds, self._stop)
+        lost = False
+        while True:
+            failure = None
+            try:
+                if self._stop.is_set():
+                    self._settle()
+                    self._give_back(None)
+                    return
+                if lost:
+                    self._claim = self._store.position(self._connections.reading(), self._claim)
+                    self._bounds = self._claim.bounds
+                    self._stretch, lost = None, False
+                settled = self._settled
+                if self._step():
+                    return
+                # That a batch was handed over to be written is no sign that anything works.
+                if self._pending is None or self._settled > settled:
+                    patience.over()
+            except LeaseLostError:
+                self._forget_pending()
+                return
+            except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
+                failure = Failure.of(error)
+            except BaseException as error:
+                self._give_back(error)
+                raise
+            if failure is not None:
+                lost = True
+                self._recover(failure, patience)
+
+    def _recover(self, failure: Failure, patience: Patience) -> None:
+        """Wait until it may work again; what was not committed is done again.
+
+        It is not known whether a failed COMMIT took effect: the range's row tells.
+        """
+        self._counts = Counts()
+        self._limit = max(1, self._limit // 2)
+        self._forget_pending()
+        try:
+            if isinstance(failure.error, KeyUnavailableError):
+                with suppress(LeaseLostError):  # asked for again before the next batch
+                    self._renew()
+            else:
+                self._connections.reset()
+            patience.wait(failure)
+        except BaseException:
+            self._give_back(failure.error)
+            raise
+
+    def _give_back(self, error: BaseException | None) -> None:
+        self._forget_pending()
+        text = str(told(error)) if isinstance(error, Exception) else None
+        with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
+            if error is None and self._counts:
+                with suppress(LeaseLostError):
+                    self._claim = self._checkpoint(begun.connection, self._bounds.after)
+            self._store.release(begun.connection, self._claim, text)
+
+    def _renew(self) -> None:
+        with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
+            self._store.checkpoint(
+                begun.connection, self._claim, Counts(), self._options.lease_seconds
+            )
+
+    def _step(self) -> bool:
+        """Do one batch; whether the range is done."""
+        began = time.monotonic()
+        if self._sweep is None or self._claim.pass_number == 0:
+            weight = float(self._batch(self._bounds))
+            ended = not weight
+        elif self._stretch is not None:
+            weight, ended = self._work_stretch(self._stretch)
+        else:
+            weight, ended = self._look(self._sweep)
+        if ended:
+            self._settle()
+            with self._connections.writing().begin() as begun:
+                lease = self._options.lease_seconds
+                self._store.checkpoint(
+                    begun.connection, self._claim, self._counts, lease, done=True
+                )
+            return True
+        self._throttle.pace(weight, time.monotonic() - began)
+        self._pause()
+        return False
+
+    def _batch(self, part: Bounds) -> int:
+        """Work on the first rows of a part, if any; how many there were."""
+        rows = self._whole.read(self._connections.reading(), part, self._limit)
+        if rows:
+            self._fit(self._whole.size_of(rows), len(rows))
+            self._rewrite(rows, Bounds(part.after, self._whole.key_of(rows[-1])))
+        return len(rows)
+
+    def _look(self, sweep: Sweep) -> tuple[float, bool]:
+        """Sweep over some rows: what they weigh, and whether the range is done."""
+        connection, limit = self._connections.reading(), self._options.batch_rows
+        looked = sweep.look(connection, self._bounds, limit)
+        if looked.is_clean:
+            self._pass_by(looked.rows, looked.upto)
+            return looked.rows * _HEADERS_WEIGHT, looked.upto is None
+        upto = self._bounds.upto if looked.upto is None else looked.upto
+        self._stretch = _Stretch(Bounds(self._bounds.after, upto), looked.upto is None)
+        return 0.0, False
+
+    def _work_stretch(self, stretch: _Stretch) -> tuple[float, bool]:
+        """Do a batch of what a sweep found; as :meth:`_look`."""
+        rows = self._batch(stretch.left)
+        if rows:
+            left = Bounds(self._bounds.after, stretch.left.upto)
+            self._stretch = stretch._replace(left=left)
+            return float(rows), False
+        self._stretch = None
+        self._settle()
+        if self._bounds.after != stretch.left.upto:  # its last rows were deleted meanwhile
+            self._pass_by(0, stretch.left.upto)
+        return 0.0, stretch.ends_range
+
+    def _fit(self, size: int, rows: int) -> None:
+        """Let the next batch have about as many bytes as a batch should."""
+        wanted = self._options.batch_bytes * rows // max(size, 1)
+        self._limit = max(1, min(self._options.batch_rows, wanted, 10 * max(rows, 10)))
+
+    def _pass_by(self, rows: int, last: Key | None) -> None:
+        """Nothing is to be done here; remember that now and then.
+
+        :param last: the last of these rows; ``None`` at the end of the range.
+        """
+        self._counts.seen += rows
+        self._counts.current += rows
+        if last is None:
+            return
+        self._bounds = Bounds(last, self._bounds.upto)
+        if time.monotonic() - self._saved >= _SWEEP_CHECKPOINT_SECONDS:
+            with self._connections.writing().begin() as begun:
+                claim = self._checkpoint(begun.connection, last)
+            self._claim, self._counts, self._saved = claim, Counts(), time.monotonic()
+
+    def _rewrite(self, rows: Any, bounds: Bounds) -> None:
+        """Work on rows that were read, and store the outcome with the new position."""
+        outcome = self._values.work(rows, self._whole)
+        self._settle()
+        if self._writing_thread is None:
+            self._finish_batch(self._keep(outcome, bounds.upto), outcome, len(rows), bounds)
+        else:
+            future = self._writing_thread.submit(self._keep, outcome, bounds.upto)
+            self._pending = _Pending(future, outcome, len(rows), bounds)
+        self._bounds = Bounds(bounds.upto, self._bounds.upto)
+
+    def _settle(self) -> None:
+        """Wait until the batch that is being written is in the database."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            missed = pending.future.result()
+            self._settled += 1
+            self._finish_batch(missed, pending.outcome, pending.rows, pending.bounds)
+
+    def _forget_pending(self) -> None:
+        """Wait for the batch that is being written, whatever comes of it: its row will tell."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.future.exception()
+
+    def _finish_batch(self, missed: int, outcome: Outcome, rows: int, bounds: Bounds) -> None:
+        """Go back for rows that were left out, a few times; sweeps find the others."""
+        if outcome.refused:
+            self._refuse_too_many()
+        for attempt in range(self._options.retries):
+            if not missed or self._stop.wait(0.02 * 2**attempt):
+                return
+            again = self._whole.read(self._connections.reading(), bounds, 2 * rows)
+            # They were seen, and refused, the first time.
+            changes = self._values.work(again, self._whole).changes
+            missed = self._keep(Outcome(changes=changes), None) if changes else 0
+
+    def _keep(self, outcome: Outcome, position: Key | None) -> int:
+        """Store an outcome in one transaction; how many of its rows were left out."""
+        kept = self._storing.keep(self._claim, outcome, self._counts, position)
+        self._claim, self._counts, self._saved = kept.claim, Counts(), time.monotonic()
+        return kept.missed
+
+    def _checkpoint(self, connection: Connection, position: Key | None) -> Claim:
+        return self._store.checkpoint(
+            connection, self._claim, self._counts, self._options.lease_seconds, position
+        )
+
+    def _refuse_too_many(self) -> None:
+        connection = self._connections.reading()
+        run = read_run(connection, self._claim.run_id)
+        found = self._store.read_pass(connection, run).counts.refused
+        if found <= self._options.max_quarantined:
+            return
+        error = TooManyQuarantinedError(
+            f"{found} values do not open as they are described, more than max_quarantined="
+            f"{self._options.max_quarantined}. Check the description (logical names, keys, "
+            "bind_to) and the key store first; none of these values was touched",
+            table=run.table_name,
+            reason="too-many-quarantined",
+        )
+        sealed_end = self._sealer.seal_end(run, FAILED, error.message)
+        with self._connections.writing().begin() as begun:
+            self._store.end(begun.connection, run, FAILED, sealed_end, error.message)
+        raise error
+
+    def _pause(self) -> None:
+        """Tell progress, and wait while the run is to pause."""
+        while True:
+            reason = self._throttle.hold(self._why_paused, self._connections.reading)
+            self._teller.paused = reason
+            if self._teller.is_due:
+                connection = self._connections.reading()
+                run = read_run(connection, self._claim.run_id)
+                self._teller.tell(run, RunStore().totals(connection, run))
+            if reason is None or self._stop.wait(self._options.check_seconds):
+                return
+            self._settle()
+            self._renew()
+
+    def _why_paused(self, connection: Connection) -> str | None:
+        run = read_run(connection, self._claim.run_id)
+        if run.state != RUNNING:
+            raise LeaseLostError  # ended by somebody while this range was worked on
+        return "the run is set to pause" if run.paused else None
+
+
+def values_of(prepared: PreparedJob, encryption: Encryption) -> Values:
+    """What the job does to values."""
+    if prepared.job.to_plaintext is not None:
+        return ToPlaintext(prepared, encryption)
+    if prepared.job.conversions is not None:
+        return Convert(prepared, encryption)
+    if prepared.derived:
+        return ResealAndIndex(prepared, encryption)
+    return Reseal(prepared, encryption)

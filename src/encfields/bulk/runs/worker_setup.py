@@ -1,0 +1,119 @@
+"""How a worker process comes to the engine and the keys that the caller has, or why it cannot.
+
+What cannot be handed to another process is refused, never left out: a worker without the caller's
+TLS arguments, former keyrings or schema would work elsewhere than the caller meant.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, create_engine
+
+from encfields.bulk.options import Setup
+from encfields.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+_POOL_EVENTS = ("connect", "first_connect", "checkout", "checkin", "reset")
+
+
+@dataclass(frozen=True)
+class _AttachAgain:
+    """Attaches to the same database with the same keys, in another process."""
+
+    url: str
+    connect_args: Mapping[str, Any]
+    execution_options: Mapping[str, Any]
+    store: Callable[[], Any]
+    cache_ttl: float
+    cache_grace: float
+
+    def __call__(self) -> tuple[Engine, Encryption]:
+        from encfields.engine import attach
+
+        engine = create_engine(self.url, connect_args=dict(self.connect_args))
+        engine.update_execution_options(**self.execution_options)
+        encryption = attach(
+            engine, self.store(), cache_ttl=self.cache_ttl, cache_grace=self.cache_grace
+        )
+        return engine, encryption
+
+
+def setup_for(engine: Engine, encryption: Encryption) -> Setup:
+    """How worker processes attach to the same database with the same keys.
+
+    :raises ConfigurationError: they cannot be told how; ``Options(setup=...)`` can.
+    """
+    from encfields.keys.sql.store import SqlKeyStore
+
+    store, cache = encryption.keys._store, encryption._cache
+    if not isinstance(store, SqlKeyStore):
+        raise _refused("this key store")
+    options = engine.get_execution_options()
+    kept = {name: options[name] for name in ("schema_translate_map",) if name in options}
+    setup = _AttachAgain(
+        engine.url.render_as_string(hide_password=False),
+        _connect_args(engine),
+        kept,
+        store.recipe(),
+        cache.ttl,
+        cache.grace,
+    )
+    if not _can_be_sent(setup):
+        raise _refused("this keyring (a local wrapping key never leaves its process)")
+    return setup
+
+
+def _connect_args(engine: Engine) -> dict[str, Any]:
+    """The ``connect_args`` that the engine was made with.
+
+    SQLAlchemy keeps them nowhere but in the function that it makes connections by.
+    """
+    pool: Any = engine.pool
+    known = inspect.getclosurevars(pool._creator).nonlocals
+    if pool._creator.__module__ != "sqlalchemy.engine.create" or "cparams" not in known:
+        raise _refused("an engine with a creator= of its own")
+    if any(_is_foreign(one) for one in _listeners(engine)):
+        raise _refused("an engine whose connections event listeners look after")
+    _, from_url = engine.dialect.create_connect_args(engine.url)
+    given: dict[str, Any] = known["cparams"]
+    added = {name: value for name, value in given.items() if from_url.get(name) != value}
+    if not _can_be_sent(added):
+        raise _refused("an engine with these connect_args")
+    return added
+
+
+def _listeners(engine: Engine) -> list[Any]:
+    pool: Any = engine.pool
+    dialect: Any = engine.dialect
+    found = [one for name in _POOL_EVENTS for one in getattr(pool.dispatch, name)]
+    return found + list(dialect.dispatch.do_connect)
+
+
+def _is_foreign(listener: Any) -> bool:
+    """Whether it is the application's, and not one of SQLAlchemy's or of this library."""
+    module = str(getattr(listener, "__module__", ""))
+    return not module.startswith(("sqlalchemy.", "encfields."))
+
+
+def _can_be_sent(what: Any) -> bool:
+    try:
+        pickle.dumps(what)
+    except Exception:
+        return False
+    return True
+
+
+def _refused(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        "worker processes make their own engine and read their own keys, and cannot be handed "
+        f"{what}: name a function of a module that returns (engine, encryption), as "
+        "Options(setup=...)",
+        reason="setup",
+    )

@@ -1,0 +1,1 @@
+"""Surveys: census, verification and sweeps, which change nothing."""

@@ -1,0 +1,272 @@
+"""The census: under which key versions a table's values are, counted without any key.
+
+Only the first bytes of each value are read, and its length. A header is not authentic before a
+key opens the message, so a census tells what the values *say*; what is true of them is told by
+:func:`encfields.bulk.survey.verify.verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, cast, func
+from sqlalchemy import types as sqltypes
+from sqlalchemy.types import NullType
+
+from encfields.bulk.rows.description import ReflectedTable, TableDescription
+from encfields.bulk.rows.places import ColumnPlaces, to_show
+from encfields.bulk.rows.scan import Rows, Scan, Source
+from encfields.bulk.survey.bounded_counts import count_name
+from encfields.bulk.survey.column_census import ColumnCensus, Example
+from encfields.bulk.survey.index_census import IndexCensus, IndexCount
+from encfields.bulk.survey.sampling import Sample, draw
+from encfields.bulk.survey.stored_value import HEAD_BYTES, Look, State, look
+from encfields.context import COLUMN_KEY, deserialize
+from encfields.errors import MalformedMessageError, UnknownIdentityError
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, FromClause
+
+    from encfields.message.header import Header
+
+BATCH_ROWS = 5_000
+
+PORTION_BYTES = 16 * 1024 * 1024
+PORTION_ROWS = 500
+"""Values that are read whole at once: those whose head does not tell enough."""
+
+Progress = Callable[[int], None]
+"""Told now and then how many rows were looked at so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The census of one table.
+
+    :ivar table: its name, with the schema where the spec has one.
+    :ivar rows: rows looked at.
+    :ivar columns: one for each column of the spec, in its order.
+    :ivar sample: what was drawn; ``None`` if every row was looked at.
+    :ivar indexes: one for each blind index of the spec, and each version of its key.
+    """
+
+    table: str
+    rows: int
+    columns: tuple[ColumnCensus, ...]
+    sample: Sample | None = None
+    indexes: tuple[IndexCensus, ...] = ()
+
+    def is_current(self, active: Mapping[str, str]) -> bool:
+        """Whether every value is in its place under the active version of its row's key.
+
+        :param active: active version by branch key id.
+        """
+        return all(column.current(active) == column.values for column in self.columns)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether every row is in the blind indexes of the values that it has."""
+        return all(index.is_complete for index in self.indexes)
+
+    @property
+    def faults(self) -> int:
+        """Values that do not open where they are: misplaced, another key's, damaged, plaintext."""
+        return sum(column.faults for column in self.columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """The census as plain data, for ``json.dumps``."""
+        return {
+            "table": self.table,
+            "rows": self.rows,
+            "sample": self.sample.to_json() if self.sample is not None else None,
+            "columns": [column.to_json(self.sample) for column in self.columns],
+            "indexes": [index.to_json(self.sample) for index in self.indexes],
+        }
+
+
+@leaves_no_trace
+def census(
+    bind: Engine | Connection,
+    spec: TableDescription,
+    *,
+    sample: int | None = None,
+    batch_rows: int = BATCH_ROWS,
+    progress: Progress | None = None,
+    asked: tuple[str, str | None] | None = None,
+) -> Census:
+    """Count what the values of a table's encrypted columns are, without any key.
+
+    It reads in steps by primary key, each a short transaction on an engine; nothing is locked.
+    Rows that are written meanwhile are seen before or after, and may be missed if their key lies
+    behind the cursor.
+
+    :param bind: an ``Engine`` or ``Connection`` of a synchronous driver; it need not be attached.
+    :param spec: the table and its columns. A column that is not encrypted yet may be given.
+    :param sample: look at about so many rows of a huge table, drawn at random; the result says
+        how they were drawn and what that is worth. Default: every row.
+    :param batch_rows: rows per step; at most some 1,100 bytes each and column.
+    :param progress: called after each step with the number of rows looked at.
+    :param asked: a branch key id that is to be counted exactly, and one of its versions or
+        ``None``: of names that values make up, only so many are counted apart.
+    :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
+    """
+    source = Source(bind)
+    with source.connection() as connection:
+        reflected = spec.reflect(connection)
+    count = _Count(reflected, source, batch_rows)
+    if asked is not None:
+        for column in count.columns:
+            column.ask_for(*asked)
+    drawing = draw(count.scan, sample)
+    for rows in (drawing or count.scan).batches():
+        count.add(rows)
+        if progress is not None:
+            progress(count.rows)
+    drawn = drawing.sample(count.rows) if drawing is not None else None
+    indexes = tuple(index.told for index in count.indexes)
+    return Census(spec_name(spec), count.rows, count.columns, drawn, indexes)
+
+
+def spec_name(spec: TableDescription) -> str:
+    """The table's name, with the schema where the spec has one."""
+    return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+
+
+class _Count:
+    """A census under way."""
+
+    def __init__(self, reflected: ReflectedTable, source: Source, batch_rows: int) -> None:
+        self.rows = 0
+        self.columns = tuple(
+            ColumnCensus(b.column_name, b.logical_name) for b in reflected.bindings
+        )
+        names = [column.column for column in self.columns]
+        derived = reflected.spec.derived
+        held = [one.name for one in derived if one.name in reflected.table.c]
+
+        def cells(table: FromClause) -> list[ColumnElement[Any]]:
+            heads = [cell for name in names for cell in _head(table.c[name], source)]
+            return heads + [table.c[name].is_(None) for name in held]
+
+        self.scan = Scan(reflected, source, cells, batch_rows=batch_rows)
+        first = len(self.scan.carried)
+        self._work = tuple(
+            (column, ColumnPlaces(b, source.dialect), self.scan.positions(b), first + 2 * number)
+            for number, (column, b) in enumerate(zip(self.columns, reflected.bindings, strict=True))
+        )
+
+        lengths = {name: first + 2 * number + 1 for number, name in enumerate(names)}
+        nulls = {name: first + 2 * len(names) + number for number, name in enumerate(held)}
+        self.indexes = tuple(
+            IndexCount(one, [lengths[name] for name in one.columns], nulls.get(one.name))
+            for one in derived
+        )
+
+    def add(self, rows: Rows) -> None:
+        """Count the values of some rows."""
+        self.rows += len(rows)
+        for index in self.indexes:
+            index.add(rows)
+        for column, places, positions, at in self._work:
+            unknown = []
+            for row in rows:
+                head, length = row[at], row[at + 1]
+                if length is None:
+                    column.nulls += 1
+                    continue
+                # SQLite's substr() makes NULL of an empty value.
+                seen = look(b"" if head is None else head, length)
+                if seen.state is State.UNKNOWN:
+                    unknown.append(row)
+                else:
+                    _count_value(column, places, [row[i] for i in positions], seen)
+            for some in _portions(unknown, at + 1):
+                values = self.scan.whole_values(column.column, some)
+                for row in some:
+                    value = values.get(self.scan.key_of(row))
+                    if value is None:
+                        column.nulls += 1  # deleted or emptied meanwhile
+                        continue
+                    seen = look(value, len(value))
+                    _count_value(column, places, [row[i] for i in positions], seen)
+
+
+def _portions(rows: Rows, length_at: int) -> Iterator[Rows]:
+    """Rows whose values are to be read whole, so many at a time as memory allows."""
+    portion: list[Any] = []
+    size = 0
+    for row in rows:
+        portion.append(row)
+        size += row[length_at]
+        if size >= PORTION_BYTES or len(portion) >= PORTION_ROWS:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _head(column: ColumnElement[Any], source: Source) -> list[ColumnElement[Any]]:
+    """The first bytes of a column, as the driver gives them, and its length in bytes."""
+    postgresql = source.dialect.name == "postgresql"
+    length = func.length if source.dialect.name == "sqlite" else func.octet_length
+    is_text = isinstance(column.type, sqltypes.String) and not isinstance(
+        column.type, sqltypes.Enum
+    )
+    if postgresql and not is_text and not isinstance(column.type, sqltypes.LargeBinary):
+        column = cast(column, sqltypes.Text)
+    return [func.substr(column, 1, HEAD_BYTES, type_=NullType()), length(column)]
+
+
+def _count_value(
+    column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], seen: Look
+) -> None:
+    """Count one value under what it is."""
+    texts, fault = _texts(places, identity)
+    if seen.header is not None and texts is not None:
+        _count_message(column, places, texts, seen.header)
+        return
+    names = [c.name for c in places.binding.identity]
+    row = dict(zip(names, texts if texts is not None else to_show(identity), strict=True))
+    reason = seen.reason or fault
+    column.note("damaged" if seen.header is not None else seen.state.value, Example(row, reason))
+    if seen.state is State.PLAINTEXT:
+        column.plaintext += 1
+    elif seen.state is State.OTHER_FORMAT:
+        column.other_format[reason] += 1
+    else:
+        column.damaged[reason] += 1
+
+
+def _texts(places: ColumnPlaces, identity: Sequence[Any]) -> tuple[list[str] | None, str]:
+    """Canonical texts of a row's identity, or ``None`` and why it has none."""
+    try:
+        return places.texts(identity), "no-identity"
+    except UnknownIdentityError as error:
+        return None, error.reason or "identity-form"
+
+
+def _count_message(
+    column: ColumnCensus, places: ColumnPlaces, texts: Sequence[str], header: Header
+) -> None:
+    place = places.find(texts, header.context)
+    if header.context == place.context:
+        if header.key_id == place.key_id:
+            column.versions.add(header)
+        elif header.is_under(place.key_ids):
+            column.former_key.add(header)
+        else:
+            column.other_key.add(header)
+            column.note("other_key", Example(place.row, "key-id"))
+        return
+    try:
+        belongs_to = deserialize(header.context)
+    except MalformedMessageError:
+        column.damaged["context"] += 1
+        column.note("damaged", Example(place.row, "context"))
+        return
+    column.misplaced.add(header)
+    count_name(column.bound_to, belongs_to.get(COLUMN_KEY, "no column"))
+    column.note("misplaced", Example(place.row, "misplaced", belongs_to))

@@ -1,0 +1,157 @@
+"""The census of one encrypted column: how many of its values are what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from encfields.bulk.survey.bounded_counts import KeyVersionName, VersionCounts
+from encfields.bulk.survey.sampling import Sample
+
+MAX_EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One value that is not as it should be: where it is, never what it holds.
+
+    :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
+    :param reason: ``"misplaced"``, ``"key-id"``, or the word for what is wrong with the message.
+    :param belongs_to: of a misplaced one, the encryption context that it carries.
+    """
+
+    row: Mapping[str, str | None]
+    reason: str
+    belongs_to: Mapping[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The example as plain data."""
+        told: dict[str, Any] = {"row": dict(self.row), "reason": self.reason}
+        if self.belongs_to is not None:
+            told["belongs_to"] = dict(self.belongs_to)
+        return told
+
+
+@dataclass(slots=True)
+class ColumnCensus:
+    """What the values of one column are. Each value is counted once.
+
+    :ivar column: name in the database.
+    :ivar logical_name: name in the encryption context.
+    :ivar nulls: NULLs.
+    :ivar versions: values in their place under their row's key, by key id and version.
+    :ivar former_key: values in their place under a former key of the column, to be moved.
+    :ivar other_key: values in their place under another key id, which do not open there.
+    :ivar misplaced: values bound to another row or column, by key id and version.
+    :ivar bound_to: the misplaced ones by the logical column that they are bound to. What values
+        say of themselves is counted apart up to a limit, and under ``"*"`` from then on.
+    :ivar other_format: messages of another suite or keyring, or in base64, by reason.
+    :ivar plaintext: values that are no message.
+    :ivar damaged: messages cut short or altered, by reason; ``"no-identity"`` is a
+        row whose identity is NULL.
+    :ivar examples: at most :data:`MAX_EXAMPLES` places for each of ``"misplaced"``,
+        ``"other_key"``, ``"plaintext"``, ``"damaged"`` and ``"other_format"``.
+    """
+
+    column: str
+    logical_name: str
+    nulls: int = 0
+    versions: VersionCounts = field(default_factory=VersionCounts)
+    former_key: VersionCounts = field(default_factory=VersionCounts)
+    other_key: VersionCounts = field(default_factory=VersionCounts)
+    misplaced: VersionCounts = field(default_factory=VersionCounts)
+    bound_to: Counter[str] = field(default_factory=Counter)
+    other_format: Counter[str] = field(default_factory=Counter)
+    plaintext: int = 0
+    damaged: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows looked at."""
+        return self.nulls + self.values
+
+    @property
+    def values(self) -> int:
+        """Values that are not NULL."""
+        messages = sum(kind.total() for kind in self.by_version)
+        return messages + self.other_format.total() + self.damaged.total() + self.plaintext
+
+    @property
+    def by_version(self) -> tuple[VersionCounts, ...]:
+        """The counts of messages by key id and version, wherever they are."""
+        return self.versions, self.former_key, self.other_key, self.misplaced
+
+    @property
+    def faults(self) -> int:
+        """Values that do not open where they are: misplaced, another key's, damaged, plaintext."""
+        strange = self.misplaced.total() + self.other_key.total()
+        return strange + self.damaged.total() + self.plaintext
+
+    def current(self, active: Mapping[str, str]) -> int:
+        """Values in their place, under the active version of their row's key.
+
+        :param active: active version by branch key id.
+        """
+        return sum(self.versions[key_id, version] for key_id, version in active.items())
+
+    def ask_for(self, key_id: str, version: str | None) -> None:
+        """Count a key, or one of its versions, exactly, whatever other names there are."""
+        for kind in self.by_version:
+            kind.asked = key_id, version
+
+    def under(self, key_id: str, version: str | None = None) -> int:
+        """Values that say they are under a key, or one of its versions, wherever they are.
+
+        Those that were not counted apart are added, unless it was asked for.
+        """
+        return sum(kind.under(key_id, version) for kind in self.by_version)
+
+    def note(self, kind: str, example: Example) -> None:
+        """Keep an example, unless there are enough of its kind."""
+        kept = self.examples.setdefault(kind, [])
+        if len(kept) < MAX_EXAMPLES:
+            kept.append(example)
+
+    def to_json(self, sample: Sample | None = None) -> dict[str, Any]:
+        """The column as plain data.
+
+        :param sample: what was drawn; totals are then extrapolated beside the counts.
+        """
+        told: dict[str, Any] = {
+            "column": self.column,
+            "logical_name": self.logical_name,
+            "rows": self.rows,
+            "nulls": self.nulls,
+            "versions": _versions_json(self.versions, sample),
+            "former_key": _versions_json(self.former_key, sample),
+            "other_key": _versions_json(self.other_key, sample),
+            "misplaced": self.misplaced.total(),
+            "misplaced_versions": _versions_json(self.misplaced, sample),
+            "misplaced_bound_to": dict(sorted(self.bound_to.items())),
+            "other_format": dict(sorted(self.other_format.items())),
+            "plaintext": self.plaintext,
+            "damaged": dict(sorted(self.damaged.items())),
+            "examples": {k: [e.to_json() for e in v] for k, v in sorted(self.examples.items())},
+        }
+        if sample is not None:
+            told["estimated"] = {
+                "nulls": sample.extrapolate(self.nulls),
+                "misplaced": sample.extrapolate(self.misplaced.total()),
+                "other_format": sample.extrapolate(self.other_format.total()),
+                "plaintext": sample.extrapolate(self.plaintext),
+                "damaged": sample.extrapolate(self.damaged.total()),
+            }
+        return told
+
+
+def _versions_json(counts: Counter[KeyVersionName], sample: Sample | None) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    for (key_id, version), count in sorted(counts.items()):
+        one: dict[str, Any] = {"key_id": key_id, "version": version, "values": count}
+        if sample is not None:
+            one["estimated"] = sample.extrapolate(count)
+        told.append(one)
+    return told

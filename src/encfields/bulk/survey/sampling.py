@@ -1,0 +1,183 @@
+"""Drawing some rows of a huge table, and saying plainly what was drawn."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Integer, func, select, tablesample, text
+from sqlalchemy import types as sqltypes
+
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Table
+
+    from encfields.bulk.rows.scan import Rows, Scan, Source
+
+ESTIMATE_FROM = 1_000_000
+"""Rows from which on the database's own estimate stands for counting them."""
+
+PAGES_FROM = 1_000_000
+"""Rows from which on PostgreSQL draws whole pages and not rows, so that it reads no others."""
+
+BLOCKS = 64
+"""Stretches of neighbouring keys that a sample by key ranges is made of."""
+
+_2_53 = 2**53
+_random = secrets.SystemRandom()
+
+_HOW = {
+    "rows": "each row was drawn with the same probability",
+    "pages": "whole pages of the table were drawn; neighbouring rows are often of the same age, "
+    "so what is confined to a few pages may be missed or overrated",
+    "key-ranges": "stretches of neighbouring keys were drawn at random starts; rows of the same "
+    "age lie together and rows after gaps are drawn more often, so what is confined to a range "
+    "of keys may be missed or overrated",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was drawn.
+
+    :param wanted: rows asked for.
+    :param rows: rows drawn.
+    :param total_rows: rows of the table.
+    :param total_is_estimate: whether that is the database's estimate and not a count.
+    :param method: ``"rows"``, ``"pages"`` or ``"key-ranges"``.
+    """
+
+    wanted: int
+    rows: int
+    total_rows: int
+    total_is_estimate: bool
+    method: str
+
+    def extrapolate(self, count: int) -> int:
+        """About how many there are in the table, if `count` were found in the sample."""
+        return round(count * self.total_rows / self.rows) if self.rows else 0
+
+    @property
+    def caveat(self) -> str:
+        """In plain words, what the figures are worth."""
+        about = "about " if self.total_is_estimate else ""
+        said = (
+            f"{self.rows:,} of {about}{self.total_rows:,} rows were looked at: "
+            f"{_HOW[self.method]}. Totals are extrapolated."
+        )
+        if not self.rows:
+            return said + " Nothing was drawn, so nothing is known."
+        missed = math.ceil(3 * self.total_rows / self.rows)
+        return (
+            f"{said} A kind of value that was not found may still be in some {missed:,} rows or "
+            "more; only a run without sampling shows that none is left."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The sample as plain data, the caveat included."""
+        return {**asdict(self), "caveat": self.caveat}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A sample about to be drawn; :meth:`sample` describes it afterwards."""
+
+    scan: Scan
+    wanted: int
+    total_rows: int
+    total_is_estimate: bool
+    method: str
+
+    def batches(self) -> Iterator[Rows]:
+        """The rows, in steps."""
+        if self.method == "key-ranges":
+            return _key_ranges(self.scan, self.wanted)
+        return _by_chance(self.scan, min(1.0, self.wanted / self.total_rows), self.method)
+
+    def sample(self, rows: int) -> Sample:
+        """What was drawn, now that it is known to be `rows` rows."""
+        return Sample(self.wanted, rows, self.total_rows, self.total_is_estimate, self.method)
+
+
+def draw(scan: Scan, wanted: int | None) -> Drawing | None:
+    """How to draw about `wanted` rows; ``None`` if the whole table is to be read.
+
+    :raises ValueError: `wanted` is not positive.
+    """
+    if wanted is None:
+        return None
+    if wanted < 1:
+        raise ValueError("a sample has at least one row")
+    total, is_estimate = count_rows(scan.source, scan.table)
+    if wanted >= total:
+        return None
+    return Drawing(scan, wanted, total, is_estimate, _method(scan, total))
+
+
+def _method(scan: Scan, total: int) -> str:
+    if scan.source.dialect.name == "postgresql":
+        return "pages" if total >= PAGES_FROM else "rows"
+    (*_, last) = columns = [scan.table.c[name] for name in scan.key]
+    one_integer = len(columns) == 1 and isinstance(last.type, Integer)
+    return "key-ranges" if one_integer and scan.has_primary_key else "rows"
+
+
+def count_rows(source: Source, table: Table) -> tuple[int, bool]:
+    """Rows of a table, and whether that is an estimate of a huge table's."""
+    with source.connection() as connection:
+        name = source.dialect.name
+        estimate = 0
+        if name == "postgresql":
+            regclass = source.dialect.identifier_preparer.format_table(table)
+            statement = text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)")
+            estimate = int(connection.scalar(statement, {"name": regclass}) or 0)
+        elif name in MYSQL_NAMES:
+            statement = text(
+                "SELECT table_rows FROM information_schema.tables WHERE table_name = :name "
+                "AND table_schema = COALESCE(:schema, DATABASE())"
+            )
+            parameters = {"name": table.name, "schema": table.schema}
+            estimate = int(connection.scalar(statement, parameters) or 0)
+        if estimate >= ESTIMATE_FROM:
+            return estimate, True
+        return connection.scalar(select(func.count()).select_from(table)) or 0, False
+
+
+def _by_chance(scan: Scan, share: float, method: str) -> Iterator[Rows]:
+    """Each row, or each page, with probability `share`."""
+    if scan.source.dialect.name == "postgresql":
+        draws = func.system if method == "pages" else func.bernoulli
+        statement = scan.statement(tablesample(scan.table, draws(share * 100), name="drawn"))
+    else:
+        statement = scan.statement().where(_drawn(scan.source, share))
+    return scan.source.stream(statement, scan.batch_rows)
+
+
+def _drawn(source: Source, share: float) -> ColumnElement[bool]:
+    if source.dialect.name in MYSQL_NAMES:
+        return func.rand(type_=sqltypes.Float()) < share
+    # SQLite's random() is any 64-bit integer.
+    lowest_53_bits = func.random(type_=sqltypes.Integer()).bitwise_and(_2_53 - 1)
+    return lowest_53_bits < int(share * _2_53)
+
+
+def _key_ranges(scan: Scan, wanted: int) -> Iterator[Rows]:
+    """Blocks of rows from random keys on; no row twice."""
+    (name,) = scan.key
+    key = scan.table.c[name]
+    bounds = scan.source.fetch(select(func.min(key), func.max(key)))[0]
+    blocks = min(BLOCKS, wanted)
+    position = scan.carried.index(name)
+    seen: set[Any] = set()
+    for _ in range(blocks):
+        start = _random.randint(bounds[0], bounds[1])
+        statement = scan.statement().where(key >= start).order_by(key)
+        found = scan.source.fetch(statement.limit(math.ceil(wanted / blocks)))
+        fresh = [row for row in found if row[position] not in seen]
+        seen.update(row[position] for row in fresh)
+        if fresh:
+            yield fresh

@@ -1,0 +1,120 @@
+"""What one stored value is, told from its first bytes and its length, without any key."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import NamedTuple
+
+from encfields.errors import MalformedMessageError
+from encfields.message.body import FINAL_MARK, read_frames
+from encfields.message.header import TAG_BYTES, Header, as_bytes, read_header
+
+HEAD_BYTES = 1024
+"""Bytes of a value that are read at first: its whole header unless the row's key is long."""
+
+_OTHER_FORMAT = frozenset({"suite", "keyring", "base64"})
+_BASE64_MAGIC = "AgR4"
+"""How a message of ours begins in base64."""
+
+_unpack_final_size = struct.Struct(">20xI").unpack_from
+_unpack_unframed_size = struct.Struct(">12xQ").unpack_from
+_FINAL_FRAME_BYTES = 24 + TAG_BYTES
+_UNFRAMED_BYTES = 20 + TAG_BYTES
+
+
+class State(enum.Enum):
+    """What a stored value is.
+
+    ``MESSAGE``: a whole message of ours, which says nothing yet of whether it is in its place.
+    ``OTHER_FORMAT``: another suite or keyring of the AWS Encryption SDK, or base64 text.
+    ``PLAINTEXT``: no message at all. ``DAMAGED``: a message that was cut short or altered, or a
+    row whose value was never sealed. ``UNKNOWN``: the bytes given do not suffice to tell.
+    """
+
+    MESSAGE = "message"
+    OTHER_FORMAT = "other_format"
+    PLAINTEXT = "plaintext"
+    DAMAGED = "damaged"
+    UNKNOWN = "unknown"
+
+
+class Look(NamedTuple):
+    """The outcome of a look at a value.
+
+    :param state: what it is.
+    :param header: what it says of itself; of a ``MESSAGE`` only.
+    :param reason: why it is not a message, in the word of
+        :attr:`MalformedMessageError.reason <encfields.errors.EncFieldsError.reason>`.
+    """
+
+    state: State
+    header: Header | None = None
+    reason: str | None = None
+
+
+_UNKNOWN = Look(State.UNKNOWN)
+
+
+def look(head: object, length: int) -> Look:
+    """What a stored value is.
+
+    :param head: its first bytes, at best all of them, as the driver gave them. Text and numbers,
+        which a column that is not binary gives, are plaintext.
+    :param length: how many bytes the whole value has.
+    :returns: ``UNKNOWN`` only if `head` is not the whole value; never anything of the value.
+    """
+    if isinstance(head, str):
+        return _look_at_text(head)
+    if not isinstance(head, bytes | bytearray | memoryview):
+        return Look(State.PLAINTEXT, reason="not-bytes")
+    data = as_bytes(head)
+    whole = len(data) >= length
+    try:
+        header = read_header(data)
+        if whole:
+            read_frames(data, header)
+        else:
+            return _look_at_length(data, header, length)
+    except MalformedMessageError as error:
+        return _not_a_message(data, error.reason or "malformed", whole)
+    return Look(State.MESSAGE, header)
+
+
+def _look_at_text(text: str) -> Look:
+    if text.startswith(_BASE64_MAGIC):
+        return Look(State.OTHER_FORMAT, reason="base64")
+    return Look(State.PLAINTEXT, reason="text")
+
+
+def _not_a_message(data: bytes, reason: str, whole: bool) -> Look:
+    if reason in _OTHER_FORMAT:
+        return Look(State.OTHER_FORMAT, reason=reason)
+    if reason == "not-a-message":
+        return Look(State.PLAINTEXT, reason=reason)
+    if not whole:
+        return _UNKNOWN
+    return Look(State.DAMAGED, reason=reason)
+
+
+def _look_at_length(data: bytes, header: Header, length: int) -> Look:
+    """Whether the length of a message fits what its first bytes say of it.
+
+    A body of several frames, which only other software writes, has to be read as a whole.
+    """
+    start = header.body_offset
+    if start + _FINAL_FRAME_BYTES > len(data):
+        return _UNKNOWN
+    if not header.frame_length:
+        (size,) = _unpack_unframed_size(data, start)
+        expected = start + _UNFRAMED_BYTES + size
+    elif data.startswith(FINAL_MARK, start):
+        (size,) = _unpack_final_size(data, start)
+        expected = start + _FINAL_FRAME_BYTES + size
+        if size > header.frame_length:
+            return Look(State.DAMAGED, reason="frame-length")
+    else:
+        return _UNKNOWN
+    if length == expected:
+        return Look(State.MESSAGE, header)
+    return Look(State.DAMAGED, reason="truncated" if length < expected else "trailing")

@@ -1,0 +1,308 @@
+"""Verification: open every value of a table, and say which do not open and why. Blind indexes are
+computed anew from what opened, and compared.
+
+It decrypts and throws the plaintext away at once; what it reports is places and reasons. What
+the column's type makes of a plaintext is not looked at, because a spec does not name the type.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, type_coerce
+from sqlalchemy.types import NullType
+
+from encfields.bulk.rows.places import ColumnPlaces, Place, to_show
+from encfields.bulk.rows.scan import Rows, Scan, Source
+from encfields.bulk.rows.spec import ReflectedTable, TableSpec
+from encfields.bulk.survey.census import Progress, spec_name
+from encfields.bulk.survey.index_check import Opened, index_checks
+from encfields.bulk.survey.sampling import Sample, draw
+from encfields.errors import (
+    BindingError,
+    ContextMismatchError,
+    DecryptionError,
+    EncFieldsError,
+    KeyStoreError,
+    KeyUnavailableError,
+    UnknownIdentityError,
+)
+from encfields.message.header import as_bytes, read_header
+from encfields.message.sealing import open_
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, FromClause
+
+    from encfields.engine import Encryption
+
+FIRST_BATCH_ROWS = 100
+BATCH_ROWS = 2_000
+BATCH_BYTES = 16 * 1024 * 1024
+"""About how many bytes of values are held at once."""
+
+MAX_FAILURES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One value that did not open, or blind index that is not its value's: where it is and why,
+    never what it holds.
+
+    :param column: the column's name in the database.
+    :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
+    :param error: name of the error's class, of :mod:`encfields.errors`.
+    :param reason: the error's ``reason``.
+    :param message: what happened and what to do about it.
+    :param belongs_to: of a value that was sealed for another place and opens there, the
+        encryption context of that place.
+    """
+
+    column: str
+    row: Mapping[str, str | None]
+    error: str
+    reason: str
+    message: str
+    belongs_to: Mapping[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as plain data."""
+        told: dict[str, Any] = {
+            "column": self.column,
+            "row": dict(self.row),
+            "error": self.error,
+            "reason": self.reason,
+            "message": self.message,
+        }
+        if self.belongs_to is not None:
+            told["belongs_to"] = dict(self.belongs_to)
+        return told
+
+
+@dataclass(slots=True)
+class Verification:
+    """What came of opening the values of one table.
+
+    :ivar table: its name, with the schema where the spec has one.
+    :ivar rows: rows looked at.
+    :ivar nulls: values that are NULL.
+    :ivar opened: values that opened in their place.
+    :ivar failed: values that did not, and blind indexes that are others, by column and reason.
+    :ivar failures: at most ``max_failures`` of them.
+    :ivar sample: what was drawn; ``None`` if every row was looked at.
+    """
+
+    table: str
+    rows: int = 0
+    nulls: int = 0
+    opened: int = 0
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    sample: Sample | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every value that was looked at opened, and has the blind index it should."""
+        return not self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """The verification as plain data, for ``json.dumps``."""
+        return {
+            "table": self.table,
+            "rows": self.rows,
+            "nulls": self.nulls,
+            "opened": self.opened,
+            "failed": [
+                {"column": column, "reason": reason, "values": count}
+                for (column, reason), count in sorted(self.failed.items())
+            ],
+            "failures": [failure.to_json() for failure in self.failures],
+            "sample": self.sample.to_json() if self.sample is not None else None,
+        }
+
+
+@leaves_no_trace
+def verify(
+    bind: Engine | Connection,
+    encryption: Encryption,
+    spec: TableSpec,
+    *,
+    sample: int | None = None,
+    batch_rows: int = BATCH_ROWS,
+    max_failures: int = MAX_FAILURES,
+    progress: Progress | None = None,
+) -> Verification:
+    """Open the values of a table's encrypted columns, each for the row it is in.
+
+    It reads in steps by primary key, each a short transaction on an engine, and decrypts after
+    it; nothing is locked. Rows that are written meanwhile are seen before or after.
+
+    :param bind: an ``Engine`` or ``Connection`` of a synchronous driver.
+    :param encryption: where keys come from.
+    :param spec: the table and its columns.
+    :param sample: open about so many rows of a huge table, drawn at random.
+    :param batch_rows: rows per step at most; fewer where values are long.
+    :param max_failures: failures that are listed; all are counted.
+    :param progress: called after each step with the number of rows looked at.
+    :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
+    :raises KeyUnavailableError: KMS or the key store is out of reach. Nothing can be said of
+        the values then, so this is no failure of theirs.
+    """
+    source = Source(bind)
+    with source.connection() as connection:
+        reflected = spec.reflect(connection)
+    work = _Work(reflected, source, encryption, Verification(spec_name(spec)), max_failures)
+    work.scan.batch_rows = min(batch_rows, FIRST_BATCH_ROWS)
+    drawing = draw(work.scan, sample)
+    for rows in (drawing or work.scan).batches():
+        work.scan.batch_rows = _next_batch_rows(work.open_all(rows), len(rows), batch_rows)
+        if progress is not None:
+            progress(work.result.rows)
+    if drawing is not None:
+        work.result.sample = drawing.sample(work.result.rows)
+    return work.result
+
+
+def _next_batch_rows(size: int, rows: int, most: int) -> int:
+    """Rows of the next step, by how long values were in the last."""
+    average = max(1, size // max(1, rows))
+    return max(1, min(most, BATCH_BYTES // average))
+
+
+class _Work:
+    """A verification under way."""
+
+    def __init__(
+        self,
+        reflected: ReflectedTable,
+        source: Source,
+        encryption: Encryption,
+        result: Verification,
+        max_failures: int,
+    ) -> None:
+        self.result = result
+        self._encryption = encryption
+        self._max_failures = max_failures
+        self._checks = tuple(index_checks(reflected, encryption))
+        names = [binding.column_name for binding in reflected.bindings]
+        names += [check.column for check in self._checks]
+
+        def cells(table: FromClause) -> list[ColumnElement[Any]]:
+            return [_as_driver_gives_it(table.c[name]) for name in names]
+
+        self.scan = Scan(reflected, source, cells, batch_rows=FIRST_BATCH_ROWS)
+        first = len(self.scan.carried)
+        self._work = tuple(
+            (first + number, ColumnPlaces(binding, source.dialect), self.scan.positions(binding))
+            for number, binding in enumerate(reflected.bindings)
+        )
+        self._places = {work[1].binding.column_name: work for work in self._work}
+
+    def open_all(self, rows: Rows) -> int:
+        """Open the values of some rows; returns how many bytes they had."""
+        self.result.rows += len(rows)
+        size = 0
+        for row in rows:
+            opened: dict[str, Opened] = {}
+            for at, places, positions in self._work:
+                value = row[at]
+                identity = [row[i] for i in positions]
+                found = self._open(value, places, identity)
+                if found is not None:
+                    opened[places.binding.column_name] = found
+                if value is not None:
+                    size += len(value) if hasattr(value, "__len__") else 8
+            if self._checks:
+                self._check_indexes(row, opened)
+        return size
+
+    def _open(self, value: object, places: ColumnPlaces, identity: Sequence[Any]) -> Opened | None:
+        """Open one value; what goes wrong is listed, an outage is raised."""
+        if value is None:
+            self.result.nulls += 1
+            return Opened(None, "")
+        try:
+            texts = places.texts(identity)
+        except UnknownIdentityError as error:
+            self._fail(places, to_show(identity), error)
+            return None
+        if texts is None:
+            self._fail(places, to_show(identity), _no_identity())
+            return None
+        try:
+            plaintext = self._open_in_place(value, places, texts)
+        except KeyUnavailableError as error:
+            error.table, error.column = self.result.table, places.binding.column_name
+            raise
+        except (DecryptionError, KeyStoreError) as error:
+            self._fail(places, texts, error)
+            return None
+        self.result.opened += 1
+        return Opened(plaintext, places.binding.key_id(texts))
+
+    def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> bytes:
+        data, find_key = as_bytes(value), self._encryption.find_key
+        place = Place(places.binding, texts)
+        try:
+            return open_(data, place.context, find_key, place.key_ids)
+        except ContextMismatchError:
+            header = read_header(data)
+            spelt = places.find(texts, header.context)
+            if spelt.context == header.context:
+                return open_(data, spelt.context, find_key, spelt.key_ids)
+            # Only what opens where it says it belongs is a message that was moved.
+            open_(data, header.context, find_key, (header.key_id,))
+            raise
+
+    def _check_indexes(self, row: Any, opened: Mapping[str, Opened]) -> None:
+        """Compare the row's blind indexes with what was opened."""
+        first = self._work[0][0] + len(self._work)
+        for at, check in enumerate(self._checks, start=first):
+            fault = check.fault(row[at], opened)
+            if fault is None:
+                continue
+            _, places, positions = self._places[check.columns[0]]
+            identity = [row[i] for i in positions]
+            self._fail(places, _shown(places, identity), fault, column=check.column)
+
+    def _fail(
+        self,
+        places: ColumnPlaces,
+        texts: Sequence[str | None],
+        error: EncFieldsError,
+        *,
+        column: str | None = None,
+    ) -> None:
+        column = column or places.binding.column_name
+        reason = error.reason or "unknown"
+        self.result.failed[column, reason] += 1
+        if len(self.result.failures) >= self._max_failures:
+            return
+        names = [c.name for c in places.binding.identity]
+        row = dict(zip(names, texts, strict=True))
+        moved = error.found if isinstance(error, ContextMismatchError) else None
+        self.result.failures.append(
+            Failure(column, row, type(error).__name__, reason, error.message, moved)
+        )
+
+
+def _shown(places: ColumnPlaces, identity: Sequence[Any]) -> Sequence[str | None]:
+    """A row's identity as canonical texts, or as it is stored where it has none."""
+    try:
+        return places.texts(identity) or to_show(identity)
+    except UnknownIdentityError:
+        return to_show(identity)
+
+
+def _as_driver_gives_it(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A column past SQLAlchemy's types: what is stored may be of another one."""
+    return type_coerce(column, NullType())
+
+
+def _no_identity() -> BindingError:
+    return BindingError(
+        "a part of the row's identity is NULL, so no value can belong to it", reason="no-identity"
+    )

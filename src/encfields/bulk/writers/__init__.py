@@ -1,0 +1,28 @@
+"""Writing a batch: one way per database, and one for every other."""
+
+from __future__ import annotations
+
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.writers.base import Writer
+from encfields.bulk.writers.mysql import MysqlWriter
+from encfields.bulk.writers.portable import PortableWriter
+from encfields.bulk.writers.postgresql import PostgresqlWriter
+from encfields.bulk.writers.sqlite import SqliteWriter
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+__all__ = ["Writer", "writer_for"]
+
+
+def writer_for(prepared: PreparedJob) -> Writer:
+    """The writer for the job's database and driver."""
+    name, driver = prepared.dialect.name, prepared.dialect.driver
+    if prepared.plain:
+        # Plaintext goes through its column's own type.
+        return PortableWriter(prepared)
+    if name == "postgresql" and driver == "psycopg":
+        return PostgresqlWriter(prepared)
+    if name in MYSQL_NAMES and driver in ("pymysql", "mysqldb"):
+        return MysqlWriter(prepared)
+    if name == "sqlite":
+        return SqliteWriter(prepared)
+    return PortableWriter(prepared)

@@ -1,0 +1,83 @@
+"""Any database and driver through SQLAlchemy, and columns of any type.
+
+Rows are locked with ``SKIP LOCKED`` where the database has it, then written by ``executemany``
+with compare-and-swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Update, bindparam, select, update
+
+from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
+from encfields.bulk.writers.shape import Shape, by_shape
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.bulk.rows.changes import Change
+    from encfields.bulk.rows.job import PreparedJob
+
+
+class PortableWriter:
+    """See :class:`~encfields.bulk.writers.base.Writer`."""
+
+    def __init__(self, prepared: PreparedJob) -> None:
+        self._prepared = prepared
+        self._stored = prepared.plain or prepared.columns
+        name, key = prepared.dialect.name, prepared.key
+        self._lock = (
+            select(*key)
+            .where(key_from(key, "first", name), key_upto(key, "last", name))
+            .order_by(*key)
+            # PostgreSQL's weaker lock, which foreign keys that point here do not wait for.
+            .with_for_update(skip_locked=True, key_share=True)
+        )
+
+    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+        bounds = bound_parameters("first", changes[0].key)
+        bounds.update(bound_parameters("last", changes[-1].key))
+        locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
+        ours = [change for change in changes if change.key in locked]
+        written = 0
+        for shape, group in by_shape(ours):
+            rows = [_row(change, shape) for change in group]
+            statement = self._statement(shape)
+            if _may_write_many(connection):
+                written += connection.execute(statement, rows).rowcount
+            else:
+                written += sum(connection.execute(statement, row).rowcount for row in rows)
+        return written
+
+    def _statement(self, shape: Shape) -> Update:
+        key, columns = self._prepared.key, self._prepared.columns
+        same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(key)]
+        same += [columns[i] == bindparam(f"o_{i}", type_=columns[i].type) for i in shape.compared]
+        same += [columns[i].is_(None) for i in shape.absent]
+        new = {
+            self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in shape.written
+        }
+        if shape.derives:
+            for i, column in enumerate(self._prepared.derived):
+                new[column] = bindparam(f"d_{i}", type_=column.type)
+        return update(self._prepared.table).where(*same).values(new)
+
+
+def _row(change: Change, shape: Shape) -> dict[str, Any]:
+    row: dict[str, Any] = {f"k_{i}": value for i, value in enumerate(change.key)}
+    row.update((f"o_{i}", change.old[i]) for i in shape.compared)
+    row.update((f"n_{i}", change.new[i]) for i in shape.written)
+    row.update((f"d_{i}", value) for i, value in enumerate(change.derived or ()))
+    return row
+
+
+def _may_write_many(connection: Connection) -> bool:
+    """Whether one call may write all rows.
+
+    psycopg logs the server's error over a call of many rows, and its detail shows the row that a
+    constraint refused.
+    """
+    dialect = connection.dialect
+    return dialect.supports_sane_multi_rowcount and dialect.driver != "psycopg"

@@ -1,0 +1,50 @@
+"""SQLite: ``executemany`` with compare-and-swap. Its one writer has no row's lock to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from encfields.bulk.writers.shape import Shape, by_shape
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.bulk.rows.changes import Change
+    from encfields.bulk.rows.job import PreparedJob
+
+
+class SqliteWriter:
+    """See :class:`~encfields.bulk.writers.base.Writer`."""
+
+    def __init__(self, prepared: PreparedJob) -> None:
+        dialect = prepared.dialect
+        prepare = dialect.identifier_preparer
+        self._table = prepare.format_table(prepared.table)
+        self._key = [prepare.quote(column.name) for column in prepared.key]
+        self._columns = [prepare.quote(column.name) for column in prepared.columns]
+        self._derived = [prepare.quote(column.name) for column in prepared.derived]
+        self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
+
+    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+        written = 0
+        for shape, group in by_shape(changes):
+            rows = [self._row(change, shape) for change in group]
+            written += connection.exec_driver_sql(self._statement(shape), rows).rowcount
+        return written
+
+    def _statement(self, shape: Shape) -> str:
+        sets = [f"{self._columns[i]} = ?" for i in shape.written]
+        if shape.derives:
+            sets += [f"{column} = ?" for column in self._derived]
+        where = [f"{name} = ?" for name in self._key]
+        where += [f"{self._columns[i]} = ?" for i in shape.compared]
+        where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
+        # Quoted names and placeholders only, here and in the other writers.
+        return f"UPDATE {self._table} SET {', '.join(sets)} WHERE {' AND '.join(where)}"  # noqa: S608
+
+    def _row(self, change: Change, shape: Shape) -> tuple[Any, ...]:
+        key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
+        new = [change.new[i] for i in shape.written]
+        old = [change.old[i] for i in shape.compared]
+        return (*new, *(change.derived or ()), *key, *old)

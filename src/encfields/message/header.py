@@ -1,0 +1,365 @@
+"""The header of a stored value: what a message says about itself before any key is had.
+
+A stored value is a message of the AWS Encryption SDK, format version 2, algorithm suite
+``0x0478`` (AES-256-GCM, HKDF-SHA512, key commitment, no signature). Its header, as the
+specification's ``data-format/message-header.md`` ("Header Body Version 2.0") lays it out::
+
+    02                      format version
+    04 78                   algorithm suite
+    message id              32 random bytes
+    context                 2 bytes of length, then the serialised encryption context
+    encrypted data keys     2 bytes of count; each: provider id, provider information and
+                            ciphertext, all three with 2 bytes of length before them
+    content type            01 unframed, 02 framed
+    frame length            4 bytes
+    commitment              32 bytes (the specification's "algorithm suite data")
+    header tag              16 bytes
+
+A data key of the AWS KMS hierarchical keyring (``framework/aws-kms/
+aws-kms-hierarchical-keyring.md``) has the provider id ``aws-kms-hierarchy``, the branch key id
+as its provider information, and 92 bytes of ciphertext: salt (16), IV (12), branch key version
+(16), the encrypted data key (32) and its tag (16).
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from functools import lru_cache
+from typing import NamedTuple
+
+from encfields.context import deserialize
+from encfields.errors import MalformedMessageError
+
+BytesLike = bytes | bytearray | memoryview
+"""What a driver may return for a binary column."""
+
+MAGIC = b"\x02\x04\x78"
+"""The first three bytes of every stored value: format version 2, suite 0x0478."""
+
+PROVIDER_ID = b"aws-kms-hierarchy"
+WRAPPED_KEY_BYTES = 92
+MAX_KEYS = 16
+"""Most encrypted data keys read from one message. What this library writes has one; a message is
+not authentic before its data key is had, so without a limit it could ask for 65,535 keys."""
+
+MAX_KEY_ID_BYTES = 1020
+"""Longest branch key id that is read: 255 characters of UTF-8, as every key store holds. Ids are
+remembered, and a message that names one is not authentic yet."""
+
+CONTEXT_OFFSET = 37
+UNFRAMED, FRAMED = 1, 2
+
+pack_u16 = struct.Struct(">H").pack
+_unpack_u16 = struct.Struct(">H").unpack_from
+
+ONE_KEY = pack_u16(1) + pack_u16(len(PROVIDER_ID)) + PROVIDER_ID
+"""Start of the list of encrypted data keys when it holds one, of the hierarchical keyring."""
+_ONE_KEY_SIZE = len(ONE_KEY)
+
+_WRAPPED = struct.Struct(">H16s12s16s48s")
+_unpack_wrapped = _WRAPPED.unpack_from
+_WRAPPED_SIZE = _WRAPPED.size
+_unpack_tail = struct.Struct(">BI32s16s").unpack_from
+_BEFORE_TAG = 37
+"""Bytes from the content type to the header tag."""
+TAG_BYTES = 16
+
+_VERSION_1_SUITES = (0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378)
+_VERSION_2_SUITES = (0x0478, 0x0578)
+
+
+class EncryptedDataKey(NamedTuple):
+    """One data key as the hierarchical keyring wraps it; every part is public.
+
+    :param key_id: branch key id.
+    :param version: branch key version, the UUID in its lower-case hyphenated form.
+    :param salt: 16 bytes from which the wrapping key was derived.
+    :param iv: 12 bytes.
+    :param wrapped: encrypted data key (32 bytes) and tag (16 bytes).
+    """
+
+    key_id: str
+    version: str
+    salt: bytes
+    iv: bytes
+    wrapped: bytes
+
+
+class Header:
+    """What a message says of itself. Nothing in it is secret, and nothing is authentic yet.
+
+    :ivar message_id: 32 bytes.
+    :ivar context: the serialised encryption context, for :func:`encfields.context.deserialize`.
+    :ivar keys: the hierarchical keyring's encrypted data keys: one in what this library writes.
+    :ivar frame_length: bytes of content per frame; 0 for an unframed body.
+    :ivar commitment: 32 bytes that commit to the data key.
+    :ivar tag: 16 bytes that authenticate the header.
+    :ivar tag_offset: where the tag starts, that is, how many bytes it covers.
+    :ivar body_offset: where the body starts.
+    """
+
+    __slots__ = (
+        "body_offset",
+        "commitment",
+        "context",
+        "frame_length",
+        "keys",
+        "message_id",
+        "tag",
+        "tag_offset",
+    )
+
+    def __init__(
+        self,
+        message_id: bytes,
+        context: bytes,
+        keys: tuple[EncryptedDataKey, ...],
+        frame_length: int,
+        commitment: bytes,
+        tag: bytes,
+        tag_offset: int,
+    ) -> None:
+        self.message_id = message_id
+        self.context = context
+        self.keys = keys
+        self.frame_length = frame_length
+        self.commitment = commitment
+        self.tag = tag
+        self.tag_offset = tag_offset
+        self.body_offset = tag_offset + TAG_BYTES
+
+    @property
+    def key_id(self) -> str:
+        """Branch key id under which the value was sealed."""
+        return self.keys[0].key_id
+
+    @property
+    def version(self) -> str:
+        """Branch key version: the UUID in its lower-case hyphenated form."""
+        return self.keys[0].version
+
+    @property
+    def encryption_context(self) -> dict[str, str]:
+        """The pairs that the value was sealed for.
+
+        :raises MalformedMessageError: the bytes of :attr:`context` are none.
+        """
+        return deserialize(self.context)
+
+    def is_under(self, key_ids: tuple[str, ...]) -> bool:
+        """Whether one of its data keys is under one of these branch key ids."""
+        return any(key.key_id in key_ids for key in self.keys)
+
+    def __repr__(self) -> str:
+        return f"<Header key_id={self.key_id!r} version={self.version}>"
+
+
+@lru_cache(maxsize=4096)
+def _key_name(key_id: bytes, version: bytes) -> tuple[str, str]:
+    """Branch key id and version as text. Cached: the UUID's text costs more than an AES call."""
+    return key_id.decode("utf-8"), str(uuid.UUID(bytes=version))
+
+
+def as_bytes(message: object) -> bytes:
+    """`message` as ``bytes``; drivers may return ``bytearray`` or ``memoryview``.
+
+    :raises MalformedMessageError: it is none of these.
+    """
+    if type(message) is bytes:
+        return message
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        try:
+            return memoryview(message).tobytes()
+        except ValueError:
+            raise MalformedMessageError(
+                "the stored value is a memoryview that was released", offset=0, reason="not-bytes"
+            ) from None
+    raise MalformedMessageError(
+        f"the stored value is a Python {type(message).__name__}; a message is bytes, "
+        "in a binary column (BYTEA, BLOB)",
+        offset=0,
+        reason="not-bytes",
+    )
+
+
+def read_header(message: BytesLike) -> Header:
+    """What `message` says of itself, without any key.
+
+    :param message: the stored value.
+    :raises MalformedMessageError: it is not a message of suite 0x0478 with a data key of the
+        hierarchical keyring. ``offset`` and ``reason`` say where and why.
+    """
+    data = as_bytes(message)
+    header = read_any_header(data)
+    if not header.keys:
+        raise _no_hierarchical_key(data, CONTEXT_OFFSET + len(header.context))
+    return header
+
+
+def read_any_header(data: bytes) -> Header:
+    """:func:`read_header` for any keyring: ``keys`` is empty when none is hierarchical."""
+    if not data.startswith(MAGIC):
+        raise _not_ours(data)
+    try:
+        (context_bytes,) = _unpack_u16(data, CONTEXT_OFFSET - 2)
+        keys_offset = CONTEXT_OFFSET + context_bytes
+        keys: tuple[EncryptedDataKey, ...]
+        if data.startswith(ONE_KEY, keys_offset):
+            key, tail = _read_hierarchical(data, keys_offset + _ONE_KEY_SIZE)
+            keys = (key,)
+        else:
+            keys, tail = _read_keys(data, keys_offset)
+        content_type, frame_length, commitment, tag = _unpack_tail(data, tail)
+    except struct.error:
+        raise truncated(data, "header") from None
+    if content_type != (FRAMED if frame_length else UNFRAMED):
+        raise MalformedMessageError(
+            f"content type {content_type} with frame length {frame_length} does not exist; "
+            "the value was altered or written by faulty software",
+            offset=tail,
+            reason="content-type",
+        )
+    context = data[CONTEXT_OFFSET:keys_offset]
+    return Header(data[3:35], context, keys, frame_length, commitment, tag, tail + _BEFORE_TAG)
+
+
+def _read_hierarchical(data: bytes, offset: int) -> tuple[EncryptedDataKey, int]:
+    """One hierarchical data key from its provider information on, and the offset after it."""
+    (id_bytes,) = _unpack_u16(data, offset)
+    if id_bytes > MAX_KEY_ID_BYTES:
+        raise MalformedMessageError(
+            f"the branch key id has {id_bytes} bytes; no key store holds one of more than "
+            f"{MAX_KEY_ID_BYTES}",
+            offset=offset,
+            reason="key-id",
+        )
+    end = offset + 2 + id_bytes
+    wrapped_bytes, salt, iv, version, wrapped = _unpack_wrapped(data, end)
+    if wrapped_bytes != WRAPPED_KEY_BYTES:
+        raise MalformedMessageError(
+            f"the encrypted data key has {wrapped_bytes} bytes; the hierarchical keyring's has "
+            f"{WRAPPED_KEY_BYTES}",
+            offset=end,
+            reason="wrapped-key",
+        )
+    try:
+        key_id, version_text = _key_name(data[offset + 2 : end], version)
+    except UnicodeDecodeError:
+        raise MalformedMessageError(
+            "the branch key id is not UTF-8", offset=offset + 2, reason="key-id"
+        ) from None
+    key = EncryptedDataKey(key_id, version_text, salt, iv, wrapped)
+    return key, end + _WRAPPED_SIZE
+
+
+def _read_keys(data: bytes, offset: int) -> tuple[tuple[EncryptedDataKey, ...], int]:
+    """The hierarchical ones among any list of encrypted data keys, and the offset after it."""
+    (count,) = _unpack_u16(data, offset)
+    if count > MAX_KEYS:
+        raise MalformedMessageError(
+            f"{count} encrypted data keys, of which {MAX_KEYS} are looked at at most; each could "
+            "cost an access to the key store",
+            offset=offset,
+            reason="too-many-keys",
+        )
+    offset += 2
+    found = []
+    for _ in range(count):
+        provider, end = read_field(data, offset)
+        if provider == PROVIDER_ID:
+            key, offset = _read_hierarchical(data, end)
+            found.append(key)
+        else:
+            _, offset = read_field(data, end)
+            _, offset = read_field(data, offset)
+    return tuple(found), offset
+
+
+def read_field(data: bytes, offset: int) -> tuple[bytes, int]:
+    """A field with two bytes of length before it, and the offset after it.
+
+    :raises struct.error: `data` ends inside it.
+    """
+    (size,) = _unpack_u16(data, offset)
+    end = offset + 2 + size
+    if end > len(data):
+        raise struct.error
+    return data[offset + 2 : end], end
+
+
+def _no_hierarchical_key(data: bytes, offset: int) -> MalformedMessageError:
+    """The error for a list of encrypted data keys that names other keyrings only."""
+    (count,) = _unpack_u16(data, offset)
+    providers, position = set(), offset + 2
+    for _ in range(count):
+        provider, position = read_field(data, position)
+        _, position = read_field(data, position)
+        _, position = read_field(data, position)
+        providers.add(_printable(provider))
+    return MalformedMessageError(
+        "no data key of the AWS KMS hierarchical keyring; the message's keyrings: "
+        f"{', '.join(sorted(providers)) or 'none'}. Open it with the AWS Encryption SDK and the "
+        "keyring it was written with",
+        offset=offset,
+        reason="keyring",
+    )
+
+
+def _printable(provider: bytes) -> str:
+    """A provider id for an error's text: foreign bytes, so short and plain ASCII only."""
+    text = provider[:64].decode("ascii", "replace")
+    return repr(text) if text.isprintable() and text.isascii() else "an unprintable name"
+
+
+def truncated(data: bytes, part: str) -> MalformedMessageError:
+    """The error for a message that ends inside `part`."""
+    return MalformedMessageError(
+        f"the message ends inside its {part}, after {len(data)} bytes: the value was cut short "
+        "(is the column long enough?)",
+        offset=len(data),
+        reason="truncated",
+    )
+
+
+def _empty() -> MalformedMessageError:
+    """The error for what a server put in a value's place."""
+    return MalformedMessageError(
+        "the stored value is empty, which no message is: MySQL and MariaDB store '' where a NOT "
+        "NULL column is added to a table that has rows, and outside of strict mode where NULL is "
+        "given. Such a row never had a value: let the column be NULL, set these rows to NULL or "
+        "write their values, then make it NOT NULL",
+        offset=0,
+        reason="empty",
+    )
+
+
+def _not_ours(data: bytes) -> MalformedMessageError:
+    """The error for what does not start as ours; it never shows bytes that may be a plaintext."""
+    if not data:
+        return _empty()
+    if MAGIC.startswith(data):
+        return truncated(data, "header")
+    version, suite = data[0], int.from_bytes(data[1:3], "big")
+    if version == 1 and data[1:2] == b"\x80":
+        suite = int.from_bytes(data[2:4], "big")
+    known = _VERSION_1_SUITES if version == 1 else _VERSION_2_SUITES if version == 2 else ()
+    if suite in known:
+        return MalformedMessageError(
+            f"a message of the AWS Encryption SDK in format version {version} with algorithm "
+            f"suite 0x{suite:04x}, not version 2 with 0x0478. Open it with the AWS Encryption SDK",
+            offset=0 if version != 2 else 1,
+            reason="suite",
+        )
+    if data.startswith(b"AgR4"):
+        return MalformedMessageError(
+            "the message was stored as base64 text; decode it into a binary column first",
+            offset=0,
+            reason="base64",
+        )
+    return MalformedMessageError(
+        f"these {len(data)} bytes are no message of the AWS Encryption SDK: plaintext that was "
+        "never encrypted, or another program's data",
+        offset=0,
+        reason="not-a-message",
+    )

@@ -1,0 +1,140 @@
+"""The keys of a message: from the branch key to the data key to the key that encrypts.
+
+The hierarchical keyring's wrapping (``framework/aws-kms/aws-kms-hierarchical-keyring.md``,
+"Branch Key Wrapping and Unwrapping") and the algorithm suite's key derivation with commitment
+(``framework/algorithm-suites.md`` and RFC 5869). HMAC and AES-GCM are OpenSSL's, through
+`cryptography`; only their composition is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from encfields.branch_key import BranchKey
+from encfields.errors import BindingError, TamperedError, shortened
+from encfields.message.header import (
+    ONE_KEY,
+    PROVIDER_ID,
+    WRAPPED_KEY_BYTES,
+    EncryptedDataKey,
+    pack_u16,
+)
+
+_SHA256, _SHA512 = SHA256(), SHA512()
+
+# NIST SP 800-108 counter mode: i = 1, label, 0x00, context (the salt), L = 256 bits.
+_KDF_START = b"\x00\x00\x00\x01" + PROVIDER_ID + b"\x00"
+_KDF_END = b"\x00\x00\x01\x00"
+
+# RFC 5869 Expand: info, then the counter of the first and only block.
+_EXPAND_KEY = b"\x04\x78DERIVEKEY\x01"
+_EXPAND_COMMITMENT = b"COMMITKEY\x01"
+
+
+class Wrapping:
+    """What one branch key version needs to wrap and unwrap data keys, worked out once.
+
+    It is kept in the branch key's own ``wrapping`` slot, not in a cache here, so that dropping
+    the branch key drops everything derived from it.
+
+    :ivar head: a message's bytes from the count of encrypted data keys up to the ciphertext.
+    """
+
+    __slots__ = ("_aad_head", "_hmac", "_version", "head")
+
+    def __init__(self, key: BranchKey) -> None:
+        if len(key.id_bytes) > 0xFFFF:
+            raise BindingError(
+                f"the branch key id is {len(key.id_bytes)} bytes long; "
+                f"the message format holds {0xFFFF}",
+                reason="key-id-too-long",
+            )
+        key_id = pack_u16(len(key.id_bytes)) + key.id_bytes
+        self.head = ONE_KEY + key_id + pack_u16(WRAPPED_KEY_BYTES)
+        self._version = key.version_bytes
+        self._aad_head = PROVIDER_ID + key.id_bytes + key.version_bytes
+        self._hmac = HMAC(key.material, _SHA256)
+
+    @classmethod
+    def of(cls, key: BranchKey) -> Wrapping:
+        """The wrapping of `key`, made on its first use."""
+        wrapping = key.wrapping
+        if not isinstance(wrapping, Wrapping):
+            # Two threads may both make one; they are equal, and either may stay.
+            wrapping = key.wrapping = cls(key)
+        return wrapping
+
+    def _cipher(self, salt: bytes) -> AESGCM:
+        """The wrapping key of one message, as a cipher. A copied HMAC saves keying it again."""
+        kdf = self._hmac.copy()
+        kdf.update(_KDF_START + salt + _KDF_END)
+        return AESGCM(kdf.finalize())
+
+    def wrap(self, data_key: bytes, salt: bytes, iv: bytes, context: bytes) -> bytes:
+        """The 92 bytes of ciphertext that stand for `data_key` in a message.
+
+        :param data_key: 32 bytes. :param salt: 16 bytes. :param iv: 12 bytes.
+        :param context: the serialised encryption context.
+        """
+        wrapped = self._cipher(salt).encrypt(iv, data_key, self._aad_head + context)
+        return salt + iv + self._version + wrapped
+
+    def unwrap(self, edk: EncryptedDataKey, context: bytes) -> bytes:
+        """The 32-byte data key that `edk` holds for `context`.
+
+        :raises TamperedError: it is altered, or this is not the branch key that wrapped it.
+        """
+        try:
+            return self._cipher(edk.salt).decrypt(edk.iv, edk.wrapped, self._aad_head + context)
+        except InvalidTag:
+            raise TamperedError(
+                "the message's data key does not authenticate: the message was altered, or it "
+                f"was sealed under other key material than the store holds as {edk.version}",
+                key_id=edk.key_id,
+                reason="wrapped-key",
+            ) from None
+
+
+def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list[EncryptedDataKey]:
+    """Those of a message's encrypted data keys that are under a key id which its place allows.
+
+    What a message names is whatever its writer chose, who may hold another branch key. AWS's
+    keyring looks at those of its own branch key alone, too.
+
+    :param key_ids: the id that is demanded, then the former ones.
+    :raises TamperedError: there is none.
+    """
+    found = [edk for edk in edks if edk.key_id in key_ids]
+    if found:
+        return found
+    named = edks[0].key_id
+    raise TamperedError(
+        f"the value is sealed under the branch key {shortened(named)!r}, and only "
+        f"{' or '.join(map(repr, key_ids))} is allowed here: it was written by somebody who holds "
+        "that other key. If key= was changed since, name what it was in former_keys=",
+        key_id=named,
+        reason="key-id",
+    )
+
+
+def derive(data_key: bytes, message_id: bytes) -> tuple[AESGCM, bytes]:
+    """The cipher of a message and the 32 bytes that commit to its data key.
+
+    HKDF-SHA512 with the message id as salt, expanded twice; the extracted key is set up in
+    OpenSSL once and copied.
+
+    :param data_key: 32 bytes.
+    :param message_id: 32 bytes.
+    """
+    extract = HMAC(message_id, _SHA512)
+    extract.update(data_key)
+    key = HMAC(extract.finalize(), _SHA512)
+    commitment = key.copy()
+    key.update(_EXPAND_KEY)
+    commitment.update(_EXPAND_COMMITMENT)
+    return AESGCM(key.finalize()[:32]), commitment.finalize()[:32]

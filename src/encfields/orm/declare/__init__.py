@@ -1,0 +1,1 @@
+"""Declaring: encrypted columns, the keys of their rows, their blind indexes."""

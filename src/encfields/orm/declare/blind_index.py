@@ -1,0 +1,427 @@
+"""A blind index of a table: its own column, the columns it is of, and how its value is had.
+
+Which Python type a blind index sees, whatever SQLAlchemy's type says of it.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Column, Enum, Table
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.codecs.base import Equality
+from encfields.errors import DeclarationError, EncFieldsError
+from encfields.index.beacon import compound, index_value
+from encfields.index.transforms import Transform, exact, instant, number
+from encfields.key_template import KeyTemplate
+from encfields.orm import internals
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes, remember
+from encfields.orm.declare.index_column_type import IndexColumnType, index_of_row
+from encfields.orm.declare.table_rules import take_over_rules
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.index.blind_index import BlindIndex
+    from encfields.index.transforms import Transform
+    from encfields.orm.engine_encryption import EngineEncryption
+
+
+class IndexBinding:
+    """One version of one blind index of a table.
+
+    :ivar companion: the column that holds it.
+    :ivar sources: the encrypted columns it is of, in the order in which they are hashed.
+    :ivar transforms: what is taken of each.
+    :ivar version: of the beacon key.
+    :ivar key: id, or template, of the branch key whose beacon key is used.
+    :ivar key_columns: columns that the template names.
+    :ivar domain: name under which the index key is derived.
+    :ivar derivation: names of the transforms, under which it is derived too.
+    """
+
+    __slots__ = (
+        "bits",
+        "companion",
+        "declared",
+        "derivation",
+        "domain",
+        "is_full",
+        "key",
+        "key_columns",
+        "label",
+        "sources",
+        "transforms",
+        "unique",
+        "version",
+    )
+
+    def __init__(
+        self,
+        table: Table,
+        declared: BlindIndex | CompoundBlindIndex,
+        sources: Sequence[ColumnBinding],
+        transforms: Sequence[Transform],
+        companion: str,
+        version: int,
+    ) -> None:
+        self.declared = declared
+        self.sources = tuple(sources)
+        self.transforms = tuple(map(_of_type, sources, transforms))
+        self.version = version
+        self.bits = declared.bits
+        self.is_full = declared.is_full
+        self.label = declared.label
+        self.unique = declared.unique or (self.is_full and self.is_exact and _is_unique(sources[0]))
+        self.derivation = "+".join(transform.name for transform in self.transforms)
+        self.domain = declared.domain or _default_domain(table, declared, sources)
+        self.key = _key(declared, sources)
+        self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
+        self.companion = _companion(table, self, companion)
+
+    @property
+    def table(self) -> str:
+        """Full name of the table."""
+        return self.sources[0].table
+
+    @property
+    def column_name(self) -> str:
+        """Name of the encrypted column, or of the first of them."""
+        return self.sources[0].column_name
+
+    @property
+    def stored_bytes(self) -> int:
+        """Length of an index, in bytes."""
+        return cast("IndexColumnType", self.companion.type).length
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it tells apart any two values, and not only what a transform leaves of them."""
+        return len(self.transforms) == 1 and not self.transforms[0].lossy
+
+    def shared_form(self, value: object, dialect: Dialect) -> bytes:
+        """What a whole value has in common with those that equal it.
+
+        :raises ValueEncodingError: as ``encode_asked`` of the column's codec.
+        """
+        (source, *_) = self.sources
+        encode = functools.partial(source.codec.encode_asked, dialect=dialect)
+        return _of_type(source, exact).apply(value, encode)
+
+    @property
+    def comparable(self) -> tuple[Any, ...]:
+        """What two indexes must have in common for their values to mean the same."""
+        return self.domain, self.derivation, self.bits, self.key.template, self.version
+
+    def key_id(self, texts: Sequence[str]) -> str:
+        """The branch key id for a row, given the canonical texts of `key_columns`."""
+        if not self.key_columns:
+            return self.key.template
+        names = zip((c.key for c in self.key_columns), texts, strict=True)
+        return self.key.key_id(dict(names))
+
+    def normalise(
+        self, values: Sequence[object], dialect: Dialect, *, asked: bool = False
+    ) -> bytes | None:
+        """What is hashed for a row's values; ``None`` if one of them is NULL.
+
+        :param asked: they are looked up, and not stored.
+        :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
+        """
+        parts: list[bytes] = []
+        for source, transform, value in zip(self.sources, self.transforms, values, strict=True):
+            if value is None:
+                return None
+            codec = source.codec
+            encode = functools.partial(
+                codec.encode_asked if asked else codec.encode, dialect=dialect
+            )
+            try:
+                parts.append(transform.apply(value, encode))
+            except EncFieldsError as error:
+                error.table, error.column = source.table, source.column_name
+                raise
+        return parts[0] if len(parts) == 1 else compound(parts)
+
+    def value(
+        self, encryption: EngineEncryption, key_id: str, normalised: bytes, *, for_writing: bool
+    ) -> bytes:
+        """The index: ``ceil(bits / 8)`` bytes.
+
+        :param for_writing: to store it, and not only to look for it.
+        :raises KeyStoreError: the beacon key cannot be had.
+        """
+        try:
+            key = encryption.index_key(
+                key_id, self.version, self.domain, self.derivation, for_writing=for_writing
+            )
+        except EncFieldsError as error:
+            error.table, error.column = self.table, self.column_name
+            raise
+        return index_value(key, normalised, self.bits)
+
+
+class _Indexes(list[IndexBinding]):
+    """The indexes of one table, which the table itself holds.
+
+    :ivar made_from: the declarations, to notice a column that is added later.
+    """
+
+    made_from: list[Any] | None = None
+
+    def __reduce__(self) -> tuple[type[_Indexes], tuple[()]]:
+        """Left out of a pickled table; they are worked out anew from its columns."""
+        return _Indexes, ()
+
+
+_NAME = "_encfields_indexes"
+
+
+def indexes_of(table: Table) -> list[IndexBinding]:
+    """The blind indexes of `table`, those of several versions once for each.
+
+    Their columns are appended to the table if they are not there yet.
+
+    :raises DeclarationError: one of them cannot be as it is declared.
+    """
+    bindings = bindings_of(table)
+    known = vars(table).get(_NAME)
+    declared = list(_declared(table, bindings))
+    if known is None or known.made_from != declared:
+        known = _Indexes(
+            IndexBinding(table, blind, sources, transforms, name, version)
+            for blind, sources, transforms in declared
+            for version in blind.versions
+            for name in [_name_of(blind, sources, version)]
+        )
+        known.made_from = declared
+        _refuse_shared_columns(known)
+        vars(table)[_NAME] = known
+    return cast("list[IndexBinding]", known)
+
+
+def known_indexes(table: Table) -> list[IndexBinding]:
+    """The same without looking for columns that were added since the table was completed, which
+    completes it anew: for every statement that is executed."""
+    known = vars(table).get(_NAME)
+    if known is None or known.made_from is None:
+        return indexes_of(table)
+    return cast("list[IndexBinding]", known)
+
+
+def _declared(table: Table, bindings: dict[str, ColumnBinding]) -> Iterator[Any]:
+    """Each declared index with its columns and what is taken of them."""
+    for binding in bindings.values():
+        for blind in cast("Any", binding.column.type).indexes:
+            yield blind, (binding,), (blind.transform,)
+    for blind in compound_indexes(table):
+        sources = tuple(_source(blind, table, bindings, name) for name, _ in blind.parts)
+        _check_parts(blind, sources)
+        yield blind, sources, tuple(transform for _, transform in blind.parts)
+
+
+def _source(
+    blind: CompoundBlindIndex, table: Table, bindings: dict[str, ColumnBinding], name: str
+) -> ColumnBinding:
+    binding = bindings.get(name)
+    if binding is None:
+        raise DeclarationError(
+            f"the blind index {blind.label!r} names a column {name!r}, which is not an encrypted "
+            "column of the table",
+            table=table.fullname,
+            reason="index",
+        )
+    return binding
+
+
+def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) -> None:
+    """Refuse what the transforms cannot be applied to, and what would give all away."""
+    types: list[type[Any]] = []
+    for source, (_, transform) in zip(sources, blind.parts, strict=True):
+        python_type = indexed_type(cast("SealedColumnType", source.column.type).inner)
+        types.append(python_type)
+        if not transform.accepts(python_type):
+            raise _refusal(
+                source,
+                f"the transform {transform.name!r} of the blind index {blind.label!r} cannot be "
+                f"applied to {python_type.__name__} values",
+                "transform",
+            )
+        if source.column.onupdate is not None:
+            raise _refusal(
+                source,
+                f"the blind index {blind.label!r} is of several columns, and an onupdate default "
+                "would change this one without the others: set it in the application",
+                "onupdate",
+            )
+    if all(map(has_few_values, types)) and not (blind.accept_leakage or "").strip():
+        raise _refusal(
+            sources[0],
+            f"the columns of the blind index {blind.label!r} have so few values that counting the "
+            "rows of each hash tells them. If that is acceptable, say why in "
+            "CompoundBlindIndex(accept_leakage=...)",
+            "leakage",
+        )
+
+
+_EXACT = {
+    Equality.PLAINTEXT: exact,
+    Equality.NUMBER: number,
+    Equality.INSTANT: instant,
+}
+
+
+def _of_type(source: ColumnBinding, transform: Transform) -> Transform:
+    """The transform as the column's type has it: equal values have one index."""
+    return _EXACT[source.codec.equality] if transform == exact else transform
+
+
+def _is_unique(source: ColumnBinding) -> bool:
+    """Whether the encrypted column was declared with ``unique=True``."""
+    return bool(source.column.unique)
+
+
+def _name_of(blind: Any, sources: Sequence[ColumnBinding], version: int) -> str:
+    name: str = blind.companion_name(sources[0].column_name, version)
+    return name
+
+
+def _default_domain(table: Table, declared: Any, sources: Sequence[ColumnBinding]) -> str:
+    return sources[0].logical_name if len(sources) == 1 else f"{table.fullname}.{declared.label}"
+
+
+def _key(declared: Any, sources: Sequence[ColumnBinding]) -> KeyTemplate:
+    if declared.key is not None:
+        key = KeyTemplate(declared.key)
+        if key.columns and any(source.key.template != key.template for source in sources):
+            raise _refusal(
+                sources[0],
+                f"the key of its blind index {declared.label!r} is a template that is not the "
+                "column's own: give it a plain id, or leave key= out",
+                "key",
+            )
+        return key
+    templates = {source.key.template for source in sources}
+    if len(templates) > 1:
+        raise _refusal(
+            sources[0],
+            f"the columns of the blind index {declared.label!r} have different keys: give it one "
+            "with key=",
+            "key",
+        )
+    return sources[0].key
+
+
+def _key_column(index: IndexBinding, name: str) -> Column[Any]:
+    column: Column[Any] = index.sources[0].column.table.c[name]
+    return column
+
+
+def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
+    """The index's column, appended to the table unless it was copied or reflected with it."""
+    length = (index.bits + 7) // 8
+    found = next((column for column in table.c if column.name == name), None)
+    if found is not None and isinstance(found.type, IndexColumnType):
+        if found.type.length == length:
+            return found
+    elif found is not None and not (_is_reflected(found) and internals.holds_bytes(found)):
+        raise _refusal(
+            index.sources[0],
+            f"its blind index is held in a column {name!r}, and the table has another one of that "
+            "name: give the index a name=",
+            "companion",
+        )
+    companion = internals.CompanionColumn(
+        name,
+        IndexColumnType(length),
+        key=name if found is None else found.key,
+        default=index_of_row,
+        index=True,
+        unique=index.unique,
+    )
+    remember(companion, index.declared)
+    table.append_column(companion, replace_existing=True)
+    if found is not None:
+        take_over_rules(table, found, companion)
+    return companion
+
+
+_reflected: weakref.WeakKeyDictionary[Table, set[str]] = weakref.WeakKeyDictionary()
+
+
+def note_reflected(table: Table, name: str) -> None:
+    """A column was read from the database, and not declared by the application."""
+    _reflected.setdefault(table, set()).add(name)
+
+
+def _is_reflected(column: Column[Any]) -> bool:
+    return column.name in _reflected.get(column.table, ())
+
+
+def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
+    seen: dict[str, IndexBinding] = {}
+    for index in indexes:
+        other = seen.setdefault(index.companion.key, index)
+        if other is not index:
+            raise _refusal(
+                index.sources[0],
+                f"two of its blind indexes are called {index.label!r}: give each a name= of its "
+                "own",
+                "index",
+            )
+
+
+def _refusal(source: ColumnBinding, message: str, reason: str) -> DeclarationError:
+    return DeclarationError(message, table=source.table, column=source.column_name, reason=reason)
+
+
+def derived_columns(table: Table) -> tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]:
+    """The blind indexes of a declared table, each version of one by itself.
+
+    :returns: name of the index's column, names of the encrypted columns, description.
+    """
+    return tuple(
+        (
+            index.companion.name,
+            tuple(source.column_name for source in index.sources),
+            {
+                "index": index.label,
+                "transforms": [transform.name for transform in index.transforms],
+                "bits": index.bits,
+                "domain": index.domain,
+                "derivation": index.derivation,
+                "key": None if index.declared.key is None else index.key.fixed_id,
+                "version": index.version,
+            },
+        )
+        for index in indexes_of(table)
+    )
+
+
+def indexed_type(inner: TypeEngine[Any]) -> type[Any]:
+    """The Python type of what is stored, from which an index is made.
+
+    Of a type of the user's own that is the type it decorates; an enumeration of strings is an
+    enumeration.
+    """
+    stored: Any = inner
+    while isinstance(stored, TypeDecorator):
+        stored = stored.impl_instance
+    if isinstance(stored, Enum):
+        return enum.Enum
+    try:
+        python_type: type[Any] = stored.python_type
+    except NotImplementedError:
+        return object
+    return python_type
+
+
+def has_few_values(python_type: type[Any]) -> bool:
+    """Whether a column of that type has so few values that counting rows tells them."""
+    return issubclass(python_type, bool | enum.Enum)

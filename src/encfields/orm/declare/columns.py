@@ -1,0 +1,281 @@
+"""An encrypted column of a table: its name, its row's identity and its key, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Column, Table
+
+from encfields.context import RowContext
+from encfields.errors import DeclarationError
+from encfields.key_template import KeyTemplate
+from encfields.orm.declare.row_keys import kind_of
+from encfields.orm.declare.stored_size import max_stored_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy.types import LargeBinary, TypeEngine
+
+    from encfields.codecs import Codec
+    from encfields.index.blind_index import BlindIndex
+
+
+class SealedColumnType:
+    """What the binding needs to know of a column's type; ``EncryptedType`` is one.
+
+    It breaks the circle between the type, which names the binding's hooks, and the binding,
+    which has to recognise the type.
+    """
+
+    inner: TypeEngine[Any]
+    key: str
+    former_keys: tuple[str, ...]
+    name: str | None
+    bind_to: tuple[str, ...] | None
+    storage: LargeBinary | None
+    codec: Codec
+    none_is_value: bool
+    indexes: tuple[BlindIndex, ...]
+
+
+class ColumnBinding:
+    """How the values of one encrypted column are bound.
+
+    :ivar table: the table's full name, with its schema where it has one.
+    :ivar logical_name: the column's name in the encryption context.
+    :ivar identity: the columns that identify a row, then those its key template names.
+    :ivar own_identity: the former alone.
+    :ivar key_columns: the latter alone.
+    :ivar none_is_value: whether ``None`` is sealed like any value, as JSON's null is.
+    :ivar former_keys: under which a value may be as well, from before `key` was declared.
+    """
+
+    __slots__ = (
+        "_fixed_key_ids",
+        "_former_key_ids",
+        "_key_id",
+        "codec",
+        "column",
+        "column_name",
+        "context",
+        "former_keys",
+        "identity",
+        "key",
+        "key_columns",
+        "logical_name",
+        "none_is_value",
+        "own_identity",
+        "table",
+    )
+
+    def __init__(self, column: Column[Any]) -> None:
+        type_ = cast("SealedColumnType", column.type)
+        check_column(column)
+        table = column.table
+        self.column = column
+        self.column_name: str = column.name
+        self.table: str = table.fullname
+        self.logical_name = type_.name or f"{table.fullname}.{column.name}"
+        self.key = KeyTemplate(type_.key)
+        self.codec = type_.codec
+        self.none_is_value = type_.none_is_value
+        self.own_identity = _identity_columns(column, type_)
+        self.key_columns = tuple(_column(column, name, "key") for name in self.key.columns)
+        self.identity = tuple(dict.fromkeys(self.own_identity + self.key_columns))
+        self.context = RowContext(self.logical_name, [c.name for c in self.identity])
+        self.former_keys = tuple(KeyTemplate(former) for former in type_.former_keys)
+        keys = (self.key, *self.former_keys)
+        _check_former_keys(self)
+        names = [column.key for column in self.identity]
+        self._key_id, *self._former_key_ids = (key.by_position(names) for key in keys)
+        self._fixed_key_ids: tuple[str, ...] | None = (
+            None if any(key.columns for key in keys) else tuple(key.template for key in keys)
+        )
+        _check(self)
+
+    def key_id(self, texts: Sequence[str]) -> str:
+        """The branch key id for the row whose identity's canonical texts are `texts`."""
+        return self._key_id(texts)
+
+    def key_ids(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The branch key ids under which that row's value opens: its key's first, then those of
+        the former ones."""
+        if self._fixed_key_ids is not None:
+            return self._fixed_key_ids
+        if not self._former_key_ids:
+            return (self._key_id(texts),)
+        return (self._key_id(texts), *[key_id(texts) for key_id in self._former_key_ids])
+
+    def knows_key(self, texts: Sequence[str | None]) -> bool:
+        """Whether the texts that are known, and not ``None``, tell the branch key."""
+        known = {c for c, text in zip(self.identity, texts, strict=True) if text is not None}
+        return known.issuperset(self.key_columns)
+
+    def row(self, texts: Sequence[str]) -> Mapping[str, str]:
+        """The identity by column name, for messages."""
+        return self.context.row(texts)
+
+
+def is_encrypted(element: object) -> bool:
+    """Whether a column or expression has an encrypted type."""
+    return isinstance(getattr(element, "type", None), SealedColumnType)
+
+
+class _Bindings(dict[str, ColumnBinding]):
+    """The bindings of one table, which the table itself holds: they go when it goes."""
+
+    def __reduce__(self) -> tuple[type[_Bindings], tuple[()]]:
+        """Left out of a pickled table; they are worked out anew from its columns."""
+        return _Bindings, ()
+
+
+_NAME = "_encfields_bindings"
+
+
+def bindings_of(table: Table) -> dict[str, ColumnBinding]:
+    """The encrypted columns of `table`, by column key.
+
+    :raises DeclarationError: one of them cannot be protected as it is declared.
+    """
+    known: dict[str, ColumnBinding] = vars(table).get(_NAME, {})
+    encrypted = [column for column in table.c if is_encrypted(column)]
+    if [b.column for b in known.values()] != encrypted:
+        known = _Bindings((column.key, ColumnBinding(column)) for column in encrypted)
+        _refuse_shared_names(known.values())
+        vars(table)[_NAME] = known
+    return known
+
+
+def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
+    """Two columns of one name and row could exchange their values unnoticed."""
+    seen: dict[str, ColumnBinding] = {}
+    for binding in bindings:
+        other = seen.setdefault(binding.logical_name, binding)
+        if other is not binding:
+            raise _refusal(
+                binding.column,
+                f"its logical name {binding.logical_name!r} is that of {other.column_name!r} too, "
+                "so their values could be exchanged: give each a name= of its own",
+                "logical-name",
+            )
+
+
+def binding_of(column: Column[Any]) -> ColumnBinding:
+    """The binding of one encrypted column of a table."""
+    return bindings_of(column.table)[column.key]
+
+
+def _column(column: Column[Any], name: str, option: str) -> Column[Any]:
+    found: Column[Any] | None = column.table.c.get(name)
+    if found is None:
+        raise DeclarationError(
+            f"{option}= names a column {name!r} that the table does not have",
+            table=column.table.fullname,
+            column=column.name,
+            reason=option,
+        )
+    return found
+
+
+def _identity_columns(column: Column[Any], type_: SealedColumnType) -> tuple[Column[Any], ...]:
+    if type_.bind_to is not None:
+        return tuple(_column(column, name, "bind_to") for name in type_.bind_to)
+    columns = tuple(column.table.primary_key.columns)
+    if not columns:
+        raise DeclarationError(
+            "the table has no primary key, so nothing tells which row a value belongs to: add "
+            "one, or name the columns that identify a row with bind_to=",
+            table=column.table.fullname,
+            column=column.name,
+            reason="no-identity",
+        )
+    return columns
+
+
+def _check(binding: ColumnBinding) -> None:
+    """Refuse a column whose row's key, or whose size, does not serve."""
+    for other in binding.identity:
+        if is_encrypted(other):
+            raise _refusal(
+                binding.column, f"its row's key {other.name!r} is itself encrypted", "identity"
+            )
+        try:
+            kind_of(other.type)
+        except DeclarationError as error:
+            raise _refusal(binding.column, error.message, error.reason or "identity") from None
+    _check_size(binding)
+
+
+def _check_former_keys(binding: ColumnBinding) -> None:
+    """Refuse a former key of columns that no value is bound to: it would never be met."""
+    bound = {column.key for column in binding.identity}
+    for former in binding.former_keys:
+        for name in former.columns:
+            if name not in bound:
+                raise _refusal(
+                    binding.column,
+                    f"former_keys= names a column {name!r} that its values are not bound to, so "
+                    "those under such a key have another context: rebind them instead",
+                    "former_keys",
+                )
+
+
+def _check_size(binding: ColumnBinding) -> None:
+    """Refuse a bounded column that its own longest value would not fit into."""
+    storage = cast("SealedColumnType", binding.column.type).storage
+    length = storage.length if storage is not None else None
+    if length is None:
+        return
+    needed = max_stored_size(binding)
+    if needed is None:
+        raise _refusal(
+            binding.column,
+            f"storage= holds {length} bytes, but nothing bounds what is stored: give lengths to "
+            f"the inner type and to the row's key, or leave storage= out",
+            "storage",
+        )
+    if needed > length:
+        raise _refusal(
+            binding.column,
+            f"storage= holds {length} bytes; its longest value takes {needed}",
+            "storage",
+        )
+
+
+def check_column(column: Column[Any]) -> None:
+    """Refuse a column that, by itself, would let a value in or out unprotected.
+
+    :raises DeclarationError: says what about it.
+    """
+    if column.primary_key:
+        raise _refusal(column, "a primary key cannot be encrypted", "primary-key")
+    if column.foreign_keys:
+        raise _refusal(
+            column, "a foreign key cannot be encrypted: no two ciphertexts are alike", "foreign-key"
+        )
+    if column.computed is not None or column.identity is not None:
+        raise _refusal(column, "the database cannot compute an encrypted value", "computed")
+    if column.server_default is not None:
+        raise _refusal(
+            column,
+            "a server default would store plaintext: use default=, which runs in Python",
+            "server-default",
+        )
+    if column.server_onupdate is not None:
+        raise _refusal(
+            column, "a server onupdate would store plaintext: use onupdate= in Python", "onupdate"
+        )
+    for default in (column.default, column.onupdate):
+        if default is not None and (default.is_clause_element or default.is_sequence):
+            raise _refusal(
+                column,
+                "an SQL expression as default would store what was never encrypted: use a Python "
+                "value or function",
+                "sql-default",
+            )
+
+
+def _refusal(column: Column[Any], message: str, reason: str) -> DeclarationError:
+    return DeclarationError(message, table=column.table.fullname, column=column.name, reason=reason)

@@ -1,0 +1,54 @@
+"""Foreign keys by which the database itself would change what values are bound to.
+
+It would do so in the row of another table, unseen by any statement that could seal the values
+anew. ``ON DELETE SET NULL`` is let through: it says that the row loses its owner, its value is
+kept, reading it is an error, and it opens again when the owner is put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from encfields.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, ForeignKey
+
+    from encfields.orm.declare.columns import ColumnBinding
+
+_MOVES = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
+
+
+def refuse_actions(bindings: Iterable[ColumnBinding]) -> None:
+    """Refuse an encrypted column to whose row's identity a foreign key does something.
+
+    :raises DeclarationError: says which column and action.
+    """
+    for binding in bindings:
+        for column in binding.identity:
+            for key in column.foreign_keys:
+                for action in _actions(key):
+                    raise _refusal(binding, column, action)
+
+
+def _actions(key: ForeignKey) -> Iterable[str]:
+    rule: Any = key.constraint if key.constraint is not None else key
+    on_update = " ".join((rule.onupdate or "").upper().split())
+    on_delete = " ".join((rule.ondelete or "").upper().split())
+    if on_update in _MOVES:
+        yield f"ON UPDATE {on_update}"
+    if on_delete.startswith("SET DEFAULT"):
+        yield "ON DELETE SET DEFAULT"
+
+
+def _refusal(binding: ColumnBinding, column: Column[Any], action: str) -> DeclarationError:
+    return DeclarationError(
+        f"its values are bound to {column.name}, which the database would change by itself, with "
+        f"{action} of a foreign key, and leave them unreadable: leave the action out and change "
+        "the key through the ORM (relationship(passive_updates=False) takes the rows along), or "
+        "bind the values to columns that do not change, with bind_to= and key=",
+        table=binding.table,
+        column=binding.column_name,
+        reason="foreign-key-action",
+    )

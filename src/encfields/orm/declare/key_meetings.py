@@ -1,0 +1,157 @@
+"""Declared keys that could meet: a template that some row would make give another column's id.
+
+Templates with the same texts around their columns name the same keys, on purpose: every table of
+a tenant has the tenant's key. All others must be apart, or whoever chooses a tenant's name would
+choose a key. Keys of blind indexes are of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from encfields.errors import DeclarationError
+from encfields.identity import IdentityKind
+from encfields.key_template import DEFAULT_KEY, ENCODED, KeyTemplate
+from encfields.orm.declare.blind_index import known_indexes
+from encfields.orm.declare.columns import bindings_of
+from encfields.orm.declare.row_keys import kind_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sqlalchemy import Column, MetaData, Table
+
+Part = str | frozenset[str]
+"""A character of an id, or characters of which any number may stand there."""
+
+_DECLARED = "encfields_keys"
+"""Where a ``MetaData`` keeps the keys that its columns declare, in ``info``."""
+
+_DIGITS = frozenset("0123456789")
+_LETTERS = {
+    IdentityKind.INTEGER: _DIGITS | {"-"},
+    IdentityKind.DATE: _DIGITS | {"-"},
+    IdentityKind.UUID: _DIGITS | frozenset("abcdef-"),
+    IdentityKind.BINARY: _DIGITS | frozenset("abcdef"),
+}
+
+
+def refuse_meetings(table: Table) -> None:
+    """Refuse a column one of whose keys can give an id that another declaration gives.
+
+    :param table: with its blind indexes.
+    :raises DeclarationError: says which two.
+    """
+    declared: dict[Key, set[Place]] = table.metadata.info.setdefault(_DECLARED, {})
+    for key, column in _keys_of(table):
+        if key not in declared:
+            _refuse_meeting(key, column, declared)
+        declared.setdefault(key, set()).add(Place(table.fullname, column.key))
+
+
+def refuse_meetings_of(table: Table, other: Table) -> None:
+    """The same for two tables of different ``MetaData``.
+
+    :raises DeclarationError: says which two keys.
+    """
+    for key, column in _keys_of(table):
+        for met, place in _keys_of(other):
+            if _may_meet(key, met):
+                raise _refusal(key, column, met, f"{other.fullname}.{place.key}")
+
+
+def _keys_of(table: Table) -> Iterator[tuple[Key, Column[Any]]]:
+    """The keys that a table's columns and blind indexes declare, each with its column."""
+    for binding in bindings_of(table).values():
+        for template in (binding.key, *binding.former_keys):
+            yield _key(template, binding.identity), binding.column
+    for index in known_indexes(table):
+        yield _key(index.key, index.key_columns), index.sources[0].column
+
+
+class Key(NamedTuple):
+    """A declared key id or template.
+
+    :param template: as it is declared. :param parts: what its ids look like.
+    """
+
+    template: str
+    parts: tuple[Part, ...]
+
+
+class Place(NamedTuple):
+    """A column that declares a key."""
+
+    table: str
+    column: str
+
+    def declares(self, key: Key, metadata: MetaData) -> bool:
+        """Whether it is still there and does so."""
+        table = metadata.tables.get(self.table)
+        found = () if table is None else _keys_of(table)
+        return any(key == its and column.key == self.column for its, column in found)
+
+
+_NONE_NAMED = Key(DEFAULT_KEY, tuple(DEFAULT_KEY))
+
+
+def _refuse_meeting(key: Key, column: Column[Any], declared: dict[Key, set[Place]]) -> None:
+    metadata = column.table.metadata
+    for other in (_NONE_NAMED, *declared):
+        if not _may_meet(key, other):
+            continue
+        places = [place for place in declared.get(other, ()) if place.declares(other, metadata)]
+        if places or other == _NONE_NAMED:
+            whose = ".".join(places[0]) if places else "columns that name none"
+            raise _refusal(key, column, other, whose)
+
+
+def _may_meet(one: Key, other: Key) -> bool:
+    """Whether two declarations that are not the same on purpose can give one id."""
+    return _texts(one.parts) != _texts(other.parts) and overlap(one.parts, other.parts)
+
+
+def _refusal(key: Key, column: Column[Any], other: Key, whose: str) -> DeclarationError:
+    return DeclarationError(
+        f"its key {key.template!r} can give the same branch key id as {other.template!r}, the key "
+        f"of {whose}: have them begin with texts of their own, as in 'tenant/{{tenant_id}}'",
+        table=column.table.fullname,
+        column=column.name,
+        reason="key",
+    )
+
+
+def _key(template: KeyTemplate, columns: Sequence[Column[Any]]) -> Key:
+    return Key(template.template, tuple(_parts(template, columns)))
+
+
+def _parts(key: KeyTemplate, columns: Sequence[Column[Any]]) -> Iterator[Part]:
+    """What the ids of a template look like; `columns` are those that it names, or more."""
+    kinds = {column.key: kind_of(column.type) for column in columns}
+    for text, name in key.pieces:
+        yield from text
+        if name is not None:
+            yield _LETTERS.get(kinds[name], ENCODED)
+
+
+def _texts(parts: Sequence[Part]) -> list[str | None]:
+    return [part if isinstance(part, str) else None for part in parts]
+
+
+def overlap(one: Sequence[Part], other: Sequence[Part]) -> bool:
+    """Whether some text is of both forms."""
+
+    @cache
+    def meet(i: int, j: int) -> bool:
+        """Whether it is so from these positions on."""
+        a = one[i] if i < len(one) else ""
+        b = other[j] if j < len(other) else ""
+        if isinstance(a, frozenset):  # ends here, or takes one more of the other along
+            return meet(i + 1, j) or ((isinstance(b, frozenset) or b in a) and meet(i, j + 1))
+        if isinstance(b, frozenset):
+            return meet(i, j + 1) or (a in b and meet(i + 1, j))
+        return a == b and (not a or meet(i + 1, j + 1))
+
+    return meet(0, 0)

@@ -1,0 +1,213 @@
+"""Row keys: which kind a column is, and the canonical text of a value that is bound to it.
+
+On a read the text comes from the database, see :mod:`encfields.orm.read.delivered_keys`. Both must
+agree, on every dialect and driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import types as sqltypes
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.errors import DeclarationError, UnknownIdentityError
+from encfields.identity import CANONICAL, IdentityKind
+from encfields.orm import internals
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+MYSQL_NAMES = frozenset({"mysql", "mariadb"})
+
+_EXACT_MYSQL_COLLATION = re.compile(r"(_nopad_bin|_0900_bin)$|^binary$")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityBind:
+    """The bind of a statement that gives one column of the row's key.
+
+    :ivar in_where: whether WHERE pins the column to it, rather than SET or VALUES storing it.
+    """
+
+    bind: str
+    to_text: Callable[[object], str]
+    in_where: bool
+
+
+def stored_type(type_: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:
+    """The type that values are stored under: a variant's, or what a TypeDecorator stands for."""
+    if dialect is None:
+        while isinstance(type_, TypeDecorator):
+            type_ = type_.impl_instance
+        return type_
+    type_ = internals.variant_of(type_, dialect)
+    while isinstance(type_, TypeDecorator):
+        type_ = internals.variant_of(type_.load_dialect_impl(dialect), dialect)
+    return type_
+
+
+def kind_of(type_: TypeEngine[Any], dialect: Dialect | None = None) -> IdentityKind:
+    """The kind of row key that a column of this type is.
+
+    :param dialect: decides for types that are stored differently on each; optional.
+    :raises DeclarationError: values of this type have no one canonical text.
+    """
+    stored = stored_type(type_, dialect)
+    if isinstance(stored, sqltypes.Uuid):
+        return IdentityKind.UUID
+    if isinstance(stored, sqltypes.Integer):
+        return IdentityKind.INTEGER
+    if isinstance(stored, sqltypes.CHAR | sqltypes.NCHAR):
+        # SQLite pads nothing: there "d" and "d " are two rows, and must not share an identity
+        pads = dialect is None or dialect.name != "sqlite"
+        return IdentityKind.CHAR if pads else IdentityKind.TEXT
+    if isinstance(stored, sqltypes.String):
+        return IdentityKind.TEXT
+    if isinstance(stored, sqltypes.LargeBinary | sqltypes.BINARY | sqltypes.VARBINARY):
+        return IdentityKind.BINARY
+    if isinstance(stored, sqltypes.Date):
+        return IdentityKind.DATE
+    raise DeclarationError(
+        f"a column of type {type(stored).__name__} cannot identify a row: its values have no one "
+        "canonical text on every database. Use an integer, UUID, string, binary or date key, or "
+        "name such columns with bind_to=",
+        reason="identity-type",
+    )
+
+
+def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
+    """How a value bound to a column of this type becomes its canonical text.
+
+    A type of the user's own, and an Enum, are first taken through their bind processor: what is
+    stored is what counts.
+    """
+    canonical = _canonical_of_stored(type_, dialect)
+    declared = internals.variant_of(type_, dialect)
+    if not isinstance(declared, TypeDecorator | sqltypes.Enum):
+        return canonical
+    to_stored = declared.dialect_impl(dialect).bind_processor(dialect)
+    if to_stored is None:
+        return canonical
+
+    def convert(value: object) -> str:
+        try:
+            stored = to_stored(value)
+        except Exception as error:  # a user's own type may raise anything
+            raise UnknownIdentityError(
+                f"the key's own type refused the value: {type(error).__name__}",
+                reason="identity-type",
+            ) from None
+        return canonical(_out_of_wrapper(stored))
+
+    return convert
+
+
+def _out_of_wrapper(value: object) -> object:
+    """The bytes in what psycopg's and psycopg2's ``Binary()`` make of them for a statement."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        for held in (getattr(value, "obj", None), getattr(value, "adapted", None)):
+            if isinstance(held, bytes | bytearray | memoryview):
+                return held
+    return value
+
+
+def _canonical_of_stored(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
+    """How what the driver is given for a key becomes its canonical text."""
+    kind = kind_of(type_, dialect)
+    if kind is IdentityKind.DATE:
+        return _date_of(type_, dialect)
+    if kind is IdentityKind.UUID and not is_native_uuid(type_, dialect):
+        return _uuid_in_digits
+    if kind is IdentityKind.BINARY:
+        return _padded_binary(padded_length(type_, dialect))
+    return CANONICAL[kind]
+
+
+def is_native_uuid(type_: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Whether the database has a type for these UUIDs; if not, they are kept as 32 digits."""
+    stored = stored_type(type_, dialect)
+    native = isinstance(stored, sqltypes.Uuid) and stored.native_uuid
+    return native and bool(dialect.supports_native_uuid)
+
+
+def padded_length(type_: TypeEngine[Any], dialect: Dialect) -> int:
+    """How many bytes the database pads a binary key to; 0 where it does not."""
+    stored = stored_type(type_, dialect)
+    pads = isinstance(stored, sqltypes.BINARY) and dialect.name in MYSQL_NAMES
+    return (stored.length or 1) if pads else 0  # type: ignore[attr-defined]
+
+
+def _uuid_in_digits(value: object) -> str:
+    """The text of a UUID that is stored as 32 digits, just as they are given."""
+    text = CANONICAL[IdentityKind.UUID](value)
+    if isinstance(value, str) and value.replace("-", "") != text.replace("-", ""):
+        raise UnknownIdentityError(
+            "the database keeps this UUID as it is spelt, and its spelling is not the one that "
+            "identifies a row: give it in lower case, as str(uuid.UUID(...)) does",
+            reason="identity-form",
+        )
+    return text
+
+
+def _padded_binary(length: int) -> Callable[[object], str]:
+    canonical = CANONICAL[IdentityKind.BINARY]
+    return lambda value: canonical(value).ljust(2 * length, "0")
+
+
+def _date_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
+    """SQLite's type makes text of a date before the driver sees it."""
+    canonical, read = CANONICAL[IdentityKind.DATE], date_reader(type_, dialect)
+
+    def convert(value: object) -> str:
+        if not isinstance(value, str):
+            return canonical(value)
+        try:
+            return canonical(read(value))
+        except ValueError:
+            raise UnknownIdentityError(
+                "the key's own type makes a text of the value that is no date",
+                reason="identity-form",
+            ) from None
+
+    return convert
+
+
+def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], object]:
+    """How a date is had from the text that the dialect's type stores for it.
+
+    What is returned raises ``ValueError`` for a text that the type reads and would not write.
+    """
+    stored = stored_type(type_, dialect).dialect_impl(dialect)
+    to_date = stored.result_processor(dialect, None)
+    to_text = stored.bind_processor(dialect)
+
+    def read(text: str) -> object:
+        if to_date is None or to_text is None:
+            raise ValueError("dates are not stored as text")
+        found: object = to_date(text)
+        if to_text(found) != text:
+            raise ValueError("not spelt as its type spells dates")
+        return found
+
+    return read
+
+
+def may_match_another_spelling(type_: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Whether the database may take two differently spelt values of this type for equal.
+
+    True for a text key under a case-insensitive, accent-insensitive or padding collation, and
+    where that cannot be ruled out.
+    """
+    if kind_of(type_, dialect) not in (IdentityKind.TEXT, IdentityKind.CHAR):
+        return False
+    stored = stored_type(type_, dialect)
+    collation = getattr(stored, "collation", None)
+    if dialect.name in MYSQL_NAMES:
+        return not (collation and _EXACT_MYSQL_COLLATION.search(collation))
+    if dialect.name == "sqlite":
+        return collation is not None and collation.upper() != "BINARY"
+    return collation is not None or type(stored).__name__.upper() == "CITEXT"

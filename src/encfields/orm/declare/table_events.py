@@ -1,0 +1,115 @@
+"""When a table has all its columns: its encrypted columns are checked, its indexes made.
+
+Faults of a declaration are thus raised where the table is defined, and not when it is used. A
+table without a primary key may still get it from the database, as with ``DeferredReflection`` and
+automap, or be a part of one, as in Alembic's ``add_column``: it is judged when it is created or
+used.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, cast
+
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    event,
+)
+
+from encfields.orm.declare.blind_index import indexes_of, note_reflected
+from encfields.orm.declare.columns import SealedColumnType, bindings_of, check_column, is_encrypted
+from encfields.orm.declare.compound_index import CompoundBlindIndex
+from encfields.orm.declare.foreign_key_actions import refuse_actions
+from encfields.orm.declare.key_meetings import refuse_meetings
+from encfields.orm.declare.shared_names import refuse_shared_names
+from encfields.orm.declare.uniqueness import keep_uniqueness
+
+_in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
+
+
+def complete(table: Table) -> None:
+    """Check the table's encrypted columns and append the columns of their blind indexes.
+
+    A table in the making is left alone: it will be whole when all its columns are there.
+
+    :raises DeclarationError: one of them cannot be protected as it is declared.
+    """
+    if table in _in_the_making:
+        return
+    if _lacks_key(table):
+        for column in filter(is_encrypted, table.c):
+            check_column(column)
+    else:
+        _judge(table)
+
+
+def _lacks_key(table: Table) -> bool:
+    """Whether nothing tells yet which row a value belongs to."""
+    types = (cast("SealedColumnType", c.type) for c in table.c if is_encrypted(c))
+    return not table.primary_key.columns and any(type_.bind_to is None for type_ in types)
+
+
+def _judge(table: Table) -> None:
+    if bindings := bindings_of(table):
+        refuse_actions(bindings.values())
+        refuse_shared_names(bindings.values())
+        indexes_of(table)
+        refuse_meetings(table)
+        keep_uniqueness(table)
+
+
+def column_attached(column: Column[Any], table: Any) -> None:
+    """An encrypted column was given to a table, which may have been finished before."""
+    if isinstance(table, Table):
+        complete(table)
+
+
+@event.listens_for(Table, "before_parent_attach")
+def _table_begun(table: Table, metadata: Any) -> None:
+    _in_the_making.add(table)
+
+
+@event.listens_for(Table, "after_parent_attach")
+def _table_complete(table: Table, metadata: Any) -> None:
+    _in_the_making.discard(table)
+    complete(table)
+
+
+@event.listens_for(Table, "before_create")
+def _table_to_be_created(table: Table, connection: Any, **options: Any) -> None:
+    _judge(table)
+
+
+@event.listens_for(Table, "column_reflect")
+def _column_reflected(inspector: Any, table: Table, column: Any) -> None:
+    note_reflected(table, column["name"])
+
+
+@event.listens_for(PrimaryKeyConstraint, "after_parent_attach")
+def _key_attached(key: Any, table: Any) -> None:
+    """Reflection tells the primary key after the columns, and before a class is mapped."""
+    if isinstance(table, Table) and key.columns and any(map(is_encrypted, table.c)):
+        complete(table)
+
+
+@event.listens_for(UniqueConstraint, "after_parent_attach")
+@event.listens_for(Index, "after_parent_attach")
+def _rule_attached(rule: Any, table: Any) -> None:
+    if isinstance(table, Table) and any(is_encrypted(column) for column in rule.columns):
+        complete(table)
+
+
+@event.listens_for(CompoundBlindIndex, "after_parent_attach")
+def _compound_index_attached(index: CompoundBlindIndex, table: Any) -> None:
+    complete(table)
+
+
+@event.listens_for(ForeignKeyConstraint, "after_parent_attach")
+def _foreign_key_attached(rule: Any, table: Any) -> None:
+    if isinstance(table, Table):
+        complete(table)

@@ -1,0 +1,62 @@
+"""Unique constraints and indexes of a table, and the same over other columns."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy.sql.elements import conv
+
+from encfields.orm import internals
+
+Rule = UniqueConstraint | Index
+
+
+def parts_of(rule: Rule) -> list[Any]:
+    """The columns of a rule, and the SQL expressions of an index."""
+    return list(rule.expressions if isinstance(rule, Index) else rule.columns)
+
+
+def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
+    """The same rule over other parts of the table.
+
+    :param version: of the beacon key, which becomes part of the rule's name from the second on.
+    """
+    name: Any = rule.name
+    table: Table = next(part.table for part in parts if isinstance(part, Column))
+    if isinstance(name, str) and version > 1:
+        made = f"{name}_v{version}"
+        name = conv(made) if isinstance(name, conv) else made
+    if any(_is_same(there, rule, name, parts) for there in (*table.constraints, *table.indexes)):
+        return  # it was declared, and attached, twice
+    if isinstance(rule, Index):
+        Index(name, *parts, unique=rule.unique, **dict(rule.dialect_kwargs))
+        return
+    table.append_constraint(
+        UniqueConstraint(
+            *parts,
+            name=name,
+            deferrable=rule.deferrable,
+            initially=rule.initially,
+            **dict(rule.dialect_kwargs),
+        )
+    )
+
+
+def _is_same(there: Any, rule: Rule, name: Any, parts: list[Any]) -> bool:
+    if type(there) is not type(rule) or there.name != name:
+        return False
+    return [id(part) for part in parts_of(there)] == [id(part) for part in parts]
+
+
+def take_over_rules(table: Table, old: Column[Any], new: Column[Any]) -> None:
+    """Have the rules of a reflected column, which `new` has replaced, be about that one.
+
+    What `new` brings itself, an index of its own, is left out.
+    """
+    for rule in [*table.constraints, *table.indexes]:
+        parts = parts_of(rule) if isinstance(rule, Rule) else []
+        if any(part is old for part in parts):
+            internals.discard_rule(table, rule)
+            if len(parts) > 1:
+                add_rule(cast("Rule", rule), [new if part is old else part for part in parts])

@@ -1,0 +1,87 @@
+"""Unique constraints and indexes, moved from encrypted columns to those of their blind indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column, Table, UniqueConstraint
+from sqlalchemy.sql import visitors
+
+from encfields.errors import DeclarationError
+from encfields.orm import internals
+from encfields.orm.declare.blind_index import IndexBinding, indexes_of
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.table_rules import Rule, add_rule, parts_of
+
+
+def keep_uniqueness(table: Table) -> None:
+    """Move unique constraints, and indexes, from encrypted columns to their blind indexes.
+
+    No two ciphertexts are alike, so on the ciphertext they would promise what they cannot keep.
+
+    :raises DeclarationError: a unique column has no blind index that tells its values apart.
+    """
+    for rule in [*table.constraints, *table.indexes]:
+        if not isinstance(rule, Rule) or not any(is_encrypted(column) for column in rule.columns):
+            continue
+        _refuse_expressions(rule)
+        stand_ins = _stand_ins(table, rule)
+        internals.discard_rule(table, rule)
+        # What index=True and unique=True ask for, the index's own column has already.
+        if not internals.is_column_flag(rule):
+            for version, parts in stand_ins.items():
+                add_rule(rule, parts, version)
+
+
+def _refuse_expressions(rule: Rule) -> None:
+    """An index on a function of a column: of its ciphertext it is none, of its hash neither."""
+    for part in parts_of(rule):
+        elements: list[Any] = list(visitors.iterate(part))
+        for element in elements:
+            if element is not part and is_encrypted(element):
+                raise DeclarationError(
+                    "an index on an SQL expression would be on that of a ciphertext: give the "
+                    "column index=BlindIndex(...) with a transform",
+                    table=element.table.fullname,
+                    column=element.name,
+                    reason="unique",
+                )
+
+
+def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:
+    """What stands in for the parts of a rule, by version of the beacon key."""
+    choices: list[dict[int, Any]] = []
+    for part in parts_of(rule):
+        choices.append(_exact_indexes(table, part) if is_encrypted(part) else {0: part})
+        if not choices[-1]:
+            raise _refusal(part, rule)
+    versions = sorted({version for there in choices for version in there if version})
+    return {
+        v: [there[v] if v in there else there[max(there)] for there in choices] for v in versions
+    }
+
+
+def _exact_indexes(table: Table, column: Column[Any]) -> dict[int, Column[Any]]:
+    """The columns in which equal values of `column`, and no others, are equal, by version."""
+    there: dict[int, Column[Any]] = {}
+    for index in indexes_of(table):
+        if index.is_full and index.is_exact and _is_of(index, column):
+            there.setdefault(index.version, index.companion)
+    return there
+
+
+def _is_of(index: IndexBinding, column: Column[Any]) -> bool:
+    return len(index.sources) == 1 and index.sources[0].column is column
+
+
+def _refusal(column: Column[Any], rule: Rule) -> DeclarationError:
+    what = "an index would never find a value"
+    if isinstance(rule, UniqueConstraint) or rule.unique:
+        what = "a unique constraint would never find two values alike"
+    return DeclarationError(
+        f"{what}, because no two ciphertexts are alike: give the column index=BlindIndex(), or "
+        "leave it out",
+        table=column.table.fullname,
+        column=column.name,
+        reason="unique",
+    )

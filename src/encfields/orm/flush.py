@@ -1,0 +1,156 @@
+"""The ORM: what a session knows of a row that it is about to update.
+
+A value is bound to its row's identity. Where that is more than the primary key (a tenant's
+column, ``bind_to=``), the flush's own UPDATE does not say it. So before the flush emits it, what
+the object was loaded with is noted here; :mod:`encfields.orm.write.row_update` seals the values for
+it, and has the database compare it.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table
+
+from encfields.orm import internals
+from encfields.orm.declare.columns import binding_of, is_encrypted
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Mapper
+
+Identity = Mapping[str, Any]
+"""Values of a row's identity columns, by column key."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableAttributes:
+    """The ORM attributes of one table with encrypted columns.
+
+    :ivar watched: attributes of the encrypted columns and of what they are bound to.
+    :ivar key: attribute of each column of the table's primary key.
+    :ivar beyond_key: attribute of each identity column that the ORM's WHERE does not pin.
+    """
+
+    table: Table
+    watched: tuple[str, ...]
+    key: dict[Column[Any], str]
+    beyond_key: dict[Column[Any], str]
+
+
+@functools.cache
+def watch_mappers() -> None:
+    """Listen for mapped classes with encrypted columns; does so once."""
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    event.listen(Mapper, "mapper_configured", _mapper_configured)
+    event.listen(object, "attribute_instrument", _attribute_instrumented, propagate=True)
+
+
+def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
+    from sqlalchemy import event
+
+    if _tables(mapper) and not event.contains(mapper, "before_update", _before_update):
+        event.listen(mapper, "before_update", _before_update)
+
+
+def _attribute_instrumented(class_: type[Any], key: str, attribute: Any) -> None:
+    """An attribute was given to a class, which may have been configured before."""
+    mapper = getattr(attribute, "parent", None)
+    if getattr(mapper, "configured", False) and is_encrypted(attribute):
+        from sqlalchemy import event
+
+        if not event.contains(mapper, "before_update", _before_update):
+            event.listen(mapper, "before_update", _before_update)
+
+
+_known: weakref.WeakKeyDictionary[Any, tuple[int, list[TableAttributes]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@leaves_no_trace
+def _before_update(mapper: Mapper[Any], connection: Connection, target: Any) -> None:
+    from sqlalchemy import inspect
+
+    count, tables = _known.get(mapper, (0, []))
+    if count != len(mapper.columns):  # attributes may have been added since
+        tables = _tables(mapper)
+        _known[mapper] = len(mapper.columns), tables
+    state = inspect(target)
+    for attributes in tables:
+        if attributes.beyond_key and any(_is_changed(state, key) for key in attributes.watched):
+            _note(connection, state, attributes)
+
+
+def _tables(mapper: Mapper[Any]) -> list[TableAttributes]:
+    encrypted: dict[Table, list[tuple[str, Column[Any]]]] = {}
+    for attribute in mapper.column_attrs:
+        column = attribute.columns[0]
+        if isinstance(column, Column) and is_encrypted(column) and isinstance(column.table, Table):
+            encrypted.setdefault(column.table, []).append((attribute.key, column))
+    return [_table_attributes(mapper, table, pairs) for table, pairs in encrypted.items()]
+
+
+def _table_attributes(mapper: Mapper[Any], table: Table, pairs: list[Any]) -> TableAttributes:
+    identity: dict[Column[Any], str] = {}
+    for _, column in pairs:
+        for key_column in binding_of(column).identity:
+            identity[key_column] = mapper.get_property_by_column(key_column).key
+    key = {column: mapper.get_property_by_column(column).key for column in table.primary_key}
+    beyond = {column: name for column, name in identity.items() if not column.primary_key}
+    watched = dict.fromkeys([*(name for name, _ in pairs), *identity.values()])
+    return TableAttributes(table, tuple(watched), key, beyond)
+
+
+def _is_changed(state: Any, key: str) -> bool:
+    """Whether the flush will write the attribute, which it does not if it is set to the same."""
+    return internals.has_loaded_change(state, key) and state.attrs[key].history.has_changes()
+
+
+# -- what was loaded ---------------------------------------------------------------------------
+
+_loaded: weakref.WeakKeyDictionary[Any, dict[Any, Identity]] = weakref.WeakKeyDictionary()
+"""By connection, and there by table and primary key, until the UPDATE takes it."""
+
+
+def _note(connection: Connection, state: Any, attributes: TableAttributes) -> None:
+    identity: dict[str, Any] = {}
+    for column, key in attributes.beyond_key.items():
+        if key in state.expired_attributes:
+            state.attrs[key].load_history()  # as the flush itself does for the primary key
+        history = state.attrs[key].history
+        if history.deleted or history.unchanged:
+            identity[column.key] = (history.deleted or history.unchanged)[0]
+    row_key = {column: _loaded_key(state, key) for column, key in attributes.key.items()}
+    noted = _loaded.setdefault(connection, {})
+    noted[attributes.table, row_key_of(row_key)] = identity
+
+
+def _loaded_key(state: Any, key: str) -> Any:
+    history = state.attrs[key].load_history()
+    return next(iter(history.deleted or history.unchanged or history.added), None)
+
+
+def row_key_of(values: Mapping[Column[Any], Any]) -> tuple[Any, ...]:
+    """A row's primary key, whatever the order of its columns."""
+    return tuple(sorted(((column.key, value) for column, value in values.items()), key=_name))
+
+
+def _name(pair: tuple[str, Any]) -> str:
+    return pair[0]
+
+
+def loaded_identity(connection: Connection, table: Table, row_key: tuple[Any, ...]) -> Identity:
+    """What the object that is being flushed was loaded with, of its identity beyond the key.
+
+    It is told once. Empty for a row that no object stands for, and without what was never loaded.
+    """
+    noted = _loaded.get(connection)
+    return noted.pop((table, row_key), {}) if noted else {}

@@ -1,0 +1,127 @@
+"""Which operators an encrypted column answers: IS NULL, equality by a blind index, nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, CollectionAggregate, ColumnElement, Null
+from sqlalchemy.types import TypeDecorator
+
+from encfields.errors import UnsupportedOperationError
+from encfields.orm.declare.columns import SealedColumnType
+from encfields.orm.named import column_named, table_named
+from encfields.orm.query.comparison import (
+    EQUALITY,
+    MEMBERSHIP,
+    NULL_TESTS,
+    BlindValue,
+    BlindView,
+    CiphertextComparison,
+    IndexComparison,
+    clause_of,
+    is_column,
+)
+from encfields.orm.query.list_comparison import compared_to_list
+from encfields.orm.query.operand import companion_of_view
+from encfields.orm.query.resolution import resolved
+from encfields.traces import leaves_no_trace
+
+_ADD_INDEX = "give the column index=BlindIndex() to look values up, or "
+_ADVICE = {
+    "like_op": "filter after loading, or index the part you search for with a transform such "
+    "as first(n)",
+    "eq": f"{_ADD_INDEX}compare in Python after loading",
+    "ne": f"{_ADD_INDEX}compare in Python after loading",
+    "in_op": f"{_ADD_INDEX}load the rows by another column and compare in Python",
+    "not_in_op": f"{_ADD_INDEX}load the rows by another column and compare in Python",
+    "any_op": "write column.in_(...)",
+    "all_op": "write column.not_in(...)",
+    "desc_op": "sort after loading",
+    "asc_op": "sort after loading",
+}
+
+
+def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationError:
+    """The error for an operator that the ciphertext in `expression` cannot answer."""
+    name = getattr(operator, "__name__", str(operator))
+    advice = _ADVICE.get(name, "compare in Python after loading")
+    indexed = bool(getattr(getattr(expression, "type", None), "indexes", ()))
+    works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
+    return UnsupportedOperationError(
+        f"the database holds ciphertext, no two of which are alike, and cannot answer "
+        f"{name!r}: {advice}. {works} work",
+        table=table_named(expression),
+        column=column_named(expression),
+        reason="operator",
+    )
+
+
+class EncryptedComparator(TypeDecorator.Comparator[Any]):
+    """Allows ``is_(None)`` and its like, equality where there is a blind index, and refuses
+    everything else by name."""
+
+    __slots__ = ()
+
+    @leaves_no_trace
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        operand = other[0] if other else None
+        if op in NULL_TESTS and len(other) == 1:
+            if operand is None or isinstance(operand, Null):
+                return super().operate(op, *other, **kwargs)
+            if op in EQUALITY and not self._is_indexed and is_column(operand):
+                return CiphertextComparison(self.expr, clause_of(operand), op)
+        if self._is_indexed and isinstance(operand, CollectionAggregate):
+            looked_up = compared_to_list(self.expr, op, operand)
+            if looked_up is not None:
+                return looked_up
+        if op in (*EQUALITY, *MEMBERSHIP) and self._is_indexed:
+            compared = super().operate(op, *other, **kwargs)
+            if isinstance(compared, BinaryExpression):
+                return IndexComparison.of(compared)
+        raise refuse_operator(self.expr, op)
+
+    @leaves_no_trace
+    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        if op in (operators.eq, operators.ne):
+            return self.operate(op, other, **kwargs)
+        raise refuse_operator(self.expr, op)
+
+    @property
+    def _is_indexed(self) -> bool:
+        return bool(cast("SealedColumnType", self.expr.type).indexes)
+
+    def blind(self, name: str | None = None) -> BlindValue:
+        """The column's blind index, for ``==``, ``!=``, ``in_``, GROUP BY and COUNT DISTINCT.
+
+        :param name: of the index; by default the one over the whole value.
+        :raises UnsupportedOperationError: the column has no such index.
+        """
+        indexes = cast("SealedColumnType", self.expr.type).indexes
+        label = name or "exact"
+        if all(index.label != label for index in indexes):
+            there = ", ".join(repr(index.label) for index in indexes)
+            raise UnsupportedOperationError(
+                f"the column has no blind index {label!r}; "
+                + (f"it has {there}" if there else "give it one with index=BlindIndex(...)"),
+                table=table_named(self.expr),
+                column=column_named(self.expr),
+                reason="no-index",
+            )
+        return BlindValue(self.expr, BlindView(label))
+
+
+@compiles(IndexComparison)
+def _compile_comparison(element: IndexComparison, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(resolved(element, compiler), **kw))
+
+
+@compiles(BlindValue)
+def _compile_blind_value(element: BlindValue, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(companion_of_view(element), **kw))
+
+
+@compiles(CiphertextComparison)
+def _refuse_comparison(element: CiphertextComparison, compiler: Any, **kw: Any) -> str:
+    raise refuse_operator(element.left, element.operator)

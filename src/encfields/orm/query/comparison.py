@@ -1,0 +1,174 @@
+"""``encrypted == value``: a comparison that is answered by a blind index.
+
+As an expression it is about the encrypted columns, so aliases, relationships, loader strategies
+and the evaluator of ``synchronize_session`` treat it as they treat any comparison. Only when it
+is compiled are the columns exchanged for those of their indexes, and the values for lookups.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from sqlalchemy import exc
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    CollectionAggregate,
+    ColumnElement,
+    Null,
+    TypeCoerce,
+)
+from sqlalchemy.types import TypeEngine
+
+from encfields.errors import UnboundValueError, UnsupportedOperationError
+from encfields.orm.write.veiled import veil_all
+from encfields.traces import leaves_no_trace
+
+EQUALITY = (operators.eq, operators.ne)
+MEMBERSHIP = (operators.in_op, operators.not_in_op)
+NULL_TESTS = (operators.is_, operators.is_not, *EQUALITY)
+NEGATIVE = (operators.ne, operators.not_in_op)
+
+
+class IndexComparison(BinaryExpression[bool]):
+    """One of ``==``, ``!=``, ``IN`` and ``NOT IN`` on an encrypted column or on its index."""
+
+    inherit_cache = True
+
+    @classmethod
+    def of(cls, binary: BinaryExpression[Any]) -> IndexComparison:
+        """The comparison that SQLAlchemy made of an operator, as one of ours."""
+        for side in (binary.left, binary.right):
+            veil_all(side)
+        return cls(
+            binary.left,
+            binary.right,
+            binary.operator,
+            type_=binary.type,
+            negate=binary.negate,
+            modifiers=binary.modifiers,
+        )
+
+    def _negate(self) -> Any:
+        """SQLAlchemy's: ``~(a == b)`` is ``a != b``, and stays a comparison by index."""
+        negated = super()._negate()  # type: ignore[no-untyped-call]
+        return IndexComparison.of(negated) if type(negated) is BinaryExpression else negated
+
+
+class BlindView(TypeEngine[Any]):
+    """The type of ``column.blind(name)``: answers equality, nothing else.
+
+    :param label: the index's name.
+    :param is_compound: whether it is an index over several columns.
+    """
+
+    if hasattr(operators, "OperatorClass"):
+        # SQLAlchemy 2.1 wants to know; which of them are answered, the comparator decides.
+        operator_classes = operators.OperatorClass.ANY
+
+    def __init__(self, label: str, *, is_compound: bool = False) -> None:
+        self.label = label
+        self.is_compound = is_compound
+
+    @property
+    def _static_cache_key(self) -> Any:
+        """Tells views of two indexes apart in SQLAlchemy's statement cache."""
+        return BlindView, self.label, self.is_compound
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self
+
+    def bind_processor(self, dialect: Any) -> Any:
+        def refuse(value: object) -> NoReturn:
+            del value
+            raise UnboundValueError(
+                "a value that is to be looked up in a blind index was not compared with it",
+                reason="unbound",
+            )
+
+        return refuse
+
+    def literal_processor(self, dialect: Any) -> NoReturn:
+        raise UnboundValueError(
+            "a value that is looked up cannot be rendered into the text of a statement",
+            reason="literal",
+        )
+
+    def result_processor(self, dialect: Any, coltype: object) -> Any:
+        return lambda value: None if value is None else bytes(value)
+
+    class Comparator(TypeEngine.Comparator[Any]):
+        """``==``, ``!=``, ``in_``, DISTINCT and the tests for NULL."""
+
+        __slots__ = ()
+
+        @leaves_no_trace
+        def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            if op is operators.distinct_op:
+                return super().operate(op, *other, **kwargs)
+            if op in NULL_TESTS and (other[0] is None or isinstance(other[0], Null)):
+                return super().operate(op, *other, **kwargs)
+            if op in (*EQUALITY, *MEMBERSHIP):
+                compared = super().operate(op, *other, **kwargs)
+                if isinstance(compared, BinaryExpression):
+                    return IndexComparison.of(compared)
+            raise UnsupportedOperationError(
+                f"a blind index answers ==, != and IN, not {_name(op)!r}: hashes have no order "
+                "and no parts. Index what you search for with a transform such as first(n), or "
+                "compare in Python after loading",
+                reason="operator",
+            )
+
+        def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            return self.operate(op, other, **kwargs)
+
+    comparator_factory = Comparator
+
+
+class BlindValue(TypeCoerce[Any]):
+    """``column.blind(name)``: the named blind index of an encrypted column."""
+
+    inherit_cache = True
+
+
+def viewed(column: Any) -> BlindValue | None:
+    """The ``column.blind(name)`` that a subquery's column delivers, if it is but one."""
+    found = {id(base): base for base in column.proxy_set if isinstance(base, BlindValue)}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+class CiphertextComparison(BinaryExpression[bool]):
+    """``encrypted == another column`` without an index, which must exist but never reach a
+    database.
+
+    SQLAlchemy compares columns with ``==`` when it looks them up in its own collections, so
+    raising here would break INSERT .. RETURNING. Compiling it is what is refused.
+    """
+
+    inherit_cache = False
+
+
+def instead_of_any(*sides: Any) -> str | None:
+    """What to write where one of the sides is ANY or ALL of a list, whose items no look-up sees."""
+    for side in sides:
+        if isinstance(side, CollectionAggregate):
+            is_all = side.operator is operators.all_op
+            return f"write column.{'not_in' if is_all else 'in_'}([...])"
+    return None
+
+
+def clause_of(operand: Any) -> Any:
+    """The expression that an ORM attribute stands for."""
+    return operand.__clause_element__() if hasattr(operand, "__clause_element__") else operand
+
+
+def is_column(operand: object) -> bool:
+    """Whether an operand is an SQL expression and no Python value."""
+    try:
+        return isinstance(clause_of(operand), ColumnElement)
+    except exc.ArgumentError:
+        return False
+
+
+def _name(operator: Any) -> str:
+    return getattr(operator, "__name__", str(operator))

@@ -1,0 +1,95 @@
+"""``blind(Patient, "who").matches(...)``: ask a blind index over several columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table, inspect
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.sql.selectable import Alias, FromClause
+
+from encfields.errors import UnsupportedOperationError
+from encfields.index.compound_key import CompoundKey
+from encfields.orm.declare.blind_index import IndexBinding, indexes_of
+from encfields.orm.query.comparison import BlindValue, BlindView
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+_LEAST_PARTS = 2
+
+
+class CompoundQuery:
+    """One compound blind index of a table, an alias, or a mapped class.
+
+    :ivar value: the index itself, for GROUP BY and COUNT DISTINCT.
+    """
+
+    def __init__(self, names: list[str], value: BlindValue) -> None:
+        self._names = names
+        self.value = value
+
+    def matches(self, **values: object) -> ColumnElement[bool]:
+        """Rows that have these values, as far as the index's transforms tell.
+
+        :param values: one for each column of the index, whole or already transformed.
+        :raises UnsupportedOperationError: a column is missing, or there is none of that name.
+        """
+        if set(values) != set(self._names):
+            raise UnsupportedOperationError(
+                f"the compound blind index asks for a value of each of {', '.join(self._names)}, "
+                "and of nothing else",
+                reason="compound",
+            )
+        answer: ColumnElement[bool] = self.value == CompoundKey(
+            tuple(values[name] for name in self._names)
+        )
+        return answer
+
+
+def blind(entity: Any, name: str) -> CompoundQuery:
+    """A compound blind index, to be asked.
+
+    :param entity: a mapped class, ``aliased()`` of one, a ``Table``, or an alias of one.
+    :param name: of the :class:`~encfields.CompoundBlindIndex`.
+    :raises UnsupportedOperationError: the table has no such index.
+    """
+    if isinstance(entity, FromClause):
+        table = entity.element if isinstance(entity, Alias) else entity
+        of_table = _index(table, name)
+        names = [source.column.key for source in of_table.sources]
+        return CompoundQuery(
+            names, BlindValue(entity.c[names[0]], BlindView(name, is_compound=True))
+        )
+    try:
+        mapper = inspect(entity).mapper
+    except (NoInspectionAvailable, AttributeError):
+        raise _no_index(name) from None
+    found = [index for index in (_find(table, name) for table in mapper.tables) if index]
+    if not found:
+        raise _no_index(name)
+    names = [mapper.get_property_by_column(source.column).key for source in found[0].sources]
+    view = BlindView(name, is_compound=True)
+    return CompoundQuery(names, BlindValue(getattr(entity, names[0]), view))
+
+
+def _find(table: Any, name: str) -> IndexBinding | None:
+    if not isinstance(table, Table):
+        return None
+    compound = (i for i in indexes_of(table) if len(i.sources) >= _LEAST_PARTS)
+    return next((index for index in compound if index.label == name), None)
+
+
+def _index(table: Any, name: str) -> IndexBinding:
+    found = _find(table, name)
+    if found is None:
+        raise _no_index(name)
+    return found
+
+
+def _no_index(name: str) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        f"there is no compound blind index {name!r}: declare CompoundBlindIndex({name!r}, ...) "
+        "in __table_args__, and pass the mapped class, the table, or an alias of either",
+        reason="no-index",
+    )

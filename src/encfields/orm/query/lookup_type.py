@@ -1,0 +1,119 @@
+"""The type of a value that is looked up in a blind index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sqlalchemy import LargeBinary, cast, func, literal_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.errors import UnboundValueError
+from encfields.orm.declare.index_column_type import bytes_type
+from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.write.pending import PendingLookup
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.elements import BindParameter, ColumnElement
+
+    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.query.comparison import IndexComparison
+    from encfields.orm.query.operand import Asked
+    from encfields.orm.query.statement_scope import Enclosing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """A comparison at one of the places where a statement has it.
+
+    :ivar element: the comparison.
+    :ivar scope: the encrypted column, or alias of it, that it is about.
+    :ivar needs_filter: whether rows may be found that were not asked for.
+    :ivar enclosing: the statements that it stands in, the innermost first.
+    """
+
+    element: IndexComparison
+    scope: Asked
+    needs_filter: bool
+    enclosing: tuple[Enclosing, ...]
+
+
+class LookupType(TypeDecorator[Any]):
+    """Made when a comparison is compiled, one for each bind: it tells what the bind is for.
+
+    :param index: the blind index that is asked.
+    :param compared: the comparison that the bind is part of.
+    :ivar hashed_for: the versions of the index that the bind's value holds hashes for.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(self, index: IndexBinding, compared: Compared) -> None:
+        super().__init__()
+        self.index = index
+        self.hashed_for: tuple[IndexBinding, ...] = (index,)
+        self.compared = compared
+        # SQLAlchemy copies a type for each dialect; the copies have this in common.
+        self.token = object()
+
+    @property
+    def _static_cache_key(self) -> Any:
+        return LookupType, id(self.token)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return bytes_type(dialect, (self.index.bits + 7) // 8)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Parks a value: its hash is computed where the key is known."""
+        attachment = attachment_of(dialect)
+
+        def park(value: Any) -> PendingLookup | None:
+            if value is None:
+                return None
+            if attachment.encryption is None:
+                del value
+                attachment.require(self.index.table, self.index.column_name)
+            return PendingLookup(value, self.token)
+
+        return park
+
+    def literal_processor(self, dialect: Dialect) -> NoReturn:
+        raise UnboundValueError(
+            "a value that is looked up cannot be rendered into the text of a statement",
+            table=self.index.table,
+            column=self.index.column_name,
+            reason="literal",
+        )
+
+
+class SharedLookupType(LookupType):
+    """The type of a bind that two versions of an index are asked with.
+
+    A bind that the application named has one name, and so one value in the database: the hashes
+    of both versions, one after the other.
+
+    :param versions: of which `index` is one.
+    """
+
+    cache_ok = True
+
+    def __init__(
+        self, index: IndexBinding, compared: Compared, versions: tuple[IndexBinding, ...]
+    ) -> None:
+        super().__init__(index, compared)
+        self.hashed_for = versions
+
+    def bind_expression(self, bindparam: BindParameter[Any]) -> ColumnElement[Any]:
+        """The part of the value that is of this version."""
+        length = (self.index.bits + 7) // 8
+        first = self.hashed_for.index(self.index) * length + 1
+        # Told that they are bytes, as a driver that asks the server for types has to know.
+        return func.substr(
+            cast(bindparam, LargeBinary),
+            literal_column(str(first)),
+            literal_column(str(length)),
+            type_=LargeBinary,
+        )

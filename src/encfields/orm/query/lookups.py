@@ -1,0 +1,231 @@
+"""Values that are looked up in a blind index: planned once for a compiled statement, then hashed.
+
+Where the index key is a tenant's, the tenant must be known: the statement has to compare the
+template's columns, of the same table or alias, with ``=`` to a value, in the same SELECT's WHERE
+or in one around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+
+from encfields.errors import EncFieldsError, UnsupportedOperationError, ValueEncodingError
+from encfields.index.compound_key import CompoundKey
+from encfields.orm import internals
+from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
+from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
+from encfields.orm.query.statement_scope import conjunction_of, deciding
+from encfields.orm.read.provenance import sibling
+from encfields.orm.write.pending import PendingLookup
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.engine_encryption import EngineEncryption
+
+NO_ROW = b""
+"""What a value that the column cannot hold is looked up as: no row's index is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupBind:
+    """One bind that is looked up.
+
+    :ivar bind: its name in the compiled statement.
+    :ivar type: tells the index, and the comparison it is part of.
+    :ivar key: for each column of the key's template, its bind and how it becomes text.
+    """
+
+    bind: str
+    type: LookupType
+    key: tuple[tuple[str, Callable[[object], str]], ...]
+
+
+def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
+    """Every lookup of a compiled statement.
+
+    :raises UnsupportedOperationError: the statement does not tell the tenant, or one bind serves
+        what needs two.
+    """
+    found = [
+        LookupBind(name, bind.type, tuple(_key(compiled, bind.type, dialect)))
+        for bind, name in compiled.bind_names.items()
+        if isinstance(bind.type, LookupType)
+    ]
+    if found:
+        types = internals.types_by_bind_name(compiled)
+        for lookup in found:
+            _refuse_shared_name(lookup, found, types[lookup.bind])
+    return tuple(found)
+
+
+def _refuse_shared_name(lookup: LookupBind, found: list[LookupBind], types: list[Any]) -> None:
+    """One name has one value, and one value one hash."""
+    uses = [other for other in found if other.bind == lookup.bind]
+    alike = all(_hashed_as(other) == _hashed_as(lookup) for other in uses)
+    if not alike or not all(isinstance(type_, LookupType) for type_ in types):
+        index = lookup.type.index
+        raise UnsupportedOperationError(
+            f"the bind {lookup.bind!r} is compared with this column and used elsewhere too, where "
+            "it would need another value in the database: give each use a bind of its own name",
+            table=index.table,
+            column=index.column_name,
+            reason="shared-bind",
+        )
+
+
+def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
+    index = lookup.type.index
+    inner = [cast("Any", source.column.type).inner for source in index.sources]
+    types = [(type(one), repr(one)) for one in inner]
+    comparable = [version.comparable for version in lookup.type.hashed_for]
+    return (*comparable, *types, *(bind for bind, _ in lookup.key))
+
+
+def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
+    index = type_.index
+    if not index.key_columns:
+        return
+    pins = dict(_pins(compiled, type_.compared))
+    scope = type_.compared.scope
+    for column in index.key_columns:
+        there = sibling(scope.expression, column, scope.column)
+        bind = pins.get(hash(there))
+        if bind is None:
+            raise UnsupportedOperationError(
+                f"its blind index has a key of its own for each {column.name}: add "
+                f"{column.table.name}.{column.name} == ... to the WHERE, next to this comparison",
+                table=index.table,
+                column=index.column_name,
+                reason="tenant-unknown",
+            )
+        if may_match_another_spelling(column.type, dialect):
+            # The row's index is under the key of the stored spelling, which is not known here.
+            raise UnsupportedOperationError(
+                f"under the collation of {column.name} the WHERE may match a row whose tenant is "
+                "spelt differently, and whose blind index has another key: give the column a "
+                "binary collation (on MariaDB utf8mb4_nopad_bin, on MySQL utf8mb4_0900_bin)",
+                table=index.table,
+                column=index.column_name,
+                reason="spelling",
+            )
+        yield bind, from_bound_value(column.type, dialect)
+
+
+def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
+    """The bind that each column is compared with wherever the comparison counts, by its hash."""
+    inner = compared.scope.subquery
+    around = deciding(compared.enclosing, compared.scope.expression.table)
+    for statement in around if inner is None else [inner]:
+        for criterion in conjunction_of(statement):
+            if isinstance(criterion, BinaryExpression) and criterion.operator is operators.eq:
+                for column, value in permutations((criterion.left, criterion.right)):
+                    if isinstance(value, BindParameter) and not value.expanding:
+                        name = internals.bind_name(compiled, value)
+                        if name is not None:
+                            yield hash(column), name
+
+
+# -- at every execution ------------------------------------------------------------------------
+
+
+def refuse_empty_list(lookups: Sequence[LookupBind], context: Any) -> None:
+    """SQLAlchemy renders an empty list so that no expression can be put around it.
+
+    :raises UnsupportedOperationError: a bind that two versions are asked with has one.
+    """
+    for lookup in lookups:
+        shared = isinstance(lookup.type, SharedLookupType)
+        if shared and not internals.bound_values(context, lookup.bind):
+            raise UnsupportedOperationError(
+                f"while the key of its blind index is rotated, the bind {lookup.bind!r} cannot "
+                "have an empty list: pass the list itself to in_(), or do not ask",
+                table=lookup.type.index.table,
+                column=lookup.type.index.column_name,
+                reason="empty-list",
+            )
+
+
+def answer_lookups(
+    lookups: Mapping[object, LookupBind],
+    encryption: EngineEncryption,
+    context: Any,
+    dialect: Dialect,
+) -> None:
+    """Exchange every value that is looked up for its blind index.
+
+    :param lookups: by the token of their types.
+    :raises KeyStoreError: a beacon key cannot be had.
+    """
+    for values, given in internals.parameter_rows(context):
+        for value in given.values() if isinstance(given, dict) else given:
+            if type(value) is PendingLookup and not value.done:
+                lookup = lookups[value.token]
+                value.settle(_answer(lookup, values, value.value, encryption, dialect))
+
+
+def _answer(
+    lookup: LookupBind,
+    values: Mapping[str, Any],
+    value: object,
+    encryption: EngineEncryption,
+    dialect: Dialect,
+) -> bytes | None:
+    index = lookup.type.index
+    normalised = normalised_lookup(index, value, dialect)
+    texts = [None if values[b] is None else to_text(values[b]) for b, to_text in lookup.key]
+    if normalised is None or None in texts:
+        return None
+    if normalised is UNKNOWN:
+        return NO_ROW
+    key_id = index.key_id([text or "" for text in texts])
+    return b"".join(
+        version.value(encryption, key_id, normalised, for_writing=False)
+        for version in lookup.type.hashed_for
+    )
+
+
+UNKNOWN = b"\x00encfields: no value of this column"
+"""Identity counts: told apart with ``is``."""
+
+
+def normalised_lookup(index: IndexBinding, value: object, dialect: Dialect) -> bytes | None:
+    """What of a value is looked up; :data:`UNKNOWN` for one that the column cannot hold.
+
+    :raises ValueEncodingError: the value is of another type.
+    """
+    parts = value.values if isinstance(value, CompoundKey) else (value,)
+    if len(parts) != len(index.sources):
+        raise UnsupportedOperationError(
+            "a compound blind index is asked with blind(...).matches(...), a value for each of its "
+            "columns",
+            table=index.table,
+            column=index.column_name,
+            reason="compound",
+        )
+    return _or_unknown(lambda: index.normalise(parts, dialect, asked=True))
+
+
+def whole_lookup(index: IndexBinding, value: object, dialect: Dialect) -> bytes | None:
+    """The same of the whole value, whatever of it is indexed."""
+    return _or_unknown(lambda: index.shared_form(value, dialect))
+
+
+def _or_unknown(encode: Callable[[], bytes | None]) -> bytes | None:
+    failure: EncFieldsError
+    try:
+        return encode()
+    except ValueEncodingError as error:
+        if error.reason == "range":
+            return UNKNOWN
+        error.message = error.message.replace("; nothing was stored", "")
+        error.message += "; nothing was looked up"
+        failure = error
+    raise failure

@@ -1,0 +1,148 @@
+"""What one side of a comparison asks: which encrypted column's index, out of which rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from sqlalchemy import Column
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BindParameter, ColumnElement, Grouping, Label
+from sqlalchemy.sql.selectable import ScalarSelect, Select
+
+from encfields.errors import UnreadableError, UnsupportedOperationError
+from encfields.orm.declare.blind_index import IndexBinding, indexes_of
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.comparison import BlindValue, BlindView, viewed
+from encfields.orm.read.provenance import same_row, sibling, source_column
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One side of a comparison that a blind index stands for.
+
+    :ivar expression: the encrypted column, or an alias's or subquery's, or a subquery's column
+        that holds the index.
+    :ivar column: the table's encrypted column that it is.
+    :ivar view: the index that was asked for by name, or ``None``.
+    :ivar subquery: the scalar subquery that selects it, if it is compared as one.
+    """
+
+    expression: Any
+    column: Column[Any]
+    view: BlindView | None
+    subquery: Select[Any] | None = None
+
+    def candidates(self, operator: Any) -> list[list[IndexBinding]]:
+        """The indexes that can answer, the best first; each as its versions."""
+        by_index: dict[int, list[IndexBinding]] = {}
+        for index in indexes_of(self.column.table):
+            if self._may_answer(index):
+                by_index.setdefault(id(index.declared), []).append(index)
+        return sorted(by_index.values(), key=lambda versions: self.needs_filter(versions[0]))
+
+    def _may_answer(self, index: IndexBinding) -> bool:
+        if self.column is not index.sources[0].column:
+            return False
+        if self.view is None:
+            return len(index.sources) == 1
+        return index.label == self.view.label and self.view.is_compound == (len(index.sources) > 1)
+
+    def needs_filter(self, index: IndexBinding) -> bool:
+        """Whether the index may find rows that were not asked for."""
+        return not index.is_full or (self.view is None and not index.is_exact)
+
+    def companion(self, index: IndexBinding) -> ColumnElement[Any]:
+        """The index's column, out of the same row as the encrypted column.
+
+        :raises UnreadableError: the column comes out of a subquery that does not select it.
+        """
+        there = self._carried(index)
+        if there is not None:
+            return there
+        raise UnreadableError(
+            "the subquery that it is selected from does not carry the column's blind index: put "
+            f"the comparison into the subquery, or select column.blind({index.label!r}) in it "
+            "too. (Relationships: load them with selectinload(). aliased() of a class whose "
+            "columns are in several tables: aliased(..., flat=True))",
+            table=index.table,
+            column=index.column_name,
+            reason="index-not-selected",
+        )
+
+    def carries(self, index: IndexBinding) -> bool:
+        """Whether the rows that it comes from have the index's column."""
+        return self._carried(index) is not None
+
+    def _carried(self, index: IndexBinding) -> ColumnElement[Any] | None:
+        if not _is_view(self.expression):
+            try:
+                return sibling(self.expression, index.companion, self.column)
+            except UnreadableError:
+                pass
+        # A subquery's column.blind(), which is that of the first version.
+        if index.version == min(index.declared.versions):
+            for candidate in self.expression.table.c:
+                if self._is_index(candidate, index) and same_row(candidate, self.expression):
+                    return cast("ColumnElement[Any]", candidate)
+        return None
+
+    def _is_index(self, candidate: Any, index: IndexBinding) -> bool:
+        view = viewed(candidate) if _is_view(candidate) else None
+        if view is None:
+            return False
+        asks = Asked(view.clause, source_column(view.clause), cast("BlindView", view.type))
+        return asks._may_answer(index)
+
+
+def asked(part: Any) -> Asked | None:
+    """What a side of a comparison asks; ``None`` if it is a value.
+
+    :raises UnsupportedOperationError: it is a subquery that cannot be compared with.
+    """
+    if isinstance(part, Grouping | Label):
+        return asked(part.element)
+    if isinstance(part, ScalarSelect | Select):
+        inner = part.element if isinstance(part, ScalarSelect) else part
+        if not isinstance(inner, Select) or len(inner.selected_columns) != 1:
+            raise UnsupportedOperationError(
+                "an encrypted column can be compared with a subquery of one column, and not with "
+                "a UNION",
+                reason="operator",
+            )
+        (column,) = inner.selected_columns
+        selected = asked(column)
+        return selected and replace(selected, subquery=inner)
+    if isinstance(part, BlindValue):
+        if isinstance(part.clause, BindParameter):
+            return None
+        return Asked(part.clause, source_column(part.clause), cast("BlindView", part.type))
+    if not _is_column(part):
+        return None
+    if isinstance(part.type, BlindView):
+        view = viewed(part)
+        return None if view is None else Asked(part, source_column(view.clause), part.type)
+    return Asked(part, source_column(part), None)
+
+
+def _is_column(part: Any) -> bool:
+    """Whether it is an encrypted column, or an index, of a table or something like it."""
+    if getattr(part, "table", None) is None:
+        return False
+    return is_encrypted(part) or _is_view(part)
+
+
+def _is_view(part: Any) -> bool:
+    return isinstance(part.type, BlindView)
+
+
+def companion_of_view(view: BlindValue) -> ColumnElement[Any]:
+    """The column that ``column.blind(name)`` is, selected or grouped by.
+
+    :raises UnsupportedOperationError: there is no such index.
+    """
+    there = asked(view)
+    groups = there.candidates(operators.eq) if there is not None else []
+    if there is None or not groups:
+        raise UnsupportedOperationError("there is no such blind index", reason="no-index")
+    return there.companion(groups[0][0])

@@ -1,0 +1,89 @@
+"""Encrypted columns that a clause of ORDER BY, GROUP BY or a window names in raw SQL.
+
+``text("note DESC")``, ``literal_column("note")``, ``column("note")`` and a position tell
+SQLAlchemy nothing of the column that they stand for. Here the words of such a clause are compared
+with the names of the statement's encrypted columns. What merely looks like one is refused as well:
+an expression over the column has no true answer in the database either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import ColumnClause, TextClause
+from sqlalchemy.sql.selectable import Join
+
+from encfields.orm.declare.columns import is_encrypted
+
+_NO_NAMES = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+"""String literals and comments."""
+
+_WORD = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d]\w*')
+
+_POSITION = re.compile(r"(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)", re.IGNORECASE)
+
+
+def raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
+    """The raw SQL within `clauses`: their own text, and names that are of no table."""
+    for clause in clauses:
+        for element in visitors.iterate(clause):
+            if isinstance(element, TextClause):
+                yield element.text
+            elif isinstance(element, ColumnClause) and element.table is None:
+                yield element.name if element.is_literal else f'"{element.name}"'
+
+
+def encrypted_column_in(
+    texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any]
+) -> Any | None:
+    """The encrypted column that one of the `texts` names, or ``None``.
+
+    :param texts: raw SQL.
+    :param froms: what the statement selects from.
+    :param selected: its columns, which a text may name by label or by position.
+    """
+    by_name: dict[str, Any] | None = None
+    for text in texts:
+        if by_name is None:
+            by_name = {
+                name.casefold(): column
+                for column in (*_columns(froms), *selected)
+                if is_encrypted(column)
+                for name in _names(column)
+            }
+        sql = _NO_NAMES.sub(" ", text)
+        for position in _POSITION.findall(sql):
+            place = int(position) - 1
+            if 0 <= place < len(selected) and is_encrypted(selected[place]):
+                return selected[place]
+        for word in _WORD.findall(sql):
+            found = by_name.get(_unquoted(word).casefold())
+            if found is not None:
+                return found
+    return None
+
+
+def _columns(froms: Iterable[Any]) -> Iterator[Any]:
+    for one in froms:
+        if isinstance(one, Join):
+            yield from _columns((one.left, one.right))
+        else:
+            yield from one.c
+
+
+def _names(column: Any) -> Iterator[str]:
+    """The names under which the database knows it, and the label that SQLAlchemy may give it."""
+    table = getattr(getattr(column, "table", None), "name", None)
+    for name in {str(column.name), str(column.key)}:
+        yield name
+        if table:
+            yield f"{table}_{name}"
+
+
+def _unquoted(word: str) -> str:
+    if word[0] in '"`':
+        return word[1:-1].replace(word[0] * 2, word[0])
+    return word[1:-1] if word[0] == "[" else word

@@ -1,0 +1,240 @@
+"""Which rows of a statement are compared again after decryption, and with what.
+
+A truncated index, and one that holds only a part of the value, finds more than what was looked
+up. There the rows *must* be compared: what cannot be is refused. Of a count, of EXISTS or behind
+LIMIT nothing can be taken out any more.
+
+A full-length index finds what was asked for, unless somebody who can write to the table gave a
+row another one's hash. There the rows are compared wherever the statement delivers the value.
+
+What a statement's comparisons by blind index demand of each row that it delivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BooleanClauseList, Grouping
+from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
+
+from encfields.errors import UnreadableError, UnsupportedOperationError
+from encfields.orm import internals
+from encfields.orm.query.comparison import IndexComparison
+from encfields.orm.query.grouping import merges_rows
+from encfields.orm.query.lookup_type import Compared
+from encfields.orm.query.lookups import LookupBind
+from encfields.orm.query.statement_scope import certain_sources, conjunction_of
+from encfields.orm.read.provenance import proxies, sibling
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.query.lookups import LookupBind
+    from encfields.orm.read.packed import RowReader
+
+
+_ADVICE = (
+    "Use a full-length index over the whole value (BlindIndex()), or select the rows with the "
+    "encrypted column and go on in Python"
+)
+
+
+def plan_filters(
+    lookups: tuple[LookupBind, ...], compiled: Any, statement: Any, dialect: Dialect
+) -> tuple[Condition, ...]:
+    """What every row of the statement has to meet.
+
+    :raises UnsupportedOperationError: the statement does not deliver rows that would have to be
+        compared.
+    """
+    needed: dict[Compared, list[LookupBind]] = {}
+    exact: dict[Compared, list[LookupBind]] = {}
+    for lookup in lookups:
+        compared = lookup.type.compared
+        (needed if compared.needs_filter else exact).setdefault(compared, []).append(lookup)
+    return (
+        *(_needed_filter(group, compiled, statement, dialect) for group in needed.values()),
+        *_Verifiable(exact, compiled, dialect).conditions(statement, ()),
+    )
+
+
+# -- indexes that find too much ----------------------------------------------------------------
+
+
+def _needed_filter(
+    group: list[LookupBind], compiled: Any, statement: Any, dialect: Dialect
+) -> RowFilter:
+    index, compared = group[0].type.index, group[0].type.compared
+    why = _obstacle(compared, statement)
+    if why is not None:
+        raise _refused(index, why)
+    cells = []
+    for source in index.sources:
+        expression = sibling(compared.scope.expression, source.column, compared.scope.column)
+        cell = _delivered(compiled, _same_as(expression), dialect)
+        if cell is None:
+            raise _refused(index, f"the encrypted column {source.column_name} is not selected")
+        cells.append(cell)
+    return RowFilter(tuple(group), tuple(cells))
+
+
+def _obstacle(compared: Compared, statement: Any) -> str | None:
+    if not isinstance(statement, Select):
+        return "the statement is no SELECT"
+    is_nested = len(compared.enclosing) > 1 or compared.scope.subquery is not None
+    if is_nested or not any(one is compared.element for one in conjunction_of(statement)):
+        return "the comparison is part of an OR, a NOT, a subquery or an expression"
+    if internals.has_row_limit(statement):
+        return "LIMIT or OFFSET would count them"
+    if internals.is_distinct(statement) or internals.group_by_clauses(statement):
+        return "DISTINCT or GROUP BY would merge them"
+    if internals.having_criteria(statement) or merges_rows(statement.inner_columns):
+        return (
+            "an aggregate or a window function (which any function may be that is not known to "
+            "work row by row) would count them"
+        )
+    return None
+
+
+def _refused(index: IndexBinding, why: str) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        f"its blind index {index.label!r} finds rows that only look alike, which are taken out "
+        f"after decryption; here they cannot be, because {why}. {_ADVICE}",
+        table=index.table,
+        column=index.column_name,
+        reason="needs-filter",
+    )
+
+
+# -- indexes that are believed only where nothing better is delivered --------------------------
+
+
+class _Verifiable:
+    """Finds those comparisons by full-length indexes whose rows deliver the value.
+
+    :param exact: the comparisons, each with its binds.
+    """
+
+    def __init__(
+        self, exact: dict[Compared, list[LookupBind]], compiled: Any, dialect: Dialect
+    ) -> None:
+        self._compiled = compiled
+        self._dialect = dialect
+        self._groups = {
+            id(compared.element): group
+            for compared, group in exact.items()
+            if compared.scope.subquery is None
+        }
+
+    def conditions(self, statement: Any, via: tuple[Any, ...]) -> Iterator[Condition]:
+        """What holds for every row of a SELECT, those in its FROM included.
+
+        :param via: the subqueries that it stands in, the outermost first.
+        """
+        if not self._groups or not isinstance(statement, Select):
+            return
+        for criterion in conjunction_of(statement):
+            condition = self._condition(criterion, via)
+            if condition is not None:
+                yield condition
+        for source in certain_sources(statement):
+            element = source
+            while isinstance(element, AliasedReturnsRows):
+                element = element.element
+            yield from self.conditions(element, (*via, source))
+
+    def _condition(self, criterion: Any, via: tuple[Any, ...]) -> Condition | None:
+        """What can be compared of a criterion; ``None`` where that is nothing."""
+        if isinstance(criterion, Grouping):
+            return self._condition(criterion.element, via)
+        if isinstance(criterion, BooleanClauseList):
+            parts = [self._condition(one, via) for one in criterion.clauses]
+            known = tuple(one for one in parts if one is not None)
+            if criterion.operator is operators.or_:
+                return AnyOf(known) if len(known) == len(parts) else None
+            return AllOf(known) if known else None
+        if isinstance(criterion, IndexComparison) and id(criterion) in self._groups:
+            return self._filter(self._groups[id(criterion)], via)
+        return None
+
+    def _filter(self, group: list[LookupBind], via: tuple[Any, ...]) -> RowFilter | None:
+        scope = group[0].type.compared.scope
+        cells = []
+        for source in group[0].type.index.sources:
+            try:
+                expression = sibling(scope.expression, source.column, scope.column)
+            except UnreadableError:
+                return None
+            wanted = _through(via, expression) if via else _same_as(expression)
+            cell = _delivered(self._compiled, wanted, self._dialect)
+            if cell is None:
+                return None
+            cells.append(cell)
+        return RowFilter(tuple(group), tuple(cells))
+
+
+def _delivered(
+    compiled: Any, is_wanted: Callable[[Any], bool], dialect: Dialect
+) -> DeliveredCell | None:
+    found = internals.result_position(compiled, is_wanted)
+    if found is None:
+        return None
+    position, type_ = found
+    reader = cast("RowReader", type_)
+    return DeliveredCell(position, reader, reader.result_processor(dialect, None))
+
+
+def _same_as(expression: Any) -> Callable[[Any], bool]:
+    return lambda part: hash(part) == hash(expression)
+
+
+def _through(via: tuple[Any, ...], expression: Any) -> Callable[[Any], bool]:
+    """Whether a column is the subquery's, and within it stands for `expression`."""
+    return lambda part: proxies(part, expression, via)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredCell:
+    """Where a row delivers one of the columns that an index is of.
+
+    :ivar position: in the row, as the driver delivers it.
+    :ivar reader: the column's, which tells a cell's row.
+    :ivar open: gives a cell's value.
+    """
+
+    position: int
+    reader: RowReader
+    open: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """What one comparison asked for, and where its rows deliver it.
+
+    :ivar lookups: the binds that were looked up for it.
+    :ivar cells: one for each column of the index.
+    """
+
+    lookups: tuple[LookupBind, ...]
+    cells: tuple[DeliveredCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """An OR, of whose parts each can be compared."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """An AND; parts that cannot be compared are left out of it."""
+
+    parts: tuple[Condition, ...]
+
+
+Condition = RowFilter | AnyOf | AllOf

@@ -1,0 +1,324 @@
+"""Uses of an encrypted column that ciphertext would answer wrongly, found in a whole statement.
+
+The same of ``column.blind()``, which may stand where a hash says what its value would: in a
+comparison by index, in IS NULL, GROUP BY, DISTINCT, ``count()``, or delivered as it is.
+
+The comparator refuses operators as they are written. What it never sees, because SQLAlchemy
+does not ask a column's type, is found here, once for each compiled statement: ORDER BY, GROUP
+BY, DISTINCT, functions, CAST, CASE, comparisons from the other side, conditions, and writes
+inside a CTE. An encrypted column may stand where it is delivered as it is, in IS NULL, and in
+``count()``; anywhere else it is refused, in whatever SQLAlchemy may come to offer as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import LargeBinary, Table
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    ClauseElement,
+    ClauseList,
+    Grouping,
+    Label,
+    Null,
+    TypeCoerce,
+    UnaryExpression,
+)
+from sqlalchemy.sql.functions import FunctionElement, count
+from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
+
+from encfields.errors import UnboundValueError, UnsupportedOperationError
+from encfields.orm import internals
+from encfields.orm.declare.columns import bindings_of, is_encrypted
+from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.named import column_named, table_named
+from encfields.orm.query.comparison import (
+    EQUALITY,
+    MEMBERSHIP,
+    BlindValue,
+    BlindView,
+    CiphertextComparison,
+    IndexComparison,
+    instead_of_any,
+    viewed,
+)
+from encfields.orm.query.grouping import row_key_settled
+from encfields.orm.query.raw_order import encrypted_column_in, raw_texts
+
+_FIRST = (
+    "compare it with a value or an equally indexed column, and write the encrypted column first, "
+    "as in column == value"
+)
+
+
+def refuse_usage(compiled: Any) -> None:
+    """Look through the statement behind `compiled`.
+
+    :raises UnsupportedOperationError: an encrypted column is used where only a plaintext could
+        give the right answer.
+    :raises UnboundValueError: a CTE writes to an encrypted column.
+    """
+    statement = internals.compiled_statement(compiled)
+    for element in _walk(statement):
+        _check(element)
+        if element is not statement and isinstance(element, Insert | Update):
+            _refuse_nested_write(element)
+
+
+def elements_of(compiled: Any) -> Iterator[Any]:
+    """Every element of the statement behind `compiled`."""
+    return _walk(internals.compiled_statement(compiled))
+
+
+def _walk(root: Any) -> Iterator[Any]:
+    """Every element of the statement once; a column that ``count()`` counts is left out."""
+    stack, seen = [root], set()
+    while stack:
+        element = stack.pop()
+        if id(element) in seen:
+            continue
+        seen.add(id(element))
+        yield element
+        if isinstance(element, count):
+            stack.extend(element.clauses)
+        elif isinstance(element, Select):
+            stack.extend(internals.select_parts(element))
+        elif not isinstance(element, Table):
+            stack.extend(element.get_children())
+
+
+def _ciphertexts(elements: Iterable[Any]) -> Iterator[Any]:
+    """Those among `elements` that deliver ciphertext."""
+    for element in elements:
+        inner = element
+        while isinstance(inner, Grouping | Label) or internals.is_label_reference(inner):
+            inner = inner.element
+        if is_encrypted(inner) and not isinstance(inner, BindParameter):
+            yield inner
+
+
+def _hashes(elements: Iterable[Any]) -> Iterator[Any]:
+    """Those among `elements` that are ``column.blind()``."""
+    for element in elements:
+        inner = element
+        while isinstance(inner, Grouping | Label) or internals.is_label_reference(inner):
+            inner = inner.element
+        if isinstance(getattr(inner, "type", None), BlindView) and not isinstance(
+            inner, BindParameter
+        ):
+            yield inner
+
+
+def _refuse_hash(element: Any, what: str, fix: str = _FIRST) -> UnsupportedOperationError:
+    column = viewed(element)
+    clause = getattr(column, "clause", None)
+    return UnsupportedOperationError(
+        f"{what} would be given a hash and not the value: {fix}",
+        table=table_named(clause),
+        column=column_named(clause),
+        reason="usage",
+    )
+
+
+def _refuse(element: Any, what: str, fix: str) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        f"the database holds ciphertext, no two of which are alike, so {what} would give a wrong "
+        f"answer: {fix}",
+        table=table_named(element),
+        column=column_named(element),
+        reason="usage",
+    )
+
+
+def _check(element: Any) -> None:
+    if isinstance(element, Select):
+        _check_select(element)
+    elif isinstance(element, CompoundSelect):
+        _check_compound(element)
+    elif isinstance(element, Executable) and not isinstance(element, FunctionElement):
+        _check_condition(internals.where_criteria(element), "a condition")
+    elif isinstance(element, Join):
+        _check_condition((element.onclause,), "the condition of a JOIN")
+    elif isinstance(element, FunctionElement) and not isinstance(element, count):
+        name = getattr(element, "name", "function")
+        arguments = getattr(element, "clauses", ())  # next_value() of a Sequence has none
+        for ciphertext in _ciphertexts(arguments):
+            raise _refuse(ciphertext, f"the function {name}()", "apply it in Python after loading")
+        for hashed in _hashes(arguments):
+            raise _refuse_hash(hashed, f"the function {name}()")
+    elif not _may_hold_ciphertext(element):
+        for ciphertext in _ciphertexts(element.get_children()):
+            is_comparison = getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP)
+            indexed = is_comparison and ciphertext.type.indexes
+            first = instead_of_any(*element.get_children()) or _FIRST
+            fix = first if indexed else "do it in Python after loading"
+            raise _refuse(ciphertext, _use(element), fix)
+        if not _may_hold_hash(element):
+            for hashed in _hashes(element.get_children()):
+                fix = instead_of_any(*element.get_children()) or _FIRST
+                raise _refuse_hash(hashed, _use(element), fix)
+
+
+def _may_hold_ciphertext(element: Any) -> bool:
+    """Whether an encrypted column may be a direct part of `element`.
+
+    What stands for its own part, a label for instance, is judged by where it stands itself.
+    """
+    if isinstance(element, BinaryExpression):
+        return isinstance(element, CiphertextComparison | IndexComparison) or (
+            element.operator in (operators.is_, operators.is_not)
+            and isinstance(element.right, Null)
+        )
+    if isinstance(element, UnaryExpression):
+        return element.operator is operators.exists
+    if isinstance(element, TypeCoerce):
+        keeps_bytes = isinstance(element.type, LargeBinary) or internals.is_carried(element)
+        return isinstance(element, BlindValue) or keeps_bytes
+    return isinstance(
+        element, FromClause | Grouping | Label | count
+    ) or internals.stands_for_its_parts(element)
+
+
+def _may_hold_hash(element: Any) -> bool:
+    """Whether ``column.blind()`` may be a direct part of what may not hold ciphertext."""
+    if isinstance(element, UnaryExpression):
+        return element.operator is operators.distinct_op
+    return type(element) is ClauseList  # PARTITION BY, for instance.
+
+
+def _use(element: Any) -> str:
+    operator = getattr(element, "operator", None)
+    if operator is not None:
+        return f"the operator {getattr(operator, '__name__', operator)!r}"
+    return f"its use in {getattr(element, '__visit_name__', 'an expression').upper()!r}"
+
+
+def _check_condition(criteria: Iterable[Any], what: str) -> None:
+    criteria = list(criteria)
+    for element in _ciphertexts(criteria):
+        raise _refuse(element, what, "load the rows and decide in Python")
+    for element in _hashes(criteria):
+        raise _refuse_hash(element, what)
+
+
+def _check_select(select: Select[Any]) -> None:
+    _check_condition(internals.where_criteria(select), "a condition")
+    _check_condition(internals.having_criteria(select), "a condition")
+    _check_order_by(select)
+    _check_raw_order(select, lambda: internals.top_level_from(select))
+    group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
+    for element in _ciphertexts(group_by):
+        if not row_key_settled(element, group_by, select):
+            raise _refuse(
+                element, "GROUP BY", "group in Python, or group by the row's primary key as well"
+            )
+    distinct_on = internals.distinct_on_clauses(select)
+    for element in _ciphertexts(distinct_on):
+        raise _refuse(element, "DISTINCT ON", "remove duplicates after loading")
+    if internals.is_distinct(select) and not distinct_on:
+        _check_distinct(select, "DISTINCT")
+
+
+def _check_order_by(select: Any) -> None:
+    clauses = [_named(select, clause) for clause in internals.order_by_clauses(select)]
+    for element in _ciphertexts(clauses):
+        raise _refuse(element, "ORDER BY", "sort after loading")
+
+
+def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
+    """Refuse what sorts or groups by an encrypted column that it names in raw SQL."""
+    clauses = [
+        *internals.order_by_clauses(select),
+        *internals.group_by_clauses(select),
+        *_window_clauses(select),
+    ]
+    if isinstance(select, Select):
+        clauses.extend(internals.distinct_on_clauses(select))
+    texts = list(raw_texts(clause for clause in clauses if not _is_name(clause)))
+    if not texts:
+        return
+    element = encrypted_column_in(texts, froms(), list(select.selected_columns))
+    if element is not None:
+        raise _refuse(element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading")
+
+
+def _is_name(clause: Any) -> bool:
+    """Whether it is the name of a selected column, which is looked up by itself."""
+    return internals.is_label_reference(clause) and isinstance(clause.element, str)
+
+
+def _window_clauses(select: Any) -> Iterator[Any]:
+    """What windows and aggregates of the selected columns are sorted or partitioned by."""
+    if not isinstance(select, Select):
+        return
+    for column in (*select.inner_columns, *internals.order_by_clauses(select)):
+        for element in visitors.iterate(column):
+            for name in ("order_by", "partition_by"):
+                clause = getattr(element, name, None)
+                if isinstance(clause, ClauseElement):
+                    yield clause
+
+
+def _named(select: Any, clause: Any) -> Any:
+    """What a clause of ORDER BY or GROUP BY is about, a selected column's name looked up."""
+    element = clause
+    while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
+        element = element.element
+    return select.selected_columns.get(element) if isinstance(element, str) else element
+
+
+def _check_distinct(select: Any, what: str) -> None:
+    columns = list(select.selected_columns)
+    for element in _ciphertexts(columns):
+        if not row_key_settled(element, columns, select):
+            raise _refuse(
+                element,
+                what,
+                "remove duplicates after loading, or select the row's primary key as well, with "
+                "which every row is distinct",
+            )
+
+
+def _check_compound(compound: CompoundSelect[Any]) -> None:
+    _check_order_by(compound)
+    _check_raw_order(compound, tuple)
+    keyword = compound.keyword.name
+    if keyword.endswith("ALL"):
+        return
+    for select in compound.selects:
+        if isinstance(select, Select):
+            _check_distinct(select, keyword)
+
+
+def _refuse_nested_write(statement: Insert | Update) -> None:
+    """A write inside a CTE: SQLAlchemy gives its binds no row of their own."""
+    table = statement.table
+    if not isinstance(table, Table):
+        return
+    bindings = bindings_of(table)
+    written = {getattr(key, "key", key) for key in _written_keys(statement)}
+    of_values = [c for c in table.c if c.key in bindings or isinstance(c.type, IndexColumnType)]
+    for column in of_values:
+        defaults = column.default is not None and column.key in bindings
+        if column.key in written or defaults:
+            raise UnboundValueError(
+                "an INSERT or UPDATE inside a CTE does not tell which row the value is for: run "
+                "it as a statement of its own",
+                table=table.fullname,
+                column=column.name,
+                reason="cte",
+            )
+
+
+def _written_keys(statement: Any) -> Iterator[Any]:
+    yield from statement._values or ()
+    yield from getattr(statement, "_select_names", None) or ()
+    for group in getattr(statement, "_multi_values", None) or ():
+        for row in group:
+            yield from row

@@ -1,0 +1,182 @@
+"""From a comparison of encrypted columns to one of their blind indexes, as it is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import or_
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    ClauseList,
+    ColumnElement,
+    False_,
+    Grouping,
+    Null,
+    True_,
+)
+from sqlalchemy.sql.selectable import ScalarSelect, Select
+
+from encfields.errors import EncFieldsError, UnsupportedOperationError
+from encfields.orm import internals
+from encfields.orm.declare.blind_index import IndexBinding
+from encfields.orm.query.comparison import (
+    MEMBERSHIP,
+    NEGATIVE,
+    BlindValue,
+    IndexComparison,
+    instead_of_any,
+)
+from encfields.orm.query.index_versions import Side, either_version
+from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
+from encfields.orm.query.operand import Asked, asked
+from encfields.orm.query.statement_scope import enclosing
+
+
+def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
+    """What is compiled in the place of `element`.
+
+    :param compiler: SQLAlchemy's, which is at `element`.
+    :raises UnsupportedOperationError: no index answers it, or the two sides have none in common.
+    """
+    if element.operator in (operators.is_, operators.is_not):
+        # The ORM made it of ==, for a relationship that is compared with None.
+        return BinaryExpression(element.left, element.right, element.operator, type_=element.type)
+    left, right = asked(element.left), asked(element.right)
+    there = left or right
+    if there is None:
+        raise _refused(None, element, "a comparison of two values needs no database")
+    if left is not None and right is not None:
+        return _join(element, left, right)
+    versions = _answering(element, there)
+    needs_filter = there.needs_filter(versions[0])
+    compared = Compared(element, there, needs_filter, enclosing(compiler))
+
+    def side(part: Any, index: IndexBinding) -> Any:
+        if asked(part) is not None:
+            return _selected(part, there, index)
+        return _lookup(part, index, versions, compared)
+
+    return either_version(
+        element, [Side(side(element.left, i), side(element.right, i)) for i in versions]
+    )
+
+
+def _answering(element: IndexComparison, there: Asked) -> list[IndexBinding]:
+    """The versions of the index that answers a comparison with a value."""
+    groups = there.candidates(element.operator)
+    if not groups:
+        raise _refused(there, element, "the column has no blind index that answers it")
+    groups = [versions for versions in groups if there.carries(versions[0])] or groups
+    if there.needs_filter(groups[0][0]) and element.operator in NEGATIVE:
+        raise _refused(
+            there,
+            element,
+            "its blind index finds rows that only look alike, so what differs cannot be told "
+            "from it: use a full-length index over the whole value, or compare in Python",
+        )
+    versions = groups[0]
+    return versions if there.carries(versions[-1]) else versions[:1]
+
+
+# -- columns compared with columns -------------------------------------------------------------
+
+
+def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[Any]:
+    """Two columns compared by indexes under which equal values look alike."""
+    for ours in left.candidates(element.operator):
+        for theirs in right.candidates(element.operator):
+            filters = left.needs_filter(ours[0]) or right.needs_filter(theirs[0])
+            pairs = list(_pairs(ours, theirs, left, right))
+            if pairs and not filters and not ours[0].key_columns:
+                return either_version(
+                    element,
+                    [
+                        Side(_selected(element.left, left, o), _selected(element.right, right, t))
+                        for o, t in pairs
+                    ],
+                )
+    raise _refused(
+        left,
+        element,
+        "the two columns have no full-length blind index in common: equal values look alike only "
+        "under the same domain=, transform, bits= and key, which no tenant's column may be part "
+        "of",
+    )
+
+
+def _pairs(
+    ours: list[IndexBinding], theirs: list[IndexBinding], left: Asked, right: Asked
+) -> Iterator[tuple[IndexBinding, IndexBinding]]:
+    """The versions that both have; the first that they should have if a subquery selects none."""
+    same = [(o, t) for o in ours for t in theirs if o.comparable == t.comparable]
+    carried = [(o, t) for o, t in same if left.carries(o) and right.carries(t)]
+    yield from carried or same[:1]
+
+
+def _selected(part: Any, there: Asked, index: IndexBinding) -> Any:
+    """The index's column in the place of the encrypted one, in a subquery too."""
+    companion = there.companion(index)
+    while isinstance(part, Grouping):
+        part = part.element
+    if isinstance(part, ScalarSelect):
+        part = part.element
+    if not isinstance(part, Select):
+        return companion
+    (column,) = part.selected_columns
+    alike = internals.annotated_like(companion, column)
+    inner = part.with_only_columns(alike, maintain_column_froms=True)
+    if len(index.declared.versions) > 1:
+        # A row that has only the other version is none of this comparison's; a NULL is.
+        inner = inner.where(or_(companion.is_not(None), there.expression.is_(None)))
+    return inner.scalar_subquery()
+
+
+# -- columns compared with values --------------------------------------------------------------
+
+
+def _lookup(
+    part: Any, index: IndexBinding, versions: list[IndexBinding], compared: Compared
+) -> Any:
+    """A value of the comparison, or a list of them, as binds that are looked up.
+
+    :param versions: all that are asked, of which `index` is one.
+    """
+    while isinstance(part, Grouping):
+        part = part.element
+    if isinstance(part, ClauseList) and compared.element.operator in MEMBERSHIP:
+        listed = [
+            one if isinstance(one, Null) else _lookup(one, index, versions, compared)
+            for one in part.clauses
+        ]
+        return ClauseList(*listed).self_group(against=operators.in_op)
+    value = part.clause if isinstance(part, BlindValue) else part
+    if isinstance(value, True_ | False_):
+        # SQLAlchemy renders `column == True` as a constant.
+        type_ = LookupType(index, compared)
+        return BindParameter(None, isinstance(value, True_), type_=type_, unique=True)
+    if not isinstance(value, BindParameter):
+        raise _refused(
+            compared.scope,
+            compared.element,
+            instead_of_any(value)
+            or "it can be compared with a value or an equally indexed column only",
+        )
+    if not value.unique and len(versions) > 1:
+        # One name has one value: the hashes of both versions, of which each side takes its own.
+        shared = SharedLookupType(index, compared, tuple(versions))
+        return internals.retyped_bind(value, shared, rename=False)
+    rename = index is not versions[0]
+    return internals.retyped_bind(value, LookupType(index, compared), rename=rename)
+
+
+def _refused(there: Asked | None, element: IndexComparison, why: str) -> EncFieldsError:
+    operator = getattr(element.operator, "__name__", str(element.operator))
+    return UnsupportedOperationError(
+        f"{operator!r} cannot be answered: {why}",
+        table=str(there.column.table.fullname) if there else None,
+        column=there.column.name if there else None,
+        reason="operator",
+    )

@@ -1,0 +1,93 @@
+"""The statements that a comparison stands in, noted while it is compiled.
+
+Only then is it settled which of them a table belongs to: a subquery either has the table in its
+own FROM, or takes the row of the statement around it. The ORM has made its own changes by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.dml import Delete, Update
+from sqlalchemy.sql.elements import BooleanClauseList, Grouping
+from sqlalchemy.sql.selectable import Join, Select
+
+from encfields.orm import internals
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosing:
+    """One statement around a comparison.
+
+    :ivar statement: the SELECT, UPDATE or DELETE; or a UNION, an INSERT, of which nothing is asked.
+    :ivar own: hashes of the tables, aliases and subqueries in its own FROM.
+    """
+
+    statement: Any
+    own: frozenset[int]
+
+
+def enclosing(compiler: Any) -> tuple[Enclosing, ...]:
+    """The statements that are being compiled, the innermost first."""
+    return tuple(
+        Enclosing(entry["selectable"], frozenset(hash(one) for one in entry["asfrom_froms"]))
+        for entry in reversed(compiler.stack)
+    )
+
+
+def deciding(around: tuple[Enclosing, ...], table: Any) -> Iterator[Any]:
+    """Those statements whose conditions a row of `table` has to meet for the comparison to count:
+    the one that has the table in its FROM, and those between it and the comparison."""
+    passed: list[Any] = []
+    for one in around:
+        if isinstance(one.statement, Select | Update | Delete):
+            passed.append(one.statement)
+            if hash(table) in one.own:
+                yield from passed
+                return
+
+
+def conjunction_of(statement: Any) -> Iterator[Any]:
+    """The conditions that all hold for every row of a statement: WHERE, and ON of inner joins."""
+    yield from conjunction(internals.where_criteria(statement))
+    if isinstance(statement, Select):
+        for source in internals.top_level_from(statement):
+            yield from _join_conditions(source)
+
+
+def certain_sources(select: Select[Any]) -> Iterator[Any]:
+    """What a SELECT selects from and every row of it has a part of: of outer joins, one side."""
+    for source in internals.top_level_from(select):
+        yield from _certain(source)
+
+
+def _certain(source: Any) -> Iterator[Any]:
+    if not isinstance(source, Join):
+        yield source
+    elif not source.full:
+        yield from _certain(source.left)
+        if not source.isouter:
+            yield from _certain(source.right)
+
+
+def _join_conditions(source: Any) -> Iterator[Any]:
+    if not isinstance(source, Join) or source.full:
+        return
+    yield from _join_conditions(source.left)
+    if not source.isouter:
+        yield from conjunction([source.onclause])
+        yield from _join_conditions(source.right)
+
+
+def conjunction(criteria: Any) -> Iterator[Any]:
+    """The conditions that have to hold for all of `criteria` to hold."""
+    for criterion in criteria:
+        if isinstance(criterion, Grouping):
+            yield from conjunction([criterion.element])
+        elif isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
+            yield from conjunction(criterion.clauses)
+        else:
+            yield criterion

@@ -1,0 +1,1 @@
+"""Reading: ciphertext delivered with the key of its row, and opened."""

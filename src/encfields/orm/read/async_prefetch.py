@@ -1,0 +1,93 @@
+"""Keys of the rows that an event loop will process, fetched while they can still be awaited.
+
+``AsyncConnection.execute()`` reads all rows inside SQLAlchemy's greenlet and hands them out
+outside it, on the event loop's own thread, where a key that is not at hand could only be waited
+for by standing still. So the rows are looked through when they have come in: of every key that
+is not at hand, the first value is opened, which fetches the key, and is thrown away. An
+``AsyncSession`` needs none of this, because it makes its objects inside the greenlet.
+
+Attributes of SQLAlchemy's that are not part of its documented API and are read here: the rows
+that the asyncio cursors hold, and a result's processors. Without them, nothing is fetched early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.util.concurrency import in_greenlet
+
+from encfields.errors import EncFieldsError
+from encfields.orm.read.packed import RowReader
+from encfields.orm.read.union_reads import UnionReader
+
+HoldsKey = Callable[[str, str], bool]
+
+_READERS = (f"{RowReader.__name__}.", f"{UnionReader.__name__}.")
+"""How the names of what opens a cell begin."""
+
+_PROVIDER = b"aws-kms-hierarchy"
+"""Name of the hierarchical keyring, before the key id in every message of ours. Frozen."""
+_VERSION = slice(30, 46)
+"""Where a key's version is after its id: past a length, a salt of 16 and an IV of 12 bytes."""
+
+
+class AsyncPrefetch:
+    """SQLAlchemy's ``after_execute`` event of an engine for asyncio.
+
+    :param holds_key: whether a key version, by id and version, is at hand.
+    """
+
+    def __init__(self, holds_key: HoldsKey) -> None:
+        self._holds_key = holds_key
+
+    def after_execute(
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        execution_options: Any,
+        result: Any,
+    ) -> None:
+        """Have the keys of the result's rows at hand."""
+        if execution_options.get("prebuffer_rows") or not in_greenlet():
+            return
+        rows = getattr(getattr(result, "cursor", None), "_rows", None)
+        if not rows:
+            return
+        for position, processor in _encrypted(result):
+            self._fetch((row[position] for row in rows), processor)
+
+    def _fetch(self, cells: Iterator[Any], processor: Callable[[Any], Any]) -> None:
+        seen: set[bytes] = set()
+        for cell in cells:
+            if not isinstance(cell, bytes):
+                continue
+            start = cell.find(_PROVIDER) + len(_PROVIDER)
+            end = start + 2 + int.from_bytes(cell[start : start + 2], "big")
+            key = cell[start + 2 : end] + cell[end:][_VERSION]
+            if key not in seen:
+                seen.add(key)
+                self._fetch_key_of(cell, key, processor)
+
+    def _fetch_key_of(self, cell: bytes, key: bytes, processor: Callable[[Any], Any]) -> None:
+        key_id, version = key[:-16].decode("utf-8", "replace"), key[-16:].hex()
+        text = "-".join(version[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
+        if not self._holds_key(key_id, text):
+            # The whole cell, and not the key alone: a value that was moved here must not have a
+            # key fetched for it. The error is raised when the row is read.
+            with suppress(EncFieldsError):
+                processor(cell)
+
+
+def _encrypted(result: Any) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Positions of encrypted columns in the rows of a result, and what opens their cells."""
+    processors = getattr(getattr(result, "_metadata", None), "_processors", None) or ()
+    return [
+        (position, processor)
+        for position, processor in enumerate(processors)
+        if getattr(processor, "__qualname__", "").startswith(_READERS)
+    ]

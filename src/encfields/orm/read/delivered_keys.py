@@ -1,0 +1,219 @@
+"""Row keys as the database delivers them beside a ciphertext.
+
+A row's identity has one accepted form: the very text or bytes that the dialect's type writes.
+SQLite keeps a BLOB, a number or another spelling in any column, and a CHAR(32) holds a UUID in
+upper case as well. To the database those are other rows; were they taken for the same key, the
+ciphertext of one would open in the other. So the form is delivered too, and looked at here.
+
+Why a row's key cannot be the identity of a value: it is NULL, or in a form of another row.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from encfields.errors import ContextMismatchError, EncFieldsError, UnreadableError
+from encfields.identity import CANONICAL, IdentityKind
+from encfields.orm.declare.row_keys import MYSQL_NAMES, date_reader, is_native_uuid, kind_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+    from encfields.orm.declare.columns import ColumnBinding
+
+
+NULL_PART = b"!null!"
+"""In place of a key that is NULL. No other key has an exclamation mark in it."""
+
+_MARK = b"!"
+
+_INTEGER = re.compile(rb"0|-?[1-9][0-9]*")
+_DATE = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_HEX_UUID = re.compile(rb"[0-9a-f]{32}")
+_HYPHENATED_UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+_SQLITE_CLASS = {IdentityKind.INTEGER: "integer", IdentityKind.BINARY: "blob"}
+"""SQLite's storage class of each kind of key; that of all others is text."""
+
+
+def delivered_sql(column: str, kind: IdentityKind, dialect_name: str) -> str:
+    """SQL that yields the row key `column` as ASCII text without a colon, and never NULL.
+
+    Text and binary keys are delivered in hexadecimal, so that no key can imitate another
+    key's boundary.
+    """
+    if dialect_name == "sqlite":
+        return _sqlite_sql(column, kind)
+    if dialect_name == "postgresql":
+        text = _postgresql_sql(column, kind)
+    elif dialect_name in MYSQL_NAMES:
+        text = _mysql_sql(column, kind)
+    else:
+        text = f"hex({column})" if kind in (IdentityKind.TEXT, IdentityKind.BINARY) else column
+    return f"COALESCE({text}, '{NULL_PART.decode()}')"
+
+
+def _sqlite_sql(column: str, kind: IdentityKind) -> str:
+    expected = _SQLITE_CLASS.get(kind, "text")
+    value = column if kind is IdentityKind.INTEGER else f"hex({column})"
+    other = f"'!' || typeof({column}) || '!' || hex({column})"
+    return f"CASE typeof({column}) WHEN '{expected}' THEN {value} ELSE {other} END"
+
+
+def _postgresql_sql(column: str, kind: IdentityKind) -> str:
+    if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
+        # casting a blank-padded CHAR to text drops its trailing blanks
+        return f"encode(convert_to(CAST({column} AS TEXT), 'UTF8'), 'hex')"
+    if kind is IdentityKind.BINARY:
+        return f"encode({column}, 'hex')"
+    if kind is IdentityKind.DATE:
+        return f"to_char({column}, 'YYYY-MM-DDBC')"  # of infinity, NULL
+    return f"CAST({column} AS TEXT)"
+
+
+def _mysql_sql(column: str, kind: IdentityKind) -> str:
+    if kind is IdentityKind.BINARY:
+        return f"HEX({column})"
+    if kind is IdentityKind.CHAR:
+        column = f"RTRIM({column})"
+    if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
+        # Of bytes that are no UTF-8, the conversion would make question marks: all the same.
+        utf8 = f"HEX(CONVERT({column} USING utf8mb4))"
+        return f"IF(CHARSET({column}) = 'binary', HEX({column}), {utf8})"
+    return f"CAST({column} AS CHAR)"
+
+
+def from_delivered(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes], str]:
+    """How the text that :func:`delivered_sql` yields becomes the canonical text.
+
+    What is returned raises ``ValueError`` for a key that is not in the form that the dialect's
+    type writes.
+    """
+    kind = kind_of(type_, dialect)
+    if kind is IdentityKind.INTEGER:
+        return _integer
+    if kind is IdentityKind.BINARY:
+        return _binary
+    if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
+        return _text
+    if kind is IdentityKind.UUID:
+        return _uuid(type_, dialect)
+    return _date(type_, dialect)
+
+
+def _integer(part: bytes) -> str:
+    return _matched(_INTEGER, part)
+
+
+def _text(part: bytes) -> str:
+    return bytes.fromhex(part.decode("ascii")).decode("utf-8")
+
+
+def _binary(part: bytes) -> str:
+    return bytes.fromhex(part.decode("ascii")).hex()
+
+
+def _uuid(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes], str]:
+    if is_native_uuid(type_, dialect):
+        return lambda part: _matched(_HYPHENATED_UUID, part)
+    if dialect.name == "sqlite":
+        return lambda part: _hyphenated(bytes.fromhex(part.decode("ascii")))
+    return _hyphenated
+
+
+def _hyphenated(digits: bytes) -> str:
+    text = _matched(_HEX_UUID, digits)
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _date(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes], str]:
+    if dialect.name == "postgresql":
+        return lambda part: _iso_date(part.removesuffix(b"AD"))
+    if dialect.name != "sqlite":
+        return _iso_date
+    read = date_reader(type_, dialect)
+    canonical = CANONICAL[IdentityKind.DATE]
+    return lambda part: canonical(read(_text(part)))
+
+
+def _iso_date(part: bytes) -> str:
+    # MariaDB holds days that are none, such as 0000-00-00
+    return dt.date.fromisoformat(_matched(_DATE, part)).isoformat()
+
+
+def _matched(pattern: re.Pattern[bytes], part: bytes) -> str:
+    if not pattern.fullmatch(part):
+        raise ValueError("not in the form that the key's type writes")
+    return part.decode("ascii")
+
+
+def as_stored(part: bytes, type_: TypeEngine[Any], dialect: Dialect) -> str:
+    """A delivered key for people, in whatever form it is stored."""
+    if part == NULL_PART or part.startswith(_MARK + b"null"):
+        return "NULL"
+    if part.startswith(_MARK):
+        _, storage, digits = part.split(_MARK, 2)
+        return f"{_legible(digits)!r} stored as {storage.decode('ascii')}"
+    kind = kind_of(type_, dialect)
+    in_hex = kind in (IdentityKind.TEXT, IdentityKind.CHAR)
+    in_hex |= dialect.name == "sqlite" and kind in (IdentityKind.UUID, IdentityKind.DATE)
+    return _legible(part) if in_hex else part.decode("utf-8", "backslashreplace")
+
+
+def _legible(digits: bytes) -> str:
+    try:
+        return bytes.fromhex(digits.decode("ascii")).decode("utf-8", "backslashreplace")
+    except ValueError:
+        return digits.decode("ascii", "backslashreplace")
+
+
+_NULL_PARTS = (NULL_PART, NULL_PART + b"!")
+"""The second is SQLite's: the storage class and no bytes."""
+
+
+def misspelt(binding: ColumnBinding, parts: Sequence[bytes], dialect: Dialect) -> EncFieldsError:
+    """The error for a stored value whose row's key is not in its one accepted form.
+
+    :param parts: the key as it was delivered, of which one part at least is not.
+    """
+    columns = binding.identity
+    row = {
+        column.name: as_stored(part, column.type, dialect)
+        for column, part in zip(columns, parts, strict=True)
+    }
+    nulls = [c.name for c, part in zip(columns, parts, strict=True) if part in _NULL_PARTS]
+    if nulls:
+        return UnreadableError(
+            f"a value is stored, and {', '.join(nulls)}, which identifies its row, is NULL, so "
+            "nothing tells whose value it is. Set it to what it was when the value was written; "
+            "until then read the other columns only",
+            table=binding.table,
+            column=binding.column_name,
+            row=row,
+            reason="no-identity",
+        )
+    pairs = zip(columns, parts, strict=True)
+    names = [column.name for column, part in pairs if _is_misspelt(column, part, dialect)]
+    return ContextMismatchError(
+        f"the row's key {', '.join(names)} is not stored in the form that its column's type "
+        "writes, so this is not the row that the value was written for: whoever can write to the "
+        "database may have copied it here. If the key was written by other means, write it anew "
+        "in its type's own form",
+        table=binding.table,
+        column=binding.column_name,
+        row=row,
+        reason="identity-form",
+    )
+
+
+def _is_misspelt(column: Column[Any], part: bytes, dialect: Dialect) -> bool:
+    try:
+        from_delivered(column.type, dialect)(part)
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,267 @@
+"""The cell in which an encrypted value is delivered with its row's key, and what opens it::
+
+<tag> ':' <key part> ':' ... <ciphertext>
+
+A cell of a result that was opened before its row is processed, so that it is opened once.
+
+The key of a row in a SELECT that groups by the row, for PostgreSQL.
+
+There a column that is selected has to be grouped by, and only the whole primary key of a table
+lets its other columns stand beside it. A cell names each column of its row's key, also where the
+statement groups by one that equals it, or by the primary key of a subquery, so such a column is
+aggregated: all of a group are alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import Select
+from sqlalchemy.types import TypeEngine
+
+from encfields.errors import (
+    DecryptionError,
+    EncFieldsError,
+    KeyDestroyedError,
+    KeyStoreError,
+    MalformedMessageError,
+)
+from encfields.legacy import LegacyReader, is_legacy
+from encfields.message.sealing import open_
+from encfields.orm import internals
+from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
+from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.query.statement_scope import enclosing
+from encfields.orm.read.delivered_keys import delivered_sql, from_delivered, misspelt
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+_SEPARATOR = b":"
+
+
+class RowReader(TypeEngine[Any]):
+    """The type of a :class:`Packed` cell: opens it for one column.
+
+    :param binding: the encrypted column.
+    """
+
+    delivers_row_key = True
+
+    def __init__(self, binding: ColumnBinding) -> None:
+        self.binding = binding
+        digest = hashlib.sha256(binding.logical_name.encode("utf-8")).hexdigest()
+        self.tag = digest[:6]
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        binding = self.binding
+        attachment = attachment_of(dialect)
+        tag = self.tag.encode("ascii")
+        parts = len(binding.identity) + 1
+        to_text = tuple(from_delivered(column.type, dialect) for column in binding.identity)
+        serialize, key_ids = binding.context.serialize, binding.key_ids
+        decode = binding.codec.decode
+
+        def open_cell(cell: Any) -> Any:
+            if cell is None:
+                return None
+            if type(cell) is OpenedCell:
+                return cell.value
+            encryption = attachment.encryption or attachment.require(
+                binding.table, binding.column_name
+            )
+            # Text, if the column holds text as yet: plaintext, which is refused with its row.
+            packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
+            found = packed.split(_SEPARATOR, parts)
+            if found[0] != tag or len(found) <= parts:
+                raise (
+                    _holds_text(binding)
+                    if isinstance(cell, str)
+                    else _not_packed(binding, found[0])
+                )
+            try:
+                texts = [convert(part) for convert, part in zip(to_text, found[1:-1], strict=True)]
+            except ValueError:
+                raise misspelt(binding, found[1:-1], dialect) from None
+            try:
+                context = serialize(texts)
+                data = open_(found[-1], context, encryption.find_key, key_ids(texts))
+                encryption.stats.opened += 1
+                return decode(data, dialect)
+            except EncFieldsError as error:
+                if is_legacy(error):
+                    reader = encryption.legacy.get(binding.logical_name)
+                    if reader is not None:
+                        return _legacy(reader, binding, texts, found[-1], dialect)
+                    _hint(error, binding)
+                if _is_destroyed(error) and encryption.destroyed != "raise":
+                    return encryption.destroyed
+                raise _located(error, binding, texts) from None
+
+        return leaves_no_trace(open_cell)
+
+    def row_of(self, cell: Any, dialect: Dialect) -> Mapping[str, str]:
+        """The identity of a cell's row, by column name.
+
+        :raises ValueError: it is no cell of this column.
+        """
+        columns = self.binding.identity
+        parts = bytes(cell).split(_SEPARATOR, len(columns) + 1)[1:-1]
+        texts = [
+            from_delivered(column.type, dialect)(part)
+            for column, part in zip(columns, parts, strict=True)
+        ]
+        return self.binding.row(texts)
+
+
+def _holds_text(binding: ColumnBinding) -> EncFieldsError:
+    return MalformedMessageError(
+        "the database's column holds text, so its values are plaintext that was never encrypted: "
+        "add an encrypted column beside it, as Alembic's autogenerate describes",
+        table=binding.table,
+        column=binding.column_name,
+        reason="text",
+    )
+
+
+def _is_destroyed(error: EncFieldsError) -> bool:
+    """Whether the value's whole key was destroyed on purpose. Nothing should be under a version
+    that was retired, so that is an error."""
+    return isinstance(error, KeyDestroyedError) and error.reason == "destroyed"
+
+
+def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:
+    return MalformedMessageError(
+        "the cell does not hold this column's value and its row's key: it may stem from a UNION "
+        "with another encrypted column, or from SQL that was not made by SQLAlchemy",
+        table=binding.table,
+        column=binding.column_name,
+        reason="not-packed",
+    )
+
+
+def _legacy(
+    reader: LegacyReader, binding: ColumnBinding, texts: list[str], message: bytes, dialect: Any
+) -> Any:
+    """The value of a message that was written by hand, before the column was encrypted by us."""
+    try:
+        data = reader.open(message, binding.row(texts))
+        return reader.decode(data) if reader.decode else binding.codec.decode(data, dialect)
+    except EncFieldsError as error:
+        failure = error
+    raise _located(failure, binding, texts)
+
+
+def _hint(error: EncFieldsError, binding: ColumnBinding) -> None:
+    """Say how values that were encrypted by hand are read."""
+    if isinstance(error, MalformedMessageError):
+        error.message += (
+            f". To read such values here: attach(..., legacy={{{binding.logical_name!r}: "
+            "LegacyReader(keyring, context=...)})"
+        )
+
+
+def _located(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> EncFieldsError:
+    """The same error, told where it happened."""
+    if isinstance(error, DecryptionError | KeyStoreError):
+        error.table = error.table or binding.table
+        error.column = error.column or binding.column_name
+        if len(texts) == len(binding.identity):
+            error.row = error.row or dict(binding.row(texts))
+    return error
+
+
+class Packed(ColumnElement[Any]):
+    """The expression that delivers an encrypted column with its row's key in one cell."""
+
+    inherit_cache = False
+    __visit_name__ = "encfields_packed"
+
+    def __init__(
+        self,
+        ciphertext: ColumnElement[Any],
+        identity: tuple[ColumnElement[Any], ...],
+        reader: RowReader,
+    ) -> None:
+        self.ciphertext = ciphertext
+        self.identity = identity
+        self.type = reader
+        self.reader = reader
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return list(self.ciphertext._from_objects)
+
+
+@compiles(Packed)
+def _compile_packed(element: Packed, compiler: Any, **kw: Any) -> str:
+    """Portable form, which SQLite and SQLAlchemy's own default dialect understand."""
+    pieces = _pieces(element, compiler, compiler.dialect.name, kw)
+    return "CAST(" + " || ".join(pieces) + " AS BLOB)"
+
+
+@compiles(Packed, "postgresql")
+def _compile_packed_postgresql(element: Packed, compiler: Any, **kw: Any) -> str:
+    *head, ciphertext = _pieces(element, compiler, "postgresql", kw)
+    return f"(CAST({' || '.join(head)} AS BYTEA) || {ciphertext})"
+
+
+@compiles(Packed, *sorted(MYSQL_NAMES))
+def _compile_packed_mysql(element: Packed, compiler: Any, **kw: Any) -> str:
+    return "CONCAT(" + ", ".join(_pieces(element, compiler, "mysql", kw)) + ")"
+
+
+def without_result_map(kw: dict[str, Any]) -> dict[str, Any]:
+    """A compiler's options for the parts of what is delivered, which are not delivered alone."""
+    of_the_whole = ("add_to_result_map", "within_columns_clause", "result_map_targets")
+    return {name: value for name, value in kw.items() if name not in of_the_whole}
+
+
+def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any]) -> list[str]:
+    """The SQL of each part of the cell, the ciphertext last."""
+    inner = without_result_map(kw)
+    pieces = [f"'{element.reader.tag}:'"]
+    for key, declared in zip(element.identity, element.reader.binding.identity, strict=True):
+        kind = kind_of(declared.type, compiler.dialect)
+        sql = compiler.process(key, **inner)
+        if dialect_name == "postgresql" and needs_aggregate(key, compiler):
+            sql = f"(array_agg({sql}))[1]"
+        pieces += [delivered_sql(sql, kind, dialect_name), "':'"]
+    return [*pieces, compiler.process(element.ciphertext, **inner)]
+
+
+class OpenedCell:
+    """Stands in a driver's row for a cell that a look-up opened to compare it.
+
+    It shows nothing of its value, as the cell itself does not.
+
+    :ivar value: the column's value.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "<opened value>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a value on its way out of a result is never pickled")
+
+
+def needs_aggregate(key: Any, compiler: Any) -> bool:
+    """Whether the SELECT that is being compiled groups, and not by the column `key`."""
+    around = enclosing(compiler)
+    select = around[0].statement if around else None
+    if not isinstance(select, Select):
+        return False
+    clauses = internals.group_by_clauses(select)
+    return bool(clauses) and not any(hash(clause) == hash(key) for clause in clauses)

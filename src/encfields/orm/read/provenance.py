@@ -1,0 +1,174 @@
+"""Reading: ciphertext and the identity of its row, delivered in one cell.
+
+A type is shown one cell and never a row. So where an encrypted column is delivered to the
+application, ``column_expression`` selects :class:`Packed`. Identity and ciphertext then come out of
+the same row through aliases, joins, loader strategies, RETURNING and unions, and
+:class:`RowReader` opens the one with the other. The tag names the column, so that a UNION of two
+encrypted columns is a clear error and no false alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, Table, select
+from sqlalchemy.sql.elements import ColumnElement, Label
+from sqlalchemy.sql.selectable import ScalarSelect, Select
+
+from encfields.errors import UnreadableError
+from encfields.orm.declare.columns import binding_of, is_encrypted
+from encfields.orm.query.comparison import BlindValue
+from encfields.orm.query.key_look_up import looked_up
+from encfields.orm.read.packed import Packed, RowReader
+from encfields.orm.read.union_reads import is_no_value, packed_branches
+
+
+def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
+    """What is selected in place of the encrypted `expression`.
+
+    :raises UnreadableError: the expression cannot be traced to one row: a function, a CASE, a
+        bound value, or a column of a subquery that does not select the row's key.
+    """
+    if isinstance(expression, Label):
+        return packed(expression.element)
+    if isinstance(expression, ScalarSelect):
+        return _packed_scalar(expression)
+    if is_no_value(expression):
+        return expression
+    if not isinstance(expression, Column) and not _is_proxy(expression):
+        raise _untraceable(type(expression).__name__)
+    of_branches = packed_branches(expression)
+    if of_branches is not None:
+        return of_branches
+    source = source_column(expression)
+    binding = binding_of(source)
+    identity = tuple(_key_part(expression, key, source) for key in binding.identity)
+    return Packed(expression, identity, RowReader(binding))
+
+
+def _key_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
+    """The row-key column of the row that `expression` is of, selected beside it or looked up."""
+    if next(row_siblings(expression, key, source), None) is None:
+        columns = source.table.primary_key.columns
+        primary_key = {c: next(row_siblings(expression, c, source), None) for c in columns}
+        there = {column: found for column, found in primary_key.items() if found is not None}
+        if there and len(there) == len(primary_key):
+            return looked_up(key, there, expression.table)
+    return sibling(expression, key, source)
+
+
+def _is_proxy(expression: Any) -> bool:
+    """A column of an alias, a subquery or a CTE."""
+    return getattr(expression, "table", None) is not None and hasattr(expression, "base_columns")
+
+
+def source_column(expression: Any) -> Column[Any]:
+    """The table's column that `expression` stands for."""
+    bases = [
+        base
+        for base in expression.base_columns
+        if isinstance(base, Column) and isinstance(base.table, Table) and is_encrypted(base)
+    ]
+    sources = {(base.table.key, base.key): base for base in bases}
+    if len(sources) != 1:
+        raise _of_several(bases) if sources else _untraceable("expression")
+    base = next(iter(sources.values()))
+    return base.table.c[base.key]
+
+
+def _origins(expression: Any) -> frozenset[int]:
+    """The selectables that a column passed through: what tells two aliases of a table apart."""
+    found: set[int] = set()
+    for column in expression.proxy_set:
+        table = getattr(column, "table", None)
+        if table is not None:
+            found.add(id(table))
+        elif isinstance(column, BlindValue):
+            found |= _origins(column.clause)
+    return frozenset(found)
+
+
+def same_row(one: Any, other: Any) -> bool:
+    """Whether two columns of one table, alias or subquery come from the same row of a table."""
+    return _origins(one) == _origins(other)
+
+
+def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
+    """Whether a subquery's column stands for `expression` in it.
+
+    :param via: the subquery, and those within it that the column passed through.
+    """
+    if getattr(column, "table", None) is not via[0] or not hasattr(column, "proxy_set"):
+        return False
+    stands_for = {hash(one) for one in column.proxy_set}
+    return hash(expression) in stands_for and _origins(column) >= {id(one) for one in via}
+
+
+def row_siblings(
+    expression: Any, key: Column[Any], source: Column[Any]
+) -> Iterator[ColumnElement[Any]]:
+    """The columns that stand for `key` in what `expression` is selected from, of the same row."""
+    if expression.table is source.table:
+        yield key
+        return
+    for candidate in expression.table.c:
+        if any(base is key for base in candidate.base_columns) and same_row(candidate, expression):
+            yield candidate
+
+
+def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
+    """The row-key column that comes from the same row as `expression`."""
+    for found in row_siblings(expression, key, source):
+        return found
+    raise UnreadableError(
+        f"the subquery or alias that it is selected from does not carry the row's key "
+        f"{key.name!r}: select that too, and load relationships with selectinload(), not "
+        "subqueryload()",
+        table=source.table.fullname,
+        column=source.name,
+        reason="key-not-selected",
+    )
+
+
+def _packed_scalar(expression: ScalarSelect[Any]) -> ColumnElement[Any]:
+    inner = expression.element
+    if not isinstance(inner, Select):
+        raise _untraceable("scalar subquery of a UNION")
+    (column,) = inner.selected_columns
+    cell = packed(column)
+    rebuilt = inner.with_only_columns(cell, maintain_column_froms=True).scalar_subquery()
+    rebuilt.type = cell.type
+    return rebuilt
+
+
+def _of_several(columns: list[Column[Any]]) -> UnreadableError:
+    """The refusal of what a UNION of several tables delivers, as of concrete inheritance."""
+    names = sorted({f"{column.table.fullname}.{column.name}" for column in columns})
+    return UnreadableError(
+        f"it comes out of a UNION of {', '.join(names)}, which does not tell the row it came from, "
+        "nor can one be looked up there: select from each table, or each class of a concrete "
+        "hierarchy, by itself. Read a UNION whose every branch selects its row's key and a "
+        "literal_column() of its own, as polymorphic_union() makes them",
+        reason="untraceable",
+    )
+
+
+def _untraceable(what: str) -> UnreadableError:
+    return UnreadableError(
+        f"an encrypted value comes out of a {what}, which does not tell the row it came from: "
+        "select the column itself and apply the function in Python",
+        reason="untraceable",
+    )
+
+
+def raw_select(table: Table) -> Any:
+    """A SELECT of the table's stored bytes, for tests and tools: ciphertext stays ciphertext."""
+    from sqlalchemy import LargeBinary, type_coerce
+
+    return select(
+        *(
+            type_coerce(column, LargeBinary).label(column.key) if is_encrypted(column) else column
+            for column in table.c
+        )
+    )

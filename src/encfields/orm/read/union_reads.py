@@ -1,0 +1,224 @@
+"""Reading through a UNION of several tables whose branches say which they are.
+
+A concrete hierarchy is loaded from one: ``polymorphic_union()`` gives each branch a constant of
+its own, the discriminator. The database cannot change a constant, so it tells the table that a row
+is of as surely as a FROM does. The value is delivered as every other is, with its row's key, in
+the form that its branch demands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import Cast, ColumnClause, ColumnElement, Label, Null, TypeCoerce
+from sqlalchemy.sql.selectable import CompoundSelect, Select, SelectStatementGrouping
+from sqlalchemy.sql.visitors import iterate
+from sqlalchemy.types import TypeEngine
+
+from encfields.orm.declare.columns import binding_of, is_encrypted
+from encfields.orm.read.packed import Packed, RowReader, without_result_map
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+class UnionReader(TypeEngine[Any]):
+    """The type of a :class:`PackedBranches` cell: opens it for the column that its tag names.
+
+    :param readers: of each branch.
+    """
+
+    def __init__(self, readers: Sequence[RowReader]) -> None:
+        self.readers = readers
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        processors = {r.tag: r.result_processor(dialect, coltype) for r in self.readers}
+        # It knows what to say of a cell that none of them can have delivered.
+        of_first = processors[self.readers[0].tag]
+
+        def open_cell(cell: Any) -> Any:
+            tag = bytes(cell[:6]).decode("ascii", "replace") if isinstance(cell, bytes) else ""
+            return processors.get(tag, of_first)(cell)
+
+        return leaves_no_trace(open_cell)
+
+
+class PackedBranches(ColumnElement[Any]):
+    """The expression that delivers a UNION's encrypted column, each branch's in its own form.
+
+    :param discriminator: what tells the branches apart.
+    :param branches: of each that has the column, its constant and what it delivers.
+    """
+
+    inherit_cache = False
+    __visit_name__ = "encfields_packed_branches"
+
+    def __init__(
+        self,
+        ciphertext: ColumnElement[Any],
+        discriminator: ColumnElement[Any],
+        branches: Sequence[tuple[ColumnElement[Any], Packed]],
+    ) -> None:
+        self.ciphertext = ciphertext
+        self.discriminator = discriminator
+        self.branches = branches
+        self.type = UnionReader([packed.reader for _, packed in branches])
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return list(self.ciphertext._from_objects)
+
+
+@compiles(PackedBranches)
+def _compile_branches(element: PackedBranches, compiler: Any, **kw: Any) -> str:
+    inner = without_result_map(kw)
+
+    def sql(part: ColumnElement[Any]) -> str:
+        return str(compiler.process(part, **inner))
+
+    whens = [f"WHEN {sql(constant)} THEN {sql(packed)}" for constant, packed in element.branches]
+    # A row of no branch there cannot be; if there were, its bare ciphertext would be refused.
+    last = f"ELSE {sql(element.ciphertext)} END"
+    return " ".join([f"CASE {sql(element.discriminator)}", *whens, last])
+
+
+def packed_branches(expression: Any) -> PackedBranches | None:
+    """What is selected in place of an encrypted column that comes out of a UNION.
+
+    :returns: ``None`` where it comes out of none, or of one whose branches do not all say which
+        they are, or do not all select their row's key.
+    """
+    union = _union_of(expression)
+    place = None if union is None else union.discriminator()
+    if union is None or place is None:
+        return None
+    packed: list[tuple[ColumnElement[Any], Packed]] = []
+    for branch in union.branches:
+        value = branch[union.place]
+        if is_no_value(value):
+            continue
+        identity = _identity(union, branch, value)
+        if identity is None:
+            return None
+        cell = Packed(expression, identity, RowReader(binding_of(value)))
+        packed.append((branch[place], cell))
+    tags = {cell.reader.tag for _, cell in packed}
+    if not packed or len(tags) < len(packed):
+        return None
+    return PackedBranches(expression, union.beside(place), packed)
+
+
+def _identity(
+    union: _Union, branch: Sequence[Any], value: Any
+) -> tuple[ColumnElement[Any], ...] | None:
+    """The row's key of a branch's column, as the UNION delivers it."""
+    if not isinstance(value, Column) or not isinstance(value.table, Table):
+        return None
+    if not is_encrypted(value):
+        return None
+    found: list[ColumnElement[Any]] = []
+    for key in binding_of(value).identity:
+        place = next((n for n, one in enumerate(branch) if one is key), None)
+        column = None if place is None else union.beside(place)
+        if column is None:
+            return None
+        found.append(column)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Union:
+    """The UNION that a column comes out of.
+
+    :ivar expression: the column. :ivar columns: those of the UNION itself, in whose `place` it
+        stands. :ivar branches: what each SELECT has in their places. :ivar inside: the FROMs of
+        the branches.
+    """
+
+    expression: Any
+    columns: Sequence[Any]
+    place: int
+    branches: Sequence[Sequence[Any]]
+    inside: frozenset[int]
+
+    def beside(self, place: int) -> Any:
+        """The column that delivers another place of the same row, or ``None``."""
+        wanted = hash(self.columns[place])
+        for candidate in self.expression.table.c:
+            stands_for = {hash(one) for one in candidate.proxy_set}
+            if wanted in stands_for and self._way(candidate) == self._way(self.expression):
+                return candidate
+        return None
+
+    def _way(self, column: Any) -> frozenset[int]:
+        """The selectables that a column passed through on its way out of the UNION."""
+        tables = {id(getattr(one, "table", None)) for one in column.proxy_set}
+        return frozenset(tables - self.inside - {id(None)})
+
+    def discriminator(self) -> int | None:
+        """A place in which every branch has a constant of its own, and that is delivered."""
+        for place in range(len(self.columns)):
+            constants = [_constant(branch[place]) for branch in self.branches]
+            all_differ = None not in constants and len(set(constants)) == len(constants)
+            if all_differ and self.beside(place) is not None:
+                return place
+        return None
+
+
+def _union_of(expression: Any) -> _Union | None:
+    """The one UNION that a column comes out of, if there is one and no more."""
+    found = [(one, _compound(one.table)) for one in expression.proxy_set if hasattr(one, "table")]
+    unions = [(column, compound) for column, compound in found if compound is not None]
+    if len(unions) != 1:
+        return None
+    ((column, compound),) = unions
+    branches = [_elements(select) for select in compound.selects]
+    columns = list(column.table.c)
+    place = next((n for n, one in enumerate(columns) if one is column), None)
+    if place is None or any(len(branch) != len(columns) for branch in branches):
+        return None
+    inside = frozenset(id(one) for one in iterate(compound))
+    return _Union(expression, columns, place, branches, inside)
+
+
+def _compound(selectable: Any) -> CompoundSelect[Any] | None:
+    """The UNION that a subquery or a CTE is of, and nothing else is."""
+    element = getattr(selectable, "element", None)
+    if isinstance(element, SelectStatementGrouping):
+        element = element.element
+    return element if isinstance(element, CompoundSelect) else None
+
+
+def _elements(select: Any) -> list[Any]:
+    """What a branch selects, without its labels; nothing, if it is no simple SELECT."""
+    if not isinstance(select, Select):
+        return []
+    return [_without_label(column) for column in select.selected_columns]
+
+
+def _without_label(column: Any) -> Any:
+    return _without_label(column.element) if isinstance(column, Label) else column
+
+
+def is_no_value(element: Any) -> bool:
+    """Whether it is NULL, as what a branch has in the place of a column that it lacks."""
+    inner = element.clause if isinstance(element, Cast | TypeCoerce) else element
+    return isinstance(inner, Null)
+
+
+def _constant(element: Any) -> str | None:
+    """The text of a ``literal_column()`` that is a string or a number."""
+    if not isinstance(element, ColumnClause) or not element.is_literal:
+        return None
+    text = str(element.name)
+    return text.casefold() if _LITERAL.fullmatch(text) else None
+
+
+_LITERAL = re.compile(r"[0-9]+|'(?:[^'\\]|'')*'")
+"""A constant that every database reads as such."""

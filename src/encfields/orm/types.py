@@ -1,0 +1,291 @@
+"""``EncryptedType``: the declaration of an encrypted column."""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from sqlalchemy import LargeBinary, String, event
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.codecs import codec_for
+from encfields.codecs.nulls import none_is_value
+from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
+from encfields.index.blind_index import BlindIndex
+from encfields.key_template import DEFAULT_KEY, KeyTemplate
+from encfields.orm.declare.blind_index import indexed_type
+from encfields.orm.declare.columns import SealedColumnType
+from encfields.orm.declare.table_events import column_attached
+from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.query.comparator import EncryptedComparator
+from encfields.orm.read.provenance import packed
+from encfields.orm.write.pending import Pending, is_null
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.elements import ColumnElement
+
+__all__ = ["DEFAULT_KEY", "EncryptedType"]
+
+
+class EncryptedType(SealedColumnType, TypeDecorator[Any]):
+    """A column whose every value is an AWS Encryption SDK message bound to its row.
+
+    In the database it is a ``LargeBinary`` (BYTEA, BLOB); in Python it behaves as `inner`.
+
+    :param inner: any SQLAlchemy type with a Python value, as a class or an instance; default
+        ``String``. ``PickleType`` is refused.
+    :param key: branch key id, or a template over columns of the row such as
+        ``"tenant/{tenant_id}"``. The template's columns become part of what a value is bound
+        to: a row that is moved to another tenant no longer opens. A value opens under this key
+        alone.
+    :param former_keys: ids, or templates over columns that a value is bound to, under which a
+        value may be from before `key` was changed. Leave them out when re-encryption has moved
+        the last one: who holds such a key can forge values.
+    :param name: the column's logical name in the encryption context. Default:
+        ``"table.column"``, with the schema where there is one. Pin it before you rename a table
+        or column, because every stored value carries it.
+    :param bind_to: names of the columns that identify the row. Default: the primary key.
+    :param storage: ``LargeBinary(n)`` for a column that MySQL and MariaDB bound to the size class
+        of `n` bytes; :func:`encfields.sizes.max_stored_bytes` gives the `n` that is needed. It is
+        refused if the longest value would not fit or has no bound. Default: unbounded.
+    :param index: a :class:`BlindIndex`, or several, by which values are found. Each is held in a
+        column of its own, which is appended to the table. Default: none, and ``==`` is refused.
+    :raises DeclarationError: the column cannot be protected as declared. Faults of the table
+        (no primary key, a server default) are raised when the table is defined.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+    comparator_factory = EncryptedComparator
+    coerce_to_is_types = (type(None),)
+
+    def __init__(
+        self,
+        inner: TypeEngine[Any] | type[TypeEngine[Any]] = String,
+        *,
+        key: str = DEFAULT_KEY,
+        former_keys: Sequence[str] | str = (),
+        name: str | None = None,
+        bind_to: Sequence[str] | str | None = None,
+        storage: LargeBinary | None = None,
+        index: BlindIndex | Sequence[BlindIndex] | None = None,
+    ) -> None:
+        super().__init__()
+        self.inner = inner() if isinstance(inner, type) else inner
+        self.key = key
+        self.former_keys = _as_tuple(former_keys)
+        self.name = name
+        self.bind_to = None if bind_to is None else _as_tuple(bind_to)
+        self.storage = storage
+        if storage is not None and not isinstance(storage, LargeBinary):
+            raise DeclarationError(
+                "storage= is a LargeBinary, with or without a length: ciphertext is bytes, and "
+                "must not be padded",
+                reason="storage",
+            )
+        if isinstance(self.inner, EncryptedType):
+            raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
+        for one in (key, *self.former_keys):
+            KeyTemplate(one)
+        self.codec = codec_for(self.inner)
+        # SQLAlchemy stores values as impl_instance has it; who makes schemas asks for impl.
+        self.impl_instance = LargeBinary()
+        self.impl = self.inner  # type: ignore[assignment]
+        self.indexes = _indexes(self.inner, index)
+        self.__class__ = _shown_as(type(_undecorated(self.inner)))
+        self.hashable = self.inner.hashable
+        self.none_is_value = none_is_value(self.inner)
+        self.should_evaluate_none = self.inner.should_evaluate_none
+
+    def __repr__(self) -> str:
+        options = [repr(self.inner), f"key={self.key!r}"]
+        options += [f"former_keys={list(self.former_keys)!r}"] if self.former_keys else []
+        options += [f"name={self.name!r}"] if self.name else []
+        options += [f"bind_to={self.bind_to!r}"] if self.bind_to else []
+        options += [f"storage={self.storage!r}"] if self.storage else []
+        options += [f"index={list(self.indexes)!r}"] if self.indexes else []
+        return f"EncryptedType({', '.join(options)})"
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked of a plain column's type is answered by the inner type."""
+        inner = vars(self).get("inner")
+        if name in _INNER_ATTRIBUTES and hasattr(inner, name):
+            return getattr(inner, name)
+        return super().__getattr__(name)
+
+    @property
+    def python_type(self) -> type[Any]:
+        """The Python type of the inner type's values."""
+        return self.inner.python_type
+
+    @property
+    def _static_cache_key(self) -> Any:
+        """What tells two of these types apart in SQLAlchemy's statement cache.
+
+        SQLAlchemy leaves keyword-only arguments out, and would take two types that differ in
+        one for the same.
+        """
+        key = vars(self).get("_cache_key")
+        if key is None:
+            # Asked for in every execution of every statement that names the column.
+            storage = self.storage and self.storage._static_cache_key
+            keys = self.key, self.former_keys
+            of_ours = *keys, self.name, self.bind_to, storage, self.indexes
+            key = self._cache_key = super()._static_cache_key, *of_ours
+        return key
+
+    # -- declaration ---------------------------------------------------------------------------
+
+    def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:
+        """SQLAlchemy's SchemaEventTarget protocol: the type was given to a column."""
+        super()._set_parent(parent, outer=outer, **kw)
+        if parent.type is not self:
+            raise DeclarationError(
+                "an encrypted type can be neither a variant of another type, which would store "
+                "plaintext on the other dialects, nor decorated: use "
+                "EncryptedType(YourTypeDecorator)",
+                column=parent.name,
+                reason="variant",
+            )
+        if parent.table is not None:
+            column_attached(parent, parent.table)
+        else:
+            event.listen(parent, "after_parent_attach", column_attached)
+        from encfields.orm.flush import watch_mappers
+
+        watch_mappers()
+
+    def with_variant(self, type_: Any, *dialect_names: str) -> NoReturn:
+        """Refused: the other dialect would store plaintext."""
+        raise DeclarationError("an encrypted type has no variants", reason="variant")
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """BYTEA on PostgreSQL, LONGBLOB on MySQL and MariaDB, whose BLOB ends at 64 KB."""
+        if self.storage is not None:
+            return dialect.type_descriptor(self.storage)
+        if dialect.name in ("mysql", "mariadb"):
+            from sqlalchemy.dialects.mysql import LONGBLOB
+
+            return dialect.type_descriptor(LONGBLOB())
+        return dialect.type_descriptor(LargeBinary())
+
+    # -- values --------------------------------------------------------------------------------
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Parks a value: it is sealed later, where its row is known."""
+        attachment = attachment_of(dialect)
+        has_none = self.none_is_value
+
+        def park(value: Any) -> Pending | None:
+            if is_null(value, none_is_value=has_none):
+                return None
+            if attachment.encryption is None:
+                del value
+                attachment.require()
+            return Pending(value)
+
+        return park
+
+    def literal_processor(self, dialect: Dialect) -> NoReturn:
+        """Refuses ``literal_binds``: it would render the value into the statement's text.
+
+        The refusal is here and not in a processor, whose every exception SQLAlchemy replaces by
+        one that prints the value.
+        """
+        raise UnboundValueError(
+            "an encrypted value cannot be rendered into the text of a statement", reason="literal"
+        )
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column together with its row's key."""
+        return packed(column)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """Refuses a bare cell: without its row's key nothing tells where it belongs."""
+
+        def refuse(value: Any) -> None:
+            if value is None:
+                return
+            del value
+            raise UnreadableError(
+                "a bare ciphertext cannot be opened, because nothing tells which row it came "
+                "from. For raw SQL use select(aliased(Model, text(...).columns(...).subquery()))",
+                reason="bare",
+            )
+
+        return refuse
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Whether two Python values are the same, as the inner type sees it."""
+        return self.inner.compare_values(x, y)  # no bool(): SQLAlchemy asks whether it is True
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self
+
+
+_INNER_ATTRIBUTES = frozenset(
+    ("as_uuid", "asdecimal", "enum_class", "enums", "item_type", "length", "precision", "scale")
+)
+
+
+def _undecorated(inner: TypeEngine[Any]) -> TypeEngine[Any]:
+    while isinstance(inner, TypeDecorator):
+        inner = inner.impl_instance
+    return inner
+
+
+class _Shown(type):
+    """Of the classes that are made for inner types: pickled by what they are made of."""
+
+
+def _reduced(shown: _Shown) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return _shown_as, (vars(shown)["impl"],)
+
+
+copyreg.pickle(_Shown, _reduced)
+
+_shown: dict[type[Any], type[EncryptedType]] = {}
+"""By the class of the inner type; one class for each, which SQLAlchemy's caches rely on."""
+
+
+def _shown_as(inner: type[Any]) -> type[EncryptedType]:
+    """``EncryptedType`` as generators of forms and schemas see it.
+
+    sqladmin, starlette-admin and their like choose a field by the class that a type decorates,
+    which they read from the type's own class: for ciphertext that would be a field of bytes.
+    """
+    known = _shown.get(inner)
+    if known is not None:
+        return known
+    namespace = {
+        "impl": inner,
+        "cache_ok": True,
+        "__module__": __name__,
+        "__doc__": EncryptedType.__doc__,
+    }
+    made = cast("type[EncryptedType]", _Shown("EncryptedType", (EncryptedType,), namespace))
+    return _shown.setdefault(inner, made)
+
+
+def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _indexes(
+    inner: TypeEngine[Any], index: BlindIndex | Sequence[BlindIndex] | None
+) -> tuple[BlindIndex, ...]:
+    given = () if index is None else tuple(index) if isinstance(index, list | tuple) else (index,)
+    for one in given:
+        if not isinstance(one, BlindIndex):
+            raise DeclarationError(
+                "index= takes a BlindIndex(...), or a list of them", reason="index"
+            )
+        one.check_type(indexed_type(inner))
+    if len({one.label for one in given}) < len(given):
+        raise DeclarationError(
+            "two blind indexes of one column have the same name: give each a name= of its own",
+            reason="index",
+        )
+    return given

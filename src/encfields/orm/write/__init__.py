@@ -1,0 +1,1 @@
+"""Writing: what an INSERT or UPDATE needs to seal a value for its row."""

@@ -1,0 +1,181 @@
+"""What rows hold now, read under a lock in the transaction that is about to change them.
+
+What a session remembers of a row may be long out of date. Whatever has to be sealed anew, or to
+go into a blind index, beside what the application changed is therefore read here. A value that
+cannot be read is an error, and is never taken for NULL.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Column, Table, false, select, tuple_, type_coerce, update
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as sql_table
+from sqlalchemy.types import UserDefinedType
+
+from encfields.errors import EncFieldsError, UnreadableError, UnsupportedOperationError
+from encfields.orm import internals
+from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.read.packed import Packed, RowReader
+from encfields.orm.write.pending import Carried
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.codecs import Codec
+
+ROWS_OF_ONE_SELECT = 500
+
+
+class CarriedType(UserDefinedType[Any]):
+    """Reads an encrypted column's value as the bytes that were sealed, not as a Python value.
+
+    :param binding: the encrypted column.
+    """
+
+    cache_ok = True
+    carries_row_key = True
+
+    def __init__(self, binding: ColumnBinding) -> None:
+        self.binding = binding
+
+    def column_expression(self, column: Any) -> Any:
+        carried = copy.copy(self.binding)
+        carried.codec = cast("Codec", _CarryingCodec())
+        return Packed(column.clause, carried.identity, RowReader(carried))
+
+
+class _CarryingCodec:
+    """Leaves a plaintext as the bytes that it is."""
+
+    def decode(self, data: bytes, dialect: Any) -> Carried:
+        return Carried(data)
+
+
+class CurrentRows:
+    """Reads rows of one table by their keys.
+
+    :param connection: the one that will change them.
+    :param keys: the columns of the table's primary key.
+    :param wanted: the key of each row, in the order of `keys`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        keys: Sequence[Column[Any]],
+        wanted: Sequence[tuple[Any, ...]],
+    ) -> None:
+        self._connection = connection
+        self._keys = tuple(keys)
+        self._table: Table = keys[0].table
+        self._wanted = wanted
+
+    def read(self, columns: Iterable[Column[Any]]) -> list[dict[str, Any] | None]:
+        """What each row holds in `columns`, by column key; ``None`` for a row that is not there.
+
+        Encrypted values come as :class:`~encfields.orm.write.pending.Carried`.
+
+        :raises BindingError: no lock would hold, because each statement is a transaction.
+        :raises EncFieldsError: a value cannot be read.
+        """
+        chosen = list(columns)
+        self._lock(chosen)
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for start in range(0, len(self._wanted), ROWS_OF_ONE_SELECT):
+            some = self._wanted[start : start + ROWS_OF_ONE_SELECT]
+            rows = self._select(chosen, self._among(some))
+            found |= dict(rows)
+        return [found.get(key) or self._alone(chosen, key) for key in self._wanted]
+
+    def _among(self, some: Sequence[tuple[Any, ...]]) -> Any:
+        if len(self._keys) == 1:
+            return self._keys[0].in_([key for (key,) in some])
+        return tuple_(*self._keys).in_(list(some))
+
+    def _alone(self, columns: list[Column[Any]], key: tuple[Any, ...]) -> dict[str, Any] | None:
+        """A row whose key the database delivers in another form than it was given in."""
+        where = [column == value for column, value in zip(self._keys, key, strict=True)]
+        rows = self._select(columns, *where)
+        return rows[0][1] if len(rows) == 1 else None
+
+    def _select(self, columns: list[Column[Any]], *where: Any) -> list[Any]:
+        bindings = [_binding(column) for column in columns]
+        sealed = [binding for binding in bindings if binding is not None]
+        statement = select(
+            *self._keys,
+            *(column for column in columns if not is_encrypted(column)),
+            *(type_coerce(binding.column, CarriedType(binding)) for binding in sealed),
+            *(binding.column.is_(None) for binding in sealed),
+        )
+        statement = statement.where(*where).with_for_update(key_share=True)
+        count = len(self._keys)
+        plain = [column.key for column in columns if not is_encrypted(column)]
+        rows: list[Any] = []
+        for row in self._connection.execute(statement):
+            rest = row[count + len(plain) :]
+            held = dict(zip(plain, row[count:], strict=False))
+            for binding, value, is_null in zip(
+                sealed, rest[: len(sealed)], rest[len(sealed) :], strict=True
+            ):
+                held[binding.column.key] = self._carried(binding, value, is_null=bool(is_null))
+            rows.append((tuple(row[:count]), held))
+        return rows
+
+    def _carried(self, binding: ColumnBinding, value: Any, *, is_null: bool) -> Any:
+        if is_null:
+            return Carried(None)
+        if isinstance(value, Carried):
+            return value
+        encryption = attachment_of(self._connection.dialect).require()
+        if value is None or value is encryption.destroyed:
+            raise _unread(binding)
+        return value  # decoded by the application's own reader of foreign messages
+
+    def _lock(self, columns: list[Column[Any]]) -> None:
+        """See to it that the rows are as they are read until they are changed."""
+        has_values = any(is_encrypted(column) for column in columns)
+        if internals.is_autocommit(self._connection):
+            if has_values:
+                raise _no_lock(self._table)
+            return  # what a row's identity is, the UPDATE compares itself
+        if self._connection.dialect.name != "sqlite":
+            return
+        key = self._keys[0].name
+        bare = sql_table(
+            self._table.name,
+            sql_column(key),
+            schema=self._connection.schema_for_object(self._table),
+        )
+        # SQLite has no FOR UPDATE, and one writer: who has begun an UPDATE is it
+        self._connection.execute(update(bare).values({key: bare.c[key]}).where(false()))
+        if has_values and not internals.in_sqlite_transaction(self._connection):
+            raise _no_lock(self._table)
+
+
+def _binding(column: Column[Any]) -> ColumnBinding | None:
+    return binding_of(column) if is_encrypted(column) else None
+
+
+def _unread(binding: ColumnBinding) -> EncFieldsError:
+    return UnreadableError(
+        "the row's value has to be sealed anew, or goes into a blind index, and cannot be read: "
+        "its key was destroyed, or a column that it is bound to is NULL. Nothing was written. Put "
+        "the row right, or give the column a new value in the same change",
+        table=binding.table,
+        column=binding.column_name,
+        reason="unread",
+    )
+
+
+def _no_lock(table: Table) -> EncFieldsError:
+    return UnsupportedOperationError(
+        "values of the row have to be read and sealed anew together, and on a connection in "
+        "autocommit no lock would hold in between: make the change in a transaction",
+        table=table.fullname,
+        reason="autocommit",
+    )

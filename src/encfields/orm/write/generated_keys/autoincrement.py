@@ -1,0 +1,194 @@
+"""MySQL and MariaDB: numbers of AUTO_INCREMENT, taken by an INSERT that is undone.
+
+One row takes the numbers of a whole batch, by a step as wide as the batch for that statement
+alone. MariaDB does it all in one round trip, as an anonymous block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert as sql_insert
+from sqlalchemy.exc import DBAPIError
+
+from encfields.orm import internals
+from encfields.orm.write.generated_keys import savepoint
+from encfields.orm.write.generated_keys.dummies import REHEARSAL_OPTION, Rehearsal
+from encfields.orm.write.generated_keys.innodb import (
+    first_number,
+    refuse_autocommit,
+    require_transaction,
+)
+from encfields.orm.write.generated_keys.left_behind import refuse_what_stayed
+from encfields.orm.write.generated_keys.pending_key import has_own_bind
+from encfields.orm.write.generated_keys.rehearsal import Keys, refuse_skipping, rows_with_defaults
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.orm.write.generated_keys.innodb import InnodbTable
+    from encfields.orm.write.generated_keys.keyless import KeylessInsert
+    from encfields.orm.write.generated_keys.side import SideConnections
+
+_MOST = 65_535
+"""The widest step."""
+
+_FEW = 20
+_FEW_BYTES = 64 * 1024
+"""Rows, and bytes of their values, that are sent twice rather than leave a gap."""
+
+_BLOCK_DRIVERS = frozenset({"pymysql", "mysqldb", "asyncmy", "aiomysql"})
+"""Drivers that send a statement as text, and read the results of a block to their end."""
+
+_SIGNAL = "encfields: autocommit"
+
+
+def is_counted(connection: Connection, insert: KeylessInsert) -> bool:
+    """Whether all that an INSERT lacks is an AUTO_INCREMENT number for each row."""
+    if len(insert.missing) != 1 or insert.is_partial:
+        return False
+    (column,) = insert.missing
+    is_counter = column is internals.autoincrement_column(insert.table) and column.default is None
+    return is_counter and not has_own_bind(column, connection.dialect)
+
+
+def next_numbers(
+    connection: Connection,
+    insert: KeylessInsert,
+    context: Any,
+    table: InnodbTable,
+    side: SideConnections,
+) -> Keys:
+    """Numbers for the rows; a savepoint stays behind them, for a later check.
+
+    :param context: of the INSERT, which has not been sent.
+    :param side: where numbers are taken that a transaction had better not take itself.
+    :raises UnknownIdentityError: no transaction is open that could undo anything.
+    """
+    refuse_skipping(insert)
+    rows = rows_with_defaults(insert, context)
+    if table.takes_blocks and _fit_one_statement(insert, rows):
+        return [(n,) for n in _take(connection, insert, rows, len(rows), side)]
+    width = _MOST if table.takes_blocks else 1
+    keys: Keys = []
+    for start in range(0, len(rows), width):
+        count = min(width, len(rows) - start)
+        (first,) = _take(connection, insert, rows[start : start + 1], count, side)
+        keys += [(number,) for number in range(first, first + count)]
+    return keys
+
+
+def _fit_one_statement(insert: KeylessInsert, rows: list[dict[str, Any]]) -> bool:
+    """Whether a few rows had better take a number each, which leaves no gap before them."""
+    if len(rows) > _FEW or insert.values or not internals.are_plain_rows(rows):
+        return False
+    lengths = (len(v) for row in rows for v in row.values() if isinstance(v, str | bytes))
+    return sum(lengths) <= _FEW_BYTES
+
+
+def _take(
+    connection: Connection,
+    insert: KeylessInsert,
+    rows: list[dict[str, Any]],
+    count: int,
+    side: SideConnections,
+) -> list[int]:
+    """One number for each of `rows`, or of one row the first of `count`."""
+    statement: Any = sql_insert(insert.table)
+    parameters: Any = rows[0]
+    step = count if len(rows) == 1 else 1
+    if len(rows) == 1 and insert.is_multi:
+        statement, parameters = statement.values(rows[0]), {}
+    elif insert.values:
+        statement = statement.values(insert.values)
+    if not connection.dialect.insert_returning:
+        if len(rows) > 1:
+            statement, parameters = statement.values(rows), {}
+        of_rows = len(rows)
+        numbers = _of_mysql(connection, insert, statement, parameters, (of_rows, step), side)
+    else:
+        many = len(rows) > 1
+        parameters = rows if many else parameters
+        statement = statement.returning(*insert.missing, sort_by_parameter_order=many)
+        is_block = connection.dialect.driver in _BLOCK_DRIVERS
+        take = _in_one_block if is_block else _step_by_step
+        numbers = take(connection, insert, statement, parameters, step)
+    if len(set(numbers)) != len(rows) or not all(isinstance(n, int) and n > 0 for n in numbers):
+        raise insert.unknown(
+            "the database did not report the key that it generated: give the key a value or a "
+            "Python-side default"
+        )
+    return numbers
+
+
+def _in_one_block(
+    connection: Connection, insert: KeylessInsert, statement: Any, parameters: Any, step: int
+) -> list[Any]:
+    def reword(sql: str) -> str:
+        return (
+            f"BEGIN NOT ATOMIC IF @@autocommit THEN SIGNAL SQLSTATE '45000' "
+            f"SET MESSAGE_TEXT = '{_SIGNAL}'; END IF; SAVEPOINT {savepoint.NAME}; "
+            f"{_widened(sql, step, is_mariadb=True)}; ROLLBACK TO SAVEPOINT {savepoint.NAME}; END"
+        )
+
+    options = {REHEARSAL_OPTION: Rehearsal(reword)}
+    try:
+        result = connection.execute(statement, parameters, execution_options=options)
+        numbers = list(result.scalars())
+    except DBAPIError as error:
+        if _SIGNAL in str(error.orig):
+            raise refuse_autocommit(insert) from None
+        raise
+    refuse_what_stayed(connection, insert, _as_keys(numbers), result.context)
+    return numbers
+
+
+def _step_by_step(
+    connection: Connection, insert: KeylessInsert, statement: Any, parameters: Any, step: int
+) -> list[Any]:
+    require_transaction(connection, insert)
+    options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=True))}
+    savepoint.begin(connection)
+    found = connection.execute(statement, parameters, execution_options=options).scalars()
+    numbers = list(found)
+    refuse_what_stayed(connection, insert, _as_keys(numbers), savepoint.undo(connection))
+    return numbers
+
+
+def _of_mysql(
+    connection: Connection,
+    insert: KeylessInsert,
+    statement: Any,
+    parameters: Any,
+    rows_and_step: tuple[int, int],
+    side: SideConnections,
+) -> list[int]:
+    """The numbers that MySQL gives, on a connection beside this one where that is better."""
+    rows, step = rows_and_step
+    options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=False))}
+    require_transaction(connection, insert)
+    savepoint.begin(connection)
+    if side.is_better(connection):
+        found = side.last_row_id(connection, insert, statement, parameters, options)
+        if found is not None:
+            return list(range(found, found + rows))
+    result = connection.execute(statement, parameters, execution_options=options)
+    first = first_number(connection, result)
+    numbers = list(range(first, first + rows)) if isinstance(first, int) else []
+    refuse_what_stayed(connection, insert, _as_keys(numbers), savepoint.undo(connection))
+    return numbers
+
+
+def _as_keys(numbers: list[Any]) -> Keys:
+    return [(number,) for number in numbers]
+
+
+def _widened(sql: str, count: int, *, is_mariadb: bool) -> str:
+    """The INSERT, with a step for this statement alone that leaves room for `count` rows."""
+    if count == 1:
+        return sql
+    if is_mariadb:
+        step = f"auto_increment_increment={count}, auto_increment_offset=1"
+        return f"SET STATEMENT {step} FOR {sql}"
+    hint = f"SET_VAR(auto_increment_increment={count}) SET_VAR(auto_increment_offset=1)"
+    return sql.replace("INSERT INTO", f"INSERT /*+ {hint} */ INTO", 1)

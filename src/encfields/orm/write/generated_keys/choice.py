@@ -1,0 +1,128 @@
+"""Which method gives an INSERT its keys: the one place where that is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from encfields.errors import UnknownIdentityError
+from encfields.orm import internals
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.orm.write.generated_keys.autoincrement import is_counted, next_numbers
+from encfields.orm.write.generated_keys.innodb import InnodbTables, require_transaction
+from encfields.orm.write.generated_keys.left_behind import REASON as NOT_UNDONE
+from encfields.orm.write.generated_keys.rehearsal import Keys, refuse_skipping, rehearse
+from encfields.orm.write.generated_keys.rowids import lock_for_writing, next_row_ids
+from encfields.orm.write.generated_keys.sequences import take_numbers
+from encfields.orm.write.generated_keys.side import SideConnections, SideHook
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, Connection
+
+    from encfields.orm.write.generated_keys.keyless import KeylessInsert
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The keys of an INSERT's rows, and what else it needs.
+
+    :ivar keys: row by row, as Python sees them.
+    :ivar to_check: whether to look afterwards that the rows have these keys; a savepoint is set.
+    :ivar overriding: whether the INSERT has to override ``GENERATED ALWAYS``.
+    """
+
+    keys: Keys
+    to_check: bool = False
+    overriding: bool = False
+
+
+class MySql:
+    """What is kept for MySQL and MariaDB, of one engine.
+
+    :ivar tables: what is known of its tables.
+    :ivar side: its connections for taking numbers.
+    """
+
+    def __init__(self, hook: SideHook) -> None:
+        self.tables = InnodbTables()
+        self.side = SideConnections(hook)
+
+
+def reserve_at_once(connection: Connection, insert: KeylessInsert) -> Reserved | None:
+    """The keys of an INSERT's rows, where they can be had before it is compiled.
+
+    :returns: ``None`` where they cannot: :func:`reserve` has them later.
+    :raises UnknownIdentityError: they cannot be had in this way of executing it.
+    """
+    if connection.dialect.name != "postgresql" or len(insert.missing) > 1 or insert.is_partial:
+        return None
+    (column,) = insert.missing
+    taken = take_numbers(connection, column, len(insert.rows))
+    if taken.numbers is None:
+        return None
+    if taken.may_change:
+        _require_check(connection, insert)
+    keys = _as_python_sees(connection, column, taken.numbers)
+    # A trigger that runs afterwards rarely changes a key: what cannot be looked at is let be.
+    can_look = not (internals.is_autocommit(connection) or insert.may_skip)
+    to_check = taken.may_change or (taken.is_followed and can_look)
+    return Reserved(keys, to_check=to_check, overriding=taken.always)
+
+
+def reserve(connection: Connection, insert: KeylessInsert, context: Any, mysql: MySql) -> Reserved:
+    """The keys of an INSERT's rows, just before it is sent.
+
+    :param context: its execution, which has not reached the driver yet.
+    :param mysql: what is kept for MySQL and MariaDB.
+    :raises UnknownIdentityError: they cannot be learnt; says what to do instead.
+    """
+    if connection.dialect.name == "postgresql":
+        _require_check(connection, insert)
+        keys = rehearse(connection, insert, context)
+        always = any(getattr(c.identity, "always", False) for c in insert.missing)
+        return Reserved(keys, to_check=True, overriding=always)
+    if connection.dialect.name in MYSQL_NAMES:
+        return Reserved(_of_mysql(connection, insert, context, mysql), to_check=True)
+    return _of_sqlite(connection, insert, context)
+
+
+def _of_mysql(connection: Connection, insert: KeylessInsert, context: Any, mysql: MySql) -> Keys:
+    table = mysql.tables.require(connection, insert)
+    try:
+        if is_counted(connection, insert):
+            return next_numbers(connection, insert, context, table, mysql.side)
+        require_transaction(connection, insert)
+        return rehearse(connection, insert, context)
+    except UnknownIdentityError as error:
+        if error.reason == NOT_UNDONE:
+            mysql.tables.is_not_undone(connection, insert)
+        raise
+
+
+def _of_sqlite(connection: Connection, insert: KeylessInsert, context: Any) -> Reserved:
+    lock_for_writing(connection, insert)
+    if len(insert.missing) == 1 and not insert.is_partial:
+        ids = next_row_ids(connection, insert)
+        if ids is not None:
+            return Reserved(_as_python_sees(connection, insert.missing[0], ids))
+    return Reserved(rehearse(connection, insert, context), to_check=True)
+
+
+def _require_check(connection: Connection, insert: KeylessInsert) -> None:
+    """Refuse what could not be undone if the row were stored under another key."""
+    if internals.is_autocommit(connection):
+        raise insert.unknown(
+            "under AUTOCOMMIT no transaction holds the INSERT and what tells its key together: "
+            "use a transaction, or give the key a Python-side default such as uuid.uuid4"
+        )
+    refuse_skipping(insert)
+
+
+def _as_python_sees(connection: Connection, column: Column[Any], numbers: list[int]) -> Keys:
+    """Numbers of the database, taken through the type of the key's column."""
+    to_python = column.type.dialect_impl(connection.dialect).result_processor(
+        connection.dialect, None
+    )
+    if to_python is None:
+        return [(number,) for number in numbers]
+    return [(to_python(number),) for number in numbers]

@@ -1,0 +1,241 @@
+"""An INSERT whose rows lack a key: what it inserts, and which keys are to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import BigInteger, Column, Integer, SmallInteger, Table
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
+from sqlalchemy.sql.visitors import iterate
+
+from encfields.errors import UnknownIdentityError
+from encfields.orm import internals
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+from encfields.orm.write.generated_keys.pending_key import (
+    PendingKey,
+    bind_name,
+    has_own_bind,
+    key_bind,
+    key_bind_of_row,
+)
+from encfields.orm.write.pending import is_null
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.sql.dml import Insert
+
+_NUMBERS = (Integer, BigInteger, SmallInteger)
+
+
+@dataclass(slots=True, repr=False, weakref_slot=True)
+class KeylessInsert:
+    """An INSERT that has encrypted values and lacks keys of their rows.
+
+    :ivar binding: of an encrypted column that it writes, for messages.
+    :ivar missing: the columns that the database gives their values.
+    :ivar values: what the statement itself assigns, by key of the column.
+    :ivar rows: what each row is assigned beside that, or ``[{}]``.
+    :ivar is_multi: the rows stand in ``values([...])``.
+    :ivar is_partial: some rows, or an SQL expression, give what others lack.
+    :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
+    :ivar places: of the keys, row by row, in the order of `missing`.
+    """
+
+    table: Table
+    binding: ColumnBinding
+    missing: tuple[Column[Any], ...]
+    values: dict[str, Any]
+    rows: list[dict[str, Any]]
+    is_multi: bool
+    is_partial: bool
+    may_skip: bool
+    places: list[tuple[PendingKey, ...]] = field(default_factory=list)
+
+    def unknown(self, message: str) -> UnknownIdentityError:
+        """The refusal of it, which says what to do instead."""
+        return UnknownIdentityError(
+            message,
+            table=self.binding.table,
+            column=self.binding.column_name,
+            reason="identity-unknown",
+        )
+
+
+def keyless_insert(statement: Insert, parameters: list[Any]) -> KeylessInsert | None:
+    """What an INSERT lacks; ``None`` if nothing.
+
+    :param parameters: the parameter sets that it is executed with; may be empty.
+    """
+    table = statement.table
+    if not isinstance(table, Table) or internals.has_select_source(statement):
+        return None
+    bindings = bindings_of(table)
+    if not bindings:
+        return None
+    multi = internals.multi_value_rows(statement)
+    values = {} if multi is not None else internals.insert_values_by_key(statement)
+    given = parameters if multi is None else multi
+    rows = [internals.row_by_key(statement, row) for row in given or [{}]]
+    written = [b for key, b in bindings.items() if _has_values(b.column, key, values, rows)]
+    needed = dict.fromkeys(column for binding in written for column in binding.identity)
+    missing = tuple(c for c in needed if _is_missing(c, values, rows))
+    if not missing:
+        return None
+    insert = KeylessInsert(
+        table=table,
+        binding=written[0],
+        missing=missing,
+        values=values,
+        rows=rows,
+        is_multi=multi is not None,
+        is_partial=any(_is_given(c, values, rows) for c in missing),
+        may_skip=internals.post_values_clause(statement) is not None
+        or internals.has_prefixes(statement),
+    )
+    _refuse_without_value(insert)
+    return insert
+
+
+def _refuse_without_value(insert: KeylessInsert) -> None:
+    """Refuse a row whose identity nobody gives a value, the database included."""
+    for column in insert.missing:
+        is_generated = column.primary_key or column.server_default is not None
+        is_sql = column.default is not None or _is_given(column, insert.values, insert.rows)
+        if not (is_generated or is_sql or column.identity is not None):
+            raise insert.unknown(f"{column.name} identifies the row and has no value: give it one")
+
+
+def _has_values(
+    column: Column[Any], key: str, values: Mapping[str, Any], rows: list[dict[str, Any]]
+) -> bool:
+    """Whether an encrypted column is given a value other than NULL in any row."""
+    if key in values or key in rows[0]:
+        has_none = cast("SealedColumnType", column.type).none_is_value
+        given = (_assigned(key, values, row) for row in rows)
+        return any(not is_null(value, none_is_value=has_none) for value in given)
+    return column.default is not None
+
+
+def _assigned(key: str, values: Mapping[str, Any], row: Mapping[str, Any]) -> Any:
+    """What one row assigns to a column: a value, SQL, or ``None``."""
+    assigned = values.get(key) if key in values else row.get(key)
+    if not isinstance(assigned, BindParameter):
+        return assigned
+    return row.get(assigned.key, assigned.effective_value)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or isinstance(value, Null)
+
+
+def _is_missing(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
+    """Whether no plain value is given to a column of the key in some row."""
+    key, default = column.key, column.default
+    if key in values or any(key in row for row in rows):
+        return not all(_is_plain(_assigned(key, values, row)) for row in rows)
+    return default is None or default.is_sequence or default.is_clause_element
+
+
+def _is_given(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
+    """Whether anything but NULL is given to it in some row."""
+    return any(not _is_null(_assigned(column.key, values, row)) for row in rows)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a value that Python knows, and not SQL or NULL."""
+    is_sql = isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
+    return value is not None and not is_sql
+
+
+def with_keys_to_come(
+    statement: Insert, insert: KeylessInsert, parameters: list[Any], dialect: Dialect
+) -> tuple[Insert, list[dict[str, Any]]]:
+    """The INSERT with places for its keys, and its parameter sets."""
+    insert.places = [tuple(PendingKey(insert) for _ in insert.missing) for _ in insert.rows]
+    if insert.is_multi:
+        keyed = [_binds_of_row(insert, places) for places in insert.places]
+        return _with_rows(statement, insert, keyed), parameters
+    names = [bind_name(column, dialect) for column in insert.missing]
+    ours = [column for column in insert.missing if has_own_bind(column, dialect)]
+    binds = {column: key_bind(column, dialect) for column in ours}
+    statement = internals.without_reported_keys(statement, insert.missing)
+    keys = [dict(zip(names, places, strict=True)) for places in insert.places]
+    return _with_parameters(statement, insert, binds, parameters, keys)
+
+
+def with_keys(
+    statement: Insert,
+    insert: KeylessInsert,
+    parameters: list[Any],
+    keys: list[tuple[Any, ...]],
+    *,
+    may_report: bool,
+) -> tuple[Insert, list[dict[str, Any]]]:
+    """The INSERT with keys that are known, and its parameter sets.
+
+    :param may_report: leave it asked to report them, which costs nothing and has SQLAlchemy put
+        many rows into each statement.
+    """
+    if insert.is_multi:
+        keyed = [dict(zip(insert.missing, key, strict=True)) for key in keys]
+        return _with_rows(statement, insert, keyed), parameters
+    names = [column.key for column in insert.missing]
+    rows = [dict(zip(names, key, strict=True)) for key in keys]
+    if not (may_report and len(rows) > 1 and _are_reported_alone(insert)):
+        statement = internals.without_reported_keys(statement, insert.missing)
+    return _with_parameters(statement, insert, {}, parameters, rows)
+
+
+def _are_reported_alone(insert: KeylessInsert) -> bool:
+    """Whether each row is told by its key, an integer, as SQLAlchemy tells rows apart."""
+    (*primary,) = insert.table.primary_key
+    return primary == [*insert.missing] and all(type(c.type) in _NUMBERS for c in primary)
+
+
+def _with_rows(statement: Insert, insert: KeylessInsert, keys: list[dict[Any, Any]]) -> Insert:
+    given = internals.multi_value_rows(statement) or []
+    rows = [{**_without(row, insert.missing), **key} for row, key in zip(given, keys, strict=True)]
+    statement = internals.without_reported_keys(statement, insert.missing)
+    return internals.with_multi_value_rows(statement, rows)
+
+
+def _with_parameters(
+    statement: Insert,
+    insert: KeylessInsert,
+    binds: dict[Column[Any], Any],
+    parameters: list[Any],
+    keys: list[dict[str, Any]],
+) -> tuple[Insert, list[dict[str, Any]]]:
+    dropped = _binds_in_replaced(insert) | {column.key for column in insert.missing}
+    statement = internals.with_insert_values(statement, insert.missing, binds)
+    rows = [
+        {**{name: value for name, value in row.items() if name not in dropped}, **key}
+        for row, key in zip(parameters or [{}], keys, strict=True)
+    ]
+    return statement, rows
+
+
+def _without(row: Mapping[Any, Any], columns: tuple[Column[Any], ...]) -> dict[Any, Any]:
+    keys = {column.key for column in columns}
+    return {name: value for name, value in row.items() if getattr(name, "key", name) not in keys}
+
+
+def _binds_of_row(
+    insert: KeylessInsert, places: tuple[PendingKey, ...]
+) -> dict[Column[Any], BindParameter[Any]]:
+    return {
+        column: key_bind_of_row(column, place)
+        for column, place in zip(insert.missing, places, strict=True)
+    }
+
+
+def _binds_in_replaced(insert: KeylessInsert) -> set[str]:
+    """Names of the binds in the SQL expressions that keys take the place of."""
+    found: set[str] = set()
+    for column in insert.missing:
+        value = insert.values.get(column.key)
+        if isinstance(value, ClauseElement):
+            found.update(e.key for e in iterate(value) if isinstance(e, BindParameter))
+    return found

@@ -1,0 +1,160 @@
+"""Where INSERTs without a key are found, given one, and looked after.
+
+Three of SQLAlchemy's events take part. Before the statement is compiled it gets binds for its
+keys. Before it reaches the driver, when the Python-side defaults are evaluated, the keys are had,
+and the values can be sealed. Afterwards the keys are compared with what was stored.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.lambdas import LambdaElement
+
+from encfields.orm import internals
+from encfields.orm.write.generated_keys import savepoint
+from encfields.orm.write.generated_keys.choice import MySql, Reserved, reserve, reserve_at_once
+from encfields.orm.write.generated_keys.dummies import rehearsal_of
+from encfields.orm.write.generated_keys.keyless import (
+    KeylessInsert,
+    keyless_insert,
+    with_keys,
+    with_keys_to_come,
+)
+from encfields.orm.write.generated_keys.overriding import overriding_system_value
+from encfields.orm.write.generated_keys.pending_key import PendingKey, bind_name, settle
+from encfields.orm.write.generated_keys.stored_keys import are_stored
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.orm.write.generated_keys.side import SideHook
+
+
+class GeneratedKeys:
+    """The keys of the INSERTs that one engine has under way.
+
+    :param hook: what gives an INSERT its dummies.
+    """
+
+    def __init__(self, hook: SideHook) -> None:
+        self.mysql = MySql(hook)
+        self._known: weakref.WeakKeyDictionary[Any, tuple[KeylessInsert, Reserved]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._under_way: weakref.WeakKeyDictionary[Any, tuple[KeylessInsert, Reserved]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    @leaves_no_trace
+    def ask(
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        execution_options: Any,
+    ) -> tuple[Any, Any, Any]:
+        """SQLAlchemy's ``before_execute``: an INSERT that lacks keys gets them, or places."""
+        write = internals.from_statement_write(statement)
+        if write is not None:
+            keyed, multiparams, params = self.ask(
+                connection, write, multiparams, params, execution_options
+            )
+            if keyed is not write:
+                statement = internals.with_from_statement_write(statement, keyed)
+                if keyed in self._known:
+                    self._known[statement] = self._known.pop(keyed)
+            return statement, multiparams, params
+        unresolved = statement
+        if isinstance(statement, LambdaElement):
+            statement = internals.lambda_write(statement)
+        if not isinstance(statement, Insert) or rehearsal_of(execution_options):
+            return unresolved, multiparams, params
+        parameters = list(multiparams) or ([params] if params else [])
+        insert = keyless_insert(statement, parameters)
+        if insert is None:
+            return unresolved, multiparams, params
+        known = reserve_at_once(connection, insert)
+        if known is None:
+            keyed, rows = with_keys_to_come(statement, insert, parameters, connection.dialect)
+        else:
+            plainly = not (known.to_check or known.overriding)
+            keyed, rows = with_keys(statement, insert, parameters, known.keys, may_report=plainly)
+            self._known[keyed] = insert, known
+        return (keyed, rows, {}) if multiparams else (keyed, [], rows[0] if rows else {})
+
+    def are_to_come(self, context: Any) -> bool:
+        """Whether an execution is an INSERT that waits for keys, or was given some."""
+        return context.invoked_statement in self._known or _keyless(context) is not None
+
+    def learn(self, connection: Connection, context: Any) -> None:
+        """Have the keys that an INSERT waits for, and put them among its parameters.
+
+        :raises UnknownIdentityError: they cannot be learnt; nothing was stored.
+        """
+        known = self._known.pop(context.invoked_statement, None)
+        if known is not None:
+            insert, reserved = known
+            if reserved.to_check:
+                savepoint.begin(connection)
+        else:
+            waiting = _keyless(context)
+            if waiting is None:
+                return
+            insert, reserved = waiting, reserve(connection, waiting, context, self.mysql)
+            _settle(insert, reserved, context)
+        if reserved.to_check or reserved.overriding:
+            self._under_way[context] = insert, reserved
+
+    def wording(self, context: Any, statement: str) -> str:
+        """The text of the INSERT, as the database has to be told it."""
+        rehearsal = rehearsal_of(context.execution_options)
+        if rehearsal is not None:
+            return rehearsal.reword(statement)
+        _, reserved = self._under_way.get(context, (None, None))
+        if reserved is not None and reserved.overriding:
+            return overriding_system_value(statement)
+        return statement
+
+    def check(self, connection: Connection, context: Any) -> None:
+        """Look that the rows were stored under their keys; otherwise undo the INSERT.
+
+        :raises UnknownIdentityError: the database stored one under another key.
+        """
+        insert, reserved = self._under_way.pop(context, (None, None))
+        if insert is None or reserved is None or not reserved.to_check:
+            return
+        if not are_stored(connection, insert, reserved.keys, context):
+            savepoint.undo(connection)
+            raise insert.unknown(
+                "the database stored the row under another key than the INSERT gave, as a trigger "
+                "or a rule can do, and the value would not open there; the row was taken back. "
+                "Give the key a value that they keep"
+            )
+        savepoint.release(connection)
+
+
+def _keyless(context: Any) -> KeylessInsert | None:
+    for value in context.compiled_parameters[0].values():
+        if type(value) is PendingKey:
+            return cast("KeylessInsert", value.insert)
+    return None
+
+
+def _settle(insert: KeylessInsert, reserved: Reserved, context: Any) -> None:
+    """Put the keys in their places, among the parameters of the execution."""
+    for places, key in zip(insert.places, reserved.keys, strict=True):
+        for column, place, value in zip(insert.missing, places, key, strict=True):
+            settle(column, place, value, context.dialect)
+    if insert.is_multi:
+        (values,) = context.compiled_parameters
+        values.update({n: v.value for n, v in values.items() if type(v) is PendingKey})
+        return
+    names = [bind_name(column, context.dialect) for column in insert.missing]
+    for values, places in zip(context.compiled_parameters, insert.places, strict=True):
+        for column, name, place in zip(insert.missing, names, places, strict=True):
+            internals.note_key(values, column, name, place.value)

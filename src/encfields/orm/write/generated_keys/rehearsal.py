@@ -1,0 +1,140 @@
+"""The INSERT in rehearsal: done with random bytes, to learn its keys, and undone.
+
+It gives every kind of key: of a sequence that the role may not ask, of a trigger, of any server
+default. Triggers and SQL defaults run twice; what they did the first time is undone with the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert as sql_insert
+
+from encfields.orm import internals
+from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.write.generated_keys import savepoint
+from encfields.orm.write.generated_keys.dummies import REHEARSAL_OPTION, Rehearsal
+from encfields.orm.write.generated_keys.left_behind import refuse_what_stayed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.orm.write.generated_keys.keyless import KeylessInsert
+
+Keys = list[tuple[Any, ...]]
+
+
+def rehearse(connection: Connection, insert: KeylessInsert, context: Any) -> Keys:
+    """Learn the keys of an INSERT's rows; a savepoint stays behind it, for a later check.
+
+    :param context: of the INSERT itself, whose Python-side defaults are evaluated already.
+    :raises UnknownIdentityError: the database did not report a key, or could not undo the rows.
+    """
+    refuse_skipping(insert)
+    rows = rows_with_defaults(insert, context)
+    savepoint.begin(connection)
+    try:
+        keys = _insert_dummies(connection, insert, rows)
+    except BaseException:
+        if connection.dialect.name != "postgresql":  # whose failed transaction stays one
+            savepoint.try_to_undo(connection)
+        raise
+    undone = savepoint.undo(connection)
+    refuse_what_stayed(connection, insert, keys, undone)
+    _require(insert, keys)
+    return keys
+
+
+def refuse_skipping(insert: KeylessInsert) -> None:
+    """Refuse ON DUPLICATE KEY UPDATE, IGNORE and their like.
+
+    :raises UnknownIdentityError: a row may be stored under a key that was not asked for.
+    """
+    if insert.may_skip:
+        raise insert.unknown(
+            "an INSERT that may skip or replace a row does not tell the key that the database "
+            "generated: give the key a value or a Python-side default"
+        )
+
+
+def rows_with_defaults(insert: KeylessInsert, context: Any) -> list[dict[str, Any]]:
+    """The rows with the Python-side defaults that the INSERT itself evaluated."""
+    given = internals.default_values(context)
+    columns = insert.table.c
+    return [
+        {
+            **row,
+            **{
+                key: value
+                for key, value in defaults.items()
+                if not isinstance(columns[key].type, IndexColumnType)
+            },
+        }
+        for row, defaults in zip(insert.rows, given, strict=True)
+    ]
+
+
+def _insert_dummies(
+    connection: Connection, insert: KeylessInsert, rows: list[dict[str, Any]]
+) -> Keys:
+    options = {REHEARSAL_OPTION: Rehearsal()}
+    statement: Any = sql_insert(insert.table).values(insert.values)
+    if not connection.dialect.insert_returning:
+        return [_last_key(connection, insert, statement, row, options) for row in rows]
+    if len(rows) > 1 and _are_alike(insert, rows):
+        reporting = statement.returning(*insert.missing, sort_by_parameter_order=True)
+        try:
+            found = connection.execute(reporting, rows, execution_options=options)
+        except TypeError:  # SQLAlchemy sorts the rows by their keys, which are NULL
+            return []
+        return [tuple(row) for row in found]
+    keys: Keys = []
+    for row in rows:
+        one = statement.values(row) if insert.is_multi else statement
+        parameters = {} if insert.is_multi else row
+        reporting = one.returning(*insert.missing)
+        first = connection.execute(reporting, parameters, execution_options=options).first()
+        keys.append(tuple(first or ()))
+    return keys
+
+
+def _are_alike(insert: KeylessInsert, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the rows are plain values of the same columns, and can be parameters."""
+    return not insert.is_partial and (not insert.is_multi or internals.are_plain_rows(rows))
+
+
+def _last_key(
+    connection: Connection, insert: KeylessInsert, statement: Any, row: Any, options: Any
+) -> tuple[Any, ...]:
+    """The key of one row, where the database reports the last one only."""
+    one = statement.values(row) if insert.is_multi else statement
+    result = connection.execute(one, {} if insert.is_multi else row, execution_options=options)
+    primary = insert.table.primary_key.columns
+    found = dict(zip(primary, result.inserted_primary_key or (), strict=False))
+    return tuple(found.get(column) for column in insert.missing)
+
+
+def _require(insert: KeylessInsert, keys: Keys) -> None:
+    if len(keys) != len(insert.rows):
+        raise insert.unknown(
+            "the database stored some of the rows only, or did not report their keys, as a trigger "
+            "or a rule can do: give the key a value or a Python-side default"
+        )
+    primary = set(insert.table.primary_key.columns)
+    for key in keys:
+        for column, value in zip(insert.missing, key or [None] * len(insert.missing), strict=True):
+            if value is not None:
+                continue
+            if column in primary:
+                raise insert.unknown(
+                    "the database did not report the key that it generated: give the key a value "
+                    "or a Python-side default"
+                )
+            raise insert.unknown(f"{column.name} identifies the row and has no value: give it one")
+    if (
+        len(set(keys)) < len(keys)
+        and any(c in primary for c in insert.missing)
+        and (len(primary) == 1)
+    ):
+        raise insert.unknown("the database reported one key for two rows: give the key a value")

@@ -1,0 +1,136 @@
+"""MySQL: numbers of AUTO_INCREMENT that are taken on a connection beside the application's.
+
+Under REPEATABLE READ, InnoDB keeps the lock of a row that a transaction undid, if it had written
+before, and passes it on to the end of the table. From then on everybody else's INSERT waits for
+the COMMIT, and two such transactions deadlock. A transaction that did nothing else, and is undone
+as a whole, keeps nothing: so the number is taken in one of those.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from encfields.orm.write.generated_keys.innodb import (
+    InnodbTransaction,
+    ask_transaction,
+    first_number,
+)
+from encfields.orm.write.generated_keys.left_behind import refuse_what_stayed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.orm.write.generated_keys.keyless import KeylessInsert
+
+SideHook = Callable[..., Any]
+"""The ``before_cursor_execute`` listener that gives an INSERT its dummies."""
+
+_READS = ("SELECT", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "USE")
+
+_DICTIONARY = "INFORMATION_SCHEMA"
+"""What asks MySQL's data dictionary, as SHOW and EXPLAIN do too, counts as if it wrote: a later
+partial rollback then keeps the lock."""
+
+_SETTINGS = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = 1, lock_wait_timeout = 1",
+)
+"""What the application's own transaction has not committed is not there, and is not waited for."""
+
+
+class SideConnections:
+    """Such connections of one engine, made when they are first needed.
+
+    :param hook: gives an INSERT its dummies.
+    """
+
+    def __init__(self, hook: SideHook) -> None:
+        self._hook = hook
+        self._wrote: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._asked: weakref.WeakKeyDictionary[Any, InnodbTransaction] = weakref.WeakKeyDictionary()
+        self._engine: Engine | None = None
+
+    def note(self, connection: Connection, statement: str) -> None:
+        """Remember of a transaction of MySQL that it wrote."""
+        if connection.dialect.name != "mysql":
+            return
+        transaction = connection.get_transaction()
+        if transaction is None:
+            return
+        verb = statement[:40].lstrip("( ").upper()
+        if not verb.startswith(_READS) or _DICTIONARY in statement.upper():
+            self._wrote.add(transaction)
+        if verb.startswith("USE"):
+            self._asked.pop(transaction, None)
+
+    def is_better(self, connection: Connection) -> bool:
+        """Whether the application's transaction would keep a lock that others wait for."""
+        return (
+            connection.get_transaction() in self._wrote
+            and self._transaction(connection).keeps_locks
+        )
+
+    def _transaction(self, connection: Connection) -> InnodbTransaction:
+        """What the server tells of it, asked once: its isolation stays as it began."""
+        transaction = connection.get_transaction()
+        if transaction not in self._asked:
+            self._asked[transaction] = ask_transaction(connection)
+        return self._asked[transaction]
+
+    def last_row_id(
+        self,
+        connection: Connection,
+        insert: KeylessInsert,
+        statement: Any,
+        parameters: Any,
+        options: Any,
+    ) -> int | None:
+        """The first number that an INSERT gets, which is undone.
+
+        :returns: ``None`` if it does not go through there: the application's own transaction may
+            hold what it would have to wait for.
+        :raises UnknownIdentityError: not all of it could be undone.
+        """
+        translated = connection.get_execution_options().get("schema_translate_map")
+        if translated is not None:
+            options = {**options, "schema_translate_map": translated}
+        try:
+            with self._of(connection.engine).connect() as side:
+                database = self._transaction(connection).database
+                if database is not None:
+                    name = connection.dialect.identifier_preparer.quote(database)
+                    side.exec_driver_sql(f"USE {name}")
+                result = side.execute(statement, parameters, execution_options=options)
+                found = first_number(side, result)
+                undone = side.exec_driver_sql("ROLLBACK").context
+                refuse_what_stayed(side, insert, [(found,)], undone)
+                return found
+        except SQLAlchemyError:
+            return None
+
+    def _of(self, engine: Engine) -> Engine:
+        if self._engine is None:
+            own = Engine(engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=True)
+            event.listen(own, "connect", _settle)
+            event.listen(own, "before_cursor_execute", self._hook, retval=True)
+            event.listen(engine, "engine_disposed", self.dispose)
+            self._engine = own
+        return self._engine
+
+    def dispose(self, engine: Engine | None = None) -> None:
+        """Close them."""
+        own, self._engine = self._engine, None
+        if own is not None:
+            own.dispose()
+
+
+def _settle(dbapi_connection: Any, record: Any) -> None:
+    cursor = dbapi_connection.cursor()
+    for setting in _SETTINGS:
+        cursor.execute(setting)
+    cursor.close()

@@ -1,0 +1,385 @@
+"""Writing: each parked value is exchanged for a message bound to its row.
+
+One ``before_cursor_execute`` listener does it. There every row's final parameters are known,
+client-side defaults included, and nothing has reached a driver or a log yet.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from encfields.errors import EncFieldsError, UnboundValueError, UnknownIdentityError
+from encfields.message.sealing import seal
+from encfields.orm import internals
+from encfields.orm.declare.engine_tables import EngineTables
+from encfields.orm.declare.row_keys import IdentityBind
+from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
+from encfields.orm.query.recheck import filter_rows
+from encfields.orm.write.generated_keys.dummies import dummy_index, dummy_value, rehearsal_of
+from encfields.orm.write.generated_keys.listener import GeneratedKeys
+from encfields.orm.write.index_values import IndexedBind, RowIndex
+from encfields.orm.write.key_spelling import StoredSpelling
+from encfields.orm.write.pending import Carried, Pending, PendingIndex, is_null
+from encfields.orm.write.plan import (
+    NOTHING,
+    RAW_COPY_OPTION,
+    SealedBind,
+    StatementPlan,
+    make_plan,
+    row_not_pinned,
+)
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.engine_encryption import EngineEncryption
+
+
+class WriteHook:
+    """The listener of one engine.
+
+    :param encryption: where branch keys come from.
+    :ivar keys: those of rows that the database gives keys.
+    """
+
+    def __init__(self, encryption: EngineEncryption) -> None:
+        self._encryption = encryption
+        self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
+        self._tables = EngineTables()
+        self.keys = GeneratedKeys(self.before_cursor_execute)
+
+    @leaves_no_trace
+    def before_cursor_execute(
+        self,
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> tuple[str, Any]:
+        """SQLAlchemy's event; returns the statement and what the driver gets."""
+        sent = self._sealed(connection, statement, parameters, context, executemany)
+        # Only now: what gave the statement its keys had to know what was written before it.
+        self.keys.mysql.side.note(connection, statement)
+        return sent
+
+    def _sealed(
+        self,
+        connection: Connection,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> tuple[str, Any]:
+        compiled = context.compiled
+        if compiled is None:
+            return statement, parameters
+        plan = self._plans.get(compiled)
+        if plan is None:
+            plan = make_plan(compiled, connection.dialect)
+            self._tables.meet(compiled, connection)
+            self._plans[compiled] = plan
+        if plan is NOTHING:
+            return statement, parameters
+        self._refuse(plan, context)
+        rows = parameters if executemany and isinstance(parameters, list) else [parameters]
+        first = next((value for row in rows for value in _values(row) if _waits(value)), None)
+        if first is None:
+            # A rehearsal is one without a value as well: undone, and with a step of its own.
+            return self.keys.wording(context, statement), parameters
+        if not first.done:
+            self._prepare(plan, connection, context)
+        exchanged = [_exchange(row) for row in rows]
+        statement = self.keys.wording(context, statement)
+        return statement, exchanged if rows is parameters else exchanged[0]
+
+    def _prepare(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
+        """Have what every row of the execution waits for."""
+        if plan.may_be_generated and self.keys.are_to_come(context):
+            self._require_keys(plan, context)
+            self.keys.learn(connection, context)
+        if plan.lookups:
+            answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
+        spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
+        if plan.indexed or plan.without_values:
+            self._index_rows(plan, connection, context, spelling)
+        if plan.sealed:
+            self._seal_rows(plan, connection, context, spelling)
+
+    def _refuse(self, plan: StatementPlan, context: Any) -> None:
+        refuse_empty_list(plan.lookups, context)
+        if plan.refusal is not None and not (
+            plan.raw_copy_allowed and context.execution_options.get(RAW_COPY_OPTION)
+        ):
+            raise plan.refusal()
+        for check in plan.unchanged:
+            for values, _ in internals.parameter_rows(context):
+                if check.to_text(values[check.set_bind]) != check.to_text(values[check.where_bind]):
+                    raise check.refusal()
+
+    def _index_rows(
+        self,
+        plan: StatementPlan,
+        connection: Connection,
+        context: Any,
+        spelling: StoredSpelling | None,
+    ) -> None:
+        """Compute the blind indexes of every row of the execution."""
+        binds = _in_driver_order(plan.indexed, context.compiled)
+        ready: list[tuple[IndexedBind, PendingIndex, RowIndex]] = []
+        rehearsal = rehearsal_of(context.execution_options)
+        for values, given in internals.parameter_rows(context):
+            if plan.without_values:
+                for parked in _values(given):
+                    if type(parked) is PendingIndex:
+                        parked.settle(None)
+                continue
+            for bind, pending in _parked(binds, values, given, PendingIndex):
+                if pending.value is None:
+                    raise bind.not_ours()
+                if rehearsal:
+                    pending.settle(_dummy_index(bind, values))
+                    continue
+                row = bind.of_row(values, pending.value, connection.dialect)
+                if spelling is not None and bind.key and row.normalised is not None:
+                    value = next(plan.by_bind[source] for source in bind.sources if source)
+                    texts = cast("list[str]", _texts(value, values))
+                    row = row.under(value.binding.key_id(spelling.of(value, values, texts)))
+                ready.append((bind, pending, row))
+        self._fetch_beacons(ready)
+        for bind, pending, row in ready:
+            pending.settle(bind.value(self._encryption, row))
+
+    def _fetch_beacons(self, ready: list[tuple[IndexedBind, PendingIndex, RowIndex]]) -> None:
+        """Have the beacon keys of rows of many tenants at hand, in one query for all."""
+        templated = [(bind, row) for bind, _, row in ready if bind.key and row.normalised]
+        if key_ids := {row.key_id for _, row in templated}:
+            try:
+                self._encryption.require_beacons(key_ids)
+            except EncFieldsError as error:
+                index = templated[0][0].index
+                error.table, error.column = index.table, index.column_name
+                raise
+
+    def _seal_rows(
+        self,
+        plan: StatementPlan,
+        connection: Connection,
+        context: Any,
+        spelling: StoredSpelling | None,
+    ) -> None:
+        """Seal every parked value of every row of the execution."""
+        rehearsal = rehearsal_of(context.execution_options)
+        binds = _in_driver_order(plan.sealed, context.compiled)
+        ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
+        for values, given in internals.parameter_rows(context):
+            for bind, pending in _parked(binds, values, given, Pending):
+                if bind.refusal is not None:
+                    raise bind.refusal()
+                texts = _texts(bind, values)
+                plaintext = self.encode(bind.binding, texts, pending.value, connection)
+                if rehearsal:
+                    pending.settle(dummy_value(bind.binding, texts, plaintext))
+                    continue
+                if None in texts:
+                    raise _null_key(bind, texts, plan)
+                known = cast("list[str]", texts)
+                if spelling is not None:
+                    known = spelling.of(bind, values, known)
+                ready.append((bind.binding, pending, known, plaintext))
+        self._fetch_keys(ready)
+        for binding, pending, known, plaintext in ready:
+            pending.settle(self.seal(binding, known, plaintext))
+
+    def _require_keys(self, plan: StatementPlan, context: Any) -> None:
+        """Have the branch keys, while no lock is held that the making of one would wait for."""
+        if any(bind.binding.key.columns for bind in plan.sealed):
+            rows = context.compiled_parameters
+        else:
+            rows = context.compiled_parameters[:1]
+        found: dict[str, ColumnBinding] = {}
+        for values in rows:
+            for bind in plan.sealed:
+                texts = _texts(bind, values)
+                if not is_null(values[bind.bind]) and bind.binding.knows_key(texts):
+                    known = [text or "" for text in texts]
+                    found.setdefault(bind.binding.key_id(known), bind.binding)
+        for key_id, binding in found.items():
+            try:
+                self._encryption.active_key(key_id)
+            except EncFieldsError as error:
+                error.table, error.column = binding.table, binding.column_name
+                raise
+
+    def _fetch_keys(self, ready: list[tuple[ColumnBinding, Pending, list[str], bytes]]) -> None:
+        """Have the keys of rows of many tenants at hand, in one query for all."""
+        if len(ready) < 2:
+            return
+        templated = [one for one in ready if one[0].key.columns]
+        if key_ids := {binding.key_id(texts) for binding, _, texts, _ in templated}:
+            try:
+                self._encryption.require_keys(key_ids)
+            except EncFieldsError as error:
+                error.table, error.column = templated[0][0].table, templated[0][0].column_name
+                raise
+
+    @leaves_no_trace
+    def after_execute(
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        execution_options: Any,
+        result: Any,
+    ) -> None:
+        """SQLAlchemy's event: look that rows have the keys they were sealed for, and take rows
+        that were not asked for out of the result of a look-up."""
+        context = getattr(result, "context", None)  # a default's own value has none
+        if context is None:
+            return
+        plan = self._plans.get(context.compiled) if context.compiled is not None else None
+        if plan is not None and plan.filters:
+            filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
+        self.keys.check(connection, context)
+
+    def encode(
+        self,
+        binding: ColumnBinding,
+        texts: list[str | None],
+        value: object,
+        connection: Connection,
+    ) -> bytes:
+        """The plaintext bytes of a value.
+
+        :raises ValueEncodingError: the column's type has no encoding for it.
+        """
+        if isinstance(value, Carried) and value.data is not None:
+            return value.data
+        try:
+            return binding.codec.encode(value, connection.dialect)
+        except EncFieldsError as error:
+            error.table, error.column = binding.table, binding.column_name
+            if None not in texts:
+                error.row = dict(binding.row(cast("list[str]", texts)))
+            raise
+
+    def seal(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
+        """One message, for the row whose identity's canonical texts are `texts`."""
+        try:
+            key = self._encryption.active_key(binding.key_id(texts))
+            message = seal(plaintext, binding.context.serialize(texts), key)
+        except EncFieldsError as error:
+            error.table, error.column = binding.table, binding.column_name
+            error.row = error.row or dict(binding.row(texts))
+            raise
+        self._encryption.stats.sealed += 1
+        return message
+
+
+def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
+    """The canonical texts of the row's identity; ``None`` for a part that is not known yet."""
+    texts: list[str | None] = []
+    for part in bind.identity:
+        value = None if part is None else values[part.bind]
+        if part is None or value is None or isinstance(value, Pending):
+            texts.append(None)
+        else:
+            texts.append(_text(bind, part, value))
+    return texts
+
+
+def _null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:
+    """A part of the row's key has no value: WHERE compares it to NULL, or it is not learnt."""
+    columns = zip(bind.binding.identity, texts, strict=True)
+    missing = [column.name for column, text in columns if text is None]
+    if not plan.may_be_generated:
+        return row_not_pinned(bind.binding, missing)()
+    return UnknownIdentityError(
+        f"{', '.join(missing)} identifies the row and has no value: give it one, or a Python-side "
+        "default",
+        table=bind.binding.table,
+        column=bind.binding.column_name,
+        reason="identity-unknown",
+    )
+
+
+def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
+    """What a rehearsed INSERT has in the place of a row's blind index."""
+    if any(source is None or is_null(values[source]) for source in bind.sources):
+        return None
+    return dummy_index(bind.index.stored_bytes)
+
+
+def _text(bind: SealedBind, part: IdentityBind, value: object) -> str:
+    try:
+        return part.to_text(value)
+    except EncFieldsError as error:
+        error.table, error.column = bind.binding.table, bind.binding.column_name
+        raise
+
+
+_Bind = TypeVar("_Bind", SealedBind, IndexedBind)
+_Parked = TypeVar("_Parked", bound=Pending)
+
+
+def _in_driver_order(planned: Sequence[_Bind], compiled: Any) -> list[tuple[_Bind, str]]:
+    """The planned binds as the driver gets them, each with its key among named parameters."""
+    names = internals.positional_names(compiled)
+    if names is None:
+        return [(bind, internals.driver_name(compiled, bind.bind)) for bind in planned]
+    by_bind = {bind.bind: bind for bind in planned}
+    return [(by_bind[name], name) for name in names if name in by_bind]
+
+
+def _parked(
+    binds: list[tuple[_Bind, str]], values: Mapping[str, Any], given: Any, kind: type[_Parked]
+) -> list[tuple[_Bind, _Parked]]:
+    """The parked values of one parameter set and one kind, each with its bind."""
+    if isinstance(given, dict):
+        pairs = [(bind, given.get(name)) for bind, name in binds]
+        return [(bind, value) for bind, value in pairs if type(value) is kind]
+    parked = [value for value in given if type(value) is kind]
+    given_binds = [bind for bind, _ in binds if _is_parked(bind, values)]
+    return list(zip(given_binds, parked, strict=True))
+
+
+def _is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> bool:
+    """Whether the type of a bind parked what the statement was given for it."""
+    if isinstance(bind, IndexedBind):
+        return True
+    return not is_null(values[bind.bind], none_is_value=bind.binding.none_is_value)
+
+
+def _waits(value: object) -> bool:
+    return isinstance(value, Pending)
+
+
+def _values(row: Any) -> Any:
+    return row.values() if isinstance(row, dict) else row or ()
+
+
+def _exchange(row: Any) -> Any:
+    """One parameter set of the driver's, with bytes in place of each parked value."""
+    if isinstance(row, dict):
+        return {
+            name: _settled(value) if isinstance(value, Pending) else value
+            for name, value in row.items()
+        }
+    values = [_settled(value) if isinstance(value, Pending) else value for value in row]
+    return tuple(values) if isinstance(row, tuple) else values
+
+
+def _settled(value: Pending) -> bytes | None:
+    if not value.done:
+        raise UnboundValueError(
+            "the statement does not tell which row a value, or its blind index, is for; nothing "
+            "was sent to the database",
+            reason="unbound",
+        )
+    return value.sealed

@@ -1,0 +1,383 @@
+"""A blind index is written in the same statement as the value it is of, by every path.
+
+In an INSERT the index's column has a Python-side default, which SQLAlchemy applies on every path
+there is. An UPDATE and an upsert that set the encrypted column are made to set the index's column
+as well, before they are compiled. In both the column is assigned a mark, and the index takes its
+place where the row's value is at hand. A statement that would write the one without the other is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table, null
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.elements import Null
+from sqlalchemy.sql.lambdas import LambdaElement
+
+from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
+from encfields.orm import internals
+from encfields.orm.declare.blind_index import IndexBinding, indexes_of, known_indexes
+from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
+from encfields.orm.internals import Assigned, BoundValue, Expression
+from encfields.orm.write.pending import Carried, is_null
+from encfields.orm.write.upsert import is_excluded
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.orm.declare.row_keys import IdentityBind
+    from encfields.orm.engine_encryption import EngineEncryption
+
+
+UNSTATED = ""
+"""Stands for the bind of a value that the statement does not set."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RowIndex:
+    """What of a row is indexed.
+
+    :ivar normalised: what is hashed; ``None`` for NULL.
+    :ivar key_id: the branch key whose beacon key is used.
+    """
+
+    normalised: bytes | None
+    key_id: str
+
+    def under(self, key_id: str) -> RowIndex:
+        """The same under the key of the row as the database spells it."""
+        return replace(self, key_id=key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedBind:
+    """A bind that a row's blind index is written through.
+
+    :ivar bind: its name in the compiled statement.
+    :ivar sources: the binds of the values that it is of; ``None`` for NULL, and ``UNSTATED`` for
+        one that the statement does not set.
+    :ivar key: for each column of the key's template, where its value comes from.
+    :ivar refusal: raised where a value that is not set does not come with the row either.
+    """
+
+    bind: str
+    index: IndexBinding
+    sources: tuple[str | None, ...]
+    key: tuple[IdentityBind | None, ...]
+    refusal: Callable[[], EncFieldsError] | None = None
+
+    def of_row(self, values: Mapping[str, Any], mark: object, dialect: Dialect) -> RowIndex:
+        """What of one row is indexed, and under which key.
+
+        :param values: the row's parameters, by bind.
+        :param mark: what the column of the index is assigned in this row.
+        :raises CiphertextCopyError: a value is neither set nor known.
+        :raises UnknownIdentityError: the key depends on a column whose value is not known.
+        """
+        given = self._given(values, mark, dialect)
+        normalised = None if given is None else self.index.normalise(given, dialect)
+        if normalised is None:
+            return RowIndex(None, "")
+        texts: list[str] = []
+        for part in self.key:
+            value = None if part is None else values[part.bind]
+            if part is None or value is None:
+                raise _unknown_key(self.index)
+            texts.append(part.to_text(value))
+        return RowIndex(normalised, self.index.key_id(texts))
+
+    def _given(
+        self, values: Mapping[str, Any], mark: object, dialect: Dialect
+    ) -> list[object] | None:
+        """The values that the index is of; ``None`` if one of those that are set is NULL."""
+        stated = [source for source in self.sources if source != UNSTATED]
+        if any(source is None or is_null(values[source]) for source in stated):
+            return None
+        if len(stated) < len(self.sources) and not isinstance(mark, IndexWithRest):
+            raise self.refusal() if self.refusal else self.not_ours()
+        rest = mark.rest if isinstance(mark, IndexWithRest) else {}
+        given: list[object] = []
+        for source, part in zip(self.sources, self.index.sources, strict=True):
+            value = values[source] if source else rest[part.column.key]
+            if isinstance(value, Carried):
+                value = None if value.data is None else part.codec.decode(value.data, dialect)
+            given.append(value)
+        return given
+
+    def not_ours(self) -> EncFieldsError:
+        """The refusal of an index that the application sets to NULL."""
+        return _refused(self.index, WRITTEN_BY_US)
+
+    def value(self, encryption: EngineEncryption, row: RowIndex) -> bytes | None:
+        """The index of one row; ``None`` for NULL.
+
+        :raises KeyStoreError: the beacon key cannot be had.
+        """
+        if row.normalised is None:
+            return None
+        return self.index.value(encryption, row.key_id, row.normalised, for_writing=True)
+
+
+def _unknown_key(index: IndexBinding) -> EncFieldsError:
+    names = ", ".join(column.name for column in index.key_columns)
+    return UnknownIdentityError(
+        f"the key of its blind index {index.label!r} depends on {names}, which is not known when "
+        "the row is written: give it a value, or the index a key= of its own",
+        table=index.table,
+        column=index.column_name,
+        reason="identity-unknown",
+    )
+
+
+def indexed_binds(
+    table: Table,
+    row: Mapping[Any, Assigned],
+    identity: Callable[[Column[Any]], IdentityBind | None],
+    types: Mapping[str, list[Any]],
+    *,
+    is_update: bool,
+) -> Iterator[IndexedBind]:
+    """The index columns that one row of a statement writes.
+
+    :param row: what each column is assigned.
+    :param identity: gives the bind of a column of the row's key.
+    :param types: of each bind.
+    :raises CiphertextCopyError: an index and its value would no longer belong together.
+    """
+    known = indexes_of(table)
+    for index in known:
+        values = [row.get(source.column.key) for source in index.sources]
+        assigned = row.get(index.companion.key)
+        if assigned is None and not any(values):
+            continue
+        if any(_is_null(value) for value in values) and _is_null(assigned):
+            continue
+        if is_update and not any(values):
+            raise _refused(index, WRITTEN_BY_US)
+        if not isinstance(assigned, BoundValue):
+            if is_update and None in values:
+                raise _apart(index, values)()
+            if _is_copy(assigned) and all(_is_copy(value) for value in values):
+                continue  # of whole rows, or refused because of the value
+            raise _refused(index, "the statement does not write its blind index along with it")
+        of_bind = types.get(assigned.bind, [None])
+        if not all(isinstance(type_, IndexColumnType) for type_ in of_bind):
+            raise _refused(index, WRITTEN_BY_US)
+        sources = tuple(_source(value) for value in values)
+        if is_update:
+            sources = tuple(
+                UNSTATED if value is None else source
+                for source, value in zip(sources, values, strict=True)
+            )
+        key = tuple(identity(column) for column in index.key_columns)
+        yield IndexedBind(assigned.bind, index, sources, key, _apart(index, values))
+    _refuse_orphans(table, row, {index.companion.key for index in known})
+
+
+WRITTEN_BY_US = (
+    "the column of its blind index is written by encfields alone, together with the value: leave "
+    "it out of the statement"
+)
+
+
+def _source(assigned: Assigned | None) -> str | None:
+    return assigned.bind if isinstance(assigned, BoundValue) else None
+
+
+def _is_null(assigned: Assigned | None) -> bool:
+    return isinstance(assigned, Expression) and isinstance(assigned.element, Null)
+
+
+def _is_copy(assigned: Assigned | None) -> bool:
+    return isinstance(assigned, Expression) and not isinstance(assigned.element, Null)
+
+
+def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) -> None:
+    """The column of an index that this table's columns do not declare."""
+    for column in table.c:
+        is_written = column.key in row and column.key not in known
+        if is_written and isinstance(column.type, IndexColumnType):
+            raise CiphertextCopyError(
+                "it holds a blind index that none of the table's columns declares any more: "
+                "declare the index, or drop the column",
+                table=table.fullname,
+                column=column.name,
+                reason="companion",
+            )
+
+
+def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], EncFieldsError]:
+    missing = [s.column_name for s, value in zip(index.sources, values, strict=True) if not value]
+    return lambda: _refused(
+        index,
+        f"the blind index {index.label!r} is of several columns, and the statement does not set "
+        f"{', '.join(missing)}: set them together, or through the ORM",
+    )
+
+
+def _refused(index: IndexBinding, message: str) -> CiphertextCopyError:
+    return CiphertextCopyError(
+        message, table=index.table, column=index.column_name, reason="companion"
+    )
+
+
+def refuse_half_copy(table: Table, names: Collection[str]) -> None:
+    """Refuse an INSERT .. SELECT that fills an indexed column, or its index, without the other.
+
+    :param names: keys of the columns that are filled.
+    :raises CiphertextCopyError: says what to copy along.
+    """
+    for index in indexes_of(table):
+        given = [source.column.key in names for source in index.sources]
+        if (index.companion.key in names) == all(given):
+            continue
+        copied, missing = index.companion.name, index.column_name
+        if all(given):
+            copied, missing = missing, copied
+        raise _refused(
+            index,
+            f"INSERT .. SELECT would copy {copied} without {missing}, which belong together as a "
+            "value and its blind index: copy whole rows, or read and insert the values",
+        )
+
+
+def refuse_half_upsert(statement: Any, table: Table) -> None:
+    """Refuse an upsert whose SET has an indexed column, or its index, without the other.
+
+    :raises CiphertextCopyError: says which.
+    """
+    given = dict(internals.upsert_values(statement))
+    for index in indexes_of(table) if given else ():
+        values = [_set_by(given, source.column) for source in index.sources]
+        companion = _set_by(given, index.companion)
+        if companion is None and all(value is None for value in values):
+            continue
+        if isinstance(companion, Null) and any(isinstance(value, Null) for value in values):
+            continue
+        columns = [index.companion, *(source.column for source in index.sources)]
+        pairs = zip([companion, *values], columns, strict=True)
+        if all(is_excluded(statement, value, column) for value, column in pairs):
+            continue
+        if companion is None or any(value is None for value in values):
+            raise _refused(
+                index,
+                f"an upsert may set the columns of its blind index {index.label!r} to excluded.* "
+                "only, all of them together",
+            )
+        raise _refused(index, WRITTEN_BY_US)
+
+
+def refuse_alias(table: Any, rows: Iterable[Mapping[Any, Assigned]]) -> None:
+    """Refuse to write an indexed column, or its index, through an alias of its table.
+
+    :param table: what the statement writes to, which is no ``Table``.
+    :raises CiphertextCopyError: says to name the table.
+    """
+    base = getattr(table, "element", None)
+    if not isinstance(base, Table):
+        return
+    for index in indexes_of(base):
+        written = {index.companion.key, *(source.column.key for source in index.sources)}
+        if any(written & {str(getattr(target, "key", target)) for target in row} for row in rows):
+            raise _refused(
+                index,
+                "an UPDATE of an alias does not write its blind index along: update the table "
+                "itself",
+            )
+
+
+def _set_by(given: Mapping[str, Any], column: Column[Any]) -> Any:
+    """What SET assigns to a column: SQLAlchemy takes its key, and with a warning its name."""
+    return given.get(column.key, given.get(column.name))
+
+
+# -- before the statement is compiled ----------------------------------------------------------
+
+
+@leaves_no_trace
+def write_indexes_along(
+    connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
+) -> tuple[Any, Any, Any]:
+    """SQLAlchemy's ``before_execute``: an UPDATE or upsert sets the index with the value."""
+    write = internals.from_statement_write(statement)
+    if write is not None:
+        written, multiparams, params = write_indexes_along(
+            connection, write, multiparams, params, execution_options
+        )
+        if written is not write:
+            statement = internals.with_from_statement_write(statement, written)
+        return statement, multiparams, params
+    if isinstance(statement, LambdaElement):
+        statement, unresolved = internals.lambda_write(statement), statement
+        if not known_indexes_of(statement):
+            return unresolved, multiparams, params
+    indexes = known_indexes_of(statement)
+    if not indexes:
+        return statement, multiparams, params
+    if isinstance(statement, Insert):
+        return _upsert(statement, indexes), multiparams, params
+    added = _along(statement, indexes)
+    if added:
+        statement = internals.with_update_values(statement, added)
+    rows = [_marked(row, indexes) for row in multiparams]
+    return statement, rows, _marked(params, indexes) if params else params
+
+
+def known_indexes_of(statement: Any) -> list[IndexBinding]:
+    """The blind indexes of the table that an INSERT or UPDATE writes to."""
+    if not isinstance(statement, Insert | Update):
+        return []
+    table = internals.written_table(statement)
+    if not isinstance(table, Table):
+        return []
+    return known_indexes(table)
+
+
+def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], Any]:
+    """What an UPDATE has to assign to the indexes of columns that it sets, or that change with
+    every UPDATE."""
+    stated = internals.update_values_by_key(statement)
+    added: dict[Column[Any], Any] = {}
+    for index in indexes:
+        columns = [source.column for source in index.sources]
+        is_set = any(c.key in stated or c.onupdate is not None for c in columns)
+        if is_set and index.companion.key not in stated:
+            is_null = any(isinstance(stated.get(c.key), Null) for c in columns)
+            added[index.companion] = null() if is_null else INDEX_OF_ROW
+    return added
+
+
+def _marked(row: Any, indexes: list[IndexBinding]) -> Any:
+    """The parameters of one row, those of the indexes added."""
+    if not isinstance(row, Mapping):
+        return row
+    added = {
+        index.companion.key: INDEX_OF_ROW
+        for index in indexes
+        if any(source.column.key in row for source in index.sources)
+        and index.companion.key not in row
+    }
+    return {**row, **added} if added else row
+
+
+def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
+    """ON CONFLICT DO UPDATE sets the index where it sets the value."""
+    given = internals.upsert_values(statement)
+    keys = dict(given)
+    added: list[tuple[Any, Any]] = []
+    for index in indexes if given else ():
+        values = [_set_by(keys, source.column) for source in index.sources]
+        if any(isinstance(value, Null) for value in values):
+            along: Any = null()
+        elif any(value is None for value in values):
+            continue
+        else:
+            along = internals.sibling_in(values[0], index.companion.key)
+        if along is not None and _set_by(keys, index.companion) is None:
+            added.append((index.companion.key, along))
+    return internals.with_upsert_values(statement, added) if added else statement

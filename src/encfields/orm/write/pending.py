@@ -1,0 +1,116 @@
+"""A plaintext on its way to the statement that will seal it."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from sqlalchemy.sql.elements import Null
+
+from encfields.errors import UnboundValueError
+
+UNSEALED = "unsealed"
+"""Reason of the error of a value that reached a driver."""
+
+
+class Pending:
+    """An opaque, redacted parcel: one value of one row, parked by a bind processor.
+
+    :class:`encfields.orm.write.hook.WriteHook` exchanges it for bytes just before the driver sees
+    the statement. It shows nothing, and refuses whatever a driver that does not
+    know its type might try: being turned into text or pickled.
+    """
+
+    __slots__ = ("done", "sealed", "value")
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        self.done = False
+        self.sealed: bytes | None = None
+
+    def settle(self, sealed: bytes | None) -> None:
+        """Note what the driver gets in the value's stead; ``None`` for NULL."""
+        self.sealed = sealed
+        self.done = True
+
+    def __repr__(self) -> str:
+        return "<encrypted value>"
+
+    def __str__(self) -> str:
+        raise _stray()
+
+    def __format__(self, spec: str) -> str:
+        raise _stray()
+
+    def __bytes__(self) -> bytes:
+        raise _stray()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a value that waits to be encrypted is never pickled")
+
+    def __conform__(self, protocol: object) -> NoReturn:
+        """sqlite3 asks a value of unknown type to adapt itself."""
+        raise _stray()
+
+    def translate(self, table: object) -> NoReturn:
+        """PyMySQL escapes a value of unknown type as if it were a string."""
+        raise _stray()
+
+
+class Carried:
+    """The bytes of a value that was read to be sealed anew, with their NULL.
+
+    They never were a Python value on the way, so a type of the application's own that stores
+    something else than it was given, such as a hash of it, does not do so a second time.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | None) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return "<encrypted value>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a value that waits to be encrypted is never pickled")
+
+
+def is_null(value: object, *, none_is_value: bool = False) -> bool:
+    """Whether a parameter is NULL, given as such or read as such.
+
+    :param none_is_value: ``None`` is not, as to a JSON column.
+    """
+    if value is None:
+        return not none_is_value
+    return isinstance(value, Null) or (isinstance(value, Carried) and value.data is None)
+
+
+class PendingIndex(Pending):
+    """The place of a row's blind index, which is computed from the value in the same row.
+
+    :param value: a mark, or ``None`` where the statement gives none.
+    """
+
+    __slots__ = ()
+
+
+class PendingLookup(Pending):
+    """A value that is looked up, waiting to become a blind index.
+
+    :param value: what is looked for.
+    :param token: of the bind's type, which tells which index it is looked up in.
+    """
+
+    __slots__ = ("token",)
+
+    def __init__(self, value: object, token: object) -> None:
+        super().__init__(value)
+        self.token = token
+
+
+def _stray() -> UnboundValueError:
+    return UnboundValueError(
+        "a value that waits to be encrypted reached the database driver unsealed; it was not "
+        "stored. Execute the statement on an engine that attach() was given",
+        reason=UNSEALED,
+    )

@@ -1,0 +1,428 @@
+"""The plan of a statement: which binds are encrypted, and which binds are their row's key.
+
+It is worked out once for each *compiled* statement, so SQLAlchemy's statement cache keeps
+working and an execution only follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.dml import Update
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    Grouping,
+    Null,
+)
+
+from encfields.errors import (
+    AmbiguousRowError,
+    BindingError,
+    CiphertextCopyError,
+    EncFieldsError,
+    IdentityChangeError,
+    UnboundValueError,
+    UnknownIdentityError,
+)
+from encfields.orm import internals
+from encfields.orm.declare.columns import (
+    ColumnBinding,
+    SealedColumnType,
+    bindings_of,
+    is_encrypted,
+)
+from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.declare.row_keys import (
+    MYSQL_NAMES,
+    IdentityBind,
+    from_bound_value,
+    may_match_another_spelling,
+)
+from encfields.orm.internals import Assigned, BoundValue, Expression
+from encfields.orm.query.lookups import LookupBind, plan_lookups
+from encfields.orm.query.recheck_plan import Condition, plan_filters
+from encfields.orm.query.refused import refuse_usage
+from encfields.orm.write.index_values import (
+    IndexedBind,
+    indexed_binds,
+    refuse_alias,
+    refuse_half_copy,
+    refuse_half_upsert,
+)
+from encfields.orm.write.raw_copy import refuse_other_copies
+from encfields.orm.write.upsert import refuse_upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+_ROWS = "copied-rows"
+"""Reason of the one refusal that the option lifts."""
+
+RAW_COPY_OPTION = "encfields_raw_copy"
+"""Execution option that lets an INSERT .. SELECT copy whole rows with their ciphertext."""
+
+Refusal = Callable[[], EncFieldsError]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBind:
+    """An encrypted bind and where its row's key comes from.
+
+    :ivar identity: one for each identity column; ``None`` for one that the statement does not
+        give, because the database generates it.
+    :ivar refusal: raised if the bind holds a value and not NULL.
+    """
+
+    bind: str
+    binding: ColumnBinding
+    identity: tuple[IdentityBind | None, ...]
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnchangedIdentity:
+    """An UPDATE sets a key column that its WHERE pins: both must be the same."""
+
+    set_bind: str
+    where_bind: str
+    to_text: Callable[[object], str]
+    refusal: Refusal
+
+
+@dataclass(slots=True)
+class StatementPlan:
+    """What is to be done with one compiled statement before a driver sees it.
+
+    :ivar sealed: the encrypted binds, in the statement's order.
+    :ivar indexed: the binds of their blind indexes.
+    :ivar lookups: values that are looked up in one.
+    :ivar filters: what the rows that they found are compared with after decryption.
+    :ivar unchanged: key columns that an UPDATE sets and must not change.
+    :ivar refusal: raised whatever the values are.
+    :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
+    :ivar looks_up_spelling: the row's key may be spelt differently in the database.
+    :ivar may_be_generated: an INSERT, whose row's key the database may generate.
+    :ivar without_values: no indexed column is given a value, nor its index.
+    """
+
+    sealed: tuple[SealedBind, ...] = ()
+    indexed: tuple[IndexedBind, ...] = ()
+    lookups: tuple[LookupBind, ...] = ()
+    filters: tuple[Condition, ...] = ()
+    unchanged: tuple[UnchangedIdentity, ...] = ()
+    refusal: Refusal | None = None
+    raw_copy_allowed: bool = False
+    looks_up_spelling: bool = False
+    may_be_generated: bool = False
+    without_values: bool = False
+    table: Table | None = None
+    by_bind: dict[str, SealedBind] = field(default_factory=dict)
+    by_token: dict[object, LookupBind] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_bind = {sealed.bind: sealed for sealed in self.sealed}
+        self.by_token = {lookup.type.token: lookup for lookup in self.lookups}
+
+
+NOTHING = StatementPlan()
+"""The plan of a statement that touches no encrypted column."""
+
+
+def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
+    """Work out the plan of one compiled statement."""
+    if not hasattr(compiled, "bind_names"):
+        return NOTHING
+    if compiled.isplaintext:
+        return _refuse_stray_binds(compiled, NOTHING)
+    try:
+        refuse_usage(compiled)
+        plan = _plan_dml(compiled, dialect) if internals.is_dml(compiled) else NOTHING
+        if not plan.indexed and internals.has_defaults_of(compiled, IndexColumnType):
+            plan = replace(plan, without_values=True)  # an INSERT in a CTE
+        return _refuse_stray_binds(compiled, _with_lookups(compiled, dialect, plan))
+    except BindingError as error:
+        return StatementPlan(
+            refusal=_raise_again(error),
+            raw_copy_allowed=error.reason == _ROWS,
+            without_values=error.reason == _ROWS and bool(compiled.isinsert),
+        )
+
+
+def _with_lookups(compiled: Any, dialect: Dialect, plan: StatementPlan) -> StatementPlan:
+    statement = internals.compiled_statement(compiled)
+    lookups = plan_lookups(compiled, dialect)
+    if not lookups:
+        return plan
+    filters = plan_filters(lookups, compiled, statement, dialect)
+    return replace(plan, lookups=lookups, filters=filters)
+
+
+def _raise_again(error: EncFieldsError) -> Refusal:
+    """A fresh exception each time: one that is raised twice would collect tracebacks."""
+    cls, message, table = type(error), error.message, error.table
+    column, reason = error.column, error.reason
+    return lambda: cls(message, table=table, column=column, reason=reason)
+
+
+def _refuse_stray_binds(compiled: Any, plan: StatementPlan) -> StatementPlan:
+    """Every encrypted bind of the statement must be accounted for."""
+    for name, types in internals.types_by_bind_name(compiled).items():
+        if name not in plan.by_bind and any(isinstance(t, SealedColumnType) for t in types):
+            if plan.refusal is None:
+                plan = StatementPlan(sealed=plan.sealed, refusal=_unbound)
+            return plan
+    return plan
+
+
+def _unbound() -> EncFieldsError:
+    return UnboundValueError(
+        "an encrypted value is used where no row is known (in WHERE, a function, a CTE or a "
+        "text() statement); it can only be assigned to its column by INSERT or UPDATE",
+        reason="unbound",
+    )
+
+
+# -- INSERT and UPDATE -------------------------------------------------------------------------
+
+
+def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
+    statement = internals.dml_statement(compiled)
+    table = statement.table
+    rows = internals.assignments(compiled)
+    _refuse_foreign_columns(rows)
+    if not isinstance(table, Table):
+        refuse_alias(table, rows)
+        return NOTHING
+    bindings = bindings_of(table)
+    if not bindings:
+        return NOTHING
+    maker = _DmlPlanner(compiled, dialect, statement, table, bindings)
+    refuse_upsert(statement, bindings, dialect)
+    refuse_half_upsert(statement, table)
+    if internals.has_select_source(statement):
+        maker.refuse_select_source()
+        return StatementPlan(without_values=True, table=table)
+    # The indexes first: what is refused of them, no option lifts.
+    indexed = tuple(bind for row in rows for bind in maker.indexed_binds(row))
+    return StatementPlan(
+        sealed=tuple(bind for row in rows for bind in maker.sealed_binds(row)),
+        indexed=indexed,
+        unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else (),
+        looks_up_spelling=maker.is_update and maker.spelling_matters(rows[0]),
+        may_be_generated=not maker.is_update,
+        table=table,
+    )
+
+
+def _refuse_foreign_columns(rows: list[dict[Any, Assigned]]) -> None:
+    for row in rows:
+        for target in row:
+            if isinstance(target, str):
+                continue
+            of_index = isinstance(getattr(target, "type", None), IndexColumnType)
+            if of_index or is_encrypted(target):
+                raise AmbiguousRowError(
+                    "a multi-table UPDATE cannot say which row an encrypted value belongs to: "
+                    "update each table by its own primary key",
+                    table=str(getattr(target.table, "name", "")) or None,
+                    column=target.key,
+                    reason="multi-table",
+                )
+
+
+class _DmlPlanner:
+    """Plans the rows of one INSERT or UPDATE."""
+
+    def __init__(
+        self,
+        compiled: Any,
+        dialect: Dialect,
+        statement: Any,
+        table: Table,
+        bindings: Mapping[str, ColumnBinding],
+    ) -> None:
+        self.compiled = compiled
+        self.dialect = dialect
+        self.statement = statement
+        self.table = table
+        self.bindings = bindings
+        self.is_update = isinstance(statement, Update)
+        self.types = internals.types_by_bind_name(compiled)
+        self.rendered = internals.rendered_bind_names(compiled)
+        self.pinned = dict(_pinned(compiled, statement)) if self.is_update else {}
+
+    def refuse_select_source(self) -> None:
+        names = internals.select_source_names(self.statement)
+        refuse_half_copy(self.table, names)
+        refuse_other_copies(self.statement, self.table, self.bindings, names)
+        for key in names:
+            if key in self.bindings:
+                raise _copy_refused(
+                    self.bindings[key],
+                    "INSERT .. SELECT would copy a ciphertext into another row, where it does "
+                    "not open. Read and insert the values, or, to copy whole rows under the same "
+                    f"table name and keys, pass execution_options({RAW_COPY_OPTION}=True)",
+                    _ROWS,
+                )
+
+    def sealed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[SealedBind]:
+        for key, binding in self.bindings.items():
+            assigned = row.get(key)
+            if assigned is None:
+                continue
+            if isinstance(assigned, Expression):
+                if isinstance(assigned.element, Null):
+                    continue
+                raise _copy_refused(
+                    binding,
+                    "an SQL expression is assigned to it, which the database would store as "
+                    "it is: assign a Python value",
+                    "expression",
+                )
+            self._check_bind(binding, assigned)
+            yield self._sealed_bind(binding, assigned, row)
+
+    def _check_bind(self, binding: ColumnBinding, assigned: BoundValue) -> None:
+        """A bind with a type of its own would carry its plaintext past ours."""
+        types = self.types.get(assigned.bind, [])
+        if not types or not all(isinstance(type_, SealedColumnType) for type_ in types):
+            raise CiphertextCopyError(
+                "the value has a type of its own (literal(), a typed bindparam() or a lambda's "
+                "closure variable), which would store it in plaintext: assign the plain Python "
+                "value",
+                table=binding.table,
+                column=binding.column_name,
+                reason="own-type",
+            )
+
+    def _sealed_bind(
+        self, binding: ColumnBinding, assigned: BoundValue, row: Mapping[Any, Assigned]
+    ) -> SealedBind:
+        identity = [self._identity_bind(column, row) for column in binding.identity]
+        missing = [c.name for c, part in zip(binding.identity, identity, strict=True) if not part]
+        refusal = row_not_pinned(binding, missing) if missing and self.is_update else None
+        return SealedBind(assigned.bind, binding, tuple(identity), refusal)
+
+    def indexed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[IndexedBind]:
+        def identity(column: Column[Any]) -> IdentityBind | None:
+            return self._identity_bind(column, row)
+
+        return indexed_binds(self.table, row, identity, self.types, is_update=self.is_update)
+
+    def _identity_bind(
+        self, column: Column[Any], row: Mapping[Any, Assigned]
+    ) -> IdentityBind | None:
+        stated = row.get(column.key)
+        source = stated or self.pinned.get(column.key)
+        if not isinstance(source, BoundValue) or source.bind in self.rendered:
+            return None
+        return IdentityBind(source.bind, self._to_text(column), stated is None)
+
+    def _to_text(self, column: Column[Any]) -> Callable[[object], str]:
+        to_text = from_bound_value(column.type, self.dialect)
+        if self.is_update or self.dialect.name not in MYSQL_NAMES:
+            return to_text
+        if column is not internals.autoincrement_column(self.table):
+            return to_text
+        return lambda value: to_text(_refuse_zero(value))
+
+    def unchanged(self, row: Mapping[Any, Assigned]) -> Iterator[UnchangedIdentity]:
+        """Key columns that are set while ciphertexts bound to the old key stay behind."""
+        for binding in self.bindings.values():
+            if binding.column.key in row:
+                continue
+            for column in binding.identity:
+                assigned = row.get(column.key)
+                if assigned is None:
+                    continue
+                refusal = _identity_change(binding, column.name)
+                where = self.pinned.get(column.key)
+                if not isinstance(assigned, BoundValue) or where is None:
+                    raise refusal()
+                to_text = from_bound_value(column.type, self.dialect)
+                yield UnchangedIdentity(assigned.bind, where.bind, to_text, refusal)
+
+    def spelling_matters(self, row: Mapping[Any, Assigned]) -> bool:
+        """Whether a key that WHERE pins may be spelt differently in the row it matches."""
+        return any(
+            column.key not in row and may_match_another_spelling(column.type, self.dialect)
+            for key, binding in self.bindings.items()
+            if key in row
+            for column in binding.identity
+        )
+
+
+def _refuse_zero(value: object) -> object:
+    """MySQL takes a 0 for the request to generate a key, and does not store it."""
+    if value == 0 and not isinstance(value, bool):
+        raise UnknownIdentityError(
+            "MySQL and MariaDB generate a new key when 0 is inserted, so the row's key is not "
+            "known: leave the key out, or give another",
+            reason="zero-key",
+        )
+    return value
+
+
+def _pinned(compiled: Any, statement: Update) -> Iterator[tuple[str, BoundValue]]:
+    """The key columns that WHERE compares with ``=`` to a bind, by column key."""
+    columns = {hash(column): column for column in statement.table.c}
+    for criterion in conjunction(internals.where_criteria(statement)):
+        if not isinstance(criterion, BinaryExpression) or criterion.operator not in _PINS:
+            continue
+        sides = (criterion.left, criterion.right)
+        for side, other in (sides, sides[::-1]):
+            column = columns.get(hash(side)) if isinstance(side, Column) else None
+            if column is not None and isinstance(other, BindParameter) and not other.expanding:
+                name = internals.bind_name(compiled, other)
+                if name is not None:
+                    yield column.key, BoundValue(name)
+
+
+_PINS = (operators.eq, operators.is_not_distinct_from)
+
+
+def conjunction(criteria: Any) -> Iterator[Any]:
+    """The single criteria of a WHERE that are joined by AND."""
+    for criterion in criteria:
+        if isinstance(criterion, Grouping):
+            yield from conjunction([criterion.element])
+        elif isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
+            yield from conjunction(criterion.clauses)
+        else:
+            yield criterion
+
+
+def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> CiphertextCopyError:
+    return CiphertextCopyError(
+        message, table=binding.table, column=binding.column_name, reason=reason
+    )
+
+
+def row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
+    """The refusal of an UPDATE that gives no value for these columns of the row's key."""
+    names = ", ".join(missing)
+    return lambda: AmbiguousRowError(
+        f"the UPDATE does not say which row the value is for: its WHERE must pin {names} with =, "
+        "each to one value. To update many rows, execute it with a list of parameters, one for "
+        "each row",
+        table=binding.table,
+        column=binding.column_name,
+        reason="row-not-pinned",
+    )
+
+
+def _identity_change(binding: ColumnBinding, column: str) -> Refusal:
+    return lambda: IdentityChangeError(
+        f"this statement changes {column}, to which the stored value is bound, and would leave "
+        "the value unreadable: set the encrypted columns in the same statement, or change the key "
+        "through the ORM",
+        table=binding.table,
+        column=binding.column_name,
+        reason="identity-change",
+    )

@@ -1,0 +1,129 @@
+"""Copies of whole rows with their ciphertext, inside the database.
+
+A ciphertext opens in one place: the row and the column that it was sealed for. So the one copy
+that makes sense takes it, with the row's key and its blind indexes, from the columns of the same
+names of one table, as a migration does that rebuilds a table. Anything else assigned to an
+encrypted column, the database would store as it is: a literal in plaintext, another column's
+value where nothing opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Alias, Column, Table
+from sqlalchemy.sql.elements import ColumnClause, Label, TextClause
+from sqlalchemy.sql.selectable import Select, TableClause
+from sqlalchemy.sql.visitors import iterate
+from sqlalchemy.types import TypeEngine
+
+from encfields.errors import CiphertextCopyError
+from encfields.orm import internals
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, is_encrypted
+from encfields.orm.declare.index_column_type import IndexColumnType
+
+
+def refuse_other_copies(
+    statement: Any, table: Table, bindings: Mapping[str, ColumnBinding], names: Sequence[str]
+) -> None:
+    """Refuse an INSERT .. SELECT into encrypted columns that is no copy of whole rows.
+
+    :param table: the table that it fills.
+    :param bindings: the table's encrypted columns, by key.
+    :param names: keys of the columns that are filled, in order.
+    :raises CiphertextCopyError: names the column, and what may stand there.
+    """
+    filled = [bindings[name] for name in names if name in bindings]
+    if not filled:
+        return
+    given = dict(zip(names, _selected(statement, filled[0], names), strict=True))
+    source = _source_table(statement.select)
+    for column in _columns_of_a_row(table, filled, names):
+        element = given.get(column.key)
+        if source is None or not _is_same_column(element, column, source):
+            raise _refused(filled[0], f"{column.name} is filled with {_ELSE}")
+
+
+_ELSE = (
+    "something else than the column of that name of one table, which the database would store as "
+    "it is. Read and insert the values. execution_options(encfields_raw_copy=True) lets whole rows "
+    "through: the encrypted columns, their blind indexes and the row's key, each straight from its "
+    "own column"
+)
+
+
+def _selected(statement: Any, binding: ColumnBinding, names: Sequence[str]) -> list[Any]:
+    select = statement.select
+    if isinstance(select, Select) and internals.is_bare_select(select):
+        columns = list(select.inner_columns)
+        if len(columns) == len(names) and not _has_text(select):
+            return columns
+    raise _refused(
+        binding,
+        "what INSERT .. SELECT copies is not to be told from the statement: write one select() "
+        "of the columns of one table, without UNION, GROUP BY, text() or hints",
+    )
+
+
+def _has_text(select: Select[Any]) -> bool:
+    """Whether SQL that nobody here reads is part of it."""
+    return any(
+        isinstance(element, TextClause) or getattr(element, "is_literal", False)
+        for element in iterate(select)
+    )
+
+
+def _source_table(select: Select[Any]) -> Any:
+    """The one table that is read, or its alias; ``None`` if there is no such."""
+    froms = internals.top_level_from(select)
+    if len(froms) != 1:
+        return None
+    (source,) = froms
+    element = source.element if type(source) is Alias else source
+    return source if isinstance(element, TableClause) else None
+
+
+def _columns_of_a_row(
+    table: Table, filled: Sequence[ColumnBinding], names: Sequence[str]
+) -> Iterator[Column[Any]]:
+    """What belongs together: values, the keys of their row, and blind indexes."""
+    for binding in filled:
+        yield binding.column
+        yield from binding.identity
+    for column in table.c:
+        if column.key in names and isinstance(column.type, IndexColumnType):
+            yield column
+
+
+def _is_same_column(element: Any, column: Column[Any], source: Any) -> bool:
+    while isinstance(element, Label):
+        element = element.element
+    if not isinstance(element, ColumnClause) or element.is_literal or element.table is None:
+        return False
+    # An entity's column is an annotated copy, which has the hash of its original.
+    if hash(element.table) != hash(source):
+        return False
+    if isinstance(column.type, SealedColumnType) and isinstance(element.type, SealedColumnType):
+        stated = column.type.name, element.type.name
+        if None not in stated:
+            return stated[0] == stated[1]
+    if is_encrypted(column) or isinstance(column.type, IndexColumnType):
+        return bool(element.name == column.name) and _holds_bytes(element.type)
+    return bool(element.name == column.name)
+
+
+def _holds_bytes(type_: TypeEngine[Any]) -> bool:
+    """Whether a column holds ciphertext or hashes, as far as its type tells, and no text."""
+    if isinstance(type_, SealedColumnType | IndexColumnType):
+        return True
+    try:
+        return type_.python_type is bytes
+    except NotImplementedError:
+        return False
+
+
+def _refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:
+    return CiphertextCopyError(
+        message, table=binding.table, column=binding.column_name, reason="half-copy"
+    )

@@ -1,0 +1,272 @@
+"""An UPDATE of rows by their primary key, as the ORM emits it, is completed before it is compiled.
+
+It says what the application changed, and nothing else is taken from what a session remembers:
+
+- Where a value is bound to more than the primary key, the UPDATE compares that too. If the row is
+  not any more what the session loaded, no row matches, and SQLAlchemy raises ``StaleDataError``.
+- Where the row's identity changes, the values that are left as they are are read in the same
+  transaction, under a lock, and sealed anew.
+- Where a part of an index of several columns changes, the other parts are read in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Table, bindparam, text
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.dml import Update
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+
+from encfields.errors import EncFieldsError
+from encfields.orm import internals
+from encfields.orm.declare.blind_index import IndexBinding, known_indexes
+from encfields.orm.declare.columns import bindings_of
+from encfields.orm.declare.index_column_type import IndexWithRest
+from encfields.orm.declare.row_keys import from_bound_value
+from encfields.orm.flush import loaded_identity, row_key_of
+from encfields.orm.write.current_rows import CurrentRows
+from encfields.orm.write.pending import Carried, is_null
+from encfields.orm.write.plan import conjunction
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_Row = dict[str, Any]
+
+_PIN = "encfields_was_"
+"""Prefix of the binds that a row's identity is compared to."""
+
+
+@leaves_no_trace
+def complete_row_updates(
+    connection: Connection,
+    statement: Any,
+    multiparams: Any,
+    params: Any,
+    execution_options: Any,
+) -> tuple[Any, Any, Any]:
+    """SQLAlchemy's ``before_execute``."""
+    if isinstance(statement, Update):
+        rows = list(multiparams) if multiparams else [params]
+        change = _row_update(connection, statement, rows)
+        if change is not None:
+            return change.complete(), change.rows, {}
+    return statement, multiparams, params
+
+
+def _row_update(connection: Connection, statement: Update, rows: list[Any]) -> RowUpdate | None:
+    """What is to be completed, if it is an UPDATE by primary key of encrypted columns' rows."""
+    table = internals.written_table(statement)
+    if not isinstance(table, Table) or not all(isinstance(row, Mapping) for row in rows):
+        return None
+    bindings = bindings_of(table)
+    if not bindings:
+        return None
+    keys = _compared_keys(statement, table, rows[0])
+    return RowUpdate(connection, statement, table, keys, rows) if keys else None
+
+
+def _compared_keys(statement: Update, table: Table, row: Mapping[str, Any]) -> list[Column[Any]]:
+    """The primary key's columns, if WHERE compares them to the ORM's own binds."""
+    columns = {hash(column): column for column in table.primary_key}
+    compared: dict[Column[Any], None] = {}
+    for criterion in conjunction(internals.where_criteria(statement)):
+        if not isinstance(criterion, BinaryExpression) or criterion.operator is not operators.eq:
+            continue
+        column = columns.get(hash(criterion.left))
+        bind = criterion.right
+        if column is None or not isinstance(bind, BindParameter):
+            continue
+        if bind.key == internals.old_value_bind(column) and bind.key in row:
+            compared[column] = None
+    return list(compared) if len(compared) == len(columns) else []
+
+
+class RowUpdate:
+    """One UPDATE of rows by primary key; every row sets the same columns.
+
+    :ivar rows: the parameters of each row, completed by :meth:`complete`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        statement: Update,
+        table: Table,
+        keys: list[Column[Any]],
+        rows: list[Any],
+    ) -> None:
+        self.rows: list[_Row] = rows
+        self._given = rows
+        self._connection = connection
+        self._statement = statement
+        self._table = table
+        self._keys = keys
+        self._bindings = list(bindings_of(table).values())
+        self._by_expression = set(internals.update_values_by_key(statement))
+        self._set = self._by_expression | set(rows[0])
+        # What a default gives with every UPDATE is as good as set: it is sealed too.
+        self._set |= {b.column.key for b in self._bindings if b.column.onupdate is not None}
+
+    def complete(self) -> Update:
+        """The statement, and with :attr:`rows` what it was given, with what was missing.
+
+        :raises EncFieldsError: a value that has to be sealed anew cannot be read.
+        """
+        identity = {c.key for binding in self._bindings for c in binding.identity}
+        if identity & self._by_expression:
+            return self._statement  # what it becomes is not known here: the plan refuses it
+        written = [b for b in self._bindings if b.column.key in self._set]
+        if not written and not identity & self._set:
+            return self._statement
+        beyond = self._beyond_key(identity & self._set)
+        self.rows = [dict(row) for row in self.rows]
+        self._note_identity(beyond)
+        self._carry_values(beyond)
+        self._carry_index_parts()
+        if not self.rows:
+            return self._matching_nothing(beyond)
+        return self._statement.where(*(self._pin(column) for column in beyond))
+
+    # -- the identity of the rows --------------------------------------------------------------
+
+    def _beyond_key(self, stated: set[str]) -> list[Column[Any]]:
+        """Columns beyond the key that values which are written, or may move, are bound to."""
+        beyond: dict[Column[Any], None] = {}
+        for binding in self._bindings:
+            moves = stated & {column.key for column in binding.identity}
+            if moves or binding.column.key in self._set:
+                beyond |= dict.fromkeys(c for c in binding.identity if c not in self._keys)
+        return list(beyond)
+
+    def _note_identity(self, beyond: Sequence[Column[Any]]) -> None:
+        """Put what each row's identity is, beyond its key, beside the row's parameters."""
+        if not beyond:
+            return
+        names = [column.key for column in beyond]
+        known: Sequence[Mapping[str, Any]]
+        known = [loaded_identity(self._connection, self._table, self._key(r)) for r in self.rows]
+        incomplete = any(name not in one for one in known for name in names)
+        if incomplete or not self._is_counted():
+            found = CurrentRows(self._connection, self._keys, self._old_keys()).read(beyond)
+            if not _agree(known, found):
+                raise internals.stale_data(self._table, len(self.rows))
+            known = self._keep(found)
+        for row, one in zip(self.rows, known, strict=True):
+            row.update({_PIN + name: one[name] for name in names})
+
+    def _key(self, row: _Row) -> tuple[Any, ...]:
+        return row_key_of({c: row[internals.old_value_bind(c)] for c in self._keys})
+
+    def _old_keys(self) -> list[tuple[Any, ...]]:
+        binds = [internals.old_value_bind(column) for column in self._keys]
+        return [tuple(row[bind] for bind in binds) for row in self.rows]
+
+    def _is_counted(self) -> bool:
+        """Whether SQLAlchemy will notice that a row was not matched."""
+        dialect = self._connection.dialect
+        return len(self.rows) == 1 or dialect.supports_sane_multi_rowcount
+
+    def _keep(self, found: Sequence[_Row | None]) -> list[_Row]:
+        """Leave out the rows that are not there, which the UPDATE would not match either."""
+        pairs = zip(self.rows, found, strict=True)
+        self.rows = [row for row, current in pairs if current is not None]
+        return [current for current in found if current is not None]
+
+    def _pin(self, column: Column[Any]) -> Any:
+        bind = bindparam(_PIN + column.key, type_=column.type)
+        if any(row[bind.key] is None for row in self.rows):
+            return column.is_not_distinct_from(bind)
+        return column == bind
+
+    # -- what else is written ------------------------------------------------------------------
+
+    def _moved(self, beyond: Sequence[Column[Any]]) -> set[str]:
+        """Keys of the identity columns that change, in one of the rows at least."""
+        old = {column: _PIN + column.key for column in beyond}
+        old |= {column: internals.old_value_bind(column) for column in self._keys}
+        return {
+            column.key
+            for column, bind in old.items()
+            if column.key in self._set
+            and not all(self._is_same(column, bind, r) for r in self.rows)
+        }
+
+    def _is_same(self, column: Column[Any], bind: str, row: _Row) -> bool:
+        if row[column.key] is None or row[bind] is None:
+            return False
+        to_text = from_bound_value(column.type, self._connection.dialect)
+        try:
+            return to_text(row[column.key]) == to_text(row[bind])
+        except EncFieldsError as error:
+            error.table, error.column = self._table.fullname, column.name
+            raise
+
+    def _carry_values(self, beyond: Sequence[Column[Any]]) -> None:
+        """Values that are bound to what changes, and are not set, are sealed anew."""
+        moved = self._moved(beyond)
+        left = [
+            binding.column
+            for binding in self._bindings
+            if binding.column.key not in self._set
+            and moved & {column.key for column in binding.identity}
+        ]
+        if not left or not self.rows:
+            return
+        found = CurrentRows(self._connection, self._keys, self._old_keys()).read(left)
+        kept = self._keep(found)
+        for row, current in zip(self.rows, kept, strict=True):
+            row.update(current)
+        self._set |= {column.key for column in left}
+
+    def _carry_index_parts(self) -> None:
+        """Give an index of several columns, of which some are set, what it needs of the others."""
+        for index in known_indexes(self._table):
+            parts = {source.column.key: source.column for source in index.sources}
+            stated = self._set & set(parts)
+            rest = [column for key, column in parts.items() if key not in stated]
+            if stated and rest and not (stated | {index.companion.key}) & self._by_expression:
+                self._carry_rest(index, stated, rest)
+
+    def _carry_rest(self, index: IndexBinding, stated: set[str], rest: list[Column[Any]]) -> None:
+        name = index.companion.key
+        if name in self._set:
+            return  # the application's own value, which the plan refuses
+        needed = [row for row in self.rows if not any(is_null(row[key]) for key in stated)]
+        for row in self.rows:
+            row[name] = IndexWithRest({})
+        if not needed:
+            return
+        others = [row for row in self.rows if not any(row is one for one in needed)]
+        self.rows = needed
+        found = CurrentRows(self._connection, self._keys, self._old_keys()).read(rest)
+        kept = self._keep(found)
+        for row, current in zip(self.rows, kept, strict=True):
+            row[name] = IndexWithRest(current)
+        self.rows = [*others, *self.rows]
+
+    def _matching_nothing(self, beyond: Sequence[Column[Any]]) -> Update:
+        """None of the rows is there: an UPDATE that has nothing to seal, and matches none."""
+        self.rows = [dict(row) for row in self._given]
+        for row in self.rows:
+            for binding in self._bindings:
+                if binding.column.key in self._set - self._by_expression:
+                    row[binding.column.key] = Carried(None)
+            for column in self._keys:
+                if column.key in row:
+                    row[column.key] = row[internals.old_value_bind(column)]
+            row.update({_PIN + column.key: row.get(column.key) for column in beyond})
+        # false() would take the other criteria out, and the plan looks for them
+        return self._statement.where(text("1 = 0"), *(self._pin(column) for column in beyond))
+
+
+def _agree(known: Sequence[Mapping[str, Any]], found: Sequence[_Row | None]) -> bool:
+    """Whether the rows still are what the session loaded, as far as it did."""
+    return all(
+        current is None or name not in current or current[name] == value
+        for one, current in zip(known, found, strict=True)
+        for name, value in one.items()
+    )

@@ -1,0 +1,98 @@
+"""Values in a statement that outlives its execution.
+
+SQLAlchemy's cache of compiled statements keeps the first statement of each form, and with it the
+values that it was made with. So a value that is looked up, or written by ``values()``, is not in
+its bind but behind a callable, which SQLAlchemy asks at every execution; and the callable holds
+it encrypted under a key that this process made for it. Nobody who lists objects, pickles them or
+looks at a bind's ``repr`` meets the value. It is no protection from whoever reads the process's
+memory, where the key is too.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Insert, Table, Update
+from sqlalchemy.sql.elements import BindParameter, ClauseList, Grouping
+
+from encfields.orm import internals
+from encfields.orm.declare.columns import is_encrypted
+
+_cipher = AESGCM(AESGCM.generate_key(256))
+_IV_BYTES = 12
+
+
+class Veiled:
+    """A bind's value; called, it gives it.
+
+    :param value: anything that can be pickled.
+    :raises Exception: it cannot.
+    """
+
+    __slots__ = ("_sealed",)
+
+    def __init__(self, value: object) -> None:
+        iv = os.urandom(_IV_BYTES)
+        self._sealed = iv + _cipher.encrypt(iv, pickle.dumps(value), None)
+
+    def __call__(self) -> Any:
+        sealed = self._sealed
+        # Nobody but this process can have made it: it authenticates.
+        return pickle.loads(_cipher.decrypt(sealed[:_IV_BYTES], sealed[_IV_BYTES:], None))  # noqa: S301
+
+    def __repr__(self) -> str:
+        return "<veiled value>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a veiled value is never pickled")
+
+
+def veil(bind: BindParameter[Any]) -> None:
+    """Take the value out of a bind that nobody else has, or will ask for its value.
+
+    ``None`` goes behind a callable too: the first statement of a form is the one that is compiled,
+    and where its bind has no callable, SQLAlchemy asks no later statement's for one either. A
+    value that cannot be pickled stays what it is, behind a callable of its own.
+    """
+    if bind.callable is not None or bind.required:
+        return
+    value = bind.value
+    try:
+        bind.callable, bind.value = Veiled(value), None
+    except Exception:
+        bind.callable = lambda: value
+
+
+def veil_written(
+    connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
+) -> None:
+    """SQLAlchemy's ``before_execute``: the same for what ``values()`` gives encrypted columns."""
+    table = getattr(statement, "table", None)
+    if not isinstance(statement, Insert | Update) or not isinstance(table, Table):
+        return
+    encrypted = {column.key for column in table.c if is_encrypted(column)}
+    if not encrypted:
+        return
+    for target, value in internals.update_values(statement):
+        # An attribute of the ORM may have another name than its column.
+        if getattr(target, "key", target) in encrypted or is_encrypted(target):
+            veil_all(value)
+
+
+def veil_all(side: Any) -> None:
+    """The same for each value on one side of a comparison."""
+    parts: Iterable[Any] = ()
+    if isinstance(side, BindParameter):
+        if side.unique:
+            for bind in internals.clones_of(side):
+                veil(bind)
+    elif isinstance(side, Grouping):
+        parts = (side.element,)
+    elif isinstance(side, ClauseList):
+        parts = side.clauses
+    for part in parts:
+        veil_all(part)
