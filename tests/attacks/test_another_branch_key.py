@@ -46,7 +46,7 @@ def engine(backend: Backend) -> Engine:
 
 @pytest.fixture
 def encryption(engine: Engine, wrapping_key: bytes) -> Encryption:
-    return attach(engine, local_store(wrapping_key), create=True)
+    return attach(engine, local_store(wrapping_key), create=True, cache_check=0.2)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def engine(backend: Backend) -> Engine:
 def encryption(engine: Engine, request: pytest.FixtureRequest) -> Encryption:
     """Document 7 of tenant 1; a destroyed value reads as what the parameter says."""
     store = SqlKeyStore(keyrings.local(bytes(32)))
-    encryption = attach(engine, store, create=True, destroyed=request.param)
+    encryption = attach(engine, store, create=True, destroyed=request.param, cache_check=0.2)
     Base.metadata.create_all(engine)
     for tenant in (1, 8):
         encryption.keys.create(f"tenant/{tenant}")

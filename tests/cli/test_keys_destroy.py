@@ -10,9 +10,19 @@ import pytest
 
 from encfields.cli import exits
 from encfields.errors import KeyDestroyedError
+from encfields.keys.cache.key_cache import DEFAULT_CHECK
+from encfields.keys.fetching.runner import ThreadRunner
 from tests.census.clinic import fill
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """How long the command would have waited for other processes: the waiting is left out."""
+    told: list[float] = []
+    monkeypatch.setattr(ThreadRunner, "pause", lambda self, seconds: told.append(seconds))
+    return told
 
 
 @pytest.fixture
@@ -34,7 +44,7 @@ def test_without_confirmation_it_counts_and_does_nothing(destroy, encryption):
     assert told.json["error"]["reason"] == "not-confirmed"
 
 
-def test_confirmed_it_destroys_and_writes_the_receipt(destroy, encryption, tmp_path):
+def test_confirmed_it_destroys_and_writes_the_receipt(destroy, encryption, tmp_path, pauses):
     file = tmp_path / "receipt.json"
     told = destroy(
         *TABLE, "--confirm", "default", "--receipt", str(file), "--signed-off-by", "DPO", "--json"
@@ -44,6 +54,7 @@ def test_confirmed_it_destroys_and_writes_the_receipt(destroy, encryption, tmp_p
     assert receipt == told.json
     assert receipt["values_unreadable"] == 38
     assert receipt["signed_off_by"] == "DPO"
+    assert pauses == [DEFAULT_CHECK]
     with pytest.raises(KeyDestroyedError):
         encryption._store.active("default")
 

@@ -102,6 +102,7 @@ def test_a_beacon_key_is_looked_up_with_in_grace_and_stores_nothing(store, kms_p
     time.sleep(0.35)
 
     assert longest(lambda: cache.beacons("default"), 2) < AT_ONCE
+    kms_proxy.fail("error")
     with pytest.raises(KeyUnavailableError):
         cache.beacon("default")
 

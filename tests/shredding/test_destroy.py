@@ -44,7 +44,9 @@ def engine(backend: Backend) -> Engine:
 
 @pytest.fixture
 def encryption(engine: Engine, wrapping_key: bytes) -> Encryption:
-    return attach(engine, SqlKeyStore(keyrings.local(wrapping_key)), create=True)
+    """Who destroys a key waits only for a moment until the other processes have noticed."""
+    store = SqlKeyStore(keyrings.local(wrapping_key))
+    return attach(engine, store, create=True, cache_check=0.2)
 
 
 @pytest.fixture
@@ -120,7 +122,8 @@ def test_nothing_of_the_wrapped_key_is_left_in_the_table(engine, encryption, pat
 
 def test_sqlite_keeps_no_copy_of_the_wrapped_key_in_its_file(sqlite: Backend, wrapping_key):
     engine = sqlite.create_engine()
-    encryption = attach(engine, SqlKeyStore(keyrings.local(wrapping_key)), create=True)
+    store = SqlKeyStore(keyrings.local(wrapping_key))
+    encryption = attach(engine, store, create=True, cache_check=0.2)
     encryption.keys.create("tenant/a")
     with engine.connect() as connection:
         wrapped = connection.execute(
