@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
 )
 
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
+from encfields.bulk.runs.tables import metadata
 from encfields.errors import EncFieldsError, KeyUnavailableError
 from encfields.keys.sql.failures import error_number, sql_state
 
@@ -32,6 +33,16 @@ _REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
 _LOCK_WAITS = frozenset({1205, "55P03"})
 """MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
 
+_DENIED = frozenset({1044, 1142, 1143, "42501"})
+"""A database, table or column that the user has no right to: the same two kinds of codes."""
+
+
+_GRANTS = (
+    "the database user has no right to what a run does. It needs SELECT and UPDATE on the run's "
+    "table, SELECT on the key table, CREATE for the first run of a database, and: GRANT SELECT, "
+    f"INSERT, UPDATE, DELETE ON {', '.join(table.name for table in metadata.sorted_tables)} TO ..."
+)
+
 
 def may_pass(error: Exception) -> bool:
     """Whether trying again later can help: the database or KMS is away, busy, or full."""
@@ -42,6 +53,7 @@ def may_pass(error: Exception) -> bool:
     return (
         isinstance(error, DBAPIError)
         and not refuses_row(error)
+        and not is_denied(error)
         and (
             error.connection_invalidated
             or isinstance(error, OperationalError | InterfaceError | InternalError)
@@ -59,6 +71,11 @@ def is_lock_wait(error: DBAPIError) -> bool:
     return _code_of(error.orig) in _LOCK_WAITS
 
 
+def is_denied(error: DBAPIError) -> bool:
+    """Whether the database user has no right to what a statement does."""
+    return _code_of(error.orig) in _DENIED
+
+
 def told(error: Exception) -> EncFieldsError:
     """The error as this library tells it: a driver's own text can hold values of a row."""
     if isinstance(error, EncFieldsError):
@@ -66,6 +83,8 @@ def told(error: Exception) -> EncFieldsError:
     original = getattr(error, "orig", None) or error
     code = _code_of(original)
     text = f"{type(original).__name__}{f' ({code})' if code else ''}"
+    if code in _DENIED:
+        return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
     if may_pass(error):
         return DatabaseUnavailableError(
             f"the database did not take the run's statements: {text}. Nothing is lost; start the "

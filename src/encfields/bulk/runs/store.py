@@ -250,7 +250,9 @@ def require_run_tables(connection: Connection) -> None:
     """
     if not has_run_tables(connection):
         raise ConfigurationError(
-            f"the database has no table {runs.name!r}: no run was recorded in it yet",
+            f"the database has no table {runs.name!r}: no run was recorded in it yet. Start one, "
+            "with Reencryption(...).run() or `encfields reencrypt`, which makes the tables and for "
+            "that needs CREATE",
             reason="no-run-table",
         )
 
