@@ -1,0 +1,93 @@
+"""Ctrl-C ends every command with status 130 and no traceback, also while a database waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from encfields import SqlKeyStore, attach, keyrings
+from encfields.cli import exits
+from tests.census.clinic import fill, patient_table
+from tests.servers.backends import Backend
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
+COMMANDS = {
+    "status": ("patient", ("status", *COLUMNS)),
+    "verify": ("patient", ("verify", *COLUMNS, "--keyring")),
+    "reencrypt": ("patient", ("reencrypt", "--dry-run", *COLUMNS)),
+    "keys list": ("encfields_keys", ("keys", "list", "--keyring")),
+    "keys rewrap": ("encfields_keys", ("keys", "rewrap", "--to", "{key}", "--keyring")),
+}
+LOCK = {
+    "postgresql": "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+    "mariadb": "LOCK TABLES {} WRITE",
+}
+WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND wait_event_type = 'Lock'",
+    "mariadb": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() "
+    "AND state LIKE 'Waiting for table%lock'",
+}
+
+
+@contextmanager
+def locked(engine: Engine, family: str, table: str) -> Iterator[Connection]:
+    """Nobody else reads the table; gives a connection that sees who waits for it."""
+    with engine.connect() as holder, engine.connect() as watcher:
+        holder.execute(text(LOCK[family].format(table)))
+        yield watcher.execution_options(isolation_level="AUTOCOMMIT")
+        if family == "mariadb":
+            holder.execute(text("UNLOCK TABLES"))
+
+
+@pytest.mark.parametrize(
+    "server, name",
+    [
+        *(("postgresql", name) for name in COMMANDS),
+        ("mariadb", "verify"),
+        ("mariadb", "keys rewrap"),
+    ],
+)
+def test_ctrl_c_ends_a_command_that_waits_for_the_database(request, server, name, local_key):
+    backend: Backend = request.getfixturevalue(server)
+    engine = backend.create_engine()
+    store = SqlKeyStore(keyrings.local(local_key.partition(":")[2]))
+    attach(engine, store, create=True)
+    table = patient_table()
+    table.create(engine)
+    fill(engine, table, range(1, 4))
+    locks, command = COMMANDS[name]
+    if command[-1] == "--keyring":
+        command = (*(local_key if word == "{key}" else word for word in command), local_key)
+
+    with locked(engine, backend.family, locks) as watcher:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "encfields.cli", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "src"),
+                "ENCFIELDS_DATABASE_URL": backend.url_text,
+            },
+        )
+        deadline = time.monotonic() + 60
+        while not watcher.execute(text(WAITING[backend.family])).scalar_one():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out, err) == (exits.INTERRUPTED, "", "")
