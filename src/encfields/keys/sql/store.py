@@ -64,8 +64,9 @@ class SqlKeyStore(KeyStore):
         former: Sequence[Keyring] = (),
     ) -> None:
         given_name = None if name is None else check_store_name(name)
+        self._former = tuple(former)
         self._table = KeyTable(key_table(table_name, schema), given_name)
-        self._wrapper = RowWrapper(self._table, keyring, former)
+        self._wrapper = RowWrapper(self._table, keyring, self._former)
         self._keys = BranchKeys(self._table, self._wrapper)
         self._beacons = Beacons(self._table, self._wrapper)
         if engine is not None:
@@ -82,7 +83,7 @@ class SqlKeyStore(KeyStore):
             name=self.given_name,
             table_name=self.table.name,
             schema=self.table.schema,
-            former=[one.keyring for one in self._wrapper.former],
+            former=self._former,
         )
 
     @property
