@@ -405,7 +405,9 @@ def test_many_are_renewed_with_one_query(sqlite_store, queries):
     assert cache.stats.renewals == 6
 
 
-def test_a_missing_key_costs_one_look_a_second(cache, queries):
+def test_a_missing_key_costs_one_look_a_second(cache, queries, monkeypatch):
+    # However long a busy machine takes for what follows, it is within one pause.
+    monkeypatch.setattr("encfields.keys.cache.entries.MISSING_PAUSE", 600.0)
     for _ in range(20):
         for ask in (cache.beacon, cache.beacons):
             with pytest.raises(KeyNotFoundError):

@@ -51,7 +51,7 @@ def kms_engine(kms, kms_proxy, sqlite: Backend):
         store.create(key_id)
     kms_proxy.reset()
     engine = sqlite.create_engine()
-    encryption = attach(engine, SqlKeyStore(keyring))
+    encryption = attach(engine, SqlKeyStore(keyring), cache_check=3600)
     yield encryption
     encryption.detach()
 
@@ -173,7 +173,7 @@ def test_writing_many_tenants_rows_fetches_their_keys_at_once(
     for key_id in TENANTS:
         first.keys.create(key_id)
     cold = backend.create_engine()
-    attach(cold, SqlKeyStore(keyrings.local(wrapping_key)))
+    attach(cold, SqlKeyStore(keyrings.local(wrapping_key)), cache_check=3600)
     queries.count = 0
     rows = [{"id": n, "tenant_id": n, "iban": f"DE{n}"} for n in range(40)]
     with cold.begin() as connection:
