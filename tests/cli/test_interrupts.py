@@ -28,6 +28,13 @@ COMMANDS = {
     "keys list": ("encfields_keys", ("keys", "list", "--keyring")),
     "keys rewrap": ("encfields_keys", ("keys", "rewrap", "--to", "{key}", "--keyring")),
 }
+# What runs in the background, as CI may, has its children ignore Ctrl-C from their start.
+IN_A_TERMINAL = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from encfields.cli.main import main
+sys.exit(main())
+"""
 LOCK = {
     "postgresql": "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
     "mariadb": "LOCK TABLES {} WRITE",
@@ -50,14 +57,35 @@ def locked(engine: Engine, family: str, table: str) -> Iterator[Connection]:
             holder.execute(text("UNLOCK TABLES"))
 
 
-@pytest.mark.parametrize(
-    "server, name",
-    [
-        *(("postgresql", name) for name in COMMANDS),
-        ("mariadb", "verify"),
-        ("mariadb", "keys rewrap"),
-    ],
-)
+@contextmanager
+def started(*arguments: str, database: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a terminal starts it; gone at the end, however that comes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "ENCFIELDS_DATABASE_URL": database,
+        },
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+TRIED = [
+    *(("postgresql", name) for name in COMMANDS),
+    ("mariadb", "verify"),
+    ("mariadb", "keys rewrap"),
+]
+
+
+@pytest.mark.parametrize("server, name", TRIED)
 def test_ctrl_c_ends_a_command_that_waits_for_the_database(request, server, name, local_key):
     backend: Backend = request.getfixturevalue(server)
     engine = backend.create_engine()
@@ -70,18 +98,10 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_database(request, server, name
     if command[-1] == "--keyring":
         command = (*(local_key if word == "{key}" else word for word in command), local_key)
 
-    with locked(engine, backend.family, locks) as watcher:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "encfields.cli", *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT / "src"),
-                "ENCFIELDS_DATABASE_URL": backend.url_text,
-            },
-        )
+    with (
+        locked(engine, backend.family, locks) as watcher,
+        started(*command, database=backend.url_text) as process,
+    ):
         deadline = time.monotonic() + 60
         while not watcher.execute(text(WAITING[backend.family])).scalar_one():
             assert process.poll() is None, process.communicate()
