@@ -44,7 +44,7 @@ from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.tables import metadata as run_tables
 from encfields.context import RowContext
-from encfields.message.sealing import open_, seal
+from encfields.message import open_, seal
 
 WRAPPING_KEY = bytes(range(32))
 VALUE_BYTES = 250

@@ -41,7 +41,7 @@ from sqlalchemy_utils.types.encrypted.encrypted_type import (
 
 from encfields.branch_key import BranchKey
 from encfields.context import RowContext
-from encfields.message.sealing import open_, seal
+from encfields.message import open_, seal
 from tests.message import stock
 
 COLUMN, ROW = "patient.ssn", "42"

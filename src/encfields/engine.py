@@ -32,7 +32,7 @@ from encfields.keys.removal import CountableTable, Counted
 from encfields.keys.sql.connection import OwnConnection
 from encfields.keys.store import BeaconKey, KeyStore
 from encfields.legacy import LegacyReader
-from encfields.message.sealing import open_, seal
+from encfields.message import open_, seal
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.list_comparison import ask_lists
 from encfields.orm.read.async_prefetch import AsyncPrefetch
@@ -108,6 +108,8 @@ class Encryption:
         self._redaction = Redaction()
         self._looked_again: dict[str, float] = {}
         self._is_async = engine.dialect.is_async
+        # ANY of a list; elsewhere no statement is looked through for what the database has not.
+        self._has_list_comparisons = engine.dialect.name == "postgresql"
         self._async_prefetch = AsyncPrefetch(cache.holds)
 
     def __repr__(self) -> str:
@@ -284,7 +286,6 @@ class Encryption:
 
     def _listeners(self) -> list[tuple[str, Any, bool]]:
         listeners = [
-            ("before_execute", ask_lists, True),
             ("before_execute", complete_row_updates, True),
             ("before_execute", self._redaction.note_statement, False),
             ("before_execute", veil_written, False),
@@ -294,6 +295,8 @@ class Encryption:
             ("after_execute", self._hook.after_execute, False),
             ("handle_error", self._redaction.hide_unsealed_parameters, False),
         ]
+        if self._has_list_comparisons:
+            listeners.insert(0, ("before_execute", ask_lists, True))
         if self._is_async:
             listeners.append(("after_execute", self._async_prefetch.after_execute, False))
         return listeners

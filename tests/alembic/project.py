@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from tests.attached import attach_with_kept_keys
 from tests.servers.backends import Backend
 

@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, insert, select, text
 from encfields import BlindIndex, SqlKeyStore, attach, keyrings
 from encfields.alembic import MigrationError
 from encfields.bulk.errors import UnfinishedError
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from tests.alembic.project import SECRET, WRAPPING_KEY, Project, patient_table
 from tests.alembic.scripts import ScriptFailedError, run_script
 from tests.servers.backends import Backend

@@ -16,7 +16,7 @@ from encfields.bulk.survey.verify import verify
 from encfields.cli.main import main
 from encfields.errors import KeyDestroyedError, TamperedError
 from encfields.interop import column_context
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from encfields.testing import local_store
 from tests.servers.backends import Backend
 

@@ -25,7 +25,7 @@ from encfields.bulk.runs.tables import runs
 from encfields.cli import exits
 from encfields.cli.main import main
 from encfields.errors import BindingError, ConfigurationError
-from encfields.message.sealing import seal
+from encfields.message import seal
 from tests.attacks.run_clinic import SSN, Clinic
 
 PLAIN = Job(SSN, to_plaintext={"ssn": "plain"})

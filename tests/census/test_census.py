@@ -28,7 +28,7 @@ from encfields.bulk.survey.census import census
 from encfields.bulk.survey.column_census import MAX_EXAMPLES
 from encfields.context import deserialize
 from encfields.errors import DeclarationError
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored
 from tests.servers.backends import Backend

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from encfields.branch_key import BranchKey
 from encfields.bulk.survey.stored_value import State, look
 from encfields.context import serialize
-from encfields.message.sealing import read_header, seal
+from encfields.message import read_header, seal
 from tests.message.stock import client, hierarchical_keyring, multi_keyring, raw_aes_keyring
 
 CONTEXT = {"enc:column": "patient.ssn", "enc:row:id": "42"}

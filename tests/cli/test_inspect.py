@@ -14,7 +14,7 @@ from encfields import EncryptedType
 from encfields.branch_key import BranchKey
 from encfields.cli import exits
 from encfields.context import serialize
-from encfields.message.sealing import seal
+from encfields.message import seal
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
 from tests.legacy.by_hand import SUITES, encrypt

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import ContextMismatchError, EncFieldsError
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from encfields.orm.read.provenance import raw_select
 from encfields.orm.write.pending import Pending
 from encfields.testing import assert_absent

@@ -17,7 +17,7 @@ from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, insert, t
 from encfields import EncryptedType
 from encfields.branch_key import BranchKey
 from encfields.context import serialize
-from encfields.message.sealing import seal
+from encfields.message import seal
 from encfields.testing import attach_locally
 from tests.servers.backends import Backend
 

@@ -37,7 +37,7 @@ from encfields.errors import (
 )
 from encfields.interop import column_context, column_key, materials_manager
 from encfields.keys.store import KeyStore, KeyVersion
-from encfields.message.sealing import open_, seal
+from encfields.message import open_, seal
 from tests.interop.model import Note, Patient
 from tests.interop.raw import store, stored
 from tests.message import stock

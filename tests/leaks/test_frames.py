@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import BlindIndex, EncryptedType, Encryption, attach
 from encfields.errors import EncFieldsError, TamperedError
-from encfields.message.sealing import open_with_data_key, read_header
+from encfields.message import open_with_data_key, read_header
 from encfields.testing import assert_absent, assert_absent_from_frames, attach_locally, local_store
 from encfields.testing.search import SQLALCHEMY, chain_of
 from encfields.traces import leaves_no_trace

@@ -24,7 +24,7 @@ from encfields.errors import (
     TamperedError,
     ValueDecodingError,
 )
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from encfields.testing import assert_absent, local_store
 from tests.interop.raw import stored
 from tests.legacy.by_hand import (

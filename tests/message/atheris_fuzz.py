@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["encfields"]):
     from encfields.cli.inspect import describe
     from encfields.context import deserialize, serialize
     from encfields.errors import EncFieldsError
-    from encfields.message.sealing import read_header
+    from encfields.message import read_header
     from tests.message.fuzz import CONTEXT, Accepted, Corpus, stock_forms
 
 MAX_INPUT_BYTES = 4096

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import EncFieldsError, KeyNotFoundError
-from encfields.message.sealing import open_, seal
+from encfields.message import open_, seal
 
 PAIRS = {"enc:column": "patient.ssn", "enc:row:id": "42"}
 CONTEXT = serialize(PAIRS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from encfields.branch_key import BranchKey
 from encfields.context import deserialize, serialize
 from encfields.errors import BindingError, ValueEncodingError
-from encfields.message.sealing import (
+from encfields.message import (
     MAGIC,
     MAX_CONTENT_BYTES,
     open_,

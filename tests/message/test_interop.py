@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import ContextMismatchError, MalformedMessageError, TamperedError
-from encfields.message.sealing import open_, read_header, seal, sealed_size
+from encfields.message import open_, read_header, seal, sealed_size
 from tests.message import stock
 from tests.message.conftest import CONTEXT, KEY_IDS
 from tests.message.published import published

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 
 from encfields.branch_key import BranchKey
+from encfields.message import open_, read_header, seal
 from encfields.message.keys import derive
-from encfields.message.sealing import open_, read_header, seal
 
 
 def unwrap(message: bytes, context: bytes, key: BranchKey) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encfields.errors import EncFieldsError
-from encfields.message.sealing import open_, read_header, seal
+from encfields.message import open_, read_header, seal
 from tests.message.conftest import KEY_IDS
 from tests.message.fuzz import MUTATIONS, Corpus, run, stock_forms
 

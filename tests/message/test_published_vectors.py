@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from encfields.context import deserialize, serialize
 from encfields.errors import DecryptionError, MalformedMessageError, TamperedError
+from encfields.message import open_, open_with_data_key, read_header
 from encfields.message.header import CONTEXT_OFFSET, read_any_header, read_field
-from encfields.message.sealing import open_, open_with_data_key, read_header
 from tests.message.published import published
 
 

@@ -21,7 +21,7 @@ from encfields.errors import (
     MalformedMessageError,
     TamperedError,
 )
-from encfields.message.sealing import open_, open_with_data_key, read_header, seal
+from encfields.message import open_, open_with_data_key, read_header, seal
 from tests.message.conftest import CONTEXT, KEY_IDS
 
 CANARY = b"canary-plaintext-5f3a"

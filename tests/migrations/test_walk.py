@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import ContextMismatchError
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from migrations.clinic import metadata, person
 from tests.servers.backends import Backend
 

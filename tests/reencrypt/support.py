@@ -16,7 +16,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.sealed_job import JobSealer
-from encfields.message.sealing import read_header
+from encfields.message import read_header
 from encfields.orm.read.provenance import raw_select
 from tests.attached import attach_with_kept_keys
 

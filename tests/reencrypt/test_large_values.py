@@ -12,7 +12,7 @@ from encfields import EncryptedType
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.context import serialize
-from encfields.message.sealing import seal
+from encfields.message import seal
 from tests.reencrypt.support import Clinic
 
 

@@ -130,6 +130,6 @@ def test_an_async_engine_is_refused_with_the_way_out(sqlite):
 
 
 def _version(data: bytes) -> str:
-    from encfields.message.sealing import read_header
+    from encfields.message import read_header
 
     return read_header(data).version

@@ -14,8 +14,8 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.context import serialize
 from encfields.errors import ConfigurationError, EncFieldsError, KeyDestroyedError
 from encfields.keys.fetching.runner import ThreadRunner
+from encfields.message import seal
 from encfields.message.header import read_header
-from encfields.message.sealing import seal
 from tests.census.clinic import fill, patient_table, spec_of
 from tests.servers.backends import Backend
 

@@ -22,14 +22,13 @@ from encfields.errors import BindingError
 from encfields.message.body import (
     FINAL_MARK,
     FIRST,
-    FIRST_IV,
     LABEL_FINAL,
     MAX_CONTENT_BYTES,
     pack_place,
 )
 from encfields.message.header import CONTEXT_OFFSET, FRAMED, MAGIC, TAG_BYTES, pack_u16
 from encfields.message.keys import Wrapping, derive
-from encfields.message.sealing import FRAME_LENGTH, open_, seal
+from encfields.message.sealing import HEADER_IV, RANDOM_BYTES, open_, seal, written
 
 FindKey = Callable[[str, str], BranchKey]
 """Gives the branch key of an id and version (UUID text)."""
@@ -44,13 +43,6 @@ _VERSION_OFFSET = 28
 """Of these, the bytes before the branch key version."""
 
 _FRAMED_OFFSET = CONTEXT_OFFSET - 2
-_HEADER_IV = bytes(12)
-_FRAME_HEAD = FINAL_MARK + FIRST.to_bytes(4, "big") + FIRST_IV
-_pack_tail = struct.Struct(">BI").pack
-_pack_u32 = struct.Struct(">I").pack
-
-_RANDOM_BYTES = 92
-"""Of a message: data key (32), message id (32), salt (16), IV (12)."""
 _AT_ONCE = 256
 
 
@@ -119,27 +111,9 @@ class Resealer:
 
         :param frame: of `context`, from :meth:`frame`.
         """
-        size = len(plaintext)
-        if size > MAX_CONTENT_BYTES:
+        if len(plaintext) > MAX_CONTENT_BYTES:
             return seal(plaintext, context, self._key)  # refuses it, in its own words
-        random = self._random_bytes()
-        data_key, message_id = random[:32], random[32:64]
-        wrapping = self._new
-        cipher, commitment = derive(data_key, message_id)
-        header = b"".join(
-            (
-                MAGIC,
-                message_id,
-                frame,
-                wrapping.wrap(data_key, random[64:80], random[80:], context),
-                _pack_tail(FRAMED, size if size > FRAME_LENGTH else FRAME_LENGTH),
-                commitment,
-            )
-        )
-        tag = cipher.encrypt(_HEADER_IV, b"", header)
-        aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
-        content = cipher.encrypt(FIRST_IV, plaintext, aad)
-        return b"".join((header, tag, _FRAME_HEAD, _pack_u32(size), content))
+        return written(plaintext, context, frame, self._new, self._random_bytes())
 
     def _open(self, data: bytes, context: bytes, frame: bytes) -> bytes | None:
         """The plaintext of a message in the form that `seal` writes, or ``None``."""
@@ -164,7 +138,7 @@ class Resealer:
             cipher, committed = derive(data_key, message_id)
             if not hmac.compare_digest(committed, commitment):
                 return None
-            cipher.decrypt(_HEADER_IV, tag, data[: at + _BEFORE_TAG])
+            cipher.decrypt(HEADER_IV, tag, data[: at + _BEFORE_TAG])
             aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
             return cipher.decrypt(body_iv, data[body:], aad)
         except InvalidTag:
@@ -178,7 +152,7 @@ class Resealer:
     def _random_bytes(self) -> bytes:
         """The random bytes of one message, drawn from the system for many at a time."""
         if self._used == len(self._random):
-            self._random, self._used = os.urandom(_RANDOM_BYTES * _AT_ONCE), 0
+            self._random, self._used = os.urandom(RANDOM_BYTES * _AT_ONCE), 0
         start = self._used
-        self._used += _RANDOM_BYTES
+        self._used += RANDOM_BYTES
         return self._random[start : self._used]

@@ -52,26 +52,17 @@ from encfields.message.header import (
 )
 from encfields.message.keys import Wrapping, derive, openable
 
-__all__ = [
-    "MAGIC",
-    "BytesLike",
-    "MAX_CONTENT_BYTES",
-    "Header",
-    "open_",
-    "open_with_data_key",
-    "read_header",
-    "seal",
-    "sealed_size",
-]
-
 FRAME_LENGTH = 4096
 """Frame length written for contents up to it, as the stock client's default; a longer content
 gets a frame of its own length, so that there is always one frame."""
 
-_HEADER_IV = bytes(12)
+HEADER_IV = bytes(12)
 _FRAME_HEAD = FINAL_MARK + FIRST.to_bytes(4, "big") + FIRST_IV
 _pack_tail = struct.Struct(">BI").pack
 _pack_u32 = struct.Struct(">I").pack
+
+RANDOM_BYTES = 92
+"""Of a message: data key (32), message id (32), salt (16), IV (12)."""
 
 _FIXED_BYTES = 247
 """Bytes of a message beside its content, context and branch key id: 207 of header, 40 of body."""
@@ -94,23 +85,34 @@ def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes:
     size, context_size = len(plaintext), len(context)
     if size > MAX_CONTENT_BYTES or context_size > MAX_FIELD_BYTES:
         raise _too_long(size, context_size)
-    random = os.urandom(92)
-    data_key, message_id = random[:32], random[32:64]
     wrapping = Wrapping.of(key)
+    frame = pack_u16(context_size) + context + wrapping.head
+    return written(plaintext, context, frame, wrapping, os.urandom(RANDOM_BYTES))
+
+
+def written(
+    plaintext: bytes, context: bytes, frame: bytes, wrapping: Wrapping, random: bytes
+) -> bytes:
+    """A message, put together of what was checked before: one data key, one frame.
+
+    :param frame: what stands between its random bytes: the context's length, the context, and the
+        head of the wrapped data key.
+    :param random: :data:`RANDOM_BYTES` bytes that were never used before.
+    """
+    size = len(plaintext)
+    data_key, message_id = random[:32], random[32:64]
     cipher, commitment = derive(data_key, message_id)
     header = b"".join(
         (
             MAGIC,
             message_id,
-            pack_u16(context_size),
-            context,
-            wrapping.head,
+            frame,
             wrapping.wrap(data_key, random[64:80], random[80:], context),
             _pack_tail(FRAMED, size if size > FRAME_LENGTH else FRAME_LENGTH),
             commitment,
         )
     )
-    tag = cipher.encrypt(_HEADER_IV, b"", header)
+    tag = cipher.encrypt(HEADER_IV, b"", header)
     aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
     content = cipher.encrypt(FIRST_IV, plaintext, aad)
     return b"".join((header, tag, _FRAME_HEAD, _pack_u32(size), content))
@@ -194,7 +196,7 @@ def _open_frames(
     if not hmac.compare_digest(commitment, header.commitment):
         raise _tampered(header, "commitment", "does not commit to its data key")
     try:
-        cipher.decrypt(_HEADER_IV, header.tag, data[: header.tag_offset] + unstored_context)
+        cipher.decrypt(HEADER_IV, header.tag, data[: header.tag_offset] + unstored_context)
     except InvalidTag:
         raise _tampered(header, "header-tag", "has an altered header") from None
     try:

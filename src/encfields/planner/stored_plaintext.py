@@ -17,8 +17,8 @@ from encfields.errors import (
     KeyUnavailableError,
     ValueEncodingError,
 )
+from encfields.message import open_
 from encfields.message.header import MAGIC, as_bytes, read_header
-from encfields.message.sealing import open_
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table

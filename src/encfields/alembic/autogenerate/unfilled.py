@@ -19,8 +19,8 @@ from encfields.bulk.survey.unindexed import any_unindexed
 from encfields.errors import DecryptionError, EncFieldsError
 from encfields.index.bits import stored_bytes
 from encfields.index.bulk import deriver
+from encfields.message import open_
 from encfields.message.header import as_bytes, read_header
-from encfields.message.sealing import open_
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption

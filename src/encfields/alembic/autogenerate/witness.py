@@ -12,7 +12,7 @@ from encfields.alembic.autogenerate.sampled import Cell
 from encfields.bulk.rows.places import ColumnPlaces, Place
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import BindingError, DecryptionError, KeyDestroyedError, KeyNotFoundError
-from encfields.message.sealing import open_
+from encfields.message import open_
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption

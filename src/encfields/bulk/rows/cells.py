@@ -10,8 +10,8 @@ from encfields.bulk.rows.reflected_uuid import hyphenated, may_be_uuid
 from encfields.bulk.rows.stored_keys import key_text
 from encfields.context import deserialize
 from encfields.errors import MalformedMessageError
+from encfields.message import read_header
 from encfields.message.header import CONTEXT_OFFSET
-from encfields.message.sealing import read_header
 from encfields.orm.declare.columns import ColumnBinding
 
 

@@ -10,7 +10,7 @@ from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.codecs import codec_for
-from encfields.message.sealing import open_
+from encfields.message import open_
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption

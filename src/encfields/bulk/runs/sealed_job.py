@@ -28,7 +28,7 @@ from encfields.errors import (
     KeyDestroyedError,
     KeyNotFoundError,
 )
-from encfields.message.sealing import open_, read_header, seal
+from encfields.message import open_, read_header, seal
 
 if TYPE_CHECKING:
     from encfields.bulk.options import Options

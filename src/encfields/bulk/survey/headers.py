@@ -24,7 +24,7 @@ from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
 from encfields.bulk.runs.report import DryRun, Summary
 from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.errors import BindingError, DecryptionError
-from encfields.message.sealing import open_, read_header, seal
+from encfields.message import open_, read_header, seal
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption

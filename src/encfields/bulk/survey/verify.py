@@ -30,8 +30,8 @@ from encfields.errors import (
     KeyUnavailableError,
     UnknownIdentityError,
 )
+from encfields.message import open_
 from encfields.message.header import as_bytes, read_header
-from encfields.message.sealing import open_
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

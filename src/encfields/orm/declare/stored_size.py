@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy import types as sqltypes
 
 from encfields.identity import IdentityKind
-from encfields.message.sealing import sealed_size
+from encfields.message import sealed_size
 from encfields.orm.declare.row_keys import kind_of, stored_type
 
 if TYPE_CHECKING:

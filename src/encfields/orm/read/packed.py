@@ -31,7 +31,7 @@ from encfields.errors import (
     MalformedMessageError,
 )
 from encfields.legacy import LegacyReader, is_legacy
-from encfields.message.sealing import open_
+from encfields.message import open_
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of

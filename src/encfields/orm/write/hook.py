@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.errors import EncFieldsError, UnboundValueError, UnknownIdentityError
-from encfields.message.sealing import seal
+from encfields.message import seal
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.declare.row_keys import IdentityBind
