@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from encfields.bulk.survey.retirement import refuse_retirement, values_under
 from encfields.errors import ConfigurationError
 from encfields.keys.removal import ValuesUnder
 from tests.census.clinic import fill, overwrite, spec_of, stored
@@ -16,12 +15,12 @@ def test_a_version_with_values_is_refused_by_place_and_count(engine, encryption,
     encryption.keys.rotate("default")
     fill(engine, patients, range(11, 13))
 
-    assert values_under(engine, [spec_of(patients)], "default", old) == [
+    assert spec_of(patients).count_under(engine, "default", old)[1] == [
         ValuesUnder("patient", "ssn", 10),
         ValuesUnder("patient", "notes", 9),
     ]
     with pytest.raises(ConfigurationError) as caught:
-        refuse_retirement(engine, [spec_of(patients)], "default", old)
+        encryption.keys.retire("default", old, specs=[spec_of(patients)], at_once=True)
     assert caught.value.reason == "values-left"
     assert "patient.ssn (10 values), patient.notes (9 values)" in str(caught.value)
 
@@ -30,13 +29,13 @@ def test_a_version_without_values_is_not_refused(engine, encryption, patients):
     old = encryption.keys.list()[0].version
     encryption.keys.rotate("default")
     fill(engine, patients, range(1, 11))
-    refuse_retirement(engine, [spec_of(patients)], "default", old)
+    encryption.keys.retire("default", old, specs=[spec_of(patients)], at_once=True)
 
 
 def test_the_same_version_of_another_key_does_not_count(engine, encryption, patients):
     fill(engine, patients, range(1, 11))
     version = encryption.keys.list()[0].version
-    refuse_retirement(engine, [spec_of(patients)], "clinical", version)
+    assert spec_of(patients).count_under(engine, "clinical", version)[1] == []
 
 
 def test_a_misplaced_value_keeps_its_version_alive(engine, encryption, patients):
@@ -49,4 +48,4 @@ def test_a_misplaced_value_keeps_its_version_alive(engine, encryption, patients)
     fill(engine, patients, range(2, 4))
     overwrite(engine, 3, moved)
     with pytest.raises(ConfigurationError, match=r"patient\.ssn"):
-        refuse_retirement(engine, [spec_of(patients)], "default", old)
+        encryption.keys.retire("default", old, specs=[spec_of(patients)], at_once=True)
