@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -17,9 +14,9 @@ from sqlalchemy import Connection, Engine, text
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli import exits
 from tests.census.clinic import fill, patient_table
+from tests.cli.processes import COMMAND_IN_A_TERMINAL, start
 from tests.servers.backends import Backend
 
-ROOT = Path(__file__).parents[2]
 COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
 COMMANDS = {
     "status": ("patient", ("status", *COLUMNS)),
@@ -28,13 +25,6 @@ COMMANDS = {
     "keys list": ("encfields_keys", ("keys", "list", "--keyring")),
     "keys rewrap": ("encfields_keys", ("keys", "rewrap", "--to", "{key}", "--keyring")),
 }
-# What runs in the background, as CI may, has its children ignore Ctrl-C from their start.
-IN_A_TERMINAL = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from encfields.cli.main import main
-sys.exit(main())
-"""
 LOCK = {
     "postgresql": "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
     "mariadb": "LOCK TABLES {} WRITE",
@@ -58,19 +48,9 @@ def locked(engine: Engine, family: str, table: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def started(*arguments: str, database: str) -> Iterator[subprocess.Popen[str]]:
+def started(backend: Backend, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The command as a terminal starts it; gone at the end, however that comes."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", IN_A_TERMINAL, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "src"),
-            "ENCFIELDS_DATABASE_URL": database,
-        },
-    )
+    process = start(backend, *arguments, program=COMMAND_IN_A_TERMINAL)
     try:
         yield process
     finally:
@@ -100,7 +80,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_database(request, server, name
 
     with (
         locked(engine, backend.family, locks) as watcher,
-        started(*command, database=backend.url_text) as process,
+        started(backend, *command) as process,
     ):
         deadline = time.monotonic() + 60
         while not watcher.execute(text(WAITING[backend.family])).scalar_one():

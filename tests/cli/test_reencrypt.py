@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of
+from tests.cli.processes import start
 from tests.servers.backends import Backend
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +130,7 @@ def test_several_processes_through_kms(request, name, kms):
     fill(engine, table, range(1, 1_001))
     encryption.keys.rotate("default")
 
-    done = _process(
+    done = start(
         backend, "reencrypt", "--start", *COLUMNS, "--keyring", f"kms:{arn}",
         "--workers", "2", "--range-rows", "200",
     )  # fmt: skip
@@ -158,7 +156,7 @@ def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
     run_id = Reencryption(engine, encryption, TableSpec.from_table(table)).record()
     slowly = ("--batch-rows", "10", "--rows-per-second", "40")
 
-    process = _process(postgresql, "reencrypt", "--keyring", local_key, *slowly)
+    process = start(postgresql, "reencrypt", "--keyring", local_key, *slowly)
     monkeypatch.setenv("ENCFIELDS_DATABASE_URL", postgresql.url_text)
     deadline = time.monotonic() + 60
     while command("reencrypt", "--show", run_id, "--json").json[0]["rows_written"] == 0:
@@ -172,17 +170,3 @@ def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
     assert "running" in out
     assert command("reencrypt", "--keyring", local_key).code == exits.OK
     assert command("status", *COLUMNS).code == exits.OK
-
-
-def _process(backend: Backend, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "encfields.cli", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "src"),
-            "ENCFIELDS_DATABASE_URL": backend.url_text,
-        },
-    )
