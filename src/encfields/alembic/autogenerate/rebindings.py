@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Connection, MetaData, Table
+from sqlalchemy import Column, MetaData, Table
 
 from encfields.alembic.autogenerate.bound_as import Examination, Verdict
 from encfields.alembic.autogenerate.unfilled import Keys
@@ -50,8 +51,10 @@ def rebindings(
             if binding.column_name not in types:
                 continue
             stored = stored_table(table, types)
-            look = _Look(autogen_context.connection, stored, table, unique, declared, keys)
-            verdict = look.at(binding)
+            examination = partial(
+                Examination, autogen_context.connection, stored, table, unique, declared
+            )
+            verdict = _verdict(examination, binding, keys)
             if verdict is None:
                 continue
             _log_strays(binding, verdict)
@@ -64,36 +67,20 @@ def rebindings(
     return rebinds, refused
 
 
-class _Look:
-    """Looks at the columns of one table, with the keys if it comes to that."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        stored: Table,
-        table: Table,
-        unique: Sequence[Collection[str]],
-        declared: dict[str, str],
-        keys: Keys,
-    ) -> None:
-        self._about = connection, stored, table, unique, declared
-        self._keys = keys
-
-    def at(self, binding: ColumnBinding) -> Verdict | None:
-        """What there is to say of one column; ``None`` if nothing."""
-        if self._examination(None).of(binding) is None:
-            return None
-        try:
-            return self._examination(self._keys()).of(binding)
-        except KeyStoreError as error:
-            verdict = self._examination(None).of(binding)
-            if verdict is None or verdict.was is None:
-                return verdict
-            reason = f"{verdict.seen}, which could not be opened to be sure: {error.message}"
-            return replace(verdict, was=None, refusal=reason)
-
-    def _examination(self, encryption: Encryption | None) -> Examination:
-        return Examination(*self._about, encryption)
+def _verdict(
+    examination: Callable[[Encryption | None], Examination], binding: ColumnBinding, keys: Keys
+) -> Verdict | None:
+    """What there is to say of one column, if anything; with the keys if it comes to that."""
+    if examination(None).of(binding) is None:
+        return None
+    try:
+        return examination(keys()).of(binding)
+    except KeyStoreError as error:
+        verdict = examination(None).of(binding)
+        if verdict is None or verdict.was is None:
+            return verdict
+        reason = f"{verdict.seen}, which could not be opened to be sure: {error.message}"
+        return replace(verdict, was=None, refusal=reason)
 
 
 def _declared_names(tables: Iterable[Table]) -> dict[str, str]:

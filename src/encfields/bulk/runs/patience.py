@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.runs.tables import metadata
 from encfields.errors import EncFieldsError, KeyUnavailableError
-from encfields.keys.sql.failures import error_number, sql_state
+from encfields.keys.sql.failures import NOT_ALLOWED, error_number, sql_state
 
 MAX_PAUSE = 5.0
 """Seconds between two attempts, at most."""
@@ -32,9 +32,6 @@ _REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
 
 _LOCK_WAITS = frozenset({1205, "55P03"})
 """MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
-
-_DENIED = frozenset({1044, 1142, 1143, "42501"})
-"""A database, table or column that the user has no right to: the same two kinds of codes."""
 
 
 _GRANTS = (
@@ -73,7 +70,7 @@ def is_lock_wait(error: DBAPIError) -> bool:
 
 def is_denied(error: DBAPIError) -> bool:
     """Whether the database user has no right to what a statement does."""
-    return _code_of(error.orig) in _DENIED
+    return _code_of(error.orig) in NOT_ALLOWED
 
 
 def told(error: Exception) -> EncFieldsError:
@@ -83,7 +80,7 @@ def told(error: Exception) -> EncFieldsError:
     original = getattr(error, "orig", None) or error
     code = _code_of(original)
     text = f"{type(original).__name__}{f' ({code})' if code else ''}"
-    if code in _DENIED:
+    if code in NOT_ALLOWED:
         return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
     if may_pass(error):
         return DatabaseUnavailableError(

@@ -11,8 +11,12 @@ from encfields.errors import KeyNotFoundError, KeyUnavailableError
 
 _CONFLICT_STATES = frozenset({"40001", "40P01", "23505"})
 _CONFLICT_NUMBERS = frozenset({1213, 1205, 1020})
-_DENIED_STATES = frozenset({"42501", "28000", "28P01"})
-_DENIED_NUMBERS = frozenset({1044, 1045, 1142, 1143})
+NOT_ALLOWED = frozenset({"42501", 1044, 1142, 1143})
+"""Codes of a database, table or column that the user has no right to: PostgreSQL's SQLSTATE,
+MariaDB's and MySQL's numbers."""
+
+_DENIED = NOT_ALLOWED | {"28000", "28P01", 1045}
+"""The same, and a user who may not log in."""
 
 
 def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError | None:
@@ -25,7 +29,7 @@ def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError 
     if state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS:
         return None
     description = f"{type(cause).__name__}: {_first_line(cause)}"
-    if state in _DENIED_STATES or number in _DENIED_NUMBERS:
+    if state in _DENIED or number in _DENIED:
         advice, reason = "the database denies access to the key table", "denied"
     elif "locked" in description and "sqlite" in type(cause).__module__:
         advice, reason = (

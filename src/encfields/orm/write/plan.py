@@ -16,8 +16,6 @@ from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
-    BooleanClauseList,
-    Grouping,
     Null,
 )
 
@@ -48,6 +46,7 @@ from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.lookups import LookupBind, plan_lookups
 from encfields.orm.query.recheck_plan import Condition, plan_filters
 from encfields.orm.query.refused import refuse_usage
+from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.index_values import (
     IndexedBind,
     indexed_binds,
@@ -385,17 +384,6 @@ def _pinned(compiled: Any, statement: Update) -> Iterator[tuple[str, BoundValue]
 
 
 _PINS = (operators.eq, operators.is_not_distinct_from)
-
-
-def conjunction(criteria: Any) -> Iterator[Any]:
-    """The single criteria of a WHERE that are joined by AND."""
-    for criterion in criteria:
-        if isinstance(criterion, Grouping):
-            yield from conjunction([criterion.element])
-        elif isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
-            yield from conjunction(criterion.clauses)
-        else:
-            yield criterion
 
 
 def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> CiphertextCopyError:

@@ -26,9 +26,9 @@ from encfields.orm.declare.columns import bindings_of
 from encfields.orm.declare.index_column_type import IndexWithRest
 from encfields.orm.declare.row_keys import from_bound_value
 from encfields.orm.flush import loaded_identity, row_key_of
+from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.current_rows import CurrentRows
 from encfields.orm.write.pending import Carried, is_null
-from encfields.orm.write.plan import conjunction
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
