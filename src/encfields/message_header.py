@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from encfields.message.header import Header, read_header
+import sys
 
-__all__ = ["Header", "read_header"]
+from encfields.message import header
+
+sys.modules[__name__] = header

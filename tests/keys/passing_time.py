@@ -24,8 +24,8 @@ def let_pass(cache: KeyCache, seconds: float) -> None:
             # Zero is "not at all" for these.
             entry.renew_at = entry.renew_at and entry.renew_at - seconds
             entry.retry_at = entry.retry_at and entry.retry_at - seconds
-        for key, (error, until) in cache._entries.missing.items():
-            cache._entries.missing[key] = (error, until - seconds)
+        for key, (error, until) in cache._missing.items():
+            cache._missing[key] = (error, until - seconds)
         cache._grace._outages._seen_at -= seconds
     with renewer._wake:
         renewer._woken = True

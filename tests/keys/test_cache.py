@@ -242,7 +242,7 @@ def test_the_missing_keys_that_are_remembered_are_bounded(store):
         with pytest.raises(KeyNotFoundError):
             cache.active(f"none/{number}")
 
-    assert len(cache._entries.missing) == MAX_MISSING
+    assert len(cache._missing) == MAX_MISSING
 
 
 def test_an_unforeseen_error_reaches_the_caller_as_it_is(store):

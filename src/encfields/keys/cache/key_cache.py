@@ -91,6 +91,7 @@ class KeyCache:
         store, times, outages = self.store, self.times, Outages()
         self.stats = CacheStats()
         self._entries = entries = Entries(times, self._max_entries, self.stats)
+        self._missing = entries.missing
         self._fetcher = fetcher = Fetcher(
             store, entries, outages, self.stats, self._runner, self.observers
         )
