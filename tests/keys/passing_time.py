@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic, sleep
-
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.renewal import renewer
-
-FOR_EVER = 60.0
-"""Seconds after which what was waited for does not come any more."""
 
 
 def let_pass(cache: KeyCache, seconds: float) -> None:
@@ -30,11 +24,3 @@ def let_pass(cache: KeyCache, seconds: float) -> None:
     with renewer._wake:
         renewer._woken = True
         renewer._wake.notify()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    end = monotonic() + FOR_EVER
-    while not condition():
-        assert monotonic() < end, "waited in vain"
-        sleep(0.005)

@@ -25,8 +25,9 @@ from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.sql.rows import BEACON
 from encfields.keys.store import BeaconKey, KeyStore
 from encfields.testing import assert_absent
-from tests.keys.passing_time import let_pass, wait_for
+from tests.keys.passing_time import let_pass
 from tests.servers.backends import Backend
+from tests.waiting import until
 
 
 def numbers(found: Iterable[BeaconKey]) -> list[int]:
@@ -380,7 +381,7 @@ def test_beacon_keys_in_use_are_renewed_before_they_expire(sqlite_store):
     for turn in (1, 2):
         cache.beacon("default"), cache.beacons("default")
         let_pass(cache, 500)
-        wait_for(lambda: cache.stats.renewals == turn)  # noqa: B023 (asked in this turn only)
+        until(lambda: cache.stats.renewals == turn)  # noqa: B023 (asked in this turn only)
     found = cache.beacons("default")
     cache.close()
 

@@ -18,7 +18,8 @@ from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.stats import OTHERS, Fetch
 from encfields.keys.store import KeyStore, KeyVersion
 from encfields.testing import assert_absent
-from tests.keys.passing_time import let_pass, wait_for
+from tests.keys.passing_time import let_pass
+from tests.waiting import until
 
 
 class RecordedStore(KeyStore):
@@ -312,7 +313,7 @@ def test_a_recovered_store_is_used_again_within_seconds(store):
     let_pass(cache, 1.05)
 
     cache.find("default", key.version)
-    wait_for(lambda: cache.stats.store_calls == 3)
+    until(lambda: cache.stats.store_calls == 3)
     stale = cache.stats.stale
     cache.find("default", key.version)
     assert cache.stats.stale == stale <= 2

@@ -20,8 +20,9 @@ from encfields.errors import KeyDestroyedError, KeyUnavailableError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.renewal import renewer
 from encfields.keys.sql.store import SqlKeyStore as Store
-from tests.keys.passing_time import let_pass, wait_for
+from tests.keys.passing_time import let_pass
 from tests.servers.backends import Backend
+from tests.waiting import until
 
 TTL, LEAD, DUE = 600.0, 300.0, 500.0
 """Seconds: time to live, how much earlier a key is renewed, and when one surely is due."""
@@ -38,7 +39,7 @@ def use_until_renewed(cache: KeyCache) -> None:
         use(cache, "default")
         return cache.stats.renewals > 0
 
-    wait_for(is_renewed)
+    until(is_renewed)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def alone():
     gc.collect()
     for cache in list(renewer._caches):
         renewer.forget(cache)
-    wait_for(lambda: not renewal_threads())
+    until(lambda: not renewal_threads())
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_failing_renewal_is_tried_again_and_the_key_serves_on(kms, kms_proxy, 
     use(cache, "default")
     kms_proxy.fail("error")
     let_pass(cache, DUE)
-    wait_for(lambda: cache.stats.failures)
+    until(lambda: cache.stats.failures)
     kms_proxy.heal()
     # A tenth of the lead later it is tried again.
     let_pass(cache, LEAD / 10)
@@ -140,7 +141,7 @@ def test_a_renewal_that_finds_the_key_destroyed_ends_its_use_at_once(sqlite_stor
         )
     let_pass(cache, DUE)
     for read in (cache.active, lambda key_id: cache.find(key_id, version)):
-        wait_for(partial(is_destroyed, read))
+        until(partial(is_destroyed, read))
     cache.close()
 
 
@@ -153,7 +154,7 @@ def test_many_keys_are_renewed_on_one_thread_for_all_caches(sqlite_store: Store)
         use(cache, *ids)
         let_pass(cache, DUE)
     assert len(renewal_threads()) == 1
-    wait_for(lambda: all(cache.stats.renewals >= 5 for cache in caches))
+    until(lambda: all(cache.stats.renewals >= 5 for cache in caches))
     for cache in caches:
         cache.close()
 
@@ -169,7 +170,7 @@ def test_the_thread_ends_when_the_last_cache_is_closed_or_collected(sqlite_store
     gc.collect()
     assert gone() is None
     closed.close()
-    wait_for(lambda: not renewal_threads())
+    until(lambda: not renewal_threads())
 
 
 def test_detaching_stops_it(sqlite: Backend):
@@ -177,7 +178,7 @@ def test_detaching_stops_it(sqlite: Backend):
     encryption = attach(sqlite.create_engine(), SqlKeyStore(key), create=True)
     assert renewal_threads()
     encryption.detach()
-    wait_for(lambda: not renewal_threads())
+    until(lambda: not renewal_threads())
     encryption.seal(b"x", {})
     assert not renewal_threads()
 
@@ -234,7 +235,7 @@ def test_a_denied_renewal_lets_the_key_serve_until_its_time_to_live(
     use(cache, "default")
     kms_proxy.fail("deny")
     let_pass(cache, DUE)
-    wait_for(lambda: cache.stats.failures)
+    until(lambda: cache.stats.failures)
     use(cache, "default")
     let_pass(cache, TTL - DUE)
     with pytest.raises(KeyUnavailableError) as caught:

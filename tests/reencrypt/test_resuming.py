@@ -18,6 +18,7 @@ from encfields.bulk.runs.range_row import Counts
 from encfields.bulk.runs.run_row import read_run
 from encfields.errors import ConfigurationError
 from tests.reencrypt.process import start
+from tests.waiting import until
 
 
 def stopping(stop: threading.Event, rows: int) -> Any:
@@ -59,7 +60,7 @@ def test_a_stop_before_the_first_batch_changes_nothing(clinic):
 def test_a_signal_ends_a_run_after_the_batch_under_way(clinic, number):
     clinic.rotate()
     with start(clinic.backend.url_text, "--rows-per-second", "300") as process:
-        wait_for(lambda: written(clinic) >= 50)
+        until(lambda: written(clinic) >= 50)
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -81,13 +82,6 @@ def written(clinic: Any) -> int:
             return 0
         statement = text("SELECT COALESCE(SUM(rows_written), 0) FROM encfields_ranges")
         return int(connection.execute(statement).scalar_one())
-
-
-def wait_for(condition: Any, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_two_runs_started_by_mistake_share_the_work(clinic):

@@ -6,7 +6,6 @@ Windows has no SIGTERM to catch, and a child there keeps its dead parent's proce
 from __future__ import annotations
 
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from sqlalchemy import text
 from tests.reencrypt.faults import children_of, rows_written
 from tests.reencrypt.process import attach_as_on_windows, start
 from tests.reencrypt.support import Clinic
-
-SECONDS = 60.0
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -28,21 +26,14 @@ def clinic(postgresql) -> Clinic:
     return made
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_workers_end_when_their_coordinator_is_killed(clinic):
     arguments = ("--workers", "2", "--rows-per-second", "100", "--as-on-windows")
     with start(clinic.backend.url_text, *arguments) as process:
-        wait_until(lambda: rows_written(clinic) > 0)
+        until(lambda: rows_written(clinic) > 0)
         workers = children_of(process.pid)
         process.kill()
     assert workers
-    wait_until(lambda: not any(is_running(worker) for worker in workers))
+    until(lambda: not any(is_running(worker) for worker in workers))
 
 
 def test_workers_that_are_told_to_stop_end_after_the_batch_under_way(clinic):

@@ -1,0 +1,47 @@
+"""Waiting for what is going to happen, however busy the machine: never for a set time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import TypeVar
+
+E = TypeVar("E", bound=Exception)
+
+PATIENCE = 60.0
+"""Seconds after which what was waited for does not come any more."""
+
+PAUSE = 0.01
+"""Seconds between two looks."""
+
+
+def until(condition: Callable[[], object], what: str = "what was waited for") -> None:
+    """Wait until a condition holds.
+
+    :param what: what it waits for, for the failure's text.
+    :raises AssertionError: after :data:`PATIENCE`.
+    """
+    end = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < end, f"{what} did not happen within {PATIENCE:g} s"
+        sleep(PAUSE)
+
+
+def until_raises(error: type[E], ask: Callable[[], object]) -> E:
+    """Ask again and again until the answer is an error of this class.
+
+    :param ask: its answer until then does not matter; any other error is passed on.
+    :returns: the error.
+    :raises AssertionError: after :data:`PATIENCE`.
+    """
+    raised: list[E] = []
+
+    def has_raised() -> bool:
+        try:
+            ask()
+        except error as caught:
+            raised.append(caught)
+        return bool(raised)
+
+    until(has_raised, error.__name__)
+    return raised[0]
