@@ -17,7 +17,9 @@ PYTEST_WORKERS ?= 2
 PYTEST_ARGS    ?=
 # Such as --database sqlite --only test/sql/test_returning.py
 SUITE_ARGS     ?=
-PYTEST         := -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+WORKERS        := -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+# A few tests that fail are run again, alone, and told of.
+PYTEST         := -m tests.run $(WORKERS)
 # Ways to get the database servers: see tests/servers/provision.py.
 SERVERS        ?= url,private,running,install
 # What depends on the SQLAlchemy version.
@@ -82,7 +84,7 @@ test-frameworks: $(VENVS)/frameworks/.ci ## encrypted columns in web frameworks,
 
 fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property test at length
 	@$(BIN)/python -m tests.message.fuzz --count $(FUZZ_COUNT)
-	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) \
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m pytest $(WORKERS) \
 		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
 
 faults: $(VENV)/.ci ## runs that are killed, and servers that crash or fill their disk, at length
