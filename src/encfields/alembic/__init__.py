@@ -26,6 +26,7 @@ from encfields.alembic import (  # noqa: F401
     convert_encrypted,
     implementations,
     index_implementations,
+    message_checks,
     op,
     retire_key,
 )

@@ -63,3 +63,9 @@ def retire_branch_key(key_id: str, tables: Tables, *, at_once: bool = False) -> 
 def retire_beacon_key(
     key_id: str, version: int, *, except_columns: tuple[str, ...] = ()
 ) -> None: ...
+def create_message_check(
+    table_name: str, column_name: str, *, name: str | None = None, schema: str | None = None
+) -> None: ...
+def drop_message_check(
+    table_name: str, column_name: str, *, name: str | None = None, schema: str | None = None
+) -> None: ...

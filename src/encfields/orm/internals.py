@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import BINARY, VARBINARY, Column, LargeBinary, Table, update
+from sqlalchemy import BINARY, VARBINARY, CheckConstraint, Column, LargeBinary, Table, update
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import BindParameter, ClauseElement, ClauseList, ColumnElement
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ClauseList, ColumnElement, conv
 from sqlalchemy.sql.selectable import Alias, Select
 from sqlalchemy.util import immutabledict
 
@@ -448,6 +448,19 @@ class CompanionColumn(Column[Any]):
         super().__init__(*args, **options)
         # Columns of aliases are made from this class as well, without the option.
         self._omit_from_statements = True
+
+
+def check_of_type(
+    condition: ColumnElement[bool], name: str, has_check: Callable[[Any], bool]
+) -> CheckConstraint:
+    """A CHECK that a column's type brings along, as Boolean and Enum do; its table gets it.
+
+    SQLAlchemy copies it with the type, and Alembic does not write it beside the type.
+
+    :param name: its name, which no naming convention changes.
+    :param has_check: whether it is emitted, by the DDL compiler.
+    """
+    return CheckConstraint(condition, name=conv(name), _create_rule=has_check, _type_bound=True)
 
 
 def retyped_bind(

@@ -52,6 +52,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         refused if the longest value would not fit or has no bound. Default: unbounded.
     :param index: a :class:`BlindIndex`, or several, by which values are found. Each is held in a
         column of its own, which is appended to the table. Default: none, and ``==`` is refused.
+    :param guard: have the database refuse, by a CHECK, what is no message: plaintext that is
+        written past this library. Default: no.
     :raises DeclarationError: the column cannot be protected as declared. Faults of the table
         (no primary key, a server default) are raised when the table is defined.
     """
@@ -71,6 +73,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         bind_to: Sequence[str] | str | None = None,
         storage: LargeBinary | None = None,
         index: BlindIndex | Sequence[BlindIndex] | None = None,
+        guard: bool = False,
     ) -> None:
         super().__init__()
         self.inner = inner() if isinstance(inner, type) else inner
@@ -79,6 +82,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         self.name = name
         self.bind_to = None if bind_to is None else _as_tuple(bind_to)
         self.storage = storage
+        self.guard = guard
         if storage is not None and not isinstance(storage, LargeBinary):
             raise DeclarationError(
                 "storage= is a LargeBinary, with or without a length: ciphertext is bytes, and "
@@ -106,6 +110,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         options += [f"bind_to={self.bind_to!r}"] if self.bind_to else []
         options += [f"storage={self.storage!r}"] if self.storage else []
         options += [f"index={list(self.indexes)!r}"] if self.indexes else []
+        options += ["guard=True"] if self.guard else []
         return f"EncryptedType({', '.join(options)})"
 
     def __getattr__(self, name: str) -> Any:

@@ -17,6 +17,11 @@ from sqlalchemy import Column, Connection, MetaData, Table
 from sqlalchemy.types import LargeBinary
 
 from encfields.alembic.autogenerate.indexes import LazyKeys, fills, must_wait, postponed_fills
+from encfields.alembic.autogenerate.message_checks import (
+    leave_checks_to_us,
+    missing_checks,
+    needless_checks,
+)
 from encfields.alembic.autogenerate.rebindings import rebindings
 from encfields.alembic.autogenerate.sampled import drawn, holds_bytes, near_ends
 from encfields.alembic.autogenerate.types import unreadable
@@ -67,6 +72,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
             if refusal is not None:
                 refused.append(refusal)
         _add_nullable(modified)
+        leave_checks_to_us(modified)
     upgrade_ops.ops[:] = [op for op in upgrade_ops.ops if not _is_empty(op)]
     tables = list(_tables(connection, autogen_context))
     with ExitStack() as stack:
@@ -78,6 +84,10 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
         refused += unreadable(connection, unmoved, keys.if_any)
     postponed = list(postponed_fills(tables, upgrade_ops))
     refused += unclear
+    unfit = {(one.schema, one.table_name, one.column) for one in refused}
+    upgrade_ops.ops += missing_checks(autogen_context, upgrade_ops, unfit)
+    # A column that goes takes its CHECK along on some databases, and is held by it on others.
+    upgrade_ops.ops[:0] = needless_checks(autogen_context)
     # A run stands alone in its revision.
     alone = not upgrade_ops.ops and not refused
     upgrade_ops.ops += [rebind if alone else PostponedRebindOp(rebind) for rebind in rebinds]

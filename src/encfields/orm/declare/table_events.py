@@ -26,6 +26,7 @@ from encfields.orm.declare.columns import SealedColumnType, bindings_of, check_c
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.declare.foreign_key_actions import refuse_actions
 from encfields.orm.declare.key_meetings import refuse_meetings
+from encfields.orm.declare.message_check import message_check
 from encfields.orm.declare.shared_names import refuse_shared_names
 from encfields.orm.declare.uniqueness import keep_uniqueness
 
@@ -66,6 +67,8 @@ def _judge(table: Table) -> None:
 def column_attached(column: Column[Any], table: Any) -> None:
     """An encrypted column was given to a table, which may have been finished before."""
     if isinstance(table, Table):
+        if getattr(column.type, "guard", False):
+            message_check(column)
         complete(table)
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from encfields.message.header import MAGIC
 from encfields.orm.declare.stored_size import stored_size
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ def rehearsal_of(execution_options: Mapping[str, Any]) -> Rehearsal | None:
 
 
 def dummy_value(binding: ColumnBinding, texts: Sequence[str | None], plaintext: bytes) -> bytes:
-    """What a rehearsed INSERT has in the place of a sealed value."""
+    """What a rehearsed INSERT has in the place of a sealed value.
+
+    It begins as every value does, for a CHECK may demand that.
+    """
     likely = [_LIKELY_TEXT if text is None else text for text in texts]
-    return os.urandom(stored_size(binding, len(plaintext), likely))
+    return MAGIC + os.urandom(stored_size(binding, len(plaintext), likely) - len(MAGIC))
 
 
 def dummy_index(length: int) -> bytes:

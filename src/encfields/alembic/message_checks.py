@@ -1,0 +1,185 @@
+"""``op.create_message_check()`` and its inverse: what they do, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.operations import BatchOperations, Operations
+from sqlalchemy import Column, LargeBinary, MetaData, Table, func, not_, select, text
+
+from encfields.alembic.errors import MigrationError
+from encfields.alembic.operation import Operation
+from encfields.alembic.rendering import rendered_call
+from encfields.orm.declare.message_check import check_name, is_message
+
+
+class MessageCheckOp(Operation):
+    """The CHECK that an encrypted column holds messages."""
+
+    def __init__(
+        self, table_name: str, column_name: str, name: str | None = None, schema: str | None = None
+    ) -> None:
+        self.table_name = table_name
+        self.column_name = column_name
+        self.name = check_name(table_name, column_name) if name is None else name
+        self.schema = schema
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.schema, self.table_name, self.column_name, self.name
+
+
+@Operations.register_operation("create_message_check")
+class CreateMessageCheckOp(MessageCheckOp):
+    """Have the database refuse what is no message."""
+
+    verb = "create_message_check"
+
+    @classmethod
+    def create_message_check(
+        cls,
+        operations: Operations,
+        table_name: str,
+        column_name: str,
+        *,
+        name: str | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Add the CHECK of ``EncryptedType(guard=True)`` to a column.
+
+        It fails, as any CHECK, while the column holds something else: plaintext, or another
+        library's ciphertext. On PostgreSQL the table is locked for the moment in which the rule
+        is recorded, and read under a lock that lets writers go on; MySQL and MariaDB copy the
+        table; SQLite has it made anew, as Alembic's batch mode does.
+
+        :param table_name: the table.
+        :param column_name: the encrypted column.
+        :param name: the CHECK's name. Default: the one that the declaration gives it.
+        :param schema: the table's schema.
+        """
+        operations.invoke(cls(table_name, column_name, name, schema))
+
+    def reverse(self) -> DropMessageCheckOp:
+        return DropMessageCheckOp(self.table_name, self.column_name, self.name, self.schema)
+
+
+@Operations.register_operation("drop_message_check")
+class DropMessageCheckOp(MessageCheckOp):
+    """Have the database take anything again."""
+
+    verb = "drop_message_check"
+
+    @classmethod
+    def drop_message_check(
+        cls,
+        operations: Operations,
+        table_name: str,
+        column_name: str,
+        *,
+        name: str | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Remove the CHECK of ``EncryptedType(guard=True)`` from a column.
+
+        :param table_name: the table.
+        :param column_name: the encrypted column.
+        :param name: the CHECK's name. Default: the one that the declaration gave it.
+        :param schema: the table's schema.
+        """
+        operations.invoke(cls(table_name, column_name, name, schema))
+
+    def reverse(self) -> CreateMessageCheckOp:
+        return CreateMessageCheckOp(self.table_name, self.column_name, self.name, self.schema)
+
+
+@Operations.implementation_for(CreateMessageCheckOp)
+def create_message_check(operations: Operations, operation: CreateMessageCheckOp) -> None:
+    """Add it; on PostgreSQL in two steps, of which the longer one locks no writer out."""
+    context = operations.migration_context
+    _refuse_other_values(operations, operation)
+    if context.dialect.name == "sqlite":
+        with _remade(operations, operation) as batch:
+            batch.create_check_constraint(operation.name, _condition(operation))
+        return
+    in_steps = context.dialect.name == "postgresql"
+    operations.create_check_constraint(
+        operation.name,
+        operation.table_name,
+        _condition(operation),
+        schema=operation.schema,
+        **({"postgresql_not_valid": True} if in_steps else {}),
+    )
+    if in_steps:
+        quote = context.dialect.identifier_preparer
+        table, name = quote.format_table(_table(operation)), quote.quote(operation.name)
+        operations.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+
+
+@Operations.implementation_for(DropMessageCheckOp)
+def drop_message_check(operations: Operations, operation: DropMessageCheckOp) -> None:
+    """Remove it."""
+    name, table_name, schema = operation.name, operation.table_name, operation.schema
+    if operations.migration_context.dialect.name != "sqlite":
+        operations.drop_constraint(name, table_name, type_="check", schema=schema)
+        return
+    with _remade(operations, operation) as batch:
+        batch.drop_constraint(name, type_="check")
+
+
+def _refuse_other_values(operations: Operations, operation: CreateMessageCheckOp) -> None:
+    """Say how many values are none, where the database would say that some are."""
+    if operations.migration_context.as_sql:
+        return
+    table = _table(operation)
+    others = not_(is_message(table.c[operation.column_name]))
+    count = operations.get_bind().scalar(select(func.count()).select_from(table).where(others))
+    if count:
+        raise MigrationError(
+            f"{count:,} values are no messages: plaintext, or another library's. Adopt them, or "
+            "set them to NULL, before the column is guarded",
+            table=table.fullname,
+            column=operation.column_name,
+            reason="unguarded",
+        )
+
+
+@contextmanager
+def _remade(operations: Operations, operation: MessageCheckOp) -> Iterator[BatchOperations]:
+    """SQLite's table, made anew with its rows: it has no ALTER for a CHECK."""
+    if operations.migration_context.as_sql:
+        raise MigrationError(
+            "SQLite can neither add a CHECK to a table nor remove one, and a script cannot make "
+            "the table anew: run the migration",
+            table=operation.table_name,
+            column=operation.column_name,
+            reason="offline",
+        )
+    bind = operations.get_bind()
+    triggers = list(bind.scalars(_TRIGGERS, {"name": operation.table_name}))
+    with operations.batch_alter_table(operation.table_name, recreate="always") as batch:
+        yield batch
+    for trigger in triggers:  # they went with the former table
+        bind.exec_driver_sql(trigger)
+
+
+_TRIGGERS = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :name")
+
+
+def _table(operation: MessageCheckOp) -> Table:
+    column: Column[Any] = Column(operation.column_name, LargeBinary())
+    return Table(operation.table_name, MetaData(), column, schema=operation.schema)
+
+
+def _condition(operation: MessageCheckOp) -> Any:
+    return is_message(_table(operation).c[operation.column_name])
+
+
+@renderers.dispatch_for(CreateMessageCheckOp)
+@renderers.dispatch_for(DropMessageCheckOp)
+def _render(autogen_context: Any, op: CreateMessageCheckOp | DropMessageCheckOp) -> str:
+    arguments = [repr(op.table_name), repr(op.column_name)]
+    if op.name != check_name(op.table_name, op.column_name):
+        arguments.append(f"name={op.name!r}")
+    return rendered_call(autogen_context, op.verb, arguments, op.schema, {})
