@@ -21,7 +21,16 @@ class BranchKey:
     Its ``repr`` shows no material, and it refuses to be pickled.
     """
 
-    __slots__ = ("id", "id_bytes", "material", "number", "version", "version_bytes", "wrapping")
+    __slots__ = (
+        "compiled",
+        "id",
+        "id_bytes",
+        "material",
+        "number",
+        "version",
+        "version_bytes",
+        "wrapping",
+    )
 
     def __init__(self, id: str, version: str, material: bytes, number: int = 0) -> None:
         if len(material) != BRANCH_KEY_BYTES:
@@ -34,6 +43,7 @@ class BranchKey:
         self.version_bytes = uuid.UUID(version).bytes
         # What encfields.message.sealing derives from the material; it lives and dies with the key.
         self.wrapping: object | None = None
+        self.compiled: object | None = None  # the same of a compiled implementation
 
     def __repr__(self) -> str:
         return f"<BranchKey id={self.id!r} version={self.version}>"

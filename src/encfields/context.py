@@ -133,26 +133,28 @@ class RowContext:
 
     :param column: the column's logical name, for instance ``"patient.ssn"``.
     :param identity: names of the identity columns, in the order in which their texts are given.
+    :ivar head: what is the same for every row: the count of pairs, and the column's.
+    :ivar parts: for each pair that follows, the place of its text and its serialised key.
     """
 
-    __slots__ = ("_head", "_parts", "column", "identity")
+    __slots__ = ("column", "head", "identity", "parts")
 
     def __init__(self, column: str, identity: Sequence[str]) -> None:
         self.column = column
         self.identity = tuple(identity)
         count = 1 + len(self.identity)
         # "enc:column" sorts before every "enc:row:..." whatever the names are.
-        self._head = count.to_bytes(2, "big") + _field(COLUMN_KEY) + _field(column)
+        self.head = count.to_bytes(2, "big") + _field(COLUMN_KEY) + _field(column)
         order = sorted(range(len(self.identity)), key=lambda i: self.identity[i].encode("utf-8"))
-        self._parts = tuple((i, _field(ROW_KEY_PREFIX + self.identity[i])) for i in order)
+        self.parts = tuple((i, _field(ROW_KEY_PREFIX + self.identity[i])) for i in order)
 
     def serialize(self, texts: Sequence[str]) -> bytes:
         """Serialised context of the row whose identity's canonical texts are `texts`.
 
         :raises BindingError: a text is not Unicode, or too long for the message format.
         """
-        out = self._head
-        for index, name in self._parts:
+        out = self.head
+        for index, name in self.parts:
             out += name + _field(texts[index])
         return out if len(out) <= MAX_FIELD_BYTES else _check_total(out)
 

@@ -11,8 +11,8 @@ from encfields.branch_key import BranchKey
 from encfields.context import serialize
 from encfields.errors import BindingError, ContextMismatchError, EncFieldsError, TamperedError
 from encfields.message import open_, read_header, seal, sealed_size
+from encfields.message.body import FRAME_LENGTH
 from encfields.message.reseal import Resealer
-from encfields.message.sealing import FRAME_LENGTH
 from tests.message.conftest import KEY_IDS
 from tests.message.fuzz import stock_forms
 from tests.message.stock import client, hierarchical_keyring

@@ -23,6 +23,12 @@ LABEL_UNFRAMED = b"AWSKMSEncryptionClient Single Block"
 FINAL_MARK = b"\xff\xff\xff\xff"
 FIRST = 1
 FIRST_IV = FIRST.to_bytes(12, "big")
+FRAME_HEAD = FINAL_MARK + FIRST.to_bytes(4, "big") + FIRST_IV
+"""What stands before the content's length in a message of one frame."""
+
+FRAME_LENGTH = 4096
+"""Frame length written for contents up to it, as the stock client's default; a longer content
+gets a frame of its own length, so that there is always one frame."""
 
 pack_place = struct.Struct(">IQ").pack
 """Sequence number and content length, the end of a frame's authenticated data."""

@@ -47,6 +47,9 @@ MAX_KEY_ID_BYTES = 1020
 """Longest branch key id that is read: 255 characters of UTF-8, as every key store holds. Ids are
 remembered, and a message that names one is not authentic yet."""
 
+HEADER_IV = bytes(12)
+"""IV under which a header is authenticated; its data key encrypts nothing else."""
+
 CONTEXT_OFFSET = 37
 UNFRAMED, FRAMED = 1, 2
 

@@ -8,11 +8,12 @@ The hierarchical keyring's wrapping (``framework/aws-kms/aws-kms-hierarchical-ke
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from encfields.branch_key import BranchKey
@@ -25,7 +26,15 @@ from encfields.message.header import (
     pack_u16,
 )
 
-_SHA256, _SHA512 = SHA256(), SHA512()
+_SHA256 = SHA256()
+_sha512 = hashlib.sha512().copy
+"""A new SHA-512. To copy one is quicker than to make one, for which OpenSSL looks it up anew."""
+
+# RFC 2104: a key of up to a block of 128 bytes, filled up with zeros, XOR 0x36 and XOR 0x5c.
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_INNER_96, _INNER_64 = b"\x36" * 96, b"\x36" * 64
+_OUTER_96, _OUTER_64 = b"\x5c" * 96, b"\x5c" * 64
 
 # NIST SP 800-108 counter mode: i = 1, label, 0x00, context (the salt), L = 256 bits.
 _KDF_START = b"\x00\x00\x00\x01" + PROVIDER_ID + b"\x00"
@@ -36,6 +45,18 @@ _EXPAND_KEY = b"\x04\x78DERIVEKEY\x01"
 _EXPAND_COMMITMENT = b"COMMITKEY\x01"
 
 
+RANDOM_BYTES = 92
+"""Of a message: data key (32), message id (32), salt (16), IV (12)."""
+
+
+def key_head(id_bytes: bytes) -> bytes:
+    """A message's bytes from the count of encrypted data keys up to the ciphertext of the one.
+
+    :param id_bytes: branch key id in UTF-8, at most 65,535 bytes.
+    """
+    return ONE_KEY + pack_u16(len(id_bytes)) + id_bytes + pack_u16(WRAPPED_KEY_BYTES)
+
+
 class Wrapping:
     """What one branch key version needs to wrap and unwrap data keys, worked out once.
 
@@ -43,9 +64,10 @@ class Wrapping:
     the branch key drops everything derived from it.
 
     :ivar head: a message's bytes from the count of encrypted data keys up to the ciphertext.
+    :ivar aad_head: what is authenticated with a data key, before the context.
     """
 
-    __slots__ = ("_aad_head", "_hmac", "_version", "head")
+    __slots__ = ("_hmac", "_version", "aad_head", "head")
 
     def __init__(self, key: BranchKey) -> None:
         if len(key.id_bytes) > 0xFFFF:
@@ -54,10 +76,9 @@ class Wrapping:
                 f"the message format holds {0xFFFF}",
                 reason="key-id-too-long",
             )
-        key_id = pack_u16(len(key.id_bytes)) + key.id_bytes
-        self.head = ONE_KEY + key_id + pack_u16(WRAPPED_KEY_BYTES)
+        self.head = key_head(key.id_bytes)
         self._version = key.version_bytes
-        self._aad_head = PROVIDER_ID + key.id_bytes + key.version_bytes
+        self.aad_head = PROVIDER_ID + key.id_bytes + key.version_bytes
         self._hmac = HMAC(key.material, _SHA256)
 
     @classmethod
@@ -69,9 +90,12 @@ class Wrapping:
             wrapping = key.wrapping = cls(key)
         return wrapping
 
-    def _cipher(self, salt: bytes) -> AESGCM:
-        """The wrapping key of one message, as a cipher. A copied HMAC saves keying it again."""
-        kdf = self._hmac.copy()
+    def cipher(self, salt: bytes) -> AESGCM:
+        """The wrapping key of one message, as a cipher.
+
+        :param salt: 16 bytes, the message's own.
+        """
+        kdf = self._hmac.copy()  # saves keying it again
         kdf.update(_KDF_START + salt + _KDF_END)
         return AESGCM(kdf.finalize())
 
@@ -81,7 +105,7 @@ class Wrapping:
         :param data_key: 32 bytes. :param salt: 16 bytes. :param iv: 12 bytes.
         :param context: the serialised encryption context.
         """
-        wrapped = self._cipher(salt).encrypt(iv, data_key, self._aad_head + context)
+        wrapped = self.cipher(salt).encrypt(iv, data_key, self.aad_head + context)
         return salt + iv + self._version + wrapped
 
     def unwrap(self, edk: EncryptedDataKey, context: bytes) -> bytes:
@@ -90,7 +114,7 @@ class Wrapping:
         :raises TamperedError: it is altered, or this is not the branch key that wrapped it.
         """
         try:
-            return self._cipher(edk.salt).decrypt(edk.iv, edk.wrapped, self._aad_head + context)
+            return self.cipher(edk.salt).decrypt(edk.iv, edk.wrapped, self.aad_head + context)
         except InvalidTag:
             raise TamperedError(
                 "the message's data key does not authenticate: the message was altered, or it "
@@ -125,16 +149,24 @@ def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list
 def derive(data_key: bytes, message_id: bytes) -> tuple[AESGCM, bytes]:
     """The cipher of a message and the 32 bytes that commit to its data key.
 
-    HKDF-SHA512 with the message id as salt, expanded twice; the extracted key is set up in
-    OpenSSL once and copied.
+    HKDF-SHA512 with the message id as salt, expanded twice. Its HMAC (RFC 2104) is put together
+    here of OpenSSL's SHA-512, in states that are copied: for keys that are used once or twice
+    that takes four fifths of the time that an HMAC object of any library does.
 
     :param data_key: 32 bytes.
     :param message_id: 32 bytes.
     """
-    extract = HMAC(message_id, _SHA512)
-    extract.update(data_key)
-    key = HMAC(extract.finalize(), _SHA512)
-    commitment = key.copy()
-    key.update(_EXPAND_KEY)
+    inner, outer = _sha512(), _sha512()
+    inner.update(message_id.translate(_INNER) + _INNER_96 + data_key)
+    outer.update(message_id.translate(_OUTER) + _OUTER_96 + inner.digest())
+    extracted = outer.digest()
+
+    inner, outer = _sha512(), _sha512()
+    inner.update(extracted.translate(_INNER) + _INNER_64)
+    outer.update(extracted.translate(_OUTER) + _OUTER_64)
+    commitment, commitment_outer = inner.copy(), outer.copy()
+    inner.update(_EXPAND_KEY)
+    outer.update(inner.digest())
     commitment.update(_EXPAND_COMMITMENT)
-    return AESGCM(key.finalize()[:32]), commitment.finalize()[:32]
+    commitment_outer.update(commitment.digest())
+    return AESGCM(outer.digest()[:32]), commitment_outer.digest()[:32]

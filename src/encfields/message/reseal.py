@@ -26,9 +26,9 @@ from encfields.message.body import (
     MAX_CONTENT_BYTES,
     pack_place,
 )
-from encfields.message.header import CONTEXT_OFFSET, FRAMED, MAGIC, TAG_BYTES, pack_u16
-from encfields.message.keys import Wrapping, derive
-from encfields.message.sealing import HEADER_IV, RANDOM_BYTES, open_, seal, written
+from encfields.message.header import CONTEXT_OFFSET, FRAMED, HEADER_IV, MAGIC, TAG_BYTES, pack_u16
+from encfields.message.keys import RANDOM_BYTES, Wrapping, derive
+from encfields.message.sealing import open_, seal, written
 
 FindKey = Callable[[str, str], BranchKey]
 """Gives the branch key of an id and version (UUID text)."""
@@ -134,7 +134,7 @@ class Resealer:
         wrapping = self._old.get(version) or self._wrapping(version)
         try:
             # Its unwrap() takes a parsed header, which there is none of here.
-            data_key = wrapping._cipher(salt).decrypt(iv, wrapped, wrapping._aad_head + context)
+            data_key = wrapping.cipher(salt).decrypt(iv, wrapped, wrapping.aad_head + context)
             cipher, committed = derive(data_key, message_id)
             if not hmac.compare_digest(committed, commitment):
                 return None

@@ -30,10 +30,12 @@ from encfields.errors import (
     TamperedError,
     ValueEncodingError,
 )
+from encfields.message import core
 from encfields.message.body import (
-    FINAL_MARK,
     FIRST,
     FIRST_IV,
+    FRAME_HEAD,
+    FRAME_LENGTH,
     LABEL_FINAL,
     MAX_CONTENT_BYTES,
     Frame,
@@ -43,6 +45,7 @@ from encfields.message.body import (
 from encfields.message.header import (
     CONTEXT_OFFSET,
     FRAMED,
+    HEADER_IV,
     MAGIC,
     BytesLike,
     Header,
@@ -50,19 +53,10 @@ from encfields.message.header import (
     pack_u16,
     read_header,
 )
-from encfields.message.keys import Wrapping, derive, openable
+from encfields.message.keys import RANDOM_BYTES, Wrapping, derive, openable
 
-FRAME_LENGTH = 4096
-"""Frame length written for contents up to it, as the stock client's default; a longer content
-gets a frame of its own length, so that there is always one frame."""
-
-HEADER_IV = bytes(12)
-_FRAME_HEAD = FINAL_MARK + FIRST.to_bytes(4, "big") + FIRST_IV
 _pack_tail = struct.Struct(">BI").pack
 _pack_u32 = struct.Struct(">I").pack
-
-RANDOM_BYTES = 92
-"""Of a message: data key (32), message id (32), salt (16), IV (12)."""
 
 _FIXED_BYTES = 247
 """Bytes of a message beside its content, context and branch key id: 207 of header, 40 of body."""
@@ -80,8 +74,10 @@ def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes:
     :raises ValueEncodingError: `plaintext` is not bytes, or too long for one frame.
     :raises BindingError: `context` is not bytes, or it or the branch key id is too long.
     """
-    if type(plaintext) is not bytes or type(context) is not bytes:
-        plaintext, context = _plaintext_bytes(plaintext), _context_bytes(context)
+    message = core.seal(plaintext, context, key)
+    if message is not None:
+        return message
+    plaintext, context = _plaintext_bytes(plaintext), _context_bytes(context)
     size, context_size = len(plaintext), len(context)
     if size > MAX_CONTENT_BYTES or context_size > MAX_FIELD_BYTES:
         raise _too_long(size, context_size)
@@ -115,7 +111,7 @@ def written(
     tag = cipher.encrypt(HEADER_IV, b"", header)
     aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
     content = cipher.encrypt(FIRST_IV, plaintext, aad)
-    return b"".join((header, tag, _FRAME_HEAD, _pack_u32(size), content))
+    return b"".join((header, tag, FRAME_HEAD, _pack_u32(size), content))
 
 
 def open_(
@@ -141,6 +137,9 @@ def open_(
     :raises TamperedError: a tag or the commitment does not verify, or it was sealed under the
         key of another place.
     """
+    plaintext = core.open_(message, context, key_ids[0], find_key) if key_ids else None
+    if plaintext is not None:
+        return plaintext
     data = as_bytes(message)
     header = read_header(data)
     if header.context != context:

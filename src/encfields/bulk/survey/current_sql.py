@@ -110,7 +110,7 @@ class CurrentSql:
 
     def _context_sql(self) -> tuple[ColumnElement[int], list[ColumnElement[Any]]]:
         """The length of the serialised context, and its parts."""
-        start, pairs = self._context._head, self._context._parts
+        start, pairs = self._context.head, self._context.parts
         sizes = self._sizes
         fixed = len(start) + sum(len(name) + 2 for _, name in pairs)
         parts: list[ColumnElement[Any]] = []

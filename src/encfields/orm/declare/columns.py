@@ -99,6 +99,16 @@ class ColumnBinding:
         """The branch key id for the row whose identity's canonical texts are `texts`."""
         return self._key_id(texts)
 
+    @property
+    def key_pieces(self) -> tuple[str | int, ...]:
+        """The branch key id in pieces: a text stands for itself, and a number for the part of
+        the row's key at that place, percent-encoded."""
+        at = {column.key: place for place, column in enumerate(self.identity)}
+        pieces: list[str | int] = []
+        for text, name in self.key.pieces:
+            pieces += [text] if name is None else [text, at[name]]
+        return tuple(pieces)
+
     def key_ids(self, texts: Sequence[str]) -> tuple[str, ...]:
         """The branch key ids under which that row's value opens: its key's first, then those of
         the former ones."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from encfields.errors import ContextMismatchError, EncFieldsError, UnreadableError
 from encfields.identity import CANONICAL, IdentityKind
+from encfields.message.cell import KeyForm
 from encfields.orm.declare.row_keys import MYSQL_NAMES, date_reader, is_native_uuid, kind_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,25 @@ def from_delivered(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes]
     if kind is IdentityKind.UUID:
         return _uuid(type_, dialect)
     return _date(type_, dialect)
+
+
+def form_of(type_: TypeEngine[Any], dialect: Dialect) -> KeyForm | None:
+    """The form in which :func:`delivered_sql` delivers a key of this type, if it is one of those
+    that are read in one pass."""
+    kind = kind_of(type_, dialect)
+    if kind is not IdentityKind.UUID:
+        return _FORMS.get(kind)
+    if is_native_uuid(type_, dialect):
+        return KeyForm.UUID
+    return KeyForm.UUID_DIGITS_HEX if dialect.name == "sqlite" else KeyForm.UUID_DIGITS
+
+
+_FORMS = {
+    IdentityKind.INTEGER: KeyForm.INTEGER,
+    IdentityKind.TEXT: KeyForm.TEXT_HEX,
+    IdentityKind.CHAR: KeyForm.TEXT_HEX,
+    IdentityKind.BINARY: KeyForm.BINARY_HEX,
+}
 
 
 def _integer(part: bytes) -> str:

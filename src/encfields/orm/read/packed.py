@@ -32,19 +32,18 @@ from encfields.errors import (
 )
 from encfields.legacy import LegacyReader, is_legacy
 from encfields.message import open_
+from encfields.message.cell import SEPARATOR
+from encfields.message.core import CellReader, FindKey
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
-from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.engine_encryption import EngineEncryption, attachment_of
 from encfields.orm.query.statement_scope import enclosing
-from encfields.orm.read.delivered_keys import delivered_sql, from_delivered, misspelt
+from encfields.orm.read.delivered_keys import delivered_sql, form_of, from_delivered, misspelt
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
-
-
-_SEPARATOR = b":"
 
 
 class RowReader(TypeEngine[Any]):
@@ -61,51 +60,38 @@ class RowReader(TypeEngine[Any]):
         self.tag = digest[:6]
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        binding = self.binding
         attachment = attachment_of(dialect)
-        tag = self.tag.encode("ascii")
-        parts = len(binding.identity) + 1
-        to_text = tuple(from_delivered(column.type, dialect) for column in binding.identity)
-        serialize, key_ids = binding.context.serialize, binding.key_ids
-        decode = binding.codec.decode
+        read, decode = self._one_pass(dialect), self.binding.codec.decode
+        the_long_way = leaves_no_trace(_LongWay(self, dialect).value)
 
         def open_cell(cell: Any) -> Any:
-            if cell is None:
-                return None
-            if type(cell) is OpenedCell:
-                return cell.value
-            encryption = attachment.encryption or attachment.require(
-                binding.table, binding.column_name
-            )
-            # Text, if the column holds text as yet: plaintext, which is refused with its row.
-            packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
-            found = packed.split(_SEPARATOR, parts)
-            if found[0] != tag or len(found) <= parts:
-                raise (
-                    _holds_text(binding)
-                    if isinstance(cell, str)
-                    else _not_packed(binding, found[0])
-                )
-            try:
-                texts = [convert(part) for convert, part in zip(to_text, found[1:-1], strict=True)]
-            except ValueError:
-                raise misspelt(binding, found[1:-1], dialect) from None
-            try:
-                context = serialize(texts)
-                data = open_(found[-1], context, encryption.find_key, key_ids(texts))
-                encryption.stats.opened += 1
-                return decode(data, dialect)
-            except EncFieldsError as error:
-                if is_legacy(error):
-                    reader = encryption.legacy.get(binding.logical_name)
-                    if reader is not None:
-                        return _legacy(reader, binding, texts, found[-1], dialect)
-                    _hint(error, binding)
-                if _is_destroyed(error) and encryption.destroyed != "raise":
-                    return encryption.destroyed
-                raise _located(error, binding, texts) from None
+            encryption = attachment.encryption
+            asked: list[Any] = [cell]
+            if type(cell) is bytes and encryption is not None:
+                try:
+                    data = read(cell, encryption.find_key)
+                    if data is not None:
+                        encryption.stats.opened += 1
+                        return decode(data, dialect)
+                except BaseException as error:
+                    asked.append(error)
+                data = None
+            # This frame stays in an error's traceback: nothing that was worked on is left in it.
+            del cell, encryption
+            return the_long_way(asked)
 
-        return leaves_no_trace(open_cell)
+        return open_cell
+
+    def _one_pass(self, dialect: Dialect) -> Callable[[bytes, FindKey], bytes | None]:
+        """What opens nearly every cell; ``None`` is its answer for the others."""
+        binding = self.binding
+        forms = [form_of(column.type, dialect) for column in binding.identity]
+        known = [form for form in forms if form is not None]
+        if len(known) < len(forms):
+            return lambda cell, find_key: None
+        context, pieces = binding.context, binding.key_pieces
+        tag = self.tag.encode("ascii")
+        return CellReader(tag, context.head, context.parts, known, pieces).open
 
     def row_of(self, cell: Any, dialect: Dialect) -> Mapping[str, str]:
         """The identity of a cell's row, by column name.
@@ -113,12 +99,81 @@ class RowReader(TypeEngine[Any]):
         :raises ValueError: it is no cell of this column.
         """
         columns = self.binding.identity
-        parts = bytes(cell).split(_SEPARATOR, len(columns) + 1)[1:-1]
+        parts = bytes(cell).split(SEPARATOR, len(columns) + 1)[1:-1]
         texts = [
             from_delivered(column.type, dialect)(part)
             for column, part in zip(columns, parts, strict=True)
         ]
         return self.binding.row(texts)
+
+
+class _LongWay:
+    """Opens the cells that are not opened in one pass, and words the refusals of both.
+
+    :param reader: of the column.
+    """
+
+    def __init__(self, reader: RowReader, dialect: Dialect) -> None:
+        self._binding = binding = reader.binding
+        self._dialect = dialect
+        self._attachment = attachment_of(dialect)
+        self._tag = reader.tag.encode("ascii")
+        self._to_text = tuple(from_delivered(column.type, dialect) for column in binding.identity)
+
+    def value(self, asked: list[Any]) -> Any:
+        """The value in a cell.
+
+        :param asked: the cell, and what opening it in one pass raised, if anything. It is emptied.
+        """
+        cell, *failures = asked
+        asked.clear()
+        if cell is None:
+            return None
+        if type(cell) is OpenedCell:
+            return cell.value
+        binding = self._binding
+        encryption = self._attachment.encryption or self._attachment.require(
+            binding.table, binding.column_name
+        )
+        texts, message = self._parts(cell)
+        try:
+            for failure in failures:
+                raise failure
+            context = binding.context.serialize(texts)
+            data = open_(message, context, encryption.find_key, binding.key_ids(texts))
+            encryption.stats.opened += 1
+            return binding.codec.decode(data, self._dialect)
+        except EncFieldsError as error:
+            return self._instead(error, encryption, texts, message)
+
+    def _parts(self, cell: Any) -> tuple[list[str], bytes]:
+        """The canonical texts of the row's key, and the message."""
+        binding = self._binding
+        # Text, if the column holds text as yet: plaintext, which is refused with its row.
+        packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
+        tag, *parts = packed.split(SEPARATOR, len(self._to_text) + 1)
+        if tag != self._tag or len(parts) <= len(self._to_text):
+            raise _holds_text(binding) if isinstance(cell, str) else _not_packed(binding)
+        *parts, message = parts
+        try:
+            pairs = zip(self._to_text, parts, strict=True)
+            return [convert(part) for convert, part in pairs], message
+        except ValueError:
+            raise misspelt(binding, parts, self._dialect) from None
+
+    def _instead(
+        self, error: EncFieldsError, encryption: EngineEncryption, texts: list[str], message: bytes
+    ) -> Any:
+        """What a value that did not open reads as, if not as an error."""
+        binding = self._binding
+        if is_legacy(error):
+            reader = encryption.legacy.get(binding.logical_name)
+            if reader is not None:
+                return _legacy(reader, binding, texts, message, self._dialect)
+            _hint(error, binding)
+        if _is_destroyed(error) and encryption.destroyed != "raise":
+            return encryption.destroyed
+        raise _located(error, binding, texts) from None
 
 
 def _holds_text(binding: ColumnBinding) -> EncFieldsError:
@@ -137,7 +192,7 @@ def _is_destroyed(error: EncFieldsError) -> bool:
     return isinstance(error, KeyDestroyedError) and error.reason == "destroyed"
 
 
-def _not_packed(binding: ColumnBinding, tag: bytes) -> DecryptionError:
+def _not_packed(binding: ColumnBinding) -> DecryptionError:
     return MalformedMessageError(
         "the cell does not hold this column's value and its row's key: it may stem from a UNION "
         "with another encrypted column, or from SQL that was not made by SQLAlchemy",

@@ -1,0 +1,94 @@
+"""A delivered cell: a message, and before it the key of its row as the database tells it::
+
+    <tag> ':' <key part> ':' ... <message>
+
+The tag names the column. Here are the forms in which a part is delivered that this library reads
+in one pass, and the canonical text of each, as bytes: see :mod:`encfields.identity`. What is none
+of them, such as a key that is NULL, is ``None`` here and is told apart elsewhere.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+
+SEPARATOR = b":"
+
+
+class KeyForm(enum.StrEnum):
+    """How one part of a row's key stands in a cell."""
+
+    INTEGER = "integer"
+    """In decimal digits."""
+    UUID = "uuid"
+    """In lower case and hyphenated."""
+    UUID_DIGITS = "uuid-digits"
+    """In 32 digits in lower case."""
+    UUID_DIGITS_HEX = "uuid-digits-hex"
+    """The same, each digit's ASCII code in hexadecimal."""
+    TEXT_HEX = "text-hex"
+    """The text's UTF-8 in hexadecimal."""
+    BINARY_HEX = "binary-hex"
+    """The bytes in hexadecimal."""
+
+
+Conversion = Callable[[bytes], bytes | None]
+"""From a part as it is delivered to the UTF-8 of its canonical text; ``None`` if it is of another
+form."""
+
+_is_uuid = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_is_uuid_digits = re.compile(rb"[0-9a-f]{32}").fullmatch
+is_plain = re.compile(rb"[A-Za-z0-9._~-]*").fullmatch
+"""Whether a canonical text stands in a branch key id as it is, with nothing percent-encoded."""
+
+
+def _integer(part: bytes) -> bytes | None:
+    # A negative key is left to the long way, as is one with a leading zero, which is refused.
+    return part if part.isdigit() and (part[0] != 48 or len(part) == 1) else None
+
+
+def _uuid(part: bytes) -> bytes | None:
+    return part if _is_uuid(part) else None
+
+
+def _uuid_digits(part: bytes) -> bytes | None:
+    if not _is_uuid_digits(part):
+        return None
+    return b"-".join((part[:8], part[8:12], part[12:16], part[16:20], part[20:]))
+
+
+def _unhexed(part: bytes) -> bytes | None:
+    try:
+        return bytes.fromhex(part.decode("ascii"))
+    except ValueError:
+        return None
+
+
+def _uuid_digits_hex(part: bytes) -> bytes | None:
+    digits = _unhexed(part)
+    return None if digits is None else _uuid_digits(digits)
+
+
+def _text_hex(part: bytes) -> bytes | None:
+    try:
+        text = bytes.fromhex(part.decode("ascii"))
+        text.decode("utf-8")
+    except ValueError:
+        return None
+    return text
+
+
+def _binary_hex(part: bytes) -> bytes | None:
+    data = _unhexed(part)
+    return None if data is None else data.hex().encode("ascii")
+
+
+CONVERSIONS: dict[KeyForm, Conversion] = {
+    KeyForm.INTEGER: _integer,
+    KeyForm.UUID: _uuid,
+    KeyForm.UUID_DIGITS: _uuid_digits,
+    KeyForm.UUID_DIGITS_HEX: _uuid_digits_hex,
+    KeyForm.TEXT_HEX: _text_hex,
+    KeyForm.BINARY_HEX: _binary_hex,
+}

@@ -1,0 +1,275 @@
+"""The form that this library writes, read and written in one pass: one data key, one frame.
+
+Nearly every stored value is of that form, and where its fields lie is known from the context and
+the branch key id of its place. So it is compared with what is expected there and never parsed.
+Whatever is not of that form, byte for byte, or does not authenticate, or is given in another type
+than ``bytes``, is answered with ``None``: then :mod:`encfields.message.sealing` reads or writes it
+by the long way, and every refusal is worded there.
+
+These three names are all that a compiled implementation replaces. Who uses them imports them from
+:mod:`encfields.message.core`, which chooses.
+
+===================  ==========================================================================
+:func:`seal`         from plaintext, context and branch key to message
+:func:`open_`        from message, context and branch key id to plaintext
+:class:`CellReader`  from what a statement delivers, a row's key and the message, to plaintext
+===================  ==========================================================================
+
+An implementation raises nothing of its own, and lets through what `find_key` raises. It asks
+`find_key` for every value, so that what the key cache forgets is not used here, and what it
+derives from a branch key it keeps in that object alone, which drops it: this one in
+``BranchKey.wrapping``, a compiled one in ``BranchKey.compiled``.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import uuid
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hmac import compare_digest
+
+from cryptography.exceptions import InvalidTag
+
+from encfields.branch_key import BranchKey
+from encfields.context import MAX_FIELD_BYTES
+from encfields.errors import BindingError
+from encfields.message.body import (
+    FIRST,
+    FIRST_IV,
+    FRAME_HEAD,
+    FRAME_LENGTH,
+    LABEL_FINAL,
+    MAX_CONTENT_BYTES,
+    pack_place,
+)
+from encfields.message.cell import CONVERSIONS, SEPARATOR, KeyForm, is_plain
+from encfields.message.header import (
+    CONTEXT_OFFSET,
+    FRAMED,
+    HEADER_IV,
+    MAGIC,
+    MAX_KEY_ID_BYTES,
+    TAG_BYTES,
+    BytesLike,
+    pack_u16,
+)
+from encfields.message.keys import RANDOM_BYTES, Wrapping, derive, key_head
+
+FindKey = Callable[[str, str], BranchKey]
+"""Gives the branch key of an id and version (UUID text)."""
+
+_FRAMED_OFFSET = CONTEXT_OFFSET - 2
+_unpack = struct.Struct(">16s12s16s48sBI32s16s20sI").unpack_from
+"""Salt, IV, version, wrapped key; content type, frame length, commitment, header tag; head and
+length of the frame."""
+_UNPACKED = 169
+_BEFORE_TAG = 129
+"""Of these, the bytes that the header tag covers."""
+_pack_tail = struct.Struct(">BI").pack
+_pack_u32 = struct.Struct(">I").pack
+_USUAL_TAIL = _pack_tail(FRAMED, FRAME_LENGTH)
+
+
+def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes | None:
+    """A message that holds `plaintext` under a data key of its own.
+
+    :param context: serialised encryption context.
+    :param key: the branch key version to seal under.
+    :returns: ``None`` for what is not ``bytes`` or too long.
+    """
+    if type(plaintext) is not bytes or type(context) is not bytes:
+        return None
+    size, context_size = len(plaintext), len(context)
+    if size > MAX_CONTENT_BYTES or context_size > MAX_FIELD_BYTES:
+        return None
+    wrapping = key.wrapping
+    if type(wrapping) is not Wrapping:
+        try:
+            wrapping = Wrapping.of(key)
+        except BindingError:
+            return None
+    random = os.urandom(RANDOM_BYTES)
+    data_key, message_id = random[:32], random[32:64]
+    cipher, commitment = derive(data_key, message_id)
+    header = b"".join(
+        (
+            MAGIC,
+            message_id,
+            pack_u16(context_size),
+            context,
+            wrapping.head,
+            wrapping.wrap(data_key, random[64:80], random[80:], context),
+            _USUAL_TAIL if size <= FRAME_LENGTH else _pack_tail(FRAMED, size),
+            commitment,
+        )
+    )
+    aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
+    return b"".join(
+        (
+            header,
+            cipher.encrypt(HEADER_IV, b"", header),
+            FRAME_HEAD,
+            _pack_u32(size),
+            cipher.encrypt(FIRST_IV, plaintext, aad),
+        )
+    )
+
+
+def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) -> bytes | None:
+    """The plaintext of `message`, if it was sealed for `context` under `key_id`.
+
+    :param context: serialised encryption context of the place it was read from.
+    :param find_key: called for a message that is whole, by its looks; what it raises passes.
+    :returns: ``None`` if it is of another form or does not authenticate.
+    """
+    if type(message) is not bytes or type(context) is not bytes:
+        return None
+    try:
+        frame = pack_u16(len(context)) + context + _readable_head(key_id)
+        at = _FRAMED_OFFSET + len(frame)
+        salt, iv, version, wrapped, kind, length, commitment, tag, frame_head, size = _unpack(
+            message, at
+        )
+    except (struct.error, ValueError):
+        return None
+    body = at + _UNPACKED
+    if (
+        not message.startswith(frame, _FRAMED_OFFSET)
+        or not message.startswith(MAGIC)
+        or kind != FRAMED
+        or frame_head != FRAME_HEAD
+        or not size <= length > 0
+        or body + size + TAG_BYTES != len(message)
+    ):
+        return None
+    wrapping = Wrapping.of(find_key(key_id, _version_text(version)))
+    message_id = message[3:_FRAMED_OFFSET]
+    try:
+        data_key = wrapping.cipher(salt).decrypt(iv, wrapped, wrapping.aad_head + context)
+        cipher, committed = derive(data_key, message_id)
+        if not compare_digest(committed, commitment):
+            return None
+        cipher.decrypt(HEADER_IV, tag, message[: at + _BEFORE_TAG])
+        aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
+        return cipher.decrypt(FIRST_IV, message[body:], aad)
+    except (InvalidTag, OverflowError):
+        return None
+
+
+class CellReader:
+    """Opens the delivered cells of one encrypted column.
+
+    :param tag: what a cell of the column starts with.
+    :param head: of the column's context, from :class:`~encfields.context.RowContext`.
+    :param parts: of the same: for each identity column in the context's order, its place among
+        the parts of the row's key, and its serialised name.
+    :param forms: for each part of the row's key, how it is delivered.
+    :param key: the branch key id that a row demands, in pieces: a text stands for itself, and a
+        number for the part of the row's key at that place.
+    :ivar open: ``open(cell, find_key)`` is the plaintext, ``None`` for a cell of another form and
+        as :func:`open_`.
+    """
+
+    __slots__ = ("open",)
+
+    def __init__(
+        self,
+        tag: bytes,
+        head: bytes,
+        parts: Sequence[tuple[int, bytes]],
+        forms: Sequence[KeyForm],
+        key: Sequence[str | int],
+    ) -> None:
+        # A closure: what differs by column is at hand without being asked of an object.
+        self.open: Callable[[bytes, FindKey], bytes | None]
+        is_fixed = all(isinstance(piece, str) for piece in key)
+        if len(forms) == 1 and is_fixed:
+            self.open = _simple_opener(tag, head + parts[0][1], forms[0], "".join(map(str, key)))
+        else:
+            self.open = _opener(tag, head, tuple(parts), tuple(forms), tuple(key))
+
+
+def _simple_opener(
+    tag: bytes, head: bytes, form: KeyForm, key_id: str
+) -> Callable[[bytes, FindKey], bytes | None]:
+    """For a key of one column, and one branch key for all rows.
+
+    :param head: of the context, with the name of that column.
+    """
+    convert = CONVERSIONS[form]
+
+    def open_cell(cell: bytes, find_key: FindKey) -> bytes | None:
+        try:
+            found, part, message = cell.split(SEPARATOR, 2)
+            text = convert(part)
+            if found != tag or text is None:
+                return None
+            context = head + pack_u16(len(text)) + text
+        except (TypeError, ValueError, struct.error):
+            return None
+        return open_(message, context, key_id, find_key)
+
+    return open_cell
+
+
+def _opener(
+    tag: bytes,
+    head: bytes,
+    parts: tuple[tuple[int, bytes], ...],
+    forms: tuple[KeyForm, ...],
+    key: tuple[str | int, ...],
+) -> Callable[[bytes, FindKey], bytes | None]:
+    """For a key of several columns, or a branch key of the row's own."""
+    conversions = [CONVERSIONS[form] for form in forms]
+    fields = len(forms) + 2
+
+    def open_cell(cell: bytes, find_key: FindKey) -> bytes | None:
+        found = cell.split(SEPARATOR, fields - 1)
+        if len(found) != fields or found[0] != tag:
+            return None
+        texts: list[bytes] = []
+        for convert, part in zip(conversions, found[1:-1], strict=True):
+            text = convert(part)
+            if text is None or len(text) > MAX_FIELD_BYTES:
+                return None
+            texts.append(text)
+        context = head
+        for place, name in parts:
+            context += name + pack_u16(len(texts[place])) + texts[place]
+        key_id = _key_id(key, texts)
+        return None if key_id is None else open_(found[-1], context, key_id, find_key)
+
+    return open_cell
+
+
+def _key_id(key: tuple[str | int, ...], texts: list[bytes]) -> str | None:
+    """The branch key id of a row; ``None`` where a text would have to be percent-encoded."""
+    pieces: list[str] = []
+    for piece in key:
+        if isinstance(piece, str):
+            pieces.append(piece)
+        elif is_plain(texts[piece]):
+            pieces.append(texts[piece].decode("ascii"))
+        else:
+            return None
+    return "".join(pieces)
+
+
+@lru_cache(maxsize=4096)
+def _readable_head(key_id: str) -> bytes:
+    """A message's bytes from the count of data keys up to the ciphertext of the one.
+
+    :raises ValueError: no message is read that names such an id.
+    """
+    id_bytes = key_id.encode("utf-8")
+    if len(id_bytes) > MAX_KEY_ID_BYTES:
+        raise ValueError("longer than any key store's")
+    return key_head(id_bytes)
+
+
+@lru_cache(maxsize=4096)
+def _version_text(version: bytes) -> str:
+    """Of a branch key version, the UUID's text: it costs more than an AES call to make."""
+    return str(uuid.UUID(bytes=version))
