@@ -15,6 +15,7 @@ from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.store import SqlKeyStore
 from encfields.legacy import LegacyReader
 from encfields.message.header import read_header
+from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.query.compound import blind
 from encfields.orm.types import EncryptedType
@@ -29,6 +30,7 @@ __all__ = [
     "EncryptedType",
     "Encryption",
     "LegacyReader",
+    "Plaintext",
     "SqlKeyStore",
     "attach",
     "blind",

@@ -33,8 +33,10 @@ from encfields.keys.sql.connection import OwnConnection
 from encfields.keys.store import BeaconKey, KeyStore
 from encfields.legacy import LegacyReader
 from encfields.message import open_, seal
+from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.list_comparison import ask_lists
+from encfields.orm.query.pending_rows import read_plaintext
 from encfields.orm.read.async_prefetch import AsyncPrefetch
 from encfields.orm.types import DEFAULT_KEY
 from encfields.orm.write.hook import WriteHook
@@ -295,6 +297,8 @@ class Encryption:
             ("after_execute", self._hook.after_execute, False),
             ("handle_error", self._redaction.hide_unsealed_parameters, False),
         ]
+        listeners.insert(0, ("before_execute", write_plaintext_along, True))
+        listeners.insert(0, ("before_execute", read_plaintext, True))
         if self._has_list_comparisons:
             listeners.insert(0, ("before_execute", ask_lists, True))
         if self._is_async:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.stats import CacheStats, Observer
+
+
+class AdoptionStats:
+    """What was done about columns that are being adopted.
+
+    :ivar fallback_reads: values read from the plaintext, because their row was pending.
+    :ivar unsealed_statements: statements that could only make rows pending, by column.
+    """
+
+    __slots__ = ("fallback_reads", "unsealed_statements")
+
+    def __init__(self) -> None:
+        self.fallback_reads = 0
+        self.unsealed_statements: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return (
+            f"AdoptionStats(fallback_reads={self.fallback_reads}, "
+            f"unsealed_statements={dict(self.unsealed_statements)!r})"
+        )
 
 
 class Stats:
@@ -13,17 +34,19 @@ class Stats:
 
     :ivar sealed: values encrypted.
     :ivar opened: values decrypted.
+    :ivar adoption: what columns in an adoption did beside that.
     :ivar index_mismatches: rows that a full-length blind index found and that were left out of a
         result, because their value is not the one that was looked up.
     """
 
-    __slots__ = ("_cache", "index_mismatches", "opened", "sealed")
+    __slots__ = ("_cache", "adoption", "index_mismatches", "opened", "sealed")
 
     def __init__(self, cache: KeyCache) -> None:
         self._cache = cache
         self.sealed = 0
         self.opened = 0
         self.index_mismatches = 0
+        self.adoption = AdoptionStats()
 
     @property
     def keys(self) -> CacheStats:

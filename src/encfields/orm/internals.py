@@ -479,6 +479,22 @@ def retyped_bind(
     return copied
 
 
+def same_value_bind(
+    bind: BindParameter[Any], type_: TypeEngine[Any], compiler: Any
+) -> BindParameter[Any]:
+    """Another bind of the value that the application gives under a name of its own choice.
+
+    A compiled statement has one type for each name; it asks for values by the bind's key, which
+    the two have in common.
+    """
+    copied = bind._clone(maintain_key=True)
+    copied.type = type_
+    taken = set(compiler.bind_names.values())
+    number = next(n for n in range(len(taken) + 1) if f"{bind.key}__plain_{n}" not in taken)
+    compiler.bind_names[copied] = f"{bind.key}__plain_{number}"
+    return copied
+
+
 def clones_of(bind: BindParameter[Any]) -> set[BindParameter[Any]]:
     """A bind and those that it was copied from, which it keeps."""
     return {one for one in bind._cloned_set if isinstance(one, BindParameter)}
@@ -549,6 +565,39 @@ def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> U
     return cast("Update", copied)
 
 
+def with_replaced_values(
+    statement: Update, replaced: Column[Any], added: Mapping[Column[Any], Any]
+) -> Update:
+    """The same UPDATE without what it assigns to `replaced`, and with other assignments."""
+    ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
+    copied: Any = statement._generate()
+    kept = [
+        (target, value)
+        for target, value in update_values(statement)
+        if replaced.key not in _by_key(statement, [(target, value)])
+    ]
+    if ordered:
+        copied._ordered_values = kept
+    else:
+        copied._values = immutabledict(dict(kept))
+    return with_update_values(copied, added)
+
+
+def with_select_name(statement: Insert, name: str, other: str) -> Insert:
+    """The same INSERT .. SELECT, which fills another column in the place of one."""
+    copied: Any = statement._generate()
+    names = select_source_names(statement)
+    copied._select_names = [other if one == name else one for one in names]
+    return cast("Insert", copied)
+
+
+def with_order_by(select: Any, clauses: tuple[Any, ...]) -> Any:
+    """The same SELECT, sorted by something else."""
+    changed = select._generate()
+    changed._order_by_clauses = clauses
+    return changed
+
+
 def from_statement_write(statement: Any) -> Any:
     """The INSERT or UPDATE of a ``select(Model).from_statement(...)``, else ``None``."""
     element = getattr(statement, "element", None)
@@ -565,9 +614,12 @@ def with_from_statement_write(statement: Any, write: Any) -> Any:
 
 def update_values_by_key(statement: Update) -> dict[str, Any]:
     """The same by key of the table's column, whatever attribute of the ORM stands for it."""
+    return _by_key(statement, update_values(statement))
+
+
+def _by_key(statement: Update, values: Any) -> dict[str, Any]:
     table: Any = written_table(statement)
     mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
-    values: Any = update_values(statement)
     if mapper is not None:
         from sqlalchemy.orm import bulk_persistence
 

@@ -14,6 +14,7 @@ from encfields.codecs.nulls import none_is_value
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
 from encfields.index.blind_index import BlindIndex
 from encfields.key_template import DEFAULT_KEY, KeyTemplate
+from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.blind_index import indexed_type
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.declare.table_events import column_attached
@@ -54,6 +55,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         column of its own, which is appended to the table. Default: none, and ``==`` is refused.
     :param guard: have the database refuse, by a CHECK, what is no message: plaintext that is
         written past this library. Default: no.
+    :param adopts: a :class:`Plaintext`: the column in plaintext that this one is taking the place
+        of, while the application is in use.
     :raises DeclarationError: the column cannot be protected as declared. Faults of the table
         (no primary key, a server default) are raised when the table is defined.
     """
@@ -74,6 +77,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         storage: LargeBinary | None = None,
         index: BlindIndex | Sequence[BlindIndex] | None = None,
         guard: bool = False,
+        adopts: Plaintext | None = None,
     ) -> None:
         super().__init__()
         self.inner = inner() if isinstance(inner, type) else inner
@@ -83,6 +87,11 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         self.bind_to = None if bind_to is None else _as_tuple(bind_to)
         self.storage = storage
         self.guard = guard
+        self.adopts = adopts
+        if adopts is not None and not isinstance(adopts, Plaintext):
+            raise DeclarationError(
+                'adopts= takes a Plaintext("column", phase="write-both")', reason="adopts"
+            )
         if storage is not None and not isinstance(storage, LargeBinary):
             raise DeclarationError(
                 "storage= is a LargeBinary, with or without a length: ciphertext is bytes, and "
@@ -111,6 +120,7 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         options += [f"storage={self.storage!r}"] if self.storage else []
         options += [f"index={list(self.indexes)!r}"] if self.indexes else []
         options += ["guard=True"] if self.guard else []
+        options += [f"adopts={self.adopts!r}"] if self.adopts else []
         return f"EncryptedType({', '.join(options)})"
 
     def __getattr__(self, name: str) -> Any:
@@ -137,7 +147,8 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
             # Asked for in every execution of every statement that names the column.
             storage = self.storage and self.storage._static_cache_key
             keys = self.key, self.former_keys
-            of_ours = *keys, self.name, self.bind_to, storage, self.indexes
+            adopts = self.adopts and self.adopts.cache_key
+            of_ours = *keys, self.name, self.bind_to, storage, self.indexes, adopts
             key = self._cache_key = super()._static_cache_key, *of_ours
         return key
 

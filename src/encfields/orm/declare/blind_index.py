@@ -330,7 +330,7 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     if found is not None and isinstance(found.type, IndexColumnType):
         if found.type.length == length:
             return found
-    elif found is not None and not (_is_reflected(found) and internals.holds_bytes(found)):
+    elif found is not None and not (is_reflected(found) and internals.holds_bytes(found)):
         raise _refusal(
             index.sources[0],
             f"its blind index is held in a column {name!r}, and the table has another one of that "
@@ -360,7 +360,8 @@ def note_reflected(table: Table, name: str) -> None:
     _reflected.setdefault(table, set()).add(name)
 
 
-def _is_reflected(column: Column[Any]) -> bool:
+def is_reflected(column: Column[Any]) -> bool:
+    """Whether a column was read from the database."""
     return column.name in _reflected.get(column.table, ())
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from encfields.codecs import Codec
     from encfields.index.blind_index import BlindIndex
+    from encfields.orm.adoption.plaintext import Plaintext
 
 
 class SealedColumnType:
@@ -38,6 +39,7 @@ class SealedColumnType:
     codec: Codec
     none_is_value: bool
     indexes: tuple[BlindIndex, ...]
+    adopts: Plaintext | None
 
 
 class ColumnBinding:

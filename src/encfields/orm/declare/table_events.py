@@ -21,6 +21,8 @@ from sqlalchemy import (
     event,
 )
 
+from encfields.orm.adoption.columns import adopt_columns
+from encfields.orm.adoption.created import create_triggers, drop_triggers
 from encfields.orm.declare.blind_index import indexes_of, note_reflected
 from encfields.orm.declare.columns import SealedColumnType, bindings_of, check_column, is_encrypted
 from encfields.orm.declare.compound_index import CompoundBlindIndex
@@ -60,6 +62,7 @@ def _judge(table: Table) -> None:
         refuse_actions(bindings.values())
         refuse_shared_names(bindings.values())
         indexes_of(table)
+        adopt_columns(table)
         refuse_meetings(table)
         keep_uniqueness(table)
 
@@ -86,6 +89,16 @@ def _table_complete(table: Table, metadata: Any) -> None:
 @event.listens_for(Table, "before_create")
 def _table_to_be_created(table: Table, connection: Any, **options: Any) -> None:
     _judge(table)
+
+
+@event.listens_for(Table, "after_create")
+def _table_created(table: Table, connection: Any, **options: Any) -> None:
+    create_triggers(table, connection)
+
+
+@event.listens_for(Table, "after_drop")
+def _table_dropped(table: Table, connection: Any, **options: Any) -> None:
+    drop_triggers(table, connection)
 
 
 @event.listens_for(Table, "column_reflect")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from sqlalchemy import type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, CollectionAggregate, ColumnElement, Null
 from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
+from encfields.orm.adoption.columns import plaintext_type
+from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.named import column_named, table_named
 from encfields.orm.query.comparison import (
@@ -25,7 +28,9 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.list_comparison import compared_to_list
 from encfields.orm.query.operand import companion_of_view
+from encfields.orm.query.pending_rows import NullTest, OfPlaintext, plain_of
 from encfields.orm.query.resolution import resolved
+from encfields.orm.read.provenance import source_column
 from encfields.traces import leaves_no_trace
 
 _ADD_INDEX = "give the column index=BlindIndex() to look values up, or "
@@ -67,9 +72,13 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     @leaves_no_trace
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
+        adopts = adoption_of(self.expr)
         if op in NULL_TESTS and len(other) == 1:
             if operand is None or isinstance(operand, Null):
-                return super().operate(op, *other, **kwargs)
+                tested = super().operate(op, *other, **kwargs)
+                if adopts is not None and isinstance(tested, BinaryExpression):
+                    return NullTest.of(tested)
+                return tested
             if op in EQUALITY and not self._is_indexed and is_column(operand):
                 return CiphertextComparison(self.expr, clause_of(operand), op)
         if self._is_indexed and isinstance(operand, CollectionAggregate):
@@ -80,6 +89,13 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             compared = super().operate(op, *other, **kwargs)
             if isinstance(compared, BinaryExpression):
                 return IndexComparison.of(compared)
+        if adopts is not None and adopts.phase != WRITE_SEALED:
+            source, column = source_column(self.expr), self.expr
+            plain = type_coerce(plain_of(column, source), plaintext_type(source, adopts))
+            asked = plain.operate(op, *other, **kwargs)
+            if adopts.phase == WRITE_BOTH:
+                return asked
+            return OfPlaintext(asked, lambda: refuse_operator(column, op))
         raise refuse_operator(self.expr, op)
 
     @leaves_no_trace

@@ -32,6 +32,15 @@ from encfields.orm.query.comparison import (
 from encfields.orm.query.index_versions import Side, either_version
 from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
 from encfields.orm.query.operand import Asked, asked
+from encfields.orm.query.pending_rows import (
+    by_either,
+    compared_in_plaintext,
+    is_answered_by_plaintext,
+    is_last_phase,
+    join_by_either,
+    joined_in_plaintext,
+    may_be_pending,
+)
 from encfields.orm.query.statement_scope import enclosing
 
 
@@ -49,8 +58,13 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     if there is None:
         raise _refused(None, element, "a comparison of two values needs no database")
     if left is not None and right is not None:
+        if is_answered_by_plaintext(left, right):
+            return joined_in_plaintext(element, left, right)
         return _join(element, left, right)
+    operand = element.right if left is not None else element.left
     versions = _answering(element, there)
+    if is_answered_by_plaintext(there):
+        return compared_in_plaintext(element, there, operand, versions[0], compiler)
     needs_filter = there.needs_filter(versions[0])
     compared = Compared(element, there, needs_filter, enclosing(compiler))
 
@@ -59,9 +73,19 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
             return _selected(part, there, index)
         return _lookup(part, index, versions, compared)
 
-    return either_version(
+    by_index = either_version(
         element, [Side(side(element.left, i), side(element.right, i)) for i in versions]
     )
+    if not may_be_pending(versions[0]) or _is_view_after_all(there, versions[0]):
+        return by_index
+    in_plaintext = compared_in_plaintext(element, there, operand, versions[0], compiler)
+    return by_either(by_index, [there.companion(i) for i in versions], in_plaintext)
+
+
+def _is_view_after_all(there: Asked, index: IndexBinding) -> bool:
+    """Whether it asks for a transform that the database does not know, when no row is pending."""
+    lossy = any(transform.lossy for transform in index.transforms)
+    return lossy and there.view is not None and is_last_phase(there)
 
 
 def _answering(element: IndexComparison, there: Asked) -> list[IndexBinding]:
@@ -91,13 +115,18 @@ def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[
             filters = left.needs_filter(ours[0]) or right.needs_filter(theirs[0])
             pairs = list(_pairs(ours, theirs, left, right))
             if pairs and not filters and not ours[0].key_columns:
-                return either_version(
+                by_index = either_version(
                     element,
                     [
                         Side(_selected(element.left, left, o), _selected(element.right, right, t))
                         for o, t in pairs
                     ],
                 )
+                if is_last_phase(left, right):
+                    return by_index
+                o, t = pairs[0]
+                sides = [(left, left.companion(o)), (right, right.companion(t))]
+                return join_by_either(element, by_index, sides)
     raise _refused(
         left,
         element,

@@ -20,12 +20,13 @@ from sqlalchemy import Connection
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import EncFieldsError
+from encfields.orm.adoption.reads import AdoptingReader
 from encfields.orm.read.packed import RowReader
 from encfields.orm.read.union_reads import UnionReader
 
 HoldsKey = Callable[[str, str], bool]
 
-_READERS = (f"{RowReader.__name__}.", f"{UnionReader.__name__}.")
+_READERS = tuple(f"{reader.__name__}." for reader in (RowReader, AdoptingReader, UnionReader))
 """How the names of what opens a cell begin."""
 
 _PROVIDER = b"aws-kms-hierarchy"

@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, Table, select
+from sqlalchemy import Column, Table, select, type_coerce
 from sqlalchemy.sql.elements import ColumnElement, Label
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 from encfields.errors import UnreadableError
-from encfields.orm.declare.columns import binding_of, is_encrypted
+from encfields.orm.adoption.columns import plaintext_column, plaintext_type
+from encfields.orm.adoption.plaintext import WRITE_BOTH, Plaintext, adoption_of
+from encfields.orm.adoption.reads import AdoptingReader, PackedOrPlain
+from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.key_look_up import looked_up
 from encfields.orm.read.packed import Packed, RowReader
@@ -43,12 +46,27 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
         return of_branches
     source = source_column(expression)
     binding = binding_of(source)
-    identity = tuple(_key_part(expression, key, source) for key in binding.identity)
+    adopts = adoption_of(source)
+    if adopts is not None:
+        return _adopted(expression, source, binding, adopts)
+    identity = tuple(row_part(expression, key, source) for key in binding.identity)
     return Packed(expression, identity, RowReader(binding))
 
 
-def _key_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
-    """The row-key column of the row that `expression` is of, selected beside it or looked up."""
+def _adopted(
+    expression: ColumnElement[Any], source: Column[Any], binding: ColumnBinding, adopts: Plaintext
+) -> ColumnElement[Any]:
+    """What is selected of a column that is being adopted."""
+    plain = row_part(expression, plaintext_column(source), source)
+    plain_type = plaintext_type(source, adopts)
+    if adopts.phase == WRITE_BOTH:
+        return type_coerce(plain, plain_type)
+    identity = tuple(row_part(expression, key, source) for key in binding.identity)
+    return PackedOrPlain(expression, identity, AdoptingReader(binding, plain_type), plain)
+
+
+def row_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
+    """Another column of the row that `expression` is of, selected beside it or looked up."""
     if next(row_siblings(expression, key, source), None) is None:
         columns = source.table.primary_key.columns
         primary_key = {c: next(row_siblings(expression, c, source), None) for c in columns}

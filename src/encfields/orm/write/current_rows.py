@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, Table, false, select, tuple_, type_coerce, update
+from sqlalchemy import Column, LargeBinary, Table, false, select, tuple_, type_coerce, update
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.types import UserDefinedType
@@ -110,7 +110,7 @@ class CurrentRows:
             *self._keys,
             *(column for column in columns if not is_encrypted(column)),
             *(type_coerce(binding.column, CarriedType(binding)) for binding in sealed),
-            *(binding.column.is_(None) for binding in sealed),
+            *(type_coerce(binding.column, LargeBinary).is_(None) for binding in sealed),
         )
         statement = statement.where(*where).with_for_update(key_share=True)
         count = len(self._keys)

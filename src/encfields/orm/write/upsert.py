@@ -62,7 +62,7 @@ def _refuse_on_conflict(
                 _check_target(clause, binding, dialect)
             for column in binding.identity:
                 if _names(column, key) and not (
-                    is_excluded(statement, value, column) and _targets(clause, binding)
+                    is_excluded(statement, value, column) and targets_row_key(clause, binding)
                 ):
                     raise _identity_refusal(binding, column)
 
@@ -84,9 +84,9 @@ def is_excluded(statement: Any, value: Any, column: Column[Any]) -> bool:
     )
 
 
-def _targets(clause: Any, binding: ColumnBinding) -> bool:
-    """Whether the conflict target is the row's key and nothing else."""
-    elements = clause.inferred_target_elements
+def targets_row_key(clause: Any, binding: ColumnBinding) -> bool:
+    """Whether an ON CONFLICT clause's conflict target is the row's key and nothing else."""
+    elements = getattr(clause, "inferred_target_elements", None)
     if elements is not None and clause.inferred_target_whereclause is None:
         names = {getattr(element, "name", element) for element in elements}
         return names == {column.name for column in binding.identity}
@@ -101,7 +101,7 @@ def _targets(clause: Any, binding: ColumnBinding) -> bool:
 
 def _check_target(clause: Any, binding: ColumnBinding, dialect: Dialect) -> None:
     names = ", ".join(column.name for column in binding.identity)
-    if not _targets(clause, binding):
+    if not targets_row_key(clause, binding):
         raise _refusal(
             AmbiguousRowError,
             binding,

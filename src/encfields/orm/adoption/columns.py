@@ -1,0 +1,190 @@
+"""The plaintext column of an adoption: appended to the table, mapped by no mapper.
+
+In an INSERT it has a Python-side default, which is what the row's encrypted column is given, so
+that every path there is writes both. What an UPDATE does is in
+:mod:`encfields.orm.adoption.writes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Column, String, Table
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.errors import DeclarationError
+from encfields.orm import internals
+from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_of
+from encfields.orm.declare.blind_index import is_reflected
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+from encfields.orm.declare.table_rules import take_over_rules
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+KEY_SUFFIX = "__plaintext"
+"""Of the key under which a table's ``c`` has the plaintext column of an encrypted one."""
+
+
+REQUIRED = "encfields_required"
+"""Of a plaintext column's ``info``: whether a row has to have a value."""
+
+
+class HiddenText(str):
+    """A string that shows nothing of itself where SQLAlchemy prints parameters."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<plaintext>"
+
+
+class HiddenBytes(bytes):
+    """The same of bytes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<plaintext>"
+
+
+class PlaintextType(TypeDecorator[Any]):
+    """A plaintext column's own type, whose parameters are not shown.
+
+    :param declared: the type that the application knows it by.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, declared: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.declared = declared
+        self.impl = declared  # type: ignore[assignment]
+        self.impl_instance = declared
+
+    @property
+    def _static_cache_key(self) -> Any:
+        return PlaintextType, self.declared._static_cache_key
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        process = super().bind_processor(dialect)
+
+        def hide(value: Any) -> Any:
+            bound = value if process is None else process(value)
+            if type(bound) is str:
+                return HiddenText(bound)
+            return HiddenBytes(bound) if type(bound) is bytes else bound
+
+        return hide
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self
+
+
+class PlaintextColumn(internals.CompanionColumn):
+    """A plaintext column that is being adopted."""
+
+    inherit_cache = True
+
+
+class PlaintextOfRow:
+    """Its Python-side default: what the encrypted column of the row is given.
+
+    :param sealed: key of the encrypted column. :param phase: of the adoption.
+    """
+
+    def __init__(self, sealed: str, phase: str) -> None:
+        self.sealed = sealed
+        self.phase = phase
+
+    def __call__(self, context: Any) -> Any:
+        if self.phase == WRITE_SEALED:
+            return None
+        return context.get_current_parameters().get(self.sealed)
+
+
+def adopt_columns(table: Table) -> None:
+    """Append the plaintext columns that the table's encrypted columns adopt.
+
+    :raises DeclarationError: one cannot be adopted as it is declared.
+    """
+    for binding in bindings_of(table).values():
+        adopts = adoption_of(binding.column)
+        if adopts is not None:
+            _require_name(binding, adopts)
+            _append(table, binding, adopts)
+            # A row may have its plaintext alone, whatever the attribute demands.
+            binding.column.nullable = True
+
+
+def plaintext_column(column: Column[Any]) -> Column[Any]:
+    """The plaintext column beside an encrypted one that adopts it."""
+    return column.table.c[_key(column)]
+
+
+def adopted_columns(table: Any) -> list[tuple[ColumnBinding, Plaintext, Column[Any]]]:
+    """The encrypted columns of a table that are in an adoption, each with its plaintext column."""
+    if not isinstance(table, Table) or not any(adoption_of(column) for column in table.c):
+        return []
+    return [
+        (binding, adopts, plaintext_column(binding.column))
+        for binding in bindings_of(table).values()
+        if (adopts := adoption_of(binding.column)) is not None
+    ]
+
+
+def plaintext_type(column: Column[Any], adopts: Plaintext) -> TypeEngine[Any]:
+    """The type of the plaintext that an encrypted column adopts, as the application knows it."""
+    return adopts.type or cast("SealedColumnType", column.type).inner
+
+
+def _key(column: Column[Any]) -> str:
+    return f"{column.name}{KEY_SUFFIX}"
+
+
+def _append(table: Table, binding: ColumnBinding, adopts: Plaintext) -> None:
+    column, key = binding.column, _key(binding.column)
+    found = next((one for one in table.c if one.name == adopts.column), None)
+    if isinstance(found, PlaintextColumn):
+        return
+    if found is not None and not is_reflected(found):
+        raise _refusal(
+            binding,
+            f"it adopts {adopts.column!r}, and the table declares a column of that name as well: "
+            "leave that one out, adopts= declares it",
+        )
+    plain = PlaintextColumn(
+        adopts.column,
+        PlaintextType(plaintext_type(column, adopts)),
+        key=key,
+        default=PlaintextOfRow(column.key, adopts.phase),
+        nullable=True,
+    )
+    # Before the attribute's own column may hold NULL: whether a row has to have a value.
+    plain.info[REQUIRED] = not column.nullable
+    table.append_column(plain, replace_existing=True)
+    if found is not None:
+        take_over_rules(table, found, plain)
+
+
+def _require_name(binding: ColumnBinding, adopts: Plaintext) -> None:
+    if adopts.column == binding.column.name:
+        raise _refusal(
+            binding,
+            f"it adopts {adopts.column!r}, which is its own name in the database: give the "
+            f"encrypted column another one, as in mapped_column({adopts.column + '_enc'!r}, ...)",
+        )
+    if cast("SealedColumnType", binding.column.type).name is None:
+        raise _refusal(
+            binding,
+            "a column that adopts another needs a logical name that stays when columns are "
+            f"renamed: EncryptedType(..., name={binding.table + '.' + adopts.column!r})",
+        )
+
+
+def _refusal(binding: ColumnBinding, message: str) -> DeclarationError:
+    return DeclarationError(
+        message, table=binding.table, column=binding.column_name, reason="adopts"
+    )

@@ -1,0 +1,59 @@
+"""The triggers of a table that ``create_all()`` makes, as a migration would have made them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table
+
+from encfields.orm.adoption.columns import REQUIRED, adopted_columns, plaintext_type
+from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
+from encfields.orm.adoption.triggers import OPEN, READY, Adopted, Compared, Triggers
+from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.columns import ColumnBinding
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, Connection
+    from sqlalchemy.engine import Dialect
+
+
+def create_triggers(table: Table, connection: Connection | None) -> None:
+    """Make the triggers of every adoption of a new table.
+
+    :param connection: ``None`` where a script is written.
+    """
+    for binding, adopts, plain in adopted_columns(table) if connection is not None else ():
+        assert connection is not None  # noqa: S101 - for mypy
+        stage = READY if adopts.phase == WRITE_SEALED else OPEN
+        adopted = described(binding, adopts, plain, connection.dialect)
+        for statement in Triggers(adopted, connection.dialect).create(stage):
+            connection.exec_driver_sql(statement)
+
+
+def drop_triggers(table: Table, connection: Connection | None) -> None:
+    """Drop what is left of them where their table is gone: PostgreSQL's functions."""
+    if connection is None or connection.dialect.name != "postgresql":
+        return
+    for binding, adopts, plain in adopted_columns(table):
+        adopted = described(binding, adopts, plain, connection.dialect)
+        connection.exec_driver_sql(Triggers(adopted, connection.dialect).drop()[-1])
+
+
+def described(
+    binding: ColumnBinding, adopts: Plaintext, plain: Column[Any], dialect: Dialect
+) -> Adopted:
+    """The adoption of a declared column, as the database is to know it."""
+    table = binding.column.table
+    indexes = tuple(index.companion.name for index in indexes_of(table) if binding in index.sources)
+    beside = {column.name: column for column in binding.identity}
+    beside |= {column.name: column for index in indexes_of(table) for column in index.key_columns}
+    return Adopted(
+        table.name,
+        table.schema,
+        Compared.of(plain.name, plaintext_type(binding.column, adopts), dialect),
+        binding.column_name,
+        indexes,
+        tuple(Compared.of(name, column.type, dialect) for name, column in beside.items()),
+        tuple(column.name for column in table.primary_key),
+        bool(plain.info.get(REQUIRED)),
+    )

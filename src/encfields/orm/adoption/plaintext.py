@@ -1,0 +1,94 @@
+"""``Plaintext``: the word by which a column's declaration says that it takes over another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy.types import TypeEngine
+
+from encfields.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column
+
+Phase = Literal["write-both", "read-sealed", "write-sealed"]
+
+WRITE_BOTH: Phase = "write-both"
+READ_SEALED: Phase = "read-sealed"
+WRITE_SEALED: Phase = "write-sealed"
+
+PHASES = (WRITE_BOTH, READ_SEALED, WRITE_SEALED)
+"""In the order in which an application goes through them."""
+
+PENDING, REFUSE = "pending", "refuse"
+
+
+class Plaintext:
+    """The column in plaintext that an encrypted column is to take the place of.
+
+    Both are one attribute of the application, which is the same in every phase:
+
+    - ``"write-both"``: both are written, the plaintext is read. May run beside the application
+      that knows the plaintext alone.
+    - ``"read-sealed"``: both are written; the sealed value is read where the row has one, else
+      the plaintext. May run beside either neighbour.
+    - ``"write-sealed"``: the sealed value alone is written, and the plaintext made NULL. Only
+      after ``ensure_adopted``, and beside ``"read-sealed"`` only.
+
+    :param column: name of the plaintext column in the database.
+    :param type_: its type where that is not the inner type: what another library wrote is read
+        through its own.
+    :param phase: the phase that this version of the application is in.
+    :param unsealable: what becomes of a statement whose rows encryption cannot tell (an UPDATE of
+        many rows, an SQL expression, an upsert by another key), as long as the plaintext is
+        written: ``"pending"``, it writes the plaintext, and the rows are sealed by the next
+        backfill; or ``"refuse"``, as it is refused from ``"write-sealed"`` on.
+    :raises DeclarationError: the phase is none of the three, or no column is named.
+    """
+
+    def __init__(
+        self,
+        column: str,
+        type_: TypeEngine[Any] | type[TypeEngine[Any]] | None = None,
+        *,
+        phase: Phase,
+        unsealable: Literal["pending", "refuse"] = "pending",
+    ) -> None:
+        if not isinstance(column, str) or not column:
+            raise DeclarationError(
+                "adopts=Plaintext(...) takes the name of the plaintext column", reason="adopts"
+            )
+        if phase not in PHASES:
+            raise DeclarationError(
+                f"the phase of adopts=Plaintext({column!r}, phase=...) is one of "
+                f"{', '.join(map(repr, PHASES))}",
+                reason="phase",
+            )
+        if unsealable not in (PENDING, REFUSE):
+            raise DeclarationError('unsealable= is "pending" or "refuse"', reason="unsealable")
+        self.column = column
+        self.type = type_() if isinstance(type_, type) else type_
+        self.phase = phase
+        self.unsealable = unsealable
+
+    @property
+    def carries_unsealable(self) -> bool:
+        """Whether a statement that encryption cannot carry may write the plaintext alone."""
+        return self.unsealable == PENDING and self.phase != WRITE_SEALED
+
+    @property
+    def cache_key(self) -> tuple[Any, ...]:
+        """What tells two of these apart in SQLAlchemy's statement cache."""
+        type_ = self.type and self.type._static_cache_key
+        return self.column, self.phase, self.unsealable, type_
+
+    def __repr__(self) -> str:
+        type_ = "" if self.type is None else f", {self.type!r}"
+        rest = "" if self.unsealable == PENDING else f", unsealable={self.unsealable!r}"
+        return f"Plaintext({self.column!r}{type_}, phase={self.phase!r}{rest})"
+
+
+def adoption_of(column: Column[Any] | Any) -> Plaintext | None:
+    """The adoption that an encrypted column is in, if it is in one."""
+    found: Plaintext | None = getattr(getattr(column, "type", None), "adopts", None)
+    return found

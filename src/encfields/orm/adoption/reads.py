@@ -1,0 +1,98 @@
+"""Reading a column that is being adopted: the sealed value where the row has one, else the
+plaintext, out of the same row and in the same cell::
+
+    P ':' <the plaintext's bytes>
+
+An encrypted cell begins with six hexadecimal digits, so neither can be taken for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import ColumnElement
+
+from encfields.errors import EncFieldsError
+from encfields.orm.adoption.text_form import TextForm
+from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.read.packed import OpenedCell, Packed, RowReader, without_result_map
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+_MARK = b"P:"
+
+
+class AdoptingReader(RowReader):
+    """The type of a :class:`PackedOrPlain` cell.
+
+    :param binding: the encrypted column. :param plain_type: of the plaintext column.
+    """
+
+    def __init__(self, binding: ColumnBinding, plain_type: TypeEngine[Any]) -> None:
+        super().__init__(binding)
+        self.plain_type = plain_type
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        open_sealed = super().result_processor(dialect, coltype)
+        form = TextForm(self.plain_type, dialect)
+        attachment, binding = attachment_of(dialect), self.binding
+
+        def open_cell(cell: Any) -> Any:
+            if cell is None or type(cell) is OpenedCell or bytes(cell[:2]) != _MARK:
+                return open_sealed(cell)
+            encryption = attachment.encryption or attachment.require(
+                binding.table, binding.column_name
+            )
+            encryption.stats.adoption.fallback_reads += 1
+            try:
+                return form.value(bytes(cell[2:]))
+            except EncFieldsError as error:
+                error.table, error.column = binding.table, binding.column_name
+                raise
+
+        return leaves_no_trace(open_cell)
+
+
+class PackedOrPlain(Packed):
+    """The expression that delivers a row's sealed value with its key, or else its plaintext.
+
+    :param plain: the plaintext column of the same row.
+    """
+
+    inherit_cache = False
+
+    def __init__(
+        self,
+        ciphertext: ColumnElement[Any],
+        identity: tuple[ColumnElement[Any], ...],
+        reader: AdoptingReader,
+        plain: ColumnElement[Any],
+    ) -> None:
+        super().__init__(ciphertext, identity, reader)
+        self.plain = plain
+
+
+@compiles(PackedOrPlain)
+def _compile(element: PackedOrPlain, compiler: Any, **kw: Any) -> str:
+    inner = without_result_map(kw)
+    dialect = compiler.dialect
+    reader: Any = element.reader
+    form = TextForm(reader.plain_type, dialect).sql(compiler.process(element.plain, **inner))
+    sealed = compiler.process(element.ciphertext, **inner)
+    packed = compiler.process(Packed(element.ciphertext, element.identity, reader), **inner)
+    return f"CASE WHEN {sealed} IS NULL THEN {_marked(form, dialect.name)} ELSE {packed} END"
+
+
+def _marked(form: str, dialect_name: str) -> str:
+    if dialect_name == "postgresql":
+        return f"(CAST('P:' AS BYTEA) || {form})"
+    if dialect_name in MYSQL_NAMES:
+        return f"CONCAT(CAST('P:' AS BINARY), {form})"
+    return f"CAST('P:' || {form} AS BLOB)"

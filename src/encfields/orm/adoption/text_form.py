@@ -1,0 +1,169 @@
+"""A plaintext column's values as bytes, the same on every driver, and back.
+
+In one cell a value of any type can be delivered beside a ciphertext, and compared byte for byte:
+by what a column's collation takes for equal, a value that has changed could be overlooked.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import types as sa
+from sqlalchemy.sql.sqltypes import _AbstractInterval
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.codecs import codec_for
+from encfields.errors import DeclarationError, EncFieldsError, ValueDecodingError
+from encfields.orm import internals
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+_BINARY = (sa.LargeBinary, sa.BINARY, sa.VARBINARY)
+_MOMENTS = (sa.Date, sa.DateTime, sa.Time)
+
+
+class TextForm:
+    """How the values of one plaintext column are delivered, and read.
+
+    :param type_: of the column. :param dialect: of its database.
+    :raises DeclarationError: its values have no one form as text.
+    """
+
+    def __init__(self, type_: TypeEngine[Any], dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._decorators: list[TypeDecorator[Any]] = []
+        stored: Any = internals.variant_of(type_, dialect)
+        while isinstance(stored, TypeDecorator) and not _is_interval(stored):
+            self._decorators.insert(0, stored)
+            stored = internals.variant_of(stored.load_dialect_impl(dialect), dialect)
+        if isinstance(stored, sa.ARRAY | sa.PickleType):
+            raise DeclarationError(
+                f"a plaintext column of type {type(stored).__name__} cannot be adopted while it is "
+                "in use: encrypt it in a maintenance window",
+                reason="adopts-type",
+            )
+        self._stored = stored
+        self._read = self._reader()
+
+    # -- in SQL --------------------------------------------------------------------------------
+
+    def sql(self, column: str) -> str:
+        """SQL that yields the bytes of `column`; NULL of NULL.
+
+        :param column: an expression, as SQL.
+        """
+        if self._dialect.name == "postgresql":
+            return self._postgresql(column)
+        if self._dialect.name in MYSQL_NAMES:
+            return self._mysql(column)
+        if isinstance(self._stored, sa.Numeric | sa.Float):
+            # CAST would leave fifteen digits of a double's seventeen.
+            exact = f"CASE typeof({column}) WHEN 'real' THEN printf('%!.17g', {column})"
+            column = f"{exact} ELSE {column} END"
+        return f"CAST({column} AS BLOB)"
+
+    def _postgresql(self, column: str) -> str:
+        if isinstance(self._stored, _BINARY):
+            return column
+        if isinstance(self._stored, _AbstractInterval):
+            text = f"CAST(EXTRACT(EPOCH FROM {column}) AS TEXT)"
+        elif isinstance(self._stored, _MOMENTS):
+            text = f"(to_json({column}) #>> '{{}}')"  # whatever DateStyle is set to
+        else:
+            text = f"CAST({column} AS TEXT)"
+        return f"convert_to({text}, 'UTF8')"
+
+    def _mysql(self, column: str) -> str:
+        if isinstance(self._stored, _BINARY):
+            return f"CAST({column} AS BINARY)"
+        if isinstance(self._stored, sa.String | sa.JSON):
+            return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+        return f"CAST(CAST({column} AS CHAR) AS BINARY)"
+
+    # -- in Python -----------------------------------------------------------------------------
+
+    def value(self, data: bytes) -> object:
+        """The column's value, as the application would have read it.
+
+        :param data: what :meth:`sql` delivered.
+        :raises ValueDecodingError: the column's type cannot read it; it says nothing of the value.
+        """
+        try:
+            value = self._read(data)
+            for decorator in self._decorators:
+                value = decorator.process_result_value(value, self._dialect)
+            return value
+        except EncFieldsError as error:
+            failure = error.message.removeprefix("the message is authentic, but ")
+        except Exception as error:  # a type of the application's own may raise anything
+            failure = type(error).__name__
+        raise ValueDecodingError(
+            f"the plaintext cannot be read as {type(self._stored).__name__} ({failure})",
+            reason="plaintext",
+        )
+
+    def _reader(self) -> Callable[[bytes], object]:
+        stored, dialect = self._stored, self._dialect
+        if isinstance(stored, _BINARY):
+            return bytes
+        if isinstance(stored, _AbstractInterval):
+            return self._interval
+        if isinstance(stored, sa.Boolean):
+            return _boolean
+        if isinstance(stored, sa.Uuid):
+            return _uuid_text if not stored.as_uuid else _uuid
+        if isinstance(stored, sa.String) and not isinstance(stored, sa.Enum):
+            return lambda data: data.decode("utf-8")
+        if isinstance(stored, _MOMENTS):
+            return self._moment()
+        if dialect.name == "sqlite" and isinstance(stored, sa.Numeric | sa.Float):
+            return self._sqlite_number()
+        codec = codec_for(stored)
+        if isinstance(stored, sa.Float):
+            return lambda data: codec.decode(float.__repr__(float(data)).encode(), dialect)
+        return lambda data: codec.decode(data, dialect)
+
+    def _moment(self) -> Callable[[bytes], object]:
+        stored, dialect = self._stored, self._dialect
+        processor = stored.dialect_impl(dialect).result_processor(dialect, None)
+        if dialect.name == "sqlite" and processor is not None:
+            return lambda data: processor(data.decode("utf-8"))
+        kind: Any = dt.time if isinstance(stored, sa.Time) else dt.datetime
+        if isinstance(stored, sa.Date):
+            kind = dt.date
+        return lambda data: kind.fromisoformat(data.decode("ascii"))
+
+    def _sqlite_number(self) -> Callable[[bytes], object]:
+        """As SQLAlchemy's own type reads a double."""
+        processor = self._stored.dialect_impl(self._dialect).result_processor(self._dialect, None)
+        return lambda data: float(data) if processor is None else processor(float(data))
+
+    def _interval(self, data: bytes) -> dt.timedelta:
+        text = data.decode("ascii")
+        if self._dialect.name == "postgresql":
+            return dt.timedelta(microseconds=int(decimal.Decimal(text) * 1_000_000))
+        return dt.datetime.fromisoformat(text) - dt.datetime(1970, 1, 1)
+
+
+def _is_interval(type_: object) -> bool:
+    """Whether it is SQLAlchemy's own decorator of a moment, which is read as what it stands for."""
+    return isinstance(type_, _AbstractInterval)
+
+
+def _boolean(data: bytes) -> bool:
+    known = {b"1": True, b"true": True, b"t": True, b"0": False, b"false": False, b"f": False}
+    return known[data]
+
+
+def _uuid(data: bytes) -> uuid.UUID:
+    return uuid.UUID(data.decode("ascii"))
+
+
+def _uuid_text(data: bytes) -> str:
+    return str(_uuid(data))

@@ -1,0 +1,382 @@
+"""The triggers of an adoption, which keep a row's state true whoever writes to it.
+
+A row is *pending* (plaintext alone), *both*, *sealed only*, or NULL. Each sealing has a message id
+of its own, so that "the sealed bytes are the same as before" means that the writer knew nothing of
+them. Where the plaintext, or what the value is bound to, changes and they do not, the trigger
+makes the row pending: nothing that is out of date can be read or found.
+
+Three stages, each with triggers of its own:
+
+- ``open``: plaintext is complete. What would be sealed only is refused.
+- ``ready``: every value is sealed, and was compared: rows may be sealed only.
+- ``closed``: plaintext that anybody still writes is refused. That, and no counter, is the proof
+  that no process of an earlier phase is left.
+
+Values are compared byte for byte: by a collation, "ada@x" would be "ADA@x".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import types as sa
+
+from encfields.orm.declare.row_keys import MYSQL_NAMES, stored_type
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+OPEN, READY, CLOSED = "open", "ready", "closed"
+
+STAGES = (OPEN, READY, CLOSED)
+"""In the order in which an adoption goes through them."""
+
+PREFIX = "zzz_encfields"
+"""Of the names of triggers: PostgreSQL runs them in the order of their names, and ours is to see
+what every other has made of a row."""
+
+_MAX_NAME = 60
+_NOTE = re.compile(r"/\* encfields-adoption (\{.*?\}) \*/")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A column whose changes a trigger notices.
+
+    :param name: of the column. :param is_json: MySQL casts JSON in two steps.
+    :param is_float: as text a number could lose its last digits.
+    """
+
+    name: str
+    is_json: bool = False
+    is_float: bool = False
+
+    @classmethod
+    def of(cls, name: str, type_: TypeEngine[Any], dialect: Dialect) -> Compared:
+        """The column `name`, of type `type_`."""
+        stored = stored_type(type_, dialect)
+        is_float = isinstance(stored, sa.Float | sa.Numeric)
+        return cls(name, isinstance(stored, sa.JSON), is_float)
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """One adoption, as the database knows it.
+
+    :param plain: the plaintext column. :param sealed: the encrypted one.
+    :param indexes: columns of blind indexes of it. :param bound_to: what its values are bound to.
+    :param key: the primary key's columns.
+    :param required: whether a row has to have a value.
+    """
+
+    table: str
+    schema: str | None
+    plain: Compared
+    sealed: str
+    indexes: tuple[str, ...]
+    bound_to: tuple[Compared, ...]
+    key: tuple[str, ...]
+    required: bool
+
+    def name(self, suffix: str) -> str:
+        """Name of a trigger or function: on MySQL and SQLite one of the whole schema's."""
+        whole = f"{PREFIX}_{self.table}_{self.plain.name}_{suffix}"
+        if len(whole) <= _MAX_NAME:
+            return whole
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:10]
+        return f"{whole[: _MAX_NAME - 11 - len(suffix)]}_{digest}_{suffix}"[:_MAX_NAME]
+
+
+SUFFIXES = ("ins", "upd", "row")
+"""Of the triggers of one adoption; not every database has all of them."""
+
+
+def stage_of(text: str) -> tuple[str, bool] | None:
+    """What a trigger's text says: its stage, and whether a row has to have a value.
+
+    :returns: ``None`` if it is none of ours.
+    """
+    found = _NOTE.search(text)
+    try:
+        note = json.loads(found.group(1)) if found else {}
+    except ValueError:
+        return None
+    stage = note.get("stage")
+    return (stage, note.get("required") is True) if stage in STAGES else None
+
+
+class Triggers:
+    """Writes the triggers of an adoption in one database's SQL.
+
+    :param adopted: the adoption. :param dialect: of the database.
+    """
+
+    def __init__(self, adopted: Adopted, dialect: Dialect) -> None:
+        self._adopted = adopted
+        self._preparer = dialect.identifier_preparer
+        self._name = "mysql" if dialect.name in MYSQL_NAMES else dialect.name
+
+    # -- whole statements ----------------------------------------------------------------------
+
+    def create(self, stage: str) -> list[str]:
+        """Statements that put the triggers of a stage in the place of any other's."""
+        if self._name == "postgresql":
+            return self._postgresql(stage)
+        if self._name == "mysql":
+            return [*self.drop(), *self._mysql(stage)]
+        return [*self.drop(), *self._sqlite(stage)]
+
+    def drop(self) -> list[str]:
+        """Statements that drop the triggers of whatever stage."""
+        if self._name == "postgresql":
+            return [
+                f"DROP TRIGGER IF EXISTS {self._trigger('row')} ON {self._table()}",
+                f"DROP FUNCTION IF EXISTS {self._function()}()",
+            ]
+        return [f"DROP TRIGGER IF EXISTS {self._trigger(suffix)}" for suffix in SUFFIXES]
+
+    # -- PostgreSQL ----------------------------------------------------------------------------
+
+    def _postgresql(self, stage: str) -> list[str]:
+        body = self._closed_body() if stage == CLOSED else self._open_body(stage)
+        table, trigger = self._table(), self._trigger("row")
+        return [
+            f"CREATE OR REPLACE FUNCTION {self._function()}() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$encfields$ {self._note(stage)} DECLARE is_new boolean := TG_OP = 'INSERT'; "
+            f"BEGIN {body} RETURN NEW; END $encfields$",
+            f"DROP TRIGGER IF EXISTS {trigger} ON {table}",
+            f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION {self._function()}()",
+            # Else whoever sets session_replication_role goes past it.
+            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}",
+        ]
+
+    def _open_body(self, stage: str) -> str:
+        new, old = self._sealed("NEW"), self._sealed("OLD")
+        plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
+        blank = " ".join(f"NEW.{self._quoted(n)} := NULL;" for n in self._blanked())
+        parts = [
+            f"IF NOT is_new THEN IF {new} IS NOT NULL AND {new} = {old} AND ({self._changes()}) "
+            f"THEN IF {plain_new} IS NULL AND {plain_old} IS NULL THEN {self._raise(_MOVED)} "
+            f"END IF; {blank} END IF; END IF;"
+        ]
+        if stage == OPEN:
+            parts.append(
+                f"IF {plain_new} IS NULL AND {new} IS NOT NULL THEN IF is_new THEN "
+                f"{self._raise(_TOO_EARLY)} ELSIF {new} IS DISTINCT FROM {old} THEN "
+                f"{self._raise(_TOO_EARLY)} END IF; END IF;"
+            )
+        if self._adopted.required:
+            parts.append(
+                f"IF {plain_new} IS NULL AND {new} IS NULL THEN {self._raise(_MISSING)} END IF;"
+            )
+        return " ".join(parts)
+
+    def _closed_body(self) -> str:
+        new, old = self._sealed("NEW"), self._sealed("OLD")
+        plain = self._plain("NEW")
+        missing = f"IF {plain} IS NULL AND {new} IS NULL THEN {self._raise(_MISSING)} END IF;"
+        return (
+            f"IF is_new THEN IF {plain} IS NOT NULL THEN {self._raise(_CLOSED)} END IF; ELSE "
+            f"IF {plain} IS NOT NULL AND ({self._changed(self._adopted.plain)}) THEN "
+            f"{self._raise(_CLOSED)} END IF; "
+            f"IF {new} IS DISTINCT FROM {old} AND {new} IS NOT NULL THEN {plain} := NULL; END IF; "
+            f"IF {new} IS NOT NULL AND {new} = {old} AND ({self._moves()}) THEN "
+            f"{self._raise(_MOVED)} END IF; END IF; " + (missing if self._adopted.required else "")
+        )
+
+    # -- MySQL and MariaDB ---------------------------------------------------------------------
+
+    def _mysql(self, stage: str) -> list[str]:
+        return [
+            f"CREATE TRIGGER {self._trigger('ins')} BEFORE INSERT ON {self._table()} FOR EACH ROW "
+            f"BEGIN {self._note(stage)} {self._mysql_insert(stage)} END",
+            f"CREATE TRIGGER {self._trigger('upd')} BEFORE UPDATE ON {self._table()} FOR EACH ROW "
+            f"BEGIN {self._note(stage)} {self._mysql_update(stage)} END",
+        ]
+
+    def _mysql_insert(self, stage: str) -> str:
+        new, plain = self._sealed("NEW"), self._plain("NEW")
+        parts = [self._mysql_missing()]
+        if stage == OPEN:
+            parts.append(self._if(f"{plain} IS NULL AND {new} IS NOT NULL", _TOO_EARLY))
+        if stage == CLOSED:
+            parts.append(self._if(f"{plain} IS NOT NULL", _CLOSED))
+        return " ".join(parts) + " DO 0;"
+
+    def _mysql_update(self, stage: str) -> str:
+        new, old = self._sealed("NEW"), self._sealed("OLD")
+        plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
+        kept = f"{new} IS NOT NULL AND {new} <=> {old}"
+        if stage == CLOSED:
+            return (
+                self._if(
+                    f"{plain_new} IS NOT NULL AND ({self._changed(self._adopted.plain)})", _CLOSED
+                )
+                + f" IF {new} IS NOT NULL AND NOT ({new} <=> {old}) THEN SET {plain_new} = NULL;"
+                f" END IF; {self._if(f'{kept} AND ({self._moves()})', _MOVED)} "
+                + self._mysql_missing()
+            )
+        blank = ", ".join(f"NEW.{self._quoted(n)} = NULL" for n in self._blanked())
+        lost = self._if(f"{plain_new} IS NULL AND {plain_old} IS NULL", _MOVED)
+        parts = [f"IF {kept} AND ({self._changes()}) THEN {lost} SET {blank}; END IF;"]
+        if stage == OPEN:
+            early = f"{plain_new} IS NULL AND {new} IS NOT NULL AND NOT ({new} <=> {old})"
+            parts.append(self._if(early, _TOO_EARLY))
+        return " ".join([*parts, self._mysql_missing()])
+
+    def _mysql_missing(self) -> str:
+        if not self._adopted.required:
+            return ""
+        return self._if(f"{self._plain('NEW')} IS NULL AND {self._sealed('NEW')} IS NULL", _MISSING)
+
+    def _if(self, condition: str, message: str) -> str:
+        return f"IF {condition} THEN {self._raise(message)} END IF;"
+
+    # -- SQLite --------------------------------------------------------------------------------
+
+    def _sqlite(self, stage: str) -> list[str]:
+        note, table = self._note(stage), self._table()
+        inserts = " ".join(self._checks(self._sqlite_inserts(stage)))
+        updates = " ".join(self._checks(self._sqlite_updates(stage)))
+        when, columns = self._sqlite_correction(stage)
+        sets = ", ".join(f"{self._quoted(name)} = NULL" for name in columns)
+        key = map(self._quoted, self._adopted.key)
+        same = " AND ".join(f"{name} IS NEW.{name}" for name in key)
+        correct = f"UPDATE {self._bare()} SET {sets} WHERE {same};"  # noqa: S608 - quoted names
+        return [
+            f"CREATE TRIGGER {self._trigger('ins')} BEFORE INSERT ON {table} FOR EACH ROW "
+            f"BEGIN {note} {inserts} END",
+            f"CREATE TRIGGER {self._trigger('upd')} BEFORE UPDATE ON {table} FOR EACH ROW "
+            f"BEGIN {note} {updates} END",
+            f"CREATE TRIGGER {self._trigger('row')} AFTER UPDATE ON {table} FOR EACH ROW "
+            f"WHEN {when} BEGIN {note} {correct} END",
+        ]
+
+    def _sqlite_inserts(self, stage: str) -> list[tuple[str, str]]:
+        new, plain = self._sealed("NEW"), self._plain("NEW")
+        checks = [(f"{plain} IS NULL AND {new} IS NULL", _MISSING)]
+        checks = checks if self._adopted.required else []
+        if stage == OPEN:
+            checks.append((f"{plain} IS NULL AND {new} IS NOT NULL", _TOO_EARLY))
+        if stage == CLOSED:
+            checks.append((f"{plain} IS NOT NULL", _CLOSED))
+        return checks
+
+    def _sqlite_updates(self, stage: str) -> list[tuple[str, str]]:
+        """Unlike other databases' triggers, this one cannot see what its correction will make."""
+        new, old = self._sealed("NEW"), self._sealed("OLD")
+        plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
+        moved = f"{new} IS NOT NULL AND {new} IS {old} AND ({self._moves()})"
+        checks: list[tuple[str, str]] = []
+        if stage == CLOSED:
+            fence = f"{plain_new} IS NOT NULL AND ({self._changed(self._adopted.plain)})"
+            missing = f"{plain_new} IS NULL AND {new} IS NULL"
+            checks += [(fence, _CLOSED), (moved, _MOVED)]
+        else:
+            checks.append((f"{moved} AND {plain_new} IS NULL AND {plain_old} IS NULL", _MOVED))
+            blanked = f"({new} IS {old} AND {plain_old} IS NOT NULL)"
+            missing = f"{plain_new} IS NULL AND ({new} IS NULL OR {blanked})"
+        if stage == OPEN:
+            early = f"{plain_new} IS NULL AND {new} IS NOT NULL AND {new} IS NOT {old}"
+            checks.append((early, _TOO_EARLY))
+        return [*checks, (missing, _MISSING)] if self._adopted.required else checks
+
+    def _sqlite_correction(self, stage: str) -> tuple[str, tuple[str, ...]]:
+        """When a row is put right after an UPDATE, and the columns that become NULL then."""
+        new, old = self._sealed("NEW"), self._sealed("OLD")
+        if stage == CLOSED:
+            rewritten = f"{new} IS NOT NULL AND {new} IS NOT {old}"
+            return f"{rewritten} AND {self._plain('NEW')} IS NOT NULL", (self._adopted.plain.name,)
+        return f"{new} IS NOT NULL AND {new} IS {old} AND ({self._changes()})", self._blanked()
+
+    def _checks(self, checks: Sequence[tuple[str, str]]) -> list[str]:
+        return [
+            f"SELECT RAISE(ABORT, {self._text(message)}) WHERE {condition};"
+            for condition, message in checks
+        ] or ["SELECT 1;"]
+
+    # -- conditions ----------------------------------------------------------------------------
+
+    def _changes(self) -> str:
+        """The plaintext, or what the value is bound to, is another than before."""
+        return f"{self._changed(self._adopted.plain)} OR {self._moves()}"
+
+    def _moves(self) -> str:
+        return " OR ".join(map(self._changed, self._adopted.bound_to))
+
+    def _changed(self, column: Compared) -> str:
+        name = self._quoted(column.name)
+        if self._name == "postgresql":
+            exact = f'NEW.{name}::text COLLATE "C" IS DISTINCT FROM OLD.{name}::text COLLATE "C"'
+            also = f" OR NEW.{name} IS DISTINCT FROM OLD.{name}"
+        elif self._name == "mysql":
+            inner = "CAST({} AS CHAR)" if column.is_json else "{}"
+            new, old = (f"CAST({inner.format(f'{r}.{name}')} AS BINARY)" for r in ("NEW", "OLD"))
+            exact = f"NOT ({new} <=> {old})"
+            also = f" OR NOT (NEW.{name} <=> OLD.{name})"
+        else:
+            exact = (
+                f"CAST(NEW.{name} AS BLOB) IS NOT CAST(OLD.{name} AS BLOB) "
+                f"OR typeof(NEW.{name}) <> typeof(OLD.{name})"
+            )
+            also = f" OR NEW.{name} IS NOT OLD.{name}"
+        return f"({exact}{also if column.is_float else ''})"
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _blanked(self) -> tuple[str, ...]:
+        return (self._adopted.sealed, *self._adopted.indexes)
+
+    def _sealed(self, row: str) -> str:
+        return f"{row}.{self._quoted(self._adopted.sealed)}"
+
+    def _plain(self, row: str) -> str:
+        return f"{row}.{self._quoted(self._adopted.plain.name)}"
+
+    def _raise(self, message: str) -> str:
+        text = self._text(message)
+        if self._name == "postgresql":
+            return f"RAISE EXCEPTION USING MESSAGE = {text}, ERRCODE = 'check_violation';"
+        return f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {text};"
+
+    def _text(self, message: str) -> str:
+        column = f"{self._adopted.table}.{self._adopted.plain.name}"
+        return "'" + message.format(column=column).replace("'", "''")[:120] + "'"
+
+    def _note(self, stage: str) -> str:
+        note = {"stage": stage, "required": self._adopted.required}
+        return f"/* encfields-adoption {json.dumps(note)} */"
+
+    def _quoted(self, name: str) -> str:
+        return self._preparer.quote(name)
+
+    def _bare(self) -> str:
+        return self._quoted(self._adopted.table)
+
+    def _schema(self) -> str:
+        schema = self._adopted.schema
+        return f"{self._preparer.quote_schema(schema)}." if schema else ""
+
+    def _table(self) -> str:
+        return self._schema() + self._bare()
+
+    def _trigger(self, suffix: str) -> str:
+        """A trigger's name; on PostgreSQL it has no schema of its own."""
+        schema = "" if self._name == "postgresql" else self._schema()
+        return schema + self._quoted(self._adopted.name(suffix))
+
+    def _function(self) -> str:
+        return self._schema() + self._quoted(self._adopted.name("row"))
+
+
+_MOVED = "encfields: what {column} is bound to changes, and it is not sealed anew"
+_TOO_EARLY = "encfields: {column} must be written in plaintext too until ensure_adopted"
+_MISSING = "encfields: {column} must have a value"
+_CLOSED = "encfields: {column} is closed: no process may write plaintext any more"

@@ -1,0 +1,72 @@
+"""Statements that could only make rows pending: counted, and logged with their place.
+
+They are the list of what a team has to change before the phase ``"write-sealed"``, from which on
+they are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.engine_encryption import attachment_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+log = logging.getLogger("encfields.adoption")
+
+MAX_PLACES = 1_000
+"""Places that are remembered, so that each is logged once."""
+
+_LIBRARIES = ("encfields.", "sqlalchemy.", "greenlet", "asyncio.", "contextlib")
+
+_told: set[tuple[str, str, str]] = set()
+
+
+def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> None:
+    """Count a statement that writes the plaintext alone.
+
+    :param why: what encryption cannot carry about it, in a few words.
+    """
+    encryption = attachment_of(connection.dialect).encryption
+    name = f"{binding.table}.{binding.column_name}"
+    if encryption is not None:
+        encryption.stats.adoption.unsealed_statements[name] += 1
+    place = _place()
+    if (name, place, why) in _told or len(_told) >= MAX_PLACES:
+        return
+    _told.add((name, place, why))
+    log.warning(
+        "%s: %s in %s; the rows are left in plaintext until the next backfill, and from the phase "
+        '"write-sealed" on the statement is refused',
+        name,
+        why,
+        place,
+    )
+
+
+def _place() -> str:
+    """File, line and function of the application's own frame that executes the statement."""
+    for start in (sys._getframe(1), _frame_around_greenlet()):
+        frame = start
+        while frame is not None:
+            module = str(frame.f_globals.get("__name__", ""))
+            if not module.startswith(_LIBRARIES):
+                return f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})"
+            frame = frame.f_back
+    return "an unknown place"
+
+
+def _frame_around_greenlet() -> FrameType | None:
+    """Where an asynchronous engine's greenlet was entered."""
+    try:
+        from greenlet import getcurrent  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    parent = getcurrent().parent
+    found: FrameType | None = getattr(parent, "gr_frame", None)
+    return found

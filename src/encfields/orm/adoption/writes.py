@@ -1,0 +1,284 @@
+"""Writing a column that is being adopted: its plaintext column is written along with it.
+
+An INSERT does so by the column's default. An UPDATE and an upsert are completed before they are
+compiled, as they are for blind indexes. A statement whose rows encryption cannot tell writes the
+plaintext and makes the rows pending, as long as the plaintext is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, bindparam, null
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
+from sqlalchemy.sql.lambdas import LambdaElement
+
+from encfields.orm import internals
+from encfields.orm.adoption.columns import PlaintextType, adopted_columns, plaintext_type
+from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
+from encfields.orm.adoption.unsealed import note_unsealed
+from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.query.pending_rows import in_plaintext
+from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.write.upsert import is_excluded, targets_row_key
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_RAW_COPY = "encfields_raw_copy"
+_COPY = "__plaintext"
+
+
+@dataclass(frozen=True, slots=True)
+class _Adopting:
+    """One encrypted column of the table that a statement writes to.
+
+    :ivar plain: its plaintext column.
+    """
+
+    binding: ColumnBinding
+    adopts: Plaintext
+    plain: Column[Any]
+
+    @property
+    def key(self) -> str:
+        """Key of the encrypted column."""
+        return str(self.binding.column.key)
+
+    @property
+    def type(self) -> PlaintextType:
+        return PlaintextType(plaintext_type(self.binding.column, self.adopts))
+
+
+@leaves_no_trace
+def write_plaintext_along(
+    connection: Connection, statement: Any, multiparams: Any, params: Any, execution_options: Any
+) -> tuple[Any, Any, Any]:
+    """SQLAlchemy's ``before_execute``."""
+    write = internals.from_statement_write(statement)
+    if write is not None:
+        written, multiparams, params = write_plaintext_along(
+            connection, write, multiparams, params, execution_options
+        )
+        if written is not write:
+            statement = internals.with_from_statement_write(statement, written)
+        return statement, multiparams, params
+    resolved = statement
+    if isinstance(statement, LambdaElement):
+        resolved = internals.lambda_write(statement)
+    if not isinstance(resolved, Insert | Update):
+        return statement, multiparams, params
+    adopting = [_Adopting(*one) for one in adopted_columns(internals.written_table(resolved))]
+    if not adopting:
+        return statement, multiparams, params
+    completion = _Completion(connection, resolved, multiparams, params, execution_options)
+    for one in adopting:
+        completion.complete(one)
+    return completion.statement, completion.multiparams, completion.params
+
+
+class _Completion:
+    """One INSERT or UPDATE, and what it is executed with."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.statement = statement
+        self.multiparams = multiparams
+        self.params = params
+        self._connection = connection
+        self._options = options
+
+    def complete(self, one: _Adopting) -> None:
+        """Have the statement write the plaintext column where it writes the encrypted one."""
+        if isinstance(self.statement, Update):
+            self._update(one)
+        elif internals.has_select_source(self.statement):
+            self._insert_from_select(one)
+        else:
+            self._insert(one)
+            self._upsert(one)
+
+    # -- UPDATE --------------------------------------------------------------------------------
+
+    def _update(self, one: _Adopting) -> None:
+        stated = internals.update_values_by_key(self.statement)
+        in_rows = any(one.key in row for row in self._rows())
+        if one.key not in stated and not in_rows:
+            if one.binding.column.onupdate is not None:
+                self._set_by_default(one)
+            return
+        if one.plain.key in stated:
+            return
+        why = self._cannot_be_sealed(one, stated)
+        if why and one.adopts.carries_unsealable:
+            self._leave_pending(one, stated, why)
+            return
+        if one.key in stated:
+            added = {one.plain: self._plain_value(one, stated[one.key])}
+            self.statement = internals.with_update_values(self.statement, added)
+        if in_rows:
+            self._each_row(lambda row: self._along(one, row))
+
+    def _set_by_default(self, one: _Adopting) -> None:
+        """An ``onupdate`` default gives a value with every UPDATE, which nothing here knows yet."""
+        if one.adopts.phase == WRITE_SEALED:
+            added = {one.plain: null()}
+            self.statement = internals.with_update_values(self.statement, added)
+
+    def _along(self, one: _Adopting, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        if one.key not in row or one.plain.key in row:
+            return row
+        value = None if one.adopts.phase == WRITE_SEALED else row[one.key]
+        return {**row, one.plain.key: value}
+
+    def _plain_value(self, one: _Adopting, value: Any) -> Any:
+        """What the plaintext column is assigned where the encrypted one is assigned `value`."""
+        if one.adopts.phase == WRITE_SEALED or isinstance(value, Null) or value is None:
+            return null()
+        if not isinstance(value, BindParameter):
+            return in_plaintext(value)
+        if value.unique:
+            return internals.retyped_bind(value, one.type, rename=True)
+        name = value.key + _COPY
+        self._each_row(lambda row: {**row, name: row[value.key]} if value.key in row else row)
+        if value.required:
+            return bindparam(name, type_=one.type, required=True)
+        return bindparam(name, value=value.effective_value, type_=one.type)
+
+    def _leave_pending(self, one: _Adopting, stated: Mapping[str, Any], why: str) -> None:
+        """Write the plaintext alone: the row is sealed by the next backfill."""
+        note_unsealed(self._connection, one.binding, why)
+        added: dict[Column[Any], Any] = {one.binding.column: null()}
+        if one.key in stated:
+            added[one.plain] = self._plain_value(one, stated[one.key])
+        self.statement = internals.with_replaced_values(self.statement, one.binding.column, added)
+
+        def moved(row: Mapping[str, Any]) -> Mapping[str, Any]:
+            if one.key not in row:
+                return row
+            rest = {key: value for key, value in row.items() if key != one.key}
+            return {**rest, one.plain.key: row[one.key]}
+
+        self._each_row(moved)
+
+    def _cannot_be_sealed(self, one: _Adopting, stated: Mapping[str, Any]) -> str | None:
+        """What encryption cannot carry about an UPDATE, in a few words; ``None`` if it can."""
+        value = stated.get(one.key)
+        if _is_expression(value):
+            return "an UPDATE assigns an SQL expression"
+        if isinstance(value, Null):
+            return None
+        pinned = _pinned(self.statement)
+        rows = self._rows()
+        given = set(stated) | (set(rows[0]) if rows else set())
+        missing = [c for c in one.binding.identity if c.key not in pinned and c.key not in given]
+        if not missing or _is_by_orm(self.statement, rows):
+            return None
+        names = ", ".join(column.name for column in missing)
+        return f"an UPDATE does not say which row, its WHERE pins no {names},"
+
+    # -- INSERT --------------------------------------------------------------------------------
+
+    def _insert(self, one: _Adopting) -> None:
+        value = internals.insert_values_by_key(self.statement).get(one.key)
+        if isinstance(value, BindParameter) and not value.unique:
+            added = {one.plain: self._plain_value(one, value)}
+            self.statement = internals.with_insert_values(self.statement, [], added)
+        elif _is_expression(value) and one.adopts.carries_unsealable:
+            note_unsealed(self._connection, one.binding, "an INSERT gives an SQL expression")
+            added = {one.binding.column: null(), one.plain: in_plaintext(value)}
+            column = one.binding.column
+            self.statement = internals.with_insert_values(self.statement, [column], added)
+
+    def _insert_from_select(self, one: _Adopting) -> None:
+        names = internals.select_source_names(self.statement)
+        if one.key not in names or self._options.get(_RAW_COPY) or one.plain.key in names:
+            return
+        if one.adopts.carries_unsealable:
+            note_unsealed(self._connection, one.binding, "an INSERT copies from a SELECT")
+            self.statement = internals.with_select_name(self.statement, one.key, one.plain.key)
+
+    def _upsert(self, one: _Adopting) -> None:
+        """ON CONFLICT, and ON DUPLICATE KEY, set the plaintext where they set the value."""
+        given = dict(internals.upsert_values(self.statement))
+        name = one.key if one.key in given else one.binding.column.name
+        if name not in given or one.plain.key in given:
+            return
+        value = given[name]
+        along = internals.sibling_in(value, one.plain.key)
+        clause = internals.post_values_clause(self.statement)
+        is_sealed = is_excluded(self.statement, value, one.binding.column) and targets_row_key(
+            clause, one.binding
+        )
+        if is_sealed or isinstance(value, Null) or not one.adopts.carries_unsealable:
+            added = null() if isinstance(value, Null) else along
+            if added is not None:
+                pairs = [(one.plain.key, added)]
+                self.statement = internals.with_upsert_values(self.statement, pairs)
+            return
+        note_unsealed(self._connection, one.binding, "an upsert may hit a row of another key")
+        plain = self._plain_value(one, value) if along is None else along
+        pairs = [(name, null()), (one.plain.key, _as_value(plain, one))]
+        self.statement = internals.with_upsert_values(self.statement, pairs)
+
+    # -- parameters ----------------------------------------------------------------------------
+
+    def _rows(self) -> list[Mapping[str, Any]]:
+        rows = list(self.multiparams) if self.multiparams else [self.params]
+        return [row for row in rows if isinstance(row, Mapping)]
+
+    def _each_row(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        def changed(row: Any) -> Any:
+            return change(row) if isinstance(row, Mapping) else row
+
+        self.multiparams = [changed(row) for row in self.multiparams]
+        self.params = changed(self.params) if self.params else self.params
+
+
+def _as_value(value: Any, one: _Adopting) -> Any:
+    """A value of an upsert's SET, whose plain values SQLAlchemy would give the column's type."""
+    is_element = hasattr(value, "_is_clause_element") or isinstance(value, BindParameter)
+    return value if is_element else bindparam(None, value, type_=one.type, unique=True)
+
+
+def _is_expression(value: Any) -> bool:
+    """Whether what a column is assigned is an SQL expression, and neither a value nor NULL."""
+    if value is None or isinstance(value, BindParameter | Null):
+        return False
+    return hasattr(value, "_is_clause_element") or hasattr(value, "__clause_element__")
+
+
+def _pinned(statement: Update) -> set[str]:
+    """Keys of the columns that WHERE compares with ``=`` to one value."""
+    columns = {hash(column): column.key for column in internals.written_table(statement).c}
+    found: set[str] = set()
+    for criterion in conjunction(internals.where_criteria(statement)):
+        if isinstance(criterion, BinaryExpression) and criterion.operator in _PINS:
+            for side, other in (
+                (criterion.left, criterion.right),
+                (criterion.right, criterion.left),
+            ):
+                if isinstance(other, BindParameter) and not other.expanding:
+                    found |= {columns[hash(side)]} if hash(side) in columns else set()
+    return found
+
+
+_PINS = (operators.eq, operators.is_not_distinct_from)
+
+
+def _is_by_orm(statement: Update, rows: list[Mapping[str, Any]]) -> bool:
+    """Whether the ORM updates rows by their primary key: what is missing is completed."""
+    table = internals.written_table(statement)
+    binds = {internals.old_value_bind(column) for column in table.primary_key}
+    return bool(rows) and all(binds <= set(row) for row in rows)

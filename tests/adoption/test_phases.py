@@ -1,0 +1,137 @@
+"""One attribute over two columns: the application's code is the same in every phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy.orm import aliased
+
+from tests.adoption.models import PHASES, customer
+from tests.binding.database import Database
+
+OWN, OLD, LATER = "own@x", "old@x", "later@x"
+
+
+@pytest.fixture(params=PHASES)
+def phase(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def app(db: Database, phase: str) -> Any:
+    """A customer of the phase's own, one whom a version before it wrote, and one of the next."""
+    model = customer(phase)
+    db.create(model.metadata)
+    with db.session() as session:
+        session.add(model(id=1, email=OWN))
+        session.commit()
+    if phase != "write-sealed":
+        db.execute_plain("INSERT INTO customer (id, email) VALUES (2, 'old@x')")
+    else:
+        with db.session() as session:
+            session.add(model(id=2, email=OLD))
+            session.commit()
+    with db.session() as session:
+        session.add(
+            customer("read-sealed" if phase != "write-sealed" else phase)(id=3, email=LATER)
+        )
+        session.commit()
+    return model
+
+
+def state(db: Database) -> dict[int, str]:
+    """Of each row, which columns have a value: P the plaintext, S the sealed, I the index."""
+    with db.plain.connect() as connection:
+        rows = connection.execute(
+            text("SELECT id, email, email_enc, email_enc_bidx FROM customer ORDER BY id")
+        )
+        return {
+            row[0]: "".join(
+                letter for letter, value in zip("PSI", row[1:], strict=True) if value is not None
+            )
+            for row in rows
+        }
+
+
+def test_every_query_answers_as_it_did_on_plaintext(app: Any, db: Database):
+    other = aliased(app)
+    with db.session() as session:
+        count = select(func.count()).select_from(app)
+
+        assert [c.email for c in session.scalars(select(app).order_by(app.id))] == [OWN, OLD, LATER]
+        assert session.scalars(select(app.id).where(app.email == OLD)).all() == [2]
+        assert session.scalar(count.where(app.email == OWN)) == 1
+        assert session.scalar(count.where(app.email != OLD)) == 2
+        assert session.scalar(count.where(~or_(app.email == OWN, app.email == OLD))) == 1
+        assert session.scalar(count.where(app.email.in_([OWN, OLD, "nobody@x"]))) == 2
+        assert session.scalar(count.where(app.email.not_in([OLD]))) == 2
+        assert session.scalar(count.where(app.email.is_(None))) == 0
+        assert session.scalar(count.where(app.email.is_not(None))) == 3
+        assert session.scalar(count.where(~app.email.is_(None))) == 3
+        named = count.where(app.email == bindparam("who"))
+        assert session.scalar(named, {"who": OLD}) == 1
+        assert session.scalar(named, {"who": "nobody@x"}) == 0
+        assert [e.email for e in session.scalars(select(other).where(other.email.in_([OLD])))] == [
+            OLD
+        ]
+        in_rows = select(app.id).where(app.id == 2).subquery()
+        assert (
+            session.execute(
+                select(app.email, in_rows.c.id).join(in_rows, in_rows.c.id == app.id)
+            ).one()[0]
+            == OLD
+        )
+        joined = select(app.id, other.id).join(other, app.email == other.email).order_by(app.id)
+        assert [tuple(row) for row in session.execute(joined)] == [(1, 1), (2, 2), (3, 3)]
+        sub = aliased(app, select(app).where(app.id < 3).subquery())
+        assert session.scalars(select(sub.email).order_by(sub.id)).all() == [OWN, OLD]
+
+
+def test_rows_written_by_every_path_hold_what_the_phase_demands(app: Any, db: Database, phase: str):
+    table = app.__table__
+    with db.session() as session:
+        session.add_all([app(id=4 + n, email=f"new{n}@x") for n in range(3)])
+        session.flush()
+        session.get_one(app, 2).email = "changed@x"
+        session.commit()
+    with db.begin() as connection:
+        connection.execute(
+            insert(table), [{"id": 10, "email_enc": "a@x"}, {"id": 11, "email_enc": "b@x"}]
+        )
+        connection.execute(
+            insert(table).values([{"id": 12, "email_enc": "c@x"}, {"id": 13, "email_enc": "d@x"}])
+        )
+        connection.execute(insert(table).values(id=14, email_enc=bindparam("e")), {"e": "e@x"})
+        connection.execute(update(table).where(table.c.id == 10).values(email_enc="aa@x"))
+        connection.execute(
+            update(table).where(table.c.id == bindparam("k")).values(email_enc=bindparam("v")),
+            [{"k": 11, "v": "bb@x"}, {"k": 12, "v": "cc@x"}],
+        )
+
+    expected = "SI" if phase == "write-sealed" else "PSI"
+    assert set(state(db).values()) == {expected}
+    with db.session() as session:
+        written = [c.email for c in session.scalars(select(app).where(app.id > 3).order_by(app.id))]
+    assert written == ["new0@x", "new1@x", "new2@x", "aa@x", "bb@x", "cc@x", "d@x", "e@x"]
+    if phase != "write-sealed":
+        with db.plain.connect() as connection:
+            plain = connection.scalars(text("SELECT email FROM customer WHERE id > 3 ORDER BY id"))
+            assert plain.all() == written
+
+
+def test_a_statement_that_names_rows_by_value_finds_those_of_every_version(app: Any, db: Database):
+    with db.session() as session:
+        session.execute(update(app).where(app.email == OLD).values(note="found"))
+        session.execute(delete(app).where(app.email.in_([OWN])))
+        session.commit()
+
+        assert session.scalars(select(app.note).order_by(app.id)).all() == ["found", None]
+
+
+def test_values_come_back_with_the_statement_that_wrote_them(app: Any, db: Database):
+    db.backend.require_returning()
+    with db.session() as session:
+        statement = insert(app).values(id=20, email="back@x").returning(app.email)
+        assert session.scalar(statement) == "back@x"
