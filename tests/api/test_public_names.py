@@ -23,6 +23,7 @@ PUBLIC = {
         "EncryptedType",
         "Encryption",
         "LegacyReader",
+        "Plaintext",
         "SqlKeyStore",
         "attach",
         "blind",
