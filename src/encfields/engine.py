@@ -33,6 +33,7 @@ from encfields.keys.sql.connection import OwnConnection
 from encfields.keys.store import BeaconKey, KeyStore
 from encfields.legacy import LegacyReader
 from encfields.message import open_, seal
+from encfields.orm import internals
 from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.list_comparison import ask_lists
@@ -391,8 +392,7 @@ def attach(
         an argument is of another type, or `destroyed` could be taken for a value.
     :raises KeyStoreError: with `create`, the key table cannot be made.
     """
-    sync_engine: Any = getattr(engine, "sync_engine", engine)
-    sync_engine = getattr(sync_engine, "_proxied", sync_engine)
+    sync_engine: Any = internals.plain_engine(getattr(engine, "sync_engine", engine))
     if not isinstance(sync_engine, Engine):
         raise ConfigurationError(
             f"attach() takes an Engine or AsyncEngine, not a {type(engine).__name__}",

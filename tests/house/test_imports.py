@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 FLOORS = (
-    ("errors", "traces"),
+    ("errors", "traces", "orm.internals"),
     ("branch_key", "codecs", "context", "identity", "key_template"),
     ("message", "message_header", "stock_reader"),
     ("keys", "keyrings"),
@@ -23,7 +23,7 @@ FLOORS = (
     ("__init__",),
 )
 """The top-level modules and folders from the lowest floor up. A file may import what is on its own
-floor or below."""
+floor or below. The module that knows SQLAlchemy's private names imports nothing of the package."""
 
 
 def name_of(path: Path) -> str:
@@ -60,7 +60,12 @@ IMPORTS = {name: set(imports_of(path)) for name, path in FILES.items()}
 
 def floor(name: str) -> int:
     top = name.split(".")[0]
-    return next(number for number, tops in enumerate(FLOORS) if top in tops)
+    lowest = next((number for number, names in enumerate(FLOORS) if name in names), None)
+    return (
+        next(number for number, tops in enumerate(FLOORS) if top in tops)
+        if lowest is None
+        else lowest
+    )
 
 
 def reached_from(name: str) -> set[str]:
@@ -76,7 +81,7 @@ def reached_from(name: str) -> set[str]:
 def test_every_file_has_its_floor():
     known = {top for tops in FLOORS for top in tops}
 
-    assert {name.split(".")[0] for name in FILES} == known
+    assert {name.split(".")[0] for name in FILES} == {top.split(".")[0] for top in known}
 
 
 def test_no_file_imports_from_a_floor_above():

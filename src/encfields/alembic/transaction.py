@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
+from encfields.alembic import internals
 from encfields.alembic.errors import MigrationError
 from encfields.errors import ConfigurationError
 
@@ -67,7 +68,7 @@ def require_first(context: MigrationContext, verb: str) -> None:
 
     :raises MigrationError: something preceded it, or the transaction is not Alembic's own.
     """
-    if getattr(context, "_in_external_transaction", False):
+    if internals.is_in_external_transaction(context):
         raise MigrationError(
             f"op.{verb}() has to commit, but the transaction is not Alembic's: the connection "
             "that env.py gave to context.configure() was in one already, as the multidb templates "

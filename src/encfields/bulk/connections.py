@@ -151,7 +151,7 @@ def _read_binary(connection: Connection) -> None:
 def _has_one_connection(engine: Engine) -> bool:
     return (
         isinstance(engine.pool, StaticPool | SingletonThreadPool)
-        or OwnConnection(engine)._is_private_memory
+        or OwnConnection(engine).is_private_memory
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.types import JSON
 
 from encfields.codecs.base import JsonForm, KeepsValues, not_unicode, undecodable
 from encfields.errors import ValueEncodingError
+from encfields.orm import internals
 
 
 class _NoJsonForm(Exception):
@@ -85,7 +86,7 @@ class JsonCodec(KeepsValues):
     def encode(self, value: object, dialect: Dialect) -> bytes:
         if value is JSON.NULL:
             return b"null"
-        serializer = getattr(dialect, "_json_serializer", None)
+        serializer = internals.json_serializer(dialect)
         if serializer is None:
             return dump_json(value)
         try:
@@ -98,7 +99,7 @@ class JsonCodec(KeepsValues):
         raise no_json(value, problem) if problem else not_unicode()
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
-        deserializer = getattr(dialect, "_json_deserializer", None)
+        deserializer = internals.json_deserializer(dialect)
         if deserializer is None:
             return load_json(data)
         try:

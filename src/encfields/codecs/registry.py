@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import types as sa
-from sqlalchemy.sql.sqltypes import _AbstractInterval, _Binary
 
 from encfields.codecs.arrays import ArrayCodec
 from encfields.codecs.base import Codec
@@ -22,6 +21,7 @@ from encfields.codecs.temporal import DateCodec, DateTimeCodec, IntervalCodec, T
 from encfields.codecs.text import TextCodec
 from encfields.codecs.uuids import UuidCodec
 from encfields.errors import DeclarationError
+from encfields.orm import internals
 
 SUPPORTED = (
     "String, Text, Unicode, LargeBinary, Integer, BigInteger, SmallInteger, Float, Double, "
@@ -127,11 +127,11 @@ def _decorated(inner: Any) -> Codec:
 # The first that matches: Enum is a String, Interval a TypeDecorator, and in SQLAlchemy 2.0 Float
 # is a Numeric.
 _FAMILIES: tuple[tuple[type[Any], Callable[[Any], Codec]], ...] = (
-    (_AbstractInterval, lambda _: IntervalCodec()),
+    (internals.ANY_INTERVAL, lambda _: IntervalCodec()),
     (sa.TypeDecorator, _decorated),
     (sa.Enum, _enum),
     (sa.String, _text),
-    (_Binary, _binary),
+    (internals.ANY_BINARY, _binary),
     (sa.Float, _float),
     (sa.Numeric, _numeric),
     (sa.Integer, lambda _: IntegerCodec()),

@@ -1,28 +1,88 @@
-"""The one place where private attributes of SQLAlchemy are read.
+"""The one place that knows private names of SQLAlchemy.
 
-Nothing is written and nothing is replaced. Were one of these names to vanish, the statement
-would fail with ``AttributeError`` or with a value left unsealed, which is refused; it would
-never go through in plaintext. The binding tests run on every supported version.
+Were one of them to vanish, ``tests/house/test_sqlalchemy_privates.py`` would fail, and statements
+with ``AttributeError`` or with a value left unsealed, which is refused: none would go through in
+plaintext. Which class has each name that is read::
+
+    sqlalchemy.engine.base.Connection               _is_autocommit_isolation
+    sqlalchemy.engine.base.OptionEngine             _proxied
+    sqlalchemy.engine.cursor.CursorResult           _metadata
+    sqlalchemy.engine.cursor.CursorResultMetaData   _processors
+    sqlalchemy.engine.default.DefaultExecutionContext  _expanded_parameters
+    sqlalchemy.dialects.sqlite.base.SQLiteDialect   _json_deserializer _json_serializer
+    sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor  _rows
+    sqlalchemy.pool.base.Pool                       _creator
+    sqlalchemy.schema.CheckConstraint               _create_rule _type_bound
+    sqlalchemy.schema.Column                        _copy _label _annotate _annotations
+    sqlalchemy.schema.Constraint                    _column_flag
+    sqlalchemy.schema.Table                         _autoincrement_column
+    sqlalchemy.sql.compiler.SQLCompiler             _result_columns
+    sqlalchemy.sql.dml.Insert                       _multi_values _post_values_clause _prefixes
+    sqlalchemy.sql.dml.Insert                       _propagate_attrs _return_defaults _values
+    sqlalchemy.sql.dml.Insert                       _return_defaults_columns _select_names
+    sqlalchemy.sql.dml.Insert                       _compile_state_factory _generate
+    sqlalchemy.sql.dml.InsertDMLState               _has_multi_parameters
+    sqlalchemy.sql.dml.DMLState                     _dict_parameters _multi_parameters
+    sqlalchemy.sql.dml.Update                       _ordered_values (2.0)
+    sqlalchemy.sql.elements.BindParameter           _clone _cloned_set
+    sqlalchemy.sql.elements.ColumnElement           _from_objects
+    sqlalchemy.sql.lambdas.LambdaElement            _rec _resolved
+    sqlalchemy.sql.selectable.Select                _distinct _distinct_on _fetch_clause _hints
+    sqlalchemy.sql.selectable.Select                _group_by_clauses _having_criteria
+    sqlalchemy.sql.selectable.Select                _independent_ctes _limit_clause _offset_clause
+    sqlalchemy.sql.selectable.Select                _order_by_clauses _statement_hints _suffixes
+    sqlalchemy.sql.selectable.Select                _where_criteria
+    sqlalchemy.sql.selectable.SelectState           _get_display_froms
+    sqlalchemy.orm.bulk_persistence                 _BulkUDCompileState (2.1)
+    sqlalchemy.orm.bulk_persistence._BulkUDCompileState  _get_orm_crud_kv_pairs (2.1)
+    sqlalchemy.orm.bulk_persistence.BulkUDCompileState   _get_orm_crud_kv_pairs (2.0)
+    sqlalchemy.sql.sqltypes                         _AbstractInterval _Binary
+    sqlalchemy.types.TypeEngine                     _type_affinity _variant_mapping
+
+Written, on copies of statements and on columns of ours, never on what the application made::
+
+    sqlalchemy.schema.Column                        _omit_from_statements
+    sqlalchemy.sql.dml.Insert                       _multi_values _post_values_clause _values
+    sqlalchemy.sql.dml.Insert                       _return_defaults _return_defaults_columns
+    sqlalchemy.sql.dml.Insert                       _select_names _sort_by_parameter_order
+    sqlalchemy.sql.dml.Update                       _ordered_values (2.0)
+    sqlalchemy.sql.selectable.Select                _order_by_clauses _where_criteria
+
+Overridden by classes of ours, which call what they override::
+
+    sqlalchemy.sql.base.SchemaEventTarget           _set_parent
+    sqlalchemy.sql.elements.BinaryExpression        _negate
+    sqlalchemy.sql.elements.ColumnElement           _from_objects
+    sqlalchemy.types.TypeEngine                     _static_cache_key
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import getclosurevars
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import BINARY, VARBINARY, CheckConstraint, Column, LargeBinary, Table, update
-from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import BindParameter, ClauseElement, ClauseList, ColumnElement, conv
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    ClauseElement,
+    ClauseList,
+    ColumnElement,
+    conv,
+)
 from sqlalchemy.sql.selectable import Alias, Select
+from sqlalchemy.sql.sqltypes import _AbstractInterval, _Binary
+from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import immutabledict
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.types import TypeEngine
+    from sqlalchemy.engine import Dialect, Engine
 
 MULTI_VALUES_SUFFIX = "_m"
 """How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
@@ -230,9 +290,14 @@ def _assigned(compiled: Any, value: Any, default_name: str) -> Assigned:
         return BoundValue(name) if name in compiled.binds else Expression(value)
     if isinstance(value, ColumnElement) or hasattr(value, "__clause_element__"):
         return Expression(value)
-    if hasattr(value, "_is_clause_element") or hasattr(value, "get_children"):
+    if hasattr(value, "get_children"):
         return Expression(value)
     return BoundValue(default_name)
+
+
+def is_expression(value: Any) -> bool:
+    """Whether it is an SQL expression, an attribute of the ORM among them, and no plain value."""
+    return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
 
 
 def _add_defaults(compiled: Any, rows: list[dict[Any, Assigned]]) -> None:
@@ -312,17 +377,12 @@ def autoincrement_column(table: Any) -> Column[Any] | None:
     return column
 
 
-def is_explicit_returning(context: Any) -> bool:
-    """Whether the statement has a RETURNING clause of the application's own."""
-    return bool(context._is_explicit_returning)
-
-
 def is_multi_values(compiled: Any) -> bool:
     """Whether the statement is an INSERT with several rows in its VALUES clause."""
     return bool(getattr(_dml_state(compiled), "_has_multi_parameters", False))
 
 
-def stated_keys(statement: Insert) -> set[str]:
+def stated_keys(statement: Insert | Update) -> set[str]:
     """Keys of the columns that the statement itself gives values."""
     names: set[Any] = set(statement._values or ())
     for group in statement._multi_values or ():
@@ -378,59 +438,6 @@ def written_table(statement: Any) -> Any:
 def has_loaded_change(state: Any, key: str) -> bool:
     """Whether an ORM attribute was set since it was loaded."""
     return key in state.committed_state
-
-
-def without_multi_values(statement: Insert) -> Insert:
-    """The same INSERT without its VALUES rows, to be executed with a list of parameters."""
-    copied: Insert = statement._generate()
-    copied._multi_values = ()
-    return copied
-
-
-def reports_keys_in_order(statement: Insert, columns: Any) -> Insert:
-    """The INSERT, made to report the keys of its rows in the order of its parameters."""
-    if statement._returning and not statement._return_defaults:
-        ordered: Insert = statement.returning(sort_by_parameter_order=True)
-        return ordered
-    return statement.return_defaults(*columns, sort_by_parameter_order=True)
-
-
-def buffered_rows(result: Any) -> list[Any]:
-    """The rows of a RETURNING clause as the driver delivered them; the result keeps them."""
-    strategy = result.cursor_strategy
-    if not isinstance(strategy, FullyBufferedCursorFetchStrategy):
-        strategy = FullyBufferedCursorFetchStrategy(result.cursor)
-        result.cursor_strategy = strategy
-    return list(strategy._rowbuffer)
-
-
-def sealed_cells(context: Any) -> list[tuple[int, Callable[[Any], Any]]]:
-    """Positions and processors of the encrypted columns in a statement's result."""
-    return [
-        (position, entry.type.result_processor(context.dialect, None))
-        for position, entry in enumerate(context.compiled._result_columns)
-        if getattr(entry.type, "delivers_row_key", False)
-    ]
-
-
-def sealed_bindings(context: Any) -> list[Any]:
-    """The bindings of the encrypted columns in a statement's result."""
-    return [
-        entry.type.binding
-        for entry in context.compiled._result_columns
-        if getattr(entry.type, "delivers_row_key", False)
-    ]
-
-
-def returned_positions(context: Any) -> dict[Any, int]:
-    """Positions of the table's own columns in a statement's result."""
-    positions: dict[Any, int] = {}
-    for position, entry in enumerate(context.compiled._result_columns):
-        for element in entry.objects:
-            if isinstance(element, Column):
-                table = element.table
-                positions.setdefault(table.c.get(element.key, element), position)
-    return positions
 
 
 # -- the column of a blind index ---------------------------------------------------------------
@@ -526,12 +533,6 @@ def has_row_limit(select: Any) -> bool:
     return any(limit is not None for limit in limits)
 
 
-def replace_buffered_rows(result: Any, rows: Sequence[Any]) -> None:
-    """Have a result, whose rows were buffered, deliver these instead."""
-    result.cursor_strategy._rowbuffer.clear()
-    result.cursor_strategy._rowbuffer.extend(rows)
-
-
 def result_position(
     compiled: Any, is_wanted: Callable[[Any], bool]
 ) -> tuple[int, TypeEngine[Any]] | None:
@@ -623,9 +624,11 @@ def _by_key(statement: Update, values: Any) -> dict[str, Any]:
     if mapper is not None:
         from sqlalchemy.orm import bulk_persistence
 
-        # SQLAlchemy 2.0 has it without the underscore
-        state: Any = getattr(bulk_persistence, "_BulkUDCompileState", None)
-        state = state or vars(bulk_persistence)["BulkUDCompileState"]
+        persistence: Any = bulk_persistence
+        try:
+            state = persistence._BulkUDCompileState
+        except AttributeError:  # SQLAlchemy 2.0
+            state = persistence.BulkUDCompileState
         values = state._get_orm_crud_kv_pairs(mapper, statement, values, False)
     by_key: dict[str, Any] = {}
     for target, value in values:
@@ -784,3 +787,124 @@ def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:
         set(row) == keys and not any(isinstance(value, ClauseElement) for value in row.values())
         for row in rows
     )
+
+
+# -- what a subclass of ours overrides ---------------------------------------------------------
+
+
+class CacheKeyedType(TypeEngine[Any]):
+    """A type that says itself what tells it apart in SQLAlchemy's statement cache."""
+
+    def statement_cache_key(self) -> tuple[Any, ...]:
+        """What tells the type apart from others; worked out once for each instance."""
+        raise NotImplementedError
+
+    @property
+    def _static_cache_key(self) -> Any:
+        # Asked for in every execution of every statement that names the column.
+        key = vars(self).get("_statement_cache_key")
+        if key is None:
+            key = self._statement_cache_key = self.statement_cache_key()
+        return key
+
+
+def cache_key_by_arguments(type_: CacheKeyedType) -> Any:
+    """What SQLAlchemy would tell the type apart by: its class and most of its arguments."""
+    return super(CacheKeyedType, type_)._static_cache_key
+
+
+def cache_key_of(type_: TypeEngine[Any]) -> Any:
+    """What tells a type apart in SQLAlchemy's statement cache."""
+    return type_._static_cache_key
+
+
+class SchemaPart(SchemaEventTarget):
+    """A type or schema item that is called when it is given to a column or table."""
+
+    def given_to(self, parent: Any) -> None:
+        """Called with the column or table, when SQLAlchemy has done its part."""
+        raise NotImplementedError
+
+    def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:
+        super()._set_parent(parent, outer=outer, **kw)
+        self.given_to(parent)
+
+
+class WrappedColumn(ColumnElement[Any]):
+    """An expression around a stored column; a SELECT of it reads from the column's table."""
+
+    inherit_cache = False
+
+    def wrapped(self) -> ColumnElement[Any]:
+        """The column."""
+        raise NotImplementedError
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return list(self.wrapped()._from_objects)
+
+
+class NegatableComparison(BinaryExpression[bool]):
+    """A comparison that says itself what ``~`` makes of it."""
+
+    inherit_cache = True
+
+    def negation(self, negated: Any) -> Any:
+        """What the opposite is, given what SQLAlchemy makes of it."""
+        raise NotImplementedError
+
+    def _negate(self) -> Any:
+        return self.negation(super()._negate())  # type: ignore[no-untyped-call]
+
+
+# -- types, dialects and engines ---------------------------------------------------------------
+
+ANY_BINARY = _Binary
+"""What every type of bytes derives from, those of dialects too."""
+
+ANY_INTERVAL = _AbstractInterval
+"""What every type of time spans derives from, those of dialects too."""
+
+
+def json_serializer(dialect: Dialect) -> Callable[[Any], Any] | None:
+    """``create_engine(json_serializer=...)``, if it was given."""
+    return getattr(dialect, "_json_serializer", None)
+
+
+def json_deserializer(dialect: Dialect) -> Callable[[str], Any] | None:
+    """``create_engine(json_deserializer=...)``, if it was given."""
+    return getattr(dialect, "_json_deserializer", None)
+
+
+def plain_engine(engine: Any) -> Any:
+    """The engine that a view, which ``execution_options()`` gave, is of; any other as it is."""
+    return getattr(engine, "_proxied", engine)
+
+
+def connect_parameters(engine: Engine) -> dict[str, Any] | None:
+    """What the engine's driver connects with; ``None`` where the application does it itself.
+
+    SQLAlchemy keeps it nowhere but in the function that it makes connections by.
+    """
+    creator = engine.pool._creator
+    known = getclosurevars(creator).nonlocals
+    is_its_own = creator.__module__ == "sqlalchemy.engine.create"
+    return known.get("cparams") if is_its_own else None
+
+
+def column_copy(column: Column[Any]) -> Column[Any]:
+    """A column like it, of no table."""
+    return column._copy()
+
+
+# -- a result's rows ---------------------------------------------------------------------------
+
+
+def rows_at_hand(result: Any) -> Sequence[Any]:
+    """Rows that an asyncio driver has delivered and the result has not handed out yet."""
+    return getattr(getattr(result, "cursor", None), "_rows", None) or ()
+
+
+def result_processors(result: Any) -> Sequence[Any]:
+    """What each column of a result's rows goes through: a callable, or ``None``."""
+    return getattr(getattr(result, "_metadata", None), "_processors", None) or ()

@@ -14,6 +14,7 @@ from encfields.codecs.nulls import none_is_value
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
 from encfields.index.blind_index import BlindIndex
 from encfields.key_template import DEFAULT_KEY, KeyTemplate
+from encfields.orm import internals
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.blind_index import indexed_type
 from encfields.orm.declare.columns import SealedColumnType
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_KEY", "EncryptedType"]
 
 
-class EncryptedType(SealedColumnType, TypeDecorator[Any]):
+class EncryptedType(
+    SealedColumnType, internals.SchemaPart, internals.CacheKeyedType, TypeDecorator[Any]
+):
     """A column whose every value is an AWS Encryption SDK message bound to its row.
 
     In the database it is a ``LargeBinary`` (BYTEA, BLOB); in Python it behaves as `inner`.
@@ -135,28 +138,22 @@ class EncryptedType(SealedColumnType, TypeDecorator[Any]):
         """The Python type of the inner type's values."""
         return self.inner.python_type
 
-    @property
-    def _static_cache_key(self) -> Any:
+    def statement_cache_key(self) -> tuple[Any, ...]:
         """What tells two of these types apart in SQLAlchemy's statement cache.
 
         SQLAlchemy leaves keyword-only arguments out, and would take two types that differ in
         one for the same.
         """
-        key = vars(self).get("_cache_key")
-        if key is None:
-            # Asked for in every execution of every statement that names the column.
-            storage = self.storage and self.storage._static_cache_key
-            keys = self.key, self.former_keys
-            adopts = self.adopts and self.adopts.cache_key
-            of_ours = *keys, self.name, self.bind_to, storage, self.indexes, adopts
-            key = self._cache_key = super()._static_cache_key, *of_ours
-        return key
+        storage = self.storage and internals.cache_key_of(self.storage)
+        keys = self.key, self.former_keys
+        adopts = self.adopts and self.adopts.cache_key
+        inherited = internals.cache_key_by_arguments(self)
+        return inherited, *keys, self.name, self.bind_to, storage, self.indexes, adopts
 
     # -- declaration ---------------------------------------------------------------------------
 
-    def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:
-        """SQLAlchemy's SchemaEventTarget protocol: the type was given to a column."""
-        super()._set_parent(parent, outer=outer, **kw)
+    def given_to(self, parent: Any) -> None:
+        """The type was given to a column."""
         if parent.type is not self:
             raise DeclarationError(
                 "an encrypted type can be neither a variant of another type, which would store "

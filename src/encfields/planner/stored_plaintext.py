@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import type_coerce
-from sqlalchemy.sql.sqltypes import _Binary
 from sqlalchemy.types import NullType, TypeEngine
 
 from encfields.bulk.rows.places import ColumnPlaces, Place
@@ -19,6 +18,7 @@ from encfields.errors import (
 )
 from encfields.message import open_
 from encfields.message.header import MAGIC, as_bytes, read_header
+from encfields.orm import internals
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
@@ -105,4 +105,6 @@ class PlaintextReader:
 
 def as_to_read(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """A binary column past SQLAlchemy's types, as messages are read; another as its own values."""
-    return type_coerce(column, NullType()) if isinstance(column.type, _Binary) else column
+    return (
+        type_coerce(column, NullType()) if isinstance(column.type, internals.ANY_BINARY) else column
+    )

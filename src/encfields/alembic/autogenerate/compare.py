@@ -16,6 +16,7 @@ from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table
 from sqlalchemy.types import LargeBinary
 
+from encfields.alembic import internals
 from encfields.alembic.autogenerate.indexes import LazyKeys, fills, must_wait, postponed_fills
 from encfields.alembic.autogenerate.message_checks import (
     leave_checks_to_us,
@@ -31,6 +32,7 @@ from encfields.bulk.runs.store import RunStore, has_run_tables
 from encfields.bulk.runs.tables import TABLE_NAMES
 from encfields.keys.sql.schema import TABLE_NAME
 from encfields.orm.declare.columns import bindings_of
+from encfields.orm.internals import column_copy
 from encfields.orm.types import EncryptedType
 
 log = logging.getLogger("encfields.alembic")
@@ -103,9 +105,9 @@ def pass_over_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps, sche
     A comparator that comes before Alembic's own.
     """
     own = _own_tables(autogen_context)
-    filters = getattr(autogen_context, "_name_filters", None)
-    if filters is not None:
-        filters.append(lambda name, kind, parents: kind != "table" or name not in own)
+    internals.add_name_filter(
+        autogen_context, lambda name, kind, parents: kind != "table" or name not in own
+    )
 
 
 def _register() -> None:
@@ -155,7 +157,7 @@ def _add_nullable(modified: ops.ModifyTableOps) -> None:
             continue
         if op.column.nullable or op.column.server_default is not None:
             continue
-        op.column = op.column._copy()
+        op.column = column_copy(op.column)
         op.column.nullable = True
         log.warning(
             "%s.%s is added nullable: the rows that are there have no value yet. When they have "

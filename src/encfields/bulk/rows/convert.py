@@ -9,7 +9,7 @@ from encfields.bulk.rows.changes import OF_THIS_VALUE, Outcome
 from encfields.bulk.rows.conversion import Conversion
 from encfields.bulk.rows.inner_types import type_from_data
 from encfields.bulk.rows.job import PreparedJob
-from encfields.bulk.rows.reseal_and_index import ResealAndIndex, _Cell
+from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
 from encfields.message.header import CONTEXT_OFFSET
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Convert(ResealAndIndex):
                 was, to = map(type_from_data, conversions[column.name])
                 self._conversions[number] = Conversion(was, to, prepared.dialect)
 
-    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> _Cell:
+    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
         cell = super()._place(row, number, key, outcome)
         conversion = self._conversions.get(number)
         if conversion is None or cell.data is None:
@@ -51,14 +51,14 @@ class Convert(ResealAndIndex):
             cell.is_current, cell.moves = False, True
         return cell
 
-    def _is_old(self, row: Any, source: SealedCell, cell: _Cell) -> bool | None:
+    def _is_old(self, row: Any, source: SealedCell, cell: Cell) -> bool | None:
         """Whether a value is of the former type, as far as its binding tells."""
         context, data = cell.place[0], cell.data or b""
         if not self._moves or source.place(row, data)[0] == context:
             return None
         return not data.startswith(context, CONTEXT_OFFSET)
 
-    def _open_cell(self, row: Any, number: int, cell: _Cell, key: Any, outcome: Outcome) -> None:
+    def _open_cell(self, row: Any, number: int, cell: Cell, key: Any, outcome: Outcome) -> None:
         if number not in self._conversions:
             super()._open_cell(row, number, cell, key, outcome)
         elif cell.plaintext is not None and not cell.is_current:

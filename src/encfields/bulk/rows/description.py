@@ -19,6 +19,7 @@ from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
+from encfields.orm import internals
 from encfields.orm.declare.blind_index import derived_columns
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
 from encfields.orm.types import DEFAULT_KEY, EncryptedType
@@ -200,7 +201,7 @@ class ReflectedTable:
         declared = Table(self.spec.table, MetaData(), schema=spec.schema)
         for column in table.columns:
             stated = next((c for c in spec.columns if c.name == column.name), None)
-            copy = column._copy()
+            copy = internals.column_copy(column)
             copy.server_default = None
             if stated is not None:
                 copy.type = EncryptedType(

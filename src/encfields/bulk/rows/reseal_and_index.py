@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Cell:
+class Cell:
     """One value of a row, as far as it has been dealt with.
 
     :ivar place: its context, and the branch key ids under which it opens.
@@ -94,11 +94,11 @@ class ResealAndIndex(Reseal):
         )
         return Change(key, old, new, derived)
 
-    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> _Cell:
+    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
         """Where a value belongs, and whether it is there."""
         target, _ = self._columns[number]
         stored = row[target.value_at]
-        cell = _Cell()
+        cell = Cell()
         try:
             data = b"" if stored is None else message_bytes(stored)
             context, (key_id, *_) = cell.place = target.place(row, data)
@@ -114,7 +114,7 @@ class ResealAndIndex(Reseal):
                 outcome.refuse(key, target.binding.column_name, error)
         return cell
 
-    def _open_cell(self, row: Any, number: int, cell: _Cell, key: Any, outcome: Outcome) -> None:
+    def _open_cell(self, row: Any, number: int, cell: Cell, key: Any, outcome: Outcome) -> None:
         target, source = self._columns[number]
         assert cell.data is not None  # noqa: S101 - the caller looked
         try:

@@ -6,7 +6,6 @@ TLS arguments, former keyrings or schema would work elsewhere than the caller me
 
 from __future__ import annotations
 
-import inspect
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from sqlalchemy import Engine, create_engine
 
 from encfields.bulk.options import Setup
 from encfields.errors import ConfigurationError
+from encfields.orm import internals
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption
@@ -71,18 +71,13 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
 
 
 def _connect_args(engine: Engine) -> dict[str, Any]:
-    """The ``connect_args`` that the engine was made with.
-
-    SQLAlchemy keeps them nowhere but in the function that it makes connections by.
-    """
-    pool: Any = engine.pool
-    known = inspect.getclosurevars(pool._creator).nonlocals
-    if pool._creator.__module__ != "sqlalchemy.engine.create" or "cparams" not in known:
+    """The ``connect_args`` that the engine was made with."""
+    given = internals.connect_parameters(engine)
+    if given is None:
         raise _refused("an engine with a creator= of its own")
     if any(_is_foreign(one) for one in _listeners(engine)):
         raise _refused("an engine whose connections event listeners look after")
     _, from_url = engine.dialect.create_connect_args(engine.url)
-    given: dict[str, Any] = known["cparams"]
     added = {name: value for name, value in given.items() if from_url.get(name) != value}
     if not _can_be_sent(added):
         raise _refused("an engine with these connect_args")

@@ -43,17 +43,17 @@ class OwnConnection:
         self.engine = engine
         self.is_async = bool(engine.dialect.is_async)
         self.is_borrowed = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
-        self._is_private_memory = _is_private_memory(engine)
+        self.is_private_memory = _is_private_memory(engine)
 
     @property
     def on_caller(self) -> bool:
         """Whether the work must run on the caller's own greenlet and event loop."""
-        return self.is_async and (self.is_borrowed or self._is_private_memory)
+        return self.is_async and (self.is_borrowed or self.is_private_memory)
 
     @property
     def is_ours_alone(self) -> bool:
         """Whether work has a connection of its own, so that any thread may do it at any time."""
-        return not self.is_borrowed and not self._is_private_memory
+        return not self.is_borrowed and not self.is_private_memory
 
     def run(self, work: Work[T]) -> T:
         """Do `work`; blocks, except that in a greenlet the event loop is left free.
@@ -73,7 +73,7 @@ class OwnConnection:
         return await_only(asyncio.wrap_future(future)) if in_greenlet() else future.result()
 
     def _run_here(self, work: Work[T]) -> T:
-        if self._is_private_memory and not self.is_borrowed:
+        if self.is_private_memory and not self.is_borrowed:
             return work(self.engine)
         if self.is_borrowed:
             return self._run_borrowed(work)

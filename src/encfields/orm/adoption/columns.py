@@ -49,7 +49,7 @@ class HiddenBytes(bytes):
         return "<plaintext>"
 
 
-class PlaintextType(TypeDecorator[Any]):
+class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
     """A plaintext column's own type, whose parameters are not shown.
 
     :param declared: the type that the application knows it by.
@@ -64,9 +64,9 @@ class PlaintextType(TypeDecorator[Any]):
         self.impl = declared  # type: ignore[assignment]
         self.impl_instance = declared
 
-    @property
-    def _static_cache_key(self) -> Any:
-        return PlaintextType, self.declared._static_cache_key
+    def statement_cache_key(self) -> tuple[Any, ...]:
+        """Tells types apart in SQLAlchemy's statement cache."""
+        return PlaintextType, internals.cache_key_of(self.declared)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         process = super().bind_processor(dialect)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import DeclarationError
+from encfields.orm import internals
 
 if TYPE_CHECKING:
     from sqlalchemy import Column
@@ -79,7 +80,7 @@ class Plaintext:
     @property
     def cache_key(self) -> tuple[Any, ...]:
         """What tells two of these apart in SQLAlchemy's statement cache."""
-        type_ = self.type and self.type._static_cache_key
+        type_ = self.type and internals.cache_key_of(self.type)
         return self.column, self.phase, self.unsealable, type_
 
     def __repr__(self) -> str:

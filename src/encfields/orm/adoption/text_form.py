@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sa
-from sqlalchemy.sql.sqltypes import _AbstractInterval
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.codecs import codec_for
@@ -71,7 +70,7 @@ class TextForm:
     def _postgresql(self, column: str) -> str:
         if isinstance(self._stored, _BINARY):
             return column
-        if isinstance(self._stored, _AbstractInterval):
+        if isinstance(self._stored, internals.ANY_INTERVAL):
             text = f"CAST(EXTRACT(EPOCH FROM {column}) AS TEXT)"
         elif isinstance(self._stored, _MOMENTS):
             text = f"(to_json({column}) #>> '{{}}')"  # whatever DateStyle is set to
@@ -112,7 +111,7 @@ class TextForm:
         stored, dialect = self._stored, self._dialect
         if isinstance(stored, _BINARY):
             return bytes
-        if isinstance(stored, _AbstractInterval):
+        if isinstance(stored, internals.ANY_INTERVAL):
             return self._interval
         if isinstance(stored, sa.Boolean):
             return _boolean
@@ -153,7 +152,7 @@ class TextForm:
 
 def _is_interval(type_: object) -> bool:
     """Whether it is SQLAlchemy's own decorator of a moment, which is read as what it stands for."""
-    return isinstance(type_, _AbstractInterval)
+    return isinstance(type_, internals.ANY_INTERVAL)
 
 
 def _boolean(data: bytes) -> bool:

@@ -248,15 +248,18 @@ class _Completion:
 
 def _as_value(value: Any, one: _Adopting) -> Any:
     """A value of an upsert's SET, whose plain values SQLAlchemy would give the column's type."""
-    is_element = hasattr(value, "_is_clause_element") or isinstance(value, BindParameter)
-    return value if is_element else bindparam(None, value, type_=one.type, unique=True)
+    return (
+        value
+        if internals.is_expression(value)
+        else bindparam(None, value, type_=one.type, unique=True)
+    )
 
 
 def _is_expression(value: Any) -> bool:
     """Whether what a column is assigned is an SQL expression, and neither a value nor NULL."""
     if value is None or isinstance(value, BindParameter | Null):
         return False
-    return hasattr(value, "_is_clause_element") or hasattr(value, "__clause_element__")
+    return internals.is_expression(value)
 
 
 def _pinned(statement: Update) -> set[str]:

@@ -12,6 +12,7 @@ from encfields.errors import DeclarationError
 from encfields.index.bits import FULL_BITS, check_bits
 from encfields.index.blind_index import check_name, check_versions, companion_name
 from encfields.index.transforms import Transform, exact
+from encfields.orm.internals import SchemaPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ _INFO = "encfields_compound_index"
 _LEAST_PARTS = 2
 
 
-class CompoundBlindIndex(SchemaItem):
+class CompoundBlindIndex(SchemaPart, SchemaItem):
     """Makes rows findable by the values of several encrypted columns at once.
 
     It goes into ``__table_args__``, or among the arguments of a ``Table``::
@@ -90,8 +91,8 @@ class CompoundBlindIndex(SchemaItem):
         """Name of the database column that holds the index; **frozen**, migrations hold it."""
         return companion_name(self.label, version=version)
 
-    def _set_parent(self, parent: Any, **kw: Any) -> None:
-        """SQLAlchemy's SchemaItem protocol: the index was given to a table."""
+    def given_to(self, parent: Any) -> None:
+        """The index was given to a table."""
         vars(parent).setdefault(_INFO, []).append(self)
 
 

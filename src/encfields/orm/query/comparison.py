@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
+from encfields.orm.internals import CacheKeyedType, NegatableComparison
 from encfields.orm.write.veiled import veil_all
 from encfields.traces import leaves_no_trace
 
@@ -30,7 +31,7 @@ NULL_TESTS = (operators.is_, operators.is_not, *EQUALITY)
 NEGATIVE = (operators.ne, operators.not_in_op)
 
 
-class IndexComparison(BinaryExpression[bool]):
+class IndexComparison(NegatableComparison):
     """One of ``==``, ``!=``, ``IN`` and ``NOT IN`` on an encrypted column or on its index."""
 
     inherit_cache = True
@@ -49,13 +50,12 @@ class IndexComparison(BinaryExpression[bool]):
             modifiers=binary.modifiers,
         )
 
-    def _negate(self) -> Any:
-        """SQLAlchemy's: ``~(a == b)`` is ``a != b``, and stays a comparison by index."""
-        negated = super()._negate()  # type: ignore[no-untyped-call]
+    def negation(self, negated: Any) -> Any:
+        """``~(a == b)`` is ``a != b``, and stays a comparison by index."""
         return IndexComparison.of(negated) if type(negated) is BinaryExpression else negated
 
 
-class BlindView(TypeEngine[Any]):
+class BlindView(CacheKeyedType):
     """The type of ``column.blind(name)``: answers equality, nothing else.
 
     :param label: the index's name.
@@ -70,8 +70,7 @@ class BlindView(TypeEngine[Any]):
         self.label = label
         self.is_compound = is_compound
 
-    @property
-    def _static_cache_key(self) -> Any:
+    def statement_cache_key(self) -> tuple[Any, ...]:
         """Tells views of two indexes apart in SQLAlchemy's statement cache."""
         return BlindView, self.label, self.is_compound
 

@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from encfields.errors import UnboundValueError
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.internals import CacheKeyedType
 from encfields.orm.write.pending import PendingLookup
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Compared:
     enclosing: tuple[Enclosing, ...]
 
 
-class LookupType(TypeDecorator[Any]):
+class LookupType(CacheKeyedType, TypeDecorator[Any]):
     """Made when a comparison is compiled, one for each bind: it tells what the bind is for.
 
     :param index: the blind index that is asked.
@@ -59,8 +60,8 @@ class LookupType(TypeDecorator[Any]):
         # SQLAlchemy copies a type for each dialect; the copies have this in common.
         self.token = object()
 
-    @property
-    def _static_cache_key(self) -> Any:
+    def statement_cache_key(self) -> tuple[Any, ...]:
+        """Tells look-ups apart in SQLAlchemy's statement cache."""
         return LookupType, id(self.token)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:

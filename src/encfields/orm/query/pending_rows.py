@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 # -- IS NULL -----------------------------------------------------------------------------------
 
 
-class NullTest(BinaryExpression[bool]):
+class NullTest(internals.NegatableComparison):
     """``IS NULL`` or ``IS NOT NULL`` of a column that is being adopted."""
 
     inherit_cache = True
@@ -71,9 +71,8 @@ class NullTest(BinaryExpression[bool]):
             binary.left, binary.right, binary.operator, type_=binary.type, negate=binary.negate
         )
 
-    def _negate(self) -> Any:
-        """SQLAlchemy's: it stays one of ours."""
-        negated = super()._negate()  # type: ignore[no-untyped-call]
+    def negation(self, negated: Any) -> Any:
+        """It stays one of ours."""
         return NullTest.of(negated) if type(negated) is BinaryExpression else negated
 
 
@@ -95,7 +94,7 @@ def _compile_null_test(element: NullTest, compiler: Any, **kw: Any) -> str:
 # -- comparisons -------------------------------------------------------------------------------
 
 
-class PlainOperand(TypeDecorator[Any]):
+class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
     """A value that is compared with a plaintext column.
 
     :param declared: the column's type. :param part: of a compound value, its number.
@@ -114,9 +113,9 @@ class PlainOperand(TypeDecorator[Any]):
         self.impl_instance = self.impl
         self._plain = PlaintextType(declared)
 
-    @property
-    def _static_cache_key(self) -> Any:
-        return PlainOperand, self.declared._static_cache_key, self.part, self.exact
+    def statement_cache_key(self) -> tuple[Any, ...]:
+        """Tells operands apart in SQLAlchemy's statement cache."""
+        return PlainOperand, internals.cache_key_of(self.declared), self.part, self.exact
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         process = self._plain.dialect_impl(dialect).bind_processor(dialect)
@@ -135,7 +134,7 @@ class PlainOperand(TypeDecorator[Any]):
         return self
 
 
-class ExactForm(ColumnElement[bytes]):
+class ExactForm(internals.WrappedColumn):
     """A plaintext column as the bytes that it is: no collation has a say.
 
     :param plain: the column. :param declared: its type.
@@ -148,9 +147,9 @@ class ExactForm(ColumnElement[bytes]):
         self.plain = plain
         self.declared = declared
 
-    @property
-    def _from_objects(self) -> list[Any]:
-        return list(self.plain._from_objects)
+    def wrapped(self) -> ColumnElement[Any]:
+        """The stored column."""
+        return self.plain
 
 
 @compiles(ExactForm)

@@ -302,7 +302,7 @@ def _refuse_nested_write(statement: Insert | Update) -> None:
     if not isinstance(table, Table):
         return
     bindings = bindings_of(table)
-    written = {getattr(key, "key", key) for key in _written_keys(statement)}
+    written = internals.stated_keys(statement).union(internals.select_source_names(statement))
     of_values = [c for c in table.c if c.key in bindings or isinstance(c.type, IndexColumnType)]
     for column in of_values:
         defaults = column.default is not None and column.key in bindings
@@ -314,11 +314,3 @@ def _refuse_nested_write(statement: Insert | Update) -> None:
                 column=column.name,
                 reason="cte",
             )
-
-
-def _written_keys(statement: Any) -> Iterator[Any]:
-    yield from statement._values or ()
-    yield from getattr(statement, "_select_names", None) or ()
-    for group in getattr(statement, "_multi_values", None) or ():
-        for row in group:
-            yield from row

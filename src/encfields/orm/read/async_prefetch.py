@@ -5,9 +5,6 @@ outside it, on the event loop's own thread, where a key that is not at hand coul
 for by standing still. So the rows are looked through when they have come in: of every key that
 is not at hand, the first value is opened, which fetches the key, and is thrown away. An
 ``AsyncSession`` needs none of this, because it makes its objects inside the greenlet.
-
-Attributes of SQLAlchemy's that are not part of its documented API and are read here: the rows
-that the asyncio cursors hold, and a result's processors. Without them, nothing is fetched early.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import EncFieldsError
+from encfields.orm import internals
 from encfields.orm.adoption.reads import AdoptingReader
 from encfields.orm.read.packed import RowReader
 from encfields.orm.read.union_reads import UnionReader
@@ -56,7 +54,7 @@ class AsyncPrefetch:
         """Have the keys of the result's rows at hand."""
         if execution_options.get("prebuffer_rows") or not in_greenlet():
             return
-        rows = getattr(getattr(result, "cursor", None), "_rows", None)
+        rows = internals.rows_at_hand(result)
         if not rows:
             return
         for position, processor in _encrypted(result):
@@ -86,9 +84,8 @@ class AsyncPrefetch:
 
 def _encrypted(result: Any) -> list[tuple[int, Callable[[Any], Any]]]:
     """Positions of encrypted columns in the rows of a result, and what opens their cells."""
-    processors = getattr(getattr(result, "_metadata", None), "_processors", None) or ()
     return [
         (position, processor)
-        for position, processor in enumerate(processors)
+        for position, processor in enumerate(internals.result_processors(result))
         if getattr(processor, "__qualname__", "").startswith(_READERS)
     ]

@@ -38,6 +38,7 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
 from encfields.orm.engine_encryption import EngineEncryption, attachment_of
+from encfields.orm.internals import WrappedColumn
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.read.delivered_keys import delivered_sql, form_of, from_delivered, misspelt
 from encfields.traces import leaves_no_trace
@@ -233,7 +234,7 @@ def _located(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) ->
     return error
 
 
-class Packed(ColumnElement[Any]):
+class Packed(WrappedColumn):
     """The expression that delivers an encrypted column with its row's key in one cell."""
 
     inherit_cache = False
@@ -250,9 +251,9 @@ class Packed(ColumnElement[Any]):
         self.type = reader
         self.reader = reader
 
-    @property
-    def _from_objects(self) -> list[Any]:
-        return list(self.ciphertext._from_objects)
+    def wrapped(self) -> ColumnElement[Any]:
+        """The stored column."""
+        return self.ciphertext
 
 
 @compiles(Packed)

@@ -21,6 +21,7 @@ from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeEngine
 
 from encfields.orm.declare.columns import binding_of, is_encrypted
+from encfields.orm.internals import WrappedColumn
 from encfields.orm.read.packed import Packed, RowReader, without_result_map
 from encfields.traces import leaves_no_trace
 
@@ -49,7 +50,7 @@ class UnionReader(TypeEngine[Any]):
         return leaves_no_trace(open_cell)
 
 
-class PackedBranches(ColumnElement[Any]):
+class PackedBranches(WrappedColumn):
     """The expression that delivers a UNION's encrypted column, each branch's in its own form.
 
     :param discriminator: what tells the branches apart.
@@ -70,9 +71,9 @@ class PackedBranches(ColumnElement[Any]):
         self.branches = branches
         self.type = UnionReader([packed.reader for _, packed in branches])
 
-    @property
-    def _from_objects(self) -> list[Any]:
-        return list(self.ciphertext._from_objects)
+    def wrapped(self) -> ColumnElement[Any]:
+        """The stored column."""
+        return self.ciphertext
 
 
 @compiles(PackedBranches)
