@@ -49,9 +49,7 @@ OPTIONS = dict(
 URL = {url!r}
 
 if context.is_offline_mode():
-    # Without a connection, only the URL tells MariaDB from MySQL.
-    url = URL.replace("mysql+", "mariadb+")
-    context.configure(url=url, literal_binds=True, **OPTIONS)
+    context.configure(url={offline_url!r}, literal_binds=True, **OPTIONS)
     with context.begin_transaction():
         context.run_migrations()
 else:
@@ -115,6 +113,8 @@ class Project:
         (scripts / "env.py").write_text(
             ENVIRONMENT.format(
                 url=backend.url_text,
+                # Without a connection, only the URL tells MariaDB from MySQL.
+                offline_url=backend.url_text.replace("mysql+", f"{backend.name}+"),
                 per_migration=per_migration,
                 settings=(settings or '{"key_store": STORE}').replace("STORE", store),
                 options=options,

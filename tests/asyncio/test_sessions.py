@@ -11,6 +11,7 @@ from sqlalchemy.orm import undefer
 
 from encfields import Encryption
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, VISIT, Patient, Visit
+from tests.servers.backends import AsyncBackend
 
 pytestmark = pytest.mark.usefixtures("encryption")
 
@@ -99,7 +100,8 @@ async def test_session_stream_and_yield_per(engine: AsyncEngine) -> None:
         assert len(await result.all()) == 300
 
 
-async def test_returning_through_the_orm(engine: AsyncEngine) -> None:
+async def test_returning_through_the_orm(async_backend: AsyncBackend, engine: AsyncEngine) -> None:
+    async_backend.sync.require_returning()
     async with AsyncSession(engine) as session:
         rows: list[dict[str, Any]] = [{"id": n, "diagnosis": f"d{n}"} for n in range(1, 21)]
         returned = await session.scalars(

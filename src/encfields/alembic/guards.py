@@ -34,7 +34,7 @@ HEAD_BYTES = 4096
 as undone."""
 
 MAX_MESSAGE_CHARS = 128
-"""Longest message of a ``SIGNAL``."""
+"""Longest message of a ``SIGNAL``; of an error that names a value, 200."""
 
 _FIRST_PAIR = CONTEXT_OFFSET + 2 + 1
 """Position, counted from 1 as SQL does, of the context's first pair, after the count of pairs."""
@@ -130,11 +130,15 @@ class Guard:
                 f"RAISE EXCEPTION USING MESSAGE = {self._text(message)}; END IF; END $encfields$"
             ]
         if self._name == "mysql":
-            # Works outside a stored program, without a DELIMITER of the client's. Where SIGNAL
-            # cannot be prepared, that is an error too, and stops the script as well.
-            signal = f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {self._text(message)}"
+            # Works outside a stored program, without a DELIMITER of the client's. MySQL, which a
+            # script is not told apart from MariaDB for, prepares no SIGNAL: there a variable is
+            # set to the message, which it then says it cannot be set to.
+            text = self._text(message)
+            signal = self._text(f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {text}")
+            refused = self._text(f"SET completion_type = {text}")
+            raising = f"IF(VERSION() LIKE '%MariaDB%', {signal}, {refused})"
             return [
-                f"SET @encfields_guard = IF({condition}, {self._text(signal)}, 'DO 0')",
+                f"SET @encfields_guard = IF({condition}, {raising}, 'DO 0')",
                 "PREPARE encfields_guard FROM @encfields_guard",
                 "EXECUTE encfields_guard",
                 "DEALLOCATE PREPARE encfields_guard",
