@@ -36,7 +36,10 @@ def test_a_flush_of_many_with_generated_keys(engine: Engine, log: pytest.LogCapt
     _logged(log, "INSERT INTO patient")
 
 
-def test_a_bulk_insert_with_returning(engine: Engine, log: pytest.LogCaptureFixture) -> None:
+def test_a_bulk_insert_with_returning(
+    backend: Backend, engine: Engine, log: pytest.LogCaptureFixture
+) -> None:
+    backend.require_returning()
     with Session(engine) as session:
         rows = [{"id": n + 1, "name": f"n{n}", **secrets_of_a_patient()} for n in range(20)]
         got = session.scalars(insert(Patient).returning(Patient.ssn), rows).all()

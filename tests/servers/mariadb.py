@@ -189,13 +189,9 @@ class ServerDatabase:
     def empty(self) -> None:
         """Remove everything in the database."""
         # A connection that a test left in a transaction would hold its locks for ever.
+        others = self._others()
         with self._connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id FROM information_schema.processlist"
-                " WHERE db = %s AND id <> CONNECTION_ID()",
-                (self._name,),
-            )
-            for (process_id,) in cursor.fetchall():
+            for process_id in others:
                 try:
                     cursor.execute(f"KILL CONNECTION {int(process_id)}")
                 except pymysql.Error:
@@ -206,6 +202,16 @@ class ServerDatabase:
     def drop(self) -> None:
         with self._connection as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE IF EXISTS `{self._name}`")
+
+    def _others(self) -> list[int]:
+        """The ids of the connections to the database."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM information_schema.processlist"
+                " WHERE db = %s AND id <> CONNECTION_ID()",
+                (self._name,),
+            )
+            return [process_id for (process_id,) in cursor.fetchall()]
 
     def _create(self) -> None:
         with self._connection.cursor() as cursor:

@@ -34,7 +34,7 @@ def test_under_threads_that_seal_rotate_and_evict_every_value_names_its_own_tena
     encryption.keys.create_table()
     for tenant in range(TENANTS):
         encryption.keys.create(f"tenant/{tenant}")
-    threads = THREADS[backend.name]
+    threads = THREADS[backend.family]
     ready = threading.Barrier(threads)
 
     def work(thread: int) -> None:
