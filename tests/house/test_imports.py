@@ -17,6 +17,7 @@ FLOORS = (
     ("drivers", "legacy", "orm", "sizes", "stats"),
     ("engine",),
     ("bulk", "reencrypt"),
+    ("adopt",),
     ("interop", "telemetry", "testing"),
     ("alembic",),
     ("cli", "doctor", "planner"),

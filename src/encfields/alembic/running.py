@@ -58,6 +58,7 @@ def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
             source=job.source,
             to_plaintext=job.to_plaintext,
             conversions=job.conversions,
+            adopted=job.adopted,
             options=settings.options,
         )
         if queue:

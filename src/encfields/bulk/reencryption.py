@@ -27,7 +27,7 @@ from encfields.bulk.errors import (
     UnfinishedError,
 )
 from encfields.bulk.options import Options
-from encfields.bulk.rows.job import Conversions, Job
+from encfields.bulk.rows.job import Adopted, Conversions, Job
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.coordinator import Coordinator, setup_for
 from encfields.bulk.runs.loop import RunLoop
@@ -87,6 +87,8 @@ class Reencryption:
         sealed then.
     :param conversions: encrypted column to the inner type that wrote its values and the one that
         is to read them, as a job has them.
+    :param adopted: encrypted column to the plaintext column that is sealed into it, or, of a run
+        that brings plaintext back, that takes what is sealed.
     :param options: how to work.
     :raises DeclarationError: the description is not one of a run.
     :raises ConfigurationError: an ``AsyncEngine``.
@@ -101,12 +103,13 @@ class Reencryption:
         source: TableSpec | None = None,
         to_plaintext: Mapping[str, str] | None = None,
         conversions: Conversions | None = None,
+        adopted: Mapping[str, Adopted] | None = None,
         options: Options | None = None,
     ) -> None:
         self._engine = sync_engine(engine)
         self._encryption = encryption
         self._options = options or Options()
-        self._job = Job(spec, source, to_plaintext, conversions)
+        self._job = Job(spec, source, to_plaintext, conversions, adopted)
         self._store = RunStore()
 
     @leaves_no_trace

@@ -36,14 +36,17 @@ class Change(NamedTuple):
     :param old: the stored values that must still stand there, :data:`ABSENT` for a NULL; ``None``
         for a column that does not matter.
     :param new: the values to store, ``None`` for a column to be left. Where there is a new value
-        there is an old one, which is not ``ABSENT``.
+        there is an old one, which is ``ABSENT`` for a plaintext alone that is sealed.
     :param derived: what to store in the derived columns, all of them; ``None`` to leave them.
+    :param plain: of each plaintext column that is adopted, the bytes that must still stand there,
+        or of one that is refilled what to store; ``None`` for one that does not matter.
     """
 
     key: Key
     old: tuple[bytes | None, ...]
     new: tuple[Any, ...]
     derived: tuple[Any, ...] | None = None
+    plain: tuple[Any, ...] | None = None
 
 
 class Refused(NamedTuple):

@@ -5,32 +5,49 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Connection, Table, types
+from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
-from encfields.bulk.rows.inner_types import are_told_apart
+from encfields.bulk.rows.inner_types import are_told_apart, type_from_data
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError
+from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.declare.columns import ColumnBinding
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
-REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT, CONVERT = (
+REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT, CONVERT, ADOPT, REFILL = (
     "reencrypt",
     "fill-index",
     "rotate-index",
     "rebind",
     "decrypt",
     "convert",
+    "adopt",
+    "refill",
 )
 """Kinds of jobs."""
 
 Conversions = Mapping[str, Sequence[dict[str, Any]]]
 """By column, the type that wrote its values and the one that is to read them, as data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A plaintext column beside an encrypted one that takes its place.
+
+    :param plain: its name. :param type: as :func:`~encfields.bulk.rows.inner_types.type_to_data`
+        tells it.
+    :param refill: write the plaintext of sealed values into it, the way back.
+    """
+
+    plain: str
+    type: Mapping[str, Any]
+    refill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +59,14 @@ class Job:
     :param to_plaintext: encrypted column to the column that takes its plaintext.
     :param conversions: encrypted column to the inner type that wrote its values and the one that
         is to read them, as :func:`encfields.bulk.rows.inner_types.type_to_data` tells them.
+    :param adopted: encrypted column to the plaintext that is sealed into it.
     """
 
     spec: TableSpec
     source: TableSpec | None = None
     to_plaintext: Mapping[str, str] | None = field(default=None)
     conversions: Conversions | None = field(default=None)
+    adopted: Mapping[str, Adopted] | None = field(default=None)
 
     def __post_init__(self) -> None:
         names = {column.name for column in self.spec.columns}
@@ -69,6 +88,7 @@ class Job:
         if self.to_plaintext is not None and source is not None:
             raise self._refusal("a run to plaintext has no source: its spec says how to open")
 
+        self._require_adopted()
         self._require_conversions()
         if self.spec.derived and self.to_plaintext is not None:
             raise self._refusal("a run to plaintext computes no derived columns")
@@ -81,6 +101,17 @@ class Job:
             self.spec.derived
         ):
             raise self._refusal("a column is named twice")
+
+    def _require_adopted(self) -> None:
+        adopted = self.adopted
+        if adopted is None:
+            return
+        if not adopted or not {column.name for column in self.spec.columns}.issuperset(adopted):
+            raise self._refusal("a plaintext is adopted for each of some of the spec's columns")
+        if self.source is not None or self.to_plaintext is not None or self.conversions is not None:
+            raise self._refusal("a run that adopts plaintext does nothing else")
+        if len({one.refill for one in adopted.values()}) > 1:
+            raise self._refusal("a run adopts plaintext or refills it, not both")
 
     def _require_conversions(self) -> None:
         conversions = self.conversions
@@ -105,6 +136,8 @@ class Job:
         """What it does to values, in a word."""
         if self.to_plaintext is not None:
             return DECRYPT
+        if self.adopted is not None:
+            return REFILL if any(one.refill for one in self.adopted.values()) else ADOPT
         if self.conversions is not None:
             return CONVERT
         if self.source is not None:
@@ -117,11 +150,12 @@ class Job:
     def is_asked_by_id(self) -> bool:
         """Whether a worker does it only when it is told which run.
 
-        It writes plaintext, or takes in what was sealed for another place or under another key:
+        It writes plaintext, seals what anybody could have written, or takes in what was sealed
+        for another place or under another key:
         whoever put its run back, long after, would have that done for values of his own.
         """
         has_former = any(column.former_keys for column in self.spec.columns)
-        return self.kind in (REBIND, DECRYPT, CONVERT) or has_former
+        return self.kind in (REBIND, DECRYPT, CONVERT, ADOPT, REFILL) or has_former
 
     @property
     def table_name(self) -> str:
@@ -138,18 +172,21 @@ class Job:
         }
         if self.conversions is not None:
             data["conversions"] = {name: list(one) for name, one in self.conversions.items()}
+        if self.adopted is not None:
+            data["adopted"] = {name: asdict(one) for name, one in self.adopted.items()}
         return json.dumps(data, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Job:
         """The job that :meth:`to_json` wrote."""
         data = json.loads(text)
-        source = data["source"]
+        source, adopted = data["source"], data.get("adopted")
         return cls(
             TableSpec.from_json(data["spec"]),
             TableSpec.from_json(source) if source else None,
             data["to_plaintext"],
             data.get("conversions"),
+            adopted and {name: Adopted(**one) for name, one in adopted.items()},
         )
 
     def fingerprint(self) -> str:
@@ -233,13 +270,31 @@ class PreparedJob:
 
     def _plain(self, names: list[str]) -> tuple[Column[Any], ...]:
         targets = self.job.to_plaintext
+        if self.job.adopted is not None:
+            names = [name for name in names if name in self.job.adopted]
+            targets = {name: one.plain for name, one in self.job.adopted.items()}
         if targets is None:
             return ()
         missing = [t for t in targets.values() if t not in self.table.c]
         if missing:
             raise DeclarationError(
-                f"the table has no column {', '.join(missing)} to take the plaintext",
+                f"the table has no column {', '.join(missing)} for the plaintext",
                 table=self.job.table_name,
                 reason="column",
             )
+        for name, adopted in (self.job.adopted or {}).items():
+            self.table.c[targets[name]].type = type_from_data(dict(adopted.type))
         return tuple(self.table.c[targets[name]] for name in names)
+
+    @property
+    def plain_cells(self) -> tuple[ColumnElement[Any], ...]:
+        """What is read of the plaintext columns: of one that is adopted, its exact bytes."""
+        if self.job.adopted is None:
+            return self.plain
+        return tuple(ExactForm(column, column.type) for column in self.plain)
+
+    @property
+    def adopted_numbers(self) -> tuple[int, ...]:
+        """Of the columns of a run that adopts, those that have a plaintext, in its order."""
+        adopted = self.job.adopted or {}
+        return tuple(i for i, c in enumerate(self.columns) if c.name in adopted)

@@ -60,7 +60,13 @@ class BatchReader:
         # Without a type, whatever is stored comes as it is: text in a binary column, too.
         raw = [type_coerce(value, NullType).label(f"v{i}") for i, value in enumerate(values)]
         beside = [type_coerce(c, NullType).label(f"d{i}") for i, c in enumerate(prepared.derived)]
-        self._columns = [*prepared.key, *prepared.identity, *raw, *prepared.plain, *beside]
+        plain = [
+            cell if cell is column else cell.label(f"p{i}")
+            for i, (cell, column) in enumerate(
+                zip(prepared.plain_cells, prepared.plain, strict=True)
+            )
+        ]
+        self._columns = [*prepared.key, *prepared.identity, *raw, *plain, *beside]
         self.key_width = len(prepared.key)
         self.value_start = self.key_width + len(prepared.identity)
         self.value_end = self.value_start + len(prepared.columns)

@@ -92,7 +92,11 @@ class ResealAndIndex(Reseal):
             (cell.data or ABSENT) if i in needed or new[i] is not None else None
             for i, cell in enumerate(cells)
         )
-        return Change(key, old, new, derived)
+        return Change(key, old, new, derived, self._plain(row, new))
+
+    def _plain(self, row: Any, new: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """What has to stand in plaintext columns, where the run has such."""
+        return None
 
     def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
         """Where a value belongs, and whether it is there."""

@@ -17,9 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from encfields.bulk.connections import Connections
 from encfields.bulk.errors import LeaseLostError, TooManyQuarantinedError
 from encfields.bulk.options import Options
+from encfields.bulk.rows.adopt import Adopt, Refill
 from encfields.bulk.rows.changes import Outcome, Values
 from encfields.bulk.rows.convert import Convert
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.job import ADOPT, REFILL, PreparedJob
 from encfields.bulk.rows.plaintext import ToPlaintext
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
 from encfields.bulk.rows.reseal import Reseal
@@ -360,6 +361,10 @@ def values_of(prepared: PreparedJob, encryption: Encryption) -> Values:
     """What the job does to values."""
     if prepared.job.to_plaintext is not None:
         return ToPlaintext(prepared, encryption)
+    if prepared.job.kind == REFILL:
+        return Refill(prepared, encryption)
+    if prepared.job.kind == ADOPT:
+        return Adopt(prepared, encryption)
     if prepared.job.conversions is not None:
         return Convert(prepared, encryption)
     if prepared.derived:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.job import ADOPT, PreparedJob
 from encfields.bulk.writers.base import Writer
 from encfields.bulk.writers.mysql import MysqlWriter
 from encfields.bulk.writers.portable import PortableWriter
@@ -16,7 +16,7 @@ __all__ = ["Writer", "writer_for"]
 def writer_for(prepared: PreparedJob) -> Writer:
     """The writer for the job's database and driver."""
     name, driver = prepared.dialect.name, prepared.dialect.driver
-    if prepared.plain:
+    if prepared.plain and prepared.job.kind != ADOPT:
         # Plaintext goes through its column's own type.
         return PortableWriter(prepared)
     if name == "postgresql" and driver == "psycopg":

@@ -20,6 +20,7 @@ from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
 from encfields.bulk.rows.row_key_text import key_to_text, readable_key
 from encfields.bulk.writers.base import IDENTIFYING_BYTES
 from encfields.bulk.writers.shape import Shape, shape_of
+from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
 
 if TYPE_CHECKING:
     from encfields.bulk.rows.job import PreparedJob
@@ -50,6 +51,7 @@ class MysqlWriter:
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
         self._derived = [prepare.quote(column.name) for column in prepared.derived]
+        self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
         name, key = dialect.name, prepared.key
         self._lock = (
@@ -138,6 +140,12 @@ class MysqlWriter:
             )
             where.append(f"LEFT({self._columns[i]}, {IDENTIFYING_BYTES}) IN ({heads})")
         where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
+        for number, form in enumerate(self._plain.forms):
+            expected = [self._plain.expected(row.change.plain)[number] for row in rows]
+            if any(one is not None for one in expected):
+                # NULL where the row's own plaintext does not matter.
+                case = self._case("", rows, expected, parameters).removeprefix(" = ")
+                where.append(f"COALESCE({form} = {case}, TRUE)")
         return " AND ".join(where)
 
     def _any_of(self, rows: Sequence[_Row], parameters: list[Any]) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Update, bindparam, select, update
+from sqlalchemy import LargeBinary, Update, bindparam, func, select, text, update
 
+from encfields.bulk.rows.job import REFILL
 from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
 from encfields.bulk.writers.shape import Shape, by_shape
+from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,7 +28,9 @@ class PortableWriter:
 
     def __init__(self, prepared: PreparedJob) -> None:
         self._prepared = prepared
-        self._stored = prepared.plain or prepared.columns
+        self._refills = prepared.job.kind == REFILL
+        self._stored = (prepared.job.to_plaintext and prepared.plain) or prepared.columns
+        self._plain = UnchangedPlaintext(prepared)
         name, key = prepared.dialect.name, prepared.key
         self._lock = (
             select(*key)
@@ -43,7 +47,7 @@ class PortableWriter:
         ours = [change for change in changes if change.key in locked]
         written = 0
         for shape, group in by_shape(ours):
-            rows = [_row(change, shape) for change in group]
+            rows = [self._row(change, shape) for change in group]
             statement = self._statement(shape)
             if _may_write_many(connection):
                 written += connection.execute(statement, rows).rowcount
@@ -53,16 +57,32 @@ class PortableWriter:
 
     def _statement(self, shape: Shape) -> Update:
         key, columns = self._prepared.key, self._prepared.columns
-        same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(key)]
+        same: list[Any] = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(key)]
         same += [columns[i] == bindparam(f"o_{i}", type_=columns[i].type) for i in shape.compared]
         same += [columns[i].is_(None) for i in shape.absent]
-        new = {
+        if not self._refills:
+            same += [
+                text(f"(:p_{i} IS NULL OR {form} = :p_{i})").bindparams(
+                    bindparam(f"p_{i}", type_=LargeBinary)
+                )
+                for i, form in enumerate(self._plain.forms)
+            ]
+        new: dict[Any, Any] = {
             self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in shape.written
         }
         if shape.derives:
             for i, column in enumerate(self._prepared.derived):
                 new[column] = bindparam(f"d_{i}", type_=column.type)
+        if self._refills:
+            for i, column in enumerate(self._prepared.plain):
+                new[column] = func.coalesce(column, bindparam(f"p_{i}", type_=column.type))
         return update(self._prepared.table).where(*same).values(new)
+
+    def _row(self, change: Change, shape: Shape) -> dict[str, Any]:
+        row = _row(change, shape)
+        plain = change.plain if self._refills else self._plain.expected(change.plain)
+        row.update((f"p_{i}", value) for i, value in enumerate(plain or ()))
+        return row
 
 
 def _row(change: Change, shape: Shape) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.bulk.rows.changes import ABSENT
 from encfields.bulk.writers.base import IDENTIFYING_BYTES
+from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -63,6 +64,7 @@ class PostgresqlWriter:
         self._derived = [
             (prepare.quote(c.name), c.type.compile(prepared.dialect)) for c in prepared.derived
         ]
+        self._plain = UnchangedPlaintext(prepared, "t.")
         self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._derived else _LOCK_WAIT)
         self._statements: dict[tuple[tuple[_Column, ...], bool], str] = {}
 
@@ -90,6 +92,9 @@ class PostgresqlWriter:
                 values.append([_head(change.old[i]) for change in changes])
             if use.written:
                 values.append([change.new[i] for change in changes])
+        if self._plain.forms:
+            expected = (self._plain.expected(change.plain) for change in changes)
+            values += map(list, zip(*expected, strict=True))
         if derives:
             values += map(list, zip(*(change.derived or () for change in changes), strict=True))
         parameters = (arrays[0], *first, *last, *arrays, *values, *first, *last)
@@ -109,6 +114,9 @@ class PostgresqlWriter:
                 # Only a row of several columns, some current, leaves a column as it is.
                 kept = f"v.n{i}" if use.rewritten else f"COALESCE(v.n{i}, t.{column})"
                 sets.append(f"{column} = {kept}")
+        for i, form in enumerate(self._plain.forms):
+            names.append(f"p{i}")
+            same.append(f"(v.p{i} IS NULL OR {form} = v.p{i})")
         arrays += ["%b::bytea[]"] * (len(names) - len(key))
         if derives:
             for i, (column, type_) in enumerate(self._derived):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from encfields.bulk.writers.shape import Shape, by_shape
+from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -24,6 +25,7 @@ class SqliteWriter:
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
         self._derived = [prepare.quote(column.name) for column in prepared.derived]
+        self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:
@@ -40,6 +42,7 @@ class SqliteWriter:
         where = [f"{name} = ?" for name in self._key]
         where += [f"{self._columns[i]} = ?" for i in shape.compared]
         where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
+        where += [f"(? IS NULL OR {form} = ?)" for form in self._plain.forms]
         # Quoted names and placeholders only, here and in the other writers.
         return f"UPDATE {self._table} SET {', '.join(sets)} WHERE {' AND '.join(where)}"  # noqa: S608
 
@@ -47,4 +50,5 @@ class SqliteWriter:
         key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
         new = [change.new[i] for i in shape.written]
         old = [change.old[i] for i in shape.compared]
-        return (*new, *(change.derived or ()), *key, *old)
+        plain = [one for one in self._plain.expected(change.plain) for _ in range(2)]
+        return (*new, *(change.derived or ()), *key, *old, *plain)

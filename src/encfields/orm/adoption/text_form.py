@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.codecs import codec_for
@@ -148,6 +150,35 @@ class TextForm:
         if self._dialect.name == "postgresql":
             return dt.timedelta(microseconds=int(decimal.Decimal(text) * 1_000_000))
         return dt.datetime.fromisoformat(text) - dt.datetime(1970, 1, 1)
+
+
+class ExactForm(internals.WrappedColumn):
+    """SQL: a plaintext column as the bytes that it is; no collation has a say.
+
+    :param plain: the column. :param declared: its type.
+    """
+
+    inherit_cache = False
+    type = sa.LargeBinary()
+
+    def __init__(self, plain: ColumnElement[Any], declared: TypeEngine[Any]) -> None:
+        self.plain = plain
+        self.declared = declared
+
+    def wrapped(self) -> ColumnElement[Any]:
+        """The stored column."""
+        return self.plain
+
+
+@compiles(ExactForm)
+def _compile_exact(element: ExactForm, compiler: Any, **kw: Any) -> str:
+    inner = {name: value for name, value in kw.items() if name not in _OF_THE_WHOLE}
+    sql = compiler.process(element.plain, **inner)
+    return TextForm(element.declared, compiler.dialect).sql(sql)
+
+
+_OF_THE_WHOLE = ("add_to_result_map", "within_columns_clause", "result_map_targets")
+"""A compiler's options for what is delivered, which its parts are not alone."""
 
 
 def _is_interval(type_: object) -> bool:

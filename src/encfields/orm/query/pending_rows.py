@@ -38,7 +38,7 @@ from encfields.orm.adoption.columns import (
     plaintext_type,
 )
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED, Plaintext, adoption_of
-from encfields.orm.adoption.text_form import TextForm
+from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.declare.row_keys import stored_type
 from encfields.orm.query.comparison import (
     EQUALITY,
@@ -132,29 +132,6 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
-
-
-class ExactForm(internals.WrappedColumn):
-    """A plaintext column as the bytes that it is: no collation has a say.
-
-    :param plain: the column. :param declared: its type.
-    """
-
-    inherit_cache = False
-    type = sa.LargeBinary()
-
-    def __init__(self, plain: ColumnElement[Any], declared: TypeEngine[Any]) -> None:
-        self.plain = plain
-        self.declared = declared
-
-    def wrapped(self) -> ColumnElement[Any]:
-        """The stored column."""
-        return self.plain
-
-
-@compiles(ExactForm)
-def _compile_exact(element: ExactForm, compiler: Any, **kw: Any) -> str:
-    return TextForm(element.declared, compiler.dialect).sql(compiler.process(element.plain, **kw))
 
 
 def is_answered_by_plaintext(*sides: Asked | None) -> bool:

@@ -1,0 +1,184 @@
+"""Comparing every sealed value with the plaintext beside it; neither is shown.
+
+"Different" is what the sealed value is not *as the column's type reads the plaintext*: a padded
+CHAR is the text that it pads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from encfields.adopt.adoption import Adoption
+from encfields.bulk.connections import Connections
+from encfields.bulk.rows.adopt import PlaintextReader
+from encfields.bulk.rows.cells import SealedCell, leading_names, message_bytes
+from encfields.bulk.rows.changes import OF_THIS_VALUE
+from encfields.bulk.rows.derive import DerivedPlaces
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.row_key_text import Key, key_to_text, readable_key
+from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
+from encfields.message import open_
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+BATCH_ROWS = 1_000
+MAX_TOLD = 20
+"""Rows that a report names."""
+
+PENDING, DIFFERENT, UNREADABLE, UNREADABLE_PLAINTEXT, UNINDEXED = (
+    "pending",
+    "different",
+    "unreadable",
+    "unreadable-plaintext",
+    "unindexed",
+)
+
+
+class Fault(NamedTuple):
+    """One row that is not as it has to be.
+
+    :ivar key: its primary key, for people. :ivar kind: what is the matter, in a word.
+    :ivar reason: in a sentence; nothing of any value.
+    """
+
+    key: dict[str, str]
+    kind: str
+    reason: str
+
+    def __str__(self) -> str:
+        row = ", ".join(f"{name}={value}" for name, value in self.key.items())
+        return f"{row}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What the comparison of a table's rows came to.
+
+    :ivar rows: that were looked at. :ivar both: whose values are equal.
+    :ivar sealed_only: that have no plaintext any more. :ivar pending: with plaintext alone.
+    :ivar different: whose sealed value is another one. :ivar unreadable: whose sealed value does
+        not open. :ivar unreadable_plaintext: whose plaintext the column's type cannot read.
+    :ivar unindexed: with a value and no blind index of it.
+    :ivar faults: the first of those that are not as they have to be.
+    """
+
+    rows: int = 0
+    both: int = 0
+    sealed_only: int = 0
+    pending: int = 0
+    different: int = 0
+    unreadable: int = 0
+    unreadable_plaintext: int = 0
+    unindexed: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every row that has a value has it sealed, equal, and indexed."""
+        return not (
+            self.pending
+            or self.different
+            or self.unreadable
+            or self.unreadable_plaintext
+            or self.unindexed
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows: pending {self.pending}, different {self.different}, unreadable "
+            f"{self.unreadable}, unreadable plaintext {self.unreadable_plaintext}, unindexed "
+            f"{self.unindexed}; both {self.both}, sealed only {self.sealed_only}"
+        )
+
+
+class Comparer:
+    """Compares the rows of one adoption.
+
+    :param prepared: the adoption's job. :param encryption: gives the keys.
+    """
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        self._encryption = encryption
+        self._names = [column.name for column in prepared.key]
+        names = leading_names(prepared)
+        self.reader = BatchReader(prepared)
+        self.value_at = self.reader.value_start
+        self.plain_at = self.reader.value_end
+        self._cell = SealedCell(prepared.targets[0], prepared, names, self.value_at)
+        self._plain = PlaintextReader(prepared.plain[0].type, prepared.dialect)
+        self._derived = DerivedPlaces(prepared)
+
+    def look(self, row: Any, comparison: Comparison) -> bool:
+        """Count one row.
+
+        :returns: whether it has both values, and they are equal.
+        """
+        comparison.rows += 1
+        sealed, plain = row[self.value_at], row[self.plain_at]
+        if sealed is None and plain is None:
+            return False
+        found = self._fault(row, sealed, plain)
+        if found is None and self._derived.are_missing(row):
+            found = UNINDEXED, "it has a value and no blind index of it: run adopt"
+        if found is not None:
+            self._note(row, comparison, *found)
+            return False
+        if plain is None:
+            comparison.sealed_only += 1
+            return False
+        comparison.both += 1
+        return True
+
+    def _fault(self, row: Any, sealed: Any, plain: Any) -> tuple[str, str] | None:
+        wanted: bytes | None = None
+        if plain is not None:
+            try:
+                wanted = self._plain.sealed_form(bytes(plain))
+            except (ValueDecodingError, ValueEncodingError) as error:
+                return UNREADABLE_PLAINTEXT, error.message.removesuffix("; nothing was stored")
+        if sealed is None:
+            return PENDING, "its plaintext is not sealed yet: run adopt"
+        try:
+            data = message_bytes(sealed)
+            context, key_ids = self._cell.place(row, data)
+            opened = open_(data, context, self._encryption.find_key, key_ids)
+        except OF_THIS_VALUE as error:
+            return UNREADABLE, f"its sealed value does not open ({_reason(error)})"
+        if wanted is not None and opened != wanted:
+            return DIFFERENT, "its sealed value is not its plaintext"
+        return None
+
+    def _note(self, row: Any, comparison: Comparison, kind: str, reason: str) -> None:
+        name = kind.replace("-", "_")
+        setattr(comparison, name, getattr(comparison, name) + 1)
+        if len(comparison.faults) < MAX_TOLD:
+            key = readable_key(self._names, key_to_text(self.reader.key_of(row)))
+            comparison.faults.append(Fault(key, kind, reason))
+
+    def batches(self, own: Connections) -> Iterator[Sequence[Any]]:
+        """Every row of the table, in short steps."""
+        after: Key | None = None
+        while rows := self.reader.read(own.reading(), Bounds(after, None), BATCH_ROWS):
+            yield rows
+            after = self.reader.key_of(rows[-1])
+
+
+def compare(own: Connections, encryption: Encryption, adoption: Adoption) -> Comparison:
+    """Open every sealed value and compare it with the plaintext beside it.
+
+    :raises KeyStoreError: the keys cannot be had.
+    """
+    comparer = Comparer(adoption.job().prepare(own.reading()), encryption)
+    comparison = Comparison()
+    for rows in comparer.batches(own):
+        for row in rows:
+            comparer.look(row, comparison)
+    return comparison
+
+
+def _reason(error: EncFieldsError) -> str:
+    return error.reason or type(error).__name__

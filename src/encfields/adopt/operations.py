@@ -1,0 +1,308 @@
+"""The steps of an adoption, one after the other, each refused before its time.
+
+``begin_adoption``, ``adopt``, ``ensure_adopted``, ``close_plaintext``, ``end_adoption``; and the
+way back, ``refill_plaintext`` and ``withdraw_adoption``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import LargeBinary, bindparam, null, select, type_coerce, update
+
+from encfields.adopt.adoption import Adoption
+from encfields.adopt.check import Comparer, Comparison, compare
+from encfields.adopt.errors import AdoptionError
+from encfields.adopt.remains import what_remains
+from encfields.adopt.schema import Schema
+from encfields.adopt.stages import last_trigger
+from encfields.bulk.connections import Connections, sync_engine
+from encfields.bulk.options import Options
+from encfields.bulk.reencryption import Reencryption, Report
+from encfields.orm.adoption.text_form import ExactForm
+from encfields.orm.adoption.triggers import CLOSED, OPEN, READY
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.runs.progress import Progress
+    from encfields.engine import Encryption
+
+
+def begin_adoption(engine: Engine, adoption: Adoption) -> None:
+    """Add the encrypted column, its indexes and the triggers; the plaintext column may be NULL
+    from now on, and a row without any value is refused as it was.
+
+    Before the application is in the phase ``"write-both"``. May be run again after a failure.
+
+    :raises AdoptionError: it was begun long ago, or a trigger of the table's own would run last.
+    """
+    schema = Schema(sync_engine(engine), adoption)
+    place = schema.place()
+    if not place.has_plain:
+        raise _error(adoption, "the table has no such column to adopt", "column")
+    if place.stage not in (None, OPEN):
+        message = f"begin_adoption was done: its triggers are in the stage {place.stage!r}"
+        raise _error(adoption, message, "adoption-order")
+    _refuse_later_trigger(engine, adoption, place.table)
+    schema.begin(OPEN)
+
+
+@leaves_no_trace
+def adopt(
+    engine: Engine,
+    encryption: Encryption,
+    adoption: Adoption,
+    *,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    stop: Event | None = None,
+) -> Report:
+    """Seal the plaintext of every row that has no sealed value, while the application works.
+
+    Killed at any moment, the next call goes on; any number of hosts may share the run.
+
+    :raises AdoptionError: ``begin_adoption`` comes first.
+    """
+    run = adopting_run(engine, encryption, adoption, options=options)
+    return run.run(progress=progress, stop=stop)
+
+
+def adopting_run(
+    engine: Engine, encryption: Encryption, adoption: Adoption, *, options: Options | None = None
+) -> Reencryption:
+    """The run of :func:`adopt`, to be recorded for workers.
+
+    :raises AdoptionError: ``begin_adoption`` comes first.
+    """
+    engine = sync_engine(engine)
+    Schema(engine, adoption).place().require("adopt", adoption, OPEN, READY)
+    return _run(engine, encryption, adoption, options, refill=False)
+
+
+@leaves_no_trace
+def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
+    """Open every value and compare it with its plaintext; nothing is changed."""
+    own = Connections(sync_engine(engine))
+    try:
+        return compare(own, encryption, adoption)
+    finally:
+        own.close()
+
+
+def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
+    """See that every value is sealed, equal to its plaintext, and indexed. From then on rows may
+    be sealed only: the application may go into the phase ``"write-sealed"``.
+
+    :raises AdoptionError: they are not, and it names rows by their keys; or ``begin_adoption``
+        comes first.
+    """
+    schema = Schema(sync_engine(engine), adoption)
+    place = schema.place()
+    place.require("ensure_adopted", adoption, OPEN, READY, CLOSED)
+    _refuse_later_trigger(engine, adoption, place.table)
+    comparison = compare_adopted(engine, encryption, adoption)
+    _require_clean("ensure_adopted", adoption, comparison)
+    if place.stage == OPEN:
+        schema.set_stage(READY)
+    return comparison
+
+
+@leaves_no_trace
+def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
+    """Have the database refuse plaintext, and make NULL what is there, each value only where the
+    sealed one opens and is the same in that very moment.
+
+    Every process of the application has to be in the phase ``"write-sealed"``. From then on the
+    sealed values and the keys are the only copy: have a backup of the key table.
+
+    :returns: what was compared; ``both`` is how many values were made NULL.
+    :raises AdoptionError: values differ or do not open, or ``ensure_adopted`` comes first.
+    """
+    engine = sync_engine(engine)
+    schema = Schema(engine, adoption)
+    place = schema.place()
+    place.require("close_plaintext", adoption, READY, CLOSED)
+    if place.stage == READY:
+        _require_clean("close_plaintext", adoption, compare_adopted(engine, encryption, adoption))
+    schema.close(CLOSED)
+    own = Connections(engine)
+    try:
+        comparison = _scrub(own, encryption, adoption)
+    finally:
+        own.close()
+    _require_clean("close_plaintext", adoption, comparison)
+    return comparison
+
+
+def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
+    """Drop the plaintext column and the triggers.
+
+    :returns: where plaintext remains on disk, each with the command that removes it.
+    :raises AdoptionError: ``close_plaintext`` comes first, or a row has plaintext yet.
+    """
+    engine = sync_engine(engine)
+    schema = Schema(engine, adoption)
+    place = schema.place()
+    if not place.has_plain:
+        return what_remains(adoption, engine.dialect.name)
+    place.require("end_adoption", adoption, CLOSED)
+    if _any_row(engine, place.table.c[adoption.plain].is_not(None)):
+        message = "a row has plaintext yet: close_plaintext comes first"
+        raise _error(adoption, message, "adoption-order")
+    schema.end()
+    return what_remains(adoption, engine.dialect.name)
+
+
+@leaves_no_trace
+def refill_plaintext(
+    engine: Engine,
+    encryption: Encryption,
+    adoption: Adoption,
+    *,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """The way back: write the plaintext of rows that are sealed only.
+
+    Every process of the application has to be in the phase ``"read-sealed"`` again. Afterwards
+    any earlier version may run.
+
+    :raises AdoptionError: there is nothing to go back from, or a process in a later phase has
+        written a row meanwhile.
+    """
+    engine = sync_engine(engine)
+    schema = Schema(engine, adoption)
+    place = schema.place()
+    place.require("refill_plaintext", adoption, OPEN, READY, CLOSED)
+    if place.stage == CLOSED:
+        schema.set_stage(READY)
+    report = _run(engine, encryption, adoption, options, refill=True).run(progress=progress)
+    if report.finished and place.stage != OPEN:
+        schema.set_stage(OPEN)
+        if _any_row(engine, *_sealed_only(adoption, place.table)):
+            schema.set_stage(READY)
+            raise _error(
+                adoption,
+                "rows were written without plaintext while it was brought back: a process is "
+                'still in the phase "write-sealed". Deploy "read-sealed" everywhere first, '
+                "and run refill_plaintext again",
+                "sealed-only",
+            )
+    return report
+
+
+def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
+    """Undo ``begin_adoption``: drop the encrypted column, its indexes and the triggers.
+
+    :raises AdoptionError: a row has no plaintext, so that ``refill_plaintext`` comes first.
+    """
+    engine = sync_engine(engine)
+    schema = Schema(engine, adoption)
+    place = schema.place()
+    if place.stage is None and not place.has_sealed:
+        return
+    if place.stage == CLOSED or (
+        place.has_sealed and _any_row(engine, *_sealed_only(adoption, place.table))
+    ):
+        message = "rows have no plaintext any more: refill_plaintext comes first"
+        raise _error(adoption, message, "adoption-order")
+    schema.withdraw()
+
+
+# -- parts -----------------------------------------------------------------------------------
+
+
+def _run(
+    engine: Engine,
+    encryption: Encryption,
+    adoption: Adoption,
+    options: Options | None,
+    *,
+    refill: bool,
+) -> Reencryption:
+    job = adoption.job(refill=refill)
+    chosen = options or Options()
+    return Reencryption(engine, encryption, job.spec, adopted=job.adopted, options=replace(chosen))
+
+
+def _scrub(own: Connections, encryption: Encryption, adoption: Adoption) -> Comparison:
+    prepared = adoption.job().prepare(own.reading())
+    comparer = Comparer(prepared, encryption)
+    statement = _scrubbing(prepared)
+    comparison = Comparison()
+    for rows in comparer.batches(own):
+        equal = [row for row in rows if comparer.look(row, comparison)]
+        if not equal:
+            continue
+        with own.writing().begin() as begun:
+            for row in equal:
+                values = {f"k_{i}": one for i, one in enumerate(comparer.reader.key_of(row))}
+                values["sealed"] = bytes(row[comparer.value_at])
+                values["plain"] = bytes(row[comparer.plain_at])
+                begun.connection.execute(statement, values)
+    return comparison
+
+
+def _scrubbing(prepared: PreparedJob) -> Any:
+    """The UPDATE of one row, where both values still are what was compared."""
+    plain, (sealed, *_) = prepared.plain[0], prepared.columns
+    same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(prepared.key)]
+    return (
+        update(prepared.table)
+        .where(
+            *same,
+            type_coerce(sealed, LargeBinary) == bindparam("sealed", type_=LargeBinary),
+            ExactForm(plain, plain.type) == bindparam("plain", type_=LargeBinary),
+        )
+        .values({plain: null()})
+    )
+
+
+def _sealed_only(adoption: Adoption, table: Any) -> tuple[Any, ...]:
+    return table.c[adoption.sealed].is_not(None), table.c[adoption.plain].is_(None)
+
+
+def _any_row(engine: Engine, *conditions: Any) -> bool:
+    own = Connections(engine)
+    try:
+        (table,) = {c.left.table for c in conditions}
+        found = own.reading().execute(select(1).select_from(table).where(*conditions).limit(1))
+        return found.first() is not None
+    finally:
+        own.close()
+
+
+def _refuse_later_trigger(engine: Engine, adoption: Adoption, table: Any) -> None:
+    own = Connections(sync_engine(engine))
+    try:
+        name = last_trigger(own.reading(), table)
+    finally:
+        own.close()
+    if name is not None:
+        raise _error(
+            adoption,
+            f"the trigger {name!r} changes rows after those of the adoption have seen them, for "
+            "PostgreSQL runs them in the order of their names: give it another name",
+            "trigger-order",
+        )
+
+
+def _require_clean(verb: str, adoption: Adoption, comparison: Comparison) -> None:
+    if comparison.is_clean:
+        return
+    told = "; ".join(map(str, comparison.faults[:5]))
+    raise _error(
+        adoption,
+        f"{verb} refuses: {comparison}. The first of them: {told}. adopt comes first; see to the "
+        "rows that it cannot read by hand",
+        "not-adopted",
+    )
+
+
+def _error(adoption: Adoption, message: str, reason: str) -> AdoptionError:
+    return AdoptionError(message, table=adoption.table_name, column=adoption.plain, reason=reason)

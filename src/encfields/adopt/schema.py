@@ -1,0 +1,308 @@
+"""What an adoption changes in a table, on each database in its own way, online where it can.
+
+A lock that is not to be had is not waited for long: whoever came after would wait as well.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import LargeBinary
+from sqlalchemy import inspect as inspected
+from sqlalchemy.exc import OperationalError
+
+from encfields.adopt import sqlite_schema as sqlite
+from encfields.adopt.adoption import Adoption
+from encfields.adopt.stages import Place, adopted_in, place_of
+from encfields.bulk.connections import Connections
+from encfields.orm.adoption.triggers import Triggers
+from encfields.orm.declare.index_column_type import bytes_type
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+LOCK_SECONDS = 2
+"""For which a table's lock is waited for."""
+
+TRIES = 15
+"""How often it is asked for, with a pause in between."""
+
+
+class Schema:
+    """Changes one table for one adoption.
+
+    :param engine: of the database; connections of its own are made from it.
+    :param adoption: the adoption.
+    """
+
+    def __init__(self, engine: Engine, adoption: Adoption) -> None:
+        self._engine = engine
+        self._adoption = adoption
+        self._name = "mysql" if engine.dialect.name in MYSQL_NAMES else engine.dialect.name
+        self._quote = engine.dialect.identifier_preparer.quote
+
+    def place(self) -> Place:
+        """Where the adoption stands."""
+        with self._connection() as connection:
+            return place_of(connection, self._adoption)
+
+    # -- the steps -----------------------------------------------------------------------------
+
+    def begin(self, stage: str) -> None:
+        """Add what is missing: columns, triggers, a plaintext column that may be NULL, indexes."""
+        self._change(lambda connection: self._begin(connection, stage))
+        self._create_indexes()
+
+    def _begin(self, connection: Connection, stage: str) -> None:
+        place = place_of(connection, self._adoption)
+        self._add_columns(connection, place)
+        self._create_triggers(connection, place, stage)
+        if not place.table.c[self._adoption.plain].nullable:
+            self._let_be_null(connection)
+
+    def set_stage(self, stage: str) -> None:
+        """Put the triggers of a stage in the place of those of another."""
+
+        def change(connection: Connection) -> None:
+            self._create_triggers(connection, place_of(connection, self._adoption), stage)
+
+        self._change(change)
+
+    def close(self, stage: str) -> None:
+        """The same, and no default of the database's gives a row plaintext any more."""
+
+        def change(connection: Connection) -> None:
+            place = place_of(connection, self._adoption)
+            self._create_triggers(connection, place, stage)
+            if place.table.c[self._adoption.plain].server_default is not None:
+                self._drop_default(connection)
+
+        self._change(change)
+
+    def end(self) -> None:
+        """Drop the plaintext column and the triggers; the encrypted one has to have a value, if
+        the plaintext had to."""
+
+        def change(connection: Connection) -> None:
+            place = place_of(connection, self._adoption)
+            if place.required:
+                self._require(connection, self._adoption.sealed)
+            self._drop_triggers(connection, place)
+            self._drop_columns(connection, [self._adoption.plain])
+
+        self._change(change)
+
+    def withdraw(self) -> None:
+        """Drop the encrypted column, its indexes and the triggers."""
+
+        def change(connection: Connection) -> None:
+            place = place_of(connection, self._adoption)
+            if place.required:
+                self._require(connection, self._adoption.plain)
+            self._drop_triggers(connection, place)
+            names = [self._adoption.sealed, *(one.name for one in self._adoption.indexes)]
+            there = [name for name in names if name in place.table.c]
+            self._drop_columns(connection, there)
+
+        self._change(change)
+
+    # -- columns -------------------------------------------------------------------------------
+
+    def _add_columns(self, connection: Connection, place: Place) -> None:
+        dialect = connection.dialect
+        blob = "LONGBLOB" if self._name == "mysql" else LargeBinary().compile(dialect)
+        wanted = {self._adoption.sealed: blob}
+        for one in self._adoption.indexes:
+            length = (int(one.how["bits"]) + 7) // 8
+            wanted[one.name] = bytes_type(dialect, length).compile(dialect)
+        missing = {name: type_ for name, type_ in wanted.items() if name not in place.table.c}
+        clauses = [f"ADD COLUMN {self._quote(name)} {t} NULL" for name, t in missing.items()]
+        if not clauses:
+            return
+        if self._name == "sqlite":
+            for clause in clauses:
+                connection.exec_driver_sql(f"ALTER TABLE {self._table()} {clause}")
+        else:
+            connection.exec_driver_sql(f"ALTER TABLE {self._table()} {', '.join(clauses)}")
+
+    def _drop_columns(self, connection: Connection, names: list[str]) -> None:
+        if self._name != "sqlite":
+            clauses = ", ".join(f"DROP COLUMN {self._quote(name)}" for name in names)
+            if names:
+                connection.exec_driver_sql(f"ALTER TABLE {self._table()} {clauses}")
+            return
+        for name in names:
+            sqlite.drop_column(connection, self._adoption.spec.table, name)
+
+    def _let_be_null(self, connection: Connection) -> None:
+        plain = self._adoption.plain
+        if self._name == "postgresql":
+            self._alter(connection, f"ALTER COLUMN {self._quote(plain)} DROP NOT NULL")
+        elif self._name == "mysql":
+            line = re.sub(r" NOT NULL", " NULL", self._mysql_column(connection, plain), count=1)
+            self._alter(connection, f"MODIFY COLUMN {line}")
+        else:
+            table = self._adoption.spec.table
+            sqlite.change_column(connection, table, plain, sqlite.without_not_null)
+
+    def _drop_default(self, connection: Connection) -> None:
+        plain = self._adoption.plain
+        if self._name == "sqlite":
+            table = self._adoption.spec.table
+            sqlite.change_column(connection, table, plain, sqlite.without_default)
+        else:
+            self._alter(connection, f"ALTER COLUMN {self._quote(plain)} DROP DEFAULT")
+
+    def _require(self, connection: Connection, name: str) -> None:
+        """Have a column refuse NULL. On PostgreSQL a CHECK that is validated beforehand keeps the
+        table from being read under a lock."""
+        if self._name == "postgresql":
+            column, check = self._quote(name), self._quote(f"{name}_encfields_required")
+            not_valid = f"ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
+            self._alter(connection, f"DROP CONSTRAINT IF EXISTS {check}")
+            self._alter(connection, not_valid)
+            self._alter(connection, f"VALIDATE CONSTRAINT {check}")
+            self._alter(connection, f"ALTER COLUMN {column} SET NOT NULL")
+            self._alter(connection, f"DROP CONSTRAINT {check}")
+        elif self._name == "mysql":
+            line = self._mysql_column(connection, name)
+            if " NOT NULL" not in line:
+                # MariaDB writes DEFAULT NULL, which no such column may have.
+                line = line.replace(" DEFAULT NULL", "").replace(" NULL", "")
+                self._alter(connection, f"MODIFY COLUMN {_with_not_null(line)}")
+        else:
+            sqlite.change_column(connection, self._adoption.spec.table, name, sqlite.with_not_null)
+
+    def _alter(self, connection: Connection, clause: str) -> None:
+        connection.exec_driver_sql(f"ALTER TABLE {self._table()} {clause}")
+
+    def _mysql_column(self, connection: Connection, name: str) -> str:
+        """The whole definition of a column, as the server writes it."""
+        sql = str(connection.exec_driver_sql(f"SHOW CREATE TABLE {self._table()}").one()[1])
+        quoted = f"`{name.replace('`', '``')}`"
+        for line in sql.splitlines():
+            if line.strip().startswith(f"{quoted} "):
+                return line.strip().rstrip(",").replace("%", "%%")
+        raise LookupError(name)
+
+    # -- triggers ------------------------------------------------------------------------------
+
+    def _create_triggers(self, connection: Connection, place: Place, stage: str) -> None:
+        for statement in self._triggers(connection, place).create(stage):
+            connection.exec_driver_sql(statement)
+
+    def _drop_triggers(self, connection: Connection, place: Place) -> None:
+        for statement in self._triggers(connection, place).drop():
+            connection.exec_driver_sql(statement)
+
+    def _triggers(self, connection: Connection, place: Place) -> Triggers:
+        required = place.required
+        adopted = adopted_in(connection, self._adoption, place.table, required=required)
+        return Triggers(adopted, connection.dialect)
+
+    # -- indexes -------------------------------------------------------------------------------
+
+    def _create_indexes(self) -> None:
+        for one in self._adoption.indexes:
+            unique = "UNIQUE " if one.name in self._adoption.unique else ""
+            name = f"ix_{self._adoption.spec.table}_{one.name}"
+            self._create_index(name, unique, one.name)
+
+    def _create_index(self, name: str, unique: str, column: str) -> None:
+        concurrently = ""
+        with self._connection() as connection:
+            spec = self._adoption.spec
+            indexes: list[Any] = inspected(connection).get_indexes(spec.table, schema=spec.schema)
+            if any(index["column_names"] == [column] for index in indexes):
+                return
+            if self._name == "postgresql" and not self._is_partitioned(connection):
+                concurrently = "CONCURRENTLY "
+        on = f"{self._table()} ({self._quote(column)})"
+        sql = f"CREATE {unique}INDEX {concurrently}{self._quote(name)} ON {on}"
+        with self._autocommitting() as connection:
+            self._patiently(lambda: connection.exec_driver_sql(sql))
+
+    def _is_partitioned(self, connection: Connection) -> bool:
+        kind = connection.exec_driver_sql(
+            "SELECT relkind FROM pg_class WHERE oid = %s::regclass", (self._table(),)
+        ).scalar_one()
+        return kind in ("p", b"p")
+
+    # -- connections ---------------------------------------------------------------------------
+
+    def _table(self) -> str:
+        spec = self._adoption.spec
+        table = self._quote(spec.table)
+        if spec.schema is None:
+            return table
+        return f"{self._engine.dialect.identifier_preparer.quote_schema(spec.schema)}.{table}"
+
+    def _change(self, change: Callable[[Connection], None]) -> None:
+        """Change the schema in one transaction, where the database has such of DDL."""
+
+        def attempt() -> None:
+            with self._autocommitting() as connection:
+                if self._name == "sqlite":
+                    connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+                if self._name == "mysql":
+                    change(connection)
+                    return
+                connection.exec_driver_sql("BEGIN" if self._name != "sqlite" else "BEGIN IMMEDIATE")
+                try:
+                    change(connection)
+                except BaseException:
+                    connection.exec_driver_sql("ROLLBACK")
+                    raise
+                connection.exec_driver_sql("COMMIT")
+
+        self._patiently(attempt)
+
+    def _patiently(self, attempt: Callable[[], Any]) -> None:
+        """Try again where a lock was not to be had."""
+        for number in range(TRIES):
+            try:
+                attempt()
+                return
+            except OperationalError as error:
+                if number == TRIES - 1 or not _is_lock(error):
+                    raise
+            time.sleep(0.2 * (number + 1))
+
+    @contextmanager
+    def _autocommitting(self) -> Iterator[Connection]:
+        with self._connection() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            if self._name == "postgresql":
+                connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+            if self._name == "mysql":
+                connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
+            yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        own = Connections(self._engine)
+        try:
+            with own.engine.connect() as connection:
+                yield connection
+        finally:
+            own.close()
+
+
+def _with_not_null(line: str) -> str:
+    """A column's definition with NOT NULL behind its type, before a comment or a CHECK."""
+    at = re.search(r" (?:COMMENT|CHECK|DEFAULT)\b", line)
+    end = at.start() if at else len(line)
+    return f"{line[:end]} NOT NULL{line[end:]}"
+
+
+_LOCKED = ("lock timeout", "lock wait timeout", "database is locked", "database table is locked")
+
+
+def _is_lock(error: OperationalError) -> bool:
+    text = str(error.orig).lower()
+    return any(word in text for word in _LOCKED) or "canceling statement due to lock" in text

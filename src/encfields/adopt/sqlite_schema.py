@@ -1,0 +1,199 @@
+"""Changes of a SQLite table that ``ALTER TABLE`` has no words for.
+
+A rule of a column is changed in the text of the schema, which SQLite documents for rules that
+change nothing of what is stored. Only to drop a column that a constraint names, the table is made
+anew, with its indexes and triggers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import OperationalError
+
+from encfields.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_QUOTED = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", re.S
+)
+_NOT_NULL = re.compile(
+    r"\s*(?:CONSTRAINT\s+\S+\s+)?\bNOT\s+NULL\b(?:\s+ON\s+CONFLICT\s+\w+)?", re.I
+)
+_DEFAULT = re.compile(r"\s*\bDEFAULT\s+(?:'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[+-]?[\w.]+)", re.I)
+_RULE = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.I)
+
+
+def definitions(sql: str) -> tuple[str, list[str], str]:
+    """A CREATE TABLE in three parts: before its parenthesis, what is defined, and after it."""
+    masked = _QUOTED.sub(lambda found: "x" * len(found[0]), sql)
+    start = masked.index("(") + 1
+    depth, begin, parts = 1, start, []
+    for at in range(start, len(masked)):
+        depth += {"(": 1, ")": -1}.get(masked[at], 0)
+        if depth == 0 or (depth == 1 and masked[at] == ","):
+            parts.append(sql[begin:at])
+            begin = at + 1
+        if depth == 0:
+            return sql[:start], parts, sql[at:]
+    raise ValueError("not a CREATE TABLE")
+
+
+def is_column(part: str, name: str) -> bool:
+    """Whether a part of a CREATE TABLE defines this column."""
+    if _RULE.match(part):
+        return False
+    found = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
+    return found is not None and found[1].strip('"`[]').lower() == name.lower()
+
+
+def without_not_null(part: str) -> str:
+    """A column's definition without its NOT NULL."""
+    return _outside_quotes(_NOT_NULL, part)
+
+
+def without_default(part: str) -> str:
+    """A column's definition without its DEFAULT."""
+    return _DEFAULT.sub("", part, count=1)
+
+
+def with_not_null(part: str) -> str:
+    """A column's definition with a NOT NULL."""
+    return part if _NOT_NULL.search(part) else f"{part.rstrip()} NOT NULL"
+
+
+def _outside_quotes(pattern: re.Pattern[str], part: str) -> str:
+    masked = _QUOTED.sub(lambda found: "x" * len(found[0]), part)
+    found = pattern.search(masked)
+    return part if found is None else part[: found.start()] + part[found.end() :]
+
+
+def change_column(connection: Connection, table: str, column: str, *changes: object) -> None:
+    """Change the rules of a column in the text of the schema, within a transaction.
+
+    :param changes: functions from the column's definition to another one.
+    :raises DeclarationError: the column is not found in the table's text.
+    """
+    sql = table_sql(connection, table)
+    before, parts, after = definitions(sql)
+    wanted = [_changed(part, changes) if is_column(part, column) else part for part in parts]
+    if not any(is_column(part, column) for part in parts):
+        raise DeclarationError(
+            "the column is not to be found in the table's definition",
+            table=table,
+            column=column,
+            reason="column",
+        )
+    new = before + ",".join(wanted) + after
+    if new == sql:
+        return
+    version = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
+    connection.exec_driver_sql("PRAGMA writable_schema=ON")
+    connection.exec_driver_sql(
+        "UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?", (new, table)
+    )
+    connection.exec_driver_sql(f"PRAGMA schema_version={int(version) + 1}")
+    connection.exec_driver_sql("PRAGMA writable_schema=OFF")
+
+
+def _changed(part: str, changes: tuple[object, ...]) -> str:
+    for change in changes:
+        part = change(part)  # type: ignore[operator]
+    return part
+
+
+def table_sql(connection: Connection, table: str) -> str:
+    """The text by which a table was made."""
+    found = connection.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+    )
+    return str(found.scalar_one())
+
+
+def drop_column(connection: Connection, table: str, column: str) -> None:
+    """Drop a column, and the indexes and constraints that are of it alone.
+
+    The connection does not enforce foreign keys.
+
+    :raises DeclarationError: a constraint is of this column and of others.
+    """
+    quote = connection.dialect.identifier_preparer.quote
+    for name in _indexes_of(connection, table, column):
+        connection.exec_driver_sql(f"DROP INDEX {quote(name)}")
+    try:
+        connection.exec_driver_sql(f"ALTER TABLE {quote(table)} DROP COLUMN {quote(column)}")
+    except OperationalError:  # a constraint names it
+        _make_anew(connection, table, column)
+
+
+def _make_anew(connection: Connection, table: str, column: str) -> None:
+    """Copy the table into one without the column."""
+    quote = connection.dialect.identifier_preparer.quote
+    definition = _definition_without(table_sql(connection, table), table, column)
+    made = quote(f"{table}_encfields_new")
+    found = connection.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL"
+        " AND type IN ('index', 'trigger')",
+        (table,),
+    )
+    others = list(found.scalars())
+    columns = ", ".join(
+        quote(row[1])
+        for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quote(table)})")
+        if row[1].lower() != column.lower() and row[6] == 0
+    )
+    copy = f"INSERT INTO {made} ({columns}) SELECT {columns} FROM {quote(table)}"  # noqa: S608
+    # References of other tables are to stay what they are.
+    connection.exec_driver_sql("PRAGMA legacy_alter_table=ON")
+    for statement in (
+        f"CREATE TABLE {made} {definition}",
+        copy,
+        f"DROP TABLE {quote(table)}",
+        f"ALTER TABLE {made} RENAME TO {quote(table)}",
+        *others,
+    ):
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql("PRAGMA legacy_alter_table=OFF")
+
+
+def _definition_without(sql: str, table: str, column: str) -> str:
+    """What stands behind CREATE TABLE and its name, without one column.
+
+    :raises DeclarationError: a constraint is of this column and of others.
+    """
+    _, parts, after = definitions(sql)
+    kept = [part for part in parts if not is_column(part, column) and not _is_of(part, column)]
+    name = re.compile(rf"\b{re.escape(column)}\b", re.IGNORECASE)
+    if any(_RULE.match(part) and name.search(part) for part in kept):
+        raise DeclarationError(
+            "a constraint is of this column and of others: drop it first",
+            table=table,
+            column=column,
+            reason="constraint",
+        )
+    return f"({','.join(kept)}{after}"
+
+
+def _is_of(part: str, column: str) -> bool:
+    """Whether it is a UNIQUE or CHECK of this column and no other."""
+    quoted = rf"[\"`\[]?{re.escape(column)}[\"`\]]?"
+    unique = rf"\s*(?:CONSTRAINT\s+\S+\s+)?UNIQUE\s*\(\s*{quoted}\s*\)"
+    return re.match(unique, part, re.I) is not None
+
+
+def _indexes_of(connection: Connection, table: str, column: str) -> list[str]:
+    """The indexes that are of this column, those of its constraints left out."""
+    quote = connection.dialect.identifier_preparer.quote
+    names = connection.exec_driver_sql(
+        "SELECT name FROM sqlite_master WHERE tbl_name = ? AND type = 'index' AND sql IS NOT NULL",
+        (table,),
+    )
+    found = []
+    for name in list(names.scalars()):
+        parts = connection.exec_driver_sql(f"PRAGMA index_info({quote(name)})")
+        if any(str(row[2]).lower() == column.lower() for row in parts):
+            found.append(name)
+    return found

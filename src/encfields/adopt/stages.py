@@ -1,0 +1,188 @@
+"""How far an adoption is, as the database's triggers say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import MetaData, Table, text
+from sqlalchemy.exc import NoSuchTableError
+
+from encfields.adopt.adoption import Adoption
+from encfields.adopt.errors import AdoptionError
+from encfields.errors import DeclarationError
+from encfields.key_template import KeyTemplate
+from encfields.orm.adoption.triggers import SUFFIXES, Adopted, Compared, stage_of
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+COMES_FIRST = {
+    "adopt": "begin_adoption",
+    "ensure_adopted": "begin_adoption",
+    "close_plaintext": "ensure_adopted",
+    "end_adoption": "close_plaintext",
+    "refill_plaintext": "begin_adoption",
+    "withdraw_adoption": "begin_adoption",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an adoption stands.
+
+    :ivar table: the table as the database has it.
+    :ivar stage: of its triggers; ``None`` where it has none.
+    :ivar required: whether a row has to have a value.
+    :ivar has_sealed: whether the encrypted column is there. :ivar has_plain: the plaintext one.
+    """
+
+    table: Table
+    stage: str | None
+    required: bool
+    has_sealed: bool
+    has_plain: bool
+
+    def require(self, verb: str, adoption: Adoption, *stages: str) -> None:
+        """See that an operation may be done now.
+
+        :raises AdoptionError: it may not, and says what comes first.
+        """
+        if self.stage in stages:
+            return
+        where = (
+            f"its triggers are in the stage {self.stage!r}"
+            if self.stage
+            else ("the table has no triggers of an adoption")
+        )
+        first = COMES_FIRST[verb]
+        if self.stage is None and first != "begin_adoption":
+            first = "begin_adoption, then ... " + first if not self.has_sealed else first
+        later = self.stage is not None and stages and _order(self.stage) > max(map(_order, stages))
+        then = (
+            "it is past that: the way back is refill_plaintext"
+            if later
+            else (f"{first} comes first")
+        )
+        raise AdoptionError(
+            f"{verb} cannot be done yet: {where}; {then}",
+            table=adoption.table_name,
+            column=adoption.plain,
+            reason="adoption-order",
+        )
+
+
+def _order(stage: str) -> int:
+    return ("open", "ready", "closed").index(stage)
+
+
+def place_of(connection: Connection, adoption: Adoption) -> Place:
+    """Where the adoption stands in a database.
+
+    :raises DeclarationError: there is no such table.
+    """
+    spec = adoption.spec
+    try:
+        table = Table(spec.table, MetaData(), schema=spec.schema, autoload_with=connection)
+    except NoSuchTableError:
+        raise DeclarationError(
+            "the database has no such table", table=adoption.table_name, reason="no-table"
+        ) from None
+    has_plain = adoption.plain in table.c
+    required = has_plain and not table.c[adoption.plain].nullable
+    adopted = adopted_in(connection, adoption, table, required=required)
+    texts = _trigger_texts(connection, adopted)
+    notes = [found for one in texts if (found := stage_of(one)) is not None]
+    expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
+    whole = len(notes) == expected and len(set(notes)) == 1
+    stage, noted = notes[0] if whole else (None, False)
+    return Place(table, stage, required or noted, adoption.sealed in table.c, has_plain)
+
+
+def adopted_in(
+    connection: Connection, adoption: Adoption, table: Table, *, required: bool
+) -> Adopted:
+    """The adoption for the triggers, with what the table's columns are."""
+    sealed = adoption.spec.columns[0]
+    key = tuple(column.name for column in table.primary_key)
+    keys = [sealed.key, *(str(one.how["key"]) for one in adoption.indexes if one.how["key"])]
+    templated = [name for one in keys for name in KeyTemplate(one).columns]
+    bound_to = dict.fromkeys([*(sealed.bind_to or key), *templated])
+    missing = [name for name in bound_to if name not in table.c]
+    if missing or not key:
+        raise DeclarationError(
+            f"the table has no column {', '.join(missing)}, to which values are to be bound"
+            if missing
+            else "the table has no primary key, by which alone it can be walked",
+            table=adoption.table_name,
+            reason="column",
+        )
+    dialect = connection.dialect
+
+    def compared(name: str) -> Compared:
+        column: Any = table.c.get(name)
+        return Compared(name) if column is None else Compared.of(name, column.type, dialect)
+
+    return Adopted(
+        adoption.spec.table,
+        adoption.spec.schema,
+        compared(adoption.plain),
+        adoption.sealed,
+        tuple(one.name for one in adoption.indexes),
+        tuple(map(compared, bound_to)),
+        key,
+        required,
+    )
+
+
+def _trigger_texts(connection: Connection, adopted: Adopted) -> list[str]:
+    """The texts of the adoption's triggers, those that fire."""
+    names = [adopted.name(suffix) for suffix in SUFFIXES]
+    schema = adopted.schema
+    if connection.dialect.name == "postgresql":
+        found = connection.execute(
+            text(
+                "SELECT p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+                " JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON"
+                " n.oid = c.relnamespace WHERE c.relname = :table AND t.tgname = :name"
+                " AND t.tgenabled = 'A' AND n.nspname = COALESCE(:schema, current_schema())"
+            ),
+            {"table": adopted.table, "name": names[-1], "schema": schema},
+        )
+    elif connection.dialect.name in MYSQL_NAMES:
+        found = connection.execute(
+            text(
+                "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE"
+                " TRIGGER_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :table"
+                " AND TRIGGER_NAME IN (:a, :b)"
+            ),
+            {"schema": schema, "table": adopted.table, "a": names[0], "b": names[1]},
+        )
+    else:
+        prefix = f'"{schema}".' if schema else ""
+        found = connection.execute(
+            text(
+                f"SELECT sql FROM {prefix}sqlite_master WHERE type = 'trigger'"  # noqa: S608
+                " AND tbl_name = :table AND name IN (:a, :b, :c)"
+            ),
+            {"table": adopted.table, "a": names[0], "b": names[1], "c": names[2]},
+        )
+    return [one.decode() if isinstance(one, bytes) else str(one) for one in found.scalars()]
+
+
+def last_trigger(connection: Connection, table: Table) -> str | None:
+    """On PostgreSQL, a trigger that would change a row after ours has seen it, if there is one."""
+    if connection.dialect.name != "postgresql":
+        return None
+    found = connection.execute(
+        text(
+            "SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = :table"
+            " AND n.nspname = COALESCE(:schema, current_schema()) AND NOT t.tgisinternal"
+            " AND t.tgtype & 2 = 2 AND t.tgtype & 16 = 16 AND t.tgname > 'zzz_encfields~'"
+        ),
+        {"table": table.name, "schema": table.schema},
+    )
+    name: str | None = found.scalars().first()
+    return name

@@ -1,0 +1,163 @@
+"""The runs that seal the plaintext of pending rows, and that bring plaintext back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from encfields.bulk.rows.cells import SealedCell, leading_names, message_bytes
+from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
+from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
+from encfields.codecs import codec_for
+from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
+from encfields.message.reseal import Resealer
+from encfields.orm.adoption.text_form import TextForm
+
+if TYPE_CHECKING:
+    from encfields.engine import Encryption
+
+_UNREADABLE = (ValueDecodingError, ValueEncodingError, *OF_THIS_VALUE)
+
+
+class PlaintextReader:
+    """What a plaintext column's exact bytes are as the encrypted column's plaintext.
+
+    :param type_: of the plaintext column, which is the inner type.
+    """
+
+    def __init__(self, type_: Any, dialect: Any) -> None:
+        self._form = TextForm(type_, dialect)
+        self._codec = codec_for(type_)
+        self._dialect = dialect
+
+    def sealed_form(self, data: bytes) -> bytes:
+        """The bytes that are sealed.
+
+        :raises ValueDecodingError: the column's type cannot read it.
+        :raises ValueEncodingError: the column's type reads it as no value that can be sealed.
+        """
+        return self._codec.encode(self._form.value(data), self._dialect)
+
+
+class Adopt(ResealAndIndex):
+    """Seals the plaintext of rows that have no sealed value, and fills their blind indexes.
+
+    Each is stored only where the row has no sealed value yet and its plaintext is still the same,
+    byte for byte. What the column's type cannot read is quarantined. See
+    :class:`~encfields.bulk.rows.changes.Values`.
+    """
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        super().__init__(prepared, encryption)
+        self.sweeps_by_header = False
+        start = BatchReader(prepared).value_end
+        self._readers = {
+            number: (start + at, PlaintextReader(column.type, prepared.dialect))
+            for at, (number, column) in enumerate(
+                zip(prepared.adopted_numbers, prepared.plain, strict=True)
+            )
+        }
+
+    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
+        cell = super()._place(row, number, key, outcome)
+        target, _ = self._columns[number]
+        if row[target.value_at] is not None or number not in self._readers:
+            return cell
+        at, reader = self._readers[number]
+        if row[at] is None:
+            return cell
+        try:
+            context, (key_id, *_) = cell.place = target.place(row, b"")
+            cell.plaintext = reader.sealed_form(bytes(row[at]))
+            resealer = self._resealers.get(key_id) or self._resealer(key_id)
+            cell.new = resealer.seal(cell.plaintext, context, resealer.frame(context))
+            # What is derived from it has to be computed.
+            cell.moves = True
+        except _UNREADABLE as error:
+            _told_of_plaintext(error)
+            outcome.refuse(key, target.binding.column_name, error)
+        return cell
+
+    def _plain(self, row: Any, new: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            bytes(row[at])
+            if row[self._columns[number][0].value_at] is None and new[number] is not None
+            else None
+            for number, (at, _) in self._readers.items()
+        )
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        return True
+
+
+def _told_of_plaintext(error: EncFieldsError) -> None:
+    error.message = error.message.removesuffix("; nothing was stored")
+
+
+class Refill:
+    """Writes the plaintext of rows that are sealed only, and seals their values anew.
+
+    Because the sealed bytes change with the plaintext, the database's trigger keeps both. See
+    :class:`~encfields.bulk.rows.changes.Values`.
+    """
+
+    sweeps_by_header = False
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        self._encryption = encryption
+        self._dialect = prepared.dialect
+        names = leading_names(prepared)
+        start = BatchReader(prepared).value_end
+        plain = dict(zip(prepared.adopted_numbers, prepared.plain, strict=True))
+        self._width = len(prepared.columns)
+        self._columns = tuple(
+            (
+                number,
+                SealedCell(prepared.targets[number], prepared, names, len(names) + number),
+                start + at,
+                codec_for(column.type),
+            )
+            for at, (number, column) in enumerate(plain.items())
+        )
+
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
+        outcome = Outcome(seen=len(rows))
+        for row in rows:
+            refused = len(outcome.refused)
+            old: list[bytes | None] = [None] * self._width
+            new: list[bytes | None] = [None] * self._width
+            plain: list[Any] = []
+            for number, cell, plain_at, codec in self._columns:
+                stored = row[cell.value_at]
+                is_sealed_only = stored is not None and row[plain_at] is None
+                opened = self._opened(row, cell, codec, reader, outcome) if is_sealed_only else None
+                plain.append(None if opened is None else opened[1])
+                if opened is not None:
+                    old[number], new[number] = message_bytes(stored), opened[0]
+            if any(new):
+                change = Change(reader.key_of(row), tuple(old), tuple(new), None, tuple(plain))
+                outcome.changes.append(change)
+            elif len(outcome.refused) == refused:
+                outcome.current += 1
+        return outcome
+
+    def _opened(
+        self, row: Any, cell: SealedCell, codec: Any, reader: BatchReader, outcome: Outcome
+    ) -> tuple[bytes, Any] | None:
+        """A value sealed anew, and the same in Python."""
+        try:
+            data = message_bytes(row[cell.value_at])
+            context, key_ids = cell.place(row, data)
+            resealer = Resealer(self._encryption.active_key(key_ids[0]), self._encryption.find_key)
+            frame = resealer.frame(context)
+            plaintext = resealer.open_(data, context, frame, key_ids)
+            value = codec.decode(plaintext, self._dialect)
+            return resealer.seal(plaintext, context, frame), value
+        except OF_THIS_VALUE as error:
+            outcome.refuse(reader.key_of(row), cell.binding.column_name, error)
+            return None
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        return True

@@ -1,0 +1,170 @@
+"""From plaintext to encrypted and back, one step after the other."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import DBAPIError
+
+from encfields.adopt import (
+    Adoption,
+    AdoptionError,
+    adopt,
+    begin_adoption,
+    close_plaintext,
+    compare_adopted,
+    end_adoption,
+    ensure_adopted,
+    refill_plaintext,
+    withdraw_adoption,
+)
+from tests.adoption.models import customer
+from tests.binding.database import Database
+
+EMAILS = [f"c{n}@x" for n in range(1, 6)]
+
+
+@pytest.fixture
+def adoption() -> Adoption:
+    return Adoption.of(customer("write-both").__table__.c.email_enc)
+
+
+@pytest.fixture
+def legacy(db: Database) -> Database:
+    """Five customers in plaintext, as the old application left them."""
+    old = customer("old")
+    old.metadata.create_all(db.plain)
+    with db.session() as session:
+        session.add_all([old(id=n, email=email) for n, email in enumerate(EMAILS, start=1)])
+        session.commit()
+    return db
+
+
+def read(db: Database, phase: str) -> list[str]:
+    model = customer(phase)
+    with db.session() as session:
+        return list(session.scalars(select(model.email).order_by(model.id)))
+
+
+def write(db: Database, phase: str, key: int, email: str) -> None:
+    with db.session() as session:
+        session.add(customer(phase)(id=key, email=email))
+        session.commit()
+
+
+def plaintexts(db: Database) -> list[str | None]:
+    with db.plain.connect() as connection:
+        return list(connection.scalars(text("SELECT email FROM customer ORDER BY id")))
+
+
+def columns(db: Database) -> dict[str, bool]:
+    """The table's columns, and whether each may be NULL."""
+    found = inspect(db.plain).get_columns("customer")
+    return {str(column["name"]): bool(column["nullable"]) for column in found}
+
+
+def test_a_column_goes_from_plaintext_to_encrypted_and_every_version_reads_it(
+    legacy: Database, adoption: Adoption
+):
+    db, engine = legacy, legacy.engine
+    begin_adoption(engine, adoption)
+    write(db, "old", 6, "six@x")
+    write(db, "write-both", 7, "seven@x")
+    expected = [*EMAILS, "six@x", "seven@x"]
+    assert read(db, "old") == read(db, "write-both") == read(db, "read-sealed") == expected
+
+    report = adopt(engine, db.encryption, adoption)
+    assert (report.finished, report.rows_written) == (True, 6)
+    assert db.encryption.stats.adoption.fallback_reads > 0
+    assert ensure_adopted(engine, db.encryption, adoption).both == 7
+
+    write(db, "write-sealed", 8, "eight@x")
+    expected.append("eight@x")
+    assert read(db, "read-sealed") == read(db, "write-sealed") == expected
+    assert close_plaintext(engine, db.encryption, adoption).both == 7
+    assert plaintexts(db) == [None] * 8
+    write(db, "done", 9, "nine@x")
+    expected.append("nine@x")
+
+    remains = end_adoption(engine, adoption)
+
+    assert read(db, "done") == expected
+    assert columns(db)["email_enc"] is False
+    assert "email" not in columns(db)
+    assert any("VACUUM" in line or "FORCE" in line for line in remains)
+
+
+def test_the_way_back_leads_to_the_application_of_before(legacy: Database, adoption: Adoption):
+    db, engine = legacy, legacy.engine
+    begin_adoption(engine, adoption)
+    adopt(engine, db.encryption, adoption)
+    ensure_adopted(engine, db.encryption, adoption)
+    write(db, "write-sealed", 6, "six@x")
+    close_plaintext(engine, db.encryption, adoption)
+
+    report = refill_plaintext(engine, db.encryption, adoption)
+
+    assert (report.finished, report.rows_written) == (True, 6)
+    expected = [*EMAILS, "six@x"]
+    assert plaintexts(db) == read(db, "old") == read(db, "read-sealed") == expected
+    assert compare_adopted(engine, db.encryption, adoption).both == 6
+    withdraw_adoption(engine, adoption)
+    assert columns(db) == {"id": False, "note": True, "email": False}
+    write(db, "old", 7, "seven@x")
+
+
+def test_the_database_refuses_an_old_process_once_plaintext_is_closed(
+    legacy: Database, adoption: Adoption
+):
+    db = legacy
+    begin_adoption(db.engine, adoption)
+    adopt(db.engine, db.encryption, adoption)
+    ensure_adopted(db.engine, db.encryption, adoption)
+    close_plaintext(db.engine, db.encryption, adoption)
+
+    for phase in ("old", "write-both", "read-sealed"):
+        with pytest.raises(DBAPIError, match="closed"):
+            write(db, phase, 9, "nine@x")
+    with pytest.raises(DBAPIError, match="closed"):
+        db.execute_plain("UPDATE customer SET email = 'new@x' WHERE id = 1")
+    db.execute_plain("UPDATE customer SET note = 'n' WHERE id = 1")
+    with pytest.raises(DBAPIError, match="sealed anew"):
+        db.execute_plain("UPDATE customer SET id = 77 WHERE id = 1")
+
+
+def test_a_step_before_its_time_says_which_comes_first(legacy: Database, adoption: Adoption):
+    db, engine, keys = legacy, legacy.engine, legacy.encryption
+    with pytest.raises(AdoptionError, match="begin_adoption comes first"):
+        adopt(engine, keys, adoption)
+    with pytest.raises(AdoptionError, match="begin_adoption"):
+        close_plaintext(engine, keys, adoption)
+    begin_adoption(engine, adoption)
+    begin_adoption(engine, adoption)  # after a failure, say
+    with pytest.raises(AdoptionError, match=r"pending 5.*adopt comes first"):
+        ensure_adopted(engine, keys, adoption)
+    with pytest.raises(AdoptionError, match="ensure_adopted comes first"):
+        close_plaintext(engine, keys, adoption)
+    adopt(engine, keys, adoption)
+    ensure_adopted(engine, keys, adoption)
+    with pytest.raises(AdoptionError, match="close_plaintext comes first"):
+        end_adoption(engine, adoption)
+    write(db, "write-sealed", 6, "six@x")
+    with pytest.raises(AdoptionError, match="refill_plaintext comes first"):
+        withdraw_adoption(engine, adoption)
+
+
+def test_values_that_differ_are_told_by_their_rows_and_stop_what_follows(
+    legacy: Database, adoption: Adoption
+):
+    db = legacy
+    begin_adoption(db.engine, adoption)
+    adopt(db.engine, db.encryption, adoption)
+    with db.plain.begin() as connection:  # whoever writes both, and not the same
+        other = connection.scalar(text("SELECT email_enc FROM customer WHERE id = 2"))
+        change = "UPDATE customer SET email = 'canary-4711@x', email_enc = :s WHERE id = 1"
+        connection.execute(text(change), {"s": other})
+
+    with pytest.raises(AdoptionError, match=r"unreadable 1.*id=1") as caught:
+        ensure_adopted(db.engine, db.encryption, adoption)
+
+    assert "canary" not in str(caught.value)
