@@ -14,7 +14,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table, insert, select,
 
 from encfields import BlindIndex, EncryptedType, attach, encryption_of
 from encfields.alembic import MigrationError
-from encfields.bulk import Options, Reencryption, TableSpec, work
+from encfields.bulk import Options, Reencryption, TableSpec, UnfinishedError, work
 from encfields.bulk.rows.inner_types import type_from_data, type_to_data
 from encfields.errors import DeclarationError
 from tests.alembic.project import Project, store
@@ -96,9 +96,7 @@ def test_a_value_that_would_change_is_left_and_named(
     assert _read(engine, _table(to), 1, 3) == [converted, converted]
     assert _read(engine, _table(was), 2) == [bad]
 
-    table = _table(was)
-    with engine.begin() as connection:
-        connection.execute(table.update().where(table.c.id == 2).values(what=good))
+    _rewrite(engine, _table(was), 2, good)
     project.upgrade()
     assert _read(engine, _table(to)) == [converted] * 3
 
@@ -134,6 +132,40 @@ def test_a_name_of_its_own_tells_any_two_types_apart(project: Project, backend: 
     with pytest.raises(MigrationError, match=r"what of id=40: .*without loss"):
         project.downgrade("base")
     assert _read(engine, _table(sa.String()), 1, 2, 3, 4, 5) == texts
+
+
+def test_what_is_left_to_convert_is_told_by_opening_the_values(sqlite: Backend) -> None:
+    engine = _engine(sqlite)
+    _filled(engine, _table(sa.DateTime()), MIDNIGHT, NOON, None)
+    _write(engine, _table(sa.Date()), {8: DAY, 9: DAY})
+    table = _table(sa.Date(), index=BlindIndex())
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE visit ADD COLUMN what_bidx BLOB"))
+    run = Reencryption(
+        engine,
+        encryption_of(engine),
+        TableSpec.from_table(table),
+        conversions={"what": (type_to_data(sa.DateTime()), type_to_data(sa.Date()))},
+    )
+    due = run.dry_run()
+    assert (due.rows, due.values_to_rewrite, due.unreadable) == (5, 1, 1)
+    assert (due.rows_to_rewrite, sum(due.versions.values())) == (3, 1)  # two to be indexed
+    with pytest.raises(UnfinishedError, match="no blind index"):
+        run.ensure()
+
+    assert run.run().rows_written == 3
+    _rewrite(engine, table, 2, DAY)
+    summary = run.ensure()
+    assert (summary.current, summary.null, summary.not_current) == (4, 1, 0)
+    for value, left in ((NOON, "0 values are yet .* and 1 do"), (MIDNIGHT, "1 .* and 0 do")):
+        _rewrite(engine, _table(sa.DateTime()), 8, value)
+        with pytest.raises(UnfinishedError, match=left):
+            run.ensure()
+
+
+def _rewrite(engine: Engine, table: Table, row: int, value: Any) -> None:
+    with engine.begin() as connection:
+        connection.execute(table.update().where(table.c.id == row).values(what=value))
 
 
 def test_a_conversion_that_was_stopped_goes_on_and_converts_nothing_twice(

@@ -232,7 +232,9 @@ class EnsureEncryptedOp(Operation):
         """Refuse while any value is not bound as described, under the active key version.
 
         The second half of ``queue=True``, before a revision that relies on the run being done.
-        It reads the header of every value, and needs no key.
+        It reads the header of every value, and needs no key. Which inner type wrote a value no
+        header tells: after a queued :func:`convert_encrypted` say that once more in its place,
+        without ``queue=True``.
 
         :param table_name: the table.
         :param columns: its encrypted columns, as :func:`reencrypt` or :func:`rebind` had them.

@@ -44,6 +44,7 @@ from encfields.bulk.runs.store import (
     require_run_tables,
 )
 from encfields.bulk.runs.worker import new_owner
+from encfields.bulk.survey.conversions import ConversionSurveyor
 from encfields.bulk.survey.headers import Survey, Surveyor, dry_run_of, estimated_rows
 from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.traces import leaves_no_trace
@@ -116,9 +117,11 @@ class Reencryption:
     def dry_run(self) -> DryRun:
         """What a run would do, from headers alone: no key is used, nothing is written.
 
-        It reads the whole table once.
+        It reads the whole table once. What a conversion would do only the values tell: there
+        each is opened.
 
         :raises DeclarationError: the table or a column is missing, or cannot be walked.
+        :raises KeyStoreError: of a conversion: a key cannot be had.
         """
         return dry_run_of(self._survey(), self._options, self._engine.dialect.name)
 
@@ -177,9 +180,12 @@ class Reencryption:
     def ensure(self) -> Summary:
         """See that every value is as a run would have left it, by headers alone.
 
+        Those of a conversion are opened: no header tells which inner type wrote a value.
+
         :returns: the counts.
         :raises UnfinishedError: some are not, or do not belong where they are, or a row has no
             index of its values.
+        :raises KeyStoreError: of a conversion: a key cannot be had.
         """
         survey = self._survey()
         if survey.unindexed:
@@ -191,17 +197,29 @@ class Reencryption:
             )
         if survey.not_current or survey.unreadable:
             raise UnfinishedError(
-                f"{survey.not_current} values are not current and {survey.unreadable} are no "
-                f"messages for their place, of {survey.rows} rows: run `encfields reencrypt`, and "
-                "see to the quarantined values by hand",
-                table=self._job.table_name,
-                reason="unfinished",
+                self._left_over(survey), table=self._job.table_name, reason="unfinished"
             )
         return survey.summary()
+
+    def _left_over(self, survey: Survey) -> str:
+        rows = f"of {survey.rows} rows"
+        if self._job.conversions is not None:
+            return (
+                f"{survey.not_current} values are yet to be converted and {survey.unreadable} do "
+                f"not open or have no equal of the new type, {rows}: convert once more, and see "
+                "to the quarantined values by hand"
+            )
+        return (
+            f"{survey.not_current} values are not current and {survey.unreadable} are no messages "
+            f"for their place, {rows}: run `encfields reencrypt`, and see to the quarantined "
+            "values by hand"
+        )
 
     def _survey(self) -> Survey:
         def look(own: Connections) -> Survey:
             prepared = self._job.prepare(own.reading())
+            if self._job.conversions is not None:
+                return ConversionSurveyor(prepared, self._encryption).run(own, self._options)
             return Surveyor(prepared, self._encryption).run(own, self._options)
 
         return self._patiently(look)

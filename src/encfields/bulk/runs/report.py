@@ -62,6 +62,8 @@ class Report:
 class DryRun:
     """What a run would do, as far as headers tell. No key was used and nothing was written.
 
+    Only a conversion's dry run used keys, for it opened the values.
+
     :param rows: rows of the table.
     :param rows_to_rewrite: rows with a value that is not current.
     :param values_to_rewrite: such values.

@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +75,9 @@ class Surveyor:
     def run(self, connections: Connections, options: Options) -> Survey:
         """Look at the whole table, in batches."""
         began = time.monotonic()
-        bounds, limit = Bounds(None, None), min(FIRST_ROWS, options.batch_rows)
-        while rows := self._reader.read(connections.reading(), bounds, limit):
+        for rows in batches(self._reader, connections, options):
             for row in rows:
                 self._row(row)
-            bounds = Bounds(self._reader.key_of(rows[-1]), None)
-            size = self._reader.size_of(rows)
-            limit = max(1, min(options.batch_rows, options.batch_bytes * len(rows) // max(size, 1)))
         self.survey.seconds = time.monotonic() - began
         return self.survey
 
@@ -129,6 +126,18 @@ class Surveyor:
 
     def _is_active(self, header: Any, key_id: str) -> bool:
         return bool(header.key_id == key_id and header.version == self._known.active.get(key_id))
+
+
+def batches(
+    reader: BatchReader, connections: Connections, options: Options
+) -> Iterator[Sequence[Any]]:
+    """The rows of a whole table, in batches of about `batch_bytes`."""
+    bounds, limit = Bounds(None, None), min(FIRST_ROWS, options.batch_rows)
+    while rows := reader.read(connections.reading(), bounds, limit):
+        yield rows
+        bounds = Bounds(reader.key_of(rows[-1]), None)
+        size = reader.size_of(rows)
+        limit = max(1, min(options.batch_rows, options.batch_bytes * len(rows) // max(size, 1)))
 
 
 def dry_run_of(survey: Survey, options: Options, dialect_name: str) -> DryRun:
