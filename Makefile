@@ -30,9 +30,12 @@ FUZZ_COUNT     ?= 200000
 FUZZ_SECONDS   ?= 300
 FUZZ_PROGRAMS  ?= 20000
 FAULTS         ?= 20
+# Of javascript, java, rust, go; all if empty.
+LANGUAGES      ?=
+CONFORMANCE_ARGS ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo test conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
@@ -68,6 +71,9 @@ test-pythons: ## the suite on each Python from 3.11 to 3.15 that is on this mach
 		"$(VENVS)/$$name/bin/python" -m tests.servers --ways $(SERVERS) -- \
 			"$(VENVS)/$$name/bin/python" $(PYTEST) $(PYTHONS_TESTS) || failed="$$failed $$name"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+conformance: $(VENV)/.ci ## AWS's SDKs of other languages on our values, as far as their tools are here
+	@$(BIN)/python -m conformance $(CONFORMANCE_ARGS) $(LANGUAGES)
 
 lint: $(VENV)/.ci ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check .

@@ -37,6 +37,10 @@ BytesLike = bytes | bytearray | memoryview
 MAGIC = b"\x02\x04\x78"
 """The first three bytes of every stored value: format version 2, suite 0x0478."""
 
+SUITE_NAME = "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY"
+JAVASCRIPT_SUITE_NAME = "ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY"
+"""What AWS's SDKs call the suite 0x0478."""
+
 PROVIDER_ID = b"aws-kms-hierarchy"
 WRAPPED_KEY_BYTES = 92
 MAX_KEYS = 16
@@ -350,7 +354,9 @@ def _not_ours(data: bytes) -> MalformedMessageError:
     if suite in known:
         return MalformedMessageError(
             f"a message of the AWS Encryption SDK in format version {version} with algorithm "
-            f"suite 0x{suite:04x}, not version 2 with 0x0478. Open it with the AWS Encryption SDK",
+            f"suite 0x{suite:04x}, not version 2 with 0x0478. Open it with the AWS Encryption SDK. "
+            "Whoever writes for this column names the suite, which is no SDK's default: "
+            f"{SUITE_NAME}, in JavaScript {JAVASCRIPT_SUITE_NAME}",
             offset=0 if version != 2 else 1,
             reason="suite",
         )

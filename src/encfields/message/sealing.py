@@ -232,6 +232,16 @@ def _misplaced(header: Header, context: bytes) -> EncFieldsError:
         return MalformedMessageError(
             error.message, offset=CONTEXT_OFFSET + (error.offset or 0), reason=error.reason
         )
+    if found == expected:
+        return ContextMismatchError(
+            "the value was sealed for this place, but the names of its encryption context are not "
+            f"in the order of their bytes ({', '.join(found)}). AWS's SDK for JavaScript sorts "
+            "them by locale unless its hierarchical keyring is made with utf8Sorting: true",
+            expected=expected,
+            found=found,
+            key_id=header.key_id,
+            reason="context-order",
+        )
     return ContextMismatchError(
         f"the value was sealed for {found}, not for {expected}: it was moved or copied here "
         "after it was written",
