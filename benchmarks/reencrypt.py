@@ -44,6 +44,7 @@ from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.tables import metadata as run_tables
 from encfields.context import RowContext
+from encfields.engine import engine_encryption
 from encfields.message import open_, seal
 
 WRAPPING_KEY = bytes(range(32))
@@ -90,13 +91,13 @@ class Bench:
         self.encryption = attach(self.engine, store, create=True)
         Base.metadata.create_all(self.engine)
         self.name = self.engine.dialect.name
-        self.encryption.active_key("default")
+        engine_encryption(self.encryption).active_key("default")
         self.load()
 
     def load(self) -> None:
         """Fill the table with sealed values, past SQLAlchemy, which would take most of the time."""
         context = RowContext("bench_document.body", ["id"])
-        key = self.encryption.active_key("default")
+        key = engine_encryption(self.encryption).active_key("default")
         rows = (
             (i, seal(os.urandom(VALUE_BYTES), context.serialize([str(i)]), key))
             for i in range(self.rows)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine
 
 from encfields import context as encryption_context
-from encfields.branch_key import BranchKey
 from encfields.drivers import refuse_driver
 from encfields.errors import (
     BindingError,
     ConfigurationError,
-    KeyExistsError,
-    KeyNotFoundError,
 )
-from encfields.index.beacon import index_key
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import (
     DEFAULT_CHECK,
@@ -30,12 +25,12 @@ from encfields.keys.cache.key_cache import (
 )
 from encfields.keys.removal import CountableTable, Counted
 from encfields.keys.sql.connection import OwnConnection
-from encfields.keys.store import BeaconKey, KeyStore
+from encfields.keys.store import KeyStore
 from encfields.legacy import LegacyReader
 from encfields.message import open_, seal
 from encfields.orm import internals
 from encfields.orm.adoption.writes import write_plaintext_along
-from encfields.orm.engine_encryption import attachment_of
+from encfields.orm.engine_encryption import EngineEncryption, attachment_of
 from encfields.orm.query.list_comparison import ask_lists
 from encfields.orm.query.pending_rows import read_plaintext
 from encfields.orm.read.async_prefetch import AsyncPrefetch
@@ -45,7 +40,6 @@ from encfields.orm.write.index_values import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_updates
 from encfields.orm.write.veiled import veil_written
-from encfields.stats import Stats
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -53,13 +47,6 @@ if TYPE_CHECKING:
 
 SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 """SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
-
-
-LOOK_AGAIN_SECONDS = 1.0
-"""How soon a process looks again for a beacon key version that it did not find."""
-
-MAX_LOOKED_AGAIN = 1_000
-"""Keys at most for which it is remembered when that was."""
 
 
 class ValueCounter:
@@ -83,37 +70,31 @@ class ValueCounter:
         return [name for name, _ in counted], [one for _, found in counted for one in found]
 
 
+_FORMER_METHODS = frozenset({"active_key", "find_key", "index_key"})
+
+
 class Encryption:
     """The encryption of one engine.
 
     Made by :func:`attach`. It holds no plaintext, and its ``repr`` shows no key.
+
+    :ivar keys: administers its branch keys.
+    :ivar stats: what it did.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        key_store: KeyStore,
-        cache: KeyCache,
-        *,
-        create: bool = False,
-        destroyed: object = "raise",
-    ) -> None:
+    def __init__(self, engine: Engine, inner: EngineEncryption) -> None:
         self._engine: Engine | None = engine
-        self._store = key_store
-        self._cache = cache
-        self._create = create
-        self.destroyed = destroyed
-        self.legacy: Mapping[str, LegacyReader] = {}
-        self.keys = KeyAdmin(key_store, cache, ValueCounter(engine))
-        self.stats = Stats(cache)
-        self.find_key = cache.find
-        self._hook = WriteHook(self)
+        self._inner = inner
+        self._store = inner.key_store
+        self._cache = inner.cache
+        self.keys = inner.keys
+        self.stats = inner.stats
+        self._hook = WriteHook(inner)
         self._redaction = Redaction()
-        self._looked_again: dict[str, float] = {}
         self._is_async = engine.dialect.is_async
         # ANY of a list; elsewhere no statement is looked through for what the database has not.
         self._has_list_comparisons = engine.dialect.name == "postgresql"
-        self._async_prefetch = AsyncPrefetch(cache.holds)
+        self._async_prefetch = AsyncPrefetch(inner.cache.holds)
 
     def __repr__(self) -> str:
         where = "detached" if self._engine is None else repr(self._engine.url)
@@ -147,7 +128,9 @@ class Encryption:
                 "which nobody else may write",
                 reason="context-reserved",
             )
-        message = seal(plaintext, encryption_context.serialize(context), self.active_key(key))
+        message = seal(
+            plaintext, encryption_context.serialize(context), self._inner.active_key(key)
+        )
         self.stats.sealed += 1
         return message
 
@@ -171,103 +154,19 @@ class Encryption:
         """
         formers = (former_keys,) if isinstance(former_keys, str) else former_keys
         context_bytes = encryption_context.serialize(context)
-        plaintext = open_(message, context_bytes, self.find_key, (key, *formers))
+        plaintext = open_(message, context_bytes, self._inner.find_key, (key, *formers))
         self.stats.opened += 1
         return plaintext
 
     # -- keys ----------------------------------------------------------------------------------
 
-    def active_key(self, key_id: str) -> BranchKey:
-        """The branch key version that seals new values of `key_id`; for this library's own use.
+    if not TYPE_CHECKING:
 
-        :raises KeyStoreError: it cannot be had.
-        """
-        if not self._create:
-            return self._cache.active(key_id)
-        try:
-            return self._cache.active(key_id)
-        except KeyNotFoundError:
-            pass
-        except ConfigurationError as error:
-            if error.reason != "no-key-table":
-                raise
-            self.keys.create_table()
-        self._create_key(key_id)
-        return self._cache.active(key_id)
-
-    def index_key(
-        self, key_id: str, version: int, domain: str, derivation: str, *, for_writing: bool
-    ) -> bytes:
-        """The key of a blind index, 32 bytes; for this library's own use.
-
-        :param version: of the beacon key of `key_id`.
-        :param for_writing: to store an index, and not only to look for one.
-        :raises KeyStoreError: the beacon key cannot be had, or has no such version.
-        """
-        beacon = self._beacon(key_id, version, for_writing=for_writing)
-        key: bytes | None = beacon.derived.get((domain, derivation))
-        if key is None:
-            key = beacon.derived[domain, derivation] = index_key(
-                beacon.material, domain, derivation
-            )
-        return key
-
-    def _beacon(self, key_id: str, version: int, *, for_writing: bool) -> BeaconKey:
-        if self._create:
-            self.active_key(key_id)
-        beacons = self._cache.beacons(key_id, for_writing=for_writing)
-        if version > beacons[-1].version and self._may_look_again(key_id):
-            # It may have been made since this process looked last.
-            beacons = self._cache.beacons_anew(key_id)
-        for beacon in beacons:
-            if beacon.version == version:
-                return beacon
-        there = ", ".join(str(beacon.version) for beacon in beacons)
-        raise KeyNotFoundError(
-            f"its beacon key has no version {version}, only {there}: make the next one with "
-            "keys.rotate_beacon(), or name in BlindIndex(versions=...) those that are in force",
-            key_id=key_id,
-            reason="beacon-version",
-        )
-
-    def _may_look_again(self, key_id: str) -> bool:
-        """Whether this process did not do so just now: each time costs a KMS call."""
-        now = time.monotonic()
-        if now < self._looked_again.get(key_id, 0.0) + LOOK_AGAIN_SECONDS:
-            return False
-        if len(self._looked_again) >= MAX_LOOKED_AGAIN:
-            self._looked_again.clear()
-        self._looked_again[key_id] = now
-        return True
-
-    def require_keys(self, key_ids: Set[str]) -> None:
-        """Fetch the active versions of several keys at once, those at hand excepted; for this
-        library's own use. A key that is missing is left to whoever asks for it.
-
-        :raises KeyStoreError: one cannot be had.
-        """
-        self._prefetch_missing(self._cache.without(key_ids), beacons=False)
-
-    def require_beacons(self, key_ids: Set[str]) -> None:
-        """The same of their beacon keys.
-
-        :raises KeyStoreError: one cannot be had.
-        """
-        self._prefetch_missing(self._cache.without(key_ids, beacons=True), beacons=True)
-
-    def _prefetch_missing(self, missing: list[str], *, beacons: bool) -> None:
-        if len(missing) > 1:
-            try:
-                self._cache.prefetch(missing, active_only=True, beacons=beacons)
-            except ConfigurationError as error:
-                if not self._create or error.reason != "no-key-table":
-                    raise
-
-    def _create_key(self, key_id: str) -> None:
-        try:
-            self.keys.create(key_id)
-        except KeyExistsError:  # another process made it just now
-            self._cache.forget(key_id)
+        def __getattr__(self, name: str) -> Any:
+            """Methods that used to be public, for scripts that know them."""
+            if name in _FORMER_METHODS:
+                return getattr(self._inner, name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @leaves_no_trace
     def prefetch(self, key_ids: Iterable[str] | None = None, *, beacons: bool = False) -> int:
@@ -312,7 +211,8 @@ class Encryption:
                 event.listen(engine, name, listener, retval=True)
             else:
                 event.listen(engine, name, listener)
-        attachment_of(engine.dialect).encryption = self
+        attachment = attachment_of(engine.dialect)
+        attachment.encryption, attachment.handle = self._inner, self
 
     def detach(self) -> None:
         """Take the encryption off the engine; encrypted columns are refused from then on."""
@@ -321,7 +221,8 @@ class Encryption:
         engine, self._engine = self._engine, None
         for name, listener, _ in self._listeners():
             event.remove(engine, name, listener)
-        attachment_of(engine.dialect).encryption = None
+        attachment = attachment_of(engine.dialect)
+        attachment.encryption = attachment.handle = None
         self._cache.close()
 
 
@@ -340,12 +241,19 @@ def encryption_of(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> 
             f"encryption_of() takes an engine or a connection, not a {type(bind).__name__}",
             reason="engine",
         )
-    return cast("Encryption", attachment_of(dialect).require())
+    attachment = attachment_of(dialect)
+    attachment.require()
+    return cast("Encryption", attachment.handle)
 
 
 def known_encryption(dialect: Dialect) -> Encryption | None:
     """The encryption of the engine that a dialect belongs to, if there is one."""
-    return cast("Encryption | None", attachment_of(dialect).encryption)
+    return cast("Encryption | None", attachment_of(dialect).handle)
+
+
+def engine_encryption(encryption: Encryption) -> EngineEncryption:
+    """The keys and settings behind an :class:`Encryption`, for the library's own modules."""
+    return encryption._inner
 
 
 def attach(
@@ -430,12 +338,18 @@ def attach(
         renew_before=cache_ttl / 10 if cache_renewal is None else cache_renewal,
         check=cache_check,
     )
-    encryption = Encryption(sync_engine, key_store, cache, create=create, destroyed=destroyed)
-    encryption.legacy = dict(legacy or {})
+    inner = EngineEncryption(
+        cache,
+        KeyAdmin(key_store, cache, ValueCounter(sync_engine)),
+        create=create,
+        destroyed=destroyed,
+        legacy=dict(legacy or {}),
+    )
+    encryption = Encryption(sync_engine, inner)
     if create and not key_store.needs_greenlet:
         # Now, because SQLite has one writer: later the application's own transaction may hold it.
         encryption.keys.create_table()
-        encryption.active_key(DEFAULT_KEY)
+        inner.active_key(DEFAULT_KEY)
         cache.beacons(DEFAULT_KEY)
     encryption._listen(sync_engine)
     return encryption

@@ -37,7 +37,7 @@ from aws_cryptographic_material_providers.mpl.references import ICryptographicMa
 
 from encfields.branch_key import BranchKey
 from encfields.context import ROW_KEY_PREFIX, serialize
-from encfields.engine import Encryption
+from encfields.engine import Encryption, engine_encryption
 from encfields.errors import (
     ConfigurationError,
     ContextMismatchError,
@@ -88,7 +88,8 @@ def materials_manager(
     """
     choices = (key, *former_keys)
     if isinstance(keys, Encryption):
-        return EncfieldsMaterialsManager(keys.active_key, keys.find_key, choices, require_context)
+        found = engine_encryption(keys)
+        return EncfieldsMaterialsManager(found.active_key, found.find_key, choices, require_context)
     cache = keys if isinstance(keys, KeyCache) else KeyCache(keys)
     return EncfieldsMaterialsManager(cache.active, cache.find, choices, require_context)
 

@@ -15,6 +15,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from encfields import Encryption, SqlKeyStore, attach, encryption_of, keyrings
+from encfields.engine import engine_encryption
 from encfields.errors import ContextMismatchError, KeyUnavailableError
 from encfields.keys.fetching.threads import MAX_AT_WORK
 from encfields.testing import local_store
@@ -315,7 +316,7 @@ async def test_no_key_waits_behind_however_many_that_hang(
     kms_proxy.fail("hang", times=MAX_AT_WORK + 1)
 
     def fetch(name: str) -> asyncio.Task[Any]:
-        return asyncio.create_task(greenlet_spawn(encryption.active_key, name))
+        return asyncio.create_task(greenlet_spawn(engine_encryption(encryption).active_key, name))
 
     hanging = [fetch(name) for name in names[: MAX_AT_WORK + 1]]
     await _called(kms_proxy, MAX_AT_WORK + 1)

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.orm import Session
 
 from encfields import attach
+from encfields.engine import engine_encryption
 from encfields.testing import attach_locally, local_store
 from tests.attach.model import ID, OTHER, PATIENT, ROW, Patient
 from tests.servers.backends import Backend
@@ -67,6 +68,6 @@ def test_prefetch_of_some_keys(backend: Backend, engine: Engine) -> None:
 
 async def test_aprefetch_is_prefetch_for_a_coroutine(backend: Backend, engine: Engine) -> None:
     key = secrets.token_bytes(32)
-    attach(engine, local_store(key), create=True).active_key("default")
+    engine_encryption(attach(engine, local_store(key), create=True)).active_key("default")
     encryption = attach(backend.create_engine(), local_store(key))
     assert await encryption.aprefetch(["default"]) == 1

@@ -15,6 +15,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey import bounded_counts
 from encfields.bulk.survey.census import census
 from encfields.bulk.survey.count_under_key import count_under
+from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, MalformedMessageError
 from encfields.keys.cache import stats as cache_stats
 from encfields.keys.cache.stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetch
@@ -53,7 +54,7 @@ def engine(backend: Backend) -> Engine:
 @pytest.fixture
 def encryption(engine: Engine) -> Encryption:
     encryption = attach_locally(engine)
-    encryption.active_key("tenant/a")
+    engine_encryption(encryption).active_key("tenant/a")
     with Session(engine) as session:
         session.add_all([Patient(id=1, ssn="123"), Tenant(id=1, name="a", ssn="456")])
         session.commit()
@@ -184,7 +185,7 @@ def test_a_census_counts_names_that_values_make_up_together_past_a_limit(
 ) -> None:
     monkeypatch.setattr(bounded_counts, "MAX_VERSIONS", 5)
     monkeypatch.setattr(bounded_counts, "MAX_NAMES", 5)
-    version = encryption.active_key("default").version
+    version = engine_encryption(encryption).active_key("default").version
     _plant(attacker, _stored(attacker), 12)
     spec = TableSpec.from_table(Patient.__table__)  # type: ignore[arg-type]
     (column,) = census(engine, spec).columns
@@ -200,7 +201,7 @@ def test_the_version_that_is_to_be_retired_is_counted_exactly_all_the_same(
     engine: Engine, encryption: Encryption, attacker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounded_counts, "MAX_VERSIONS", 5)
-    version = encryption.active_key("default").version
+    version = engine_encryption(encryption).active_key("default").version
     message = _stored(attacker)
     _plant(attacker, message, 12)
     spec = TableSpec.from_table(Patient.__table__)  # type: ignore[arg-type]

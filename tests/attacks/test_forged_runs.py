@@ -24,6 +24,7 @@ from encfields.bulk.runs.store import create_run_tables
 from encfields.bulk.runs.tables import runs
 from encfields.cli import exits
 from encfields.cli.main import main
+from encfields.engine import engine_encryption
 from encfields.errors import BindingError, ConfigurationError
 from encfields.message import seal
 from tests.attacks.run_clinic import SSN, Clinic
@@ -119,7 +120,7 @@ def test_a_job_sealed_under_a_key_of_the_attacker_is_refused(clinic, attacker):
     run_id, created_at = str(uuid.uuid4()), dt.datetime.now(dt.UTC)
     content = {"job": PLAIN.to_json(), "created_at": created_at.isoformat(), "secret": "00" * 32}
     pairs = {"enc:run": run_id, "enc:run:kind": "decrypt", "enc:run:purpose": "job"}
-    key = clinic.encryption.active_key("tenant/8")
+    key = engine_encryption(clinic.encryption).active_key("tenant/8")
     message = seal(json.dumps(content).encode(), context.serialize(pairs), key)
     sealed = base64.b64encode(message).decode()
     same = {"kind": "decrypt", "fingerprint": PLAIN.fingerprint(), "created_at": created_at}
@@ -225,7 +226,7 @@ def test_an_old_run_put_back_takes_in_nothing_under_a_key_that_is_no_longer_form
     (report,) = work(clinic.engine, clinic.encryption, run_id=run_id)
     assert report.finished
     pairs = {"enc:column": "patient.ssn", "enc:row:id": "7"}
-    default = clinic.encryption.active_key("default")
+    default = engine_encryption(clinic.encryption).active_key("default")
     forged = seal(b"of the forger", context.serialize(pairs), default)
     with attacker.begin() as connection:
         put = text("UPDATE patient SET ssn = :ssn WHERE id = 7")

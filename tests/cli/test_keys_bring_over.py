@@ -10,6 +10,7 @@ from sqlalchemy import Engine, insert, select
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.cli import exits
+from encfields.engine import engine_encryption
 from encfields.errors import KeyStoreError
 from encfields.keys.keyrings.wrapping import KEY_ID, KEY_PURPOSE, KEY_VERSION, KeyWrapper
 from encfields.keys.sql.rows import BEACON, BRANCH
@@ -67,7 +68,7 @@ def test_its_keys_are_bound_to_the_store_and_stay_what_they_are(
         found = select(earlier.table.c.version).where(earlier.table.c.purpose == BRANCH)
         newest = connection.execute(found.order_by(earlier.table.c.created_at.desc())).scalar()
     with pytest.raises(KeyStoreError):
-        opened(backend.create_engine(), local_key).active_key("default")
+        engine_encryption(opened(backend.create_engine(), local_key)).active_key("default")
 
     keys = ("--keyring", local_key, "--key-store", "production")
     told = on_database("keys", "bring-over", "--json", *keys)
@@ -75,7 +76,7 @@ def test_its_keys_are_bound_to_the_store_and_stay_what_they_are(
     assert told.json == {"brought_over": 3, "key_store": "production"}
 
     encryption = opened(backend.create_engine(), local_key, name="production")
-    assert encryption.active_key("default").version == newest
+    assert engine_encryption(encryption).active_key("default").version == newest
     assert [one.active for one in encryption.keys.list()].count(True) == 1
     message = encryption.seal(b"x", {"file": "a"})
     assert encryption.open(message, {"file": "a"}) == b"x"

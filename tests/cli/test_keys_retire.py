@@ -5,6 +5,7 @@ from __future__ import annotations
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
+from encfields.engine import engine_encryption
 from tests.census.clinic import fill
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
@@ -13,7 +14,7 @@ TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
 def test_a_version_with_values_stays_and_one_without_goes(
     on_database, engine, encryption, patients
 ):
-    old = encryption.active_key("default").version
+    old = engine_encryption(encryption).active_key("default").version
     fill(engine, patients, range(1, 4))
     new = encryption.keys.rotate("default").version
 
@@ -36,14 +37,14 @@ def test_a_version_with_values_stays_and_one_without_goes(
 
 
 def test_the_newest_version_stays(on_database, encryption, patients):
-    newest = encryption.active_key("default").version
+    newest = engine_encryption(encryption).active_key("default").version
     told = on_database("keys", "retire", "default", newest, *TABLE, "--at-once")
     assert told.code == exits.FAILED
     assert on_database("keys", "list", "--json").json[0]["active"] is True
 
 
 def test_without_a_table_it_is_refused(on_database, encryption):
-    version = encryption.active_key("default").version
+    version = engine_encryption(encryption).active_key("default").version
     encryption.keys.rotate("default")
     told = on_database("keys", "retire", "default", version, "--at-once")
     assert told.code != exits.OK

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from encfields import Encryption, attach
+from encfields.engine import engine_encryption
 from encfields.testing import local_store
 from tests.servers import mariadb
 
@@ -66,7 +67,7 @@ class Database:
             _hurry_on(engine)
         encryption = attach(encrypted, local_store(self._wrapping_key), create=True)
         for key_id in KEYS:
-            encryption.active_key(key_id)
+            engine_encryption(encryption).active_key(key_id)
             encryption.keys.rotate_beacon(key_id)
         self.engines = Engines(plain, encrypted, encryption)
 

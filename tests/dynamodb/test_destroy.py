@@ -18,6 +18,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.dynamodb.store import item_table_of
 from encfields.keys.store import KeyVersion
 from tests.census.clinic import patient_table
 from tests.dynamodb import fleet
@@ -79,7 +80,7 @@ def test_reads_and_changes_then_say_so(made, arn, table_name):
 def test_awss_own_library_opens_nothing_of_it_and_cannot_make_it_anew(made, kms, arn, table_name):
     made.destroy("a")
     stock = fleet.key_store(kms.url, table_name, arn)
-    models = made.item_table.tools().models
+    models = item_table_of(made).tools().models
     for call in (
         lambda: stock.get_active_branch_key(
             models.GetActiveBranchKeyInput(branch_key_identifier="a")
@@ -96,7 +97,7 @@ def test_awss_own_library_opens_nothing_of_it_and_cannot_make_it_anew(made, kms,
 
 
 def test_a_rotation_that_comes_between_is_wiped_as_well(made, kms, arn, table_name):
-    read, other = made.item_table.items_of, DynamoDbKeyStore(keyrings.aws_kms(arn), table_name)
+    read, other = item_table_of(made).items_of, DynamoDbKeyStore(keyrings.aws_kms(arn), table_name)
     late: list[KeyVersion] = []
 
     def read_then_rotate(key_id):
@@ -105,7 +106,7 @@ def test_a_rotation_that_comes_between_is_wiped_as_well(made, kms, arn, table_na
             late.append(other.rotate(key_id))
         return found
 
-    made.item_table.items_of = read_then_rotate
+    item_table_of(made).items_of = read_then_rotate  # type: ignore[method-assign]
     wiped = made.destroy("a")
 
     assert late[0].version in {one.version for one in wiped}
@@ -127,7 +128,7 @@ def test_broken_off_it_is_finished_by_the_next_run(store, kms, table_name, monke
     monkeypatch.setattr("encfields.keys.dynamodb.removal.MAX_IN_TRANSACTION", 2)
     store.create("a")
     store.rotate("a")
-    tools = store.item_table.tools()
+    tools = item_table_of(store).tools()
     write = tools.dynamodb.transact_write_items
     calls: list[int] = []
 
@@ -182,13 +183,13 @@ def test_a_role_that_may_not_look_for_tombstones_is_told_what_the_library_says(
     proxy = KmsProxy(kms.url)
     reader = DynamoDbKeyStore(keyrings.aws_kms(arn), table_name, endpoint_url=proxy.url)
     reader.active("b")
-    item_at = reader.item_table.item_at
+    item_at = item_table_of(reader).item_at
 
     def denied(*place):
         proxy.fail("deny")
         return item_at(*place)
 
-    reader.item_table.item_at = denied  # type: ignore[method-assign]
+    item_table_of(reader).item_at = denied  # type: ignore[method-assign]
     with pytest.raises(KeyAccessError) as caught:
         reader.active("a")
     proxy.stop()

@@ -24,6 +24,7 @@ from encfields.errors import (
 )
 from encfields.interop import column_context
 from encfields.keys.dynamodb.export import export_keys
+from encfields.keys.dynamodb.store import item_table_of
 from encfields.testing import assert_absent
 from tests.dynamodb import fleet
 from tests.interop.model import Base, Note, Patient
@@ -356,7 +357,7 @@ def _form(item: dict[str, Any]) -> str:
 
 def _fail_after(proxy: Any, target: DynamoDbKeyStore, calls: int) -> None:
     """Let KMS deny from the given Encrypt call on."""
-    tools = target.item_table.tools()
+    tools = item_table_of(target).tools()
     seen = []
 
     def count(**_: Any) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from encfields import DynamoDbKeyStore, attach, keyrings
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
+from encfields.keys.dynamodb.store import item_table_of
 from encfields.keys.store import RewrapReport
 from tests.dynamodb import fleet
 from tests.servers.backends import Backend
@@ -50,7 +51,7 @@ def test_awss_own_library_reads_and_rotates_what_was_moved(made, new, kms, table
     material = made.active("a").material
     made.rewrap(keyrings.aws_kms(new))
     stock = fleet.key_store(kms.url, table_name, new)
-    models = made.item_table.tools().models
+    models = item_table_of(made).tools().models
     found = stock.get_active_branch_key(models.GetActiveBranchKeyInput(branch_key_identifier="a"))
 
     assert bytes(found.branch_key_materials.branch_key) == material

@@ -17,6 +17,7 @@ from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, insert, t
 from encfields import EncryptedType
 from encfields.branch_key import BranchKey
 from encfields.context import serialize
+from encfields.engine import engine_encryption
 from encfields.message import seal
 from encfields.testing import attach_locally
 from tests.servers.backends import Backend
@@ -84,7 +85,7 @@ def test_it_reads_a_column_of_a_database(sqlite: Backend) -> None:
         connection.execute(insert(table), {"id": 5, "ssn": "123-45-6789", "notes": {"a": "ü"}})
     with engine.connect() as connection:
         ssn, notes = connection.execute(text("SELECT ssn, notes FROM patient")).one()
-    material = encryption.active_key("default").material
+    material = engine_encryption(encryption).active_key("default").material
     row = {"enc:row:id": "5"}
     assert read(ssn, material, {"enc:column": "patient.ssn", **row}) == b"123-45-6789"
     remarks = read(notes, material, {"enc:column": "patient.remarks", **row})

@@ -33,9 +33,6 @@ OTHERS = {
     "testing/channels.py": {"_getframe"},
     "orm/adoption/unsealed.py": {"_getframe"},
     "doctor/fork_probe.py": {"_exit"},
-    "alembic/settings.py": {"_store"},
-    "bulk/runs/loop.py": {"_cache"},
-    "bulk/runs/worker_setup.py": {"_cache", "_store"},
 }
 """Private names of botocore, urllib3 and pytest, and documented ones of the standard library."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text
 
 from encfields import EncryptedType
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.engine import engine_encryption
 from encfields.errors import DeclarationError, KeyUnavailableError
 from encfields.index.transforms import digits, exact, first_letter, last, year
 from encfields.planner.counting import count_values
@@ -26,7 +27,7 @@ def counted(engine, encryption, column, *transforms, sample=None):
     """One column's counts under each transform."""
     return count_values(
         engine,
-        encryption.find_key,
+        engine_encryption(encryption).find_key,
         TableSpec.of("people", [column]),
         [((column, transform),) for transform in transforms],
         sample=sample,
@@ -95,7 +96,9 @@ def test_a_column_halfway_through_its_encryption_is_counted_as_one(engine, encry
             [{"id": i, "code": b"c%d" % (i % 2)} for i in range(10, 16)],
         )
 
-    told = count_values(engine, encryption.find_key, TableSpec.of("halfway", ["code"]), [CODE])
+    told = count_values(
+        engine, engine_encryption(encryption).find_key, TableSpec.of("halfway", ["code"]), [CODE]
+    )
 
     (count,) = told.columns
     assert (count.encrypted, count.plaintext) == (10, 6)
@@ -148,7 +151,7 @@ def test_equal_values_under_two_keys_are_counted_apart(engine, encryption):
         connection.execute(insert(table), rows)
     spec = TableSpec.of("visit", [SealedColumn("code", key="clinic/{clinic}")])
 
-    told = count_values(engine, encryption.find_key, spec, [CODE])
+    told = count_values(engine, engine_encryption(encryption).find_key, spec, [CODE])
 
     (index,) = told.indexes
     assert (len(index.by_key), index.largest_key()) == (2, "clinic/north")
@@ -163,7 +166,9 @@ def test_several_columns_are_counted_together(engine, encryption, people):
     together = (("surname", first_letter), ("plain_smoker", exact))
     with_nulls = (("plain_smoker", exact), ("notes", exact))
 
-    told = count_values(engine, encryption.find_key, spec, [together, with_nulls])
+    told = count_values(
+        engine, engine_encryption(encryption).find_key, spec, [together, with_nulls]
+    )
 
     pairs = Counter((str(row["surname"])[0], row["smoker"]) for row in ROWS)
     assert frequencies(told).counts == sorted(pairs.values(), reverse=True)

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, update
 from sqlalchemy.pool import StaticPool
 
 from encfields import SqlKeyStore, attach, keyrings
+from encfields.engine import engine_encryption
 from encfields.errors import KeyDestroyedError, KeyUnavailableError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.renewal import renewer
@@ -186,7 +187,7 @@ def test_detaching_stops_it(sqlite: Backend):
 def test_it_can_be_turned_off(sqlite: Backend):
     store = SqlKeyStore(keyrings.local(b"k" * 32))
     encryption = attach(sqlite.create_engine(), store, create=True, cache_renewal=0)
-    encryption.active_key("default")
+    engine_encryption(encryption).active_key("default")
     assert not renewal_threads()
     encryption.detach()
 
@@ -194,7 +195,7 @@ def test_it_can_be_turned_off(sqlite: Backend):
 def test_a_connection_that_is_the_applications_is_never_used_in_the_background():
     engine = create_engine("sqlite://", poolclass=StaticPool)
     encryption = attach(engine, SqlKeyStore(keyrings.local(b"k" * 32)), create=True)
-    encryption.active_key("default")
+    engine_encryption(encryption).active_key("default")
     assert not renewal_threads()
     encryption.detach()
 

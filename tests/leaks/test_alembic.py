@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.alembic import render_item
+from encfields.engine import engine_encryption
 from encfields.testing import assert_absent
 from tests.leaks.model import SSN, assert_nothing_shows
 from tests.servers.backends import Backend
@@ -105,7 +106,7 @@ def test_the_migration_makes_the_table_and_leaves_nothing_to_do(
 def test_the_migration_holds_no_value_and_no_key(backend: Backend, tmp_path: Path) -> None:
     engine = backend.create_engine()
     encryption = attach(engine, SqlKeyStore(keyrings.local(WRAPPING_KEY)), create=True)
-    branch_key = encryption.active_key("default").material
+    branch_key = engine_encryption(encryption).active_key("default").material
     with engine.begin() as connection:
         code = Project(tmp_path, connection).autogenerate().read_text()
     assert "patient" in code

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import BlindIndex, EncryptedType, Encryption, attach
+from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, TamperedError
 from encfields.message import open_with_data_key, read_header
 from encfields.testing import assert_absent, assert_absent_from_frames, attach_locally, local_store
@@ -62,7 +63,7 @@ class Clinic:
         Base.metadata.create_all(self.engine)
         with Session(self.engine) as session:
             _fill(session)
-        self.branch_key = self.encryption.active_key("default").material
+        self.branch_key = engine_encryption(self.encryption).active_key("default").material
 
     def error(self, action: Callable[[Session], object]) -> EncFieldsError:
         with Session(self.engine) as session, pytest.raises(EncFieldsError) as caught:
@@ -154,7 +155,7 @@ async def test_an_altered_value_beside_an_event_loop(async_backend: AsyncBackend
     async with AsyncSession(engine) as session:
         await session.run_sync(_fill)
     message = _flip(async_backend.sync.create_engine())
-    branch_key = encryption.active_key("default").material
+    branch_key = engine_encryption(encryption).active_key("default").material
     async with AsyncSession(engine) as session:
         with pytest.raises(TamperedError) as caught:
             await session.scalars(select(Patient).order_by(Patient.id.desc()))

@@ -12,6 +12,7 @@ from encfields import EncryptedType
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.context import serialize
+from encfields.engine import engine_encryption
 from encfields.message import seal
 from tests.reencrypt.support import Clinic
 
@@ -55,7 +56,7 @@ def store(clinic, key, message):
 
 def sealed(clinic, key, image):
     context = serialize({"enc:column": "scan.image", "enc:row:id": str(key)})
-    return seal(image, context, clinic.encryption.active_key("default"))
+    return seal(image, context, engine_encryption(clinic.encryption).active_key("default"))
 
 
 @pytest.mark.parametrize("share", [0.45, 0.6, 0.95])

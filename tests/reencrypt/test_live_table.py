@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import delete, event, select, text
 from sqlalchemy.orm import Session
 
+from encfields.engine import engine_encryption
 from tests.reencrypt.application import Application
 from tests.reencrypt.support import Patient
 
@@ -62,7 +63,7 @@ def test_rows_deleted_during_the_run_do_not_come_back(clinic, monkeypatch):
 
 def test_rows_deleted_between_reading_and_writing_do_not_come_back(clinic):
     """The run has read them and sealed them anew when they go."""
-    version = clinic.rotate()
+    newest = clinic.rotate()
     sealed: list[int] = []
 
     def removed(*arguments: Any) -> None:
@@ -71,26 +72,26 @@ def test_rows_deleted_between_reading_and_writing_do_not_come_back(clinic):
             with clinic.backend.create_engine().begin() as connection:
                 connection.execute(text("DELETE FROM patient WHERE id <= 10"))
 
-    original = clinic.encryption.find_key
+    original = engine_encryption(clinic.encryption).find_key
 
-    def find_key(key_id: str, of_value: str) -> Any:
-        if of_value != version:  # the run's own job is sealed under the new one
+    def find_key(key_id: str, version: str) -> Any:
+        if version != newest:  # the run's own job is sealed under the new one
             removed()
-        return original(key_id, of_value)
+        return original(key_id, version)
 
-    clinic.encryption.find_key = find_key
+    engine_encryption(clinic.encryption).find_key = find_key
     report = clinic.run().run()
-    clinic.encryption.find_key = original
+    engine_encryption(clinic.encryption).find_key = original
     assert report.rows_skipped_locked >= 10
     assert sorted(clinic.values())[0] == (11,)
     assert report.finished
-    assert clinic.versions() == {("default", version): 490 + 327}
+    assert clinic.versions() == {("default", newest): 490 + 327}
 
 
 def test_rows_inserted_behind_the_cursor_under_the_old_version_are_found(clinic, monkeypatch):
     """An application process seals under the version before until its cache expires."""
     engine, encryption = clinic.setup()
-    encryption.active_key("default")
+    engine_encryption(encryption).active_key("default")
     version = clinic.rotate()
 
     def work() -> None:
@@ -109,7 +110,7 @@ def test_rows_inserted_behind_the_cursor_under_the_old_version_are_found(clinic,
 
 def test_a_row_whose_key_moves_behind_the_cursor_is_found(clinic, monkeypatch):
     engine, encryption = clinic.setup()
-    encryption.active_key("default")
+    engine_encryption(encryption).active_key("default")
     version = clinic.rotate()
 
     def work() -> None:

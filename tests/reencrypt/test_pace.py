@@ -17,12 +17,13 @@ from encfields.bulk.rows.changes import Change
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.reader import BatchReader, Bounds
 from encfields.bulk.writers import writer_for
+from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
 from tests.reencrypt.support import PATIENT, Clinic, Patient
 
 
 def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(clinic):
-    old = clinic.encryption.active_key("default").version
+    old = engine_encryption(clinic.encryption).active_key("default").version
     clinic.rotate()
     stored = clinic.stored()
     dry = clinic.run().dry_run()

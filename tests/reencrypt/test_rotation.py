@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.reencryption import ProgressState, Reencryption, report_of
+from encfields.engine import engine_encryption
 from tests.reencrypt.support import PATIENT, Patient
 
 
@@ -87,7 +88,7 @@ def test_ensure_refuses_until_a_run_has_finished(clinic):
 
 
 def test_the_key_cache_of_another_process_does_not_make_a_run_use_an_old_version(clinic):
-    clinic.encryption.active_key("default")
+    engine_encryption(clinic.encryption).active_key("default")
     _, elsewhere = clinic.setup()
     version = elsewhere.keys.rotate("default").version
     assert clinic.run().run().finished

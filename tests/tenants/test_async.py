@@ -12,6 +12,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
+from encfields.engine import engine_encryption
 from encfields.message.header import read_header
 from encfields.orm.read.provenance import raw_select
 from encfields.testing import local_store
@@ -117,12 +118,12 @@ async def test_keys_are_renewed_without_the_loop(engine: AsyncEngine, invoices: 
     first.detach()
     encryption = attach(engine, local_store(key), cache_ttl=600, cache_renewal=300, cache_check=600)
     await encryption.aprefetch(["tenant/1"])
-    encryption.active_key("tenant/1")
+    engine_encryption(encryption).active_key("tenant/1")
     let_pass(encryption._cache, 500)
     async with asyncio.timeout(60):
         while not encryption.stats.keys.renewals:  # noqa: ASYNC110 (another thread's work)
             await asyncio.sleep(0.01)
 
-    encryption.active_key("tenant/1")
+    engine_encryption(encryption).active_key("tenant/1")
     assert encryption.stats.keys.misses == 1
     encryption.detach()

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, Table, event, insert, select
 
 from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields.engine import engine_encryption
 from encfields.errors import KeyAccessError, KeyUnavailableError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.fetching.threads import MAX_PARALLEL_UNWRAPS
@@ -64,8 +65,8 @@ def test_a_page_over_many_tenants_costs_one_query_and_one_kms_call_a_key(
     assert queries.count == 2  # the keys; and, once a process, the name of the key store
     assert kms_proxy.counts == {"Decrypt": 40}
     for key_id in TENANTS:
-        key = kms_engine.active_key(key_id)
-        assert kms_engine.find_key(key_id, key.version) is key
+        key = engine_encryption(kms_engine).active_key(key_id)
+        assert engine_encryption(kms_engine).find_key(key_id, key.version) is key
     assert queries.count == 2
     assert kms_proxy.counts == {"Decrypt": 40}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, Table
 
 from encfields.bulk.options import Options
-from encfields.engine import Encryption, attach, known_encryption
+from encfields.engine import Encryption, attach, engine_encryption, known_encryption
 from encfields.errors import ConfigurationError
 from encfields.keys.sql.schema import key_table
 from encfields.keys.sql.store import SqlKeyStore
@@ -70,7 +70,7 @@ class Settings:
         """The key table; ``None`` if keys are kept elsewhere than in a table."""
         store = self.key_store
         if store is None and self.encryption is not None:
-            store = self.encryption._store
+            store = engine_encryption(self.encryption).key_store
         if store is None:
             return key_table()
         return store.table if isinstance(store, SqlKeyStore) else None

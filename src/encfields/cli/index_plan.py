@@ -15,7 +15,7 @@ from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status import check_sample
 from encfields.cli.targets import add_target_options, metadata_named
-from encfields.engine import Encryption
+from encfields.engine import Encryption, engine_encryption
 from encfields.errors import ConfigurationError, DeclarationError
 from encfields.index.bits import MAX_BITS, MIN_BITS, check_bits
 from encfields.index.transforms import transform_named
@@ -154,7 +154,7 @@ def _find_key(settings: Settings, engine: Engine) -> FindKey:
         return settings.encryption(engine)
 
     def find_key(key_id: str, version: str) -> BranchKey:
-        return encryption().find_key(key_id, version)
+        return engine_encryption(encryption()).find_key(key_id, version)
 
     return find_key
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from encfields.cli import exits, keys_beacon, keys_destroy, keys_retire, keys_rewrap
+from encfields.cli import exits, keys_beacon, keys_count, keys_destroy, keys_retire, keys_rewrap
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
@@ -23,6 +23,8 @@ def register(subparsers: Any) -> None:
     what = "create, rotate, retire, list, rewrap, destroy and export branch keys"
     keys = subparsers.add_parser("keys", help=what)
     verbs = keys.add_subparsers(metavar="VERB", required=True)
+    table = "make the key table unless it is there; needs a --keyring"
+    _add(verbs, "create-table", table, _create_table)
     create = _add(verbs, "create", "make a new branch key; needs a --keyring", _create)
     create.add_argument("key_id", metavar="ID", help="for instance default, or tenant/42")
     create.add_argument(
@@ -42,8 +44,12 @@ def register(subparsers: Any) -> None:
     keys_beacon.add_retire_options(
         _add(verbs, "retire-beacon", keys_beacon.RETIRE, keys_beacon.retire)
     )
+    keys_beacon.add_list_options(
+        _add(verbs, "list-beacons", keys_beacon.LIST, keys_beacon.list_beacons)
+    )
     keys_rewrap.add_options(_add(verbs, "rewrap", keys_rewrap.WHAT, keys_rewrap.run))
     keys_destroy.add_options(_add(verbs, "destroy", keys_destroy.WHAT, keys_destroy.run))
+    keys_count.add_options(_add(verbs, "count-values", keys_count.WHAT, keys_count.run))
     keys_retire.add_options(_add(verbs, "retire", keys_retire.WHAT, keys_retire.run))
     _add(
         verbs,
@@ -110,6 +116,22 @@ def _create(arguments: argparse.Namespace, output: Output) -> int:
             _tell_name(keys.store_name, output)
     finally:
         engine.dispose()
+    return exits.OK
+
+
+def _create_table(arguments: argparse.Namespace, output: Output) -> int:
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        keys = settings.keys(engine)
+        keys.create_table()
+        name = keys.store_name
+    finally:
+        engine.dispose()
+    if output.as_json:
+        output.json({"key_store": name})
+    elif settings.store_name() is None:
+        _tell_name(name, output)
     return exits.OK
 
 

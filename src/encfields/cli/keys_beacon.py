@@ -1,4 +1,4 @@
-"""``encfields keys rotate-beacon`` and ``retire-beacon``: the key of blind indexes."""
+"""``encfields keys rotate-beacon``, ``retire-beacon``, ``list-beacons``: keys of blind indexes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ RETIRE = (
     "found any more"
 )
 
+LIST = "show the beacon keys of a key that are in force; needs no keyring"
+
 
 def add_rotate_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
@@ -34,6 +36,11 @@ def add_retire_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also if the newer one was made less than the default cache_ttl and cache_grace ago",
     )
+
+
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those that all commands have."""
+    parser.add_argument("key_id", metavar="ID")
 
 
 def rotate(arguments: argparse.Namespace, output: Output) -> int:
@@ -56,6 +63,18 @@ def retire(arguments: argparse.Namespace, output: Output) -> int:
     try:
         keys = settings.keys(engine, keys_needed=False)
         keys.retire_beacon(arguments.key_id, arguments.version, at_once=arguments.at_once)
+        _tell(keys.list_beacons(arguments.key_id), output)
+    finally:
+        engine.dispose()
+    return exits.OK
+
+
+def list_beacons(arguments: argparse.Namespace, output: Output) -> int:
+    """Show those in force."""
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        keys = settings.keys(engine, keys_needed=False)
         _tell(keys.list_beacons(arguments.key_id), output)
     finally:
         engine.dispose()

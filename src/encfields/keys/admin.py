@@ -155,6 +155,8 @@ class KeyAdmin:
         """
         return self._counted(key_id, specs)[1]
 
+    acount_values = _for_coroutines(count_values)
+
     def _counted(self, key_id: str, specs: Specs, version: str | None = None) -> Counted:
         if self._count is None:
             raise ConfigurationError(

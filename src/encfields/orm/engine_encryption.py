@@ -7,58 +7,172 @@ global state, and the encryption goes when its engine goes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Set
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from encfields.errors import NotAttachedError
+from encfields.errors import (
+    ConfigurationError,
+    KeyExistsError,
+    KeyNotFoundError,
+    NotAttachedError,
+)
+from encfields.index.beacon import index_key
+from encfields.stats import Stats
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.branch_key import BranchKey
+    from encfields.keys.admin import KeyAdmin
+    from encfields.keys.cache.key_cache import KeyCache
+    from encfields.keys.store import BeaconKey
     from encfields.legacy import LegacyReader
-    from encfields.stats import Stats
 
 
-class EngineEncryption(Protocol):
+LOOK_AGAIN_SECONDS = 1.0
+"""How soon a process looks again for a beacon key version that it did not find."""
+
+MAX_LOOKED_AGAIN = 1_000
+"""Keys at most for which it is remembered when that was."""
+
+
+class EngineEncryption:
     """What the statements of one engine are sealed, opened and looked up with.
 
-    :class:`~encfields.engine.Encryption` is the one there is; that it is made of the hooks
-    which know it by this name alone keeps imports in one direction.
+    :class:`~encfields.engine.Encryption` is what an application has of it.
 
+    :ivar key_store: where the engine's branch keys are kept.
+    :ivar cache: those at hand.
+    :ivar keys: administers them.
+    :ivar find_key: the branch key version that a message names, given its id and version.
     :ivar destroyed: what a value under a destroyed key reads as; ``"raise"`` for an error.
     :ivar legacy: readers of messages of other programs, by the column's logical name.
     """
 
-    destroyed: object
-    legacy: Mapping[str, LegacyReader]
-    stats: Stats
+    def __init__(
+        self,
+        cache: KeyCache,
+        keys: KeyAdmin,
+        *,
+        create: bool,
+        destroyed: object,
+        legacy: Mapping[str, LegacyReader],
+    ) -> None:
+        self.key_store = cache.store
+        self.cache = cache
+        self.keys = keys
+        self.find_key = cache.find
+        self.destroyed = destroyed
+        self.legacy = legacy
+        self.stats = Stats(cache)
+        self._create = create
+        self._looked_again: dict[str, float] = {}
 
     def active_key(self, key_id: str) -> BranchKey:
-        """The branch key version that seals new values of `key_id`."""
+        """The branch key version that seals new values of `key_id`.
 
-    def find_key(self, key_id: str, version: str) -> BranchKey:
-        """The branch key version that a message names."""
+        :raises KeyStoreError: it cannot be fetched.
+        """
+        if not self._create:
+            return self.cache.active(key_id)
+        try:
+            return self.cache.active(key_id)
+        except KeyNotFoundError:
+            pass
+        except ConfigurationError as error:
+            if error.reason != "no-key-table":
+                raise
+            self.keys.create_table()
+        self._create_key(key_id)
+        return self.cache.active(key_id)
 
     def index_key(
         self, key_id: str, version: int, domain: str, derivation: str, *, for_writing: bool
     ) -> bytes:
-        """The key of a blind index, 32 bytes."""
+        """The key of a blind index, 32 bytes.
+
+        :param version: of the beacon key of `key_id`.
+        :param for_writing: to store an index, and not only to look for one.
+        :raises KeyStoreError: the beacon key cannot be fetched, or has no such version.
+        """
+        beacon = self._beacon(key_id, version, for_writing=for_writing)
+        key: bytes | None = beacon.derived.get((domain, derivation))
+        if key is None:
+            key = beacon.derived[domain, derivation] = index_key(
+                beacon.material, domain, derivation
+            )
+        return key
+
+    def _beacon(self, key_id: str, version: int, *, for_writing: bool) -> BeaconKey:
+        if self._create:
+            self.active_key(key_id)
+        beacons = self.cache.beacons(key_id, for_writing=for_writing)
+        if version > beacons[-1].version and self._may_look_again(key_id):
+            # It may have been made since this process looked last.
+            beacons = self.cache.beacons_anew(key_id)
+        for beacon in beacons:
+            if beacon.version == version:
+                return beacon
+        there = ", ".join(str(beacon.version) for beacon in beacons)
+        raise KeyNotFoundError(
+            f"its beacon key has no version {version}, only {there}: make the next one with "
+            "keys.rotate_beacon(), or name in BlindIndex(versions=...) those that are in force",
+            key_id=key_id,
+            reason="beacon-version",
+        )
+
+    def _may_look_again(self, key_id: str) -> bool:
+        """Whether this process did not do so just now: each time costs a KMS call."""
+        now = time.monotonic()
+        if now < self._looked_again.get(key_id, 0.0) + LOOK_AGAIN_SECONDS:
+            return False
+        if len(self._looked_again) >= MAX_LOOKED_AGAIN:
+            self._looked_again.clear()
+        self._looked_again[key_id] = now
+        return True
 
     def require_keys(self, key_ids: Set[str]) -> None:
-        """Fetch the active versions of several keys at once."""
+        """Fetch the active versions of several keys at once, those at hand excepted. A key that is
+        missing is left to whoever asks for it.
+
+        :raises KeyStoreError: one cannot be fetched.
+        """
+        self._prefetch_missing(self.cache.without(key_ids), beacons=False)
 
     def require_beacons(self, key_ids: Set[str]) -> None:
-        """The same of their beacon keys."""
+        """The same of their beacon keys.
+
+        :raises KeyStoreError: one cannot be fetched.
+        """
+        self._prefetch_missing(self.cache.without(key_ids, beacons=True), beacons=True)
+
+    def _prefetch_missing(self, missing: list[str], *, beacons: bool) -> None:
+        if len(missing) > 1:
+            try:
+                self.cache.prefetch(missing, active_only=True, beacons=beacons)
+            except ConfigurationError as error:
+                if not self._create or error.reason != "no-key-table":
+                    raise
+
+    def _create_key(self, key_id: str) -> None:
+        try:
+            self.keys.create(key_id)
+        except KeyExistsError:  # another process made it just now
+            self.cache.forget(key_id)
 
 
 class Attachment:
-    """The place where a dialect's encryption is found; empty until ``attach()`` fills it."""
+    """The place where a dialect's encryption is found; empty until ``attach()`` fills it.
 
-    __slots__ = ("encryption",)
+    :ivar handle: what ``attach()`` returned.
+    """
+
+    __slots__ = ("encryption", "handle")
 
     def __init__(self) -> None:
         self.encryption: EngineEncryption | None = None
+        self.handle: object = None
 
     def require(self, table: str | None = None, column: str | None = None) -> EngineEncryption:
         """The encryption.

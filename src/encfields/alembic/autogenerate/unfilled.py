@@ -16,6 +16,7 @@ from encfields.alembic.index_column import IndexColumn, described, with_indexes
 from encfields.bulk.rows.places import ColumnPlaces, Place
 from encfields.bulk.rows.spec import DerivedColumn, ReflectedTable, TableSpec
 from encfields.bulk.survey.unindexed import any_unindexed
+from encfields.engine import engine_encryption
 from encfields.errors import DecryptionError, EncFieldsError
 from encfields.index.bits import stored_bytes
 from encfields.index.bulk import deriver
@@ -109,7 +110,7 @@ class Sampled:
 
         :raises KeyStoreError: a key cannot be had.
         """
-        derive = deriver(derived.how, encryption)
+        derive = deriver(derived.how, engine_encryption(encryption))
         plaintexts: list[bytes] = []
         key_id, at = "", 1
         for name in derived.columns:
@@ -118,7 +119,7 @@ class Sampled:
             if place is None:
                 return False
             try:
-                data, find_key = as_bytes(row[at]), encryption.find_key
+                data, find_key = as_bytes(row[at]), engine_encryption(encryption).find_key
                 plaintexts.append(open_(data, place.context, find_key, place.key_ids))
             except DecryptionError:
                 return False

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from encfields.alembic.autogenerate.sampled import Cell
 from encfields.bulk.rows.places import ColumnPlaces, Place
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.engine import engine_encryption
 from encfields.errors import BindingError, DecryptionError, KeyDestroyedError, KeyNotFoundError
 from encfields.message import open_
 
@@ -58,7 +59,12 @@ class Witness:
         if self._encryption is None or cell.value is None:
             return Answer.YES
         try:
-            open_(cell.value, place.context, self._encryption.find_key, place.key_ids)
+            open_(
+                cell.value,
+                place.context,
+                engine_encryption(self._encryption).find_key,
+                place.key_ids,
+            )
         except KeyDestroyedError:
             return Answer.NOBODY_KNOWS
         except (DecryptionError, KeyNotFoundError):
@@ -74,7 +80,12 @@ class Witness:
         if place is None or self._encryption is None or cell.value is None:
             return None
         try:
-            return open_(cell.value, place.context, self._encryption.find_key, place.key_ids)
+            return open_(
+                cell.value,
+                place.context,
+                engine_encryption(self._encryption).find_key,
+                place.key_ids,
+            )
         except (DecryptionError, KeyDestroyedError, KeyNotFoundError):
             return None
 

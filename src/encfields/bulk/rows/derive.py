@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from encfields.bulk.rows.changes import Outcome
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
+from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, KeyStoreError
 from encfields.index.bulk import Deriver, deriver
 
@@ -61,7 +62,8 @@ class DerivedColumns(DerivedPlaces):
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         super().__init__(prepared)
         self._derivers: list[Deriver] = [
-            deriver(derived.how, encryption) for derived in prepared.job.spec.derived
+            deriver(derived.how, engine_encryption(encryption))
+            for derived in prepared.job.spec.derived
         ]
 
     def compute(

@@ -10,6 +10,7 @@ from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.codecs import codec_for
+from encfields.engine import engine_encryption
 from encfields.message import open_
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ToPlaintext:
         try:
             data = message_bytes(row[column.value_at])
             context, key_ids = column.place(row, data)
-            plaintext = open_(data, context, self._encryption.find_key, key_ids)
+            plaintext = open_(data, context, engine_encryption(self._encryption).find_key, key_ids)
             return data, codec.decode(plaintext, self._dialect)
         except OF_THIS_VALUE as error:
             outcome.refuse(reader.key_of(row), column.binding.column_name, error)

@@ -9,6 +9,7 @@ from encfields.bulk.rows.cells import SealedCell, columns_of, message_bytes
 from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
+from encfields.engine import engine_encryption
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
 
@@ -52,8 +53,8 @@ class Reseal:
         """Of the active version, which is asked for once a batch."""
         found = self._resealers.get(key_id)
         if found is None:
-            encryption = self._encryption
-            found = Resealer(encryption.active_key(key_id), encryption.find_key)
+            keys = engine_encryption(self._encryption)
+            found = Resealer(keys.active_key(key_id), keys.find_key)
             self._resealers[key_id] = found
         return found
 

@@ -22,6 +22,7 @@ from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNIN
 from encfields.bulk.runs.sealed_job import JobSealer, OpenedRun
 from encfields.bulk.runs.store import RunStore, utc_now
 from encfields.bulk.runs.worker import Worker
+from encfields.engine import engine_encryption
 from encfields.errors import KeyUnavailableError
 from encfields.keys.fetching.switch_interval import short_switch_interval
 
@@ -234,6 +235,6 @@ def forget_active_versions(encryption: Encryption) -> None:
 
     :raises KeyStoreError: the key store is out of reach.
     """
-    cache = encryption.keys._cache
+    cache = engine_encryption(encryption).cache
     for key_id in {version.id for version in encryption.keys.list()}:
         cache.forget(key_id, active_only=True)

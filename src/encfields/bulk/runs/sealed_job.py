@@ -20,6 +20,7 @@ from encfields.bulk.rows.job import Job
 from encfields.bulk.runs.run_row import Run
 from encfields.bulk.runs.seals import SECRET_BYTES, RunSeals
 from encfields.context import RUN_KEY, serialize
+from encfields.engine import engine_encryption
 from encfields.errors import (
     BindingError,
     ConfigurationError,
@@ -139,7 +140,7 @@ class JobSealer:
 
     def _seal(self, run_id: str, kind: str, purpose: str, content: dict[str, Any]) -> str:
         try:
-            key = self._encryption.active_key(self._key_id)
+            key = engine_encryption(self._encryption).active_key(self._key_id)
         except (KeyNotFoundError, KeyDestroyedError) as error:
             raise ConfigurationError(
                 "the job of a run is sealed under this branch key, which cannot be used "
@@ -166,7 +167,9 @@ class JobSealer:
             raise RunRefusedError(run.id, field, problem, reason="run-key")
         try:
             context = self._context(run.id, run.kind or "", purpose)
-            content = open_(message, context, self._encryption.find_key, (self._key_id,))
+            content = open_(
+                message, context, engine_encryption(self._encryption).find_key, (self._key_id,)
+            )
             opened: dict[str, Any] = json.loads(content)
         except (DecryptionError, BindingError, KeyNotFoundError, KeyDestroyedError) as error:
             problem = (

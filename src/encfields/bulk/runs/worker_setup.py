@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, create_engine
 
 from encfields.bulk.options import Setup
+from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
 from encfields.orm import internals
 
@@ -52,7 +53,8 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
     """
     from encfields.keys.sql.store import SqlKeyStore
 
-    store, cache = encryption.keys._store, encryption._cache
+    inner = engine_encryption(encryption)
+    store, cache = inner.key_store, inner.cache
     if not isinstance(store, SqlKeyStore):
         raise _refused("this key store")
     options = engine.get_execution_options()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from encfields.engine import engine_encryption
 from encfields.errors import BlindIndexError, DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.index.bulk import Deriver, deriver
 
@@ -38,7 +39,7 @@ class IndexCheck:
     def __init__(self, derived: DerivedColumn, encryption: Encryption) -> None:
         self.column = derived.name
         self.columns = derived.columns
-        self._derive: Deriver = deriver(derived.how, encryption)
+        self._derive: Deriver = deriver(derived.how, engine_encryption(encryption))
 
     def fault(self, stored: object, opened: Mapping[str, Opened]) -> EncFieldsError | None:
         """What is wrong with the index of one row; ``None`` if nothing is, or nothing can be

@@ -23,6 +23,7 @@ from encfields.bulk.rows.reader import (
 from encfields.bulk.rows.row_key_text import Key
 from encfields.bulk.survey.current_sql import CurrentSql
 from encfields.bulk.survey.unindexed import is_unindexed
+from encfields.engine import engine_encryption
 
 if TYPE_CHECKING:
     from encfields.bulk.rows.changes import Values
@@ -102,7 +103,7 @@ class CountingSweep:
 
     def _statement(self, part: Bounds) -> Any:
         prepared = self._prepared
-        active = self._encryption.active_key
+        active = engine_encryption(self._encryption).active_key
         undone: ColumnElement[bool] = or_(
             *(one.is_undone(active(one.key_id)) for one in self._conditions),
             *(is_unindexed(derived, prepared.table.c) for derived in prepared.job.spec.derived),

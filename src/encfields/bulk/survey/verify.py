@@ -21,6 +21,7 @@ from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.census import Progress, spec_name
 from encfields.bulk.survey.index_check import Opened, index_checks
 from encfields.bulk.survey.sampling import Sample, draw
+from encfields.engine import engine_encryption
 from encfields.errors import (
     BindingError,
     ContextMismatchError,
@@ -244,7 +245,7 @@ class _Work:
         return Opened(plaintext, places.binding.key_id(texts))
 
     def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> bytes:
-        data, find_key = as_bytes(value), self._encryption.find_key
+        data, find_key = as_bytes(value), engine_encryption(self._encryption).find_key
         place = Place(places.binding, texts)
         try:
             return open_(data, place.context, find_key, place.key_ids)

@@ -16,7 +16,7 @@ from typing import Any
 
 from encfields.errors import ConfigurationError, KeyAccessError, KeyExistsError, KeyNotFoundError
 from encfields.keys.dynamodb import items
-from encfields.keys.dynamodb.store import DynamoDbKeyStore
+from encfields.keys.dynamodb.store import DynamoDbKeyStore, item_table_of
 from encfields.keys.dynamodb.table import Tools
 from encfields.keys.store import BeaconKey, KeyStore, KeyVersion, check_key_id
 from encfields.keys.store_errors import Conflict
@@ -85,7 +85,7 @@ class _Export:
     ) -> None:
         self._source = source
         self._target = target
-        self._table = target.item_table
+        self._table = item_table_of(target)
         self._versions = sorted(versions, key=lambda one: (one.created_at, one.version))
         self._key_id = versions[0].id
         self._active = next(one for one in versions if one.active)

@@ -109,7 +109,7 @@ class DynamoDbKeyStore(KeyStore):
         (self.kms_arn,) = keyring.arns
         self.keyring = keyring
         self.former = tuple(former)
-        self.item_table = ItemTable(
+        self._item_table = ItemTable(
             (keyring, *former), self.table_name, self.logical_name, self.region, self._options
         )
 
@@ -174,7 +174,7 @@ class DynamoDbKeyStore(KeyStore):
         """
         for number in range(1 + len(self.former)):
             try:
-                return self.item_table.run(partial(_ask, ask, number), key_id)
+                return self._item_table.run(partial(_ask, ask, number), key_id)
             except (KeyNotFoundError, KeyAccessError, KeyUnavailableError) as error:
                 failure = error
             if failure.reason != "wrong-keyring":
@@ -186,7 +186,7 @@ class DynamoDbKeyStore(KeyStore):
         raise failure
 
     def _refuse_destroyed(self, key_id: str, name: str = items.ACTIVE_TYPE) -> None:
-        item = self.item_table.item_at(key_id, name)
+        item = self._item_table.item_at(key_id, name)
         when = items.destroyed_at(item) if item is not None else None
         if when is None:
             return
@@ -200,7 +200,7 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         """
-        item = self.item_table.item_at(key_id, items.BEACON_TYPE)
+        item = self._item_table.item_at(key_id, items.BEACON_TYPE)
         if item is None:
             raise no_such_key(self.table_name, key_id)
         when = items.destroyed_at(item)
@@ -233,7 +233,7 @@ class DynamoDbKeyStore(KeyStore):
         """
         check_key_id(key_id)
         self._refuse_destroyed(key_id)
-        if self.item_table.versions_of(key_id):
+        if self._item_table.versions_of(key_id):
             raise already_exists(key_id)
 
         def make(tools: Tools) -> None:
@@ -244,7 +244,7 @@ class DynamoDbKeyStore(KeyStore):
             )
 
         try:
-            self.item_table.run(make, key_id)
+            self._item_table.run(make, key_id)
         except Conflict:
             raise already_exists(key_id) from None
         return self._active_of(key_id)
@@ -261,7 +261,7 @@ class DynamoDbKeyStore(KeyStore):
         self._refuse_destroyed(key_id)
         for _ in range(MAX_TRIES):
             try:
-                self.item_table.run(make, key_id)
+                self._item_table.run(make, key_id)
             except Conflict:
                 continue
             return self._active_of(key_id)
@@ -271,7 +271,7 @@ class DynamoDbKeyStore(KeyStore):
 
     def list(self) -> list[KeyVersion]:
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`. It scans the table."""
-        return items.versions(self.item_table.scan())
+        return items.versions(self._item_table.scan())
 
     def destroy(self, key_id: str) -> Versions:
         """Wipe every version of a key, its beacon key too; a dated item without key is left of
@@ -281,7 +281,7 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed before.
         """
-        return destroy_items(self.item_table, key_id)
+        return destroy_items(self._item_table, key_id)
 
     def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
         """Move every key to another KMS key of the same region, without touching a value.
@@ -303,7 +303,7 @@ class DynamoDbKeyStore(KeyStore):
         former = [one.arns[0] for one in before]
         require_same_region(arn, former)
         self._use(keyring, before)
-        return rewrap_items(self.item_table, former, progress)
+        return rewrap_items(self._item_table, former, progress)
 
     def retire(self, key_id: str, version: str) -> None:
         """Wipe a version that is not the active one. What is under it cannot be read any more.
@@ -313,16 +313,16 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyDestroyedError: it was retired before.
         """
         self.require_retirable(key_id, version)
-        retire_item(self.item_table, key_id, version)
+        retire_item(self._item_table, key_id, version)
 
     def require_retirable(self, key_id: str, version: str) -> None:
         """Raise as :meth:`retire` would, and change nothing."""
-        require_retirable(key_id, version, self.item_table.versions_of(key_id))
+        require_retirable(key_id, version, self._item_table.versions_of(key_id))
 
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
         """See :meth:`KeyStore.newest_versions
         <encfields.keys.store.KeyStore.newest_versions>`."""
-        found = {one: self.item_table.item_at(one, items.ACTIVE_TYPE) for one in key_ids}
+        found = {one: self._item_table.item_at(one, items.ACTIVE_TYPE) for one in key_ids}
         return {
             key_id: items.version_of(item)
             for key_id, item in found.items()
@@ -339,16 +339,16 @@ class DynamoDbKeyStore(KeyStore):
             found = [one for one in self.list() if key_ids is None or one.id in key_ids]
         else:
             found = [
-                one for key_id in sorted(key_ids) for one in self.item_table.versions_of(key_id)
+                one for key_id in sorted(key_ids) for one in self._item_table.versions_of(key_id)
             ]
         return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in found]
 
     def create_table(self) -> None:
         """Make the table unless it is there (on demand, not provisioned), and wait for it."""
-        self.item_table.create()
+        self._item_table.create()
 
     def _active_of(self, key_id: str) -> KeyVersion:
-        for one in self.item_table.versions_of(key_id):
+        for one in self._item_table.versions_of(key_id):
             if one.active:
                 return one
         raise KeyNotFoundError(
@@ -359,6 +359,11 @@ class DynamoDbKeyStore(KeyStore):
 Versions = list[KeyVersion]
 Wrapped = list[WrappedKey]
 Beacons = list[BeaconKey]
+
+
+def item_table_of(store: DynamoDbKeyStore) -> ItemTable:
+    """The items of a key store, for the library's own modules."""
+    return store._item_table
 
 
 def _ask(ask: Callable[[Any, Any], T], number: int, tools: Tools) -> T:
