@@ -88,9 +88,8 @@ def test_keys_are_administered_by_the_same_verbs_everywhere():
     methods = public_methods(KeyAdmin) - {"store_name"}
 
     assert methods == set(KEYS) | {f"a{verb}" for verb in KEYS}  # twins for coroutines
-    assert (
-        verbs_below(parser(), "keys") == {command for command, _ in KEYS.values()} | ONLY_COMMANDS
-    )
+    commands = {command for command, _ in KEYS.values()}
+    assert verbs_below(parser(), "keys") == commands | ONLY_COMMANDS
 
 
 @pytest.mark.parametrize("verb", [one for one in KEYS if one != "count_values"])

@@ -74,3 +74,10 @@ def test_no_key_material_is_shown(on_database, encryption, local_key, tmp_path):
     assert isinstance(store, SqlKeyStore)
     assert_absent(store.active("default").material, *printed)
     assert_absent((tmp_path / "local.key").read_text().strip(), *printed)
+
+
+def test_the_key_table_is_made_alone_and_its_name_shown(on_database, local_key):
+    made = on_database("keys", "create-table", "--keyring", local_key)
+    assert made.code == exits.OK
+    assert "The key store is called" in made.out
+    assert on_database("keys", "list", "--json").json == []

@@ -13,6 +13,7 @@ def test_a_second_one_is_made_and_the_first_one_goes(on_database, encryption, lo
     keyring = ("--keyring", local_key)
     told = on_database("keys", "rotate-beacon", "default", "--json", *keyring)
     assert (told.code, versions(told)) == (exits.OK, [1, 2])
+    assert versions(on_database("keys", "list-beacons", "default", "--json")) == [1, 2]
     told = on_database("keys", "rotate-beacon", "default", *keyring)
     assert told.code == exits.FAILED
     assert "retire_beacon('default', 1)" in told.err

@@ -35,6 +35,13 @@ def destroy(on_database, engine, patients):
     return run
 
 
+def test_what_is_under_it_is_counted_without_destroying_it(destroy, on_database, encryption):
+    counted = on_database("keys", "count-values", "default", *TABLE, "--json")
+    assert counted.code == exits.OK
+    assert {one["column"]: one["values"] for one in counted.json} == {"ssn": 20, "notes": 18}
+    assert [one.destroyed_at for one in encryption.keys.list()] == [None]
+
+
 def test_without_confirmation_it_counts_and_does_nothing(destroy, encryption):
     told = destroy(*TABLE)
     assert told.code == exits.FAILED
