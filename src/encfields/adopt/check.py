@@ -19,6 +19,7 @@ from encfields.bulk.rows.derive import DerivedPlaces
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
 from encfields.bulk.rows.row_key_text import Key, key_to_text, readable_key
+from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
 from encfields.message import open_
 
@@ -143,9 +144,10 @@ class Comparer:
         if sealed is None:
             return PENDING, "its plaintext is not sealed yet: run adopt"
         try:
+            find_key = engine_encryption(self._encryption).find_key
             data = message_bytes(sealed)
             context, key_ids = self._cell.place(row, data)
-            opened = open_(data, context, self._encryption.find_key, key_ids)
+            opened = open_(data, context, find_key, key_ids)
         except OF_THIS_VALUE as error:
             return UNREADABLE, f"its sealed value does not open ({_reason(error)})"
         if wanted is not None and opened != wanted:

@@ -11,6 +11,7 @@ from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
 from encfields.codecs import codec_for
+from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
 from encfields.message.reseal import Resealer
 from encfields.orm.adoption.text_form import TextForm
@@ -150,7 +151,8 @@ class Refill:
         try:
             data = message_bytes(row[cell.value_at])
             context, key_ids = cell.place(row, data)
-            resealer = Resealer(self._encryption.active_key(key_ids[0]), self._encryption.find_key)
+            keys = engine_encryption(self._encryption)
+            resealer = Resealer(keys.active_key(key_ids[0]), keys.find_key)
             frame = resealer.frame(context)
             plaintext = resealer.open_(data, context, frame, key_ids)
             value = codec.decode(plaintext, self._dialect)
