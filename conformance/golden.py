@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from conformance.fixture import Place
 from encfields import Encryption
+from encfields.engine import engine_encryption
 from encfields.message import read_header
 
 FOLDER = Path(__file__).parent.parent / "tests" / "golden" / "others"
@@ -28,7 +29,7 @@ def write(
         if len(message) > LONGEST:
             continue
         header = read_header(message)
-        key = encryption.find_key(header.key_id, header.version)
+        key = engine_encryption(encryption).find_key(header.key_id, header.version)
         keys[f"{key.id} {key.version}"] = key.material.hex()
         values.append(
             {
