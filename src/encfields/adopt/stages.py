@@ -12,7 +12,7 @@ from encfields.adopt.adoption import Adoption
 from encfields.adopt.errors import AdoptionError
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
-from encfields.orm.adoption.triggers import SUFFIXES, Adopted, Compared, stage_of
+from encfields.orm.adoption.triggers import SUFFIXES, Adopted, Compared, columns_of, stage_of
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
@@ -169,6 +169,30 @@ def _trigger_texts(connection: Connection, adopted: Adopted) -> list[str]:
             {"table": adopted.table, "a": names[0], "b": names[1], "c": names[2]},
         )
     return [one.decode() if isinstance(one, bytes) else str(one) for one in found.scalars()]
+
+
+def adoptions_in(connection: Connection, table: str, schema: str | None) -> dict[str, str]:
+    """The adoptions that a table's triggers tell of: plaintext column to encrypted one."""
+    if connection.dialect.name == "postgresql":
+        sql = (
+            "SELECT p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+            " JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relname = :table AND n.nspname = COALESCE(:schema, current_schema())"
+        )
+    elif connection.dialect.name in MYSQL_NAMES:
+        sql = (
+            "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_TABLE ="
+            " :table AND TRIGGER_SCHEMA = COALESCE(:schema, DATABASE())"
+        )
+    else:
+        prefix = f'"{schema}".' if schema else ""
+        sql = (
+            f"SELECT sql FROM {prefix}sqlite_master WHERE type = 'trigger'"  # noqa: S608
+            " AND tbl_name = :table AND :schema IS :schema"
+        )
+    texts = connection.execute(text(sql), {"table": table, "schema": schema}).scalars()
+    told = (one.decode() if isinstance(one, bytes) else str(one) for one in texts)
+    return dict(pair for one in told if (pair := columns_of(one)) is not None)
 
 
 def last_trigger(connection: Connection, table: Table) -> str | None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 # Importing these registers what they define with Alembic.
 from encfields.alembic import (  # noqa: F401
+    adoption_implementations,
     beacon_implementations,
     convert_encrypted,
     implementations,

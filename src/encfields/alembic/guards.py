@@ -24,10 +24,13 @@ from encfields.message.header import CONTEXT_OFFSET, MAGIC
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Table
     from sqlalchemy.engine import Dialect
 
     from encfields.bulk.rows.spec import SealedColumn, TableSpec
+    from encfields.orm.adoption.triggers import Adopted
 
 HEAD_BYTES = 4096
 """Bytes of a value that are searched. A header that is longer, because its row's key is, counts
@@ -67,6 +70,27 @@ class Guard:
             for sealed, plain in into.items()
         )
         return _exists(self._table_of(spec), undone)
+
+    def not_adopted(self, spec: TableSpec, plain: str, sealed: str) -> str:
+        """True while some row has plaintext alone."""
+        undone = f"{self._quoted(plain)} IS NOT NULL AND {self._quoted(sealed)} IS NULL"
+        return _exists(self._table_of(spec), undone)
+
+    def not_in_stage(self, adopted: Adopted, stages: Sequence[str] | None) -> str:
+        """True unless an adoption's triggers are in one of some stages.
+
+        :param adopted: of which names alone matter. :param stages: ``None`` for no triggers.
+        """
+        table, column, text = {
+            "postgresql": ("pg_proc", "proname", "prosrc"),
+            "mysql": ("information_schema.TRIGGERS", "TRIGGER_NAME", "ACTION_STATEMENT"),
+        }.get(self._name, ("sqlite_master", "name", "sql"))
+        name = adopted.name("row" if self._name == "postgresql" else "upd")
+        named = f"{column} = {self._text(name)}"
+        if stages is None:
+            return _exists(table, named)
+        noted = " OR ".join(f"{text} LIKE {self._text(_noted(stage))}" for stage in stages)
+        return f"NOT {_exists(table, f'{named} AND ({noted})')}"
 
     def not_indexed(self, spec: TableSpec) -> str:
         """True while some row has its values and no blind index of them."""
@@ -228,6 +252,11 @@ class Guard:
     def _table_of(self, spec: TableSpec) -> str:
         table = self._quoted(spec.table)
         return f"{self._preparer.quote_schema(spec.schema)}.{table}" if spec.schema else table
+
+
+def _noted(stage: str) -> str:
+    """What a trigger's text says of its stage, for LIKE."""
+    return f'%encfields-adoption {{"stage": "{stage}"%'
 
 
 def _exists(table: str, condition: str) -> str:

@@ -7,8 +7,12 @@ import logging
 
 from alembic.operations import Operations
 
+from encfields.alembic.adoption_operations import PostponedAdoptionOp
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.found_operations import PostponedRebindOp, RefusedChangeOp
+from encfields.alembic.found_operations import (
+    PostponedRebindOp,
+    RefusedChangeOp,
+)
 from encfields.alembic.guards import Guard
 from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
@@ -143,3 +147,9 @@ def refuse_change(operations: Operations, operation: RefusedChangeOp) -> None:
 @Operations.implementation_for(PostponedRebindOp)
 def postpone_rebind(operations: Operations, operation: PostponedRebindOp) -> None:
     log.warning("%s: values are still to be rebound", operation.rebind.spec.table)
+
+
+@Operations.implementation_for(PostponedAdoptionOp)
+def postpone_adoption(operations: Operations, operation: PostponedAdoptionOp) -> None:
+    step = operation.step
+    log.warning("%s: op.%s() is still to be done", step.adopted.table, step.verb)

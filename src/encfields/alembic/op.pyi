@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from alembic.op import *  # noqa: F403
 
@@ -68,4 +68,75 @@ def create_message_check(
 ) -> None: ...
 def drop_message_check(
     table_name: str, column_name: str, *, name: str | None = None, schema: str | None = None
+) -> None: ...
+def begin_adoption(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: InnerType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
+) -> None: ...
+def adopt(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: InnerType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
+    queue: bool = False,
+) -> None: ...
+def ensure_adopted(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: InnerType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
+) -> None: ...
+def close_plaintext(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: InnerType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
+) -> None: ...
+def end_adoption(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: InnerType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
+) -> None: ...
+def refill_plaintext(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: InnerType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
+) -> None: ...
+def withdraw_adoption(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: InnerType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
 ) -> None: ...

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from alembic.autogenerate import renderers
 
+from encfields.alembic.adoption_operations import PostponedAdoptionOp
 from encfields.alembic.found_operations import (
     PostponedFillOp,
     PostponedRebindOp,
@@ -169,6 +170,16 @@ def _postponed_rebind(autogen_context: Any, op: PostponedRebindOp) -> list[str]:
         f"encfields - values of {op.rebind.spec.table}.{names} are bound otherwise than declared, "
         "and are to be rebound in a revision of their own. Apply this one, then run "
         "`alembic revision --autogenerate` again, which writes op.rebind(...)."
+    )
+
+
+@renderers.dispatch_for(PostponedAdoptionOp)
+def _postponed_adoption(autogen_context: Any, op: PostponedAdoptionOp) -> list[str]:
+    adopted = op.step.adopted
+    return _comment(
+        f"encfields - the next step of the adoption of {adopted.table}.{adopted.plain} stands in "
+        "a revision of its own. Apply this one, then run `alembic revision --autogenerate` again, "
+        f"which writes op.{op.step.verb}(...)."
     )
 
 

@@ -68,7 +68,7 @@ def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
             log.info("%s: run %s recorded for `encfields reencrypt%s`", *told)
             return
         report = run.run(progress=settings.progress or LoggedProgress(log))
-        _require_finished(job, report)
+        require_finished(job, report)
         log.info(
             "%s: %d rows written, %d were current, in %.1f s",
             job.table_name,
@@ -78,7 +78,11 @@ def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
         )
 
 
-def _require_finished(job: Job, report: Report) -> None:
+def require_finished(job: Job, report: Report) -> None:
+    """See that nothing was left over.
+
+    :raises MigrationError: something was.
+    """
     if report.finished:
         return
     first = [

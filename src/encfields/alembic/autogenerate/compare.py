@@ -17,6 +17,8 @@ from sqlalchemy import Column, Connection, MetaData, Table
 from sqlalchemy.types import LargeBinary
 
 from encfields.alembic import internals
+from encfields.alembic.autogenerate.adoptions import adoption_steps
+from encfields.alembic.autogenerate.adoptions import postponed as postponed_steps
 from encfields.alembic.autogenerate.indexes import LazyKeys, fills, must_wait, postponed_fills
 from encfields.alembic.autogenerate.message_checks import (
     leave_checks_to_us,
@@ -38,15 +40,12 @@ from encfields.orm.types import EncryptedType
 log = logging.getLogger("encfields.alembic")
 
 _ADOPT = (
-    "An ALTER would leave the values in plaintext, or fail. In steps, each of which the "
-    "application can be deployed with:",
-    "1. add a second, encrypted column beside it, nullable (a revision),",
-    "2. have every process of the application write both; when the last old one has ended, copy "
-    "what is there already through the ORM, rows that were written meanwhile again,",
-    "3. make the plaintext column nullable, so that a row can be written without it (a revision),",
-    "4. read and write the encrypted column alone,",
-    "5. drop the plaintext column, and make the encrypted one NOT NULL if it was (a revision), "
-    "and have its backups expire.",
+    "An ALTER would leave the values in plaintext, or fail. Declare a column beside it that adopts "
+    "it, under the same attribute, and autogenerate writes the steps, one revision each",
+    "    {column}: Mapped[...] = mapped_column({sealed!r}, EncryptedType(..., name={name!r},",
+    "        adopts=Plaintext({column!r}, phase='write-both')))",
+    "docs/adopting.md goes through them: begin_adoption, adopt, ensure_adopted, close_plaintext, "
+    "end_adoption.",
 )
 _DECRYPT = (
     "An ALTER would make text of ciphertext, or fail. In steps:",
@@ -65,6 +64,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     """
     _leave_own_tables(autogen_context, upgrade_ops)
     connection = autogen_context.connection
+    adopted = adoption_steps(autogen_context, upgrade_ops)
     refused: list[RefusedChangeOp] = []
     for modified in _modified(upgrade_ops.ops):
         for op in list(modified.ops):
@@ -95,6 +95,8 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     upgrade_ops.ops += [rebind if alone else PostponedRebindOp(rebind) for rebind in rebinds]
     upgrade_ops.ops += [fill if alone else PostponedFillOp(fill) for fill in filled]
     upgrade_ops.ops += postponed
+    alone = not upgrade_ops.ops and not refused
+    upgrade_ops.ops += adopted if alone else postponed_steps(adopted)
     # First of all: where DDL is not transactional, what precedes a refusal is done by then.
     upgrade_ops.ops[:0] = refused
 
@@ -182,7 +184,13 @@ def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> Refuse
         if holds_bytes(stored):
             return None
         reason = f"declared encrypted, but the database has {stored!r}"
-        return RefusedChangeOp(op.table_name, op.column_name, reason, _ADOPT, schema=op.schema)
+        told = {
+            "column": op.column_name,
+            "sealed": f"{op.column_name}_enc",
+            "name": f"{op.table_name}.{op.column_name}",
+        }
+        steps = tuple(step.format(**told) for step in _ADOPT)
+        return RefusedChangeOp(op.table_name, op.column_name, reason, steps, schema=op.schema)
     if not holds_bytes(stored) or holds_bytes(op.modify_type):
         return None
     table = Table(op.table_name, MetaData(), schema=op.schema)

@@ -111,6 +111,16 @@ def stage_of(text: str) -> tuple[str, bool] | None:
     return (stage, note.get("required") is True) if stage in STAGES else None
 
 
+def columns_of(text: str) -> tuple[str, str] | None:
+    """What a trigger's text says: the plaintext column, and the one that adopts it."""
+    found = _NOTE.search(text)
+    try:
+        note = json.loads(found.group(1)) if found else {}
+        return str(note["plain"]), str(note["sealed"])
+    except (ValueError, KeyError):
+        return None
+
+
 class Triggers:
     """Writes the triggers of an adoption in one database's SQL.
 
@@ -351,7 +361,9 @@ class Triggers:
         return "'" + message.format(column=column).replace("'", "''")[:120] + "'"
 
     def _note(self, stage: str) -> str:
-        note = {"stage": stage, "required": self._adopted.required}
+        adopted = self._adopted
+        note = {"stage": stage, "required": adopted.required}
+        note |= {"plain": adopted.plain.name, "sealed": adopted.sealed}
         return f"/* encfields-adoption {json.dumps(note)} */"
 
     def _quoted(self, name: str) -> str:

@@ -1,0 +1,226 @@
+"""What the steps of an adoption do in a migration, and how they are written into one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.operations import Operations
+from sqlalchemy import Engine, MetaData, Table
+
+from encfields.adopt import (
+    Adoption,
+    begin_adoption,
+    close_plaintext,
+    end_adoption,
+    ensure_adopted,
+    refill_plaintext,
+    withdraw_adoption,
+)
+from encfields.adopt.stages import place_of
+from encfields.alembic.adoption_operations import (
+    AdoptedColumn,
+    AdoptionOp,
+    AdoptOp,
+    BeginAdoptionOp,
+    ClosePlaintextOp,
+    EndAdoptionOp,
+    EnsureAdoptedOp,
+    RefillPlaintextOp,
+    WithdrawAdoptionOp,
+)
+from encfields.alembic.guards import Guard
+from encfields.alembic.progress import LoggedProgress
+from encfields.alembic.rendering import rendered_call, rendered_columns, rendered_indexes
+from encfields.alembic.running import keys_of, require_finished, work
+from encfields.alembic.script import write_comment, write_guard
+from encfields.alembic.settings import settings_of
+from encfields.alembic.transaction import engine_for, outside_transaction
+from encfields.bulk.connections import Connections
+from encfields.bulk.rows.inner_types import type_from_data, type_to_data
+from encfields.engine import Encryption
+from encfields.errors import DeclarationError
+from encfields.orm.adoption.triggers import CLOSED, OPEN, READY, Adopted, Compared
+
+log = logging.getLogger("encfields.alembic")
+
+
+# -- what they do ------------------------------------------------------------------------------
+
+
+def _adoption(operations: Operations, adopted: AdoptedColumn) -> Adoption:
+    """The adoption, its type that of the plaintext column if none was given."""
+    if adopted.type is not None:
+        return adopted.adoption(adopted.type)
+    context = operations.migration_context
+    own = Connections(engine_for(context, settings_of(context)))
+    try:
+        table = Table(adopted.table, MetaData(), schema=adopted.schema, autoload_with=own.reading())
+    finally:
+        own.close()
+    if adopted.plain not in table.c:
+        # What is done when the column is gone needs no type.
+        return adopted.adoption({"type": "String", "length": None})
+    try:
+        return adopted.adoption(type_to_data(table.c[adopted.plain].type))
+    except DeclarationError as error:
+        error.table, error.column = adopted.table, adopted.plain
+        error.message += ". Give the inner type with type_="
+        raise
+
+
+def _with_keys(
+    operations: Operations,
+    operation: AdoptionOp,
+    step: Callable[[Engine, Encryption, Adoption], Any],
+) -> Any:
+    adoption = _adoption(operations, operation.adopted)
+    with keys_of(operations, operation.verb) as encryption:
+        context = operations.migration_context
+        engine = engine_for(context, settings_of(context))
+        return step(engine, encryption, adoption)
+
+
+def _without_keys(
+    operations: Operations, operation: AdoptionOp, step: Callable[[Engine, Adoption], Any]
+) -> Any:
+    adoption = _adoption(operations, operation.adopted)
+    context = operations.migration_context
+    with outside_transaction(context, settings_of(context), operation.verb) as engine:
+        return step(engine, adoption)
+
+
+@Operations.implementation_for(BeginAdoptionOp)
+def begin(operations: Operations, operation: BeginAdoptionOp) -> None:
+    if not _is_script(operations, operation, (OPEN, READY, CLOSED)):
+        _without_keys(operations, operation, begin_adoption)
+
+
+@Operations.implementation_for(WithdrawAdoptionOp)
+def withdraw(operations: Operations, operation: WithdrawAdoptionOp) -> None:
+    if not _is_script(operations, operation, None):
+        _without_keys(operations, operation, withdraw_adoption)
+
+
+@Operations.implementation_for(AdoptOp)
+def adopt(operations: Operations, operation: AdoptOp) -> None:
+    if _is_script(operations, operation, (OPEN, READY, CLOSED)):
+        message = f"{_told(operation)}: rows are in plaintext alone: run adopt first"
+        write_guard(operations, Guard.not_adopted, *_names(operation.adopted), message=message)
+        return
+    adoption = _adoption(operations, operation.adopted)
+    context = operations.migration_context
+    own = Connections(engine_for(context, settings_of(context)))
+    try:
+        place_of(own.reading(), adoption).require("adopt", adoption, OPEN, READY)
+    finally:
+        own.close()
+    work(operations, operation.verb, adoption.job(), queue=operation.queue)
+
+
+@Operations.implementation_for(EnsureAdoptedOp)
+def ensure(operations: Operations, operation: EnsureAdoptedOp) -> None:
+    if not _is_script(operations, operation, (READY, CLOSED)):
+        log.info("%s: %s", _told(operation), _with_keys(operations, operation, ensure_adopted))
+
+
+@Operations.implementation_for(ClosePlaintextOp)
+def close(operations: Operations, operation: ClosePlaintextOp) -> None:
+    if not _is_script(operations, operation, (CLOSED,)):
+        log.info("%s: %s", _told(operation), _with_keys(operations, operation, close_plaintext))
+
+
+@Operations.implementation_for(RefillPlaintextOp)
+def refill(operations: Operations, operation: RefillPlaintextOp) -> None:
+    if _is_script(operations, operation, (OPEN,)):
+        return
+    settings = settings_of(operations.migration_context)
+
+    def step(engine: Engine, encryption: Encryption, adoption: Adoption) -> None:
+        progress = settings.progress or LoggedProgress(log)
+        report = refill_plaintext(
+            engine, encryption, adoption, options=settings.options, progress=progress
+        )
+        require_finished(adoption.job(refill=True), report)
+
+    _with_keys(operations, operation, step)
+
+
+@Operations.implementation_for(EndAdoptionOp)
+def end(operations: Operations, operation: EndAdoptionOp) -> None:
+    if _is_script(operations, operation, None):
+        return
+    remains = _without_keys(operations, operation, end_adoption)
+    log.warning(
+        "%s: the column is gone; plaintext remains in %s", _told(operation), "; in ".join(remains)
+    )
+
+
+# -- in a script -------------------------------------------------------------------------------
+
+
+def _is_script(
+    operations: Operations, operation: AdoptionOp, stages: tuple[str, ...] | None
+) -> bool:
+    """In ``--sql`` mode, a guard in the operation's place.
+
+    :param stages: that the triggers have to be in afterwards; ``None`` for no triggers at all.
+    """
+    if not operations.migration_context.as_sql:
+        return False
+    adopted, told = operation.adopted, _told(operation)
+    write_comment(
+        operations,
+        f"op.{operation.verb}() of {told} looks at rows, or at how far the adoption is: it is to "
+        f"be done before this goes on, by running the migration or `encfields adopt`.",
+    )
+    named = Adopted(
+        adopted.table, adopted.schema, Compared(adopted.plain), adopted.into.name, (), (), (), False
+    )
+    message = f"{told}: op.{operation.verb}() was not done: run the migration, or encfields adopt"
+    write_guard(operations, Guard.not_in_stage, named, stages, message=message)
+    return True
+
+
+def _names(adopted: AdoptedColumn) -> tuple[Any, ...]:
+    spec = adopted.adoption(adopted.type or {"type": "String", "length": None}).spec
+    return spec, adopted.plain, adopted.into.name
+
+
+def _told(operation: AdoptionOp) -> str:
+    return f"{operation.adopted.table}.{operation.adopted.plain}"
+
+
+# -- in a migration ----------------------------------------------------------------------------
+
+
+@renderers.dispatch_for(BeginAdoptionOp)
+@renderers.dispatch_for(WithdrawAdoptionOp)
+@renderers.dispatch_for(AdoptOp)
+@renderers.dispatch_for(EnsureAdoptedOp)
+@renderers.dispatch_for(ClosePlaintextOp)
+@renderers.dispatch_for(RefillPlaintextOp)
+@renderers.dispatch_for(EndAdoptionOp)
+def _render(autogen_context: Any, op: AdoptionOp) -> str:
+    return rendered_step(autogen_context, op)
+
+
+def rendered_step(autogen_context: Any, op: AdoptionOp) -> str:
+    """One step, as a migration calls it."""
+    adopted = op.adopted
+    into = rendered_columns(autogen_context, [adopted.into])[1:-1]
+    arguments = [repr(adopted.table), repr(adopted.plain), f"into={into}"]
+    if adopted.type is not None:
+        arguments.append(f"type_={_rendered_type(autogen_context, adopted.type)}")
+    arguments += rendered_indexes(autogen_context, adopted.indexes)
+    if adopted.unique:
+        arguments.append(f"unique={list(adopted.unique)!r}")
+    flags = {"queue": op.queue} if op.takes_queue else {}
+    return rendered_call(autogen_context, op.verb, arguments, adopted.schema, flags)
+
+
+def _rendered_type(autogen_context: Any, data: Mapping[str, Any]) -> str:
+    prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
+    return f"{prefix}{type_from_data(dict(data))!r}"

@@ -1,0 +1,264 @@
+"""The steps of an adoption as data: a plaintext column that becomes an encrypted one.
+
+What they do is in :mod:`encfields.alembic.adoption_implementations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from alembic.operations import MigrateOperation, Operations
+
+from encfields.adopt.adoption import Adoption
+from encfields.alembic.found_operations import RefusedChangeOp
+from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
+from encfields.alembic.operation import NothingOp, Operation
+from encfields.bulk.rows.inner_types import InnerType, type_to_data
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedColumn:
+    """What a step is told of its adoption.
+
+    :param plain: the plaintext column. :param into: the encrypted one.
+    :param type: the inner type as data; ``None`` for that of the plaintext column.
+    :param indexes: columns of blind indexes. :param unique: those whose values are unique.
+    """
+
+    table: str
+    schema: str | None
+    plain: str
+    into: SealedColumn
+    type: Mapping[str, Any] | None
+    indexes: tuple[IndexColumn, ...] = ()
+    unique: tuple[str, ...] = ()
+
+    def adoption(self, type_: Mapping[str, Any]) -> Adoption:
+        """The adoption, with the inner type."""
+        spec = TableSpec(self.table, (self.into,), self.schema)
+        whole = with_indexes(spec, self.indexes)
+        return Adoption(whole, self.plain, self.type or type_, self.unique)
+
+
+class AdoptionOp(Operation):
+    """One step."""
+
+    takes_queue: ClassVar[bool] = False
+
+    def __init__(self, adopted: AdoptedColumn, *, queue: bool = False) -> None:
+        self.adopted = adopted
+        self.queue = queue
+
+    @classmethod
+    def _invoke(
+        cls,
+        operations: Operations,
+        table_name: str,
+        plain: str | Sequence[str],
+        into: str | SealedColumn | None,
+        type_: InnerType | None,
+        indexes: Indexes,
+        unique: Sequence[str],
+        schema: str | None,
+        *,
+        queue: bool = False,
+    ) -> None:
+        names = [plain] if isinstance(plain, str) else list(plain)
+        for name in names:
+            sealed = f"{name}_enc" if into is None else into
+            column = SealedColumn(sealed) if isinstance(sealed, str) else sealed
+            if column.logical_name is None:
+                table = f"{schema}.{table_name}" if schema else table_name
+                column = replace(column, logical_name=f"{table}.{name}")
+            data = None if type_ is None else type_to_data(type_)
+            adopted = AdoptedColumn(
+                table_name, schema, name, column, data, index_columns(indexes), tuple(unique)
+            )
+            operations.invoke(cls(adopted, queue=queue))
+
+    def _other(self, kind: type[AdoptionOp]) -> AdoptionOp:
+        return kind(self.adopted)
+
+    def reverse(self) -> MigrateOperation:
+        return NothingOp()
+
+    def arguments(self) -> tuple[Any, ...]:
+        adopted = self.adopted
+        return adopted.schema, adopted.table, adopted.plain, adopted.into, adopted.indexes
+
+
+_ABOUT = """
+
+        :param table_name: the table.
+        :param plain: the plaintext column, or several, each of them adopted by a column of its
+            name and ``_enc``.
+        :param into: the encrypted column, as it is declared. Default: the plaintext column's name
+            and ``_enc``, with the logical name ``table.plaintext column``.
+        :param type_: the inner type. Default: that of the plaintext column as the database tells
+            it; to be given where the database has no such type (UUID, Boolean, Enum, JSON).
+        :param indexes: columns of blind indexes, as for :func:`fill_blind_index`.
+        :param unique: names of those whose values are unique.
+        :param schema: the table's schema.
+        :raises AdoptionError: it is not this step's time, and what comes first.
+        """
+
+
+def _step(verb: str, about: str) -> Any:
+    """Register an operation whose arguments are those that all steps have."""
+
+    def decorate(kind: type[AdoptionOp]) -> type[AdoptionOp]:
+        def call(
+            cls: Any,
+            operations: Operations,
+            table_name: str,
+            plain: str | Sequence[str],
+            *,
+            into: str | SealedColumn | None = None,
+            type_: InnerType | None = None,
+            indexes: Indexes = (),
+            unique: Sequence[str] = (),
+            schema: str | None = None,
+        ) -> None:
+            cls._invoke(operations, table_name, plain, into, type_, indexes, unique, schema)
+
+        call.__name__, call.__doc__ = verb, about + _ABOUT
+        kind.verb = verb
+        setattr(kind, verb, classmethod(call))
+        return Operations.register_operation(verb)(kind)
+
+    return decorate
+
+
+@_step(
+    "withdraw_adoption",
+    "Undo ``begin_adoption``: drop the encrypted column, its indexes and the triggers.",
+)
+class WithdrawAdoptionOp(AdoptionOp):
+    """Undo the first step."""
+
+
+@_step(
+    "begin_adoption",
+    "Add the encrypted column, its indexes and the triggers, before the application is in the "
+    'phase ``"write-both"``.',
+)
+class BeginAdoptionOp(AdoptionOp):
+    """The first step."""
+
+    def reverse(self) -> MigrateOperation:
+        return self._other(WithdrawAdoptionOp)
+
+
+@_step(
+    "refill_plaintext",
+    "The way back: write the plaintext of rows that are sealed only. Every process has to be in "
+    'the phase ``"read-sealed"`` again.',
+)
+class RefillPlaintextOp(AdoptionOp):
+    """The way back."""
+
+
+@_step(
+    "ensure_adopted",
+    "See that every value is sealed, equal to its plaintext, and indexed; from then on the "
+    'application may be in the phase ``"write-sealed"``.',
+)
+class EnsureAdoptedOp(AdoptionOp):
+    """The comparison of all values."""
+
+    def reverse(self) -> MigrateOperation:
+        return self._other(RefillPlaintextOp)
+
+
+@_step(
+    "close_plaintext",
+    "Have the database refuse plaintext, and make NULL what is there, each value only where the "
+    "sealed one is the same.",
+)
+class ClosePlaintextOp(AdoptionOp):
+    """The end of plaintext."""
+
+    def reverse(self) -> MigrateOperation:
+        return self._other(RefillPlaintextOp)
+
+
+@_step(
+    "end_adoption",
+    "Drop the plaintext column and the triggers; the log tells what remains on disk, and the "
+    "commands that remove it.",
+)
+class EndAdoptionOp(AdoptionOp):
+    """The last step."""
+
+    def reverse(self) -> MigrateOperation:
+        adopted = self.adopted
+        return RefusedChangeOp(
+            adopted.table,
+            adopted.plain,
+            "its plaintext is gone with its column",
+            (
+                "To go back: add the column, nullable, in a revision, and write the plaintext into "
+                "it by op.decrypt_column(...) in one of its own.",
+            ),
+            schema=adopted.schema,
+        )
+
+
+@Operations.register_operation("adopt")
+class AdoptOp(AdoptionOp):
+    """The backfill."""
+
+    verb = "adopt"
+    takes_queue = True
+
+    @classmethod
+    def adopt(
+        cls,
+        operations: Operations,
+        table_name: str,
+        plain: str | Sequence[str],
+        *,
+        into: str | SealedColumn | None = None,
+        type_: InnerType | None = None,
+        indexes: Indexes = (),
+        unique: Sequence[str] = (),
+        schema: str | None = None,
+        queue: bool = False,
+    ) -> None:
+        """Seal the plaintext of every row that has no sealed value, while the application works.
+
+        :param table_name: the table. :param plain: as for :func:`begin_adoption`.
+        :param into: likewise. :param type_: likewise. :param indexes: likewise.
+        :param unique: likewise. :param schema: the table's schema.
+        :param queue: only record the run, for `encfields reencrypt --run ID` on any hosts.
+        :raises MigrationError: values were left over, such as the type cannot read.
+        """
+        cls._invoke(
+            operations, table_name, plain, into, type_, indexes, unique, schema, queue=queue
+        )
+
+    @classmethod
+    def of(cls, adopted: AdoptedColumn) -> Self:
+        """The operation of an adoption."""
+        return cls(adopted)
+
+
+class PostponedAdoptionOp(Operation):
+    """A step of an adoption that autogenerate found beside other changes.
+
+    A comment in the migration: the next autogenerate, when those are made, writes the step.
+    """
+
+    verb = "encfields_postponed_adoption"
+
+    def __init__(self, step: AdoptionOp) -> None:
+        self.step = step
+
+    def reverse(self) -> NothingOp:
+        return NothingOp()
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.step.arguments()

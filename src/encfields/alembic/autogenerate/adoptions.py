@@ -1,0 +1,185 @@
+"""Autogenerate's part about columns that are being adopted: the next step of each.
+
+What Alembic itself would write about the two columns and their indexes is left out: the steps do
+it, online and in the order that loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from alembic.operations import ops
+from sqlalchemy import Column, Connection, Table, select
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as sql_table
+
+from encfields.adopt.adoption import Adoption
+from encfields.adopt.stages import adoptions_in, place_of
+from encfields.alembic.adoption_operations import (
+    AdoptedColumn,
+    AdoptionOp,
+    AdoptOp,
+    BeginAdoptionOp,
+    ClosePlaintextOp,
+    EndAdoptionOp,
+    EnsureAdoptedOp,
+    PostponedAdoptionOp,
+)
+from encfields.alembic.found_operations import RefusedChangeOp
+from encfields.alembic.index_column import described
+from encfields.bulk.rows.inner_types import type_to_data
+from encfields.bulk.rows.spec import TableSpec
+from encfields.errors import DeclarationError
+from encfields.orm.adoption.columns import adopted_columns, plaintext_type
+from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
+from encfields.orm.adoption.triggers import CLOSED, OPEN, READY
+from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.columns import bindings_of
+from encfields.orm.types import EncryptedType
+
+log = logging.getLogger("encfields.alembic")
+
+Step = AdoptionOp | RefusedChangeOp
+
+
+def adoption_steps(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> list[Step]:
+    """The next step of every adoption that is declared, or that is to be ended.
+
+    :param upgrade_ops: what was found as yet; what the steps do themselves is taken out.
+    """
+    connection = autogen_context.connection
+    steps: list[Step] = []
+    for table in autogen_context.sorted_tables:
+        if not autogen_context.inspector.has_table(table.name, schema=table.schema):
+            continue
+        if not bindings_of(table):
+            continue
+        for binding, adopts, plain in adopted_columns(table):
+            _leave_to_us(upgrade_ops, table, binding.column, plain.name)
+            steps += _next(connection, binding.column, plain.name, adopts.phase)
+        steps += _ended(connection, upgrade_ops, table)
+    return steps
+
+
+def postponed(steps: Iterable[Step]) -> list[Any]:
+    """The same beside other changes: a step stands alone in its revision."""
+    return [
+        step if isinstance(step, RefusedChangeOp) else PostponedAdoptionOp(step) for step in steps
+    ]
+
+
+def _next(
+    connection: Connection, column: Column[Any], plain: str, phase: str
+) -> Iterator[AdoptionOp]:
+    """The step that comes next for a column that adopts another."""
+    try:
+        adoption = Adoption.of(column)
+    except DeclarationError as error:
+        log.warning("%s: %s; state the steps of its adoption by hand", column.table.name, error)
+        return
+    place = place_of(connection, adoption)
+    adopted = adopted_column(column, plain)
+    if not place.has_plain:
+        return
+    if place.stage is None:
+        yield BeginAdoptionOp(adopted)
+    elif place.stage in (OPEN, READY) and _is_pending(connection, adoption):
+        yield AdoptOp(adopted)
+    elif place.stage == OPEN and phase == WRITE_SEALED:
+        yield EnsureAdoptedOp(adopted)
+
+
+def _is_pending(connection: Connection, adoption: Adoption) -> bool:
+    spec = adoption.spec
+    names = [adoption.plain, adoption.sealed]
+    table = sql_table(spec.table, *map(sql_column, names), schema=spec.schema)
+    found = (
+        select(1)
+        .select_from(table)
+        .where(table.c[adoption.sealed].is_(None), table.c[adoption.plain].is_not(None))
+    )
+    return connection.execute(found.limit(1)).first() is not None
+
+
+def _ended(connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table) -> Iterator[Step]:
+    """The steps of adoptions that the declaration tells nothing of any more."""
+    by_name = {binding.column_name: binding for binding in bindings_of(table).values()}
+    for plain, sealed in adoptions_in(connection, table.name, table.schema).items():
+        binding = by_name.get(sealed)
+        if binding is None or adoption_of(binding.column) is not None:
+            continue
+        _leave_to_us(upgrade_ops, table, binding.column, plain)
+        adopted = adopted_column(binding.column, plain)
+        stage = place_of(connection, adopted.adoption(adopted.type or {})).stage
+        if stage == READY:
+            yield ClosePlaintextOp(adopted)
+        elif stage == CLOSED:
+            yield EndAdoptionOp(adopted)
+        else:
+            reason = "declared without adopts=, and its plaintext was not compared yet"
+            fix = (
+                "Declare adopts= again, run the steps up to op.ensure_adopted(), and deploy the "
+                'phase "write-sealed" first.',
+            )
+            yield RefusedChangeOp(table.name, plain, reason, fix, schema=table.schema)
+
+
+def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
+    """A declared column, as the steps name it."""
+    table = column.table
+    adopts = adoption_of(column)
+    type_ = column.type
+    assert isinstance(type_, EncryptedType)  # noqa: S101 - what bindings are made from
+    inner = type_.inner if adopts is None else plaintext_type(column, adopts)
+    indexes = [
+        index
+        for index in indexes_of(table)
+        if any(source.column is column for source in index.sources)
+    ]
+    sealed = next(one for one in TableSpec.from_table(table).columns if one.name == column.name)
+    return AdoptedColumn(
+        table.name,
+        table.schema,
+        plain,
+        sealed,
+        type_to_data(inner),
+        tuple(map(described, indexes)),
+        tuple(index.companion.name for index in indexes if index.unique),
+    )
+
+
+def _leave_to_us(
+    upgrade_ops: ops.UpgradeOps, table: Table, column: Column[Any], plain: str
+) -> None:
+    """Take out what Alembic found about the columns of an adoption, and their indexes."""
+    companions = {
+        index.companion.name
+        for index in indexes_of(table)
+        if any(source.column is column for source in index.sources)
+    }
+    names = {plain, column.name, *companions}
+    for modified in upgrade_ops.ops:
+        if isinstance(modified, ops.ModifyTableOps) and _is_of(modified, table):
+            modified.ops[:] = [op for op in modified.ops if not _is_about(op, names)]
+
+
+def _is_of(op: Any, table: Table) -> bool:
+    return bool(op.table_name == table.name and op.schema == table.schema)
+
+
+def _is_about(op: Any, names: set[str]) -> bool:
+    if isinstance(op, ops.AddColumnOp):
+        return op.column.name in names
+    if isinstance(op, ops.AlterColumnOp | ops.DropColumnOp):
+        return op.column_name in names
+    if isinstance(op, ops.CreateIndexOp | ops.DropIndexOp):
+        return bool(names.intersection(_names_in(op.to_index())))
+    if isinstance(op, ops.DropConstraintOp | ops.AddConstraintOp):
+        return bool(names.intersection(_names_in(op.to_constraint())))
+    return False
+
+
+def _names_in(rule: Any) -> set[str]:
+    return {str(getattr(one, "name", one)) for one in getattr(rule, "columns", ())}

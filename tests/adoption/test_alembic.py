@@ -1,0 +1,98 @@
+"""The steps in migrations: autogenerate writes each when its time has come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.orm import Session
+
+from encfields.adopt import AdoptionError
+from tests.adoption.models import customer
+from tests.alembic.project import WRAPPING_KEY, Project
+from tests.attached import attach_with_kept_keys
+from tests.servers.backends import Backend
+
+EMAILS = ["a@x", "b@x", "c@x"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, backend: Backend) -> Project:
+    return Project(tmp_path, backend)
+
+
+@pytest.fixture
+def engine(backend: Backend) -> Engine:
+    """Attached, on a table that holds plaintext."""
+    engine = backend.create_engine()
+    attach_with_kept_keys(engine, WRAPPING_KEY)
+    old = customer("old")
+    old.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add_all([old(id=n, email=email) for n, email in enumerate(EMAILS, start=1)])
+        session.commit()
+    return engine
+
+
+def read(engine: Engine, phase: str) -> list[str]:
+    model = customer(phase)
+    with Session(engine) as session:
+        return list(session.scalars(select(model.email).order_by(model.id)))
+
+
+def body_of(code: str) -> str:
+    body = code.partition("def upgrade()")[2].partition("def downgrade()")[0]
+    return body[body.index("# ### commands") :]
+
+
+def test_autogenerate_writes_one_step_after_the_other(project: Project, engine: Engine):
+    steps = (
+        ("write-both", "begin_adoption"),
+        ("write-both", "adopt"),
+        ("write-sealed", "ensure_adopted"),
+        ("done", "close_plaintext"),
+        ("done", "end_adoption"),
+    )
+    for phase, verb in steps:
+        body = body_of(project.autogenerate(customer(phase).metadata))
+        assert f"op.{verb}('customer', 'email', into=SealedColumn('email_enc', " in body
+        assert body.count("op.") == 1
+        project.upgrade()
+        if phase != "done":
+            assert read(engine, phase) == EMAILS
+
+    assert read(engine, "done") == EMAILS
+    assert "email" not in {c["name"] for c in inspect(engine).get_columns("customer")}
+    assert "op." not in body_of(project.autogenerate(customer("done").metadata))
+
+
+def test_a_downgrade_leads_back_to_the_table_of_before(project: Project, engine: Engine):
+    for phase in ("write-both", "write-both", "write-sealed", "done"):
+        project.autogenerate(customer(phase).metadata)
+        project.upgrade()
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT email FROM customer")).all() == [None] * 3
+
+    project.downgrade("base")
+
+    assert read(engine, "old") == EMAILS
+    found = {str(c["name"]): c["nullable"] for c in inspect(engine).get_columns("customer")}
+    assert found == {"id": False, "note": True, "email": False}
+
+
+def test_a_step_that_is_not_due_fails_and_leaves_the_version_where_it_was(
+    project: Project, engine: Engine
+):
+    project.revision("op.ensure_adopted('customer', 'email', type_=sa.String(120))")
+    with pytest.raises(AdoptionError, match="begin_adoption comes first"):
+        project.upgrade()
+    assert project.version() is None
+
+
+def test_a_script_ends_where_a_step_was_not_done(project: Project, engine: Engine):
+    project.autogenerate(customer("write-both").metadata)
+    script = project.script("head")
+    assert "op.begin_adoption() of customer.email" in script
+    assert "encfields-adoption" in script
+    project.upgrade()
