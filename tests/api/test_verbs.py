@@ -57,6 +57,19 @@ ONLY_OPERATIONS = {
 }
 
 
+ADOPTION = {
+    # encfields.adopt     encfields adopt
+    "begin_adoption": "begin",
+    "adopt": "run",
+    "ensure_adopted": "ensure",
+    "close_plaintext": "close",
+    "end_adoption": "end",
+    "refill_plaintext": "refill",
+    "withdraw_adoption": "withdraw",
+}
+"""The steps of an adoption, which a migration has by the same names as Python."""
+
+
 def verbs_below(top: argparse.ArgumentParser, *names: str) -> set[str]:
     """The subcommands of a command."""
     for name in names:
@@ -112,7 +125,7 @@ def test_commands_and_operations_on_values_agree():
 def test_operations_are_those_that_were_agreed():
     named = {one for _, one in (*KEYS.values(), *VALUES.values()) if one}
 
-    assert registered_operations() == named | ONLY_OPERATIONS
+    assert registered_operations() == named | ONLY_OPERATIONS | set(ADOPTION)
 
 
 @pytest.mark.parametrize("verb", [verb for verb, (_, op) in KEYS.items() if op])
