@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, insert, inspect, select
 
 from encfields import Encryption, attach
+from encfields.branch_key import BranchKey
+from encfields.keys.store import BeaconKey
+from encfields.orm.types import DEFAULT_KEY
 from encfields.testing import local_store
 
 Rows = list[dict[str, Any]]
 
-_kept_tables: dict[tuple[str, bytes], Rows] = {}
-"""What was in the key table when the first test had its keys made: by database and wrapping key."""
+
+@dataclass
+class Kept:
+    """What the first test's keys were, in the key table and as the library read them from it."""
+
+    rows: Rows
+    active: BranchKey
+    beacons: tuple[BeaconKey, ...]
+
+
+_OWN = secrets.token_bytes(32)
+
+_kept: dict[tuple[str, bytes], Kept] = {}
+"""By database and wrapping key."""
 _kept_keys: dict[tuple[str, str], Rows] = {}
 """The same of a further key: by key store and key."""
 
@@ -21,29 +39,43 @@ _TABLE = local_store().table
 
 
 def attach_with_kept_keys(
-    engine: Engine, wrapping_key: bytes, *, plain: Engine | None = None, **options: Any
+    engine: Engine, wrapping_key: bytes = _OWN, *, plain: Engine | None = None, **options: Any
 ) -> Encryption:
     """As :func:`encfields.testing.attach_locally`, for tests that are about something else than
     how keys are made.
 
     The library makes the first test's keys. In every later database their rows are put into the
-    key table, for to wrap and confirm new keys is most of what setting up a test takes.
+    key table, and the cache has them as if it had just read them: to wrap, confirm and unwrap
+    keys is most of what setting up a test takes.
 
-    :param wrapping_key: the same for whoever is to open the keys.
+    :param wrapping_key: the same for whoever is to open the keys; by default one of the process.
     :param plain: another engine on the database, to leave `engine` without a connection.
     :param options: as for :func:`encfields.attach`.
     """
     place = engine.dialect.name, wrapping_key
+    kept = _kept.get(place)
     with (plain or engine).begin() as connection:
         is_new = not inspect(connection).has_table(_TABLE.name)
-        if is_new and place in _kept_tables:
-            _TABLE.create(connection)
-            connection.execute(insert(_TABLE), _kept_tables[place])
-    encryption = attach(engine, local_store(wrapping_key), **{"create": True, **options})
-    if is_new and place not in _kept_tables:
-        with (plain or engine).connect() as connection:
-            _kept_tables[place] = _rows(connection, select(_TABLE))
+        if is_new and kept:
+            _TABLE.create(connection, checkfirst=False)
+            connection.execute(insert(_TABLE), kept.rows)
+    if not is_new or not kept:
+        encryption = attach(engine, local_store(wrapping_key), **{"create": True, **options})
+        if is_new:
+            _kept[place] = _made(plain or engine, encryption)
+        return encryption
+    encryption = attach(engine, local_store(wrapping_key), **{**options, "create": False})
+    # Which is for keys that are asked for from now on: what it makes at once is there.
+    encryption._create = options.get("create", True)
+    encryption._cache._entries.keep(DEFAULT_KEY, kept.active, monotonic())
+    encryption._cache._entries.keep((DEFAULT_KEY, None), kept.beacons, None)
     return encryption
+
+
+def _made(engine: Engine, encryption: Encryption) -> Kept:
+    with engine.connect() as connection:
+        rows = _rows(connection, select(_TABLE))
+    return Kept(rows, encryption.active_key(DEFAULT_KEY), encryption._cache.beacons(DEFAULT_KEY))
 
 
 def create_kept_key(engine: Engine, encryption: Encryption, key_id: str) -> None:

@@ -25,6 +25,7 @@ from tests.servers.memory import folder_in_memory
 from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.process import ServerError
 from tests.servers.provision import existing, missing
+from tests.waiting import PATIENCE
 
 pytest_plugins = ["encfields.testing", "pytester"]
 
@@ -54,6 +55,17 @@ def _no_way_to_aws() -> Iterator[None]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience_with_fetches() -> Iterator[None]:
+    """An expired key's reader waits for its fetch for longer than half a second.
+
+    On a busy machine the fetch's thread may not have begun by then.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("encfields.keys.cache.grace.PATIENCE", PATIENCE)
         yield
 
 

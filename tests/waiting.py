@@ -8,7 +8,7 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=Exception)
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which what was waited for does not come any more."""
 
 PAUSE = 0.01

@@ -208,7 +208,7 @@ def test_a_type_checker_sees_our_operations_and_alembics(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=240,
         cwd=tmp_path,
         env={"MYPYPATH": str(root / "src"), "PATH": ""},
     )

@@ -38,6 +38,7 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, Encryption,
 from encfields.index.transforms import casefold
 from encfields.orm.declare.blind_index import indexes_of
 from encfields.testing import assert_absent, attach_locally, local_store
+from tests.attached import attach_with_kept_keys
 from tests.servers.backends import AsyncBackend, Backend
 
 ADMIN, MALLORY = "token-of-the-admin", "token-of-mallory"
@@ -103,7 +104,7 @@ class Forged:
 
     def __init__(self, backend: Backend, attacker: Engine) -> None:
         self.engine = backend.create_engine()
-        self.encryption: Encryption = attach_locally(self.engine)
+        self.encryption: Encryption = attach_with_kept_keys(self.engine)
         self.attacker = attacker
         Base.metadata.create_all(self.engine)
         with Session(self.engine) as session:

@@ -44,7 +44,7 @@ def innodb_db(request: pytest.FixtureRequest) -> Database:
 @pytest.fixture
 def shop(db: Database) -> Database:
     """The shared models' tables, with nothing in them."""
-    db.create(Base.metadata)
+    db.create(Base.metadata, is_empty=True)
     return db
 
 
@@ -63,7 +63,7 @@ def cards(shop: Database) -> Database:
 @pytest.fixture
 def shop_once(sqlite_db: Database) -> Database:
     """The shared models' tables on SQLite alone, for what is refused before any server sees it."""
-    sqlite_db.create(Base.metadata)
+    sqlite_db.create(Base.metadata, is_empty=True)
     return sqlite_db
 
 

@@ -53,8 +53,12 @@ class Database:
             self.engine, bytes(32), plain=self.plain
         )
 
-    def create(self, metadata: MetaData) -> None:
-        metadata.create_all(self.engine)
+    def create(self, metadata: MetaData, *, is_empty: bool = False) -> None:
+        """Make tables.
+
+        :param is_empty: there is none of them yet, and none is looked for.
+        """
+        metadata.create_all(self.engine, checkfirst=not is_empty)
 
     def create_key(self, key_id: str) -> None:
         """A branch key beside ``"default"``."""

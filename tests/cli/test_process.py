@@ -25,7 +25,7 @@ def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProces
         [sys.executable, *start, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
 
@@ -108,7 +108,7 @@ def test_a_reader_that_goes_away_is_no_traceback(backend: Backend, encryption, a
             [sys.executable, "-m", "encfields.cli", "keys", "list", *as_json],
             stdout=writing,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=240,
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT / "src"),

@@ -26,7 +26,7 @@ HEAVY = (
 def _loaded_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60,
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=240,
         env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
     )  # fmt: skip
     return set(done.stdout.split())

@@ -23,7 +23,7 @@ def sqlite_db(sqlite: Backend) -> Database:
 @pytest.fixture
 def clinic(db: Database) -> Database:
     """The shared models' tables with the people of :func:`tests.index.clinic.fill`."""
-    db.create(Base.metadata)
+    db.create(Base.metadata, is_empty=True)
     fill(db)
     return db
 
@@ -31,6 +31,6 @@ def clinic(db: Database) -> Database:
 @pytest.fixture
 def sqlite_clinic(sqlite_db: Database) -> Database:
     """The same on SQLite alone, for what is refused before any server sees it."""
-    sqlite_db.create(Base.metadata)
+    sqlite_db.create(Base.metadata, is_empty=True)
     fill(sqlite_db)
     return sqlite_db

@@ -14,7 +14,7 @@ __all__ = ["clinic", "clinic_once", "db", "mariadb_db", "patients", "postgresql_
 @pytest.fixture
 def clinic(db: Database) -> Database:
     """The shared models' tables, with nothing in them, on each database in turn."""
-    db.create(Base.metadata)
+    db.create(Base.metadata, is_empty=True)
     for tenant in (10, 20):
         db.create_key(f"tenant/{tenant}")
     return db
@@ -23,7 +23,7 @@ def clinic(db: Database) -> Database:
 @pytest.fixture
 def clinic_once(sqlite_db: Database) -> Database:
     """The same on SQLite alone, for what is refused before any server sees it."""
-    sqlite_db.create(Base.metadata)
+    sqlite_db.create(Base.metadata, is_empty=True)
     return sqlite_db
 
 

@@ -39,7 +39,7 @@ def processes(backend, arn, kms_proxy):
     made = []
     for _ in range(2):
         engine = backend.create_engine()
-        keyring = keyrings.aws_kms(arn, read_timeout=0.3, max_attempts=1)
+        keyring = keyrings.aws_kms(arn, max_attempts=1)
         encryption = attach(engine, SqlKeyStore(keyring), create=True)
         made.append((engine, encryption))
     patients(1, 2).create(made[0][0])

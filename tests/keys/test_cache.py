@@ -297,10 +297,12 @@ def test_reads_in_the_grace_period_do_not_each_wait_for_the_failing_store(store)
     let_pass(cache, 600)
     store.failure = outage()
 
+    before = time.monotonic()
     for _ in range(100):
         assert cache.find("default", key.version) is key
+    seconds = time.monotonic() - before
 
-    assert len(store.calls) == 2
+    assert len(store.calls) <= 2 + seconds
 
 
 def test_a_recovered_store_is_used_again_within_seconds(store):

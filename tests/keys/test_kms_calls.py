@@ -29,9 +29,7 @@ def version(backend, kms, kms_proxy):
 
 def cold_cache(backend, kms_proxy, version, **options):
     """A cache as in a process that has just started: it knows the keyring and the database."""
-    discovery = keyrings.aws_kms_discovery(
-        "123456789012", regions="eu-west-1", read_timeout=0.5, max_attempts=1
-    )
+    discovery = keyrings.aws_kms_discovery("123456789012", regions="eu-west-1", max_attempts=1)
     store = SqlKeyStore(discovery, engine=backend.create_engine())
     return KeyCache(store, **options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -11,6 +10,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from encfields.errors import ConfigurationError
 from encfields.keys.sql.store import SqlKeyStore
+from tests.waiting import until
 
 
 def test_a_pool_of_one_connection_in_use_does_not_stand_in_the_way(backend, keyring):
@@ -62,12 +62,9 @@ def test_no_connection_stays_open(postgresql, keyring):
         " AND pid <> pg_backend_pid()"
     )
     # The server takes a moment to notice that a client has left.
-    deadline = time.monotonic() + 60
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        while connection.scalar(others) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert connection.scalar(others) == 0
+        until(lambda: connection.scalar(others) == 0)
 
 
 def test_an_engine_wide_autocommit_does_not_store_half_a_key(backend, keyring):

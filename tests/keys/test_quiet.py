@@ -52,7 +52,7 @@ gc.collect()
 def test_what_does_not_open_writes_nothing_to_stderr(body: str, tmp_path: Path) -> None:
     # In development mode, older Pythons too report a stream that cannot be closed when collected.
     command = [sys.executable, "-X", "dev", "-W", "ignore", "-c", HEAD + body]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
 
     assert len(told.stdout.splitlines()) == 4, told.stderr
     assert told.stderr == ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from encfields.testing import attach_locally
+from tests.attached import attach_with_kept_keys
 from tests.leaks.model import Base
 from tests.servers.backends import Backend
 
@@ -24,7 +24,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
 def engine(backend: Backend, log: pytest.LogCaptureFixture) -> Engine:
     """An attached engine with ``echo=True``."""
     engine = backend.create_engine(echo=True)
-    attach_locally(engine)
+    attach_with_kept_keys(engine)
     Base.metadata.create_all(engine)
     log.clear()
     return engine

@@ -126,7 +126,7 @@ def test_the_migration_needs_neither_the_model_nor_this_library(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert "encfields" not in path.read_text()

@@ -21,6 +21,7 @@ from encfields.message import open_with_data_key, read_header
 from encfields.testing import assert_absent, assert_absent_from_frames, attach_locally, local_store
 from encfields.testing.search import SQLALCHEMY, chain_of
 from encfields.traces import leaves_no_trace
+from tests.attached import attach_with_kept_keys
 from tests.leaks.model import (
     APPLICATION,
     SSN,
@@ -59,7 +60,7 @@ class Clinic:
 
     def __init__(self, backend: Backend) -> None:
         self.engine = backend.create_engine()
-        self.encryption: Encryption = attach_locally(self.engine)
+        self.encryption: Encryption = attach_with_kept_keys(self.engine)
         Base.metadata.create_all(self.engine)
         with Session(self.engine) as session:
             _fill(session)

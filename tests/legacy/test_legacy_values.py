@@ -292,7 +292,7 @@ def test_another_wrapping_key_is_told_from_an_outage(engine, kms, kms_proxy):
     wrong = LegacyReader(keyrings.aws_kms(other), context={})
     with pytest.raises(KeyAccessError):
         wrong.open(message, {})
-    right = LegacyReader(keyrings.aws_kms(arn, read_timeout=0.3, max_attempts=1), context={})
+    right = LegacyReader(keyrings.aws_kms(arn, max_attempts=1), context={})
     for failure, reason in [
         ("refuse", "unreachable"),
         ("throttle", "throttled"),

@@ -144,7 +144,7 @@ def test_alembics_own_command_runs_it(backend: Backend, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr

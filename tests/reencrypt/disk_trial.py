@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,6 +22,7 @@ from tests.reencrypt.server_trial import private_server
 from tests.reencrypt.support import Clinic
 from tests.servers import postgresql
 from tests.servers.small_disk import SmallDisk
+from tests.waiting import until
 
 LONG_NAME = "k" * 200
 """A key's name is part of each value: under this one, values grow, and do not fit in place."""
@@ -34,9 +34,6 @@ FULL = ("53100", 1021, 1114)
 
 MET = 3
 """Statements that fail for want of space before a disk counts as full."""
-
-SECONDS = 40.0
-"""How long what is waited for may take."""
 
 
 class Base(DeclarativeBase):
@@ -88,7 +85,7 @@ class RunInThread:
         thread = threading.Thread(target=self._run.run, kwargs={"stop": stop})
         thread.start()
         try:
-            wait(enough)
+            until(enough)
         finally:
             stop.set()
             thread.join()
@@ -160,7 +157,7 @@ class DiskTrial:
             self._is_full_for(application)
             with run:
                 try:
-                    wait(lambda: run.full >= MET or run.has_ended)
+                    until(lambda: run.full >= MET or run.has_ended)
                 finally:
                     self._disk.free()
         assert run.full >= MET, run.errors
@@ -172,11 +169,11 @@ class DiskTrial:
         application = self._application()
         with application, self._run() as run:
             before = rows_written(self._clinic)
-            wait(lambda: rows_written(self._clinic) > before and application.commits > 0)
+            until(lambda: rows_written(self._clinic) > before and application.commits > 0)
             self._disk.fill()
             try:
                 # It recovers by itself as long as there is space for that.
-                wait(lambda: _fill_log(server))
+                until(lambda: _fill_log(server))
             finally:
                 self._disk.free()
             server.start()
@@ -199,9 +196,9 @@ class DiskTrial:
 
     def _is_full_for(self, application: Application) -> None:
         """Fill the disk, and wait until what the database had in reserve is used up too."""
-        wait(lambda: application.commits > 0)
+        until(lambda: application.commits > 0)
         self._disk.fill()
-        wait(lambda: sum(code_of(error) in FULL for error in application.failures) >= MET)
+        until(lambda: sum(code_of(error) in FULL for error in application.failures) >= MET)
 
     def _compare(self, application: Application) -> None:
         assert not application.errors, application.errors
@@ -228,14 +225,6 @@ def _fill_log(server: Any) -> bool:
         while True:
             connection.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 100000))")
     return server.has_ended
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    """Wait until something is so; it is an error if that takes long."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "what should happen does not"
-        time.sleep(0.02)
 
 
 @contextmanager

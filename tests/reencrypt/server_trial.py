@@ -17,11 +17,10 @@ from tests.reencrypt.support import Clinic
 from tests.servers import mariadb, postgresql
 from tests.servers.backends import Backend
 from tests.servers.small_disk import SmallDisk
+from tests.waiting import until
 
 KINDS: dict[str, ModuleType] = {"postgresql": postgresql, "mariadb": mariadb}
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
-AWAY_SECONDS = 0.5
-"""Seconds for which nothing answers, at least."""
 
 
 def can_start(name: str) -> Any:
@@ -87,11 +86,10 @@ class RestartTrial(KillTrial):
             self._gets_on(application)
             time.sleep(self._random.uniform(0, 0.3))
             end()
-            time.sleep(AWAY_SECONDS)
+            until(lambda: application.failures, "that the application misses the server")
             server.start()
             self.restarts += 1
             self._clinic.engine.dispose()  # this look at the database, not what is looked at
-            assert application.failures, "the application never missed the server"
             self._gets_on(application)
         self._compare(application)
 

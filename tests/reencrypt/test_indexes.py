@@ -301,7 +301,7 @@ def test_the_application_is_no_deadlock_victim_of_a_duplicate_that_it_has_not_co
             session.execute(update(Member).where(Member.id == key).values(iban=f"FR{key}"))
         assert not run.done()
         session.rollback()
-        assert run.result(timeout=60).finished
+        assert run.result(timeout=240).finished
     engine.dispose()
     assert stored(clinic, ["iban_bidx"], "member") == before
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from encfields.engine import engine_encryption
 from tests.reencrypt.application import Application
 from tests.reencrypt.support import Patient
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 6])
@@ -21,8 +22,7 @@ def test_no_update_of_a_concurrent_writer_is_lost_and_none_is_a_deadlock_victim(
     before = clinic.values()
     version = clinic.rotate()
     with Application(clinic, threads=3, rows_at_once=rows_at_once) as application:
-        while not application.commits and not application.errors:
-            pass
+        until(lambda: application.commits or application.errors)
         report = clinic.run(batch_rows=100).run()
     assert not application.errors
     assert report.finished

@@ -20,6 +20,7 @@ from encfields.bulk.writers import writer_for
 from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
 from tests.reencrypt.support import PATIENT, Clinic, Patient
+from tests.waiting import until
 
 
 def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(clinic):
@@ -32,7 +33,7 @@ def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(clinic):
     assert dry.versions == {("default", old): 834}
     assert dry.unreadable == 0
     assert dry.kms_calls == 3  # the old version, and the active one for each of two passes
-    assert 0 < dry.seconds < 60
+    assert 0 < dry.seconds < 3600
     assert clinic.stored() == stored
 
 
@@ -111,22 +112,29 @@ def test_a_run_pauses_while_postgresql_vacuums_the_table(postgresql, told):
     clinic = Clinic(postgresql)
     clinic.fill(300)
     clinic.rotate()
-    vacuuming = postgresql.create_engine(isolation_level="AUTOCOMMIT").connect()
-    vacuuming.exec_driver_sql("SET vacuum_cost_delay = 100")
-    vacuuming.exec_driver_sql("SET vacuum_cost_limit = 1")
-    thread = threading.Thread(target=vacuuming.exec_driver_sql, args=("VACUUM patient",))
-    reasons: list[str | None] = []
-    looking = postgresql.create_engine(isolation_level="AUTOCOMMIT").connect()
+    vacuuming, reading, looking = (
+        postgresql.create_engine(isolation_level=level).connect()
+        for level in ("AUTOCOMMIT", "READ COMMITTED", "AUTOCOMMIT")
+    )
+    # A cursor stands on a page, and a freezing VACUUM waits until it may clean that up.
+    reading.exec_driver_sql("DECLARE standing CURSOR FOR SELECT * FROM patient")
+    reading.exec_driver_sql("FETCH 1 FROM standing")
+    thread = threading.Thread(target=vacuuming.exec_driver_sql, args=("VACUUM (FREEZE) patient",))
     thread.start()
     query = "SELECT count(*) FROM pg_stat_progress_vacuum"
-    while thread.is_alive() and not looking.exec_driver_sql(query).scalar():
-        pass
-    run = clinic.run(pause_for_vacuum=True, check_seconds=0.05)
-    assert run.run(progress=lambda state: reasons.append(state.paused)).finished
+    until(lambda: looking.exec_driver_sql(query).scalar())
+    reasons: list[str | None] = []
+
+    def progress(state: Any) -> None:
+        reasons.append(state.paused)
+        if state.paused:
+            reading.rollback()
+
+    assert clinic.run(pause_for_vacuum=True, check_seconds=0.05).run(progress=progress).finished
     assert "the table is being vacuumed" in reasons
     assert not looking.exec_driver_sql(query).scalar()
     thread.join()
-    for connection in (vacuuming, looking):
+    for connection in (vacuuming, reading, looking):
         connection.close()
         connection.engine.dispose()
 

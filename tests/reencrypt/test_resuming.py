@@ -59,10 +59,10 @@ def test_a_stop_before_the_first_batch_changes_nothing(clinic):
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_signal_ends_a_run_after_the_batch_under_way(clinic, number):
     clinic.rotate()
-    with start(clinic.backend.url_text, "--rows-per-second", "300") as process:
+    with start(clinic.backend.url_text, "--rows-per-second", "60") as process:
         until(lambda: written(clinic) >= 50)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == 0
     state, run_id = output.split()
     assert state == "running"

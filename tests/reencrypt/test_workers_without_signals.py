@@ -27,7 +27,7 @@ def clinic(postgresql) -> Clinic:
 
 
 def test_workers_end_when_their_coordinator_is_killed(clinic):
-    arguments = ("--workers", "2", "--rows-per-second", "100", "--as-on-windows")
+    arguments = ("--workers", "2", "--rows-per-second", "20", "--as-on-windows")
     with start(clinic.backend.url_text, *arguments) as process:
         until(lambda: rows_written(clinic) > 0)
         workers = children_of(process.pid)

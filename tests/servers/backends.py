@@ -10,6 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.servers import mariadb
 
+BUSY_SECONDS = 60.0
+"""How long SQLite waits for another connection's writing, on a machine that has other things to do
+than the five seconds of its driver allow for."""
+
 
 class Backend:
     """An empty database and the engines on it.
@@ -53,7 +57,7 @@ class Backend:
 
         :param options: as for :func:`sqlalchemy.create_engine`.
         """
-        engine = create_engine(self.url, **options)
+        engine = create_engine(self.url, **_patient(self.name, options))
         self._engines.append(engine)
         return engine
 
@@ -85,7 +89,7 @@ class AsyncBackend:
 
         :param options: as for :func:`sqlalchemy.ext.asyncio.create_async_engine`.
         """
-        engine = create_async_engine(self.url, **options)
+        engine = create_async_engine(self.url, **_patient(self.name, options))
         self._engines.append(engine)
         return engine
 
@@ -95,3 +99,10 @@ class AsyncBackend:
 
     def __repr__(self) -> str:
         return f"<AsyncBackend {self.url!r}>"
+
+
+def _patient(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """An engine's options, with which SQLite waits for locks as long as the servers do."""
+    if name != "sqlite" or "creator" in options:
+        return options
+    return {**options, "connect_args": {"timeout": BUSY_SECONDS, **options.get("connect_args", {})}}

@@ -63,7 +63,7 @@ def connect(url: URL) -> pymysql.Connection[Any]:
         unix_socket=str(socket) if socket else None,
         charset="utf8mb4",
         autocommit=True,
-        connect_timeout=5,
+        connect_timeout=60,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import os
 import sys
@@ -46,7 +47,7 @@ class MotoServer:
         self._process.stop()
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=60)
         try:
             connection.request("GET", "/moto-api/data.json")
             return connection.getresponse().status == 200
@@ -69,7 +70,7 @@ class Kms:
 
     def client(self, region: str = REGION) -> Any:
         """A boto3 KMS client that talks to the server itself, past any proxy."""
-        return boto3.client("kms", region_name=region, endpoint_url=self.url)
+        return _client(region, self.url)
 
     def create_key(self, region: str = REGION, *, multi_region: bool = False) -> str:
         """Make a symmetric key.
@@ -90,3 +91,9 @@ class Kms:
         answer = self.client(home).replicate_key(KeyId=key_id, ReplicaRegion=region)
         replica: str = answer["ReplicaKeyMetadata"]["Arn"]
         return replica
+
+
+@functools.cache
+def _client(region: str, url: str) -> Any:
+    # To make a client takes longer than what most tests ask it for.
+    return boto3.client("kms", region_name=region, endpoint_url=url)

@@ -43,7 +43,7 @@ def check(url: URL) -> None:
 def connect(url: URL) -> psycopg.Connection:
     """An autocommitting connection of the driver's own."""
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(text, autocommit=True, connect_timeout=5)
+    return psycopg.connect(text, autocommit=True, connect_timeout=60)
 
 
 def running() -> URL | None:

@@ -109,7 +109,7 @@ class ServerProcess:
         ready: Callable[[], bool],
         *,
         environment: dict[str, str] | None = None,
-        timeout: float = 60.0,
+        timeout: float = 180.0,
     ) -> None:
         """Start the server and wait until it answers.
 
@@ -146,7 +146,7 @@ class ServerProcess:
             return
         process.send_signal(sign)
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -12,9 +12,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClient
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import REGION, Kms
 
-ONE_ATTEMPT = Config(
-    connect_timeout=2, read_timeout=0.5, retries={"mode": "standard", "total_max_attempts": 1}
-)
+RETRIES = {"mode": "standard", "total_max_attempts": 1}
+ONE_ATTEMPT = Config(connect_timeout=2, retries=RETRIES)
 
 
 @pytest.fixture
@@ -76,7 +75,9 @@ def test_the_proxy_fails_as_kms_answers(kms_proxy: KmsProxy, client, failure, co
 
 
 @pytest.mark.parametrize("failure", ["hang", "reset"])
-def test_the_proxy_fails_as_a_network_does(kms_proxy: KmsProxy, client, failure) -> None:
+def test_the_proxy_fails_as_a_network_does(kms_proxy: KmsProxy, failure) -> None:
+    impatient = Config(read_timeout=0.5, retries=RETRIES)
+    client = boto3.client("kms", region_name=REGION, config=impatient)
     kms_proxy.fail(failure)
     with pytest.raises(HTTPClientError):
         client.list_keys()

@@ -107,7 +107,7 @@ async def test_a_cold_batch_over_many_tenants_leaves_the_loop_free(
 
     assert kms_proxy.counts == {"Decrypt": TENANTS}
     # Two rounds of 0.5 s at KMS at least; a blocked loop would have had no beat in them.
-    assert len(beats) >= 30
+    assert len(beats) >= 10
     encryption.detach()
 
 

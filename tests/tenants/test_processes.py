@@ -26,6 +26,7 @@ from sqlalchemy import (
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.engine import engine_encryption
 from tests.servers.backends import Backend
+from tests.waiting import PATIENCE
 
 
 def invoice_table() -> Table:
@@ -60,7 +61,7 @@ def test_spawned_workers_use_the_same_tenants_keys(postgresql: Backend, wrapping
             pool.submit(write_and_read, postgresql.url_text, wrapping_key, number)
             for number in range(6)
         ]
-        told = [job.result(60) for job in jobs]
+        told = [job.result(PATIENCE) for job in jobs]
 
     assert told == [f"of {number % 3}" for number in range(6)]
     encryption = attach(postgresql.create_engine(), SqlKeyStore(keyrings.local(wrapping_key)))
@@ -107,7 +108,7 @@ def test_children_forked_under_load_never_hang(postgresql: Backend):
 
 def child(encryption, ids) -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(40)  # a child that hangs ends by a signal, which is its exit code
+    signal.alarm(120)  # a child that hangs ends by a signal, which is its exit code
     try:
         assert encryption.prefetch(ids) == len(ids)
         message = encryption.seal(b"x", {}, key=ids[0])
