@@ -17,7 +17,8 @@ PYTEST_WORKERS ?= 2
 PYTEST_ARGS    ?=
 # Such as --database sqlite --only test/sql/test_returning.py
 SUITE_ARGS     ?=
-WORKERS        := -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+# In the order of tests/conftest.py: what takes long first.
+WORKERS        := -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 # A few tests that fail are run again, alone, and told of.
 PYTEST         := -m tests.run $(WORKERS)
 # Ways to get the database servers: see tests/servers/provision.py.

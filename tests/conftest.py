@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,32 @@ _ASYNC_NAMES = {
     for server, names in _ASYNC_DRIVERS.items()
     for name in names
 }
+
+
+LONG = (
+    "tests/reencrypt/test_kills.py",
+    "tests/reencrypt/test_server_restart.py",
+    "tests/reencrypt/test_disk_full.py",
+    "tests/reencrypt/test_replica.py",
+    "tests/reencrypt/test_outages.py",
+    "tests/keys/test_grace.py",
+    "tests/documents/test_code_blocks.py",
+    "tests/tenants/test_processes.py",
+    "tests/house/test_second_chance.py",
+)
+"""Files that take long though they have few tests, mostly because they wait."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have long files begin first: the last of them would leave the other workers idle."""
+    sizes = Counter(item.nodeid.partition("::")[0] for item in items)
+
+    def place(item: pytest.Item) -> tuple[bool, int, str]:
+        file = item.nodeid.partition("::")[0]
+        return file not in LONG, -sizes[file], file
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
