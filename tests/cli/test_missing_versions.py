@@ -49,7 +49,7 @@ def test_doctor_finds_them(on_database, restored):
 
 def test_values_under_a_destroyed_key_are_told_as_such(on_database, engine, encryption, patients):
     fill(engine, patients, range(1, 6))
-    encryption.keys.destroy("default", confirm="default", specs=None)
+    encryption.keys.destroy("default", confirm="default", specs=None, at_once=True)
     told = on_database("status", *COLUMNS)
     assert told.code == exits.FAULTS
     assert "key destroyed" in told.out

@@ -165,7 +165,7 @@ def test_each_tenant_has_fingerprints_of_its_own(ran):
 
 
 def test_of_a_destroyed_key_the_fingerprints_remain_and_answer_nothing(ran):
-    ran.encryption.keys.destroy("default", confirm="default", specs=None)
+    ran.encryption.keys.destroy("default", confirm="default", specs=None, at_once=True)
     patient = ran.names["Patient"]
     with Session(ran.engine) as session:
         with pytest.raises(KeyDestroyedError):

@@ -207,7 +207,9 @@ def test_through_encryption_it_counts_asks_and_gives_a_receipt(made, sqlite: Bac
     specs = [TableSpec.from_table(table)]
     with pytest.raises(ConfigurationError, match=r"patient\.ssn \(1 values\)"):
         encryption.keys.destroy("a", specs=specs)
-    receipt = encryption.keys.destroy("a", confirm="a", specs=specs, signed_off_by="DPO")
+    receipt = encryption.keys.destroy(
+        "a", confirm="a", specs=specs, signed_off_by="DPO", at_once=True
+    )
 
     told = json.loads(json.dumps(receipt.to_json()))
     assert told["values_unreadable"] == 1

@@ -21,7 +21,7 @@ async def test_a_coroutine_counts_and_destroys(async_backend: AsyncBackend):
         await connection.execute(insert(table), [{"id": 1, "name": "n", "ssn": "s", "notes": "x"}])
 
     receipt = await encryption.keys.adestroy(
-        "default", confirm="default", specs=[TableSpec.from_table(table)]
+        "default", confirm="default", specs=[TableSpec.from_table(table)], at_once=True
     )
 
     assert [(one.column, one.values) for one in receipt.unreadable] == [("ssn", 1), ("notes", 1)]
