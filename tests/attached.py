@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, Select, insert, inspect, select
 
 from encfields import Encryption, attach
 from encfields.branch_key import BranchKey
+from encfields.engine import engine_encryption
 from encfields.keys.store import BeaconKey
 from encfields.orm.types import DEFAULT_KEY
 from encfields.testing import local_store
@@ -66,16 +67,18 @@ def attach_with_kept_keys(
         return encryption
     encryption = attach(engine, local_store(wrapping_key), **{**options, "create": False})
     # Which is for keys that are asked for from now on: what it makes at once is there.
-    encryption._create = options.get("create", True)
-    encryption._cache._entries.keep(DEFAULT_KEY, kept.active, monotonic())
-    encryption._cache._entries.keep((DEFAULT_KEY, None), kept.beacons, None)
+    inner = engine_encryption(encryption)
+    inner._create = options.get("create", True)
+    inner.cache._entries.keep(DEFAULT_KEY, kept.active, monotonic())
+    inner.cache._entries.keep((DEFAULT_KEY, None), kept.beacons, None)
     return encryption
 
 
 def _made(engine: Engine, encryption: Encryption) -> Kept:
     with engine.connect() as connection:
         rows = _rows(connection, select(_TABLE))
-    return Kept(rows, encryption.active_key(DEFAULT_KEY), encryption._cache.beacons(DEFAULT_KEY))
+    cache = engine_encryption(encryption).cache
+    return Kept(rows, cache.active(DEFAULT_KEY), cache.beacons(DEFAULT_KEY))
 
 
 def create_kept_key(engine: Engine, encryption: Encryption, key_id: str) -> None:
