@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +13,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Enum,
     Float,
     Integer,
     LargeBinary,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     Numeric,
     String,
     Table,
+    Uuid,
     delete,
     func,
     insert,
@@ -33,6 +37,10 @@ from encfields.index.transforms import first
 UTC = dt.UTC
 PLUS_ONE = dt.timezone(dt.timedelta(hours=1))
 NOON = dt.datetime(2020, 1, 1, 12, tzinfo=UTC)
+
+
+class Ward(enum.Enum):
+    SURGERY = "s"
 
 
 class Percent(TypeDecorator[Decimal]):
@@ -122,6 +130,12 @@ EQUALS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
         dt.datetime(1, 1, 1, 0, 30, tzinfo=PLUS_ONE),
         dt.datetime(1, 1, 1, 1, 0, tzinfo=dt.timezone(dt.timedelta(hours=1, minutes=30))),
     ),
+    "a number given as a float": (Numeric(10, 2), Decimal("1.10"), 1.1),
+    "a number in a list of floats": (Numeric(), Decimal("0.1"), [0.1, 7.0]),
+    "a float given as a number": (Float(), 0.1, Decimal("0.1")),
+    "a UUID's text": (Uuid(), uuid.UUID(int=7), str(uuid.UUID(int=7))),
+    "a UUID of a column of texts": (Uuid(as_uuid=False), str(uuid.UUID(int=7)), uuid.UUID(int=7)),
+    "an enum's name": (Enum(Ward), Ward.SURGERY, "SURGERY"),
 }
 DIFFERS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
     "a number with another digit": (Numeric(), Decimal("1.50"), Decimal("1.501")),
@@ -131,6 +145,8 @@ DIFFERS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
     "a time without a zone": (DateTime(timezone=True), NOON, NOON.replace(tzinfo=None)),
     "a text that looks like a number": (String(9), "1.50", "1.5"),
     "a padded text": (String(9), "a", "a "),
+    "a moment of the day": (Date(), NOON.date(), NOON.replace(tzinfo=None)),
+    "no UUID": (Uuid(), uuid.UUID(int=7), uuid.UUID(int=8)),
     "padded bytes": (LargeBinary(9), b"a", b"a\x00"),
 }
 PAIRS = {**EQUALS, **DIFFERS}
@@ -148,18 +164,21 @@ def test_the_session_and_the_database_agree_on_what_a_statement_changes(db, name
 
         id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
         state: Mapped[str] = mapped_column(String(9))
-        code: Mapped[Any] = mapped_column(EncryptedType(kind, index=BlindIndex()))
+        code: Mapped[Any] = mapped_column(
+            EncryptedType(kind, index=BlindIndex(accept_leakage="a test"))
+        )
 
+    equal = Door.code.in_(asked) if isinstance(asked, list) else Door.code == asked
     db.create(Base.metadata)
     with Session(db.engine) as session:
         session.add(Door(id=1, state="open", code=stored))
         session.commit()
         door = session.get_one(Door, 1)
-        shut: Any = session.execute(update(Door).where(Door.code == asked).values(state="shut"))
+        shut: Any = session.execute(update(Door).where(equal).values(state="shut"))
         held = session.scalar(select(func.max(Door.state)))
         assert door.state == held == ("shut" if name in EQUALS else "open")
         assert shut.rowcount == (name in EQUALS)
-        session.execute(delete(Door).where(Door.code == asked))
+        session.execute(delete(Door).where(equal))
         assert (door in session) == (name in DIFFERS)
 
 
@@ -171,6 +190,23 @@ def test_a_date_column_takes_and_finds_the_date_of_a_datetime(db):
         assert connection.scalar(select(table.c.secret)) == dt.date(2024, 2, 29)
         found = select(table.c.id).where(table.c.secret == dt.date(2024, 2, 29))
         assert connection.execute(found).scalars().all() == [1]
+
+
+def test_a_date_is_compared_with_a_datetime_as_the_database_does(db):
+    table = twins(db, Date(), Date())
+    with db.engine.begin() as connection:
+        day = dt.date(2024, 2, 29)
+        connection.execute(insert(table), {"id": 1, "plain": day, "secret": day})
+        for asked in (dt.datetime(2024, 2, 29), dt.datetime(2024, 2, 29, 0, 0, 1), day):
+            for wanted in (
+                lambda column, asked=asked: column == asked,
+                lambda column, asked=asked: column.not_in([asked]),
+            ):
+                plain, secret = (
+                    connection.scalars(select(table.c.id).where(wanted(column))).all()
+                    for column in (table.c.plain, table.c.secret)
+                )
+                assert plain == secret, asked
 
 
 def test_an_index_of_a_part_is_asked_as_before(db):

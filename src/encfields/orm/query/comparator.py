@@ -15,6 +15,7 @@ from encfields.orm.adoption.columns import plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.named import column_named, table_named
+from encfields.orm.query.as_loaded import as_loaded
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -86,7 +87,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             if looked_up is not None:
                 return looked_up
         if op in (*EQUALITY, *MEMBERSHIP) and self._is_indexed:
-            compared = super().operate(op, *other, **kwargs)
+            inner = cast("SealedColumnType", self.expr.type).inner
+            compared = super().operate(op, as_loaded(inner, operand), **kwargs)
             if isinstance(compared, BinaryExpression):
                 return IndexComparison.of(compared)
         if adopts is not None and adopts.phase != WRITE_SEALED:
