@@ -1,4 +1,4 @@
-"""Drivers that cannot be used, told by name when an engine is attached."""
+"""Drivers that cannot be used, refused by name when an engine is attached."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Encryption:
         :param key: branch key id.
         :returns: an AWS Encryption SDK message.
         :raises BindingError: the context is not usable.
-        :raises KeyStoreError: the key cannot be had.
+        :raises KeyStoreError: the key cannot be fetched.
         """
         if encryption_context.RUN_KEY in context:
             raise BindingError(
@@ -150,7 +150,7 @@ class Encryption:
         :param former_keys: ids under which it may be as well, from before `key` was chosen.
         :raises DecryptionError: it was sealed for another context or under another key, altered,
             or is no message.
-        :raises KeyStoreError: the key cannot be had.
+        :raises KeyStoreError: the key cannot be fetched.
         """
         formers = (former_keys,) if isinstance(former_keys, str) else former_keys
         context_bytes = encryption_context.serialize(context)

@@ -242,7 +242,7 @@ class ValueDecodingError(DecryptionError):
 
 
 class KeyStoreError(EncFieldsError):
-    """A branch key could not be had."""
+    """A branch key could not be fetched."""
 
 
 class KeyUnavailableError(KeyStoreError):

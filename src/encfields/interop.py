@@ -107,7 +107,7 @@ def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
     missing = [one.name for one in binding.identity if one.name not in row]
     if missing:
         raise UnknownIdentityError(
-            f"the row is not told: {', '.join(missing)} missing",
+            f"the row lacks {', '.join(missing)}",
             table=binding.table,
             column=binding.column_name,
             reason="no-identity",
@@ -182,7 +182,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
 
         :raises ConfigurationError: the client asks for another suite than 0x0478.
         :raises BindingError: the encryption context is of no use.
-        :raises KeyStoreError: the branch key cannot be had.
+        :raises KeyStoreError: the branch key cannot be fetched.
         """
         asked = param.algorithm_suite_id and param.algorithm_suite_id.value
         policy = param.commitment_policy.value
@@ -218,7 +218,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
         :raises MalformedMessageError: another suite, or no data key of a hierarchical keyring.
         :raises ContextMismatchError: the context is another, or was not given in whole.
         :raises TamperedError: the data key does not authenticate, or is under another branch key.
-        :raises KeyStoreError: the branch key cannot be had.
+        :raises KeyStoreError: the branch key cannot be fetched.
         """
         if param.algorithm_suite_id.value != SUITE:
             raise MalformedMessageError(

@@ -201,8 +201,8 @@ def _explain(error: Exception, faults: list[KmsFault], demanded: dict[str, str])
         return error
     reason = worst_reason(faults)
     if reason is not None:
-        told = "; ".join(dict.fromkeys(str(fault) for fault in faults))
-        return KeyUnavailableError(f"KMS does not open the legacy value ({told})", reason=reason)
+        reasons = "; ".join(dict.fromkeys(str(fault) for fault in faults))
+        return KeyUnavailableError(f"KMS does not open the legacy value ({reasons})", reason=reason)
     from aws_encryption_sdk import exceptions
     from cryptography.exceptions import InvalidTag
 

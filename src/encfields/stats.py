@@ -55,7 +55,7 @@ class Stats:
         return self._cache.stats
 
     def observe(self, observer: Observer, end: Callable[[], None]) -> Callable[[], None]:
-        """Have `observer` told of each key fetch from now on.
+        """Call `observer` after each key fetch from now on.
 
         :param observer: called on the thread of the fetch; it must be quick.
         :param end: called once when observing ends.

@@ -6,7 +6,7 @@
 
     stop = instrument(attach(engine, store))
 
-Names are of keys, never of rows; no value and no key is ever told. Opening and sealing a value
+Names are of keys, never of rows; no value and no key is ever shown. Opening and sealing a value
 make no span: they take microseconds and are counted instead.
 
 ==================================  =====================  ======================================

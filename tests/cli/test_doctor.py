@@ -31,7 +31,7 @@ def verdicts(result) -> dict[str, str]:
 
 
 def told(result, check: str) -> str:
-    return next(one["told"] for one in result.json["findings"] if one["check"] == check)
+    return next(one["detail"] for one in result.json["findings"] if one["check"] == check)
 
 
 @pytest.fixture
@@ -360,7 +360,7 @@ def test_a_store_that_does_not_survive_a_fork_is_found(monkeypatch, failure):
     found = check_fork(store, "default")
     assert found.verdict == "problem"
     expected = "the child's connection is the parent's" if failure == "fails" else "an answer"
-    assert expected in found.told
+    assert expected in found.detail
     with suppress(ChildProcessError):  # there are no others
         assert os.waitpid(-1, os.WNOHANG) == (0, 0)  # none is left to be reaped
 

@@ -44,7 +44,7 @@ def test_doctor_finds_them(on_database, restored):
     assert told.code == exits.FAULTS
     (found,) = (f for f in told.json["findings"] if f["check"] == "key versions of patient")
     assert found["verdict"] == "problem"
-    assert f"5 values do not open, key version missing: default {restored}" in found["told"]
+    assert f"5 values do not open, key version missing: default {restored}" in found["detail"]
 
 
 def test_values_under_a_destroyed_key_are_told_as_such(on_database, engine, encryption, patients):

@@ -131,5 +131,5 @@ def test_a_fault_of_the_program_shows_code_and_no_value(tmp_path: Path):
     done = _run(code=(tmp_path / "faulty.py").read_text())
     assert done.returncode == exits.FAILED
     assert "in engine_of" in done.stderr
-    assert "a fault of the program, ZeroDivisionError" in done.stderr
+    assert "an internal error, ZeroDivisionError" in done.stderr
     assert "a-value-that-is-secret" not in done.stderr

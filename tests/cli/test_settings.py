@@ -164,7 +164,7 @@ def test_an_option_outranks_the_environment_and_that_the_file(command, monkeypat
     [
         ("databse = 'x'", "has no setting databse"),
         ("database = [", "is not TOML"),
-        ("database = 5", "database is a text"),
+        ("database = 5", "database has to be a string"),
         ("[[tables]]\ncolumns = ['ssn']", "needs a name"),
         ("[[tables]]\nname = 't'", "columns is a list"),
         ("[[tables]]\nname = 't'\ncolumns = ['a']\nkey = 'x'", "has no key"),

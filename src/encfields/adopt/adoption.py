@@ -65,7 +65,7 @@ class Adoption:
     def of(cls, column: Column[Any]) -> Adoption:
         """The adoption of a declared column.
 
-        :raises DeclarationError: it adopts nothing, or its type cannot be told in a run.
+        :raises DeclarationError: it adopts nothing, or its type cannot be described in a run.
         """
         adopts = adoption_of(column)
         if adopts is None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 BATCH_ROWS = 1_000
-MAX_TOLD = 20
+MAX_LISTED = 20
 """Rows that a report names."""
 
 PENDING, DIFFERENT, UNREADABLE, UNREADABLE_PLAINTEXT, UNINDEXED = (
@@ -157,7 +157,7 @@ class Comparer:
     def _note(self, row: Any, comparison: Comparison, kind: str, reason: str) -> None:
         name = kind.replace("-", "_")
         setattr(comparison, name, getattr(comparison, name) + 1)
-        if len(comparison.faults) < MAX_TOLD:
+        if len(comparison.faults) < MAX_LISTED:
             key = readable_key(self._names, key_to_text(self.reader.key_of(row)))
             comparison.faults.append(Fault(key, kind, reason))
 
@@ -172,7 +172,7 @@ class Comparer:
 def compare(own: Connections, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Open every sealed value and compare it with the plaintext beside it.
 
-    :raises KeyStoreError: the keys cannot be had.
+    :raises KeyStoreError: the keys cannot be fetched.
     """
     comparer = Comparer(adoption.job().prepare(own.reading()), encryption)
     comparison = Comparison()

@@ -295,11 +295,11 @@ def _refuse_later_trigger(engine: Engine, adoption: Adoption, table: Any) -> Non
 def _require_clean(verb: str, adoption: Adoption, comparison: Comparison) -> None:
     if comparison.is_clean:
         return
-    told = "; ".join(map(str, comparison.faults[:5]))
+    examples = "; ".join(map(str, comparison.faults[:5]))
     raise _error(
         adoption,
-        f"{verb} refuses: {comparison}. The first of them: {told}. adopt comes first; see to the "
-        "rows that it cannot read by hand",
+        f"{verb} refuses: {comparison}. The first of them: {examples}. adopt comes first; see to "
+        "the rows that it cannot read by hand",
         "not-adopted",
     )
 

@@ -1,6 +1,6 @@
 """What an adoption changes in a table, on each database in its own way, online where it can.
 
-A lock that is not to be had is not waited for long: whoever came after would wait as well.
+A lock is not waited for long: whoever comes after would wait as well.
 """
 
 from __future__ import annotations
@@ -263,7 +263,7 @@ class Schema:
         self._patiently(attempt)
 
     def _patiently(self, attempt: Callable[[], Any]) -> None:
-        """Try again where a lock was not to be had."""
+        """Try again where a lock was not granted."""
         for number in range(TRIES):
             try:
                 attempt()

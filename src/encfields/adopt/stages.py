@@ -191,8 +191,8 @@ def adoptions_in(connection: Connection, table: str, schema: str | None) -> dict
             " AND tbl_name = :table AND :schema IS :schema"
         )
     texts = connection.execute(text(sql), {"table": table, "schema": schema}).scalars()
-    told = (one.decode() if isinstance(one, bytes) else str(one) for one in texts)
-    return dict(pair for one in told if (pair := columns_of(one)) is not None)
+    lines = (one.decode() if isinstance(one, bytes) else str(one) for one in texts)
+    return dict(pair for one in lines if (pair := columns_of(one)) is not None)
 
 
 def last_trigger(connection: Connection, table: Table) -> str | None:

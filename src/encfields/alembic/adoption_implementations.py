@@ -107,7 +107,7 @@ def withdraw(operations: Operations, operation: WithdrawAdoptionOp) -> None:
 @Operations.implementation_for(AdoptOp)
 def adopt(operations: Operations, operation: AdoptOp) -> None:
     if _is_script(operations, operation, (OPEN, READY, CLOSED)):
-        message = f"{_told(operation)}: rows are in plaintext alone: run adopt first"
+        message = f"{_place_of(operation)}: rows are in plaintext alone: run adopt first"
         write_guard(operations, Guard.not_adopted, *_names(operation.adopted), message=message)
         return
     adoption = _adoption(operations, operation.adopted)
@@ -123,13 +123,13 @@ def adopt(operations: Operations, operation: AdoptOp) -> None:
 @Operations.implementation_for(EnsureAdoptedOp)
 def ensure(operations: Operations, operation: EnsureAdoptedOp) -> None:
     if not _is_script(operations, operation, (READY, CLOSED)):
-        log.info("%s: %s", _told(operation), _with_keys(operations, operation, ensure_adopted))
+        log.info("%s: %s", _place_of(operation), _with_keys(operations, operation, ensure_adopted))
 
 
 @Operations.implementation_for(ClosePlaintextOp)
 def close(operations: Operations, operation: ClosePlaintextOp) -> None:
     if not _is_script(operations, operation, (CLOSED,)):
-        log.info("%s: %s", _told(operation), _with_keys(operations, operation, close_plaintext))
+        log.info("%s: %s", _place_of(operation), _with_keys(operations, operation, close_plaintext))
 
 
 @Operations.implementation_for(RefillPlaintextOp)
@@ -154,7 +154,9 @@ def end(operations: Operations, operation: EndAdoptionOp) -> None:
         return
     remains = _without_keys(operations, operation, end_adoption)
     log.warning(
-        "%s: the column is gone; plaintext remains in %s", _told(operation), "; in ".join(remains)
+        "%s: the column is gone; plaintext remains in %s",
+        _place_of(operation),
+        "; in ".join(remains),
     )
 
 
@@ -170,16 +172,16 @@ def _is_script(
     """
     if not operations.migration_context.as_sql:
         return False
-    adopted, told = operation.adopted, _told(operation)
+    adopted, place = operation.adopted, _place_of(operation)
     write_comment(
         operations,
-        f"op.{operation.verb}() of {told} looks at rows, or at how far the adoption is: it is to "
+        f"op.{operation.verb}() of {place} looks at rows, or at how far the adoption is: it is to "
         f"be done before this goes on, by running the migration or `encfields adopt`.",
     )
     named = Adopted(
         adopted.table, adopted.schema, Compared(adopted.plain), adopted.into.name, (), (), (), False
     )
-    message = f"{told}: op.{operation.verb}() was not done: run the migration, or encfields adopt"
+    message = f"{place}: op.{operation.verb}() was not done: run the migration, or encfields adopt"
     write_guard(operations, Guard.not_in_stage, named, stages, message=message)
     return True
 
@@ -189,7 +191,7 @@ def _names(adopted: AdoptedColumn) -> tuple[Any, ...]:
     return spec, adopted.plain, adopted.into.name
 
 
-def _told(operation: AdoptionOp) -> str:
+def _place_of(operation: AdoptionOp) -> str:
     return f"{operation.adopted.table}.{operation.adopted.plain}"
 
 

@@ -21,7 +21,7 @@ from encfields.bulk.rows.spec import SealedColumn, TableSpec
 
 @dataclass(frozen=True, slots=True)
 class AdoptedColumn:
-    """What a step is told of its adoption.
+    """What a step knows of its adoption.
 
     :param plain: the plaintext column. :param into: the encrypted one.
     :param type: the inner type as data; ``None`` for that of the plaintext column.

@@ -75,8 +75,8 @@ def _write_rotation_guard(operations: Operations, operation: RotateBeaconKeyOp) 
     key_id, version = operation.key_id, operation.version
     if version is None:
         raise MigrationError(
-            "a script cannot tell whether a beacon key was rotated unless it is told to which "
-            f"version: op.{operation.verb}({key_id!r}, version=2)",
+            "a script cannot tell whether a beacon key was rotated unless it is given "
+            f"the version: op.{operation.verb}({key_id!r}, version=2)",
             key_id=key_id,
             reason="beacon-version",
         )

@@ -13,7 +13,7 @@ from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, 
 from encfields.alembic.operation import Operation
 from encfields.alembic.rendering import rendered_call, rendered_columns, rendered_indexes
 from encfields.alembic.running import work
-from encfields.alembic.script import told_columns, write_comment, write_guard
+from encfields.alembic.script import columns_text, write_comment, write_guard
 from encfields.bulk.rows.inner_types import (
     InnerType,
     type_from_data,
@@ -79,14 +79,14 @@ class ConvertEncryptedOp(Operation):
         :param to: the inner type that is to read them.
         :param was_bound: the same column with its former logical name, where the new declaration
             gives it another one (``EncryptedType(..., name=)``). Then the name tells what is
-            converted. Needed between text and JSON, which cannot be told apart otherwise.
+            converted. Needed between text and JSON, which look alike otherwise.
         :param indexes: columns of blind indexes of this column, as for :func:`fill_blind_index`.
             They are made anew with each value that is converted.
         :param schema: the table's schema.
         :param queue: as for :func:`rebind`.
         :raises MigrationError: as :func:`reencrypt`.
-        :raises DeclarationError: a type is none of SQLAlchemy's own, or the two cannot be told
-            apart.
+        :raises DeclarationError: a type is none of SQLAlchemy's own, or what the two
+            store looks alike.
         """
         spec = TableSpec.of(table_name, [column], schema=schema)
         (sealed,) = spec.columns
@@ -123,7 +123,7 @@ def convert_encrypted(operations: Operations, operation: ConvertEncryptedOp) -> 
     if not operations.migration_context.as_sql:
         work(operations, operation.verb, job, queue=operation.queue)
         return
-    columns = told_columns(operation.spec)
+    columns = columns_text(operation.spec)
     write_comment(operations, f"Convert {columns} by running the migration, before this goes on.")
     # What type wrote a value only its key tells.
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)

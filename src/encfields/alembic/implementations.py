@@ -23,8 +23,8 @@ from encfields.alembic.key_operations import (
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
 from encfields.alembic.running import keys_of, work
 from encfields.alembic.script import (
+    columns_text,
     key_table_of,
-    told_columns,
     write_comment,
     write_guard,
     write_run_guard,
@@ -114,7 +114,7 @@ def decrypt_column(operations: Operations, operation: DecryptColumnOp) -> None:
     job = Job(operation.spec, to_plaintext=operation.into)
     if operations.migration_context.as_sql:
         write_comment(operations, f"Decrypt {job.table_name} before this goes on.")
-        message = f"{told_columns(job.spec)}: values have no plaintext yet: run the migration"
+        message = f"{columns_text(job.spec)}: values have no plaintext yet: run the migration"
         write_guard(operations, Guard.not_decrypted, job.spec, operation.into, message=message)
         return
     work(operations, operation.verb, job, queue=False)

@@ -48,9 +48,9 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
         )
     left = {name: rows for name, rows in count_unindexed(connection, spec).items() if rows}
     if left:
-        told = ", ".join(f"{rows:,} rows not in {name}" for name, rows in left.items())
+        counts = ", ".join(f"{rows:,} rows not in {name}" for name, rows in left.items())
         raise UnfinishedError(
-            f"rows have a value and no blind index of it ({told}); queries by the index miss "
+            f"rows have a value and no blind index of it ({counts}); queries by the index miss "
             "them: fill it with op.fill_blind_index(...) or `encfields reencrypt`",
             table=table_name,
             column=next(iter(left)),

@@ -61,7 +61,7 @@ class FillBlindIndexOp(Operation):
         :param queue: as for :func:`reencrypt`; :func:`ensure_blind_index` refuses until it is
             done.
         :raises MigrationError: as :func:`reencrypt`.
-        :raises KeyStoreError: a beacon key has no such version, or cannot be had.
+        :raises KeyStoreError: a beacon key has no such version, or cannot be fetched.
         """
         spec = TableSpec.of(table_name, columns, schema=schema)
         operations.invoke(cls(spec, index_columns(indexes), anew=anew, queue=queue))

@@ -137,7 +137,7 @@ class RebindOp(Operation):
             :func:`fill_blind_index`. They are made anew with each value that is bound anew: the
             key of an index depends on the column's logical name and key, unless it has its own.
         :param schema: the table's schema.
-        :param queue: as for :func:`reencrypt`, but a worker has to be told which run, since it
+        :param queue: as for :func:`reencrypt`, but a worker has to be given the run's id, since it
             changes what values belong to: `encfields reencrypt --run ID`, with the id that the
             log tells.
         :raises MigrationError: as :func:`reencrypt`.

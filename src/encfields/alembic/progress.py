@@ -18,13 +18,13 @@ class LoggedProgress:
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._told = time.monotonic()
+        self._logged_at = time.monotonic()
 
     def __call__(self, state: ProgressState) -> None:
         now = time.monotonic()
-        if now - self._told < LOG_SECONDS:
+        if now - self._logged_at < LOG_SECONDS:
             return
-        self._told = now
+        self._logged_at = now
         self._log.info(
             "%s: %d of about %d rows, %.0f rows/s%s%s",
             state.table,

@@ -224,15 +224,15 @@ def _indexes(autogen_context: Any, indexes: Sequence[IndexColumn]) -> str:
 
 
 def _index(autogen_context: Any, index: IndexColumn) -> str:
-    told = [
+    given = [
         f"{field.name}={getattr(index, field.name)!r}"
         for field in fields(index)
         if field.name != "name" and getattr(index, field.name) != field.default
     ]
-    if not told:
+    if not given:
         return repr(index.name)
     autogen_context.imports.add(_IMPORT.format(IndexColumn.__name__))
-    return f"IndexColumn({', '.join([repr(index.name), *told])})"
+    return f"IndexColumn({', '.join([repr(index.name), *given])})"
 
 
 def _column(autogen_context: Any, column: SealedColumn) -> str:
@@ -241,13 +241,13 @@ def _column(autogen_context: Any, column: SealedColumn) -> str:
         "bind_to": column.bind_to,
         "context_names": column.context_names,
     }
-    told = [f"{name}={value!r}" for name, value in options.items() if value is not None]
-    told += [f"key={column.key!r}"] if column.key != DEFAULT_KEY else []
-    told += [f"former_keys={column.former_keys!r}"] if column.former_keys else []
-    if not told:
+    given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    given += [f"key={column.key!r}"] if column.key != DEFAULT_KEY else []
+    given += [f"former_keys={column.former_keys!r}"] if column.former_keys else []
+    if not given:
         return repr(column.name)
     autogen_context.imports.add(_IMPORT.format(SealedColumn.__name__))
-    return f"SealedColumn({', '.join([repr(column.name), *told])})"
+    return f"SealedColumn({', '.join([repr(column.name), *given])})"
 
 
 def rendered_call(
@@ -259,10 +259,10 @@ def rendered_call(
 ) -> str:
     """One call; Python code that a formatter would leave alone is not aimed at."""
     prefix = autogen_context.opts.get("alembic_module_prefix") or ""
-    told = list(arguments)
-    told += [f"schema={schema!r}"] if schema is not None else []
-    told += [f"{name}=True" for name, given in flags.items() if given]
-    return f"{prefix}{verb}({', '.join(told)})"
+    given = list(arguments)
+    given += [f"schema={schema!r}"] if schema is not None else []
+    given += [f"{name}=True" for name, given in flags.items() if given]
+    return f"{prefix}{verb}({', '.join(given)})"
 
 
 def _comment(*paragraphs: str) -> list[str]:

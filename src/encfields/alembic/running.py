@@ -18,7 +18,7 @@ from encfields.engine import Encryption
 
 log = logging.getLogger("encfields.alembic")
 
-MAX_TOLD = 5
+MAX_LISTED = 5
 """Quarantined values that an error names."""
 
 
@@ -64,8 +64,8 @@ def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
         if queue:
             run_id = run.record()
             by_id = f" --run {run_id}" if job.is_asked_by_id else ""
-            told = job.table_name, run_id, by_id
-            log.info("%s: run %s recorded for `encfields reencrypt%s`", *told)
+            failures = job.table_name, run_id, by_id
+            log.info("%s: run %s recorded for `encfields reencrypt%s`", *failures)
             return
         report = run.run(progress=settings.progress or LoggedProgress(log))
         require_finished(job, report)
@@ -87,13 +87,13 @@ def require_finished(job: Job, report: Report) -> None:
         return
     first = [
         f"{q.column} of {', '.join(f'{k}={v}' for k, v in q.key.items())}: {q.message}"
-        for q in report.quarantined[:MAX_TOLD]
+        for q in report.quarantined[:MAX_LISTED]
     ]
     quarantined = len(report.quarantined)
-    told = f"; {quarantined} values do not open, the first are: {'; '.join(first)}" if first else ""
+    listed = f"; {quarantined} values do not open, the first are: {'; '.join(first)}"
     raise MigrationError(
-        f"the run is not finished ({report.error or report.state}){told}. The revision goes on "
-        "where it was when it is run again",
+        f"the run is not finished ({report.error or report.state}){listed if first else ''}. The "
+        "revision goes on where it was when it is run again",
         table=job.table_name,
         reason="unfinished",
     )

@@ -20,7 +20,7 @@ def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool)
     """In ``--sql`` mode, the guard of a run in its place; whether it is that mode."""
     if not operations.migration_context.as_sql:
         return False
-    columns = told_columns(job.spec)
+    columns = columns_text(job.spec)
     if queue:
         write_comment(operations, f"Record op.{verb}() of {columns} by running the migration.")
         message = f"{columns}: the run of op.{verb}() is not recorded: run the migration once"
@@ -81,6 +81,6 @@ def key_table_of(operations: Operations) -> Table:
     return table
 
 
-def told_columns(spec: TableSpec) -> str:
+def columns_text(spec: TableSpec) -> str:
     """The columns of a run, for messages."""
     return f"{spec.table}.{', '.join(c.name for c in spec.columns)}"

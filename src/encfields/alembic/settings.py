@@ -39,7 +39,7 @@ class Settings:
     :param engine: a plain ``Engine`` on the same database for runs; needed if ``env.py`` works
         with an asyncio driver. Default: the migration connection's.
     :param options: how runs work: batch size, workers, throttle.
-    :param progress: told about a run's progress; by default it goes to the log.
+    :param progress: called with a run's progress; by default it goes to the log.
     """
 
     key_store: KeyStore | None = None

@@ -63,7 +63,7 @@ def engine_for(context: MigrationContext, settings: Settings) -> Engine:
 def require_first(context: MigrationContext, verb: str) -> None:
     """See that the operation may leave the migration's transaction.
 
-    What a revision wrote is told on PostgreSQL by the transaction's having an id, on SQLite by
+    Whether a revision wrote shows on PostgreSQL in the transaction's having an id, on SQLite by
     there being a transaction at all. MariaDB and MySQL do not tell; they commit DDL by itself.
 
     :raises MigrationError: something preceded it, or the transaction is not Alembic's own.

@@ -36,9 +36,9 @@ class RunRefusedError(ReencryptionError):
         self, run_id: str, field: str, problem: str, *, reason: str, key_id: str | None = None
     ) -> None:
         # What the row calls itself may have been written by anybody: nothing of it is printed raw.
-        told = run_id if _UUID.fullmatch(run_id) else ascii(run_id)[:64]
+        shown = run_id if _UUID.fullmatch(run_id) else ascii(run_id)[:64]
         super().__init__(
-            f"run {told} is refused, {field}: {problem}. End it with abandon() or `encfields "
+            f"run {shown} is refused, {field}: {problem}. End it with abandon() or `encfields "
             "reencrypt --abandon`, and start another one if it was meant",
             key_id=key_id,
             reason=reason,

@@ -121,7 +121,7 @@ class Reencryption:
         each is opened.
 
         :raises DeclarationError: the table or a column is missing, or cannot be walked.
-        :raises KeyStoreError: of a conversion: a key cannot be had.
+        :raises KeyStoreError: of a conversion: a key cannot be fetched.
         """
         return dry_run_of(self._survey(), self._options, self._engine.dialect.name)
 
@@ -185,7 +185,7 @@ class Reencryption:
         :returns: the counts.
         :raises UnfinishedError: some are not, or do not belong where they are, or a row has no
             index of its values.
-        :raises KeyStoreError: of a conversion: a key cannot be had.
+        :raises KeyStoreError: of a conversion: a key cannot be fetched.
         """
         survey = self._survey()
         if survey.unindexed:
@@ -432,7 +432,7 @@ def _patiently(
 ) -> T:
     """Do something that may be done twice, on connections of its own, and wait out an outage.
 
-    A driver's error is told in this library's words, which hold no parameters.
+    A driver's error is put into this library's words, which hold no parameters.
     """
     own = Connections(engine)
     stop = stop or Event()

@@ -14,7 +14,7 @@ from encfields.cli import exits
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Cell, Output
 from encfields.cli.settings import (
-    FLEET,
+    DYNAMODB,
     Settings,
     add_common_options,
     any_key_store_of,
@@ -91,8 +91,8 @@ def _keyring(settings: Settings, key_id: str) -> list[Finding]:
     if given is None:
         return [Finding("keyring", "skipped", "no --keyring is given")]
     if _is_fleet(settings):
-        told = "AWS's key store takes other actions than a key table; whether its keys open tells"
-        return [Finding("keyring", "skipped", told)]
+        detail = "AWS's key store takes other actions than a key table; whether its keys open tells"
+        return [Finding("keyring", "skipped", detail)]
     try:
         return check_keyring(parse_keyring(given), key_id, settings.store_name() or "doctor")
     except ConfigurationError as error:  # an alias in place of an ARN, for instance
@@ -115,13 +115,13 @@ def _database(settings: Settings, engine: Engine) -> list[Finding]:
 def _key_versions(settings: Settings, engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     try:
         listed = settings.keys(engine, keys_needed=False).list()
-    except EncFieldsError:  # told already
+    except EncFieldsError:  # reported already
         return []
     return check_key_versions(engine, specs, listed)
 
 
 def _is_fleet(settings: Settings) -> bool:
-    return settings.key_table_name().startswith(FLEET)
+    return settings.key_table_name().startswith(DYNAMODB)
 
 
 def _keys(settings: Settings, engine: Engine) -> list[Finding]:
@@ -133,7 +133,7 @@ def _keys(settings: Settings, engine: Engine) -> list[Finding]:
             return [Finding("key table", "problem", error.message)]
     try:
         store = key_store_of(given, name, settings.store_name())
-    except ConfigurationError:  # told already
+    except ConfigurationError:  # reported already
         given, store = None, settings.key_store(keys_needed=False)
     store.bind(engine)
     return check_key_table(store, opens=given is not None)
@@ -141,7 +141,7 @@ def _keys(settings: Settings, engine: Engine) -> list[Finding]:
 
 def _tell(found: Sequence[Finding], output: Output) -> None:
     rows: list[list[Cell]] = [
-        [one.check, (one.verdict, _STYLES[one.verdict]), one.told] for one in found
+        [one.check, (one.verdict, _STYLES[one.verdict]), one.detail] for one in found
     ]
     output.table("doctor", ["check", "", "found"], rows)
     count = Counter(one.verdict for one in found)

@@ -85,14 +85,14 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-leakage",
         metavar="WHY",
-        help="plan an index that would be refused, for the reason that is given and told",
+        help="plan an index that would be refused, for the reason that is given and shown",
     )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Count, judge and tell."""
     check_sample(arguments.sample)
-    asked = _Asked(arguments)
+    asked = _Request(arguments)
     settings = Settings(arguments)
     models = settings.models()
     metadata = None if models is None else metadata_named(models)
@@ -128,10 +128,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return exits.FAULTS if any(plan.is_refused for plan in plans) else exits.OK
 
 
-class _Asked:
+class _Request:
     """What the options ask.
 
-    :raises EncFieldsError: an option cannot be had.
+    :raises EncFieldsError: an option is not usable.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -159,7 +159,7 @@ def _find_key(settings: Settings, engine: Engine) -> FindKey:
     return find_key
 
 
-def _plan(counted: TableCount, subject: Subject, asked: _Asked) -> Plan:
+def _plan(counted: TableCount, subject: Subject, asked: _Request) -> Plan:
     index = next(one for one in counted.indexes if one.parts == subject.parts)
     several_keys = len(index.by_key) > 1 and not subject.one_key
     key_id = index.largest_key() if several_keys else None

@@ -15,7 +15,7 @@ HELP = (
 
 
 class NoKeyring(Keyring):
-    """What stands in a command that was given no keyring: branch keys are told of, not opened."""
+    """What stands in a command that was given no keyring: branch keys are listed, not opened."""
 
     can_wrap = False
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from encfields.cli import exits
-from encfields.cli.keys_destroy import key_store_told_of
+from encfields.cli.keys_destroy import administered_key_store
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     specs = settings.specs()
     engine = settings.engine()
     try:
-        store = key_store_told_of(settings, engine)
+        store = administered_key_store(settings, engine)
         keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
         found = keys.count_values(arguments.key_id, specs)
     finally:

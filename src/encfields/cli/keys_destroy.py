@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.cli.output import Output
-from encfields.cli.settings import FLEET, Settings, any_key_store_of
+from encfields.cli.settings import DYNAMODB, Settings, any_key_store_of
 from encfields.cli.targets import add_target_options
 from encfields.engine import ValueCounter
 from encfields.errors import ConfigurationError
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     receipt_file = _new_file(arguments.receipt)
     engine = settings.engine()
     try:
-        store = key_store_told_of(settings, engine)
+        store = administered_key_store(settings, engine)
         keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
         confirm = arguments.confirm
         if confirm is None and sys.stdin.isatty() and not output.as_json:
@@ -80,10 +80,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return exits.OK
 
 
-def key_store_told_of(settings: Settings, engine: Engine) -> KeyStore:
+def administered_key_store(settings: Settings, engine: Engine) -> KeyStore:
     """The key store, bound to its database; its keys need not open."""
     name = settings.key_table_name()
-    if name.startswith(FLEET):
+    if name.startswith(DYNAMODB):
         return any_key_store_of(settings.keyring_text(), name)
     store = settings.key_store(keys_needed=False)
     store.bind(engine)
@@ -109,10 +109,10 @@ def _new_file(name: str | None) -> Path | None:
 
 def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:
     if specs is None:
-        told = "what is under it was not counted"
+        loss = "what is under it was not counted"
     else:
-        told = _places(keys.count_values(key_id, specs)) or "no value is under it"
-    sys.stderr.write(f"key {key_id!r}: {told}.\nType the key's id to destroy it for good: ")
+        loss = _places(keys.count_values(key_id, specs)) or "no value is under it"
+    sys.stderr.write(f"key {key_id!r}: {loss}.\nType the key's id to destroy it for good: ")
     sys.stderr.flush()
     return sys.stdin.readline().rstrip("\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from encfields.cli import exits
-from encfields.cli.keys_destroy import key_store_told_of
+from encfields.cli.keys_destroy import administered_key_store
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     specs = settings.specs()
     engine = settings.engine()
     try:
-        store = key_store_told_of(settings, engine)
+        store = administered_key_store(settings, engine)
         keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
         keys.retire(arguments.key_id, arguments.version, specs=specs, at_once=arguments.at_once)
     finally:

@@ -96,6 +96,6 @@ def _tell_fault(error: Exception) -> None:
     text, which may hold a value."""
     lines = "".join(traceback.format_tb(error.__traceback__))
     sys.stderr.write(
-        f"{lines}encfields: a fault of the program, {type(error).__name__}; please report it with "
+        f"{lines}encfields: an internal error, {type(error).__name__}; please report it with "
         "the lines above\n"
     )

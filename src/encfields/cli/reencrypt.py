@@ -131,24 +131,24 @@ def _dry_run(
 ) -> int:
     options = _options(settings, arguments)
     encryption = settings.encryption(engine, keys_needed=False)
-    told = [
+    dry_runs = [
         (spec.table, Reencryption(engine, encryption, spec, options=options).dry_run())
         for spec in settings.specs()
     ]
     if output.as_json:
-        output.json([{"table": table, **_document(one)} for table, one in told])
+        output.json([{"table": table, **_document(one)} for table, one in dry_runs])
     else:
         headings = ["table", "rows", "rows to rewrite", "bytes", "seconds, about", "KMS calls",
                     "unreadable"]  # fmt: skip
         rows = [
             [table, f"{one.rows:,}", f"{one.rows_to_rewrite:,}", f"{one.bytes_to_rewrite:,}",
              f"{one.seconds:,.0f}", f"{one.kms_calls:,}", f"{one.unreadable:,}"]
-            for table, one in told
+            for table, one in dry_runs
         ]  # fmt: skip
         output.table("what a run would do", headings, rows, right=6)
-    if any(one.unreadable for _, one in told):
+    if any(one.unreadable for _, one in dry_runs):
         return exits.FAULTS
-    return exits.WORK_LEFT if any(one.rows_to_rewrite for _, one in told) else exits.OK
+    return exits.WORK_LEFT if any(one.rows_to_rewrite for _, one in dry_runs) else exits.OK
 
 
 def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, output: Output) -> int:
@@ -173,7 +173,7 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
 def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
     names = [name.replace("-", "_") for name in (*_OPTIONS, "pause-for-vacuum")]
     given = {name: getattr(arguments, name) for name in names}
-    # A worker process makes its own engine and keys from what this one was told.
+    # A worker process makes its own engine and keys from what this one was given.
     setup = partial(
         set_up,
         settings.database_url(),

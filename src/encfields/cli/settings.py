@@ -1,4 +1,4 @@
-"""What a command is told: by options, then by the environment, then by ``encfields.toml``.
+"""A command's settings: from options, then from the environment, then from ``encfields.toml``.
 
 ::
 
@@ -43,7 +43,7 @@ DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"
 KEYRING_VARIABLE = "ENCFIELDS_KEYRING"
 KEY_STORE_VARIABLE = "ENCFIELDS_KEY_STORE"
 
-FLEET = "dynamodb:"
+DYNAMODB = "dynamodb:"
 """What a key table's name starts with that is one of AWS's key store, in the KMS key's region."""
 
 _KNOWN = frozenset({"database", "keyring", "key_store", "key_table", "models", "tables"})
@@ -69,7 +69,7 @@ def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True
     parser.add_argument(
         "--key-table",
         metavar="NAME",
-        help=f"[schema.]table of keys, or {FLEET}TABLE[@LOGICAL_NAME] for AWS's key store in "
+        help=f"[schema.]table of keys, or {DYNAMODB}TABLE[@LOGICAL_NAME] for AWS's key store in "
         f"DynamoDB; default {TABLE_NAME}",
     )
     parser.add_argument(
@@ -99,7 +99,7 @@ class Settings:
         if value is None:
             value = self._file.get(name)
         if value is not None and not isinstance(value, str):
-            raise ConfigurationError(f"{name} is a text", reason="config")
+            raise ConfigurationError(f"{name} has to be a string", reason="config")
         return value
 
     def engine(self) -> Engine:
@@ -167,7 +167,7 @@ class Settings:
     def key_store(self, *, keys_needed: bool = True) -> SqlKeyStore:
         """The key store, to be bound to an engine.
 
-        :param keys_needed: whether keys are opened or made, and not only told of.
+        :param keys_needed: whether keys are opened or made, and not only listed.
         :raises ConfigurationError: a keyring is needed and none is given, or it is not usable.
         """
         if not keys_needed:
@@ -189,7 +189,7 @@ class Settings:
         return attach(engine, self._any_key_store(keys_needed))
 
     def _any_key_store(self, keys_needed: bool) -> SqlKeyStore | DynamoDbKeyStore:
-        if self.key_table_name().startswith(FLEET):
+        if self.key_table_name().startswith(DYNAMODB):
             return any_key_store_of(self.keyring_text(), self.key_table_name(), self.store_name())
         return self.key_store(keys_needed=keys_needed)
 
@@ -222,12 +222,12 @@ def engine_of(url: str) -> Engine:
 def key_store_of(keyring: str | None, key_table: str, name: str | None = None) -> SqlKeyStore:
     """A key store, to be bound to an engine.
 
-    :param keyring: as for ``--keyring``; ``None`` if keys are only told of.
+    :param keyring: as for ``--keyring``; ``None`` if keys are only listed.
     :param key_table: the key table, with its schema where it has one.
     :param name: the key store's logical name; by default the one that the table holds.
     :raises ConfigurationError: the keyring is not usable, or the table is AWS's key store's.
     """
-    if key_table.startswith(FLEET):
+    if key_table.startswith(DYNAMODB):
         raise ConfigurationError(
             "this works on a key table of the database alone, not on AWS's key store",
             reason="key-table",
@@ -242,14 +242,14 @@ def any_key_store_of(
     """The same, or AWS's key store.
 
     :param key_table: may be ``dynamodb:TABLE`` or ``dynamodb:TABLE@LOGICAL_NAME`` too, which
-        needs the keyring that wraps its keys even where they are only told of: it says where the
+        needs the keyring that wraps its keys even where they are only listed: it says where the
         table is.
     """
-    if not key_table.startswith(FLEET):
+    if not key_table.startswith(DYNAMODB):
         return key_store_of(keyring, key_table, name)
     if keyring is None:
         NoKeyring().build()
-    table, _, logical_name = key_table.removeprefix(FLEET).partition("@")
+    table, _, logical_name = key_table.removeprefix(DYNAMODB).partition("@")
     wrapping: Any = parse_keyring(keyring)
     return DynamoDbKeyStore(wrapping, table, logical_name=logical_name or None)
 

@@ -84,14 +84,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     engine = settings.engine()
     try:
         known = _known_versions(settings, engine)
-        told = []
+        censuses = []
         for spec in settings.specs():
             with output.progress(f"reading {spec.table}") as progress:
-                told.append(census(engine, spec, sample=arguments.sample, progress=progress))
+                censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
     finally:
         engine.dispose()
-    code = max(_code(one, known) for one in told)
-    _tell(told, known, code, output)
+    code = max(_code(one, known) for one in censuses)
+    _tell(censuses, known, code, output)
     return code
 
 
@@ -127,12 +127,12 @@ def _is_current(one: Census, known: KeyVersions | None) -> bool:
     return one.is_current(known.active if known else {}) or not has_values
 
 
-def _tell(told: list[Census], known: KeyVersions | None, code: int, output: Output) -> None:
+def _tell(censuses: list[Census], known: KeyVersions | None, code: int, output: Output) -> None:
     active = None if known is None else known.active
     verdict, style, sentence = _VERDICTS[code]
     if output.as_json:
         tables = []
-        for one in told:
+        for one in censuses:
             document = one.to_json()
             for column, counted in zip(document["columns"], one.columns, strict=True):
                 column["current"] = None if active is None else counted.current(active)
@@ -140,14 +140,14 @@ def _tell(told: list[Census], known: KeyVersions | None, code: int, output: Outp
             tables.append(document)
         output.json({"verdict": verdict, "active": active, "tables": tables})
         return
-    for one in told:
+    for one in censuses:
         _tell_table(one, known, output)
         tell_indexes(one, output)
     if active is None:
         output.line("The database has no key table, so which versions are active is not known.")
-    if code != exits.WORK_LEFT or not all(_is_current(one, known) for one in told):
+    if code != exits.WORK_LEFT or not all(_is_current(one, known) for one in censuses):
         output.line(sentence, style=style)
-    if not all(one.is_indexed for one in told):
+    if not all(one.is_indexed for one in censuses):
         output.line(NOT_INDEXED, style="yellow")
 
 

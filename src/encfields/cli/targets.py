@@ -184,7 +184,7 @@ def metadata_named(place: str) -> MetaData:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{place} cannot be had: {error}", reason="models") from None
+        raise ConfigurationError(f"{place} cannot be imported: {error}", reason="models") from None
     except EncFieldsError:
         raise
     except Exception as error:  # a module of the user's may raise anything

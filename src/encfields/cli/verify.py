@@ -50,13 +50,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     check_sample(arguments.sample)
     settings = Settings(arguments)
     engine = settings.engine()
-    told = []
+    verified = []
     try:
         specs = settings.specs()
         encryption = settings.encryption(engine)
         for spec in specs:
             with output.progress(f"opening {spec.table}") as progress:
-                told.append(
+                verified.append(
                     verify(
                         engine,
                         encryption,
@@ -68,16 +68,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 )
     finally:
         engine.dispose()
-    ok = all(one.ok for one in told)
+    ok = all(one.ok for one in verified)
     if output.as_json:
-        output.json({"ok": ok, "tables": [one.to_json() for one in told]})
+        output.json({"ok": ok, "tables": [one.to_json() for one in verified]})
     else:
-        _tell(told, output)
+        _tell(verified, output)
     return exits.OK if ok else exits.FAULTS
 
 
-def _tell(told: list[Verification], output: Output) -> None:
-    for one in told:
+def _tell(verified: list[Verification], output: Output) -> None:
+    for one in verified:
         if one.failures:
             rows = [_row(failure) for failure in one.failures]
             headings = ["column", "row", "error", "reason", "belongs to"]

@@ -1,4 +1,4 @@
-"""Enum: the text that SQLAlchemy itself stores, a member's name unless told otherwise."""
+"""Enum: the text that SQLAlchemy itself stores, a member's name by default."""
 
 from __future__ import annotations
 

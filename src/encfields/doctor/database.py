@@ -45,10 +45,10 @@ def check_clock(engine: Engine) -> Finding:
         return Finding("clock", "skipped", f"the database cannot be asked: {type(error).__name__}")
     ours = before + (after - before) / 2
     skew = abs((theirs.replace(tzinfo=dt.UTC) - ours).total_seconds())
-    told = f"differs from the database's by {skew:.1f} s"
+    detail = f"differs from the database's by {skew:.1f} s"
     if skew > FATAL_SKEW:
-        return Finding("clock", "problem", f"{told}; AWS refuses signatures from five minutes on")
-    return Finding("clock", "warning" if skew > SLIGHT_SKEW else "ok", told)
+        return Finding("clock", "problem", f"{detail}; AWS refuses signatures from five minutes on")
+    return Finding("clock", "warning" if skew > SLIGHT_SKEW else "ok", detail)
 
 
 def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
@@ -73,15 +73,15 @@ def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:
         return Finding(check, "problem", "is not in the table")
     kind = type(type_).__name__
     if not _holds_bytes(type_):
-        told = f"is {kind}: messages are bytes, and text columns refuse or alter them"
-        return Finding(check, "problem", told)
+        detail = f"is {kind}: messages are bytes, and text columns refuse or alter them"
+        return Finding(check, "problem", detail)
     length = getattr(type_, "length", None)
     if length is None and dialect in ("mysql", "mariadb"):
         length = _BLOBS.get(kind.upper())
     if length is None:
         return Finding(check, "ok", f"{kind}, not bounded")
-    told = f"{kind} of {length:,} bytes; `encfields.sizes` tells what a value takes"
-    return Finding(check, "warning" if length <= SMALL else "ok", told)
+    detail = f"{kind} of {length:,} bytes; `encfields.sizes` tells what a value takes"
+    return Finding(check, "warning" if length <= SMALL else "ok", detail)
 
 
 def _holds_bytes(type_: TypeEngine[Any]) -> bool:

@@ -30,7 +30,7 @@ def load_engine(place: str) -> Engine:
             found = getattr(found, part)
     except Exception as error:  # a module of the user's may raise anything
         raise ConfigurationError(
-            f"{place} cannot be had: importing it raised {type(error).__name__}", reason="engine"
+            f"{place} cannot be imported: it raised {type(error).__name__}", reason="engine"
         ) from None
     engine = getattr(found, "sync_engine", found)
     if not isinstance(engine, Engine):
@@ -52,29 +52,29 @@ def check_engine(engine: Engine) -> list[Finding]:
 
 def _attached(engine: Engine) -> Finding:
     if known_encryption(engine.dialect) is None:
-        told = (
+        detail = (
             "nothing is attached when its module is imported; encrypted columns are refused "
             "until something is"
         )
-        return Finding("attach()", "warning", told)
+        return Finding("attach()", "warning", detail)
     return Finding("attach()", "ok", "an encryption is attached")
 
 
 def _echo(engine: Engine) -> Finding:
     if engine.echo == "debug":
-        told = 'echo="debug" prints result rows after they were decrypted: never in production'
-        return Finding("echo", "problem", told)
+        detail = 'echo="debug" prints result rows after they were decrypted: never in production'
+        return Finding("echo", "problem", detail)
     if engine.echo:
-        told = "echo=True prints statements and parameters; encrypted ones only as ciphertext"
-        return Finding("echo", "warning", told)
+        detail = "echo=True prints statements and parameters; encrypted ones only as ciphertext"
+        return Finding("echo", "warning", detail)
     return Finding("echo", "ok", "off")
 
 
 def _parameters(engine: Engine) -> Finding:
     if engine.hide_parameters:
         return Finding("hide_parameters", "ok", "on")
-    told = (
+    detail = (
         "off: errors print the parameters of columns that are not encrypted; set "
         "hide_parameters=True where those matter too"
     )
-    return Finding("hide_parameters", "warning", told)
+    return Finding("hide_parameters", "warning", detail)

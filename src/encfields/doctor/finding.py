@@ -15,12 +15,12 @@ class Finding:
     :ivar check: what was looked at.
     :ivar verdict: ``"ok"``; ``"warning"``: works, but see; ``"problem"``: does not work or will
         not; ``"skipped"``: could not be looked at.
-    :ivar told: what was found, and what to do about it.
+    :ivar detail: what was found, and what to do about it.
     """
 
     check: str
     verdict: Verdict
-    told: str
+    detail: str
 
     def to_json(self) -> dict[str, str]:
         """The finding as plain data."""

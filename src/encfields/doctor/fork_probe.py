@@ -32,28 +32,28 @@ def check_fork(store: KeyStore, key_id: str) -> Finding:
         _child(store, key_id, writing)
     os.close(writing)
     try:
-        told = _answer(reading)
+        reply = _answer(reading)
     finally:
         os.close(reading)
         if _is_running(pid):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    if told == "ok":
-        told = "a child that is forked after keys were used opens them, with clients of its own"
-        return Finding("forked child", "ok", told)
-    told = told or "it ended, or hung, without an answer"
-    return Finding("forked child", "problem", f"a forked child does not open keys: {told}")
+    if reply == "ok":
+        reply = "a child that is forked after keys were used opens them, with clients of its own"
+        return Finding("forked child", "ok", reply)
+    reply = reply or "it ended, or hung, without an answer"
+    return Finding("forked child", "problem", f"a forked child does not open keys: {reply}")
 
 
 def _child(store: KeyStore, key_id: str, pipe: int) -> None:
-    told = "it failed"
+    reply = "it failed"
     try:
         store.active(key_id)
-        told = "ok"
+        reply = "ok"
     except EncFieldsError as error:
-        told = str(error)
+        reply = str(error)
     finally:
-        os.write(pipe, told.encode()[:4000])
+        os.write(pipe, reply.encode()[:4000])
         os._exit(0)
 
 

@@ -20,7 +20,7 @@ _PRELOADS = {
     "gunicorn.conf.py": re.compile(r"^\s*preload_app\s*=\s*True", re.MULTILINE),
     "uwsgi.ini": re.compile(r"\A(?!.*^\s*lazy-apps\s*=\s*(true|1)).*^\[uwsgi\]", re.S | re.M),
 }
-"""Files in which a server is told to import the application before it forks."""
+"""Files in which a server is set up to import the application before it forks."""
 
 _DISPOSE = (
     "Call engine.dispose(close=False) in each child (gunicorn: post_fork; uWSGI: @postfork; "
@@ -47,18 +47,18 @@ def _pool(engine: Engine) -> Finding:
     name = type(pool).__name__
     shared = "keys are read inside the application's transaction and not renewed in the background"
     if isinstance(pool, StaticPool):
-        told = (
+        detail = (
             f"{name} has one connection for all threads, whose transactions mix; {shared}. For "
             "tests in one thread: elsewhere leave poolclass out"
         )
-        return Finding("pool", "warning", told)
+        return Finding("pool", "warning", detail)
     if isinstance(pool, SingletonThreadPool):
-        told = (
+        detail = (
             f"{name} keeps a connection for each thread and, with more threads than its size of "
             f"{pool.size}, closes one that may be in use; {shared}. Leave poolclass out, and keep "
             "SQLite in a file"
         )
-        return Finding("pool", "warning", told)
+        return Finding("pool", "warning", detail)
     return Finding("pool", "ok", f"{name}; keys are read on connections of their own")
 
 
@@ -70,28 +70,28 @@ def _open_connections(engine: Engine) -> int:
 def _fork(engine: Engine) -> Finding:
     opened = _open_connections(engine)
     if opened:
-        told = (
+        detail = (
             f"importing the application leaves {opened} database connection(s) open; a server "
             f"that forks afterwards shares them between processes. {_DISPOSE}. Keys and KMS "
             "clients are safe: each process makes its own"
         )
-        return Finding("fork", "problem", told)
+        return Finding("fork", "problem", detail)
     threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
     others = [name for name in threads if not name.startswith("encfields-")]
     if others:
         names = ", ".join(others[:3])
-        told = (
+        detail = (
             f"importing the application starts threads ({names}), which a fork loses, with "
             "whatever lock they hold. Start them in each child"
         )
-        return Finding("fork", "warning", told)
+        return Finding("fork", "warning", detail)
     if "encfields-renewal" in threads:
-        told = (
+        detail = (
             "keys are fetched when the application is imported: a forked child fetches its own. "
             "Python 3.12 and newer warn of any thread at a fork; attach(cache_renewal=0), or "
             "attach in each child, leaves none"
         )
-        return Finding("fork", "ok" if sys.version_info < (3, 12) else "warning", told)
+        return Finding("fork", "ok" if sys.version_info < (3, 12) else "warning", detail)
     return Finding("fork", "ok", "importing the application opens no connection and no thread")
 
 
@@ -106,10 +106,11 @@ def _preload(engine: Engine, directory: Path) -> Finding:
         found.append("GUNICORN_CMD_ARGS")
     if not found:
         return Finding("preload", "ok", "no server is seen to import the application and then fork")
-    told = f"{' and '.join(found)}: the application is imported once and forked"
+    detail = f"{' and '.join(found)}: the application is imported once and forked"
     if _open_connections(engine):
-        return Finding("preload", "problem", f"{told}, with database connections open. {_DISPOSE}")
-    return Finding("preload", "ok", f"{told}; no database connection is open by then")
+        detail += f", with database connections open. {_DISPOSE}"
+        return Finding("preload", "problem", detail)
+    return Finding("preload", "ok", f"{detail}; no database connection is open by then")
 
 
 def _text(file: Path) -> str:
@@ -125,21 +126,21 @@ def _multiprocessing(platform: str) -> Finding:
     if method != "fork":
         return Finding("multiprocessing", "ok", f"starts processes by {method}")
     if platform == "darwin":
-        told = (
+        detail = (
             "forks, which macOS does not bear: its own libraries abort a child, and looking up "
             'proxies, as boto3 does, is among what calls them. set_start_method("spawn")'
         )
-        return Finding("multiprocessing", "problem", told)
-    told = "forks: keys and KMS clients are made anew in a child, database connections are not"
-    return Finding("multiprocessing", "ok", told)
+        return Finding("multiprocessing", "problem", detail)
+    detail = "forks: keys and KMS clients are made anew in a child, database connections are not"
+    return Finding("multiprocessing", "ok", detail)
 
 
 def _patched() -> Finding:
     monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
     if monkey is None:
         return Finding("threads", "ok", "threads are the system's own")
-    told = (
+    detail = (
         "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "
         "opening a key blocks all its greenlets for the time of one KMS call"
     )
-    return Finding("threads", "warning", told)
+    return Finding("threads", "warning", detail)

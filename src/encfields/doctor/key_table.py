@@ -32,10 +32,10 @@ def check_key_table(store: Store, *, opens: bool) -> list[Finding]:
         return [Finding(name, "problem", error.message)]
     active = [one for one in versions if one.active]
     gone = len({one.id for one in versions if one.destroyed_at is not None})
-    told = f"{len(active):,} keys, {len(versions):,} versions, {gone:,} destroyed"
+    detail = f"{len(active):,} keys, {len(versions):,} versions, {gone:,} destroyed"
     if not active:
-        told += "; make the first with `encfields keys create default`"
-    found = [Finding(name, "ok" if active else "problem", told)]
+        detail += "; make the first with `encfields keys create default`"
+    found = [Finding(name, "ok" if active else "problem", detail)]
     found += [*_check_name(store), *_check_rows(versions)]
     if active:
         found += _check_opening(store, active) if opens else [_not_opened()]
@@ -57,11 +57,11 @@ def _check_name(store: Store) -> list[Finding]:
     except EncFieldsError as error:
         return [Finding(check, "problem", error.message)]
     if store.given_name is None:
-        told = (
+        detail = (
             f"{name!r} is what the key table says, and whoever writes to the table can change it: "
             f"give SqlKeyStore(..., name={name!r}), and --key-store on the command line"
         )
-        return [Finding(check, "warning", told)]
+        return [Finding(check, "warning", detail)]
     return [Finding(check, "ok", repr(name))]
 
 
@@ -70,9 +70,9 @@ def _check_rows(versions: list[KeyVersion]) -> list[Finding]:
     faulty = [one for one in versions if one.fault]
     if not faulty:
         return []
-    told = "; ".join(f"{one.id!r} version {one.version!r:.60}: {one.fault}" for one in faulty[:3])
+    detail = "; ".join(f"{one.id!r} version {one.version!r:.60}: {one.fault}" for one in faulty[:3])
     more = f" (and {len(faulty) - 3} more)" if len(faulty) > 3 else ""
-    return [Finding("key rows", "problem", told + more)]
+    return [Finding("key rows", "problem", detail + more)]
 
 
 def _not_opened() -> Finding:
@@ -89,10 +89,10 @@ def _check_opening(store: Store, active: list[KeyVersion]) -> list[Finding]:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         return [Finding("active keys", "problem", failures[0] + more)]
     some = "" if len(chosen) == len(active) else f" of {len(active):,}"
-    told = f"{len(chosen):,}{some} opened, in {THREADS} threads"
+    detail = f"{len(chosen):,}{some} opened, in {THREADS} threads"
     # Here as well, so that the child inherits clients that were used.
     store.active(chosen[0].id)
-    return [Finding("active keys", "ok", told), check_fork(store, chosen[0].id)]
+    return [Finding("active keys", "ok", detail), check_fork(store, chosen[0].id)]
 
 
 def _failure(store: Store, key_id: str) -> str | None:

@@ -42,11 +42,11 @@ def _findings(name: str, counted: Census, known: KeyVersions) -> list[Finding]:
             state = known.state(key_id, version)
             if known.opens(key_id, version):
                 continue
-            told = f"{column.column}: {values:,} values do not open, {state}: {key_id} {version}"
+            detail = f"{column.column}: {values:,} values do not open, {state}: {key_id} {version}"
             if state == DESTROYED:
-                gone.append(Finding(name, "warning", told))
+                gone.append(Finding(name, "warning", detail))
                 continue
-            told += "; is the key table of an older backup than they are?"
-            gone.append(Finding(name, "problem", told))
+            detail += "; is the key table of an older backup than they are?"
+            gone.append(Finding(name, "problem", detail))
     rows = f"{counted.rows:,} rows looked at"
     return gone or [Finding(name, "ok", f"all are in the key store ({rows})")]

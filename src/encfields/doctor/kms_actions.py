@@ -27,11 +27,11 @@ def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
     :param store: the key store's logical name, for the same reason.
     """
     if isinstance(keyring, LocalKeyring):
-        told = "a local wrapping key: for development. Whoever has its file has all keys"
-        return [Finding("keyring", "warning", told)]
+        detail = "a local wrapping key: for development. Whoever has its file has all keys"
+        return [Finding("keyring", "warning", detail)]
     if isinstance(keyring, DiscoveryKeyring):
-        told = "a discovery keyring opens keys and cannot make, rotate or rewrap them"
-        return [Finding("keyring", "ok", told)]
+        detail = "a discovery keyring opens keys and cannot make, rotate or rewrap them"
+        return [Finding("keyring", "ok", detail)]
     if not isinstance(keyring, AwsKmsKeyring):
         return [Finding("keyring", "skipped", f"{keyring!r} is none that is known here")]
     found = [_region_finding(keyring)]
@@ -43,10 +43,10 @@ def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
 def _region_finding(keyring: AwsKmsKeyring) -> Finding:
     regions = {arn.split(":")[3] for arn in keyring.arns}
     if len(regions) == 1:
-        told = (
+        detail = (
             f"all wrapping keys are in {next(iter(regions))}: if that region is away, so are they"
         )
-        return Finding("keyring", "warning", told)
+        return Finding("keyring", "warning", detail)
     return Finding("keyring", "ok", f"full key ARNs, in {len(regions)} regions")
 
 
@@ -70,12 +70,12 @@ class _Probe:
         secret = secrets.token_bytes(BRANCH_KEY_BYTES)
         sealed, encrypt = self._try(lambda: client.encrypt(Plaintext=secret, **named))
         wrapped = (made or sealed or {}).get("CiphertextBlob")
-        told = [
+        detail = [
             self._writing("GenerateDataKey", generate, needed=generates),
             self._writing("Encrypt", encrypt, needed=not generates),
         ]
         if wrapped is None:
-            told.append(
+            detail.append(
                 Finding(
                     self._name("Decrypt"),
                     "skipped",
@@ -83,10 +83,10 @@ class _Probe:
                     "use open tells",
                 )
             )
-            return told
+            return detail
         _, decrypt = self._try(lambda: client.decrypt(CiphertextBlob=wrapped, **named))
         verdict: Verdict = "ok" if not decrypt else "problem"
-        return [*told, Finding(self._name("Decrypt"), verdict, _told(decrypt) or "allowed")]
+        return [*detail, Finding(self._name("Decrypt"), verdict, _described(decrypt) or "allowed")]
 
     def _writing(self, action: str, faults: list[KmsFault], *, needed: bool) -> Finding:
         """An application needs none of these: only making, rotating and rewrapping keys does."""
@@ -94,11 +94,11 @@ class _Probe:
         if not faults:
             return Finding(name, "ok", "allowed")
         if worst_reason(faults) == "denied":
-            told = (
+            detail = (
                 "denied: right for an application; whoever makes, rotates or rewraps keys needs it"
             )
-            return Finding(name, "ok" if not needed else "warning", told)
-        return Finding(name, "problem", _told(faults))
+            return Finding(name, "ok" if not needed else "warning", detail)
+        return Finding(name, "problem", _described(faults))
 
     def _name(self, action: str) -> str:
         return f"kms:{action} {self._arn}"
@@ -113,6 +113,6 @@ class _Probe:
                 return None, list(faults) or [other]
 
 
-def _told(faults: list[KmsFault]) -> str:
+def _described(faults: list[KmsFault]) -> str:
     reason = worst_reason(faults)
     return f"{reason}: {'; '.join(dict.fromkeys(str(one) for one in faults))}" if faults else ""

@@ -21,10 +21,10 @@ SUPPORTED: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
 def check_versions() -> list[Finding]:
     """One finding for each library, and whether the material providers can be used at all."""
     python = ".".join(str(part) for part in sys.version_info[:3])
-    told = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]
-    told += [_library(name, *bounds) for name, bounds in SUPPORTED.items()]
-    told.append(_providers())
-    return told
+    findings = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]
+    findings += [_library(name, *bounds) for name, bounds in SUPPORTED.items()]
+    findings.append(_providers())
+    return findings
 
 
 def _library(name: str, least: tuple[int, ...], below: tuple[int, ...] | None) -> Finding:

@@ -120,7 +120,7 @@ class BlindIndex:
         has_few = issubclass(python_type, bool | enum.Enum)
         if has_few and not (self.accept_leakage or "").strip():
             raise DeclarationError(
-                "a column of so few values would be an open book to whoever reads its index: "
+                "whoever reads the index of a column of so few values learns nearly all of them: "
                 "counting the rows of each hash tells the values. If that is acceptable, say why "
                 "in BlindIndex(accept_leakage=...)",
                 reason="leakage",

@@ -41,7 +41,7 @@ class Deriver(Protocol):
 
         :param plaintexts: canonical plaintexts, in the order of the index's columns.
         :param key_id: branch key id of the row.
-        :raises KeyStoreError: the beacon key cannot be had.
+        :raises KeyStoreError: the beacon key cannot be fetched.
         """
         ...
 

@@ -32,7 +32,7 @@ from encfields.index.bits import FULL_BITS, MIN_BITS
 
 MOST_SIMULATED = 10_000
 """Values, the most common first, that guesses are simulated for. The rest are rows among which
-those are hidden: each of them is too rare to be told from thousands of its like."""
+those are hidden: each of them is too rare to stand out among thousands of its like."""
 
 _VALUES_TO_DRAW = 60_000
 _MOST_ROUNDS = 200

@@ -4,7 +4,7 @@
 
 The tag names the column. Here are the forms in which a part is delivered that this library reads
 in one pass, and the canonical text of each, as bytes: see :mod:`encfields.identity`. What is none
-of them, such as a key that is NULL, is ``None`` here and is told apart elsewhere.
+of them, such as a key that is NULL, is ``None`` here and is dealt with elsewhere.
 """
 
 from __future__ import annotations

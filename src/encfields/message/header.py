@@ -1,4 +1,4 @@
-"""The header of a stored value: what a message says about itself before any key is had.
+"""The header of a stored value: what a message says about itself before any key is fetched.
 
 A stored value is a message of the AWS Encryption SDK, format version 2, algorithm suite
 ``0x0478`` (AES-256-GCM, HKDF-SHA512, key commitment, no signature). Its header, as the
@@ -45,7 +45,7 @@ PROVIDER_ID = b"aws-kms-hierarchy"
 WRAPPED_KEY_BYTES = 92
 MAX_KEYS = 16
 """Most encrypted data keys read from one message. What this library writes has one; a message is
-not authentic before its data key is had, so without a limit it could ask for 65,535 keys."""
+not authentic before its data key is known, so without a limit it could ask for 65,535 keys."""
 
 MAX_KEY_ID_BYTES = 1020
 """Longest branch key id that is read: 255 characters of UTF-8, as every key store holds. Ids are

@@ -82,7 +82,7 @@ class Resealer:
     def is_current(self, data: bytes, frame: bytes) -> bool:
         """Whether a value, or its first bytes, names a context, this branch key and version.
 
-        By its header alone: no key is used, and a message that is whole is not told from one
+        By its header alone: no key is used, and a message that is whole looks like one
         that was altered.
 
         :param frame: of the context, from :meth:`frame`.

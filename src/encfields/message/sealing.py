@@ -219,7 +219,7 @@ def _tampered(header: Header, reason: str, what: str) -> TamperedError:
 
 
 def _misplaced(header: Header, context: bytes) -> EncFieldsError:
-    """The error for a message whose context is not `context`, both told apart pair by pair."""
+    """The error for a message whose context is not `context`, compared pair by pair."""
     try:
         expected = deserialize(_context_bytes(context))
     except MalformedMessageError:

@@ -1,7 +1,7 @@
 """Which encryption serves which engine, and what the statements of an engine ask of it.
 
 A dialect object belongs to one engine (and to the views of it that ``execution_options()``
-makes), and types are told the dialect, never the engine: so the dialect holds it. There is no
+makes), and types are given the dialect, never the engine: so the dialect holds it. There is no
 global state, and the encryption goes when its engine goes.
 """
 

@@ -150,7 +150,7 @@ def _name(pair: tuple[str, Any]) -> str:
 def loaded_identity(connection: Connection, table: Table, row_key: tuple[Any, ...]) -> Identity:
     """What the object that is being flushed was loaded with, of its identity beyond the key.
 
-    It is told once. Empty for a row that no object stands for, and without what was never loaded.
+    It is given once. Empty for a row that no object stands for, and without what was never loaded.
     """
     noted = _loaded.get(connection)
     return noted.pop((table, row_key), {}) if noted else {}

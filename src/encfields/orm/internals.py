@@ -538,7 +538,7 @@ def result_position(
 ) -> tuple[int, TypeEngine[Any]] | None:
     """Where a statement delivers an encrypted column, and the type that opens the cell.
 
-    :param is_wanted: whether it is the column, told of what SQLAlchemy takes for it.
+    :param is_wanted: whether it is the column, given what SQLAlchemy takes for it.
     """
     for position, entry in enumerate(compiled._result_columns):
         delivered = getattr(entry.type, "delivers_row_key", False)

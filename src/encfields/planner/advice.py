@@ -22,7 +22,7 @@ MOST_SHARE = 0.25
 """Beyond this share of rows named rightly, an index is refused."""
 
 EXTRA_ROWS = 1_000
-"""Rows that a lookup may read in vain, unless told otherwise: some 20 ms of decryption."""
+"""Rows that a lookup may read in vain, by default: some 20 ms of decryption."""
 
 
 class Verdict(enum.Enum):

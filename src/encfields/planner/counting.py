@@ -247,7 +247,7 @@ class _Column:
         self._positions = positions
 
     def read(self, row: Any) -> Plaintext | None:
-        """One row's value; ``None`` if it is NULL or not to be had."""
+        """One row's value; ``None`` if it is NULL or cannot be read."""
         value = row[self._at]
         if value is None:
             self.count.nulls += 1

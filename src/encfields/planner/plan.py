@@ -1,4 +1,4 @@
-"""One blind index that somebody thinks of, and what is thought of it."""
+"""A planned blind index: what it would give away, and what is advised."""
 
 from __future__ import annotations
 

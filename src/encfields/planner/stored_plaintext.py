@@ -75,7 +75,7 @@ class PlaintextReader:
         :param value: as :func:`as_to_read` selects it; not ``None``.
         :param identity: the values of its row's identity.
         :raises DecryptionError: it does not open in its place.
-        :raises KeyStoreError: its key could not be had.
+        :raises KeyStoreError: its key could not be fetched.
         :raises ValueEncodingError: it is not encrypted, and could not be.
         """
         texts = self._places.texts(identity)

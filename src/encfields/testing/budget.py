@@ -58,10 +58,10 @@ class kms_calls:
         __tracebackhide__ = True
         self._stack.close()
         requests = self.requests
-        # What went wrong in the block is told first: it may be why there were so many.
+        # What went wrong in the block is raised first: it may be why there were so many.
         if error is None and self.max is not None and len(requests) > self.max:
-            told = "\n".join(f"  {request}" for request in requests)
-            pytest.fail(f"{len(requests)} KMS calls, where {self.max} are allowed:\n{told}")
+            listed = "\n".join(f"  {request}" for request in requests)
+            pytest.fail(f"{len(requests)} KMS calls, where {self.max} are allowed:\n{listed}")
 
     def _note(self, request: KmsRequest) -> None:
         with self._lock:

@@ -111,8 +111,8 @@ def texts(root: object, name: str) -> Iterator[tuple[str, bytes]]:
             seen.add(id(item))
             kept.append(item)
             if not isinstance(item, Mapping | list | tuple | Set):
-                yield f"str({path})", _told(str, item)
-                yield f"repr({path})", _told(repr, item)
+                yield f"str({path})", _text_of(str, item)
+                yield f"repr({path})", _text_of(repr, item)
             queue.extend((step, part, depth + 1) for step, part in _parts(item, path))
 
 
@@ -126,7 +126,7 @@ def _bytes(item: str | bytes | bytearray | memoryview) -> bytes:
     return item.encode("utf-8", "surrogatepass") if isinstance(item, str) else bytes(item)
 
 
-def _told(tell: Callable[[object], str], item: object) -> bytes:
+def _text_of(tell: Callable[[object], str], item: object) -> bytes:
     """What an object says of itself; nothing, if it cannot: it is not what is tested here."""
     try:
         return _bytes(tell(item))
@@ -142,7 +142,7 @@ def _shown(value: object, depth: int = 0) -> bytes:
         return b" ".join(_shown(part, depth + 1) for pair in value.items() for part in pair)
     if depth <= _MAXIMUM_DEPTH and isinstance(value, list | tuple | Set):
         return b" ".join(_shown(part, depth + 1) for part in value)
-    return _told(repr, value)
+    return _text_of(repr, value)
 
 
 def _parts(item: object, path: str) -> Iterator[tuple[str, object]]:
@@ -161,7 +161,7 @@ def _parts(item: object, path: str) -> Iterator[tuple[str, object]]:
     elif isinstance(item, BaseException):
         yield from _exception_parts(item, path)
     elif isinstance(item, logging.LogRecord):
-        yield f"{path}.getMessage()", _told(lambda _: item.getMessage(), item)
+        yield f"{path}.getMessage()", _text_of(lambda _: item.getMessage(), item)
         yield f"{path}.__dict__", dict(vars(item))
 
 

@@ -120,15 +120,18 @@ class Examination:
         """Of a column of which no value is bound as declared."""
         name, names = most_frequent(names_of(cell) for cell in cells)
         alike = [cell for cell in cells if names_of(cell) == (name, names)]
-        told = ", ".join(shown(one) for one in in_order(binding, names)) or "no row"
-        seen = f"{len(alike)} of {len(cells)} values drawn are bound, as {shown(name)}, to {told}"
+        identity_names = ", ".join(shown(one) for one in in_order(binding, names)) or "no row"
+        seen = (
+            f"{len(alike)} of {len(cells)} values drawn are bound, as {shown(name)}, to "
+            f"{identity_names}"
+        )
         if not _are_most(alike, cells):
             return Verdict(seen, refusal=f"its values are bound in several ways: {seen}")
         other = self._declared.get(name)
         if other is not None and name != binding.logical_name:
             return Verdict(seen, refusal=f"{seen}, which is declared for {other}")
         was = source_column(binding, name, names, self._stored.c.keys())
-        lost = f"its values are bound to {told}, which the table no longer has"
+        lost = f"its values are bound to {identity_names}, which the table no longer has"
         if was is None:
             return Verdict(seen, refusal=lost, steps=(_LOST_IDENTITY,))
         if not self._identifies(binding, was):

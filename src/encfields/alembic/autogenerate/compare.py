@@ -184,12 +184,12 @@ def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> Refuse
         if holds_bytes(stored):
             return None
         reason = f"declared encrypted, but the database has {stored!r}"
-        told = {
+        places = {
             "column": op.column_name,
             "sealed": f"{op.column_name}_enc",
             "name": f"{op.table_name}.{op.column_name}",
         }
-        steps = tuple(step.format(**told) for step in _ADOPT)
+        steps = tuple(step.format(**places) for step in _ADOPT)
         return RefusedChangeOp(op.table_name, op.column_name, reason, steps, schema=op.schema)
     if not holds_bytes(stored) or holds_bytes(op.modify_type):
         return None

@@ -21,7 +21,7 @@ def columns_under(
 ) -> set[str]:
     """Columns in the database, and declared ones, that need a version of a key's beacon key.
 
-    What is in the database and declared nowhere is told by its name, which never changes.
+    What is in the database and declared nowhere is known by its name, which never changes.
 
     :param connection: its schema is looked at, and those that are declared.
     :returns: ``"table.column"``, with the schema where there is one.

@@ -57,8 +57,8 @@ def fills(
         found = unfilled(connection, TableSpec(table.name, columns, table.schema), there, keys)
         if found.indexes:
             names = {index.name for index in found.indexes}
-            told = [index for index in there if index.companion.name in names]
-            yield _fill(table, told, anew=found.changed)
+            indexes_to_fill = [index for index in there if index.companion.name in names]
+            yield _fill(table, indexes_to_fill, anew=found.changed)
 
 
 def postponed_fills(
@@ -71,14 +71,14 @@ def postponed_fills(
     """
     added = set(_added(found.ops))
     for table, types in tables:
-        told = [
+        indexes_to_fill = [
             index
             for index in indexes_of(table)
             if (table.schema, table.name, index.companion.name) in added
             and {source.column_name for source in index.sources} <= types.keys()
         ]
-        if told:
-            yield PostponedFillOp(_fill(table, told, anew=False))
+        if indexes_to_fill:
+            yield PostponedFillOp(_fill(table, indexes_to_fill, anew=False))
 
 
 class LazyKeys:
@@ -122,9 +122,9 @@ def _fill(table: Table, indexes: list[IndexBinding], *, anew: bool) -> FillBlind
         for column in terse_columns(table)
         if column.name in names and column != SealedColumn(column.name)
     )
-    told = tuple(described(index) for index in indexes)
+    indexes_to_fill = tuple(described(index) for index in indexes)
     spec = TableSpec(table.name, columns, table.schema)
-    return FillBlindIndexOp(spec, told, anew=anew, queue=False)
+    return FillBlindIndexOp(spec, indexes_to_fill, anew=anew, queue=False)
 
 
 def _names(index: IndexBinding) -> set[str]:

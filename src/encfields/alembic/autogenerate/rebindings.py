@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("encfields.alembic")
 
-MAX_TOLD = 5
+MAX_LISTED = 5
 """Rows of a column that the log names."""
 
 Stored = tuple[Table, dict[str, Any]]
@@ -116,22 +116,22 @@ def stored_table(table: Table, types: dict[str, Any]) -> Table:
 def _log_strays(binding: ColumnBinding, verdict: Verdict) -> None:
     """Name rows whose value belongs elsewhere, by their keys and nothing else of them."""
     key = [column.name for column in binding.column.table.primary_key.columns]
-    rows = sorted({_told(cell.row, key) for cell in verdict.strays})
+    rows = sorted({_row_text(cell.row, key) for cell in verdict.strays})
     if not rows:
         return
-    more = f", and {len(rows) - MAX_TOLD} more" if len(rows) > MAX_TOLD else ""
+    more = f", and {len(rows) - MAX_LISTED} more" if len(rows) > MAX_LISTED else ""
     log.warning(
         "%s.%s: %s. Nothing is proposed for values that belong elsewhere than the rows that they "
         "stand in: %s%s; `encfields verify` names them all",
         binding.table,
         binding.column_name,
         verdict.seen,
-        "; ".join(rows[:MAX_TOLD]),
+        "; ".join(rows[:MAX_LISTED]),
         more,
     )
 
 
-def _told(row: Any, key: Sequence[str]) -> str:
+def _row_text(row: Any, key: Sequence[str]) -> str:
     return ", ".join(f"{name}={row[name]!r}" for name in key if name in row)
 
 

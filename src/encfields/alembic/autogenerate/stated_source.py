@@ -41,8 +41,8 @@ def names_of(cell: Cell) -> tuple[str, tuple[str, ...]]:
 
 def in_order(binding: ColumnBinding, names: Sequence[str]) -> list[str]:
     """Names of identity columns, those that are declared first."""
-    told = [column.name for column in binding.identity if column.name in names]
-    return told + sorted(set(names) - set(told))
+    ordered = [column.name for column in binding.identity if column.name in names]
+    return ordered + sorted(set(names) - set(ordered))
 
 
 def source_column(
@@ -55,14 +55,14 @@ def source_column(
     :param there: columns that the table has.
     :returns: ``None`` if the table has no such columns.
     """
-    told = in_order(binding, names)
-    column = SealedColumn(binding.column_name, logical_name, DEFAULT_KEY, tuple(told))
-    if set(told) <= set(there):
+    ordered = in_order(binding, names)
+    column = SealedColumn(binding.column_name, logical_name, DEFAULT_KEY, tuple(ordered))
+    if set(ordered) <= set(there):
         return column
     declared = [column.name for column in binding.identity]
-    if len(declared) != 1 or len(told) != 1:
+    if len(declared) != 1 or len(ordered) != 1:
         return None
-    return replace(column, bind_to=tuple(declared), context_names=tuple(told))
+    return replace(column, bind_to=tuple(declared), context_names=tuple(ordered))
 
 
 def key_of(cells: Sequence[Cell]) -> str:

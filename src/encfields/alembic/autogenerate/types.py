@@ -101,11 +101,11 @@ def _refused(table: Table, binding: ColumnBinding) -> RefusedChangeOp:
     type_ = binding.column.type
     inner = type_.inner if isinstance(type_, EncryptedType) else type_
     reason = f"declared {inner!r}, but the database holds values that another type wrote"
-    told = {
+    places = {
         "table": table.name,
         "column": binding.column_name,
         "to": repr(inner),
         "schema": f", schema={table.schema!r}" if table.schema else "",
     }
-    steps = tuple(step.format(**told) for step in _CONVERT)
+    steps = tuple(step.format(**places) for step in _CONVERT)
     return RefusedChangeOp(table.name, binding.column_name, reason, steps, schema=table.schema)

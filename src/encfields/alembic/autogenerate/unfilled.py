@@ -33,7 +33,7 @@ SAMPLE_ROWS = 5
 """Rows at either end of the primary key whose indexes are compared."""
 
 Keys = Callable[[], "Encryption | None"]
-"""Gives the keys, when they are needed; ``None`` if they cannot be had."""
+"""Gives the keys, when they are needed; ``None`` if they cannot be fetched."""
 
 
 class Unfilled(NamedTuple):
@@ -108,7 +108,7 @@ class Sampled:
     def _differs(self, derived: DerivedColumn, row: Any, encryption: Encryption) -> bool:
         """Whether one row's index is another; not so, if one of its values does not open.
 
-        :raises KeyStoreError: a key cannot be had.
+        :raises KeyStoreError: a key cannot be fetched.
         """
         derive = deriver(derived.how, engine_encryption(encryption))
         plaintexts: list[bytes] = []

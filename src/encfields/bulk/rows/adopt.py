@@ -47,7 +47,7 @@ class Adopt(ResealAndIndex):
 
     Each is stored only where the row has no sealed value yet and its plaintext is still the same,
     byte for byte. What the column's type cannot read is quarantined. See
-    :class:`~encfields.bulk.rows.changes.Values`.
+    :class:`~encfields.bulk.rows.changes.RowWork`.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
@@ -77,7 +77,7 @@ class Adopt(ResealAndIndex):
             # What is derived from it has to be computed.
             cell.moves = True
         except _UNREADABLE as error:
-            _told_of_plaintext(error)
+            _name_plaintext_column(error)
             outcome.refuse(key, target.binding.column_name, error)
         return cell
 
@@ -93,7 +93,7 @@ class Adopt(ResealAndIndex):
         return True
 
 
-def _told_of_plaintext(error: EncFieldsError) -> None:
+def _name_plaintext_column(error: EncFieldsError) -> None:
     error.message = error.message.removesuffix("; nothing was stored")
 
 
@@ -101,7 +101,7 @@ class Refill:
     """Writes the plaintext of rows that are sealed only, and seals their values anew.
 
     Because the sealed bytes change with the plaintext, the database's trigger keeps both. See
-    :class:`~encfields.bulk.rows.changes.Values`.
+    :class:`~encfields.bulk.rows.changes.RowWork`.
     """
 
     sweeps_by_header = False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     pass
 
 OF_THIS_VALUE = (DecryptionError, BindingError, KeyDestroyedError, KeyNotFoundError)
-"""What is the matter with one value. All else stops the run: it is the matter with the keys."""
+"""Faults of a single value. Any other error is one of the keys, and stops the run."""
 
 ABSENT = b""
 """In place of an old value: the column must still be NULL. (No message is empty.)"""
@@ -78,7 +78,7 @@ class Outcome:
         self.refused.append(Refused(key, column, reason, message))
 
 
-class Values(Protocol):
+class RowWork(Protocol):
     """What a run does to values."""
 
     sweeps_by_header: bool
@@ -87,7 +87,7 @@ class Values(Protocol):
     def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
         """What is to be done about some rows.
 
-        :raises KeyStoreError: a key cannot be had just now.
+        :raises KeyStoreError: a key cannot be fetched just now.
         """
         ...
 

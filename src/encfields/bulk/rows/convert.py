@@ -21,7 +21,7 @@ class Convert(ResealAndIndex):
 
     No header tells the type, so sweeps open the values again. What was converted is in place and
     of the new type, so a run that is broken off and taken up again converts nothing twice. See
-    :class:`~encfields.bulk.rows.changes.Values`.
+    :class:`~encfields.bulk.rows.changes.RowWork`.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:

@@ -78,7 +78,7 @@ class DerivedColumns(DerivedPlaces):
         :param plaintexts: of the encrypted columns, ``None`` for a NULL.
         :param key_ids: branch key ids of the same.
         :returns: ``None`` if one cannot be computed, which is quarantined.
-        :raises KeyStoreError: a beacon key cannot be had.
+        :raises KeyStoreError: a beacon key cannot be fetched.
         """
         values = []
         for one, derive in zip(self._each, self._derivers, strict=True):

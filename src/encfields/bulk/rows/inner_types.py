@@ -26,7 +26,7 @@ _KINDS: tuple[tuple[type[sa.TypeEngine[Any]], tuple[str, ...]], ...] = (
     (sa.String, ("length",)),
     (sa.LargeBinary, ("length",)),
 )
-"""The types that can be told, each with the arguments that matter; the first that fits."""
+"""The types that can be described, each with the arguments that matter; the first that fits."""
 
 
 def type_to_data(inner: InnerType) -> dict[str, Any]:
@@ -48,14 +48,14 @@ def type_to_data(inner: InnerType) -> dict[str, Any]:
 
 
 def type_from_data(data: dict[str, Any]) -> sa.TypeEngine[Any]:
-    """The type that :func:`type_to_data` told."""
+    """The type that :func:`type_to_data` described."""
     arguments = {name: value for name, value in data.items() if name != "type"}
     kind: Any = next(kind for kind, _ in _KINDS if kind.__name__ == data["type"])
     made: sa.TypeEngine[Any] = kind(*arguments.pop("enums", ()), **arguments)
     return made
 
 
-def are_told_apart(was: dict[str, Any], to: dict[str, Any]) -> bool:
+def store_differently(was: dict[str, Any], to: dict[str, Any]) -> bool:
     """Whether a plaintext tells which of two types wrote it, where their values differ.
 
     Text may read like JSON, and every JSON text is text: a string that was converted would be

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
-from encfields.bulk.rows.inner_types import are_told_apart, type_from_data
+from encfields.bulk.rows.inner_types import store_differently, type_from_data
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.text_form import ExactForm
@@ -121,9 +121,9 @@ class Job:
             raise self._refusal("a column is to be converted that the run does not name")
         if self.to_plaintext is not None:
             raise self._refusal("a run to plaintext converts nothing")
-        if self.source is None and not all(are_told_apart(*one) for one in conversions.values()):
+        if self.source is None and not all(store_differently(*one) for one in conversions.values()):
             raise self._refusal(
-                "text and JSON cannot be told apart by what is stored. Give the new declaration a "
+                "stored text and stored JSON look alike. Give the new declaration a "
                 "name of its own, EncryptedType(..., name='table.column.2'), and the former one "
                 "in was_bound=: then the name tells what was converted"
             )
@@ -148,7 +148,7 @@ class Job:
 
     @property
     def is_asked_by_id(self) -> bool:
-        """Whether a worker does it only when it is told which run.
+        """Whether a worker does it only when it is given the run's id.
 
         It writes plaintext, seals what anybody could have written, or takes in what was sealed
         for another place or under another key:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ToPlaintext:
-    """See :class:`~encfields.bulk.rows.changes.Values`.
+    """See :class:`~encfields.bulk.rows.changes.RowWork`.
 
     :param prepared: the job. :param encryption: gives the keys.
     """

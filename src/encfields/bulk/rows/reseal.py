@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Reseal:
     """Rewrites values that are not bound as wanted, or not under the active key version.
 
-    See :class:`~encfields.bulk.rows.changes.Values`.
+    See :class:`~encfields.bulk.rows.changes.RowWork`.
 
     :param prepared: the job. :param encryption: gives the keys.
     """

@@ -43,7 +43,7 @@ class ResealAndIndex(Reseal):
     """Also fills derived columns, from values that are current, too.
 
     A row's are computed where one is NULL, where a value moves to another context or key id, and
-    of every row if the job says so. See :class:`~encfields.bulk.rows.changes.Values`.
+    of every row if the job says so. See :class:`~encfields.bulk.rows.changes.RowWork`.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:

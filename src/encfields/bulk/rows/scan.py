@@ -68,7 +68,7 @@ class Scan:
     :param source: where it is read.
     :param cells: given the table, or a sample of it, the expressions to select.
     :param batch_rows: rows per step; may be changed between two steps.
-    :ivar key: columns by which rows are told apart: the primary key, else what the encrypted
+    :ivar key: columns that distinguish rows: the primary key, else what the encrypted
         columns are bound to.
     """
 

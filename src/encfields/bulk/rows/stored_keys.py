@@ -2,7 +2,7 @@
 
 SQLite keeps values of any kind in any column. One that its column's type cannot read, a BLOB among
 dates, would end a run or a verification with an error of the driver; so on SQLite keys are taken
-as they are, and what is no identity is told for its row.
+as they are, and what is no identity is reported with its row.
 """
 
 from __future__ import annotations

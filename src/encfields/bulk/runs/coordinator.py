@@ -142,7 +142,7 @@ class Coordinator:
 
 
 class _Process:
-    """One worker process and what it has told.
+    """One worker process and what it has reported.
 
     :ivar outcome: why the run is not at its end. :ivar error: why it could not go on.
     :ivar has_ended: it ended by itself, with nothing more to do.
@@ -157,8 +157,8 @@ class _Process:
         self._pipe, theirs = context.Pipe(duplex=False)
         lifeline, self._lifeline = context.Pipe(duplex=False)
         # The setup is called in the child; a child has no children of its own to set up.
-        told = (setup, run_id, self.owner, replace(options, setup=None), os.getpid())
-        arguments = (*told, lifeline, theirs)
+        given = (setup, run_id, self.owner, replace(options, setup=None), os.getpid())
+        arguments = (*given, lifeline, theirs)
         self.process = context.Process(target=_work, args=arguments, name=f"encfields {run_id}")
         self.process.start()
         theirs.close()
@@ -171,7 +171,7 @@ class _Process:
         self._lifeline.close()
 
     def receive(self) -> None:
-        """Take what it has told before it ended."""
+        """Take what it reported before it ended."""
         with suppress(EOFError, OSError):
             if not self.has_ended and self._pipe.poll():
                 self.outcome, self.error = self._pipe.recv()
@@ -192,7 +192,7 @@ def _work(
     # Ctrl-C in a terminal reaches every process; the coordinator passes it on in its own way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    threading.Thread(target=_stop_when_told, args=(parent, lifeline, stop), daemon=True).start()
+    threading.Thread(target=_stop_when_asked, args=(parent, lifeline, stop), daemon=True).start()
     outcome: str | None = None
     error: str | None = None
     try:
@@ -220,7 +220,7 @@ def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryp
             raise failure.error
 
 
-def _stop_when_told(parent: int, lifeline: Pipe, stop: Event) -> None:
+def _stop_when_asked(parent: int, lifeline: Pipe, stop: Event) -> None:
     """Stop when the coordinator says so, or is gone: nobody would look after this worker then.
 
     :param lifeline: ends with the coordinator, unless another child of it was forked with a copy

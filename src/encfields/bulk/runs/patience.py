@@ -73,7 +73,7 @@ def is_denied(error: DBAPIError) -> bool:
     return _code_of(error.orig) in NOT_ALLOWED
 
 
-def told(error: Exception) -> EncFieldsError:
+def translated(error: Exception) -> EncFieldsError:
     """The error as this library tells it: a driver's own text can hold values of a row."""
     if isinstance(error, EncFieldsError):
         return error
@@ -111,7 +111,7 @@ class Failure(NamedTuple):
     @classmethod
     def of(cls, error: Exception) -> Failure:
         """What an error comes to."""
-        return cls(told(error), may_pass(error))
+        return cls(translated(error), may_pass(error))
 
 
 class Patience:

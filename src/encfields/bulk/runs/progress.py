@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TELL_SECONDS = 0.5
-"""How often progress is told; each time costs one sum over the run's ranges."""
+"""How often progress is reported; each time costs one sum over the run's ranges."""
 
 _RATE_SECONDS = 30.0
 """The stretch of time over which the rate is taken."""
@@ -31,7 +31,7 @@ class ProgressState:
     :param rows_total: rows of the table, as it was estimated when the run was recorded.
     :param rows_written: rows rewritten. :param quarantined: values that do not open.
     :param rows_per_second: over the last half minute.
-    :param seconds_left: of this pass, or ``None`` while it cannot be told.
+    :param seconds_left: of this pass, or ``None`` while it is not known.
     :param paused: why the run pauses, or ``None``.
     """
 
@@ -55,12 +55,12 @@ class Progress(Protocol):
 class Teller:
     """Turns a run's sums into :class:`ProgressState`, no oftener than makes sense.
 
-    :param progress: who is told; ``None`` for nobody.
+    :param progress: called with it; ``None`` for nobody.
     """
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
-        self._told = 0.0
+        self._reported_at = 0.0
         self._pass = -1
         self._points: deque[tuple[float, int]] = deque()
         self.paused: str | None = None
@@ -68,13 +68,13 @@ class Teller:
     @property
     def is_due(self) -> bool:
         """Whether it is time to tell again."""
-        return self._progress is not None and time.monotonic() - self._told >= TELL_SECONDS
+        return self._progress is not None and time.monotonic() - self._reported_at >= TELL_SECONDS
 
     def tell(self, run: Run, totals: Totals) -> None:
         """Tell now."""
         if self._progress is None:
             return
-        now = self._told = time.monotonic()
+        now = self._reported_at = time.monotonic()
         if run.pass_number != self._pass:
             self._pass = run.pass_number
             self._points.clear()

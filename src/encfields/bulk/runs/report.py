@@ -36,7 +36,7 @@ class Report:
         ``"refused"`` if it cannot be worked at, which is no state of its own.
     :param rows_seen: rows that the first pass looked at.
     :param rows_written: rows rewritten.
-    :param rows_current: rows of the first pass with nothing to do, told by the header alone.
+    :param rows_current: rows of the first pass with nothing to do, by the header alone.
     :param rows_skipped_locked: times that a row was left for later, because the application held
         its lock or had changed it meanwhile.
     :param quarantined: values that do not open.

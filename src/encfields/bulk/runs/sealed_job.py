@@ -68,7 +68,7 @@ class JobSealer:
         """A new run's job as its row keeps it, and the seals of the run's rows.
 
         :raises ConfigurationError: the key under which jobs are sealed is missing.
-        :raises KeyStoreError: it cannot be had.
+        :raises KeyStoreError: it cannot be fetched.
         """
         secret = secrets.token_bytes(SECRET_BYTES)
         content = {"job": job.to_json(), "created_at": _text(created_at), "secret": secret.hex()}
@@ -79,7 +79,7 @@ class JobSealer:
 
         :raises RunRefusedError: it was not sealed for this run under the key that is demanded,
             the row says something else, or the run is too old.
-        :raises KeyStoreError: the key cannot be had.
+        :raises KeyStoreError: the key cannot be fetched.
         """
         opened = _opened(run, self._open(run, _JOB))
         _require_same(run, opened)
@@ -111,7 +111,7 @@ class JobSealer:
     def seal_end(self, run: Run, state: str, error: str | None) -> str:
         """What takes the job's place at a run's end, so that there is no job left to go on with.
 
-        :raises KeyStoreError: the key cannot be had.
+        :raises KeyStoreError: the key cannot be fetched.
         """
         return self._seal(run.id, run.kind or "", _END, {"state": state, "error": error})
 
@@ -119,7 +119,7 @@ class JobSealer:
         """See that a run came to the end that its row says.
 
         :raises RunRefusedError: no worker said so.
-        :raises KeyStoreError: the key cannot be had.
+        :raises KeyStoreError: the key cannot be fetched.
         """
         content = self._open(run, _END)
         if content.get("state") != run.state or content.get("error") != run.error:

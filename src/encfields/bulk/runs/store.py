@@ -64,7 +64,7 @@ def new_run(job: Job, estimated_rows: int, sealer: JobSealer) -> dict[str, Any]:
     """The row of a new run.
 
     :raises ConfigurationError: the key under which jobs are sealed is missing.
-    :raises KeyStoreError: it cannot be had.
+    :raises KeyStoreError: it cannot be fetched.
     """
     run_id, created_at = str(uuid.uuid4()), utc_now()
     sealed, seals = sealer.seal_job(run_id, job, created_at)

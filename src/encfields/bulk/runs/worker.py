@@ -18,7 +18,7 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.errors import LeaseLostError, TooManyQuarantinedError
 from encfields.bulk.options import Options
 from encfields.bulk.rows.adopt import Adopt, Refill
-from encfields.bulk.rows.changes import Outcome, Values
+from encfields.bulk.rows.changes import Outcome, RowWork
 from encfields.bulk.rows.convert import Convert
 from encfields.bulk.rows.job import ADOPT, REFILL, PreparedJob
 from encfields.bulk.rows.plaintext import ToPlaintext
@@ -27,7 +27,7 @@ from encfields.bulk.rows.reseal import Reseal
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex
 from encfields.bulk.rows.row_key_text import Key
 from encfields.bulk.runs.batch_commit import BatchCommit
-from encfields.bulk.runs.patience import Failure, Patience, told
+from encfields.bulk.runs.patience import Failure, Patience, translated
 from encfields.bulk.runs.progress import Teller
 from encfields.bulk.runs.range_row import Claim, Counts
 from encfields.bulk.runs.ranges import RangeStore
@@ -125,7 +125,7 @@ class Worker:
             self._writing_thread.shutdown()
 
     def work(self, claim: Claim) -> None:
-        """Work off a range, or give it back if told to stop.
+        """Work off a range, or give it back if it is to stop.
 
         :raises EncFieldsError: it cannot go on; the range was given back.
         """
@@ -183,7 +183,7 @@ class Worker:
 
     def _give_back(self, error: BaseException | None) -> None:
         self._forget_pending()
-        text = str(told(error)) if isinstance(error, Exception) else None
+        text = str(translated(error)) if isinstance(error, Exception) else None
         with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
             if error is None and self._counts:
                 with suppress(LeaseLostError):
@@ -357,7 +357,7 @@ class Worker:
         return "the run is set to pause" if run.paused else None
 
 
-def values_of(prepared: PreparedJob, encryption: Encryption) -> Values:
+def values_of(prepared: PreparedJob, encryption: Encryption) -> RowWork:
     """What the job does to values."""
     if prepared.job.to_plaintext is not None:
         return ToPlaintext(prepared, encryption)

@@ -49,7 +49,7 @@ class _AttachAgain:
 def setup_for(engine: Engine, encryption: Encryption) -> Setup:
     """How worker processes attach to the same database with the same keys.
 
-    :raises ConfigurationError: they cannot be told how; ``Options(setup=...)`` can.
+    :raises ConfigurationError: it cannot be handed to them; ``Options(setup=...)`` can.
     """
     from encfields.keys.sql.store import SqlKeyStore
 

@@ -1,7 +1,7 @@
 """The census: under which key versions a table's values are, counted without any key.
 
 Only the first bytes of each value are read, and its length. A header is not authentic before a
-key opens the message, so a census tells what the values *say*; what is true of them is told by
+key opens the message, so a census tells what the values *say*; what is true of them is found by
 :func:`encfields.bulk.survey.verify.verify`.
 """
 
@@ -22,7 +22,7 @@ from encfields.bulk.survey.bounded_counts import count_name
 from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.index_census import IndexCensus, IndexCount
 from encfields.bulk.survey.sampling import Sample, draw
-from encfields.bulk.survey.stored_value import HEAD_BYTES, Look, State, look
+from encfields.bulk.survey.stored_value import HEAD_BYTES, State, StoredValue, look
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError
 from encfields.traces import leaves_no_trace
@@ -39,7 +39,7 @@ PORTION_ROWS = 500
 """Values that are read whole at once: those whose head does not tell enough."""
 
 Progress = Callable[[int], None]
-"""Told now and then how many rows were looked at so far."""
+"""Called now and then with how many rows were looked at so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def census(
         if progress is not None:
             progress(count.rows)
     drawn = drawing.sample(count.rows) if drawing is not None else None
-    indexes = tuple(index.told for index in count.indexes)
+    indexes = tuple(index.result for index in count.indexes)
     return Census(spec_name(spec), count.rows, count.columns, drawn, indexes)
 
 
@@ -221,7 +221,7 @@ def _head(column: ColumnElement[Any], source: Source) -> list[ColumnElement[Any]
 
 
 def _count_value(
-    column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], seen: Look
+    column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], seen: StoredValue
 ) -> None:
     """Count one value under what it is."""
     texts, fault = _texts(places, identity)

@@ -28,10 +28,10 @@ class Example:
 
     def to_json(self) -> dict[str, Any]:
         """The example as plain data."""
-        told: dict[str, Any] = {"row": dict(self.row), "reason": self.reason}
+        document: dict[str, Any] = {"row": dict(self.row), "reason": self.reason}
         if self.belongs_to is not None:
-            told["belongs_to"] = dict(self.belongs_to)
-        return told
+            document["belongs_to"] = dict(self.belongs_to)
+        return document
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ class ColumnCensus:
 
         :param sample: what was drawn; totals are then extrapolated beside the counts.
         """
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "column": self.column,
             "logical_name": self.logical_name,
             "rows": self.rows,
@@ -137,21 +137,21 @@ class ColumnCensus:
             "examples": {k: [e.to_json() for e in v] for k, v in sorted(self.examples.items())},
         }
         if sample is not None:
-            told["estimated"] = {
+            document["estimated"] = {
                 "nulls": sample.extrapolate(self.nulls),
                 "misplaced": sample.extrapolate(self.misplaced.total()),
                 "other_format": sample.extrapolate(self.other_format.total()),
                 "plaintext": sample.extrapolate(self.plaintext),
                 "damaged": sample.extrapolate(self.damaged.total()),
             }
-        return told
+        return document
 
 
 def _versions_json(counts: Counter[KeyVersionName], sample: Sample | None) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
+    document: list[dict[str, Any]] = []
     for (key_id, version), count in sorted(counts.items()):
         one: dict[str, Any] = {"key_id": key_id, "version": version, "values": count}
         if sample is not None:
             one["estimated"] = sample.extrapolate(count)
-        told.append(one)
-    return told
+        document.append(one)
+    return document

@@ -1,4 +1,4 @@
-"""A table's values told by opening them: what a dry run and ``ensure()`` know of a conversion.
+"""A table's values by opening them: what a dry run and ``ensure()`` know of a conversion.
 
 No header tells which inner type wrote a value. So each is dealt with as the run would, in memory,
 and nothing is written.
@@ -40,7 +40,7 @@ class ConversionSurveyor:
     def run(self, connections: Connections, options: Options) -> Survey:
         """Look at the whole table, in batches.
 
-        :raises KeyStoreError: a key cannot be had just now.
+        :raises KeyStoreError: a key cannot be fetched just now.
         """
         began = time.monotonic()
         for rows in batches(self._reader, connections, options):

@@ -1,4 +1,4 @@
-"""A table's values told by their headers alone: what a dry run and ``ensure()`` know.
+"""A table's values by their headers alone: what a dry run and ``ensure()`` know.
 
 No key is used: which version is active, the key store tells without unwrapping one.
 """

@@ -43,7 +43,7 @@ class IndexCensus:
 
         :param sample: what was drawn; totals are then extrapolated beside the counts.
         """
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "column": self.column,
             "index": self.index,
             "of": list(self.of),
@@ -55,8 +55,8 @@ class IndexCensus:
         }
         if sample is not None:
             counts = ("indexed", "missing", "orphaned")
-            told["estimated"] = {name: sample.extrapolate(told[name]) for name in counts}
-        return told
+            document["estimated"] = {name: sample.extrapolate(document[name]) for name in counts}
+        return document
 
 
 class IndexCount:
@@ -71,7 +71,7 @@ class IndexCount:
         self, derived: DerivedColumn, lengths_at: Sequence[int], null_at: int | None
     ) -> None:
         how = derived.how
-        self.told = IndexCensus(
+        self.result = IndexCensus(
             derived.name, how["index"], derived.columns, how["version"], null_at is not None
         )
         self._lengths_at = tuple(lengths_at)
@@ -79,13 +79,13 @@ class IndexCount:
 
     def add(self, rows: Sequence[Any]) -> None:
         """Count some rows."""
-        told = self.told
+        result = self.result
         for row in rows:
             has_values = all(row[at] is not None for at in self._lengths_at)
             is_indexed = self._null_at is not None and not row[self._null_at]
             if has_values and is_indexed:
-                told.indexed += 1
+                result.indexed += 1
             elif has_values:
-                told.missing += 1
+                result.missing += 1
             elif is_indexed:
-                told.orphaned += 1
+                result.orphaned += 1

@@ -1,4 +1,4 @@
-"""What one stored value is, told from its first bytes and its length, without any key."""
+"""What one stored value is, by its first bytes and its length, without any key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class Look(NamedTuple):
+class StoredValue(NamedTuple):
     """The outcome of a look at a value.
 
     :param state: what it is.
@@ -53,10 +53,10 @@ class Look(NamedTuple):
     reason: str | None = None
 
 
-_UNKNOWN = Look(State.UNKNOWN)
+_UNKNOWN = StoredValue(State.UNKNOWN)
 
 
-def look(head: object, length: int) -> Look:
+def look(head: object, length: int) -> StoredValue:
     """What a stored value is.
 
     :param head: its first bytes, at best all of them, as the driver gave them. Text and numbers,
@@ -67,7 +67,7 @@ def look(head: object, length: int) -> Look:
     if isinstance(head, str):
         return _look_at_text(head)
     if not isinstance(head, bytes | bytearray | memoryview):
-        return Look(State.PLAINTEXT, reason="not-bytes")
+        return StoredValue(State.PLAINTEXT, reason="not-bytes")
     data = as_bytes(head)
     whole = len(data) >= length
     try:
@@ -78,26 +78,26 @@ def look(head: object, length: int) -> Look:
             return _look_at_length(data, header, length)
     except MalformedMessageError as error:
         return _not_a_message(data, error.reason or "malformed", whole)
-    return Look(State.MESSAGE, header)
+    return StoredValue(State.MESSAGE, header)
 
 
-def _look_at_text(text: str) -> Look:
+def _look_at_text(text: str) -> StoredValue:
     if text.startswith(_BASE64_MAGIC):
-        return Look(State.OTHER_FORMAT, reason="base64")
-    return Look(State.PLAINTEXT, reason="text")
+        return StoredValue(State.OTHER_FORMAT, reason="base64")
+    return StoredValue(State.PLAINTEXT, reason="text")
 
 
-def _not_a_message(data: bytes, reason: str, whole: bool) -> Look:
+def _not_a_message(data: bytes, reason: str, whole: bool) -> StoredValue:
     if reason in _OTHER_FORMAT:
-        return Look(State.OTHER_FORMAT, reason=reason)
+        return StoredValue(State.OTHER_FORMAT, reason=reason)
     if reason == "not-a-message":
-        return Look(State.PLAINTEXT, reason=reason)
+        return StoredValue(State.PLAINTEXT, reason=reason)
     if not whole:
         return _UNKNOWN
-    return Look(State.DAMAGED, reason=reason)
+    return StoredValue(State.DAMAGED, reason=reason)
 
 
-def _look_at_length(data: bytes, header: Header, length: int) -> Look:
+def _look_at_length(data: bytes, header: Header, length: int) -> StoredValue:
     """Whether the length of a message fits what its first bytes say of it.
 
     A body of several frames, which only other software writes, has to be read as a whole.
@@ -112,9 +112,9 @@ def _look_at_length(data: bytes, header: Header, length: int) -> Look:
         (size,) = _unpack_final_size(data, start)
         expected = start + _FINAL_FRAME_BYTES + size
         if size > header.frame_length:
-            return Look(State.DAMAGED, reason="frame-length")
+            return StoredValue(State.DAMAGED, reason="frame-length")
     else:
         return _UNKNOWN
     if length == expected:
-        return Look(State.MESSAGE, header)
-    return Look(State.DAMAGED, reason="truncated" if length < expected else "trailing")
+        return StoredValue(State.MESSAGE, header)
+    return StoredValue(State.DAMAGED, reason="truncated" if length < expected else "trailing")

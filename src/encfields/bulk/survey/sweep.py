@@ -1,4 +1,4 @@
-"""Sweeps: is anything left to do in a part of the table? Told by the values' first bytes alone.
+"""Sweeps: is anything left to do in a part of the table? Judged by the values' first bytes alone.
 
 Where SQL can tell it, the database does, and sends two numbers. Elsewhere the heads of the values
 are read and looked at here.
@@ -26,7 +26,7 @@ from encfields.bulk.survey.unindexed import is_unindexed
 from encfields.engine import engine_encryption
 
 if TYPE_CHECKING:
-    from encfields.bulk.rows.changes import Values
+    from encfields.bulk.rows.changes import RowWork
     from encfields.engine import Encryption
 
 _COUNTED_BATCHES = 20
@@ -62,7 +62,7 @@ class HeadSweep:
     :param prepared: the job. :param values: tells what is current.
     """
 
-    def __init__(self, prepared: PreparedJob, values: Values) -> None:
+    def __init__(self, prepared: PreparedJob, values: RowWork) -> None:
         self._values = values
         self._reader = BatchReader(prepared, heads=True)
 
@@ -120,7 +120,7 @@ class CountingSweep:
 
 
 def sweep_of(
-    prepared: PreparedJob, encryption: Encryption, values: Values, range_rows: int
+    prepared: PreparedJob, encryption: Encryption, values: RowWork, range_rows: int
 ) -> Sweep:
     """How the job's table is swept.
 

@@ -71,7 +71,7 @@ class Failure:
 
     def to_json(self) -> dict[str, Any]:
         """The failure as plain data."""
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "column": self.column,
             "row": dict(self.row),
             "error": self.error,
@@ -79,8 +79,8 @@ class Failure:
             "message": self.message,
         }
         if self.belongs_to is not None:
-            told["belongs_to"] = dict(self.belongs_to)
-        return told
+            document["belongs_to"] = dict(self.belongs_to)
+        return document
 
 
 @dataclass(slots=True)

@@ -217,9 +217,9 @@ class MysqlWriter:
             return
         names = [column.name for column in self._prepared.key]
         key = readable_key(names, key_to_text(row.change.key))
-        told = ", ".join(f"{name}={part}" for name, part in key.items())
+        row_key = ", ".join(f"{name}={part}" for name, part in key.items())
         raise ReencryptionError(
-            f"the row {told} is to hold a value of {len(value)} bytes, and the server takes no "
+            f"the row {row_key} is to hold a value of {len(value)} bytes, and the server takes no "
             f"more than {self._packet} at once: raise its max_allowed_packet",
             table=self._prepared.job.table_name,
             reason="max-allowed-packet",

@@ -181,7 +181,7 @@ class Fetch:
 
 
 Observer = Callable[[Fetch], None]
-"""Told of each fetch, on the thread that made it; it must be quick and must not raise."""
+"""Called after each fetch, on the thread that made it; it must be quick and must not raise."""
 
 
 class FetchMeter:

@@ -24,7 +24,7 @@ MAX_PLACES = 1_000
 
 _LIBRARIES = ("encfields.", "sqlalchemy.", "greenlet", "asyncio.", "contextlib")
 
-_told: set[tuple[str, str, str]] = set()
+_logged: set[tuple[str, str, str]] = set()
 
 
 def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> None:
@@ -37,9 +37,9 @@ def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> N
     if encryption is not None:
         encryption.stats.adoption.unsealed_statements[name] += 1
     place = _place()
-    if (name, place, why) in _told or len(_told) >= MAX_PLACES:
+    if (name, place, why) in _logged or len(_logged) >= MAX_PLACES:
         return
-    _told.add((name, place, why))
+    _logged.add((name, place, why))
     log.warning(
         "%s: %s in %s; the rows are left in plaintext until the next backfill, and from the phase "
         '"write-sealed" on the statement is refused',

@@ -1,4 +1,4 @@
-"""A blind index of a table: its own column, the columns it is of, and how its value is had.
+"""A blind index of a table: its column, the columns that it indexes, and how its value is computed.
 
 Which Python type a blind index sees, whatever SQLAlchemy's type says of it.
 """
@@ -155,7 +155,7 @@ class IndexBinding:
         """The index: ``ceil(bits / 8)`` bytes.
 
         :param for_writing: to store it, and not only to look for it.
-        :raises KeyStoreError: the beacon key cannot be had.
+        :raises KeyStoreError: the beacon key cannot be fetched.
         """
         try:
             key = encryption.index_key(

@@ -177,7 +177,7 @@ def _date_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str
 
 
 def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], object]:
-    """How a date is had from the text that the dialect's type stores for it.
+    """How a date is read from the text that the dialect's type stores for it.
 
     What is returned raises ``ValueError`` for a text that the type reads and would not write.
     """

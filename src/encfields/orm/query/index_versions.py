@@ -14,7 +14,7 @@ from encfields.orm.query.comparison import MEMBERSHIP, NEGATIVE, IndexComparison
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class VersionSides:
     """Both sides of a comparison under one version of the beacon key.
 
     :ivar left: the column of the index, a subquery of it, or a value that is looked up.
@@ -25,7 +25,7 @@ class Side:
     right: Any
 
 
-def either_version(element: IndexComparison, sides: list[Side]) -> ColumnElement[Any]:
+def either_version(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[Any]:
     """The comparison of `element` by each version, the older first, in SQL's three-valued logic.
 
     :param sides: one for each version that is in use; one or two.
@@ -62,7 +62,7 @@ def _newer_or_older(newer: Any, older: Any) -> ColumnElement[bool]:
     )
 
 
-def _in_subquery(element: IndexComparison, sides: list[Side]) -> ColumnElement[bool]:
+def _in_subquery(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[bool]:
     """Whether a value is selected under any version: a row of the subquery may have the other one
     than the row that is compared."""
     found = or_(*(and_(side.left.is_not(None), side.left.in_(side.right)) for side in sides))

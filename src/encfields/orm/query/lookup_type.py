@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from encfields.orm.declare.blind_index import IndexBinding
     from encfields.orm.query.comparison import IndexComparison
-    from encfields.orm.query.operand import Asked
-    from encfields.orm.query.statement_scope import Enclosing
+    from encfields.orm.query.operand import IndexOperand
+    from encfields.orm.query.statement_scope import OuterStatement
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +36,9 @@ class Compared:
     """
 
     element: IndexComparison
-    scope: Asked
+    scope: IndexOperand
     needs_filter: bool
-    enclosing: tuple[Enclosing, ...]
+    enclosing: tuple[OuterStatement, ...]
 
 
 class LookupType(CacheKeyedType, TypeDecorator[Any]):
@@ -111,7 +111,7 @@ class SharedLookupType(LookupType):
         """The part of the value that is of this version."""
         length = (self.index.bits + 7) // 8
         first = self.hashed_for.index(self.index) * length + 1
-        # Told that they are bytes, as a driver that asks the server for types has to know.
+        # Declared as bytes, for drivers that ask the server for the types of parameters.
         return func.substr(
             cast(bindparam, LargeBinary),
             literal_column(str(first)),

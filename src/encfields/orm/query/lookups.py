@@ -162,7 +162,7 @@ def answer_lookups(
     """Exchange every value that is looked up for its blind index.
 
     :param lookups: by the token of their types.
-    :raises KeyStoreError: a beacon key cannot be had.
+    :raises KeyStoreError: a beacon key cannot be fetched.
     """
     for values, given in internals.parameter_rows(context):
         for value in given.values() if isinstance(given, dict) else given:
@@ -193,7 +193,7 @@ def _answer(
 
 
 UNKNOWN = b"\x00encfields: no value of this column"
-"""Identity counts: told apart with ``is``."""
+"""Compared with ``is``."""
 
 
 def normalised_lookup(index: IndexBinding, value: object, dialect: Dialect) -> bytes | None:

@@ -18,7 +18,7 @@ from encfields.orm.read.provenance import same_row, sibling, source_column
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class IndexOperand:
     """One side of a comparison that a blind index stands for.
 
     :ivar expression: the encrypted column, or an alias's or subquery's, or a subquery's column
@@ -91,11 +91,11 @@ class Asked:
         view = viewed(candidate) if _is_view(candidate) else None
         if view is None:
             return False
-        asks = Asked(view.clause, source_column(view.clause), cast("BlindView", view.type))
+        asks = IndexOperand(view.clause, source_column(view.clause), cast("BlindView", view.type))
         return asks._may_answer(index)
 
 
-def asked(part: Any) -> Asked | None:
+def asked(part: Any) -> IndexOperand | None:
     """What a side of a comparison asks; ``None`` if it is a value.
 
     :raises UnsupportedOperationError: it is a subquery that cannot be compared with.
@@ -116,13 +116,13 @@ def asked(part: Any) -> Asked | None:
     if isinstance(part, BlindValue):
         if isinstance(part.clause, BindParameter):
             return None
-        return Asked(part.clause, source_column(part.clause), cast("BlindView", part.type))
+        return IndexOperand(part.clause, source_column(part.clause), cast("BlindView", part.type))
     if not _is_column(part):
         return None
     if isinstance(part.type, BlindView):
         view = viewed(part)
-        return None if view is None else Asked(part, source_column(view.clause), part.type)
-    return Asked(part, source_column(part), None)
+        return None if view is None else IndexOperand(part, source_column(view.clause), part.type)
+    return IndexOperand(part, source_column(part), None)
 
 
 def _is_column(part: Any) -> bool:

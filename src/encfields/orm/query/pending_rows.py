@@ -47,7 +47,7 @@ from encfields.orm.query.comparison import (
     BlindValue,
     IndexComparison,
 )
-from encfields.orm.query.operand import Asked
+from encfields.orm.query.operand import IndexOperand
 from encfields.orm.read.provenance import row_part, source_column
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
         return self
 
 
-def is_answered_by_plaintext(*sides: Asked | None) -> bool:
+def is_answered_by_plaintext(*sides: IndexOperand | None) -> bool:
     """Whether the plaintext alone answers, since each of the columns is in the first phase."""
     phases = [adopts.phase for side in sides if side and (adopts := adoption_of(side.column))]
     return (
@@ -162,7 +162,11 @@ def by_either(
 
 
 def compared_in_plaintext(
-    element: IndexComparison, side: Asked, operand: Any, index: IndexBinding | None, compiler: Any
+    element: IndexComparison,
+    side: IndexOperand,
+    operand: Any,
+    index: IndexBinding | None,
+    compiler: Any,
 ) -> ColumnElement[Any]:
     """What the comparison with a value asks of the plaintext.
 
@@ -184,7 +188,7 @@ def compared_in_plaintext(
     return not_(whole) if element.operator in NEGATIVE else whole
 
 
-def _require_whole(side: Asked, index: IndexBinding | None, sources: list[Any]) -> None:
+def _require_whole(side: IndexOperand, index: IndexBinding | None, sources: list[Any]) -> None:
     """See that what is asked of the index the plaintext can be asked as well."""
     if any(adoption_of(column) is None for column in sources):
         raise refused(
@@ -203,7 +207,7 @@ def _require_whole(side: Asked, index: IndexBinding | None, sources: list[Any]) 
 
 
 def _one_column(
-    side: Asked, column: Any, part: int | None, operator: Any, operand: Any, compiler: Any
+    side: IndexOperand, column: Any, part: int | None, operator: Any, operand: Any, compiler: Any
 ) -> ColumnElement[Any]:
     adopts = adoption_of(column)
     assert adopts is not None  # noqa: S101 - the caller looked
@@ -329,7 +333,9 @@ def _first_phase(expression: Any) -> Any:
 # -- columns compared with columns -------------------------------------------------------------
 
 
-def joined_in_plaintext(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[Any]:
+def joined_in_plaintext(
+    element: IndexComparison, left: IndexOperand, right: IndexOperand
+) -> ColumnElement[Any]:
     """Two columns of the first phase compared by their plaintexts."""
     return BinaryExpression(
         _plain_side(element.left, left),
@@ -340,7 +346,7 @@ def joined_in_plaintext(element: IndexComparison, left: Asked, right: Asked) -> 
     )
 
 
-def _plain_side(part: Any, side: Asked) -> Any:
+def _plain_side(part: Any, side: IndexOperand) -> Any:
     while isinstance(part, Grouping):
         part = part.element
     plain = plain_of(side.expression, side.column)
@@ -355,7 +361,7 @@ def _plain_side(part: Any, side: Asked) -> Any:
 def join_by_either(
     element: IndexComparison,
     by_index: ColumnElement[Any],
-    sides: Sequence[tuple[Asked, ColumnElement[Any]]],
+    sides: Sequence[tuple[IndexOperand, ColumnElement[Any]]],
 ) -> ColumnElement[Any]:
     """Two columns compared by their indexes where both rows have one, else by their plaintexts.
 
@@ -383,7 +389,7 @@ def join_by_either(
     )
 
 
-def refused(side: Asked, why: str) -> EncFieldsError:
+def refused(side: IndexOperand, why: str) -> EncFieldsError:
     """The refusal of what cannot be asked while the column is being adopted."""
     adopts = adoption_of(side.column)
     phase = "" if adopts is None else f" in the phase {adopts.phase!r}"
@@ -395,7 +401,7 @@ def refused(side: Asked, why: str) -> EncFieldsError:
     )
 
 
-def is_last_phase(*sides: Asked | None) -> bool:
+def is_last_phase(*sides: IndexOperand | None) -> bool:
     """Whether no row is pending, because every column is past the comparison of all values."""
     adoptions: list[Plaintext] = [
         adopts for side in sides if side and (adopts := adoption_of(side.column))

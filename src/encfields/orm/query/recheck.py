@@ -153,14 +153,14 @@ class MismatchReport:
     def __init__(self, stats: Stats, dialect: Dialect) -> None:
         self._stats = stats
         self._dialect = dialect
-        self._told = False
+        self._has_logged = False
 
     def note(self, missed: RowFilter, row: Any) -> None:
         """Report a row that is left out of the result."""
         self._stats.index_mismatches += 1
-        if self._told:
+        if self._has_logged:
             return
-        self._told = True
+        self._has_logged = True
         index = missed.lookups[0].type.index
         _log.warning(
             "%s.%s: the blind index %r of the row %s is not that of its value; the row was found "

@@ -29,9 +29,9 @@ from encfields.orm.query.comparison import (
     IndexComparison,
     instead_of_any,
 )
-from encfields.orm.query.index_versions import Side, either_version
+from encfields.orm.query.index_versions import VersionSides, either_version
 from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
-from encfields.orm.query.operand import Asked, asked
+from encfields.orm.query.operand import IndexOperand, asked
 from encfields.orm.query.pending_rows import (
     by_either,
     compared_in_plaintext,
@@ -74,7 +74,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
         return _lookup(part, index, versions, compared)
 
     by_index = either_version(
-        element, [Side(side(element.left, i), side(element.right, i)) for i in versions]
+        element, [VersionSides(side(element.left, i), side(element.right, i)) for i in versions]
     )
     if not may_be_pending(versions[0]) or _is_view_after_all(there, versions[0]):
         return by_index
@@ -82,13 +82,13 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     return by_either(by_index, [there.companion(i) for i in versions], in_plaintext)
 
 
-def _is_view_after_all(there: Asked, index: IndexBinding) -> bool:
+def _is_view_after_all(there: IndexOperand, index: IndexBinding) -> bool:
     """Whether it asks for a transform that the database does not know, when no row is pending."""
     lossy = any(transform.lossy for transform in index.transforms)
     return lossy and there.view is not None and is_last_phase(there)
 
 
-def _answering(element: IndexComparison, there: Asked) -> list[IndexBinding]:
+def _answering(element: IndexComparison, there: IndexOperand) -> list[IndexBinding]:
     """The versions of the index that answers a comparison with a value."""
     groups = there.candidates(element.operator)
     if not groups:
@@ -98,7 +98,7 @@ def _answering(element: IndexComparison, there: Asked) -> list[IndexBinding]:
         raise _refused(
             there,
             element,
-            "its blind index finds rows that only look alike, so what differs cannot be told "
+            "its blind index finds rows that only look alike, so what differs cannot be seen "
             "from it: use a full-length index over the whole value, or compare in Python",
         )
     versions = groups[0]
@@ -108,7 +108,7 @@ def _answering(element: IndexComparison, there: Asked) -> list[IndexBinding]:
 # -- columns compared with columns -------------------------------------------------------------
 
 
-def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[Any]:
+def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> ColumnElement[Any]:
     """Two columns compared by indexes under which equal values look alike."""
     for ours in left.candidates(element.operator):
         for theirs in right.candidates(element.operator):
@@ -118,7 +118,9 @@ def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[
                 by_index = either_version(
                     element,
                     [
-                        Side(_selected(element.left, left, o), _selected(element.right, right, t))
+                        VersionSides(
+                            _selected(element.left, left, o), _selected(element.right, right, t)
+                        )
                         for o, t in pairs
                     ],
                 )
@@ -137,7 +139,7 @@ def _join(element: IndexComparison, left: Asked, right: Asked) -> ColumnElement[
 
 
 def _pairs(
-    ours: list[IndexBinding], theirs: list[IndexBinding], left: Asked, right: Asked
+    ours: list[IndexBinding], theirs: list[IndexBinding], left: IndexOperand, right: IndexOperand
 ) -> Iterator[tuple[IndexBinding, IndexBinding]]:
     """The versions that both have; the first that they should have if a subquery selects none."""
     same = [(o, t) for o in ours for t in theirs if o.comparable == t.comparable]
@@ -145,7 +147,7 @@ def _pairs(
     yield from carried or same[:1]
 
 
-def _selected(part: Any, there: Asked, index: IndexBinding) -> Any:
+def _selected(part: Any, there: IndexOperand, index: IndexBinding) -> Any:
     """The index's column in the place of the encrypted one, in a subquery too."""
     companion = there.companion(index)
     while isinstance(part, Grouping):
@@ -201,7 +203,7 @@ def _lookup(
     return internals.retyped_bind(value, LookupType(index, compared), rename=rename)
 
 
-def _refused(there: Asked | None, element: IndexComparison, why: str) -> EncFieldsError:
+def _refused(there: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
     operator = getattr(element.operator, "__name__", str(element.operator))
     return UnsupportedOperationError(
         f"{operator!r} cannot be answered: {why}",

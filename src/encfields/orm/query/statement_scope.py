@@ -19,7 +19,7 @@ from encfields.orm import internals
 
 
 @dataclass(frozen=True, slots=True)
-class Enclosing:
+class OuterStatement:
     """One statement around a comparison.
 
     :ivar statement: the SELECT, UPDATE or DELETE; or a UNION, an INSERT, of which nothing is asked.
@@ -30,15 +30,15 @@ class Enclosing:
     own: frozenset[int]
 
 
-def enclosing(compiler: Any) -> tuple[Enclosing, ...]:
+def enclosing(compiler: Any) -> tuple[OuterStatement, ...]:
     """The statements that are being compiled, the innermost first."""
     return tuple(
-        Enclosing(entry["selectable"], frozenset(hash(one) for one in entry["asfrom_froms"]))
+        OuterStatement(entry["selectable"], frozenset(hash(one) for one in entry["asfrom_froms"]))
         for entry in reversed(compiler.stack)
     )
 
 
-def deciding(around: tuple[Enclosing, ...], table: Any) -> Iterator[Any]:
+def deciding(around: tuple[OuterStatement, ...], table: Any) -> Iterator[Any]:
     """Those statements whose conditions a row of `table` has to meet for the comparison to count:
     the one that has the table in its FROM, and those between it and the comparison."""
     passed: list[Any] = []

@@ -225,7 +225,7 @@ def _hint(error: EncFieldsError, binding: ColumnBinding) -> None:
 
 
 def _located(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> EncFieldsError:
-    """The same error, told where it happened."""
+    """The same error, with the place where it happened."""
     if isinstance(error, DecryptionError | KeyStoreError):
         error.table = error.table or binding.table
         error.column = error.column or binding.column_name

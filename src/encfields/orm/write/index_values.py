@@ -116,7 +116,7 @@ class IndexedBind:
     def value(self, encryption: EngineEncryption, row: RowIndex) -> bytes | None:
         """The index of one row; ``None`` for NULL.
 
-        :raises KeyStoreError: the beacon key cannot be had.
+        :raises KeyStoreError: the beacon key cannot be fetched.
         """
         if row.normalised is None:
             return None

@@ -61,7 +61,7 @@ def _selected(statement: Any, binding: ColumnBinding, names: Sequence[str]) -> l
             return columns
     raise _refused(
         binding,
-        "what INSERT .. SELECT copies is not to be told from the statement: write one select() "
+        "the statement does not show what INSERT .. SELECT copies: write one select() "
         "of the columns of one table, without UNION, GROUP BY, text() or hints",
     )
 

@@ -1,4 +1,4 @@
-"""Keys that the database generates, had before the INSERT that stores the row.
+"""Keys that the database generates, fetched before the INSERT that stores the row.
 
 A value is sealed for its row, so the row's key has to be known first, and nothing is ever stored
 that stands for a value. :mod:`.listener` finds the INSERTs that lack a key, :mod:`.choice` picks

@@ -49,10 +49,10 @@ class MySql:
 
 
 def reserve_at_once(connection: Connection, insert: KeylessInsert) -> Reserved | None:
-    """The keys of an INSERT's rows, where they can be had before it is compiled.
+    """The keys of an INSERT's rows, where they are known before it is compiled.
 
     :returns: ``None`` where they cannot: :func:`reserve` has them later.
-    :raises UnknownIdentityError: they cannot be had in this way of executing it.
+    :raises UnknownIdentityError: they are not known in this way of executing it.
     """
     if connection.dialect.name != "postgresql" or len(insert.missing) > 1 or insert.is_partial:
         return None

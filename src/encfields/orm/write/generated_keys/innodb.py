@@ -117,14 +117,14 @@ def require_transaction(connection: Connection, insert: KeylessInsert) -> None:
 
     :raises UnknownIdentityError: says so.
     """
-    autocommit = _autocommit_told(connection)
+    autocommit = _known_autocommit(connection)
     if autocommit is None:
         autocommit = bool(connection.exec_driver_sql("SELECT @@autocommit").scalar_one())
     if autocommit:
         raise insert.unknown(_AUTOCOMMIT)
 
 
-def _autocommit_told(connection: Connection) -> bool | None:
+def _known_autocommit(connection: Connection) -> bool | None:
     """What the server said of it in its last answer, where the driver keeps that.
 
     It says so in every answer, so that a ``SET autocommit`` that only the driver saw counts.

@@ -189,7 +189,7 @@ def with_keys(
 
 
 def _are_reported_alone(insert: KeylessInsert) -> bool:
-    """Whether each row is told by its key, an integer, as SQLAlchemy tells rows apart."""
+    """Whether each row is identified by its key, an integer, as SQLAlchemy identifies rows."""
     (*primary,) = insert.table.primary_key
     return primary == [*insert.missing] and all(type(c.type) in _NUMBERS for c in primary)
 

@@ -1,8 +1,8 @@
 """Where INSERTs without a key are found, given one, and looked after.
 
 Three of SQLAlchemy's events take part. Before the statement is compiled it gets binds for its
-keys. Before it reaches the driver, when the Python-side defaults are evaluated, the keys are had,
-and the values can be sealed. Afterwards the keys are compared with what was stored.
+keys. Before it reaches the driver, when the Python-side defaults are evaluated, the keys are
+fetched, and the values can be sealed. Afterwards the keys are compared with what was stored.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class GeneratedKeys:
             self._under_way[context] = insert, reserved
 
     def wording(self, context: Any, statement: str) -> str:
-        """The text of the INSERT, as the database has to be told it."""
+        """The text of the INSERT, as the database has to be given it."""
         rehearsal = rehearsal_of(context.execution_options)
         if rehearsal is not None:
             return rehearsal.reword(statement)

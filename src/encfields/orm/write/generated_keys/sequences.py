@@ -56,7 +56,7 @@ FROM (
 class Taken:
     """What a sequence gave.
 
-    :ivar numbers: one for each row; ``None`` where they cannot be had.
+    :ivar numbers: one for each row; ``None`` where they cannot be drawn.
     :ivar always: ``GENERATED ALWAYS``: the INSERT has to say that it overrides it.
     :ivar may_change: a trigger or rule may store the row under another key.
     :ivar is_followed: a trigger may give the row another key once it is stored.

@@ -31,7 +31,7 @@ def are_stored(
     """
     columns = insert.missing
     is_mysql = connection.dialect.name in MYSQL_NAMES
-    if is_mysql and _told_by_driver(keys, context):
+    if is_mysql and _reported_by_driver(keys, context):
         return True
     # Under SERIALIZABLE, MySQL would lock a range to its end, and rows one by one do not.
     is_range = len(columns) == 1 and not is_mysql and _are_consecutive(keys)
@@ -49,13 +49,13 @@ def are_stored(
     return True
 
 
-def _told_by_driver(keys: list[tuple[Any, ...]], context: Any) -> bool:
-    """Whether MySQL's driver was told the key of the one row that was stored."""
-    told = None
+def _reported_by_driver(keys: list[tuple[Any, ...]], context: Any) -> bool:
+    """Whether MySQL's driver reported the key of the one row that was stored."""
+    reported = None
     # MariaDB Connector/Python does not tell it of a cursor that SQLAlchemy has closed.
     with suppress(AttributeError, context.dialect.loaded_dbapi.Error):
-        told = context.cursor.lastrowid
-    return bool(told) and keys == [(told,)]
+        reported = context.cursor.lastrowid
+    return bool(reported) and keys == [(reported,)]
 
 
 def _are_consecutive(keys: list[tuple[Any, ...]]) -> bool:
