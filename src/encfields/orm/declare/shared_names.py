@@ -1,8 +1,8 @@
 """Columns of two tables that would share one logical name, so that their values could be exchanged.
 
 An archive or an audit table shares a name on purpose: its ``name=`` is that which a column of
-another table has by itself, and it holds that column's values. Anything else is a mistake: a name given
-to two columns, or dots in the names of tables and columns that add up to the same.
+another table has by itself, and it holds that column's values. Anything else is a mistake: a name
+given to two columns, or dots in the names of tables and columns that add up to the same.
 """
 
 from __future__ import annotations
