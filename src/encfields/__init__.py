@@ -19,8 +19,9 @@ from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.query.compound import blind
 from encfields.orm.types import EncryptedType
+from encfields.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "BlindIndex",

@@ -148,6 +148,7 @@ PUBLIC = {
         "verify",
         "work",
     ],
+    "encfields.native_core": ["Status", "status"],
     "encfields.sizes": ["max_stored_bytes", "stored_bytes"],
     "encfields.telemetry": ["instrument"],
     "encfields.testing": [

@@ -9,9 +9,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 FLOORS = (
-    ("errors", "traces", "orm.internals"),
+    ("errors", "traces", "version", "orm.internals"),
     ("branch_key", "codecs", "context", "identity", "key_template"),
-    ("message", "message_header", "stock_reader"),
+    ("message", "message_header", "native_core", "stock_reader"),
     ("keys", "keyrings"),
     ("index",),
     ("drivers", "legacy", "orm", "sizes", "stats"),

@@ -1,0 +1,41 @@
+"""The compiled core of encfields. Applications have no use for it: encfields finds it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+__version__: str
+
+_FindKey = Callable[[str, str], Any]
+
+def seal(plaintext: object, context: object, key: Any, /) -> bytes | None: ...
+def open_(
+    message: object, context: object, key_id: str, find_key: _FindKey, /
+) -> bytes | None: ...
+def seal_many(
+    plaintexts: list[bytes], contexts: list[bytes], key: Any, /
+) -> list[bytes | None]: ...
+def open_many(
+    messages: list[bytes], contexts: list[bytes], key_id: str, find_key: _FindKey, /
+) -> list[bytes | None]: ...
+def reseal_many(
+    messages: list[bytes],
+    contexts: list[bytes],
+    new_contexts: list[bytes],
+    key: Any,
+    find_key: _FindKey,
+    /,
+) -> list[bytes | None]: ...
+@final
+class CellReader:
+    def __new__(
+        cls,
+        tag: bytes,
+        head: bytes,
+        parts: Sequence[tuple[int, bytes]],
+        forms: Sequence[str],
+        key: Sequence[str | int],
+    ) -> CellReader: ...
+    def open(self, cell: object, find_key: _FindKey, /) -> bytes | None: ...
+
+@final
+class CompiledKey: ...

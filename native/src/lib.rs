@@ -1,0 +1,21 @@
+//! The compiled core of encfields: opens and seals its messages, and nothing else.
+//!
+//! It is to the last byte what `encfields.message.one_pass` is in Python, and like that answers
+//! `None` to whatever is not of the one form that encfields writes, or does not authenticate:
+//! Python then reads it the long way and words the error. See `docs/native.md`.
+//!
+//! * [`message`]: where the fields of a message lie.
+//! * [`keys`]: what is derived from what.
+//! * [`sealing`]: sealing and opening, on bytes.
+//! * [`cell`]: what a statement delivers: a row's key and its message.
+//! * [`guard`]: a panic is an answer of `None`.
+//! * `python`: all of it as Python sees it, and the only modules that know of Python.
+
+pub mod cell;
+pub mod guard;
+pub mod keys;
+pub mod message;
+pub mod sealing;
+
+#[cfg(feature = "python")]
+mod python;

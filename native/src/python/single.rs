@@ -1,0 +1,85 @@
+//! One value at a time.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::branch_key::{CompiledKey, bytes, compiled, found};
+use crate::guard::guarded;
+use crate::message::{Message, RANDOM_BYTES};
+use crate::sealing;
+
+/// Longer contents are worked on while other threads run.
+const LONG: usize = 64 * 1024;
+
+/// A message that holds `plaintext` under a data key of its own; `None` for what is no `bytes` or
+/// too long.
+#[pyfunction]
+#[pyo3(signature = (plaintext, context, key, /))]
+pub fn seal<'py>(
+    plaintext: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = plaintext.py();
+    let (Some(plaintext), Some(context)) = (bytes(plaintext), bytes(context)) else {
+        return Ok(None);
+    };
+    let Some(key) = compiled(key)? else {
+        return Ok(None);
+    };
+    let key = &key.get().0;
+    let work = || {
+        guarded(|| {
+            let random = sealing::random(1)?;
+            let random: &[u8; RANDOM_BYTES] = random.as_slice().try_into().ok()?;
+            sealing::seal(plaintext, context, key, random)
+        })
+    };
+    let message = if plaintext.len() > LONG { py.detach(work) } else { work() };
+    Ok(message.map(|message| PyBytes::new(py, &message)))
+}
+
+/// The plaintext of `message`, if it was sealed for `context` under `key_id`; `None` if it is of
+/// another form or does not authenticate. What `find_key` raises passes.
+#[pyfunction]
+#[pyo3(signature = (message, context, key_id, find_key, /))]
+pub fn open_<'py>(
+    message: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    key_id: &Bound<'py, PyAny>,
+    find_key: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let (Some(message), Some(context)) = (bytes(message), bytes(context)) else {
+        return Ok(None);
+    };
+    let Ok(key_id) = key_id.cast::<PyString>() else {
+        return Ok(None);
+    };
+    let Ok(id) = key_id.to_str() else {
+        return Ok(None); // a lone surrogate, which no message holds
+    };
+    let Some(message) = guarded(|| Message::read(message, context, id.as_bytes())) else {
+        return Ok(None);
+    };
+    match found(find_key, key_id, message.wrapped.version)? {
+        Some(key) => opened(&message, context, &key),
+        None => Ok(None),
+    }
+}
+
+/// The plaintext of a message, as a Python object that nothing else holds.
+pub fn opened<'py>(
+    message: &Message<'_>,
+    context: &[u8],
+    key: &Bound<'py, CompiledKey>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let (py, key) = (key.py(), &key.get().0);
+    let mut is_open = false;
+    let plaintext = PyBytes::new_with(py, message.content.len(), |out| {
+        let is_long = out.len() > LONG;
+        let mut work = || guarded(|| sealing::open(message, context, key, out));
+        is_open = if is_long { py.detach(work) } else { work() }.is_some();
+        Ok(())
+    })?;
+    Ok(is_open.then_some(plaintext))
+}

@@ -1,0 +1,33 @@
+"""The compiled core, where it is built: see scripts/build_native.py."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import uuid
+from types import ModuleType
+
+import pytest
+
+from encfields.branch_key import BranchKey
+
+REQUIRED = os.environ.get("ENCFIELDS_NATIVE") == "require"
+
+
+@pytest.fixture(scope="session")
+def native() -> ModuleType:
+    if not REQUIRED:
+        pytest.importorskip("encfields_native", reason="the compiled core is not built here")
+    return importlib.import_module("encfields_native")
+
+
+@pytest.fixture
+def key() -> BranchKey:
+    """One that nothing was derived from."""
+    return BranchKey("tenant/42", str(uuid.uuid4()), os.urandom(32))
+
+
+@pytest.fixture
+def find_key(key):
+    keys = {(key.id, key.version): key}
+    return lambda key_id, version: keys[key_id, version]
