@@ -26,6 +26,8 @@ SERVERS        ?= url,private,running,install
 # What depends on the SQLAlchemy version.
 MATRIX_TESTS   ?= tests
 PYTHONS_TESTS  ?= tests
+# What is run once more on the compiled core, where that can be built.
+NATIVE_TESTS   ?= tests/native tests/message tests/format tests/golden tests/roundtrip
 FUZZ_TESTS     ?= tests
 FUZZ_COUNT     ?= 200000
 FUZZ_SECONDS   ?= 300
@@ -36,7 +38,7 @@ LANGUAGES      ?=
 CONFORMANCE_ARGS ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo native wheels test test-native conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
@@ -45,8 +47,16 @@ help: ## this list
 demo: $(VENV)/.runtime ## see it work: SQLite and a local key, in this terminal
 	@$(BIN)/python examples/quickstart.py
 
-test: $(VENV)/.ci ## everything: set up the servers, run the whole suite on the three databases
-	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)
+test: native ## everything: set up the servers, run the whole suite on the three databases
+	@ENCFIELDS_NATIVE=off $(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)
+	@$(MAKE) --no-print-directory test-native
+
+test-native: native ## what seals and opens, on the compiled core; all of it: make test-native NATIVE_TESTS=tests
+	@[ ! -f $(VENV)/.native ] || ENCFIELDS_NATIVE=require \
+		$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) $(NATIVE_TESTS)
+
+native: $(VENV)/.ci ## build the compiled core, if there is Rust, and install it into the environment
+	@$(BIN)/python scripts/build_native.py
 
 test-mysql: $(VENV)/.ci ## the suite on MySQL in the place of the three databases
 	@ENCFIELDS_TEST_BACKENDS=mysql $(BIN)/python -m tests.servers --ways $(SERVERS) -- \
@@ -75,6 +85,10 @@ test-pythons: ## the suite on each Python from 3.11 to 3.15 that is on this mach
 
 conformance: $(VENV)/.ci ## AWS's SDKs of other languages on our values, as far as their tools are here
 	@$(BIN)/python -m conformance $(CONFORMANCE_ARGS) $(LANGUAGES)
+
+wheels: $(VENV)/.ci ## what is uploaded to a package index, into dist: of the core too, if there is Rust
+	@$(BIN)/python -m hatchling build -d dist
+	@$(BIN)/python scripts/build_native.py --into dist
 
 lint: $(VENV)/.ci ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check .
@@ -119,7 +133,7 @@ lock: ## take newer versions into requirements/*.txt
 	@scripts/lock.sh $(VENVS)/lock/bin/python
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(VENVS) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENVS) dist native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An empty file for each set of requirements says that it is installed, and since when.

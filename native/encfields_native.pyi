@@ -8,9 +8,7 @@ __version__: str
 _FindKey = Callable[[str, str], Any]
 
 def seal(plaintext: object, context: object, key: Any, /) -> bytes | None: ...
-def open_(
-    message: object, context: object, key_id: str, find_key: _FindKey, /
-) -> bytes | None: ...
+def open_(message: object, context: object, key_id: str, find_key: _FindKey, /) -> bytes | None: ...
 def seal_many(
     plaintexts: list[bytes], contexts: list[bytes], key: Any, /
 ) -> list[bytes | None]: ...
@@ -25,6 +23,7 @@ def reseal_many(
     find_key: _FindKey,
     /,
 ) -> list[bytes | None]: ...
+
 @final
 class CellReader:
     def __new__(

@@ -1,6 +1,7 @@
 """Build the compiled core and install it into a virtual environment, where that can be done.
 
-usage: PYTHON scripts/build_native.py
+usage: PYTHON scripts/build_native.py [--into FOLDER]
+  --into FOLDER  put a wheel and a source distribution there, and install nothing
 
 Run by the Python of the environment. What is built is kept in the user's cache folder by what it
 was built from, so that it is built once. Where there is no Rust, or its packages cannot be had,
@@ -32,15 +33,19 @@ class CannotBuildError(Exception):
     """Why the core is not built on this machine."""
 
 
-def main() -> None:
+def main(into: Path | None = None) -> None:
     try:
         digest = _digest(_toolchain())
+        if into is not None:
+            _distribute(digest, into)
+            return
         if not (INSTALLED.exists() and INSTALLED.read_text() == digest):
             INSTALLED.unlink(missing_ok=True)
             _install(_wheel(digest))
             INSTALLED.write_text(digest)
     except CannotBuildError as error:
-        INSTALLED.unlink(missing_ok=True)
+        if into is None:
+            INSTALLED.unlink(missing_ok=True)
         print(f"the compiled core is neither built nor tested, Python does its work: {error}")
     else:
         print("the compiled core is built and installed")
@@ -132,17 +137,29 @@ def _install(wheel: Path) -> None:
     _run([*pip, "--no-deps", "--no-index", "--force-reinstall", str(wheel)])
 
 
+def _distribute(digest: str, folder: Path) -> None:
+    """Put what is uploaded to a package index into a folder."""
+    shutil.copy(_wheel(digest), folder)
+    _fetch()
+    maturin = str(Path(sys.prefix) / "bin" / "maturin")
+    _run([maturin, "sdist", "--quiet", "--out", str(folder.resolve())], cwd=NATIVE)
+
+
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def _run(
-    command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> None:
+def _run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=cwd, env=env, check=False)
     if done.returncode:
         sys.exit(f"failed ({done.returncode}): {' '.join(command)}")
 
 
 if __name__ == "__main__":
-    main()
+    match sys.argv[1:]:
+        case []:
+            main()
+        case ["--into", folder]:
+            main(Path(folder))
+        case _:
+            sys.exit(__doc__)

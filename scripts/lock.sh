@@ -23,6 +23,7 @@ compile runtime.txt pyproject.toml requirements/runtime.in
 compile ci.txt pyproject.toml requirements/ci.in
 compile bench.txt pyproject.toml requirements/bench.in
 compile frameworks.txt pyproject.toml requirements/frameworks.in
+compile native.txt requirements/native.in
 for matrix in sqlalchemy-2.0.25 sqlalchemy-2.0.31 sqlalchemy-2.0; do
     compile "$matrix.txt" "requirements/$matrix.in"
 done

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from encfields.context import RowContext
-from encfields.message import one_pass
+from encfields.message import one_pass, seal
 from encfields.message.cell import KeyForm
 from tests.message.fuzz import MUTATIONS
 
@@ -31,7 +31,7 @@ SHAPES = [*[(form,) for form in KeyForm], (KeyForm.TEXT_HEX, KeyForm.INTEGER), t
 TEMPLATES = {"fixed": ("tenant/42",), "of the row": ("tenant/", 0, "/x")}
 
 
-@pytest.mark.parametrize("forms", SHAPES, ids=lambda forms: "+".join(forms))
+@pytest.mark.parametrize("forms", SHAPES, ids="+".join)
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 def test_every_cell_has_the_same_answer(native, key, forms, template):
     rng = random.Random(15)
@@ -57,7 +57,7 @@ def test_every_form_of_key_opens(native, key, form):
     row = RowContext("patient.ssn", ["id"])
     reader = native.CellReader(b"abcdef", row.head, row.parts, [form], [key.id])
     for part, text in PARTS[form]:
-        message = one_pass.seal(b"value", row.serialize([text]), key)
+        message = seal(b"value", row.serialize([text]), key)
         cell = b":".join((b"abcdef", part.encode(), message))
         assert reader.open(cell, lambda key_id, version: key) == b"value"
 
@@ -72,7 +72,7 @@ def test_the_branch_key_is_the_one_that_the_row_demands(native, key):
         asked.append(key_id)
         return key
 
-    message = one_pass.seal(b"value", row.serialize(["7", "42"]), key)
+    message = seal(b"value", row.serialize(["7", "42"]), key)
     assert reader.open(b"abcdef:7:3432:" + message, find_key) == b"value"
     assert reader.open(b"abcdef:7:3433:" + message, find_key) is None
     assert asked == ["tenant/42"]
@@ -94,7 +94,7 @@ def test_a_form_that_the_core_does_not_know_is_refused_when_the_column_is_declar
 def a_cell(rng: random.Random, row: RowContext, forms: tuple[KeyForm, ...], key) -> bytes:
     """A cell; of some, one part is another than the one that the value was sealed for."""
     chosen = [rng.choice(PARTS[form]) for form in forms]
-    message = one_pass.seal(b"value", row.serialize([text for _, text in chosen]), key)
+    message = seal(b"value", row.serialize([text for _, text in chosen]), key)
     parts = [part for part, _ in chosen]
     if rng.random() < 0.5:
         parts[rng.randrange(len(parts))] = rng.choice(STRANGE)

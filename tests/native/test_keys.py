@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyDestroyedError
+from encfields.message import core
 from encfields.native_core import status
 from tests.waiting import until
 
@@ -63,10 +64,11 @@ def read(engine) -> str:
 
 
 def handle(encryption) -> weakref.ref:
-    """What was derived from the key in use; it is there after a value was read."""
-    compiled = encryption.active_key("default").compiled
-    assert type(compiled).__name__ == "CompiledKey"
-    return weakref.ref(compiled)
+    """What was derived from the key in use."""
+    key = encryption.active_key("default")
+    assert core.seal(b"value", b"", key)
+    assert type(key.compiled).__name__ == "CompiledKey"
+    return weakref.ref(key.compiled)
 
 
 def is_gone(derived: weakref.ref) -> bool:
@@ -157,6 +159,7 @@ def test_a_key_is_used_for_its_time_to_live_alone(engine, attached):
 
     def is_fetched_anew() -> bool:
         assert read(engine) == "123-45-6789"
+        encryption.active_key("default")
         return is_gone(derived)
 
     until(is_fetched_anew)

@@ -11,7 +11,7 @@ import pytest
 
 from encfields.branch_key import BranchKey
 from encfields.context import serialize
-from encfields.message import one_pass, open_, read_header, sealed_size
+from encfields.message import one_pass, open_, read_header, seal, sealed_size
 from encfields.message.body import FRAME_LENGTH
 from tests.message.fuzz import CONTEXT, Corpus, mutate, stock_forms
 from tests.message.stock import client, hierarchical_keyring
@@ -51,7 +51,7 @@ def test_each_opens_what_the_other_seals(native, rng, writer):
 
 
 def test_the_key_is_asked_for_by_the_id_and_version_that_python_asks_for(native, key, context):
-    message = one_pass.seal(b"value", context, key)
+    message = seal(b"value", context, key)
     asked: list[tuple[str, str]] = []
 
     def find_key(key_id: str, version: str) -> BranchKey:

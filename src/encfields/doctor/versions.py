@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from encfields.doctor.finding import Finding
+from encfields.native_core import status
 
 SUPPORTED: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
     "SQLAlchemy": ((2, 0, 25), (2, 2)),
@@ -23,7 +24,7 @@ def check_versions() -> list[Finding]:
     python = ".".join(str(part) for part in sys.version_info[:3])
     findings = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]
     findings += [_library(name, *bounds) for name, bounds in SUPPORTED.items()]
-    findings.append(_providers())
+    findings += [_providers(), _core()]
     return findings
 
 
@@ -54,3 +55,10 @@ def _providers() -> Finding:
     except Exception as error:
         return Finding(name, "problem", f"cannot be used: {type(error).__name__}")
     return Finding(name, "ok", "can be used")
+
+
+def _core() -> Finding:
+    """Which core seals and opens values; one that is there and cannot be used is worth a look."""
+    core = status()
+    is_broken = core.version is not None and not core.is_native
+    return Finding("core", "warning" if is_broken else "ok", str(core))
