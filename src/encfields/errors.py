@@ -126,7 +126,7 @@ class EncFieldsError(DontWrapMixin, Exception):
         elif self.column or self.table:
             parts.append(self.column or self.table or "")
         if self.row:
-            row = (f"{name}={shortened(text)}" for name, text in self.row.items())
+            row = (f"{name}={printable(text)}" for name, text in self.row.items())
             parts.append("row " + ", ".join(row))
         if self.key_id:
             parts.append(f"key {shortened(self.key_id)!r}")
@@ -136,6 +136,17 @@ class EncFieldsError(DontWrapMixin, Exception):
 def shortened(text: str, limit: int = MAX_PART_CHARS) -> str:
     """A text, cut where it is longer than `limit`."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
+def printable(text: str) -> str:
+    """A text from the database, shortened, and so that it forges no line of a log and steers no
+    terminal."""
+    shown = shortened(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown
+    )
 
 
 class DeclarationError(EncFieldsError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from encfields.errors import ConfigurationError, EncFieldsError
+from encfields.errors import ConfigurationError, EncFieldsError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,6 +117,11 @@ def plain(text: str) -> str:
         one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
         for one in text
     )
+
+
+def pairs_of(texts: Mapping[str, str | None]) -> str:
+    """A row's identity, or an encryption context, in one line whatever it holds."""
+    return ", ".join(f"{name}={printable(str(text))}" for name, text in texts.items())
 
 
 def tell_error(error: EncFieldsError | SQLAlchemyError, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.cli import exits
 from encfields.cli.index_status import NOT_INDEXED, tell_indexes
-from encfields.cli.output import Cell, Output
+from encfields.cli.output import Cell, Output, pairs_of
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
 from encfields.errors import ConfigurationError
@@ -194,8 +194,8 @@ def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[Kind]:
 
 
 def _example(state: str, example: Example) -> str:
-    place = ", ".join(f"{name}={text}" for name, text in example.row.items())
+    place = pairs_of(example.row)
     if example.belongs_to is not None:
-        pairs = ", ".join(f"{name}={text}" for name, text in example.belongs_to.items())
+        pairs = pairs_of(example.belongs_to)
         return f"row {place}: misplaced, it was sealed for {pairs}"
     return f"row {place}: {state.replace('_', ' ')} ({example.reason})"

@@ -8,7 +8,7 @@ from typing import Any
 from encfields.bulk.survey.index_check import INDEX_REASONS
 from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
-from encfields.cli.output import Output
+from encfields.cli.output import Output, pairs_of
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status import check_sample
 from encfields.cli.targets import add_target_options
@@ -98,12 +98,8 @@ def _tell(verified: list[Verification], output: Output) -> None:
 def _row(failure: Failure) -> list[str]:
     return [
         failure.column,
-        _pairs(failure.row),
+        pairs_of(failure.row),
         failure.error,
         failure.reason,
-        _pairs(failure.belongs_to or {}),
+        pairs_of(failure.belongs_to or {}),
     ]
-
-
-def _pairs(texts: Any) -> str:
-    return ", ".join(f"{name}={text}" for name, text in texts.items())
