@@ -163,6 +163,21 @@ SERVER_FORMS: dict[str, tuple[str, Any, Any, str]] = {
         b"a",
         "x'6100'",
     ),
+    "MariaDB, byte that is no ASCII": (
+        "mariadb",
+        String(20).with_variant(MYSQL_VARCHAR(20, charset="ascii", collation="ascii_bin"), "mysql"),
+        "a?b",
+        "CONVERT(x'61ff62' USING ascii)",
+    ),
+    "MariaDB, byte that is no Cyrillic": (
+        "mariadb",
+        String(20).with_variant(
+            MYSQL_VARCHAR(20, charset="cp1251", collation="cp1251_bin"), "mysql"
+        ),
+        "?",
+        "CONVERT(x'98' USING cp1251)",
+    ),
+    "MariaDB, CHAR that is a VARCHAR": ("mariadb", CHAR(20), "alice", "CONCAT(id, ' ')"),
     "MariaDB, text with a blank": (
         "mariadb",
         String(20, collation="utf8mb4_nopad_bin"),
@@ -182,6 +197,9 @@ def test_another_form_of_a_key_does_not_open_on_a_server(request, form):
     with attacker.begin() as connection:
         if form == "MariaDB, UUID in upper case":  # under the default collation it is one row
             connection.execute(text("ALTER TABLE vault MODIFY id CHAR(32) COLLATE utf8mb4_bin"))
+        if form == "MariaDB, CHAR that is a VARCHAR":
+            nopad = "VARCHAR(20) COLLATE utf8mb4_nopad_bin"
+            connection.execute(text(f"ALTER TABLE vault MODIFY id {nopad}"))
     if server == "mariadb":
         with attacker.begin() as connection:
             connection.execute(text("SET sql_mode = ''"))
@@ -193,6 +211,17 @@ def test_another_form_of_a_key_does_not_open_on_a_server(request, form):
         read_as_mallory(engine, table)
     assert caught.value.row is not None
     assert "id" in caught.value.row
+
+
+@pytest.mark.parametrize(
+    "charset, key",
+    [("latin1", "Zoë?"), ("cp1251", "Яна"), ("sjis", "山田"), ("ascii", "a?b"), ("utf8mb3", "Ω?")],
+)
+def test_a_key_in_another_character_set_opens(mariadb, charset, key):
+    key_type = MYSQL_VARCHAR(20, charset=charset, collation=f"{charset}_bin")
+    engine, _ = with_alice(mariadb, table := vault(key_type), key)
+    with engine.connect() as connection:
+        assert connection.scalar(select(table.c.v).where(table.c.id == key)) == SECRET
 
 
 def test_the_victims_row_stays_readable(sqlite):

@@ -19,6 +19,7 @@ from encfields.errors import ContextMismatchError, EncFieldsError, UnreadableErr
 from encfields.identity import CANONICAL, IdentityKind
 from encfields.message.cell import KeyForm
 from encfields.orm.declare.row_keys import MYSQL_NAMES, date_reader, is_native_uuid, kind_of
+from encfields.orm.read.charsets import text_in_charset
 
 if TYPE_CHECKING:
     from sqlalchemy import Column
@@ -81,11 +82,14 @@ def _mysql_sql(column: str, kind: IdentityKind) -> str:
     if kind is IdentityKind.BINARY:
         return f"HEX({column})"
     if kind is IdentityKind.CHAR:
-        column = f"RTRIM({column})"
+        # Blanks that the server itself adds. Those of a VARCHAR tell one row from another.
+        pads = "FIND_IN_SET('PAD_CHAR_TO_FULL_LENGTH', @@sql_mode)"
+        column = f"IF({pads}, RTRIM({column}), {column})"
     if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
-        # Of bytes that are no UTF-8, the conversion would make question marks: all the same.
-        utf8 = f"HEX(CONVERT({column} USING utf8mb4))"
-        return f"IF(CHARSET({column}) = 'binary', HEX({column}), {utf8})"
+        # In other character sets two keys may have one text in Unicode: that is looked at.
+        both = f"HEX(CONVERT({column} USING utf8mb4)), '!', CHARSET({column}), '!', HEX({column})"
+        as_it_is = f"CHARSET({column}) IN ('utf8mb4', 'utf8mb3', 'utf8', 'binary')"
+        return f"IF({as_it_is}, HEX({column}), CONCAT({both}))"
     return f"CAST({column} AS CHAR)"
 
 
@@ -131,6 +135,8 @@ def _integer(part: bytes) -> str:
 
 
 def _text(part: bytes) -> str:
+    if _MARK in part:
+        return text_in_charset(part)
     return bytes.fromhex(part.decode("ascii")).decode("utf-8")
 
 
@@ -181,6 +187,7 @@ def as_stored(part: bytes, type_: TypeEngine[Any], dialect: Dialect) -> str:
         return f"{_legible(digits)!r} stored as {storage.decode('ascii')}"
     kind = kind_of(type_, dialect)
     in_hex = kind in (IdentityKind.TEXT, IdentityKind.CHAR)
+    part = part.partition(_MARK)[0]
     in_hex |= dialect.name == "sqlite" and kind in (IdentityKind.UUID, IdentityKind.DATE)
     return _legible(part) if in_hex else part.decode("utf-8", "backslashreplace")
 
