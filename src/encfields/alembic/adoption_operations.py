@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Self
 from alembic.operations import MigrateOperation, Operations
 
 from encfields.adopt.adoption import Adoption
-from encfields.alembic.found_operations import RefusedChangeOp
 from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import NothingOp, Operation
+from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.rows.inner_types import InnerType, type_to_data
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 

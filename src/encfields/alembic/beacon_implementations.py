@@ -6,9 +6,9 @@ import logging
 
 from alembic.operations import Operations
 
-from encfields.alembic.autogenerate.indexed_under import columns_under
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.guards import Guard
+from encfields.alembic.indexed_columns import columns_under
 from encfields.alembic.key_operations import RetireBeaconKeyOp, RotateBeaconKeyOp
 from encfields.alembic.running import keys_of
 from encfields.alembic.script import key_table_of, write_comment, write_guard

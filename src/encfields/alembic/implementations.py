@@ -9,10 +9,6 @@ from alembic.operations import Operations
 
 from encfields.alembic.adoption_operations import PostponedAdoptionOp
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.found_operations import (
-    PostponedRebindOp,
-    RefusedChangeOp,
-)
 from encfields.alembic.guards import Guard
 from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
@@ -21,6 +17,10 @@ from encfields.alembic.key_operations import (
     RotateBranchKeyOp,
 )
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
+from encfields.alembic.refused_or_postponed import (
+    PostponedRebindOp,
+    RefusedChangeOp,
+)
 from encfields.alembic.running import keys_of, work
 from encfields.alembic.script import (
     columns_text,

@@ -7,10 +7,10 @@ import logging
 
 from alembic.operations import Operations
 
-from encfields.alembic.found_operations import PostponedFillOp
 from encfields.alembic.guards import Guard
 from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
 from encfields.alembic.operation import NothingOp
+from encfields.alembic.refused_or_postponed import PostponedFillOp
 from encfields.alembic.running import work
 from encfields.alembic.script import write_comment, write_guard, write_index_guard
 from encfields.bulk.errors import UnfinishedError

@@ -10,11 +10,6 @@ from typing import Any, Literal
 from alembic.autogenerate import renderers
 
 from encfields.alembic.adoption_operations import PostponedAdoptionOp
-from encfields.alembic.found_operations import (
-    PostponedFillOp,
-    PostponedRebindOp,
-    RefusedChangeOp,
-)
 from encfields.alembic.index_column import IndexColumn
 from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
 from encfields.alembic.key_operations import (
@@ -27,6 +22,11 @@ from encfields.alembic.key_operations import (
 )
 from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
+from encfields.alembic.refused_or_postponed import (
+    PostponedFillOp,
+    PostponedRebindOp,
+    RefusedChangeOp,
+)
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.keys.sql.schema import TABLE_NAME
 from encfields.orm.declare.index_column_type import IndexColumnType

@@ -27,8 +27,8 @@ from encfields.alembic.adoption_operations import (
     EnsureAdoptedOp,
     PostponedAdoptionOp,
 )
-from encfields.alembic.found_operations import RefusedChangeOp
 from encfields.alembic.index_column import described
+from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.rows.inner_types import type_to_data
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, func, select
 
-from encfields.alembic.autogenerate.unfilled import Keys, unfilled
-from encfields.alembic.found_operations import PostponedFillOp
+from encfields.alembic.autogenerate.index_contents import Keys, unfilled
 from encfields.alembic.index_column import described
 from encfields.alembic.index_operations import FillBlindIndexOp
+from encfields.alembic.refused_or_postponed import PostponedFillOp
 from encfields.alembic.settings import settings_of
-from encfields.alembic.terse import terse_columns
 from encfields.alembic.transaction import engine_for
+from encfields.alembic.without_defaults import columns_without_defaults
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.engine import known_encryption
 from encfields.errors import EncFieldsError
@@ -119,7 +119,7 @@ def _fill(table: Table, indexes: list[IndexBinding], *, anew: bool) -> FillBlind
     names = {source.column_name for index in indexes for source in index.sources}
     columns = tuple(
         column
-        for column in terse_columns(table)
+        for column in columns_without_defaults(table)
         if column.name in names and column != SealedColumn(column.name)
     )
     indexes_to_fill = tuple(described(index) for index in indexes)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, MetaData, Table
 
-from encfields.alembic.autogenerate.bound_as import Examination, Verdict
-from encfields.alembic.autogenerate.unfilled import Keys
-from encfields.alembic.found_operations import RefusedChangeOp
+from encfields.alembic.autogenerate.index_contents import Keys
+from encfields.alembic.autogenerate.stored_binding import Examination, Verdict
 from encfields.alembic.index_column import described
 from encfields.alembic.operations import RebindOp
-from encfields.alembic.terse import terse, terse_columns
+from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.without_defaults import columns_without_defaults, without_defaults
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import KeyStoreError
 from encfields.orm.declare.blind_index import indexes_of
@@ -146,7 +146,7 @@ def _refused(binding: ColumnBinding, verdict: Verdict) -> RefusedChangeOp:
 def _rebind(
     table: Table, found: Sequence[tuple[ColumnBinding, Verdict]], types: dict[str, Any]
 ) -> RebindOp:
-    was = {b.column_name: terse(table, v.was) for b, v in found if v.was is not None}
+    was = {b.column_name: without_defaults(table, v.was) for b, v in found if v.was is not None}
     indexes = [
         index
         for index in indexes_of(table)
@@ -154,7 +154,7 @@ def _rebind(
     ]
     # Of a compound index, the other columns are needed too, as they are.
     needed = was.keys() | {s.column_name for index in indexes for s in index.sources}
-    now = tuple(column for column in terse_columns(table) if column.name in needed)
+    now = tuple(column for column in columns_without_defaults(table) if column.name in needed)
     return RebindOp(
         TableSpec(table.name, now, table.schema),
         TableSpec(table.name, tuple(was.get(c.name, c) for c in now), table.schema),

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Table
 
+from encfields.alembic.autogenerate.index_contents import Keys
 from encfields.alembic.autogenerate.rebindings import Stored, stored_table
 from encfields.alembic.autogenerate.sampled import near_ends
-from encfields.alembic.autogenerate.unfilled import Keys
 from encfields.alembic.autogenerate.witness import witness
-from encfields.alembic.found_operations import RefusedChangeOp
+from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import EncFieldsError, ValueDecodingError
 from encfields.orm.declare.columns import ColumnBinding, bindings_of

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.alembic.index_column import IndexColumn, described, with_indexes
-from encfields.alembic.terse import terse_columns
+from encfields.alembic.without_defaults import columns_without_defaults
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.index.transforms import casefold, last
 from encfields.orm.declare.blind_index import derived_columns, indexes_of
@@ -57,7 +57,7 @@ def _visit(*more: Any, **options: Any) -> Table:
 )
 def test_what_is_left_out_is_the_default(options: dict[str, Any], told: SealedColumn) -> None:
     table = _visit(**options)
-    assert terse_columns(table) == (told,)
+    assert columns_without_defaults(table) == (told,)
     named = _visit(key=told.key, name=told.logical_name, bind_to=told.bind_to)
     (again,), (declared,) = bindings_of(named).values(), bindings_of(table).values()
     assert again.context.serialize(["1"] * len(again.identity)) == declared.context.serialize(
@@ -104,7 +104,7 @@ def test_a_compound_index_names_its_columns() -> None:
 
 def _same_derivation(table: Table) -> None:
     """The description computes what the declaration does."""
-    spec = TableSpec(table.name, terse_columns(table), table.schema)
+    spec = TableSpec(table.name, columns_without_defaults(table), table.schema)
     whole = with_indexes(spec, [described(index) for index in indexes_of(table)])
     for derived, (name, columns, how) in zip(whole.derived, derived_columns(table), strict=True):
         assert (derived.name, derived.columns) == (name, columns)

@@ -1,4 +1,4 @@
-"""How stored values are bound, as they tell it themselves, and whether that is to be believed.
+"""How stored values are bound, as their headers say, and whether that is to be believed.
 
 Every value carries the logical name, the names of its identity columns and its branch key id in
 its header. So a table's own values are the record that a declaration is compared with: there is

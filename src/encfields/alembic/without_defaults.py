@@ -1,4 +1,4 @@
-"""Encrypted columns in few words: what is the default anyway is left out of a migration."""
+"""Descriptions of encrypted columns as a migration has them: what is the default is left out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.key_template import KeyTemplate
 
 
-def terse_columns(table: Table) -> tuple[SealedColumn, ...]:
+def columns_without_defaults(table: Table) -> tuple[SealedColumn, ...]:
     """The encrypted columns of a declared table."""
-    return tuple(terse(table, column) for column in TableSpec.from_table(table).columns)
+    return tuple(without_defaults(table, column) for column in TableSpec.from_table(table).columns)
 
 
-def terse(table: Table, column: SealedColumn) -> SealedColumn:
-    """A description without what is the default anyway."""
+def without_defaults(table: Table, column: SealedColumn) -> SealedColumn:
+    """A description without what is the default."""
     name = column.logical_name
     identity = set(column.bind_to or ()) - set(KeyTemplate(column.key).columns)
     return SealedColumn(
