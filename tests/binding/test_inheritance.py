@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, insert, inspect, select, update
+from sqlalchemy import ForeignKey, String, insert, inspect, select, union, update
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
+    aliased,
     mapped_column,
     selectin_polymorphic,
     with_polymorphic,
 )
 
 from encfields import EncryptedType
-from encfields.errors import ContextMismatchError
+from encfields.errors import ContextMismatchError, UnreadableError
 
 
 class Base(DeclarativeBase):
@@ -166,3 +167,42 @@ def test_a_changed_key_of_a_child_takes_all_its_values_along(sqlite_db):
         session.commit()
     with sqlite_db.session() as session:
         assert told(session.get_one(Nurse, 9)) == ["n", "b"]
+
+
+BY_THE_SUBCLASS_S_KEY = {
+    "a subquery": lambda one: one.subquery(),
+    "a CTE": lambda one: one.cte(),
+    "a subquery of a subquery": lambda one: select(one.limit(9).subquery()).subquery(),
+    "a UNION of the same": lambda one: union(one, one.where(Surgeon.id > 0)).subquery(),
+}
+
+
+@pytest.mark.parametrize("way", BY_THE_SUBCLASS_S_KEY)
+def test_a_parent_s_value_is_read_beside_the_subclass_s_own_key(clinic, way):
+    """``Surgeon.id`` is a column of another table, which the JOIN sets equal to the parent's."""
+    some = BY_THE_SUBCLASS_S_KEY[way](select(Surgeon.id, Surgeon.name, Surgeon.licence))
+    with clinic.session() as session:
+        found = session.execute(select(some.c.name, some.c.licence).order_by(some.c.id)).all()
+    assert [tuple(row) for row in found] == [("s", "s-licence"), ("s2", "s2-licence")]
+
+
+def test_of_an_optional_side_the_key_of_the_other_is_enough(clinic):
+    poly = with_polymorphic(Person, [Doctor])
+    some = select(poly.id, poly.Doctor.licence).subquery()
+    with clinic.session() as session:
+        found = session.scalars(select(some.c.licence).order_by(some.c.id)).all()
+    assert found == [None, "d-licence", "s-licence", None, "s2-licence"]
+
+
+def test_but_a_key_that_may_be_null_stands_for_no_other(clinic):
+    poly = with_polymorphic(Person, [Doctor])
+    some = select(poly.Doctor.id, poly.name).subquery()
+    with clinic.session() as session, pytest.raises(UnreadableError):
+        session.scalars(select(some.c.name)).all()
+
+
+def test_nor_does_the_key_of_another_row(clinic):
+    other = aliased(Surgeon, flat=True)
+    some = select(other.id, Surgeon.name).where(other.id != Surgeon.id).subquery()
+    with clinic.session() as session, pytest.raises(UnreadableError):
+        session.scalars(select(some.c.name)).all()

@@ -23,6 +23,7 @@ from encfields.orm.adoption.reads import AdoptingReader, PackedOrPlain
 from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.key_look_up import looked_up
+from encfields.orm.read.equal_keys import equal_keys
 from encfields.orm.read.packed import Packed, RowReader
 from encfields.orm.read.union_reads import is_no_value, packed_branches
 
@@ -130,9 +131,13 @@ def row_siblings(
     if expression.table is source.table:
         yield key
         return
+    found = False
     for candidate in expression.table.c:
         if any(base is key for base in candidate.base_columns) and same_row(candidate, expression):
+            found = True
             yield candidate
+    if not found:
+        yield from equal_keys(expression, lambda inner: row_siblings(inner, key, source))
 
 
 def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
