@@ -10,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import BlindIndex, EncryptedType
+from encfields.errors import AmbiguousRowError
 
 
 class Base(DeclarativeBase):
@@ -51,6 +52,28 @@ class Logged(Base):
     state = mapped_column(
         EncryptedType(String, key="tenant/{tenant_id}", index=BlindIndex()), onupdate="changed"
     )
+
+
+class Animal(Base):
+    """It is queried together with its subclasses, so a statement names the join of their tables."""
+
+    __tablename__ = "animal"
+
+    id = mapped_column(Integer, primary_key=True, autoincrement=False)
+    name = mapped_column(EncryptedType(String(50), index=BlindIndex()))
+    kind = mapped_column(String(20))
+    __mapper_args__: Any = {  # noqa: RUF012
+        "polymorphic_on": kind,
+        "polymorphic_identity": "animal",
+        "with_polymorphic": "*",
+    }
+
+
+class Dog(Animal):
+    __tablename__ = "dog"
+
+    id = mapped_column(ForeignKey("animal.id"), primary_key=True)
+    __mapper_args__: Any = {"polymorphic_identity": "dog"}  # noqa: RUF012
 
 
 @pytest.fixture
@@ -162,3 +185,21 @@ def test_so_it_is_in_bulk(logged, how):
 def test_and_a_row_that_is_not_there_is_stale(logged):
     with logged.session() as session, pytest.raises(StaleDataError):
         session.execute(update(Logged), [{"id": n, "title": "other"} for n in (7, 8)])
+
+
+@pytest.mark.parametrize("synchronize", ["evaluate", "fetch"])
+def test_an_update_of_a_class_that_is_joined_with_its_subclasses_writes_the_index(
+    docs, synchronize
+):
+    with docs.session() as session:
+        session.add_all([Animal(id=1, name="a"), Dog(id=2, name="d")])
+        session.commit()
+        statement = update(Animal).where(Animal.id == 2).values(name="new")
+        session.execute(statement, execution_options={"synchronize_session": synchronize})
+        session.commit()
+        assert session.scalars(select(Animal).where(Animal.name == "new")).one().id == 2
+
+
+def test_an_onupdate_default_of_many_rows_is_refused_as_a_value_is(logged):
+    with logged.session() as session, pytest.raises(AmbiguousRowError):
+        session.execute(update(Logged).where(Logged.id > 0).values(title="other"))

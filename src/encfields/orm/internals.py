@@ -429,10 +429,17 @@ def is_carried(element: Any) -> bool:
 def written_table(statement: Any) -> Any:
     """The table that an INSERT or UPDATE writes to.
 
-    The ORM executes an UPDATE of many rows of a joined subclass once for each of its tables, and
-    notes which on the statement.
+    The ORM executes an INSERT or UPDATE of many rows of a joined subclass once for each of its
+    tables, and notes which on the statement. An UPDATE of a class that is queried together with its
+    subclasses (``with_polymorphic="*"``) names the join of all their tables, until it is compiled.
     """
-    return statement._annotations.get("_emit_update_table", statement.table)
+    for noted in ("_emit_update_table", "_emit_insert_table"):
+        if noted in statement._annotations:
+            return statement._annotations[noted]
+    entity = statement.table._annotations.get("parententity")
+    if isinstance(statement, Update) and getattr(entity, "is_mapper", False):
+        return entity.local_table
+    return statement.table
 
 
 def has_loaded_change(state: Any, key: str) -> bool:

@@ -105,6 +105,7 @@ class WriteHook:
             self.keys.learn(connection, context)
         if plan.lookups:
             answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
+        self._refuse_unpinned(plan, context)
         spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
         if plan.indexed or plan.without_values:
             self._index_rows(plan, connection, context, spelling)
@@ -121,6 +122,14 @@ class WriteHook:
             for values, _ in internals.parameter_rows(context):
                 if check.to_text(values[check.set_bind]) != check.to_text(values[check.where_bind]):
                     raise check.refusal()
+
+    def _refuse_unpinned(self, plan: StatementPlan, context: Any) -> None:
+        """Refuse values whose row the statement does not say, before they are indexed."""
+        refused = [(bind, bind.refusal) for bind in plan.sealed if bind.refusal is not None]
+        for values, _ in internals.parameter_rows(context) if refused else ():
+            for bind, refusal in refused:
+                if _is_parked(bind, values):
+                    raise refusal()
 
     def _index_rows(
         self,
@@ -179,8 +188,6 @@ class WriteHook:
         ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
         for values, given in internals.parameter_rows(context):
             for bind, pending in _parked(binds, values, given, Pending):
-                if bind.refusal is not None:
-                    raise bind.refusal()
                 texts = _texts(bind, values)
                 plaintext = self.encode(bind.binding, texts, pending.value, connection)
                 if rehearsal:
@@ -246,7 +253,7 @@ class WriteHook:
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
         if plan is not None and plan.filters:
             filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
-        self.keys.check(connection, context)
+        self.keys.check(connection, context, result)
 
     def encode(
         self,

@@ -68,7 +68,7 @@ def keyless_insert(statement: Insert, parameters: list[Any]) -> KeylessInsert | 
 
     :param parameters: the parameter sets that it is executed with; may be empty.
     """
-    table = statement.table
+    table = internals.written_table(statement)
     if not isinstance(table, Table) or internals.has_select_source(statement):
         return None
     bindings = bindings_of(table)
