@@ -377,6 +377,21 @@ def test_a_trigger_that_inserts_into_the_same_table_takes_keys_too(sqlite_db):
     assert len(found) == 8
 
 
+def test_under_a_trigger_an_insert_returns_its_row(sqlite_db):
+    table = made(sqlite_db, secrets())
+    sqlite_db.execute_plain("CREATE TABLE audit (id INTEGER)")
+    sqlite_db.execute_plain(
+        "CREATE TRIGGER tr AFTER INSERT ON secret BEGIN INSERT INTO audit VALUES (new.id); END"
+    )
+    found: list[tuple[int, str]] = []
+    with sqlite_db.begin() as connection:
+        for values in (rows(1)[0], rows(3)[1:]):
+            returned = connection.execute(insert(table).returning(table.c.id, table.c.s), values)
+            found += [tuple(row) for row in returned]
+    assert sorted(value for _, value in found) == ["s0", "s1", "s2"]
+    assert sorted(read(sqlite_db, table)) == sorted(found)
+
+
 def test_a_number_that_was_given_out_is_not_given_again(sqlite_db):
     table = made(sqlite_db, secrets(sqlite_autoincrement=True))
     for value in ("a", "b"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, cast
 
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.lambdas import LambdaElement
 
@@ -120,14 +121,17 @@ class GeneratedKeys:
             return overriding_system_value(statement)
         return statement
 
-    def check(self, connection: Connection, context: Any) -> None:
+    def check(self, connection: Connection, context: Any, result: Any) -> None:
         """Look that the rows were stored under their keys; otherwise undo the INSERT.
 
+        :param result: of the INSERT. What it returns is fetched first: SQLite ends no savepoint
+            while a statement is open.
         :raises UnknownIdentityError: the database stored one under another key.
         """
         insert, reserved = self._under_way.pop(context, (None, None))
         if insert is None or reserved is None or not reserved.to_check:
             return
+        _fetch_at_once(result)
         if not are_stored(connection, insert, reserved.keys, context):
             savepoint.undo(connection)
             raise insert.unknown(
@@ -136,6 +140,13 @@ class GeneratedKeys:
                 "Give the key a value that they keep"
             )
         savepoint.release(connection)
+
+
+def _fetch_at_once(result: Any) -> None:
+    """Have the rows that a statement returns fetched, so that it is not open any more."""
+    is_open = result.returns_rows and result.cursor is not None
+    if is_open and not isinstance(result.cursor_strategy, FullyBufferedCursorFetchStrategy):
+        result.cursor_strategy = FullyBufferedCursorFetchStrategy(result.cursor)
 
 
 def _keyless(context: Any) -> KeylessInsert | None:
