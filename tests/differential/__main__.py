@@ -68,7 +68,11 @@ def _look(
         if time.monotonic() - start > arguments.seconds:
             break
         program = draw_program(seed)
-        finding = attempt(program, database)
+        try:
+            finding = attempt(program, database)
+        except Exception:
+            print(f"# seed {seed} ends with an error", file=sys.stderr, flush=True)
+            raise
         done += 1
         if finding is None:
             continue

@@ -11,14 +11,44 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import DeclarativeBase, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    column_property,
+    composite,
+    mapped_column,
+    relationship,
+    synonym,
+)
+from sqlalchemy.types import NullType
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.index.transforms import casefold
 from tests.differential.values import KINDS, text_type, transformed
 
 SLOTS = 5
+
+
+class Both:
+    """Two values of one row, as one."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first, self.second = first, second
+
+    def __composite_values__(self) -> tuple[Any, Any]:
+        return self.first, self.second
+
+    def __repr__(self) -> str:
+        return f"Both({self.first!r}, {self.second!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Both) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
 TENANTS = {"integer": (1, 2), "text": ("a", "b/ä")}
 KEY_KINDS = (
     "integer", "generated", "big", "uuid", "text", "spelt", "bytes", "date", "composite", "pair",
@@ -32,6 +62,10 @@ INDEXES = {
 """Kinds of indexes, each with the kind of values that it wants, if it does."""
 EXACT = ("full", "unique", "both")
 DEFAULTS = ("", "", "", "", "insert", "update")
+EXTRAS = ("server", "expression", "count", "note", "hybrid", "synonym", "composite", "history")
+"""Attributes that are more than columns: of a plain column with a server default, of an expression,
+of a count and of an encrypted column in another table; ways to look at the first column; and
+whether the first column's old values are always loaded."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +139,9 @@ class Schema:
     versioned: bool = False
     renamed: bool = False
     eager: bool = False
+    kin: str = ""
+    extras: tuple[str, ...] = ()
+    joins: str = ""
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -170,6 +207,9 @@ def draw_schema(rng: random.Random) -> Schema:
         versioned=rng.random() < 0.4,
         renamed=rng.random() < 0.3,
         eager=rng.random() < 0.3,
+        kin=rng.choice(("", "", "", "parent", "friends")),
+        extras=tuple(e for e in EXTRAS if rng.random() < 0.2),
+        joins=rng.choice(("", "", "*", "selectin")) if inherits else "",
     )
 
 
@@ -219,6 +259,7 @@ class Twin:
         self.item = self._item()
         self.sub = self._sub() if schema.inherits else self.item
         self.child = self._child()
+        self._add_expressions()
         self.base.registry.configure()
 
     def _touch(self) -> int:
@@ -246,6 +287,7 @@ class Twin:
         key = "tenant/{tenant}" if schema.tenant else "default"
         own = schema.columns[:-1] if schema.inherits == "joined" else schema.columns
         body |= {c.name: self.stored(c, key) for c in own}
+        body |= self._extras(body["c0"], own)
         body["__table_args__"] = tuple(self._table_arguments(own))
         mapping: dict[str, Any] = {"eager_defaults": schema.eager}
         body["__mapper_args__"] = mapping
@@ -255,6 +297,9 @@ class Twin:
         if schema.inherits:
             body["kind"] = mapped_column(sa.String(4), nullable=False)
             mapping |= {"polymorphic_on": "kind", "polymorphic_identity": "item"}
+            if schema.joins == "*":
+                mapping["with_polymorphic"] = "*"
+        body |= self._kin(body)
         body["children"] = relationship(
             "Child",
             order_by="Child.tag",
@@ -263,6 +308,88 @@ class Twin:
             passive_updates=False,
         )
         return type("Item", (self.base,), body)
+
+    def _extras(self, first: Any, own: tuple[Column, ...]) -> dict[str, Any]:
+        extras: dict[str, Any] = {}
+        if "server" in self.schema.extras:
+            extras["stamp"] = mapped_column(sa.Integer, server_default="3", nullable=False)
+        if "hybrid" in self.schema.extras:
+            extras["hybrid"] = hybrid_property(lambda self: self.c0)
+        if "synonym" in self.schema.extras:
+            extras["other_name"] = synonym("c0")
+        if "composite" in self.schema.extras:
+            extras["both"] = composite(Both, "c0", "c1" if len(own) > 1 else "tag")
+        if "history" in self.schema.extras:
+            extras["c0"] = column_property(first.column, active_history=True)
+        return extras
+
+    def _kin(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Relations of items to items."""
+        names = self.schema.key_columns
+        if not self.schema.kin:
+            return {}
+        own = f"{self.prefix}_item"
+        keys = [self._key()[n].column for n in names]
+        if self.schema.kin == "parent":
+            refers = {
+                f"parent_{n}": mapped_column(_same_type(k), nullable=True)
+                for n, k in zip(names, keys, strict=True)
+            }
+            constraint = sa.ForeignKeyConstraint(list(refers), [f"{own}.{n}" for n in names])
+            body["__table_args__"] += (constraint,)
+            remote = [body[n] for n in names]
+            kin = relationship(
+                "Item", remote_side=remote, back_populates="kin", passive_updates=False
+            )
+            return {
+                **refers,
+                "parent": kin,
+                "kin": relationship(
+                    "Item", back_populates="parent", order_by=body["tag"], passive_updates=False
+                ),
+            }
+        table = sa.Table(f"{self.prefix}_friends", self.base.metadata)
+        for side in ("from", "to"):
+            columns = [
+                sa.Column(f"{side}_{n}", _same_type(k), primary_key=True)
+                for n, k in zip(names, keys, strict=True)
+            ]
+            for column in columns:
+                table.append_column(column)
+            targets = [f"{own}.{n}" for n in names]
+            table.append_constraint(sa.ForeignKeyConstraint([c.name for c in columns], targets))
+        why = sa.String(50)
+        encrypted: Any = EncryptedType(why) if self.encrypted else why
+        table.append_column(sa.Column("why", encrypted, default="met"))
+        first, second = (
+            sa.and_(*(table.c[f"{side}_{n}"] == body[n].column for n in names))
+            for side in ("from", "to")
+        )
+        return {
+            "kin": relationship(
+                "Item",
+                secondary=table,
+                primaryjoin=first,
+                secondaryjoin=second,
+                order_by=body["tag"],
+                passive_updates=False,
+            )
+        }
+
+    def _add_expressions(self) -> None:
+        item, child = self.item, self.child
+        names = self.schema.key_columns
+        of_item = [getattr(child, f"item_{n}") == getattr(item, n) for n in names]
+        if "expression" in self.schema.extras:
+            item.tag_and_more = column_property(item.tag + item.touched)
+        if "count" in self.schema.extras:
+            counted = sa.select(sa.func.count(child.note)).where(*of_item)
+            item.notes = column_property(counted.correlate(item.__table__).scalar_subquery())
+        if "note" in self.schema.extras:
+            first = sa.select(child.note).where(*of_item).order_by(child.tag).limit(1)
+            item.first_note = column_property(
+                first.correlate(item.__table__).scalar_subquery(), deferred=True
+            )
 
     def _table_arguments(self, own: tuple[Column, ...]) -> Any:
         names = {c.name for c in own}
@@ -315,6 +442,8 @@ class Twin:
 
     def _sub(self) -> Any:
         body: dict[str, Any] = {"__mapper_args__": {"polymorphic_identity": "sub"}}
+        if self.schema.joins == "selectin":
+            body["__mapper_args__"]["polymorphic_load"] = "selectin"
         if self.schema.inherits == "joined":
             columns, constraint = self._references("", primary_key=True)
             last = self.schema.columns[-1]
@@ -335,6 +464,12 @@ class Twin:
         body["__table_args__"] = (constraint,)
         body["item"] = relationship("Item", back_populates="children")
         return type("Child", (self.base,), body)
+
+
+def _same_type(key: Any) -> Any:
+    """The type of a column that refers to a key."""
+    foreign = isinstance(key.type, NullType)
+    return sa.Integer() if foreign else key.type
 
 
 def twins(schema: Schema) -> SimpleNamespace:

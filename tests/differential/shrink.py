@@ -10,7 +10,7 @@ from tests.differential.trial import Finding, Program, attempt
 
 PLAINER: tuple[dict[str, Any], ...] = (
     {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": False}, {"renamed": False},
-    {"eager": False}, {"key": "integer"},
+    {"eager": False}, {"key": "integer"}, {"kin": ""}, {"extras": ()}, {"joins": ""},
 )  # fmt: skip
 """What a schema may do without."""
 
@@ -25,12 +25,16 @@ from tests.differential.core_steps import *
 from tests.differential.databases import Database
 from tests.differential.instance_steps import *
 from tests.differential.key_steps import *
+from tests.differential.kin_steps import *
 from tests.differential.models import Column, Schema
 from tests.differential.orm_steps import *
 from tests.differential.query_steps import *
+from tests.differential.refused_steps import *
+from tests.differential.result_steps import *
 from tests.differential.trial import Program, attempt
 from tests.differential.values import Colour
 from tests.differential.world import Settings
+from tests.differential.write_steps import *
 
 print(attempt(Program(
     {schema},

@@ -16,15 +16,20 @@ from tests.differential.core_steps import CORE_STEPS
 from tests.differential.databases import Database, Engines
 from tests.differential.instance_steps import INSTANCE_STEPS
 from tests.differential.key_steps import KEY_STEPS, Audit
+from tests.differential.kin_steps import KIN_STEPS
 from tests.differential.models import Schema, draw_schema, twins
 from tests.differential.orm_steps import ORM_STEPS, Commit
 from tests.differential.query_steps import QUERY_STEPS, Load
 from tests.differential.refusals import documented
+from tests.differential.refused_steps import REFUSED_STEPS
+from tests.differential.result_steps import RESULT_STEPS
 from tests.differential.step import Step
 from tests.differential.world import Settings, World
+from tests.differential.write_steps import WRITE_STEPS
 
 STEPS: tuple[type[Step], ...] = (
-    *ORM_STEPS, *INSTANCE_STEPS, *CORE_STEPS, *BULK_STEPS, *QUERY_STEPS, *KEY_STEPS,
+    *ORM_STEPS, *INSTANCE_STEPS, *CORE_STEPS, *BULK_STEPS, *QUERY_STEPS, *KIN_STEPS,
+    *WRITE_STEPS, *RESULT_STEPS, *REFUSED_STEPS, *KEY_STEPS,
 )  # fmt: skip
 END = (Load(0, "lazy", "c0", sub=False, limit=False), Audit(0))
 
@@ -66,23 +71,27 @@ class Outcome:
 
     value: Any = None
     error: Exception | None = None
+    events: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         if self.error is None:
-            return f"gives: {self.value!r}"
+            return f"gives: {self.value!r}, after {self.events}"
         return f"raises {type(self.error).__name__}: {self.error}"
 
     @property
     def told(self) -> str:
         """What has to agree."""
-        return repr(self.value) if self.error is None else type(self.error).__name__
+        if self.error is None:
+            return repr((self.value, self.events))
+        return type(self.error).__name__
 
 
 def draw_program(seed: int) -> Program:
     """The program of a seed, the same every time."""
     rng = random.Random(seed)
     schema = draw_schema(rng)
-    settings = Settings(rng.random() < 0.5, rng.random() < 0.7, rng.random() < 0.2)
+    expires, flushes, waits, rolls = (rng.random() < p for p in (0.5, 0.7, 0.2, 0.3))
+    settings = Settings(expires, flushes, waits, rolls)
     kinds = rng.choices(STEPS, [s.weight for s in STEPS], k=rng.randint(10, 30))
     steps = tuple(kind.draw(rng, schema, 10 * n) for n, kind in enumerate(kinds, 1))
     return Program(schema, settings, steps)
@@ -128,7 +137,7 @@ def _both(step: Step, plain: World, encrypted: World) -> Finding | None:
     """A step on both sides; on neither where it is refused for a reason that is documented."""
     ours = _outcome(step, encrypted)
     if ours.error is not None and documented(ours.error, step, plain.schema):
-        _reset(step, plain, encrypted)
+        _reset(step, plain, encrypted, anew=True)
         return None
     theirs = _outcome(step, plain)
     if ours.told != theirs.told:
@@ -136,21 +145,23 @@ def _both(step: Step, plain: World, encrypted: World) -> Finding | None:
         details = "".join(traceback.format_exception(error)) if error else ""
         return Finding(step, str(theirs), str(ours), details)
     if ours.error is not None:
-        _reset(step, plain, encrypted)
+        _reset(step, plain, encrypted, anew=False)
     return None
 
 
-def _reset(step: Step, plain: World, encrypted: World) -> None:
+def _reset(step: Step, plain: World, encrypted: World, *, anew: bool) -> None:
     # What was refused was not even begun on the other side.
     plain.twin.touches = encrypted.twin.touches = max(plain.twin.touches, encrypted.twin.touches)
     for world in (plain, encrypted):
         for number in (0, 1) if isinstance(step, Audit) else (step.session,):
-            world.reset(number)
+            world.reset(number, anew=anew)
 
 
 def _outcome(step: Step, world: World) -> Outcome:
+    world.take_events()
     try:
-        return Outcome(step.run(world))
+        value = step.run(world)
+        return Outcome(value, events=tuple(world.take_events()))
     except (EncFieldsError, sa.exc.SQLAlchemyError) as error:
         return Outcome(error=error)
     except Exception as error:

@@ -10,17 +10,22 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from encfields import Encryption
+from tests.differential.events import note_mapper_events, note_session_events
 from tests.differential.models import SLOTS, TENANTS, Schema, Twin
 from tests.differential.triggers import create_triggers
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the sessions of a trial work."""
+    """How the sessions of a trial work.
+
+    :ivar rolls_back: whether a session goes on after an error, as it was before its transaction.
+    """
 
     expire_on_commit: bool = True
     autoflush: bool = True
     asynchronous: bool = False
+    rolls_back: bool = False
 
 
 class World:
@@ -42,17 +47,21 @@ class World:
         self.twin, self.engine, self.encryption, self.settings = twin, engine, encryption, settings
         self.bulk_engine = bulk_engine
         self.schema: Schema = twin.schema
+        self.events: list[Any] = []
+        note_mapper_events(twin, self.events)
         self.sessions = [self._new_session(), self._new_session()]
         self.nested: list[list[Any]] = [[], []]
         self.held: list[Any] = []
         self.added: dict[int, Any] = {}
 
     def _new_session(self) -> Session:
-        return Session(
+        session = Session(
             self.engine,
             expire_on_commit=self.settings.expire_on_commit,
             autoflush=self.settings.autoflush,
         )
+        note_session_events(session, self.events)
+        return session
 
     def create(self) -> None:
         """Make the tables and the triggers, and the rows that keys refer to."""
@@ -69,14 +78,28 @@ class World:
         """Drop everything."""
         for session in self.sessions:
             session.close()
+        if self.engine.dialect.name == "sqlite":
+            self.engine.dispose()  # a statement that failed may still be open
         self.twin.base.metadata.drop_all(self.engine)
         self.twin.base.registry.dispose()
 
-    def reset(self, number: int) -> None:
-        """Give up what a session was about."""
+    def reset(self, number: int, *, anew: bool) -> None:
+        """Give up what a session's transaction was about.
+
+        :param anew: and the session.
+        """
+        self.nested[number] = []
+        if self.settings.rolls_back and not anew:
+            self.sessions[number].rollback()
+            return
         self.sessions[number].close()
         self.sessions[number] = self._new_session()
-        self.nested[number] = []
+
+    def take_events(self) -> list[Any]:
+        """What was noticed since this was asked last."""
+        taken = list(self.events)
+        self.events.clear()
+        return taken
 
     def keep(self, instance: Any) -> Any:
         """Hold an instance."""
@@ -145,6 +168,8 @@ class World:
         """A value, but a generated key only as what it is."""
         if self.schema.is_generated and name in ("id", "item_id") and value is not None:
             return "generated"
+        if isinstance(value, sa.Row):
+            return [self.shown(n, v) for n, v in value._asdict().items()]
         return type(value).__name__, shown(value)
 
     def rows(self, result: Any) -> list[tuple[Any, ...]]:
