@@ -1,4 +1,4 @@
-"""The events that an application may listen to: the same ones, of the same instances, in order."""
+"""The events that an application may listen to: the same ones, of instances of the same classes."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
         sa.select(item.tag, c.label("value")).subquery()
     ),
     "insert from select": lambda item, c: sa.insert(item).from_select(
-        [c], sa.select(c).where(item.tag < 0)
+        [item.__mapper__.get_property(c.key).columns[0].key], sa.select(c).where(item.tag < 0)
     ),
     "copy": lambda item, c: sa.update(item).values({c.key: c}),
     "copy of another": lambda item, c: sa.update(item).values({c.key: item.tag}),

@@ -96,8 +96,8 @@ class World:
         self.sessions[number] = self._new_session()
 
     def take_events(self) -> list[Any]:
-        """What was noticed since this was asked last."""
-        taken = list(self.events)
+        """What was noticed since this was asked last, in whatever order: a flush has sets."""
+        taken = sorted(self.events, key=repr)
         self.events.clear()
         return taken
 
