@@ -39,7 +39,7 @@ CONFORMANCE_ARGS ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
 .PHONY: help demo native wheels test test-native conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
-	lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
+	docs lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -90,6 +90,10 @@ wheels: $(VENV)/.ci ## what is uploaded to a package index, into dist: of the co
 	@$(BIN)/python -m hatchling build -d dist
 	@$(BIN)/python scripts/build_native.py --into dist
 
+docs: $(VENVS)/docs/.ci ## the documentation as a site, in docs/_build; a warning is an error
+	@COLUMNS=88 $(VENVS)/docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
 lint: $(VENV)/.ci ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -133,7 +137,7 @@ lock: ## take newer versions into requirements/*.txt
 	@scripts/lock.sh $(VENVS)/lock/bin/python
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(VENVS) dist native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENVS) dist native/target docs/_build docs/reference .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An empty file for each set of requirements says that it is installed, and since when.
@@ -151,6 +155,10 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.ci
 	@touch $@
 
 $(VENVS)/frameworks/.ci: requirements/frameworks.txt pyproject.toml scripts/make_venv.py
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
+	@touch $@
+
+$(VENVS)/docs/.ci: requirements/docs.txt pyproject.toml scripts/make_venv.py
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
 	@touch $@
 

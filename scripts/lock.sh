@@ -24,6 +24,7 @@ compile ci.txt pyproject.toml requirements/ci.in
 compile bench.txt pyproject.toml requirements/bench.in
 compile frameworks.txt pyproject.toml requirements/frameworks.in
 compile native.txt requirements/native.in
+compile docs.txt pyproject.toml requirements/docs.in
 for matrix in sqlalchemy-2.0.25 sqlalchemy-2.0.31 sqlalchemy-2.0; do
     compile "$matrix.txt" "requirements/$matrix.in"
 done
