@@ -38,7 +38,7 @@ LANGUAGES      ?=
 CONFORMANCE_ARGS ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo native wheels test test-native conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo native lint-native wheels test test-native conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
@@ -54,6 +54,11 @@ test: native ## everything: set up the servers, run the whole suite on the three
 test-native: native ## what seals and opens, on the compiled core; all of it: make test-native NATIVE_TESTS=tests
 	@[ ! -f $(VENV)/.native ] || ENCFIELDS_NATIVE=require \
 		$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) $(NATIVE_TESTS)
+
+lint-native: ## the compiled core's formatter, linter and own tests; takes Rust
+	@cd native && cargo fmt --check
+	@cd native && cargo clippy --quiet --release --locked --all-targets -- -D warnings
+	@cd native && cargo test --quiet --release --locked --no-default-features
 
 native: $(VENV)/.ci ## build the compiled core, if there is Rust, and install it into the environment
 	@$(BIN)/python scripts/build_native.py
@@ -124,7 +129,7 @@ fuzz-differential: $(VENV)/.ci ## random programs on twins, plain and encrypted,
 fuzz-guided: $(VENV)/.ci ## coverage-guided run of the parser; wants `pip install atheris` first
 	@$(BIN)/python -m tests.message.atheris_fuzz -max_total_time=$(FUZZ_SECONDS)
 
-bench: $(VENV)/.bench ## compare with rivals, in tables of ratios
+bench: $(VENV)/.bench native ## compare with rivals, in tables of ratios
 	@for file in $(BENCHMARKS); do \
 		module=$$(echo "$${file%.py}" | tr / .) && \
 		$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m "$$module" \
