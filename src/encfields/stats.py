@@ -14,13 +14,15 @@ class AdoptionStats:
 
     :ivar fallback_reads: values read from the plaintext, because their row was pending.
     :ivar unsealed_statements: statements that could only make rows pending, by column.
+    :ivar places: of these statements, each of which was logged once: column, place, and why.
     """
 
-    __slots__ = ("fallback_reads", "unsealed_statements")
+    __slots__ = ("fallback_reads", "places", "unsealed_statements")
 
     def __init__(self) -> None:
         self.fallback_reads = 0
         self.unsealed_statements: Counter[str] = Counter()
+        self.places: set[tuple[str, str, str]] = set()
 
     def __repr__(self) -> str:
         return (

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from alembic.operations import Operations
 
+import encfields.adopt
 import encfields.alembic
 from encfields import DynamoDbKeyStore, Encryption
 from encfields.cli.main import parser
@@ -118,8 +119,14 @@ def test_commands_and_operations_on_values_agree():
         "keys",
         "index",
         "inspect",
+        "adopt",
         "doctor",
     }
+
+
+def test_the_steps_of_an_adoption_are_commands_and_operations():
+    assert verbs_below(parser(), "adopt") == {*ADOPTION.values(), "status"}
+    assert set(ADOPTION) <= set(encfields.adopt.__all__)
 
 
 def test_operations_are_those_that_were_agreed():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -111,14 +111,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             # With keys, an end that no worker noted is found out.
             known = settings.encryption(engine) if settings.keyring_text() else None
             options = _options(settings, arguments)
-            return _tell([report_of(engine, arguments.show, known, options)], output)
+            return tell_reports([report_of(engine, arguments.show, known, options)], output)
         if arguments.pause or arguments.resume:
             run_id = arguments.pause or arguments.resume
             pause(engine, run_id, paused=bool(arguments.pause))
-            return _tell([report_of(engine, run_id)], output, code=exits.OK)
+            return tell_reports([report_of(engine, run_id)], output, code=exits.OK)
         if arguments.abandon:
             abandon(engine, arguments.abandon)
-            return _tell([report_of(engine, arguments.abandon)], output, code=exits.OK)
+            return tell_reports([report_of(engine, arguments.abandon)], output, code=exits.OK)
         if arguments.dry_run:
             return _dry_run(settings, engine, arguments, output)
         return _work(settings, engine, arguments, output)
@@ -159,20 +159,27 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
     runs = [Reencryption(engine, encryption, spec, options=options) for spec in specs]
     # All are recorded before the first is worked at, so that other hosts find them at once.
     ids = [one.record() for one in runs] if arguments.start else [arguments.run_id]
-    with _progress(output) as progress:
+    with working_progress(output) as progress:
         for one in ids:
             reports += work(
                 engine, encryption, run_id=one, options=options, progress=progress, stop=stop
             )
     done = {report.run_id for report in reports}
     reports += [report_of(engine, one) for one in ids if one is not None and one not in done]
-    code = _tell(reports, output)
+    code = tell_reports(reports, output)
     return exits.INTERRUPTED if stop.by_interrupt and code == exits.WORK_LEFT else code
 
 
 def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
     names = [name.replace("-", "_") for name in (*_OPTIONS, "pause-for-vacuum")]
-    given = {name: getattr(arguments, name) for name in names}
+    return work_options(settings, {name: getattr(arguments, name) for name in names})
+
+
+def work_options(settings: Settings, given: Mapping[str, Any]) -> Options:
+    """How a run is worked at.
+
+    :param given: options of the engine; ``None`` for its default.
+    """
     # A worker process makes its own engine and keys from what this one was given.
     setup = partial(
         set_up,
@@ -193,7 +200,8 @@ def set_up(
 
 
 @contextmanager
-def _progress(output: Output) -> Iterator[Progress | None]:
+def working_progress(output: Output) -> Iterator[Progress | None]:
+    """What shows the progress of a run, where somebody looks."""
     if not output.shows_progress:
         yield None
         return
@@ -201,7 +209,8 @@ def _progress(output: Output) -> Iterator[Progress | None]:
         yield bar
 
 
-def _tell(reports: list[Report], output: Output, code: int | None = None) -> int:
+def tell_reports(reports: list[Report], output: Output, code: int | None = None) -> int:
+    """Tell where runs stand; the exit status."""
     if output.as_json:
         output.json([asdict(report) for report in reports])
     elif not reports:

@@ -24,8 +24,6 @@ MAX_PLACES = 1_000
 
 _LIBRARIES = ("encfields.", "sqlalchemy.", "greenlet", "asyncio.", "contextlib")
 
-_logged: set[tuple[str, str, str]] = set()
-
 
 def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> None:
     """Count a statement that writes the plaintext alone.
@@ -34,12 +32,13 @@ def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> N
     """
     encryption = attachment_of(connection.dialect).encryption
     name = f"{binding.table}.{binding.column_name}"
-    if encryption is not None:
-        encryption.stats.adoption.unsealed_statements[name] += 1
-    place = _place()
-    if (name, place, why) in _logged or len(_logged) >= MAX_PLACES:
+    if encryption is None:
         return
-    _logged.add((name, place, why))
+    stats, place = encryption.stats.adoption, _place()
+    stats.unsealed_statements[name] += 1
+    if (name, place, why) in stats.places or len(stats.places) >= MAX_PLACES:
+        return
+    stats.places.add((name, place, why))
     log.warning(
         "%s: %s in %s; the rows are left in plaintext until the next backfill, and from the phase "
         '"write-sealed" on the statement is refused',

@@ -1,0 +1,180 @@
+"""``encfields adopt``: the steps by which a live plaintext column becomes an encrypted one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+
+from encfields.adopt import (
+    Adoption,
+    Comparison,
+    adopt,
+    begin_adoption,
+    close_plaintext,
+    compare_adopted,
+    end_adoption,
+    ensure_adopted,
+    refill_plaintext,
+    withdraw_adoption,
+)
+from encfields.bulk.reencryption import Report
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.reencrypt import tell_reports, work_options, working_progress
+from encfields.cli.settings import Settings, add_common_options
+from encfields.cli.targets import metadata_named
+from encfields.errors import ConfigurationError
+from encfields.orm.adoption.columns import adopted_columns
+
+_DESCRIPTION = """\
+Take a plaintext column of a live table through its adoption by an encrypted one, which the
+application's models declare with adopts=Plaintext(...). In this order, the application's versions
+deployed in between:
+
+  begin     add the encrypted column, its indexes and the triggers     then "write-both"
+  run       seal what is there, while the application works            then "read-sealed"
+  ensure    open every value and compare it with its plaintext         then "write-sealed"
+  close     refuse plaintext from now on, and make NULL what is there
+  end       drop the plaintext column; tells what remains on disk      then without adopts=
+
+  status    compare, and change nothing
+  refill    the way back: write plaintext again, from "read-sealed"
+  withdraw  undo begin
+
+No value is ever shown. All steps but begin, end and withdraw need a --keyring.
+"""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step of the command.
+
+    :param about: one line of help. :param run: what does it. :param needs_keys: whether it opens
+        or seals values.
+    """
+
+    about: str
+    run: Callable[..., Any]
+    needs_keys: bool = True
+
+
+STEPS = {
+    "begin": _Step("add the encrypted column and the triggers", begin_adoption, False),
+    "run": _Step("seal the plaintext that is there", adopt),
+    "status": _Step("compare all values", compare_adopted),
+    "ensure": _Step("compare all values, and allow rows without plaintext", ensure_adopted),
+    "close": _Step("refuse plaintext, and make NULL what is there", close_plaintext),
+    "end": _Step("drop the plaintext column", end_adoption, False),
+    "refill": _Step("write plaintext again", refill_plaintext),
+    "withdraw": _Step("undo begin", withdraw_adoption, False),
+}
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand with its own verbs."""
+    top = subparsers.add_parser(
+        "adopt",
+        help="take a live plaintext column to an encrypted one, and back",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = top.add_subparsers(metavar="STEP", required=True)
+    for name, step in STEPS.items():
+        parser = verbs.add_parser(name, help=step.about, epilog=exits.HELP,
+            formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        add_common_options(parser)
+        parser.add_argument(
+            "column", metavar="TABLE.COLUMN", help="the plaintext column, as the database has it"
+        )
+        parser.add_argument(
+            "--models", metavar="MODULE:NAME", help="a MetaData or declarative base"
+        )
+        parser.set_defaults(run=run, step=name, targets=None)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Do the step."""
+    settings = Settings(arguments)
+    adoption = _adoption(settings.models(), arguments.column)
+    step, engine = STEPS[arguments.step], settings.engine()
+    try:
+        if not step.needs_keys:
+            return _tell(step.run(engine, adoption), output)
+        encryption = settings.encryption(engine)
+        if arguments.step in ("run", "refill"):
+            return _work(step, settings, engine, encryption, adoption, output)
+        return _tell(step.run(engine, encryption, adoption), output)
+    finally:
+        engine.dispose()
+
+
+def _work(
+    step: _Step,
+    settings: Settings,
+    engine: Engine,
+    encryption: Any,
+    adoption: Adoption,
+    output: Output,
+) -> int:
+    with working_progress(output) as progress:
+        report = step.run(
+            engine, encryption, adoption, options=work_options(settings, {}), progress=progress
+        )
+    return _tell(report, output)
+
+
+def _adoption(models: str | None, name: str) -> Adoption:
+    """The adoption that the models declare for a plaintext column.
+
+    :raises ConfigurationError: they declare none.
+    """
+    if models is None:
+        raise ConfigurationError(
+            "the adoption is taken from the application's models: give --models", reason="models"
+        )
+    table_name, _, column_name = name.rpartition(".")
+    metadata = metadata_named(models)
+    table = metadata.tables.get(table_name)
+    for binding, adopts, _ in adopted_columns(table) if table is not None else ():
+        if adopts.column == column_name:
+            return Adoption.of(binding.column)
+    raise ConfigurationError(
+        f"{models} declares no column that adopts {name}: EncryptedType(..., "
+        f"adopts=Plaintext({column_name!r}, phase=...))",
+        reason="adopts",
+    )
+
+
+def _tell(result: object, output: Output) -> int:
+    if isinstance(result, Report):
+        return tell_reports([result], output)
+    if isinstance(result, Comparison):
+        return _tell_comparison(result, output)
+    remains = list(result) if isinstance(result, tuple) else []
+    if output.as_json:
+        output.json({"done": True, "remains": remains})
+        return exits.OK
+    output.line("Done.", style="green")
+    for line in remains:
+        output.line(f"plaintext remains in {line}", style="yellow")
+    return exits.OK
+
+
+def _tell_comparison(comparison: Comparison, output: Output) -> int:
+    code = exits.OK
+    if comparison.pending or comparison.unindexed:
+        code = exits.WORK_LEFT
+    if comparison.different or comparison.unreadable or comparison.unreadable_plaintext:
+        code = exits.FAULTS
+    if output.as_json:
+        faults = [fault._asdict() for fault in comparison.faults]
+        output.json({**asdict(comparison), "faults": faults})
+        return code
+    output.line(str(comparison), style="green" if code == exits.OK else "yellow")
+    for fault in comparison.faults:
+        output.line(str(fault))
+    return code

@@ -1,0 +1,93 @@
+"""Versions of the application side by side, as separate programs, through all phases and back.
+
+``make test-adoption`` has them go on for much longer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import insert, text
+
+from encfields.adopt import (
+    Adoption,
+    adopt,
+    begin_adoption,
+    close_plaintext,
+    ensure_adopted,
+    refill_plaintext,
+)
+from tests.adoption.models import customer
+from tests.adoption.version import ROWS, start
+from tests.binding.database import Database
+from tests.waiting import until
+
+ROUNDS = int(os.environ.get("ENCFIELDS_ADOPTION_ROUNDS", "25"))
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def legacy(db: Database) -> Database:
+    """The old application's rows, each with the e-mail ``id:note``."""
+    old = customer("old")
+    old.metadata.create_all(db.plain)
+    if db.name == "sqlite":
+        with db.plain.connect() as connection:
+            connection.execute(text("PRAGMA journal_mode=WAL"))
+    with db.plain.begin() as connection:
+        rows = [{"id": n, "note": "0", "email": f"{n}:0"} for n in range(1, ROWS + 1)]
+        connection.execute(insert(old), rows)
+    return db
+
+
+def side_by_side(db: Database, *phases: str) -> None:
+    """Let versions of the application work at once; none reads what is out of date."""
+    running = [start(db.backend.url_text, phase, f"--rounds={ROUNDS}") for phase in phases]
+    for phase, process in zip(phases, running, strict=True):
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, phase
+        counts = json.loads(output)
+        assert counts["writes"] > 0
+        assert (counts["stale"], counts["missed"]) == (0, 0), (phase, counts)
+
+
+def sealed_rows(db: Database) -> int:
+    with db.plain.connect() as connection:
+        counted = connection.scalar(text("SELECT count(email_enc) FROM customer"))
+    return int(counted or 0)
+
+
+@pytest.mark.timeout(900)
+def test_no_version_reads_what_another_has_changed_through_all_phases_and_back(legacy: Database):
+    db, keys, url = legacy, legacy.encryption, legacy.backend.url_text
+    adoption = Adoption.of(customer("write-both").__table__.c.email_enc)
+    begin_adoption(db.engine, adoption)
+
+    killed = start(url, "backfill", "--rows-per-second=10")
+    until(lambda: sealed_rows(db) > 0)
+    killed.kill()
+    killed.communicate()
+    beside = start(url, "backfill")
+    side_by_side(db, "old", "write-both", "read-sealed")
+    beside.communicate(timeout=600)
+    assert beside.returncode == 0
+
+    assert adopt(db.engine, keys, adoption).finished
+    assert ensure_adopted(db.engine, keys, adoption).both == count(db)
+    side_by_side(db, "read-sealed", "write-sealed")
+    close_plaintext(db.engine, keys, adoption)
+    side_by_side(db, "done")
+
+    assert refill_plaintext(db.engine, keys, adoption).finished
+    assert ensure_adopted(db.engine, keys, adoption).both == count(db)
+    side_by_side(db, "old", "read-sealed")
+
+
+def count(db: Database) -> int:
+    with db.plain.connect() as connection:
+        return int(connection.scalar(text("SELECT count(*) FROM customer")) or 0)

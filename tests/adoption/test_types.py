@@ -1,0 +1,151 @@
+"""Every type that can be encrypted can be adopted, with every kind of key and tenant."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, Column, MetaData, Table, insert, select, text, update
+from sqlalchemy import types as sa
+
+from encfields import BlindIndex, EncryptedType, Plaintext
+from encfields.adopt import Adoption, adopt, begin_adoption, ensure_adopted
+from tests.binding.database import Database
+
+
+class Grade(enum.Enum):
+    LOW = 1
+    HIGH = 2
+
+
+VALUES: dict[str, tuple[Any, list[Any]]] = {
+    "text": (sa.String(80), ["", "Größe 😀", "a:b'\"\\%"]),
+    "bigint": (sa.BigInteger(), [0, -7, 2**63 - 1]),
+    "numeric": (sa.Numeric(12, 2), [decimal.Decimal("1234567.89"), decimal.Decimal("-0.10")]),
+    "float": (sa.Double(), [0.1, -1e300, 1 / 3]),
+    "boolean": (sa.Boolean(), [True, False]),
+    "date": (sa.Date(), [dt.date(1815, 12, 10)]),
+    "moment": (sa.DateTime(), [dt.datetime(2026, 1, 2, 3, 4, 5)]),
+    "uuid": (sa.Uuid(), [uuid.UUID("6ba7b8109dad41d180b400c04fd430c8")]),
+    "enum": (sa.Enum(Grade, name="grade"), [Grade.LOW, Grade.HIGH]),
+    "json": (JSON(), [{"a": [1, "ü", None]}, [True], "text"]),
+    "bytes": (sa.LargeBinary(), [b"\x00\xff:", b"P:"]),
+}
+
+
+def tables(phase: str | None) -> Table:
+    """A table with a column of each type, in plaintext or in a phase."""
+    columns: list[Column[Any]] = []
+    for name, (type_, _) in VALUES.items():
+        if phase is None:
+            columns.append(Column(name, type_))
+        else:
+            adopts = Plaintext(name, phase=phase)  # type: ignore[arg-type]
+            sealed = EncryptedType(type_, name=f"t.{name}", adopts=adopts)
+            columns.append(Column(f"{name}_enc", sealed, key=name))
+    return Table("t", MetaData(), Column("id", sa.Integer, primary_key=True), *columns)
+
+
+def rows() -> list[dict[str, Any]]:
+    longest = max(len(values) for _, values in VALUES.values())
+    return [
+        {"id": n + 1, **{name: values[n % len(values)] for name, (_, values) in VALUES.items()}}
+        for n in range(longest)
+    ] + [{"id": longest + 1, **dict.fromkeys(VALUES)}]
+
+
+@pytest.mark.timeout(600)  # eleven columns are adopted, each by statements of its own
+def test_a_value_of_every_type_is_the_same_before_during_and_after(db: Database):
+    old, expected = tables(None), rows()
+    old.metadata.create_all(db.plain)
+    with db.plain.begin() as connection:
+        connection.execute(insert(old), expected)
+    both = tables("write-both")
+    adoptions = [Adoption.of(both.c[name]) for name in VALUES]
+    for adoption in adoptions:
+        begin_adoption(db.engine, adoption)
+
+    pending = tables("read-sealed")
+    with db.engine.connect() as connection:
+        for table in (both, pending):
+            for name in VALUES:
+                read = connection.execute(select(table.c[name]).order_by(table.c.id)).scalars()
+                assert list(read) == [row[name] for row in expected], name
+    for adoption in adoptions:
+        assert adopt(db.engine, db.encryption, adoption).finished, adoption.plain
+        # JSON has a null of its own, which is a value.
+        nulls = 0 if adoption.plain == "json" else 1
+        assert ensure_adopted(db.engine, db.encryption, adoption).both == len(expected) - nulls
+    last = tables("write-sealed")
+    with db.engine.begin() as connection:
+        for name in VALUES:
+            read = connection.execute(select(last.c[name]).order_by(last.c.id)).scalars()
+            assert list(read) == [row[name] for row in expected], name
+        first = {name: values[0] for name, (_, values) in VALUES.items()}
+        connection.execute(insert(pending).values(id=50, **first))
+        connection.execute(update(pending).where(pending.c.id == 50).values(**first))
+        written = connection.execute(select(last).where(last.c.id == 50)).one()
+        assert list(written[1 : 1 + len(first)]) == list(first.values())
+
+
+@pytest.mark.parametrize("phase", ["write-both", "read-sealed"])
+def test_a_tenant_is_part_of_what_the_trigger_watches(db: Database, phase: Any):
+    sealed = EncryptedType(
+        sa.String(40),
+        key="tenant-{tenant}",
+        name="doc.body",
+        index=BlindIndex(key="default"),
+        adopts=Plaintext("body", phase=phase),
+    )
+    table = Table(
+        "doc",
+        MetaData(),
+        Column("region", sa.Integer, primary_key=True),
+        Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        Column("tenant", sa.Integer),
+        Column("body_enc", sealed, key="body"),
+    )
+    table.create(db.engine)
+    for tenant in (1, 2):
+        db.create_key(f"tenant-{tenant}")
+    row = {"region": 1, "number": 1, "tenant": 1, "body": "text"}
+    with db.begin() as connection:
+        connection.execute(insert(table), [row, {**row, "number": 2}])
+    db.execute_plain("UPDATE doc SET tenant = 2 WHERE number = 1")
+
+    with db.engine.connect() as connection:
+        assert connection.scalars(select(table.c.body).order_by(table.c.number)).all() == [
+            "text",
+            "text",
+        ]
+        found = connection.scalars(select(table.c.number).where(table.c.body == "text"))
+        assert sorted(found) == [1, 2]
+        states = connection.execute(text("SELECT body_enc IS NULL FROM doc ORDER BY number"))
+        assert [bool(one[0]) for one in states] == [True, False]
+    report = adopt(db.engine, db.encryption, Adoption.of(table.c.body))
+    assert (report.finished, report.rows_written) == (True, 1)
+    assert ensure_adopted(db.engine, db.encryption, Adoption.of(table.c.body)).both == 2
+
+
+def test_plaintext_that_the_type_cannot_read_is_named_by_its_row_and_stops_the_run(db: Database):
+    old = Table("t", MetaData(), Column("id", sa.Integer, primary_key=True), Column("n", sa.Text))
+    old.create(db.plain)
+    with db.plain.begin() as connection:
+        connection.execute(insert(old), [{"id": 1, "n": "{}"}, {"id": 2, "n": "canary-4711"}])
+    sealed = EncryptedType(JSON(), name="t.n", adopts=Plaintext("n", phase="write-both"))
+    table = Table(
+        "t", MetaData(), Column("id", sa.Integer, primary_key=True), Column("n_enc", sealed)
+    )
+    adoption = Adoption.of(table.c.n_enc)
+    begin_adoption(db.engine, adoption)
+
+    report = adopt(db.engine, db.encryption, adoption)
+
+    assert not report.finished
+    (fault,) = report.quarantined
+    assert fault.key == {"id": "2"}
+    assert "canary" not in str(report)

@@ -1,0 +1,116 @@
+"""Statements that encryption cannot carry: they write the plaintext, are counted, and named."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, literal_column, select, update
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from encfields.errors import BindingError
+from tests.adoption.models import customer
+from tests.binding.database import Database
+
+
+@pytest.fixture(params=["write-both", "read-sealed"])
+def app(request: pytest.FixtureRequest, db: Database) -> Any:
+    model = customer(request.param)
+    db.create(model.metadata)
+    with db.session() as session:
+        session.add_all([model(id=n, email=f"c{n}@x") for n in (1, 2, 3)])
+        session.commit()
+    return model
+
+
+def read(app: Any, db: Database) -> list[str]:
+    with db.session() as session:
+        return list(session.scalars(select(app.email).order_by(app.id)))
+
+
+def counted(db: Database) -> int:
+    return db.encryption.stats.adoption.unsealed_statements["customer.email_enc"]
+
+
+def test_an_update_of_many_rows_is_carried_and_named_with_its_place(
+    app: Any, db: Database, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.WARNING, "encfields.adoption"), db.session() as session:
+        session.execute(update(app).where(app.id < 3, app.id > 1).values(email="many@x"))
+        session.commit()
+
+    assert read(app, db) == ["c1@x", "many@x", "c3@x"]
+    assert counted(db) == 1
+    assert "test_unsealable.py" in caplog.text
+    assert "many@x" not in caplog.text
+    with db.session() as session:
+        assert session.scalars(select(app.id).where(app.email == "many@x")).all() == [2]
+
+
+def test_an_sql_expression_is_computed_from_the_plaintext(app: Any, db: Database):
+    with db.session() as session:
+        session.execute(update(app).where(app.id == 1).values(email=func.upper(app.email)))
+        session.execute(update(app).where(app.id == 2).values(email=app.email + ".org"))
+        session.commit()
+
+    assert read(app, db) == ["C1@X", "c2@x.org", "c3@x"]
+    assert counted(db) == 2
+
+
+def test_an_insert_from_a_select_is_carried(app: Any, db: Database):
+    table = app.__table__
+    rows: Any = select(literal_column("9"), literal_column("'nine@x'"))
+    with db.begin() as connection:
+        connection.execute(insert(table).from_select(["id", "email_enc"], rows))
+        connection.execute(insert(table).values(id=10, email_enc=func.lower("TEN@x")))
+
+    assert read(app, db)[3:] == ["nine@x", "ten@x"]
+
+
+def test_every_upsert_of_the_old_application_goes_on(app: Any, db: Database):
+    table = app.__table__
+    with db.begin() as connection:
+        if db.backend.family == "mariadb":
+            upsert = mysql.insert(table).values(id=1, email_enc="up@x", note="n")
+            changed = {"email_enc": upsert.inserted.email_enc, "note": "changed"}
+            connection.execute(upsert.on_duplicate_key_update(changed))
+        else:
+            dialect = postgresql if db.name == "postgresql" else sqlite
+            by_key = dialect.insert(table).values(id=1, email_enc="up@x")
+            connection.execute(
+                by_key.on_conflict_do_update(
+                    index_elements=["id"], set_={"email_enc": by_key.excluded.email_enc}
+                )
+            )
+            assert counted(db) == 0
+            by_value = dialect.insert(table).values(id=1, email_enc="other@x")
+            connection.execute(
+                by_value.on_conflict_do_update(
+                    index_elements=["id"], set_={"email_enc": "literal@x"}
+                )
+            )
+
+    expected = "up@x" if db.backend.family == "mariadb" else "literal@x"
+    assert read(app, db) == [expected, "c2@x", "c3@x"]
+    assert counted(db) == 1
+
+
+def test_from_the_last_phase_on_they_are_refused(db: Database):
+    app = customer("write-sealed")
+    db.create(app.metadata)
+    with db.session() as session, pytest.raises(BindingError):
+        session.execute(update(app).where(app.id > 0).values(email="many@x"))
+
+
+def test_sorting_follows_the_plaintext_as_long_as_it_is_read(db: Database):
+    app = customer("write-both")
+    db.create(app.metadata)
+    with db.session() as session:
+        session.add_all([app(id=1, email="b@x"), app(id=2, email="a@x"), app(id=3, email="c@x")])
+        session.commit()
+
+        assert session.scalars(select(app.id).order_by(app.email)).all() == [2, 1, 3]
+        assert session.scalars(select(app.id).order_by(app.email.desc())).all() == [3, 1, 2]
+        assert session.scalars(select(app.id).where(app.email.like("a%"))).all() == [2]
+        assert session.scalars(select(app.id).where(func.upper(app.email) == "B@X")).all() == [1]
