@@ -30,7 +30,7 @@ from tests.servers import mariadb, postgresql
 from tests.servers.backends import Backend
 from tests.servers.provision import servers
 
-SECONDS = 120.0
+SECONDS = 240.0
 """How long a run may take to show progress, or to end."""
 
 

@@ -15,6 +15,7 @@ from tests.reencrypt.support import Clinic
 ROWS = 800
 
 
+@pytest.mark.timeout(900)  # a run's processes may take long to start where others are at work
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
 def test_killed_at_random_moments_a_run_loses_nothing_and_ends(backend):
     clinic = Clinic(backend)
