@@ -53,6 +53,10 @@ def _field(text: str) -> bytes:
     return len(data).to_bytes(2, "big") + data
 
 
+_SHORT = 64
+_SHORT_LENGTHS = tuple(size.to_bytes(2, "big") for size in range(_SHORT))
+
+
 def _check_total(serialized: bytes) -> bytes:
     if len(serialized) > MAX_FIELD_BYTES:
         raise BindingError(
@@ -155,7 +159,12 @@ class RowContext:
         """
         out = self.head
         for index, name in self.parts:
-            out += name + _field(texts[index])
+            text = texts[index]
+            # _field() once more, without a call: nearly every key is short and ASCII.
+            if len(text) < _SHORT and text.isascii():
+                out += name + _SHORT_LENGTHS[len(text)] + text.encode("ascii")
+            else:
+                out += name + _field(text)
         return out if len(out) <= MAX_FIELD_BYTES else _check_total(out)
 
     def as_dict(self, texts: Sequence[str]) -> dict[str, str]:

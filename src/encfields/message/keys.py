@@ -80,6 +80,7 @@ class Wrapping:
         self._version = key.version_bytes
         self.aad_head = PROVIDER_ID + key.id_bytes + key.version_bytes
         self._hmac = HMAC(key.material, _SHA256)
+        self._hmac.update(_KDF_START)
 
     @classmethod
     def of(cls, key: BranchKey) -> Wrapping:
@@ -96,7 +97,7 @@ class Wrapping:
         :param salt: 16 bytes, the message's own.
         """
         kdf = self._hmac.copy()  # saves keying it again
-        kdf.update(_KDF_START + salt + _KDF_END)
+        kdf.update(salt + _KDF_END)
         return AESGCM(kdf.finalize())
 
     def wrap(self, data_key: bytes, salt: bytes, iv: bytes, context: bytes) -> bytes:

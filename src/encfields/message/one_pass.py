@@ -60,7 +60,8 @@ from encfields.message.keys import RANDOM_BYTES, Wrapping, derive, key_head
 FindKey = Callable[[str, str], BranchKey]
 """Gives the branch key of an id and version (UUID text)."""
 
-_FRAMED_OFFSET = CONTEXT_OFFSET - 2
+_unpack_start = struct.Struct(">3s32sH").unpack_from
+"""Format and suite, message id, length of the context."""
 _unpack = struct.Struct(">16s12s16s48sBI32s16s20sI").unpack_from
 """Salt, IV, version, wrapped key; content type, frame length, commitment, header tag; head and
 length of the frame."""
@@ -124,28 +125,31 @@ def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) ->
     :param find_key: called for a message that is whole, by its looks; what it raises passes.
     :returns: ``None`` if it is of another form or does not authenticate.
     """
-    if type(message) is not bytes or type(context) is not bytes:
-        return None
     try:
-        frame = pack_u16(len(context)) + context + _readable_head(key_id)
-        at = _FRAMED_OFFSET + len(frame)
+        magic, message_id, context_size = _unpack_start(message)
+        expected = context + _readable_head(key_id)
+        at = CONTEXT_OFFSET + len(expected)
         salt, iv, version, wrapped, kind, length, commitment, tag, frame_head, size = _unpack(
             message, at
         )
-    except (struct.error, ValueError):
+        body = at + _UNPACKED
+        if (
+            # A memoryview has no such method; a driver's is made bytes before it comes here.
+            not message.startswith(expected, CONTEXT_OFFSET)  # type: ignore[union-attr]
+            or magic != MAGIC
+            or context_size != len(context)
+            or kind != FRAMED
+            or frame_head != FRAME_HEAD
+            or not size <= length > 0
+            or body + size + TAG_BYTES != len(message)
+        ):
+            return None
+    except (struct.error, AttributeError, TypeError, ValueError):
         return None
-    body = at + _UNPACKED
-    if (
-        not message.startswith(frame, _FRAMED_OFFSET)
-        or not message.startswith(MAGIC)
-        or kind != FRAMED
-        or frame_head != FRAME_HEAD
-        or not size <= length > 0
-        or body + size + TAG_BYTES != len(message)
-    ):
-        return None
-    wrapping = Wrapping.of(find_key(key_id, _version_text(version)))
-    message_id = message[3:_FRAMED_OFFSET]
+    key = find_key(key_id, _version_text(version))
+    wrapping = key.wrapping
+    if type(wrapping) is not Wrapping:
+        wrapping = Wrapping.of(key)
     try:
         data_key = wrapping.cipher(salt).decrypt(iv, wrapped, wrapping.aad_head + context)
         cipher, committed = derive(data_key, message_id)

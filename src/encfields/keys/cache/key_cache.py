@@ -146,7 +146,16 @@ class KeyCache:
         :raises KeyStoreError: it cannot be fetched, and there is no expired copy within the grace
             period.
         """
-        key: BranchKey = self._at_hand((key_id, version)) or self._read((key_id, version))
+        # _at_hand() once more, without a call: this is asked for every value that is read.
+        entry = self._held.get((key_id, version))
+        if entry is not None:
+            now = monotonic()
+            if now < entry.usable:
+                entry.used = now
+                entry.counters.hits += 1
+                found: BranchKey = entry.value
+                return found
+        key: BranchKey = self._read((key_id, version))
         return key
 
     def version(self, key_id: str, version: str) -> BranchKey:

@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
+_NONE: tuple[BaseException, ...] = ()
+_BYTES = frozenset((bytes, bytearray, memoryview))
+"""What drivers deliver of a binary cell."""
+
+
 class RowReader(TypeEngine[Any]):
     """The type of a :class:`Packed` cell: opens it for one column.
 
@@ -66,19 +71,19 @@ class RowReader(TypeEngine[Any]):
         the_long_way = leaves_no_trace(_LongWay(self, dialect).value)
 
         def open_cell(cell: Any) -> Any:
-            encryption = attachment.encryption
-            asked: list[Any] = [cell]
-            if type(cell) is bytes and encryption is not None:
+            encryption, failures = attachment.encryption, _NONE
+            if type(cell) in _BYTES and encryption is not None:
                 try:
-                    data = read(cell, encryption.find_key)
+                    data = read(bytes(cell), encryption.find_key)
                     if data is not None:
                         encryption.stats.opened += 1
                         return decode(data, dialect)
                 except BaseException as error:
-                    asked.append(error)
+                    failures = (error,)
                 data = None
             # This frame stays in an error's traceback: nothing that was worked on is left in it.
-            del cell, encryption
+            asked = [cell, *failures]
+            del cell, encryption, failures
             return the_long_way(asked)
 
         return open_cell
