@@ -18,6 +18,7 @@ from encfields.message.header import read_header
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.query.compound import blind
+from encfields.orm.sealed import Reveal, Sealed
 from encfields.orm.types import EncryptedType
 from encfields.version import VERSION
 
@@ -32,6 +33,8 @@ __all__ = [
     "Encryption",
     "LegacyReader",
     "Plaintext",
+    "Reveal",
+    "Sealed",
     "SqlKeyStore",
     "attach",
     "blind",

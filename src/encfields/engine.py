@@ -34,6 +34,7 @@ from encfields.orm.engine_encryption import EngineEncryption, attachment_of
 from encfields.orm.query.list_comparison import ask_lists
 from encfields.orm.query.pending_rows import read_plaintext
 from encfields.orm.read.async_prefetch import AsyncPrefetch
+from encfields.orm.sealed import OnReveal
 from encfields.orm.types import DEFAULT_KEY
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.index_values import write_indexes_along
@@ -268,6 +269,7 @@ def attach(
     cache_check: float = DEFAULT_CHECK,
     destroyed: object = "raise",
     legacy: Mapping[str, LegacyReader] | None = None,
+    on_reveal: OnReveal | None = None,
 ) -> Encryption:
     """Encrypt and decrypt the encrypted columns that go through `engine`.
 
@@ -296,6 +298,8 @@ def attach(
         is no value of a column. It cannot be written back, ``None`` excepted.
     :param legacy: what opens values that were encrypted by hand with the AWS Encryption SDK, by
         the column's logical name (``"patient.ssn"``): see :mod:`encfields.legacy`.
+    :param on_reveal: called with a :class:`~encfields.Reveal` before each value of a lazy column
+        is revealed, for an audit's record; an exception of it refuses the value.
     :raises ConfigurationError: the engine has an encryption already, its driver cannot be used,
         an argument is of another type, or `destroyed` could be taken for a value.
     :raises KeyStoreError: with `create`, the key table cannot be made.
@@ -344,6 +348,7 @@ def attach(
         create=create,
         destroyed=destroyed,
         legacy=dict(legacy or {}),
+        on_reveal=on_reveal,
     )
     encryption = Encryption(sync_engine, inner)
     if create and not key_store.needs_greenlet:

@@ -167,9 +167,7 @@ def told(read: Any, cell: object) -> object:
         return type(error), error.reason, str(error), error.table, error.column, error.row
 
 
-@pytest.fixture(
-    params=[(url, shape) for url in URLS for shape in SHAPES], ids=lambda p: "-".join(p)
-)
+@pytest.fixture(params=[(url, shape) for url in URLS for shape in SHAPES], ids="-".join)
 def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Reading:
     url, shape = request.param
     return Reading(url, shape, monkeypatch)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from encfields.keys.cache.key_cache import KeyCache
     from encfields.keys.store import BeaconKey
     from encfields.legacy import LegacyReader
+    from encfields.orm.sealed import OnReveal
 
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -47,6 +48,8 @@ class EngineEncryption:
     :ivar keys: administers them.
     :ivar find_key: the branch key version that a message names, given its id and version.
     :ivar destroyed: what a value under a destroyed key reads as; ``"raise"`` for an error.
+    :ivar holds_key: whether `find_key` would answer at once.
+    :ivar on_reveal: told of each value of a lazy column that is revealed.
     :ivar legacy: readers of messages of other programs, by the column's logical name.
     """
 
@@ -58,13 +61,16 @@ class EngineEncryption:
         create: bool,
         destroyed: object,
         legacy: Mapping[str, LegacyReader],
+        on_reveal: OnReveal | None = None,
     ) -> None:
         self.key_store = cache.store
         self.cache = cache
         self.keys = keys
         self.find_key = cache.find
+        self.holds_key = cache.holds
         self.destroyed = destroyed
         self.legacy = legacy
+        self.on_reveal = on_reveal
         self.stats = Stats(cache)
         self._create = create
         self._looked_again: dict[str, float] = {}

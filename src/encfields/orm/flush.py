@@ -18,6 +18,7 @@ from sqlalchemy import Column, Table
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
+from encfields.orm.lazy_attributes import watch_attribute
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def watch_mappers() -> None:
 
     event.listen(Mapper, "mapper_configured", _mapper_configured)
     event.listen(object, "attribute_instrument", _attribute_instrumented, propagate=True)
+    event.listen(object, "attribute_instrument", watch_attribute, propagate=True)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:

@@ -22,6 +22,7 @@ from encfields.orm.declare.table_events import column_attached
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.comparator import EncryptedComparator
 from encfields.orm.read.provenance import packed
+from encfields.orm.sealed import Sealed, are_same
 from encfields.orm.write.pending import Pending, is_null
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class EncryptedType(
         column of its own, which is appended to the table. Default: none, and ``==`` is refused.
     :param guard: have the database refuse, by a CHECK, what is no message: plaintext that is
         written past this library. Default: no.
+    :param lazy: deliver a value as a :class:`Sealed`, which is not opened until it is asked for.
+        Default: no.
     :param adopts: a :class:`Plaintext`: the column in plaintext that this one is taking the place
         of, while the application is in use.
     :raises DeclarationError: the column cannot be protected as declared. Faults of the table
@@ -80,6 +83,7 @@ class EncryptedType(
         storage: LargeBinary | None = None,
         index: BlindIndex | Sequence[BlindIndex] | None = None,
         guard: bool = False,
+        lazy: bool = False,
         adopts: Plaintext | None = None,
     ) -> None:
         super().__init__()
@@ -90,10 +94,17 @@ class EncryptedType(
         self.bind_to = None if bind_to is None else _as_tuple(bind_to)
         self.storage = storage
         self.guard = guard
+        self.lazy = lazy
         self.adopts = adopts
         if adopts is not None and not isinstance(adopts, Plaintext):
             raise DeclarationError(
                 'adopts= takes a Plaintext("column", phase="write-both")', reason="adopts"
+            )
+        if adopts is not None and lazy:
+            raise DeclarationError(
+                "lazy=True has to wait until adopts= is gone: while a column is adopted, what is "
+                "written goes into two columns",
+                reason="adopts",
             )
         if storage is not None and not isinstance(storage, LargeBinary):
             raise DeclarationError(
@@ -123,6 +134,7 @@ class EncryptedType(
         options += [f"storage={self.storage!r}"] if self.storage else []
         options += [f"index={list(self.indexes)!r}"] if self.indexes else []
         options += ["guard=True"] if self.guard else []
+        options += ["lazy=True"] if self.lazy else []
         options += [f"adopts={self.adopts!r}"] if self.adopts else []
         return f"EncryptedType({', '.join(options)})"
 
@@ -148,7 +160,8 @@ class EncryptedType(
         keys = self.key, self.former_keys
         adopts = self.adopts and self.adopts.cache_key
         inherited = internals.cache_key_by_arguments(self)
-        return inherited, *keys, self.name, self.bind_to, storage, self.indexes, adopts
+        of_ours = *keys, self.name, self.bind_to, storage, self.indexes, adopts, self.lazy
+        return inherited, *of_ours
 
     # -- declaration ---------------------------------------------------------------------------
 
@@ -232,6 +245,8 @@ class EncryptedType(
 
     def compare_values(self, x: Any, y: Any) -> bool:
         """Whether two Python values are the same, as the inner type sees it."""
+        if isinstance(x, Sealed) or isinstance(y, Sealed):
+            return are_same(x, y)
         return self.inner.compare_values(x, y)  # no bool(): SQLAlchemy asks whether it is True
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:

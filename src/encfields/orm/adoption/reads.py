@@ -19,7 +19,13 @@ from encfields.orm.adoption.text_form import TextForm
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.read.packed import OpenedCell, Packed, RowReader, without_result_map
+from encfields.orm.read.packed import (
+    Decode,
+    OpenedCell,
+    Packed,
+    RowReader,
+    without_result_map,
+)
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -39,8 +45,8 @@ class AdoptingReader(RowReader):
         super().__init__(binding)
         self.plain_type = plain_type
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        open_sealed = super().result_processor(dialect, coltype)
+    def opener(self, dialect: Dialect, decode: Decode | None = None) -> Callable[[Any], Any]:
+        open_sealed = super().opener(dialect, decode)
         form = TextForm(self.plain_type, dialect)
         attachment, binding = attachment_of(dialect), self.binding
 

@@ -38,6 +38,7 @@ class SealedColumnType:
     storage: LargeBinary | None
     codec: Codec
     none_is_value: bool
+    lazy: bool
     indexes: tuple[BlindIndex, ...]
     adopts: Plaintext | None
 
@@ -51,6 +52,7 @@ class ColumnBinding:
     :ivar own_identity: the former alone.
     :ivar key_columns: the latter alone.
     :ivar none_is_value: whether ``None`` is sealed like any value, as JSON's null is.
+    :ivar lazy: whether values are delivered closed.
     :ivar former_keys: under which a value may be as well, from before `key` was declared.
     """
 
@@ -66,6 +68,7 @@ class ColumnBinding:
         "identity",
         "key",
         "key_columns",
+        "lazy",
         "logical_name",
         "none_is_value",
         "own_identity",
@@ -83,6 +86,7 @@ class ColumnBinding:
         self.key = KeyTemplate(type_.key)
         self.codec = type_.codec
         self.none_is_value = type_.none_is_value
+        self.lazy = type_.lazy
         self.own_identity = _identity_columns(column, type_)
         self.key_columns = tuple(_column(column, name, "key") for name in self.key.columns)
         self.identity = tuple(dict.fromkeys(self.own_identity + self.key_columns))

@@ -85,7 +85,7 @@ class FoundRow:
         """The row with the values that are known already in the place of their cells."""
         parts = list(self._delivered)
         for position, value in self._values.items():
-            parts[position] = OpenedCell(value)
+            parts[position] = OpenedCell(value, parts[position])
         return tuple(parts)
 
 

@@ -185,7 +185,7 @@ def _delivered(
         return None
     position, type_ = found
     reader = cast("RowReader", type_)
-    return DeliveredCell(position, reader, reader.result_processor(dialect, None))
+    return DeliveredCell(position, reader, reader.opener(dialect))
 
 
 def _same_as(expression: Any) -> Callable[[Any], bool]:

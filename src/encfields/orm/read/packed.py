@@ -41,11 +41,15 @@ from encfields.orm.engine_encryption import EngineEncryption, attachment_of
 from encfields.orm.internals import WrappedColumn
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.read.delivered_keys import delivered_sql, form_of, from_delivered, misspelt
+from encfields.orm.read.lazy import LazyCells, carried
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
+
+Decode = Callable[[bytes, Any], Any]
+"""From a plaintext, and the dialect, to a Python value."""
 
 _NONE: tuple[BaseException, ...] = ()
 _BYTES = frozenset((bytes, bytearray, memoryview))
@@ -56,19 +60,37 @@ class RowReader(TypeEngine[Any]):
     """The type of a :class:`Packed` cell: opens it for one column.
 
     :param binding: the encrypted column.
+    :param lazy: leave the cell closed until its value is asked for.
     """
 
     delivers_row_key = True
 
-    def __init__(self, binding: ColumnBinding) -> None:
+    def __init__(self, binding: ColumnBinding, lazy: bool = False) -> None:
         self.binding = binding
+        self.lazy = lazy
         digest = hashlib.sha256(binding.logical_name.encode("utf-8")).hexdigest()
         self.tag = digest[:6]
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        open_cell = self.opener(dialect)
+        if not self.lazy:
+            return open_cell
+        carry = self.opener(dialect, carried)
+        deliver = LazyCells(self.binding, dialect, open_cell, carry, self.row_of).deliver
+
+        def leave_closed(cell: Any) -> Any:
+            return deliver(cell.cell if type(cell) is OpenedCell else cell)
+
+        return leave_closed
+
+    def opener(self, dialect: Dialect, decode: Decode | None = None) -> Callable[[Any], Any]:
+        """What gives the value in a cell.
+
+        :param decode: from the plaintext; by default as the column's type does.
+        """
         attachment = attachment_of(dialect)
-        read, decode = self._one_pass(dialect), self.binding.codec.decode
-        the_long_way = leaves_no_trace(_LongWay(self, dialect).value)
+        read, decode = self._one_pass(dialect), decode or self.binding.codec.decode
+        the_long_way = leaves_no_trace(_LongWay(self, dialect, decode).value)
 
         def open_cell(cell: Any) -> Any:
             encryption, failures = attachment.encryption, _NONE
@@ -119,8 +141,9 @@ class _LongWay:
     :param reader: of the column.
     """
 
-    def __init__(self, reader: RowReader, dialect: Dialect) -> None:
+    def __init__(self, reader: RowReader, dialect: Dialect, decode: Decode) -> None:
         self._binding = binding = reader.binding
+        self._decode = decode
         self._dialect = dialect
         self._attachment = attachment_of(dialect)
         self._tag = reader.tag.encode("ascii")
@@ -148,7 +171,7 @@ class _LongWay:
             context = binding.context.serialize(texts)
             data = open_(message, context, encryption.find_key, binding.key_ids(texts))
             encryption.stats.opened += 1
-            return binding.codec.decode(data, self._dialect)
+            return self._decode(data, self._dialect)
         except EncFieldsError as error:
             return self._instead(error, encryption, texts, message)
 
@@ -175,7 +198,7 @@ class _LongWay:
         if is_legacy(error):
             reader = encryption.legacy.get(binding.logical_name)
             if reader is not None:
-                return _legacy(reader, binding, texts, message, self._dialect)
+                return _legacy(reader, binding, texts, message, self._dialect, self._decode)
             _hint(error, binding)
         if _is_destroyed(error) and encryption.destroyed != "raise":
             return encryption.destroyed
@@ -209,12 +232,17 @@ def _not_packed(binding: ColumnBinding) -> DecryptionError:
 
 
 def _legacy(
-    reader: LegacyReader, binding: ColumnBinding, texts: list[str], message: bytes, dialect: Any
+    reader: LegacyReader,
+    binding: ColumnBinding,
+    texts: list[str],
+    message: bytes,
+    dialect: Any,
+    decode: Decode,
 ) -> Any:
     """The value of a message that was written by hand, before the column was encrypted by us."""
     try:
         data = reader.open(message, binding.row(texts))
-        return reader.decode(data) if reader.decode else binding.codec.decode(data, dialect)
+        return reader.decode(data) if reader.decode else decode(data, dialect)
     except EncFieldsError as error:
         failure = error
     raise _located(failure, binding, texts)
@@ -304,12 +332,14 @@ class OpenedCell:
     It shows nothing of its value, as the cell itself does not.
 
     :ivar value: the column's value.
+    :ivar cell: as it was delivered.
     """
 
-    __slots__ = ("value",)
+    __slots__ = ("cell", "value")
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: object, cell: Any) -> None:
         self.value = value
+        self.cell = cell
 
     def __repr__(self) -> str:
         return "<opened value>"

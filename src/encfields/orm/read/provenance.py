@@ -51,7 +51,7 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
     if adopts is not None:
         return _adopted(expression, source, binding, adopts)
     identity = tuple(row_part(expression, key, source) for key in binding.identity)
-    return Packed(expression, identity, RowReader(binding))
+    return Packed(expression, identity, RowReader(binding, lazy=binding.lazy))
 
 
 def _adopted(

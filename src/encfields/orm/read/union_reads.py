@@ -107,7 +107,8 @@ def packed_branches(expression: Any) -> PackedBranches | None:
         identity = _identity(union, branch, value)
         if identity is None:
             return None
-        cell = Packed(expression, identity, RowReader(binding_of(value)))
+        binding = binding_of(value)
+        cell = Packed(expression, identity, RowReader(binding, lazy=binding.lazy))
         packed.append((branch[place], cell))
     tags = {cell.reader.tag for _, cell in packed}
     if not packed or len(tags) < len(packed):

@@ -10,13 +10,19 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from encfields.errors import EncFieldsError, UnboundValueError, UnknownIdentityError
+from encfields.errors import (
+    CiphertextCopyError,
+    EncFieldsError,
+    UnboundValueError,
+    UnknownIdentityError,
+)
 from encfields.message import seal
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.declare.row_keys import IdentityBind
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
+from encfields.orm.sealed import is_from_elsewhere, to_be_written
 from encfields.orm.write.generated_keys.dummies import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.index_values import IndexedBind, RowIndex
@@ -265,7 +271,11 @@ class WriteHook:
         """The plaintext bytes of a value.
 
         :raises ValueEncodingError: the column's type has no encoding for it.
+        :raises CiphertextCopyError: it is a sealed value of another place.
         """
+        if is_from_elsewhere(value, binding.logical_name, texts):
+            raise _from_elsewhere(binding, texts)
+        value = to_be_written(value)
         if isinstance(value, Carried) and value.data is not None:
             return value.data
         try:
@@ -287,6 +297,18 @@ class WriteHook:
             raise
         self._encryption.stats.sealed += 1
         return message
+
+
+def _from_elsewhere(binding: ColumnBinding, texts: list[str | None]) -> EncFieldsError:
+    known = None if None in texts else dict(binding.row(cast("list[str]", texts)))
+    return CiphertextCopyError(
+        "a sealed value of another row or column cannot be written here: to copy it on purpose, "
+        "write what its reveal() returns",
+        table=binding.table,
+        column=binding.column_name,
+        row=known,
+        reason="sealed-elsewhere",
+    )
 
 
 def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:

@@ -23,6 +23,7 @@ from encfields.orm import internals
 from encfields.orm.declare.blind_index import IndexBinding, indexes_of, known_indexes
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
 from encfields.orm.internals import Assigned, BoundValue, Expression
+from encfields.orm.sealed import to_be_written
 from encfields.orm.write.pending import Carried, is_null
 from encfields.orm.write.upsert import is_excluded
 from encfields.traces import leaves_no_trace
@@ -103,7 +104,7 @@ class IndexedBind:
         rest = mark.rest if isinstance(mark, IndexWithRest) else {}
         given: list[object] = []
         for source, part in zip(self.sources, self.index.sources, strict=True):
-            value = values[source] if source else rest[part.column.key]
+            value = to_be_written(values[source] if source else rest[part.column.key])
             if isinstance(value, Carried):
                 value = None if value.data is None else part.codec.decode(value.data, dialect)
             given.append(value)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.orm import Session
+
+from encfields import Sealed
+from tests.binding.database import Database
+from tests.lazy.model import Base, Person
+from tests.servers.backends import Backend
+
+
+@pytest.fixture
+def db(backend: Backend) -> Database:
+    """One person, on each of the three servers in turn."""
+    return with_people(Database(backend))
+
+
+@pytest.fixture
+def sqlite_db(sqlite: Backend) -> Database:
+    """The same, where the database makes no difference."""
+    return with_people(Database(sqlite))
+
+
+def with_people(database: Database) -> Database:
+    database.create(Base.metadata)
+    with database.session() as session:
+        session.add(Person(id=1, name="Ada", ssn="ssn-1", notes={"n": 1}))
+        session.add(Person(id=2, name="Bob", ssn="ssn-2"))
+        session.commit()
+    return database
+
+
+@pytest.fixture
+def session(sqlite_db: Database):
+    with sqlite_db.session() as session:
+        yield session
+
+
+@pytest.fixture
+def ssn(session: Session) -> Sealed[str]:
+    """A value as it is read."""
+    found = session.get_one(Person, 1).ssn
+    assert found is not None
+    return found
