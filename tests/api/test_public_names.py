@@ -24,6 +24,8 @@ PUBLIC = {
         "Encryption",
         "LegacyReader",
         "Plaintext",
+        "Reveal",
+        "Sealed",
         "SqlKeyStore",
         "attach",
         "blind",

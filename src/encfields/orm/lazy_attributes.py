@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy.orm import InstanceState
+from typing import TYPE_CHECKING, Any
 
 from encfields.orm.sealed import Sealed
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import InstanceState
 
 
 def watch_attribute(class_: type[Any], key: str, attribute: Any) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import EncFieldsError, KeyUnavailableError, UnreadableError
-from encfields.keys.fetching.loop_runner import on_event_loop
 from encfields.message import MAGIC, read_header
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.sealed import Reveal, Sealed, sealed_in
@@ -64,8 +63,11 @@ class LazyCells:
 
         :raises KeyUnavailableError: an event loop would stand still until its key is fetched.
         """
-        if self._dialect.is_async and on_event_loop() and not in_greenlet():
-            self._refuse_to_wait(cell)
+        if self._dialect.is_async and not in_greenlet():
+            from encfields.keys.fetching.loop_runner import on_event_loop  # and asyncio
+
+            if on_event_loop():
+                self._refuse_to_wait(cell)
         return self._open(cell)
 
     def carry(self, cell: bytes) -> object:
