@@ -108,6 +108,9 @@ format: $(VENV)/.ci ## let ruff format and fix what it can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
+test-adoption: $(VENV)/.ci ## versions of an application side by side through an adoption, for long
+	ENCFIELDS_ADOPTION_ROUNDS=$${ROUNDS:-2000} $(VENV)/bin/python -m pytest -q -n0 --timeout=7200 tests/adoption/test_races.py
+
 test-frameworks: $(VENVS)/frameworks/.ci ## encrypted columns in web frameworks, admin pages, task queues and their like
 	@ENCFIELDS_TEST_FRAMEWORKS=all $(VENVS)/frameworks/bin/python -m tests.servers --ways $(SERVERS) -- \
 		$(VENVS)/frameworks/bin/python $(PYTEST) tests/frameworks

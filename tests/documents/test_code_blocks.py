@@ -2,8 +2,8 @@
 
 A block that configures Alembic becomes an ``env.py``, operations of Alembic become revisions, and
 everything else is application code. What a page takes for granted, such as a mapped class or a
-row, is made here. :mod:`tests.documents.test_blind_indexes`, :mod:`tests.format` and
-:mod:`tests.testing_plugin` run their pages by themselves.
+row, is made here. :mod:`tests.documents.test_blind_indexes`, :mod:`tests.format`,
+:mod:`tests.adoption` and :mod:`tests.testing_plugin` run their pages by themselves.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from tests.servers.backends import Backend
 from tests.servers.moto import Kms
 
 RUN_ELSEWHERE = {
+    "docs/adopting.md",
     "docs/blind-indexes.md",
     "docs/format.md",
     "docs/frameworks.md",

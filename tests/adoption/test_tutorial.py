@@ -1,0 +1,100 @@
+"""docs/adopting.md is run, block by block, as a team would follow it."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, select, text
+from sqlalchemy.orm import Session
+
+from encfields import SqlKeyStore, attach, keyrings
+from encfields.cli.main import main
+from tests.documents.pages import ROOT, blocks
+
+PAGE = ROOT / "docs" / "adopting.md"
+
+
+class Shop:
+    """The application of the page, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.engine = create_engine(f"sqlite:///{folder / 'shop.db'}")
+        key = folder / "wrapping.key"
+        keyrings.generate_local_key(key)
+        attach(self.engine, SqlKeyStore(keyrings.local(key)), create=True)
+        self.code = ""
+
+    def deploy(self, code: str) -> Any:
+        """Have the module ``shop`` hold this."""
+        self.code = code
+        (self.folder / "shop.py").write_text(code)
+        sys.modules.pop("shop", None)
+        importlib.invalidate_caches()
+        return importlib.import_module("shop")
+
+    def deploy_phase(self, phase: str) -> Any:
+        return self.deploy(self.code.replace(self.phase, phase))
+
+    @property
+    def phase(self) -> str:
+        return self.code.partition('phase="')[2].partition('"')[0]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("ENCFIELDS_DATABASE_URL", f"sqlite:///{tmp_path / 'shop.db'}")
+    monkeypatch.setenv("ENCFIELDS_KEYRING", f"local:{tmp_path / 'wrapping.key'}")
+    return Shop(tmp_path)
+
+
+def test_the_page_leads_from_plaintext_to_encrypted_and_back(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+):
+    old, new, use = [block.code for block in blocks(PAGE, "python")]
+    steps = [block.code.strip().splitlines() for block in blocks(PAGE, "sh")]
+    before = shop.deploy(old)
+    before.Base.metadata.create_all(shop.engine)
+    with Session(shop.engine) as session:
+        session.add(before.Customer(id=7, email="grace@example.org"))
+        session.commit()
+    module = shop.deploy(new)
+
+    run(steps[0])
+    with Session(shop.engine) as session:
+        exec(use, {"session": session, "select": select, "Customer": module.Customer})
+        session.commit()
+    run(steps[1])
+    shop.deploy_phase("read-sealed")
+    run(steps[2])
+    shop.deploy_phase("write-sealed")
+    run(steps[3])
+    assert plaintexts(shop) == [None, None]
+    shop.deploy_phase("read-sealed")
+    run(steps[4])
+    assert plaintexts(shop) == ["ada@example.org", "grace@example.org"]
+    last = shop.deploy_phase("write-sealed")
+    run(steps[5])
+
+    assert "plaintext remains in" in capsys.readouterr().out
+    with Session(shop.engine) as session:
+        found = session.scalars(select(last.Customer.id)).all()
+    assert sorted(found) == [1, 7]
+
+
+def run(commands: list[str]) -> None:
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+
+
+def plaintexts(shop: Shop) -> list[str | None]:
+    with shop.engine.connect() as connection:
+        return list(connection.scalars(text("SELECT email FROM customer ORDER BY id")))
