@@ -3,7 +3,8 @@
 usage: python -m tests.run [pytest's arguments]
 
 On a busy machine one test of thousands may fail that does not fail by itself. After a run in
-which no more than :data:`MOST` tests failed, those are run once more, one after the other in one
+which no more than :data:`MOST` tests failed, of which those of one file that could not be set up
+count as one, they are run once more, one after the other in one
 process of their own. Which of them "failed once and passed alone" is the last thing that is
 printed, for they are to be mended. The exit status is 0 only if all of them passed then.
 
@@ -35,12 +36,16 @@ class Record:
 
     def __init__(self) -> None:
         self.failed: set[str] = set()
+        self.causes: set[str] = set()
         self.passed: set[str] = set()
         self.was_cut_short = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.add(report.nodeid)
+            # What a file's tests share fails for all of them.
+            is_shared = report.when == "setup"
+            self.causes.add(report.nodeid.partition("::")[0] if is_shared else report.nodeid)
         elif report.when == "call" and report.passed:
             self.passed.add(report.nodeid)
 
@@ -87,7 +92,7 @@ def main(arguments: list[str]) -> int:
     record = Record()
     status = int(pytest.main(arguments, plugins=[record]))
     may_be_chance = status == pytest.ExitCode.TESTS_FAILED and not record.was_cut_short
-    if not may_be_chance or not 0 < len(record.failed) <= MOST:
+    if not may_be_chance or not 0 < len(record.causes) <= MOST:
         return status
     failed = sorted(record.failed)
     _tell(f"{len(failed)} failed: once more, alone", failed)

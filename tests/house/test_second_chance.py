@@ -33,6 +33,11 @@ SKIPPED = ONCE + "def test_once():\n    fail_once('1')\n    pytest.skip('now')\n
 TORN_DOWN = (
     ONCE + "@pytest.fixture\ndef torn():\n    yield\n    fail_once('1')\ndef test_it(torn): pass\n"
 )
+SHARED = (
+    ONCE
+    + "@pytest.fixture(scope='module')\ndef shared(): fail_once('1')\n"
+    + "@pytest.mark.parametrize('n', range(8))\ndef test_it(shared, n): pass\n"
+)
 CRASHING = CHANCE + "def test_crash():\n    os._exit(9)\n"
 
 
@@ -87,6 +92,11 @@ def test_what_is_skipped_the_second_time_has_not_passed(run):
 def test_a_failure_after_a_test_is_one_of_the_test(run):
     status, told = run(TORN_DOWN)
     assert (status, "passed alone" in told) == (0, True)
+
+
+def test_tests_that_share_what_failed_once_count_as_one(run):
+    status, told = run(SHARED)
+    assert (status, told.count("  test_chance.py::test_it")) == (0, 16)
 
 
 @pytest.mark.parametrize(

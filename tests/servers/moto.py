@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 
-from tests.servers.process import HOST, ServerProcess, free_port
+from tests.servers.process import HOST, ServerError, ServerProcess, free_port
 
 REGION = "eu-west-1"
 
@@ -36,11 +36,17 @@ class MotoServer:
     """
 
     def __init__(self) -> None:
-        port = free_port()
-        self.url = f"http://{HOST}:{port}"
-        self._port = port
+        try:
+            self._start()
+        except ServerError:
+            # Another process may have taken the port between the look and the start.
+            self._start()
+
+    def _start(self) -> None:
+        self._port = free_port()
+        self.url = f"http://{HOST}:{self._port}"
         self._process = ServerProcess("moto")
-        command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
+        command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self._port)]
         self._process.start(command, self._answers)
 
     def stop(self) -> None:
