@@ -87,10 +87,11 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             if looked_up is not None:
                 return looked_up
         if op in (*EQUALITY, *MEMBERSHIP) and self._is_indexed:
-            inner = cast("SealedColumnType", self.expr.type).inner
-            compared = super().operate(op, as_loaded(inner, operand), **kwargs)
+            asked = as_loaded(cast("SealedColumnType", self.expr.type).inner, operand)
+            directly = IndexComparison.directly(op, self.expr, asked)
+            compared = directly if directly is not None else super().operate(op, asked, **kwargs)
             if isinstance(compared, BinaryExpression):
-                return IndexComparison.of(compared)
+                return directly if directly is not None else IndexComparison.of(compared)
         if adopts is not None and adopts.phase != WRITE_SEALED:
             source, column = source_column(self.expr), self.expr
             plain = type_coerce(plain_of(column, source), plaintext_type(source, adopts))

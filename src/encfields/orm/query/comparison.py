@@ -7,13 +7,16 @@ is compiled are the columns exchanged for those of their indexes, and the values
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from typing import Any, NoReturn
 
-from sqlalchemy import exc
+from sqlalchemy import Boolean, bindparam, exc
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     CollectionAggregate,
+    ColumnClause,
     ColumnElement,
     Null,
     TypeCoerce,
@@ -22,13 +25,17 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 from encfields.orm.internals import CacheKeyedType, NegatableComparison
-from encfields.orm.write.veiled import veil_all
+from encfields.orm.write.veiled import veil, veil_all
 from encfields.traces import leaves_no_trace
 
 EQUALITY = (operators.eq, operators.ne)
 MEMBERSHIP = (operators.in_op, operators.not_in_op)
 NULL_TESTS = (operators.is_, operators.is_not, *EQUALITY)
 NEGATIVE = (operators.ne, operators.not_in_op)
+
+
+_VALUES = frozenset((str, bytes, int, uuid.UUID, dt.date, dt.datetime))
+_BOOLEAN = Boolean()
 
 
 class IndexComparison(NegatableComparison):
@@ -49,6 +56,23 @@ class IndexComparison(NegatableComparison):
             negate=binary.negate,
             modifiers=binary.modifiers,
         )
+
+    @classmethod
+    def directly(cls, operator: Any, column: Any, operand: Any) -> IndexComparison | None:
+        """What SQLAlchemy would make of ``==`` or ``!=``, in a fraction of the time.
+
+        :returns: ``None`` for anything but a column compared with a value, as most look-ups are,
+            or with a column, as SQLAlchemy compares those of a result.
+        """
+        if not isinstance(column, ColumnClause) or operator not in EQUALITY:
+            return None
+        if type(operand) in _VALUES:
+            operand = bindparam(column.key, operand, type_=column.type, unique=True)
+            veil(operand)
+        elif not isinstance(operand, ColumnClause):
+            return None
+        negated = operators.ne if operator is operators.eq else operators.eq
+        return cls(column, operand, operator, type_=_BOOLEAN, negate=negated)
 
     def negation(self, negated: Any) -> Any:
         """``~(a == b)`` is ``a != b``, and stays a comparison by index."""

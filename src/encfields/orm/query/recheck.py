@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.cursor import CursorFetchStrategy
@@ -46,16 +47,21 @@ def filter_rows(
     """
     conditions = [_tested(one, context, dialect) for one in filters]
     report = MismatchReport(stats, dialect)
+    FilteredFetch.over(result, partial(_admitted, conditions, report))
 
-    def admit(delivered: Any) -> Any:
-        row = FoundRow(delivered)
-        if all(condition(row) for condition in conditions):
-            return row.opened()
-        if row.mismatched is not None:
-            report.note(row.mismatched, delivered)
-        return None
 
-    FilteredFetch.over(result, leaves_no_trace(admit))
+@leaves_no_trace
+def _admitted(
+    conditions: list[Callable[[FoundRow], bool]], report: MismatchReport, delivered: Any
+) -> Any:
+    """A row as it is to be seen; ``None`` for one that was not asked for."""
+    row = FoundRow(delivered)
+    for condition in conditions:
+        if not condition(row):
+            if row.mismatched is not None:
+                report.note(row.mismatched, delivered)
+            return None
+    return row.opened()
 
 
 class FoundRow:
