@@ -4,7 +4,10 @@ Were one of them to vanish, ``tests/house/test_sqlalchemy_privates.py`` would fa
 with ``AttributeError`` or with a value left unsealed, which is refused: none would go through in
 plaintext. Which class has each name that is read::
 
-    sqlalchemy.engine.base.Connection               _is_autocommit_isolation
+    sqlalchemy.engine.base.Connection               _has_events _is_autocommit_isolation
+    sqlalchemy.engine.base.Connection               _rollback_to_savepoint_impl
+    sqlalchemy.engine.base.NestedTransaction        _savepoint
+    sqlalchemy.engine.base.RootTransaction          _connection_rollback_impl
     sqlalchemy.engine.base.OptionEngine             _proxied
     sqlalchemy.engine.cursor.CursorResult           _metadata
     sqlalchemy.engine.cursor.CursorResultMetaData   _processors
@@ -39,8 +42,10 @@ plaintext. Which class has each name that is read::
     sqlalchemy.sql.sqltypes                         _AbstractInterval _Binary
     sqlalchemy.types.TypeEngine                     _type_affinity _variant_mapping
 
-Written, on copies of statements and on columns of ours, never on what the application made::
+Written, on copies of statements, and on columns and connections of ours, never on what the
+application made::
 
+    sqlalchemy.engine.base.Connection               _transaction
     sqlalchemy.schema.Column                        _omit_from_statements
     sqlalchemy.sql.dml.Insert                       _multi_values _post_values_clause _values
     sqlalchemy.sql.dml.Insert                       _return_defaults _return_defaults_columns
@@ -63,7 +68,16 @@ from dataclasses import dataclass
 from inspect import getclosurevars
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import BINARY, VARBINARY, CheckConstraint, Column, LargeBinary, Table, update
+from sqlalchemy import (
+    BINARY,
+    VARBINARY,
+    CheckConstraint,
+    Column,
+    Connection,
+    LargeBinary,
+    Table,
+    update,
+)
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -245,6 +259,11 @@ def has_prefixes(statement: Any) -> bool:
     return bool(statement._prefixes)
 
 
+def may_skip_rows(statement: Any) -> bool:
+    """Whether an INSERT may leave a row out, or change another one in its stead."""
+    return post_values_clause(statement) is not None or has_prefixes(statement)
+
+
 def assignments(compiled: Any) -> list[dict[Any, Assigned]]:
     """What each column of the statement's table is assigned, one dictionary per VALUES row.
 
@@ -363,6 +382,36 @@ def positional_names(compiled: Any) -> Sequence[str] | None:
 def is_autocommit(connection: Any) -> bool:
     """Whether each statement of the connection is a transaction of its own."""
     return bool(connection._is_autocommit_isolation())
+
+
+def unobserved(connection: Any) -> Any:
+    """A connection in the same transaction, whose statements no listener of the engine sees."""
+    own: Any = Connection(
+        connection.engine,
+        connection=connection.connection,
+        _has_events=False,
+    )
+    translated = connection.get_execution_options().get("schema_translate_map")
+    if translated is not None:
+        own.execution_options(schema_translate_map=translated)
+    # With none, an error would have it roll back all that the application's own has done.
+    own._transaction = connection.get_transaction()
+    return own
+
+
+def take_back(connection: Any) -> None:
+    """Roll back what a connection's innermost savepoint, or else its transaction, holds.
+
+    A transaction is then as after a failed COMMIT: nothing more can be executed, let alone
+    committed, before the application has rolled it back itself.
+    """
+    nested = connection.get_nested_transaction()
+    if nested is not None:
+        connection._rollback_to_savepoint_impl(nested._savepoint)
+        return
+    transaction = connection.get_transaction()
+    transaction._connection_rollback_impl()
+    transaction.is_active = False
 
 
 def in_sqlite_transaction(connection: Any) -> bool:

@@ -36,6 +36,8 @@ from encfields.orm.write.plan import (
     make_plan,
     row_not_pinned,
 )
+from encfields.orm.write.read_back import ReadBack, WrittenRow
+from encfields.orm.write.triggered_tables import TriggeredTables
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ class WriteHook:
         self._encryption = encryption
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
         self._tables = EngineTables()
+        self._read_back = ReadBack()
         self.keys = GeneratedKeys(self.before_cursor_execute)
+        self._triggered = TriggeredTables(self.keys.mysql.side.note)
 
     @leaves_no_trace
     def before_cursor_execute(
@@ -72,6 +76,7 @@ class WriteHook:
         sent = self._sealed(connection, statement, parameters, context, executemany)
         # Only now: what gave the statement its keys had to know what was written before it.
         self.keys.mysql.side.note(connection, statement)
+        self._triggered.note(statement)
         return sent
 
     def _sealed(
@@ -192,6 +197,7 @@ class WriteHook:
         rehearsal = rehearsal_of(context.execution_options)
         binds = _in_driver_order(plan.sealed, context.compiled)
         ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
+        is_told, keys = self._to_read_back(plan, connection, is_rehearsal=bool(rehearsal))
         for values, given in internals.parameter_rows(context):
             for bind, pending in _parked(binds, values, given, Pending):
                 texts = _texts(bind, values)
@@ -205,9 +211,33 @@ class WriteHook:
                 if spelling is not None:
                     known = spelling.of(bind, values, known)
                 ready.append((bind.binding, pending, known, plaintext))
+                if keys is not None:
+                    keys.append([values[part.bind] for part in bind.identity if part])
         self._fetch_keys(ready)
         for binding, pending, known, plaintext in ready:
             pending.settle(self.seal(binding, known, plaintext))
+        if keys:
+            rows = [
+                WrittenRow.of(binding, key, texts, pending.sealed or b"")
+                for (binding, pending, texts, _), key in zip(ready, keys, strict=True)
+            ]
+            may_match_none = plan.may_skip or not plan.may_be_generated
+            self._read_back.note(context, rows, may_match_none=may_match_none, is_required=is_told)
+
+    def _to_read_back(
+        self, plan: StatementPlan, connection: Connection, *, is_rehearsal: bool
+    ) -> tuple[bool, list[list[Any]] | None]:
+        """Whether triggers may change rows' keys, and a list to note those in that are looked at.
+
+        :raises UnknownIdentityError: they may, and this role cannot look.
+        """
+        if is_rehearsal or plan.table is None:
+            return False, None
+        table, is_update = plan.table, not plan.may_be_generated
+        is_told = self._triggered.are_told(connection, table, is_update=is_update)
+        if is_told or self._triggered.is_untold(connection, table, is_update=is_update):
+            return is_told, []
+        return False, None
 
     def _require_keys(self, plan: StatementPlan, context: Any) -> None:
         """Have the branch keys, while no lock is held that the making of one would wait for."""
@@ -259,7 +289,8 @@ class WriteHook:
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
         if plan is not None and plan.filters:
             filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
-        self.keys.check(connection, context, result)
+        seen = self.keys.check(connection, context, result)
+        self._read_back.check(connection, context, result, seen)
 
     def encode(
         self,

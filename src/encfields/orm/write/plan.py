@@ -107,6 +107,7 @@ class StatementPlan:
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
     :ivar looks_up_spelling: the row's key may be spelt differently in the database.
     :ivar may_be_generated: an INSERT, whose row's key the database may generate.
+    :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
     :ivar without_values: no indexed column is given a value, nor its index.
     """
 
@@ -119,6 +120,7 @@ class StatementPlan:
     raw_copy_allowed: bool = False
     looks_up_spelling: bool = False
     may_be_generated: bool = False
+    may_skip: bool = False
     without_values: bool = False
     table: Table | None = None
     by_bind: dict[str, SealedBind] = field(default_factory=dict)
@@ -215,6 +217,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
         unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else (),
         looks_up_spelling=maker.is_update and maker.spelling_matters(rows[0]),
         may_be_generated=not maker.is_update,
+        may_skip=not maker.is_update and internals.may_skip_rows(statement),
         table=table,
     )
 

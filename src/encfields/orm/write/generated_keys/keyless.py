@@ -91,8 +91,7 @@ def keyless_insert(statement: Insert, parameters: list[Any]) -> KeylessInsert | 
         rows=rows,
         is_multi=multi is not None,
         is_partial=any(_is_given(c, values, rows) for c in missing),
-        may_skip=internals.post_values_clause(statement) is not None
-        or internals.has_prefixes(statement),
+        may_skip=internals.may_skip_rows(statement),
     )
     _refuse_without_value(insert)
     return insert

@@ -30,7 +30,7 @@ from encfields.orm.write.generated_keys.stored_keys import are_stored
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Column, Connection
 
     from encfields.orm.write.generated_keys.side import SideHook
 
@@ -121,16 +121,17 @@ class GeneratedKeys:
             return overriding_system_value(statement)
         return statement
 
-    def check(self, connection: Connection, context: Any, result: Any) -> None:
+    def check(self, connection: Connection, context: Any, result: Any) -> tuple[Column[Any], ...]:
         """Look that the rows were stored under their keys; otherwise undo the INSERT.
 
         :param result: of the INSERT. What it returns is fetched first: SQLite ends no savepoint
             while a statement is open.
+        :returns: the columns that were looked at.
         :raises UnknownIdentityError: the database stored one under another key.
         """
         insert, reserved = self._under_way.pop(context, (None, None))
         if insert is None or reserved is None or not reserved.to_check:
-            return
+            return ()
         _fetch_at_once(result)
         if not are_stored(connection, insert, reserved.keys, context):
             savepoint.undo(connection)
@@ -140,6 +141,7 @@ class GeneratedKeys:
                 "Give the key a value that they keep"
             )
         savepoint.release(connection)
+        return insert.missing
 
 
 def _fetch_at_once(result: Any) -> None:

@@ -1,0 +1,263 @@
+"""A look whether the rows that were written have the keys that their values are sealed for.
+
+A trigger or a rule can store a row under another key, or another tenant, than the statement gave
+it. Its values would open nowhere. So where a table has any, the keys are read in the same
+transaction, and if one is not there, all that the transaction wrote is taken back.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, LargeBinary, func, select, tuple_
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as sql_table
+from sqlalchemy.exc import DBAPIError
+
+from encfields.errors import IdentityChangeError
+from encfields.identity import IdentityKind
+from encfields.orm import internals
+from encfields.orm.declare.row_keys import kind_of, padded_length
+from encfields.orm.read.delivered_keys import from_delivered
+from encfields.orm.read.packed import Packed, RowReader
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import Dialect
+
+    from encfields.orm.declare.columns import ColumnBinding
+
+_ROWS = 500
+"""Rows that one query looks for."""
+
+_START = 35
+"""Bytes of a message up to the end of its id, of which no two are alike."""
+
+
+Found = list[tuple[tuple[str, ...], bytes]]
+"""The canonical texts of rows' identities, and the first bytes of their messages."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WrittenRow:
+    """A row, and one column of it that a value was sealed for.
+
+    :ivar key: the row's identity as Python sees it.
+    :ivar texts: its canonical texts.
+    :ivar starts: the first bytes of the message; of several for one row, of each.
+    """
+
+    binding: ColumnBinding
+    key: tuple[Any, ...]
+    texts: tuple[str, ...]
+    starts: list[bytes]
+
+    @classmethod
+    def of(
+        cls, binding: ColumnBinding, key: Iterable[Any], texts: Sequence[str], message: bytes
+    ) -> WrittenRow:
+        """The row of a message."""
+        return cls(binding, tuple(key), tuple(texts), [message[:_START]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What one execution writes.
+
+    :ivar may_match_none: an UPDATE, or an INSERT that may skip a row.
+    :ivar is_required: the table is known to have triggers. Otherwise a role that may not look
+        need not.
+    """
+
+    rows: list[WrittenRow]
+    may_match_none: bool
+    is_required: bool
+
+
+class ReadBack:
+    """The looks that the executions under way on one engine are due."""
+
+    def __init__(self) -> None:
+        self._due: weakref.WeakKeyDictionary[Any, _Written] = weakref.WeakKeyDictionary()
+
+    def note(
+        self, context: Any, rows: Iterable[WrittenRow], *, may_match_none: bool, is_required: bool
+    ) -> None:
+        """Remember what an execution is about to write: one column of each row and identity."""
+        first: dict[Any, WrittenRow] = {}
+        for row in rows:
+            known = first.setdefault((row.binding.identity, row.texts), row)
+            if known is not row and known.binding is row.binding:
+                known.starts.extend(row.starts)
+        self._due[context] = _Written(list(first.values()), may_match_none, is_required)
+
+    def check(
+        self, connection: Connection, context: Any, result: Any, seen: Sequence[Column[Any]]
+    ) -> None:
+        """Look that the rows have their keys.
+
+        :param result: of the execution.
+        :param seen: columns that were looked at already.
+        :raises IdentityChangeError: a row was stored under another key. What the transaction, or
+            the savepoint that it is in, wrote was taken back.
+        """
+        due = self._due.pop(context, None)
+        if due is None:
+            return
+        rows = [r for r in due.rows if not set(r.binding.identity).issubset(seen)]
+        try:
+            own = internals.unobserved(connection)
+            astray = _row_astray(own, rows, result, may_match_none=due.may_match_none)
+        except DBAPIError:
+            if due.is_required:
+                raise
+            return
+        if astray is not None:
+            raise _moved(astray, is_undone=_take_back(connection))
+
+
+def _row_astray(
+    connection: Connection, rows: list[WrittenRow], result: Any, *, may_match_none: bool
+) -> WrittenRow | None:
+    """A row that is not where its value was sealed for, if there is one."""
+    by_column: dict[str, list[WrittenRow]] = {}
+    for row in rows:
+        by_column.setdefault(row.binding.column.key, []).append(row)
+    for some in by_column.values():
+        held = _held(connection, some)
+        missing = [row for row in some if held.get(row.texts) not in row.starts]
+        if not missing:
+            continue
+        written = _rowcount(connection, result, len(some))
+        if may_match_none and written == len(some) - len(missing):
+            continue
+        all_written = written == len(some) or (written is None and not may_match_none)
+        for row in missing:
+            # What is nowhere is hidden from this role, taken out, or NULL: nothing is unreadable.
+            is_altered = all_written and held.get(row.texts) is not None
+            if is_altered or _is_elsewhere(connection, row):
+                return row
+    return None
+
+
+def _held(connection: Connection, rows: list[WrittenRow]) -> dict[tuple[str, ...], bytes]:
+    """The first bytes of what rows hold in one column, by the texts of their identity."""
+    held: dict[tuple[str, ...], bytes] = {}
+    for start in range(0, len(rows), _ROWS):
+        held.update(_delivered(connection, rows[start : start + _ROWS]))
+    return held
+
+
+def _delivered(connection: Connection, rows: list[WrittenRow]) -> Found:
+    binding = rows[0].binding
+    source = _Messages(connection, binding)
+    keys = [_as_stored(binding, row.key, connection.dialect) for row in rows]
+    if len(source.identity) == 1:
+        return source.where(source.identity[0].in_([key for (key,) in keys]))
+    return source.where(tuple_(*source.identity).in_(keys))
+
+
+def _as_stored(binding: ColumnBinding, key: Iterable[Any], dialect: Dialect) -> tuple[Any, ...]:
+    """A row's key as WHERE finds it: a server pads some, or takes blanks off."""
+    stored: list[Any] = []
+    for column, value in zip(binding.identity, key, strict=True):
+        if isinstance(value, bytes):
+            stored.append(value.ljust(padded_length(column.type, dialect), b"\0"))
+        elif isinstance(value, str) and kind_of(column.type, dialect) is IdentityKind.CHAR:
+            stored.append(value.rstrip(" "))
+        else:
+            stored.append(value)
+    return tuple(stored)
+
+
+class _StartReader(RowReader):
+    """Reads the first bytes of a message with its row's identity, and opens nothing."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        to_texts = [from_delivered(c.type, dialect) for c in self.binding.identity]
+
+        def read(cell: Any) -> Any:
+            if cell is None:
+                return None
+            packed = cell.encode() if isinstance(cell, str) else bytes(cell)
+            _, *parts, start = packed.split(b":", len(to_texts) + 1)
+            try:
+                return tuple(to(part) for to, part in zip(to_texts, parts, strict=True)), start
+            except ValueError:  # a key in a form that identifies no row
+                return (), start
+
+        return read
+
+
+def _is_elsewhere(connection: Connection, row: WrittenRow) -> bool:
+    """Whether the message is in another row of the table, which is read through for that."""
+    source = _Messages(connection, row.binding)
+    return any(texts != row.texts for texts, _ in source.where(source.start.in_(row.starts)))
+
+
+class _Messages:
+    """The messages of one column, undecrypted.
+
+    :ivar identity: the columns that identify their rows.
+    :ivar start: the first bytes of a message.
+    """
+
+    def __init__(self, connection: Connection, binding: ColumnBinding) -> None:
+        table, name = binding.column.table, binding.column_name
+        source = sql_table(
+            table.name,
+            *(sql_column(c.name, c.type) for c in binding.identity),
+            sql_column(name, LargeBinary()),
+            schema=connection.schema_for_object(table),
+        )
+        self.identity = tuple(source.c[column.name] for column in binding.identity)
+        self.start = func.substr(source.c[name], 1, _START, type_=LargeBinary())
+        self._connection = connection
+        self._select = select(Packed(self.start, self.identity, _StartReader(binding)))
+        self._select = self._select.select_from(source)
+
+    def where(self, criterion: Any) -> Found:
+        """The identity of rows, as a read would have it, and how their messages begin."""
+        found = self._connection.scalars(self._select.where(criterion))
+        return [one for one in found if one is not None]
+
+
+def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:
+    """How many rows were written, where the driver can be believed."""
+    if rows > 1 and not connection.dialect.supports_sane_multi_rowcount:
+        return None
+    with suppress(AttributeError, connection.dialect.loaded_dbapi.Error):
+        count: int = result.rowcount
+        return count if count >= 0 else None
+    return None
+
+
+def _take_back(connection: Connection) -> bool:
+    """Undo what was written, where a transaction holds it."""
+    if internals.is_autocommit(connection) or not connection.in_transaction():
+        return False
+    internals.take_back(connection)
+    return True
+
+
+def _moved(row: WrittenRow, *, is_undone: bool) -> IdentityChangeError:
+    binding = row.binding
+    names = ", ".join(column.name for column in binding.identity)
+    end = (
+        "the transaction was rolled back"
+        if is_undone
+        else "under AUTOCOMMIT the row stays, and its value opens nowhere: delete it"
+    )
+    return IdentityChangeError(
+        f"the database stored the row under another {names} than the statement gave, or in "
+        "another form, or altered the value, as a trigger or a rule can do: it would not open "
+        f"there; {end}. Give the row the key that is kept",
+        table=binding.table,
+        column=binding.column_name,
+        row=dict(binding.row(list(row.texts))),
+        reason="trigger",
+    )
