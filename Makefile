@@ -38,7 +38,7 @@ LANGUAGES      ?=
 CONFORMANCE_ARGS ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo native lint-native wheels test test-native conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo test-adoption native lint-native wheels test test-native conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
@@ -109,7 +109,8 @@ format: $(VENV)/.ci ## let ruff format and fix what it can
 	@$(BIN)/ruff format .
 
 test-adoption: $(VENV)/.ci ## versions of an application side by side through an adoption, for long
-	ENCFIELDS_ADOPTION_ROUNDS=$${ROUNDS:-2000} $(VENV)/bin/python -m pytest -q -n0 --timeout=7200 tests/adoption/test_races.py
+	@ENCFIELDS_ADOPTION_ROUNDS=$${ROUNDS:-2000} $(BIN)/python -m tests.servers --ways $(SERVERS) -- \
+		$(BIN)/python -m pytest -q -n0 tests/adoption/test_races.py
 
 test-frameworks: $(VENVS)/frameworks/.ci ## encrypted columns in web frameworks, admin pages, task queues and their like
 	@ENCFIELDS_TEST_FRAMEWORKS=all $(VENVS)/frameworks/bin/python -m tests.servers --ways $(SERVERS) -- \

@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import aliased
 
+from encfields.errors import UnsupportedOperationError
 from tests.adoption.models import PHASES, customer
 from tests.binding.database import Database
+from tests.servers.backends import Backend
 
 OWN, OLD, LATER = "own@x", "old@x", "later@x"
 
@@ -135,3 +137,15 @@ def test_values_come_back_with_the_statement_that_wrote_them(app: Any, db: Datab
     with db.session() as session:
         statement = insert(app).values(id=20, email="back@x").returning(app.email)
         assert session.scalar(statement) == "back@x"
+
+
+@pytest.mark.parametrize("phase", ["write-both", "read-sealed"])
+def test_what_would_leave_pending_rows_out_is_refused(sqlite: Backend, phase: str):
+    db, app = Database(sqlite), customer(phase)
+    db.create(app.metadata)
+    for statement in (
+        select(func.count(app.email)),
+        select(func.count(app.id)).group_by(app.email.blind()),
+    ):
+        with db.session() as session, pytest.raises(UnsupportedOperationError, match="phase"):
+            session.execute(statement)

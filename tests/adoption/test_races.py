@@ -49,7 +49,7 @@ def side_by_side(db: Database, *phases: str) -> None:
     """Let versions of the application work at once; none reads what is out of date."""
     running = [start(db.backend.url_text, phase, f"--rounds={ROUNDS}") for phase in phases]
     for phase, process in zip(phases, running, strict=True):
-        output, _ = process.communicate(timeout=600)
+        output, _ = process.communicate(timeout=600 + 5 * ROUNDS)
         assert process.returncode == 0, phase
         counts = json.loads(output)
         assert counts["writes"] > 0
@@ -62,7 +62,7 @@ def sealed_rows(db: Database) -> int:
     return int(counted or 0)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 + 10 * ROUNDS)  # programs that start on a machine with other work
 def test_no_version_reads_what_another_has_changed_through_all_phases_and_back(legacy: Database):
     db, keys, url = legacy, legacy.encryption, legacy.backend.url_text
     adoption = Adoption.of(customer("write-both").__table__.c.email_enc)
@@ -74,7 +74,7 @@ def test_no_version_reads_what_another_has_changed_through_all_phases_and_back(l
     killed.communicate()
     beside = start(url, "backfill")
     side_by_side(db, "old", "write-both", "read-sealed")
-    beside.communicate(timeout=600)
+    beside.communicate(timeout=600 + 5 * ROUNDS)
     assert beside.returncode == 0
 
     assert adopt(db.engine, keys, adoption).finished

@@ -44,10 +44,8 @@ def definitions(sql: str) -> tuple[str, list[str], str]:
 
 def is_column(part: str, name: str) -> bool:
     """Whether a part of a CREATE TABLE defines this column."""
-    if _RULE.match(part):
-        return False
-    found = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
-    return found is not None and found[1].strip('"`[]').lower() == name.lower()
+    found = _column_name(part)
+    return found is not None and found.lower() == name.lower()
 
 
 def without_not_null(part: str) -> str:
@@ -165,9 +163,15 @@ def _definition_without(sql: str, table: str, column: str) -> str:
     :raises DeclarationError: a constraint is of this column and of others.
     """
     _, parts, after = definitions(sql)
-    kept = [part for part in parts if not is_column(part, column) and not _is_of(part, column)]
-    name = re.compile(rf"\b{re.escape(column)}\b", re.IGNORECASE)
-    if any(_RULE.match(part) and name.search(part) for part in kept):
+    columns = [found for part in parts if (found := _column_name(part)) is not None]
+    others = [one for one in columns if one.lower() != column.lower()]
+    kept = [
+        part
+        for part in parts
+        if not is_column(part, column)
+        and not (_RULE.match(part) and _names(part, column) and not _names(part, *others))
+    ]
+    if any(_RULE.match(part) and _names(part, column) for part in kept):
         raise DeclarationError(
             "a constraint is of this column and of others: drop it first",
             table=table,
@@ -177,11 +181,18 @@ def _definition_without(sql: str, table: str, column: str) -> str:
     return f"({','.join(kept)}{after}"
 
 
-def _is_of(part: str, column: str) -> bool:
-    """Whether it is a UNIQUE or CHECK of this column and no other."""
-    quoted = rf"[\"`\[]?{re.escape(column)}[\"`\]]?"
-    unique = rf"\s*(?:CONSTRAINT\s+\S+\s+)?UNIQUE\s*\(\s*{quoted}\s*\)"
-    return re.match(unique, part, re.I) is not None
+def _column_name(part: str) -> str | None:
+    """The name of the column that a part of a CREATE TABLE defines, if it does."""
+    if _RULE.match(part):
+        return None
+    found = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
+    return None if found is None else found[1].strip('"`[]')
+
+
+def _names(part: str, *columns: str) -> bool:
+    """Whether a constraint names one of some columns."""
+    words = "|".join(map(re.escape, columns))
+    return bool(columns) and re.search(rf"\b(?:{words})\b", part, re.IGNORECASE) is not None
 
 
 def _indexes_of(connection: Connection, table: str, column: str) -> list[str]:

@@ -11,6 +11,7 @@ from sqlalchemy.sql.elements import BindParameter, ColumnElement, Grouping, Labe
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
+from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.blind_index import IndexBinding, indexes_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.comparison import BlindValue, BlindView, viewed
@@ -145,4 +146,13 @@ def companion_of_view(view: BlindValue) -> ColumnElement[Any]:
     groups = there.candidates(operators.eq) if there is not None else []
     if there is None or not groups:
         raise UnsupportedOperationError("there is no such blind index", reason="no-index")
+    adopts = adoption_of(there.column)
+    if adopts is not None and adopts.phase != WRITE_SEALED:
+        raise UnsupportedOperationError(
+            f"in the phase {adopts.phase!r} of its adoption, rows that are not sealed yet have no "
+            "blind index, by which they could be grouped or counted",
+            table=there.column.table.fullname,
+            column=there.column.name,
+            reason="adoption",
+        )
     return there.companion(groups[0][0])

@@ -35,6 +35,7 @@ from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 from encfields.orm import internals
+from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.named import column_named, table_named
@@ -67,6 +68,8 @@ def refuse_usage(compiled: Any) -> None:
     statement = internals.compiled_statement(compiled)
     for element in _walk(statement):
         _check(element)
+        if isinstance(element, count):
+            _check_count(element)
         if element is not statement and isinstance(element, Insert | Update):
             _refuse_nested_write(element)
 
@@ -163,6 +166,20 @@ def _check(element: Any) -> None:
             for hashed in _hashes(element.get_children()):
                 fix = instead_of_any(*element.get_children()) or _FIRST
                 raise _refuse_hash(hashed, _use(element), fix)
+
+
+def _check_count(element: Any) -> None:
+    """Refuse to count the values of a column while some of its rows are in plaintext alone."""
+    for ciphertext in _ciphertexts(element.clauses):
+        adopts = adoption_of(ciphertext)
+        if adopts is not None and adopts.phase != WRITE_SEALED:
+            raise UnsupportedOperationError(
+                f"in the phase {adopts.phase!r} of its adoption, count() would leave out rows that "
+                "are not sealed yet: count the rows, with column.is_not(None) in the WHERE",
+                table=table_named(ciphertext),
+                column=column_named(ciphertext),
+                reason="adoption",
+            )
 
 
 def _may_hold_ciphertext(element: Any) -> bool:
