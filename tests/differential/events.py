@@ -23,12 +23,17 @@ SESSION_EVENTS = (
 )  # fmt: skip
 
 
-def note_mapper_events(twin: Twin, events: list[Any]) -> None:
-    """Have a line for every event of the twin's instances."""
+def note_mapper_events(twin: Twin, events: list[Any], held: list[Any]) -> None:
+    """Have a line for every event of the twin's instances.
+
+    :param held: gets every instance that is loaded or made: when garbage is collected would
+        otherwise decide what the identity map has.
+    """
     for made in (twin.item, twin.child):
         for name in MAPPER_EVENTS:
             event.listen(made, name, _of_mapper(name, events), propagate=True)
-        event.listen(made, "load", _of_load(events), propagate=True)
+        event.listen(made, "load", _of_load(events, held), propagate=True)
+        event.listen(made, "init", lambda target, *_: held.append(target), propagate=True)
         for name in INSTANCE_EVENTS[1:]:
             event.listen(made, name, _of_instance(name, events), propagate=True)
 
@@ -50,8 +55,12 @@ def _of_mapper(name: str, events: list[Any]) -> Any:
     return lambda mapper, connection, target: events.append((name, type(target).__name__))
 
 
-def _of_load(events: list[Any]) -> Any:
-    return lambda target, context: events.append(("load", type(target).__name__))
+def _of_load(events: list[Any], held: list[Any]) -> Any:
+    def note(target: Any, context: Any) -> None:
+        held.append(target)
+        events.append(("load", type(target).__name__))
+
+    return note
 
 
 def _of_instance(name: str, events: list[Any]) -> Any:

@@ -237,8 +237,8 @@ class Twin:
     """The mapped classes of one side.
 
     :ivar item: the class. :ivar sub: its subclass, or the same. :ivar child: a class that refers
-        to it. :ivar audit: the table that triggers write. :ivar touches: how often ``onupdate``
-        was asked for a value.
+        to it. :ivar audit: the table that triggers write. :ivar step: number of the step that is
+        under way, which ``onupdate`` gives: a row that nothing changed keeps an older one.
     """
 
     def __init__(self, schema: Schema, *, encrypted: bool) -> None:
@@ -246,7 +246,7 @@ class Twin:
         self.prefix = "e" if encrypted else "p"
         base: Any = type("Base", (DeclarativeBase,), {})
         self.base = base
-        self.touches = 0
+        self.step = 0
         self.audit = sa.Table(
             f"{self.prefix}_audit",
             self.base.metadata,
@@ -263,8 +263,7 @@ class Twin:
         self.base.registry.configure()
 
     def _touch(self) -> int:
-        self.touches += 1
-        return self.touches
+        return self.step
 
     def stored(self, column: Column, key: str = "default") -> Any:
         """The column as this side holds it."""

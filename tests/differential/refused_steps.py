@@ -67,13 +67,11 @@ class Refused(Step):
         if not world.twin.encrypted or not hasattr(item, self.name):
             world.take_events()
             return "refused"
-        touches = world.twin.touches
         try:
             statement = REFUSED[self.what](item, getattr(item, self.name))
             answered: Any = session.execute(statement)
         except BindingError:
             world.take_events()
-            world.twin.touches = touches
             return "refused"
         return answered.all() if answered.returns_rows else answered.rowcount
 

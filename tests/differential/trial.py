@@ -128,6 +128,8 @@ def _steps(program: Program, plain: World, encrypted: World) -> Finding | None:
         parts = [step] if step.session == active else [Commit(active), step]
         active = step.session
         for part in parts:
+            for world in (plain, encrypted):
+                world.twin.step += 1
             if finding := _both(part, plain, encrypted):
                 return finding
     return None
@@ -151,7 +153,6 @@ def _both(step: Step, plain: World, encrypted: World) -> Finding | None:
 
 def _reset(step: Step, plain: World, encrypted: World, *, anew: bool) -> None:
     # What was refused was not even begun on the other side.
-    plain.twin.touches = encrypted.twin.touches = max(plain.twin.touches, encrypted.twin.touches)
     for world in (plain, encrypted):
         for number in (0, 1) if isinstance(step, Audit) else (step.session,):
             world.reset(number, anew=anew)

@@ -48,10 +48,10 @@ class World:
         self.bulk_engine = bulk_engine
         self.schema: Schema = twin.schema
         self.events: list[Any] = []
-        note_mapper_events(twin, self.events)
+        self.held: list[Any] = []
+        note_mapper_events(twin, self.events, self.held)
         self.sessions = [self._new_session(), self._new_session()]
         self.nested: list[list[Any]] = [[], []]
-        self.held: list[Any] = []
         self.added: dict[int, Any] = {}
 
     def _new_session(self) -> Session:
@@ -94,6 +94,7 @@ class World:
             return
         self.sessions[number].close()
         self.sessions[number] = self._new_session()
+        self.added.clear()  # some may have got a key on the side that was refused
 
     def take_events(self) -> list[Any]:
         """What was noticed since this was asked last, in whatever order: a flush has sets."""
