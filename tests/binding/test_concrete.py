@@ -104,6 +104,17 @@ def test_columns_and_aliases_of_the_base_are_read(fleet):
         assert session.scalar(select(func.count(Vehicle.plate))) == 2
 
 
+def test_a_subquery_of_the_base_s_columns_is_refused_and_one_of_the_class_is_read(fleet):
+    some = select(Vehicle.id, Vehicle.plate).subquery()
+    whole, of_last = select(Vehicle).subquery(), select(Bus.id, Bus.plate).subquery()
+    with fleet.session() as session:
+        for one in (some, select(some).limit(9).cte()):
+            with pytest.raises(UnreadableError, match="concrete hierarchy"):
+                session.scalars(select(one.c.plate)).all()
+        assert sorted(session.scalars(select(whole.c.plate))) == ["b", "v"]
+        assert session.scalars(select(of_last.c.plate)).all() == ["b"]
+
+
 def test_a_relationship_to_the_base_is_loaded(fleet):
     with fleet.session() as session:
         session.add_all([Garage(id=1, holds=3), Vehicle(id=3, plate="w")])

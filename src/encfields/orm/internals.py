@@ -475,6 +475,12 @@ def is_carried(element: Any) -> bool:
     return bool(getattr(element.type, "carries_row_key", False))
 
 
+def entity_of(element: Any) -> Any:
+    """The mapper, or the aliased class, that the ORM has a table or column for; or ``None``."""
+    annotations: Mapping[str, Any] = getattr(element, "_annotations", {})
+    return annotations.get("parententity")
+
+
 def written_table(statement: Any) -> Any:
     """The table that an INSERT or UPDATE writes to.
 
@@ -485,7 +491,7 @@ def written_table(statement: Any) -> Any:
     for noted in ("_emit_update_table", "_emit_insert_table"):
         if noted in statement._annotations:
             return statement._annotations[noted]
-    entity = statement.table._annotations.get("parententity")
+    entity = entity_of(statement.table)
     if isinstance(statement, Update) and getattr(entity, "is_mapper", False):
         return entity.local_table
     return statement.table

@@ -6,18 +6,13 @@ to the parent's. The subquery's own conditions set the two equal, so the one sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy.sql.elements import ColumnElement, Label
-from sqlalchemy.sql.selectable import (
-    AliasedReturnsRows,
-    CompoundSelect,
-    Select,
-    SelectStatementGrouping,
-)
+from sqlalchemy.sql.elements import ColumnElement
 
 from encfields.orm.query.settled import settled_by
+from encfields.orm.read.branches import Branch, branches_of
 
 Siblings = Callable[[Any], Iterable[ColumnElement[Any]]]
 
@@ -27,38 +22,19 @@ def equal_keys(expression: Any, siblings_of: Siblings) -> Iterator[ColumnElement
 
     :param siblings_of: gives the columns that are the key of a column's row, within the subquery.
     """
-    subquery = expression.table
-    if not isinstance(subquery, AliasedReturnsRows):
-        return
-    columns = list(subquery.c)
-    place = next((n for n, one in enumerate(columns) if one is expression), None)
-    if place is None:
-        return
-    for n in sorted(_places(subquery.element, place, len(columns), siblings_of)):
+    places = [_places(branch, siblings_of) for branch in branches_of(expression)]
+    columns = list(expression.table.c)
+    for n in sorted(set.intersection(*places) if places else ()):
         yield columns[n]
 
 
-def _places(selectable: Any, place: int, width: int, siblings_of: Siblings) -> set[int]:
-    """Where a SELECT has what equals the key of the row whose value it has at `place`."""
-    if isinstance(selectable, SelectStatementGrouping):
-        return _places(selectable.element, place, width, siblings_of)
-    if isinstance(selectable, CompoundSelect):
-        branches = (_places(one, place, width, siblings_of) for one in selectable.selects)
-        return set.intersection(*branches)
-    if not isinstance(selectable, Select):
+def _places(branch: Branch, siblings_of: Siblings) -> set[int]:
+    """Where a SELECT has what cannot have a value without the row's key having the same."""
+    if getattr(branch.value, "table", None) is None:
         return set()
-    columns = [_without_label(one) for one in selectable.selected_columns]
-    value = columns[place] if len(columns) == width else None
-    if getattr(value, "table", None) is None:
-        return set()
-    keys = {hash(one) for one in siblings_of(value)}
-    return _settling(columns, keys, selectable) if keys else set()
-
-
-def _settling(columns: Sequence[Any], keys: set[int], select: Select[Any]) -> set[int]:
-    """Places of the columns that cannot have a value without the key having the same."""
-    return {n for n, one in enumerate(columns) if keys & settled_by({hash(one)}, select)}
-
-
-def _without_label(column: Any) -> Any:
-    return _without_label(column.element) if isinstance(column, Label) else column
+    keys = {hash(one) for one in siblings_of(branch.value)}
+    return {
+        n
+        for n, one in enumerate(branch.columns if keys else ())
+        if keys & settled_by({hash(one)}, branch.select)
+    }

@@ -25,7 +25,7 @@ from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.key_look_up import looked_up
 from encfields.orm.read.equal_keys import equal_keys
 from encfields.orm.read.packed import Packed, RowReader
-from encfields.orm.read.union_reads import is_no_value, packed_branches
+from encfields.orm.read.union_reads import hides_union, is_no_value, packed_branches
 
 
 def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -46,6 +46,8 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
     if of_branches is not None:
         return of_branches
     source = source_column(expression)
+    if hides_union(expression):
+        raise _of_hierarchy(source)
     binding = binding_of(source)
     adopts = adoption_of(source)
     if adopts is not None:
@@ -173,6 +175,17 @@ def _of_several(columns: list[Column[Any]]) -> UnreadableError:
         "nor can one be looked up there: select from each table, or each class of a concrete "
         "hierarchy, by itself. Read a UNION whose every branch selects its row's key and a "
         "literal_column() of its own, as polymorphic_union() makes them",
+        reason="untraceable",
+    )
+
+
+def _of_hierarchy(column: Column[Any]) -> UnreadableError:
+    """The refusal of what a subquery selects of a concrete hierarchy by columns."""
+    return UnreadableError(
+        "the subquery selects a column of a concrete hierarchy, which does not tell the table that "
+        "a row came from: select the class in it, or an alias of the class",
+        table=column.table.fullname,
+        column=column.name,
         reason="untraceable",
     )
 

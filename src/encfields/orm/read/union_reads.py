@@ -20,8 +20,10 @@ from sqlalchemy.sql.selectable import CompoundSelect, Select, SelectStatementGro
 from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeEngine
 
+from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
 from encfields.orm.internals import WrappedColumn
+from encfields.orm.read.branches import branches_of
 from encfields.orm.read.packed import Packed, RowReader, without_result_map
 from encfields.traces import leaves_no_trace
 
@@ -114,6 +116,24 @@ def packed_branches(expression: Any) -> PackedBranches | None:
     if not packed or len(tags) < len(packed):
         return None
     return PackedBranches(expression, union.beside(place), packed)
+
+
+def hides_union(expression: Any) -> bool:
+    """Whether a subquery's column is of a concrete hierarchy's class, by columns.
+
+    The ORM selects its UNION then, in which the column is not the table's any more; and what the
+    subquery selects does not show that.
+    """
+    for branch in branches_of(expression):
+        table, entity = getattr(branch.value, "table", None), internals.entity_of(branch.value)
+        if getattr(entity, "is_mapper", False):
+            selected = entity.selectable.corresponding_column(branch.value)
+            union = None if selected is None else _union_of(selected)
+            if union is not None and len(union.branches) > 1:
+                return True
+        elif table is not None and hides_union(branch.value):
+            return True
+    return False
 
 
 def _identity(
