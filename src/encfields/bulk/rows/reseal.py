@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.bulk.rows.cells import SealedCell, columns_of, message_bytes
 from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
@@ -15,6 +15,43 @@ from encfields.message.reseal import Resealer
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption
+
+
+class _Waiting(NamedTuple):
+    """A value that is to be sealed anew.
+
+    :ivar number: of its row. :ivar place: the context that it is to have.
+    :ivar context: the one that it has. :ivar key_ids: under which it may be.
+    """
+
+    number: int
+    data: bytes
+    place: bytes
+    context: bytes
+    key_ids: tuple[str, ...]
+
+    def resealed(self, resealer: Resealer) -> bytes:
+        """The new message.
+
+        :raises EncFieldsError: the value does not open.
+        """
+        frame = resealer.frame(self.context)
+        plaintext = resealer.open_(self.data, self.context, frame, self.key_ids)
+        return resealer.seal(plaintext, self.place, resealer.frame(self.place))
+
+
+def _at_once(resealer: Resealer, waiting: Sequence[_Waiting]) -> list[bytes | None]:
+    """The new messages of those that can be dealt with at once; ``None`` for the others."""
+    if not all(resealer.opens_under(one.key_ids) for one in waiting):
+        return [None] * len(waiting)
+    try:
+        return resealer.reseal_many(
+            [one.data for one in waiting],
+            [one.context for one in waiting],
+            [one.place for one in waiting],
+        )
+    except OF_THIS_VALUE:  # of one version that some of them are under: tell which
+        return [None] * len(waiting)
 
 
 class Reseal:
@@ -67,25 +104,34 @@ class Reseal:
         outcome: Outcome,
     ) -> tuple[list[bytes | None], list[bytes | None]]:
         """One column's old and new values, ``None`` for what stays as it is."""
-        replaced: list[bytes | None] = []
-        sealed: list[bytes | None] = []
+        replaced: list[bytes | None] = [None] * len(rows)
+        sealed: list[bytes | None] = [None] * len(rows)
         value_at, resealers = target.value_at, self._resealers
-        for row in rows:
-            data, new = row[value_at], None
-            if data is not None:
+        waiting: dict[str, list[_Waiting]] = {}
+        for number, row in enumerate(rows):
+            data = row[value_at]
+            if data is None:
+                continue
+            try:
+                if type(data) is not bytes:
+                    data = message_bytes(data)
+                context, key_ids = place = target.place(row, data)
+                resealer = resealers.get(key_ids[0]) or self._resealer(key_ids[0])
+                if not resealer.is_current(data, resealer.frame(context)):
+                    bound = self._bound(row, data, source, place)
+                    one = _Waiting(number, data, context, *bound)
+                    waiting.setdefault(key_ids[0], []).append(one)
+            except OF_THIS_VALUE as error:
+                outcome.refuse(reader.key_of(row), target.binding.column_name, error)
+        for key_id, those in waiting.items():
+            resealer = resealers[key_id]
+            for one, new in zip(those, _at_once(resealer, those), strict=True):
                 try:
-                    if type(data) is not bytes:
-                        data = message_bytes(data)
-                    context, key_ids = place = target.place(row, data)
-                    resealer = resealers.get(key_ids[0]) or self._resealer(key_ids[0])
-                    frame = resealer.frame(context)
-                    if not resealer.is_current(data, frame):
-                        plaintext = self._open(row, data, source, resealer, place)
-                        new = resealer.seal(plaintext, context, frame)
+                    sealed[one.number] = new or one.resealed(resealer)
+                    replaced[one.number] = one.data
                 except OF_THIS_VALUE as error:
-                    outcome.refuse(reader.key_of(row), target.binding.column_name, error)
-            replaced.append(None if new is None else data)
-            sealed.append(new)
+                    key = reader.key_of(rows[one.number])
+                    outcome.refuse(key, target.binding.column_name, error)
         return replaced, sealed
 
     def _open(
@@ -100,6 +146,16 @@ class Reseal:
 
         :param place: where it belongs: context and key ids.
         """
+        context, key_ids = self._bound(row, data, source, place)
+        return resealer.open_(data, context, resealer.frame(context), key_ids)
+
+    def _bound(
+        self, row: Any, data: bytes, source: SealedCell, place: tuple[bytes, tuple[str, ...]]
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """For which context and under which key ids a value opens.
+
+        :param place: where it belongs: the same.
+        """
         context, key_ids = place
         if self._moves:
             was, former_ids = source.place(row, data)
@@ -107,7 +163,7 @@ class Reseal:
                 key_ids += former_ids
             elif not data.startswith(context, CONTEXT_OFFSET):
                 context, key_ids = was, former_ids
-        return resealer.open_(data, context, resealer.frame(context), key_ids)
+        return context, key_ids
 
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
         self._resealers = {}
