@@ -142,7 +142,7 @@ def _distribute(digest: str, folder: Path) -> None:
     shutil.copy(_wheel(digest), folder)
     _fetch()
     maturin = str(Path(sys.prefix) / "bin" / "maturin")
-    _run([maturin, "sdist", "--quiet", "--out", str(folder.resolve())], cwd=NATIVE)
+    _run([maturin, "sdist", "--out", str(folder.resolve())], cwd=NATIVE)
 
 
 def _output(*command: str) -> str:
