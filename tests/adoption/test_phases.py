@@ -123,6 +123,22 @@ def test_rows_written_by_every_path_hold_what_the_phase_demands(app: Any, db: Da
             assert plain.all() == written
 
 
+def test_rows_whose_keys_the_database_generates_are_written_in_both_columns(
+    db: Database, phase: str
+):
+    app = customer(phase)
+    db.create(app.metadata)
+    with db.session() as session:
+        session.add_all([app(email=f"new{n}@x") for n in range(3)])
+        session.flush()
+        session.execute(insert(app).values([{"email": "a@x"}, {"email": "b@x"}]))
+        session.commit()
+
+        assert session.scalars(select(app.email).order_by(app.id)).all()[3:] == ["a@x", "b@x"]
+    expected = "SI" if phase == "write-sealed" else "PSI"
+    assert list(state(db).values()) == [expected] * 5
+
+
 def test_a_statement_that_names_rows_by_value_finds_those_of_every_version(app: Any, db: Database):
     with db.session() as session:
         session.execute(update(app).where(app.email == OLD).values(note="found"))

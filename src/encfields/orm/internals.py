@@ -327,6 +327,11 @@ def _add_defaults(compiled: Any, rows: list[dict[Any, Assigned]]) -> None:
         rows[index][original.key] = BoundValue(column.key)
 
 
+def row_of_default(column: Any) -> int:
+    """Number of the row of ``values([{...}, {...}])`` that a default is asked for."""
+    return column.index + 1 if getattr(column, "original", column) is not column else 0
+
+
 def bind_name(compiled: Any, parameter: BindParameter[Any]) -> str | None:
     """The name under which a bind of the statement is executed."""
     name: str | None = compiled.bind_names.get(parameter)

@@ -102,7 +102,12 @@ class PlaintextOfRow:
     def __call__(self, context: Any) -> Any:
         if self.phase == WRITE_SEALED:
             return None
-        return context.get_current_parameters().get(self.sealed)
+        # With the rows told apart, SQLAlchemy expects strings for keys, and may find columns.
+        given = context.get_current_parameters(isolate_multiinsert_groups=False)
+        row = internals.row_of_default(context.current_column)
+        return given.get(
+            f"{self.sealed}{internals.MULTI_VALUES_SUFFIX}{row}", given.get(self.sealed)
+        )
 
 
 def adopt_columns(table: Table) -> None:
