@@ -18,6 +18,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from encfields import EncryptedType
 from encfields.errors import (
@@ -347,3 +348,18 @@ def test_insert_ignore_and_or_replace_with_a_given_key_work(shop):
         statement = card.insert().prefix_with(prefix) if prefix else card.insert()
         connection.execute(statement, [{"id": 1, "number": "n-1"}, {"id": 2, "number": "n-2"}])
     assert numbers(shop) == {1: "n-1", 2: "n-2"}
+
+
+def test_under_a_trigger_a_row_may_keep_its_value_while_others_change(sqlite):
+    database = Database(sqlite)
+    database.create(Card.metadata)
+    database.execute_plain("CREATE TABLE audit (id INTEGER)")
+    database.execute_plain(
+        "CREATE TRIGGER tr AFTER UPDATE ON card BEGIN INSERT INTO audit VALUES (new.id); END"
+    )
+    with database.begin() as connection:
+        connection.execute(sqlite_insert(card).values(id=1, holder="old", number="kept"))
+        changed = sqlite_insert(card).values(id=1, holder="new", number="other")
+        set_ = {"holder": changed.excluded.holder}
+        connection.execute(changed.on_conflict_do_update(index_elements=["id"], set_=set_))
+    assert numbers(database) == {1: "kept"}

@@ -220,6 +220,7 @@ class WriteHook:
             rows = [
                 WrittenRow.of(binding, key, texts, pending.sealed or b"")
                 for (binding, pending, texts, _), key in zip(ready, keys, strict=True)
+                if not _is_left_by_upsert(binding, context.compiled)
             ]
             may_match_none = plan.may_skip or not plan.may_be_generated
             self._read_back.note(context, rows, may_match_none=may_match_none, is_required=is_told)
@@ -340,6 +341,12 @@ def _from_elsewhere(binding: ColumnBinding, texts: list[str | None]) -> EncField
         row=known,
         reason="sealed-elsewhere",
     )
+
+
+def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
+    """Whether a row that is there already keeps the value that it has, and others change."""
+    given = {name for name, _ in internals.upsert_values(internals.dml_statement(compiled))}
+    return bool(given) and not given & {binding.column.key, binding.column.name}
 
 
 def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
