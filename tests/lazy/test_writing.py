@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, update
 
 from encfields import Sealed
 from encfields.errors import CiphertextCopyError, EncFieldsError
 from encfields.orm.engine_encryption import attachment_of
+from tests.binding.database import CANARY
 from tests.lazy.model import Person
 
 
@@ -124,3 +125,24 @@ def test_the_value_of_a_destroyed_key_is_not_written_back(sqlite_db):
             session.execute(update(Person).where(Person.id == 1).values(ssn=value))
         session.rollback()
     assert sqlite_db.stored(Person.ssn, 1) == before
+
+
+@pytest.mark.parametrize("how", ["auto", "evaluate", "fetch"])
+def test_what_an_update_writes_into_a_loaded_object_is_sealed_too(sqlite_db, how):
+    with sqlite_db.session() as session:
+        person = session.get_one(Person, 1)
+        statement = update(Person).where(Person.id == 1).values(ssn=CANARY)
+        session.execute(statement, execution_options={"synchronize_session": how})
+        assert isinstance(person.ssn, Sealed)
+        assert CANARY not in repr(vars(person))
+        assert person.ssn.reveal() == CANARY
+
+
+def test_an_update_or_delete_by_a_lazy_column_finds_the_objects_in_the_database(sqlite_db):
+    with sqlite_db.session() as session:
+        ada, bob = session.get_one(Person, 1), session.get_one(Person, 2)
+        session.execute(update(Person).where(Person.ssn == "ssn-1").values(name="Ida"))
+        assert (ada.name, bob.name) == ("Ida", "Bob")
+        session.execute(delete(Person).where(Person.ssn.in_(["ssn-2"])))
+        assert bob not in session
+        assert ada in session

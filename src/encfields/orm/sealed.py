@@ -126,6 +126,8 @@ class Sealed(Generic[T]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("a sealed value is never pickled: pickle the row's key, and read it anew")
 
+    __getstate__ = __reduce__  # of what makes JSON of any object's state
+
 
 _CLOSED: Any = object()
 
