@@ -263,7 +263,7 @@ def test_an_old_run_is_refused(clinic):
 
 def test_without_the_key_that_seals_jobs_it_says_so(clinic):
     options = {"run_key": "no-such-key"}
-    clinic.encryption._create = False
+    engine_encryption(clinic.encryption)._create = False
     with pytest.raises(ConfigurationError, match="encfields keys create no-such-key"):
         clinic.run(**options).record()
 
