@@ -19,6 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from encfields import EncryptedType
 from encfields.errors import IdentityChangeError, UnknownIdentityError
 from encfields.orm.write import triggered_tables
+from tests.attached import attach_with_kept_keys
 from tests.binding.database import Database
 
 
@@ -302,3 +303,73 @@ def test_a_view_or_rule_that_stores_it_elsewhere_is_found_out(postgresql_db):
         connection.execute(insert(table), {"id": 2, "s": "s2"})
     with pg.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM beneath")).scalar_one() == 1
+
+
+def test_other_columns_triggers_are_let_be_by_who_may_not_read_the_values(postgresql_db):
+    """Audits run AFTER; a schema that this role has no way into is none of its tables'."""
+    pg, table = postgresql_db, made(postgresql_db, cases())
+    pg.execute_plain(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$"
+    )
+    each_row = "casefile FOR EACH ROW EXECUTE FUNCTION f()"
+    pg.execute_plain(f"CREATE TRIGGER au AFTER INSERT OR UPDATE ON {each_row}")
+    with pg.begin() as connection:
+        schema = connection.execute(text("SELECT current_schema()")).scalar_one()
+    role = f"writes_{uuid.uuid4().hex[:12]}"
+    pg.execute_plain(f'CREATE ROLE "{role}"')
+    pg.execute_plain(f'CREATE SCHEMA "{role}_not"')
+    try:
+        pg.execute_plain(f'CREATE TABLE "{role}_not".casefile (id INTEGER)')
+        pg.execute_plain(f'CREATE TRIGGER b BEFORE INSERT ON "{role}_not".{each_row}')
+        pg.execute_plain(f'GRANT USAGE ON SCHEMA "{schema}" TO "{role}"')
+        pg.execute_plain(f'GRANT INSERT, UPDATE, SELECT (id) ON casefile TO "{role}"')
+        with pg.begin() as connection:
+            connection.execute(text(f'SET LOCAL ROLE "{role}"'))
+            connection.execute(insert(table), {"id": 1, "s": "s"})
+            connection.execute(table.update().where(table.c.id == 1).values(s="t"))
+        with pg.begin() as connection:  # of which the library's own engine gets to know
+            connection.execute(text(f"CREATE TRIGGER b BEFORE UPDATE ON {each_row}"))
+        with (
+            pg.refused(UnknownIdentityError, table),
+            pg.begin() as connection,
+        ):
+            connection.execute(text(f'SET LOCAL ROLE "{role}"'))
+            connection.execute(table.update().where(table.c.id == 1).values(s="u"))
+    finally:
+        pg.execute_plain(f'DROP SCHEMA "{role}_not" CASCADE')
+        pg.execute_plain(f'DROP OWNED BY "{role}"')
+        pg.execute_plain(f'DROP ROLE "{role}"')
+
+
+def test_the_database_is_asked_after_a_write_that_would_wait(sqlite_db):
+    """A transaction of SQLite that began with a read is refused at once while another writes."""
+    table = made(sqlite_db, cases())
+    engine = sqlite_db.backend.create_engine(isolation_level="AUTOCOMMIT")
+    attach_with_kept_keys(engine, bytes(32), plain=sqlite_db.plain)
+    read_first: list[str] = []
+    with engine.connect() as connection:
+        connection.execute(text("BEGIN"))
+        driver = connection.connection.driver_connection
+        driver.set_trace_callback(read_first.append)
+        connection.execute(insert(table), {"id": 1, "s": "s"})
+        driver.set_trace_callback(None)
+        connection.execute(text("COMMIT"))
+    assert read_first[0].startswith("INSERT")
+    assert "sqlite_master" in read_first[1]
+
+
+def test_the_question_sees_no_state_of_before_the_write(innodb_db):
+    """MySQL reads all of a transaction as of its first read, and the dictionary's count."""
+    db, table = innodb_db, made(innodb_db, cases())
+    asked: list[str] = []
+
+    def listen(dialect_self: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        asked.append(statement)
+        return executed(dialect_self, cursor, statement, *rest)
+
+    executed = type(db.engine.dialect).do_execute
+    with pytest.MonkeyPatch.context() as patch, db.begin() as connection:
+        patch.setattr(type(db.engine.dialect), "do_execute", listen)
+        connection.execute(insert(table), {"id": 1, "s": "s"})
+    assert asked[0].startswith("INSERT")
+    assert "information_schema" in asked[1]

@@ -41,7 +41,7 @@ from encfields.orm.write.triggered_tables import TriggeredTables
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.engine_encryption import EngineEncryption
@@ -227,18 +227,29 @@ class WriteHook:
 
     def _to_read_back(
         self, plan: StatementPlan, connection: Connection, *, is_rehearsal: bool
-    ) -> tuple[bool, list[list[Any]] | None]:
+    ) -> tuple[bool | None, list[list[Any]] | None]:
         """Whether triggers may change rows' keys, and a list to note those in that are looked at.
 
+        :returns: for the first, ``None`` if the database is asked only after the write.
         :raises UnknownIdentityError: they may, and this role cannot look.
         """
         if is_rehearsal or plan.table is None:
             return False, None
-        table, is_update = plan.table, not plan.may_be_generated
-        is_told = self._triggered.are_told(connection, table, is_update=is_update)
-        if is_told or self._triggered.is_untold(connection, table, is_update=is_update):
-            return is_told, []
-        return False, None
+        if self._triggered.is_asked_later(connection, plan.table):
+            return None, []
+        is_told = self._may_be_moved(plan, connection)
+        return bool(is_told), None if is_told is None else []
+
+    def _may_be_moved(self, plan: StatementPlan, connection: Connection) -> bool | None:
+        """Whether triggers may change rows' keys: ``False`` if a look has to tell, ``None`` if
+        they cannot."""
+        table, is_update = cast("Table", plan.table), not plan.may_be_generated
+        bindings = [bind.binding for bind in plan.sealed]
+        columns = {column.name for binding in bindings for column in binding.identity}
+        columns.update(binding.column_name for binding in bindings)
+        if self._triggered.are_told(connection, table, columns, is_update=is_update):
+            return True
+        return False if self._triggered.is_untold(connection, table, is_update=is_update) else None
 
     def _require_keys(self, plan: StatementPlan, context: Any) -> None:
         """Have the branch keys, while no lock is held that the making of one would wait for."""
@@ -291,7 +302,10 @@ class WriteHook:
         if plan is not None and plan.filters:
             filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
         seen = self.keys.check(connection, context, result)
-        self._read_back.check(connection, context, result, seen)
+        if plan is not None:
+            self._read_back.check(
+                connection, context, result, seen, lambda: self._may_be_moved(plan, connection)
+            )
 
     def encode(
         self,

@@ -70,12 +70,12 @@ class _Written:
 
     :ivar may_match_none: an UPDATE, or an INSERT that may skip a row.
     :ivar is_required: the table is known to have triggers. Otherwise a role that may not look
-        need not.
+        need not. ``None`` if nobody has asked yet.
     """
 
     rows: list[WrittenRow]
     may_match_none: bool
-    is_required: bool
+    is_required: bool | None
 
 
 class ReadBack:
@@ -85,7 +85,12 @@ class ReadBack:
         self._due: weakref.WeakKeyDictionary[Any, _Written] = weakref.WeakKeyDictionary()
 
     def note(
-        self, context: Any, rows: Iterable[WrittenRow], *, may_match_none: bool, is_required: bool
+        self,
+        context: Any,
+        rows: Iterable[WrittenRow],
+        *,
+        may_match_none: bool,
+        is_required: bool | None,
     ) -> None:
         """Remember what an execution is about to write: one column of each row and identity."""
         first: dict[Any, WrittenRow] = {}
@@ -96,26 +101,37 @@ class ReadBack:
         self._due[context] = _Written(list(first.values()), may_match_none, is_required)
 
     def check(
-        self, connection: Connection, context: Any, result: Any, seen: Sequence[Column[Any]]
+        self,
+        connection: Connection,
+        context: Any,
+        result: Any,
+        seen: Sequence[Column[Any]],
+        ask: Callable[[], bool | None],
     ) -> None:
         """Look that the rows have their keys.
 
         :param result: of the execution.
         :param seen: columns that were looked at already.
+        :param ask: whether a look is required, or is none needed, where nobody has asked yet.
         :raises IdentityChangeError: a row was stored under another key. What the transaction, or
             the savepoint that it is in, wrote was taken back.
         """
         due = self._due.pop(context, None)
         if due is None:
             return
+        is_required = ask() if due.is_required is None else due.is_required
+        if is_required is None:
+            return
         rows = [r for r in due.rows if not set(r.binding.identity).issubset(seen)]
         try:
             own = internals.unobserved(connection)
             astray = _row_astray(own, rows, result, may_match_none=due.may_match_none)
         except DBAPIError:
-            if due.is_required:
-                raise
-            return
+            if not is_required:
+                return
+            with suppress(DBAPIError):
+                _take_back(connection)
+            raise
         if astray is not None:
             raise _moved(astray, is_undone=_take_back(connection))
 

@@ -19,7 +19,7 @@ from encfields.orm import internals
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection, Table
 
@@ -28,26 +28,37 @@ KNOWN_SECONDS = 10.0
 
 _POSTGRESQL = text("""
 WITH RECURSIVE tree AS (
-  SELECT c.oid, c.relkind, has_any_column_privilege(c.oid, 'SELECT') AS may_look
+  SELECT c.oid AS root, n.oid AS schema, c.oid, c.relkind
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relname = CAST(:name AS text) AND c.relkind IN ('r', 'p', 'v', 'f')
     AND (CAST(:schema AS text) IS NULL OR n.nspname = CAST(:schema AS text))
   UNION
-  SELECT c.oid, c.relkind, tree.may_look FROM tree
+  SELECT tree.root, tree.schema, c.oid, c.relkind FROM tree
   JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
   JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+), changed AS (
+  SELECT root, schema, bool_or(relkind IN ('v', 'f')) AS is_view, bit_or(changes) AS changes,
+    bool_or(changes & 4 = 4 AND changes & 66 <> 0) AS before_insert,
+    bool_or(changes & 16 = 16 AND changes & 66 <> 0) AS before_update
+  FROM tree LEFT JOIN LATERAL (
+    SELECT CAST(g.tgtype AS integer) AS changes FROM pg_catalog.pg_trigger g
+    WHERE g.tgrelid = tree.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'
+    UNION ALL
+    SELECT CASE r.ev_type WHEN '3' THEN 6 ELSE 18 END FROM pg_catalog.pg_rewrite r
+    WHERE r.ev_class = tree.oid AND r.ev_type IN ('2', '3')
+  ) c ON true
+  GROUP BY root, schema
 )
-SELECT bool_or(may_look AND (relkind IN ('v', 'f') OR changes & 4 = 4)) AS inserts,
-  bool_or(may_look AND (relkind IN ('v', 'f') OR changes & 16 = 16)) AS updates,
-  bool_or(NOT may_look AND changes & 4 = 4 AND changes & 66 <> 0) AS are_hidden
-FROM tree LEFT JOIN LATERAL (
-  SELECT CAST(g.tgtype AS integer) AS changes FROM pg_catalog.pg_trigger g
-  WHERE g.tgrelid = tree.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'
-  UNION ALL
-  SELECT CASE r.ev_type WHEN '3' THEN 6 ELSE 16 END FROM pg_catalog.pg_rewrite r
-  WHERE r.ev_class = tree.oid AND r.ev_type IN ('2', '3')
-) c ON true
+SELECT is_view OR changes & 4 = 4 AS inserts, is_view OR changes & 16 = 16 AS updates,
+  before_insert AND has_schema_privilege(schema, 'USAGE')
+    AND has_any_column_privilege(root, 'INSERT') AS before_insert,
+  before_update AND has_schema_privilege(schema, 'USAGE')
+    AND has_any_column_privilege(root, 'UPDATE') AS before_update,
+  ARRAY(SELECT CAST(a.attname AS text) FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = root AND a.attnum > 0 AND NOT a.attisdropped
+      AND NOT has_column_privilege(root, a.attnum, 'SELECT')) AS hidden
+FROM changed WHERE is_view OR changes & 20 <> 0
 """)
 # tgtype: 2 before, 4 insert, 16 update, 64 instead of; ev_type: 3 insert, 2 update. Without a
 # schema, tables of that name in any: search_path may change from one transaction to the next.
@@ -67,19 +78,34 @@ SELECT
 """)
 
 
-@dataclass(slots=True)
-class _Answer:
-    """What a database tells of one table.
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A table whose triggers, or rules, a database tells of.
 
     :ivar inserts: whether INSERTs may change a row's key. :ivar updates: whether UPDATEs may.
-    :ivar are_hidden: whether INSERTs may, and this role may not read what they stored.
-    :ivar tried: the kinds of write, UPDATE or not, that were looked at for want of an answer.
+    :ivar before_insert: whether they do so to an INSERT of this role before the row is stored.
+    :ivar before_update: the same of an UPDATE.
+    :ivar hidden: the columns that this role may not read.
     """
 
     inserts: bool
     updates: bool
-    are_hidden: bool = False
-    until: float = 0.0
+    before_insert: bool = False
+    before_update: bool = False
+    hidden: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a database tells of the tables of one name.
+
+    :ivar made: how many statements had come by that may make a trigger.
+    :ivar tried: the kinds of write, UPDATE or not, that were looked at for want of an answer.
+    """
+
+    changed: list[_Changed]
+    until: float
+    made: int
     tried: set[bool] = field(default_factory=set)
 
 
@@ -91,6 +117,7 @@ class TriggeredTables:
 
     def __init__(self, on_asked: Callable[[Connection, str], None]) -> None:
         self._on_asked = on_asked
+        self._made = 0
         self._known: weakref.WeakKeyDictionary[Table, dict[str | None, _Answer]] = (
             weakref.WeakKeyDictionary()
         )
@@ -98,20 +125,34 @@ class TriggeredTables:
     def note(self, statement: str) -> None:
         """Take notice of a statement that may make a trigger: what is known may be so no more."""
         if statement.lstrip()[:5].upper() in ("CREAT", "ALTER", "DROP "):
-            for known in list(self._known.values()):
-                for answer in known.values():
-                    answer.until = 0.0
-                    answer.tried.clear()
+            self._made += 1
 
-    def are_told(self, connection: Connection, table: Table, *, is_update: bool) -> bool:
+    def is_asked_later(self, connection: Connection, table: Table) -> bool:
+        """Whether the database is to be asked, and only after the write.
+
+        A question before it would begin the transaction with a read. SQLite then refuses at once
+        a write that would have waited for another's; MySQL then reads what was there before the
+        write waited for a lock.
+        """
+        return connection.dialect.name != "postgresql" and not self._current(connection, table)
+
+    def are_told(
+        self, connection: Connection, table: Table, columns: Iterable[str], *, is_update: bool
+    ) -> bool:
         """Whether the database tells of any that may give a row another key.
 
+        :param columns: those that tell whether one did.
         :raises UnknownIdentityError: they may, and this role cannot look.
         """
-        answer = self._answer(connection, table)
-        if answer.are_hidden and not is_update:
-            raise _cannot_look(table)
-        return answer.updates if is_update else answer.inserts
+        is_told = False
+        for one in self._answer(connection, table).changed:
+            if not (one.updates if is_update else one.inserts):
+                continue
+            if one.hidden.isdisjoint(columns):
+                is_told = True
+            elif one.before_update if is_update else one.before_insert:
+                raise _cannot_look(table)
+        return is_told
 
     def is_untold(self, connection: Connection, table: Table, *, is_update: bool) -> bool:
         """Whether the database may hide some, and no write of this kind was looked at yet."""
@@ -123,37 +164,45 @@ class TriggeredTables:
         tried.add(is_update)
         return True
 
+    def _current(self, connection: Connection, table: Table) -> _Answer | None:
+        found = self._known.get(table, {}).get(connection.schema_for_object(table))
+        if found is None or time.monotonic() >= found.until or found.made != self._made:
+            return None
+        return found
+
     def _answer(self, connection: Connection, table: Table) -> _Answer:
-        schema = connection.schema_for_object(table)
-        known = self._known.setdefault(table, {})
-        found, now = known.get(schema), time.monotonic()
-        if found is None or now >= found.until:
-            tried = set() if found is None else found.tried
-            found = known[schema] = _ask(internals.unobserved(connection), table, schema)
+        found = self._current(connection, table)
+        if found is None:
+            schema = connection.schema_for_object(table)
+            known, made = self._known.setdefault(table, {}), self._made
+            changed = _ask(internals.unobserved(connection), table, schema)
             self._on_asked(connection, str(_MYSQL))
-            found.until, found.tried = now + KNOWN_SECONDS, tried
+            before = known.get(schema)
+            tried = before.tried if before is not None and before.made == made else set()
+            found = _Answer(changed, time.monotonic() + KNOWN_SECONDS, made, tried)
+            known[schema] = found
         return found
 
 
-def _ask(connection: Connection, table: Table, schema: str | None) -> _Answer:
+def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Changed]:
     values = {"name": table.name, "schema": schema}
     if connection.dialect.name == "postgresql":
-        inserts, updates, are_hidden = connection.execute(_POSTGRESQL, values).one()
-        return _Answer(bool(inserts), bool(updates), bool(are_hidden))
+        rows = connection.execute(_POSTGRESQL, values).mappings()
+        return [_Changed(**{**row, "hidden": frozenset(row["hidden"])}) for row in rows]
     if connection.dialect.name in MYSQL_NAMES:
         inserts, updates, views, mode = connection.execute(_MYSQL, values).one()
         # A server that is not strict cuts a key that does not fit.
         may_cut = bool(views) or "STRICT_" not in str(mode)
-        return _Answer(bool(inserts) or may_cut, bool(updates) or may_cut)
+        return [_Changed(bool(inserts) or may_cut, bool(updates) or may_cut)]
     has_any = _has_any_of_sqlite(connection, table, schema)
-    return _Answer(has_any, has_any)
+    return [_Changed(has_any, has_any)]
 
 
 def _cannot_look(table: Table) -> UnknownIdentityError:
     return UnknownIdentityError(
         "a trigger or a rule may store the row under another key than it is given, and this role "
         "may not look: GRANT SELECT on the columns of the row's key and on the encrypted ones, or "
-        "have the trigger run AFTER the INSERT",
+        "have the trigger run AFTER the statement",
         table=table.fullname,
         reason="trigger",
     )
