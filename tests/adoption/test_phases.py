@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import aliased
 
-from encfields.errors import UnsupportedOperationError
+from encfields.errors import UnreadableError, UnsupportedOperationError
 from tests.adoption.models import PHASES, customer
 from tests.binding.database import Database
 from tests.servers.backends import Backend
@@ -165,3 +165,16 @@ def test_what_would_leave_pending_rows_out_is_refused(sqlite: Backend, phase: st
     ):
         with db.session() as session, pytest.raises(UnsupportedOperationError, match="phase"):
             session.execute(statement)
+
+
+def test_a_bare_null_of_raw_sql_is_refused_for_the_row_may_have_a_plaintext(
+    app: Any, db: Database, phase: str
+):
+    raw = text("SELECT id, note, email_enc FROM customer")
+    with db.session() as session:
+        with pytest.raises(UnreadableError, match="bare"):
+            session.scalars(select(app).from_statement(raw)).all()
+        table = app.__table__.c
+        rows = aliased(app, raw.columns(table.id, table.note, table.email_enc).subquery())
+        found = session.scalars(select(rows).order_by(rows.id)).all()
+        assert [row.email for row in found] == [OWN, OLD, LATER]

@@ -168,3 +168,19 @@ def test_values_that_differ_are_told_by_their_rows_and_stop_what_follows(
         ensure_adopted(db.engine, db.encryption, adoption)
 
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("phase", ["write-both", "read-sealed"])
+def test_no_error_of_the_database_quotes_a_plaintext(
+    legacy: Database, adoption: Adoption, phase: str
+):
+    begin_adoption(legacy.engine, adoption)
+    with pytest.raises(DBAPIError, match="email") as caught:
+        write(legacy, phase, 9, EMAILS[0])
+    assert EMAILS[0] not in f"{caught.value} {caught.value.orig!r}"
+
+    if legacy.name == "postgresql":
+        legacy.execute_plain("ALTER TABLE customer ADD CHECK (id < 100)")
+        with pytest.raises(DBAPIError, match="check constraint") as caught:
+            write(legacy, phase, 100, "canary-4711@x")
+        assert "canary-4711" not in f"{caught.value} {caught.value.orig!r}"

@@ -229,10 +229,15 @@ class EncryptedType(
         return packed(column)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """Refuses a bare cell: without its row's key nothing tells where it belongs."""
+        """Refuses a bare cell: without its row's key nothing tells where it belongs.
+
+        While the column is adopted a bare NULL is refused as well: the row's value may be in
+        its plaintext column.
+        """
+        is_adopted = self.adopts is not None
 
         def refuse(value: Any) -> None:
-            if value is None:
+            if value is None and not is_adopted:
                 return
             del value
             raise UnreadableError(

@@ -2,7 +2,8 @@
 
 A ``StatementError`` that is raised while parameters are still being prepared (a bad value of
 another column, a missing bind) prints them as the application gave them. Once a statement has
-reached the driver its parameters are ciphertext and stay visible. A statement that is surely
+reached the driver its parameters are ciphertext and stay visible; what the database quotes of a
+row with plaintext does not. A statement that is surely
 about nothing encrypted shows them as ever.
 """
 
@@ -16,6 +17,7 @@ from sqlalchemy import Table
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.visitors import iterate
 
+from encfields.orm.adoption.quoted_values import hide_quoted_values
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.write.pending import UNSEALED
 
@@ -49,7 +51,10 @@ class Redaction:
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
         error = context.sqlalchemy_exception
-        if error is None or context.execution_context is not None:
+        if context.execution_context is not None:
+            hide_quoted_values(context)
+            return
+        if error is None:
             return
         # There is none where the database did not answer.
         noted = self._statements.get(context.connection) if context.connection else None
