@@ -153,6 +153,18 @@ def test_a_step_before_its_time_says_which_comes_first(legacy: Database, adoptio
         withdraw_adoption(engine, adoption)
 
 
+def test_what_is_the_only_copy_is_not_withdrawn(legacy: Database, adoption: Adoption):
+    engine, encryption = legacy.engine, legacy.encryption
+    begin_adoption(engine, adoption)
+    adopt(engine, encryption, adoption)
+    ensure_adopted(engine, encryption, adoption)
+    close_plaintext(engine, encryption, adoption)
+    end_adoption(engine, adoption)
+    with pytest.raises(AdoptionError, match="only copy"):
+        withdraw_adoption(engine, adoption)
+    assert read(legacy, "done") == EMAILS
+
+
 def test_values_that_differ_are_told_by_their_rows_and_stop_what_follows(
     legacy: Database, adoption: Adoption
 ):

@@ -149,3 +149,39 @@ def test_plaintext_that_the_type_cannot_read_is_named_by_its_row_and_stops_the_r
     (fault,) = report.quarantined
     assert fault.key == {"id": "2"}
     assert "canary" not in str(report)
+
+
+@pytest.mark.parametrize(
+    "table, column",
+    [
+        ("it's %s order */", "e-mail %"),
+        ("größenverzeichnis_" + "äöü" * 6, "a_rather_long_name_of_a_column_of_the_old_days"),
+    ],
+)
+def test_names_may_hold_any_characters_and_be_long(db: Database, table: str, column: str):
+    sealed = EncryptedType(
+        sa.String(40),
+        name="t.e",
+        index=BlindIndex(),
+        adopts=Plaintext(column, phase="read-sealed"),
+    )
+
+    old = Table(
+        table,
+        MetaData(),
+        Column("id", sa.Integer, primary_key=True),
+        Column(column, sa.String(40), nullable=False),
+    )
+    new = Table(
+        table, MetaData(), Column("id", sa.Integer, primary_key=True), Column("sealed", sealed)
+    )
+    old.create(db.plain)
+    with db.plain.begin() as connection:
+        connection.execute(insert(old).values({"id": 1, column: "ada"}))
+
+    adoption = Adoption.of(new.c.sealed)
+    begin_adoption(db.engine, adoption)
+    adopt(db.engine, db.encryption, adoption)
+    ensure_adopted(db.engine, db.encryption, adoption)
+    with db.begin() as connection:
+        assert connection.scalar(select(new.c.sealed).where(new.c.sealed == "ada")) == "ada"

@@ -206,6 +206,9 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     place = schema.place()
     if place.stage is None and not place.has_sealed:
         return
+    if not place.has_plain:
+        message = "the plaintext column is gone, and what would be dropped is the only copy"
+        raise _error(adoption, message, "adoption-order")
     if place.stage == CLOSED or (
         place.has_sealed and _any_row(engine, *_sealed_only(adoption, place.table))
     ):

@@ -5,13 +5,14 @@ A lock is not waited for long: whoever comes after would wait as well.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary
+from sqlalchemy import LargeBinary, text
 from sqlalchemy import inspect as inspected
 from sqlalchemy.exc import OperationalError
 
@@ -210,8 +211,18 @@ class Schema:
     def _create_indexes(self) -> None:
         for one in self._adoption.indexes:
             unique = "UNIQUE " if one.name in self._adoption.unique else ""
-            name = f"ix_{self._adoption.spec.table}_{one.name}"
-            self._create_index(name, unique, one.name)
+            self._create_index(self._index_name(one.name), unique, one.name)
+
+    def _index_name(self, column: str) -> str:
+        """As SQLAlchemy names an index, and shortens what is too long for the database."""
+        name = f"ix_{self._adoption.spec.table}_{column}"
+        longest = self._engine.dialect.max_index_name_length or (
+            self._engine.dialect.max_identifier_length
+        )
+        if len(name.encode()) <= longest:
+            return name
+        digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[-4:]
+        return f"{name.encode()[: longest - 8].decode(errors='ignore')}_{digest}"
 
     def _create_index(self, name: str, unique: str, column: str) -> None:
         concurrently = ""
@@ -228,8 +239,13 @@ class Schema:
             self._patiently(lambda: connection.exec_driver_sql(sql))
 
     def _is_partitioned(self, connection: Connection) -> bool:
-        kind = connection.exec_driver_sql(
-            "SELECT relkind FROM pg_class WHERE oid = %s::regclass", (self._table(),)
+        spec = self._adoption.spec
+        kind = connection.execute(
+            text(
+                "SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE c.relname = :table AND n.nspname = COALESCE(:schema, current_schema())"
+            ),
+            {"table": spec.table, "schema": spec.schema},
         ).scalar_one()
         return kind in ("p", b"p")
 
@@ -304,5 +320,5 @@ _LOCKED = ("lock timeout", "lock wait timeout", "database is locked", "database 
 
 
 def _is_lock(error: OperationalError) -> bool:
-    text = str(error.orig).lower()
-    return any(word in text for word in _LOCKED) or "canceling statement due to lock" in text
+    told = str(error.orig).lower()
+    return any(word in told for word in _LOCKED) or "canceling statement due to lock" in told

@@ -42,6 +42,7 @@ PREFIX = "zzz_encfields"
 what every other has made of a row."""
 
 _MAX_NAME = 60
+"""In bytes, which PostgreSQL counts."""
 _NOTE = re.compile(r"/\* encfields-adoption (\{.*?\}) \*/")
 
 
@@ -86,11 +87,11 @@ class Adopted:
 
     def name(self, suffix: str) -> str:
         """Name of a trigger or function: on MySQL and SQLite one of the whole schema's."""
-        whole = f"{PREFIX}_{self.table}_{self.plain.name}_{suffix}"
+        whole = f"{PREFIX}_{self.table}_{self.plain.name}_{suffix}".encode()
         if len(whole) <= _MAX_NAME:
-            return whole
-        digest = hashlib.sha256(whole.encode()).hexdigest()[:10]
-        return f"{whole[: _MAX_NAME - 11 - len(suffix)]}_{digest}_{suffix}"[:_MAX_NAME]
+            return whole.decode()
+        begin = whole[: _MAX_NAME - 12 - len(suffix)].decode(errors="ignore")
+        return f"{begin}_{hashlib.sha256(whole).hexdigest()[:10]}_{suffix}"
 
 
 SUFFIXES = ("ins", "upd", "row")
@@ -358,13 +359,19 @@ class Triggers:
 
     def _text(self, message: str) -> str:
         column = f"{self._adopted.table}.{self._adopted.plain.name}"
-        return "'" + message.format(column=column).replace("'", "''")[:120] + "'"
+        text = message.format(column=column)[:120].replace("'", "''")
+        return f"'{self._written(text)}'"
 
     def _note(self, stage: str) -> str:
         adopted = self._adopted
         note = {"stage": stage, "required": adopted.required}
         note |= {"plain": adopted.plain.name, "sealed": adopted.sealed}
-        return f"/* encfields-adoption {json.dumps(note)} */"
+        text = json.dumps(note).replace("*/", "*\\/")
+        return f"/* encfields-adoption {self._written(text)} */"
+
+    def _written(self, text: str) -> str:
+        """A text in a statement, as the driver takes it: where it fills in %s, % is written %%."""
+        return text.replace("%", "%%") if "%%" in self._preparer.quote("%") else text
 
     def _quoted(self, name: str) -> str:
         return self._preparer.quote(name)
