@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.runs.tables import metadata
 from encfields.errors import EncFieldsError, KeyUnavailableError
-from encfields.keys.sql.failures import NOT_ALLOWED, error_number, sql_state
+from encfields.keys.sql.failures import NOT_ALLOWED, error_number, is_denied, sql_state
 
 MAX_PAUSE = 5.0
 """Seconds between two attempts, at most."""
@@ -66,11 +66,6 @@ def refuses_row(error: DBAPIError) -> bool:
 def is_lock_wait(error: DBAPIError) -> bool:
     """Whether a statement gave up waiting for a lock."""
     return _code_of(error.orig) in _LOCK_WAITS
-
-
-def is_denied(error: DBAPIError) -> bool:
-    """Whether the database user has no right to what a statement does."""
-    return _code_of(error.orig) in NOT_ALLOWED
 
 
 def translated(error: Exception) -> EncFieldsError:

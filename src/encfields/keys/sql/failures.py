@@ -68,6 +68,12 @@ def error_number(cause: Any) -> int | None:
     return arguments[0] if arguments and isinstance(arguments[0], int) else None
 
 
+def is_denied(error: DBAPIError) -> bool:
+    """Whether the database user has no right to what a statement does."""
+    # MariaDB's own number says more than its SQLSTATE.
+    return (error_number(error.orig) or sql_state(error.orig)) in NOT_ALLOWED
+
+
 def _first_line(cause: BaseException) -> str:
     # The first line alone: further ones quote the failing row.
     lines = str(cause).strip().splitlines()

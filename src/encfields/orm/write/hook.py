@@ -241,14 +241,15 @@ class WriteHook:
         return bool(is_told), None if is_told is None else []
 
     def _may_be_moved(self, plan: StatementPlan, connection: Connection) -> bool | None:
-        """Whether triggers may change rows' keys: ``False`` if a look has to tell, ``None`` if
-        they cannot."""
+        """Whether triggers may change rows' keys, so that a look is required; ``False`` if it is
+        for a role that may look, ``None`` if there is nothing to look for."""
         table, is_update = cast("Table", plan.table), not plan.may_be_generated
         bindings = [bind.binding for bind in plan.sealed]
         columns = {column.name for binding in bindings for column in binding.identity}
         columns.update(binding.column_name for binding in bindings)
-        if self._triggered.are_told(connection, table, columns, is_update=is_update):
-            return True
+        told = self._triggered.are_told(connection, table, columns, is_update=is_update)
+        if told is not None:
+            return told
         return False if self._triggered.is_untold(connection, table, is_update=is_update) else None
 
     def _require_keys(self, plan: StatementPlan, context: Any) -> None:

@@ -20,10 +20,12 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.errors import IdentityChangeError
 from encfields.identity import IdentityKind
+from encfields.keys.sql.failures import is_denied
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import kind_of, padded_length
+from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of, padded_length
 from encfields.orm.read.delivered_keys import from_delivered
 from encfields.orm.read.packed import Packed, RowReader
+from encfields.orm.write.triggered_tables import cannot_look
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -115,6 +117,7 @@ class ReadBack:
         :param ask: whether a look is required, or is none needed, where nobody has asked yet.
         :raises IdentityChangeError: a row was stored under another key. What the transaction, or
             the savepoint that it is in, wrote was taken back.
+        :raises UnknownIdentityError: this role may not look, and all was taken back likewise.
         """
         due = self._due.pop(context, None)
         if due is None:
@@ -126,11 +129,15 @@ class ReadBack:
         try:
             own = internals.unobserved(connection)
             astray = _row_astray(own, rows, result, may_match_none=due.may_match_none)
-        except DBAPIError:
-            if not is_required:
+        except DBAPIError as error:
+            refused = is_denied(error)
+            # PostgreSQL rolls back by itself, and would have its COMMIT say nothing of it.
+            if refused and not is_required and connection.dialect.name in MYSQL_NAMES:
                 return
             with suppress(DBAPIError):
                 _take_back(connection)
+            if refused and rows:
+                raise cannot_look(rows[0].binding.table) from None
             raise
         if astray is not None:
             raise _moved(astray, is_undone=_take_back(connection))

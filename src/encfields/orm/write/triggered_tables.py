@@ -64,17 +64,15 @@ FROM changed WHERE is_view OR changes & 20 <> 0
 # schema, tables of that name in any: search_path may change from one transaction to the next.
 
 _MYSQL = text("""
-SELECT
-  (SELECT COUNT(*) FROM information_schema.TRIGGERS
-   WHERE EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :name
-     AND EVENT_MANIPULATION = 'INSERT'),
-  (SELECT COUNT(*) FROM information_schema.TRIGGERS
-   WHERE EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :name
-     AND EVENT_MANIPULATION = 'UPDATE'),
+SELECT SUM(EVENT_MANIPULATION = 'INSERT'), SUM(EVENT_MANIPULATION = 'UPDATE'),
+  SUM(EVENT_MANIPULATION = 'INSERT' AND ACTION_TIMING = 'BEFORE'),
+  SUM(EVENT_MANIPULATION = 'UPDATE' AND ACTION_TIMING = 'BEFORE'),
   (SELECT COUNT(*) FROM information_schema.TABLES
    WHERE TABLE_SCHEMA = COALESCE(:schema, DATABASE()) AND TABLE_NAME = :name
      AND TABLE_TYPE LIKE '%VIEW'),
   @@sql_mode
+FROM information_schema.TRIGGERS
+WHERE EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :name
 """)
 
 
@@ -138,21 +136,24 @@ class TriggeredTables:
 
     def are_told(
         self, connection: Connection, table: Table, columns: Iterable[str], *, is_update: bool
-    ) -> bool:
+    ) -> bool | None:
         """Whether the database tells of any that may give a row another key.
 
         :param columns: those that tell whether one did.
+        :returns: ``False`` if it is one that does so after the row is stored, for which a role
+            that may not look need not; ``None`` if there is none.
         :raises UnknownIdentityError: they may, and this role cannot look.
         """
-        is_told = False
+        told: bool | None = None
         for one in self._answer(connection, table).changed:
             if not (one.updates if is_update else one.inserts):
                 continue
+            is_before = one.before_update if is_update else one.before_insert
             if one.hidden.isdisjoint(columns):
-                is_told = True
-            elif one.before_update if is_update else one.before_insert:
-                raise _cannot_look(table)
-        return is_told
+                told = bool(told or is_before)
+            elif is_before:
+                raise cannot_look(table.fullname)
+        return told
 
     def is_untold(self, connection: Connection, table: Table, *, is_update: bool) -> bool:
         """Whether the database may hide some, and no write of this kind was looked at yet."""
@@ -190,20 +191,30 @@ def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Chan
         rows = connection.execute(_POSTGRESQL, values).mappings()
         return [_Changed(**{**row, "hidden": frozenset(row["hidden"])}) for row in rows]
     if connection.dialect.name in MYSQL_NAMES:
-        inserts, updates, views, mode = connection.execute(_MYSQL, values).one()
+        events = connection.execute(_MYSQL, values).one()
+        inserts, updates, before_insert, before_update, views, mode = events
         # A server that is not strict cuts a key that does not fit.
         may_cut = bool(views) or "STRICT_" not in str(mode)
-        return [_Changed(bool(inserts) or may_cut, bool(updates) or may_cut)]
+        return [
+            _Changed(
+                bool(inserts) or may_cut,
+                bool(updates) or may_cut,
+                bool(before_insert) or may_cut,
+                bool(before_update) or may_cut,
+            )
+        ]
     has_any = _has_any_of_sqlite(connection, table, schema)
-    return [_Changed(has_any, has_any)]
+    return [_Changed(has_any, has_any, has_any, has_any)]
 
 
-def _cannot_look(table: Table) -> UnknownIdentityError:
+def cannot_look(table: str) -> UnknownIdentityError:
+    """The error for a write whose row may have moved to where this role cannot look for it."""
     return UnknownIdentityError(
-        "a trigger or a rule may store the row under another key than it is given, and this role "
+        "a trigger, a rule or a server that is not strict may store the row under another key than "
+        "it is given, and this role "
         "may not look: GRANT SELECT on the columns of the row's key and on the encrypted ones, or "
         "have the trigger run AFTER the statement",
-        table=table.fullname,
+        table=table,
         reason="trigger",
     )
 
