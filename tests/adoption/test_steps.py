@@ -196,3 +196,24 @@ def test_no_error_of_the_database_quotes_a_plaintext(
         with pytest.raises(DBAPIError, match="check constraint") as caught:
             write(legacy, phase, 100, "canary-4711@x")
         assert "canary-4711" not in f"{caught.value} {caught.value.orig!r}"
+
+
+def test_a_trigger_that_would_run_after_the_adoptions_own_is_refused(
+    legacy: Database, adoption: Adoption
+):
+    later = {
+        "postgresql": "CREATE TRIGGER zzzz BEFORE UPDATE ON customer FOR EACH ROW "
+        "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "mariadb": "CREATE TRIGGER later BEFORE UPDATE ON customer FOR EACH ROW "
+        "SET NEW.email = LOWER(NEW.email)",
+        "sqlite": "CREATE TRIGGER zzzz AFTER UPDATE ON customer BEGIN "
+        "UPDATE customer SET email = LOWER(email) WHERE id = NEW.id; END",
+    }
+    begin_adoption(legacy.engine, adoption)
+    adopt(legacy.engine, legacy.encryption, adoption)
+    legacy.execute_plain(later[legacy.name])
+    if legacy.name == "sqlite":  # whose triggers change rows by statements, which ours see
+        assert ensure_adopted(legacy.engine, legacy.encryption, adoption).is_clean
+        return
+    with pytest.raises(AdoptionError, match="changes rows after"):
+        ensure_adopted(legacy.engine, legacy.encryption, adoption)

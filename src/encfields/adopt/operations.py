@@ -287,10 +287,13 @@ def _refuse_later_trigger(engine: Engine, adoption: Adoption, table: Any) -> Non
     finally:
         own.close()
     if name is not None:
+        by_name = engine.dialect.name == "postgresql"
+        runs = "in the order of their names" if by_name else "in the order of their making"
+        instead = "give it another name" if by_name else "make it anew, with PRECEDES"
         raise _error(
             adoption,
             f"the trigger {name!r} changes rows after those of the adoption have seen them, for "
-            "PostgreSQL runs them in the order of their names: give it another name",
+            f"the database runs them {runs}: {instead}",
             "trigger-order",
         )
 
@@ -302,7 +305,8 @@ def _require_clean(verb: str, adoption: Adoption, comparison: Comparison) -> Non
     raise _error(
         adoption,
         f"{verb} refuses: {comparison}. The first of them: {examples}. adopt comes first; see to "
-        "the rows that it cannot read by hand",
+        "the rows that it cannot read by hand. Where a trigger has changed the plaintext that was "
+        f"sealed, make {adoption.sealed} NULL in the rows that differ, and adopt seals them anew",
         "not-adopted",
     )
 

@@ -196,17 +196,28 @@ def adoptions_in(connection: Connection, table: str, schema: str | None) -> dict
 
 
 def last_trigger(connection: Connection, table: Table) -> str | None:
-    """On PostgreSQL, a trigger that would change a row after ours has seen it, if there is one."""
-    if connection.dialect.name != "postgresql":
-        return None
-    found = connection.execute(
-        text(
+    """A trigger that changes a row after ours has seen it, if there is one. SQLite's cannot."""
+    if connection.dialect.name == "postgresql":
+        sql = (
             "SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
             " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = :table"
             " AND n.nspname = COALESCE(:schema, current_schema()) AND NOT t.tgisinternal"
             " AND t.tgtype & 2 = 2 AND t.tgtype & 16 = 16 AND t.tgname > 'zzz_encfields~'"
-        ),
-        {"table": table.name, "schema": table.schema},
-    )
+        )
+    elif connection.dialect.name in MYSQL_NAMES:
+        sql = (
+            "SELECT other.TRIGGER_NAME FROM information_schema.TRIGGERS other"
+            " JOIN information_schema.TRIGGERS ours ON LEFT(ours.TRIGGER_NAME, 13) ="
+            " 'zzz_encfields' AND ours.EVENT_OBJECT_SCHEMA = other.EVENT_OBJECT_SCHEMA"
+            " AND ours.EVENT_OBJECT_TABLE = other.EVENT_OBJECT_TABLE"
+            " AND ours.EVENT_MANIPULATION = other.EVENT_MANIPULATION"
+            " AND ours.ACTION_TIMING = other.ACTION_TIMING"
+            " AND ours.ACTION_ORDER < other.ACTION_ORDER"
+            " WHERE other.EVENT_OBJECT_TABLE = :table AND other.EVENT_OBJECT_SCHEMA ="
+            " COALESCE(:schema, DATABASE()) AND LEFT(other.TRIGGER_NAME, 13) <> 'zzz_encfields'"
+        )
+    else:
+        return None
+    found = connection.execute(text(sql), {"table": table.name, "schema": table.schema})
     name: str | None = found.scalars().first()
     return name
