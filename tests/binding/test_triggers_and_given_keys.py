@@ -32,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
 from encfields.errors import IdentityChangeError, UnknownIdentityError
-from encfields.orm.write import triggered_tables
+from encfields.orm.write import read_back, triggered_tables
 from tests.attached import attach_with_kept_keys
 from tests.binding.database import Database
 
@@ -254,6 +254,26 @@ def test_under_autocommit_the_error_says_that_the_row_is_there(db):
     ):
         connection.execute(insert(table), {"id": 1, "s": "s"})
     assert [row[0] for row in db.rows(table)] == [1001]
+
+
+def test_under_autocommit_what_another_writer_stored_since_is_no_fault(db, monkeypatch):
+    table = made(db, cases())
+    trigger(db, "UPDATE", "tenant = 'b'", "new.id > 100 AND new.tenant = 'a'")
+    with db.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "s": "s"})
+    update = table.update().where(table.c.id == 1)
+    look = read_back._held
+
+    def overtaken(*given: Any) -> Any:
+        monkeypatch.setattr(read_back, "_held", look)
+        with db.begin() as other:
+            other.execute(update.values(s="another's"))
+        return look(*given)
+
+    monkeypatch.setattr(read_back, "_held", overtaken)
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(update.values(s="ours"))
+    assert read(db, table) == [(1, "another's", None)]
 
 
 def test_a_role_that_sees_no_triggers_looks_at_its_first_write(innodb_db):

@@ -128,7 +128,11 @@ class ReadBack:
         rows = [r for r in due.rows if not set(r.binding.identity).issubset(seen)]
         try:
             own = internals.unobserved(connection)
-            astray = _row_astray(own, rows, result, may_match_none=due.may_match_none)
+            # Under AUTOCOMMIT somebody else may have written to the row since.
+            is_ours = not internals.is_autocommit(connection)
+            astray = _row_astray(
+                own, rows, result, may_match_none=due.may_match_none, is_ours=is_ours
+            )
         except DBAPIError as error:
             refused = is_denied(error)
             # PostgreSQL rolls back by itself, and would have its COMMIT say nothing of it.
@@ -144,9 +148,17 @@ class ReadBack:
 
 
 def _row_astray(
-    connection: Connection, rows: list[WrittenRow], result: Any, *, may_match_none: bool
+    connection: Connection,
+    rows: list[WrittenRow],
+    result: Any,
+    *,
+    may_match_none: bool,
+    is_ours: bool,
 ) -> WrittenRow | None:
-    """A row that is not where its value was sealed for, if there is one."""
+    """A row that is not where its value was sealed for, if there is one.
+
+    :param is_ours: nobody else can write to the rows as yet.
+    """
     by_column: dict[str, list[WrittenRow]] = {}
     for row in rows:
         by_column.setdefault(row.binding.column.key, []).append(row)
@@ -161,7 +173,7 @@ def _row_astray(
         all_written = written == len(some) or (written is None and not may_match_none)
         for row in missing:
             # What is nowhere is hidden from this role, taken out, or NULL: nothing is unreadable.
-            is_altered = all_written and held.get(row.texts) is not None
+            is_altered = is_ours and all_written and held.get(row.texts) is not None
             if is_altered or _is_elsewhere(connection, row):
                 return row
     return None
