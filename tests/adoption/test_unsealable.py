@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, literal_column, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from encfields.errors import BindingError
 from tests.adoption.models import customer
@@ -114,3 +115,28 @@ def test_sorting_follows_the_plaintext_as_long_as_it_is_read(db: Database):
         assert session.scalars(select(app.id).order_by(app.email.desc())).all() == [3, 1, 2]
         assert session.scalars(select(app.id).where(app.email.like("a%"))).all() == [2]
         assert session.scalars(select(app.id).where(func.upper(app.email) == "B@X")).all() == [1]
+
+
+def test_an_update_of_the_key_alone_leaves_the_row_pending(app: Any, db: Database):
+    table = app.__table__
+    with db.begin() as connection:
+        connection.execute(update(table).where(table.c.id == 3).values(id=9))
+
+    assert read(app, db) == ["c1@x", "c2@x", "c3@x"]
+    assert counted(db) == 1
+    assert db.stored(app.email, 9) is None
+    with db.session() as session:
+        assert session.scalars(select(app.id).where(app.email == "c3@x")).all() == [9]
+
+
+def test_an_update_of_the_key_of_a_row_without_plaintext_is_refused(db: Database):
+    app = customer("write-sealed")
+    db.create(app.metadata)
+    with db.session() as session:
+        session.add(app(id=1, email="c1@x"))
+        session.commit()
+
+    before = customer("read-sealed").__table__
+    with pytest.raises(DBAPIError, match="bound to"), db.begin() as connection:
+        connection.execute(update(before).where(before.c.id == 1).values(id=9))
+    assert read(app, db) == ["c1@x"]

@@ -115,6 +115,7 @@ class _Completion:
         stated = internals.update_values_by_key(self.statement)
         in_rows = any(one.key in row for row in self._rows())
         if one.key not in stated and not in_rows:
+            self._note_moved(one, stated)
             if one.binding.column.onupdate is not None:
                 self._set_by_default(one)
             return
@@ -129,6 +130,15 @@ class _Completion:
             self.statement = internals.with_update_values(self.statement, added)
         if in_rows:
             self._each_row(lambda row: self._along(one, row))
+
+    def _note_moved(self, one: _Adopting, stated: Mapping[str, Any]) -> None:
+        """An UPDATE of what a value is bound to, which leaves the rest to the trigger."""
+        rows = self._rows()
+        in_row = rows[0] if rows and not _is_by_orm(self.statement, rows) else {}
+        given = {*stated, *in_row}
+        moves = [column.name for column in one.binding.identity if column.key in given]
+        if moves and one.adopts.carries_unsealable:
+            note_unsealed(self._connection, one.binding, f"an UPDATE changes {', '.join(moves)}")
 
     def _set_by_default(self, one: _Adopting) -> None:
         """An ``onupdate`` default gives a value with every UPDATE, which nothing here knows yet."""

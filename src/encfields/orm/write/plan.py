@@ -29,6 +29,7 @@ from encfields.errors import (
     UnknownIdentityError,
 )
 from encfields.orm import internals
+from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import (
     ColumnBinding,
     SealedColumnType,
@@ -337,8 +338,9 @@ class _DmlPlanner:
     def unchanged(self, row: Mapping[Any, Assigned]) -> Iterator[UnchangedIdentity]:
         """Key columns that are set while ciphertexts bound to the old key stay behind."""
         for binding in self.bindings.values():
-            if binding.column.key in row:
-                continue
+            adopts = adoption_of(binding.column)
+            if binding.column.key in row or (adopts and adopts.carries_unsealable):
+                continue  # the triggers of an adoption make such rows pending, or refuse it
             for column in binding.identity:
                 assigned = row.get(column.key)
                 if assigned is None:
