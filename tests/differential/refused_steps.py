@@ -41,9 +41,12 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "aggregate in subquery": lambda item, c: (lambda s: sa.select(sa.func.max(s.c.value)))(
         sa.select(item.tag, c.label("value")).subquery()
     ),
-    "insert from select": lambda item, c: sa.insert(item).from_select(
-        [item.__mapper__.get_property(c.key).columns[0].key], sa.select(c).where(item.tag < 0)
-    ),
+    # The column may be that of a joined subclass's own table, which an INSERT of the class lacks.
+    "insert from select": lambda item, c: (
+        lambda stored: sa.insert(stored.table).from_select(
+            [stored.key], sa.select(c).where(item.tag < 0)
+        )
+    )(item.__mapper__.get_property(c.key).columns[0]),
     "copy": lambda item, c: sa.update(item).values({c.key: c}),
     "copy of another": lambda item, c: sa.update(item).values({c.key: item.tag}),
     "literal": lambda item, c: sa.update(item).values({c.key: sa.literal("x")}),
