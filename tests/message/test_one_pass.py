@@ -90,7 +90,9 @@ def test_of_the_same_random_bytes_both_make_the_same_message(
     plaintext = os.urandom(size)
     with monkeypatch.context() as patch:
         patch.setattr(os, "urandom", lambda count: drawn[:count])
-        assert seal(plaintext, context, key) == long_way(seal, plaintext, context, key)
+        # The compiled core draws its own; tests/native compares what it makes.
+        made = one_pass.seal(plaintext, context, key)
+        assert made == long_way(seal, plaintext, context, key)
 
 
 def test_ten_thousand_random_messages_open_alike(assert_alike):
