@@ -180,10 +180,18 @@ def where_criteria(statement: Any) -> tuple[ColumnElement[Any], ...]:
     return criteria
 
 
-def with_where_criteria(statement: Any, criteria: tuple[ColumnElement[Any], ...]) -> Any:
-    """The same SELECT, UPDATE or DELETE with other criteria in its WHERE."""
+def with_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
+    """The same SELECT, UPDATE or DELETE with each criterion of its WHERE rewritten.
+
+    :param rewrite: gives a criterion, or another one in its place.
+    :returns: `statement` itself if no criterion is another.
+    """
+    criteria = where_criteria(statement)
+    rewritten = tuple(rewrite(one) for one in criteria)
+    if all(new is old for new, old in zip(rewritten, criteria, strict=True)):
+        return statement
     changed = statement._generate()
-    changed._where_criteria = criteria
+    changed._where_criteria = rewritten
     return changed
 
 

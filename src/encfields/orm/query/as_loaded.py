@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.types import TypeEngine
 
-from encfields.codecs import codec_for
+from encfields.codecs import Codec
 from encfields.errors import EncFieldsError
+from encfields.orm.declare.columns import SealedColumnType
 
 _OF_SEVERAL_FORMS = (sqltypes.Uuid, sqltypes.Numeric, sqltypes.Float, sqltypes.Enum)
 _SCALARS = (str, int, float, decimal.Decimal, uuid.UUID)
@@ -23,22 +23,21 @@ _LISTS = (list, tuple, set, frozenset)
 _ANY_DIALECT = DefaultDialect()  # None of these types' plaintexts depends on it.
 
 
-def as_loaded(inner: TypeEngine[Any], operand: Any) -> Any:
+def as_loaded(type_: SealedColumnType, operand: Any) -> Any:
     """The same value, or list of values; what the column does not take is left as it is.
 
-    :param inner: the type within the encrypted column's.
+    :param type_: the encrypted column's type.
     """
-    if not isinstance(inner, _OF_SEVERAL_FORMS):
+    if not isinstance(type_.inner, _OF_SEVERAL_FORMS):
         return operand
     if isinstance(operand, _LISTS):
-        return [_loaded(inner, item) for item in operand]
-    return _loaded(inner, operand)
+        return [_loaded(type_.codec, item) for item in operand]
+    return _loaded(type_.codec, operand)
 
 
-def _loaded(inner: TypeEngine[Any], value: Any) -> Any:
+def _loaded(codec: Codec, value: Any) -> Any:
     if not isinstance(value, _SCALARS):
         return value
-    codec = codec_for(inner)
     try:
         return codec.decode(codec.encode_asked(value, _ANY_DIALECT), _ANY_DIALECT)
     except EncFieldsError:

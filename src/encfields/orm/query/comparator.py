@@ -87,7 +87,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             if looked_up is not None:
                 return looked_up
         if op in (*EQUALITY, *MEMBERSHIP) and self._is_indexed:
-            asked = as_loaded(cast("SealedColumnType", self.expr.type).inner, operand)
+            asked = as_loaded(cast("SealedColumnType", self.expr.type), operand)
             directly = IndexComparison.directly(op, self.expr, asked)
             compared = directly if directly is not None else super().operate(op, asked, **kwargs)
             if isinstance(compared, BinaryExpression):

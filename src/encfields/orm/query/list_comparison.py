@@ -33,12 +33,7 @@ def ask_lists(
     connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
 ) -> tuple[Any, Any, Any]:
     """SQLAlchemy's ``before_execute``."""
-    criteria = internals.where_criteria(statement)
-    if criteria:
-        asked = tuple(_asked(one) for one in criteria)
-        if any(new is not old for new, old in zip(asked, criteria, strict=True)):
-            statement = internals.with_where_criteria(statement, asked)
-    return statement, multiparams, params
+    return internals.with_criteria_rewritten(statement, _asked), multiparams, params
 
 
 def _asked(criterion: Any) -> Any:

@@ -313,12 +313,7 @@ def read_plaintext(
         changed = tuple(_first_phase(clause) for clause in clauses)
         if any(new is not old for new, old in zip(changed, clauses, strict=True)):
             statement = internals.with_order_by(statement, changed)
-    criteria = internals.where_criteria(statement)
-    if criteria:
-        asked = tuple(_first_phase(criterion) for criterion in criteria)
-        if any(new is not old for new, old in zip(asked, criteria, strict=True)):
-            statement = internals.with_where_criteria(statement, asked)
-    return statement, multiparams, params
+    return internals.with_criteria_rewritten(statement, _first_phase), multiparams, params
 
 
 def _first_phase(expression: Any) -> Any:
