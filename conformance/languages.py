@@ -96,8 +96,9 @@ LANGUAGES = {
         Language(
             "rust",
             tools=("cargo",),
-            build=("cargo", "build", "--release", "--locked", "--quiet"),
-            run=("target/release/driver",),
+            build=("cargo", "build", "--locked", "--quiet"),
+            # It knows where CARGO_TARGET_DIR has the driver.
+            run=("cargo", "run", "--locked", "--quiet"),
         ),
         Language(
             "go",

@@ -30,7 +30,7 @@ def _values(file: Path) -> list[tuple[bytes, BranchKey, dict[str, str], bytes]]:
 
 
 def test_there_are_values_of_each_language() -> None:
-    assert {file.stem for file in FILES} >= {"go", "java", "javascript"}
+    assert {file.stem for file in FILES} >= {"go", "java", "javascript", "rust"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
