@@ -339,7 +339,7 @@ def attach(
         ttl=cache_ttl,
         grace=cache_grace,
         max_entries=cache_entries,
-        renew_before=cache_ttl / 10 if cache_renewal is None else cache_renewal,
+        renew_before=cache_renewal,
         check=cache_check,
     )
     inner = EngineEncryption(

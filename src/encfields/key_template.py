@@ -38,8 +38,9 @@ class KeyTemplate:
     __slots__ = ("columns", "pieces", "template")
 
     def __init__(self, template: str) -> None:
-        if not template:
-            raise DeclarationError("the branch key id is empty", reason="key")
+        if not template or not isinstance(template, str):
+            told = type(template).__name__ if template else "empty"
+            raise DeclarationError(f"the branch key id is a text, not {told}", reason="key")
         self.template = template
         self.pieces = _pieces(template)
         self.columns = tuple(dict.fromkeys(name for _, name in self.pieces if name is not None))

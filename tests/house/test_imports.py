@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 FLOORS = (
     ("errors", "traces", "version", "orm.internals"),
-    ("branch_key", "codecs", "context", "identity", "key_template"),
+    ("arguments", "branch_key", "codecs", "context", "identity", "key_template"),
     ("message", "message_header", "native_core", "stock_reader"),
     ("keys", "keyrings"),
     ("index",),

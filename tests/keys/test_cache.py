@@ -12,7 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from encfields.branch_key import BranchKey
-from encfields.errors import KeyDestroyedError, KeyNotFoundError, KeyUnavailableError
+from encfields.errors import (
+    ConfigurationError,
+    KeyDestroyedError,
+    KeyNotFoundError,
+    KeyUnavailableError,
+)
 from encfields.keys.cache.entries import MAX_MISSING, MISSING_PAUSE
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.stats import OTHERS, Fetch
@@ -393,10 +398,11 @@ def test_what_is_at_hand_is_found_without_a_lock_and_without_the_store(store):
 
 
 @pytest.mark.parametrize(
-    "options", [{"ttl": 0}, {"grace": -1}, {"max_entries": 0}, {"renew_before": 3600}]
+    "options",
+    [{"ttl": 0}, {"ttl": "5"}, {"grace": -1}, {"max_entries": 0}, {"renew_before": 3600}],
 )
 def test_impossible_limits_are_refused(store, options):
-    with pytest.raises(ValueError, match="ttl"):
+    with pytest.raises(ConfigurationError, match="cache_"):
         KeyCache(store, **options)
 
 

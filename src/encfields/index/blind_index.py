@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from encfields.arguments import check_text
 from encfields.errors import DeclarationError
 from encfields.index.bits import FULL_BITS, check_bits
 from encfields.index.transforms import Transform, exact
@@ -72,6 +73,9 @@ class BlindIndex:
                 "casefold or last(4)",
                 reason="transform",
             )
+        check_text("key", key)
+        check_text("domain", domain)
+        check_text("accept_leakage", accept_leakage, may_be_blank=True)
         _set = object.__setattr__  # the class is frozen
         _set(self, "transform", chosen)
         _set(self, "bits", check_bits(bits))
@@ -137,6 +141,7 @@ def check_name(name: str) -> str:
 
     :raises DeclarationError: it cannot.
     """
+    check_text("name", name)
     if not _NAME.fullmatch(name):
         raise DeclarationError(
             "the name of a blind index is made of letters, digits and underscores", reason="name"
@@ -149,7 +154,7 @@ def check_versions(versions: Sequence[int]) -> tuple[int, ...]:
 
     :raises DeclarationError: there are others.
     """
-    given = tuple(versions)
+    given = tuple(versions) if isinstance(versions, list | tuple) else ()
     good = all(isinstance(v, int) and v > 0 for v in given) and len(set(given)) == len(given)
     if not good or len(given) not in (1, 2) or list(given) != sorted(given):
         raise DeclarationError(

@@ -83,8 +83,11 @@ class Transform(abc.ABC):
 
         :raises DeclarationError: one of them is not about text, or `other` is casefold.
         """
+        told = other.name if isinstance(other, Transform) else f"a {type(other).__name__}"
         raise DeclarationError(
-            f"{self.name}.then({other.name}): exact and year stand alone", reason="transform"
+            f"{self.name}.then({told}): then() takes another transform of text, such as last(4); "
+            "exact and year stand alone",
+            reason="transform",
         )
 
     def __eq__(self, other: object) -> bool:

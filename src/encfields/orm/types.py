@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from sqlalchemy import LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.arguments import check_text, names
 from encfields.codecs import codec_for
 from encfields.codecs.nulls import none_is_value
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
@@ -87,11 +88,12 @@ class EncryptedType(
         adopts: Plaintext | None = None,
     ) -> None:
         super().__init__()
-        self.inner = inner() if isinstance(inner, type) else inner
+        self.inner = _instance(inner)
         self.key = key
-        self.former_keys = _as_tuple(former_keys)
+        self.former_keys = names("former_keys", former_keys)
+        check_text("name", name)
         self.name = name
-        self.bind_to = None if bind_to is None else _as_tuple(bind_to)
+        self.bind_to = None if bind_to is None else names("bind_to", bind_to)
         self.storage = storage
         self.guard = guard
         self.lazy = lazy
@@ -302,8 +304,18 @@ def _shown_as(inner: type[Any]) -> type[EncryptedType]:
     return _shown.setdefault(inner, made)
 
 
-def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _instance(inner: Any) -> TypeEngine[Any]:
+    """The inner type, of which a declaration may name the class."""
+    kind = inner if isinstance(inner, type) else type(inner)
+    if not issubclass(kind, TypeEngine):
+        given = kind.__name__ if isinstance(inner, type) else f"a {kind.__name__}"
+        raise DeclarationError(
+            f"EncryptedType() takes a type of SQLAlchemy's, as in EncryptedType(String), not "
+            f"{given}",
+            reason="inner",
+        )
+    made: TypeEngine[Any] = inner() if isinstance(inner, type) else inner
+    return made
 
 
 def _indexes(

@@ -17,11 +17,12 @@ Guarantees:
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
 from encfields.branch_key import BranchKey
+from encfields.errors import ConfigurationError
 from encfields.keys.cache.cache_keys import CacheKey, Jobs, belongs, cache_key_of
 from encfields.keys.cache.confirmation import Confirmation
 from encfields.keys.cache.entries import Entries, Times
@@ -57,8 +58,10 @@ class KeyCache:
     :param max_entries: keys held; the least recently used go first.
     :param runner: how fetches run; by default the store's own choice.
     :param renew_before: seconds before its end at which a key that was used since it was
-        fetched is fetched anew in the background; 0 for never. At most half of `ttl`.
+        fetched is fetched anew in the background; 0 for never, ``None`` for a tenth of `ttl`.
+        At most half of it.
     :param check: seconds for which a key seals before the store is asked whether it still may.
+    :raises ConfigurationError: one of the numbers is not usable.
     :ivar observers: called with each fetch; see :data:`~encfields.keys.cache.stats.Observer`.
     """
 
@@ -70,15 +73,21 @@ class KeyCache:
         grace: float = DEFAULT_GRACE,
         max_entries: int = DEFAULT_MAX_ENTRIES,
         runner: Runner | None = None,
-        renew_before: float = 0.0,
+        renew_before: float | None = 0.0,
         check: float = DEFAULT_CHECK,
     ) -> None:
-        if check <= 0:
-            raise ValueError("check is positive")
-        if ttl <= 0 or grace < 0 or max_entries < 1:
-            raise ValueError("ttl and max_entries are positive, grace is not negative")
-        if not 0 <= renew_before <= ttl / 2:
-            raise ValueError("renew_before is between 0 and half of ttl")
+        _check_number("cache_ttl", ttl, "more than 0", lambda: ttl > 0)
+        renew_before = ttl / 10 if renew_before is None else renew_before
+        _check_number("cache_grace", grace, "0 or more", lambda: grace >= 0)
+        _check_number("cache_check", check, "more than 0", lambda: check > 0)
+        _check_number("cache_entries", max_entries, "1 or more", lambda: max_entries >= 1)
+        half = ttl / 2
+        _check_number(
+            "cache_renewal",
+            renew_before,
+            "0 to half of cache_ttl",
+            lambda: 0 <= renew_before <= half,
+        )
         self.store = store
         self.times = Times(ttl, grace, min(check, ttl), renew_before)
         self.observers: list[Observer] = []
@@ -313,3 +322,13 @@ def _start_all_afresh() -> None:
 
 
 in_forked_child(_start_all_afresh)
+
+
+def _check_number(option: str, value: object, takes: str, is_good: Callable[[], bool]) -> None:
+    """Refuse what :func:`encfields.attach` was given for one of its options.
+
+    :raises ConfigurationError: says what it takes.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not is_good():
+        raise ConfigurationError(f"{option}= takes {takes}, not {value!r}", reason="cache")

@@ -95,11 +95,17 @@ def read_local_key(key: bytes | str | PathLike[str]) -> bytes:
                 reason="local-key",
             )
         return bytes(key)
+    if not isinstance(key, str | PathLike):  # open() would take a number for a file descriptor
+        raise ConfigurationError(
+            "a local wrapping key is 32 bytes, or the path of the file that holds them, not a "
+            f"{type(key).__name__}",
+            reason="local-key",
+        )
     try:
         with open(key, "rb") as file:
             content = file.read(1024)
-    except OSError as error:
-        raise _unusable(key, error.strerror or type(error).__name__) from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        raise _unusable(key, getattr(error, "strerror", None) or type(error).__name__) from None
     decoded = _decode(content)
     if decoded is None:
         raise _unusable(key, "it holds neither 32 random bytes nor their hexadecimal or base64")

@@ -71,9 +71,16 @@ class KeyWrapper:
     Safe to call from any thread and any process: each has a keyring and KMS clients of its own.
 
     :param keyring: one of :mod:`encfields.keyrings`.
+    :raises ConfigurationError: it is none.
     """
 
     def __init__(self, keyring: Keyring) -> None:
+        if not isinstance(keyring, Keyring):
+            raise ConfigurationError(
+                "a key store takes a keyring, such as keyrings.aws_kms(...) or "
+                f"keyrings.local(...), not a {type(keyring).__name__}",
+                reason="keyring",
+            )
         self.keyring = keyring
         self._built = threading.local()
 

@@ -30,7 +30,8 @@ def check_store_name(name: str) -> str:
 
     :raises ConfigurationError: says what a name is.
     """
-    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
+    is_text = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARS
+    if not is_text or not name.isprintable() or name != name.strip():
         raise ConfigurationError(
             f"a key store's name is printable text of 1 to {MAX_NAME_CHARS} characters, without "
             "blanks around it",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table
 from sqlalchemy.schema import SchemaItem
 
+from encfields.arguments import check_text
 from encfields.errors import DeclarationError
 from encfields.index.bits import FULL_BITS, check_bits
 from encfields.index.blind_index import check_name, check_versions, companion_name
@@ -57,6 +58,9 @@ class CompoundBlindIndex(SchemaPart, SchemaItem):
         versions: Sequence[int] = (1,),
         accept_leakage: str | None = None,
     ) -> None:
+        check_text("key", key)
+        check_text("domain", domain)
+        check_text("accept_leakage", accept_leakage, may_be_blank=True)
         self.label = check_name(name)
         self.parts = tuple(_part(part) for part in parts)
         self.bits = check_bits(bits)

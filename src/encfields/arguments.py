@@ -1,0 +1,37 @@
+"""What the arguments of a declaration are held to, so that a slip is told by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from encfields.errors import DeclarationError
+
+
+def check_text(option: str, value: object, *, may_be_blank: bool = False) -> None:
+    """Refuse what is no text; ``None`` is an option that was left out.
+
+    :param option: as it is spelt in the declaration.
+    :raises DeclarationError: says what the option takes.
+    """
+    if value is not None and not (isinstance(value, str) and (may_be_blank or value.strip())):
+        told = "an empty one" if isinstance(value, str) else _kind(value)
+        raise DeclarationError(f"{option}= takes a text, not {told}", reason=option)
+
+
+def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
+    """One name, or several, as a tuple.
+
+    :param option: as it is spelt in the declaration.
+    :raises DeclarationError: it is neither a text nor a list of texts.
+    """
+    several = given if isinstance(given, Iterable) else (None,)
+    found = (given,) if isinstance(given, str) else tuple(several)
+    if not all(isinstance(one, str) for one in found):
+        raise DeclarationError(
+            f"{option}= takes a name, or a list of names, not {_kind(given)}", reason=option
+        )
+    return found
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
