@@ -200,7 +200,7 @@ def test_operations_that_commit_run_in_the_documented_environment(
     project = Project(tmp_path, sqlite.url_text, billing)
     project.flask("db migrate --rev-id=first", "db upgrade", "write")
     project.write("rotated", "first", "op.rotate_branch_key('default')")
-    assert "docs/frameworks.md" in project.flask("db upgrade", fails=True)
+    assert "docs/frameworks/flask.md" in project.flask("db upgrade", fails=True)
 
     _take_documented_environment(tmp_path / "migrations" / "env.py")
     project.write("moved", "rotated", "op.reencrypt('invoice', [SealedColumn('iban')])")
@@ -211,7 +211,7 @@ def test_operations_that_commit_run_in_the_documented_environment(
 
 def _take_documented_environment(env: Path) -> None:
     """Put ``run_migrations_online()`` of the documentation in the place of the template's."""
-    document = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text("utf-8")
+    document = (Path(__file__).parents[2] / "docs" / "frameworks" / "flask.md").read_text("utf-8")
     start = document.index("def run_migrations_online")
     documented = document[start : document.index("```", start)]
     template = env.read_text()

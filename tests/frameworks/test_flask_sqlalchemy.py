@@ -28,7 +28,7 @@ class Patient(db.Model):  # type: ignore[name-defined, misc]
     notes: Mapped[dict[str, Any] | None] = mapped_column(EncryptedType(JSON))
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``docs/frameworks.md`` has it: what the model maps, blind indexes left out."""
+        """As ``docs/frameworks/index.md`` has it: what the model maps, blind indexes left out."""
         mapper: Any = inspect(type(self))
         return {one.key: getattr(self, one.key) for one in mapper.column_attrs}
 

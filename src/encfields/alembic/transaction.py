@@ -72,8 +72,8 @@ def require_first(context: MigrationContext, verb: str) -> None:
         raise MigrationError(
             f"op.{verb}() has to commit, but the transaction is not Alembic's: the connection "
             "that env.py gave to context.configure() was in one already, as the multidb templates "
-            "of Alembic and Flask-Migrate have it. Give it a fresh connection (docs/frameworks.md "
-            "shows such an env.py), or end what was begun on it",
+            "of Alembic and Flask-Migrate have it. Give it a fresh connection "
+            "(docs/frameworks/flask.md shows such an env.py), or end what was begun on it",
             reason="external-transaction",
         )
     if context.impl.transactional_ddl and not context.opts.get("transaction_per_migration"):
