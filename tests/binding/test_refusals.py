@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     ForeignKey,
     Integer,
+    LargeBinary,
     and_,
     any_,
     bindparam,
@@ -171,6 +172,22 @@ STATEMENTS = {
     "window partition by column()": lambda: select(
         Card.id, func.row_number().over(partition_by=sql_column("number"))
     ),
+    "a raw window": lambda: select(
+        Card.id, literal_column("row_number() OVER (PARTITION BY holder ORDER BY number)")
+    ),
+    "a raw aggregate that sorts": lambda: select(
+        text("max(id), group_concat(id ORDER\nBY number)")
+    ).select_from(Card),
+    "a raw subquery that sorts": lambda: select(Card.id).where(
+        text("id = (SELECT id FROM card ORDER BY number DESC LIMIT 1)")
+    ),
+    "ORDER BY its bytes": lambda: select(Card.id).order_by(type_coerce(n, LargeBinary).desc()),
+    "ORDER BY its bytes, labelled": lambda: select(
+        Card.id, type_coerce(n, LargeBinary).label("x")
+    ).order_by("x"),
+    "window order by its bytes": lambda: select(
+        func.row_number().over(order_by=type_coerce(n, LargeBinary))
+    ),
     "GROUP BY": lambda: select(func.count()).group_by(n),
     "GROUP BY name": lambda: select(n.label("x"), func.count()).group_by("x"),
     "GROUP BY other key": lambda: select(func.count()).group_by(n, other.id).select_from(Card),
@@ -285,10 +302,14 @@ def test_what_needs_no_plaintext_is_not_refused(cards):
 
 
 def test_raw_sql_that_names_no_encrypted_column_sorts(cards):
+    raw: Any = literal_column("row_number() OVER (ORDER BY holder /* by number */)")
+    windows = select(Card.id, raw), select(raw, text("'order by number'")).select_from(Card)
     orders = (text("holder, id"), text("holder = 'number'"), text("1 /* number */"), "id")
     with cards.session() as session:
         for order in orders:
             assert len(session.execute(select(Card.id, n).order_by(order)).all()) == 3
+        for window in windows:
+            assert len(session.execute(window).all()) == 3
 
 
 class ChapterBase(DeclarativeBase):

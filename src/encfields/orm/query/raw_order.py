@@ -23,6 +23,8 @@ _NO_NAMES = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 _WORD = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d]\w*')
 
+_SORTED_BY = re.compile(r"\b(?:order|partition)\s+by\b(.*)", re.IGNORECASE | re.DOTALL)
+
 _POSITION = re.compile(r"(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)", re.IGNORECASE)
 
 
@@ -34,6 +36,13 @@ def raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
                 yield element.text
             elif isinstance(element, ColumnClause) and element.table is None:
                 yield element.name if element.is_literal else f'"{element.name}"'
+
+
+def sorted_in(texts: Iterable[str]) -> Iterator[str]:
+    """Of raw SQL that is no clause of its own, what it sorts by: ``row_number() OVER (ORDER BY
+    note)`` among the selected columns, for instance."""
+    for text in texts:
+        yield from _SORTED_BY.findall(_NO_NAMES.sub(" ", text))
 
 
 def encrypted_column_in(

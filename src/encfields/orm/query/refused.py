@@ -50,7 +50,7 @@ from encfields.orm.query.comparison import (
     viewed,
 )
 from encfields.orm.query.grouping import row_key_settled
-from encfields.orm.query.raw_order import encrypted_column_in, raw_texts
+from encfields.orm.query.raw_order import encrypted_column_in, raw_texts, sorted_in
 
 _FIRST = (
     "compare it with a value or an equally indexed column, and write the encrypted column first, "
@@ -244,8 +244,27 @@ def _check_select(select: Select[Any]) -> None:
 
 def _check_order_by(select: Any) -> None:
     clauses = [_named(select, clause) for clause in internals.order_by_clauses(select)]
-    for element in _ciphertexts(clauses):
+    for element in _ciphertexts(_as_bytes(clause) for clause in clauses):
         raise _refuse(element, "ORDER BY", "sort after loading")
+    for element in _ciphertexts(_as_bytes(part) for part in _window_parts(select)):
+        raise _refuse(element, "a window", "number or sort the rows after loading")
+
+
+def _as_bytes(clause: Any) -> Any:
+    """What a clause sorts by, seen through a type that leaves the bytes as they are."""
+    element = clause
+    while isinstance(element, UnaryExpression | Grouping | Label) or _is_coerced(element):
+        element = element.typed_expression if _is_coerced(element) else element.element
+    return element
+
+
+def _is_coerced(element: Any) -> bool:
+    return isinstance(element, TypeCoerce) and not isinstance(element, BlindValue)
+
+
+def _window_parts(select: Any) -> Iterator[Any]:
+    for clause in _window_clauses(select):
+        yield from clause.clauses if isinstance(clause, ClauseList) else (clause,)
 
 
 def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
@@ -258,11 +277,20 @@ def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
     if isinstance(select, Select):
         clauses.extend(internals.distinct_on_clauses(select))
     texts = list(raw_texts(clause for clause in clauses if not _is_name(clause)))
+    texts.extend(sorted_in(raw_texts(_others(select))))
     if not texts:
         return
     element = encrypted_column_in(texts, froms(), list(select.selected_columns))
     if element is not None:
         raise _refuse(element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading")
+
+
+def _others(select: Any) -> Iterator[Any]:
+    """Where raw SQL may hold a window or a subquery that sorts."""
+    if isinstance(select, Select):
+        yield from select.inner_columns
+        yield from internals.where_criteria(select)
+        yield from internals.having_criteria(select)
 
 
 def _is_name(clause: Any) -> bool:
