@@ -1,12 +1,19 @@
-"""Upserts: an ON CONFLICT clause may only write to the row whose key was inserted."""
+"""Upserts: SET may only leave a value in a row whose key is the inserted one.
+
+The row that an upsert hits is one that was there. What its key is like follows from three places:
+the conflict target, whose columns agree; a WHERE that compares a column with the inserted one; and
+SET itself, which may give the row the inserted row's key. ON DUPLICATE KEY UPDATE has only the
+last of them, since any unique key may have been hit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column
-from sqlalchemy.sql.elements import ColumnElement, Null
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null
 from sqlalchemy.sql.selectable import Alias
 
 from encfields.errors import (
@@ -17,126 +24,175 @@ from encfields.errors import (
 )
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import may_match_another_spelling
+from encfields.orm.query.statement_scope import conjunction
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import ColumnBinding
+
+_EQUAL = (operators.eq, operators.is_not_distinct_from)
+
+_INSERTED_ROW = ("excluded", "inserted")
+"""SQLAlchemy's names of the alias that stands for the inserted row, ON CONFLICT's and MySQL's."""
 
 
 def refuse_upsert(statement: Any, bindings: Mapping[str, ColumnBinding], dialect: Dialect) -> None:
     """Refuse an upsert whose row, or whose value, is not the one that was inserted.
 
     :raises AmbiguousRowError: the conflict may hit a row of another key.
-    :raises CiphertextCopyError: an encrypted column is set to something else than
-        ``excluded.column``.
-    :raises IdentityChangeError: a key column is set.
+    :raises CiphertextCopyError: an encrypted column is set to something else than its inserted
+        value.
+    :raises IdentityChangeError: a key column is set, and a value stays that is bound to it.
     """
-    clause = internals.post_values_clause(statement)
-    if hasattr(clause, "update_values_to_set"):
-        _refuse_on_conflict(statement, clause, bindings, dialect)
-    elif hasattr(clause, "update"):
-        _refuse_on_duplicate_key(clause, bindings)
-
-
-def _settings(given: Any) -> Iterator[tuple[str, Any]]:
-    """What an upsert's SET assigns, by column key; a dictionary or pairs, as SQLAlchemy has it."""
-    for target, value in given.items() if isinstance(given, Mapping) else given:
-        yield str(getattr(target, "key", target)), value
-
-
-def _refuse_on_conflict(
-    statement: Any, clause: Any, bindings: Mapping[str, ColumnBinding], dialect: Dialect
-) -> None:
-    for key, value in _settings(clause.update_values_to_set):
+    if internals.upsert_values(statement):
+        upsert = _Upsert(statement, dialect)
         for binding in bindings.values():
-            if _names(binding.column, key):
-                if isinstance(value, Null):
-                    continue
-                if not is_excluded(statement, value, binding.column):
-                    raise _refusal(
-                        CiphertextCopyError,
-                        binding,
-                        f"an upsert may set it to excluded.{binding.column_name} only",
-                    )
-                _check_target(clause, binding, dialect)
-            for column in binding.identity:
-                if _names(column, key) and not (
-                    is_excluded(statement, value, column) and targets_row_key(clause, binding)
-                ):
-                    raise _identity_refusal(binding, column)
-
-
-def _names(column: Column[Any], key: str) -> bool:
-    """Whether SET means this column: SQLAlchemy takes its key, and with a warning its name."""
-    return key in (column.key, column.name)
+            upsert.check(binding)
 
 
 def is_excluded(statement: Any, value: Any, column: Column[Any]) -> bool:
-    """Whether `value` is the inserted value of the column: ``excluded.column``."""
+    """Whether `value` is the inserted value of the column, ``excluded.column`` or, on MySQL and
+    MariaDB, ``inserted.column``."""
     source = getattr(value, "table", None)
     return (
         isinstance(value, ColumnElement)
         and getattr(value, "key", None) == column.key
         and isinstance(source, Alias)
-        and source.name == "excluded"
+        and source.name in _INSERTED_ROW
         and internals.same_table(source.element, statement.table)
     )
 
 
 def targets_row_key(clause: Any, binding: ColumnBinding) -> bool:
-    """Whether an ON CONFLICT clause's conflict target is the row's key and nothing else."""
-    elements = getattr(clause, "inferred_target_elements", None)
-    if elements is not None and clause.inferred_target_whereclause is None:
-        names = {getattr(element, "name", element) for element in elements}
-        return names == {column.name for column in binding.identity}
+    """Whether the row that an ON CONFLICT clause hits has the inserted row's key."""
+    return set(binding.identity) <= _targeted(clause, binding.column.table)
+
+
+def _targeted(clause: Any, table: Any) -> set[Column[Any]]:
+    """The columns that the conflict target is of; in them, a row that is hit agrees."""
+    primary = table.primary_key
     constraint = getattr(clause, "constraint_target", None)
-    primary = binding.column.table.primary_key
-    return (
-        constraint is not None
-        and constraint == primary.name
-        and set(primary.columns) == set(binding.identity)
-    )
+    if constraint is not None:
+        return set(primary.columns) if constraint == primary.name else set()
+    elements = getattr(clause, "inferred_target_elements", None) or ()
+    names = {
+        element if isinstance(element, str) else element.name
+        for element in elements
+        if isinstance(element, str | Column)
+    }
+    return {column for column in table.c if column.name in names}
 
 
-def _check_target(clause: Any, binding: ColumnBinding, dialect: Dialect) -> None:
-    names = ", ".join(column.name for column in binding.identity)
-    if not targets_row_key(clause, binding):
+class _Upsert:
+    """One upsert, and what is known of the row that it hits."""
+
+    def __init__(self, statement: Any, dialect: Dialect) -> None:
+        self._statement = statement
+        self._dialect = dialect
+        self._given = internals.upsert_values(statement)
+        clause = internals.post_values_clause(statement)
+        self._hits_any = not hasattr(clause, "update_values_to_set")
+        self._agreeing = _targeted(clause, statement.table) | set(self._compared(clause))
+
+    def check(self, binding: ColumnBinding) -> None:
+        """Refuse what would leave a value of this column in a row that it is not bound to."""
+        values = self._set_to(binding.column)
+        sealed = [value for value in values if not isinstance(value, Null)]
+        if not all(is_excluded(self._statement, value, binding.column) for value in sealed):
+            raise _refusal(
+                CiphertextCopyError,
+                binding,
+                f"an upsert may set it to {self._inserted(binding.column)}, or to null(), and to "
+                "nothing else: give the value to values()",
+            )
+        for column in binding.identity:
+            self._check_change(binding, column, is_set_along=bool(values))
+        if sealed:
+            self._check_row(binding)
+
+    def _check_change(
+        self, binding: ColumnBinding, column: Column[Any], *, is_set_along: bool
+    ) -> None:
+        changed = self._set_to(column)
+        is_inserted = self._becomes_inserted(column)
+        if not changed or (is_inserted and (is_set_along or self._agrees(column))):
+            return
+        along = binding.column if is_inserted else column
         raise _refusal(
-            AmbiguousRowError,
+            IdentityChangeError,
             binding,
-            f"the upsert may hit a row of another key: its conflict target must be ({names})",
-        )
-    if any(may_match_another_spelling(column.type, dialect) for column in binding.identity):
-        raise _refusal(
-            AmbiguousRowError,
-            binding,
-            f"under the collation of ({names}) the upsert may hit a row whose key is spelt "
-            "differently: give the column a binary collation, or look the row up first",
+            f"the upsert changes {column.name}, to which the stored value is bound: set "
+            f"{along.name} to {self._inserted(along)}"
+            + (" in the same statement" if is_inserted else ", or leave it out"),
         )
 
+    def _check_row(self, binding: ColumnBinding) -> None:
+        """Refuse what may hit a row of another key, and leaves the key as it is."""
+        missing = [
+            column
+            for column in binding.identity
+            if not self._agrees(column) and not self._becomes_inserted(column)
+        ]
+        if not missing:
+            return
+        names = ", ".join(column.name for column in missing)
+        along = ", ".join(f"{column.name}={self._inserted(column)}" for column in missing)
+        if self._hits_any:
+            message = (
+                "ON DUPLICATE KEY does not say which unique key was hit, so the row is not known: "
+                f"set its key in the same statement ({along}), or update by primary key"
+            )
+        elif all(column in self._agreeing for column in missing):
+            message = (
+                f"under the collation of ({names}) the upsert may hit a row whose key is spelt "
+                f"differently: set it in the same statement ({along}), or give the column a "
+                "binary collation"
+            )
+        else:
+            where = ", ".join(f"{c.table.name}.{c.name} == {self._inserted(c)}" for c in missing)
+            key = ", ".join(column.name for column in binding.identity)
+            message = (
+                f"the upsert may hit a row whose ({names}) is another: have its conflict target "
+                f"be ({key}), have its where= say {where}, or set it in the same statement "
+                f"({along})"
+            )
+        raise _refusal(AmbiguousRowError, binding, message)
 
-def _refuse_on_duplicate_key(clause: Any, bindings: Mapping[str, ColumnBinding]) -> None:
-    for key, value in _settings(clause.update):
-        for binding in bindings.values():
-            if _names(binding.column, key) and not isinstance(value, Null):
-                raise _refusal(
-                    AmbiguousRowError,
-                    binding,
-                    "ON DUPLICATE KEY UPDATE cannot say which unique key was hit, so the row is "
-                    "not known: update by primary key, or read the row first",
-                )
-            for column in binding.identity:
-                if _names(column, key):
-                    raise _identity_refusal(binding, column)
+    # -- what is known of the row --------------------------------------------------------------
 
+    def _agrees(self, column: Column[Any]) -> bool:
+        """Whether the row that is hit has the inserted row's text in this column."""
+        is_compared = column in self._agreeing
+        return is_compared and not may_match_another_spelling(column.type, self._dialect)
 
-def _identity_refusal(binding: ColumnBinding, column: Column[Any]) -> BindingError:
-    return _refusal(
-        IdentityChangeError,
-        binding,
-        f"the upsert changes {column.name}, to which the stored value is bound",
-    )
+    def _becomes_inserted(self, column: Column[Any]) -> bool:
+        """Whether SET gives the row the inserted row's value of this column."""
+        values = self._set_to(column)
+        return bool(values) and all(is_excluded(self._statement, v, column) for v in values)
+
+    def _set_to(self, column: Column[Any]) -> list[Any]:
+        """What SET assigns to a column: SQLAlchemy takes its key, and with a warning its name."""
+        return [value for key, value in self._given if key in (column.key, column.name)]
+
+    def _compared(self, clause: Any) -> Iterator[Column[Any]]:
+        """The columns that the clause's WHERE compares with the inserted row's."""
+        columns = {hash(column): column for column in self._statement.table.c}
+        where = getattr(clause, "update_whereclause", None)
+        for criterion in conjunction(() if where is None else (where,)):
+            if not isinstance(criterion, BinaryExpression) or criterion.operator not in _EQUAL:
+                continue
+            sides = (criterion.left, criterion.right)
+            for side, other in (sides, sides[::-1]):
+                column = columns.get(hash(side))
+                if column is not None and is_excluded(self._statement, other, column):
+                    yield column
+
+    def _inserted(self, column: Column[Any]) -> str:
+        """The inserted value of a column, as an application writes it."""
+        return f"statement.{'inserted' if self._hits_any else 'excluded'}.{column.key}"
 
 
 def _refusal(cls: type[BindingError], binding: ColumnBinding, message: str) -> BindingError:
