@@ -545,6 +545,11 @@ def check_of_type(
     return CheckConstraint(condition, name=conv(name), _create_rule=has_check, _type_bound=True)
 
 
+def copy_of_bind(bind: BindParameter[Any]) -> BindParameter[Any]:
+    """The same bind once more, which may hold another value."""
+    return bind._clone(maintain_key=True)
+
+
 def retyped_bind(
     bind: BindParameter[Any], type_: TypeEngine[Any], *, rename: bool
 ) -> BindParameter[Any]:
@@ -569,7 +574,7 @@ def same_value_bind(
     A compiled statement has one type for each name; it asks for values by the bind's key, which
     the two have in common.
     """
-    copied = bind._clone(maintain_key=True)
+    copied = copy_of_bind(bind)
     copied.type = type_
     taken = set(compiler.bind_names.values())
     number = next(n for n in range(len(taken) + 1) if f"{bind.key}__plain_{n}" not in taken)

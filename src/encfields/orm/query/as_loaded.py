@@ -12,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql.elements import BindParameter
 
 from encfields.codecs import Codec
 from encfields.errors import EncFieldsError
+from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 
 _OF_SEVERAL_FORMS = (sqltypes.Uuid, sqltypes.Numeric, sqltypes.Float, sqltypes.Enum)
@@ -30,9 +32,29 @@ def as_loaded(type_: SealedColumnType, operand: Any) -> Any:
     """
     if not isinstance(type_.inner, _OF_SEVERAL_FORMS):
         return operand
+    if isinstance(operand, BindParameter):
+        return _bind_as_loaded(type_.codec, operand)
+    return _asked(type_.codec, operand)
+
+
+def _asked(codec: Codec, operand: Any) -> Any:
     if isinstance(operand, _LISTS):
-        return [_loaded(type_.codec, item) for item in operand]
-    return _loaded(type_.codec, operand)
+        return [_loaded(codec, item) for item in operand]
+    return _loaded(codec, operand)
+
+
+def _bind_as_loaded(codec: Codec, bind: BindParameter[Any]) -> BindParameter[Any]:
+    """The application's own bindparam(), with what it holds; what it is given later, nobody
+    knows yet."""
+    if bind.required:
+        return bind
+    loaded = internals.copy_of_bind(bind)
+    if loaded.callable is None:
+        loaded.value = _asked(codec, loaded.value)
+    else:
+        given = loaded.callable
+        loaded.callable = lambda: _asked(codec, given())
+    return loaded
 
 
 def _loaded(codec: Codec, value: Any) -> Any:

@@ -15,6 +15,7 @@ from sqlalchemy import Boolean, bindparam, exc
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
+    BindParameter,
     CollectionAggregate,
     ColumnClause,
     ColumnElement,
@@ -48,7 +49,7 @@ class IndexComparison(NegatableComparison):
         """The comparison that SQLAlchemy made of an operator, as one of ours."""
         for side in (binary.left, binary.right):
             veil_all(side)
-        return cls(
+        made = cls(
             binary.left,
             binary.right,
             binary.operator,
@@ -56,6 +57,10 @@ class IndexComparison(NegatableComparison):
             negate=binary.negate,
             modifiers=binary.modifiers,
         )
+        if any(_is_given_later(side) for side in (binary.left, binary.right)):
+            # A name of a form that the evaluator does not know: it would compare with None.
+            made.__visit_name__ = "compared_later"
+        return made
 
     @classmethod
     def directly(cls, operator: Any, column: Any, operand: Any) -> IndexComparison | None:
@@ -77,6 +82,11 @@ class IndexComparison(NegatableComparison):
     def negation(self, negated: Any) -> Any:
         """``~(a == b)`` is ``a != b``, and stays a comparison by index."""
         return IndexComparison.of(negated) if type(negated) is BinaryExpression else negated
+
+
+def _is_given_later(side: Any) -> bool:
+    """Whether it is a ``bindparam("name")``, whose value comes with the execution."""
+    return isinstance(side, BindParameter) and side.required
 
 
 class BlindView(CacheKeyedType):

@@ -1,0 +1,60 @@
+"""What an UPDATE by the application's own bindparam() did, the session's objects show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Float, Uuid, bindparam, or_, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from encfields import BlindIndex, EncryptedType
+from tests.binding.database import Database
+
+
+class SyncBase(DeclarativeBase):
+    pass
+
+
+class Measured(SyncBase):
+    __tablename__ = "measured"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    uuid: Mapped[UUID] = mapped_column(EncryptedType(Uuid, index=BlindIndex()))
+    size: Mapped[float] = mapped_column(EncryptedType(Float, index=BlindIndex()))
+
+
+ONE = UUID(int=1)
+BINDS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "a text of its own bind": (lambda: Measured.uuid == bindparam("x", str(ONE)), {}),
+    "an anonymous bind": (lambda: Measured.uuid == bindparam(None, str(ONE)), {}),
+    "a callable": (lambda: Measured.size == bindparam("x", callable_=lambda: Decimal("0.1")), {}),
+    "a list": (lambda: Measured.size.in_(bindparam("x", [Decimal("0.1")], expanding=True)), {}),
+    "a name": (lambda: Measured.uuid == bindparam("x"), {"x": str(ONE)}),
+    "a name, negated": (lambda: ~(Measured.uuid != bindparam("x")), {"x": ONE}),
+    "a name among others": (
+        lambda: or_(Measured.size == bindparam("x"), Measured.id == 7),
+        {"x": Decimal("0.1")},
+    ),
+    "a name of a list": (
+        lambda: Measured.uuid.in_(bindparam("x", expanding=True)),
+        {"x": [str(ONE)]},
+    ),
+}
+
+
+@pytest.mark.parametrize("criterion, given", BINDS.values(), ids=BINDS)
+def test_the_session_sees_what_the_database_found(
+    sqlite_db: Database, criterion: Callable[[], Any], given: Mapping[str, Any]
+) -> None:
+    sqlite_db.create(SyncBase.metadata)
+    with sqlite_db.session() as session:
+        session.add(Measured(id=1, name="old", uuid=ONE, size=0.1))
+        session.commit()
+        found = session.get_one(Measured, 1)
+        session.execute(update(Measured).where(criterion()).values(name="new"), given)
+        assert (found.name, session.scalar(text("SELECT name FROM measured"))) == ("new", "new")
