@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
+import encfields
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli.main import main
 from tests.documents.pages import ROOT, blocks
@@ -59,7 +70,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
 def test_the_page_leads_from_plaintext_to_encrypted_and_back(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ):
-    old, new, use = [block.code for block in blocks(PAGE, "python")]
+    old, new, use, _ = [block.code for block in blocks(PAGE, "python")]
     steps = [block.code.strip().splitlines() for block in blocks(PAGE, "sh")]
     before = shop.deploy(old)
     before.Base.metadata.create_all(shop.engine)
@@ -98,3 +109,16 @@ def run(commands: list[str]) -> None:
 def plaintexts(shop: Shop) -> list[str | None]:
     with shop.engine.connect() as connection:
         return list(connection.scalars(text("SELECT email FROM customer ORDER BY id")))
+
+
+def test_the_page_adopts_what_another_library_encrypted(shop: Shop) -> None:
+    *_, legacy = [block.code for block in blocks(PAGE, "python")]
+    names: dict[str, Any] = {"__name__": "shop", "String": String, **vars(encfields)}
+    exec(legacy, names)
+    columns = Column("id", Integer, primary_key=True), Column("token_enc", names["token"])
+    table = Table("customer", MetaData(), *columns)
+    table.create(shop.engine)
+    with shop.engine.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "token_enc": "abc"})
+        assert connection.scalars(select(table.c.token_enc)).all() == ["abc"]
+        assert connection.scalars(text("SELECT token FROM customer")).all() == [b"cba"]

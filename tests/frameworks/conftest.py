@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import pytest
 
 NEEDS = {
+    "test_adopting.py": "sqlalchemy_encrypted_field",
     "test_advanced_alchemy.py": "advanced_alchemy",
     "test_celery.py": "celery",
     "test_factory_boy.py": "factory",

@@ -5,21 +5,37 @@ A migration states it without the models; an application takes it from a declare
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
-from encfields.bulk.rows.inner_types import type_to_data
+from encfields.bulk.rows.inner_types import DeclaredTypes, declared_to_data
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.spec import DerivedColumn, TableSpec
 from encfields.errors import DeclarationError
-from encfields.orm.adoption.columns import plaintext_type
-from encfields.orm.adoption.plaintext import adoption_of
+from encfields.orm.adoption.columns import adopted_columns, plaintext_type
+from encfields.orm.adoption.plaintext import Plaintext, adoption_of
 from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.columns import SealedColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Column
+    from sqlalchemy import Column, MetaData
+
+
+def declared_types_of(metadata: MetaData) -> dict[str, DeclaredTypes]:
+    """Those of all columns of an application's models, by ``table.column``."""
+    return {
+        f"{table.fullname}.{binding.column_name}": declared_types(binding.column, adopts)
+        for table in metadata.tables.values()
+        for binding, adopts, _ in adopted_columns(table)
+    }
+
+
+def declared_types(column: Column[Any], adopts: Plaintext) -> DeclaredTypes:
+    """The types that a declared column says of its values, and of the plaintext that it adopts."""
+    inner = cast("SealedColumnType", column.type).inner
+    return DeclaredTypes(inner, plaintext_type(column, adopts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +46,17 @@ class Adoption:
     :param plain: name of the plaintext column.
     :param type: the inner type, as data.
     :param unique: names of those columns of blind indexes whose values are unique.
+    :param plain_type: through which the plaintext column is read, as data; ``None`` if that is
+        `type`.
+    :param declared: the same two types, where they are the application's own.
     """
 
     spec: TableSpec
     plain: str
     type: Mapping[str, Any]
     unique: tuple[str, ...] = ()
+    plain_type: Mapping[str, Any] | None = None
+    declared: DeclaredTypes | None = field(default=None, compare=False)
 
     @property
     def sealed(self) -> str:
@@ -53,9 +74,14 @@ class Adoption:
         """The blind indexes that the encrypted column is part of."""
         return tuple(one for one in self.spec.derived if self.sealed in one.columns)
 
+    @property
+    def declared_types(self) -> dict[str, DeclaredTypes]:
+        """What a run that reads its plaintext has to be given."""
+        return {} if self.declared is None else {f"{self.table_name}.{self.sealed}": self.declared}
+
     def job(self, *, refill: bool = False) -> Job:
         """The run that seals the plaintext, or that brings it back."""
-        adopted = {self.sealed: Adopted(self.plain, self.type, refill)}
+        adopted = {self.sealed: Adopted(self.plain, self.type, refill, self.plain_type)}
         spec = self.spec
         if refill:
             spec = TableSpec(spec.table, spec.columns[:1], spec.schema)
@@ -75,6 +101,7 @@ class Adoption:
                 column=column.name,
                 reason="adopts",
             )
+        inner = cast("SealedColumnType", column.type).inner
         indexes = [
             index
             for index in indexes_of(column.table)
@@ -91,6 +118,8 @@ class Adoption:
         return cls(
             TableSpec(whole.table, tuple(columns), whole.schema, derived),
             adopts.column,
-            type_to_data(plaintext_type(column, adopts)),
+            declared_to_data(inner),
             tuple(index.companion.name for index in indexes if index.unique),
+            None if adopts.type is None else declared_to_data(adopts.type),
+            declared_types(column, adopts),
         )

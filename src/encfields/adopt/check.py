@@ -110,7 +110,7 @@ class Comparer:
         self.value_at = self.reader.value_start
         self.plain_at = self.reader.value_end
         self._cell = SealedCell(prepared.targets[0], prepared, names, self.value_at)
-        self._plain = PlaintextReader(prepared.plain[0].type, prepared.dialect)
+        self._plain = PlaintextReader(prepared, 0)
         self._derived = DerivedPlaces(prepared)
 
     def look(self, row: Any, comparison: Comparison) -> bool:
@@ -138,7 +138,7 @@ class Comparer:
         wanted: bytes | None = None
         if plain is not None:
             try:
-                wanted = self._plain.sealed_form(bytes(plain))
+                wanted = self._plain.sealed_form(row)
             except (ValueDecodingError, ValueEncodingError) as error:
                 return UNREADABLE_PLAINTEXT, error.message.removesuffix("; nothing was stored")
         if sealed is None:
@@ -174,7 +174,8 @@ def compare(own: Connections, encryption: Encryption, adoption: Adoption) -> Com
 
     :raises KeyStoreError: the keys cannot be fetched.
     """
-    comparer = Comparer(adoption.job().prepare(own.reading()), encryption)
+    prepared = adoption.job().prepare(own.reading(), adoption.declared_types)
+    comparer = Comparer(prepared, encryption)
     comparison = Comparison()
     for rows in comparer.batches(own):
         for row in rows:

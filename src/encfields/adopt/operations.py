@@ -230,11 +230,13 @@ def _run(
 ) -> Reencryption:
     job = adoption.job(refill=refill)
     chosen = options or Options()
-    return Reencryption(engine, encryption, job.spec, adopted=job.adopted, options=replace(chosen))
+    types = {**chosen.declared_types, **adoption.declared_types}
+    chosen = replace(chosen, declared_types=types)
+    return Reencryption(engine, encryption, job.spec, adopted=job.adopted, options=chosen)
 
 
 def _scrub(own: Connections, encryption: Encryption, adoption: Adoption) -> Comparison:
-    prepared = adoption.job().prepare(own.reading())
+    prepared = adoption.job().prepare(own.reading(), adoption.declared_types)
     comparer = Comparer(prepared, encryption)
     statement = _scrubbing(prepared)
     comparison = Comparison()

@@ -10,9 +10,17 @@ from sqlalchemy.exc import NoSuchTableError
 
 from encfields.adopt.adoption import Adoption
 from encfields.adopt.errors import AdoptionError
+from encfields.bulk.rows.inner_types import OF_APPLICATION
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
-from encfields.orm.adoption.triggers import SUFFIXES, Adopted, Compared, columns_of, stage_of
+from encfields.orm.adoption.triggers import (
+    SUFFIXES,
+    Adopted,
+    Compared,
+    Noted,
+    columns_of,
+    stage_of,
+)
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
@@ -133,7 +141,16 @@ def adopted_in(
         tuple(map(compared, bound_to)),
         key,
         required,
+        _through(adoption),
     )
+
+
+def _through(adoption: Adoption) -> str | None:
+    """Name of the type through which plaintext is read, where only the models have it."""
+    data = adoption.plain_type or adoption.type
+    if data.get("type") != OF_APPLICATION:
+        return None
+    return str(data["name"] or "a type of the application's own")
 
 
 def _trigger_texts(connection: Connection, adopted: Adopted) -> list[str]:
@@ -171,8 +188,8 @@ def _trigger_texts(connection: Connection, adopted: Adopted) -> list[str]:
     return [one.decode() if isinstance(one, bytes) else str(one) for one in found.scalars()]
 
 
-def adoptions_in(connection: Connection, table: str, schema: str | None) -> dict[str, str]:
-    """The adoptions that a table's triggers tell of: plaintext column to encrypted one."""
+def adoptions_in(connection: Connection, table: str, schema: str | None) -> set[Noted]:
+    """The adoptions that a table's triggers tell of."""
     if connection.dialect.name == "postgresql":
         sql = (
             "SELECT p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
@@ -192,7 +209,7 @@ def adoptions_in(connection: Connection, table: str, schema: str | None) -> dict
         )
     texts = connection.execute(text(sql), {"table": table, "schema": schema}).scalars()
     lines = (one.decode() if isinstance(one, bytes) else str(one) for one in texts)
-    return dict(pair for one in lines if (pair := columns_of(one)) is not None)
+    return {noted for one in lines if (noted := columns_of(one)) is not None}
 
 
 def last_trigger(connection: Connection, table: Table) -> str | None:

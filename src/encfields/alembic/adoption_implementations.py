@@ -19,8 +19,10 @@ from encfields.adopt import (
     refill_plaintext,
     withdraw_adoption,
 )
+from encfields.adopt.adoption import declared_types
 from encfields.adopt.stages import place_of
 from encfields.alembic.adoption_operations import (
+    DECLARED,
     AdoptedColumn,
     AdoptionOp,
     AdoptOp,
@@ -39,9 +41,15 @@ from encfields.alembic.script import write_comment, write_guard
 from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import engine_for, outside_transaction
 from encfields.bulk.connections import Connections
-from encfields.bulk.rows.inner_types import type_from_data, type_to_data
+from encfields.bulk.rows.inner_types import (
+    OF_APPLICATION,
+    DeclaredTypes,
+    type_from_data,
+    type_to_data,
+)
 from encfields.engine import Encryption
 from encfields.errors import DeclarationError
+from encfields.orm.adoption.columns import adopted_columns
 from encfields.orm.adoption.triggers import CLOSED, OPEN, READY, Adopted, Compared
 
 log = logging.getLogger("encfields.alembic")
@@ -52,9 +60,10 @@ log = logging.getLogger("encfields.alembic")
 
 def _adoption(operations: Operations, adopted: AdoptedColumn) -> Adoption:
     """The adoption, its type that of the plaintext column if none was given."""
-    if adopted.type is not None:
-        return adopted.adoption(adopted.type)
     context = operations.migration_context
+    if adopted.type is not None:
+        declared = types_of_models(context, adopted) if adopted.is_declared else None
+        return adopted.adoption(adopted.type, declared)
     own = Connections(engine_for(context, settings_of(context)))
     try:
         table = Table(adopted.table, MetaData(), schema=adopted.schema, autoload_with=own.reading())
@@ -69,6 +78,19 @@ def _adoption(operations: Operations, adopted: AdoptedColumn) -> Adoption:
         error.table, error.column = adopted.table, adopted.plain
         error.message += ". Give the inner type with type_="
         raise
+
+
+def types_of_models(context: Any, adopted: AdoptedColumn) -> DeclaredTypes | None:
+    """The types that the models of the environment say; ``None`` if they do not (any more)."""
+    given = context.opts.get("target_metadata")
+    for metadata in given if isinstance(given, list | tuple) else [given] if given else []:
+        for table in metadata.tables.values():
+            if (table.name, table.schema) != (adopted.table, adopted.schema):
+                continue
+            for binding, adopts, _ in adopted_columns(table):
+                if adopts.column == adopted.plain:
+                    return declared_types(binding.column, adopts)
+    return None
 
 
 def _with_keys(
@@ -117,7 +139,8 @@ def adopt(operations: Operations, operation: AdoptOp) -> None:
         place_of(own.reading(), adoption).require("adopt", adoption, OPEN, READY)
     finally:
         own.close()
-    work(operations, operation.verb, adoption.job(), queue=operation.queue)
+    types = adoption.declared_types
+    work(operations, operation.verb, adoption.job(), queue=operation.queue, declared_types=types)
 
 
 @Operations.implementation_for(EnsureAdoptedOp)
@@ -214,8 +237,9 @@ def rendered_step(autogen_context: Any, op: AdoptionOp) -> str:
     adopted = op.adopted
     into = rendered_columns(autogen_context, [adopted.into])[1:-1]
     arguments = [repr(adopted.table), repr(adopted.plain), f"into={into}"]
-    if adopted.type is not None:
-        arguments.append(f"type_={_rendered_type(autogen_context, adopted.type)}")
+    for name, type_ in (("type_", adopted.type), ("plain_type", adopted.plain_type)):
+        if type_ is not None:
+            arguments.append(f"{name}={_rendered_type(autogen_context, type_)}")
     arguments += rendered_indexes(autogen_context, adopted.indexes)
     if adopted.unique:
         arguments.append(f"unique={list(adopted.unique)!r}")
@@ -224,5 +248,7 @@ def rendered_step(autogen_context: Any, op: AdoptionOp) -> str:
 
 
 def _rendered_type(autogen_context: Any, data: Mapping[str, Any]) -> str:
+    if data["type"] == OF_APPLICATION:
+        return repr(DECLARED)
     prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
     return f"{prefix}{type_from_data(dict(data))!r}"

@@ -6,17 +6,49 @@ What they do is in :mod:`encfields.alembic.adoption_implementations`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 from alembic.operations import MigrateOperation, Operations
+from sqlalchemy.types import TypeEngine
 
 from encfields.adopt.adoption import Adoption
 from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import NothingOp, Operation
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
-from encfields.bulk.rows.inner_types import InnerType, type_to_data
+from encfields.bulk.rows.inner_types import (
+    OF_APPLICATION,
+    DeclaredTypes,
+    InnerType,
+    declared_to_data,
+)
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+
+DECLARED: Literal["declared"] = "declared"
+"""In place of a type that the models say."""
+
+DeclaredType = InnerType | Literal["declared"]
+
+
+def _made(type_: DeclaredType | None) -> TypeEngine[Any] | Literal["declared"] | None:
+    if type_ == DECLARED:
+        return DECLARED
+    return type_() if isinstance(type_, type) else type_
+
+
+def _as_data(type_: TypeEngine[Any] | Literal["declared"] | None) -> dict[str, Any] | None:
+    if type_ is None:
+        return None
+    if isinstance(type_, str):
+        return {"type": OF_APPLICATION, "name": None}
+    return declared_to_data(type_)
+
+
+def _declared(inner: Any, plain: Any) -> DeclaredTypes | None:
+    """Types that the migration gives itself; the models give the others."""
+    if DECLARED in (inner, plain) or (inner is None and plain is None):
+        return None
+    return DeclaredTypes(plain if inner is None else inner, inner if plain is None else plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +57,8 @@ class AdoptedColumn:
 
     :param plain: the plaintext column. :param into: the encrypted one.
     :param type: the inner type as data; ``None`` for that of the plaintext column.
+    :param plain_type: through which the plaintext column is read, where it is another one.
+    :param declared: the two types, where they are the application's own.
     :param indexes: columns of blind indexes. :param unique: those whose values are unique.
     """
 
@@ -35,12 +69,25 @@ class AdoptedColumn:
     type: Mapping[str, Any] | None
     indexes: tuple[IndexColumn, ...] = ()
     unique: tuple[str, ...] = ()
+    plain_type: Mapping[str, Any] | None = None
+    declared: DeclaredTypes | None = field(default=None, compare=False)
 
-    def adoption(self, type_: Mapping[str, Any]) -> Adoption:
-        """The adoption, with the inner type."""
+    @property
+    def is_declared(self) -> bool:
+        """Whether a type is one that only the application's models have."""
+        types = (self.type, self.plain_type)
+        return any(one is not None and one["type"] == OF_APPLICATION for one in types)
+
+    def adoption(self, type_: Mapping[str, Any], declared: DeclaredTypes | None = None) -> Adoption:
+        """The adoption, with the inner type.
+
+        :param declared: the types that only the models have.
+        """
         spec = TableSpec(self.table, (self.into,), self.schema)
         whole = with_indexes(spec, self.indexes)
-        return Adoption(whole, self.plain, self.type or type_, self.unique)
+        types = self.declared or declared
+        inner = self.type or type_
+        return Adoption(whole, self.plain, inner, self.unique, self.plain_type, types)
 
 
 class AdoptionOp(Operation):
@@ -59,13 +106,16 @@ class AdoptionOp(Operation):
         table_name: str,
         plain: str | Sequence[str],
         into: str | SealedColumn | None,
-        type_: InnerType | None,
+        type_: DeclaredType | None,
+        plain_type: DeclaredType | None,
         indexes: Indexes,
         unique: Sequence[str],
         schema: str | None,
         *,
         queue: bool = False,
     ) -> None:
+        inner, read_as = _made(type_), _made(plain_type)
+        declared = _declared(inner, read_as)
         names = [plain] if isinstance(plain, str) else list(plain)
         for name in names:
             sealed = f"{name}_enc" if into is None else into
@@ -73,9 +123,16 @@ class AdoptionOp(Operation):
             if column.logical_name is None:
                 table = f"{schema}.{table_name}" if schema else table_name
                 column = replace(column, logical_name=f"{table}.{name}")
-            data = None if type_ is None else type_to_data(type_)
             adopted = AdoptedColumn(
-                table_name, schema, name, column, data, index_columns(indexes), tuple(unique)
+                table_name,
+                schema,
+                name,
+                column,
+                _as_data(inner),
+                index_columns(indexes),
+                tuple(unique),
+                _as_data(read_as),
+                declared,
             )
             operations.invoke(cls(adopted, queue=queue))
 
@@ -99,6 +156,9 @@ _ABOUT = """
             and ``_enc``, with the logical name ``table.plaintext column``.
         :param type_: the inner type. Default: that of the plaintext column as the database tells
             it; to be given where the database has no such type (UUID, Boolean, Enum, JSON).
+        :param plain_type: through which the plaintext column is read, where that is another one,
+            such as another library's. ``"declared"``, here as for `type_`: the one that the
+            models say (``target_metadata``), for keys do not belong into a migration.
         :param indexes: columns of blind indexes, as for :func:`fill_blind_index`.
         :param unique: names of those whose values are unique.
         :param schema: the table's schema.
@@ -117,12 +177,14 @@ def _step(verb: str, about: str) -> Any:
             plain: str | Sequence[str],
             *,
             into: str | SealedColumn | None = None,
-            type_: InnerType | None = None,
+            type_: DeclaredType | None = None,
+            plain_type: DeclaredType | None = None,
             indexes: Indexes = (),
             unique: Sequence[str] = (),
             schema: str | None = None,
         ) -> None:
-            cls._invoke(operations, table_name, plain, into, type_, indexes, unique, schema)
+            types = type_, plain_type
+            cls._invoke(operations, table_name, plain, into, *types, indexes, unique, schema)
 
         call.__name__, call.__doc__ = verb, about + _ABOUT
         kind.verb = verb
@@ -222,7 +284,8 @@ class AdoptOp(AdoptionOp):
         plain: str | Sequence[str],
         *,
         into: str | SealedColumn | None = None,
-        type_: InnerType | None = None,
+        type_: DeclaredType | None = None,
+        plain_type: DeclaredType | None = None,
         indexes: Indexes = (),
         unique: Sequence[str] = (),
         schema: str | None = None,
@@ -231,13 +294,14 @@ class AdoptOp(AdoptionOp):
         """Seal the plaintext of every row that has no sealed value, while the application works.
 
         :param table_name: the table. :param plain: as for :func:`begin_adoption`.
-        :param into: likewise. :param type_: likewise. :param indexes: likewise.
-        :param unique: likewise. :param schema: the table's schema.
+        :param into: likewise. :param type_: likewise. :param plain_type: likewise.
+        :param indexes: likewise. :param unique: likewise. :param schema: the table's schema.
         :param queue: only record the run, for `encfields reencrypt --run ID` on any hosts.
         :raises MigrationError: values were left over, such as the type cannot read.
         """
+        types = type_, plain_type
         cls._invoke(
-            operations, table_name, plain, into, type_, indexes, unique, schema, queue=queue
+            operations, table_name, plain, into, *types, indexes, unique, schema, queue=queue
         )
 
     @classmethod

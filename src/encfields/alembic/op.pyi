@@ -2,6 +2,7 @@ from collections.abc import Mapping, Sequence
 
 from alembic.op import *  # noqa: F403
 
+from encfields.alembic.adoption_operations import DeclaredType
 from encfields.alembic.index_column import Indexes
 from encfields.alembic.operations import Columns
 from encfields.alembic.retire_key import Tables
@@ -74,7 +75,8 @@ def begin_adoption(
     plain: str | Sequence[str],
     *,
     into: str | SealedColumn | None = None,
-    type_: InnerType | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,
@@ -84,7 +86,8 @@ def adopt(
     plain: str | Sequence[str],
     *,
     into: str | SealedColumn | None = None,
-    type_: InnerType | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,
@@ -95,7 +98,8 @@ def ensure_adopted(
     plain: str | Sequence[str],
     *,
     into: str | SealedColumn | None = None,
-    type_: InnerType | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,
@@ -105,7 +109,8 @@ def close_plaintext(
     plain: str | Sequence[str],
     *,
     into: str | SealedColumn | None = None,
-    type_: InnerType | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,
@@ -115,7 +120,8 @@ def end_adoption(
     plain: str | Sequence[str],
     *,
     into: str | SealedColumn | None = None,
-    type_: InnerType | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,
@@ -125,7 +131,8 @@ def refill_plaintext(
     plain: str | Sequence[str],
     *,
     into: str | SealedColumn | None = None,
-    type_: InnerType | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,
@@ -135,7 +142,8 @@ def withdraw_adoption(
     plain: str | Sequence[str],
     *,
     into: str | SealedColumn | None = None,
-    type_: InnerType | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from alembic.operations import Operations
 
@@ -13,6 +14,7 @@ from encfields.alembic.progress import LoggedProgress
 from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import outside_transaction
 from encfields.bulk.reencryption import Reencryption, Report
+from encfields.bulk.rows.inner_types import DeclaredTypes
 from encfields.bulk.rows.job import Job
 from encfields.engine import Encryption
 
@@ -39,10 +41,18 @@ def keys_of(operations: Operations, verb: str) -> Iterator[Encryption]:
         yield encryption
 
 
-def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
+def work(
+    operations: Operations,
+    verb: str,
+    job: Job,
+    *,
+    queue: bool,
+    declared_types: Mapping[str, DeclaredTypes] | None = None,
+) -> None:
     """Work at a run until it is done, or only record it.
 
     :param verb: the operation, for messages. :param queue: only record it.
+    :param declared_types: types of the application's own that it reads plaintext through.
     :raises MigrationError: something preceded it in the transaction, or values were left over.
     """
     context = operations.migration_context
@@ -59,7 +69,7 @@ def work(operations: Operations, verb: str, job: Job, *, queue: bool) -> None:
             to_plaintext=job.to_plaintext,
             conversions=job.conversions,
             adopted=job.adopted,
-            options=settings.options,
+            options=replace(settings.options, declared_types=declared_types or {}),
         )
         if queue:
             run_id = run.record()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from encfields.errors import ConfigurationError
@@ -12,6 +12,7 @@ from encfields.orm.types import DEFAULT_KEY
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from encfields.bulk.rows.inner_types import DeclaredTypes
     from encfields.engine import Encryption
 
 MAX_LEASE_SECONDS = 3600.0
@@ -55,6 +56,8 @@ class Options:
     :param run_key: id of the branch key under which the job of a run is sealed, so that nobody
         who can only write to the database can set one up. Whoever works at a run demands it.
     :param max_age_days: how old a run may be. An older one is refused.
+    :param declared_types: types of the application's own that a run reads plaintext through, by
+        ``table.column``.
     """
 
     batch_rows: int = 1000
@@ -76,12 +79,15 @@ class Options:
     retries: int = 3
     run_key: str = DEFAULT_KEY
     max_age_days: float = 30.0
+    declared_types: Mapping[str, DeclaredTypes] = field(
+        default_factory=dict, repr=False, hash=False
+    )
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and value < _SMALLEST.get(field.name, 0):
-                raise _refused(f"{field.name}={value!r} is too small")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, int | float) and value < _SMALLEST.get(one.name, 0):
+                raise _refused(f"{one.name}={value!r} is too small")
         if not 0 < self.duty_cycle <= 1:
             raise _refused("duty_cycle is above 0 and at most 1")
         if self.rows_per_second is not None and self.rows_per_second <= 0:

@@ -44,6 +44,7 @@ from encfields.bulk.runs.store import (
     require_run_tables,
 )
 from encfields.bulk.runs.worker import new_owner
+from encfields.bulk.runs.worker_setup import require_sendable
 from encfields.bulk.survey.conversions import ConversionSurveyor
 from encfields.bulk.survey.headers import Survey, Surveyor, dry_run_of, estimated_rows
 from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError
@@ -363,6 +364,7 @@ def _run(
     with stopping_on_signals(stop):
         if options.workers > 1:
             setup = options.setup or setup_for(engine, encryption)
+            require_sendable(options)
             outcome = Coordinator(engine, run_id, options, setup).work(stop, progress)
         else:
             loop = RunLoop(engine, encryption, run_id, new_owner(), options, stop, progress)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
 
+from encfields.adopt.adoption import declared_types_of
 from encfields.bulk.reencryption import (
     DryRun,
     Options,
@@ -29,7 +30,7 @@ from encfields.bulk.runs.signals import SignalledStop
 from encfields.cli import exits
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options, any_key_store_of, engine_of
-from encfields.cli.targets import add_target_options
+from encfields.cli.targets import add_target_options, metadata_named
 from encfields.engine import Encryption, attach
 from encfields.errors import ConfigurationError
 
@@ -153,6 +154,10 @@ def _dry_run(
 
 def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, output: Output) -> int:
     options = _options(settings, arguments)
+    models = settings.models()
+    if models is not None:
+        types = declared_types_of(metadata_named(models))
+        options = replace(options, declared_types=types)
     specs = settings.specs() if arguments.start else []
     encryption = settings.encryption(engine)
     stop, reports = SignalledStop(), []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from alembic.operations import ops
@@ -29,10 +30,10 @@ from encfields.alembic.adoption_operations import (
 )
 from encfields.alembic.index_column import described
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
-from encfields.bulk.rows.inner_types import type_to_data
+from encfields.bulk.rows.inner_types import OF_APPLICATION, declared_to_data
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError
-from encfields.orm.adoption.columns import adopted_columns, plaintext_type
+from encfields.orm.adoption.columns import adopted_columns
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.adoption.triggers import CLOSED, OPEN, READY
 from encfields.orm.declare.blind_index import indexes_of
@@ -106,12 +107,18 @@ def _is_pending(connection: Connection, adoption: Adoption) -> bool:
 def _ended(connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table) -> Iterator[Step]:
     """The steps of adoptions that the declaration tells nothing of any more."""
     by_name = {binding.column_name: binding for binding in bindings_of(table).values()}
-    for plain, sealed in adoptions_in(connection, table.name, table.schema).items():
+    for plain, sealed, through in sorted(
+        adoptions_in(connection, table.name, table.schema), key=lambda one: one[:2]
+    ):
         binding = by_name.get(sealed)
         if binding is None or adoption_of(binding.column) is not None:
             continue
         _leave_to_us(upgrade_ops, table, binding.column, plain)
         adopted = adopted_column(binding.column, plain)
+        if through is not None:
+            # The models do not say it any more: whoever runs the step is told to give it.
+            known = {"type": OF_APPLICATION, "name": through}
+            adopted = replace(adopted, plain_type=known)
         stage = place_of(connection, adopted.adoption(adopted.type or {})).stage
         if stage == READY:
             yield ClosePlaintextOp(adopted)
@@ -132,7 +139,7 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
     adopts = adoption_of(column)
     type_ = column.type
     assert isinstance(type_, EncryptedType)  # noqa: S101 - what bindings are made from
-    inner = type_.inner if adopts is None else plaintext_type(column, adopts)
+    plain_type = None if adopts is None or adopts.type is None else declared_to_data(adopts.type)
     indexes = [
         index
         for index in indexes_of(table)
@@ -144,9 +151,10 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
         table.schema,
         plain,
         sealed,
-        type_to_data(inner),
+        declared_to_data(type_.inner),
         tuple(map(described, indexes)),
         tuple(index.companion.name for index in indexes if index.unique),
+        plain_type,
     )
 
 

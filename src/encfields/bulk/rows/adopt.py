@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from encfields.bulk.rows.cells import SealedCell, leading_names, message_bytes
 from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
 from encfields.bulk.rows.job import PreparedJob
-from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.reader import UNREADABLE, BatchReader
 from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
@@ -25,21 +25,32 @@ _UNREADABLE = (ValueDecodingError, ValueEncodingError, *OF_THIS_VALUE)
 class PlaintextReader:
     """What a plaintext column's exact bytes are as the encrypted column's plaintext.
 
-    :param type_: of the plaintext column, which is the inner type.
+    :param number: of the plaintext column, among those of the job.
     """
 
-    def __init__(self, type_: Any, dialect: Any) -> None:
-        self._form = TextForm(type_, dialect)
-        self._codec = codec_for(type_)
-        self._dialect = dialect
+    def __init__(self, prepared: PreparedJob, number: int) -> None:
+        start = BatchReader(prepared)
+        self._dialect = prepared.dialect
+        self.at = start.value_end + number
+        self._read_at = start.read_places[number]
+        declared, value = prepared.plain[number].type, prepared.values[number]
+        self._form = TextForm(declared, self._dialect) if self._read_at is None else None
+        self._codec = codec_for(value)
 
-    def sealed_form(self, data: bytes) -> bytes:
-        """The bytes that are sealed.
+    def sealed_form(self, row: Any) -> bytes:
+        """The bytes that are sealed for a row that has plaintext.
 
         :raises ValueDecodingError: the column's type cannot read it.
         :raises ValueEncodingError: the column's type reads it as no value that can be sealed.
         """
-        return self._codec.encode(self._form.value(data), self._dialect)
+        if self._form is not None:
+            value = self._form.value(bytes(row[self.at]))
+        elif (value := row[self._read_at]) is UNREADABLE or value is None:
+            raise ValueDecodingError(
+                "the plaintext cannot be read: the database refuses what its type asks of it",
+                reason="plaintext",
+            )
+        return self._codec.encode(value, self._dialect)
 
 
 class Adopt(ResealAndIndex):
@@ -53,12 +64,9 @@ class Adopt(ResealAndIndex):
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         super().__init__(prepared, encryption)
         self.sweeps_by_header = False
-        start = BatchReader(prepared).value_end
         self._readers = {
-            number: (start + at, PlaintextReader(column.type, prepared.dialect))
-            for at, (number, column) in enumerate(
-                zip(prepared.adopted_numbers, prepared.plain, strict=True)
-            )
+            number: PlaintextReader(prepared, at)
+            for at, number in enumerate(prepared.adopted_numbers)
         }
 
     def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
@@ -66,12 +74,12 @@ class Adopt(ResealAndIndex):
         target, _ = self._columns[number]
         if row[target.value_at] is not None or number not in self._readers:
             return cell
-        at, reader = self._readers[number]
-        if row[at] is None:
+        reader = self._readers[number]
+        if row[reader.at] is None:
             return cell
         try:
             context, (key_id, *_) = cell.place = target.place(row, b"")
-            cell.plaintext = reader.sealed_form(bytes(row[at]))
+            cell.plaintext = reader.sealed_form(row)
             resealer = self._resealers.get(key_id) or self._resealer(key_id)
             cell.new = resealer.seal(cell.plaintext, context, resealer.frame(context))
             # What is derived from it has to be computed.
@@ -83,10 +91,10 @@ class Adopt(ResealAndIndex):
 
     def _plain(self, row: Any, new: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(
-            bytes(row[at])
+            bytes(row[reader.at])
             if row[self._columns[number][0].value_at] is None and new[number] is not None
             else None
-            for number, (at, _) in self._readers.items()
+            for number, reader in self._readers.items()
         )
 
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
@@ -111,16 +119,16 @@ class Refill:
         self._dialect = prepared.dialect
         names = leading_names(prepared)
         start = BatchReader(prepared).value_end
-        plain = dict(zip(prepared.adopted_numbers, prepared.plain, strict=True))
+        values = dict(zip(prepared.adopted_numbers, prepared.values, strict=True))
         self._width = len(prepared.columns)
         self._columns = tuple(
             (
                 number,
                 SealedCell(prepared.targets[number], prepared, names, len(names) + number),
                 start + at,
-                codec_for(column.type),
+                codec_for(value),
             )
-            for at, (number, column) in enumerate(plain.items())
+            for at, (number, value) in enumerate(values.items())
         )
 
     def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import types as sa
 
 from encfields.codecs import codec_for
 from encfields.errors import DeclarationError
+from encfields.orm.adoption.plaintext import is_sqlalchemys
 
 InnerType = sa.TypeEngine[Any] | type[sa.TypeEngine[Any]]
 
@@ -29,6 +31,26 @@ _KINDS: tuple[tuple[type[sa.TypeEngine[Any]], tuple[str, ...]], ...] = (
 """The types that can be described, each with the arguments that matter; the first that fits."""
 
 
+OF_APPLICATION = "application"
+"""In place of the name of a type that only the application's code has."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DeclaredTypes:
+    """What a declaration says that its run's job cannot: types of the application's own.
+
+    :param inner: of the values of an encrypted column.
+    :param plain: through which the plaintext column that it adopts is read.
+    """
+
+    inner: sa.TypeEngine[Any]
+    plain: sa.TypeEngine[Any]
+
+    def __repr__(self) -> str:
+        """Their names alone: a type of another library may show its key."""
+        return f"DeclaredTypes({type(self.inner).__name__}, {type(self.plain).__name__})"
+
+
 def type_to_data(inner: InnerType) -> dict[str, Any]:
     """A type as plain data; :func:`type_from_data` is the inverse.
 
@@ -45,6 +67,14 @@ def type_to_data(inner: InnerType) -> dict[str, Any]:
         f"of the application's code: give one of {', '.join(k.__name__ for k, _ in _KINDS)}",
         reason="inner-type",
     )
+
+
+def declared_to_data(declared: sa.TypeEngine[Any]) -> dict[str, Any]:
+    """A type as plain data, of one of the application's own its name alone: what it is and which
+    keys it holds is nothing to be written down."""
+    if is_sqlalchemys(declared):
+        return type_to_data(declared)
+    return {"type": OF_APPLICATION, "name": type(declared).__name__}
 
 
 def type_from_data(data: dict[str, Any]) -> sa.TypeEngine[Any]:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
-from encfields.bulk.rows.inner_types import store_differently, type_from_data
+from encfields.bulk.rows.inner_types import (
+    OF_APPLICATION,
+    DeclaredTypes,
+    store_differently,
+    type_from_data,
+)
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.text_form import ExactForm
@@ -18,6 +23,7 @@ from encfields.orm.declare.columns import ColumnBinding
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
 
 
 REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT, CONVERT, ADOPT, REFILL = (
@@ -40,14 +46,16 @@ Conversions = Mapping[str, Sequence[dict[str, Any]]]
 class Adopted:
     """A plaintext column beside an encrypted one that takes its place.
 
-    :param plain: its name. :param type: as :func:`~encfields.bulk.rows.inner_types.type_to_data`
-        tells it.
+    :param plain: its name. :param type: of the values, as
+        :func:`~encfields.bulk.rows.inner_types.declared_to_data` tells it.
     :param refill: write the plaintext of sealed values into it, the way back.
+    :param plain_type: through which the column is read, likewise; ``None`` if that is `type`.
     """
 
     plain: str
     type: Mapping[str, Any]
     refill: bool = False
+    plain_type: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +201,17 @@ class Job:
         """64 hexadecimal digits: two calls with the same job share one run."""
         return hashlib.sha256(self.to_json().encode("utf-8")).hexdigest()
 
-    def prepare(self, connection: Connection) -> PreparedJob:
+    def prepare(
+        self, connection: Connection, declared: Mapping[str, DeclaredTypes] | None = None
+    ) -> PreparedJob:
         """The job on the table as the database has it.
 
-        :raises DeclarationError: the table or a column is missing, or it has no primary key.
+        :param declared: types of the application's own, by ``table.column``; ``None`` where no
+            plaintext is to be read.
+        :raises DeclarationError: the table or a column is missing, it has no primary key, or the
+            job needs a type that is not among `declared`.
         """
-        return PreparedJob(self, connection)
+        return PreparedJob(self, connection, declared)
 
 
 _ORDINARY = (types.Integer, types.Uuid, types.Date, types.DateTime, types.LargeBinary)
@@ -212,12 +225,19 @@ class PreparedJob:
     :ivar columns: the encrypted columns, in the spec's order.
     :ivar targets: how each is to be bound. :ivar sources: how each is bound now.
     :ivar identity: columns beside the key that the bindings need.
-    :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext only.
+    :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext, or one that
+        adopts, only. :ivar values: the types of the values in them.
     :ivar derived: the derived columns, in the spec's order.
     """
 
-    def __init__(self, job: Job, connection: Connection) -> None:
+    def __init__(
+        self,
+        job: Job,
+        connection: Connection,
+        declared: Mapping[str, DeclaredTypes] | None = None,
+    ) -> None:
         self.job = job
+        self._declared = declared
         self.dialect: Dialect = connection.dialect
         reflected = job.spec.reflect(connection)
         self.table: Table = reflected.table
@@ -282,9 +302,43 @@ class PreparedJob:
                 table=self.job.table_name,
                 reason="column",
             )
-        for name, adopted in (self.job.adopted or {}).items():
-            self.table.c[targets[name]].type = type_from_data(dict(adopted.type))
+        for name, adopted in (self.job.adopted or {}).items() if self._declared is not None else ():
+            self.table.c[targets[name]].type = self._plain_type(name, adopted)
         return tuple(self.table.c[targets[name]] for name in names)
+
+    def _plain_type(self, name: str, adopted: Adopted) -> TypeEngine[Any]:
+        data = adopted.type if adopted.plain_type is None else adopted.plain_type
+        if data["type"] == OF_APPLICATION:
+            return self._declared_types(name, data).plain
+        return type_from_data(dict(data))
+
+    @property
+    def values(self) -> tuple[TypeEngine[Any], ...]:
+        """The types of the values in the plaintext columns, as the encrypted ones have them."""
+        adopted = self.job.adopted
+        if adopted is None:
+            return tuple(column.type for column in self.plain)
+        found = ((c.name, adopted[c.name].type) for c in self.columns if c.name in adopted)
+        return tuple(
+            self._declared_types(name, data).inner
+            if data["type"] == OF_APPLICATION
+            else type_from_data(dict(data))
+            for name, data in found
+        )
+
+    def _declared_types(self, name: str, data: Mapping[str, Any]) -> DeclaredTypes:
+        declared = (self._declared or {}).get(f"{self.job.table_name}.{name}")
+        if declared is None:
+            named = f" ({data['name']})" if data["name"] else ""
+            raise DeclarationError(
+                f"its plaintext is read through a type of the application's own{named}. Give the "
+                "models that declare adopts= with it (--models, target_metadata), in a migration "
+                "plain_type=, or Options(declared_types=...)",
+                table=self.job.table_name,
+                column=name,
+                reason="declared-types",
+            )
+        return declared
 
     @property
     def plain_cells(self) -> tuple[ColumnElement[Any], ...]:

@@ -22,10 +22,14 @@ from sqlalchemy import (
     tuple_,
     type_coerce,
 )
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.runs.patience import refuses_row
+from encfields.keys.sql.failures import sql_state
+from encfields.orm.adoption.text_form import read_in_sql
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 HEAD_BYTES = 512
@@ -33,6 +37,26 @@ HEAD_BYTES = 512
 
 FIRST_ROWS = 50
 """Rows of the first batch, before it is known how large the values are."""
+
+
+UNREADABLE = object()
+"""In place of what the database could not read."""
+
+
+_OF_VALUES = ("22", "38", "39", "P0")
+"""How the SQLSTATEs begin of what a function does not take."""
+
+
+def _is_of_connection(error: Exception) -> bool:
+    """Whether an error tells of the database, and not of the value that was read."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if (sql_state(error.orig) or "").startswith(_OF_VALUES) or refuses_row(error):
+        return False
+    # SQLite's of a function that was registered is of this class, too.
+    is_of_function = "user-defined function" in str(error.orig)
+    outage = isinstance(error, OperationalError) and not is_of_function
+    return outage or error.connection_invalidated
 
 
 class Bounds(NamedTuple):
@@ -47,6 +71,8 @@ class BatchReader:
 
     :param prepared: the job.
     :param heads: read the first :data:`HEAD_BYTES` of each value only.
+    :ivar read_places: of each plaintext column, where in a row stands what the database makes of
+        it for its type to read; ``None`` for one that is read as it is stored.
     """
 
     def __init__(self, prepared: PreparedJob, *, heads: bool = False) -> None:
@@ -67,10 +93,14 @@ class BatchReader:
             )
         ]
         self._columns = [*prepared.key, *prepared.identity, *raw, *plain, *beside]
+        self._reads = {} if heads else read_cells(prepared)
         self.key_width = len(prepared.key)
         self.value_start = self.key_width + len(prepared.identity)
         self.value_end = self.value_start + len(prepared.columns)
         self.derived_start = self.value_end + len(prepared.plain)
+        end = self.derived_start + len(prepared.derived)
+        places = dict(zip(self._reads, range(end, end + len(self._reads)), strict=True))
+        self.read_places = [places.get(number) for number in range(len(prepared.plain))]
         self._statements: dict[tuple[bool, bool], Select[Any]] = {}
 
     def read(self, connection: Connection, bounds: Bounds, limit: int) -> Sequence[Any]:
@@ -80,7 +110,35 @@ class BatchReader:
         if statement is None:
             statement = self._statements[shape] = self._statement(*shape)
         parameters = {"row_limit": limit, **part_parameters(bounds)}
-        return connection.execute(statement, parameters).all()
+        if not self._reads:
+            return connection.execute(statement, parameters).all()
+        return self._read_in_sql(connection, statement, parameters)
+
+    def _read_in_sql(
+        self, connection: Connection, statement: Select[Any], parameters: dict[str, Any]
+    ) -> Sequence[Any]:
+        """Rows with what the database reads of them; where one cannot be read, each by itself."""
+        cells = list(self._reads.values())
+        try:
+            return connection.execute(statement.add_columns(*cells), parameters).all()
+        except Exception as error:  # a type of the application's own may raise anything
+            if _is_of_connection(error):
+                raise
+        same = [k == bind for k, bind in zip(self._key, _binds(self._key, "key"), strict=True)]
+        one = select(*self._columns, *cells).where(*same)
+        rows = connection.execute(statement, parameters).all()
+        return [self._read_one(connection, one, row) for row in rows]
+
+    def _read_one(self, connection: Connection, statement: Select[Any], row: Any) -> Any:
+        """A row with what the database reads of it, or with :data:`UNREADABLE` in its place."""
+        unread = (*row, *(UNREADABLE for _ in self._reads))
+        try:
+            found = connection.execute(statement, bound_parameters("key", self.key_of(row)))
+            return found.first() or unread  # one that is gone is not written either
+        except Exception as error:
+            if _is_of_connection(error):
+                raise
+        return unread
 
     def key_of(self, row: Any) -> Key:
         """The primary key of a row that was read."""
@@ -102,6 +160,17 @@ class BatchReader:
         if upto:
             statement = statement.where(key_upto(self._key, "upto", self._dialect_name))
         return statement
+
+
+def read_cells(prepared: PreparedJob) -> dict[int, ColumnElement[Any]]:
+    """The plaintext columns that their types have the database read, by number."""
+    if prepared.job.adopted is None:
+        return {}
+    return {
+        number: type_coerce(column, column.type).label(f"r{number}")
+        for number, column in enumerate(prepared.plain)
+        if read_in_sql(column.type, column, prepared.dialect) is not None
+    }
 
 
 def key_at(prepared: PreparedJob, connection: Connection, part: Bounds, rows: int) -> Any:

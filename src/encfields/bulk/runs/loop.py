@@ -156,7 +156,7 @@ class RunLoop:
     def _prepare(self, run: Run, job: Job) -> None:
         """Reflect the table, and at each pass see which key versions are active now."""
         if self._worker is None:
-            self._prepared = job.prepare(self._connections.reading())
+            self._prepared = job.prepare(self._connections.reading(), self._options.declared_types)
             if self._prepared.is_ordinary:
                 self._connections.read_binary()
             self._worker = Worker(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine
 
-from encfields.bulk.options import Setup
+from encfields.bulk.options import Options, Setup
 from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
 from encfields.orm import internals
@@ -70,6 +70,21 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
     if not _can_be_sent(setup):
         raise _refused("this keyring (a local wrapping key never leaves its process)")
     return setup
+
+
+def require_sendable(options: Options) -> None:
+    """See that worker processes can be given the types that only the application has.
+
+    :raises ConfigurationError: they cannot.
+    """
+    for name, declared in options.declared_types.items():
+        if not _can_be_sent(declared):
+            raise ConfigurationError(
+                f"{declared!r} of {name} cannot be handed to worker processes: have this call work "
+                "by itself (workers=1), and start it on as many hosts or processes as you like; "
+                "they share the run",
+                reason="declared-types",
+            )
 
 
 def _connect_args(engine: Engine) -> dict[str, Any]:

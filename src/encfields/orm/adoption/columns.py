@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Column, String, Table
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.codecs.nulls import none_is_value
 from encfields.errors import DeclarationError
 from encfields.orm import internals
-from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_of
+from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_of, shown
 from encfields.orm.declare.blind_index import is_reflected
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.orm.declare.table_rules import take_over_rules
@@ -49,6 +50,28 @@ class HiddenBytes(bytes):
         return "<plaintext>"
 
 
+def hidden(value: Any) -> Any:
+    """The same value, showing nothing of itself if it is a string or bytes."""
+    if type(value) is str:
+        return HiddenText(value)
+    return HiddenBytes(value) if type(value) is bytes else value
+
+
+class _Nothing:
+    """NULL in a plaintext column: what a type of JSON would take ``None`` for is a value."""
+
+    def __repr__(self) -> str:
+        return "NULL"
+
+
+NOTHING = _Nothing()
+
+
+def nothing_in(column: Column[Any]) -> _Nothing | None:
+    """What a row's plaintext is given that is to be NULL."""
+    return NOTHING if none_is_value(cast("PlaintextType", column.type).declared) else None
+
+
 class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
     """A plaintext column's own type, whose parameters are not shown.
 
@@ -71,16 +94,21 @@ class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         process = super().bind_processor(dialect)
 
+        declared = self.declared
+        has_none = none_is_value(declared)
+
         def hide(value: Any) -> Any:
-            bound = value if process is None else process(value)
-            if type(bound) is str:
-                return HiddenText(bound)
-            return HiddenBytes(bound) if type(bound) is bytes else bound
+            if value is NOTHING or (value is None and not has_none):
+                return None  # a type of another library may know no NULL
+            return hidden(value if process is None else process(value))
 
         return hide
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
+
+    def __repr__(self) -> str:
+        return shown(self.declared)
 
 
 class PlaintextColumn(internals.CompanionColumn):
@@ -101,12 +129,13 @@ class PlaintextOfRow:
 
     def __call__(self, context: Any) -> Any:
         if self.phase == WRITE_SEALED:
-            return None
+            return nothing_in(context.current_column)
         # With the rows told apart, SQLAlchemy expects strings for keys, and may find columns.
         given = context.get_current_parameters(isolate_multiinsert_groups=False)
         row = internals.row_of_default(context.current_column)
-        return given.get(
-            f"{self.sealed}{internals.MULTI_VALUES_SUFFIX}{row}", given.get(self.sealed)
+        # Hidden here as well: a type that has the database encrypt sees to the bind itself.
+        return hidden(
+            given.get(f"{self.sealed}{internals.MULTI_VALUES_SUFFIX}{row}", given.get(self.sealed))
         )
 
 

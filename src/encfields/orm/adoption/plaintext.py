@@ -38,7 +38,7 @@ class Plaintext:
 
     :param column: name of the plaintext column in the database.
     :param type_: its type where that is not the inner type: what another library wrote is read
-        through its own.
+        through its own, which has to give and take what the inner type does.
     :param phase: the phase that this version of the application is in.
     :param unsealable: what becomes of a statement whose rows encryption cannot tell (an UPDATE of
         many rows, an SQL expression, an upsert by another key), as long as the plaintext is
@@ -84,9 +84,19 @@ class Plaintext:
         return self.column, self.phase, self.unsealable, type_
 
     def __repr__(self) -> str:
-        type_ = "" if self.type is None else f", {self.type!r}"
+        type_ = "" if self.type is None else f", {shown(self.type)}"
         rest = "" if self.unsealable == PENDING else f", unsealable={self.unsealable!r}"
         return f"Plaintext({self.column!r}{type_}, phase={self.phase!r}{rest})"
+
+
+def shown(type_: TypeEngine[Any]) -> str:
+    """A type as text: of one of another library the name alone, for it may show its key."""
+    return repr(type_) if is_sqlalchemys(type_) else f"{type(type_).__name__}(...)"
+
+
+def is_sqlalchemys(type_: TypeEngine[Any]) -> bool:
+    """Whether a type is one of SQLAlchemy's own, and not of the application or another library."""
+    return type(type_).__module__.startswith("sqlalchemy.")
 
 
 def adoption_of(column: Column[Any] | Any) -> Plaintext | None:

@@ -9,14 +9,14 @@ An encrypted cell begins with six hexadecimal digits, so neither can be taken fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 
 from encfields.errors import EncFieldsError
-from encfields.orm.adoption.text_form import TextForm
-from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.adoption.text_form import ReadForm
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.read.packed import (
@@ -45,9 +45,14 @@ class AdoptingReader(RowReader):
         super().__init__(binding)
         self.plain_type = plain_type
 
+    def plain_form(self, dialect: Dialect) -> ReadForm:
+        """How the plaintext is delivered."""
+        value = cast("SealedColumnType", self.binding.column.type).inner
+        return ReadForm(self.plain_type, value, dialect)
+
     def opener(self, dialect: Dialect, decode: Decode | None = None) -> Callable[[Any], Any]:
         open_sealed = super().opener(dialect, decode)
-        form = TextForm(self.plain_type, dialect)
+        form = self.plain_form(dialect).form
         attachment, binding = attachment_of(dialect), self.binding
 
         def open_cell(cell: Any) -> Any:
@@ -90,7 +95,7 @@ def _compile(element: PackedOrPlain, compiler: Any, **kw: Any) -> str:
     inner = without_result_map(kw)
     dialect = compiler.dialect
     reader: Any = element.reader
-    form = TextForm(reader.plain_type, dialect).sql(compiler.process(element.plain, **inner))
+    form = reader.plain_form(dialect).sql(element.plain, compiler, **inner)
     sealed = compiler.process(element.ciphertext, **inner)
     packed = compiler.process(Packed(element.ciphertext, element.identity, reader), **inner)
     return f"CASE WHEN {sealed} IS NULL THEN {_marked(form, dialect.name)} ELSE {packed} END"

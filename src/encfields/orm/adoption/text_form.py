@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import literal_column
 from sqlalchemy import types as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
@@ -150,6 +151,45 @@ class TextForm:
         if self._dialect.name == "postgresql":
             return dt.timedelta(microseconds=int(decimal.Decimal(text) * 1_000_000))
         return dt.datetime.fromisoformat(text) - dt.datetime(1970, 1, 1)
+
+
+def read_in_sql(
+    declared: TypeEngine[Any], stored: ColumnElement[Any], dialect: Dialect
+) -> ColumnElement[Any] | None:
+    """What a type has the database compute to read a stored value, as those of pgcrypto do;
+    ``None`` for what is read as it is stored."""
+    read = internals.variant_of(declared, dialect).column_expression(stored)
+    return None if read is None or read is stored else read
+
+
+class ReadForm:
+    """How the values of one plaintext column are delivered as the application reads them.
+
+    :param declared: the column's type. :param value: type of the values, as the encrypted column
+        has them.
+    """
+
+    def __init__(self, declared: TypeEngine[Any], value: TypeEngine[Any], dialect: Dialect) -> None:
+        self._declared, self._dialect = declared, dialect
+        self.form = TextForm(read_type(declared, value, dialect), dialect)
+
+    def sql(self, plain: ColumnElement[Any], compiler: Any, **kw: Any) -> str:
+        """SQL that yields the bytes of the column `plain`."""
+        read = read_in_sql(self._declared, plain, self._dialect)
+        return self.form.sql(compiler.process(plain if read is None else read, **kw))
+
+
+def read_type(
+    declared: TypeEngine[Any], value: TypeEngine[Any], dialect: Dialect
+) -> TypeEngine[Any]:
+    """The type of what is delivered of a plaintext column.
+
+    What the database computes may be of no type that SQLAlchemy knows: then it is the value.
+    """
+    read = read_in_sql(declared, literal_column("stored", declared), dialect)
+    if read is None:
+        return declared
+    return value if isinstance(read.type, sa.NullType) else read.type
 
 
 class ExactForm(internals.WrappedColumn):

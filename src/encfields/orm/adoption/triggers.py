@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import types as sa
 
@@ -74,6 +74,7 @@ class Adopted:
     :param indexes: columns of blind indexes of it. :param bound_to: what its values are bound to.
     :param key: the primary key's columns.
     :param required: whether a row has to have a value.
+    :param through: name of the type through which the plaintext is read, of another library's.
     """
 
     table: str
@@ -84,6 +85,7 @@ class Adopted:
     bound_to: tuple[Compared, ...]
     key: tuple[str, ...]
     required: bool
+    through: str | None = None
 
     def name(self, suffix: str) -> str:
         """Name of a trigger or function: on MySQL and SQLite one of the whole schema's."""
@@ -112,12 +114,25 @@ def stage_of(text: str) -> tuple[str, bool] | None:
     return (stage, note.get("required") is True) if stage in STAGES else None
 
 
-def columns_of(text: str) -> tuple[str, str] | None:
-    """What a trigger's text says: the plaintext column, and the one that adopts it."""
+class Noted(NamedTuple):
+    """The columns of an adoption, as a trigger's text says them.
+
+    :ivar plain: the plaintext one. :ivar sealed: the one that adopts it. :ivar through: see
+        :class:`Adopted`.
+    """
+
+    plain: str
+    sealed: str
+    through: str | None
+
+
+def columns_of(text: str) -> Noted | None:
+    """What a trigger's text says of its adoption's columns."""
     found = _NOTE.search(text)
     try:
         note = json.loads(found.group(1)) if found else {}
-        return str(note["plain"]), str(note["sealed"])
+        through = note.get("through")
+        return Noted(str(note["plain"]), str(note["sealed"]), through and str(through))
     except (ValueError, KeyError):
         return None
 
@@ -364,8 +379,9 @@ class Triggers:
 
     def _note(self, stage: str) -> str:
         adopted = self._adopted
-        note = {"stage": stage, "required": adopted.required}
+        note: dict[str, Any] = {"stage": stage, "required": adopted.required}
         note |= {"plain": adopted.plain.name, "sealed": adopted.sealed}
+        note |= {"through": adopted.through} if adopted.through else {}
         text = json.dumps(note).replace("*/", "*\\/")
         return f"/* encfields-adoption {self._written(text)} */"
 

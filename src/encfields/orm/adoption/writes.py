@@ -18,7 +18,13 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
 from sqlalchemy.sql.lambdas import LambdaElement
 
 from encfields.orm import internals
-from encfields.orm.adoption.columns import PlaintextType, adopted_columns, plaintext_type
+from encfields.orm.adoption.columns import (
+    PlaintextType,
+    adopted_columns,
+    hidden,
+    nothing_in,
+    plaintext_type,
+)
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
 from encfields.orm.adoption.unsealed import note_unsealed
 from encfields.orm.declare.columns import ColumnBinding
@@ -149,8 +155,8 @@ class _Completion:
     def _along(self, one: _Adopting, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if one.key not in row or one.plain.key in row:
             return row
-        value = None if one.adopts.phase == WRITE_SEALED else row[one.key]
-        return {**row, one.plain.key: value}
+        value = nothing_in(one.plain) if one.adopts.phase == WRITE_SEALED else row[one.key]
+        return {**row, one.plain.key: hidden(value)}
 
     def _plain_value(self, one: _Adopting, value: Any) -> Any:
         """What the plaintext column is assigned where the encrypted one is assigned `value`."""
@@ -159,9 +165,12 @@ class _Completion:
         if not isinstance(value, BindParameter):
             return in_plaintext(value)
         if value.unique:
-            return internals.retyped_bind(value, one.type, rename=True)
-        name = value.key + _COPY
-        self._each_row(lambda row: {**row, name: row[value.key]} if value.key in row else row)
+            bind = internals.retyped_bind(value, one.type, rename=True)
+            if (given := bind.callable) is not None:
+                bind.callable = lambda: hidden(given())
+            return bind
+        key, name = value.key, value.key + _COPY
+        self._each_row(lambda row: {**row, name: hidden(row[key])} if key in row else row)
         if value.required:
             return bindparam(name, type_=one.type, required=True)
         return bindparam(name, value=value.effective_value, type_=one.type)
@@ -178,7 +187,7 @@ class _Completion:
             if one.key not in row:
                 return row
             rest = {key: value for key, value in row.items() if key != one.key}
-            return {**rest, one.plain.key: row[one.key]}
+            return {**rest, one.plain.key: hidden(row[one.key])}
 
         self._each_row(moved)
 

@@ -31,14 +31,21 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.index.compound_key import CompoundKey
 from encfields.orm import internals
+from encfields.orm.adoption.alike import are_alike, writes_at_random
 from encfields.orm.adoption.columns import (
     HiddenBytes,
     PlaintextType,
     plaintext_column,
     plaintext_type,
 )
-from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED, Plaintext, adoption_of
-from encfields.orm.adoption.text_form import ExactForm
+from encfields.orm.adoption.plaintext import (
+    WRITE_BOTH,
+    WRITE_SEALED,
+    Plaintext,
+    adoption_of,
+    is_sqlalchemys,
+)
+from encfields.orm.adoption.text_form import ExactForm, read_in_sql, read_type
 from encfields.orm.declare.row_keys import stored_type
 from encfields.orm.query.comparison import (
     EQUALITY,
@@ -49,6 +56,7 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.operand import IndexOperand
 from encfields.orm.read.provenance import row_part, source_column
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -104,7 +112,7 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
     impl = String
     cache_ok = True
 
-    def __init__(self, declared: TypeEngine[Any], part: int | None, *, exact: bool) -> None:
+    def __init__(self, declared: TypeEngine[Any], part: int | None, *, exact: bool = False) -> None:
         super().__init__()
         self.part = part
         self.exact = exact
@@ -119,19 +127,33 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         process = self._plain.dialect_impl(dialect).bind_processor(dialect)
-        part, exact = self.part, self.exact
+        part, exact, declared = self.part, self.exact, self.declared
 
-        def bound(value: Any) -> Any:
+        def bind(value: Any) -> Any:
             if isinstance(value, CompoundKey):
                 value = value.values[part or 0]
             if process is not None:
-                value = process(value)
+                bound, given = process(value), value
+                value = bound
+                # SQLAlchemy's own types are functions of the value; another library's may not be.
+                if not is_sqlalchemys(declared) and not are_alike(process(given), bound):
+                    raise _random_ciphertext(declared)
             return HiddenBytes(value.encode()) if exact and isinstance(value, str) else value
 
-        return bound
+        return leaves_no_trace(bind)
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
+
+
+def _random_ciphertext(declared: TypeEngine[Any]) -> EncFieldsError:
+    return UnsupportedOperationError(
+        "it cannot be asked yet: a row that is not sealed yet holds what "
+        f"{type(declared).__name__} wrote, another ciphertext each time, so that nothing can be "
+        'compared with it. Ask from the phase "write-sealed" on, in which every value is in the '
+        "blind index",
+        reason="adoption",
+    )
 
 
 def is_answered_by_plaintext(*sides: IndexOperand | None) -> bool:
@@ -140,6 +162,14 @@ def is_answered_by_plaintext(*sides: IndexOperand | None) -> bool:
     return (
         bool(phases) and len(phases) == len([s for s in sides if s]) and set(phases) == {WRITE_BOTH}
     )
+
+
+def is_random(column: Any, dialect: Dialect) -> bool:
+    """Whether what a column adopts is ciphertext with which nothing can be compared."""
+    adopts = adoption_of(column)
+    if adopts is None or adopts.type is None:
+        return False
+    return writes_at_random(adopts.type, column.type.inner, dialect)
 
 
 def may_be_pending(index: IndexBinding) -> bool:
@@ -213,21 +243,25 @@ def _one_column(
     assert adopts is not None  # noqa: S101 - the caller looked
     plain = plain_of(side.expression, column)
     declared = plaintext_type(column, adopts)
-    as_plain = BinaryExpression(
-        plain,
-        _operand(operand, PlainOperand(declared, part, exact=False), compiler),
-        operator,
-        type_=sa.Boolean(),
-    )
+    if is_random(column, compiler.dialect):
+        raise _random_ciphertext(declared)
+    read = read_in_sql(declared, plain, compiler.dialect)
+    if read is not None:  # of ciphertext, which is never twice the same
+        value = read_type(declared, column.type.inner, compiler.dialect)
+        return _compared(read, operand, PlainOperand(value, part), operator, compiler)
+    as_plain = _compared(plain, operand, PlainOperand(declared, part), operator, compiler)
     if adopts.phase == WRITE_BOTH or not _follows_collation(declared, compiler.dialect):
         return as_plain
-    exact = BinaryExpression(
-        ExactForm(plain, declared),
-        _operand(operand, PlainOperand(declared, part, exact=True), compiler),
-        operator,
-        type_=sa.Boolean(),
-    )
+    as_bytes = PlainOperand(declared, part, exact=True)
+    exact = _compared(ExactForm(plain, declared), operand, as_bytes, operator, compiler)
     return and_(as_plain, exact)
+
+
+def _compared(
+    stored: ColumnElement[Any], operand: Any, type_: PlainOperand, operator: Any, compiler: Any
+) -> ColumnElement[Any]:
+    value = _operand(operand, type_, compiler)
+    return BinaryExpression(stored, value, operator, type_=sa.Boolean())
 
 
 def plain_of(expression: Any, column: Any) -> ColumnElement[Any]:

@@ -37,6 +37,7 @@ from encfields.orm.query.pending_rows import (
     compared_in_plaintext,
     is_answered_by_plaintext,
     is_last_phase,
+    is_random,
     join_by_either,
     joined_in_plaintext,
     may_be_pending,
@@ -76,16 +77,20 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     by_index = either_version(
         element, [VersionSides(side(element.left, i), side(element.right, i)) for i in versions]
     )
-    if not may_be_pending(versions[0]) or _is_view_after_all(there, versions[0]):
+    if not may_be_pending(versions[0]) or _is_after_all(there, versions[0], compiler.dialect):
         return by_index
     in_plaintext = compared_in_plaintext(element, there, operand, versions[0], compiler)
     return by_either(by_index, [there.companion(i) for i in versions], in_plaintext)
 
 
-def _is_view_after_all(there: IndexOperand, index: IndexBinding) -> bool:
-    """Whether it asks for a transform that the database does not know, when no row is pending."""
+def _is_after_all(there: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
+    """Whether it asks what no plaintext could answer, when no row is pending: for a transform that
+    the database does not know, or of ciphertext that is never twice the same."""
+    if not is_last_phase(there):
+        return False
     lossy = any(transform.lossy for transform in index.transforms)
-    return lossy and there.view is not None and is_last_phase(there)
+    sources = [source.column for source in index.sources]
+    return (lossy and there.view is not None) or any(is_random(c, dialect) for c in sources)
 
 
 def _answering(element: IndexComparison, there: IndexOperand) -> list[IndexBinding]:

@@ -63,7 +63,8 @@ def _adopted(
     plain = row_part(expression, plaintext_column(source), source)
     plain_type = plaintext_type(source, adopts)
     if adopts.phase == WRITE_BOTH:
-        return type_coerce(plain, plain_type)
+        read = plain_type.column_expression(plain)
+        return type_coerce(plain, plain_type) if read is None or read is plain else read
     identity = tuple(row_part(expression, key, source) for key in binding.identity)
     return PackedOrPlain(expression, identity, AdoptingReader(binding, plain_type), plain)
 
