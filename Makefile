@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
+# Some containers have it. What is imported in hundreds of processes is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The newest of Python 3.11 to 3.15 on this machine, or the one named: make PYTHON=... test
 FIND_PYTHON := $(if $(PYTHON),PYTHON='$(PYTHON)') sh scripts/find_python.sh

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -62,6 +63,22 @@ LONG = (
     "tests/house/test_second_chance.py",
 )
 """Files that take long though they have few tests, mostly because they wait."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have the garbage collector leave the thousands of tests alone: they are there to stay.
+
+    It would look through all of them time and again, to find nothing; and at what one test makes
+    it need not look more than a few times.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(20_000, 10, 10)
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

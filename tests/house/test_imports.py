@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def file_of(name: str) -> str:
     return name or "__init__"
 
 
-IMPORTS = {name: set(imports_of(path)) for name, path in FILES.items()}
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """What each file imports; read by the tests, and not by every worker that collects them."""
+    return {name: set(imports_of(path)) for name, path in FILES.items()}
 
 
 def floor(name: str) -> int:
@@ -72,10 +76,10 @@ def floor(name: str) -> int:
 def reached_from(name: str) -> set[str]:
     """Every file that a file imports, and that those import, and so on."""
     reached: set[str] = set()
-    left = set(IMPORTS[name])
+    left = set(imports()[name])
     while left:
         reached |= left
-        left = {imported for one in left for imported in IMPORTS[one]} - reached
+        left = {imported for one in left for imported in imports()[one]} - reached
     return reached
 
 
@@ -88,8 +92,8 @@ def test_every_file_has_its_floor():
 def test_no_file_imports_from_a_floor_above():
     upward = {
         (name, imported)
-        for name, imports in IMPORTS.items()
-        for imported in imports
+        for name, imported_by_it in imports().items()
+        for imported in imported_by_it
         if floor(imported) > floor(name)
     }
 

@@ -7,6 +7,7 @@ SQLAlchemy's names is needed to find one.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Callable, Iterator
@@ -114,12 +115,27 @@ def defined_in(tree: ast.AST) -> set[str]:
     return {name for name in found if is_private(name)}
 
 
-FILES = {
-    str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")
-}
+@functools.cache
+def files() -> dict[str, ast.Module]:
+    """Every file of the package, parsed: by tests, and not by each worker that collects them."""
+    return {
+        str(path.relative_to(PACKAGE)): ast.parse(path.read_text())
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
 KNOWING = {str(Path(module.__file__ or "").relative_to(PACKAGE)) for module in INTERNALS}
-ELSEWHERE = sorted(FILES.keys() - KNOWING - {"__init__.py", "__main__.py", "reencrypt.py"})
-OURS = {name for tree in FILES.values() for name in defined_in(tree)}
+
+
+def elsewhere() -> list[str]:
+    """The files that know no private name."""
+    return sorted(files().keys() - KNOWING - {"__init__.py", "__main__.py", "reencrypt.py"})
+
+
+@functools.cache
+def ours() -> set[str]:
+    """The private names that the package defines itself."""
+    return {name for tree in files().values() for name in defined_in(tree)}
 
 
 def foreign_to(file: str) -> set[str]:
@@ -127,23 +143,23 @@ def foreign_to(file: str) -> set[str]:
 
     A file's classes may know one another; and a class those of ours that it derives from.
     """
-    of_its_own = defined_in(FILES[file])
+    of_its_own = defined_in(files()[file])
     return {
         f"{file}:{use.line} {use.name}"
-        for use in uses(FILES[file])
+        for use in uses(files()[file])
         if use.name not in OTHERS.get(file, set()) | EVERYWHERE
-        and use.name not in (of_its_own if use.owner == "other" else OURS)
+        and use.name not in (of_its_own if use.owner == "other" else ours())
     }
 
 
 def test_no_other_file_takes_a_private_name_of_another_object():
-    assert {found for file in ELSEWHERE for found in foreign_to(file)} == set()
+    assert {found for file in elsewhere() for found in foreign_to(file)} == set()
 
 
 def overridden_in(file: str) -> Iterator[str]:
     """Private names of SQLAlchemy or Alembic under which a file's classes have something else."""
     module = importlib.import_module(f"encfields.{file.removesuffix('.py').replace('/', '.')}")
-    for node in ast.walk(FILES[file]):
+    for node in ast.walk(files()[file]):
         cls = getattr(module, node.name, None) if isinstance(node, ast.ClassDef) else None
         if isinstance(cls, type):
             theirs = {name for base in foreign_bases(cls) for name in vars(base)}
@@ -156,7 +172,7 @@ def foreign_bases(cls: type) -> list[type]:
 
 
 def test_no_other_class_overrides_a_private_name():
-    assert [found for file in ELSEWHERE for found in overridden_in(file)] == []
+    assert [found for file in elsewhere() for found in overridden_in(file)] == []
 
 
 # -- what the modules say of themselves --------------------------------------------------------
@@ -218,7 +234,7 @@ def thing_at(place: str) -> Any:
 
 @pytest.mark.parametrize("module", INTERNALS, ids=lambda module: module.__name__)
 def test_a_module_lists_what_it_uses_and_nothing_else(module):
-    tree = FILES[str(Path(module.__file__).relative_to(PACKAGE))]
+    tree = files()[str(Path(module.__file__).relative_to(PACKAGE))]
     read, written, overridden = ({one.name for one in listed(module, at)} for at in range(3))
     used = [use for use in uses(tree) if use.name not in defined_in(tree) - listed_by(module)]
 
