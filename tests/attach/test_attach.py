@@ -235,7 +235,7 @@ def test_a_connection_is_refused(engine: Engine) -> None:
 def test_unusable_cache_options_are_refused_and_nothing_is_attached(
     engine: Engine, options: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ConfigurationError, match=f"{next(iter(options))}= takes"):
         attach_locally(engine, **options)
     attach_locally(engine)
 
