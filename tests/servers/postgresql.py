@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -73,11 +74,17 @@ class PrivateServer:
 
     :param durable: keep what was committed through :meth:`crash`; else it is faster.
     :param parent: where to make its directory; default the system's place for such.
+    :param settings: more of its settings, such as ``"wal_level=logical"``.
     :ivar directory: the server's own, data and all. :ivar user: who it runs as, if not we.
     """
 
     def __init__(
-        self, binaries: Path, *, durable: bool = False, parent: Path | None = None
+        self,
+        binaries: Path,
+        *,
+        durable: bool = False,
+        parent: Path | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         self.user = unprivileged_user("postgres")
         self._process = ServerProcess("postgresql", self.user, parent)
@@ -92,10 +99,11 @@ class PrivateServer:
             # No Unix socket: the default directory may belong to another user.
             place = ["-D", str(data), "-h", HOST, "-k", "", "-p", str(self.url.port)]
             # The system's page cache outlives every process.
-            settings = ["-c", "fsync=off"]
+            all_settings = ["fsync=off", *settings]
             if not durable:
-                settings += ["-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
-            self._command = [str(binaries / "postgres"), *place, *settings]
+                all_settings += ["synchronous_commit=off", "full_page_writes=off"]
+            options = [text for one in all_settings for text in ("-c", one)]
+            self._command = [str(binaries / "postgres"), *place, *options]
             self.start()
         except BaseException:
             self.stop()

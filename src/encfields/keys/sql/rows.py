@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -239,8 +238,9 @@ def in_order(rows: Iterable[KeyRow]) -> list[KeyRow]:
 
 
 def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = None) -> None:
-    """Refuse a key of which a row is malformed, or two have one number: which one is the newest
-    is then not to be known.
+    """Refuse a key of which a row is malformed, or of which two have the highest number: which
+    one is the newest is then not to be known. Two older ones may share a number: a key table from
+    a backup was rotated, and the version that it lacked was put back later.
 
     :param rows: in force, of one key and purpose.
     :param store: the key store's name, that all must be bound to.
@@ -251,14 +251,16 @@ def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = No
         row.require_sound(table)
         if row.store != (store or row.store):
             raise other_key_store(row, store or "", table)
-    for number, count in Counter(row.number for row in found).items():
-        if count > 1:
-            raise KeyAccessError(
-                f"{count} rows of this key in {table!r} have the number {number}; delete those "
-                "that were put back from a backup",
-                key_id=found[0].key_id,
-                reason="malformed-row",
-            )
+    highest = max((row.number for row in found), default=0)
+    count = sum(row.number == highest for row in found)
+    if count > 1:
+        raise KeyAccessError(
+            f"{count} rows of this key in {table!r} have the number {highest}, and none is newer. "
+            "Take those away that were put back from a backup, rotate the key, and put them back: "
+            "below a newer version they may stay",
+            key_id=found[0].key_id,
+            reason="malformed-row",
+        )
 
 
 def other_key_store(row: KeyRow, store: str, table: str) -> KeyAccessError:
@@ -285,6 +287,7 @@ def key_version(row: KeyRow, *, active: bool) -> KeyVersion:
         row.destroyed_at,
         row.number or None,
         row.fault,
+        wiped=row.wrapped is None,
     )
 
 
