@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import event
@@ -23,7 +23,7 @@ from encfields.keys.cache.key_cache import (
     DEFAULT_TTL,
     KeyCache,
 )
-from encfields.keys.removal import CountableTable, Counted
+from encfields.keys.removal import CountableTables, Counted, CountedForEach, ValuesUnder
 from encfields.keys.sql.connection import OwnConnection
 from encfields.keys.store import KeyStore
 from encfields.legacy import LegacyReader
@@ -59,16 +59,28 @@ class ValueCounter:
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
 
-    def __call__(
-        self, tables: Sequence[CountableTable], key_id: str, version: str | None = None
-    ) -> Counted:
-        engine = self._engine()
-        if engine is None:
-            raise ConfigurationError("the engine is gone", reason="no-database")
-        counted = OwnConnection(engine).run(
+    def __call__(self, tables: CountableTables, key_id: str, version: str | None = None) -> Counted:
+        counted = self._own().run(
             lambda own: [table.count_under(own, key_id, version) for table in tables]
         )
         return [name for name, _ in counted], [one for _, found in counted for one in found]
+
+    def under_each(self, tables: CountableTables, key_ids: Collection[str]) -> CountedForEach:
+        """The same for many keys, with one look at every table."""
+        counted = self._own().run(
+            lambda own: [table.count_under_each(own, key_ids) for table in tables]
+        )
+        found: dict[str, list[ValuesUnder]] = {}
+        for _, by_key in counted:
+            for key_id, columns in by_key.items():
+                found.setdefault(key_id, []).extend(columns)
+        return [name for name, _ in counted], found
+
+    def _own(self) -> OwnConnection:
+        engine = self._engine()
+        if engine is None:
+            raise ConfigurationError("the engine is gone", reason="no-database")
+        return OwnConnection(engine)
 
 
 _FORMER_METHODS = frozenset({"active_key", "find_key", "index_key"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,32 @@ def test_a_key_store_may_be_given_by_itself(tmp_path: Path, sqlite: Backend, set
     project.revision("op.create_branch_key()")
     project.upgrade()
     assert project.version() == "r02"
+
+
+def test_several_keys_are_made_and_rotated_in_one_operation(
+    project: Project, backend: Backend
+) -> None:
+    project.revision("op.create_encryption_keys_table()")
+    project.revision("op.create_branch_key(['tenant/1', 'tenant/2'])")
+    project.revision("op.create_branch_key(['tenant/2', 'tenant/3'])")
+    project.revision("op.rotate_branch_key(['tenant/1', 'tenant/3'])")
+    project.upgrade()
+    keys = store()
+    keys.bind(backend.create_engine())
+
+    found = Counter(one.id for one in keys.list())
+    assert found == {"tenant/1": 2, "tenant/2": 1, "tenant/3": 2}
+
+
+def test_of_several_keys_those_that_fail_are_named_and_the_others_done(
+    tmp_path: Path, sqlite: Backend
+) -> None:
+    project = Project(tmp_path, sqlite)
+    project.revision("op.create_encryption_keys_table()")
+    project.revision("op.create_branch_key(['tenant/1', 'a ', 'tenant/2'])")
+    with pytest.raises(MigrationError, match=r"'a ' \(a key id is printable text"):
+        project.upgrade()
+    keys = store()
+    keys.bind(sqlite.create_engine())
+
+    assert [one.id for one in keys.list()] == ["tenant/1", "tenant/2"]

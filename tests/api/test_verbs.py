@@ -13,6 +13,7 @@ import encfields.alembic
 from encfields import DynamoDbKeyStore, Encryption
 from encfields.cli.main import parser
 from encfields.keys.admin import KeyAdmin
+from encfields.keys.many.many_keys import ManyKeys
 from encfields.keys.store import KeyStore
 
 assert encfields.alembic.__all__  # importing it registers the operations
@@ -33,6 +34,9 @@ KEYS = {
 }
 """What is done to keys. No migration destroys a key: a downgrade could not bring it back. Nor does
 one rewrap keys, which belongs to no revision of the schema; and what only looks is no operation."""
+
+MANY = {"create", "rotate", "rewrap", "destroy", "list"}
+"""What is done to many keys at once, as ``encryption.keys.each(...)``."""
 
 ONLY_COMMANDS = {"bring-over", "export"}
 """Between two key stores, or for the tables of development versions: things of a day."""
@@ -71,6 +75,14 @@ ADOPTION = {
 """The steps of an adoption, which a migration has by the same names as Python."""
 
 
+def command_of(*names: str) -> argparse.ArgumentParser:
+    """A command's parser."""
+    found = parser()
+    for name in names:
+        found = subcommands(found)[name]
+    return found
+
+
 def verbs_below(top: argparse.ArgumentParser, *names: str) -> set[str]:
     """The subcommands of a command."""
     for name in names:
@@ -99,11 +111,26 @@ def registered_operations() -> set[str]:
 
 
 def test_keys_are_administered_by_the_same_verbs_everywhere():
-    methods = public_methods(KeyAdmin) - {"store_name"}
+    methods = public_methods(KeyAdmin) - {"store_name", "each"}
 
     assert methods == set(KEYS) | {f"a{verb}" for verb in KEYS}  # twins for coroutines
     commands = {command for command, _ in KEYS.values()}
     assert verbs_below(parser(), "keys") == commands | ONLY_COMMANDS
+
+
+def test_many_keys_are_administered_by_the_same_verbs_as_one():
+    methods = public_methods(ManyKeys)
+
+    assert methods == MANY | {f"a{verb}" for verb in MANY}
+    assert set(KEYS) >= MANY
+
+
+@pytest.mark.parametrize("verb", sorted(MANY - {"list"}))
+def test_a_command_on_many_keys_takes_ids_a_file_or_a_pattern(verb):
+    options = {text for one in command_of("keys", verb)._actions for text in one.option_strings}
+
+    assert "--file" in options
+    assert ("--like" in options) == (verb != "create")
 
 
 @pytest.mark.parametrize("verb", [one for one in KEYS if one != "count_values"])

@@ -14,7 +14,7 @@ def test_all_keys_move_and_a_second_run_finds_nothing_to_do(
     to = "kms:" + ",".join(arns)
     told = on_database("keys", "rewrap", "--keyring", local_key, "--to", to, "--json")
     assert told.code == exits.OK
-    assert told.json == {"moved": 4, "already": 0, "destroyed": 0}
+    assert told.json == {"moved": 4, "already": 0, "destroyed": 0, "failed": [], "left": []}
     told = on_database("keys", "rewrap", "--keyring", to, "--to", to)
     assert told.code == exits.OK
     assert "0 wrapped keys were moved; 4 were there already" in told.out

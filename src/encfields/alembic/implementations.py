@@ -10,6 +10,7 @@ from alembic.operations import Operations
 from encfields.alembic.adoption_operations import PostponedAdoptionOp
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.guards import Guard
+from encfields.alembic.key_making import create_keys, each_of, rotate_keys
 from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
@@ -33,7 +34,6 @@ from encfields.alembic.settings import settings_of
 from encfields.alembic.transaction import engine_for, require_first
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.job import Job
-from encfields.errors import KeyExistsError
 from encfields.keys.sql.name import has_keys
 from encfields.keys.sql.schema import key_table
 
@@ -67,32 +67,30 @@ def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
 
 @Operations.implementation_for(CreateBranchKeyOp)
 def create_branch_key(operations: Operations, operation: CreateBranchKeyOp) -> None:
-    key_id = operation.key_id
     if operations.migration_context.as_sql:
-        write_comment(operations, f"Make the branch key {key_id!r} before this goes on.")
-        message = f"there is no branch key {key_id!r}: make it first (encfields keys create)"
-        write_guard(operations, Guard.no_key, key_table_of(operations), key_id, message=message)
+        for key_id in each_of(operation.key_id):
+            write_comment(operations, f"Make the branch key {key_id!r} before this goes on.")
+            message = f"there is no branch key {key_id!r}: make it first (encfields keys create)"
+            keys = key_table_of(operations)
+            write_guard(operations, Guard.no_key, keys, key_id, message=message)
         return
     with keys_of(operations, operation.verb) as encryption:
-        try:
-            encryption.keys.create(key_id)
-        except KeyExistsError:
-            log.info("branch key %r is there already", key_id)
+        create_keys(encryption.keys, operation.key_id)
 
 
 @Operations.implementation_for(RotateBranchKeyOp)
 def rotate_branch_key(operations: Operations, operation: RotateBranchKeyOp) -> None:
-    key_id = operation.key_id
     if operations.migration_context.as_sql:
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
         since = f"{now:%Y-%m-%d %H:%M:%S} UTC, when this script was written"
-        write_comment(operations, f"Rotate the branch key {key_id!r} before this goes on.")
-        message = f"branch key {key_id!r} was not rotated since {since}"
-        table = key_table_of(operations)
-        write_guard(operations, Guard.no_key_since, table, key_id, now, message=message)
+        for key_id in each_of(operation.key_id):
+            write_comment(operations, f"Rotate the branch key {key_id!r} before this goes on.")
+            message = f"branch key {key_id!r} was not rotated since {since}"
+            table = key_table_of(operations)
+            write_guard(operations, Guard.no_key_since, table, key_id, now, message=message)
         return
     with keys_of(operations, operation.verb) as encryption:
-        encryption.keys.rotate(key_id)
+        rotate_keys(encryption.keys, operation.key_id)
 
 
 @Operations.implementation_for(ReencryptOp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from alembic.operations import MigrateOperation, Operations
@@ -9,6 +10,14 @@ from alembic.operations import MigrateOperation, Operations
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.operation import Operation
 from encfields.keys.sql.schema import TABLE_NAME
+
+KeyIds = str | Sequence[str]
+"""One key, or several."""
+
+
+def only(key_id: KeyIds) -> str | None:
+    """The one key, if it is one."""
+    return key_id if isinstance(key_id, str) else None
 
 
 @Operations.register_operation("create_encryption_keys_table")
@@ -89,18 +98,20 @@ class CreateBranchKeyOp(Operation):
 
     verb = "create_branch_key"
 
-    def __init__(self, key_id: str) -> None:
+    def __init__(self, key_id: KeyIds) -> None:
         self.key_id = key_id
 
     @classmethod
-    def create_branch_key(cls, operations: Operations, key_id: str = "default") -> None:
+    def create_branch_key(cls, operations: Operations, key_id: KeyIds = "default") -> None:
         """Make a branch key, unless there is one of that id.
 
         It is committed on a connection of its own, so it stands before anything else in its
         revision, and a revision that is run again finds it there.
 
-        :param key_id: for instance ``"default"``, at most 255 characters.
-        :raises MigrationError: something preceded it in the revision's transaction.
+        :param key_id: for instance ``"default"``, at most 255 characters; or several ids. Of
+            several, one that fails stops no other.
+        :raises MigrationError: something preceded it in the revision's transaction; or some of
+            several keys failed.
         :raises KeyStoreError: KMS or the database is out of reach.
         """
         operations.invoke(cls(key_id))
@@ -109,7 +120,7 @@ class CreateBranchKeyOp(Operation):
         raise IrreversibleError(
             "making a key is not undone: values may have been sealed under it meanwhile, and "
             "without it they are lost. Leave it in place on a downgrade (`pass`)",
-            key_id=self.key_id,
+            key_id=only(self.key_id),
             reason="create-key",
         )
 
@@ -123,18 +134,19 @@ class RotateBranchKeyOp(Operation):
 
     verb = "rotate_branch_key"
 
-    def __init__(self, key_id: str) -> None:
+    def __init__(self, key_id: KeyIds) -> None:
         self.key_id = key_id
 
     @classmethod
-    def rotate_branch_key(cls, operations: Operations, key_id: str = "default") -> None:
+    def rotate_branch_key(cls, operations: Operations, key_id: KeyIds = "default") -> None:
         """Make a new version of a branch key: it seals new values, old ones stay readable.
 
         It is committed on a connection of its own, as :func:`create_branch_key`. A revision that
         is run again makes one version more, which does no harm.
 
-        :param key_id: the key.
-        :raises MigrationError: something preceded it in the revision's transaction.
+        :param key_id: the key; or several. Of several, one that fails stops no other.
+        :raises MigrationError: something preceded it in the revision's transaction; or some of
+            several keys failed.
         :raises KeyStoreError: there is no such key, or KMS or the database is out of reach.
         """
         operations.invoke(cls(key_id))
@@ -143,7 +155,7 @@ class RotateBranchKeyOp(Operation):
         raise IrreversibleError(
             "a rotation is not undone: values are under the new version already, and old values "
             "stay readable without it. Do nothing on a downgrade (`pass`)",
-            key_id=self.key_id,
+            key_id=only(self.key_id),
             reason="rotate-key",
         )
 

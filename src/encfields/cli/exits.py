@@ -6,7 +6,8 @@ OK = 0
 """Done; nothing is left to do."""
 
 WORK_LEFT = 1
-"""Values are in an older version, under a former key or in another format."""
+"""Values are in an older version, under a former key or in another format; or some of many keys
+failed or were not tried."""
 
 FAULTS = 2
 """Values do not open where they are: misplaced, damaged, plaintext, or failed to decrypt; or
@@ -24,7 +25,8 @@ INTERRUPTED = 130
 HELP = """\
 exit status:
   0    done, nothing is left to do
-  1    work is left: values in an older version, under a former key or in another format
+  1    work is left: values in an older version, under a former key or in another format; or
+       some of many keys failed or were not tried
   2    faults: values that are misplaced, under another key, damaged, plaintext or that do not
        decrypt; a blind index that would give its column away
   3    it could not be done: configuration, database, key store or KMS; stderr says what

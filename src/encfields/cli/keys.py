@@ -7,15 +7,22 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from encfields.cli import exits, keys_beacon, keys_count, keys_destroy, keys_retire, keys_rewrap
+from encfields.cli import (
+    exits,
+    keys_beacon,
+    keys_count,
+    keys_destroy,
+    keys_list,
+    keys_make,
+    keys_retire,
+    keys_rewrap,
+    keys_selection,
+)
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.keys.dynamodb.export import ExportedKey, export_keys
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
-from encfields.keys.store import KeyVersion
-
-_HEADINGS = ["key", "version", "state", "created (UTC)"]
 
 
 def register(subparsers: Any) -> None:
@@ -25,19 +32,12 @@ def register(subparsers: Any) -> None:
     verbs = keys.add_subparsers(metavar="VERB", required=True)
     table = "make the key table unless it is there; needs a --keyring"
     _add(verbs, "create-table", table, _create_table)
-    create = _add(verbs, "create", "make a new branch key; needs a --keyring", _create)
-    create.add_argument("key_id", metavar="ID", help="for instance default, or tenant/42")
+    create = _add(verbs, "create", keys_make.CREATE, keys_make.create)
+    keys_selection.add_options(create, like=False, help_="for instance default, or tenant/42")
     create.add_argument(
         "--create-table", action="store_true", help="make the key table if it is missing"
     )
-    rotate = _add(
-        verbs,
-        "rotate",
-        "make a new version, which seals new values from now on; needs a --keyring. Values under "
-        "older versions stay readable; `encfields status` counts them",
-        _rotate,
-    )
-    rotate.add_argument("key_id", metavar="ID")
+    keys_make.add_rotate_options(_add(verbs, "rotate", keys_make.ROTATE, keys_make.rotate))
     keys_beacon.add_rotate_options(
         _add(verbs, "rotate-beacon", keys_beacon.ROTATE, keys_beacon.rotate)
     )
@@ -58,7 +58,7 @@ def register(subparsers: Any) -> None:
         "--keyring. Material, ids and values stay as they are. The table is believed this once",
         _bring_over,
     )
-    _add(verbs, "list", "show every version of every key; needs no keyring", _list)
+    keys_list.add_options(_add(verbs, "list", keys_list.WHAT, keys_list.run))
     _add_export(verbs)
 
 
@@ -104,21 +104,6 @@ def _add(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def _create(arguments: argparse.Namespace, output: Output) -> int:
-    settings = Settings(arguments)
-    engine = settings.engine()
-    try:
-        keys = settings.keys(engine)
-        if arguments.create_table:
-            keys.create_table()
-        _tell([keys.create(arguments.key_id)], output)
-        if arguments.create_table and settings.store_name() is None:
-            _tell_name(keys.store_name, output)
-    finally:
-        engine.dispose()
-    return exits.OK
-
-
 def _create_table(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     engine = settings.engine()
@@ -131,27 +116,7 @@ def _create_table(arguments: argparse.Namespace, output: Output) -> int:
     if output.as_json:
         output.json({"key_store": name})
     elif settings.store_name() is None:
-        _tell_name(name, output)
-    return exits.OK
-
-
-def _rotate(arguments: argparse.Namespace, output: Output) -> int:
-    settings = Settings(arguments)
-    engine = settings.engine()
-    try:
-        _tell([settings.keys(engine).rotate(arguments.key_id)], output)
-    finally:
-        engine.dispose()
-    return exits.OK
-
-
-def _list(arguments: argparse.Namespace, output: Output) -> int:
-    settings = Settings(arguments)
-    engine = settings.engine()
-    try:
-        _tell(settings.keys(engine, keys_needed=False).list(), output)
-    finally:
-        engine.dispose()
+        keys_make.tell_name(name, output)
     return exits.OK
 
 
@@ -185,14 +150,6 @@ def _tell_exported(exported: Iterable[ExportedKey], output: Output) -> None:
     output.table("exported and read back", headings, rows, right=2)
 
 
-def _tell_name(name: str, output: Output) -> None:
-    if not output.as_json:
-        output.line(
-            f"The key store is called {name!r}. Give the application that name, "
-            f"SqlKeyStore(..., name={name!r}), so that nobody can change it in the database."
-        )
-
-
 def _bring_over(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     engine = settings.engine()
@@ -207,35 +164,3 @@ def _bring_over(arguments: argparse.Namespace, output: Output) -> int:
     else:
         output.line(f"{count:,} wrapped keys were bound to the key store {store.name!r}.")
     return exits.OK
-
-
-def _tell(versions: list[KeyVersion], output: Output) -> None:
-    if output.as_json:
-        output.json([_document(one) for one in versions])
-        return
-    alive = {one.id for one in versions if one.active}
-    rows = [
-        [one.id, one.version, _state(one, one.id in alive), f"{one.created_at:%Y-%m-%d %H:%M:%S}"]
-        for one in versions
-    ]
-    output.table("branch keys", _HEADINGS, rows)
-
-
-def _state(one: KeyVersion, has_active: bool) -> str:
-    if one.fault:
-        return f"malformed: {one.fault}"
-    if one.destroyed_at is not None:
-        return f"{'retired' if has_active else 'destroyed'} {one.destroyed_at:%Y-%m-%d}"
-    return "active" if one.active else "reads only"
-
-
-def _document(one: KeyVersion) -> dict[str, Any]:
-    return {
-        "key_id": one.id,
-        "version": one.version,
-        "active": one.active,
-        "created_at": one.created_at.isoformat(),
-        "destroyed_at": one.destroyed_at.isoformat() if one.destroyed_at is not None else None,
-        "number": one.number,
-        "fault": one.fault or None,
-    }

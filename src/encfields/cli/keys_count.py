@@ -6,13 +6,10 @@ import argparse
 from dataclasses import asdict
 
 from encfields.cli import exits
-from encfields.cli.keys_destroy import administered_key_store
+from encfields.cli.administration import key_admin
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
-from encfields.engine import ValueCounter
-from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache.key_cache import KeyCache
 
 WHAT = (
     "count the values under a key, which nobody could read without it; needs no keyring, except "
@@ -32,8 +29,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     specs = settings.specs()
     engine = settings.engine()
     try:
-        store = administered_key_store(settings, engine)
-        keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
+        keys = key_admin(settings, engine)
         found = keys.count_values(arguments.key_id, specs)
     finally:
         engine.dispose()

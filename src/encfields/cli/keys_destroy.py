@@ -4,67 +4,70 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
-
 from encfields.bulk.rows.spec import TableSpec
-from encfields.cli import exits
+from encfields.cli import exits, keys_destroy_many, keys_selection
+from encfields.cli.administration import key_admin, new_receipt_file
 from encfields.cli.output import Output
-from encfields.cli.settings import DYNAMODB, Settings, any_key_store_of
+from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
-from encfields.engine import ValueCounter
-from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.removal import DestructionReceipt, ValuesUnder
-from encfields.keys.store import KeyStore
 
 WHAT = (
     "destroy a key for good, so that everything under it is unreadable; needs no keyring, except "
     "to say where AWS's key store is. First every value of the tables named is counted; then the "
-    "key's id must be given once more, on the terminal or with --confirm. Backups of the key "
-    "table still hold the wrapped key"
+    "key's id, or of several how many there are, must be given once more, on the terminal or with "
+    "--confirm. Backups of the key table still hold the wrapped key"
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
-    parser.add_argument("key_id", metavar="ID")
+    keys_selection.add_options(parser)
     add_target_options(parser)
     parser.add_argument(
         "--no-count", action="store_true", help="do not count what becomes unreadable"
     )
     parser.add_argument(
-        "--confirm", metavar="ID", help="the key's id once more; without it, it is asked for"
+        "--confirm",
+        metavar="ID|COUNT",
+        help="the key's id once more, or of several how many are to be destroyed; without it, it "
+        "is asked for",
     )
     parser.add_argument(
         "--at-once",
         action="store_true",
         help="do not wait until other processes have stopped sealing under it",
     )
-    parser.add_argument("--receipt", metavar="FILE", help="write the receipt (JSON) to a new file")
+    parser.add_argument(
+        "--receipt",
+        metavar="FILE",
+        help="write the receipt to a new file, as JSON; of several keys, one on each line",
+    )
     parser.add_argument("--signed-off-by", metavar="NAME", help="who answers for it")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Count, ask, destroy, and write the receipt."""
+    if not keys_selection.names_one(arguments):
+        return keys_destroy_many.run(arguments, output)
     settings = Settings(arguments)
     specs = None if arguments.no_count else settings.specs()
-    receipt_file = _new_file(arguments.receipt)
+    (key_id,) = arguments.key_ids
+    receipt_file = new_receipt_file(arguments.receipt)
     engine = settings.engine()
     try:
-        store = administered_key_store(settings, engine)
-        keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
+        keys = key_admin(settings, engine)
         confirm = arguments.confirm
         if confirm is None and sys.stdin.isatty() and not output.as_json:
-            confirm = _ask(arguments.key_id, keys, specs)
+            confirm = _ask(key_id, keys, specs)
         receipt = keys.destroy(
-            arguments.key_id,
+            key_id,
             confirm=confirm,
             specs=specs,
             signed_off_by=arguments.signed_off_by,
@@ -78,33 +81,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         engine.dispose()
     _tell(receipt, receipt_file, output)
     return exits.OK
-
-
-def administered_key_store(settings: Settings, engine: Engine) -> KeyStore:
-    """The key store, bound to its database; its keys need not open."""
-    name = settings.key_table_name()
-    if name.startswith(DYNAMODB):
-        return any_key_store_of(settings.keyring_text(), name)
-    store = settings.key_store(keys_needed=False)
-    store.bind(engine)
-    return store
-
-
-def _new_file(name: str | None) -> Path | None:
-    """Make the receipt's file before the key is destroyed, not after: it might fail.
-
-    :raises ConfigurationError: it is there already, or cannot be made.
-    """
-    if name is None:
-        return None
-    try:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the receipt {name} cannot be written: {error.strerror}; nothing was destroyed",
-            reason="receipt",
-        ) from None
-    return Path(name)
 
 
 def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 
 from encfields.cli import exits
-from encfields.cli.keys_destroy import administered_key_store
+from encfields.cli.administration import key_admin
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
-from encfields.engine import ValueCounter
-from encfields.keys.admin import KeyAdmin
-from encfields.keys.cache.key_cache import KeyCache
 
 WHAT = (
     "wipe one version of a branch key, when no value is under it; needs no keyring, except to say "
@@ -40,8 +37,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     specs = settings.specs()
     engine = settings.engine()
     try:
-        store = administered_key_store(settings, engine)
-        keys = KeyAdmin(store, KeyCache(store), ValueCounter(engine))
+        keys = key_admin(settings, engine)
         keys.retire(arguments.key_id, arguments.version, specs=specs, at_once=arguments.at_once)
     finally:
         engine.dispose()

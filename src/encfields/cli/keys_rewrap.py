@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from encfields.cli import exits
+from encfields.cli import keys_selection
 from encfields.cli.keyring_option import HELP, parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
+from encfields.keys.many.report import KeysReport
 from encfields.keys.store import RewrapReport
 
 WHAT = (
-    "move all keys to other wrapping keys, without touching a value; needs a --keyring that opens "
-    "them now. Each new wrap is opened by each of the new wrapping keys before it replaces the "
-    "old one. Stopped at any moment, it goes on when run again"
+    "move keys, all if none is named, to other wrapping keys, without touching a value; needs a "
+    "--keyring that opens them now. Each new wrap is opened by each of the new wrapping keys "
+    "before it replaces the old one. " + keys_selection.GOES_ON
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
+    keys_selection.add_options(parser)
     parser.add_argument("--to", metavar="KEYRING", required=True, help=f"the new one: {HELP}")
 
 
@@ -28,21 +30,24 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     new = parse_keyring(arguments.to)
     engine = settings.engine()
     try:
-        keys = settings.keys(engine)
-        with output.progress("rewrapping") as progress:
-
-            def shown(report: RewrapReport) -> None:
-                progress(report.moved + report.already + report.destroyed)
-
-            report = keys.rewrap(new, progress=shown)
+        keys = keys_selection.selected(arguments, settings.keys(engine), all_by_default=True)
+        with keys_selection.progress(output, "rewrapping") as progress:
+            report = keys.rewrap(new, progress=progress)
     finally:
         engine.dispose()
+    _tell(report, output)
+    return keys_selection.exit_status(report)
+
+
+def _tell(report: KeysReport, output: Output) -> None:
+    wrapped = report.rewrapped or RewrapReport()
     if output.as_json:
-        output.json(report.to_json())
+        told = report.to_json()
+        output.json({**wrapped.to_json(), "failed": told["failed"], "left": told["left"]})
     else:
         output.line(
-            f"{report.moved:,} wrapped keys were moved; {report.already:,} were there already, "
-            f"{report.destroyed:,} are destroyed.",
-            style="green",
+            f"{wrapped.moved:,} wrapped keys were moved; {wrapped.already:,} were there already, "
+            f"{wrapped.destroyed:,} are destroyed.",
+            style="green" if report.is_complete else "",
         )
-    return exits.OK
+    keys_selection.tell_failures(report.failed)

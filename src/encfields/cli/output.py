@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from encfields.cli.plain_table import plain_table
 from encfields.errors import ConfigurationError, EncFieldsError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH_WITHOUT_TERMINAL = 160
+
+MAX_DRAWN_ROWS = 200
+"""Rows of a table that is drawn with rules, folded to the terminal's width."""
 
 Cell = str | tuple[str, str]
 """Text, or text and rich style."""
@@ -49,6 +53,9 @@ class Output:
         :param right: so many of the last columns hold numbers.
         """
         self._require_rich()
+        if len(rows) > MAX_DRAWN_ROWS:
+            self._write_plainly(title, headings, rows, right)
+            return
         from rich.table import Table
         from rich.text import Text
 
@@ -61,9 +68,20 @@ class Output:
             table.add_row(*(Text(plain(text), style=style) for text, style in cells))
         self._print(table)
 
+    def _write_plainly(
+        self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], right: int
+    ) -> None:
+        """A table that is too long to be drawn: rich takes milliseconds for each row."""
+        texts = [[plain(one if isinstance(one, str) else one[0]) for one in row] for row in rows]
+        lines = plain_table(headings, texts, right)
+        sys.stdout.write("".join(f"{line}\n" for line in (plain(title), *lines)))
+
     @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[int], None]]:
-        """Show on standard error, if that is a terminal, how many rows were looked at."""
+    def progress(self, what: str, unit: str = "rows") -> Iterator[Callable[[int], None]]:
+        """Show on standard error, if that is a terminal, how many rows were looked at.
+
+        :param unit: what is counted, if not rows.
+        """
         if not self.shows_progress:
             yield lambda rows: None
             return
@@ -71,7 +89,7 @@ class Output:
         from rich.text import Text
 
         with Console(stderr=True).status(Text(plain(what))) as shown:
-            yield lambda rows: shown.update(Text(plain(f"{what}: {rows:,} rows")))
+            yield lambda rows: shown.update(Text(plain(f"{what}: {rows:,} {unit}")))
 
     @property
     def shows_progress(self) -> bool:

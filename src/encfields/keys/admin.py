@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from encfields.errors import ConfigurationError
 from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.coroutine_twins import twin_for_coroutines
 from encfields.keys.keyrings.keyring import Keyring
+from encfields.keys.many.many_keys import ManyKeys
+from encfields.keys.many.selection import Selection
 from encfields.keys.removal import (
-    CountableTable,
+    CountableTables,
     Counted,
     CountValues,
     DestructionReceipt,
     ValuesUnder,
+    loss,
+    no_database,
     no_tables,
+    receipt_of,
     refused,
     require_known_everywhere,
     require_replaced_before,
@@ -28,25 +31,6 @@ from encfields.traces import leaves_no_trace
 
 Versions = list[KeyVersion]
 BeaconVersions = list[BeaconVersion]
-Specs = Sequence[CountableTable]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _for_coroutines(
-    verb: Callable[Concatenate[KeyAdmin, P], T],
-) -> Callable[Concatenate[KeyAdmin, P], Coroutine[Any, Any, T]]:
-    """A verb's twin, which leaves the event loop free."""
-
-    @wraps(verb)
-    async def twin(self: KeyAdmin, /, *arguments: P.args, **named: P.kwargs) -> T:
-        return await self._cache.runner.arun(partial(verb, self, *arguments, **named))
-
-    twin.__name__ = f"a{verb.__name__}"
-    twin.__qualname__ = f"KeyAdmin.{twin.__name__}"
-    twin.__doc__ = f":meth:`{verb.__name__}` from a coroutine."
-    return twin
 
 
 class KeyAdmin:
@@ -86,7 +70,7 @@ class KeyAdmin:
         self._cache.forget(key_id)
         return made
 
-    acreate = _for_coroutines(create)
+    acreate = twin_for_coroutines(create)
 
     @leaves_no_trace
     def rotate(self, key_id: str) -> KeyVersion:
@@ -100,7 +84,7 @@ class KeyAdmin:
         self._cache.forget(key_id, active_only=True)
         return made
 
-    arotate = _for_coroutines(rotate)
+    arotate = twin_for_coroutines(rotate)
 
     @leaves_no_trace
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
@@ -119,7 +103,7 @@ class KeyAdmin:
         self._cache.forget_beacons(key_id)
         return made
 
-    arotate_beacon = _for_coroutines(rotate_beacon)
+    arotate_beacon = twin_for_coroutines(rotate_beacon)
 
     def retire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
         """Wipe the older of two beacon key versions. A value that is indexed only under it is
@@ -138,15 +122,15 @@ class KeyAdmin:
         self._store.retire_beacon(key_id, version)
         self._cache.forget_beacons(key_id)
 
-    aretire_beacon = _for_coroutines(retire_beacon)
+    aretire_beacon = twin_for_coroutines(retire_beacon)
 
     def list_beacons(self, key_id: str) -> BeaconVersions:
         """The beacon key versions in force, the newest last; never any key material."""
         return self._store.list_beacons(key_id)
 
-    alist_beacons = _for_coroutines(list_beacons)
+    alist_beacons = twin_for_coroutines(list_beacons)
 
-    def count_values(self, key_id: str, specs: Specs) -> list[ValuesUnder]:
+    def count_values(self, key_id: str, specs: CountableTables) -> list[ValuesUnder]:
         """What destroying a key would make unreadable. Every row is looked at; no key is used.
 
         :param specs: every table that may hold values under the key
@@ -155,14 +139,11 @@ class KeyAdmin:
         """
         return self._counted(key_id, specs)[1]
 
-    acount_values = _for_coroutines(count_values)
+    acount_values = twin_for_coroutines(count_values)
 
-    def _counted(self, key_id: str, specs: Specs, version: str | None = None) -> Counted:
+    def _counted(self, key_id: str, specs: CountableTables, version: str | None = None) -> Counted:
         if self._count is None:
-            raise ConfigurationError(
-                "no database is known to count values in; use the keys of an attached engine",
-                reason="no-database",
-            )
+            raise no_database()
         return self._count(specs, key_id, version)
 
     def destroy(
@@ -170,7 +151,7 @@ class KeyAdmin:
         key_id: str,
         *,
         confirm: str | None = None,
-        specs: Specs | None,
+        specs: CountableTables | None,
         signed_off_by: str | None = None,
         at_once: bool = False,
     ) -> DestructionReceipt:
@@ -207,22 +188,21 @@ class KeyAdmin:
                 wiped = self._store.destroy(key_id)
         finally:
             self._cache.forget(key_id)
-        now = dt.datetime.now(dt.UTC)
-        kept = dt.timedelta(seconds=self._cache.ttl + self._cache.grace)
-        return DestructionReceipt(
-            key_id=key_id,
-            destroyed_at=min((one.destroyed_at or now for one in wiped), default=now),
-            versions=tuple(one.version for one in wiped),
-            store=repr(self._store),
-            tables=None if tables is None else tuple(tables),
-            unreadable=tuple(found),
-            cached_until=now + kept,
+        return receipt_of(
+            self._store,
+            self._cache,
+            key_id,
+            wiped,
+            tables=tables,
+            unreadable=found,
             signed_off_by=signed_off_by,
         )
 
-    adestroy = _for_coroutines(destroy)
+    adestroy = twin_for_coroutines(destroy)
 
-    def retire(self, key_id: str, version: str, *, specs: Specs, at_once: bool = False) -> None:
+    def retire(
+        self, key_id: str, version: str, *, specs: CountableTables, at_once: bool = False
+    ) -> None:
         """Wipe a version under which no value is any more, so that nothing can be read, or be
         forged, under it ever again.
 
@@ -257,20 +237,21 @@ class KeyAdmin:
         finally:
             self._cache.forget(key_id)
 
-    aretire = _for_coroutines(retire)
+    aretire = twin_for_coroutines(retire)
 
-    def _require_nothing_under(self, key_id: str, version: str, specs: Specs) -> None:
+    def _require_nothing_under(self, key_id: str, version: str, specs: CountableTables) -> None:
         _, found = self._counted(key_id, specs, version)
         if found:
             raise values_left(key_id, version, found)
 
     def _versions_of(self, key_id: str) -> Versions:
-        return [one.key_version for one in self._store.wrapped_many([key_id])]
+        return self._store.versions_of([key_id])
 
     @leaves_no_trace
     def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
         """Move all keys to another keyring, without touching a value. See
-        :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`.
+        :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`. The first key
+        that fails stops it; ``each().rewrap(keyring)`` goes on with the others.
 
         :param keyring: wraps from now on.
         :param progress: called after each wrapped key.
@@ -278,7 +259,17 @@ class KeyAdmin:
         """
         return self._store.rewrap(keyring, progress=progress)
 
-    arewrap = _for_coroutines(rewrap)
+    arewrap = twin_for_coroutines(rewrap)
+
+    def each(self, key_ids: Iterable[str] | None = None, *, like: str | None = None) -> ManyKeys:
+        """The same verbs on many keys at once: ``encryption.keys.each(like="tenant/*").rotate()``.
+
+        :param key_ids: their ids; by default all keys.
+        :param like: a pattern that their ids match: ``*`` is any text, ``?`` any one character,
+            and all else stands for itself.
+        :raises ConfigurationError: both are given.
+        """
+        return ManyKeys(self._store, self._cache, self._count, Selection(key_ids, like))
 
     def create_table(self) -> None:
         """Make the key table unless it is there.
@@ -287,28 +278,19 @@ class KeyAdmin:
         """
         self._store.create_table()
 
-    acreate_table = _for_coroutines(create_table)
+    acreate_table = twin_for_coroutines(create_table)
 
     def list(self) -> Versions:
         """Every version of every key, ordered by id and age; never any key material."""
         return self._store.list()
 
-    alist = _for_coroutines(list)
-
-
-def _places(found: Sequence[ValuesUnder]) -> str:
-    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in found)
+    alist = twin_for_coroutines(list)
 
 
 def _not_confirmed(key_id: str, unreadable: Sequence[ValuesUnder] | None) -> ConfigurationError:
-    places = _places(unreadable or ())
-    if unreadable is None:
-        loss = "what is under it was not counted"
-    else:
-        loss = f"these would become unreadable: {places}" if places else "nothing is under it"
     return ConfigurationError(
-        f"nothing was destroyed: {loss}. Confirm with confirm={key_id!r} (on the command line: "
-        "--confirm)",
+        f"nothing was destroyed: {loss(unreadable)}. Confirm with confirm={key_id!r} (on the "
+        "command line: --confirm)",
         key_id=key_id,
         reason="not-confirmed",
     )

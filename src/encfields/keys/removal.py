@@ -6,7 +6,7 @@ No process may seal under a key any more when it is wiped.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -82,6 +82,14 @@ def require_known_everywhere(newest: BeaconVersion, seconds: float) -> None:
         )
 
 
+def no_database() -> ConfigurationError:
+    """The error for keys that are administered without an engine to count values on."""
+    return ConfigurationError(
+        "no database is known to count values in; use the keys of an attached engine",
+        reason="no-database",
+    )
+
+
 def no_tables(key_id: str) -> ConfigurationError:
     """The error for a census of nothing."""
     return ConfigurationError(
@@ -96,7 +104,7 @@ def values_left(key_id: str, version: str, found: Sequence[Any]) -> Configuratio
 
     :param found: columns with table, column, values.
     """
-    places = ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in found)
+    places = places_of(found)
     return ConfigurationError(
         f"version {version} cannot be retired, because values are under it: {places}. "
         "Re-encrypt them first; without this version they cannot be read",
@@ -135,17 +143,32 @@ class CountableTable(Protocol):
         """
         ...
 
+    def count_under_each(
+        self, bind: Engine | Connection, key_ids: Collection[str]
+    ) -> tuple[str, dict[str, list[ValuesUnder]]]:
+        """The same for many keys at once."""
+        ...
+
 
 Counted = tuple[list[str], list[ValuesUnder]]
 """The tables that were looked at, and their columns with values under a key."""
+
+CountedForEach = tuple[list[str], dict[str, list[ValuesUnder]]]
+"""The same for many keys: those that no value is under are left out."""
+
+CountableTables = Sequence[CountableTable]
 
 
 class CountValues(Protocol):
     """Counts the values under a key, or under one version of it, in some tables."""
 
     def __call__(
-        self, tables: Sequence[CountableTable], key_id: str, version: str | None = None
+        self, tables: CountableTables, key_id: str, version: str | None = None
     ) -> Counted: ...
+
+    def under_each(self, tables: CountableTables, key_ids: Collection[str]) -> CountedForEach:
+        """The values under each of many keys."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +217,48 @@ class DestructionReceipt:
             "cached_until": self.cached_until.isoformat(),
             "signed_off_by": self.signed_off_by,
         }
+
+
+def receipt_of(
+    store: KeyStore,
+    cache: KeyCache,
+    key_id: str,
+    wiped: Sequence[KeyVersion],
+    *,
+    tables: Sequence[str] | None,
+    unreadable: Sequence[ValuesUnder],
+    signed_off_by: str | None,
+) -> DestructionReceipt:
+    """The receipt for a key that was just wiped.
+
+    :param wiped: its versions.
+    :param tables: that were counted; ``None`` for no counting.
+    """
+    now = dt.datetime.now(dt.UTC)
+    return DestructionReceipt(
+        key_id=key_id,
+        destroyed_at=min((one.destroyed_at or now for one in wiped), default=now),
+        versions=tuple(one.version for one in wiped),
+        store=repr(store),
+        tables=None if tables is None else tuple(tables),
+        unreadable=tuple(unreadable),
+        cached_until=now + dt.timedelta(seconds=cache.ttl + cache.grace),
+        signed_off_by=signed_off_by,
+    )
+
+
+def loss(unreadable: Sequence[ValuesUnder] | None) -> str:
+    """What would become unreadable, in words.
+
+    :param unreadable: ``None`` if it was not counted.
+    """
+    if unreadable is None:
+        return "what is under it was not counted"
+    if not unreadable:
+        return "nothing is under it"
+    return f"these would become unreadable: {places_of(unreadable)}"
+
+
+def places_of(found: Sequence[ValuesUnder]) -> str:
+    """Columns and how many values are in each."""
+    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in found)

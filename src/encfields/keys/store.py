@@ -110,6 +110,8 @@ class KeyVersion:
     :param destroyed_at: when it was destroyed or retired, or ``None``.
     :param number: its place in its key's order, 1 for the first; ``None`` where it is not known.
     :param fault: what is malformed where it is stored; ``""`` for nothing.
+    :param wiped: whether nothing of its material is kept any more. A version that is about to be
+        destroyed or retired has a date, and is not.
     """
 
     id: str
@@ -119,6 +121,7 @@ class KeyVersion:
     destroyed_at: dt.datetime | None = None
     number: int | None = None
     fault: str = ""
+    wiped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,14 @@ class RewrapReport:
     def to_json(self) -> dict[str, int]:
         """The report as plain data."""
         return {"moved": self.moved, "already": self.already, "destroyed": self.destroyed}
+
+    def __add__(self, other: RewrapReport) -> RewrapReport:
+        """Both together."""
+        return RewrapReport(
+            self.moved + other.moved,
+            self.already + other.already,
+            self.destroyed + other.destroyed,
+        )
 
 
 Progress = Callable[[RewrapReport], None]
@@ -248,6 +259,15 @@ class KeyStore(ABC):
             if key_ids is None or one.id in key_ids
         ]
 
+    def versions_of(self, key_ids: Collection[str] | None) -> list[KeyVersion]:
+        """What is public about every version of some keys, ordered by id and age, in one query
+        where that is possible.
+
+        :param key_ids: ``None`` for all keys. Ids that the store does not have are left out.
+        """
+        wanted = None if key_ids is None else frozenset(key_ids)
+        return [one for one in self.list() if wanted is None or one.id in wanted]
+
     def wrapped_beacons(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
         """The beacon keys of some keys, in one query where that is possible.
 
@@ -296,6 +316,14 @@ class KeyStore(ABC):
     @abstractmethod
     def rotate(self, key_id: str) -> KeyVersion:
         """Make a new version and let new values use it; older ones stay readable."""
+
+    def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
+        """Rotate a key whose newest version is still the given one.
+
+        :returns: ``None`` if it is not, because somebody else has rotated it.
+        """
+        newest = self.newest_versions([key_id]).get(key_id, version)
+        return self.rotate(key_id) if newest == version else None
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
         """The beacon key versions in force, the newest last, without their material.
@@ -353,6 +381,14 @@ class KeyStore(ABC):
         """Move every wrapped key to another keyring, without touching a value.
 
         :raises ConfigurationError: the store cannot, or the keyring only opens keys.
+        """
+        raise self._cannot("rewrap")
+
+    def mover_to(self, new: Keyring) -> Callable[[str], RewrapReport]:
+        """Use another keyring from now on, as :meth:`rewrap` does.
+
+        :returns: what moves all that is wrapped of one key; it is called from several threads.
+        :raises ConfigurationError: as :meth:`rewrap`.
         """
         raise self._cannot("rewrap")
 

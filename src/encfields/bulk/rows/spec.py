@@ -11,10 +11,12 @@ from encfields.bulk.rows.description import (
     SealedColumn,
     TableDescription,
 )
-from encfields.bulk.survey.count_under_key import count_under
+from encfields.bulk.survey.count_under_key import count_under, count_under_each
 from encfields.keys.removal import ValuesUnder
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection, Engine
 
 __all__ = ["DerivedColumn", "ReflectedTable", "SealedColumn", "TableSpec"]
@@ -35,3 +37,12 @@ class TableSpec(TableDescription):
         :returns: the table's name, and the columns with values under the key.
         """
         return count_under(bind, self, key_id, version)
+
+    def count_under_each(
+        self, bind: Engine | Connection, key_ids: Collection[str]
+    ) -> tuple[str, dict[str, list[ValuesUnder]]]:
+        """The same for many keys, with one look at every row.
+
+        :returns: the table's name, and for each key that values are under the columns with them.
+        """
+        return count_under_each(bind, self, key_ids)

@@ -30,17 +30,19 @@ KeyVersionName = tuple[str, str]
 class VersionCounts(Counter[KeyVersionName]):
     """Values by key id and version.
 
-    :ivar asked: a key id that is counted exactly, and one of its versions; ``None`` for neither,
-        and for the sum of its versions.
+    :ivar asked: key ids that are counted exactly, each as the sum of its versions.
+    :ivar asked_version: a version of them that is counted exactly too; ``None`` for none.
     """
 
-    asked: tuple[str | None, str | None] = (None, None)
+    asked: frozenset[str] = frozenset()
+    asked_version: str | None = None
 
     def add(self, header: Header) -> None:
         """Count one value by what its header says."""
         name = header.key_id, header.version
-        if name not in self and name != self.asked:
-            if header.key_id == self.asked[0]:
+        is_asked = header.key_id in self.asked
+        if name not in self and not (is_asked and header.version == self.asked_version):
+            if is_asked:
                 name = name if len(self) < MAX_VERSIONS else (header.key_id, OTHERS)
             elif len(self) >= MAX_VERSIONS or len(header.key_id) > MAX_KEY_ID_CHARS:
                 name = OTHERS, OTHERS
@@ -53,8 +55,8 @@ class VersionCounts(Counter[KeyVersionName]):
         """
         if version is None:
             known = sum(count for (id_, _), count in self.items() if id_ == key_id)
-            return known + (0 if key_id == self.asked[0] else self[OTHERS, OTHERS])
-        if (key_id, version) == self.asked:
+            return known + (0 if key_id in self.asked else self[OTHERS, OTHERS])
+        if key_id in self.asked and version == self.asked_version:
             return self[key_id, version]
         return self[key_id, version] + self[key_id, OTHERS] + self[OTHERS, OTHERS]
 

@@ -7,7 +7,7 @@ key opens the message, so a census tells what the values *say*; what is true of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ def census(
     sample: int | None = None,
     batch_rows: int = BATCH_ROWS,
     progress: Progress | None = None,
-    asked: tuple[str, str | None] | None = None,
+    asked: tuple[Collection[str], str | None] | None = None,
 ) -> Census:
     """Count what the values of a table's encrypted columns are, without any key.
 
@@ -109,7 +109,7 @@ def census(
         how they were drawn and what that is worth. Default: every row.
     :param batch_rows: rows per step; at most some 1,100 bytes each and column.
     :param progress: called after each step with the number of rows looked at.
-    :param asked: a branch key id that is to be counted exactly, and one of its versions or
+    :param asked: branch key ids that are to be counted exactly, and one of their versions or
         ``None``: of names that values make up, only so many are counted apart.
     :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
     """

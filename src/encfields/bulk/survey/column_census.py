@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,10 +97,10 @@ class ColumnCensus:
         """
         return sum(self.versions[key_id, version] for key_id, version in active.items())
 
-    def ask_for(self, key_id: str, version: str | None) -> None:
-        """Count a key, or one of its versions, exactly, whatever other names there are."""
+    def ask_for(self, key_ids: Collection[str], version: str | None) -> None:
+        """Count keys, and one of their versions, exactly, whatever other names there are."""
         for kind in self.by_version:
-            kind.asked = key_id, version
+            kind.asked, kind.asked_version = frozenset(key_ids), version
 
     def under(self, key_id: str, version: str | None = None) -> int:
         """Values that say they are under a key, or one of its versions, wherever they are.
@@ -108,6 +108,16 @@ class ColumnCensus:
         Those that were not counted apart are added, unless it was asked for.
         """
         return sum(kind.under(key_id, version) for kind in self.by_version)
+
+    def under_each(self) -> Counter[str]:
+        """Values under each key that was asked for, wherever they are; those with none are left
+        out."""
+        found: Counter[str] = Counter()
+        for kind in self.by_version:
+            for (key_id, _), count in kind.items():
+                if key_id in kind.asked:
+                    found[key_id] += count
+        return found
 
     def note(self, kind: str, example: Example) -> None:
         """Keep an example, unless there are enough of its kind."""

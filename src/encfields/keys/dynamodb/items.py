@@ -139,6 +139,7 @@ def versions(items: list[Item]) -> list[KeyVersion]:
             (_s(one, KEY_ID), _s(one, TYPE)) in active,
             _time(_s(one, CREATED)),
             destroyed_at(one),
+            wiped=DESTROYED in one,
         )
         for one in items
         if _s(one, TYPE).startswith(VERSION_PREFIX)

@@ -46,7 +46,10 @@ def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
         # Again afterwards: a rotation may have written a version meanwhile.
         with suppress(Conflict):
             _wipe(table, key_id, left, when)
-            wiped += [replace(one, active=False, destroyed_at=when) for one in items.versions(left)]
+            wiped += [
+                replace(one, active=False, destroyed_at=when, wiped=True)
+                for one in items.versions(left)
+            ]
     raise KeyUnavailableError(
         "others kept changing this key at the same time; what is left of it is still in force. "
         "Retry",

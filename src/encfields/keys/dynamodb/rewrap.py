@@ -15,6 +15,7 @@ from typing import Any
 
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
 from encfields.keys.dynamodb import items
+from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.table import ItemTable, Tools
 from encfields.keys.store import Progress, RewrapReport
 from encfields.keys.store_errors import MAX_TRIES, Conflict
@@ -55,6 +56,20 @@ def rewrap_items(
             report = _rewrap_item(table, former, place, report)
             if progress is not None:
                 progress(report)
+    return report
+
+
+def rewrap_key(table: ItemTable, former: Collection[str], key_id: str) -> RewrapReport:
+    """Move all items of one key.
+
+    :raises KeyNotFoundError: there is no such key.
+    """
+    found = table.items_of(key_id)
+    if not found:
+        raise no_such_key(table.name, key_id)
+    report = RewrapReport()
+    for item in found:
+        report = _rewrap_item(table, former, (key_id, item[items.TYPE]["S"]), report)
     return report
 
 

@@ -24,7 +24,7 @@ from encfields.keys.aws.clients import ClientArguments, ClientOptions, preload
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.removal import destroy_items, require_retirable, retire_item
-from encfields.keys.dynamodb.rewrap import require_same_region, rewrap_items
+from encfields.keys.dynamodb.rewrap import require_same_region, rewrap_items, rewrap_key
 from encfields.keys.dynamodb.table import ItemTable, Tools
 from encfields.keys.fetching.loop_runner import LoopRunner
 from encfields.keys.fetching.runner import Runner
@@ -297,13 +297,23 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyAccessError: a key does not open, before or after; its item was left as it was.
         :raises KeyUnavailableError: KMS or DynamoDB is out of reach; call it again.
         """
+        former = self._move_to(new)
+        return rewrap_items(self._item_table, former, progress)
+
+    def mover_to(self, new: Keyring) -> Callable[[str], RewrapReport]:
+        """See :meth:`KeyStore.mover_to <encfields.keys.store.KeyStore.mover_to>`."""
+        former = self._move_to(new)
+        return partial(rewrap_key, self._item_table, former)
+
+    def _move_to(self, new: Keyring) -> Sequence[str]:
+        """Wrap with another KMS key from now on; the ARNs of those before."""
         keyring = _of_one_key(new)
         (arn,) = keyring.arns
         before = [one for one in (self.keyring, *self.former) if one.arns != (arn,)]
         former = [one.arns[0] for one in before]
         require_same_region(arn, former)
         self._use(keyring, before)
-        return rewrap_items(self._item_table, former, progress)
+        return former
 
     def retire(self, key_id: str, version: str) -> None:
         """Wipe a version that is not the active one. What is under it cannot be read any more.
@@ -329,18 +339,22 @@ class DynamoDbKeyStore(KeyStore):
             if item is not None and items.destroyed_at(item) is None
         }
 
-    def wrapped_many(self, key_ids: Collection[str] | None) -> Wrapped:
-        """See :meth:`KeyStore.wrapped_many
-        <encfields.keys.store.KeyStore.wrapped_many>`.
+    def versions_of(self, key_ids: Collection[str] | None) -> Versions:
+        """See :meth:`KeyStore.versions_of <encfields.keys.store.KeyStore.versions_of>`.
 
         A query for each id, or a scan of the table for more than :data:`MAX_QUERIES`.
         """
         if key_ids is None or len(key_ids) > MAX_QUERIES:
-            found = [one for one in self.list() if key_ids is None or one.id in key_ids]
-        else:
-            found = [
-                one for key_id in sorted(key_ids) for one in self._item_table.versions_of(key_id)
-            ]
+            return [one for one in self.list() if key_ids is None or one.id in key_ids]
+        return [one for key_id in sorted(key_ids) for one in self._item_table.versions_of(key_id)]
+
+    def wrapped_many(self, key_ids: Collection[str] | None) -> Wrapped:
+        """See :meth:`KeyStore.wrapped_many
+        <encfields.keys.store.KeyStore.wrapped_many>`.
+
+        It asks as :meth:`versions_of`.
+        """
+        found = self.versions_of(key_ids)
         return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in found]
 
     def create_table(self) -> None:

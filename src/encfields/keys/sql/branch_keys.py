@@ -5,7 +5,7 @@ The newest version is the one with the highest number that its wrapped key is bo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -62,10 +62,10 @@ class BranchKeys:
             )
         return self._wrapper.branch_key(rows[0])
 
-    def list(self) -> Versions:
+    def versions_of(self, key_ids: Collection[str] | None) -> Versions:
         return [
             key_version(row, active=row in in_order(rows)[-1:])
-            for _, rows in by_key(self._table.rows_of_many(BRANCH, None))
+            for _, rows in by_key(self._table.rows_of_many(BRANCH, key_ids))
             for row in sorted(rows, key=lambda one: (one.created_at, one.version))
         ]
 
@@ -164,8 +164,22 @@ class BranchKeys:
             raise already_exists(key_id)
 
     def rotate(self, key_id: str) -> KeyVersion:
-        for _ in range(MAX_TRIES):
+        return self._rotate(key_id, partial(self.newest_row, key_id))
+
+    def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
+        def still_newest() -> KeyRow:
             newest = self.newest_row(key_id)
+            if newest.version != version:
+                raise _RotatedElsewhere
+            return newest
+
+        with suppress(_RotatedElsewhere):
+            return self._rotate(key_id, still_newest)
+        return None
+
+    def _rotate(self, key_id: str, find_newest: Callable[[], KeyRow]) -> KeyVersion:
+        for _ in range(MAX_TRIES):
+            newest = find_newest()
             # Unwrapped, because the new version's number is to follow one that is authentic.
             self._wrapper.branch_key(newest)
             row = self._wrapper.new_row(key_id, BRANCH, newest.number + 1)
@@ -173,6 +187,10 @@ class BranchKeys:
                 self._table.add(partial(self._table.insert_after, newest, row), [row])
                 return key_version(read_row(row), active=True)
         raise busy(key_id)
+
+
+class _RotatedElsewhere(Exception):
+    """Somebody else made a newer version."""
 
 
 Wrapped = list[WrappedKey]

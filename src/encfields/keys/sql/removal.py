@@ -121,7 +121,7 @@ def _wipe_all(
 
     table.change(wipe, key_id)
     return [
-        replace(key_version(row, active=False), destroyed_at=when)
+        replace(key_version(row, active=False), destroyed_at=when, wiped=True)
         for row in rows
         if row.purpose == BRANCH
     ]

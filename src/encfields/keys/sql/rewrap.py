@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from encfields.keys.keyrings.rewrap import Rewrapper
+from encfields.keys.sql.failures import no_such_key
 from encfields.keys.sql.name import require_of_store
-from encfields.keys.sql.rows import KeyRow
+from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import Progress, RewrapReport
 from encfields.keys.store_errors import MAX_TRIES, Conflict, busy
@@ -27,6 +28,20 @@ def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: Progress | None
             report = _rewrap_row(table, rewrapper, row, report)
             if progress is not None:
                 progress(report)
+    return report
+
+
+def rewrap_key(table: KeyTable, rewrapper: Rewrapper, key_id: str) -> RewrapReport:
+    """Move all that is wrapped of one key.
+
+    :raises KeyNotFoundError: there is no such key.
+    """
+    rows = [row for purpose in (BRANCH, BEACON) for row in table.rows_of(key_id, purpose)]
+    if not rows:
+        raise no_such_key(table.fullname, key_id)
+    report = RewrapReport()
+    for row in rows:
+        report = _rewrap_row(table, rewrapper, row, report)
     return report
 
 

@@ -18,7 +18,7 @@ from encfields.keys.sql.beacons import Beacons
 from encfields.keys.sql.branch_keys import BranchKeys
 from encfields.keys.sql.bring_over import bring_over
 from encfields.keys.sql.name import check_store_name
-from encfields.keys.sql.rewrap import rewrap_rows
+from encfields.keys.sql.rewrap import rewrap_key, rewrap_rows
 from encfields.keys.sql.row_wrapper import RowWrapper
 from encfields.keys.sql.schema import TABLE_NAME, key_table
 from encfields.keys.sql.table import KeyTable
@@ -32,6 +32,8 @@ from encfields.keys.store import (
     WrappedBeacons,
     WrappedKey,
 )
+
+Versions = list[KeyVersion]
 
 
 class SqlKeyStore(KeyStore):
@@ -182,6 +184,10 @@ class SqlKeyStore(KeyStore):
         """See :meth:`KeyStore.newest_versions <encfields.keys.store.KeyStore.newest_versions>`."""
         return self._keys.newest_versions(key_ids)
 
+    def versions_of(self, key_ids: Collection[str] | None) -> Versions:
+        """See :meth:`KeyStore.versions_of <encfields.keys.store.KeyStore.versions_of>`."""
+        return self._keys.versions_of(key_ids)
+
     def wrapped_many(self, key_ids: Collection[str] | None) -> list[WrappedKey]:
         """See :meth:`KeyStore.wrapped_many <encfields.keys.store.KeyStore.wrapped_many>`.
 
@@ -225,6 +231,11 @@ class SqlKeyStore(KeyStore):
         Concurrent rotations each make a version; the last one stays active.
         """
         return self._keys.rotate(key_id)
+
+    def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
+        """See :meth:`KeyStore.rotate_from <encfields.keys.store.KeyStore.rotate_from>`. Of many
+        that ask at once, one rotates."""
+        return self._keys.rotate_from(key_id, version)
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
         """What is public about them; no key is unwrapped."""
@@ -299,9 +310,16 @@ class SqlKeyStore(KeyStore):
             the new one, with each of its wrapping keys; its row was left as it was.
         :raises KeyUnavailableError: KMS or the database is out of reach; call it again.
         """
+        return rewrap_rows(self._table, self._rewrapper_to(new), progress)
+
+    def mover_to(self, new: Keyring) -> Callable[[str], RewrapReport]:
+        """See :meth:`KeyStore.mover_to <encfields.keys.store.KeyStore.mover_to>`."""
+        return partial(rewrap_key, self._table, self._rewrapper_to(new))
+
+    def _rewrapper_to(self, new: Keyring) -> Rewrapper:
         rewrapper = Rewrapper(new, self._wrapper.unwrap)
         self._wrapper.use(new)
-        return rewrap_rows(self._table, rewrapper, progress)
+        return rewrapper
 
     def bring_over(self) -> int:
         """Bind the keys of a table that a development version made to this key store.
@@ -314,6 +332,7 @@ class SqlKeyStore(KeyStore):
         """
         return bring_over(self._table, self._wrapper.current)
 
+    # Last, because the name hides the type from what follows.
     def list(self) -> list[KeyVersion]:
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`."""
-        return self._keys.list()
+        return self._keys.versions_of(None)

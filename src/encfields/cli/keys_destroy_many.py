@@ -1,0 +1,85 @@
+"""``encfields keys destroy`` of several keys: confirmed by how many they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from encfields.bulk.rows.spec import TableSpec
+from encfields.cli import keys_selection
+from encfields.cli.administration import key_admin, new_receipt_file
+from encfields.cli.output import Output, plain
+from encfields.cli.settings import Settings
+from encfields.errors import ConfigurationError
+from encfields.keys.many.many_keys import ManyKeys
+from encfields.keys.removal import DestructionReceipt
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Count, ask, destroy, and write the receipts as the keys go."""
+    settings = Settings(arguments)
+    specs = None if arguments.no_count else settings.specs()
+    confirm = _count(arguments.confirm)
+    receipts = new_receipt_file(arguments.receipt)
+    engine = settings.engine()
+    try:
+        many = keys_selection.selected(arguments, key_admin(settings, engine))
+        if confirm is None and sys.stdin.isatty() and not output.as_json:
+            confirm = _ask(many, specs)
+        with ExitStack() as stack:
+            file = stack.enter_context(receipts.open("a", encoding="utf-8")) if receipts else None
+            progress = stack.enter_context(keys_selection.progress(output, "destroying"))
+            report = many.destroy(
+                confirm=confirm,
+                specs=specs,
+                signed_off_by=arguments.signed_off_by,
+                at_once=arguments.at_once,
+                keep=None if file is None else partial(_write, file),
+                progress=progress,
+            )
+    finally:
+        _remove_if_empty(receipts)
+        engine.dispose()
+    return keys_selection.tell(report, "destroyed", output)
+
+
+def _count(text: str | None) -> int | None:
+    """
+    :raises ConfigurationError: it is no number.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise ConfigurationError(
+            "several keys are confirmed by how many they are, such as --confirm 40",
+            reason="not-confirmed",
+        )
+    return int(text)
+
+
+def _ask(many: ManyKeys, specs: list[TableSpec] | None) -> int | None:
+    """Say what would be lost, and ask how many keys that are."""
+    try:
+        many.destroy(confirm=None, specs=specs)
+    except ConfigurationError as error:
+        if error.reason != "not-confirmed":
+            raise
+        told = error.message.partition(" Confirm with")[0]
+    sys.stderr.write(f"{plain(told)}\nType how many keys to destroy for good: ")
+    sys.stderr.flush()
+    return _count(sys.stdin.readline().strip() or None)
+
+
+def _write(file: TextIO, receipt: DestructionReceipt) -> None:
+    file.write(json.dumps(receipt.to_json()) + "\n")
+    file.flush()
+
+
+def _remove_if_empty(file: Path | None) -> None:
+    if file is not None and not file.stat().st_size:
+        file.unlink()

@@ -1,0 +1,103 @@
+"""``encfields keys create`` and ``rotate``: new keys, and new versions of keys."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import sys
+
+from encfields.cli import exits, keys_list, keys_selection
+from encfields.cli.output import Output
+from encfields.cli.settings import Settings
+from encfields.keys.admin import KeyAdmin
+
+CREATE = (
+    "make new branch keys; needs a --keyring. Of several, those that are there are left as they "
+    "are. " + keys_selection.GOES_ON
+)
+ROTATE = (
+    "make a new version, which seals new values from now on; needs a --keyring. Values under "
+    "older versions stay readable; `encfields status` counts them. Several keys are rotated "
+    "each by itself: one that fails stops no other. Broken off, it goes on with --made-before"
+)
+
+
+def add_rotate_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those that all commands have."""
+    keys_selection.add_options(parser, all_=True)
+    parser.add_argument(
+        "--made-before",
+        metavar="TIME",
+        type=_time,
+        help="leave alone keys whose newest version was made at this time or later, such as "
+        "2026-01-31T23:59 (UTC): those that a run that was broken off has rotated",
+    )
+
+
+def create(arguments: argparse.Namespace, output: Output) -> int:
+    """Make them."""
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        keys = settings.keys(engine)
+        if arguments.create_table:
+            keys.create_table()
+        status = _create(arguments, keys, output)
+        if arguments.create_table and settings.store_name() is None:
+            tell_name(keys.store_name, output)
+    finally:
+        engine.dispose()
+    return status
+
+
+def _create(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
+    if keys_selection.names_one(arguments):
+        keys_list.tell([keys.create(arguments.key_ids[0])], output)
+        return exits.OK
+    many = keys_selection.selected(arguments, keys)
+    with keys_selection.progress(output, "creating") as progress:
+        report = many.create(progress=progress)
+    return keys_selection.tell(report, "created", output)
+
+
+def rotate(arguments: argparse.Namespace, output: Output) -> int:
+    """Rotate them."""
+    settings = Settings(arguments)
+    engine = settings.engine()
+    try:
+        return _rotate(arguments, settings.keys(engine), output)
+    finally:
+        engine.dispose()
+
+
+def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
+    made_before: dt.datetime | None = arguments.made_before
+    if keys_selection.names_one(arguments) and made_before is None:
+        keys_list.tell([keys.rotate(arguments.key_ids[0])], output)
+        return exits.OK
+    many = keys_selection.selected(arguments, keys)
+    began = made_before or dt.datetime.now(dt.UTC)
+    again = f"--made-before {began.isoformat(timespec='seconds')}"
+    if made_before is None:
+        # Said now, because nothing is said when the process is killed.
+        sys.stderr.write(f"encfields: broken off, this goes on with {again}\n")
+    with keys_selection.progress(output, "rotating", f"go on with {again}") as progress:
+        report = many.rotate(made_before=made_before, progress=progress)
+    return keys_selection.tell(report, "rotated", output)
+
+
+def _time(text: str) -> dt.datetime:
+    try:
+        given = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a time is written 2026-01-31T23:59") from None
+    return given.replace(tzinfo=dt.UTC) if given.tzinfo is None else given
+
+
+def tell_name(name: str, output: Output) -> None:
+    """Show the name that a key store was given by chance."""
+    if not output.as_json:
+        output.line(
+            f"The key store is called {name!r}. Give the application that name, "
+            f"SqlKeyStore(..., name={name!r}), so that nobody can change it in the database."
+        )

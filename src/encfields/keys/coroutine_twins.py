@@ -1,0 +1,36 @@
+"""Twins of blocking verbs, for coroutines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from encfields.keys.cache.key_cache import KeyCache
+
+
+class Administers(Protocol):
+    """What has verbs on keys."""
+
+    _cache: KeyCache
+
+
+A = TypeVar("A", bound=Administers)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def twin_for_coroutines(
+    verb: Callable[Concatenate[A, P], T],
+) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
+    """A verb's twin, which leaves the event loop free."""
+
+    @wraps(verb)
+    async def twin(self: A, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._cache.runner.arun(partial(verb, self, *arguments, **named))
+
+    owner, _, name = verb.__qualname__.rpartition(".")
+    twin.__name__ = f"a{name}"
+    twin.__qualname__ = f"{owner}.a{name}"
+    twin.__doc__ = f":meth:`{name}` from a coroutine."
+    return twin

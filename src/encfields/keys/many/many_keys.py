@@ -1,0 +1,206 @@
+"""The administration of many keys at once, as ``encryption.keys.each(...)``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from encfields.errors import ConfigurationError, KeyExistsError
+from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.coroutine_twins import twin_for_coroutines
+from encfields.keys.keyrings.keyring import Keyring
+from encfields.keys.many.destruction import Destruction, KeepReceipt
+from encfields.keys.many.report import KeysReport, Progress
+from encfields.keys.many.selection import Selection
+from encfields.keys.many.work import Work, joined, threads_for, work_through
+from encfields.keys.removal import CountableTables, CountValues
+from encfields.keys.store import KeyStore, KeyVersion, RewrapReport, check_key_id
+from encfields.traces import leaves_no_trace
+
+Versions = list[KeyVersion]
+
+
+class ManyKeys:
+    """Verbs on many keys; each has a twin with an ``a`` for coroutines.
+
+    Keys are worked on eight at a time, each by itself: one that fails stops no other and stands
+    in the report with its reason. When KMS or the database is gone, the rest is left. Stopped at
+    any moment, a verb goes on when it is called again.
+
+    :param store: where they are kept.
+    :param cache: of this process.
+    :param count: counts values before keys are destroyed.
+    :param selection: which are meant.
+    """
+
+    def __init__(
+        self, store: KeyStore, cache: KeyCache, count: CountValues | None, selection: Selection
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._count = count
+        self._selection = selection
+
+    def __repr__(self) -> str:
+        named, like = self._selection.key_ids, self._selection.like
+        which = f"like {like!r}" if like is not None else "all" if named is None else len(named)
+        return f"<ManyKeys {which} of {self._store!r}>"
+
+    @leaves_no_trace
+    def create(self, *, progress: Progress | None = None) -> KeysReport:
+        """Make the keys that are not there yet.
+
+        :param progress: called after each key.
+        :raises ConfigurationError: they are not named by their ids.
+        """
+        return self._work(self._selection.require_named(), self._create_one, progress)
+
+    acreate = twin_for_coroutines(create)
+
+    def _create_one(self, key_id: str) -> bool:
+        try:
+            self._store.create(key_id)
+        except KeyExistsError:
+            return False
+        self._cache.forget(key_id)
+        return True
+
+    @leaves_no_trace
+    def rotate(
+        self, *, made_before: dt.datetime | None = None, progress: Progress | None = None
+    ) -> KeysReport:
+        """Make a new version of each key. One that somebody else rotates meanwhile is not
+        rotated once more.
+
+        :param made_before: leave alone keys whose newest version was made at this time or later,
+            by the date in the key store. So a rotation that was broken off goes on: give the
+            time at which it began.
+        :param progress: called after each key.
+        :raises ConfigurationError: the time has no time zone.
+        """
+        newest = {one.id: one for one in self._versions() if one.active}
+        is_rotated = _reaches(made_before)
+
+        def rotate_one(key_id: str) -> bool:
+            known = newest.get(key_id)
+            if known is None:
+                self._store.rotate(key_id)  # it is missing or destroyed: the store says so
+            elif is_rotated(known) or self._store.rotate_from(key_id, known.version) is None:
+                return False
+            self._cache.forget(key_id, active_only=True)
+            return True
+
+        return self._work(self._selection.ids_among(newest), rotate_one, progress)
+
+    arotate = twin_for_coroutines(rotate)
+
+    @leaves_no_trace
+    def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> KeysReport:
+        """Move the keys to another keyring, without touching a value, until nobody has made a
+        version under the old one meanwhile. See :meth:`SqlKeyStore.rewrap
+        <encfields.keys.sql.store.SqlKeyStore.rewrap>`.
+
+        :param keyring: wraps from now on.
+        :param progress: called after each key.
+        :raises ConfigurationError: the key store cannot rewrap, or the keyring only opens.
+        """
+        move, moved = self._store.mover_to(keyring), dict[str, RewrapReport]()
+
+        def move_one(key_id: str) -> bool:
+            before, found = moved.get(key_id, RewrapReport()), move(key_id)
+            # What an earlier look at the key has moved is there already at the next one.
+            moved[key_id] = RewrapReport(
+                before.moved + found.moved, found.already - before.moved, found.destroyed
+            )
+            return moved[key_id].moved > 0
+
+        seen = self._names()
+        report = self._work(self._selection.ids_among(_ids(seen)), move_one, progress)
+        while not report.left and (new := self._names() - seen):
+            seen |= new
+            report = joined(report, self._work(sorted(_ids(new)), move_one, progress))
+        return replace(report, rewrapped=sum(moved.values(), RewrapReport()))
+
+    arewrap = twin_for_coroutines(rewrap)
+
+    @leaves_no_trace
+    def destroy(
+        self,
+        *,
+        confirm: int | None = None,
+        specs: CountableTables | None,
+        signed_off_by: str | None = None,
+        at_once: bool = False,
+        keep: KeepReceipt | None = None,
+        progress: Progress | None = None,
+    ) -> KeysReport:
+        """Destroy the keys for good: crypto-shredding of everything under them. What
+        :meth:`KeyAdmin.destroy <encfields.keys.admin.KeyAdmin.destroy>` does to one, with one
+        wait and one look at the tables for all.
+
+        :param confirm: how many keys there are to destroy. Otherwise nothing is done, and the
+            error says how many they are and how many values would become unreadable.
+        :param specs: the tables to count first; ``None`` destroys without counting.
+        :param signed_off_by: who answers for it; stands in the receipts.
+        :param at_once: do not wait for other processes to stop sealing.
+        :param keep: takes each receipt as soon as its key is wiped, one after the other, on the
+            threads that wipe: whatever comes after, what was destroyed is on record.
+        :param progress: called after each key that is wiped.
+        :raises ConfigurationError: not confirmed (``reason`` is ``"not-confirmed"``).
+        """
+        versions = self._versions()
+        holding = {one.id for one in versions if not one.wiped}
+        gone = {one.id for one in versions} - holding
+        ids = self._selection.ids_among(holding | gone)
+        destruction = Destruction(
+            self._store, self._cache, self._count, specs, signed_off_by, keep, self._work
+        )
+        destruction.require_confirmed([one for one in ids if one in holding], confirm)
+        meant = [one for one in ids if one not in gone]
+        report = destruction.of(meant, at_once=at_once, progress=progress)
+        return replace(report, already=tuple(sorted({*report.already, *gone.intersection(ids)})))
+
+    adestroy = twin_for_coroutines(destroy)
+
+    def _names(self) -> set[tuple[str, str]]:
+        return {(one.id, one.version) for one in self._versions()}
+
+    def _versions(self) -> Versions:
+        return self._selection.versions(self._store)
+
+    def _work(self, key_ids: Iterable[str], work: Work, progress: Progress | None) -> KeysReport:
+        threads = threads_for(self._store)
+        checked = work if self._selection.key_ids is None else _on_ids_alone(work)
+        return work_through(key_ids, checked, threads=threads, progress=progress)
+
+    # Last, because the name hides the type from what follows.
+    def list(self) -> Versions:
+        """Every version of these keys, ordered by id and age; never any key material."""
+        return self._versions()
+
+    alist = twin_for_coroutines(list)
+
+
+def _on_ids_alone(work: Work) -> Work:
+    def on_an_id(key_id: str) -> bool:
+        check_key_id(key_id)
+        return work(key_id)
+
+    return on_an_id
+
+
+def _ids(names: Iterable[tuple[str, str]]) -> set[str]:
+    return {key_id for key_id, _ in names}
+
+
+def _reaches(made_before: dt.datetime | None) -> Callable[[KeyVersion], bool]:
+    """Whether a version was made at this time or later: not one that is dated in the future."""
+    if made_before is None:
+        return lambda one: False
+    if made_before.tzinfo is None:
+        raise ConfigurationError(
+            "made_before= needs a time zone, such as datetime.UTC", reason="no-time-zone"
+        )
+    since, now = made_before, dt.datetime.now(dt.UTC)
+    return lambda one: since <= one.created_at <= max(now, dt.datetime.now(dt.UTC))

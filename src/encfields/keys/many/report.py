@@ -1,0 +1,114 @@
+"""What became of many keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from encfields.errors import EncFieldsError
+from encfields.keys.removal import DestructionReceipt
+from encfields.keys.store import RewrapReport
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFailure:
+    """A key with which it did not work. It holds no exception: that one's frames may hold keys.
+
+    :ivar key_id: branch key id.
+    :ivar error: name of the exception's class, of :mod:`encfields.errors`.
+    :ivar reason: its short word, such as ``"denied"``.
+    :ivar message: what happened and what to do about it.
+    """
+
+    key_id: str
+    error: str
+    reason: str | None
+    message: str
+
+    @classmethod
+    def of(cls, key_id: str, error: EncFieldsError) -> KeyFailure:
+        """What is kept of an exception."""
+        return cls(key_id, type(error).__name__, error.reason, error.message)
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as plain data."""
+        return {
+            "key_id": self.key_id,
+            "error": self.error,
+            "reason": self.reason,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KeysProgress:
+    """How far the work on many keys is.
+
+    :ivar total: keys in all.
+    :ivar done: with which it is done.
+    :ivar already: with which there was nothing to do.
+    :ivar failed: with which it did not work.
+    """
+
+    total: int
+    done: int = 0
+    already: int = 0
+    failed: int = 0
+
+    @property
+    def tried(self) -> int:
+        """Keys that need no more looking at in this run."""
+        return self.done + self.already + self.failed
+
+
+Progress = Callable[[KeysProgress], None]
+"""Called before the first key and after each, on the thread that called the verb."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysReport:
+    """What one verb did to many keys. Nothing is raised for a key that failed: look at
+    :attr:`is_complete`.
+
+    :ivar done: ids of the keys with which it is done.
+    :ivar already: ids of those with which there was nothing to do: made, rotated, moved or
+        destroyed before.
+    :ivar failed: those with which it did not work, and why.
+    :ivar left: ids of those that were not tried any more, because too many failed in a row for
+        want of KMS or the database.
+    :ivar rewrapped: of a rewrap, the wrapped keys; each key has two at the least.
+    :ivar receipts: of a destruction, one for each key that is destroyed now.
+    """
+
+    done: tuple[str, ...] = ()
+    already: tuple[str, ...] = ()
+    failed: tuple[KeyFailure, ...] = ()
+    left: tuple[str, ...] = ()
+    rewrapped: RewrapReport | None = None
+    receipts: tuple[DestructionReceipt, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is done with every key, now or before."""
+        return not self.failed and not self.left
+
+    @property
+    def progress(self) -> KeysProgress:
+        """The numbers alone."""
+        done, already, failed = len(self.done), len(self.already), len(self.failed)
+        return KeysProgress(done + already + failed + len(self.left), done, already, failed)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data, for ``json.dumps``."""
+        document: dict[str, Any] = {
+            "done": list(self.done),
+            "already": list(self.already),
+            "failed": [one.to_json() for one in self.failed],
+            "left": list(self.left),
+        }
+        if self.rewrapped is not None:
+            document["rewrapped"] = self.rewrapped.to_json()
+        if self.receipts:
+            document["receipts"] = [one.to_json() for one in self.receipts]
+        return document
