@@ -30,6 +30,10 @@ MATRIX_TESTS   ?= tests
 PYTHONS_TESTS  ?= tests
 # What is run once more on the compiled core, where that can be built.
 NATIVE_TESTS   ?= tests/native tests/message tests/format tests/golden tests/roundtrip
+# What is run on a second emulator of KMS.
+LOCALSTACK_TESTS ?= tests/kms tests/rewrap tests/dynamodb tests/iam tests/servers/test_kms.py \
+	tests/keys/test_kms_keyrings.py tests/keys/test_kms_outages.py tests/keys/test_kms_calls.py \
+	tests/tenants/test_prefetch.py tests/leaks/test_key_material.py tests/cli/test_keys.py
 FUZZ_TESTS     ?= tests
 FUZZ_COUNT     ?= 200000
 FUZZ_SECONDS   ?= 300
@@ -40,7 +44,7 @@ LANGUAGES      ?=
 CONFORMANCE_ARGS ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test-adoption native lint-native wheels test test-native conformance test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo test-adoption native lint-native wheels test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
 
 help: ## this list
@@ -64,6 +68,15 @@ lint-native: ## the compiled core's formatter, linter and own tests; takes Rust
 
 native: $(VENV)/.ci ## build the compiled core, if there is Rust, and install it into the environment
 	@$(BIN)/python scripts/build_native.py
+
+test-localstack: localstack ## the tests of KMS on a second emulator of it, multi-Region keys included
+	@[ ! -f $(VENVS)/localstack/.ci ] || \
+		ENCFIELDS_TEST_LOCALSTACK=$(VENVS)/localstack/bin/python ENCFIELDS_TEST_BACKENDS=sqlite \
+		$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) $(LOCALSTACK_TESTS)
+
+localstack: $(VENV)/.ci ## LocalStack's KMS in an environment of its own, where its packages can be had
+	@$(MAKE) --no-print-directory $(VENVS)/localstack/.ci || { rm -f $(VENVS)/localstack/.ci; \
+		echo "LocalStack cannot be installed here: no test is run on its KMS"; }
 
 test-mysql: $(VENV)/.ci ## the suite on MySQL in the place of the three databases
 	@ENCFIELDS_TEST_BACKENDS=mysql $(BIN)/python -m tests.servers --ways $(SERVERS) -- \
@@ -171,6 +184,10 @@ $(VENVS)/frameworks/.ci: requirements/frameworks.txt pyproject.toml scripts/make
 
 $(VENVS)/docs/.ci: requirements/docs.txt pyproject.toml scripts/make_venv.py
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
+	@touch $@
+
+$(VENVS)/localstack/.ci: requirements/localstack.txt scripts/make_venv.py
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py --alone $(@D) $<
 	@touch $@
 
 $(VENVS)/sqlalchemy-2.0/.ci: requirements/ci.txt requirements/sqlalchemy-2.0.txt pyproject.toml

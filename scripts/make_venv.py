@@ -1,6 +1,7 @@
 """Make a virtual environment and install locked requirements and this package into it.
 
-usage: PYTHON scripts/make_venv.py VENV REQUIREMENTS...
+usage: PYTHON scripts/make_venv.py [--alone] VENV REQUIREMENTS...
+  --alone  install the requirements only, not this package
 
 Needs nothing but the standard library of the Python that runs it. Distributions take ``venv``
 or ``ensurepip`` out of Python, so several ways are tried before a package is asked for.
@@ -19,7 +20,7 @@ OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(venv: Path, requirements: list[str]) -> None:
+def main(venv: Path, requirements: list[str], *, alone: bool = False) -> None:
     if sys.version_info < OLDEST:
         sys.exit(f"encfields needs Python 3.11 or newer; {sys.executable} is {sys.version}")
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -31,6 +32,8 @@ def main(venv: Path, requirements: list[str]) -> None:
     for requirement in requirements:
         print(f"installing {requirement} into {venv}", flush=True)
         run([*pip, *quiet, "--require-hashes", "-r", requirement])
+    if alone:
+        return
     # The build backend is in the lock, so the build fetches nothing of its own.
     run([*pip, *quiet, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
 
@@ -102,6 +105,7 @@ def run(command: list[str], *, quiet: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    given = [argument for argument in sys.argv[1:] if argument != "--alone"]
+    if len(given) < 2:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(given[0]), given[1:], alone="--alone" in sys.argv)

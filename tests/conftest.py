@@ -18,11 +18,13 @@ import hypothesis
 import pytest
 from sqlalchemy import URL
 
+from tests.servers import localstack
 from tests.servers import mariadb as mariadb_server
 from tests.servers import mysql as mysql_server
 from tests.servers import postgresql as postgresql_server
 from tests.servers.backends import AsyncBackend, Backend
 from tests.servers.kms_proxy import KmsProxy
+from tests.servers.localstack import LocalStackServer
 from tests.servers.memory import folder_in_memory
 from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.process import ServerError
@@ -122,11 +124,25 @@ def moto_url() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def _kms_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Endpoint URL of KMS: moto's, or LocalStack's where that is asked for."""
+    python = localstack.python()
+    if python is None:
+        yield request.getfixturevalue("moto_url")
+        return
+    server = LocalStackServer(python)
+    yield server.url
+    server.stop()
+
+
 @pytest.fixture
-def kms(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Kms:
+def kms(_kms_url: str, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Kms:
     """KMS with keys to be made; boto3 clients that are given no endpoint go to it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
-    return Kms(moto_url)
+    if _kms_url != moto_url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", _kms_url)
+    return Kms(_kms_url, dynamodb_url=moto_url)
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from aws_cryptographic_material_providers.mpl.client import AwsCryptographicMate
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_cryptographic_material_providers.mpl.models import CreateAwsKmsHierarchicalKeyringInput
 
-from tests.servers.moto import REGION
+from tests.servers.moto import REGION, Kms
 
 
-def key_store(url: str, table_name: str, arn: str, logical_name: str | None = None) -> Any:
+def key_store(kms: Kms, table_name: str, arn: str, logical_name: str | None = None) -> Any:
     """AWS's key store as its documentation sets it up."""
     return keystore.KeyStore(
         config=keystore_config.KeyStoreConfig(
             ddb_table_name=table_name,
             logical_key_store_name=logical_name or table_name,
             kms_configuration=keystore_models.KMSConfigurationKmsKeyArn(arn),
-            ddb_client=dynamodb(url),
-            kms_client=boto3.client("kms", region_name=REGION, endpoint_url=url),
+            ddb_client=dynamodb(kms.dynamodb_url),
+            kms_client=boto3.client("kms", region_name=REGION, endpoint_url=kms.url),
         )
     )
 

@@ -79,7 +79,7 @@ def test_reads_and_changes_then_say_so(made, arn, table_name):
 
 def test_awss_own_library_opens_nothing_of_it_and_cannot_make_it_anew(made, kms, arn, table_name):
     made.destroy("a")
-    stock = fleet.key_store(kms.url, table_name, arn)
+    stock = fleet.key_store(kms, table_name, arn)
     models = item_table_of(made).tools().models
     for call in (
         lambda: stock.get_active_branch_key(
@@ -180,7 +180,7 @@ def test_a_role_that_may_not_look_for_tombstones_is_told_what_the_library_says(
 ):
     """Not "denied", which would be the wrong thing to mend."""
     made.destroy("a")
-    proxy = KmsProxy(kms.url)
+    proxy = KmsProxy(kms.dynamodb_url)
     reader = DynamoDbKeyStore(keyrings.aws_kms(arn), table_name, endpoint_url=proxy.url)
     reader.active("b")
     item_at = item_table_of(reader).item_at
@@ -232,4 +232,4 @@ def test_the_beacon_key_is_one_for_good_and_is_told_so(made):
 
 
 def items(kms, table_name):
-    return fleet.items(kms.url, table_name)
+    return fleet.items(kms.dynamodb_url, table_name)

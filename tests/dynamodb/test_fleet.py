@@ -26,7 +26,7 @@ def engine(backend):
 
 @pytest.fixture
 def stock_store(kms, table_name, arn):
-    return fleet.key_store(kms.url, table_name, arn)
+    return fleet.key_store(kms, table_name, arn)
 
 
 def test_a_column_is_read_and_written_by_the_stock_keyring(engine, store, stock_store, client):

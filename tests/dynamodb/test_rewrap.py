@@ -40,7 +40,7 @@ def test_every_item_moves_and_is_the_same_key(made, new, arn, kms, table_name):
         assert materials(store) == before
         assert (store.beacon("a"), store.active("a").version) == (beacon, active)
     assert [one.moved for one in told] == [1, 2, 3, 4, 5, 6, 7]
-    found = fleet.items(kms.url, table_name).values()
+    found = fleet.items(kms.dynamodb_url, table_name).values()
     assert {item["kms-arn"]["S"] for item in found} == {new}
     with pytest.raises(KeyAccessError) as caught:
         DynamoDbKeyStore(keyrings.aws_kms(arn), table_name).active("a")
@@ -50,7 +50,7 @@ def test_every_item_moves_and_is_the_same_key(made, new, arn, kms, table_name):
 def test_awss_own_library_reads_and_rotates_what_was_moved(made, new, kms, table_name):
     material = made.active("a").material
     made.rewrap(keyrings.aws_kms(new))
-    stock = fleet.key_store(kms.url, table_name, new)
+    stock = fleet.key_store(kms, table_name, new)
     models = item_table_of(made).tools().models
     found = stock.get_active_branch_key(models.GetActiveBranchKeyInput(branch_key_identifier="a"))
 
@@ -115,20 +115,20 @@ def test_a_key_rotated_with_the_old_kms_key_meanwhile_moves_as_well(made, new, a
 
 
 def test_what_does_not_open_is_left_as_it_was(made, new, kms, table_name):
-    client = fleet.dynamodb(kms.url)
-    found = fleet.items(kms.url, table_name)
+    client = fleet.dynamodb(kms.dynamodb_url)
+    found = fleet.items(kms.dynamodb_url, table_name)
     altered = {**found["a", "branch:ACTIVE"], "create-time": {"S": "2020-01-01T00:00:00.000000Z"}}
     client.put_item(TableName=table_name, Item=altered)
 
     with pytest.raises(KeyAccessError) as caught:
         made.rewrap(keyrings.aws_kms(new))
     assert caught.value.key_id == "a"
-    assert fleet.items(kms.url, table_name)["a", "branch:ACTIVE"] == altered
+    assert fleet.items(kms.dynamodb_url, table_name)["a", "branch:ACTIVE"] == altered
 
 
 def test_a_new_wrap_that_opens_to_another_key_replaces_nothing(made, new, kms, table_name):
     """What a KMS that answers wrongly would do."""
-    before = fleet.items(kms.url, table_name)
+    before = fleet.items(kms.dynamodb_url, table_name)
     maker = keyrings.aws_kms(new)
 
     def lying(region):
@@ -144,7 +144,7 @@ def test_a_new_wrap_that_opens_to_another_key_replaces_nothing(made, new, kms, t
 
     with pytest.raises(KeyAccessError, match="nothing was replaced"):
         made.rewrap(keyrings.aws_kms(*maker.arns, client_factory=lying))
-    assert fleet.items(kms.url, table_name) == before
+    assert fleet.items(kms.dynamodb_url, table_name) == before
 
 
 def test_another_kms_keys_items_are_refused_and_named(made, new, kms, table_name):
@@ -160,18 +160,18 @@ def test_another_kms_keys_items_are_refused_and_named(made, new, kms, table_name
 def test_what_awss_key_store_cannot_do_is_refused_before_anything_is_done(
     made, kms, table_name, region, count, reason
 ):
-    before = fleet.items(kms.url, table_name)
+    before = fleet.items(kms.dynamodb_url, table_name)
     arns = [kms.create_key(region) for _ in range(count)]
     with pytest.raises(ConfigurationError) as caught:
         made.rewrap(keyrings.aws_kms(*arns))
     assert caught.value.reason == reason
-    assert fleet.items(kms.url, table_name) == before
+    assert fleet.items(kms.dynamodb_url, table_name) == before
     assert made.active("a").id == "a"
 
 
 def test_a_later_layout_of_awss_key_store_is_refused(made, new, kms, table_name):
-    item = fleet.items(kms.url, table_name)["a", "branch:ACTIVE"]
-    fleet.dynamodb(kms.url).put_item(
+    item = fleet.items(kms.dynamodb_url, table_name)["a", "branch:ACTIVE"]
+    fleet.dynamodb(kms.dynamodb_url).put_item(
         TableName=table_name, Item={**item, "hierarchy-version": {"N": "2"}}
     )
     with pytest.raises(ConfigurationError) as caught:

@@ -124,7 +124,7 @@ def test_a_forked_child_makes_clients_of_its_own(kms, arn, table_name):
 
     def client(region):
         made.append(os.getpid())
-        return boto3.client("dynamodb", region_name=region, endpoint_url=kms.url)
+        return boto3.client("dynamodb", region_name=region, endpoint_url=kms.dynamodb_url)
 
     store = DynamoDbKeyStore(keyrings.aws_kms(arn), table_name, client_factory=client)
     store.create_table()
@@ -256,7 +256,7 @@ def patience_with(failure: str) -> float:
 
 @pytest.fixture
 def dynamodb_proxy(kms):
-    proxy = KmsProxy(kms.url)
+    proxy = KmsProxy(kms.dynamodb_url)
     yield proxy
     proxy.stop()
 
@@ -339,8 +339,8 @@ def test_a_restored_table_of_another_name_keeps_its_logical_name(store, arn, tab
         keyrings.aws_kms(arn), table_name + "-restored", logical_name=table_name
     )
     restored.create_table()
-    client = fleet.dynamodb(kms.url)
-    for item in fleet.items(kms.url, table_name).values():
+    client = fleet.dynamodb(kms.dynamodb_url)
+    for item in fleet.items(kms.dynamodb_url, table_name).values():
         client.put_item(TableName=table_name + "-restored", Item=item)
     assert restored.active("default").material == material
 
@@ -348,8 +348,8 @@ def test_a_restored_table_of_another_name_keeps_its_logical_name(store, arn, tab
 def test_an_item_moved_to_another_key_or_altered_is_refused(store, kms, table_name):
     store.create("a")
     store.create("b")
-    client = fleet.dynamodb(kms.url)
-    items = fleet.items(kms.url, table_name)
+    client = fleet.dynamodb(kms.dynamodb_url)
+    items = fleet.items(kms.dynamodb_url, table_name)
     moved = {**items["a", "branch:ACTIVE"], "branch-key-id": {"S": "b"}}
     client.put_item(TableName=table_name, Item=moved)
     with pytest.raises(KeyAccessError):

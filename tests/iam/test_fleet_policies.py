@@ -29,7 +29,7 @@ IAM_ACTIONS = {"TransactWriteItems": ["PutItem"], "ReEncrypt": ["ReEncryptFrom",
 
 @pytest.fixture
 def dynamodb_proxy(kms) -> Iterator[KmsProxy]:
-    proxy = KmsProxy(kms.url)
+    proxy = KmsProxy(kms.dynamodb_url)
     yield proxy
     proxy.stop()
 

@@ -13,11 +13,14 @@ import boto3
 from tests.servers.process import HOST, ServerError, ServerProcess, free_port
 
 REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+"""The account of every key that is made here."""
 
 #: No test may ever reach AWS: dummy credentials, no profile, no instance metadata, and for
 #: whatever is not told of an endpoint, a port at which nothing listens.
 ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "testing",
+    # moto has one account; LocalStack takes a number here for the account.
+    "AWS_ACCESS_KEY_ID": ACCOUNT,
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_SESSION_TOKEN": "testing",
     "AWS_DEFAULT_REGION": REGION,
@@ -64,15 +67,16 @@ class MotoServer:
 
 
 class Kms:
-    """KMS keys at a moto server, made as an administrator would make them.
+    """KMS keys at an emulator, made as an administrator would make them.
 
     moto enforces neither key policies nor disabled keys: have ``kms_proxy`` deny or disable.
 
-    :ivar url: endpoint URL of KMS.
+    :ivar url: endpoint URL of KMS. :ivar dynamodb_url: endpoint URL of DynamoDB.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, dynamodb_url: str | None = None) -> None:
         self.url = url
+        self.dynamodb_url = dynamodb_url or url
 
     def client(self, region: str = REGION) -> Any:
         """A boto3 KMS client that talks to the server itself, past any proxy."""
