@@ -16,7 +16,7 @@ from sqlalchemy.orm import (
 )
 
 from encfields import EncryptedType
-from encfields.errors import ContextMismatchError, UnreadableError
+from encfields.errors import ContextMismatchError, UnreadableError, UnsupportedOperationError
 
 
 class Base(DeclarativeBase):
@@ -206,3 +206,17 @@ def test_nor_does_the_key_of_another_row(clinic):
     some = select(other.id, Surgeon.name).where(other.id != Surgeon.id).subquery()
     with clinic.session() as session, pytest.raises(UnreadableError):
         session.scalars(select(some.c.name)).all()
+
+
+def test_sqlite_is_not_asked_to_return_a_column_of_another_table(sqlite_db):
+    """It would return the written table's column of that name, or the quoted name as a text."""
+    sqlite_db.create(Base.metadata)
+    with sqlite_db.session() as session:
+        session.add(Doctor(name="d", licence="d-licence"))
+        session.commit()
+        changed = update(Person).values(name="other").where(Person.id == 1)
+        for of_both in (changed.returning(Person.name, Doctor.licence), changed.returning(Doctor)):
+            with pytest.raises(UnsupportedOperationError, match=r"doctor\.licence.*own"):
+                session.execute(of_both)
+            session.rollback()
+        assert session.scalars(changed.returning(Person.name)).all() == ["other"]

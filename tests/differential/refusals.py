@@ -63,6 +63,13 @@ def _upserts(step: Step, schema: Schema) -> bool:
     return isinstance(step, Upsert) or (isinstance(step, OrmUpsert) and bool(schema.tenant))
 
 
+def _returns_another_table(step: Step, schema: Schema) -> bool:
+    if schema.inherits != "joined" or schema.joins != "*":
+        return False
+    is_returned = isinstance(step, Returning) and step.entity
+    return is_returned or (isinstance(step, UpdateWhere) and step.way == "entity")
+
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         errors.AmbiguousRowError,
@@ -83,6 +90,11 @@ REFUSALS: tuple[Refusal, ...] = (
         errors.AmbiguousRowError,
         _upserts,
         "upsert whose conflict target is not the primary key",
+    ),
+    Refusal(
+        errors.UnsupportedOperationError,
+        _returns_another_table,
+        "on SQLite, `RETURNING` of a column of another table than the one that is written",
     ),
 )
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import LargeBinary, Table
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.base import Executable
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.dml import Insert, Update, UpdateBase
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
@@ -66,6 +66,8 @@ def refuse_usage(compiled: Any) -> None:
     :raises UnboundValueError: a CTE writes to an encrypted column.
     """
     statement = internals.compiled_statement(compiled)
+    if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
+        _check_returning(statement)
     for element in _walk(statement):
         _check(element)
         if isinstance(element, count):
@@ -166,6 +168,24 @@ def _check(element: Any) -> None:
             for hashed in _hashes(element.get_children()):
                 fix = instead_of_any(*element.get_children()) or _FIRST
                 raise _refuse_hash(hashed, _use(element), fix)
+
+
+def _check_returning(statement: UpdateBase) -> None:
+    """Refuse to return a column of a table that the statement reads, or does not name at all.
+
+    SQLite's RETURNING has the written table alone and no names of tables: a column of another one
+    would be its namesake there, or its name as a text if it has to be quoted.
+    """
+    written = hash(statement.table)  # an annotated table hashes as what it was made of
+    for element in _ciphertexts(statement.exported_columns):
+        if hash(element.table) != written:
+            raise UnsupportedOperationError(
+                "SQLite returns columns of the table that is written only: select it in a "
+                "statement of its own",
+                table=table_named(element),
+                column=column_named(element),
+                reason="returning",
+            )
 
 
 def _check_count(element: Any) -> None:
