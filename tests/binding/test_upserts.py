@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Column,
+    ForeignKey,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
@@ -19,8 +20,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from encfields import EncryptedType
+from encfields import BlindIndex, EncryptedType
 from encfields.errors import (
     AmbiguousRowError,
     BindingError,
@@ -360,3 +362,44 @@ def test_under_a_trigger_a_row_may_keep_its_value_while_others_change(sqlite):
         set_ = {"holder": changed.excluded.holder}
         connection.execute(changed.on_conflict_do_update(index_elements=["id"], set_=set_))
     assert numbers(database) == {1: "kept"}
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Ship(Base):
+    """Always loaded with its subclass's columns, so that ``excluded`` is an alias of a join."""
+
+    __tablename__ = "ship"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(10))
+    captain: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
+    __mapper_args__: Any = {  # noqa: RUF012
+        "polymorphic_on": "kind",
+        "polymorphic_identity": "ship",
+        "with_polymorphic": "*",
+    }
+
+
+class Tanker(Ship):
+    __tablename__ = "tanker"
+
+    id: Mapped[int] = mapped_column(ForeignKey("ship.id"), primary_key=True)
+    cargo: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__: Any = {"polymorphic_identity": "tanker"}  # noqa: RUF012
+
+
+def test_a_class_that_is_loaded_with_its_subclass_is_upserted(db_with_upsert):
+    db, insert = db_with_upsert
+    db.create(Base.metadata)
+    made = insert(Ship)
+    statement = made.on_conflict_do_update(
+        index_elements=["id"], set_={"captain": made.excluded.captain}
+    )
+    with db.session() as session:
+        for captain in ("Ahab", "Nemo"):
+            rows = [{"id": n, "kind": "ship", "captain": captain} for n in (1, 2)]
+            session.execute(statement, rows)  # SQLAlchemy can insert two so, and not one
+        assert session.scalars(select(Ship.id).where(Ship.captain == "Nemo")).all() == [1, 2]

@@ -8,6 +8,7 @@ A program that fails is printed as a script that is as short as it could be made
 from __future__ import annotations
 
 import argparse
+import gc
 import secrets
 import sys
 import time
@@ -22,6 +23,8 @@ from tests.differential.shrink import script, shrink
 from tests.differential.trial import attempt, draw_program
 from tests.servers import mariadb, postgresql
 from tests.servers.provision import existing, missing
+
+PROGRESS = 100
 
 
 def main() -> int:
@@ -64,6 +67,7 @@ def _look(
     """Every program of the range; of each kind of finding one is shortened and printed."""
     found: Counter[tuple[str, ...]] = Counter()
     start, done = time.monotonic(), 0
+    gc.freeze()  # what was imported stays
     for seed in range(first, first + arguments.programs):
         if time.monotonic() - start > arguments.seconds:
             break
@@ -74,6 +78,8 @@ def _look(
             print(f"# seed {seed} ends with an error", file=sys.stderr, flush=True)
             raise
         done += 1
+        if done % PROGRESS == 0:
+            print(f"{done} programs, {sum(found.values())} findings", file=sys.stderr, flush=True)
         if finding is None:
             continue
         found[finding.kind] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import shutil
 import tempfile
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from encfields import Encryption, attach
 from encfields.engine import engine_encryption
 from encfields.testing import local_store
+from tests.differential.models import Schema
+from tests.differential.stage import Stage
 from tests.servers import mariadb
 
 T = TypeVar("T")
@@ -70,11 +73,33 @@ class Database:
             engine_encryption(encryption).active_key(key_id)
             encryption.keys.rotate_beacon(key_id)
         self.engines = Engines(plain, encrypted, encryption)
+        self._stage: Stage | None = None
+        self._runner = asyncio.Runner()
+        self._asynchronous: tuple[AsyncEngine, AsyncEngine, Engines] | None = None
+
+    def stage(self, schema: Schema) -> Stage:
+        """The empty tables of a schema: those of the program before, if it had the same."""
+        if self._stage is not None and self._stage.schema == schema:
+            self._stage.empty()
+            return self._stage
+        self._strike()
+        self._stage = Stage(schema, self.engines.plain, self.engines.encrypted)
+        return self._stage
+
+    def _strike(self) -> None:
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None
+        # Connections have prepared statements about tables that are no more.
+        self.engines.encrypted.dispose()
+        self.engines.plain.dispose()
+        self._runner.run(self._dispose())
+        gc.collect()  # or the engine would compare new tables with more and more old ones
 
     def close(self) -> None:
         """Give everything back."""
-        self.engines.encrypted.dispose()
-        self.engines.plain.dispose()
+        self._strike()
+        self._runner.close()
         if self._folder is not None:
             shutil.rmtree(self._folder)
 
@@ -82,9 +107,22 @@ class Database:
         """Have a trial run on the engines, maybe those of asyncio and in its event loop."""
         if not asynchronous:
             return trial(self.engines)
-        return asyncio.run(self._run(trial))
+        return self._runner.run(self._run(trial))
 
     async def _run(self, trial: Callable[[Engines], T]) -> T:
+        if self._asynchronous is None:
+            self._asynchronous = self._async_engines()
+        plain, encrypted, engines = self._asynchronous
+        try:
+            async with AsyncSession(plain) as session:
+                # What a coroutine may call, though not with this session.
+                return await session.run_sync(lambda _: trial(engines))
+        finally:
+            if self.url.get_backend_name() == "sqlite":
+                await plain.dispose()  # a statement that failed may still be open
+                await encrypted.dispose()
+
+    def _async_engines(self) -> tuple[AsyncEngine, AsyncEngine, Engines]:
         driver = ASYNC_DRIVERS[self._urls[0].get_backend_name()]
         urls = [
             u.set(drivername=f"{u.get_backend_name()}+{driver}").difference_update_query(
@@ -96,14 +134,12 @@ class Database:
         for engine in (plain, encrypted):
             _hurry_on(engine.sync_engine)
         encryption = attach(encrypted, local_store(self._wrapping_key))
-        engines = Engines(plain.sync_engine, encrypted.sync_engine, encryption)
-        try:
-            async with AsyncSession(plain) as session:
-                # What a coroutine may call, though not with this session.
-                return await session.run_sync(lambda _: trial(engines))
-        finally:
-            await plain.dispose()
-            await encrypted.dispose()
+        return plain, encrypted, Engines(plain.sync_engine, encrypted.sync_engine, encryption)
+
+    async def _dispose(self) -> None:
+        if self._asynchronous is not None:
+            for engine in self._asynchronous[:2]:
+                await engine.dispose()
 
 
 def _named_as_it_is(url: sa.URL) -> sa.URL:

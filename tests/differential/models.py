@@ -25,6 +25,7 @@ from sqlalchemy.types import NullType
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.index.transforms import casefold
+from tests.differential.events import note_mapper_events
 from tests.differential.values import KINDS, text_type, transformed
 
 SLOTS = 5
@@ -180,7 +181,7 @@ class Schema:
             case "pair":
                 return UUID(int=slot // 2), datetime.date(2024, 1, slot % 2 + 1)
             case "generated" | "big":
-                return (900 + slot,)
+                return (100_000 + slot,)  # more than the database gives
         return (slot + 1,)
 
     def draw_values(self, rng: random.Random, *, whole: bool) -> dict[str, Any]:
@@ -239,6 +240,8 @@ class Twin:
     :ivar item: the class. :ivar sub: its subclass, or the same. :ivar child: a class that refers
         to it. :ivar audit: the table that triggers write. :ivar step: number of the step that is
         under way, which ``onupdate`` gives: a row that nothing changed keeps an older one.
+    :ivar events: what happened to instances. :ivar held: every instance, see
+        :func:`~tests.differential.events.note_mapper_events`.
     """
 
     def __init__(self, schema: Schema, *, encrypted: bool) -> None:
@@ -247,6 +250,8 @@ class Twin:
         base: Any = type("Base", (DeclarativeBase,), {})
         self.base = base
         self.step = 0
+        self.events: list[Any] = []
+        self.held: list[Any] = []
         self.audit = sa.Table(
             f"{self.prefix}_audit",
             self.base.metadata,
@@ -261,6 +266,7 @@ class Twin:
         self.child = self._child()
         self._add_expressions()
         self.base.registry.configure()
+        note_mapper_events(self, self.events, self.held)
 
     def _touch(self) -> int:
         return self.step

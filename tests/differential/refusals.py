@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.orm.exc import StaleDataError
+
 from encfields import errors
 from tests.differential.bulk_steps import Returning, UpdateSome
+from tests.differential.condition_steps import WriteBy
 from tests.differential.core_steps import BulkUpdate, SetNull, UpdateRow, Upsert
 from tests.differential.models import Schema
 from tests.differential.query_steps import Find
 from tests.differential.step import Step
+from tests.differential.table_steps import UpsertMany, WriteJoined
 from tests.differential.write_steps import OrmUpsert, UpdateWhere
 
 
@@ -47,8 +51,10 @@ def _sets_part_of_compound(step: Step, schema: Schema) -> bool:
 
 
 def _gives_many_rows_a_value(step: Step, schema: Schema) -> bool:
-    if isinstance(step, UpdateWhere):
-        is_delete = step.way.startswith("delete")
+    if isinstance(step, UpdateWhere | WriteBy):
+        is_delete = "delete" in step.way
+    elif isinstance(step, WriteJoined):
+        is_delete = step.way == "delete"
     elif isinstance(step, UpdateSome | SetNull):
         is_delete = step.delete
     else:
@@ -60,7 +66,13 @@ def _gives_many_rows_a_value(step: Step, schema: Schema) -> bool:
 
 
 def _upserts(step: Step, schema: Schema) -> bool:
-    return isinstance(step, Upsert) or (isinstance(step, OrmUpsert) and bool(schema.tenant))
+    if isinstance(step, OrmUpsert | UpsertMany):
+        return bool(schema.tenant)
+    return isinstance(step, Upsert)
+
+
+def _upserts_a_value(step: Step, schema: Schema) -> bool:
+    return isinstance(step, UpsertMany) and step.how == "given"
 
 
 def _returns_another_table(step: Step, schema: Schema) -> bool:
@@ -89,7 +101,17 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         errors.AmbiguousRowError,
         _upserts,
-        "upsert whose conflict target is not the primary key",
+        "upsert that sets an encrypted column of a row whose key may be another",
+    ),
+    Refusal(
+        errors.CiphertextCopyError,
+        _upserts_a_value,
+        "upsert that sets an encrypted column to anything but its inserted value or `null()`",
+    ),
+    Refusal(
+        StaleDataError,
+        lambda step, schema: bool(schema.tenant),
+        "writing a value raises SQLAlchemy's `StaleDataError`",
     ),
     Refusal(
         errors.UnsupportedOperationError,

@@ -21,6 +21,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from tests.differential.bulk_steps import *
+from tests.differential.condition_steps import *
 from tests.differential.core_steps import *
 from tests.differential.databases import Database
 from tests.differential.instance_steps import *
@@ -31,6 +32,7 @@ from tests.differential.orm_steps import *
 from tests.differential.query_steps import *
 from tests.differential.refused_steps import *
 from tests.differential.result_steps import *
+from tests.differential.table_steps import *
 from tests.differential.trial import Program, attempt
 from tests.differential.values import Colour
 from tests.differential.world import Settings

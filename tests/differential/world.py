@@ -1,4 +1,4 @@
-"""One side of a trial: the twin's tables, its sessions, and what can be seen of them."""
+"""One side of a trial: its sessions, and what can be seen of the twin's rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from encfields import Encryption
-from tests.differential.events import note_mapper_events, note_session_events
-from tests.differential.models import SLOTS, TENANTS, Schema, Twin
-from tests.differential.triggers import create_triggers
+from tests.differential.events import note_session_events
+from tests.differential.models import TENANTS, Schema, Twin
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Settings:
 
 
 class World:
-    """Tables, sessions and rows of one side.
+    """Sessions and rows of one side.
 
     :ivar bulk_engine: an ordinary engine of the same database.
     :ivar nested: open savepoints of each session. :ivar held: every instance that was seen, so
@@ -47,9 +46,9 @@ class World:
         self.twin, self.engine, self.encryption, self.settings = twin, engine, encryption, settings
         self.bulk_engine = bulk_engine
         self.schema: Schema = twin.schema
-        self.events: list[Any] = []
-        self.held: list[Any] = []
-        note_mapper_events(twin, self.events, self.held)
+        self.events, self.held = twin.events, twin.held
+        self.events.clear()
+        twin.step = 0
         self.sessions = [self._new_session(), self._new_session()]
         self.nested: list[list[Any]] = [[], []]
         self.added: dict[int, Any] = {}
@@ -63,25 +62,13 @@ class World:
         note_session_events(session, self.events)
         return session
 
-    def create(self) -> None:
-        """Make the tables and the triggers, and the rows that keys refer to."""
-        metadata = self.twin.base.metadata
-        with self.engine.begin() as connection:
-            metadata.drop_all(connection)
-            metadata.create_all(connection)
-            create_triggers(connection, self.twin.item.__tablename__, self.twin.audit.name)
-            if (owner := metadata.tables.get(f"{self.twin.prefix}_owner")) is not None:
-                rows = [{"id": n} for n in range(1, SLOTS + 3)]
-                connection.execute(owner.insert(), rows)
-
     def close(self) -> None:
-        """Drop everything."""
+        """Give up what is open."""
         for session in self.sessions:
             session.close()
         if self.engine.dialect.name == "sqlite":
             self.engine.dispose()  # a statement that failed may still be open
-        self.twin.base.metadata.drop_all(self.engine)
-        self.twin.base.registry.dispose()
+        self.held.clear()
 
     def reset(self, number: int, *, anew: bool) -> None:
         """Give up what a session's transaction was about.

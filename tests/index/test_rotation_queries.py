@@ -164,8 +164,12 @@ def test_rows_are_changed_under_whichever_version_they_have(rotating):
 
 SUBQUERIES: dict[str, Any] = {
     "in": lambda c, d: c.in_(select(d)),
-    "not in": lambda c, d: c.not_in(select(d).where(b.c.id > 19)),
-    "not (in)": lambda c, d: not_(c.in_(select(d).where(b.c.id > 29))),
+    "not in": lambda c, d: c.not_in(select(d).where(b.c.id.between(19, 49))),
+    "not (in)": lambda c, d: not_(c.in_(select(d).where(b.c.id.between(29, 49)))),
+    "not in nothing": lambda c, d: c.not_in(select(d).where(b.c.id < 0)),
+    "in is unknown": lambda c, d: case((c.in_(select(d)), 1), (c.not_in(select(d)), 2)).is_(None),
+    "in nothing is known": lambda c, d: c.in_(select(d).where(b.c.id < 0)).is_(None),
+    "not in with NULL": lambda c, d: c.not_in(select(d).where(b.c.id > 39)),
     "== scalar": lambda c, d: c == select(d).where(b.c.id == 41).scalar_subquery(),
     "!= scalar": lambda c, d: c != select(d).where(b.c.id == 41).scalar_subquery(),
 }
@@ -176,12 +180,19 @@ def test_a_subquery_of_rows_with_both_versions_is_answered(rotating):
     with rotating.begin() as connection:
         for tables in (old, new):
             connection.execute(delete(tables[1]))
-        rows = [{"id": 10 * n + 1, "v": v, "plain": v} for n, v in B_ROWS]
+        rows = [{"id": 10 * n + 1, "v": v, "plain": v} for n, v in [*B_ROWS, (5, None)]]
         connection.execute(insert(b), rows)
     for name, make in SUBQUERIES.items():
         by_index = _ids(rotating, select(a.c.id).where(make(a.c.v, b.c.v)))
         by_name = _ids(rotating, select(a.c.id).where(make(a.c.plain, b.c.plain)))
         assert by_index == by_name, name
+
+
+def test_a_subquery_s_first_row_is_the_same_under_either_version(rotating):
+    first = select(b.c.v).order_by(b.c.id).limit(1).scalar_subquery()
+    with rotating.begin() as connection:
+        connection.execute(insert(old[1]), [{"id": 1, "v": "y"}])
+    assert _ids(rotating, select(a.c.id).where(a.c.v == first, a.c.id != 22)) == [20, 21]
 
 
 def test_rows_with_both_versions_meet_rows_with_one(rotating):

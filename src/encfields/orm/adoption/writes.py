@@ -237,9 +237,7 @@ class _Completion:
         value = given[name]
         along = internals.sibling_in(value, one.plain.key)
         clause = internals.post_values_clause(self.statement)
-        is_sealed = is_excluded(self.statement, value, one.binding.column) and targets_row_key(
-            clause, one.binding
-        )
+        is_sealed = is_excluded(value, one.binding.column) and targets_row_key(clause, one.binding)
         if is_sealed or isinstance(value, Null) or not one.adopts.carries_unsealable:
             added = null() if isinstance(value, Null) else along
             if added is not None:

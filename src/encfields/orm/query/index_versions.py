@@ -64,9 +64,12 @@ def _newer_or_older(newer: Any, older: Any) -> ColumnElement[bool]:
 
 def _in_subquery(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[bool]:
     """Whether a value is selected under any version: a row of the subquery may have the other one
-    than the row that is compared."""
-    found = or_(*(and_(side.left.is_not(None), side.left.in_(side.right)) for side in sides))
-    if element.operator not in NEGATIVE:
-        return Grouping(found)
-    known = or_(*(side.left.is_not(None) for side in sides))
-    return Grouping(and_(known, not_(found)))
+    than the row that is compared.
+
+    A row without one of the versions is not asked by it, but a NULL, which has none, by both.
+    """
+    is_null = and_(*(side.left.is_(None) for side in sides))
+    found = or_(
+        *(and_(or_(side.left.is_not(None), is_null), side.left.in_(side.right)) for side in sides)
+    )
+    return Grouping(not_(found) if element.operator in NEGATIVE else found)

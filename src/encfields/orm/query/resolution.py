@@ -71,7 +71,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
 
     def side(part: Any, index: IndexBinding) -> Any:
         if asked(part) is not None:
-            return _selected(part, there, index)
+            return _selected(part, there, index, element)
         return _lookup(part, index, versions, compared)
 
     by_index = either_version(
@@ -124,7 +124,8 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
                     element,
                     [
                         VersionSides(
-                            _selected(element.left, left, o), _selected(element.right, right, t)
+                            _selected(element.left, left, o, element),
+                            _selected(element.right, right, t, element),
                         )
                         for o, t in pairs
                     ],
@@ -152,7 +153,7 @@ def _pairs(
     yield from carried or same[:1]
 
 
-def _selected(part: Any, there: IndexOperand, index: IndexBinding) -> Any:
+def _selected(part: Any, there: IndexOperand, index: IndexBinding, element: IndexComparison) -> Any:
     """The index's column in the place of the encrypted one, in a subquery too."""
     companion = there.companion(index)
     while isinstance(part, Grouping):
@@ -164,8 +165,9 @@ def _selected(part: Any, there: IndexOperand, index: IndexBinding) -> Any:
     (column,) = part.selected_columns
     alike = internals.annotated_like(companion, column)
     inner = part.with_only_columns(alike, maintain_column_froms=True)
-    if len(index.declared.versions) > 1:
-        # A row that has only the other version is none of this comparison's; a NULL is.
+    if len(index.declared.versions) > 1 and element.operator in MEMBERSHIP:
+        # A row that has only the other version is none of this comparison's; a NULL is. Of a
+        # single row's value that would make another row's.
         inner = inner.where(or_(companion.is_not(None), there.expression.is_(None)))
     return inner.scalar_subquery()
 

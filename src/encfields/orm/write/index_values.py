@@ -262,7 +262,7 @@ def refuse_half_upsert(statement: Any, table: Table) -> None:
             continue
         columns = [index.companion, *(source.column for source in index.sources)]
         pairs = zip([companion, *values], columns, strict=True)
-        if all(is_excluded(statement, value, column) for value, column in pairs):
+        if all(is_excluded(value, column) for value, column in pairs):
             continue
         if companion is None or any(value is None for value in values):
             raise _refused(

@@ -53,16 +53,20 @@ def refuse_upsert(statement: Any, bindings: Mapping[str, ColumnBinding], dialect
             upsert.check(binding)
 
 
-def is_excluded(statement: Any, value: Any, column: Column[Any]) -> bool:
+def is_excluded(value: Any, column: Column[Any]) -> bool:
     """Whether `value` is the inserted value of the column, ``excluded.column`` or, on MySQL and
-    MariaDB, ``inserted.column``."""
+    MariaDB, ``inserted.column``.
+
+    That is of an alias of the table, or of its join with the tables of subclasses that a mapped
+    class is always loaded with.
+    """
     source = getattr(value, "table", None)
     return (
         isinstance(value, ColumnElement)
         and getattr(value, "key", None) == column.key
         and isinstance(source, Alias)
         and source.name in _INSERTED_ROW
-        and internals.same_table(source.element, statement.table)
+        and any(hash(base) == hash(column) for base in value.base_columns)
     )
 
 
@@ -101,7 +105,7 @@ class _Upsert:
         """Refuse what would leave a value of this column in a row that it is not bound to."""
         values = self._set_to(binding.column)
         sealed = [value for value in values if not isinstance(value, Null)]
-        if not all(is_excluded(self._statement, value, binding.column) for value in sealed):
+        if not all(is_excluded(value, binding.column) for value in sealed):
             raise _refusal(
                 CiphertextCopyError,
                 binding,
@@ -171,7 +175,7 @@ class _Upsert:
     def _becomes_inserted(self, column: Column[Any]) -> bool:
         """Whether SET gives the row the inserted row's value of this column."""
         values = self._set_to(column)
-        return bool(values) and all(is_excluded(self._statement, v, column) for v in values)
+        return bool(values) and all(is_excluded(v, column) for v in values)
 
     def _set_to(self, column: Column[Any]) -> list[Any]:
         """What SET assigns to a column: SQLAlchemy takes its key, and with a warning its name."""
@@ -187,7 +191,7 @@ class _Upsert:
             sides = (criterion.left, criterion.right)
             for side, other in (sides, sides[::-1]):
                 column = columns.get(hash(side))
-                if column is not None and is_excluded(self._statement, other, column):
+                if column is not None and is_excluded(other, column):
                     yield column
 
     def _inserted(self, column: Column[Any]) -> str:
