@@ -222,6 +222,22 @@ def test_an_upsert_may_leave_the_row_as_it_is(name, request):
     assert [s for _, s, _ in read(db, table)] == ["s1", "s2"]
 
 
+@pytest.mark.parametrize("form", ["list", "values"])
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+def test_an_upsert_may_leave_a_row_as_it_is_beside_one_without_a_value(name, form, request):
+    """The row that was written has none, so that what is looked for is the one that was not."""
+    db = request.getfixturevalue(f"{name}_db")
+    table = made(db, cases())
+    trigger(db, "INSERT", "tenant = 'b'", "new.id > 100")
+    upsert = (postgresql if name == "postgresql" else sqlite).insert(table)
+    rows = [{"id": 1, "s": "other"}, {"id": 2, "s": None}]
+    with db.begin() as connection:
+        connection.execute(upsert, {"id": 1, "s": "s1"})
+        skipping = upsert.on_conflict_do_nothing()
+        connection.execute(*([skipping, rows] if form == "list" else [skipping.values(rows)]))
+    assert [s for _, s, _ in read(db, table)] == ["s1", None]
+
+
 def test_a_table_without_triggers_is_asked_for_once(db):
     table = made(db, cases())
     with db.begin() as connection:

@@ -444,6 +444,11 @@ def is_multi_values(compiled: Any) -> bool:
     return bool(getattr(_dml_state(compiled), "_has_multi_parameters", False))
 
 
+def values_count(compiled: Any) -> int:
+    """How many rows one set of parameters is of: more than one if VALUES has several."""
+    return len(_dml_state(compiled)._multi_parameters) if is_multi_values(compiled) else 1
+
+
 def stated_keys(statement: Insert | Update) -> set[str]:
     """Keys of the columns that the statement itself gives values."""
     names: set[Any] = set(statement._values or ())

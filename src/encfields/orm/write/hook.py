@@ -222,8 +222,13 @@ class WriteHook:
                 for (binding, pending, texts, _), key in zip(ready, keys, strict=True)
                 if not _is_left_by_upsert(binding, context.compiled)
             ]
-            may_match_none = plan.may_skip or not plan.may_be_generated
-            self._read_back.note(context, rows, may_match_none=may_match_none, is_required=is_told)
+            self._read_back.note(
+                context,
+                rows,
+                count=len(context.compiled_parameters) * internals.values_count(context.compiled),
+                may_match_none=plan.may_skip or not plan.may_be_generated,
+                is_required=is_told,
+            )
 
     def _to_read_back(
         self, plan: StatementPlan, connection: Connection, *, is_rehearsal: bool

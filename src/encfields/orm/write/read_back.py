@@ -70,12 +70,14 @@ class WrittenRow:
 class _Written:
     """What one execution writes.
 
+    :ivar count: of its rows, those without a value included.
     :ivar may_match_none: an UPDATE, or an INSERT that may skip a row.
     :ivar is_required: the table is known to have triggers. Otherwise a role that may not look
         need not. ``None`` if nobody has asked yet.
     """
 
     rows: list[WrittenRow]
+    count: int
     may_match_none: bool
     is_required: bool | None
 
@@ -91,16 +93,20 @@ class ReadBack:
         context: Any,
         rows: Iterable[WrittenRow],
         *,
+        count: int,
         may_match_none: bool,
         is_required: bool | None,
     ) -> None:
-        """Remember what an execution is about to write: one column of each row and identity."""
+        """Remember what an execution is about to write: one column of each row and identity.
+
+        :param count: of its rows, those without a value included.
+        """
         first: dict[Any, WrittenRow] = {}
         for row in rows:
             known = first.setdefault((row.binding.identity, row.texts), row)
             if known is not row and known.binding is row.binding:
                 known.starts.extend(row.starts)
-        self._due[context] = _Written(list(first.values()), may_match_none, is_required)
+        self._due[context] = _Written(list(first.values()), count, may_match_none, is_required)
 
     def check(
         self,
@@ -130,9 +136,8 @@ class ReadBack:
             own = internals.unobserved(connection)
             # Under AUTOCOMMIT somebody else may have written to the row since.
             is_ours = not internals.is_autocommit(connection)
-            astray = _row_astray(
-                own, rows, result, may_match_none=due.may_match_none, is_ours=is_ours
-            )
+            written = _rowcount(connection, result, due.count)
+            astray = _row_astray(own, rows, due, written, is_ours=is_ours)
         except DBAPIError as error:
             refused = is_denied(error)
             # PostgreSQL rolls back by itself, and would have its COMMIT say nothing of it.
@@ -150,13 +155,14 @@ class ReadBack:
 def _row_astray(
     connection: Connection,
     rows: list[WrittenRow],
-    result: Any,
+    due: _Written,
+    written: int | None,
     *,
-    may_match_none: bool,
     is_ours: bool,
 ) -> WrittenRow | None:
     """A row that is not where its value was sealed for, if there is one.
 
+    :param written: how many rows were written, if that is known.
     :param is_ours: nobody else can write to the rows as yet.
     """
     by_column: dict[str, list[WrittenRow]] = {}
@@ -167,10 +173,9 @@ def _row_astray(
         missing = [row for row in some if held.get(row.texts) not in row.starts]
         if not missing:
             continue
-        written = _rowcount(connection, result, len(some))
-        if may_match_none and written == len(some) - len(missing):
+        if due.may_match_none and written == due.count - len(missing):
             continue
-        all_written = written == len(some) or (written is None and not may_match_none)
+        all_written = written == due.count or (written is None and not due.may_match_none)
         for row in missing:
             # What is nowhere is hidden from this role, taken out, or NULL: nothing is unreadable.
             is_altered = is_ours and all_written and held.get(row.texts) is not None
