@@ -158,6 +158,16 @@ def test_bulk_inserts_of_a_child(clinic):
         assert told(session.get_one(Nurse, 4)) == ["n", "bulk"]
 
 
+def test_bulk_inserts_of_a_child_whose_rows_differ_in_their_columns(clinic):
+    """The ORM executes an INSERT for each run of rows that are alike, and joins the results."""
+    named = [{"name": f"n-{n}", "licence": f"l-{n}"} for n in (1, 2)]
+    with clinic.session() as session:
+        session.execute(insert(Doctor), [*named, {"licence": "l-3"}, {"licence": "l-4"}, *named])
+        found = session.execute(select(Doctor.name, Doctor.licence).order_by(Doctor.id)).all()
+    told_of = [("n-1", "l-1"), ("n-2", "l-2")]
+    assert [tuple(r) for r in found[-6:]] == [*told_of, (None, "l-3"), (None, "l-4"), *told_of]
+
+
 def test_a_changed_key_of_a_child_takes_all_its_values_along(sqlite_db):
     sqlite_db.create(Base.metadata)
     with sqlite_db.session() as session:

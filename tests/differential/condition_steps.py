@@ -287,7 +287,7 @@ class FindEqual(Step):
         is_exact = world.schema.column(self.name).is_found_exactly
         if world.schema.tenant or not is_exact or not hasattr(item, self.name):
             return None
-        column, other = getattr(item, self.name), aliased(item, name="other")
+        column, other = getattr(item, self.name), aliased(item, name="other", flat=True)
         theirs, child = getattr(other, self.name), world.twin.child
         of = world.schema.column(self.name)
         inner: Any

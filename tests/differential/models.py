@@ -181,7 +181,7 @@ class Schema:
             case "pair":
                 return UUID(int=slot // 2), datetime.date(2024, 1, slot % 2 + 1)
             case "generated" | "big":
-                return (100_000 + slot,)  # more than the database gives
+                return (-1 - slot,)  # which no database gives
         return (slot + 1,)
 
     def draw_values(self, rng: random.Random, *, whole: bool) -> dict[str, Any]:

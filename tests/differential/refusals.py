@@ -42,10 +42,11 @@ def _uses_truncated_index(step: Step, schema: Schema) -> bool:
 
 
 def _sets_part_of_compound(step: Step, schema: Schema) -> bool:
-    if not isinstance(step, UpdateRow | BulkUpdate | SetNull | Returning) or not schema.compound:
+    some = UpdateRow | BulkUpdate | SetNull | Returning | WriteJoined
+    if not isinstance(step, some) or not schema.compound:
         return False
     names = {step.name} if isinstance(step, SetNull) else set()
-    names |= set(step.values) if isinstance(step, UpdateRow | Returning) else set()
+    names |= set(step.values) if isinstance(step, UpdateRow | Returning | WriteJoined) else set()
     names |= set(step.rows[0][2]) if isinstance(step, BulkUpdate) else set()
     return bool(names & set(schema.compound)) and not names >= set(schema.compound)
 
@@ -66,9 +67,9 @@ def _gives_many_rows_a_value(step: Step, schema: Schema) -> bool:
 
 
 def _upserts(step: Step, schema: Schema) -> bool:
-    if isinstance(step, OrmUpsert | UpsertMany):
+    if isinstance(step, OrmUpsert):
         return bool(schema.tenant)
-    return isinstance(step, Upsert)
+    return isinstance(step, Upsert) or (isinstance(step, UpsertMany) and step.how != "along")
 
 
 def _upserts_a_value(step: Step, schema: Schema) -> bool:

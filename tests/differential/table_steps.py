@@ -106,7 +106,7 @@ class UpsertMany(Step):
             for n, slot in enumerate(rng.sample(range(SLOTS), rng.randint(1, 3)))
         )
         ways = ("values", "list", "list returning", "core list", "core returning")
-        hows = ("excluded", "given", "plain", "nothing", "where", "constraint")
+        hows = ("excluded", "given", "plain", "nothing", "where", "constraint", "along", "along")
         return {"rows": rows, "way": rng.choice(ways), "how": rng.choice(hows)}
 
     def run(self, world: World) -> Any:
@@ -146,6 +146,8 @@ class UpsertMany(Step):
         keys = list(world.schema.key_columns)
         stored = list(world.core(dict.fromkeys(self._own(world, core=False))))
         excluded = {n: insert.excluded[n] for n in stored}
+        if world.schema.tenant and self.how == "along":
+            excluded["tenant"] = insert.excluded.tenant
         match self.how:
             case "nothing":
                 return insert.on_conflict_do_nothing()
@@ -175,6 +177,9 @@ class UpsertMany(Step):
                 value = rows[0][self._own(world, core=core)[0]]
                 statement = insert.on_duplicate_key_update({stored[0]: value})
             case _:
+                if self.how == "along":
+                    tenant = ["tenant"] if world.schema.tenant else []
+                    stored += [*world.schema.key_columns, *tenant]
                 statement = insert.on_duplicate_key_update({n: insert.inserted[n] for n in stored})
         session: Any = world.sessions[self.session]
         if self.way == "values":

@@ -825,6 +825,11 @@ def _key_of(name: Any) -> str:
     return str(getattr(name, "key", name))
 
 
+def is_part_of_insert(statement: Any) -> bool:
+    """Whether the ORM executes it for some rows of an INSERT of a class, and joins the results."""
+    return "_emit_insert_table" in getattr(statement, "_annotations", ())
+
+
 def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
     """The INSERT, not asked to report keys that are given to it.
 

@@ -129,6 +129,9 @@ class GeneratedKeys:
         :returns: the columns that were looked at.
         :raises UnknownIdentityError: the database stored one under another key.
         """
+        if internals.is_part_of_insert(context.invoked_statement) and not result.returns_rows:
+            # Its keys were given and need not be returned, but the ORM reads rows nevertheless.
+            result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=[])
         insert, reserved = self._under_way.pop(context, (None, None))
         if insert is None or reserved is None or not reserved.to_check:
             return ()
