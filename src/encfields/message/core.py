@@ -12,7 +12,7 @@ from encfields.message.one_pass import FindKey
 from encfields.native_core import status
 
 if TYPE_CHECKING or not status().is_native:
-    from encfields.message.one_pass import CellReader, open_, seal
+    from encfields.message.one_pass import CellReader, open_, seal, seal_many
 
     def reseal_many(
         messages: list[bytes],
@@ -30,6 +30,6 @@ if TYPE_CHECKING or not status().is_native:
         return [None] * len(messages)
 
 else:
-    from encfields_native import CellReader, open_, reseal_many, seal
+    from encfields_native import CellReader, open_, reseal_many, seal, seal_many
 
-__all__ = ["CellReader", "FindKey", "open_", "reseal_many", "seal"]
+__all__ = ["CellReader", "FindKey", "open_", "reseal_many", "seal", "seal_many"]

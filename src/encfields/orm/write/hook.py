@@ -17,6 +17,7 @@ from encfields.errors import (
     UnknownIdentityError,
 )
 from encfields.message import seal
+from encfields.message.core import seal_many
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.declare.row_keys import IdentityBind
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.engine_encryption import EngineEncryption
+
+
+_Ready = tuple["ColumnBinding", Pending, list[str], bytes]
+"""A value that can be sealed: its column, where the message goes, its row and its plaintext."""
 
 
 class WriteHook:
@@ -196,7 +201,7 @@ class WriteHook:
         """Seal every parked value of every row of the execution."""
         rehearsal = rehearsal_of(context.execution_options)
         binds = _in_driver_order(plan.sealed, context.compiled)
-        ready: list[tuple[ColumnBinding, Pending, list[str], bytes]] = []
+        ready: list[_Ready] = []
         is_told, keys = self._to_read_back(plan, connection, is_rehearsal=bool(rehearsal))
         for values, given in internals.parameter_rows(context):
             for bind, pending in _parked(binds, values, given, Pending):
@@ -214,8 +219,7 @@ class WriteHook:
                 if keys is not None:
                     keys.append([values[part.bind] for part in bind.identity if part])
         self._fetch_keys(ready)
-        for binding, pending, known, plaintext in ready:
-            pending.settle(self.seal(binding, known, plaintext))
+        self._seal_all(ready)
         if keys:
             rows = [
                 WrittenRow.of(binding, key, texts, pending.sealed or b"")
@@ -277,7 +281,7 @@ class WriteHook:
                 error.table, error.column = binding.table, binding.column_name
                 raise
 
-    def _fetch_keys(self, ready: list[tuple[ColumnBinding, Pending, list[str], bytes]]) -> None:
+    def _fetch_keys(self, ready: list[_Ready]) -> None:
         """Have the keys of rows of many tenants at hand, in one query for all."""
         if len(ready) < 2:
             return
@@ -337,6 +341,34 @@ class WriteHook:
             if None not in texts:
                 error.row = dict(binding.row(cast("list[str]", texts)))
             raise
+
+    def _seal_all(self, ready: list[_Ready]) -> None:
+        """Seal the values of an execution, those of one branch key at once."""
+        if len(ready) == 1:
+            ((binding, pending, texts, plaintext),) = ready
+            pending.settle(self.seal(binding, texts, plaintext))
+            return
+        by_key: dict[str, list[_Ready]] = {}
+        for one in ready:
+            by_key.setdefault(one[0].key_id(one[2]), []).append(one)
+        for key_id, those in by_key.items():
+            messages = self._sealed_at_once(key_id, those)
+            for (binding, pending, texts, plaintext), message in zip(those, messages, strict=True):
+                pending.settle(message or self.seal(binding, texts, plaintext))
+
+    def _sealed_at_once(self, key_id: str, those: list[_Ready]) -> list[bytes | None]:
+        """The messages of values under one branch key; ``None`` for each that is to be sealed by
+        itself, which tells what is the matter with it."""
+        if len(those) == 1:
+            return [None]
+        try:
+            key = self._encryption.active_key(key_id)
+            contexts = [binding.context.serialize(texts) for binding, _, texts, _ in those]
+        except EncFieldsError:
+            return [None] * len(those)
+        messages = seal_many([plaintext for *_, plaintext in those], contexts, key)
+        self._encryption.stats.sealed += len(messages) - messages.count(None)
+        return messages
 
     def seal(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
         """One message, for the row whose identity's canonical texts are `texts`."""
