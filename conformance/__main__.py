@@ -58,7 +58,8 @@ def _run(language: Language, *, lenient: bool, golden: bool) -> bool:
     verdict = examine(language, golden=golden)
     print(
         f"{language.name}: {verdict.sdk}: {verdict.opened} opened, {verdict.refused} refused, "
-        f"{verdict.sealed} sealed, {len(verdict.faults)} faults"
+        f"{verdict.sealed} sealed, {verdict.refused_here} of what it sealed refused elsewhere or "
+        f"altered, {len(verdict.faults)} faults"
     )
     for fault in verdict.faults:
         print(f"  {fault}")

@@ -71,7 +71,7 @@ of_tenant = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("tenant", String(40), nullable=False),
-    Column("content", EncryptedType(Text, key="tenant/{tenant}")),
+    Column("content", EncryptedType(Text, key="Schlüssel für {tenant}")),
 )
 sizes = Table(
     "sizes",
@@ -81,7 +81,7 @@ sizes = Table(
 )
 
 TENANTS = ("7", "b/c é")
-KEYS = ("default", *(f"tenant/{one}" for one in ("7", "b%2Fc%20%C3%A9")))
+KEYS = ("default", *(f"Schlüssel für {one}" for one in ("7", "b%2Fc%20%C3%A9")))
 SIZES = (0, 1, 4095, 4096, 4097, 65536, 1_000_000)
 COMPOSITE = [("Ωrg", 1, "a"), ("org", 2, "Ä b"), ("", 0, "")]
 

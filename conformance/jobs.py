@@ -32,13 +32,16 @@ class Opening:
 class Verdict:
     """What came of a language's run.
 
-    :ivar sdk: name and version, as the driver says. :ivar faults: sentences; none is a pass.
+    :ivar sdk: name and version, as the driver says.
+    :ivar refused_here: of what it sealed, how often encfields refused it elsewhere or altered.
+    :ivar faults: sentences; none is a pass.
     """
 
     sdk: str = ""
     opened: int = 0
     refused: int = 0
     sealed: int = 0
+    refused_here: int = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -54,6 +57,8 @@ def openings(engine: Engine, places: Sequence[Place]) -> Iterator[Opening]:
         yield Opening(f"{place.name} elsewhere", key_id, message, other.context, None)
         more = {**context, "enc:row:more": "1"}
         yield Opening(f"{place.name} with one pair more", key_id, message, more, None)
+        fewer = dict(list(context.items())[1:])
+        yield Opening(f"{place.name} with one pair fewer", key_id, message, fewer, None)
         column = {**context, "enc:column": "other.column"}
         yield Opening(f"{place.name} in another column", key_id, message, column, None)
         if other.key_id != key_id:
@@ -153,15 +158,23 @@ def _judge_sealed(place: Place, engine: Engine, verdict: Verdict) -> None:
 
 
 def _judge_moved(places: Sequence[Place], engine: Engine, verdict: Verdict) -> None:
-    """What it sealed for one row must not open in another, nor when it is altered."""
-    first, second = (one for one in places if one.column is places[0].column)
-    message = first.stored(engine)
-    for where, what in ((second, message), (first, message[:-1] + bytes([message[-1] ^ 1]))):
-        kept = where.stored(engine)
-        where.store(engine, what)
-        try:
-            where.read(engine)
-            verdict.faults.append(f"a sealed value was opened in {where.name} that must not be")
-        except EncFieldsError:
-            pass
-        where.store(engine, kept)
+    """What it sealed for one place must open in no other, nor when it is altered or cut."""
+    for number, where in enumerate(places):
+        moved = places[number - 1].stored(engine)
+        _judge_refused(f"what was sealed elsewhere, in {where.name}", where, moved, engine, verdict)
+    first = places[0]
+    for one in _altered(first, first.stored(engine)):
+        _judge_refused(f"a sealed value, {one.name}", first, one.message, engine, verdict)
+
+
+def _judge_refused(
+    told: str, where: Place, message: bytes, engine: Engine, verdict: Verdict
+) -> None:
+    kept = where.stored(engine)
+    where.store(engine, message)
+    try:
+        where.read(engine)
+        verdict.faults.append(f"{told} was opened, and should have been refused")
+    except EncFieldsError:
+        verdict.refused_here += 1
+    where.store(engine, kept)

@@ -9,10 +9,10 @@ import (
 	"os"
 	"runtime/debug"
 
-	mpl "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygenerated"
-	mpltypes "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygeneratedtypes"
 	keystore "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographykeystoresmithygenerated"
 	keystoretypes "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographykeystoresmithygeneratedtypes"
+	mpl "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygenerated"
+	mpltypes "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygeneratedtypes"
 	client "github.com/aws/aws-encryption-sdk/releases/go/encryption-sdk/awscryptographyencryptionsdksmithygenerated"
 	esdktypes "github.com/aws/aws-encryption-sdk/releases/go/encryption-sdk/awscryptographyencryptionsdksmithygeneratedtypes"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -99,18 +99,22 @@ func (d *driver) keyring(id string) (mpltypes.IKeyring, error) {
 	if known, there := d.keyrings[id]; there {
 		return known, nil
 	}
-	made, err := d.library.CreateAwsKmsHierarchicalKeyring(
-		context.Background(),
-		mpltypes.CreateAwsKmsHierarchicalKeyringInput{
-			KeyStore:    d.store,
-			BranchKeyId: aws.String(id),
-			TtlSeconds:  600,
-		},
-	)
+	made, err := d.keyringFor(id)
 	if err == nil {
 		d.keyrings[id] = made
 	}
 	return made, err
+}
+
+func (d *driver) keyringFor(branchKeyID string) (mpltypes.IKeyring, error) {
+	return d.library.CreateAwsKmsHierarchicalKeyring(
+		context.Background(),
+		mpltypes.CreateAwsKmsHierarchicalKeyringInput{
+			KeyStore:    d.store,
+			BranchKeyId: aws.String(branchKeyID),
+			TtlSeconds:  600,
+		},
+	)
 }
 
 func (d *driver) open(one asked) ([]byte, error) {
@@ -118,16 +122,22 @@ func (d *driver) open(one asked) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := d.sdk.Decrypt(context.Background(), esdktypes.DecryptInput{
-		Ciphertext:        one.Message,
-		EncryptionContext: one.Context,
+	return open(d.sdk, keyring, one.Message, one.Context)
+}
+
+func open(
+	sdk *client.Client, keyring mpltypes.IKeyring, stored []byte, place map[string]string,
+) ([]byte, error) {
+	result, err := sdk.Decrypt(context.Background(), esdktypes.DecryptInput{
+		Ciphertext:        stored,
+		EncryptionContext: place,
 		Keyring:           keyring,
 	})
 	if err != nil {
 		return nil, err
 	}
 	// The SDK refuses other values, and pairs that the message lacks; not pairs that it has beyond.
-	if len(result.EncryptionContext) != len(one.Context) {
+	if len(result.EncryptionContext) != len(place) {
 		return nil, fmt.Errorf("the encryption context is another")
 	}
 	return result.Plaintext, nil
@@ -138,10 +148,16 @@ func (d *driver) seal(one asked) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return seal(d.sdk, keyring, one.Plaintext, one.Context)
+}
+
+func seal(
+	sdk *client.Client, keyring mpltypes.IKeyring, plaintext []byte, place map[string]string,
+) ([]byte, error) {
 	suite := mpltypes.ESDKAlgorithmSuiteIdAlgAes256GcmHkdfSha512CommitKey
-	result, err := d.sdk.Encrypt(context.Background(), esdktypes.EncryptInput{
-		Plaintext:         one.Plaintext,
-		EncryptionContext: one.Context,
+	result, err := sdk.Encrypt(context.Background(), esdktypes.EncryptInput{
+		Plaintext:         plaintext,
+		EncryptionContext: place,
 		Keyring:           keyring,
 		AlgorithmSuiteId:  &suite,
 	})

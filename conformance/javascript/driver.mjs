@@ -10,28 +10,10 @@ import {
   buildClient,
   CommitmentPolicy,
   KmsHierarchicalKeyRingNode,
-  NodeDefaultCryptographicMaterialsManager,
 } from '@aws-crypto/client-node'
+import { demanding } from './demanding.mjs'
 
 const { encrypt, decrypt } = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
-
-// decrypt() of this SDK takes no expected encryption context: a materials manager has to demand it,
-// before any key is asked for.
-function demanding(keyring, expected) {
-  const manager = new NodeDefaultCryptographicMaterialsManager(keyring)
-  return {
-    getEncryptionMaterials: (request) => manager.getEncryptionMaterials(request),
-    decryptMaterials: async (request) => {
-      const found = request.encryptionContext
-      for (const name of new Set([...Object.keys(found), ...Object.keys(expected)])) {
-        if (found[name] !== expected[name]) {
-          throw new Error(`the encryption context differs in ${name}`)
-        }
-      }
-      return manager.decryptMaterials(request)
-    },
-  }
-}
 
 const job = JSON.parse(readFileSync(0, 'utf8'))
 const { endpoint, region } = job
@@ -42,12 +24,29 @@ const keyStore = new BranchKeyStoreNode({
   keyManagement: { kmsClient: new KMSClient({ endpoint, region }) },
 })
 
+function keyringFor(branchKeyId) {
+  // Without utf8Sorting this SDK sorts the context's names by locale, unlike every other SDK.
+  const options = { branchKeyId, keyStore, cacheLimitTtl: 600, utf8Sorting: true }
+  return new KmsHierarchicalKeyRingNode(options)
+}
+
+async function open(keyring, stored, context) {
+  const { plaintext } = await decrypt(demanding(keyring, context), stored)
+  return plaintext
+}
+
+async function seal(keyring, plaintext, context) {
+  const { result } = await encrypt(keyring, plaintext, {
+    suiteId: AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY,
+    encryptionContext: context,
+  })
+  return result
+}
+
 const keyrings = new Map()
 function keyringOf(branchKeyId) {
   if (!keyrings.has(branchKeyId)) {
-    // Without utf8Sorting this SDK sorts the context's names by locale, unlike every other SDK.
-    const options = { branchKeyId, keyStore, cacheLimitTtl: 600, utf8Sorting: true }
-    keyrings.set(branchKeyId, new KmsHierarchicalKeyRingNode(options))
+    keyrings.set(branchKeyId, keyringFor(branchKeyId))
   }
   return keyrings.get(branchKeyId)
 }
@@ -65,17 +64,15 @@ async function answers(asked, answer) {
 }
 
 const opened = await answers(job.open, async (one) => {
-  const manager = demanding(keyringOf(one.key_id), one.context)
-  const { plaintext } = await decrypt(manager, Buffer.from(one.message, 'base64'))
+  const stored = Buffer.from(one.message, 'base64')
+  const plaintext = await open(keyringOf(one.key_id), stored, one.context)
   return { plaintext: plaintext.toString('base64') }
 })
 
 const sealed = await answers(job.seal, async (one) => {
-  const { result } = await encrypt(keyringOf(one.key_id), Buffer.from(one.plaintext, 'base64'), {
-    suiteId: AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY,
-    encryptionContext: one.context,
-  })
-  return { message: result.toString('base64') }
+  const plaintext = Buffer.from(one.plaintext, 'base64')
+  const message = await seal(keyringOf(one.key_id), plaintext, one.context)
+  return { message: message.toString('base64') }
 })
 
 const { version } = JSON.parse(

@@ -62,7 +62,9 @@ impl Driver {
             .kms_configuration(KmsConfiguration::KmsKeyArn(job.kms_key.clone()))
             .build()?;
         let policy = EsdkCommitmentPolicy::RequireEncryptRequireDecrypt;
-        let sdk = AwsEncryptionSdkConfig::builder().commitment_policy(policy).build()?;
+        let sdk = AwsEncryptionSdkConfig::builder()
+            .commitment_policy(policy)
+            .build()?;
         Ok(Self {
             sdk: Sdk::from_conf(sdk)?,
             providers: Providers::from_conf(MaterialProvidersConfig::builder().build()?)?,
@@ -75,49 +77,72 @@ impl Driver {
         if let Some(known) = self.keyrings.get(id) {
             return Ok(known.clone());
         }
+        let made = self.keyring_for(id).await?;
+        self.keyrings.insert(id.to_owned(), made.clone());
+        Ok(made)
+    }
+
+    async fn keyring_for(&self, branch_key_id: &str) -> Result<KeyringRef, Box<dyn Error>> {
         let made = self
             .providers
             .create_aws_kms_hierarchical_keyring()
             .key_store(self.key_store.clone())
-            .branch_key_id(id)
+            .branch_key_id(branch_key_id)
             .ttl_seconds(600)
             .send()
             .await?;
-        self.keyrings.insert(id.to_owned(), made.clone());
         Ok(made)
     }
 
     async fn open(&mut self, one: &Asked) -> Answer {
         let keyring = self.keyring(&one.key_id).await?;
-        let opened = self
-            .sdk
-            .decrypt()
-            .ciphertext(BASE64_STANDARD.decode(&one.message)?)
-            .keyring(keyring)
-            .encryption_context(one.context.clone())
-            .send()
-            .await?;
-        // The SDK refuses other values, and pairs that the message lacks; not pairs beyond.
-        let found = opened.encryption_context.unwrap_or_default();
-        if found.len() != one.context.len() {
-            return Err("the encryption context is another".into());
-        }
-        Ok(opened.plaintext.ok_or("no plaintext")?.into_inner())
+        let stored = BASE64_STANDARD.decode(&one.message)?;
+        open(&self.sdk, keyring, stored, one.context.clone()).await
     }
 
     async fn seal(&mut self, one: &Asked) -> Answer {
         let keyring = self.keyring(&one.key_id).await?;
-        let sealed = self
-            .sdk
-            .encrypt()
-            .plaintext(BASE64_STANDARD.decode(&one.plaintext)?)
-            .keyring(keyring)
-            .encryption_context(one.context.clone())
-            .algorithm_suite_id(EsdkAlgorithmSuiteId::AlgAes256GcmHkdfSha512CommitKey)
-            .send()
-            .await?;
-        Ok(sealed.ciphertext.ok_or("no ciphertext")?.into_inner())
+        let plaintext = BASE64_STANDARD.decode(&one.plaintext)?;
+        seal(&self.sdk, keyring, plaintext, one.context.clone()).await
     }
+}
+
+async fn open(
+    sdk: &Sdk,
+    keyring: KeyringRef,
+    stored: Vec<u8>,
+    context: HashMap<String, String>,
+) -> Answer {
+    let pairs = context.len();
+    let opened = sdk
+        .decrypt()
+        .ciphertext(stored)
+        .keyring(keyring)
+        .encryption_context(context)
+        .send()
+        .await?;
+    // The SDK refuses other values, and pairs that the message lacks; not pairs beyond.
+    if opened.encryption_context.unwrap_or_default().len() != pairs {
+        return Err("the encryption context is another".into());
+    }
+    Ok(opened.plaintext.ok_or("no plaintext")?.into_inner())
+}
+
+async fn seal(
+    sdk: &Sdk,
+    keyring: KeyringRef,
+    plaintext: Vec<u8>,
+    context: HashMap<String, String>,
+) -> Answer {
+    let sealed = sdk
+        .encrypt()
+        .plaintext(plaintext)
+        .keyring(keyring)
+        .encryption_context(context)
+        .algorithm_suite_id(EsdkAlgorithmSuiteId::AlgAes256GcmHkdfSha512CommitKey)
+        .send()
+        .await?;
+    Ok(sealed.ciphertext.ok_or("no ciphertext")?.into_inner())
 }
 
 fn told(name: &str, answer: Answer) -> Value {
@@ -139,6 +164,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         sealed.insert(one.name.clone(), told("message", driver.seal(one).await));
     }
     let sdk = "aws-esdk 1.2.4";
-    println!("{}", json!({ "sdk": sdk, "opened": opened, "sealed": sealed }));
+    println!(
+        "{}",
+        json!({ "sdk": sdk, "opened": opened, "sealed": sealed })
+    );
     Ok(())
 }

@@ -16,7 +16,6 @@ import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
-import java.util.TreeSet;
 import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.services.dynamodb.DynamoDbClient;
 import software.amazon.awssdk.services.kms.KmsClient;
@@ -96,33 +95,37 @@ public final class Driver {
   }
 
   private JsonObject open(JsonObject one) {
-    byte[] message = bytes(one, "message");
-    Map<String, String> expected = context(one);
-    var result = CLIENT.decryptData(keyring(one), message, expected);
-    // The SDK refuses other values, and pairs that the message lacks; not pairs that it has beyond.
-    Map<String, String> found = result.getEncryptionContext();
-    if (!new TreeSet<>(found.keySet()).equals(new TreeSet<>(expected.keySet()))) {
-      throw new IllegalStateException("the encryption context is another: " + found.keySet());
-    }
-    return reply("plaintext", result.getResult());
+    return reply("plaintext", open(keyring(one), bytes(one, "message"), context(one)));
   }
 
   private JsonObject seal(JsonObject one) {
-    return reply(
-        "message",
-        CLIENT.encryptData(keyring(one), bytes(one, "plaintext"), context(one)).getResult());
+    return reply("message", seal(keyring(one), bytes(one, "plaintext"), context(one)));
   }
 
   private IKeyring keyring(JsonObject one) {
-    return keyrings.computeIfAbsent(
-        one.get("key_id").getAsString(),
-        id ->
-            providers.CreateAwsKmsHierarchicalKeyring(
-                CreateAwsKmsHierarchicalKeyringInput.builder()
-                    .keyStore(keyStore)
-                    .branchKeyId(id)
-                    .ttlSeconds(600)
-                    .build()));
+    return keyrings.computeIfAbsent(one.get("key_id").getAsString(), this::keyringFor);
+  }
+
+  private IKeyring keyringFor(String branchKeyId) {
+    return providers.CreateAwsKmsHierarchicalKeyring(
+        CreateAwsKmsHierarchicalKeyringInput.builder()
+            .keyStore(keyStore)
+            .branchKeyId(branchKeyId)
+            .ttlSeconds(600)
+            .build());
+  }
+
+  private static byte[] open(IKeyring keyring, byte[] stored, Map<String, String> context) {
+    var result = CLIENT.decryptData(keyring, stored, context);
+    // The SDK refuses other values, and pairs that the message lacks; not pairs that it has beyond.
+    if (!result.getEncryptionContext().keySet().equals(context.keySet())) {
+      throw new IllegalStateException("the encryption context is another");
+    }
+    return result.getResult();
+  }
+
+  private static byte[] seal(IKeyring keyring, byte[] plaintext, Map<String, String> context) {
+    return CLIENT.encryptData(keyring, plaintext, context).getResult();
   }
 
   private static Map<String, String> context(JsonObject one) {
