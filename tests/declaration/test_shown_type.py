@@ -59,6 +59,16 @@ def test_the_class_that_is_decorated_is_the_inner_types(name):
 
 
 @pytest.mark.parametrize("name", INNER)
+def test_the_inner_types_classes_are_found_by_their_names(name: str) -> None:
+    """As Flask-Admin and WTForms-SQLAlchemy look it up: by the names of the class's own bases."""
+    inner, shown = INNER[name]
+    type_ = EncryptedType(inner)
+    names = [f"{one.__module__}.{one.__name__}" for one in inspect.getmro(type(type_))]
+    assert f"sqlalchemy.sql.sqltypes.{shown}" in names
+    assert not isinstance(type_, type(inner))
+
+
+@pytest.mark.parametrize("name", INNER)
 def test_what_the_type_decorates_is_the_inner_type(name):
     """As marshmallow-sqlalchemy asks of a TypeDecorator that it does not know."""
     inner, _ = INNER[name]

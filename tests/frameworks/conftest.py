@@ -16,6 +16,7 @@ NEEDS = {
     "test_advanced_alchemy.py": "advanced_alchemy",
     "test_celery.py": "celery",
     "test_factory_boy.py": "factory",
+    "test_flask_admin.py": "flask_admin",
     "test_flask_migrate.py": "flask_migrate",
     "test_flask_sqlalchemy.py": "flask_sqlalchemy",
     "test_gunicorn.py": "gunicorn",

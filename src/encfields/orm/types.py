@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from sqlalchemy import LargeBinary, String, event
@@ -290,18 +291,28 @@ def _shown_as(inner: type[Any]) -> type[EncryptedType]:
 
     sqladmin, starlette-admin and their like choose a field by the class that a type decorates,
     which they read from the type's own class: for ciphertext that would be a field of bytes.
+    Flask-Admin and WTForms-SQLAlchemy choose it by the names of the classes that the type's own
+    class is made of.
     """
     known = _shown.get(inner)
     if known is not None:
         return known
+    bases: tuple[type, ...] = (EncryptedType, *_namesakes(inner))
     namespace = {
         "impl": inner,
         "cache_ok": True,
         "__module__": __name__,
         "__doc__": EncryptedType.__doc__,
     }
-    made = cast("type[EncryptedType]", _Shown("EncryptedType", (EncryptedType,), namespace))
+    made = cast("type[EncryptedType]", _Shown("EncryptedType", bases, namespace))
     return _shown.setdefault(inner, made)
+
+
+def _namesakes(inner: type[Any]) -> Iterator[type[Any]]:
+    """Empty classes, called what SQLAlchemy's classes that a type is made of are called."""
+    for kind in inspect.getmro(inner):
+        if issubclass(kind, TypeEngine) and kind is not TypeEngine:
+            yield type(kind.__name__, (), {"__module__": kind.__module__, "__slots__": ()})
 
 
 def _instance(inner: Any) -> TypeEngine[Any]:

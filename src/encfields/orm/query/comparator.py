@@ -47,13 +47,15 @@ _ADVICE = {
     "desc_op": "sort after loading",
     "asc_op": "sort after loading",
 }
+_ADVICE_WITH_INDEX = {"distinct_op": "write column.blind().distinct(), which tells hashes apart"}
 
 
 def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationError:
     """The error for an operator that the ciphertext in `expression` cannot answer."""
     name = getattr(operator, "__name__", str(operator))
-    advice = _ADVICE.get(name, "compare in Python after loading")
     indexed = bool(getattr(getattr(expression, "type", None), "indexes", ()))
+    advice = _ADVICE.get(name, "compare in Python after loading")
+    advice = _ADVICE_WITH_INDEX.get(name, advice) if indexed else advice
     works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, and cannot answer "

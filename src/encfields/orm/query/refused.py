@@ -253,7 +253,9 @@ def _check_select(select: Select[Any]) -> None:
     for element in _ciphertexts(group_by):
         if not row_key_settled(element, group_by, select):
             raise _refuse(
-                element, "GROUP BY", "group in Python, or group by the row's primary key as well"
+                element,
+                "GROUP BY",
+                "group in Python, or group by the row's primary key as well" + _or_blind(element),
             )
     distinct_on = internals.distinct_on_clauses(select)
     for element in _ciphertexts(distinct_on):
@@ -346,8 +348,14 @@ def _check_distinct(select: Any, what: str) -> None:
                 element,
                 what,
                 "remove duplicates after loading, or select the row's primary key as well, with "
-                "which every row is distinct",
+                "which every row is distinct" + _or_blind(element),
             )
+
+
+def _or_blind(element: Any) -> str:
+    """The way out that a column with a blind index over its whole value has besides."""
+    has_whole = any(index.label == "exact" for index in element.type.indexes)
+    return ", or use column.blind(), which tells hashes apart" if has_whole else ""
 
 
 def _check_compound(compound: CompoundSelect[Any]) -> None:
