@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine
 
 from encfields import context as encryption_context
@@ -29,18 +28,10 @@ from encfields.keys.store import KeyStore
 from encfields.legacy import LegacyReader
 from encfields.message import open_, seal
 from encfields.orm import internals
-from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.engine_encryption import EngineEncryption, attachment_of
-from encfields.orm.query.list_comparison import ask_lists
-from encfields.orm.query.pending_rows import read_plaintext
-from encfields.orm.read.async_prefetch import AsyncPrefetch
+from encfields.orm.listeners import EngineListeners
 from encfields.orm.sealed import OnReveal
 from encfields.orm.types import DEFAULT_KEY
-from encfields.orm.write.hook import WriteHook
-from encfields.orm.write.index_values import write_indexes_along
-from encfields.orm.write.redaction import Redaction
-from encfields.orm.write.row_update import complete_row_updates
-from encfields.orm.write.veiled import veil_written
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -102,12 +93,7 @@ class Encryption:
         self._cache = inner.cache
         self.keys = inner.keys
         self.stats = inner.stats
-        self._hook = WriteHook(inner)
-        self._redaction = Redaction()
-        self._is_async = engine.dialect.is_async
-        # ANY of a list; elsewhere no statement is looked through for what the database has not.
-        self._has_list_comparisons = engine.dialect.name == "postgresql"
-        self._async_prefetch = AsyncPrefetch(inner.cache.holds)
+        self._listeners = EngineListeners(engine, inner)
 
     def __repr__(self) -> str:
         where = "detached" if self._engine is None else repr(self._engine.url)
@@ -199,31 +185,8 @@ class Encryption:
 
     # -- the engine ----------------------------------------------------------------------------
 
-    def _listeners(self) -> list[tuple[str, Any, bool]]:
-        listeners = [
-            ("before_execute", complete_row_updates, True),
-            ("before_execute", self._redaction.note_statement, False),
-            ("before_execute", veil_written, False),
-            ("before_execute", write_indexes_along, True),
-            ("before_execute", self._hook.keys.ask, True),
-            ("before_cursor_execute", self._hook.before_cursor_execute, True),
-            ("after_execute", self._hook.after_execute, False),
-            ("handle_error", self._redaction.hide_unsealed_parameters, False),
-        ]
-        listeners.insert(0, ("before_execute", write_plaintext_along, True))
-        listeners.insert(0, ("before_execute", read_plaintext, True))
-        if self._has_list_comparisons:
-            listeners.insert(0, ("before_execute", ask_lists, True))
-        if self._is_async:
-            listeners.append(("after_execute", self._async_prefetch.after_execute, False))
-        return listeners
-
     def _listen(self, engine: Engine) -> None:
-        for name, listener, changes in self._listeners():
-            if changes:
-                event.listen(engine, name, listener, retval=True)
-            else:
-                event.listen(engine, name, listener)
+        self._listeners.put_on(engine)
         attachment = attachment_of(engine.dialect)
         attachment.encryption, attachment.handle = self._inner, self
 
@@ -232,8 +195,7 @@ class Encryption:
         if self._engine is None:
             return
         engine, self._engine = self._engine, None
-        for name, listener, _ in self._listeners():
-            event.remove(engine, name, listener)
+        self._listeners.take_off(engine)
         attachment = attachment_of(engine.dialect)
         attachment.encryption = attachment.handle = None
         self._cache.close()

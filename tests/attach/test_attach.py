@@ -139,7 +139,7 @@ def test_detaching_twice_is_no_harm_and_an_engine_can_be_attached_again(engine: 
 
 def test_detach_leaves_no_listener_behind(engine: Engine) -> None:
     encryption = attach_locally(engine)
-    listeners = encryption._listeners()
+    listeners = list(encryption._listeners.each())
     assert all(event.contains(engine, name, listener) for name, listener, _ in listeners)
     encryption.detach()
     assert not any(event.contains(engine, name, listener) for name, listener, _ in listeners)

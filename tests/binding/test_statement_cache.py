@@ -88,7 +88,7 @@ def test_statements_are_compiled_once(shop):
 
 
 def test_plans_do_not_grow_with_executions(shop):
-    plans = shop.encryption._hook._plans
+    plans = shop.encryption._listeners.hook._plans
 
     def everything() -> None:
         for number, work in enumerate(STATEMENTS.values(), start=100):
@@ -109,7 +109,7 @@ def test_a_plan_goes_with_its_statement(sqlite_db):
     engine = sqlite_db.backend.create_engine(query_cache_size=0)
     Card.metadata.create_all(engine)
     encryption = attach(engine, SqlKeyStore(keyrings.local(bytes(32))), create=True)
-    plans = encryption._hook._plans
+    plans = encryption._listeners.hook._plans
     for number in range(20):
         with engine.begin() as connection:
             connection.execute(insert(card), [{"id": number, "number": "n"}])
@@ -118,7 +118,7 @@ def test_a_plan_goes_with_its_statement(sqlite_db):
 
 
 def test_inserts_with_generated_keys_are_forgotten(shop):
-    under_way = shop.encryption._hook.keys._under_way
+    under_way = shop.encryption._listeners.hook.keys._under_way
     with shop.session() as session:
         for _ in range(5):
             session.add(Visit(reason="r"))

@@ -131,7 +131,7 @@ def test_equal_comparisons_share_a_cache_key():
 
 
 def test_plans_do_not_grow_with_executions(sqlite_clinic):
-    plans = sqlite_clinic.encryption._hook._plans
+    plans = sqlite_clinic.encryption._listeners.hook._plans
 
     def everything() -> None:
         for make in STATEMENTS.values():
@@ -162,7 +162,7 @@ def test_a_plan_and_its_types_go_with_the_statement(sqlite_db):
             ):
                 assert connection.execute(statement.where(criterion)).scalars().all() == [n]
     gc.collect()
-    assert len(encryption._hook._plans) == 0
+    assert len(encryption._listeners.hook._plans) == 0
     kept = [type_ for type_ in engine.dialect._type_memos if "Lookup" in type(type_).__name__]
     assert kept == []
 

@@ -90,6 +90,7 @@ from sqlalchemy.sql.elements import (
     ColumnElement,
     conv,
 )
+from sqlalchemy.sql.lambdas import LambdaElement
 from sqlalchemy.sql.selectable import Alias, Select
 from sqlalchemy.sql.sqltypes import _AbstractInterval, _Binary
 from sqlalchemy.types import TypeEngine
@@ -684,15 +685,23 @@ def with_order_by(select: Any, clauses: tuple[Any, ...]) -> Any:
     return changed
 
 
-def from_statement_write(statement: Any) -> Any:
-    """The INSERT or UPDATE of a ``select(Model).from_statement(...)``, else ``None``."""
-    element = getattr(statement, "element", None)
-    is_write = getattr(statement, "__visit_name__", "") == "orm_from_statement"
-    return element if is_write and isinstance(element, Insert | Update) else None
+def write_in(statement: Any) -> Any:
+    """The INSERT or UPDATE that a statement is, or that its lambda or its ``from_statement()``
+    holds; ``None`` where there is none."""
+    if isinstance(statement, Insert | Update):
+        return statement
+    if isinstance(statement, LambdaElement):
+        is_write = isinstance(statement._rec.expected_expr, Insert | Update)
+        return statement._resolved if is_write else None
+    if getattr(statement, "__visit_name__", "") == "orm_from_statement":
+        return statement.element if isinstance(statement.element, Insert | Update) else None
+    return None
 
 
-def with_from_statement_write(statement: Any, write: Any) -> Any:
-    """The same ``from_statement()`` of another statement; the given one is left as it is."""
+def with_write(statement: Any, write: Any) -> Any:
+    """The same statement with another INSERT or UPDATE; the given one is left as it is."""
+    if isinstance(statement, Insert | Update | LambdaElement):
+        return write
     copied = statement._generate()
     copied.element = write
     return copied
@@ -721,13 +730,6 @@ def _by_key(statement: Update, values: Any) -> dict[str, Any]:
         if owner is None or same_table(owner, table):
             by_key[str(getattr(target, "key", target))] = value
     return by_key
-
-
-def lambda_write(statement: Any) -> Any:
-    """The INSERT or UPDATE that a lambda stands for; ``None`` if it is another statement."""
-    if isinstance(statement._rec.expected_expr, Insert | Update):
-        return statement._resolved
-    return None
 
 
 def upsert_values(statement: Any) -> list[tuple[str, Any]]:

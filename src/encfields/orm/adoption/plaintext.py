@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from sqlalchemy.types import TypeEngine
 
@@ -46,6 +46,13 @@ class Plaintext:
         backfill; or ``"refuse"``, as it is refused from ``"write-sealed"`` on.
     :raises DeclarationError: the phase is none of the three, or no column is named.
     """
+
+    is_used: ClassVar[bool] = False
+    """Whether this process has made one, so that statements have to be looked through for it."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        Plaintext.is_used = True
+        return super().__new__(cls)
 
     def __init__(
         self,

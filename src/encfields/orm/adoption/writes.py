@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, bindparam, null
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
-from sqlalchemy.sql.lambdas import LambdaElement
 
 from encfields.orm import internals
 from encfields.orm.adoption.columns import (
@@ -31,10 +30,9 @@ from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.query.pending_rows import in_plaintext
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.upsert import is_excluded, targets_row_key
-from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from encfields.orm.write.execution import WriteExecution
 
 _RAW_COPY = "encfields_raw_copy"
 _COPY = "__plaintext"
@@ -61,49 +59,26 @@ class _Adopting:
         return PlaintextType(plaintext_type(self.binding.column, self.adopts))
 
 
-@leaves_no_trace
-def write_plaintext_along(
-    connection: Connection, statement: Any, multiparams: Any, params: Any, execution_options: Any
-) -> tuple[Any, Any, Any]:
-    """SQLAlchemy's ``before_execute``."""
-    write = internals.from_statement_write(statement)
-    if write is not None:
-        written, multiparams, params = write_plaintext_along(
-            connection, write, multiparams, params, execution_options
-        )
-        if written is not write:
-            statement = internals.with_from_statement_write(statement, written)
-        return statement, multiparams, params
-    resolved = statement
-    if isinstance(statement, LambdaElement):
-        resolved = internals.lambda_write(statement)
-    if not isinstance(resolved, Insert | Update):
-        return statement, multiparams, params
-    adopting = [_Adopting(*one) for one in adopted_columns(internals.written_table(resolved))]
-    if not adopting:
-        return statement, multiparams, params
-    completion = _Completion(connection, resolved, multiparams, params, execution_options)
-    for one in adopting:
-        completion.complete(one)
-    return completion.statement, completion.multiparams, completion.params
+def write_plaintext_along(execution: WriteExecution) -> None:
+    """Have what is executed write the plaintext columns of its table."""
+    for adopted in adopted_columns(execution.table):
+        _Completion(execution).complete(_Adopting(*adopted))
 
 
 class _Completion:
-    """One INSERT or UPDATE, and what it is executed with."""
+    """What the execution of one INSERT or UPDATE lacks."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        statement: Any,
-        multiparams: Any,
-        params: Any,
-        options: Mapping[str, Any],
-    ) -> None:
-        self.statement = statement
-        self.multiparams = multiparams
-        self.params = params
-        self._connection = connection
-        self._options = options
+    def __init__(self, execution: WriteExecution) -> None:
+        self._execution = execution
+        self._connection = execution.connection
+
+    @property
+    def statement(self) -> Any:
+        return self._execution.statement
+
+    @statement.setter
+    def statement(self, completed: Any) -> None:
+        self._execution.statement = completed
 
     def complete(self, one: _Adopting) -> None:
         """Have the statement write the plaintext column where it writes the encrypted one."""
@@ -222,7 +197,7 @@ class _Completion:
 
     def _insert_from_select(self, one: _Adopting) -> None:
         names = internals.select_source_names(self.statement)
-        if one.key not in names or self._options.get(_RAW_COPY) or one.plain.key in names:
+        if one.key not in names or self._execution.options.get(_RAW_COPY) or one.plain.key in names:
             return
         if one.adopts.carries_unsealable:
             note_unsealed(self._connection, one.binding, "an INSERT copies from a SELECT")
@@ -252,15 +227,15 @@ class _Completion:
     # -- parameters ----------------------------------------------------------------------------
 
     def _rows(self) -> list[Mapping[str, Any]]:
-        rows = list(self.multiparams) if self.multiparams else [self.params]
-        return [row for row in rows if isinstance(row, Mapping)]
+        return [row for row in self._execution.rows if isinstance(row, Mapping)]
 
     def _each_row(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         def changed(row: Any) -> Any:
             return change(row) if isinstance(row, Mapping) else row
 
-        self.multiparams = [changed(row) for row in self.multiparams]
-        self.params = changed(self.params) if self.params else self.params
+        execution = self._execution
+        execution.multiparams = [changed(row) for row in execution.multiparams]
+        execution.params = changed(execution.params) if execution.params else execution.params
 
 
 def _as_value(value: Any, one: _Adopting) -> Any:

@@ -47,6 +47,7 @@ class IndexBinding:
     """
 
     __slots__ = (
+        "_whole",
         "bits",
         "companion",
         "declared",
@@ -74,6 +75,7 @@ class IndexBinding:
         self.declared = declared
         self.sources = tuple(sources)
         self.transforms = tuple(map(_of_type, sources, transforms))
+        self._whole = _of_type(sources[0], exact)
         self.version = version
         self.bits = declared.bits
         self.is_full = declared.is_full
@@ -110,9 +112,8 @@ class IndexBinding:
 
         :raises ValueEncodingError: as ``encode_asked`` of the column's codec.
         """
-        (source, *_) = self.sources
-        encode = functools.partial(source.codec.encode_asked, dialect=dialect)
-        return _of_type(source, exact).apply(value, encode)
+        encode = functools.partial(self.sources[0].codec.encode_asked, dialect=dialect)
+        return self._whole.apply(value, encode)
 
     @property
     def comparable(self) -> tuple[Any, ...]:

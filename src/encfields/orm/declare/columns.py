@@ -156,7 +156,7 @@ def bindings_of(table: Table) -> dict[str, ColumnBinding]:
     :raises DeclarationError: one of them cannot be protected as it is declared.
     """
     known: dict[str, ColumnBinding] = vars(table).get(_NAME, {})
-    encrypted = [column for column in table.c if is_encrypted(column)]
+    encrypted = [column for column in table.c if isinstance(column.type, SealedColumnType)]
     if [b.column for b in known.values()] != encrypted:
         known = _Bindings((column.key, ColumnBinding(column)) for column in encrypted)
         _refuse_shared_names(known.values())

@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
 from encfields.orm.adoption.columns import plaintext_type
-from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED, adoption_of
+from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.named import column_named, table_named
 from encfields.orm.query.as_loaded import as_loaded
@@ -75,21 +75,22 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     @leaves_no_trace
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
-        adopts = adoption_of(self.expr)
+        type_ = cast("SealedColumnType", self.expr.type)
+        adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
             if operand is None or isinstance(operand, Null):
                 tested = super().operate(op, *other, **kwargs)
                 if adopts is not None and isinstance(tested, BinaryExpression):
                     return NullTest.of(tested)
                 return tested
-            if op in EQUALITY and not self._is_indexed and is_column(operand):
+            if op in EQUALITY and not is_indexed and is_column(operand):
                 return CiphertextComparison(self.expr, clause_of(operand), op)
-        if self._is_indexed and isinstance(operand, CollectionAggregate):
+        if is_indexed and isinstance(operand, CollectionAggregate):
             looked_up = compared_to_list(self.expr, op, operand)
             if looked_up is not None:
                 return looked_up
-        if op in (*EQUALITY, *MEMBERSHIP) and self._is_indexed:
-            asked = as_loaded(cast("SealedColumnType", self.expr.type), operand)
+        if op in (*EQUALITY, *MEMBERSHIP) and is_indexed:
+            asked = as_loaded(type_, operand)
             directly = IndexComparison.directly(op, self.expr, asked)
             compared = directly if directly is not None else super().operate(op, asked, **kwargs)
             if isinstance(compared, BinaryExpression):
@@ -108,10 +109,6 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         if op in (operators.eq, operators.ne):
             return self.operate(op, other, **kwargs)
         raise refuse_operator(self.expr, op)
-
-    @property
-    def _is_indexed(self) -> bool:
-        return bool(cast("SealedColumnType", self.expr.type).indexes)
 
     def blind(self, name: str | None = None) -> BlindValue:
         """The column's blind index, for ``==``, ``!=``, ``in_``, GROUP BY and COUNT DISTINCT.

@@ -29,11 +29,9 @@ from encfields.orm.write.veiled import veil_all
 from encfields.traces import leaves_no_trace
 
 
-def ask_lists(
-    connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
-) -> tuple[Any, Any, Any]:
-    """SQLAlchemy's ``before_execute``."""
-    return internals.with_criteria_rewritten(statement, _asked), multiparams, params
+def with_lists_asked(statement: Any) -> Any:
+    """The statement with the lists of its WHERE looked up."""
+    return internals.with_criteria_rewritten(statement, _asked)
 
 
 def _asked(criterion: Any) -> Any:

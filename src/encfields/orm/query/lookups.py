@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
-from encfields.errors import EncFieldsError, UnsupportedOperationError, ValueEncodingError
+from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.index.compound_key import CompoundKey
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
@@ -179,24 +179,29 @@ def _answer(
     dialect: Dialect,
 ) -> bytes | None:
     index = lookup.type.index
-    normalised = normalised_lookup(index, value, dialect)
-    texts = [None if values[b] is None else to_text(values[b]) for b, to_text in lookup.key]
-    if normalised is None or None in texts:
+    normalised = normalised_lookup(index, dialect, value)
+    texts: list[str] = []
+    for bind, to_text in lookup.key:
+        if values[bind] is None:
+            return None
+        texts.append(to_text(values[bind]))
+    if normalised is None:
         return None
     if normalised is UNKNOWN:
         return NO_ROW
-    key_id = index.key_id([text or "" for text in texts])
-    return b"".join(
+    key_id = index.key_id(texts)
+    hashes = [
         version.value(encryption, key_id, normalised, for_writing=False)
         for version in lookup.type.hashed_for
-    )
+    ]
+    return b"".join(hashes)
 
 
 UNKNOWN = b"\x00encfields: no value of this column"
 """Compared with ``is``."""
 
 
-def normalised_lookup(index: IndexBinding, value: object, dialect: Dialect) -> bytes | None:
+def normalised_lookup(index: IndexBinding, dialect: Dialect, value: object) -> bytes | None:
     """What of a value is looked up; :data:`UNKNOWN` for one that the column cannot hold.
 
     :raises ValueEncodingError: the value is of another type.
@@ -210,22 +215,26 @@ def normalised_lookup(index: IndexBinding, value: object, dialect: Dialect) -> b
             column=index.column_name,
             reason="compound",
         )
-    return _or_unknown(lambda: index.normalise(parts, dialect, asked=True))
-
-
-def whole_lookup(index: IndexBinding, value: object, dialect: Dialect) -> bytes | None:
-    """The same of the whole value, whatever of it is indexed."""
-    return _or_unknown(lambda: index.shared_form(value, dialect))
-
-
-def _or_unknown(encode: Callable[[], bytes | None]) -> bytes | None:
-    failure: EncFieldsError
     try:
-        return encode()
+        return index.normalise(parts, dialect, asked=True)
     except ValueEncodingError as error:
-        if error.reason == "range":
-            return UNKNOWN
-        error.message = error.message.replace("; nothing was stored", "")
-        error.message += "; nothing was looked up"
         failure = error
+    return _unknown(failure)
+
+
+def whole_lookup(index: IndexBinding, dialect: Dialect, value: object) -> bytes:
+    """The same of the whole value, whatever of it is indexed."""
+    try:
+        return index.shared_form(value, dialect)
+    except ValueEncodingError as error:
+        failure = error
+    return _unknown(failure)
+
+
+def _unknown(failure: ValueEncodingError) -> bytes:
+    """What a value is looked up as that cannot be encoded: only one out of range can be."""
+    if failure.reason == "range":
+        return UNKNOWN
+    failure.message = failure.message.replace("; nothing was stored", "")
+    failure.message += "; nothing was looked up"
     raise failure

@@ -338,16 +338,14 @@ def in_plaintext(expression: Any) -> Any:
     return visitors.replacement_traverse(expression, {}, replaced)
 
 
-def read_plaintext(
-    connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
-) -> tuple[Any, Any, Any]:
-    """SQLAlchemy's ``before_execute``: what is sorted by, and asked in functions, is the plaintext
-    as long as every reader reads that."""
+def with_plaintext_asked(statement: Any) -> Any:
+    """The statement before it is compiled: what is sorted by, and asked in functions, is the
+    plaintext as long as every reader reads that."""
     if isinstance(statement, Select) and (clauses := internals.order_by_clauses(statement)):
         changed = tuple(_first_phase(clause) for clause in clauses)
         if any(new is not old for new, old in zip(changed, clauses, strict=True)):
             statement = internals.with_order_by(statement, changed)
-    return internals.with_criteria_rewritten(statement, _first_phase), multiparams, params
+    return internals.with_criteria_rewritten(statement, _first_phase)
 
 
 def _first_phase(expression: Any) -> Any:

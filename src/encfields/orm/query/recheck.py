@@ -47,7 +47,8 @@ def filter_rows(
     """
     conditions = [_tested(one, context, dialect) for one in filters]
     report = MismatchReport(stats, dialect)
-    FilteredFetch.over(result, partial(_admitted, conditions, report))
+    admit = partial(_admitted, conditions, report)
+    result.cursor_strategy = FilteredFetch(result.cursor_strategy, admit)
 
 
 @leaves_no_trace
@@ -110,10 +111,10 @@ class _Check:
     def __init__(self, row_filter: RowFilter, context: Any, dialect: Dialect) -> None:
         type_ = row_filter.lookups[0].type
         self._filter = row_filter
-        self._dialect = dialect
-        self._index = type_.index
         self._is_full = not type_.compared.needs_filter
-        self._whole_value = type_.compared.scope.view is None
+        # What two values have in common if the comparison holds them for equal.
+        form = normalised_lookup if type_.compared.scope.view is not None else whole_lookup
+        self._form: Callable[[object], bytes | None] = partial(form, type_.index, dialect)
         self._negative = type_.compared.element.operator in NEGATIVE
         binds = [lookup.bind for lookup in row_filter.lookups]
         asked = [value for bind in binds for value in internals.bound_values(context, bind)]
@@ -121,13 +122,14 @@ class _Check:
         self._wanted = {self._form(value) for value in asked if value is not None}
 
     def holds(self, row: FoundRow) -> bool:
-        values = tuple(row.value(cell) for cell in self._filter.cells)
+        values = [row.value(cell) for cell in self._filter.cells]
         if self._excludes_nothing:
             return True  # NOT IN an empty list, which NULL meets as well.
-        if any(value is None for value in values):
-            return self._missed(row)
+        for value in values:
+            if value is None:
+                return self._missed(row)
         try:
-            form = self._form(values[0] if len(values) == 1 else CompoundKey(values))
+            form = self._form(values[0] if len(values) == 1 else CompoundKey(tuple(values)))
         except ValueEncodingError:
             return False  # What attach(destroyed=...) gives instead of a value.
         return (form in self._wanted) is not self._negative or self._missed(row)
@@ -136,12 +138,6 @@ class _Check:
         if self._is_full and row.mismatched is None:
             row.mismatched = self._filter
         return False
-
-    def _form(self, value: object) -> bytes | None:
-        """What two values have in common if the comparison holds them for equal."""
-        if self._whole_value:
-            return whole_lookup(self._index, value, self._dialect)
-        return normalised_lookup(self._index, value, self._dialect)
 
 
 _log = logging.getLogger(__name__)
@@ -205,11 +201,6 @@ class FilteredFetch(CursorFetchStrategy):
     def __init__(self, inner: Any, admit: Admit) -> None:
         self._inner = inner
         self._admit = admit
-
-    @classmethod
-    def over(cls, result: Any, admit: Admit) -> None:
-        """Put the filter before whatever `result` fetches with."""
-        result.cursor_strategy = cls(result.cursor_strategy, admit)
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
         self._inner.soft_close(result, dbapi_cursor)

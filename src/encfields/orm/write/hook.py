@@ -20,10 +20,9 @@ from encfields.message import seal
 from encfields.message.core import seal_many
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
-from encfields.orm.declare.row_keys import IdentityBind
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
-from encfields.orm.sealed import is_from_elsewhere, to_be_written
+from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
 from encfields.orm.write.generated_keys.dummies import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.index_values import IndexedBind, RowIndex
@@ -78,58 +77,71 @@ class WriteHook:
         executemany: bool,
     ) -> tuple[str, Any]:
         """SQLAlchemy's event; returns the statement and what the driver gets."""
-        sent = self._sealed(connection, statement, parameters, context, executemany)
-        # Only now: what gave the statement its keys had to know what was written before it.
-        self.keys.mysql.side.note(connection, statement)
-        self._triggered.note(statement)
+        plan = NOTHING if context.compiled is None else self._plan_of(context.compiled, connection)
+        sent = statement, parameters
+        if plan is not NOTHING:
+            sent = self._sealed(plan, connection, statement, parameters, context, executemany)
+        else:
+            self._triggered.note(statement)
+        if connection.dialect.name == "mysql":
+            # Only now: what gave the statement its keys had to know what was written before it.
+            self.keys.mysql.side.note(connection, statement)
         return sent
+
+    def _plan_of(self, compiled: Any, connection: Connection) -> StatementPlan:
+        plan = self._plans.get(compiled)
+        if plan is None:
+            plan = make_plan(compiled, connection.dialect)
+            self._tables.meet(compiled, connection)
+            self._plans[compiled] = plan
+        return plan
 
     def _sealed(
         self,
+        plan: StatementPlan,
         connection: Connection,
         statement: str,
         parameters: Any,
         context: Any,
         executemany: bool,
     ) -> tuple[str, Any]:
-        compiled = context.compiled
-        if compiled is None:
-            return statement, parameters
-        plan = self._plans.get(compiled)
-        if plan is None:
-            plan = make_plan(compiled, connection.dialect)
-            self._tables.meet(compiled, connection)
-            self._plans[compiled] = plan
-        if plan is NOTHING:
-            return statement, parameters
         self._refuse(plan, context)
         rows = parameters if executemany and isinstance(parameters, list) else [parameters]
-        first = next((value for row in rows for value in _values(row) if _waits(value)), None)
+        first = _first_pending(rows)
+        rehearsal = rehearsal_of(context.execution_options)
+        if first is not None and not first.done:
+            self._prepare(plan, connection, context, is_rehearsal=rehearsal is not None)
+        # A rehearsal is one without a value as well: undone, and with a step of its own.
+        if rehearsal is not None:
+            statement = rehearsal.reword(statement)
+        elif plan.may_be_generated:
+            statement = self.keys.wording(context, statement)
         if first is None:
-            # A rehearsal is one without a value as well: undone, and with a step of its own.
-            return self.keys.wording(context, statement), parameters
-        if not first.done:
-            self._prepare(plan, connection, context)
+            return statement, parameters
         exchanged = [_exchange(row) for row in rows]
-        statement = self.keys.wording(context, statement)
         return statement, exchanged if rows is parameters else exchanged[0]
 
-    def _prepare(self, plan: StatementPlan, connection: Connection, context: Any) -> None:
+    def _prepare(
+        self, plan: StatementPlan, connection: Connection, context: Any, *, is_rehearsal: bool
+    ) -> None:
         """Have what every row of the execution waits for."""
-        if plan.may_be_generated and self.keys.are_to_come(context):
+        awaited = self.keys.awaited(context) if plan.may_be_generated else None
+        if awaited is not None:
             self._require_keys(plan, context)
-            self.keys.learn(connection, context)
+            self.keys.learn(connection, context, awaited)
         if plan.lookups:
             answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
-        self._refuse_unpinned(plan, context)
+        if plan.unpinned:
+            _refuse_unpinned(plan, context)
         spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
         if plan.indexed or plan.without_values:
-            self._index_rows(plan, connection, context, spelling)
+            self._index_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
         if plan.sealed:
-            self._seal_rows(plan, connection, context, spelling)
+            self._seal_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
 
     def _refuse(self, plan: StatementPlan, context: Any) -> None:
-        refuse_empty_list(plan.lookups, context)
+        if plan.lookups:
+            refuse_empty_list(plan.lookups, context)
         if plan.refusal is not None and not (
             plan.raw_copy_allowed and context.execution_options.get(RAW_COPY_OPTION)
         ):
@@ -139,35 +151,28 @@ class WriteHook:
                 if check.to_text(values[check.set_bind]) != check.to_text(values[check.where_bind]):
                     raise check.refusal()
 
-    def _refuse_unpinned(self, plan: StatementPlan, context: Any) -> None:
-        """Refuse values whose row the statement does not say, before they are indexed."""
-        refused = [(bind, bind.refusal) for bind in plan.sealed if bind.refusal is not None]
-        for values, _ in internals.parameter_rows(context) if refused else ():
-            for bind, refusal in refused:
-                if _is_parked(bind, values):
-                    raise refusal()
-
     def _index_rows(
         self,
         plan: StatementPlan,
         connection: Connection,
         context: Any,
         spelling: StoredSpelling | None,
+        *,
+        is_rehearsal: bool,
     ) -> None:
         """Compute the blind indexes of every row of the execution."""
-        binds = _in_driver_order(plan.indexed, context.compiled)
+        binds = plan.indexed_in_order
         ready: list[tuple[IndexedBind, PendingIndex, RowIndex]] = []
-        rehearsal = rehearsal_of(context.execution_options)
         for values, given in internals.parameter_rows(context):
             if plan.without_values:
-                for parked in _values(given):
+                for parked in given.values() if isinstance(given, dict) else given or ():
                     if type(parked) is PendingIndex:
                         parked.settle(None)
                 continue
             for bind, pending in _parked(binds, values, given, PendingIndex):
                 if pending.value is None:
                     raise bind.not_ours()
-                if rehearsal:
+                if is_rehearsal:
                     pending.settle(_dummy_index(bind, values))
                     continue
                 row = bind.of_row(values, pending.value, connection.dialect)
@@ -176,7 +181,8 @@ class WriteHook:
                     texts = cast("list[str]", _texts(value, values))
                     row = row.under(value.binding.key_id(spelling.of(value, values, texts)))
                 ready.append((bind, pending, row))
-        self._fetch_beacons(ready)
+        if len(ready) > 1:
+            self._fetch_beacons(ready)
         for bind, pending, row in ready:
             pending.settle(bind.value(self._encryption, row))
 
@@ -197,17 +203,18 @@ class WriteHook:
         connection: Connection,
         context: Any,
         spelling: StoredSpelling | None,
+        *,
+        is_rehearsal: bool,
     ) -> None:
         """Seal every parked value of every row of the execution."""
-        rehearsal = rehearsal_of(context.execution_options)
-        binds = _in_driver_order(plan.sealed, context.compiled)
+        binds = plan.sealed_in_order
         ready: list[_Ready] = []
-        is_told, keys = self._to_read_back(plan, connection, is_rehearsal=bool(rehearsal))
+        is_told, keys = self._to_read_back(plan, connection, is_rehearsal=is_rehearsal)
         for values, given in internals.parameter_rows(context):
             for bind, pending in _parked(binds, values, given, Pending):
                 texts = _texts(bind, values)
                 plaintext = self.encode(bind.binding, texts, pending.value, connection)
-                if rehearsal:
+                if is_rehearsal:
                     pending.settle(dummy_value(bind.binding, texts, plaintext))
                     continue
                 if None in texts:
@@ -218,7 +225,8 @@ class WriteHook:
                 ready.append((bind.binding, pending, known, plaintext))
                 if keys is not None:
                     keys.append([values[part.bind] for part in bind.identity if part])
-        self._fetch_keys(ready)
+        if len(ready) > 1:
+            self._fetch_keys(ready)
         self._seal_all(ready)
         if keys:
             rows = [
@@ -250,16 +258,8 @@ class WriteHook:
         return bool(is_told), None if is_told is None else []
 
     def _may_be_moved(self, plan: StatementPlan, connection: Connection) -> bool | None:
-        """Whether triggers may change rows' keys, so that a look is required; ``False`` if it is
-        for a role that may look, ``None`` if there is nothing to look for."""
         table, is_update = cast("Table", plan.table), not plan.may_be_generated
-        bindings = [bind.binding for bind in plan.sealed]
-        columns = {column.name for binding in bindings for column in binding.identity}
-        columns.update(binding.column_name for binding in bindings)
-        told = self._triggered.are_told(connection, table, columns, is_update=is_update)
-        if told is not None:
-            return told
-        return False if self._triggered.is_untold(connection, table, is_update=is_update) else None
+        return self._triggered.may_move(connection, table, plan.read_back, is_update=is_update)
 
     def _require_keys(self, plan: StatementPlan, context: Any) -> None:
         """Have the branch keys, while no lock is held that the making of one would wait for."""
@@ -283,8 +283,6 @@ class WriteHook:
 
     def _fetch_keys(self, ready: list[_Ready]) -> None:
         """Have the keys of rows of many tenants at hand, in one query for all."""
-        if len(ready) < 2:
-            return
         templated = [one for one in ready if one[0].key.columns]
         if key_ids := {binding.key_id(texts) for binding, _, texts, _ in templated}:
             try:
@@ -309,10 +307,12 @@ class WriteHook:
         if context is None:
             return
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
-        if plan is not None and plan.filters:
+        if plan is None or plan is NOTHING:
+            return
+        if plan.filters:
             filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
-        seen = self.keys.check(connection, context, result)
-        if plan is not None:
+        seen = self.keys.check(connection, context, result) if plan.may_be_generated else ()
+        if plan.sealed:
             self._read_back.check(
                 connection, context, result, seen, lambda: self._may_be_moved(plan, connection)
             )
@@ -329,9 +329,10 @@ class WriteHook:
         :raises ValueEncodingError: the column's type has no encoding for it.
         :raises CiphertextCopyError: it is a sealed value of another place.
         """
-        if is_from_elsewhere(value, binding.logical_name, texts):
-            raise _from_elsewhere(binding, texts)
-        value = to_be_written(value)
+        if type(value) is Sealed:
+            if is_from_elsewhere(value, binding.logical_name, texts):
+                raise _from_elsewhere(binding, texts)
+            value = to_be_written(value)
         if isinstance(value, Carried) and value.data is not None:
             return value.data
         try:
@@ -408,9 +409,21 @@ def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
         value = None if part is None else values[part.bind]
         if part is None or value is None or isinstance(value, Pending):
             texts.append(None)
-        else:
-            texts.append(_text(bind, part, value))
+            continue
+        try:
+            texts.append(part.to_text(value))
+        except EncFieldsError as error:
+            error.table, error.column = bind.binding.table, bind.binding.column_name
+            raise
     return texts
+
+
+def _refuse_unpinned(plan: StatementPlan, context: Any) -> None:
+    """Refuse values whose row the statement does not say, before they are indexed."""
+    for values, _ in internals.parameter_rows(context):
+        for bind, refusal in plan.unpinned:
+            if _is_parked(bind, values):
+                raise refusal()
 
 
 def _null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:
@@ -435,25 +448,8 @@ def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
     return dummy_index(bind.index.stored_bytes)
 
 
-def _text(bind: SealedBind, part: IdentityBind, value: object) -> str:
-    try:
-        return part.to_text(value)
-    except EncFieldsError as error:
-        error.table, error.column = bind.binding.table, bind.binding.column_name
-        raise
-
-
 _Bind = TypeVar("_Bind", SealedBind, IndexedBind)
 _Parked = TypeVar("_Parked", bound=Pending)
-
-
-def _in_driver_order(planned: Sequence[_Bind], compiled: Any) -> list[tuple[_Bind, str]]:
-    """The planned binds as the driver gets them, each with its key among named parameters."""
-    names = internals.positional_names(compiled)
-    if names is None:
-        return [(bind, internals.driver_name(compiled, bind.bind)) for bind in planned]
-    by_bind = {bind.bind: bind for bind in planned}
-    return [(by_bind[name], name) for name in names if name in by_bind]
 
 
 def _parked(
@@ -475,12 +471,12 @@ def _is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> boo
     return not is_null(values[bind.bind], none_is_value=bind.binding.none_is_value)
 
 
-def _waits(value: object) -> bool:
-    return isinstance(value, Pending)
-
-
-def _values(row: Any) -> Any:
-    return row.values() if isinstance(row, dict) else row or ()
+def _first_pending(rows: Sequence[Any]) -> Pending | None:
+    for row in rows:
+        for value in row.values() if isinstance(row, dict) else row or ():
+            if isinstance(value, Pending):
+                return value
+    return None
 
 
 def _exchange(row: Any) -> Any:

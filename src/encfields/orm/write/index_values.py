@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table, null
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import Null
-from sqlalchemy.sql.lambdas import LambdaElement
 
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
 from encfields.orm import internals
@@ -26,13 +25,13 @@ from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.sealed import to_be_written
 from encfields.orm.write.pending import Carried, is_null
 from encfields.orm.write.upsert import is_excluded
-from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.row_keys import IdentityBind
     from encfields.orm.engine_encryption import EngineEncryption
+    from encfields.orm.write.execution import WriteExecution
 
 
 UNSTATED = ""
@@ -300,43 +299,21 @@ def _set_by(given: Mapping[str, Any], column: Column[Any]) -> Any:
 # -- before the statement is compiled ----------------------------------------------------------
 
 
-@leaves_no_trace
-def write_indexes_along(
-    connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
-) -> tuple[Any, Any, Any]:
-    """SQLAlchemy's ``before_execute``: an UPDATE or upsert sets the index with the value."""
-    write = internals.from_statement_write(statement)
-    if write is not None:
-        written, multiparams, params = write_indexes_along(
-            connection, write, multiparams, params, execution_options
-        )
-        if written is not write:
-            statement = internals.with_from_statement_write(statement, written)
-        return statement, multiparams, params
-    if isinstance(statement, LambdaElement):
-        statement, unresolved = internals.lambda_write(statement), statement
-        if not known_indexes_of(statement):
-            return unresolved, multiparams, params
-    indexes = known_indexes_of(statement)
+def write_indexes_along(execution: WriteExecution) -> None:
+    """Have an UPDATE or upsert set the index with the value."""
+    indexes, statement = known_indexes(execution.table), execution.statement
     if not indexes:
-        return statement, multiparams, params
+        return
     if isinstance(statement, Insert):
-        return _upsert(statement, indexes), multiparams, params
+        if internals.post_values_clause(statement) is not None:
+            execution.statement = _upsert(statement, indexes)
+        return
     added = _along(statement, indexes)
     if added:
-        statement = internals.with_update_values(statement, added)
-    rows = [_marked(row, indexes) for row in multiparams]
-    return statement, rows, _marked(params, indexes) if params else params
-
-
-def known_indexes_of(statement: Any) -> list[IndexBinding]:
-    """The blind indexes of the table that an INSERT or UPDATE writes to."""
-    if not isinstance(statement, Insert | Update):
-        return []
-    table = internals.written_table(statement)
-    if not isinstance(table, Table):
-        return []
-    return known_indexes(table)
+        execution.statement = internals.with_update_values(statement, added)
+    execution.multiparams = [_marked(row, indexes) for row in execution.multiparams]
+    if execution.params:
+        execution.params = _marked(execution.params, indexes)
 
 
 def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], Any]:

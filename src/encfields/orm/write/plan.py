@@ -6,9 +6,9 @@ working and an execution only follows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Column, Table
 from sqlalchemy.sql import operators
@@ -110,6 +110,11 @@ class StatementPlan:
     :ivar may_be_generated: an INSERT, whose row's key the database may generate.
     :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
     :ivar without_values: no indexed column is given a value, nor its index.
+    :ivar sealed_in_order: the encrypted binds as the driver gets them, each with its key among
+        named parameters.
+    :ivar indexed_in_order: the same of the binds of blind indexes.
+    :ivar unpinned: the encrypted binds that are refused if they hold a value.
+    :ivar read_back: names of the columns that tell whether a row was stored as it was sealed for.
     """
 
     sealed: tuple[SealedBind, ...] = ()
@@ -126,10 +131,18 @@ class StatementPlan:
     table: Table | None = None
     by_bind: dict[str, SealedBind] = field(default_factory=dict)
     by_token: dict[object, LookupBind] = field(default_factory=dict)
+    sealed_in_order: list[tuple[SealedBind, str]] = field(default_factory=list)
+    indexed_in_order: list[tuple[IndexedBind, str]] = field(default_factory=list)
+    unpinned: tuple[tuple[SealedBind, Refusal], ...] = ()
+    read_back: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.by_bind = {sealed.bind: sealed for sealed in self.sealed}
         self.by_token = {lookup.type.token: lookup for lookup in self.lookups}
+        self.unpinned = tuple((bind, bind.refusal) for bind in self.sealed if bind.refusal)
+        bindings = [sealed.binding for sealed in self.sealed]
+        identity = {column.name for binding in bindings for column in binding.identity}
+        self.read_back = frozenset(identity.union(binding.column_name for binding in bindings))
 
 
 NOTHING = StatementPlan()
@@ -138,6 +151,25 @@ NOTHING = StatementPlan()
 
 def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
     """Work out the plan of one compiled statement."""
+    plan = _plan(compiled, dialect)
+    if plan is not NOTHING:
+        plan.sealed_in_order = _in_driver_order(plan.sealed, compiled)
+        plan.indexed_in_order = _in_driver_order(plan.indexed, compiled)
+    return plan
+
+
+_Bind = TypeVar("_Bind", SealedBind, IndexedBind)
+
+
+def _in_driver_order(planned: Sequence[_Bind], compiled: Any) -> list[tuple[_Bind, str]]:
+    names = internals.positional_names(compiled)
+    if names is None:
+        return [(bind, internals.driver_name(compiled, bind.bind)) for bind in planned]
+    by_bind = {bind.bind: bind for bind in planned}
+    return [(by_bind[name], name) for name in names if name in by_bind]
+
+
+def _plan(compiled: Any, dialect: Dialect) -> StatementPlan:
     if not hasattr(compiled, "bind_names"):
         return NOTHING
     if compiled.isplaintext:

@@ -26,7 +26,7 @@ HIDDEN = ("not shown: they were not encrypted yet",)
 
 
 class Redaction:
-    """The listeners of one engine."""
+    """What one engine's connections execute, and the listener for their errors."""
 
     def __init__(self) -> None:
         # No statement is kept: it may hold values.
@@ -34,10 +34,8 @@ class Redaction:
             weakref.WeakKeyDictionary()
         )
 
-    def note_statement(
-        self, connection: Any, statement: Any, multiparams: Any, params: Any, options: Any
-    ) -> None:
-        """SQLAlchemy's ``before_execute`` event: which statement the connection executes."""
+    def note_statement(self, connection: Any, statement: Any) -> None:
+        """Note which statement the connection executes."""
         with suppress(TypeError):  # raised for what is no statement of SQLAlchemy's own
             self._statements[connection] = weakref.ref(statement)
             return

@@ -22,17 +22,15 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.blind_index import IndexBinding, known_indexes
-from encfields.orm.declare.columns import bindings_of
 from encfields.orm.declare.index_column_type import IndexWithRest
 from encfields.orm.declare.row_keys import from_bound_value
 from encfields.orm.flush import loaded_identity, row_key_of
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.current_rows import CurrentRows
 from encfields.orm.write.pending import Carried, is_null
-from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from encfields.orm.write.execution import WriteExecution
 
 _Row = dict[str, Any]
 
@@ -40,33 +38,18 @@ _PIN = "encfields_was_"
 """Prefix of the binds that a row's identity is compared to."""
 
 
-@leaves_no_trace
-def complete_row_updates(
-    connection: Connection,
-    statement: Any,
-    multiparams: Any,
-    params: Any,
-    execution_options: Any,
-) -> tuple[Any, Any, Any]:
-    """SQLAlchemy's ``before_execute``."""
-    if isinstance(statement, Update):
-        rows = list(multiparams) if multiparams else [params]
-        change = _row_update(connection, statement, rows)
-        if change is not None:
-            return change.complete(), change.rows, {}
-    return statement, multiparams, params
-
-
-def _row_update(connection: Connection, statement: Update, rows: list[Any]) -> RowUpdate | None:
-    """What is to be completed, if it is an UPDATE by primary key of encrypted columns' rows."""
-    table = internals.written_table(statement)
-    if not isinstance(table, Table) or not all(isinstance(row, Mapping) for row in rows):
-        return None
-    bindings = bindings_of(table)
-    if not bindings:
-        return None
-    keys = _compared_keys(statement, table, rows[0])
-    return RowUpdate(connection, statement, table, keys, rows) if keys else None
+def complete_row_update(execution: WriteExecution) -> None:
+    """Complete what is executed, if it is an UPDATE of rows by their primary key."""
+    if not isinstance(execution.statement, Update):
+        return
+    rows = execution.rows
+    if not all(isinstance(row, Mapping) for row in rows):
+        return
+    keys = _compared_keys(execution.statement, execution.table, rows[0])
+    if keys:
+        change = RowUpdate(execution, keys, rows)
+        execution.statement = change.complete()
+        execution.multiparams, execution.params = change.rows, {}
 
 
 def _compared_keys(statement: Update, table: Table, row: Mapping[str, Any]) -> list[Column[Any]]:
@@ -88,25 +71,19 @@ def _compared_keys(statement: Update, table: Table, row: Mapping[str, Any]) -> l
 class RowUpdate:
     """One UPDATE of rows by primary key; every row sets the same columns.
 
+    :param keys: columns of the primary key.
     :ivar rows: the parameters of each row, completed by :meth:`complete`.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        statement: Update,
-        table: Table,
-        keys: list[Column[Any]],
-        rows: list[Any],
-    ) -> None:
+    def __init__(self, execution: WriteExecution, keys: list[Column[Any]], rows: list[Any]) -> None:
         self.rows: list[_Row] = rows
         self._given = rows
-        self._connection = connection
-        self._statement = statement
-        self._table = table
+        self._connection = execution.connection
+        self._statement: Update = execution.statement
+        self._table = execution.table
         self._keys = keys
-        self._bindings = list(bindings_of(table).values())
-        self._by_expression = set(internals.update_values_by_key(statement))
+        self._bindings = list(execution.bindings.values())
+        self._by_expression = set(internals.update_values_by_key(self._statement))
         self._set = self._by_expression | set(rows[0])
         # What a default gives with every UPDATE is as good as set: it is sealed too.
         self._set |= {b.column.key for b in self._bindings if b.column.onupdate is not None}

@@ -134,18 +134,20 @@ class TriggeredTables:
         """
         return connection.dialect.name != "postgresql" and not self._current(connection, table)
 
-    def are_told(
+    def may_move(
         self, connection: Connection, table: Table, columns: Iterable[str], *, is_update: bool
     ) -> bool | None:
-        """Whether the database tells of any that may give a row another key.
+        """Whether any may give a row another key, so that a look is required.
 
         :param columns: those that tell whether one did.
-        :returns: ``False`` if it is one that does so after the row is stored, for which a role
-            that may not look need not; ``None`` if there is none.
+        :returns: ``False`` if the look is for a role that may: the database tells of one that does
+            so after the row is stored, or may hide some, and no write of this kind was looked at
+            yet. ``None`` if there is nothing to look for.
         :raises UnknownIdentityError: they may, and this role cannot look.
         """
         told: bool | None = None
-        for one in self._answer(connection, table).changed:
+        answer = self._answer(connection, table)
+        for one in answer.changed:
             if not (one.updates if is_update else one.inserts):
                 continue
             is_before = one.before_update if is_update else one.before_insert
@@ -153,17 +155,12 @@ class TriggeredTables:
                 told = bool(told or is_before)
             elif is_before:
                 raise cannot_look(table.fullname)
+        if told is None and connection.dialect.name in MYSQL_NAMES:
+            if is_update in answer.tried:
+                return None
+            answer.tried.add(is_update)
+            return False
         return told
-
-    def is_untold(self, connection: Connection, table: Table, *, is_update: bool) -> bool:
-        """Whether the database may hide some, and no write of this kind was looked at yet."""
-        if connection.dialect.name not in MYSQL_NAMES:
-            return False
-        tried = self._answer(connection, table).tried
-        if is_update in tried:
-            return False
-        tried.add(is_update)
-        return True
 
     def _current(self, connection: Connection, table: Table) -> _Answer | None:
         found = self._known.get(table, {}).get(connection.schema_for_object(table))

@@ -13,14 +13,16 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Insert, Table, Update
 from sqlalchemy.sql.elements import BindParameter, ClauseList, Grouping
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
+
+if TYPE_CHECKING:
+    from encfields.orm.write.execution import WriteExecution
 
 _cipher = AESGCM(AESGCM.generate_key(256))
 _IV_BYTES = 12
@@ -67,19 +69,11 @@ def veil(bind: BindParameter[Any]) -> None:
         bind.callable = lambda: value
 
 
-def veil_written(
-    connection: Any, statement: Any, multiparams: Any, params: Any, execution_options: Any
-) -> None:
-    """SQLAlchemy's ``before_execute``: the same for what ``values()`` gives encrypted columns."""
-    table = getattr(statement, "table", None)
-    if not isinstance(statement, Insert | Update) or not isinstance(table, Table):
-        return
-    encrypted = {column.key for column in table.c if is_encrypted(column)}
-    if not encrypted:
-        return
-    for target, value in internals.update_values(statement):
+def veil_written(execution: WriteExecution) -> None:
+    """The same for what ``values()`` gives encrypted columns."""
+    for target, value in internals.update_values(execution.statement):
         # An attribute of the ORM may have another name than its column.
-        if getattr(target, "key", target) in encrypted or is_encrypted(target):
+        if getattr(target, "key", target) in execution.bindings or is_encrypted(target):
             veil_all(value)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import UnknownIdentityError
 from encfields.orm import internals
-from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.write.generated_keys.pending_key import (
     PendingKey,
     bind_name,
@@ -63,24 +63,30 @@ class KeylessInsert:
         )
 
 
-def keyless_insert(statement: Insert, parameters: list[Any]) -> KeylessInsert | None:
+def keyless_insert(
+    statement: Insert,
+    table: Table,
+    bindings: Mapping[str, ColumnBinding],
+    parameters: list[Any],
+) -> KeylessInsert | None:
     """What an INSERT lacks; ``None`` if nothing.
 
+    :param bindings: the table's encrypted columns, by key.
     :param parameters: the parameter sets that it is executed with; may be empty.
     """
-    table = internals.written_table(statement)
-    if not isinstance(table, Table) or internals.has_select_source(statement):
-        return None
-    bindings = bindings_of(table)
-    if not bindings:
+    if statement.select is not None:
         return None
     multi = internals.multi_value_rows(statement)
     values = {} if multi is not None else internals.insert_values_by_key(statement)
     given = parameters if multi is None else multi
     rows = [internals.row_by_key(statement, row) for row in given or [{}]]
+    identity = dict.fromkeys([c for binding in bindings.values() for c in binding.identity])
+    lacking = [column for column in identity if _is_missing(column, values, rows)]
+    if not lacking:
+        return None
     written = [b for key, b in bindings.items() if _has_values(b.column, key, values, rows)]
-    needed = dict.fromkeys(column for binding in written for column in binding.identity)
-    missing = tuple(c for c in needed if _is_missing(c, values, rows))
+    needed = {column for binding in written for column in binding.identity}
+    missing = tuple(column for column in lacking if column in needed)
     if not missing:
         return None
     insert = KeylessInsert(
@@ -132,7 +138,7 @@ def _is_null(value: Any) -> bool:
 def _is_missing(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
     """Whether no plain value is given to a column of the key in some row."""
     key, default = column.key, column.default
-    if key in values or any(key in row for row in rows):
+    if key in values or key in rows[0] or any(key in row for row in rows):
         return not all(_is_plain(_assigned(key, values, row)) for row in rows)
     return default is None or default.is_sequence or default.is_clause_element
 

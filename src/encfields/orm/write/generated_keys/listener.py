@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from sqlalchemy.sql.dml import Insert
-from sqlalchemy.sql.lambdas import LambdaElement
 
 from encfields.orm import internals
 from encfields.orm.write.generated_keys import savepoint
@@ -27,12 +26,15 @@ from encfields.orm.write.generated_keys.keyless import (
 from encfields.orm.write.generated_keys.overriding import overriding_system_value
 from encfields.orm.write.generated_keys.pending_key import PendingKey, bind_name, settle
 from encfields.orm.write.generated_keys.stored_keys import are_stored
-from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
 
+    from encfields.orm.write.execution import WriteExecution
     from encfields.orm.write.generated_keys.side import SideHook
+
+AwaitedKeys = tuple[KeylessInsert, Reserved | None]
+"""An INSERT, and its keys where they are reserved already."""
 
 
 class GeneratedKeys:
@@ -50,35 +52,15 @@ class GeneratedKeys:
             weakref.WeakKeyDictionary()
         )
 
-    @leaves_no_trace
-    def ask(
-        self,
-        connection: Connection,
-        statement: Any,
-        multiparams: Any,
-        params: Any,
-        execution_options: Any,
-    ) -> tuple[Any, Any, Any]:
-        """SQLAlchemy's ``before_execute``: an INSERT that lacks keys gets them, or places."""
-        write = internals.from_statement_write(statement)
-        if write is not None:
-            keyed, multiparams, params = self.ask(
-                connection, write, multiparams, params, execution_options
-            )
-            if keyed is not write:
-                statement = internals.with_from_statement_write(statement, keyed)
-                if keyed in self._known:
-                    self._known[statement] = self._known.pop(keyed)
-            return statement, multiparams, params
-        unresolved = statement
-        if isinstance(statement, LambdaElement):
-            statement = internals.lambda_write(statement)
-        if not isinstance(statement, Insert) or rehearsal_of(execution_options):
-            return unresolved, multiparams, params
-        parameters = list(multiparams) or ([params] if params else [])
-        insert = keyless_insert(statement, parameters)
+    def ask(self, execution: WriteExecution) -> None:
+        """Give an INSERT that lacks keys these, or places for them, before it is compiled."""
+        statement, connection = execution.statement, execution.connection
+        if not isinstance(statement, Insert) or rehearsal_of(execution.options):
+            return
+        parameters = execution.rows if execution.multiparams or execution.params else []
+        insert = keyless_insert(statement, execution.table, execution.bindings, parameters)
         if insert is None:
-            return unresolved, multiparams, params
+            return
         known = reserve_at_once(connection, insert)
         if known is None:
             keyed, rows = with_keys_to_come(statement, insert, parameters, connection.dialect)
@@ -86,36 +68,38 @@ class GeneratedKeys:
             plainly = not (known.to_check or known.overriding)
             keyed, rows = with_keys(statement, insert, parameters, known.keys, may_report=plainly)
             self._known[keyed] = insert, known
-        return (keyed, rows, {}) if multiparams else (keyed, [], rows[0] if rows else {})
+        execution.statement = keyed
+        if execution.multiparams:
+            execution.multiparams, execution.params = rows, {}
+        else:
+            execution.multiparams, execution.params = [], rows[0] if rows else {}
 
-    def are_to_come(self, context: Any) -> bool:
-        """Whether an execution is an INSERT that waits for keys, or was given some."""
-        return context.invoked_statement in self._known or _keyless(context) is not None
+    def awaited(self, context: Any) -> AwaitedKeys | None:
+        """The keys that an execution waits for, or was given; ``None`` if its rows have theirs."""
+        write = internals.write_in(context.invoked_statement) if self._known else None
+        if write in self._known:
+            return self._known.pop(write)
+        for value in context.compiled_parameters[0].values():
+            if type(value) is PendingKey:
+                return cast("KeylessInsert", value.insert), None
+        return None
 
-    def learn(self, connection: Connection, context: Any) -> None:
+    def learn(self, connection: Connection, context: Any, awaited: AwaitedKeys) -> None:
         """Have the keys that an INSERT waits for, and put them among its parameters.
 
         :raises UnknownIdentityError: they cannot be learnt; nothing was stored.
         """
-        known = self._known.pop(context.invoked_statement, None)
-        if known is not None:
-            insert, reserved = known
-            if reserved.to_check:
-                savepoint.begin(connection)
-        else:
-            waiting = _keyless(context)
-            if waiting is None:
-                return
-            insert, reserved = waiting, reserve(connection, waiting, context, self.mysql)
+        insert, reserved = awaited
+        if reserved is None:
+            reserved = reserve(connection, insert, context, self.mysql)
             _settle(insert, reserved, context)
+        elif reserved.to_check:
+            savepoint.begin(connection)
         if reserved.to_check or reserved.overriding:
             self._under_way[context] = insert, reserved
 
     def wording(self, context: Any, statement: str) -> str:
         """The text of the INSERT, as the database has to be given it."""
-        rehearsal = rehearsal_of(context.execution_options)
-        if rehearsal is not None:
-            return rehearsal.reword(statement)
         _, reserved = self._under_way.get(context, (None, None))
         if reserved is not None and reserved.overriding:
             return overriding_system_value(statement)
@@ -152,13 +136,6 @@ def _fetch_at_once(result: Any) -> None:
     is_open = result.returns_rows and result.cursor is not None
     if is_open and not isinstance(result.cursor_strategy, FullyBufferedCursorFetchStrategy):
         result.cursor_strategy = FullyBufferedCursorFetchStrategy(result.cursor)
-
-
-def _keyless(context: Any) -> KeylessInsert | None:
-    for value in context.compiled_parameters[0].values():
-        if type(value) is PendingKey:
-            return cast("KeylessInsert", value.insert)
-    return None
 
 
 def _settle(insert: KeylessInsert, reserved: Reserved, context: Any) -> None:

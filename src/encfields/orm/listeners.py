@@ -1,0 +1,105 @@
+"""The listeners of one engine: one for each of SQLAlchemy's events, whoever has a part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
+
+from encfields.orm import internals
+from encfields.orm.adoption.plaintext import Plaintext
+from encfields.orm.adoption.writes import write_plaintext_along
+from encfields.orm.query.list_comparison import with_lists_asked
+from encfields.orm.query.pending_rows import with_plaintext_asked
+from encfields.orm.read.async_prefetch import AsyncPrefetch
+from encfields.orm.write.execution import WriteExecution
+from encfields.orm.write.hook import WriteHook
+from encfields.orm.write.index_values import write_indexes_along
+from encfields.orm.write.redaction import Redaction
+from encfields.orm.write.row_update import complete_row_update
+from encfields.orm.write.veiled import veil_written
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from encfields.orm.engine_encryption import EngineEncryption
+
+
+class EngineListeners:
+    """What the statements of one engine go through.
+
+    :param engine: the engine; it is held no longer than the call.
+    :param encryption: what its statements are sealed, opened and looked up with.
+    :ivar hook: seals their values.
+    """
+
+    def __init__(self, engine: Engine, encryption: EngineEncryption) -> None:
+        self.hook = WriteHook(encryption)
+        self._redaction = Redaction()
+        # ANY of a list; elsewhere no statement is looked through for what the database has not.
+        self._has_list_comparisons = engine.dialect.name == "postgresql"
+        self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
+
+    def put_on(self, engine: Engine) -> None:
+        """Have the engine's statements go through here."""
+        for name, listener, changes in self.each():
+            event.listen(engine, name, listener, **({"retval": True} if changes else {}))
+
+    def take_off(self, engine: Engine) -> None:
+        """Undo :meth:`put_on`."""
+        for name, listener, _ in self.each():
+            event.remove(engine, name, listener)
+
+    def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
+        """Each event's name, its listener, and whether that changes what is executed."""
+        yield "before_execute", self.before_execute, True
+        yield "before_cursor_execute", self.hook.before_cursor_execute, True
+        yield "after_execute", self.hook.after_execute, False
+        if self._prefetch is not None:
+            yield "after_execute", self._prefetch.after_execute, False
+        yield "handle_error", self._redaction.hide_unsealed_parameters, False
+
+    @leaves_no_trace
+    def before_execute(
+        self,
+        connection: Connection,
+        statement: Any,
+        multiparams: Any,
+        params: Any,
+        execution_options: Any,
+    ) -> tuple[Any, Any, Any]:
+        """What an execution still lacks is added before it is compiled."""
+        write = internals.write_in(statement)
+        asked = self._with_criteria(statement if write is None else write)
+        if write is None:
+            self._redaction.note_statement(connection, statement)
+            return asked, multiparams, params
+        execution = WriteExecution.of(connection, asked, multiparams, params, execution_options)
+        if execution is not None:
+            self._complete(execution)
+            asked, multiparams, params = (
+                execution.statement,
+                execution.multiparams,
+                execution.params,
+            )
+        # Only now: to complete one, others may have been executed.
+        self._redaction.note_statement(connection, statement)
+        if asked is not write:
+            statement = internals.with_write(statement, asked)
+        return statement, multiparams, params
+
+    def _with_criteria(self, statement: Any) -> Any:
+        """The statement with what it asks for in the form in which it is looked up."""
+        if Plaintext.is_used:
+            statement = with_plaintext_asked(statement)
+        return with_lists_asked(statement) if self._has_list_comparisons else statement
+
+    def _complete(self, execution: WriteExecution) -> None:
+        if Plaintext.is_used:
+            write_plaintext_along(execution)
+        complete_row_update(execution)
+        veil_written(execution)
+        write_indexes_along(execution)
+        self.hook.keys.ask(execution)

@@ -1,0 +1,55 @@
+"""An INSERT or UPDATE of a table with encrypted columns, before it is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table
+
+from encfields.orm import internals
+from encfields.orm.declare.columns import ColumnBinding, bindings_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass(slots=True)
+class WriteExecution:
+    """One execution of it. Whoever completes it puts another statement, or other parameters, in
+    place of those that are here.
+
+    :ivar table: the table that is written to.
+    :ivar bindings: its encrypted columns, by key.
+    :ivar multiparams: parameter sets of many rows, as SQLAlchemy's event has them.
+    :ivar params: the parameters of one row, where those are empty.
+    :ivar options: execution options.
+    """
+
+    connection: Connection
+    statement: Any
+    table: Table
+    bindings: Mapping[str, ColumnBinding]
+    multiparams: Any
+    params: Any
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, connection: Connection, write: Any, multiparams: Any, params: Any, options: Any
+    ) -> WriteExecution | None:
+        """The execution of an INSERT or UPDATE; ``None`` if its table has no encrypted column.
+
+        :raises DeclarationError: the table cannot be protected as it is declared.
+        """
+        table = internals.written_table(write)
+        bindings = bindings_of(table) if isinstance(table, Table) else None
+        if not bindings:
+            return None
+        return cls(connection, write, table, bindings, multiparams, params, options)
+
+    @property
+    def rows(self) -> list[Any]:
+        """Its parameter sets; an empty one where it has none."""
+        return list(self.multiparams) if self.multiparams else [self.params]
