@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from encfields import BlindIndex
 from encfields.alembic import MigrationError
-from encfields.alembic.index_column import IndexColumn, with_indexes
+from encfields.alembic.descriptions import IndexColumn, with_indexes
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from tests.alembic.project import Clinic, Project

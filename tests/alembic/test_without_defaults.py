@@ -8,8 +8,12 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
-from encfields.alembic.index_column import IndexColumn, described, with_indexes
-from encfields.alembic.without_defaults import columns_without_defaults
+from encfields.alembic.descriptions import (
+    IndexColumn,
+    columns_without_defaults,
+    described,
+    with_indexes,
+)
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.index.transforms import casefold, last
 from encfields.orm.declare.blind_index import derived_columns, indexes_of

@@ -23,17 +23,14 @@ from __future__ import annotations
 # Importing these registers what they define with Alembic.
 from encfields.alembic import (  # noqa: F401
     adoption_implementations,
-    beacon_implementations,
-    convert_encrypted,
     implementations,
-    index_implementations,
+    key_implementations,
     message_checks,
     op,
-    retire_key,
 )
 from encfields.alembic.autogenerate import compare  # noqa: F401
+from encfields.alembic.descriptions import IndexColumn
 from encfields.alembic.errors import IrreversibleError, MigrationError
-from encfields.alembic.index_column import IndexColumn
 from encfields.alembic.rendering import render_item
 from encfields.bulk.options import Options
 from encfields.bulk.rows.spec import SealedColumn

@@ -33,13 +33,10 @@ from encfields.alembic.adoption_operations import (
     RefillPlaintextOp,
     WithdrawAdoptionOp,
 )
-from encfields.alembic.guards import Guard
-from encfields.alembic.progress import LoggedProgress
+from encfields.alembic.environment import engine_for, outside_transaction, settings_of
 from encfields.alembic.rendering import rendered_call, rendered_columns, rendered_indexes
-from encfields.alembic.running import keys_of, require_finished, work
-from encfields.alembic.script import write_comment, write_guard
-from encfields.alembic.settings import settings_of
-from encfields.alembic.transaction import engine_for, outside_transaction
+from encfields.alembic.running import LoggedProgress, keys_of, require_finished, work
+from encfields.alembic.script import Guard, write_comment, write_guard
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.inner_types import (
     OF_APPLICATION,

@@ -13,7 +13,7 @@ from alembic.operations import MigrateOperation, Operations
 from sqlalchemy.types import TypeEngine
 
 from encfields.adopt.adoption import Adoption
-from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
+from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import NothingOp, Operation
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.rows.inner_types import (

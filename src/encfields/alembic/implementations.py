@@ -1,4 +1,4 @@
-"""What the operations do: on a database, or, in ``--sql`` mode, in a script."""
+"""What the operations on values and their blind indexes do: on a database, or in a script."""
 
 from __future__ import annotations
 
@@ -8,89 +8,111 @@ import logging
 from alembic.operations import Operations
 
 from encfields.alembic.adoption_operations import PostponedAdoptionOp
+from encfields.alembic.environment import engine_for, require_first, settings_of
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.guards import Guard
-from encfields.alembic.key_making import create_keys, each_of, rotate_keys
-from encfields.alembic.key_operations import (
-    CreateBranchKeyOp,
-    CreateKeyTableOp,
-    DropKeyTableOp,
-    RotateBranchKeyOp,
+from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
+from encfields.alembic.operation import NothingOp
+from encfields.alembic.operations import (
+    ConvertEncryptedOp,
+    DecryptColumnOp,
+    EnsureEncryptedOp,
+    RebindOp,
+    ReencryptOp,
 )
-from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
 from encfields.alembic.refused_or_postponed import (
+    PostponedFillOp,
     PostponedRebindOp,
     RefusedChangeOp,
 )
-from encfields.alembic.running import keys_of, work
+from encfields.alembic.running import work
 from encfields.alembic.script import (
+    Guard,
     columns_text,
-    key_table_of,
     write_comment,
     write_guard,
+    write_index_guard,
     write_run_guard,
 )
-from encfields.alembic.settings import settings_of
-from encfields.alembic.transaction import engine_for, require_first
+from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.job import Job
-from encfields.keys.sql.name import has_keys
-from encfields.keys.sql.schema import key_table
+from encfields.bulk.runs.store import RunStore, has_run_tables
+from encfields.bulk.runs.tables import runs
+from encfields.bulk.survey.unindexed import count_unindexed
 
 log = logging.getLogger("encfields.alembic")
 
 
-@Operations.implementation_for(CreateKeyTableOp)
-def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> None:
-    table = key_table(operation.table_name, operation.schema)
-    context = operations.migration_context
-    if context.as_sql and context.dialect.name == "mysql":
-        write_comment(operations, "For MySQL; for MariaDB give --sql a mariadb+... URL.")
-    # The key store's name is put into it with the first key.
-    context.impl.create_table(table, if_not_exists=operation.if_not_exists)
+@Operations.implementation_for(FillBlindIndexOp)
+def fill_blind_index(operations: Operations, operation: FillBlindIndexOp) -> None:
+    job = Job(operation.whole)
+    if operations.migration_context.as_sql:
+        _write_fill_guard(operations, operation, job)
+    else:
+        work(operations, operation.verb, job, queue=operation.queue)
 
 
-@Operations.implementation_for(DropKeyTableOp)
-def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
-    table = key_table(operation.table_name, operation.schema)
-    refusal = (
-        f"{table.fullname} holds keys; with them goes all that they sealed: say "
-        "destroy_keys=True if that is meant"
+@Operations.implementation_for(EnsureBlindIndexOp)
+def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) -> None:
+    spec = operation.whole
+    if operations.migration_context.as_sql:
+        write_index_guard(operations, spec)
+        return
+    connection, table_name = operations.get_bind(), Job(spec).table_name
+    # What is not filled yet is counted; that an index is being made anew, only its run tells.
+    if has_run_tables(connection) and RunStore().fills_indexes_of(connection, table_name):
+        raise UnfinishedError(
+            f"a run is still at work on {', '.join(one.name for one in spec.derived)}, or on "
+            "another index of the table: let it finish",
+            table=table_name,
+            reason="unfinished",
+        )
+    left = {name: rows for name, rows in count_unindexed(connection, spec).items() if rows}
+    if left:
+        counts = ", ".join(f"{rows:,} rows not in {name}" for name, rows in left.items())
+        raise UnfinishedError(
+            f"rows have a value and no blind index of it ({counts}); queries by the index miss "
+            "them: fill it with op.fill_blind_index(...) or `encfields reencrypt`",
+            table=table_name,
+            column=next(iter(left)),
+            reason="unindexed",
+        )
+
+
+@Operations.implementation_for(PostponedFillOp)
+def postpone_fill(operations: Operations, operation: PostponedFillOp) -> None:
+    """For whoever applies what autogenerate found without writing a migration."""
+    log.warning("%s: blind indexes are still to be filled", operation.fill.spec.table)
+
+
+@Operations.implementation_for(NothingOp)
+def do_nothing(operations: Operations, operation: NothingOp) -> None:
+    """What is left as it is."""
+
+
+def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: Job) -> None:
+    names = f"{job.spec.table}.{', '.join(derived.name for derived in job.spec.derived)}"
+    if operation.queue:
+        write_comment(operations, f"Record op.{operation.verb}() of {names} by the migration.")
+        message = f"{names}: the run that fills it is not recorded: run the migration once"
+        write_guard(operations, Guard.no_run, runs, job.fingerprint(), message=message)
+        return
+    write_comment(
+        operations,
+        f"No script can compute a blind index: op.{operation.verb}() of {names} is to be done "
+        "before this goes on, by running the migration or `encfields reencrypt`.",
     )
-    if not operation.destroy_keys:
-        if operations.migration_context.as_sql:
-            write_guard(operations, Guard.any_key, table, message=refusal)
-        elif has_keys(operations.get_bind(), table):
-            raise MigrationError(refusal, table=table.fullname, reason="keys")
-    operations.migration_context.impl.drop_table(table)
-
-
-@Operations.implementation_for(CreateBranchKeyOp)
-def create_branch_key(operations: Operations, operation: CreateBranchKeyOp) -> None:
-    if operations.migration_context.as_sql:
-        for key_id in each_of(operation.key_id):
-            write_comment(operations, f"Make the branch key {key_id!r} before this goes on.")
-            message = f"there is no branch key {key_id!r}: make it first (encfields keys create)"
-            keys = key_table_of(operations)
-            write_guard(operations, Guard.no_key, keys, key_id, message=message)
-        return
-    with keys_of(operations, operation.verb) as encryption:
-        create_keys(encryption.keys, operation.key_id)
-
-
-@Operations.implementation_for(RotateBranchKeyOp)
-def rotate_branch_key(operations: Operations, operation: RotateBranchKeyOp) -> None:
-    if operations.migration_context.as_sql:
+    if operation.anew:
+        # Whether an index is made as it is declared now, only a key tells. A run of the same
+        # description may have been there before, with other declarations between.
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-        since = f"{now:%Y-%m-%d %H:%M:%S} UTC, when this script was written"
-        for key_id in each_of(operation.key_id):
-            write_comment(operations, f"Rotate the branch key {key_id!r} before this goes on.")
-            message = f"branch key {key_id!r} was not rotated since {since}"
-            table = key_table_of(operations)
-            write_guard(operations, Guard.no_key_since, table, key_id, now, message=message)
-        return
-    with keys_of(operations, operation.verb) as encryption:
-        rotate_keys(encryption.keys, operation.key_id)
+        message = f"{names}: no run has made it anew since {now:%Y-%m-%d %H:%M:%S} UTC"
+        arguments = runs, job.fingerprint(), now
+        write_guard(operations, Guard.no_finished_run, *arguments, message=message)
+    write_index_guard(operations, job.spec)
+
+
+log = logging.getLogger("encfields.alembic")
 
 
 @Operations.implementation_for(ReencryptOp)
@@ -151,3 +173,18 @@ def postpone_rebind(operations: Operations, operation: PostponedRebindOp) -> Non
 def postpone_adoption(operations: Operations, operation: PostponedAdoptionOp) -> None:
     step = operation.step
     log.warning("%s: op.%s() is still to be done", step.adopted.table, step.verb)
+
+
+@Operations.implementation_for(ConvertEncryptedOp)
+def convert_encrypted(operations: Operations, operation: ConvertEncryptedOp) -> None:
+    """Convert them, or have the script see to it that they were."""
+    job = operation.job
+    if not operations.migration_context.as_sql:
+        work(operations, operation.verb, job, queue=operation.queue)
+        return
+    columns = columns_text(operation.spec)
+    write_comment(operations, f"Convert {columns} by running the migration, before this goes on.")
+    # What type wrote a value only its key tells.
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    message = f"{columns}: no run has converted it since {now:%Y-%m-%d %H:%M:%S} UTC"
+    write_guard(operations, Guard.no_finished_run, runs, job.fingerprint(), now, message=message)

@@ -6,8 +6,8 @@ from typing import Any
 
 from alembic.operations import MigrateOperation, Operations
 
+from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import NothingOp, Operation
 from encfields.alembic.operations import Columns
 from encfields.bulk.rows.spec import TableSpec

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.operation import Operation
+from encfields.alembic.operations import Columns
+from encfields.bulk.rows.spec import TableSpec
 from encfields.keys.sql.schema import TABLE_NAME
 
 KeyIds = str | Sequence[str]
@@ -257,3 +259,58 @@ class RetireBeaconKeyOp(Operation):
 
     def arguments(self) -> tuple[Any, ...]:
         return self.key_id, self.version, self.except_columns
+
+
+Tables = Mapping[str, Columns]
+"""Encrypted columns by table, ``"table"`` or ``"schema.table"``."""
+
+
+@Operations.register_operation("retire_branch_key")
+class RetireBranchKeyOp(Operation):
+    """Wipe a branch key's older versions."""
+
+    verb = "retire_branch_key"
+
+    def __init__(self, key_id: str, specs: Sequence[TableSpec], at_once: bool) -> None:
+        self.key_id = key_id
+        self.specs = tuple(specs)
+        self.at_once = at_once
+
+    @classmethod
+    def retire_branch_key(
+        cls, operations: Operations, key_id: str, tables: Tables, *, at_once: bool = False
+    ) -> None:
+        """Wipe every version of a branch key but the newest, when no value is under it any more.
+
+        The last of three revisions: :func:`rotate_branch_key`, :func:`reencrypt`, and this. A
+        revision that is run again finds them wiped, and does nothing.
+
+        :param key_id: the branch key.
+        :param tables: every table that may hold values under it, with its encrypted columns.
+        :param at_once: also if it was rotated less than ``cache_ttl`` ago, and without waiting
+            for other processes: where there are none.
+        :raises MigrationError: something preceded it in the revision's transaction.
+        :raises ConfigurationError: values are under an older version, or it was rotated just now.
+        :raises KeyStoreError: there is no such key, or the store is out of reach.
+        """
+        operations.invoke(cls(key_id, [_spec(*one) for one in tables.items()], at_once))
+
+    def reverse(self) -> MigrateOperation:
+        raise IrreversibleError(
+            "a version that was wiped cannot be brought back, and nothing is under it. Do nothing "
+            "on a downgrade (`pass`)",
+            key_id=self.key_id,
+            reason="retire-key",
+        )
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.key_id, *(table_name_of(spec) for spec in self.specs)
+
+
+def _spec(name: str, columns: Columns) -> TableSpec:
+    schema, _, table = name.rpartition(".")
+    return TableSpec.of(table, columns, schema=schema or None)
+
+
+def table_name_of(spec: TableSpec) -> str:
+    return f"{spec.schema}.{spec.table}" if spec.schema else spec.table

@@ -3,9 +3,9 @@ from collections.abc import Mapping, Sequence
 from alembic.op import *  # noqa: F403
 
 from encfields.alembic.adoption_operations import DeclaredType
-from encfields.alembic.index_column import Indexes
+from encfields.alembic.descriptions import Indexes
+from encfields.alembic.key_operations import Tables
 from encfields.alembic.operations import Columns
-from encfields.alembic.retire_key import Tables
 from encfields.bulk.rows.inner_types import InnerType
 from encfields.bulk.rows.spec import SealedColumn
 

@@ -2,8 +2,8 @@
 
 Those on keys are in :mod:`encfields.alembic.key_operations`, those on blind indexes in
 :mod:`encfields.alembic.index_operations`. What they do is in
-:mod:`encfields.alembic.implementations` and its like, how they are written into a migration in
-:mod:`encfields.alembic.rendering`.
+:mod:`encfields.alembic.implementations` and :mod:`encfields.alembic.key_implementations`, how they
+are written into a migration in :mod:`encfields.alembic.rendering`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 from alembic.operations import MigrateOperation, Operations
 
+from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.index_column import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import Operation
+from encfields.bulk.rows.inner_types import InnerType, type_to_data
+from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 
 Columns = Sequence[str | SealedColumn]
@@ -252,3 +254,95 @@ class EnsureEncryptedOp(Operation):
 
     def arguments(self) -> tuple[Any, ...]:
         return self.spec.schema, self.spec.table, self.spec.columns
+
+
+@Operations.register_operation("convert_encrypted")
+class ConvertEncryptedOp(Operation):
+    """Convert a column's values from one inner type to another."""
+
+    verb = "convert_encrypted"
+
+    def __init__(
+        self,
+        spec: TableSpec,
+        types: tuple[dict[str, Any], dict[str, Any]],
+        was_bound: SealedColumn,
+        queue: bool,
+        indexes: tuple[IndexColumn, ...] = (),
+    ) -> None:
+        """One conversion.
+
+        :param spec: the table and the one column. :param types: the former and the new type.
+        """
+        self.spec = spec
+        self.types = types
+        self.was_bound = was_bound
+        self.queue = queue
+        self.indexes = indexes
+
+    @classmethod
+    def convert_encrypted(
+        cls,
+        operations: Operations,
+        table_name: str,
+        column: str | SealedColumn,
+        *,
+        was: InnerType,
+        to: InnerType,
+        was_bound: str | SealedColumn | None = None,
+        indexes: Indexes = (),
+        schema: str | None = None,
+        queue: bool = False,
+    ) -> None:
+        """Have the values of a column that one inner type wrote read by another one.
+
+        Works as :func:`reencrypt` does, while the application reads and writes: what the former
+        type wrote is opened, converted and sealed again; what is of the new type already is left.
+        Between old processes and new ones, each reads what it wrote itself until this is done; it
+        is run again for what an old process wrote afterwards.
+
+        Converted is what has an equal: a date is midnight of that day and back, ``1.00`` is 1, a
+        text is that JSON string. A value that has none (``1.50`` as an integer) is left as it is
+        and named, and the revision fails.
+
+        :param table_name: the table.
+        :param column: the encrypted column, as it is bound from now on.
+        :param was: the inner type that wrote the values: one of SQLAlchemy's own.
+        :param to: the inner type that is to read them.
+        :param was_bound: the same column with its former logical name, where the new declaration
+            gives it another one (``EncryptedType(..., name=)``). Then the name tells what is
+            converted. Needed between text and JSON, which look alike otherwise.
+        :param indexes: columns of blind indexes of this column, as for :func:`fill_blind_index`.
+            They are made anew with each value that is converted.
+        :param schema: the table's schema.
+        :param queue: as for :func:`rebind`.
+        :raises MigrationError: as :func:`reencrypt`.
+        :raises DeclarationError: a type is none of SQLAlchemy's own, or what the two
+            store looks alike.
+        """
+        spec = TableSpec.of(table_name, [column], schema=schema)
+        (sealed,) = spec.columns
+        former = SealedColumn(was_bound) if isinstance(was_bound, str) else was_bound
+        types = type_to_data(was), type_to_data(to)
+        operations.invoke(cls(spec, types, former or sealed, queue, index_columns(indexes)))
+
+    @property
+    def job(self) -> Job:
+        """The run."""
+        whole = with_indexes(self.spec, self.indexes)
+        (column,) = self.spec.columns
+        source = None
+        if self.was_bound != column:
+            others = tuple(one for one in whole.columns if one.name != column.name)
+            source = TableSpec(whole.table, (self.was_bound, *others), whole.schema)
+        return Job(whole, source, conversions={column.name: self.types})
+
+    def reverse(self) -> ConvertEncryptedOp:
+        (column,) = self.spec.columns
+        spec = TableSpec(self.spec.table, (self.was_bound,), self.spec.schema)
+        was, to = self.types
+        return ConvertEncryptedOp(spec, (to, was), column, self.queue, self.indexes)
+
+    def arguments(self) -> tuple[Any, ...]:
+        spec = self.spec
+        return spec.schema, spec.table, spec.columns, self.types, self.was_bound, self.indexes

@@ -10,23 +10,32 @@ from typing import Any, Literal
 from alembic.autogenerate import renderers
 
 from encfields.alembic.adoption_operations import PostponedAdoptionOp
-from encfields.alembic.index_column import IndexColumn
+from encfields.alembic.descriptions import IndexColumn
 from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
 from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
     DropKeyTableOp,
     RetireBeaconKeyOp,
+    RetireBranchKeyOp,
     RotateBeaconKeyOp,
     RotateBranchKeyOp,
+    table_name_of,
 )
 from encfields.alembic.operation import NothingOp
-from encfields.alembic.operations import DecryptColumnOp, EnsureEncryptedOp, RebindOp, ReencryptOp
+from encfields.alembic.operations import (
+    ConvertEncryptedOp,
+    DecryptColumnOp,
+    EnsureEncryptedOp,
+    RebindOp,
+    ReencryptOp,
+)
 from encfields.alembic.refused_or_postponed import (
     PostponedFillOp,
     PostponedRebindOp,
     RefusedChangeOp,
 )
+from encfields.bulk.rows.inner_types import type_from_data
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.keys.sql.schema import TABLE_NAME
 from encfields.orm.declare.index_column_type import IndexColumnType
@@ -269,3 +278,25 @@ def _comment(*paragraphs: str) -> list[str]:
     # Mako takes a line that ends with a colon for the head of a block, comments not excepted.
     lines = [line for p in paragraphs for line in textwrap.wrap(p, 88)]
     return [f"# {line.rstrip(':')}" for line in lines]
+
+
+@renderers.dispatch_for(RetireBranchKeyOp)
+def _retire_branch_key(autogen_context: Any, op: RetireBranchKeyOp) -> str:
+    tables = ", ".join(
+        f"{table_name_of(spec)!r}: {rendered_columns(autogen_context, spec.columns)}"
+        for spec in op.specs
+    )
+    arguments = [repr(op.key_id), f"{{{tables}}}"]
+    return rendered_call(autogen_context, op.verb, arguments, None, {"at_once": op.at_once})
+
+
+@renderers.dispatch_for(ConvertEncryptedOp)
+def _convert_encrypted(autogen_context: Any, op: ConvertEncryptedOp) -> str:
+    prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
+    was, to = (f"{prefix}{type_from_data(one)!r}" for one in op.types)
+    column = rendered_columns(autogen_context, op.spec.columns)[1:-1]
+    arguments = [repr(op.spec.table), column, f"was={was}", f"to={to}"]
+    if op.was_bound != op.spec.columns[0]:
+        arguments.append(f"was_bound={rendered_columns(autogen_context, [op.was_bound])[1:-1]}")
+    arguments += rendered_indexes(autogen_context, op.indexes)
+    return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})

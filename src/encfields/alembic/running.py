@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from alembic.operations import Operations
 
+from encfields.alembic.environment import outside_transaction, settings_of
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.progress import LoggedProgress
-from encfields.alembic.settings import settings_of
-from encfields.alembic.transaction import outside_transaction
 from encfields.bulk.reencryption import Reencryption, Report
 from encfields.bulk.rows.inner_types import DeclaredTypes
 from encfields.bulk.rows.job import Job
+from encfields.bulk.runs.progress import ProgressState
 from encfields.engine import Encryption
 
 log = logging.getLogger("encfields.alembic")
@@ -107,3 +107,32 @@ def require_finished(job: Job, report: Report) -> None:
         table=job.table_name,
         reason="unfinished",
     )
+
+
+LOG_SECONDS = 10.0
+
+
+class LoggedProgress:
+    """Writes a line about every :data:`LOG_SECONDS`.
+
+    :param log: where to.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._logged_at = time.monotonic()
+
+    def __call__(self, state: ProgressState) -> None:
+        now = time.monotonic()
+        if now - self._logged_at < LOG_SECONDS:
+            return
+        self._logged_at = now
+        self._log.info(
+            "%s: %d of about %d rows, %.0f rows/s%s%s",
+            state.table,
+            state.rows_done,
+            state.rows_total,
+            state.rows_per_second,
+            f", about {state.seconds_left:.0f} s left" if state.seconds_left is not None else "",
+            f", pausing: {state.paused}" if state.paused else "",
+        )

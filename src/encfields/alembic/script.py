@@ -1,19 +1,44 @@
-"""What the operations write into the script of ``--sql`` mode: comments, and guards."""
+"""What the operations write into the script of ``--sql`` mode: comments, and guards.
+
+A script cannot encrypt. It can refuse to go on, and so to write the version number, until a
+migration with the keys, or ``encfields reencrypt``, has done what is due.
+
+A guard is SQL that raises while something is undone. It tells a value by its header, as far as SQL
+can (the offsets are those of :mod:`encfields.message.header`): format and suite, the logical name,
+the names of the identity columns, and the active key version. It does not compare the identity
+itself; ``encfields verify`` does.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic.operations import Operations
 from sqlalchemy import Table
 
+from encfields.alembic.environment import settings_of
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.guards import Guard
-from encfields.alembic.settings import settings_of
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.run_row import FINISHED
 from encfields.bulk.runs.tables import runs
+from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
+from encfields.key_template import KeyTemplate
+from encfields.keys.sql.name import NAME_PURPOSE
+from encfields.keys.sql.rows import BEACON
+from encfields.message.header import CONTEXT_OFFSET, MAGIC
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Dialect
+
+    from encfields.bulk.rows.spec import SealedColumn
+    from encfields.orm.adoption.triggers import Adopted
 
 
 def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool) -> bool:
@@ -84,3 +109,240 @@ def key_table_of(operations: Operations) -> Table:
 def columns_text(spec: TableSpec) -> str:
     """The columns of a run, for messages."""
     return f"{spec.table}.{', '.join(c.name for c in spec.columns)}"
+
+
+HEAD_BYTES = 4096
+"""Bytes of a value that are searched. A header that is longer, because its row's key is, counts
+as undone."""
+
+MAX_MESSAGE_CHARS = 128
+"""Longest message of a ``SIGNAL``; of an error that names a value, 200."""
+
+_FIRST_PAIR = CONTEXT_OFFSET + 2 + 1
+"""Position, counted from 1 as SQL does, of the context's first pair, after the count of pairs."""
+
+
+class Guard:
+    """Writes guards in one database's SQL.
+
+    :param dialect: of the database.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._preparer = dialect.identifier_preparer
+        self._name = "mysql" if dialect.name in MYSQL_NAMES else dialect.name
+
+    # -- conditions --------------------------------------------------------------------------
+
+    def not_current(self, spec: TableSpec, keys: Table) -> str:
+        """True while some value is not a message bound as described, under an active version."""
+        undone = " OR ".join(
+            f"({self._quoted(c.name)} IS NOT NULL AND NOT ({self._is_current(spec, c, keys)}))"
+            for c in spec.columns
+        )
+        return _exists(self._table_of(spec), undone)
+
+    def not_decrypted(self, spec: TableSpec, into: dict[str, str]) -> str:
+        """True while some value has no plaintext beside it."""
+        undone = " OR ".join(
+            f"({self._quoted(sealed)} IS NOT NULL AND {self._quoted(plain)} IS NULL)"
+            for sealed, plain in into.items()
+        )
+        return _exists(self._table_of(spec), undone)
+
+    def not_adopted(self, spec: TableSpec, plain: str, sealed: str) -> str:
+        """True while some row has plaintext alone."""
+        undone = f"{self._quoted(plain)} IS NOT NULL AND {self._quoted(sealed)} IS NULL"
+        return _exists(self._table_of(spec), undone)
+
+    def not_in_stage(self, adopted: Adopted, stages: Sequence[str] | None) -> str:
+        """True unless an adoption's triggers are in one of some stages.
+
+        :param adopted: of which names alone matter. :param stages: ``None`` for no triggers.
+        """
+        table, column, text = {
+            "postgresql": ("pg_proc", "proname", "prosrc"),
+            "mysql": ("information_schema.TRIGGERS", "TRIGGER_NAME", "ACTION_STATEMENT"),
+        }.get(self._name, ("sqlite_master", "name", "sql"))
+        name = adopted.name("row" if self._name == "postgresql" else "upd")
+        named = f"{column} = {self._text(name)}"
+        if stages is None:
+            return _exists(table, named)
+        noted = " OR ".join(f"{text} LIKE {self._text(_noted(stage))}" for stage in stages)
+        return f"NOT {_exists(table, f'{named} AND ({noted})')}"
+
+    def not_indexed(self, spec: TableSpec) -> str:
+        """True while some row has its values and no blind index of them."""
+        undone = " OR ".join(
+            f"({' AND '.join(f'{self._quoted(name)} IS NOT NULL' for name in derived.columns)}"
+            f" AND {self._quoted(derived.name)} IS NULL)"
+            for derived in spec.derived
+        )
+        return _exists(self._table_of(spec), undone)
+
+    def no_key(self, keys: Table, key_id: str) -> str:
+        """True while the key is not there."""
+        return f"NOT {self._key_exists(keys, self._has_id(key_id))}"
+
+    def no_key_since(self, keys: Table, key_id: str, when: dt.datetime) -> str:
+        """True while the key's active version is older than `when`."""
+        since = f"k.created_at >= {self._moment(when)}"
+        return f"NOT {self._key_exists(keys, self._has_id(key_id), since)}"
+
+    def no_beacon(self, keys: Table, key_id: str, version: int) -> str:
+        """True while the key has no beacon key of that version or a later one."""
+        return f"NOT {self._beacon_exists(keys, key_id, f'k.active >= {version}')}"
+
+    def beacon(self, keys: Table, key_id: str, version: int) -> str:
+        """True while a version of the key's beacon key is in force."""
+        return self._beacon_exists(keys, key_id, f"k.active = {version}")
+
+    def older_version(self, keys: Table, key_id: str) -> str:
+        """True while a version of the key is in force beside the newest."""
+        older = f"k.active < {self._newest(keys)}"
+        wanted = f"k.purpose = 'branch-key' AND {self._has_id(key_id)} AND {older}"
+        return _exists(f"{self._preparer.format_table(keys)} k", wanted)
+
+    def any_key(self, keys: Table) -> str:
+        """True while the key table holds a key."""
+        return _exists(self._preparer.format_table(keys), f"purpose <> {self._text(NAME_PURPOSE)}")
+
+    def no_run(self, runs: Table, fingerprint: str) -> str:
+        """True while no run of that description was recorded."""
+        table = self._preparer.format_table(runs)
+        return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)}')}"
+
+    def no_finished_run(self, runs: Table, fingerprint: str, when: dt.datetime) -> str:
+        """True while no run of that description has come to a good end since `when`."""
+        table = self._preparer.format_table(runs)
+        finished = f"state = {self._text(FINISHED)} AND ended_at >= {self._moment(when)}"
+        return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)} AND {finished}')}"
+
+    # -- statements --------------------------------------------------------------------------
+
+    def raising(self, condition: str, message: str) -> list[str]:
+        """Statements that raise while a condition is true.
+
+        :param condition: SQL.
+        :param message: what the database says then, at most :data:`MAX_MESSAGE_CHARS`.
+        """
+        message = message[:MAX_MESSAGE_CHARS]
+        if self._name == "postgresql":
+            return [
+                f"DO $encfields$ BEGIN IF {condition} THEN "
+                f"RAISE EXCEPTION USING MESSAGE = {self._text(message)}; END IF; END $encfields$"
+            ]
+        if self._name == "mysql":
+            # Works outside a stored program, without a DELIMITER of the client's. MySQL, which a
+            # script is not told apart from MariaDB for, prepares no SIGNAL: there a variable is
+            # set to the message, which it then says it cannot be set to.
+            text = self._text(message)
+            signal = self._text(f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {text}")
+            refused = self._text(f"SET completion_type = {text}")
+            raising = f"IF(VERSION() LIKE '%MariaDB%', {signal}, {refused})"
+            return [
+                f"SET @encfields_guard = IF({condition}, {raising}, 'DO 0')",
+                "PREPARE encfields_guard FROM @encfields_guard",
+                "EXECUTE encfields_guard",
+                "DEALLOCATE PREPARE encfields_guard",
+            ]
+        # The message is a constraint's name, which is what SQLite says when it is violated.
+        name = '"' + message.replace('"', "'") + '"'
+        guard = f"encfields_guard_{uuid.uuid4().hex[:12]}"
+        return [
+            f"CREATE TEMP TABLE {guard} (undone INTEGER CONSTRAINT {name} CHECK (undone = 0))",
+            f"INSERT INTO {guard} SELECT {condition}",
+            f"DROP TABLE {guard}",
+        ]
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _is_current(self, spec: TableSpec, column: SealedColumn, keys: Table) -> str:
+        value = self._quoted(column.name)
+        table = f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+        pair = _field(COLUMN_KEY) + _field(column.logical_name or f"{table}.{column.name}")
+        template = KeyTemplate(column.key)
+        head = self._part(value, 1, HEAD_BYTES)
+        parts = [
+            f"{self._part(value, 1, len(MAGIC))} = {self._bytes(MAGIC)}",
+            f"{self._part(value, _FIRST_PAIR, len(pair))} = {self._bytes(pair)}",
+        ]
+        identity = (*(column.bind_to or ()), *template.columns)
+        parts += [
+            self._holds(head, self._bytes(_field(ROW_KEY_PREFIX + n)))
+            for n in dict.fromkeys(identity)
+        ]
+        version = self._holds_version(head)
+        key = () if template.columns else (self._has_id(column.key),)
+        parts.append(self._key_exists(keys, *key, version))
+        return " AND ".join(parts)
+
+    def _key_exists(self, keys: Table, *conditions: str) -> str:
+        wanted = ("k.purpose = 'branch-key'", f"k.active = {self._newest(keys)}", *conditions)
+        return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
+
+    def _newest(self, keys: Table) -> str:
+        """The number of the newest version of the branch key that ``k`` is a row of."""
+        same = "n.key_id = k.key_id AND n.purpose = k.purpose"
+        return f"(SELECT MAX(n.active) FROM {self._preparer.format_table(keys)} n WHERE {same})"  # noqa: S608
+
+    def _beacon_exists(self, keys: Table, key_id: str, condition: str) -> str:
+        wanted = (f"k.purpose = {self._text(BEACON)}", self._has_id(key_id), condition)
+        return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
+
+    def _has_id(self, key_id: str) -> str:
+        return f"k.key_id = {self._text(key_id)}"
+
+    def _holds_version(self, head: str) -> str:
+        digits = "REPLACE(k.version, '-', '')"
+        if self._name == "postgresql":
+            return f"position(decode({digits}, 'hex') in {head}) > 0"
+        if self._name == "mysql":
+            return f"LOCATE(UNHEX({digits}), {head}) > 0"
+        return f"instr(hex({head}), upper({digits})) > 0"  # unhex() is younger than many SQLites
+
+    def _holds(self, head: str, sought: str) -> str:
+        if self._name == "postgresql":
+            return f"position({sought} in {head}) > 0"
+        return f"instr({head}, {sought}) > 0"
+
+    def _part(self, value: str, start: int, count: int) -> str:
+        if self._name == "postgresql":
+            return f"substring({value} from {start} for {count})"
+        return f"substr({value}, {start}, {count})"
+
+    def _moment(self, when: dt.datetime) -> str:
+        moment = when.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        return self._text(f"{moment}+00:00" if self._name == "postgresql" else moment)
+
+    def _bytes(self, data: bytes) -> str:
+        return (
+            f"decode('{data.hex()}', 'hex')" if self._name == "postgresql" else f"X'{data.hex()}'"
+        )
+
+    def _text(self, text: str) -> str:
+        if self._name == "mysql":
+            text = text.replace("\\", "\\\\")
+        return "'" + text.replace("'", "''") + "'"
+
+    def _quoted(self, name: str) -> str:
+        return self._preparer.quote(name)
+
+    def _table_of(self, spec: TableSpec) -> str:
+        table = self._quoted(spec.table)
+        return f"{self._preparer.quote_schema(spec.schema)}.{table}" if spec.schema else table
+
+
+def _noted(stage: str) -> str:
+    """What a trigger's text says of its stage, for LIKE."""
+    return f'%encfields-adoption {{"stage": "{stage}"%'
+
+
+def _exists(table: str, condition: str) -> str:
+    return f"EXISTS (SELECT 1 FROM {table} WHERE {condition})"  # noqa: S608 - quoted by Guard
+
+
+def _field(text: str) -> bytes:
+    """One string of an encryption context: two bytes of length, then UTF-8."""
+    data = text.encode("utf-8")
+    return len(data).to_bytes(2, "big") + data

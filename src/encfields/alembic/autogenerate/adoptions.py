@@ -28,7 +28,7 @@ from encfields.alembic.adoption_operations import (
     EnsureAdoptedOp,
     PostponedAdoptionOp,
 )
-from encfields.alembic.index_column import described
+from encfields.alembic.descriptions import described
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.rows.inner_types import OF_APPLICATION, declared_to_data
 from encfields.bulk.rows.spec import TableSpec

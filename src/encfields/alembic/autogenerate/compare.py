@@ -28,12 +28,12 @@ from encfields.alembic.autogenerate.message_checks import (
 from encfields.alembic.autogenerate.rebindings import rebindings
 from encfields.alembic.autogenerate.sampled import drawn, holds_bytes, near_ends
 from encfields.alembic.autogenerate.types import unreadable
+from encfields.alembic.environment import settings_of
 from encfields.alembic.refused_or_postponed import (
     PostponedFillOp,
     PostponedRebindOp,
     RefusedChangeOp,
 )
-from encfields.alembic.settings import settings_of
 from encfields.bulk.runs.store import RunStore, has_run_tables
 from encfields.bulk.runs.tables import TABLE_NAMES
 from encfields.keys.sql.schema import TABLE_NAME

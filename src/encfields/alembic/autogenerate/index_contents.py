@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Select, select
 
-from encfields.alembic.index_column import IndexColumn, described, with_indexes
+from encfields.alembic.descriptions import IndexColumn, described, with_indexes
 from encfields.bulk.rows.places import ColumnPlaces, Place
 from encfields.bulk.rows.spec import DerivedColumn, ReflectedTable, TableSpec
 from encfields.bulk.survey.unindexed import any_unindexed

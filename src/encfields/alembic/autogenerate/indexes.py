@@ -11,12 +11,10 @@ from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, func, select
 
 from encfields.alembic.autogenerate.index_contents import Keys, unfilled
-from encfields.alembic.index_column import described
+from encfields.alembic.descriptions import columns_without_defaults, described
+from encfields.alembic.environment import engine_for, settings_of
 from encfields.alembic.index_operations import FillBlindIndexOp
 from encfields.alembic.refused_or_postponed import PostponedFillOp
-from encfields.alembic.settings import settings_of
-from encfields.alembic.transaction import engine_for
-from encfields.alembic.without_defaults import columns_without_defaults
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.engine import known_encryption
 from encfields.errors import EncFieldsError

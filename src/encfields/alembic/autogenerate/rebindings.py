@@ -12,10 +12,9 @@ from sqlalchemy import Column, MetaData, Table
 
 from encfields.alembic.autogenerate.index_contents import Keys
 from encfields.alembic.autogenerate.stored_binding import Examination, Verdict
-from encfields.alembic.index_column import described
+from encfields.alembic.descriptions import columns_without_defaults, described, without_defaults
 from encfields.alembic.operations import RebindOp
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
-from encfields.alembic.without_defaults import columns_without_defaults, without_defaults
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import KeyStoreError
 from encfields.orm.declare.blind_index import indexes_of

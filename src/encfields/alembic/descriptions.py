@@ -1,4 +1,4 @@
-"""A blind index in a migration: what computes it, stated without the model that declared it."""
+"""Columns as a migration describes them: what is the default is left out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Table
+
 from encfields.bulk.rows.spec import DerivedColumn, SealedColumn, TableSpec
 from encfields.errors import DeclarationError
 from encfields.index.bits import FULL_BITS, check_bits
 from encfields.index.transforms import exact, transform_named
+from encfields.key_template import KeyTemplate
 
 if TYPE_CHECKING:
     from encfields.orm.declare.blind_index import IndexBinding
@@ -169,3 +172,22 @@ def _conventional_columns(name: str) -> tuple[str, ...]:
 
 def _one_or_all(names: tuple[str, ...]) -> Any:
     return names[0] if len(names) == 1 else names
+
+
+def columns_without_defaults(table: Table) -> tuple[SealedColumn, ...]:
+    """The encrypted columns of a declared table."""
+    return tuple(without_defaults(table, column) for column in TableSpec.from_table(table).columns)
+
+
+def without_defaults(table: Table, column: SealedColumn) -> SealedColumn:
+    """A description without what is the default."""
+    name = column.logical_name
+    identity = set(column.bind_to or ()) - set(KeyTemplate(column.key).columns)
+    return SealedColumn(
+        column.name,
+        None if name == f"{table.fullname}.{column.name}" else name,
+        column.key,
+        None if identity == {c.name for c in table.primary_key.columns} else column.bind_to,
+        column.context_names,
+        column.former_keys,
+    )

@@ -1,0 +1,249 @@
+"""What the operations on keys do: on a database, or, in ``--sql`` mode, in a script."""
+
+from __future__ import annotations
+
+from encfields.alembic.key_making import create_keys, each_of, rotate_keys
+
+import datetime as dt
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from alembic.operations import Operations
+from sqlalchemy import Connection, MetaData, Table, inspect
+
+from encfields.alembic.autogenerate.sampled import holds_bytes
+from encfields.alembic.descriptions import conventional_version, is_conventional
+from encfields.alembic.errors import MigrationError
+from encfields.alembic.key_operations import (
+    CreateBranchKeyOp,
+    CreateKeyTableOp,
+    DropKeyTableOp,
+    RetireBeaconKeyOp,
+    RetireBranchKeyOp,
+    RotateBeaconKeyOp,
+    RotateBranchKeyOp,
+)
+from encfields.alembic.running import keys_of
+from encfields.alembic.script import (
+    Guard,
+    key_table_of,
+    write_comment,
+    write_guard,
+)
+from encfields.errors import KeyDestroyedError, KeyExistsError
+from encfields.key_template import KeyTemplate
+from encfields.keys.sql.name import has_keys
+from encfields.keys.sql.schema import key_table
+from encfields.orm.declare.blind_index import IndexBinding, indexes_of
+
+log = logging.getLogger("encfields.alembic")
+
+
+@Operations.implementation_for(RotateBeaconKeyOp)
+def rotate_beacon_key(operations: Operations, operation: RotateBeaconKeyOp) -> None:
+    key_id, version = operation.key_id, operation.version
+    if operations.migration_context.as_sql:
+        _write_rotation_guard(operations, operation)
+        return
+    with keys_of(operations, operation.verb) as encryption:
+        newest = encryption.keys.list_beacons(key_id)[-1].version
+        if version is not None and newest >= version:
+            log.info("beacon key version %d of %r is there already", newest, key_id)
+            return
+        if version is not None and newest != version - 1:
+            raise MigrationError(
+                f"the newest beacon key has version {newest}, and the next one will not be "
+                f"{version}",
+                key_id=key_id,
+                reason="beacon-version",
+            )
+        made = encryption.keys.rotate_beacon(key_id)
+        log.info("beacon key version %d of %r made", made.version, key_id)
+
+
+@Operations.implementation_for(RetireBeaconKeyOp)
+def retire_beacon_key(operations: Operations, operation: RetireBeaconKeyOp) -> None:
+    key_id, version = operation.key_id, operation.version
+    context = operations.migration_context
+    if context.as_sql:
+        write_comment(operations, f"Retire beacon key version {version} of {key_id!r} online.")
+        message = f"beacon key version {version} of {key_id!r} is still in force: retire it online"
+        arguments = key_table_of(operations), key_id, version
+        write_guard(operations, Guard.beacon, *arguments, message=message)
+        return
+    with keys_of(operations, operation.verb) as encryption:
+        in_force = [one.version for one in encryption.keys.list_beacons(key_id)]
+        if version < in_force[0]:
+            log.info("beacon key version %d of %r was retired before", version, key_id)
+            return
+        metadata = context.opts.get("target_metadata")
+        left = columns_under(operations.get_bind(), metadata, key_id, version)
+        left -= set(operation.except_columns)
+        if left:
+            raise MigrationError(
+                f"beacon key version {version} cannot be retired, because there are indexes under "
+                f"it: {', '.join(sorted(left))}. Declare versions=({max(in_force)},), and drop "
+                "their columns. If they belong to another key or to no index, name them in "
+                "except_columns=",
+                key_id=key_id,
+                reason="indexes-left",
+            )
+        # No process can index under it, or look for what it is to find, without such a column: so
+        # there is nothing to wait for until all of them know the newer version.
+        encryption.keys.retire_beacon(key_id, version, at_once=True)
+        log.info("beacon key version %d of %r retired", version, key_id)
+
+
+def _write_rotation_guard(operations: Operations, operation: RotateBeaconKeyOp) -> None:
+    key_id, version = operation.key_id, operation.version
+    if version is None:
+        raise MigrationError(
+            "a script cannot tell whether a beacon key was rotated unless it is given "
+            f"the version: op.{operation.verb}({key_id!r}, version=2)",
+            key_id=key_id,
+            reason="beacon-version",
+        )
+    write_comment(operations, f"Rotate the beacon key of {key_id!r} to version {version} online.")
+    message = f"{key_id!r} has no beacon key version {version}: rotate it first, online"
+    arguments = key_table_of(operations), key_id, version
+    write_guard(operations, Guard.no_beacon, *arguments, message=message)
+
+
+@Operations.implementation_for(CreateKeyTableOp)
+def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> None:
+    table = key_table(operation.table_name, operation.schema)
+    context = operations.migration_context
+    if context.as_sql and context.dialect.name == "mysql":
+        write_comment(operations, "For MySQL; for MariaDB give --sql a mariadb+... URL.")
+    # The key store's name is put into it with the first key.
+    context.impl.create_table(table, if_not_exists=operation.if_not_exists)
+
+
+@Operations.implementation_for(DropKeyTableOp)
+def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
+    table = key_table(operation.table_name, operation.schema)
+    refusal = (
+        f"{table.fullname} holds keys; with them goes all that they sealed: say "
+        "destroy_keys=True if that is meant"
+    )
+    if not operation.destroy_keys:
+        if operations.migration_context.as_sql:
+            write_guard(operations, Guard.any_key, table, message=refusal)
+        elif has_keys(operations.get_bind(), table):
+            raise MigrationError(refusal, table=table.fullname, reason="keys")
+    operations.migration_context.impl.drop_table(table)
+
+
+@Operations.implementation_for(CreateBranchKeyOp)
+def create_branch_key(operations: Operations, operation: CreateBranchKeyOp) -> None:
+    if operations.migration_context.as_sql:
+        for key_id in each_of(operation.key_id):
+            write_comment(operations, f"Make the branch key {key_id!r} before this goes on.")
+            message = f"there is no branch key {key_id!r}: make it first (encfields keys create)"
+            keys = key_table_of(operations)
+            write_guard(operations, Guard.no_key, keys, key_id, message=message)
+        return
+    with keys_of(operations, operation.verb) as encryption:
+        create_keys(encryption.keys, operation.key_id)
+
+
+@Operations.implementation_for(RotateBranchKeyOp)
+def rotate_branch_key(operations: Operations, operation: RotateBranchKeyOp) -> None:
+    if operations.migration_context.as_sql:
+        now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+        since = f"{now:%Y-%m-%d %H:%M:%S} UTC, when this script was written"
+        for key_id in each_of(operation.key_id):
+            write_comment(operations, f"Rotate the branch key {key_id!r} before this goes on.")
+            message = f"branch key {key_id!r} was not rotated since {since}"
+            table = key_table_of(operations)
+            write_guard(operations, Guard.no_key_since, table, key_id, now, message=message)
+        return
+    with keys_of(operations, operation.verb) as encryption:
+        rotate_keys(encryption.keys, operation.key_id)
+
+
+@Operations.implementation_for(RetireBranchKeyOp)
+def retire_branch_key(operations: Operations, operation: RetireBranchKeyOp) -> None:
+    """Wipe them, or have the script see to it that they were."""
+    key_id = operation.key_id
+    if operations.migration_context.as_sql:
+        write_comment(operations, f"Retire the older versions of {key_id!r} online.")
+        message = f"branch key {key_id!r} has older versions in force: retire them online"
+        write_guard(
+            operations, Guard.older_version, key_table_of(operations), key_id, message=message
+        )
+        return
+    with keys_of(operations, operation.verb) as encryption:
+        for one in encryption.keys.list():
+            if one.id != key_id or one.active:
+                continue
+            # Retired before. A version that was refused and not wiped yet is finished here.
+            with suppress(KeyDestroyedError):
+                encryption.keys.retire(
+                    key_id, one.version, specs=operation.specs, at_once=operation.at_once
+                )
+                log.info("version %s of branch key %r retired", one.version, key_id)
+
+
+Declared = MetaData | Sequence[MetaData] | None
+"""Alembic's ``target_metadata``."""
+
+
+def columns_under(
+    connection: Connection, declared: Declared, key_id: str, version: int
+) -> set[str]:
+    """Columns in the database, and declared ones, that need a version of a key's beacon key.
+
+    What is in the database and declared nowhere is known by its name, which never changes.
+
+    :param connection: its schema is looked at, and those that are declared.
+    :returns: ``"table.column"``, with the schema where there is one.
+    """
+    indexes = list(_indexes(declared))
+    ours = {_name(i) for i in indexes if i.version == version and may_be_for(i.key, key_id)}
+    others = {_name(index) for index in indexes} - ours
+    schemas = {None, *(index.companion.table.schema for index in indexes)}
+    there = {name for schema in schemas for name in _named_so(connection, schema, version)}
+    return ours | (there - others)
+
+
+def may_be_for(template: KeyTemplate, key_id: str) -> bool:
+    """Whether a template gives, for some row, this key id."""
+    if not template.columns:
+        return template.template == key_id
+    parts = re.split(r"(\{[^{}]*\})", template.template)
+    pattern = "".join("(?s:.*)" if part.startswith("{") else re.escape(part) for part in parts)
+    return re.fullmatch(pattern, key_id) is not None
+
+
+def _indexes(declared: Declared) -> Iterator[IndexBinding]:
+    for metadata in _all(declared):
+        for table in metadata.tables.values():
+            yield from indexes_of(table)
+
+
+def _all(declared: Declared) -> Sequence[MetaData]:
+    if declared is None:
+        return ()
+    return (declared,) if isinstance(declared, MetaData) else declared
+
+
+def _name(index: IndexBinding) -> str:
+    table: Table = index.companion.table
+    return f"{table.fullname}.{index.companion.name}"
+
+
+def _named_so(connection: Connection, schema: str | None, version: int) -> Iterator[str]:
+    found = inspect(connection).get_multi_columns(schema=schema)
+    for (schema_name, table_name), columns in found.items():
+        place = f"{schema_name}.{table_name}" if schema_name else table_name
+        for column in columns:
+            name = column["name"]
+            if (
+                is_conventional(name)
+                and conventional_version(name) == version
+                and holds_bytes(column["type"])
+            ):
+                yield f"{place}.{name}"
