@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, Encryption
 from encfields.bulk.rows.spec import TableSpec
-from encfields.bulk.survey import bounded_counts
+from encfields.bulk.survey import column_census
 from encfields.bulk.survey.census import census
 from encfields.bulk.survey.count_under_key import count_under
 from encfields.engine import engine_encryption
@@ -183,8 +183,8 @@ def _plant(attacker: Engine, message: bytes, rows: int) -> None:
 def test_a_census_counts_names_that_values_make_up_together_past_a_limit(
     engine: Engine, encryption: Encryption, attacker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_counts, "MAX_VERSIONS", 5)
-    monkeypatch.setattr(bounded_counts, "MAX_NAMES", 5)
+    monkeypatch.setattr(column_census, "MAX_VERSIONS", 5)
+    monkeypatch.setattr(column_census, "MAX_NAMES", 5)
     version = engine_encryption(encryption).active_key("default").version
     _plant(attacker, _stored(attacker), 12)
     spec = TableSpec.from_table(Patient.__table__)  # type: ignore[arg-type]
@@ -200,7 +200,7 @@ def test_a_census_counts_names_that_values_make_up_together_past_a_limit(
 def test_the_version_that_is_to_be_retired_is_counted_exactly_all_the_same(
     engine: Engine, encryption: Encryption, attacker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_counts, "MAX_VERSIONS", 5)
+    monkeypatch.setattr(column_census, "MAX_VERSIONS", 5)
     version = engine_encryption(encryption).active_key("default").version
     message = _stored(attacker)
     _plant(attacker, message, 12)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Table, text
 from encfields import BlindIndex, CompoundBlindIndex
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.census import Census, census
-from encfields.bulk.survey.index_census import IndexCensus
+from encfields.bulk.survey.index_check import IndexCensus
 from encfields.index.transforms import last
 from tests.census.clinic import fill, patient_table
 

@@ -14,8 +14,7 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.errors import ConflictingRunError, LeaseLostError
 from encfields.bulk.reencryption import Options, abandon, pause, report_of, work
 from encfields.bulk.rows.spec import TableSpec
-from encfields.bulk.runs.range_row import Counts
-from encfields.bulk.runs.run_row import read_run
+from encfields.bulk.runs.run_row import Counts, read_run
 from encfields.errors import ConfigurationError
 from tests.reencrypt.process import start
 from tests.waiting import until

@@ -38,7 +38,7 @@ from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.job import Job
 from encfields.bulk.runs.store import RunStore, has_run_tables
 from encfields.bulk.runs.tables import runs
-from encfields.bulk.survey.unindexed import count_unindexed
+from encfields.bulk.survey.index_check import count_unindexed
 
 log = logging.getLogger("encfields.alembic")
 

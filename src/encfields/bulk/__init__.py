@@ -25,7 +25,7 @@ from encfields.bulk.runs.progress import ProgressBar, ProgressState
 from encfields.bulk.runs.report import DryRun, Quarantined, Report, Summary
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus
-from encfields.bulk.survey.index_census import IndexCensus
+from encfields.bulk.survey.index_check import IndexCensus
 from encfields.bulk.survey.sampling import Sample
 from encfields.bulk.survey.verify import Failure, Verification, verify
 

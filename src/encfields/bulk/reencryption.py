@@ -31,7 +31,7 @@ from encfields.bulk.rows.job import Adopted, Conversions, Job
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.coordinator import Coordinator, setup_for
 from encfields.bulk.runs.loop import RunLoop
-from encfields.bulk.runs.patience import Failure, Patience
+from encfields.bulk.runs.pacing import Failure, Patience
 from encfields.bulk.runs.progress import Progress, ProgressBar, ProgressState
 from encfields.bulk.runs.report import REFUSED, DryRun, Quarantined, Report, Summary
 from encfields.bulk.runs.run_row import ABANDONED, FINISHED, RUNNING, Run

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from encfields.bulk.survey.census import Census
-from encfields.bulk.survey.index_census import IndexCensus
+from encfields.bulk.survey.index_check import IndexCensus
 from encfields.cli.output import Cell, Output
 
 NOT_INDEXED = (

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus, Example
-from encfields.bulk.survey.key_versions import KeyVersions
+from encfields.bulk.survey.headers import KeyVersions
 from encfields.cli import exits
 from encfields.cli.index_status import NOT_INDEXED, tell_indexes
 from encfields.cli.output import Cell, Output, pairs_of

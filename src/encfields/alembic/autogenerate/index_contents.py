@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, select
 from encfields.alembic.descriptions import IndexColumn, described, with_indexes
 from encfields.bulk.rows.places import ColumnPlaces, Place
 from encfields.bulk.rows.spec import DerivedColumn, ReflectedTable, TableSpec
-from encfields.bulk.survey.unindexed import any_unindexed
+from encfields.bulk.survey.index_check import any_unindexed
 from encfields.engine import engine_encryption
 from encfields.errors import DecryptionError, EncFieldsError
 from encfields.index.bits import stored_bytes

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from encfields.bulk.rows.job import PreparedJob
-from encfields.bulk.rows.reflected_uuid import hyphenated, may_be_uuid
+from encfields.bulk.rows.places import ColumnPlaces
 from encfields.bulk.rows.stored_keys import key_text
-from encfields.context import deserialize
-from encfields.errors import MalformedMessageError
 from encfields.message import read_header
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.declare.columns import ColumnBinding
@@ -28,8 +26,8 @@ class SealedCell:
     ) -> None:
         self.binding = binding
         self.value_at = value_at
-        self._may_be_uuid = tuple(may_be_uuid(column) for column in binding.identity)
-        self.is_exact = not any(self._may_be_uuid)
+        self._places = ColumnPlaces(binding, prepared.dialect)
+        self.is_exact = self._places.are_exact
         self._serialize = binding.context.serialize
         self._key_ids = binding.key_ids
         self._parts = tuple(
@@ -48,22 +46,9 @@ class SealedCell:
             texts = [convert(row[at]) for at, convert in self._parts]
         context = self._serialize(texts)
         if not self.is_exact and not data.startswith(context, CONTEXT_OFFSET):
-            texts = self._as_stored(texts, data)
-            context = self._serialize(texts)
+            found = self._places.find(texts, stored_context(data))
+            return found.context, found.key_ids
         return context, self._key_ids(texts)
-
-    def _as_stored(self, texts: list[str], data: bytes) -> list[str]:
-        """A key's text in the spelling that the stored value uses."""
-        try:
-            stored = set(deserialize(stored_context(data)).values())
-        except MalformedMessageError:
-            return texts
-        spelt = list(texts)
-        for i, text in enumerate(texts):
-            other = hyphenated(text) if self._may_be_uuid[i] else None
-            if other is not None and other in stored:
-                spelt[i] = other
-        return spelt
 
 
 def stored_context(data: bytes) -> bytes:

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.rows.reflected_uuid import hyphenated, may_be_uuid
-from encfields.bulk.rows.stored_keys import key_text
+from encfields.bulk.rows.stored_keys import hyphenated, key_text, may_be_uuid
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -36,10 +35,11 @@ class Place:
 class ColumnPlaces:
     """The places of one encrypted column.
 
-    A key may have two spellings: see :mod:`encfields.bulk.rows.reflected_uuid`.
+    A key may have two spellings: see :mod:`encfields.bulk.rows.stored_keys`.
 
     :param binding: the column, of a reflected table.
     :param dialect: of the database.
+    :ivar are_exact: whether each row's key has one spelling only.
     """
 
     def __init__(self, binding: ColumnBinding, dialect: Dialect) -> None:
@@ -50,6 +50,7 @@ class ColumnPlaces:
         self._may_be_uuid = tuple(
             index for index, column in enumerate(binding.identity) if may_be_uuid(column)
         )
+        self.are_exact = not self._may_be_uuid
 
     def texts(self, values: Sequence[Any]) -> list[str] | None:
         """Canonical texts of a row's identity, or ``None`` if it lacks a part.
@@ -68,7 +69,7 @@ class ColumnPlaces:
         :param context: serialised encryption context that the value found there carries.
         """
         first = Place(self.binding, texts)
-        if context == first.context or not self._may_be_uuid:
+        if context == first.context or self.are_exact:
             return first
         for spelling in self._spellings(texts):
             place = Place(self.binding, spelling)

@@ -1,20 +1,24 @@
-"""Keys of rows as the database stores them.
+"""Keys of rows as the database stores them, where reflection does not tell all of their type.
 
 SQLite keeps values of any kind in any column. One that its column's type cannot read, a BLOB among
 dates, would end a run or a verification with an error of the driver; so on SQLite keys are taken
 as they are, and what is no identity is reported with its row.
+
+A database without a type for UUIDs keeps them as CHAR(32). Such a key has two spellings, with
+hyphens and without; both name the same row, and only the application knows which it is sealed by.
 """
 
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import LargeBinary, TypeDecorator
+from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeEngine
 
-from encfields.bulk.rows.reflected_uuid import may_be_uuid
 from encfields.errors import UnknownIdentityError
 from encfields.orm.declare.row_keys import from_bound_value
 
@@ -81,3 +85,16 @@ def key_text(column: Column[Any], dialect: Dialect) -> Callable[[object], str]:
         return text
 
     return exact
+
+
+_HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+def may_be_uuid(column: Column[Any]) -> bool:
+    """Whether a reflected key column may hold UUIDs."""
+    return isinstance(column.type, sqltypes.CHAR) and column.type.length == 32
+
+
+def hyphenated(text: str) -> str | None:
+    """The other spelling of a UUID's 32 digits, or ``None`` if `text` is no such thing."""
+    return str(uuid.UUID(text)) if _HEX.fullmatch(text) else None

@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from encfields.bulk.rows.changes import Change, Outcome
-from encfields.bulk.runs.patience import is_lock_wait, refuses_row
-from encfields.bulk.runs.range_row import Claim, Counts
+from encfields.bulk.runs.pacing import is_lock_wait, refuses_row
 from encfields.bulk.runs.ranges import RangeStore
+from encfields.bulk.runs.run_row import Claim, Counts
 from encfields.bulk.writers import writer_for
-from encfields.bulk.writers.one_by_one import write_one_by_one
+from encfields.bulk.writers.base import write_one_by_one
 
 if TYPE_CHECKING:
     from encfields.bulk.connections import Connections

@@ -24,7 +24,7 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.options import Options, Setup
 from encfields.bulk.runs.loop import RunLoop
-from encfields.bulk.runs.patience import Failure, Patience
+from encfields.bulk.runs.pacing import Failure, Patience
 from encfields.bulk.runs.progress import Progress, Teller
 from encfields.bulk.runs.store import RunStore, Totals
 from encfields.bulk.runs.worker import new_owner

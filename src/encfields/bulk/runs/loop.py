@@ -14,11 +14,10 @@ from encfields.bulk.options import Options
 from encfields.bulk.rows.job import Job, PreparedJob
 from encfields.bulk.rows.reader import Bounds, key_at
 from encfields.bulk.rows.row_key_text import Key
-from encfields.bulk.runs.patience import Failure, Patience
+from encfields.bulk.runs.pacing import Failure, Patience
 from encfields.bulk.runs.progress import Progress, Teller
-from encfields.bulk.runs.range_row import Claim
 from encfields.bulk.runs.ranges import Pass, RangeStore
-from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Run
+from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Claim, Run
 from encfields.bulk.runs.sealed_job import JobSealer, OpenedRun
 from encfields.bulk.runs.store import RunStore, utc_now
 from encfields.bulk.runs.worker import Worker

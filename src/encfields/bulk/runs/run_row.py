@@ -1,4 +1,4 @@
-"""A run's row as it stands in the database: anybody may have written it.
+"""The rows of a run and of its ranges as they stand in the database: anybody may have written them.
 
 Everything that is read of it is checked for its type and range, so that a row of nonsense is an
 error that names the run and the field, for this run alone.
@@ -7,16 +7,18 @@ error that names the run and the field, for this run alone.
 from __future__ import annotations
 
 import datetime as dt
+import hmac
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DataError
 
 from encfields.bulk.errors import ReencryptionError, RunRefusedError
-from encfields.bulk.rows.row_key_text import Key, key_from_text
-from encfields.bulk.runs.seals import RunSeals
+from encfields.bulk.rows.reader import Bounds
+from encfields.bulk.rows.row_key_text import Key, key_from_text, key_to_text
 from encfields.bulk.runs.tables import runs
 
 RUNNING, FINISHED, QUARANTINED, FAILED, ABANDONED = (
@@ -215,3 +217,133 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "error": _is_text_or_null,
 }
 """What each column that is read may hold."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened to rows, and how many values did not open."""
+
+    seen: int = 0
+    written: int = 0
+    current: int = 0
+    missed: int = 0
+    refused: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.seen or self.written or self.current or self.missed)
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.seen + other.seen,
+            self.written + other.written,
+            self.current + other.current,
+            self.missed + other.missed,
+            self.refused + other.refused,
+        )
+
+
+COUNTED = {
+    "seen": "rows_seen",
+    "written": "rows_written",
+    "current": "rows_current",
+    "missed": "rows_missed",
+    "refused": "values_refused",
+}
+"""The column of each count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A range that is this worker's for as long as ``claims`` stands in its row.
+
+    :ivar begun: when its pass began. :ivar lower: the key that it follows, as text.
+    :ivar upper: its last key, as text. :ivar position: the last key that is done, as text.
+    :ivar counts: since it was cut.
+    """
+
+    run_id: str
+    pass_number: int
+    begun: str
+    number: int
+    claims: int
+    lower: str | None
+    upper: str | None
+    position: str | None
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is left of it."""
+        return Bounds(_key(self.position), _key(self.upper))
+
+    def after(self, counts: Counts, position: Key | None) -> Claim:
+        """The range with more of it done.
+
+        :param position: ``None`` if that has not changed.
+        """
+        text = self.position if position is None else key_to_text(position)
+        return replace(self, counts=self.counts + counts, position=text)
+
+    def seal(self, seals: RunSeals, *, done: bool) -> str:
+        """The seal that its row is to have."""
+        return seals.of(*self._sealed(done))
+
+    def fits(self, seals: RunSeals, seal: object, *, done: bool) -> bool:
+        """Whether a worker of the run wrote this."""
+        return seals.fits(seal, *self._sealed(done))
+
+    def _sealed(self, done: bool) -> tuple[str | int | None, ...]:
+        counts = (getattr(self.counts, one.name) for one in fields(Counts))
+        place = (self.pass_number, self.begun, self.number)
+        return ("range", *place, self.lower, self.upper, self.position, done, *counts)
+
+    @classmethod
+    def of(cls, row: Any, begun: str) -> Claim | None:
+        """The range that a row tells of; ``None`` if no range can have such values."""
+        numbers = [row["pass_number"], row["number"], row["claims"]]
+        counts = {name: row[column] for name, column in COUNTED.items()}
+        texts = [row["lower_key"], row["upper_key"], row["position_key"]]
+        if not all(type(number) is int and 0 <= number <= MAX_RANGES for number in numbers):
+            return None
+        if not all(type(count) is int and 0 <= count <= MAX_COUNT for count in counts.values()):
+            return None
+        if not all(text is None or isinstance(text, str) for text in texts):
+            return None
+        pass_number, number, claims = numbers
+        place = (row["run_id"], pass_number, begun, number, claims)
+        lower, upper, position = texts
+        return cls(*place, lower, upper, position, Counts(**counts))
+
+
+def _key(text: str | None) -> Key | None:
+    return None if text is None else key_from_text(text)
+
+
+SECRET_BYTES = 32
+
+
+class RunSeals:
+    """Seals of one run's rows: a code over what a row says, under a secret from the run's job.
+
+    Only a worker that opened the job has the secret. A row that was altered has no seal that
+    fits; one that was put back as it was says what was true then, and leads to work done again.
+
+    :param secret: the run's own.
+    """
+
+    __slots__ = ("_started",)
+
+    def __init__(self, secret: bytes) -> None:
+        self._started = hmac.new(secret, digestmod="sha256")
+
+    def of(self, *parts: str | int | None) -> str:
+        """The seal of what a row says."""
+        code = self._started.copy()
+        code.update(json.dumps(parts).encode("ascii"))
+        return code.hexdigest()
+
+    def fits(self, seal: object, *parts: str | int | None) -> bool:
+        """Whether a seal is the one of what its row says."""
+        if not isinstance(seal, str):
+            return False
+        return hmac.compare_digest(seal.encode("utf-8", "replace"), self.of(*parts).encode())

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from encfields.bulk.errors import RunRefusedError
 from encfields.bulk.rows.job import Job
-from encfields.bulk.runs.run_row import Run
-from encfields.bulk.runs.seals import SECRET_BYTES, RunSeals
+from encfields.bulk.runs.run_row import SECRET_BYTES, Run, RunSeals
 from encfields.context import RUN_KEY, serialize
 from encfields.engine import engine_encryption
 from encfields.errors import (

@@ -4,7 +4,7 @@ They are in a collection of their own, so that the application's ``create_all()`
 them.
 
 Whoever writes to the database writes to these, too. So what steers a run is sealed: its job as a
-message of ours, its progress by :class:`~encfields.bulk.runs.seals.RunSeals`. The rest is for
+message of ours, its progress by :class:`~encfields.bulk.runs.run_row.RunSeals`. The rest is for
 people, or can delay a run at most.
 """
 

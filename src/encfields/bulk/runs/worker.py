@@ -27,14 +27,12 @@ from encfields.bulk.rows.reseal import Reseal
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex
 from encfields.bulk.rows.row_key_text import Key
 from encfields.bulk.runs.batch_commit import BatchCommit
-from encfields.bulk.runs.patience import Failure, Patience, translated
+from encfields.bulk.runs.pacing import Failure, Patience, Throttle, translated
 from encfields.bulk.runs.progress import Teller
-from encfields.bulk.runs.range_row import Claim, Counts
 from encfields.bulk.runs.ranges import RangeStore
-from encfields.bulk.runs.run_row import FAILED, RUNNING, read_run
+from encfields.bulk.runs.run_row import FAILED, RUNNING, Claim, Counts, read_run
 from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.bulk.runs.store import RunStore
-from encfields.bulk.runs.throttle import Throttle
 from encfields.bulk.survey.sweep import Sweep, sweep_of
 from encfields.errors import KeyUnavailableError
 

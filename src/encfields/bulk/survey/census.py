@@ -18,9 +18,8 @@ from sqlalchemy.types import NullType
 from encfields.bulk.rows.description import ReflectedTable, TableDescription
 from encfields.bulk.rows.places import ColumnPlaces, to_show
 from encfields.bulk.rows.scan import Rows, Scan, Source
-from encfields.bulk.survey.bounded_counts import count_name
-from encfields.bulk.survey.column_census import ColumnCensus, Example
-from encfields.bulk.survey.index_census import IndexCensus, IndexCount
+from encfields.bulk.survey.column_census import ColumnCensus, Example, count_name
+from encfields.bulk.survey.index_check import IndexCensus, IndexCount
 from encfields.bulk.survey.sampling import Sample, draw
 from encfields.bulk.survey.stored_value import HEAD_BYTES, State, StoredValue, look
 from encfields.context import COLUMN_KEY, deserialize

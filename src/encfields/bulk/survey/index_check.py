@@ -1,18 +1,22 @@
-"""Whether the blind indexes of a row are those of its values, which a verification has opened."""
+"""Blind indexes of rows: whether they are there, which no key tells, and of the row's values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sqlalchemy import ColumnElement, Connection, Select, and_, column, func, select, table
+
+from encfields.bulk.rows.description import DerivedColumn, TableDescription
+from encfields.bulk.survey.sampling import Sample
 from encfields.engine import engine_encryption
 from encfields.errors import BlindIndexError, DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.index.bulk import Deriver, deriver
 
 if TYPE_CHECKING:
-    from encfields.bulk.rows.spec import DerivedColumn, ReflectedTable
+    from encfields.bulk.rows.description import ReflectedTable
     from encfields.engine import Encryption
-
 
 INDEX_REASONS = ("index-missing", "index-mismatch")
 """Reasons of failures that concern an index and not a value."""
@@ -95,3 +99,117 @@ def _mismatch() -> BlindIndexError:
         "transform, length, domain or key. Compute the table's indexes anew",
         reason="index-mismatch",
     )
+
+
+def count_unindexed(connection: Connection, spec: TableDescription) -> dict[str, int]:
+    """How many rows have their values and no index of them.
+
+    :param spec: the table; its columns must be there.
+    :returns: by the name of the index's column, for each in ``spec.derived``.
+    """
+    counts = {}
+    for derived in spec.derived:
+        counted = select(func.count()).select_from(_table(spec, derived))
+        counts[derived.name] = connection.scalar(counted.where(is_unindexed(derived))) or 0
+    return counts
+
+
+def any_unindexed(connection: Connection, spec: TableDescription, derived: DerivedColumn) -> bool:
+    """Whether there is such a row; with the index's column indexed, that costs no full scan."""
+    sought: Select[Any] = select(column(derived.name)).select_from(_table(spec, derived))
+    return connection.execute(sought.where(is_unindexed(derived)).limit(1)).first() is not None
+
+
+def is_unindexed(derived: DerivedColumn, columns: Any = None) -> ColumnElement[bool]:
+    """The condition for one row.
+
+    :param columns: gives columns by name; by default, plain ones of that name.
+    """
+    of = column if columns is None else columns.__getitem__
+    return and_(*(of(name).is_not(None) for name in derived.columns), of(derived.name).is_(None))
+
+
+def _table(spec: TableDescription, derived: DerivedColumn) -> Any:
+    names: Iterable[str] = (derived.name, *derived.columns)
+    return table(spec.table, *(column(name) for name in names), schema=spec.schema)
+
+
+@dataclass(slots=True)
+class IndexCensus:
+    """The rows of one blind index, under one version of its beacon key.
+
+    :ivar column: the index's column, its name in the database.
+    :ivar index: the index's name.
+    :ivar of: the encrypted columns that it is of.
+    :ivar version: of the beacon key.
+    :ivar is_there: whether the database has the column.
+    :ivar indexed: rows that are in the index.
+    :ivar missing: rows that have their values and are not: queries by the index miss them.
+    :ivar orphaned: rows that are in the index and lack a value.
+    """
+
+    column: str
+    index: str
+    of: tuple[str, ...]
+    version: int
+    is_there: bool = True
+    indexed: int = 0
+    missing: int = 0
+    orphaned: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row that was looked at and has its values is in the index."""
+        return self.is_there and not self.missing
+
+    def to_json(self, sample: Sample | None = None) -> dict[str, Any]:
+        """The index as plain data.
+
+        :param sample: what was drawn; totals are then extrapolated beside the counts.
+        """
+        document: dict[str, Any] = {
+            "column": self.column,
+            "index": self.index,
+            "of": list(self.of),
+            "version": self.version,
+            "is_there": self.is_there,
+            "indexed": self.indexed,
+            "missing": self.missing,
+            "orphaned": self.orphaned,
+        }
+        if sample is not None:
+            counts = ("indexed", "missing", "orphaned")
+            document["estimated"] = {name: sample.extrapolate(document[name]) for name in counts}
+        return document
+
+
+class IndexCount:
+    """An index's count under way.
+
+    :param derived: the index.
+    :param lengths_at: where in a row the lengths of its values stand; NULL for no value.
+    :param null_at: where it stands whether the index is NULL; ``None`` if there is no column.
+    """
+
+    def __init__(
+        self, derived: DerivedColumn, lengths_at: Sequence[int], null_at: int | None
+    ) -> None:
+        how = derived.how
+        self.result = IndexCensus(
+            derived.name, how["index"], derived.columns, how["version"], null_at is not None
+        )
+        self._lengths_at = tuple(lengths_at)
+        self._null_at = null_at
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """Count some rows."""
+        result = self.result
+        for row in rows:
+            has_values = all(row[at] is not None for at in self._lengths_at)
+            is_indexed = self._null_at is not None and not row[self._null_at]
+            if has_values and is_indexed:
+                result.indexed += 1
+            elif has_values:
+                result.missing += 1
+            elif is_indexed:
+                result.orphaned += 1

@@ -22,7 +22,7 @@ from encfields.bulk.rows.reader import (
 )
 from encfields.bulk.rows.row_key_text import Key
 from encfields.bulk.survey.current_sql import CurrentSql
-from encfields.bulk.survey.unindexed import is_unindexed
+from encfields.bulk.survey.index_check import is_unindexed
 from encfields.engine import engine_encryption
 
 if TYPE_CHECKING:

@@ -1,17 +1,24 @@
-"""What a writer is."""
+"""What a writer is, and what the writers have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from sqlalchemy.exc import DBAPIError
+
+from encfields.bulk.rows.changes import ABSENT, Change, Outcome, Refused
+from encfields.bulk.runs.pacing import refuses_row
 from encfields.message.header import CONTEXT_OFFSET
+from encfields.orm.adoption.text_form import TextForm
+from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.bulk.rows.changes import Change
-
+    from encfields.bulk.rows.job import PreparedJob
 
 IDENTIFYING_BYTES = CONTEXT_OFFSET - 2
 """The first bytes of a message, up to its 32 random bytes of message id: no two share them, so
@@ -31,3 +38,109 @@ class Writer(Protocol):
         :returns: how many were stored; the others were locked, changed or deleted meanwhile.
         """
         ...
+
+
+class Shape(NamedTuple):
+    """The columns of a change, by number.
+
+    :param compared: those whose old value must still stand.
+    :param absent: those that must still be NULL.
+    :param written: those with a new value.
+    :param derives: whether it writes the derived columns.
+    """
+
+    compared: tuple[int, ...]
+    absent: tuple[int, ...]
+    written: tuple[int, ...]
+    derives: bool
+
+
+_WHOLE = Shape((0,), (), (0,), derives=False)
+"""Of most changes: the value of one column."""
+
+
+def shape_of(change: Change) -> Shape:
+    """The shape of one change."""
+    old, new = change.old, change.new
+    if len(old) == 1 and old[0] and new[0] is not None and change.derived is None:
+        return _WHOLE
+    return Shape(
+        tuple(i for i, value in enumerate(old) if value is not None and value != ABSENT),
+        tuple(i for i, value in enumerate(old) if value == ABSENT),
+        tuple(i for i, value in enumerate(new) if value is not None),
+        change.derived is not None,
+    )
+
+
+def by_shape(changes: Sequence[Change]) -> Iterator[tuple[Shape, list[Change]]]:
+    """Runs of changes of one shape."""
+    for shape, group in groupby(changes, key=shape_of):
+        yield shape, list(group)
+
+
+class UnchangedPlaintext:
+    """Compares the plaintext columns of a run that adopts; of any other run there are none.
+
+    :param prepared: the job. :param alias: of the table, before a column's name.
+    :ivar forms: SQL for what is compared of each.
+    """
+
+    def __init__(self, prepared: PreparedJob, alias: str = "") -> None:
+        dialect = prepared.dialect
+        quote = dialect.identifier_preparer.quote
+        self._hashes = dialect.name != "sqlite"
+        self.forms: Sequence[str] = ()
+        if prepared.job.adopted is not None:
+            self.forms = [
+                self._compared(TextForm(c.type, dialect).sql(alias + quote(c.name)), dialect.name)
+                for c in prepared.plain
+            ]
+
+    def _compared(self, form: str, dialect_name: str) -> str:
+        if dialect_name == "postgresql":
+            return f"sha256({form})"
+        return f"UNHEX(SHA2({form}, 256))" if dialect_name in MYSQL_NAMES else form
+
+    def expected(self, plain: Sequence[bytes | None] | None) -> list[bytes | None]:
+        """What each of a row's plaintexts is compared with; ``None`` for one that is not."""
+        if plain is None:
+            return [None] * len(self.forms)
+        return [
+            hashlib.sha256(one).digest() if self._hashes and one is not None else one
+            for one in plain
+        ]
+
+
+def write_one_by_one(
+    writer: Writer,
+    connection: Connection,
+    changes: Sequence[Change],
+    names: str,
+    outcome: Outcome,
+) -> int:
+    """Store what the database lets in, and quarantine the rest.
+
+    :param names: the columns that can be the matter, for people.
+    :param outcome: takes the rows that are refused.
+    :returns: how many rows were stored.
+    """
+    try:
+        with connection.begin_nested():
+            return writer.write(connection, changes)
+    except DBAPIError as error:
+        if not refuses_row(error):
+            raise
+        # The driver's own text could hold the value.
+        kind = type(error.orig).__name__
+    if len(changes) > 1:
+        half = len(changes) // 2
+        parts = (changes[:half], changes[half:])
+        return sum(write_one_by_one(writer, connection, part, names, outcome) for part in parts)
+    unique = (
+        "a constraint on the index refuses the row; if the index is unique, another row has the "
+        "same value"
+    )
+    plain = "the column does not take the value: its type, its length, a constraint or a trigger"
+    reason, why = ("not-unique", unique) if changes[0].derived else ("refused-by-column", plain)
+    outcome.refused.append(Refused(changes[0].key, names[:128], reason, f"{kind}: {why}"))
+    return 0

@@ -18,9 +18,7 @@ from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.changes import Change
 from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
 from encfields.bulk.rows.row_key_text import key_to_text, readable_key
-from encfields.bulk.writers.base import IDENTIFYING_BYTES
-from encfields.bulk.writers.shape import Shape, shape_of
-from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
+from encfields.bulk.writers.base import IDENTIFYING_BYTES, Shape, UnchangedPlaintext, shape_of
 
 if TYPE_CHECKING:
     from encfields.bulk.rows.job import PreparedJob

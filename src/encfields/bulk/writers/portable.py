@@ -13,8 +13,7 @@ from sqlalchemy import LargeBinary, Update, bindparam, func, select, text, updat
 
 from encfields.bulk.rows.job import REFILL
 from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
-from encfields.bulk.writers.shape import Shape, by_shape
-from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
+from encfields.bulk.writers.base import Shape, UnchangedPlaintext, by_shape
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

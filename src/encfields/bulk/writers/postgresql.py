@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.bulk.rows.changes import ABSENT
-from encfields.bulk.writers.base import IDENTIFYING_BYTES
-from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
+from encfields.bulk.writers.base import IDENTIFYING_BYTES, UnchangedPlaintext
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.writers.shape import Shape, by_shape
-from encfields.bulk.writers.unchanged_plaintext import UnchangedPlaintext
+from encfields.bulk.writers.base import Shape, UnchangedPlaintext, by_shape
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -1,12 +1,14 @@
-"""Outages: which errors pass by themselves, and how long they are waited for."""
+"""A run's pace: how much of the database it takes, what it pauses for, what it waits out."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from threading import Event
 from typing import Any, NamedTuple
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -17,9 +19,116 @@ from sqlalchemy.exc import (
 )
 
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
+from encfields.bulk.options import Options
+from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.runs.tables import metadata
-from encfields.errors import EncFieldsError, KeyUnavailableError
+from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
 from encfields.keys.sql.failures import NOT_ALLOWED, error_number, is_denied, sql_state
+
+_POSTGRESQL_LAG = (
+    "SELECT EXTRACT(EPOCH FROM MAX(replay_lag)) FROM pg_stat_replication WHERE state = 'streaming'"
+)
+"""NULL where nothing is behind, or there is no replica. Other users than superusers and members of
+``pg_monitor`` are shown NULL, too."""
+
+_POSTGRESQL_VACUUM = (
+    "SELECT 1 FROM pg_stat_progress_vacuum"
+    " WHERE datname = current_database() AND relid = to_regclass(%s)"
+)
+
+
+class Throttle:
+    """One worker's pace.
+
+    :param options: the run's. :param stop: ends every wait at once.
+    :param prepared: the run's job.
+    :raises ConfigurationError: this database does not tell what the options ask for.
+    """
+
+    def __init__(self, options: Options, stop: Event, prepared: PreparedJob) -> None:
+        self._options = options
+        self._lag_query = options.max_lag_query
+        self._vacuum_of: str | None = None
+        is_postgresql = prepared.dialect.name == "postgresql"
+        if options.max_lag is not None and self._lag_query is None:
+            if not is_postgresql:
+                raise _does_not_tell(prepared, "max_lag", "name a max_lag_query")
+            self._lag_query = _POSTGRESQL_LAG
+        if options.pause_for_vacuum:
+            if not is_postgresql:
+                raise _does_not_tell(prepared, "pause_for_vacuum", "leave it out")
+            self._vacuum_of = prepared.dialect.identifier_preparer.format_table(prepared.table)
+        self._stop = stop
+        rate = options.rows_per_second
+        self._seconds_per_row = options.workers / rate if rate else 0.0
+        self._due = time.monotonic()
+        self._checked = 0.0
+
+    def pace(self, rows: float, seconds: float) -> None:
+        """Sleep as long as a batch is to be followed by rest.
+
+        :param rows: rows of the batch. :param seconds: how long it took.
+        """
+        duty = self._options.duty_cycle
+        rest = seconds * (1 - duty) / duty
+        if self._seconds_per_row:
+            now = time.monotonic()
+            # Time in which nothing was due is not made up for later.
+            self._due = max(self._due, now - seconds) + rows * self._seconds_per_row
+            rest = max(rest, self._due - now)
+        if rest > 0:
+            self._stop.wait(rest)
+
+    def hold(
+        self, ask: Callable[[Connection], str | None], connect: Callable[[], Connection]
+    ) -> str | None:
+        """Why to pause now, or ``None``; looked up only every ``check_seconds``.
+
+        :param ask: tells why the run itself is paused. :param connect: gives a connection.
+        """
+        now = time.monotonic()
+        if now - self._checked < self._options.check_seconds:
+            return None
+        connection = connect()
+        reason = (
+            ask(connection)
+            or self._lag(connection)
+            or self._vacuum(connection)
+            or self._query(connection)
+        )
+        # While it pauses, every look is a fresh one.
+        self._checked = 0.0 if reason else now
+        return reason
+
+    def _lag(self, connection: Connection) -> str | None:
+        query, bound = self._lag_query, self._options.max_lag
+        if query is None or bound is None:
+            return None
+        lag = connection.exec_driver_sql(query.replace("%", "%%")).scalar()
+        if lag is None or float(lag) <= bound:
+            return None
+        return f"replicas are {float(lag):.1f} s behind (at most {bound:g} s)"
+
+    def _vacuum(self, connection: Connection) -> str | None:
+        table = self._vacuum_of
+        if table is None:
+            return None
+        found = connection.exec_driver_sql(_POSTGRESQL_VACUUM, (table.replace("%%", "%"),))
+        return None if found.first() is None else "the table is being vacuumed"
+
+    def _query(self, connection: Connection) -> str | None:
+        query = self._options.pause_query
+        if query is None or not connection.exec_driver_sql(query.replace("%", "%%")).scalar():
+            return None
+        return "the pause query says so"
+
+
+def _does_not_tell(prepared: PreparedJob, option: str, way_out: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Options: {prepared.dialect.name} does not tell what {option} asks for; {way_out}",
+        reason="options",
+    )
+
 
 MAX_PAUSE = 5.0
 """Seconds between two attempts, at most."""
