@@ -17,8 +17,8 @@ import pytest
 
 from encfields import keyrings
 from encfields.cli import exits
-from encfields.doctor.fork_probe import check_fork
-from encfields.doctor.hazards import check_hazards
+from encfields.doctor.engine import check_hazards
+from encfields.doctor.key_table import check_fork
 from encfields.errors import KeyUnavailableError
 from encfields.keys.cache.renewal import renewer
 from tests.servers.backends import Backend
@@ -355,7 +355,7 @@ class Inherits:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("failure", ["fails", "hangs", "dies"])
 def test_a_store_that_does_not_survive_a_fork_is_found(monkeypatch, failure):
-    monkeypatch.setattr("encfields.doctor.fork_probe.SECONDS", 1)
+    monkeypatch.setattr("encfields.doctor.key_table.SECONDS", 1)
     store: Any = Inherits(failure)
     found = check_fork(store, "default")
     assert found.verdict == "problem"

@@ -22,12 +22,10 @@ from encfields.cli.settings import (
 )
 from encfields.cli.targets import add_target_options
 from encfields.doctor.database import check_clock, check_columns
-from encfields.doctor.engine import check_engine, load_engine
+from encfields.doctor.engine import check_engine, check_versions, load_engine
 from encfields.doctor.finding import Finding
-from encfields.doctor.key_table import check_key_table
-from encfields.doctor.key_versions import check_key_versions
+from encfields.doctor.key_table import check_key_table, check_key_versions
 from encfields.doctor.kms_actions import check_keyring
-from encfields.doctor.versions import check_versions
 from encfields.errors import ConfigurationError, EncFieldsError
 
 _DESCRIPTION = """\

@@ -39,7 +39,13 @@ exit status 2, unless --accept-leakage says in writing why that is acceptable.
 """
 
 
-def add_verb(verbs: Any) -> None:
+def register(subparsers: Any) -> None:
+    """Add ``encfields index`` with its own verb."""
+    index = subparsers.add_parser("index", help="plan blind indexes: what they cost and give away")
+    _add_plan(index.add_subparsers(metavar="VERB", required=True))
+
+
+def _add_plan(verbs: Any) -> None:
     """Add ``plan``."""
     parser = verbs.add_parser(
         "plan",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import io
 import re
 import sys
 import uuid
@@ -16,12 +17,12 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.cli import exits
-from encfields.cli.legacy_header import describe_legacy
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.context import deserialize
 from encfields.errors import ConfigurationError, MalformedMessageError
 from encfields.identity import FROM_TEXT, IdentityKind
+from encfields.legacy import MAX_KEYS, is_legacy
 from encfields.message.body import read_frames
 from encfields.message.header import MAGIC, TAG_BYTES, as_bytes, read_header
 from encfields.orm.declare.row_keys import kind_of
@@ -250,3 +251,45 @@ def _uuid_in_hex(text: str) -> str:
         return uuid.UUID(text).hex
     except ValueError:
         return text
+
+
+def describe_legacy(data: bytes, error: MalformedMessageError) -> dict[str, Any] | None:
+    """The same, as plain data; ``legacy`` says why it is not ours.
+
+    AWS's own parser reads it: the other suites and format version 1 are no business of our
+    reader's. That parser is no public interface of its library, so whatever it raises only means
+    that there is less to tell.
+
+    :param error: why our reader refused it.
+    :returns: ``None`` if it is no whole header of such a message.
+    """
+    if not is_legacy(error):
+        return None
+    try:
+        from aws_encryption_sdk.internal.formatting.deserialize import deserialize_header
+
+        header, raw = deserialize_header(io.BytesIO(data), MAX_KEYS)
+        keys = sorted(
+            (edk.key_provider.provider_id, _text(edk.key_provider.key_info))
+            for edk in header.encrypted_data_keys
+        )
+        return {
+            "format": header.version.value,
+            "suite": f"0x{header.algorithm.algorithm_id:04x}",
+            "suite_name": header.algorithm.name,
+            "keys": [{"provider": provider, "provider_info": info} for provider, info in keys],
+            "context": dict(header.encryption_context),
+            "message_id": header.message_id.hex(),
+            "frame_length": header.frame_length,
+            "bytes": len(data),
+            "header_bytes_before_tag": len(raw),
+            "legacy": error.message,
+            "reason": error.reason,
+        }
+    except Exception:
+        return None
+
+
+def _text(info: bytes) -> str:
+    """A key's name or ARN. The raw AES keyring's is followed by lengths and an IV."""
+    return bytes(info).decode("utf-8", "backslashreplace")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
@@ -10,8 +12,8 @@ from sqlalchemy import Engine
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.headers import KeyVersions
+from encfields.bulk.survey.index_check import IndexCensus
 from encfields.cli import exits
-from encfields.cli.index_status import NOT_INDEXED, tell_indexes
 from encfields.cli.output import Cell, Output, pairs_of
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
@@ -199,3 +201,50 @@ def _example(state: str, example: Example) -> str:
         pairs = pairs_of(example.belongs_to)
         return f"row {place}: misplaced, it was sealed for {pairs}"
     return f"row {place}: {state.replace('_', ' ')} ({example.reason})"
+
+
+NOT_INDEXED = (
+    "Rows have a value and are not in its blind index; queries by the index miss them: run "
+    "`encfields reencrypt`, or op.fill_blind_index(...) in a migration."
+)
+
+
+def tell_indexes(one: Census, output: Output) -> None:
+    """The blind indexes of a table, if the census looked at any."""
+    if not one.indexes:
+        return
+    headings = ["blind index", "of", "beacon key", "indexed", "not indexed", "without a value"]
+    rows = [_row(index) for index in one.indexes]
+    output.table(f"{one.table}: blind indexes", headings, rows, right=3)
+    for index in one.indexes:
+        if not index.is_there:
+            output.line(f"  {index.column}: the database has no such column yet")
+    if one.sample is not None:
+        return  # what was not drawn may be missing
+    for older, newer in _rotations(one.indexes):
+        if newer.is_complete:
+            output.line(
+                f"  {newer.column} is complete: declare versions=({newer.version},), have a "
+                f"migration drop {older.column}, and then retire beacon key {older.version}"
+            )
+
+
+def _row(index: IndexCensus) -> list[Cell]:
+    missing = f"{index.missing:,}"
+    return [
+        index.column,
+        ", ".join(index.of),
+        f"version {index.version}",
+        f"{index.indexed:,}",
+        (missing, "yellow") if index.missing else missing,
+        f"{index.orphaned:,}",
+    ]
+
+
+def _rotations(indexes: Sequence[IndexCensus]) -> Iterator[tuple[IndexCensus, IndexCensus]]:
+    """An index under two versions, older and newer."""
+    by_index: dict[tuple[object, ...], list[IndexCensus]] = {}
+    for one in indexes:
+        by_index.setdefault((one.index, one.of), []).append(one)
+    for versions in by_index.values():
+        yield from pairwise(sorted(versions, key=lambda one: one.version))

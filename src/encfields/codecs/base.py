@@ -8,9 +8,10 @@ that not even ``__context__`` of the error keeps the lower exception alive.
 from __future__ import annotations
 
 import enum
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import JSON, TypeDecorator, TypeEngine
 
 from encfields.errors import ValueDecodingError, ValueEncodingError
 
@@ -129,3 +130,14 @@ def undecodable(expected: str) -> ValueDecodingError:
         "the values with op.convert_encrypted() (Alembic's autogenerate lists the steps)",
         reason="plaintext",
     )
+
+
+def none_is_value(inner: TypeEngine[Any]) -> bool:
+    """Whether ``None`` is a value to the type, JSON's ``null``, and not NULL.
+
+    So it is to SQLAlchemy's JSON unless it has ``none_as_null=True``, and to what decorates it.
+    """
+    stored: Any = inner
+    while isinstance(stored, TypeDecorator):
+        stored = stored.impl_instance
+    return isinstance(stored, JSON) and not stored.none_as_null

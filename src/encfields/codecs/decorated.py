@@ -9,8 +9,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.codecs.base import Codec, Equality, JsonForm
-from encfields.codecs.nulls import none_is_value
+from encfields.codecs.base import Codec, Equality, JsonForm, none_is_value
 from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
 
 

@@ -9,17 +9,18 @@ from sqlalchemy import types as sa
 
 from encfields.codecs.arrays import ArrayCodec
 from encfields.codecs.base import Codec
-from encfields.codecs.binary import BinaryCodec
-from encfields.codecs.boolean import BooleanCodec
 from encfields.codecs.decorated import DecoratedCodec
 from encfields.codecs.enums import EnumCodec
-from encfields.codecs.floating import DEFAULT_RETURN_SCALE, FloatCodec
-from encfields.codecs.integer import IntegerCodec
 from encfields.codecs.json_value import JsonCodec
-from encfields.codecs.numeric import NumericCodec
+from encfields.codecs.numbers import (
+    DEFAULT_RETURN_SCALE,
+    BooleanCodec,
+    FloatCodec,
+    IntegerCodec,
+    NumericCodec,
+)
 from encfields.codecs.temporal import DateCodec, DateTimeCodec, IntervalCodec, TimeCodec
-from encfields.codecs.text import TextCodec
-from encfields.codecs.uuids import UuidCodec
+from encfields.codecs.text import BinaryCodec, TextCodec, UuidCodec
 from encfields.errors import DeclarationError
 from encfields.orm import internals
 

@@ -1,18 +1,27 @@
-"""The application's own engine: what it would print, and what a fork would share."""
+"""The application's process: what its engine would print, and what a fork or threads would share.
+
+And whether the libraries in it are of versions that work.
+"""
 
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
+import re
 import sys
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.doctor.finding import Finding
-from encfields.doctor.hazards import check_hazards
 from encfields.engine import known_encryption
 from encfields.errors import ConfigurationError
+from encfields.native_core import status
 
 
 def load_engine(place: str) -> Engine:
@@ -78,3 +87,188 @@ def _parameters(engine: Engine) -> Finding:
         "hide_parameters=True where those matter too"
     )
     return Finding("hide_parameters", "warning", detail)
+
+
+_PRELOADS = {
+    "gunicorn.conf.py": re.compile(r"^\s*preload_app\s*=\s*True", re.MULTILINE),
+    "uwsgi.ini": re.compile(r"\A(?!.*^\s*lazy-apps\s*=\s*(true|1)).*^\[uwsgi\]", re.S | re.M),
+}
+"""Files in which a server is set up to import the application before it forks."""
+
+_DISPOSE = (
+    "Call engine.dispose(close=False) in each child (gunicorn: post_fork; uWSGI: @postfork; "
+    "multiprocessing: the pool's initializer), or connect only there"
+)
+
+
+def check_hazards(engine: Engine, platform: str = sys.platform) -> list[Finding]:
+    """Hazards of forks and threads, just after the application's module was imported.
+
+    :param platform: as ``sys.platform``.
+    """
+    return [
+        _pool(engine),
+        _fork(engine),
+        _preload(engine, Path.cwd()),
+        _multiprocessing(platform),
+        _patched(),
+    ]
+
+
+def _pool(engine: Engine) -> Finding:
+    pool = engine.pool
+    name = type(pool).__name__
+    shared = "keys are read inside the application's transaction and not renewed in the background"
+    if isinstance(pool, StaticPool):
+        detail = (
+            f"{name} has one connection for all threads, whose transactions mix; {shared}. For "
+            "tests in one thread: elsewhere leave poolclass out"
+        )
+        return Finding("pool", "warning", detail)
+    if isinstance(pool, SingletonThreadPool):
+        detail = (
+            f"{name} keeps a connection for each thread and, with more threads than its size of "
+            f"{pool.size}, closes one that may be in use; {shared}. Leave poolclass out, and keep "
+            "SQLite in a file"
+        )
+        return Finding("pool", "warning", detail)
+    return Finding("pool", "ok", f"{name}; keys are read on connections of their own")
+
+
+def _open_connections(engine: Engine) -> int:
+    counts = (getattr(engine.pool, name, None) for name in ("checkedin", "checkedout"))
+    return sum(max(0, count()) for count in counts if count is not None)
+
+
+def _fork(engine: Engine) -> Finding:
+    opened = _open_connections(engine)
+    if opened:
+        detail = (
+            f"importing the application leaves {opened} database connection(s) open; a server "
+            f"that forks afterwards shares them between processes. {_DISPOSE}. Keys and KMS "
+            "clients are safe: each process makes its own"
+        )
+        return Finding("fork", "problem", detail)
+    threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+    others = [name for name in threads if not name.startswith("encfields-")]
+    if others:
+        names = ", ".join(others[:3])
+        detail = (
+            f"importing the application starts threads ({names}), which a fork loses, with "
+            "whatever lock they hold. Start them in each child"
+        )
+        return Finding("fork", "warning", detail)
+    if "encfields-renewal" in threads:
+        detail = (
+            "keys are fetched when the application is imported: a forked child fetches its own. "
+            "Python 3.12 and newer warn of any thread at a fork; attach(cache_renewal=0), or "
+            "attach in each child, leaves none"
+        )
+        return Finding("fork", "ok" if sys.version_info < (3, 12) else "warning", detail)
+    return Finding("fork", "ok", "importing the application opens no connection and no thread")
+
+
+def _preload(engine: Engine, directory: Path) -> Finding:
+    """Whether a server here imports the application before it forks."""
+    found = [
+        name
+        for name, pattern in _PRELOADS.items()
+        if (file := directory / name).is_file() and pattern.search(_text(file))
+    ]
+    if "--preload" in os.environ.get("GUNICORN_CMD_ARGS", "").split():
+        found.append("GUNICORN_CMD_ARGS")
+    if not found:
+        return Finding("preload", "ok", "no server is seen to import the application and then fork")
+    detail = f"{' and '.join(found)}: the application is imported once and forked"
+    if _open_connections(engine):
+        detail += f", with database connections open. {_DISPOSE}"
+        return Finding("preload", "problem", detail)
+    return Finding("preload", "ok", f"{detail}; no database connection is open by then")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _multiprocessing(platform: str) -> Finding:
+    method = multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]
+    if method != "fork":
+        return Finding("multiprocessing", "ok", f"starts processes by {method}")
+    if platform == "darwin":
+        detail = (
+            "forks, which macOS does not bear: its own libraries abort a child, and looking up "
+            'proxies, as boto3 does, is among what calls them. set_start_method("spawn")'
+        )
+        return Finding("multiprocessing", "problem", detail)
+    detail = "forks: keys and KMS clients are made anew in a child, database connections are not"
+    return Finding("multiprocessing", "ok", detail)
+
+
+def _patched() -> Finding:
+    monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
+    if monkey is None:
+        return Finding("threads", "ok", "threads are the system's own")
+    detail = (
+        "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "
+        "opening a key blocks all its greenlets for the time of one KMS call"
+    )
+    return Finding("threads", "warning", detail)
+
+
+SUPPORTED: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
+    "SQLAlchemy": ((2, 0, 25), (2, 2)),
+    "cryptography": ((43, 0, 1), None),
+    "aws-encryption-sdk": ((4, 0, 7), (5,)),
+    "aws-cryptographic-material-providers": ((1, 11, 2), (2,)),
+    "boto3": ((1, 35, 42), (2,)),
+}
+"""From which version on, and below which; as ``pyproject.toml`` says."""
+
+
+def check_versions() -> list[Finding]:
+    """One finding for each library, and whether the material providers can be used at all."""
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    findings = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]
+    findings += [_library(name, *bounds) for name, bounds in SUPPORTED.items()]
+    findings += [_providers(), _core()]
+    return findings
+
+
+def _library(name: str, least: tuple[int, ...], below: tuple[int, ...] | None) -> Finding:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Finding(name, "problem", "is not installed")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    if numbers < least or (below is not None and numbers >= below):
+        wanted = f"{_dotted(least)} or newer" + (f", below {_dotted(below)}" if below else "")
+        return Finding(name, "problem", f"{found}; {wanted} is supported")
+    return Finding(name, "ok", found)
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in numbers)
+
+
+def _providers() -> Finding:
+    """The library is generated code with a runtime of its own: that it is there is not enough."""
+    name = "material providers"
+    try:
+        from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
+        from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
+
+        AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
+    except Exception as error:
+        return Finding(name, "problem", f"cannot be used: {type(error).__name__}")
+    return Finding(name, "ok", "can be used")
+
+
+def _core() -> Finding:
+    """Which core seals and opens values; one that is there and cannot be used is worth a look."""
+    core = status()
+    is_broken = core.version is not None and not core.is_native
+    return Finding("core", "warning" if is_broken else "ok", str(core))

@@ -1,15 +1,27 @@
-"""Whether the key table is there and the keys in it open, in threads and in a forked child."""
+"""The keys: whether their table is there, and they open in threads and in a forked child.
+
+And whether the key versions that stored values name are among them.
+"""
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from sqlalchemy import Engine
+
+from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.survey.census import Census, census
+from encfields.bulk.survey.headers import DESTROYED, KeyVersions
 from encfields.doctor.finding import Finding
-from encfields.doctor.fork_probe import check_fork
 from encfields.errors import EncFieldsError
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.store import SqlKeyStore
-from encfields.keys.store import KeyVersion
+from encfields.keys.store import KeyStore, KeyVersion
 
 MAX_KEYS = 50
 """Active keys that are opened; each costs a KMS call."""
@@ -101,3 +113,102 @@ def _failure(store: Store, key_id: str) -> str | None:
     except EncFieldsError as error:
         return str(error)
     return None
+
+
+SECONDS = 30
+"""After which a child is taken to hang."""
+
+
+def check_fork(store: KeyStore, key_id: str) -> Finding:
+    """Open a key, fork, and open it again in the child.
+
+    :param store: bound to its database; it has opened the key before.
+    """
+    if not hasattr(os, "fork"):
+        return Finding("forked child", "skipped", "this system does not fork")
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # Python 3.12 and newer warn of other threads, which the child does not touch.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _child(store, key_id, writing)
+    os.close(writing)
+    try:
+        reply = _answer(reading)
+    finally:
+        os.close(reading)
+        if _is_running(pid):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    if reply == "ok":
+        reply = "a child that is forked after keys were used opens them, with clients of its own"
+        return Finding("forked child", "ok", reply)
+    reply = reply or "it ended, or hung, without an answer"
+    return Finding("forked child", "problem", f"a forked child does not open keys: {reply}")
+
+
+def _child(store: KeyStore, key_id: str, pipe: int) -> None:
+    reply = "it failed"
+    try:
+        store.active(key_id)
+        reply = "ok"
+    except EncFieldsError as error:
+        reply = str(error)
+    finally:
+        os.write(pipe, reply.encode()[:4000])
+        os._exit(0)
+
+
+def _answer(pipe: int) -> str:
+    ready, _, _ = select.select([pipe], [], [], SECONDS)
+    return os.read(pipe, 4000).decode() if ready else ""
+
+
+def _is_running(pid: int) -> bool:
+    """Whether it has to be ended; one that ended is reaped."""
+    for _ in range(100):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
+        select.select([], [], [], 0.01)
+    return True
+
+
+SAMPLE_ROWS = 10_000
+"""Rows of each table that are drawn."""
+
+
+def check_key_versions(
+    engine: Engine, specs: Sequence[TableSpec], listed: Sequence[KeyVersion]
+) -> list[Finding]:
+    """Whether the values of some tables name key versions that there are.
+
+    :param listed: the versions that the key store has.
+    """
+    known = KeyVersions(listed)
+    found: list[Finding] = []
+    for spec in specs:
+        name = f"key versions of {spec.table}"
+        try:
+            found += _findings(name, census(engine, spec, sample=SAMPLE_ROWS), known)
+        except EncFieldsError as error:
+            found.append(Finding(name, "skipped", error.message))
+    return found
+
+
+def _findings(name: str, counted: Census, known: KeyVersions) -> list[Finding]:
+    gone: list[Finding] = []
+    for column in counted.columns:
+        for (key_id, version), values in sorted(column.versions.items()):
+            state = known.state(key_id, version)
+            if known.opens(key_id, version):
+                continue
+            detail = f"{column.column}: {values:,} values do not open, {state}: {key_id} {version}"
+            if state == DESTROYED:
+                gone.append(Finding(name, "warning", detail))
+                continue
+            detail += "; is the key table of an older backup than they are?"
+            gone.append(Finding(name, "problem", detail))
+    rows = f"{counted.rows:,} rows looked at"
+    return gone or [Finding(name, "ok", f"all are in the key store ({rows})")]

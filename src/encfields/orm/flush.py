@@ -4,6 +4,8 @@ A value is bound to its row's identity. Where that is more than the primary key 
 column, ``bind_to=``), the flush's own UPDATE does not say it. So before the flush emits it, what
 the object was loaded with is noted here; :mod:`encfields.orm.write.row_update` seals the values for
 it, and has the database compare it.
+
+An attribute of a lazy column holds a ``Sealed`` or ``None``, whatever it is given.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
+from sqlalchemy.sql.visitors import iterate
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
-from encfields.orm.lazy_attributes import watch_attribute
+from encfields.orm.sealed import Sealed
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.orm import Mapper
+    from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState
 
 Identity = Mapping[str, Any]
 """Values of a row's identity columns, by column key."""
@@ -156,3 +159,60 @@ def loaded_identity(connection: Connection, table: Table, row_key: tuple[Any, ..
     """
     noted = _loaded.get(connection)
     return noted.pop((table, row_key), {}) if noted else {}
+
+
+def watch_attribute(class_: type[Any], key: str, attribute: Any) -> None:
+    """SQLAlchemy's ``attribute_instrument``: have what is assigned to a lazy column sealed."""
+    columns = getattr(attribute.property, "columns", ())
+    if not columns or not _is_lazy(columns[0]):
+        return
+    from sqlalchemy import event
+    from sqlalchemy.orm import Session
+
+    event.listen(attribute, "set", _assigned, retval=True)
+    event.listen(class_, "refresh_flush", _defaulted, raw=True)
+    event.listen(class_, "refresh", _updated, raw=True)
+    if not event.contains(Session, "do_orm_execute", _compare_in_the_database):
+        event.listen(Session, "do_orm_execute", _compare_in_the_database)
+
+
+def _assigned(target: Any, value: Any, old: Any, initiator: Any) -> Any:
+    return _sealed(value)
+
+
+def _defaulted(state: InstanceState[Any], context: Any, names: Any) -> None:
+    """Defaults are put into an object by the flush, which assigns nothing."""
+    for name in names or ():
+        value = state.dict.get(name)
+        if value is not None and _is_lazy(state.mapper.columns.get(name)):
+            state.dict[name] = _sealed(value)
+
+
+def _updated(state: InstanceState[Any], context: Any, names: Any) -> None:
+    """So is what ``update().values(...)`` wrote, by the evaluator of ``synchronize_session``."""
+    if context is None:
+        _defaulted(state, context, state.mapper.columns.keys())
+
+
+def _compare_in_the_database(execution: ORMExecuteState) -> None:
+    """Have an UPDATE or DELETE by a lazy column ask the database which objects it is about, for
+    none is opened to be compared."""
+    if not (execution.is_update or execution.is_delete):
+        return
+    if execution.execution_options.get("synchronize_session", "auto") != "auto":
+        return
+    where = getattr(execution.statement, "whereclause", None)
+    if where is not None and any(_is_lazy(element) for element in iterate(where)):
+        execution.update_execution_options(synchronize_session="fetch")
+
+
+def _is_lazy(column: Any) -> bool:
+    return bool(getattr(getattr(column, "type", None), "lazy", False))
+
+
+def _sealed(value: Any) -> Any:
+    """A Python value as a Sealed; NULL, an SQL expression and a Sealed as they are."""
+    is_expression = hasattr(value, "__clause_element__") or hasattr(value, "__visit_name__")
+    if value is None or is_expression or isinstance(value, Sealed):
+        return value
+    return Sealed.of(value)

@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.arguments import check_text, names
 from encfields.codecs import codec_for
-from encfields.codecs.nulls import none_is_value
+from encfields.codecs.base import none_is_value
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
 from encfields.index.blind_index import BlindIndex
 from encfields.key_template import DEFAULT_KEY, KeyTemplate

@@ -16,9 +16,10 @@ from encfields.testing.search import (
     frames_showing,
     is_of,
     shows,
+    spellings,
     texts,
+    texts_of,
 )
-from encfields.testing.spellings import spellings, texts_of
 
 _T = TypeVar("_T")
 

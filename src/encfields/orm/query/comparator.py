@@ -14,7 +14,6 @@ from encfields.errors import UnsupportedOperationError
 from encfields.orm.adoption.columns import plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
-from encfields.orm.named import column_named, table_named
 from encfields.orm.query.as_loaded import as_loaded
 from encfields.orm.query.comparison import (
     EQUALITY,
@@ -31,7 +30,7 @@ from encfields.orm.query.list_comparison import compared_to_list
 from encfields.orm.query.operand import companion_of_view
 from encfields.orm.query.pending_rows import NullTest, OfPlaintext, plain_of
 from encfields.orm.query.resolution import resolved
-from encfields.orm.read.provenance import source_column
+from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
 
 _ADD_INDEX = "give the column index=BlindIndex() to look values up, or "

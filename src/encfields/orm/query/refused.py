@@ -38,7 +38,6 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.named import column_named, table_named
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -51,6 +50,7 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.grouping import row_key_settled
 from encfields.orm.query.raw_order import encrypted_column_in, raw_texts, sorted_in
+from encfields.orm.read.provenance import column_named, table_named
 
 _FIRST = (
     "compare it with a value or an equally indexed column, and write the encrypted column first, "

@@ -5,15 +5,20 @@ application, ``column_expression`` selects :class:`Packed`. Identity and ciphert
 the same row through aliases, joins, loader strategies, RETURNING and unions, and
 :class:`RowReader` opens the one with the other. The tag names the column, so that a UNION of two
 encrypted columns is a clear error and no false alarm.
+
+A part of the key that a subquery leaves out is found under another column's name, where its own
+conditions set the two equal (a subclass's ``id`` for its parent's), or looked up in the row that
+the value came from, where the primary key is selected: the ORM makes such subqueries for
+``joinedload()`` with LIMIT, where ``load_only()`` or ``defer()`` may leave the tenant's column out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, Table, select, type_coerce
-from sqlalchemy.sql.elements import ColumnElement, Label
+from sqlalchemy.sql.elements import ColumnElement, Label, quoted_name
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 from encfields.errors import UnreadableError
@@ -22,10 +27,15 @@ from encfields.orm.adoption.plaintext import WRITE_BOTH, Plaintext, adoption_of
 from encfields.orm.adoption.reads import AdoptingReader, PackedOrPlain
 from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.query.comparison import BlindValue
-from encfields.orm.query.key_look_up import looked_up
-from encfields.orm.read.equal_keys import equal_keys
+from encfields.orm.query.settled import settled_by
 from encfields.orm.read.packed import Packed, RowReader
-from encfields.orm.read.union_reads import hides_union, is_no_value, packed_branches
+from encfields.orm.read.union_reads import (
+    Branch,
+    branches_of,
+    hides_union,
+    is_no_value,
+    packed_branches,
+)
 
 
 def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -209,3 +219,68 @@ def raw_select(table: Table) -> Any:
             for column in table.c
         )
     )
+
+
+def table_named(expression: Any) -> str | None:
+    """Name of the table that a column comes from, or of the alias that the statement names.
+
+    An alias without a name gets one only when it is compiled: it is called by its table.
+    """
+    table: Any = getattr(expression, "table", None)
+    bases = getattr(expression, "base_columns", ())
+    for one in (table, *(getattr(base, "table", None) for base in bases)):
+        name = one.fullname if isinstance(one, Table) else getattr(one, "name", None)
+        if name and not _is_anonymous(name):
+            return str(name)
+    return None
+
+
+def column_named(expression: Any) -> str | None:
+    """Name of a column, or of the table's column that an expression without a name delivers."""
+    for one in (expression, *getattr(expression, "base_columns", ())):
+        name = getattr(one, "name", None)
+        if name and not _is_anonymous(name):
+            return str(name)
+    return None
+
+
+def _is_anonymous(name: object) -> bool:
+    return isinstance(name, quoted_name) and getattr(name, "apply_map", None) is not None
+
+
+def looked_up(
+    key: Column[Any], primary_key: dict[Column[Any], ColumnElement[Any]], subquery: Any
+) -> ColumnElement[Any]:
+    """The column `key` of a row, as a subquery of its own.
+
+    :param primary_key: what `subquery` selects of the row's primary key, which is all of it.
+    """
+    row = key.table.alias()
+    is_row = [row.c[column.key] == there for column, there in primary_key.items()]
+    return select(row.c[key.key]).where(*is_row).correlate(subquery).scalar_subquery()
+
+
+Siblings = Callable[[Any], Iterable[ColumnElement[Any]]]
+
+
+def equal_keys(expression: Any, siblings_of: Siblings) -> Iterator[ColumnElement[Any]]:
+    """Columns beside `expression`, in the subquery that it is of, that equal its row's key.
+
+    :param siblings_of: gives the columns that are the key of a column's row, within the subquery.
+    """
+    places = [_places(branch, siblings_of) for branch in branches_of(expression)]
+    columns = list(expression.table.c)
+    for n in sorted(set.intersection(*places) if places else ()):
+        yield columns[n]
+
+
+def _places(branch: Branch, siblings_of: Siblings) -> set[int]:
+    """Where a SELECT has what cannot have a value without the row's key having the same."""
+    if getattr(branch.value, "table", None) is None:
+        return set()
+    keys = {hash(one) for one in siblings_of(branch.value)}
+    return {
+        n
+        for n, one in enumerate(branch.columns if keys else ())
+        if keys & settled_by({hash(one)}, branch.select)
+    }

@@ -9,21 +9,25 @@ the form that its branch demands.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import Cast, ColumnClause, ColumnElement, Label, Null, TypeCoerce
-from sqlalchemy.sql.selectable import CompoundSelect, Select, SelectStatementGrouping
+from sqlalchemy.sql.selectable import (
+    AliasedReturnsRows,
+    CompoundSelect,
+    Select,
+    SelectStatementGrouping,
+)
 from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeEngine
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
 from encfields.orm.internals import WrappedColumn
-from encfields.orm.read.branches import branches_of
 from encfields.orm.read.packed import Packed, RowReader, without_result_map
 from encfields.traces import leaves_no_trace
 
@@ -244,3 +248,41 @@ def _constant(element: Any) -> str | None:
 
 _LITERAL = re.compile(r"[0-9]+|'(?:[^'\\]|'')*'")
 """A constant that every database reads as such."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One SELECT of a subquery.
+
+    :ivar columns: what it selects, without labels. :ivar value: what the column stands for.
+    """
+
+    select: Select[Any]
+    columns: Sequence[Any]
+    value: Any
+
+
+def branches_of(expression: Any) -> list[Branch]:
+    """Of a subquery's column, each SELECT; none where what the subquery selects is not seen."""
+    subquery = expression.table
+    if not isinstance(subquery, AliasedReturnsRows):
+        return []
+    columns = list(subquery.c)
+    place = next((n for n, one in enumerate(columns) if one is expression), None)
+    found: list[Branch] = []
+    for select in _selects(subquery.element):
+        inner = [_without_label(one) for one in getattr(select, "selected_columns", ())]
+        if place is None or not isinstance(select, Select) or len(inner) != len(columns):
+            return []
+        found.append(Branch(select, inner, inner[place]))
+    return found
+
+
+def _selects(selectable: Any) -> Iterator[Any]:
+    if isinstance(selectable, SelectStatementGrouping):
+        yield from _selects(selectable.element)
+    elif isinstance(selectable, CompoundSelect):
+        for one in selectable.selects:
+            yield from _selects(one)
+    else:
+        yield selectable

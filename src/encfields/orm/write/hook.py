@@ -23,8 +23,8 @@ from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
 from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
-from encfields.orm.write.generated_keys.dummies import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
+from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
 from encfields.orm.write.pending import Carried, Pending, PendingIndex, is_null

@@ -13,15 +13,20 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.orm import internals
 from encfields.orm.write.generated_keys import savepoint
-from encfields.orm.write.generated_keys.dummies import REHEARSAL_OPTION, Rehearsal
 from encfields.orm.write.generated_keys.innodb import (
     first_number,
     refuse_autocommit,
     require_transaction,
 )
-from encfields.orm.write.generated_keys.left_behind import refuse_what_stayed
 from encfields.orm.write.generated_keys.pending_key import has_own_bind
-from encfields.orm.write.generated_keys.rehearsal import Keys, refuse_skipping, rows_with_defaults
+from encfields.orm.write.generated_keys.rehearsal import (
+    REHEARSAL_OPTION,
+    Keys,
+    Rehearsal,
+    refuse_skipping,
+    rows_with_defaults,
+)
+from encfields.orm.write.generated_keys.savepoint import refuse_what_stayed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

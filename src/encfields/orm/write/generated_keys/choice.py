@@ -10,9 +10,9 @@ from encfields.orm import internals
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.write.generated_keys.autoincrement import is_counted, next_numbers
 from encfields.orm.write.generated_keys.innodb import InnodbTables, require_transaction
-from encfields.orm.write.generated_keys.left_behind import REASON as NOT_UNDONE
 from encfields.orm.write.generated_keys.rehearsal import Keys, refuse_skipping, rehearse
 from encfields.orm.write.generated_keys.rowids import lock_for_writing, next_row_ids
+from encfields.orm.write.generated_keys.savepoint import REASON as NOT_UNDONE
 from encfields.orm.write.generated_keys.sequences import take_numbers
 from encfields.orm.write.generated_keys.side import SideConnections, SideHook
 

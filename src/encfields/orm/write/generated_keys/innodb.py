@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Table, text
 
 from encfields.orm import internals
-from encfields.orm.write.generated_keys.left_behind import refusal
+from encfields.orm.write.generated_keys.savepoint import refusal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -1,16 +1,25 @@
-"""The savepoint of a rehearsal, under a name of its own."""
+"""The savepoint of a rehearsal, under a name of its own, and what undoing it left behind.
+
+On MySQL and MariaDB a view, or a trigger, may write to a table without transactions, which no
+rollback undoes. The server tells so by a warning, after the ROLLBACK; before it, nothing that every
+role may read does.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import delete, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from encfields.errors import UnknownIdentityError
+    from encfields.orm.write.generated_keys.keyless import KeylessInsert
 
 NAME = "encfields_keys"
 """SQLAlchemy's own are called ``sa_savepoint_1`` and so on."""
@@ -39,3 +48,53 @@ def release(connection: Connection) -> None:
     """Forget it. MySQL and MariaDB do so when the next one of its name is set."""
     if connection.dialect.name not in MYSQL_NAMES:
         connection.exec_driver_sql(f"RELEASE SAVEPOINT {NAME}")
+
+
+_NOT_UNDONE = 1196
+"""ER_WARNING_NOT_COMPLETE_ROLLBACK."""
+
+_COUNTING_DRIVER = "pymysql"
+"""Whose cursors still know after they are closed how many warnings there were."""
+
+REASON = "not-undone"
+"""Of the refusal."""
+
+
+def refuse_what_stayed(
+    connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]], undone: Any
+) -> None:
+    """See that a rehearsed INSERT was undone as a whole.
+
+    :param keys: of the rows that it inserted.
+    :param undone: the execution that undid it, which is the connection's last.
+    :raises UnknownIdentityError: it was not. The table's rows are taken back, if it is the table
+        itself that has no transactions; what a trigger wrote elsewhere stays: it is random bytes.
+    """
+    if connection.dialect.name not in MYSQL_NAMES or not _is_warned(connection, undone):
+        return
+    primary = set(insert.table.primary_key.columns)
+    # Part of a key would be that of other rows too.
+    if primary.issubset(insert.missing):
+        among = tuple_(*insert.missing).in_(keys)
+        with suppress(DBAPIError):  # a role that may not
+            connection.execute(delete(insert.table).where(among))
+    raise refusal(insert)
+
+
+def refusal(insert: KeylessInsert) -> UnknownIdentityError:
+    """The refusal of an INSERT that cannot be undone as a whole."""
+    error = insert.unknown(
+        "what the INSERT writes beneath a view, or by a trigger, goes into a table that has no "
+        "transactions, so the key that the database generates cannot be learnt before the row is "
+        "stored: use InnoDB there, and start the application again, or give the key a value or a "
+        "Python-side default"
+    )
+    error.reason = REASON
+    return error
+
+
+def _is_warned(connection: Connection, undone: Any) -> bool:
+    driver = connection.dialect.driver
+    if driver == _COUNTING_DRIVER and undone.cursor.warning_count == 0:
+        return False
+    return any(row[1] == _NOT_UNDONE for row in connection.exec_driver_sql("SHOW WARNINGS"))

@@ -20,7 +20,7 @@ from encfields.orm.write.generated_keys.innodb import (
     ask_transaction,
     first_number,
 )
-from encfields.orm.write.generated_keys.left_behind import refuse_what_stayed
+from encfields.orm.write.generated_keys.savepoint import refuse_what_stayed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
