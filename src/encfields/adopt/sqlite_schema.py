@@ -111,6 +111,18 @@ def table_sql(connection: Connection, table: str) -> str:
     return str(found.scalar_one())
 
 
+def made_of(connection: Connection, table: str, kind: str) -> list[str]:
+    """The texts by which the indexes, or triggers, of a table were made: they go with it.
+
+    :param kind: ``"index"`` or ``"trigger"``.
+    """
+    found = connection.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type = ? AND sql IS NOT NULL",
+        (table, kind),
+    )
+    return [str(sql) for sql in found.scalars()]
+
+
 def drop_column(connection: Connection, table: str, column: str) -> None:
     """Drop a column, and the indexes and constraints that are of it alone.
 
@@ -132,12 +144,7 @@ def _make_anew(connection: Connection, table: str, column: str) -> None:
     quote = connection.dialect.identifier_preparer.quote
     definition = _definition_without(table_sql(connection, table), table, column)
     made = quote(f"{table}_encfields_new")
-    found = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL"
-        " AND type IN ('index', 'trigger')",
-        (table,),
-    )
-    others = list(found.scalars())
+    others = [*made_of(connection, table, "index"), *made_of(connection, table, "trigger")]
     columns = ", ".join(
         quote(row[1])
         for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quote(table)})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -156,60 +157,42 @@ def _through(adoption: Adoption) -> str | None:
 def _trigger_texts(connection: Connection, adopted: Adopted) -> list[str]:
     """The texts of the adoption's triggers, those that fire."""
     names = [adopted.name(suffix) for suffix in SUFFIXES]
-    schema = adopted.schema
-    if connection.dialect.name == "postgresql":
-        found = connection.execute(
-            text(
-                "SELECT p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
-                " JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON"
-                " n.oid = c.relnamespace WHERE c.relname = :table AND t.tgname = :name"
-                " AND t.tgenabled = 'A' AND n.nspname = COALESCE(:schema, current_schema())"
-            ),
-            {"table": adopted.table, "name": names[-1], "schema": schema},
-        )
-    elif connection.dialect.name in MYSQL_NAMES:
-        found = connection.execute(
-            text(
-                "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE"
-                " TRIGGER_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :table"
-                " AND TRIGGER_NAME IN (:a, :b)"
-            ),
-            {"schema": schema, "table": adopted.table, "a": names[0], "b": names[1]},
-        )
-    else:
-        prefix = f'"{schema}".' if schema else ""
-        found = connection.execute(
-            text(
-                f"SELECT sql FROM {prefix}sqlite_master WHERE type = 'trigger'"  # noqa: S608
-                " AND tbl_name = :table AND name IN (:a, :b, :c)"
-            ),
-            {"table": adopted.table, "a": names[0], "b": names[1], "c": names[2]},
-        )
-    return [one.decode() if isinstance(one, bytes) else str(one) for one in found.scalars()]
+    triggers = _triggers(connection, adopted.table, adopted.schema)
+    return [body for name, body, fires in triggers if fires and name in names]
 
 
 def adoptions_in(connection: Connection, table: str, schema: str | None) -> set[Noted]:
     """The adoptions that a table's triggers tell of."""
+    triggers = _triggers(connection, table, schema)
+    return {noted for _, body, _ in triggers if (noted := columns_of(body)) is not None}
+
+
+def _triggers(
+    connection: Connection, table: str, schema: str | None
+) -> Iterator[tuple[str, str, bool]]:
+    """A table's triggers: name, text, and whether it fires for every writer."""
     if connection.dialect.name == "postgresql":
         sql = (
-            "SELECT p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+            "SELECT t.tgname, p.prosrc, t.tgenabled = 'A' FROM pg_trigger t"
+            " JOIN pg_proc p ON p.oid = t.tgfoid"
             " JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.relname = :table AND n.nspname = COALESCE(:schema, current_schema())"
         )
     elif connection.dialect.name in MYSQL_NAMES:
         sql = (
-            "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_TABLE ="
-            " :table AND TRIGGER_SCHEMA = COALESCE(:schema, DATABASE())"
+            "SELECT TRIGGER_NAME, ACTION_STATEMENT, 1 FROM information_schema.TRIGGERS"
+            " WHERE EVENT_OBJECT_TABLE = :table"
+            " AND TRIGGER_SCHEMA = COALESCE(:schema, DATABASE())"
         )
     else:
         prefix = f'"{schema}".' if schema else ""
         sql = (
-            f"SELECT sql FROM {prefix}sqlite_master WHERE type = 'trigger'"  # noqa: S608
+            f"SELECT name, sql, 1 FROM {prefix}sqlite_master WHERE type = 'trigger'"  # noqa: S608
             " AND tbl_name = :table AND :schema IS :schema"
         )
-    texts = connection.execute(text(sql), {"table": table, "schema": schema}).scalars()
-    lines = (one.decode() if isinstance(one, bytes) else str(one) for one in texts)
-    return {noted for one in lines if (noted := columns_of(one)) is not None}
+    for *words, fires in connection.execute(text(sql), {"table": table, "schema": schema}):
+        name, body = (one.decode() if isinstance(one, bytes) else str(one) for one in words)
+        yield name, body, bool(fires)
 
 
 def last_trigger(connection: Connection, table: Table) -> str | None:

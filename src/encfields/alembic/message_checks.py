@@ -8,8 +8,9 @@ from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.operations import BatchOperations, Operations
-from sqlalchemy import Column, LargeBinary, MetaData, Table, func, not_, select, text
+from sqlalchemy import Column, LargeBinary, MetaData, Table, func, not_, select
 
+from encfields.adopt.sqlite_schema import made_of
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.operation import Operation
 from encfields.alembic.rendering import rendered_call
@@ -157,14 +158,11 @@ def _remade(operations: Operations, operation: MessageCheckOp) -> Iterator[Batch
             reason="offline",
         )
     bind = operations.get_bind()
-    triggers = list(bind.scalars(_TRIGGERS, {"name": operation.table_name}))
+    triggers = made_of(bind, operation.table_name, "trigger")
     with operations.batch_alter_table(operation.table_name, recreate="always") as batch:
         yield batch
     for trigger in triggers:  # they went with the former table
         bind.exec_driver_sql(trigger)
-
-
-_TRIGGERS = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :name")
 
 
 def _table(operation: MessageCheckOp) -> Table:

@@ -33,6 +33,14 @@ gets a frame of its own length, so that there is always one frame."""
 pack_place = struct.Struct(">IQ").pack
 """Sequence number and content length, the end of a frame's authenticated data."""
 
+unpack_one_frame = struct.Struct(">16s12s16s48sBI32s16s20sI").unpack_from
+"""In a message of one data key and one frame, what is between the data key's names and its content:
+salt, IV, version, wrapped key; content type, frame length, commitment, header tag; head and length
+of the frame."""
+ONE_FRAME_BYTES = 169
+BEFORE_TAG = 129
+"""Of these, the bytes that the header tag covers."""
+
 _unpack_final = struct.Struct(">4sI12sI").unpack_from
 _FINAL_SIZE = 24
 _unpack_regular = struct.Struct(">I12s").unpack_from

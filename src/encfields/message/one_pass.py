@@ -38,13 +38,16 @@ from encfields.branch_key import BranchKey
 from encfields.context import MAX_FIELD_BYTES
 from encfields.errors import BindingError
 from encfields.message.body import (
+    BEFORE_TAG,
     FIRST,
     FIRST_IV,
     FRAME_HEAD,
     FRAME_LENGTH,
     LABEL_FINAL,
     MAX_CONTENT_BYTES,
+    ONE_FRAME_BYTES,
     pack_place,
+    unpack_one_frame,
 )
 from encfields.message.cell import CONVERSIONS, SEPARATOR, KeyForm, is_plain
 from encfields.message.header import (
@@ -64,12 +67,6 @@ FindKey = Callable[[str, str], BranchKey]
 
 _unpack_start = struct.Struct(">3s32sH").unpack_from
 """Format and suite, message id, length of the context."""
-_unpack = struct.Struct(">16s12s16s48sBI32s16s20sI").unpack_from
-"""Salt, IV, version, wrapped key; content type, frame length, commitment, header tag; head and
-length of the frame."""
-_UNPACKED = 169
-_BEFORE_TAG = 129
-"""Of these, the bytes that the header tag covers."""
 _pack_tail = struct.Struct(">BI").pack
 _pack_u32 = struct.Struct(">I").pack
 _USUAL_TAIL = _pack_tail(FRAMED, FRAME_LENGTH)
@@ -173,10 +170,10 @@ def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) ->
         magic, message_id, context_size = _unpack_start(message)
         expected = context + _readable_head(key_id)
         at = CONTEXT_OFFSET + len(expected)
-        salt, iv, version, wrapped, kind, length, commitment, tag, frame_head, size = _unpack(
-            message, at
+        salt, iv, version, wrapped, kind, length, commitment, tag, frame_head, size = (
+            unpack_one_frame(message, at)
         )
-        body = at + _UNPACKED
+        body = at + ONE_FRAME_BYTES
         if (
             # A memoryview has no such method; a driver's is made bytes before it comes here.
             not message.startswith(expected, CONTEXT_OFFSET)  # type: ignore[union-attr]
@@ -199,7 +196,7 @@ def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) ->
         cipher, committed = derive(data_key, message_id)
         if not compare_digest(committed, commitment):
             return None
-        cipher.decrypt(HEADER_IV, tag, message[: at + _BEFORE_TAG])
+        cipher.decrypt(HEADER_IV, tag, message[: at + BEFORE_TAG])
         aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
         return cipher.decrypt(FIRST_IV, message[body:], aad)
     except (InvalidTag, OverflowError):

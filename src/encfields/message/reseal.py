@@ -21,11 +21,15 @@ from encfields.branch_key import BranchKey
 from encfields.errors import BindingError
 from encfields.message import core
 from encfields.message.body import (
-    FINAL_MARK,
+    BEFORE_TAG,
     FIRST,
+    FIRST_IV,
+    FRAME_HEAD,
     LABEL_FINAL,
     MAX_CONTENT_BYTES,
+    ONE_FRAME_BYTES,
     pack_place,
+    unpack_one_frame,
 )
 from encfields.message.header import CONTEXT_OFFSET, FRAMED, HEADER_IV, MAGIC, TAG_BYTES, pack_u16
 from encfields.message.keys import RANDOM_BYTES, Wrapping, derive
@@ -35,14 +39,8 @@ from encfields.native_core import status
 FindKey = Callable[[str, str], BranchKey]
 """Gives the branch key of an id and version (UUID text)."""
 
-_unpack = struct.Struct(">16s12s16s48sBI32s16s4sI12sI").unpack_from
-"""Salt, IV, version, wrapped key; content type, frame length, commitment, header tag; mark,
-sequence number, IV and length of the final frame."""
-_UNPACKED = 169
-_BEFORE_TAG = 129
-"""Of these, the bytes that the header tag covers."""
 _VERSION_OFFSET = 28
-"""Of these, the bytes before the branch key version."""
+"""Bytes between the data key's names and the branch key version."""
 
 _FRAMED_OFFSET = CONTEXT_OFFSET - 2
 _AT_ONCE = 256
@@ -142,13 +140,13 @@ class Resealer:
         at = _FRAMED_OFFSET + len(frame)
         if not data.startswith(frame, _FRAMED_OFFSET) or not data.startswith(MAGIC):
             return None
-        body = at + _UNPACKED
+        body = at + ONE_FRAME_BYTES
         if len(data) < body:
             return None
-        salt, iv, version, wrapped, kind, length, commitment, tag, mark, number, body_iv, size = (
-            _unpack(data, at)
+        salt, iv, version, wrapped, kind, length, commitment, tag, head, size = unpack_one_frame(
+            data, at
         )
-        if kind != FRAMED or mark != FINAL_MARK or number != FIRST or not 0 <= size <= length > 0:
+        if kind != FRAMED or head != FRAME_HEAD or not 0 <= size <= length > 0:
             return None
         if body + size + TAG_BYTES != len(data) or size > MAX_CONTENT_BYTES:
             return None
@@ -160,9 +158,9 @@ class Resealer:
             cipher, committed = derive(data_key, message_id)
             if not hmac.compare_digest(committed, commitment):
                 return None
-            cipher.decrypt(HEADER_IV, tag, data[: at + _BEFORE_TAG])
+            cipher.decrypt(HEADER_IV, tag, data[: at + BEFORE_TAG])
             aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
-            return cipher.decrypt(body_iv, data[body:], aad)
+            return cipher.decrypt(FIRST_IV, data[body:], aad)
         except InvalidTag:
             return None
 

@@ -17,7 +17,6 @@ Values are compared byte for byte: by a collation, "ada@x" would be "ADA@x".
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import types as sa
 
 from encfields.orm.declare.row_keys import MYSQL_NAMES, stored_type
+from encfields.orm.declare.table_rules import short_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -89,11 +89,8 @@ class Adopted:
 
     def name(self, suffix: str) -> str:
         """Name of a trigger or function: on MySQL and SQLite one of the whole schema's."""
-        whole = f"{PREFIX}_{self.table}_{self.plain.name}_{suffix}".encode()
-        if len(whole) <= _MAX_NAME:
-            return whole.decode()
-        begin = whole[: _MAX_NAME - 12 - len(suffix)].decode(errors="ignore")
-        return f"{begin}_{hashlib.sha256(whole).hexdigest()[:10]}_{suffix}"
+        whole = f"{PREFIX}_{self.table}_{self.plain.name}_{suffix}"
+        return short_name(whole, _MAX_NAME, digits=10, end=f"_{suffix}")
 
 
 SUFFIXES = ("ins", "upd", "row")

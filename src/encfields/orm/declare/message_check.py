@@ -7,7 +7,6 @@ key tells whether the value opens.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from sqlalchemy import Boolean, CheckConstraint, Column
@@ -16,6 +15,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from encfields.message.header import MAGIC
 from encfields.orm import internals
+from encfields.orm.declare.table_rules import short_name
 
 SHORTEST_MESSAGE = 247
 """Bytes of a message whose encryption context, key id and content are empty."""
@@ -38,11 +38,7 @@ def check_name(table_name: str, column_name: str) -> str:
     :returns: ``<table>_<column>_is_message``; where that is too long for a database, its
         beginning and 8 hexadecimal digits of its SHA-256.
     """
-    name = f"{table_name}_{column_name}_is_message"
-    if len(name.encode()) <= _NAME_BYTES:
-        return name
-    digits = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name.encode()[: _NAME_BYTES - 9].decode(errors='ignore')}_{digits}"
+    return short_name(f"{table_name}_{column_name}_is_message", _NAME_BYTES, digits=8)
 
 
 def message_check(column: Column[Any]) -> CheckConstraint:
