@@ -20,7 +20,7 @@ from encfields.bulk.survey.headers import DESTROYED, KeyVersions
 from encfields.doctor.finding import Finding
 from encfields.errors import EncFieldsError
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
-from encfields.keys.sql.store import SqlKeyStore
+from encfields.keys.sql.store import SqlKeyStore, table_behind
 from encfields.keys.store import KeyStore, KeyVersion
 
 MAX_KEYS = 50
@@ -65,10 +65,10 @@ def _check_name(store: Store) -> list[Finding]:
     check = "key store name"
     try:
         name = store.name
-        store.require_named()
+        table_behind(store).require_named()
     except EncFieldsError as error:
         return [Finding(check, "problem", error.message)]
-    if store.given_name is None:
+    if table_behind(store).given_name is None:
         detail = (
             f"{name!r} is what the key table says, and whoever writes to the table can change it: "
             f"give SqlKeyStore(..., name={name!r}), and --key-store on the command line"

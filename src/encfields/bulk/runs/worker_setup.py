@@ -51,7 +51,7 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
 
     :raises ConfigurationError: it cannot be handed to them; ``Options(setup=...)`` can.
     """
-    from encfields.keys.sql.store import SqlKeyStore
+    from encfields.keys.sql.store import SqlKeyStore, another_like
 
     inner = engine_encryption(encryption)
     store, cache = inner.key_store, inner.cache
@@ -63,7 +63,7 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
         engine.url.render_as_string(hide_password=False),
         _connect_args(engine),
         kept,
-        store.recipe(),
+        another_like(store),
         cache.ttl,
         cache.grace,
     )

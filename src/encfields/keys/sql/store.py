@@ -77,17 +77,6 @@ class SqlKeyStore(KeyStore):
     def __repr__(self) -> str:
         return f"<SqlKeyStore table={self._table.fullname!r} {self.keyring!r}>"
 
-    def recipe(self) -> Callable[[], SqlKeyStore]:
-        """What makes another store like this one, not bound yet, for another process."""
-        return partial(
-            SqlKeyStore,
-            self.keyring,
-            name=self.given_name,
-            table_name=self.table.name,
-            schema=self.table.schema,
-            former=self._former,
-        )
-
     @property
     def keyring(self) -> Keyring:
         """What wraps new keys."""
@@ -97,11 +86,6 @@ class SqlKeyStore(KeyStore):
     def table(self) -> Table:
         """The key table, as it is declared."""
         return self._table.table
-
-    @property
-    def given_name(self) -> str | None:
-        """The key store's name, if it was given one."""
-        return self._table.given_name
 
     # -- the database --------------------------------------------------------------------------
 
@@ -158,13 +142,6 @@ class SqlKeyStore(KeyStore):
         :raises KeyUnavailableError: the database is out of reach.
         """
         return self._table.name
-
-    def require_named(self) -> None:
-        """Refuse a table that holds another name than the one given, or none.
-
-        :raises ConfigurationError: it does.
-        """
-        self._table.require_named()
 
     # -- reading keys --------------------------------------------------------------------------
 
@@ -336,3 +313,20 @@ class SqlKeyStore(KeyStore):
     def list(self) -> list[KeyVersion]:
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`."""
         return self._keys.versions_of(None)
+
+
+def table_behind(store: SqlKeyStore) -> KeyTable:
+    """The key table of a store, for the library's own modules."""
+    return store._table
+
+
+def another_like(store: SqlKeyStore) -> Callable[[], SqlKeyStore]:
+    """What makes another store like this one, not bound yet, in another process."""
+    return partial(
+        SqlKeyStore,
+        store.keyring,
+        name=store._table.given_name,
+        table_name=store.table.name,
+        schema=store.table.schema,
+        former=store._former,
+    )
