@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from encfields.bulk.rows.spec import DerivedColumn, SealedColumn, TableSpec
 from encfields.errors import DeclarationError
 from encfields.index.bits import FULL_BITS, check_bits
+from encfields.index.bulk import description
 from encfields.index.transforms import exact, transform_named
 from encfields.key_template import KeyTemplate
 
@@ -69,19 +70,17 @@ class IndexColumn:
         :raises DeclarationError: a transform or the number of bits is not usable.
         """
         columns = self.columns
-        transforms = self._transforms(len(columns))
         return DerivedColumn(
             self.name,
             columns,
-            {
-                "index": self.name,
-                "transforms": transforms,
-                "bits": check_bits(self.bits),
-                "domain": self.domain or default_domain(spec, self.name, columns),
-                "derivation": "+".join(transforms),
-                "key": self.key,
-                "version": self.version or conventional_version(self.name),
-            },
+            description(
+                self.name,
+                self._transforms(len(columns)),
+                bits=check_bits(self.bits),
+                domain=self.domain or default_domain(spec, self.name, columns),
+                key=self.key,
+                version=self.version or conventional_version(self.name),
+            ),
         )
 
     def _transforms(self, count: int) -> list[str]:

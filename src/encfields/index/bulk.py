@@ -46,6 +46,34 @@ class Deriver(Protocol):
         ...
 
 
+def description(
+    index: str,
+    transforms: Sequence[str],
+    *,
+    bits: int,
+    domain: str,
+    key: str | None,
+    version: int,
+) -> dict[str, Any]:
+    """How an index is computed, as plain data, which :func:`deriver` takes.
+
+    :param index: its name, for people.
+    :param transforms: names of the transforms, one for each of its columns.
+    :param domain: name under which the index key is derived.
+    :param key: branch key id, where that is not the row's own.
+    :param version: of the beacon key.
+    """
+    return {
+        "index": index,
+        "transforms": list(transforms),
+        "bits": bits,
+        "domain": domain,
+        "derivation": "+".join(transforms),
+        "key": key,
+        "version": version,
+    }
+
+
 def deriver(how: Mapping[str, Any], keys: IndexKeys) -> Deriver:
     """What computes the index that `how` describes.
 

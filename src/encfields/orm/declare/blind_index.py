@@ -17,6 +17,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from encfields.codecs.base import Equality
 from encfields.errors import DeclarationError, EncFieldsError
 from encfields.index.beacon import compound, index_value
+from encfields.index.bulk import description
 from encfields.index.transforms import Transform, exact, instant, number
 from encfields.key_template import KeyTemplate
 from encfields.orm import internals
@@ -392,15 +393,14 @@ def derived_columns(table: Table) -> tuple[tuple[str, tuple[str, ...], dict[str,
         (
             index.companion.name,
             tuple(source.column_name for source in index.sources),
-            {
-                "index": index.label,
-                "transforms": [transform.name for transform in index.transforms],
-                "bits": index.bits,
-                "domain": index.domain,
-                "derivation": index.derivation,
-                "key": None if index.declared.key is None else index.key.fixed_id,
-                "version": index.version,
-            },
+            description(
+                index.label,
+                [transform.name for transform in index.transforms],
+                bits=index.bits,
+                domain=index.domain,
+                key=None if index.declared.key is None else index.key.fixed_id,
+                version=index.version,
+            ),
         )
         for index in indexes_of(table)
     )
