@@ -92,9 +92,9 @@ class EngineListeners:
 
     def _with_criteria(self, statement: Any) -> Any:
         """The statement with what it asks for in the form in which it is looked up."""
-        if Plaintext.is_used:
-            statement = with_plaintext_asked(statement)
-        return with_lists_asked(statement) if self._has_list_comparisons else statement
+        if self._has_list_comparisons:
+            statement = with_lists_asked(statement)
+        return with_plaintext_asked(statement) if Plaintext.is_used else statement
 
     def _complete(self, execution: WriteExecution) -> None:
         if Plaintext.is_used:
