@@ -104,7 +104,7 @@ def _pieces(template: str) -> tuple[tuple[str, str | None], ...]:
             continue
         if not field.isidentifier() or spec or conversion:
             raise _refusal(
-                f"the key template {template!r} may only hold plain column names in braces, "
+                f"the key template {template!r} may hold only plain column names in braces, "
                 f"as in 'tenant/{{tenant_id}}'"
             )
         pieces.append((text, field))

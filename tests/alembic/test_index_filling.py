@@ -216,7 +216,7 @@ def test_a_queued_filling_is_ensured_later(project: Project, clinic: Clinic) -> 
     queued = project.revision("op.fill_blind_index('patient', ['ssn_bidx'], queue=True)")
     project.upgrade()
     project.revision("op.ensure_blind_index('patient', ['ssn_bidx'])")
-    with pytest.raises(UnfinishedError, match="still at work on ssn_bidx"):
+    with pytest.raises(UnfinishedError, match="still working on ssn_bidx"):
         project.upgrade()
     assert project.version() == queued
     (report,) = work(clinic.engine, clinic.encryption)

@@ -84,7 +84,7 @@ def test_plaintext_that_is_there_is_counted_and_the_column_left_as_it_was(
     clinic.overwrite(3, SECRET.encode())
     clinic.overwrite(4, None)
     project.autogenerate(_declared(guard=True))
-    with pytest.raises(MigrationError, match="1 values are no messages") as caught:
+    with pytest.raises(MigrationError, match="1 values are not messages") as caught:
         project.upgrade()
     assert SECRET not in str(caught.value)
     assert (caught.value.table, caught.value.column) == ("patient", "ssn")

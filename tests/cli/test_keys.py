@@ -37,7 +37,7 @@ def test_what_the_key_store_refuses_is_one_message(on_database, encryption, loca
     told = on_database("keys", "create", "default", "--keyring", local_key)
     assert told.code == exits.FAILED
     assert told.err == (
-        "encfields: key 'default': there is a key of this id; rotate it for a new version\n"
+        "encfields: key 'default': a key of this id exists already; rotate it for a new version\n"
     )
     told = on_database("keys", "rotate", "nothing", "--json", "--keyring", local_key)
     assert told.code == exits.FAILED

@@ -80,7 +80,7 @@ def change_column(connection: Connection, table: str, column: str, *changes: obj
     wanted = [_changed(part, changes) if is_column(part, column) else part for part in parts]
     if not any(is_column(part, column) for part in parts):
         raise DeclarationError(
-            "the column is not to be found in the table's definition",
+            "the table's definition has no such column",
             table=table,
             column=column,
             reason="column",

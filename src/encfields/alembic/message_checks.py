@@ -138,7 +138,7 @@ def _refuse_other_values(operations: Operations, operation: CreateMessageCheckOp
     count = operations.get_bind().scalar(select(func.count()).select_from(table).where(others))
     if count:
         raise MigrationError(
-            f"{count:,} values are no messages: plaintext, or another library's. Adopt them, or "
+            f"{count:,} values are not messages: plaintext, or another library's. Adopt them, or "
             "set them to NULL, before the column is guarded",
             table=table.fullname,
             column=operation.column_name,

@@ -14,7 +14,7 @@ class ReencryptionError(EncFieldsError):
 
 
 class ConflictingRunError(ReencryptionError):
-    """Another run, of another description, is at work on the table."""
+    """Another run, of another description, is working on the table."""
 
 
 class UnfinishedError(ReencryptionError):

@@ -121,7 +121,7 @@ class Reencryption:
         It reads the whole table once. What a conversion would do only the values tell: there
         each is opened.
 
-        :raises DeclarationError: the table or a column is missing, or cannot be walked.
+        :raises DeclarationError: the table or a column is missing, or cannot be read in batches.
         :raises KeyStoreError: of a conversion: a key cannot be fetched.
         """
         return dry_run_of(self._survey(), self._options, self._engine.dialect.name)
@@ -131,8 +131,8 @@ class Reencryption:
         """Write the run down for workers to find; once, however often it is called.
 
         :returns: the run's id; of a run under way with the same description, that one's.
-        :raises ConflictingRunError: a run of another description is at work on the table.
-        :raises DeclarationError: the table or a column is missing, or cannot be walked.
+        :raises ConflictingRunError: a run of another description is working on the table.
+        :raises DeclarationError: the table or a column is missing, or cannot be read in batches.
         """
         return self._patiently(self._record)
 

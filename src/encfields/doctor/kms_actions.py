@@ -33,7 +33,7 @@ def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
         detail = "a discovery keyring opens keys and cannot make, rotate or rewrap them"
         return [Finding("keyring", "ok", detail)]
     if not isinstance(keyring, AwsKmsKeyring):
-        return [Finding("keyring", "skipped", f"{keyring!r} is none that is known here")]
+        return [Finding("keyring", "skipped", f"{keyring!r} is not a keyring that is known here")]
     found = [_region_finding(keyring)]
     for number, arn in enumerate(keyring.arns):
         found += _Probe(keyring, arn, key_id, store).findings(generates=number == 0)

@@ -49,7 +49,7 @@ class Frequencies:
     def __init__(self, counts: Iterable[int], total_rows: int | None = None) -> None:
         self.counts = sorted(counts, reverse=True)
         if self.counts and self.counts[-1] < 1:
-            raise ValueError("a value that occurs has one row at least")
+            raise ValueError("a value that occurs has at least one row")
         self.counted_rows = sum(self.counts)
         self.is_sample = total_rows is not None and total_rows > self.counted_rows
         self.rows = max(total_rows or 0, self.counted_rows)
@@ -142,7 +142,7 @@ def outlook(frequencies: Frequencies, bits: int) -> Outlook:
     :raises ValueError: there are no values.
     """
     if not frequencies.counts:
-        raise ValueError("of no values nothing is to be expected")
+        raise ValueError("there are no values to expect anything of")
     hashes = 2.0**bits
     rarest = frequencies.counts[-1] * (1.0 if frequencies.is_sample else frequencies.scale)
     values = frequencies.distinct_estimate

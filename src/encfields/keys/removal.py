@@ -50,7 +50,7 @@ def require_replaced_before(versions: Sequence[KeyVersion], version: str, ttl: f
     known_at = min(later) + dt.timedelta(seconds=ttl)
     if dt.datetime.now(dt.UTC) < known_at:
         raise ConfigurationError(
-            f"version {version} was replaced only just now: until {known_at:%Y-%m-%d %H:%M:%S} "
+            f"version {version} was replaced just now: until {known_at:%Y-%m-%d %H:%M:%S} "
             "UTC a process that is cut off from the key store may seal values under it. Wait, or "
             "give at_once=True if there is none",
             key_id=old.id,

@@ -23,7 +23,9 @@ class Conflict(Exception):
 def already_exists(key_id: str) -> KeyExistsError:
     """The error for an id that is taken."""
     return KeyExistsError(
-        "there is a key of this id; rotate it for a new version", key_id=key_id, reason="exists"
+        "a key of this id exists already; rotate it for a new version",
+        key_id=key_id,
+        reason="exists",
     )
 
 

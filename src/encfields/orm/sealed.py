@@ -84,7 +84,7 @@ class Sealed(Generic[T]):
 
         :param purpose: what ``attach(on_reveal=...)`` is told.
         :raises DecryptionError: the stored value does not open.
-        :raises KeyStoreError: its key cannot be had, was destroyed, or, in a coroutine, would have
+        :raises KeyStoreError: its key cannot be fetched, was destroyed, or, in a coroutine, would have
             to be waited for: use :meth:`areveal` there.
         """
         if self._column is not None:

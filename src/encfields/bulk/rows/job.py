@@ -115,7 +115,7 @@ class Job:
         if adopted is None:
             return
         if not adopted or not {column.name for column in self.spec.columns}.issuperset(adopted):
-            raise self._refusal("a plaintext is adopted for each of some of the spec's columns")
+            raise self._refusal("adopted= may name only columns of the spec")
         if self.source is not None or self.to_plaintext is not None or self.conversions is not None:
             raise self._refusal("a run that adopts plaintext does nothing else")
         if len({one.refill for one in adopted.values()}) > 1:
@@ -126,7 +126,7 @@ class Job:
         if conversions is None:
             return
         if not {column.name for column in self.spec.columns}.issuperset(conversions):
-            raise self._refusal("a column is to be converted that the run does not name")
+            raise self._refusal("conversions= names a column that the run does not")
         if self.to_plaintext is not None:
             raise self._refusal("a run to plaintext converts nothing")
         if self.source is None and not all(store_differently(*one) for one in conversions.values()):
@@ -244,7 +244,7 @@ class PreparedJob:
         self.key: tuple[Column[Any], ...] = tuple(self.table.primary_key.columns)
         if not self.key:
             raise DeclarationError(
-                "the table has no primary key, by which alone it can be walked in batches",
+                "the table has no primary key to read it by in batches",
                 table=job.table_name,
                 reason="primary-key",
             )

@@ -53,7 +53,8 @@ def key_to_text(key: Sequence[Any]) -> str:
         known = _WRITE.get(type(value))
         if known is None:
             raise DeclarationError(
-                f"the table cannot be walked by a primary key of type {type(value).__name__}",
+                "the table cannot be read in batches by a primary key of type "
+                f"{type(value).__name__}",
                 reason="primary-key",
             )
         mark, write = known

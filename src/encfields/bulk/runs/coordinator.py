@@ -94,7 +94,7 @@ class Coordinator:
             return worker
         worker.receive()
         if worker.error is not None:
-            raise ReencryptionError(f"a worker could not go on: {worker.error}", reason="worker")
+            raise ReencryptionError(f"a worker had to stop: {worker.error}", reason="worker")
         if worker.has_ended:
             return worker
         self._count_death(worker)
@@ -108,7 +108,7 @@ class Coordinator:
         self._progress_at_death = done
         if self._deaths >= MAX_DEATHS:
             raise ReencryptionError(
-                f"{self._deaths} workers died one after the other, the last with exit code "
+                f"{self._deaths} workers died one after another, the last with exit code "
                 f"{worker.process.exitcode} (negative: a signal), and no row was done in between",
                 reason="workers-die",
             )

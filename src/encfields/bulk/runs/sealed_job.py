@@ -101,7 +101,7 @@ class JobSealer:
                 run.id,
                 "created_at",
                 f"it was recorded {age.days} days ago, and runs of more than "
-                f"{self._max_age_days:g} days are not worked at (max_age_days)",
+                f"{self._max_age_days:g} days are not continued (max_age_days)",
                 reason="run-age",
             )
 

@@ -118,7 +118,7 @@ class RunStore:
             return None
         if row.fingerprint != job.fingerprint():
             raise ConflictingRunError(
-                f"run {ascii(row.id)[1:-1]} of another description is at work on the table: let "
+                f"run {ascii(row.id)[1:-1]} of another description is working on the table: let "
                 "it finish, or end it with abandon()",
                 table=job.table_name,
                 reason="conflicting-run",

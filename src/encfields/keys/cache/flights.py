@@ -66,5 +66,5 @@ def wait_for(flight: Flight, runner: Runner) -> Any:
 def broken_off(error: BaseException) -> KeyUnavailableError:
     """What those who wait for an interrupted fetch are given."""
     return KeyUnavailableError(
-        f"the fetch of the key was broken off ({type(error).__name__}); retry", reason="error"
+        f"the fetch of the key was interrupted ({type(error).__name__}); retry", reason="error"
     )

@@ -146,7 +146,7 @@ def refuse_empty_list(lookups: Sequence[LookupBind], context: Any) -> None:
         if shared and not internals.bound_values(context, lookup.bind):
             raise UnsupportedOperationError(
                 f"while the key of its blind index is rotated, the bind {lookup.bind!r} cannot "
-                "have an empty list: pass the list itself to in_(), or do not ask",
+                "have an empty list: pass the list itself to in_(), or skip the query",
                 table=lookup.type.index.table,
                 column=lookup.type.index.column_name,
                 reason="empty-list",

@@ -108,8 +108,8 @@ class LazyCells:
             return  # to open it will tell
         if not encryption.holds_key(header.key_id, header.version):
             raise KeyUnavailableError(
-                "the value's key is not at hand, and reveal() would have the event loop stand "
-                "still until it is fetched: write `await value.areveal()`",
+                "the value's key is not at hand, and reveal() would block the event loop "
+                "until it is fetched: write `await value.areveal()`",
                 table=self._binding.table,
                 column=self._binding.column_name,
                 key_id=header.key_id,
