@@ -70,6 +70,8 @@ class KeyTemplate:
         at = {name: position for position, name in enumerate(names)}
         pieces = [(text, at[name]) for text, name in self.pieces if name is not None]
         last = "".join(text for text, name in self.pieces if name is None)
+        if not pieces:
+            return lambda texts: last
         if len(pieces) == 1:
             ((first, position),) = pieces
             return lambda texts: first + encoded(texts[position]) + last

@@ -84,8 +84,8 @@ class Sealed(Generic[T]):
 
         :param purpose: what ``attach(on_reveal=...)`` is told.
         :raises DecryptionError: the stored value does not open.
-        :raises KeyStoreError: its key cannot be fetched, was destroyed, or, in a coroutine, would have
-            to be waited for: use :meth:`areveal` there.
+        :raises KeyStoreError: its key cannot be fetched, was destroyed, or, in a coroutine, would
+            have to be waited for: use :meth:`areveal` there.
         """
         if self._column is not None:
             self._column.note(self._cell, purpose)

@@ -22,7 +22,7 @@ from encfields.orm import internals
 from encfields.orm.declare.blind_index import IndexBinding, indexes_of, known_indexes
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
 from encfields.orm.internals import Assigned, BoundValue, Expression
-from encfields.orm.sealed import to_be_written
+from encfields.orm.sealed import Sealed, to_be_written
 from encfields.orm.write.pending import Carried, is_null
 from encfields.orm.write.upsert import is_excluded
 
@@ -95,15 +95,17 @@ class IndexedBind:
         self, values: Mapping[str, Any], mark: object, dialect: Dialect
     ) -> list[object] | None:
         """The values that the index is of; ``None`` if one of those that are set is NULL."""
-        stated = [source for source in self.sources if source != UNSTATED]
-        if any(source is None or is_null(values[source]) for source in stated):
-            return None
-        if len(stated) < len(self.sources) and not isinstance(mark, IndexWithRest):
+        for source in self.sources:
+            if source is None or (source != UNSTATED and is_null(values[source])):
+                return None
+        if UNSTATED in self.sources and not isinstance(mark, IndexWithRest):
             raise self.refusal() if self.refusal else self.not_ours()
         rest = mark.rest if isinstance(mark, IndexWithRest) else {}
         given: list[object] = []
         for source, part in zip(self.sources, self.index.sources, strict=True):
-            value = to_be_written(values[source] if source else rest[part.column.key])
+            value = values[source] if source else rest[part.column.key]
+            if type(value) is Sealed:
+                value = to_be_written(value)
             if isinstance(value, Carried):
                 value = None if value.data is None else part.codec.decode(value.data, dialect)
             given.append(value)
