@@ -27,7 +27,7 @@ from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.row_key_text import Key
-from encfields.bulk.runs.patience import refuses_row
+from encfields.bulk.runs.pacing import refuses_row
 from encfields.keys.sql.failures import sql_state
 from encfields.orm.adoption.text_form import read_in_sql
 from encfields.orm.declare.row_keys import MYSQL_NAMES

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Column, String, Table
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.codecs.nulls import none_is_value
+from encfields.codecs.base import none_is_value
 from encfields.errors import DeclarationError
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_of, shown
