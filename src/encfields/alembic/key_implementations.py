@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from encfields.alembic.key_making import create_keys, each_of, rotate_keys
-
 import datetime as dt
 import logging
 import re
@@ -16,6 +14,7 @@ from sqlalchemy import Connection, MetaData, Table, inspect
 from encfields.alembic.autogenerate.sampled import holds_bytes
 from encfields.alembic.descriptions import conventional_version, is_conventional
 from encfields.alembic.errors import MigrationError
+from encfields.alembic.key_making import create_keys, each_of, rotate_keys
 from encfields.alembic.key_operations import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
@@ -32,7 +31,7 @@ from encfields.alembic.script import (
     write_comment,
     write_guard,
 )
-from encfields.errors import KeyDestroyedError, KeyExistsError
+from encfields.errors import KeyDestroyedError
 from encfields.key_template import KeyTemplate
 from encfields.keys.sql.name import has_keys
 from encfields.keys.sql.schema import key_table
