@@ -4,7 +4,7 @@ from alembic.op import *  # noqa: F403
 
 from encfields.alembic.adoption_operations import DeclaredType
 from encfields.alembic.descriptions import Indexes
-from encfields.alembic.key_operations import Tables
+from encfields.alembic.key_operations import KeyIds, Tables
 from encfields.alembic.operations import Columns
 from encfields.bulk.rows.inner_types import InnerType
 from encfields.bulk.rows.spec import SealedColumn
@@ -15,8 +15,8 @@ def create_encryption_keys_table(
 def drop_encryption_keys_table(
     table_name: str = "encfields_keys", *, schema: str | None = None, destroy_keys: bool = False
 ) -> None: ...
-def create_branch_key(key_id: str | Sequence[str] = "default") -> None: ...
-def rotate_branch_key(key_id: str | Sequence[str] = "default") -> None: ...
+def create_branch_key(key_id: KeyIds = "default") -> None: ...
+def rotate_branch_key(key_id: KeyIds = "default") -> None: ...
 def reencrypt(
     table_name: str,
     columns: Columns,
