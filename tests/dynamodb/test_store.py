@@ -18,6 +18,7 @@ from encfields.errors import (
     KeyAccessError,
     KeyExistsError,
     KeyNotFoundError,
+    KeyStoreError,
     KeyUnavailableError,
 )
 from encfields.keys.cache.key_cache import KeyCache
@@ -199,19 +200,71 @@ def test_attach_makes_table_and_key_on_request(sqlite, arn, table_name):
     assert encryption.prefetch() == 2
 
 
-@pytest.mark.parametrize("limit", [50, 0], ids=["queries", "scan"])
-def test_many_keys_are_prefetched_with_a_kms_call_each(store, kms_proxy, monkeypatch, limit):
-    monkeypatch.setattr("encfields.keys.dynamodb.store.MAX_QUERIES", limit)
-    for key_id in ("a", "b", "c"):
+@pytest.fixture
+def dynamodb_proxy(kms):
+    proxy = KmsProxy(kms.dynamodb_url)
+    yield proxy
+    proxy.stop()
+
+
+def test_all_keys_are_prefetched_with_a_scan_and_a_kms_call_each(store, kms_proxy):
+    for key_id in ("a", "b"):
         store.create(key_id)
     store.rotate("a")
-    elsewhere = DynamoDbKeyStore(store.keyring, store.table_name)
+    cache = KeyCache(DynamoDbKeyStore(store.keyring, store.table_name))
+    kms_proxy.reset()
+
+    assert cache.prefetch() == 3
+    assert kms_proxy.counts == {"Decrypt": 3}
+
+
+def test_keys_of_a_page_take_a_request_for_each_hundred_and_a_kms_call_each(
+    store, kms_proxy, dynamodb_proxy, monkeypatch
+):
+    monkeypatch.setattr("encfields.keys.dynamodb.table.MAX_IN_BATCH", 3)
+    ids = ["a", "b", "c", "d", "e"]
+    for key_id in ids:
+        store.create(key_id)
+    newest = store.rotate("a").version
+    elsewhere = DynamoDbKeyStore(store.keyring, store.table_name, endpoint_url=dynamodb_proxy.url)
     cache = KeyCache(elsewhere)
     kms_proxy.reset()
-    assert cache.prefetch(["a", "b"]) == 3
-    assert kms_proxy.counts == {"Decrypt": 3}
+
+    assert cache.prefetch([*ids, "missing"], beacons=True) == 5
+
+    assert dynamodb_proxy.counts == {"BatchGetItem": 2 + 2}
+    assert kms_proxy.counts == {"Decrypt": 10}
+    assert [cache.active(one).id for one in ids] == ids
+    assert cache.active("a").version == newest
+    assert cache.beacon("b") == store.beacon("b")
+
+
+def test_without_the_permission_for_batches_keys_are_read_one_by_one(
+    store, kms_proxy, dynamodb_proxy
+):
+    for key_id in ("a", "b"):
+        store.create(key_id)
+    dynamodb_proxy.fail("deny", actions={"BatchGetItem"})
+    elsewhere = DynamoDbKeyStore(store.keyring, store.table_name, endpoint_url=dynamodb_proxy.url)
+    cache = KeyCache(elsewhere)
+
+    assert cache.prefetch(["a", "b"]) == 2
     assert cache.active("a").version == store.active("a").version
-    assert cache.prefetch() == 4
+
+
+def test_an_item_of_another_key_in_a_batch_does_not_open_in_its_place(store, kms, table_name):
+    """Whoever writes to the table may put one key's wrapped bytes into another one's item."""
+    for key_id in ("a", "b"):
+        store.create(key_id)
+    client = fleet.dynamodb(kms.dynamodb_url)
+    places = [{"branch-key-id": {"S": one}, "type": {"S": "branch:ACTIVE"}} for one in ("a", "b")]
+    ours, theirs = (client.get_item(TableName=table_name, Key=one)["Item"] for one in places)
+    client.put_item(TableName=table_name, Item={**ours, "enc": theirs["enc"]})
+
+    cache = KeyCache(DynamoDbKeyStore(store.keyring, store.table_name))
+    with pytest.raises(KeyStoreError):
+        cache.prefetch(["a", "b"])
+    assert cache.without(["a", "b"]) == ["a"]
 
 
 async def test_on_an_event_loop_keys_are_fetched_beside_it(store):
@@ -252,13 +305,6 @@ REASONS = [
 def patience_with(failure: str) -> float:
     """Seconds for an answer: few where none comes, for a busy machine's may take its time."""
     return 0.3 if failure == "hang" else 60.0
-
-
-@pytest.fixture
-def dynamodb_proxy(kms):
-    proxy = KmsProxy(kms.dynamodb_url)
-    yield proxy
-    proxy.stop()
 
 
 @pytest.mark.parametrize("failure, reason", [*REASONS, ("disabled", "disabled")])

@@ -78,6 +78,9 @@ def contexts(service: str, action: str, request: dict[str, Any]) -> list[dict[st
         part = {"ReEncryptFrom": "Source", "ReEncryptTo": "Destination"}.get(action, "")
         pairs = request[f"{part}EncryptionContext"]
         return [{f"kms:EncryptionContext:{name}": text for name, text in pairs.items()}]
+    asked = [one for table in request.get("RequestItems", {}).values() for one in table["Keys"]]
+    if asked:
+        return [{"dynamodb:LeadingKeys": one["branch-key-id"]["S"]} for one in asked]
     key = request.get("Key", {}).get("branch-key-id", {}).get("S")
     key = key or request.get("ExpressionAttributeValues", {}).get(":id", {}).get("S", "")
     return [{"dynamodb:LeadingKeys": key}]
@@ -118,7 +121,7 @@ def test_an_application_gets_by_with_its_document(store, kms_proxy, dynamodb_pro
     with pytest.raises(Exception, match="destroyed on"):
         cache.active("tenant/2")
 
-    assert {call.action for call in dynamodb_proxy.calls} == {"GetItem", "Query", "Scan"}
+    assert {call.action for call in dynamodb_proxy.calls} == {"BatchGetItem", "GetItem", "Scan"}
     assert refused("fleet-application", kms_proxy, dynamodb_proxy) == set()
 
 

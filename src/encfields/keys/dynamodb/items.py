@@ -147,6 +147,19 @@ def versions(items: list[Item]) -> list[KeyVersion]:
     return sorted(found, key=lambda one: (one.id, one.created_at, one.version))
 
 
+def active_version(item: Item) -> KeyVersion:
+    """What the active item says of the version that it is a copy of."""
+    when = destroyed_at(item)
+    return KeyVersion(
+        _s(item, KEY_ID),
+        version_of(item),
+        when is None,
+        _time(_s(item, CREATED)),
+        when,
+        wiped=when is not None,
+    )
+
+
 def version_of(item: Item) -> str:
     """The version that the active item is a copy of."""
     return _s(item, VERSION).removeprefix(VERSION_PREFIX)

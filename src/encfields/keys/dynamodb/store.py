@@ -25,7 +25,7 @@ from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.removal import destroy_items, require_retirable, retire_item
 from encfields.keys.dynamodb.rewrap import require_same_region, rewrap_items, rewrap_key
-from encfields.keys.dynamodb.table import ItemTable, Tools
+from encfields.keys.dynamodb.table import MAX_IN_BATCH, ItemTable, Tools
 from encfields.keys.fetching.loop_runner import LoopRunner
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
@@ -37,6 +37,7 @@ from encfields.keys.store import (
     KeyVersion,
     Progress,
     RewrapReport,
+    WrappedBeacons,
     WrappedKey,
     check_key_id,
 )
@@ -77,8 +78,8 @@ class DynamoDbKeyStore(KeyStore):
         unusable.
     """
 
-    confirms_at_once = 1
-    """See :class:`~encfields.keys.store.KeyStore`: each takes a request."""
+    confirms_at_once = MAX_IN_BATCH
+    """See :class:`~encfields.keys.store.KeyStore`: so many take one request."""
 
     def __init__(
         self,
@@ -134,12 +135,14 @@ class DynamoDbKeyStore(KeyStore):
 
     def active(self, key_id: str) -> BranchKey:
         """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
+        return self._active(key_id, None)
 
+    def _active(self, key_id: str, given: items.Item | None) -> BranchKey:
         def ask(library: Any, models: Any) -> BranchKey:
             asked = models.GetActiveBranchKeyInput(branch_key_identifier=key_id)
             return _branch_key(library.get_active_branch_key(asked))
 
-        return self._read(ask, key_id, items.ACTIVE_TYPE)
+        return self._read(ask, key_id, items.ACTIVE_TYPE, given)
 
     def version(self, key_id: str, version: str) -> BranchKey:
         """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
@@ -158,23 +161,32 @@ class DynamoDbKeyStore(KeyStore):
 
     def beacons(self, key_id: str) -> Beacons:
         """The one beacon key: version 1, or the number under which it was exported here."""
+        return self._beacons(key_id, None)
 
+    def _beacons(self, key_id: str, given: items.Item | None) -> Beacons:
         def ask(library: Any, models: Any) -> BeaconKey:
             asked = models.GetBeaconKeyInput(branch_key_identifier=key_id)
             found = library.get_beacon_key(asked).beacon_key_materials
             number = items.beacon_number(found.encryption_context)
             return BeaconKey(key_id, number, bytes(found.beacon_key))
 
-        return [self._read(ask, key_id, items.BEACON_TYPE)]
+        return [self._read(ask, key_id, items.BEACON_TYPE, given)]
 
-    def _read(self, ask: Callable[[Any, Any], T], key_id: str, name: str) -> T:
+    def _read(
+        self,
+        ask: Callable[[Any, Any], T],
+        key_id: str,
+        name: str,
+        given: items.Item | None = None,
+    ) -> T:
         """A key, by the KMS key that wraps or a former one.
 
         :param name: the item's ``type``.
+        :param given: the item, if it was read already.
         """
         for number in range(1 + len(self.former)):
             try:
-                return self._item_table.run(partial(_ask, ask, number), key_id)
+                return self._item_table.run(partial(_ask, ask, number), key_id, given=given)
             except (KeyNotFoundError, KeyAccessError, KeyUnavailableError) as error:
                 failure = error
             if failure.reason != "wrong-keyring":
@@ -332,11 +344,11 @@ class DynamoDbKeyStore(KeyStore):
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
         """See :meth:`KeyStore.newest_versions
         <encfields.keys.store.KeyStore.newest_versions>`."""
-        found = {one: self._item_table.item_at(one, items.ACTIVE_TYPE) for one in key_ids}
+        found = self._item_table.items_at(key_ids, items.ACTIVE_TYPE)
         return {
             key_id: items.version_of(item)
             for key_id, item in found.items()
-            if item is not None and items.destroyed_at(item) is None
+            if items.destroyed_at(item) is None
         }
 
     def versions_of(self, key_ids: Collection[str] | None) -> Versions:
@@ -352,10 +364,30 @@ class DynamoDbKeyStore(KeyStore):
         """See :meth:`KeyStore.wrapped_many
         <encfields.keys.store.KeyStore.wrapped_many>`.
 
-        It asks as :meth:`versions_of`.
+        Of keys that are named, the active versions alone, a hundred in a request: an older one
+        is fetched when something is read under it. All keys take a scan of the table.
         """
-        found = self.versions_of(key_ids)
-        return [WrappedKey(one, partial(self.version, one.id, one.version)) for one in found]
+        if key_ids is None:
+            return [
+                WrappedKey(one, partial(self.version, one.id, one.version)) for one in self.list()
+            ]
+        found = self._item_table.items_at(key_ids, items.ACTIVE_TYPE)
+        return [
+            WrappedKey(items.active_version(item), partial(self._active, key_id, item))
+            for key_id, item in found.items()
+        ]
+
+    def wrapped_beacons(self, key_ids: Collection[str]) -> WrappedBeaconKeys:
+        """See :meth:`KeyStore.wrapped_beacons <encfields.keys.store.KeyStore.wrapped_beacons>`.
+
+        A hundred in a request.
+        """
+        found = self._item_table.items_at(key_ids, items.BEACON_TYPE)
+        return [
+            WrappedBeacons(key_id, partial(self._beacons, key_id, item))
+            for key_id, item in found.items()
+            if items.destroyed_at(item) is None
+        ]
 
     def create_table(self) -> None:
         """Make the table unless it is there (on demand, not provisioned), and wait for it."""
@@ -373,6 +405,7 @@ class DynamoDbKeyStore(KeyStore):
 Versions = list[KeyVersion]
 Wrapped = list[WrappedKey]
 Beacons = list[BeaconKey]
+WrappedBeaconKeys = list[WrappedBeacons]
 
 
 def item_table_of(store: DynamoDbKeyStore) -> ItemTable:

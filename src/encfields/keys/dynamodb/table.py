@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
-from encfields.errors import EncFieldsError
+from encfields.errors import EncFieldsError, KeyUnavailableError
 from encfields.keys.aws.clients import ClientOptions
 from encfields.keys.aws.kms_calls import kms_calls
 from encfields.keys.dynamodb import items
@@ -17,6 +21,15 @@ from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
 from encfields.keys.store import KeyVersion
 
 T = TypeVar("T")
+
+MAX_IN_BATCH = 100
+"""Items that one request of DynamoDB reads at most."""
+
+FIRST_PAUSE = 0.05
+"""Seconds before what DynamoDB left out of a batch is asked for again; doubled each time."""
+
+MAX_TRIES = 6
+"""Times that it is."""
 
 _PUBLIC = {
     "ProjectionExpression": "#id, #type, #version, #created, #destroyed",
@@ -37,7 +50,7 @@ class Tools:
 
     :ivar libraries: AWS's ``KeyStore`` for the KMS key that wraps, then for each former one.
     :ivar models: the library's module of its operations' arguments.
-    :ivar dynamodb: boto3's client.
+    :ivar dynamodb: a :class:`RememberingClient`.
     :ivar kms: boto3's client, of the KMS key that wraps.
     """
 
@@ -50,6 +63,61 @@ class Tools:
     def library(self) -> Any:
         """AWS's ``KeyStore`` for the KMS key that wraps."""
         return self.libraries[0]
+
+
+class RememberingClient:
+    """boto3's client of DynamoDB, for one thread, which answers what was read just before without
+    a request: AWS's library opens keys one by one, and we read many at once.
+
+    :param client: boto3's.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._read: items.Item | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    @contextmanager
+    def having_read(self, item: items.Item | None) -> Iterator[None]:
+        """Within it, answer with this item when it is asked for."""
+        before, self._read = self._read, item
+        try:
+            yield
+        finally:
+            self._read = before
+
+    def get_item(self, **request: Any) -> Any:
+        """As boto3's."""
+        read, key = self._read, request["Key"]
+        if read is not None and all(read[name] == key[name] for name in key):
+            return {"Item": read}
+        return self._client.get_item(**request)
+
+
+def _get_batches(tools: Tools, table: str, key_ids: Sequence[str], name: str) -> Any:
+    found: dict[str, items.Item] = {}
+    for start in range(0, len(key_ids), MAX_IN_BATCH):
+        keys = [
+            {items.KEY_ID: {"S": key_id}, items.TYPE: {"S": name}}
+            for key_id in key_ids[start : start + MAX_IN_BATCH]
+        ]
+        for tries in count():
+            answer = tools.dynamodb.batch_get_item(
+                RequestItems={table: {"Keys": keys, "ConsistentRead": True}}
+            )
+            found |= {one[items.KEY_ID]["S"]: one for one in answer["Responses"].get(table, [])}
+            keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+            if not keys:
+                break
+            if tries == MAX_TRIES:
+                raise KeyUnavailableError(
+                    "DynamoDB throttles requests; retry later or raise the quota",
+                    reason="throttled",
+                )
+            time.sleep(FIRST_PAUSE * 2**tries)
+    return found
 
 
 class ItemTable:
@@ -78,6 +146,7 @@ class ItemTable:
         self._region = region
         self._options = options
         self._built = threading.local()
+        self._may_batch = True
 
     # -- items ---------------------------------------------------------------------------------
 
@@ -95,6 +164,23 @@ class ItemTable:
 
         found: items.Item | None = self.run(get, key_id)
         return found
+
+    def items_at(self, key_ids: Collection[str], name: str) -> dict[str, items.Item]:
+        """One whole item of each of many keys, :data:`MAX_IN_BATCH` in a request, or one by one
+        where IAM does not grant ``dynamodb:BatchGetItem``. Those that are missing are left out.
+
+        :param name: their ``type``.
+        """
+        ids = sorted(key_ids)
+        if len(ids) > 1 and self._may_batch:
+            try:
+                return self.run(partial(_get_batches, table=self.name, key_ids=ids, name=name))
+            except KeyUnavailableError as error:
+                if error.reason != "denied":
+                    raise
+                self._may_batch = False
+        found = {key_id: self.item_at(key_id, name) for key_id in ids}
+        return {key_id: item for key_id, item in found.items() if item is not None}
 
     def items_of(self, key_id: str) -> items.Items:
         """What the items of one key say of themselves, without what they wrap."""
@@ -142,16 +228,25 @@ class ItemTable:
 
     # -- how it is reached ---------------------------------------------------------------------
 
-    def run(self, work: Callable[[Tools], T], key_id: str | None = None) -> T:
+    def run(
+        self,
+        work: Callable[[Tools], T],
+        key_id: str | None = None,
+        *,
+        given: items.Item | None = None,
+    ) -> T:
         """Do `work` with this thread's tools.
 
+        :param given: an item that was read already, and is not to be asked for again.
         :raises Conflict: a write's condition did not hold.
         :raises EncFieldsError: whatever else went wrong, in this library's terms.
         """
         failure: Exception
         with kms_calls() as faults:
             try:
-                return work(self.tools())
+                tools = self.tools()
+                with tools.dynamodb.having_read(given):
+                    return work(tools)
             except EncFieldsError:
                 raise
             except Exception as error:
@@ -170,7 +265,7 @@ class ItemTable:
     def _build(self) -> Tools:
         from aws_cryptographic_material_providers.keystore import models
 
-        dynamodb = self._options.client(self._region, "dynamodb")
+        dynamodb = RememberingClient(self._options.client(self._region, "dynamodb"))
         clients = [one.options.client(one.arns[0].split(":")[3]) for one in self._keyrings]
         libraries = tuple(
             self._library(keyring, dynamodb, kms)
