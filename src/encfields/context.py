@@ -177,3 +177,21 @@ class RowContext:
     def row(self, texts: Sequence[str]) -> dict[str, str]:
         """The identity alone, for error messages."""
         return dict(zip(self.identity, texts, strict=True))
+
+
+def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
+    """Why a value that was sealed for one context is not the one of another, for an error's text.
+
+    :param found: what a message says. :param expected: what its place demands.
+    """
+    both = f"the value was sealed for {dict(found)}, not for {dict(expected)}: "
+    if found.items() < expected.items():
+        lacking = ", ".join(repr(name) for name in expected if name not in found)
+        return (
+            f"{both}its encryption context lacks {lacking}. Whoever writes for this column gives "
+            "the whole context, and no materials manager with required encryption context keys, "
+            "which would leave pairs out of the message"
+        )
+    if found.items() > expected.items():
+        return f"{both}its encryption context has pairs that the place does not have"
+    return f"{both}it was moved or copied here after it was written"

@@ -36,7 +36,7 @@ from aws_cryptographic_material_providers.mpl.config import MaterialProvidersCon
 from aws_cryptographic_material_providers.mpl.references import ICryptographicMaterialsManager
 
 from encfields.branch_key import BranchKey
-from encfields.context import ROW_KEY_PREFIX, serialize
+from encfields.context import ROW_KEY_PREFIX, difference, serialize
 from encfields.engine import Encryption, engine_encryption
 from encfields.errors import (
     ConfigurationError,
@@ -49,8 +49,15 @@ from encfields.errors import (
 from encfields.identity import CANONICAL
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.store import KeyStore
-from encfields.message.header import MAX_KEYS, PROVIDER_ID, WRAPPED_KEY_BYTES, EncryptedDataKey
+from encfields.message.header import (
+    MAX_KEYS,
+    PROVIDER_ID,
+    WRAPPED_KEY_BYTES,
+    EncryptedDataKey,
+    no_hierarchical_key,
+)
 from encfields.message.keys import Wrapping, openable
+from encfields.message.suites import other_suite
 from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.types import DEFAULT_KEY
@@ -222,8 +229,8 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
         """
         if param.algorithm_suite_id.value != SUITE:
             raise MalformedMessageError(
-                f"a message of algorithm suite {param.algorithm_suite_id.value}, not {SUITE}; "
-                "open it with the keyring it was written with",
+                f"a message of {other_suite(int(param.algorithm_suite_id.value, 16))}. Open this "
+                "one with the keyring it was written with",
                 offset=1,
                 reason="suite",
             )
@@ -255,7 +262,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
         agrees = found == expected if self._require_context else expected.items() <= found.items()
         if not agrees:
             raise ContextMismatchError(
-                f"the value was sealed for {found}, not for {dict(expected)}",
+                difference(found, expected),
                 expected=dict(expected),
                 found=found,
                 reason="context",
@@ -277,12 +284,13 @@ def _chosen(key: KeyChoice, context: Mapping[str, str]) -> str:
 def _hierarchical(edks: list[Any]) -> list[EncryptedDataKey]:
     """The hierarchical keyring's among a message's encrypted data keys."""
     ours = [edk for edk in edks if edk.key_provider_id == _PROVIDER]
-    if not ours or len(edks) > MAX_KEYS:
+    if len(edks) > MAX_KEYS:
         raise MalformedMessageError(
-            f"{len(edks)} encrypted data keys, {len(ours)} of them of the AWS KMS hierarchical "
-            f"keyring; one is needed, and {MAX_KEYS} are looked at at most",
-            reason="keyring" if not ours else "too-many-keys",
+            f"{len(edks)} encrypted data keys, of which {MAX_KEYS} are looked at at most",
+            reason="too-many-keys",
         )
+    if not ours:
+        raise no_hierarchical_key([one.key_provider_id.encode() for one in edks], None)
     return [_read(edk) for edk in ours]
 
 

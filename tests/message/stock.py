@@ -21,6 +21,7 @@ from aws_cryptographic_material_providers.mpl.models import (
     CreateDefaultCryptographicMaterialsManagerInput,
     CreateMultiKeyringInput,
     CreateRawAesKeyringInput,
+    CreateRequiredEncryptionContextCMMInput,
     GetCacheEntryOutput,
     MaterialsBranchKey,
 )
@@ -117,6 +118,15 @@ def materials_manager(keyring):
     """AWS's default materials manager over `keyring`, for use in many calls."""
     return _providers().create_default_cryptographic_materials_manager(
         input=CreateDefaultCryptographicMaterialsManagerInput(keyring=keyring)
+    )
+
+
+def required_context_manager(keyring, names: list[str]):
+    """AWS's materials manager that has pairs of the context left out of the message."""
+    return _providers().create_required_encryption_context_cmm(
+        CreateRequiredEncryptionContextCMMInput(
+            underlying_cmm=materials_manager(keyring), required_encryption_context_keys=names
+        )
     )
 
 

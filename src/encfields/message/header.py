@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 from encfields.context import deserialize
 from encfields.errors import MalformedMessageError
+from encfields.message.suites import other_suite, suite_of, text_form
 
 BytesLike = bytes | bytearray | memoryview
 """What a driver may return for a binary column."""
@@ -37,12 +39,10 @@ BytesLike = bytes | bytearray | memoryview
 MAGIC = b"\x02\x04\x78"
 """The first three bytes of every stored value: format version 2, suite 0x0478."""
 
-SUITE_NAME = "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY"
-JAVASCRIPT_SUITE_NAME = "ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY"
-"""What AWS's SDKs call the suite 0x0478."""
-
 PROVIDER_ID = b"aws-kms-hierarchy"
 WRAPPED_KEY_BYTES = 92
+_KMS_PROVIDERS = {b"aws-kms": "'aws-kms' (a keyring of KMS itself)"}
+_FORMS = {"base64": "base64 text", "hex": "hexadecimal digits"}
 MAX_KEYS = 16
 """Most encrypted data keys read from one message. What this library writes has one; a message is
 not authentic before its data key is known, so without a limit it could ask for 65,535 keys."""
@@ -71,9 +71,6 @@ _unpack_tail = struct.Struct(">BI32s16s").unpack_from
 _BEFORE_TAG = 37
 """Bytes from the content type to the header tag."""
 TAG_BYTES = 16
-
-_VERSION_1_SUITES = (0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378)
-_VERSION_2_SUITES = (0x0478, 0x0578)
 
 
 class EncryptedDataKey(NamedTuple):
@@ -303,11 +300,20 @@ def _no_hierarchical_key(data: bytes, offset: int) -> MalformedMessageError:
         provider, position = read_field(data, position)
         _, position = read_field(data, position)
         _, position = read_field(data, position)
-        providers.add(_printable(provider))
+        providers.add(provider)
+    return no_hierarchical_key(providers, offset)
+
+
+def no_hierarchical_key(providers: Iterable[bytes], offset: int | None) -> MalformedMessageError:
+    """The error for a message whose data keys are all of other keyrings.
+
+    :param providers: the provider ids of these. :param offset: where the list of them starts.
+    """
+    named = ", ".join(sorted({_printable(one) for one in providers}))
     return MalformedMessageError(
         "no data key of the AWS KMS hierarchical keyring; the message's keyrings: "
-        f"{', '.join(sorted(providers)) or 'none'}. Open it with the AWS Encryption SDK and the "
-        "keyring it was written with",
+        f"{named or 'none'}. Open it with the AWS Encryption SDK and the keyring it was written "
+        "with. Whoever writes for this column takes a hierarchical keyring over its key store",
         offset=offset,
         reason="keyring",
     )
@@ -315,6 +321,8 @@ def _no_hierarchical_key(data: bytes, offset: int) -> MalformedMessageError:
 
 def _printable(provider: bytes) -> str:
     """A provider id for an error's text: foreign bytes, so short and plain ASCII only."""
+    if provider in _KMS_PROVIDERS:
+        return _KMS_PROVIDERS[provider]
     text = provider[:64].decode("ascii", "replace")
     return repr(text) if text.isprintable() and text.isascii() else "an unprintable name"
 
@@ -347,24 +355,19 @@ def _not_ours(data: bytes) -> MalformedMessageError:
         return _empty()
     if MAGIC.startswith(data):
         return truncated(data, "header")
-    version, suite = data[0], int.from_bytes(data[1:3], "big")
-    if version == 1 and data[1:2] == b"\x80":
-        suite = int.from_bytes(data[2:4], "big")
-    known = _VERSION_1_SUITES if version == 1 else _VERSION_2_SUITES if version == 2 else ()
-    if suite in known:
+    if found := suite_of(data):
+        version, suite = found
         return MalformedMessageError(
-            f"a message of the AWS Encryption SDK in format version {version} with algorithm "
-            f"suite 0x{suite:04x}, not version 2 with 0x0478. Open it with the AWS Encryption SDK. "
-            "Whoever writes for this column names the suite, which is no SDK's default: "
-            f"{SUITE_NAME}, in JavaScript {JAVASCRIPT_SUITE_NAME}",
+            f"a message of the AWS Encryption SDK in format version {version} with "
+            f"{other_suite(suite)}. Open this one with the AWS Encryption SDK",
             offset=0 if version != 2 else 1,
             reason="suite",
         )
-    if data.startswith(b"AgR4"):
+    if form := text_form(data):
         return MalformedMessageError(
-            "the message was stored as base64 text; decode it into a binary column first",
+            f"the message was stored as {_FORMS[form]}; decode it into a binary column first",
             offset=0,
-            reason="base64",
+            reason=form,
         )
     return MalformedMessageError(
         f"these {len(data)} bytes are no message of the AWS Encryption SDK: plaintext that was "

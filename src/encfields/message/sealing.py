@@ -20,7 +20,7 @@ from contextlib import suppress
 from cryptography.exceptions import InvalidTag
 
 from encfields.branch_key import BranchKey
-from encfields.context import MAX_FIELD_BYTES, deserialize
+from encfields.context import MAX_FIELD_BYTES, deserialize, difference
 from encfields.errors import (
     BindingError,
     ContextMismatchError,
@@ -243,8 +243,7 @@ def _misplaced(header: Header, context: bytes) -> EncFieldsError:
             reason="context-order",
         )
     return ContextMismatchError(
-        f"the value was sealed for {found}, not for {expected}: it was moved or copied here "
-        "after it was written",
+        difference(found, expected),
         expected=expected,
         found=found,
         key_id=header.key_id,

@@ -108,7 +108,7 @@ class ColumnCensus:
     :ivar misplaced: values bound to another row or column, by key id and version.
     :ivar bound_to: the misplaced ones by the logical column that they are bound to. What values
         say of themselves is counted apart up to a limit, and under ``"*"`` from then on.
-    :ivar other_format: messages of another suite or keyring, or in base64, by reason.
+    :ivar other_format: messages of another suite or keyring, or stored as text, by reason.
     :ivar plaintext: values that are no message.
     :ivar damaged: messages cut short or altered, by reason; ``"no-identity"`` is a
         row whose identity is NULL.

@@ -9,13 +9,14 @@ from typing import NamedTuple
 from encfields.errors import MalformedMessageError
 from encfields.message.body import FINAL_MARK, read_frames
 from encfields.message.header import TAG_BYTES, Header, as_bytes, read_header
+from encfields.message.suites import text_form
 
 HEAD_BYTES = 1024
 """Bytes of a value that are read at first: its whole header unless the row's key is long."""
 
-_OTHER_FORMAT = frozenset({"suite", "keyring", "base64"})
-_BASE64_MAGIC = "AgR4"
-"""How a message of ours begins in base64."""
+_OTHER_FORMAT = frozenset({"suite", "keyring", "base64", "hex"})
+_TEXT_START = 10
+"""Characters of a text that tell whether it is a message in base64 or in hexadecimal digits."""
 
 _unpack_final_size = struct.Struct(">20xI").unpack_from
 _unpack_unframed_size = struct.Struct(">12xQ").unpack_from
@@ -27,7 +28,8 @@ class State(enum.Enum):
     """What a stored value is.
 
     ``MESSAGE``: a whole message of ours, which says nothing yet of whether it is in its place.
-    ``OTHER_FORMAT``: another suite or keyring of the AWS Encryption SDK, or base64 text.
+    ``OTHER_FORMAT``: another suite or keyring of the AWS Encryption SDK, or one that was stored
+    as text.
     ``PLAINTEXT``: no message at all. ``DAMAGED``: a message that was cut short or altered, or a
     row whose value was never sealed. ``UNKNOWN``: the bytes given do not suffice to tell.
     """
@@ -82,8 +84,8 @@ def look(head: object, length: int) -> StoredValue:
 
 
 def _look_at_text(text: str) -> StoredValue:
-    if text.startswith(_BASE64_MAGIC):
-        return StoredValue(State.OTHER_FORMAT, reason="base64")
+    if form := text_form(text[:_TEXT_START].encode("ascii", "replace")):
+        return StoredValue(State.OTHER_FORMAT, reason=form)
     return StoredValue(State.PLAINTEXT, reason="text")
 
 
