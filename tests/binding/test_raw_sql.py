@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import bindparam, column, insert, literal_column, select, table, text
+from sqlalchemy import bindparam, column, insert, literal_column, select, table, text, update
 from sqlalchemy.orm import aliased
 
 from encfields import EncryptedType
@@ -70,9 +70,11 @@ def test_an_encrypted_parameter_of_text_is_refused(cards):
 
 def test_a_lightweight_table_with_an_encrypted_column_is_refused(cards):
     bare = table("card", column("id"), column("number", EncryptedType()))
-    with cards.begin() as connection, cards.refused(UnboundValueError, Card.__table__):
-        connection.execute(insert(bare).values(id=9, number=CANARY))
-    with cards.begin() as connection, pytest.raises(UnreadableError):
+    for statement in (insert(bare).values(id=9, number=CANARY), update(bare).values(number="x")):
+        with cards.begin() as connection, cards.refused(UnboundValueError, Card.__table__) as told:
+            connection.execute(statement)
+        assert str(told.value).startswith("card.number: table() and column() do not tell")
+    with cards.begin() as connection, pytest.raises(UnreadableError, match="use the model, or a"):
         connection.execute(select(bare.c.number)).all()
 
 

@@ -134,6 +134,14 @@ class ColumnBinding:
         return self.context.row(texts)
 
 
+WITH_ITS_KEY = (
+    "use the model, or a Table that has the columns that identify the row, as in "
+    'Table("patient", MetaData(), Column("id", Integer, primary_key=True), '
+    'Column("ssn", EncryptedType()))'
+)
+"""What to write in place of ``table()``, which declares no key."""
+
+
 def is_encrypted(element: object) -> bool:
     """Whether a column or expression has an encrypted type."""
     return isinstance(getattr(element, "type", None), SealedColumnType)

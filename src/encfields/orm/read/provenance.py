@@ -19,13 +19,18 @@ from typing import Any
 
 from sqlalchemy import Column, Table, select, type_coerce
 from sqlalchemy.sql.elements import ColumnElement, Label, quoted_name
-from sqlalchemy.sql.selectable import ScalarSelect, Select
+from sqlalchemy.sql.selectable import ScalarSelect, Select, TableClause
 
 from encfields.errors import UnreadableError
 from encfields.orm.adoption.columns import plaintext_column, plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_BOTH, Plaintext, adoption_of
 from encfields.orm.adoption.reads import AdoptingReader, PackedOrPlain
-from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
+from encfields.orm.declare.columns import (
+    WITH_ITS_KEY,
+    ColumnBinding,
+    binding_of,
+    is_encrypted,
+)
 from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.settled import settled_by
 from encfields.orm.read.packed import Packed, RowReader
@@ -104,7 +109,7 @@ def source_column(expression: Any) -> Column[Any]:
     ]
     sources = {(base.table.key, base.key): base for base in bases}
     if len(sources) != 1:
-        raise _of_several(bases) if sources else _untraceable("expression")
+        raise _of_several(bases) if sources else _keyless(expression)
     base = next(iter(sources.values()))
     return base.table.c[base.key]
 
@@ -198,6 +203,19 @@ def _of_hierarchy(column: Column[Any]) -> UnreadableError:
         table=column.table.fullname,
         column=column.name,
         reason="untraceable",
+    )
+
+
+def _keyless(expression: Any) -> UnreadableError:
+    """The refusal of a column whose table, made by ``table()``, tells no key."""
+    table = getattr(expression, "table", None)
+    if not isinstance(table, TableClause):
+        return _untraceable("expression")
+    return UnreadableError(
+        f"table() and column() do not tell the row's key: {WITH_ITS_KEY}",
+        table=table.name,
+        column=expression.name,
+        reason="no-key",
     )
 
 

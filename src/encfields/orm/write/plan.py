@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import (
     BindParameter,
     Null,
 )
+from sqlalchemy.sql.selectable import TableClause
 
 from encfields.errors import (
     AmbiguousRowError,
@@ -31,6 +32,7 @@ from encfields.errors import (
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import (
+    WITH_ITS_KEY,
     ColumnBinding,
     SealedColumnType,
     bindings_of,
@@ -232,6 +234,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     _refuse_foreign_columns(rows)
     if not isinstance(table, Table):
         refuse_alias(table, rows)
+        _refuse_keyless(table, rows)
         return NOTHING
     bindings = bindings_of(table)
     if not bindings:
@@ -269,6 +272,18 @@ def _refuse_foreign_columns(rows: list[dict[Any, Assigned]]) -> None:
                     column=target.key,
                     reason="multi-table",
                 )
+
+
+def _refuse_keyless(table: Any, rows: list[dict[Any, Assigned]]) -> None:
+    """Refuse ``table("t", column("ssn", EncryptedType()))``, as migrations like to write it."""
+    for column in table.c if isinstance(table, TableClause) else ():
+        if is_encrypted(column) and any(column.key in row for row in rows):
+            raise UnboundValueError(
+                f"table() and column() do not tell the row's key: {WITH_ITS_KEY}",
+                table=table.name,
+                column=column.name,
+                reason="no-key",
+            )
 
 
 class _DmlPlanner:
