@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from encfields.adopt import AdoptionError
@@ -65,6 +66,22 @@ def test_autogenerate_writes_one_step_after_the_other(project: Project, engine: 
     assert read(engine, "done") == EMAILS
     assert "email" not in {c["name"] for c in inspect(engine).get_columns("customer")}
     assert "op." not in body_of(project.autogenerate(customer("done").metadata))
+
+
+def test_a_guarded_column_begins_with_its_check(tmp_path: Path, sqlite: Backend):
+    engine = sqlite.create_engine()
+    customer("old").metadata.create_all(engine)
+    project = Project(tmp_path, sqlite)
+    guarded = customer("write-both").metadata
+    guarded.tables["customer"].c.email_enc.type.guard = True
+
+    assert "guard=True)" in body_of(project.autogenerate(guarded))
+    project.upgrade()
+
+    assert "op." not in body_of(project.autogenerate(guarded))
+    engine.dispose()  # a connection of before remembers the table as it was
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("INSERT INTO customer VALUES (1, NULL, 'a@x', 'plain', NULL)"))
 
 
 def test_a_downgrade_leads_back_to_the_table_of_before(project: Project, engine: Engine):

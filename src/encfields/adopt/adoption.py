@@ -49,6 +49,7 @@ class Adoption:
     :param plain_type: through which the plaintext column is read, as data; ``None`` if that is
         `type`.
     :param declared: the same two types, where they are the application's own.
+    :param guard: whether the encrypted column is added with the CHECK that it holds messages.
     """
 
     spec: TableSpec
@@ -57,6 +58,7 @@ class Adoption:
     unique: tuple[str, ...] = ()
     plain_type: Mapping[str, Any] | None = None
     declared: DeclaredTypes | None = field(default=None, compare=False)
+    guard: bool = False
 
     @property
     def sealed(self) -> str:
@@ -122,4 +124,5 @@ class Adoption:
             tuple(index.companion.name for index in indexes if index.unique),
             None if adopts.type is None else declared_to_data(adopts.type),
             declared_types(column, adopts),
+            cast("SealedColumnType", column.type).guard,
         )

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import LargeBinary, text
+from sqlalchemy import column as sql_column
 from sqlalchemy import inspect as inspected
 from sqlalchemy.exc import OperationalError
 
@@ -22,6 +23,7 @@ from encfields.adopt.stages import Place, adopted_in, place_of
 from encfields.bulk.connections import Connections
 from encfields.orm.adoption.triggers import Triggers
 from encfields.orm.declare.index_column_type import bytes_type
+from encfields.orm.declare.message_check import check_name, is_message
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
@@ -57,6 +59,10 @@ class Schema:
     def begin(self, stage: str) -> None:
         """Add what is missing: columns, triggers, a plaintext column that may be NULL, indexes."""
         self._change(lambda connection: self._begin(connection, stage))
+        if self._adoption.guard and self._name == "postgresql":
+            # It was added with the column, and not looked at yet: that locks no writer out.
+            check = f"VALIDATE CONSTRAINT {self._check_name()}"
+            self._change(lambda connection: self._validate(connection, check))
         self._create_indexes()
 
     def _begin(self, connection: Connection, stage: str) -> None:
@@ -108,6 +114,8 @@ class Schema:
             self._drop_triggers(connection, place)
             names = [self._adoption.sealed, *(one.name for one in self._adoption.indexes)]
             there = [name for name in names if name in place.table.c]
+            if self._name == "mysql":
+                self._drop_guard(connection)
             self._drop_columns(connection, there)
 
         self._change(change)
@@ -125,11 +133,37 @@ class Schema:
         clauses = [f"ADD COLUMN {self._quote(name)} {t} NULL" for name, t in missing.items()]
         if not clauses:
             return
+        if self._adoption.guard and self._adoption.sealed in missing:
+            clauses = self._guarded(clauses)
         if self._name == "sqlite":
             for clause in clauses:
                 connection.exec_driver_sql(f"ALTER TABLE {self._table()} {clause}")
         else:
             connection.exec_driver_sql(f"ALTER TABLE {self._table()} {', '.join(clauses)}")
+
+    def _guarded(self, clauses: list[str]) -> list[str]:
+        """The clauses that add columns, the encrypted one first, with its CHECK."""
+        holds = is_message(sql_column(self._adoption.sealed)).compile(dialect=self._engine.dialect)
+        check = f"CONSTRAINT {self._check_name()} CHECK ({holds})"
+        if self._name == "sqlite":
+            return [f"{clauses[0]} {check}", *clauses[1:]]
+        return [*clauses, f"ADD {check}{' NOT VALID' if self._name == 'postgresql' else ''}"]
+
+    def _check_name(self) -> str:
+        return self._quote(check_name(self._adoption.spec.table, self._adoption.sealed))
+
+    def _validate(self, connection: Connection, clause: str) -> None:
+        spec = self._adoption.spec
+        there = inspected(connection).get_check_constraints(spec.table, schema=spec.schema)
+        if any(self._quote(str(one["name"])) == self._check_name() for one in there):
+            self._alter(connection, clause)
+
+    def _drop_guard(self, connection: Connection) -> None:
+        """MySQL holds on to a column that a CHECK names."""
+        spec = self._adoption.spec
+        there = inspected(connection).get_check_constraints(spec.table, schema=spec.schema)
+        if any(self._quote(str(one["name"])) == self._check_name() for one in there):
+            self._alter(connection, f"DROP CONSTRAINT {self._check_name()}")
 
     def _drop_columns(self, connection: Connection, names: list[str]) -> None:
         if self._name != "sqlite":

@@ -241,6 +241,8 @@ def rendered_step(autogen_context: Any, op: AdoptionOp) -> str:
     if adopted.unique:
         arguments.append(f"unique={list(adopted.unique)!r}")
     flags = {"queue": op.queue} if op.takes_queue else {}
+    if isinstance(op, BeginAdoptionOp):
+        flags["guard"] = adopted.guard
     return rendered_call(autogen_context, op.verb, arguments, adopted.schema, flags)
 
 

@@ -59,6 +59,7 @@ class AdoptedColumn:
     :param type: the inner type as data; ``None`` for that of the plaintext column.
     :param plain_type: through which the plaintext column is read, where it is another one.
     :param declared: the two types, where they are the application's own.
+    :param guard: whether the encrypted column is added with the CHECK that it holds messages.
     :param indexes: columns of blind indexes. :param unique: those whose values are unique.
     """
 
@@ -71,6 +72,7 @@ class AdoptedColumn:
     unique: tuple[str, ...] = ()
     plain_type: Mapping[str, Any] | None = None
     declared: DeclaredTypes | None = field(default=None, compare=False)
+    guard: bool = False
 
     @property
     def is_declared(self) -> bool:
@@ -87,7 +89,7 @@ class AdoptedColumn:
         whole = with_indexes(spec, self.indexes)
         types = self.declared or declared
         inner = self.type or type_
-        return Adoption(whole, self.plain, inner, self.unique, self.plain_type, types)
+        return Adoption(whole, self.plain, inner, self.unique, self.plain_type, types, self.guard)
 
 
 class AdoptionOp(Operation):
@@ -113,6 +115,7 @@ class AdoptionOp(Operation):
         schema: str | None,
         *,
         queue: bool = False,
+        guard: bool = False,
     ) -> None:
         inner, read_as = _made(type_), _made(plain_type)
         declared = _declared(inner, read_as)
@@ -133,6 +136,7 @@ class AdoptionOp(Operation):
                 tuple(unique),
                 _as_data(read_as),
                 declared,
+                guard,
             )
             operations.invoke(cls(adopted, queue=queue))
 
@@ -202,16 +206,44 @@ class WithdrawAdoptionOp(AdoptionOp):
     """Undo the first step."""
 
 
-@_step(
-    "begin_adoption",
-    "Add the encrypted column, its indexes and the triggers, before the application is in the "
-    'phase ``"write-both"``.',
-)
+@Operations.register_operation("begin_adoption")
 class BeginAdoptionOp(AdoptionOp):
     """The first step."""
 
+    verb = "begin_adoption"
+
+    @classmethod
+    def begin_adoption(
+        cls,
+        operations: Operations,
+        table_name: str,
+        plain: str | Sequence[str],
+        *,
+        into: str | SealedColumn | None = None,
+        type_: DeclaredType | None = None,
+        plain_type: DeclaredType | None = None,
+        indexes: Indexes = (),
+        unique: Sequence[str] = (),
+        schema: str | None = None,
+        guard: bool = False,
+    ) -> None:
+        """Add the encrypted column, its indexes and the triggers, before the application is in the
+        phase ``"write-both"``.
+        """
+        types = type_, plain_type
+        cls._invoke(
+            operations, table_name, plain, into, *types, indexes, unique, schema, guard=guard
+        )
+
     def reverse(self) -> MigrateOperation:
         return self._other(WithdrawAdoptionOp)
+
+
+BeginAdoptionOp.begin_adoption.__func__.__doc__ += _ABOUT + (  # type: ignore[attr-defined]
+    """:param guard: add the CHECK of ``EncryptedType(guard=True)`` with the column. MySQL and
+            MariaDB copy the table for it, and let nobody write meanwhile.
+        """
+)
 
 
 @_step(

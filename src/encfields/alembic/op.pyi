@@ -80,6 +80,7 @@ def begin_adoption(
     indexes: Indexes = (),
     unique: Sequence[str] = (),
     schema: str | None = None,
+    guard: bool = False,
 ) -> None: ...
 def adopt(
     table_name: str,

@@ -155,6 +155,7 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
         tuple(map(described, indexes)),
         tuple(index.companion.name for index in indexes if index.unique),
         plain_type,
+        guard=type_.guard,
     )
 
 

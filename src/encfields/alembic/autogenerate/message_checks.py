@@ -9,6 +9,7 @@ from alembic.operations import ops
 from sqlalchemy import Table
 
 from encfields.alembic.message_checks import CreateMessageCheckOp, DropMessageCheckOp
+from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.message_check import check_name
 
@@ -29,6 +30,8 @@ def missing_checks(
             continue
         there = _check_names(autogen_context, table) if is_there else set()
         for column in table.c:
+            if is_there and adoption_of(column) and not _has(autogen_context, column):
+                continue  # op.begin_adoption() adds it with the column
             name = check_name(table.name, column.name)
             if _is_guarded(column) and name not in there and (*place, column.name) not in refused:
                 yield CreateMessageCheckOp(table.name, column.name, schema=table.schema)
@@ -49,6 +52,13 @@ def needless_checks(autogen_context: Any) -> Iterator[DropMessageCheckOp]:
 def leave_checks_to_us(modified: ops.ModifyTableOps) -> None:
     """Remove what Alembic's own comparison of CHECKs by name, a plug-in, says of ours."""
     modified.ops[:] = [op for op in modified.ops if not _is_ours(op)]
+
+
+def _has(autogen_context: Any, column: Any) -> bool:
+    """Whether the database has a column."""
+    table = column.table
+    there = autogen_context.inspector.get_columns(table.name, table.schema)
+    return column.name in {one["name"] for one in there}
 
 
 def _is_ours(op: Any) -> bool:

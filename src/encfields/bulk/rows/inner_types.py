@@ -58,6 +58,9 @@ def type_to_data(inner: InnerType) -> dict[str, Any]:
     """
     made = inner() if isinstance(inner, type) else inner
     codec_for(made)
+    if isinstance(made, sa.ARRAY):
+        items = {"item_type": type_to_data(made.item_type)}
+        return {"type": "ARRAY", **items, "as_tuple": made.as_tuple, "dimensions": made.dimensions}
     for kind, names in _KINDS:
         if isinstance(made, kind):
             arguments = {name: _plain(getattr(made, name)) for name in names}
@@ -80,6 +83,8 @@ def declared_to_data(declared: sa.TypeEngine[Any]) -> dict[str, Any]:
 def type_from_data(data: dict[str, Any]) -> sa.TypeEngine[Any]:
     """The type that :func:`type_to_data` described."""
     arguments = {name: value for name, value in data.items() if name != "type"}
+    if data["type"] == "ARRAY":
+        return sa.ARRAY(type_from_data(arguments.pop("item_type")), **arguments)
     kind: Any = next(kind for kind, _ in _KINDS if kind.__name__ == data["type"])
     made: sa.TypeEngine[Any] = kind(*arguments.pop("enums", ()), **arguments)
     return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import json
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class TextForm:
         while isinstance(stored, TypeDecorator) and not _is_interval(stored):
             self._decorators.insert(0, stored)
             stored = internals.variant_of(stored.load_dialect_impl(dialect), dialect)
-        if isinstance(stored, sa.ARRAY | sa.PickleType):
+        if isinstance(stored, sa.PickleType) or not _is_readable_array(stored, dialect):
             raise DeclarationError(
                 f"a plaintext column of type {type(stored).__name__} cannot be adopted while it is "
                 "in use: encrypt it in a maintenance window",
@@ -73,7 +74,9 @@ class TextForm:
     def _postgresql(self, column: str) -> str:
         if isinstance(self._stored, _BINARY):
             return column
-        if isinstance(self._stored, internals.ANY_INTERVAL):
+        if isinstance(self._stored, sa.ARRAY):
+            text = f"CAST(to_json({column}) AS TEXT)"
+        elif isinstance(self._stored, internals.ANY_INTERVAL):
             text = f"CAST(EXTRACT(EPOCH FROM {column}) AS TEXT)"
         elif isinstance(self._stored, _MOMENTS):
             text = f"(to_json({column}) #>> '{{}}')"  # whatever DateStyle is set to
@@ -114,6 +117,8 @@ class TextForm:
         stored, dialect = self._stored, self._dialect
         if isinstance(stored, _BINARY):
             return bytes
+        if isinstance(stored, sa.ARRAY):
+            return self._array()
         if isinstance(stored, internals.ANY_INTERVAL):
             return self._interval
         if isinstance(stored, sa.Boolean):
@@ -140,6 +145,25 @@ class TextForm:
         if isinstance(stored, sa.Date):
             kind = dt.date
         return lambda data: kind.fromisoformat(data.decode("ascii"))
+
+    def _array(self) -> Callable[[bytes], object]:
+        """A JSON array, nested for further dimensions, of the items' forms."""
+        item, as_tuple = TextForm(self._stored.item_type, self._dialect), self._stored.as_tuple
+        is_binary = isinstance(item._stored, _BINARY)
+
+        def value(part: Any) -> object:
+            if isinstance(part, list):
+                values = map(value, part)
+                return tuple(values) if as_tuple else list(values)
+            if part is None:
+                return None
+            text = str(part).lower() if isinstance(part, bool) else part
+            return item.value(
+                bytes.fromhex(text.removeprefix("\\x")) if is_binary else text.encode()
+            )
+
+        # Numbers stay texts: a float would round a Numeric.
+        return lambda data: value(json.loads(data, parse_int=str, parse_float=str))
 
     def _sqlite_number(self) -> Callable[[bytes], object]:
         """As SQLAlchemy's own type reads a double."""
@@ -219,6 +243,15 @@ def _compile_exact(element: ExactForm, compiler: Any, **kw: Any) -> str:
 
 _OF_THE_WHOLE = ("add_to_result_map", "within_columns_clause", "result_map_targets")
 """A compiler's options for what is delivered, which its parts are not alone."""
+
+
+def _is_readable_array(stored: object, dialect: Dialect) -> bool:
+    """Whether it is no array, or one whose items PostgreSQL writes as they are read here."""
+    if not isinstance(stored, sa.ARRAY):
+        return True
+    item = internals.variant_of(stored.item_type, dialect)
+    unreadable = isinstance(item, sa.JSON | internals.ANY_INTERVAL | sa.PickleType)
+    return dialect.name == "postgresql" and not unreadable
 
 
 def _is_interval(type_: object) -> bool:

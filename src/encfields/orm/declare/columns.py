@@ -41,6 +41,7 @@ class SealedColumnType:
     lazy: bool
     indexes: tuple[BlindIndex, ...]
     adopts: Plaintext | None
+    guard: bool
 
 
 class ColumnBinding:

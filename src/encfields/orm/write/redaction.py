@@ -111,8 +111,31 @@ def hide_quoted_values(context: Any) -> None:
 
 def _hide_in(error: BaseException) -> None:
     error.args = tuple(_hidden(one) for one in error.args)
+    _hide_diagnosis(error)
     if getattr(error, "detail", None) and isinstance(error.detail, str):  # type: ignore[attr-defined]
         error.detail = None  # type: ignore[attr-defined]  # asyncpg's, part of its text
+
+
+def _hide_diagnosis(error: Any) -> None:
+    """psycopg's ``error.diag``, which is read from the server's answer: all but its detail stays.
+
+    What it pickles an error as has the answer as a dictionary by the letters of the protocol.
+    """
+    if getattr(error, "diag", None) is None:
+        return
+    with suppress(Exception):  # it is another driver's
+        *_, state = error.__reduce__()
+        told = state["_info"]
+        kept = {n: _hidden_text(v) for n, v in told.items() if int(n) not in _QUOTING}
+        error.__setstate__({"_info": kept})
+
+
+_QUOTING = (ord("D"), ord("W"))
+"""Fields of PostgreSQL's errors: the detail, and where in a function it was."""
+
+
+def _hidden_text(value: Any) -> Any:
+    return _hidden(value.decode(errors="replace")).encode() if isinstance(value, bytes) else value
 
 
 def _hidden(argument: Any) -> Any:
