@@ -54,6 +54,11 @@ class TextForm:
         self._stored = stored
         self._read = self._reader()
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether values are bytes."""
+        return isinstance(self._stored, _BINARY)
+
     # -- in SQL --------------------------------------------------------------------------------
 
     def sql(self, column: str) -> str:
@@ -149,7 +154,7 @@ class TextForm:
     def _array(self) -> Callable[[bytes], object]:
         """A JSON array, nested for further dimensions, of the items' forms."""
         item, as_tuple = TextForm(self._stored.item_type, self._dialect), self._stored.as_tuple
-        is_binary = isinstance(item._stored, _BINARY)
+        is_binary = item.is_binary
 
         def value(part: Any) -> object:
             if isinstance(part, list):
