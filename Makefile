@@ -42,10 +42,12 @@ FAULTS         ?= 20
 # Of javascript, java, rust, go; all if empty.
 LANGUAGES      ?=
 CONFORMANCE_ARGS ?=
+# Such as --quick, or --only page
+BENCH          ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
 .PHONY: help demo test-adoption native lint-native wheels test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
-	docs lint format fuzz fuzz-differential fuzz-guided faults bench lock clean
+	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -148,7 +150,10 @@ fuzz-differential: $(VENV)/.ci ## random programs on twins, plain and encrypted,
 fuzz-guided: $(VENV)/.ci ## coverage-guided run of the parser; wants `pip install atheris` first
 	@$(BIN)/python -m tests.message.atheris_fuzz -max_total_time=$(FUZZ_SECONDS)
 
-bench: $(VENV)/.bench native ## compare with rivals, in tables of ratios
+bench: $(VENV)/.bench native ## compare with rivals, side by side, and write docs/benchmarks.md: an hour; BENCH=--quick
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m benchmarks.report $(BENCH)
+
+bench-tables: $(VENV)/.bench native ## every benchmark, those that are not on that page as well, in tables
 	@for file in $(BENCHMARKS); do \
 		module=$$(echo "$${file%.py}" | tr / .) && \
 		$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m "$$module" \

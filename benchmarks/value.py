@@ -45,7 +45,7 @@ from encfields.message import open_, seal
 from tests.message import stock
 
 COLUMN, ROW = "patient.ssn", "42"
-TARGET_OF_FLOOR, TARGET_OF_STOCK = 2.5, 60
+TARGET_OF_FLOOR, TARGET_OF_STOCK = 1.8, 60
 
 OURS, FLOOR, STOCK = (
     "encfields",
