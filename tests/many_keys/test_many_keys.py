@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import secrets
 import threading
@@ -195,6 +196,22 @@ async def test_from_a_coroutine(async_backend):
     assert len(await encryption.keys.each().alist()) == 3
 
 
+async def test_cancelled_it_begins_with_no_further_key(sqlite: Backend, wrapping_key):
+    """As Ctrl-C does under ``asyncio.run()``, which then waits for the threads to end."""
+    store = SqlKeyStore(wrapping_key, engine=sqlite.create_engine())
+    store.create_table()
+    begun = threading.Event()
+    many = KeyAdmin(store, KeyCache(store)).each(f"t{number}" for number in range(300))
+    task = asyncio.create_task(many.acreate(progress=lambda told: begun.set()))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+    assert len(store.list()) < 300
+
+
 # -- moving to another keyring -----------------------------------------------------------------
 
 
@@ -322,6 +339,35 @@ def test_ctrl_c_while_keys_are_wiped_leaves_the_others_in_force(encryption: Encr
     assert destroyed
     for one in encryption.keys.list():
         assert one.active != (one.id in destroyed)
+
+
+def test_of_operators_that_destroy_at_once_one_has_the_receipt_of_a_key(
+    backend: Backend, encryption: Encryption, wrapping_key
+):
+    encryption.keys.each(TENANTS).create()
+    both_have_looked = threading.Barrier(2, timeout=60)
+    reports: list[KeysReport] = []
+
+    class Slow(SqlKeyStore):
+        def destroy(self, key_id):
+            if key_id == TENANTS[0]:
+                both_have_looked.wait()
+            return super().destroy(key_id)
+
+    def destroy() -> None:
+        store = Slow(wrapping_key, name="clinic", engine=backend.create_engine())
+        keys = KeyAdmin(store, KeyCache(store, check=0.01))
+        reports.append(keys.each().destroy(confirm=6, specs=None))
+
+    operators = [threading.Thread(target=destroy) for _ in range(2)]
+    for one in operators:
+        one.start()
+    for one in operators:
+        one.join()
+
+    assert [one.is_complete for one in reports] == [True, True]
+    receipts = [receipt.key_id for one in reports for receipt in one.receipts]
+    assert sorted(receipts) == TENANTS
 
 
 # -- with KMS --------------------------------------------------------------------------------------

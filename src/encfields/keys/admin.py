@@ -52,6 +52,9 @@ class KeyAdmin:
     def __repr__(self) -> str:
         return f"<KeyAdmin of {self._store!r}>"
 
+    def _break_off(self) -> None:
+        """One key is done with soon, and is done with."""
+
     @property
     def store_name(self) -> str:
         """The key store's logical name, to which every key is bound."""

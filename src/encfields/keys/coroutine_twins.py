@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -14,6 +15,9 @@ class Administers(Protocol):
 
     _cache: KeyCache
 
+    def _break_off(self) -> None:
+        """Have a verb that runs on another thread begin nothing more."""
+
 
 A = TypeVar("A", bound=Administers)
 P = ParamSpec("P")
@@ -23,11 +27,15 @@ T = TypeVar("T")
 def twin_for_coroutines(
     verb: Callable[Concatenate[A, P], T],
 ) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
-    """A verb's twin, which leaves the event loop free."""
+    """A verb's twin, which leaves the event loop free. Cancelled, it is broken off."""
 
     @wraps(verb)
     async def twin(self: A, /, *arguments: P.args, **named: P.kwargs) -> T:
-        return await self._cache.runner.arun(partial(verb, self, *arguments, **named))
+        try:
+            return await self._cache.runner.arun(partial(verb, self, *arguments, **named))
+        except asyncio.CancelledError:
+            self._break_off()
+            raise
 
     owner, _, name = verb.__qualname__.rpartition(".")
     twin.__name__ = f"a{name}"

@@ -13,7 +13,7 @@ from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.many.destruction import Destruction, KeepReceipt
 from encfields.keys.many.report import KeysReport, Progress
 from encfields.keys.many.selection import Selection
-from encfields.keys.many.work import Work, joined, threads_for, work_through
+from encfields.keys.many.work import Break, Work, joined, threads_for, work_through
 from encfields.keys.removal import CountableTables, CountValues
 from encfields.keys.store import KeyStore, KeyVersion, RewrapReport, check_key_id
 from encfields.traces import leaves_no_trace
@@ -41,11 +41,15 @@ class ManyKeys:
         self._cache = cache
         self._count = count
         self._selection = selection
+        self._break = Break()
 
     def __repr__(self) -> str:
         named, like = self._selection.key_ids, self._selection.like
         which = f"like {like!r}" if like is not None else "all" if named is None else len(named)
         return f"<ManyKeys {which} of {self._store!r}>"
+
+    def _break_off(self) -> None:
+        self._break.call()
 
     @leaves_no_trace
     def create(self, *, progress: Progress | None = None) -> KeysReport:
@@ -172,7 +176,9 @@ class ManyKeys:
     def _work(self, key_ids: Iterable[str], work: Work, progress: Progress | None) -> KeysReport:
         threads = threads_for(self._store)
         checked = work if self._selection.key_ids is None else _on_ids_alone(work)
-        return work_through(key_ids, checked, threads=threads, progress=progress)
+        return work_through(
+            key_ids, checked, threads=threads, progress=progress, break_=self._break
+        )
 
     # Last, because the name hides the type from what follows.
     def list(self) -> Versions:

@@ -7,9 +7,11 @@ attempt would only wait for its time limit. Work on a key that has begun is ende
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from threading import Lock
@@ -44,17 +46,43 @@ class _Outcome:
     ends_all: BaseException | None = None
 
 
+class Break:
+    """Breaks work off from another thread, as an interrupt does on its own."""
+
+    def __init__(self) -> None:
+        self._wanted = Lock()
+
+    def call(self) -> None:
+        """Have the work begin with no further key."""
+        self._wanted.acquire(blocking=False)
+
+    def answer(self) -> bool:
+        """Whether it was called for; asked once, it is forgotten."""
+        if not self._wanted.locked():
+            return False
+        with suppress(RuntimeError):  # another thread has answered
+            self._wanted.release()
+            return True
+        return False
+
+
 def work_through(
-    key_ids: Iterable[str], work: Work, *, threads: int, progress: Progress | None
+    key_ids: Iterable[str],
+    work: Work,
+    *,
+    threads: int,
+    progress: Progress | None,
+    break_: Break,
 ) -> KeysReport:
     """Do `work` to each key.
 
     :param threads: how many do so; 1 for the caller's own.
     :param progress: called before the first key and after each.
+    :param break_: ends it as an interrupt would, with a ``CancelledError``.
     :raises BaseException: what `work` raised that is no error of this library's, what `progress`
         raised, or an interrupt.
     """
-    run = _Run(deque(dict.fromkeys(key_ids)), work)
+    run = _Run(deque(dict.fromkeys(key_ids)), work, break_)
     tally = _Tally(len(run.waiting), progress)
     tally.tell()
     outcomes = run.here() if threads == 1 else run.on_threads(threads)
@@ -70,10 +98,11 @@ def work_through(
 class _Run:
     """Takes keys one after the other until it is stopped."""
 
-    def __init__(self, waiting: deque[str], work: Work) -> None:
+    def __init__(self, waiting: deque[str], work: Work, break_: Break) -> None:
         self.waiting = waiting
         self.left: list[str] = []
         self._work = work
+        self._break = break_
         self._in_a_row = 0
         self._counting = Lock()
 
@@ -113,6 +142,8 @@ class _Run:
                     yield outcome
 
     def _next(self) -> _Outcome | None:
+        if self._break.answer():
+            return _Outcome("", ends_all=CancelledError())
         try:
             key_id = self.waiting.popleft()
         except IndexError:

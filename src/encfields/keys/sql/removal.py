@@ -115,13 +115,17 @@ def destroy(table: KeyTable, key_id: str) -> list[KeyVersion]:
 def _wipe_all(
     table: KeyTable, key_id: str, rows: list[KeyRow], when: dt.datetime
 ) -> list[KeyVersion]:
+    columns = table.table.c
+    # Of two processes that destroy it at once, one does.
+    is_left = columns.wrapped.is_not(None) | columns.destroyed_at.is_(None)
+    wiped: list[KeyRow] = []
+
     def wipe(connection: Connection) -> None:
-        for row in rows:
-            table.wipe(connection, row, when)
+        wiped[:] = [row for row in rows if table.wipe(connection, row, when, is_left)]
 
     table.change(wipe, key_id)
     return [
         replace(key_version(row, active=False), destroyed_at=when, wiped=True)
-        for row in rows
+        for row in wiped
         if row.purpose == BRANCH
     ]
