@@ -57,13 +57,16 @@ every_type = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     *(Column(name, EncryptedType(inner)) for name, (inner, _, _) in TYPES.items()),
 )
-# Three keys whose names a locale sorts otherwise than their bytes are sorted.
+# Keys whose names a locale sorts otherwise than their bytes are sorted, and of which the last two
+# would change places if they were sorted by UTF-16.
 composite = Table(
     "composite",
     metadata,
     Column("org_id", String(40), primary_key=True),
     Column("org1_id", Integer, primary_key=True, autoincrement=False),
     Column("Zone", String(40), primary_key=True),
+    Column("\uff21", Integer, primary_key=True, autoincrement=False),
+    Column("\U0001f600", Integer, primary_key=True, autoincrement=False),
     Column("content", EncryptedType(Text, name="Ärzte.content")),
 )
 of_tenant = Table(
@@ -178,6 +181,7 @@ def places() -> Iterator[Place]:
             yield Place(every_type.c[name], {"id": half}, value, other)
         for org, org1, zone in COMPOSITE:
             row = {"org_id": org, "org1_id": org1 * 10 + half, "Zone": zone}
+            row |= {"\uff21": 1, "\U0001f600": 2}
             yield Place(composite.c.content, row, f"{org}/{zone}", zone + org)
         for number, tenant in enumerate(TENANTS):
             row = {"id": number * 10 + half, "tenant": tenant}
