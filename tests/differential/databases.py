@@ -154,10 +154,21 @@ def _named_as_it_is(url: sa.URL) -> sa.URL:
 
 
 def _hurry_on(engine: sa.Engine) -> None:
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _hurry)
+    how = {"sqlite": _hurry, "postgresql": _be_impatient}.get(engine.dialect.name)
+    if how is not None:
+        sa.event.listen(engine, "connect", how)
 
 
 def _hurry(connection: Any, record: Any) -> None:
-    """A trial's file need not outlive the machine."""
+    """A trial's file need not outlive the machine; who reads it does not wait for who writes."""
+    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("PRAGMA busy_timeout=30")
+
+
+def _be_impatient(connection: Any, record: Any) -> None:
+    """Who would wait for a lock waits in vain."""
+    cursor = connection.cursor()
+    cursor.execute("SET lock_timeout = 50")
+    cursor.close()
+    connection.commit()

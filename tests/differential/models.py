@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.associationproxy import association_proxy
+from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import (
@@ -25,6 +28,7 @@ from sqlalchemy.types import NullType
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.index.transforms import casefold
+from tests.differential import pickled
 from tests.differential.events import note_mapper_events
 from tests.differential.values import KINDS, text_type, transformed
 
@@ -63,10 +67,14 @@ INDEXES = {
 """Kinds of indexes, each with the kind of values that it wants, if it does."""
 EXACT = ("full", "unique", "both")
 DEFAULTS = ("", "", "", "", "insert", "update")
-EXTRAS = ("server", "expression", "count", "note", "hybrid", "synonym", "composite", "history")
+EXTRAS = (
+    "server", "expression", "count", "note", "hybrid", "synonym", "composite", "history", "hook",
+    "setter",
+)  # fmt: skip
 """Attributes that are more than columns: of a plain column with a server default, of an expression,
-of a count and of an encrypted column in another table; ways to look at the first column; and
-whether the first column's old values are always loaded."""
+of a count and of an encrypted column in another table; ways to look at the first column; whether
+the first column's old values are always loaded; and whether events set it to something else: when
+a row is written, or when it is set."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +136,9 @@ class Schema:
 
     :ivar key: one of ``KEY_KINDS``. :ivar tenant: kind of the tenant's column, or ``""``.
     :ivar inherits: ``""``, ``"single"`` or ``"joined"``. :ivar compound: columns looked up
-        together. :ivar versioned: whether rows have a version counter. :ivar renamed: whether
-        columns have other names than attributes. :ivar eager: whether a flush fetches defaults.
+        together. :ivar versioned: whether rows have a version, ``"counter"`` or ``"text"``.
+        :ivar renamed: whether columns have other names than attributes. :ivar eager: whether a
+        flush fetches defaults.
     """
 
     key: str
@@ -137,7 +146,7 @@ class Schema:
     tenant: str = ""
     inherits: str = ""
     compound: tuple[str, ...] = ()
-    versioned: bool = False
+    versioned: str = ""
     renamed: bool = False
     eager: bool = False
     kin: str = ""
@@ -148,6 +157,11 @@ class Schema:
     def key_columns(self) -> tuple[str, ...]:
         """Names of the primary key's columns."""
         return ("left", "right") if self.key in ("composite", "pair") else ("id",)
+
+    @property
+    def first_version(self) -> Any:
+        """What a new row's version is."""
+        return "1" if self.versioned == "text" else 1
 
     @property
     def is_generated(self) -> bool:
@@ -205,7 +219,7 @@ def draw_schema(rng: random.Random) -> Schema:
         tenant=rng.choice(("", "", *TENANTS)),
         inherits=inherits,
         compound=("c0", "c1") if _compounds(own) and rng.random() < 0.5 else (),
-        versioned=rng.random() < 0.4,
+        versioned=rng.choice(("", "", "counter", "text")),
         renamed=rng.random() < 0.3,
         eager=rng.random() < 0.3,
         kin=rng.choice(("", "", "", "parent", "friends")),
@@ -264,9 +278,16 @@ class Twin:
         self.item = self._item()
         self.sub = self._sub() if schema.inherits else self.item
         self.child = self._child()
+        self.plant, self.tree = self._plants()
+        self._proxied = 0
         self._add_expressions()
         self.base.registry.configure()
         note_mapper_events(self, self.events, self.held)
+        self._add_hooks()
+
+    def begin(self) -> None:
+        """Start to count anew, for another program."""
+        self.step = self._proxied = 0
 
     def _touch(self) -> int:
         return self.step
@@ -284,6 +305,7 @@ class Twin:
     def _item(self) -> Any:
         schema = self.schema
         body: dict[str, Any] = {"__tablename__": f"{self.prefix}_item", **self._key()}
+        body |= pickled.body_of(self.prefix, "Item")
         body["tag"] = mapped_column(sa.Integer, nullable=False)
         body["touched"] = mapped_column(sa.Integer, default=0, onupdate=self._touch, nullable=False)
         if schema.tenant:
@@ -297,14 +319,19 @@ class Twin:
         mapping: dict[str, Any] = {"eager_defaults": schema.eager}
         body["__mapper_args__"] = mapping
         if schema.versioned:
-            body["version"] = mapped_column(sa.Integer, nullable=False)
+            is_text = self.schema.versioned == "text"
+            type_ = text_type() if is_text else sa.Integer()
+            body["version"] = mapped_column(type_, nullable=False)
             mapping["version_id_col"] = body["version"]
+            if is_text:
+                mapping["version_id_generator"] = lambda version: str(int(version or 0) + 1)
         if schema.inherits:
             body["kind"] = mapped_column(sa.String(4), nullable=False)
             mapping |= {"polymorphic_on": "kind", "polymorphic_identity": "item"}
             if schema.joins == "*":
                 mapping["with_polymorphic"] = "*"
         body |= self._kin(body)
+        body["all_notes"] = association_proxy("children", "note", creator=self._note_of_proxy)
         body["children"] = relationship(
             "Child",
             order_by="Child.tag",
@@ -312,7 +339,7 @@ class Twin:
             cascade="all, delete-orphan",
             passive_updates=False,
         )
-        return type("Item", (self.base,), body)
+        return pickled.show(type("Item", (self.base,), body))
 
     def _extras(self, first: Any, own: tuple[Column, ...]) -> dict[str, Any]:
         extras: dict[str, Any] = {}
@@ -396,6 +423,18 @@ class Twin:
                 first.correlate(item.__table__).scalar_subquery(), deferred=True
             )
 
+    def _add_hooks(self) -> None:
+        values = KINDS[self.schema.columns[0].kind].pool
+        if "hook" in self.schema.extras:
+            for name in ("before_insert", "before_update"):
+                event.listen(self.item, name, _hook(values[-1]), propagate=True)
+        if "setter" in self.schema.extras:
+
+            def chosen(target: Any, value: Any, old: Any, initiator: Any) -> Any:
+                return values[0] if value == values[-1] else value
+
+            event.listen(self.item.c0, "set", chosen, retval=True, propagate=True)
+
     def _table_arguments(self, own: tuple[Column, ...]) -> Any:
         names = {c.name for c in own}
         if self.encrypted:
@@ -447,6 +486,7 @@ class Twin:
 
     def _sub(self) -> Any:
         body: dict[str, Any] = {"__mapper_args__": {"polymorphic_identity": "sub"}}
+        body |= pickled.body_of(self.prefix, "Sub")
         if self.schema.joins == "selectin":
             body["__mapper_args__"]["polymorphic_load"] = "selectin"
         if self.schema.inherits == "joined":
@@ -458,7 +498,7 @@ class Twin:
                 arguments.append(sa.UniqueConstraint(self.schema.stored_name(last.name)))
             body |= {**columns, last.name: own, "__table_args__": tuple(arguments)}
             body["__tablename__"] = f"{self.prefix}_sub"
-        return type("Sub", (self.item,), body)
+        return pickled.show(type("Sub", (self.item,), body))
 
     def _child(self) -> Any:
         columns, constraint = self._references("item_", nullable=True)
@@ -468,7 +508,40 @@ class Twin:
         body["note"] = self.stored(Column("note", "text", "full"))
         body["__table_args__"] = (constraint,)
         body["item"] = relationship("Item", back_populates="children")
-        return type("Child", (self.base,), body)
+        body |= pickled.body_of(self.prefix, "Child")
+        return pickled.show(type("Child", (self.base,), body))
+
+    def _note_of_proxy(self, note: str) -> Any:
+        """A child for a note that is added to those of its item."""
+        self._proxied += 1
+        return self.child(id=10_000 + self._proxied, tag=self._proxied, note=note)
+
+    def _plants(self) -> tuple[Any, Any]:
+        """A concrete hierarchy."""
+        column = self.schema.columns[0]
+        index = column.index if column.is_found_exactly else ""
+        of = replace(
+            column, name="value", index="full" if index else "", default="", deferred=False
+        )
+
+        def body(name: str) -> dict[str, Any]:
+            return {
+                "__tablename__": f"{self.prefix}_{name}",
+                "__mapper_args__": {"polymorphic_identity": name, "concrete": True},
+                "id": mapped_column(sa.Integer, primary_key=True, autoincrement=False),
+                "value": self.stored(of),
+            }
+
+        plant = type("Plant", (ConcreteBase, self.base), body("plant"))
+        return plant, type("Tree", (plant,), body("tree"))
+
+
+def _hook(value: Any) -> Any:
+    def change(mapper: Any, connection: Any, target: Any) -> None:
+        if target.tag % 3 == 0:
+            target.c0 = value
+
+    return change
 
 
 def _same_type(key: Any) -> Any:

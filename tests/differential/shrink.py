@@ -9,7 +9,7 @@ from tests.differential.databases import Database
 from tests.differential.trial import Finding, Program, attempt
 
 PLAINER: tuple[dict[str, Any], ...] = (
-    {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": False}, {"renamed": False},
+    {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": ""}, {"renamed": False},
     {"eager": False}, {"key": "integer"}, {"kin": ""}, {"extras": ()}, {"joins": ""},
 )  # fmt: skip
 """What a schema may do without."""
@@ -33,6 +33,7 @@ from tests.differential.query_steps import *
 from tests.differential.refused_steps import *
 from tests.differential.result_steps import *
 from tests.differential.table_steps import *
+from tests.differential.tree_steps import *
 from tests.differential.trial import Program, attempt
 from tests.differential.values import Colour
 from tests.differential.world import Settings

@@ -215,7 +215,11 @@ class InsertPages(Step):
         options = {"insertmanyvalues_page_size": 2}
         if self.sub and world.schema.inherits:
             rows = [world.new_row(*row) for row in self.rows]
-            rows = [{**r, "version": 1} for r in rows] if world.schema.versioned else rows
+            rows = (
+                [{**r, "version": world.schema.first_version} for r in rows]
+                if world.schema.versioned
+                else rows
+            )
         else:
             rows = [world.base_row(*row) for row in self.rows]
         ordered = self.way != "unsorted"

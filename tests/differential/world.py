@@ -19,12 +19,15 @@ class Settings:
     """How the sessions of a trial work.
 
     :ivar rolls_back: whether a session goes on after an error, as it was before its transaction.
+    :ivar overlaps: whether both sessions have transactions at the same time. One that would wait
+        for the other gives up at once, for one thread cannot wait for itself.
     """
 
     expire_on_commit: bool = True
     autoflush: bool = True
     asynchronous: bool = False
     rolls_back: bool = False
+    overlaps: bool = False
 
 
 class World:
@@ -48,7 +51,7 @@ class World:
         self.schema: Schema = twin.schema
         self.events, self.held = twin.events, twin.held
         self.events.clear()
-        twin.step = 0
+        twin.begin()
         self.sessions = [self._new_session(), self._new_session()]
         self.nested: list[list[Any]] = [[], []]
         self.added: dict[int, Any] = {}
@@ -132,7 +135,7 @@ class World:
     def base_row(self, slot: int, values: dict[str, Any], tenant: Any, tag: int) -> dict[str, Any]:
         """The same for a statement on the base table, which no mapper completes."""
         row = self.own(self.new_row(slot, values, tenant, tag))
-        row |= {"version": 1} if self.schema.versioned else {}
+        row |= {"version": self.schema.first_version} if self.schema.versioned else {}
         return {**row, "kind": "item"} if self.schema.inherits else row
 
     def own(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class BulkSub(Step):
         sub, session = world.twin.sub, world.sessions[self.session]
         rows = [world.new_row(*row) for row in self.rows]
         if world.schema.versioned and not self.way.startswith("update"):
-            rows = [{**row, "version": 1} for row in rows]
+            rows = [{**row, "version": world.schema.first_version} for row in rows]
         match self.way:
             case "insert":
                 session.execute(sa.insert(sub), rows)
