@@ -308,7 +308,7 @@ class FindEqual(Step):
             case "scalar":
                 first = sa.select(theirs).order_by(other.tag).limit(1).scalar_subquery()
                 return [world.see(i) for i in session.scalars(self._sorted(item, column == first))]
-            case "note" if of.kind == "text" and of.index == "full" and 1 in of.versions:
+            case "note" if of.kind == "text" and of.index == "full" and self._are_alike(world):
                 found = sa.select(item.tag, child.tag.label("other")).join(
                     child, child.note == column
                 )
@@ -322,6 +322,10 @@ class FindEqual(Step):
                 by = column.blind() if world.twin.encrypted else column
                 return session.scalar(sa.select(sa.func.count(sa.distinct(by))))
         return None
+
+    def _are_alike(self, world: World) -> bool:
+        """Whether a child's note has an index of the same version."""
+        return 1 in world.schema.column(self.name).versions and not world.schema.rotates
 
     def _sorted(self, item: Any, where: Any) -> Any:
         return sa.select(item).where(where).order_by(item.tag)

@@ -62,4 +62,18 @@ class Reencrypt(Audit):
         return audit
 
 
-KEY_STEPS = (Audit, Rotate, Reencrypt)
+@dataclass(frozen=True)
+class NextVersion(Reencrypt):
+    """The next phase of the rotation of the indexes: old rows are indexed anew before the last."""
+
+    weight = 3
+
+    def run(self, world: World) -> Any:
+        is_between = world.phase == 1
+        audit = super().run(world) if is_between else Audit.run(self, world)
+        world.deploy()
+        world.take_events()
+        return audit
+
+
+KEY_STEPS = (Audit, Rotate, Reencrypt, NextVersion)

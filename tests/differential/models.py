@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import random
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +64,8 @@ INDEXES = {
     "casefold": "text", "digits": "text", "last": "text", "last digits": "text", "year": "date",
 }  # fmt: skip
 """Kinds of indexes, each with the kind of values that it wants, if it does."""
+ROTATION = ((1,), (1, 2), (2,))
+"""The versions of an index in the phases of its rotation."""
 EXACT = ("full", "unique", "both")
 DEFAULTS = ("", "", "", "", "insert", "update")
 EXTRAS = (
@@ -152,11 +153,19 @@ class Schema:
     kin: str = ""
     extras: tuple[str, ...] = ()
     joins: str = ""
+    rotates: bool = False
 
     @property
     def key_columns(self) -> tuple[str, ...]:
         """Names of the primary key's columns."""
         return ("left", "right") if self.key in ("composite", "pair") else ("id",)
+
+    def at(self, phase: int) -> Schema:
+        """The schema in a phase of the rotation of its indexes, if they are rotated."""
+        if not self.rotates:
+            return self
+        columns = tuple(replace(c, versions=ROTATION[phase]) for c in self.columns)
+        return replace(self, columns=columns)
 
     @property
     def first_version(self) -> Any:
@@ -225,6 +234,7 @@ def draw_schema(rng: random.Random) -> Schema:
         kin=rng.choice(("", "", "", "parent", "friends")),
         extras=tuple(e for e in EXTRAS if rng.random() < 0.2),
         joins=rng.choice(("", "", "*", "selectin")) if inherits else "",
+        rotates=rng.random() < 0.3,
     )
 
 
@@ -254,18 +264,19 @@ class Twin:
     :ivar item: the class. :ivar sub: its subclass, or the same. :ivar child: a class that refers
         to it. :ivar audit: the table that triggers write. :ivar step: number of the step that is
         under way, which ``onupdate`` gives: a row that nothing changed keeps an older one.
+    :param like: another one that notes in the same lists.
     :ivar events: what happened to instances. :ivar held: every instance, see
         :func:`~tests.differential.events.note_mapper_events`.
     """
 
-    def __init__(self, schema: Schema, *, encrypted: bool) -> None:
+    def __init__(self, schema: Schema, *, encrypted: bool, like: Twin | None = None) -> None:
         self.schema, self.encrypted = schema, encrypted
         self.prefix = "e" if encrypted else "p"
         base: Any = type("Base", (DeclarativeBase,), {})
         self.base = base
         self.step = 0
-        self.events: list[Any] = []
-        self.held: list[Any] = []
+        self.events: list[Any] = like.events if like is not None else []
+        self.held: list[Any] = like.held if like is not None else []
         self.audit = sa.Table(
             f"{self.prefix}_audit",
             self.base.metadata,
@@ -305,7 +316,7 @@ class Twin:
     def _item(self) -> Any:
         schema = self.schema
         body: dict[str, Any] = {"__tablename__": f"{self.prefix}_item", **self._key()}
-        body |= pickled.body_of(self.prefix, "Item")
+        body |= pickled.body()
         body["tag"] = mapped_column(sa.Integer, nullable=False)
         body["touched"] = mapped_column(sa.Integer, default=0, onupdate=self._touch, nullable=False)
         if schema.tenant:
@@ -486,7 +497,7 @@ class Twin:
 
     def _sub(self) -> Any:
         body: dict[str, Any] = {"__mapper_args__": {"polymorphic_identity": "sub"}}
-        body |= pickled.body_of(self.prefix, "Sub")
+        body |= pickled.body()
         if self.schema.joins == "selectin":
             body["__mapper_args__"]["polymorphic_load"] = "selectin"
         if self.schema.inherits == "joined":
@@ -508,7 +519,7 @@ class Twin:
         body["note"] = self.stored(Column("note", "text", "full"))
         body["__table_args__"] = (constraint,)
         body["item"] = relationship("Item", back_populates="children")
-        body |= pickled.body_of(self.prefix, "Child")
+        body |= pickled.body()
         return pickled.show(type("Child", (self.base,), body))
 
     def _note_of_proxy(self, note: str) -> Any:
@@ -548,10 +559,3 @@ def _same_type(key: Any) -> Any:
     """The type of a column that refers to a key."""
     foreign = isinstance(key.type, NullType)
     return sa.Integer() if foreign else key.type
-
-
-def twins(schema: Schema) -> SimpleNamespace:
-    """Both sides of a schema."""
-    return SimpleNamespace(
-        plain=Twin(schema, encrypted=False), encrypted=Twin(schema, encrypted=True)
-    )

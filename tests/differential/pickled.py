@@ -1,17 +1,28 @@
-"""Where ``pickle`` finds the classes of the twins that were made last."""
+"""Where ``pickle`` finds the classes of the twins, as long as they are used."""
 
 from __future__ import annotations
 
-import sys
+from itertools import count
 from typing import Any
+from weakref import WeakValueDictionary
+
+_numbers = count()
+_classes: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def body_of(prefix: str, name: str) -> dict[str, Any]:
+def body() -> dict[str, Any]:
     """What has a class be found here."""
-    return {"__module__": __name__, "__qualname__": f"{prefix}_{name}"}
+    return {"__module__": __name__, "__qualname__": f"class_{next(_numbers)}"}
 
 
 def show(made: Any) -> Any:
     """Have a class found here."""
-    setattr(sys.modules[__name__], made.__qualname__, made)
+    _classes[made.__qualname__] = made
     return made
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _classes[name]
+    except KeyError:
+        raise AttributeError(name) from None

@@ -11,6 +11,7 @@ from tests.differential.trial import Finding, Program, attempt
 PLAINER: tuple[dict[str, Any], ...] = (
     {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": ""}, {"renamed": False},
     {"eager": False}, {"key": "integer"}, {"kin": ""}, {"extras": ()}, {"joins": ""},
+    {"rotates": False},
 )  # fmt: skip
 """What a schema may do without."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from tests.differential.models import SLOTS, Schema, Twin, twins
+from tests.differential.models import ROTATION, SLOTS, Schema, Twin
 from tests.differential.triggers import create_triggers
 
 MYSQLS = ("mysql", "mariadb")
@@ -13,33 +13,39 @@ MYSQLS = ("mysql", "mariadb")
 class Stage:
     """Where programs of one schema run: classes, and tables without rows.
 
-    :ivar schema: theirs. :ivar twins: both sides, the plain one first.
+    :ivar schema: theirs. :ivar plain: the classes of the plain side. :ivar phases: those of the
+        encrypted side, in each phase of the rotation of its indexes; one if there is none.
     """
 
     def __init__(self, schema: Schema, plain: sa.Engine, encrypted: sa.Engine) -> None:
         self.schema = schema
-        pair = twins(schema)
-        self.twins: tuple[Twin, Twin] = (pair.plain, pair.encrypted)
+        self.plain = Twin(schema, encrypted=False)
+        first = Twin(schema.at(0), encrypted=True)
+        later = range(1, len(ROTATION)) if schema.rotates else ()
+        more = [Twin(schema.at(p), encrypted=True, like=first) for p in later]
+        self.phases = (first, *more)
+        # While both versions of an index are in use, its table has the columns of both.
+        self._tables = (self.plain, more[0] if more else first)
         self._engines = (plain, encrypted)
         self.drop()
-        for twin, engine in zip(self.twins, self._engines, strict=True):
+        for twin, engine in zip(self._tables, self._engines, strict=True):
             _create(twin, engine)
 
     def empty(self) -> None:
         """Take the rows out again, but for those that keys refer to."""
-        for twin, engine in zip(self.twins, self._engines, strict=True):
+        for twin, engine in zip(self._tables, self._engines, strict=True):
             with engine.begin() as connection:
                 _empty(twin, connection)
 
     def drop(self) -> None:
         """Drop everything."""
-        for twin, engine in zip(self.twins, self._engines, strict=True):
+        for twin, engine in zip(self._tables, self._engines, strict=True):
             twin.base.metadata.drop_all(engine)
 
     def close(self) -> None:
         """Drop everything, and have no more of the classes."""
         self.drop()
-        for twin in self.twins:
+        for twin in (self.plain, *self.phases):
             twin.base.registry.dispose()
 
 

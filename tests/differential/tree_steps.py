@@ -118,8 +118,8 @@ class UseProxy(RowStep):
             return [world.see(i) for i in found]
         if self.way == "of child":
             child = world.twin.child
-            found = sa.select(child.id, child.note).where(child.note.in_([self.note, "other"]))
-            return world.rows(session.execute(found.order_by(child.id)))
+            some = sa.select(child.id, child.note).where(child.note.in_([self.note, "other"]))
+            return world.rows(session.execute(some.order_by(child.id)))
         if (instance := world.get(self.session, self.slot)) is None:
             return None
         notes = instance.all_notes

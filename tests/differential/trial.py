@@ -116,10 +116,10 @@ def attempt(program: Program, database: Database) -> Finding | None:
 
 
 def _attempt(program: Program, stage: Stage, ordinary: Engines, engines: Engines) -> Finding | None:
-    settings, (plain_twin, encrypted_twin) = program.settings, stage.twins
-    plain = World(plain_twin, engines.plain, None, settings, ordinary.plain)
+    settings = program.settings
+    plain = World((stage.plain,), engines.plain, None, settings, ordinary.plain)
     encrypted = World(
-        encrypted_twin, engines.encrypted, ordinary.encryption, settings, ordinary.encrypted
+        stage.phases, engines.encrypted, ordinary.encryption, settings, ordinary.encrypted
     )
     try:
         return _steps(program, plain, encrypted)

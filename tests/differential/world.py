@@ -33,6 +33,7 @@ class Settings:
 class World:
     """Sessions and rows of one side.
 
+    :ivar phases: the classes of the side, one after the other. :ivar twin: those that are in use.
     :ivar bulk_engine: an ordinary engine of the same database.
     :ivar nested: open savepoints of each session. :ivar held: every instance that was seen, so
         that what the identity map holds does not hang on the garbage collector.
@@ -40,12 +41,13 @@ class World:
 
     def __init__(
         self,
-        twin: Twin,
+        phases: tuple[Twin, ...],
         engine: sa.Engine,
         encryption: Encryption | None,
         settings: Settings,
         bulk_engine: sa.Engine,
     ) -> None:
+        self.phases, self.phase, twin = phases, 0, phases[0]
         self.twin, self.engine, self.encryption, self.settings = twin, engine, encryption, settings
         self.bulk_engine = bulk_engine
         self.schema: Schema = twin.schema
@@ -72,6 +74,16 @@ class World:
         if self.engine.dialect.name == "sqlite":
             self.engine.dispose()  # a statement that failed may still be open
         self.held.clear()
+
+    def deploy(self) -> None:
+        """Have the classes of the next phase of a rotation, if there is one, in new sessions."""
+        for number in range(len(self.sessions)):
+            self.reset(number, anew=True)
+        if self.phase + 1 < len(self.phases):
+            self.phase += 1
+            step, self.twin = self.twin.step, self.phases[self.phase]
+            self.twin.begin()
+            self.twin.step = step
 
     def reset(self, number: int, *, anew: bool) -> None:
         """Give up what a session's transaction was about.
