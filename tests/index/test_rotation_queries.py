@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     insert,
     not_,
     or_,
@@ -54,7 +55,7 @@ def _tables(versions: tuple[int, ...]) -> Any:
     )
 
 
-old, now, new = _tables((1,)), _tables((1, 2)), _tables((2,))
+old, now, then, new = _tables((1,)), _tables((1, 2)), _tables((2, 1)), _tables((2,))
 a, b = now[0], now[1]
 
 A_ROWS: list[Any] = [(1, "x"), (2, "y"), (3, "z"), (4, None)]
@@ -186,6 +187,36 @@ def test_a_subquery_of_rows_with_both_versions_is_answered(rotating):
         by_index = _ids(rotating, select(a.c.id).where(make(a.c.v, b.c.v)))
         by_name = _ids(rotating, select(a.c.id).where(make(a.c.plain, b.c.plain)))
         assert by_index == by_name, name
+
+
+ASKED: dict[str, Any] = {
+    "==": lambda t, other: t.c.v == "x",
+    "in": lambda t, other: t.c.v.in_(["x", "q"]),
+    "not !=": lambda t, other: not_(t.c.v != "x"),
+    "in a subquery": lambda t, other: t.c.v.in_(select(other.c.v).where(other.c.id == 10)),
+    "== a subquery": lambda t, other: (
+        t.c.v == select(other.c.v).where(other.c.id == 10).scalar_subquery()
+    ),
+    "exists": lambda t, other: exists().where(other.c.v == t.c.v, other.c.id == 10),
+}
+
+
+@pytest.mark.parametrize("before, now_on", [(old, now), (now, then), (then, now), (new, then)])
+def test_processes_of_two_deployments_find_each_other_s_rows(db, before, now_on):
+    """Each step is deployed to one process after the other: two declarations write at a time."""
+    db.create(now[0].metadata)
+    db.encryption.keys.rotate_beacon("default")
+    with db.begin() as connection:
+        for table in now:
+            connection.execute(insert(table), [{"id": 10, "v": "x"}, {"id": 20, "v": "y"}])
+        for mine, others in ((before, now_on), (now_on, before)):
+            theirs, table = others[0], mine[0]
+            for writer, ten, twenty in ((theirs, "x", "y"), (table, "y", "x")):
+                for id_, value in ((10, ten), (20, twenty)):
+                    connection.execute(update(writer).where(writer.c.id == id_).values(v=value))
+            for name, make in ASKED.items():
+                found = select(theirs.c.id).where(make(*others))
+                assert connection.scalars(found).all() == [20], name
 
 
 def test_a_subquery_s_first_row_is_the_same_under_either_version(rotating):

@@ -38,8 +38,8 @@ class BlindIndex:
     :param domain: name under which the index key is derived. Default: the column's logical name.
         Columns of one domain, transform, length and key can be joined, and show anyone who reads
         the database which of their rows are equal.
-    :param versions: versions of the beacon key that are written and asked for. Two of them while
-        the key is rotated.
+    :param versions: versions of the beacon key that are written. Two of them while the key is
+        rotated: the first is asked, of rows that have it, and else the second.
     :param accept_leakage: why a column of few values (a boolean, an enumeration) may be indexed
         although that gives most of its content away. Kept with the declaration, for reviewers.
     :raises DeclarationError: an argument is not usable.
@@ -150,16 +150,16 @@ def check_name(name: str) -> str:
 
 
 def check_versions(versions: Sequence[int]) -> tuple[int, ...]:
-    """One version of the beacon key, or two while it is rotated.
+    """One version of the beacon key, or two while it is rotated, the one that is asked first.
 
     :raises DeclarationError: there are others.
     """
     given = tuple(versions) if isinstance(versions, list | tuple) else ()
     good = all(isinstance(v, int) and v > 0 for v in given) and len(set(given)) == len(given)
-    if not good or len(given) not in (1, 2) or list(given) != sorted(given):
+    if not good or len(given) not in (1, 2):
         raise DeclarationError(
-            "versions= names one version of the beacon key, or two in ascending order while it "
-            "is rotated, as in versions=(1, 2)",
+            "versions= names one version of the beacon key, or two while it is rotated, the one "
+            "that is asked first, as in versions=(1, 2)",
             reason="versions",
         )
     return given

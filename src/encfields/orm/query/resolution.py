@@ -1,6 +1,8 @@
 """From a comparison of encrypted columns to one of their blind indexes, as it is compiled.
 
-While the beacon key is rotated, a row has its index under one version or both: either is asked.
+While the beacon key is rotated, a row has its index under one version or both. The version that is
+declared first is asked of every row that has it, whatever its other index says: a process that was
+deployed before writes the one that it knows, and leaves the other as it is.
 """
 
 from __future__ import annotations
@@ -124,16 +126,7 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
             filters = left.needs_filter(ours[0]) or right.needs_filter(theirs[0])
             pairs = list(_pairs(ours, theirs, left, right))
             if pairs and not filters and not ours[0].key_columns:
-                by_index = either_version(
-                    element,
-                    [
-                        VersionSides(
-                            _selected(element.left, left, o, element),
-                            _selected(element.right, right, t, element),
-                        )
-                        for o, t in pairs
-                    ],
-                )
+                by_index = either_version(element, _joined_sides(element, left, right, pairs))
                 if is_last_phase(left, right):
                     return by_index
                 o, t = pairs[0]
@@ -148,6 +141,26 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
     )
 
 
+def _joined_sides(
+    element: IndexComparison,
+    left: IndexOperand,
+    right: IndexOperand,
+    pairs: list[tuple[IndexBinding, IndexBinding]],
+) -> list[VersionSides]:
+    """Both columns under each version."""
+    first = pairs[0][1]
+    return [
+        VersionSides(
+            _selected(element.left, left, ours, element),
+            _selected(element.right, right, theirs, element),
+            None
+            if theirs is first
+            else _selected(element.right, right, theirs, element, without=first),
+        )
+        for ours, theirs in pairs
+    ]
+
+
 def _pairs(
     ours: list[IndexBinding], theirs: list[IndexBinding], left: IndexOperand, right: IndexOperand
 ) -> Iterator[tuple[IndexBinding, IndexBinding]]:
@@ -157,8 +170,18 @@ def _pairs(
     yield from carried or same[:1]
 
 
-def _selected(part: Any, there: IndexOperand, index: IndexBinding, element: IndexComparison) -> Any:
-    """The index's column in the place of the encrypted one, in a subquery too."""
+def _selected(
+    part: Any,
+    there: IndexOperand,
+    index: IndexBinding,
+    element: IndexComparison,
+    *,
+    without: IndexBinding | None = None,
+) -> Any:
+    """The index's column in the place of the encrypted one, in a subquery too.
+
+    :param without: where rows have no index but under another version, select those only.
+    """
     companion = there.companion(index)
     while isinstance(part, Grouping):
         part = part.element
@@ -173,6 +196,8 @@ def _selected(part: Any, there: IndexOperand, index: IndexBinding, element: Inde
         # A row that has only the other version is none of this comparison's; a NULL is. Of a
         # single row's value that would make another row's.
         inner = inner.where(or_(companion.is_not(None), there.expression.is_(None)))
+        if without is not None:
+            inner = inner.where(there.companion(without).is_(None))
     return inner.scalar_subquery()
 
 
@@ -230,16 +255,18 @@ class VersionSides:
 
     :ivar left: the column of the index, a subquery of it, or a value that is looked up.
     :ivar right: likewise.
+    :ivar right_alone: `right` without the rows that have the first version, if it is a subquery.
     """
 
     left: Any
     right: Any
+    right_alone: Any = None
 
 
 def either_version(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[Any]:
-    """The comparison of `element` by each version, the older first, in SQL's three-valued logic.
+    """The comparison of `element` by each version, in SQL's three-valued logic.
 
-    :param sides: one for each version that is in use; one or two.
+    :param sides: one for each version that is in use; one or two, the one that is asked first.
     """
     each = [
         BinaryExpression(
@@ -249,38 +276,42 @@ def either_version(element: IndexComparison, sides: list[VersionSides]) -> Colum
     ]
     if len(each) == 1:
         return each[0]
-    older, newer = each
+    first, second = each
     if not any(
         isinstance(part, ScalarSelect) for side in sides for part in (side.left, side.right)
     ):
-        return _newer_or_older(newer, older)
+        return _first_or_second(first, second)
     if element.operator in MEMBERSHIP:
         return _in_subquery(element, sides)
-    return cast("ColumnElement[Any]", func.coalesce(newer, older, type_=element.type))
+    return cast("ColumnElement[Any]", func.coalesce(first, second, type_=element.type))
 
 
-def _newer_or_older(newer: Any, older: Any) -> ColumnElement[bool]:
-    """By the newer index where the row has it, else by the older.
+def _first_or_second(first: Any, second: Any) -> ColumnElement[bool]:
+    """By the first index where the row has it, else by the second.
 
     ``coalesce()`` would say the same, but the database could not use an index for it.
     """
-    columns = [part for part in (newer.left, newer.right) if isinstance(part.type, IndexColumnType)]
+    columns = [part for part in (first.left, first.right) if isinstance(part.type, IndexColumnType)]
     return Grouping(
         or_(
-            and_(*(column.is_not(None) for column in columns), newer),
-            and_(or_(*(column.is_(None) for column in columns)), older),
+            and_(*(column.is_not(None) for column in columns), first),
+            and_(or_(*(column.is_(None) for column in columns)), second),
         )
     )
 
 
 def _in_subquery(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[bool]:
-    """Whether a value is selected under any version: a row of the subquery may have the other one
-    than the row that is compared.
-
-    A row without one of the versions is not asked by it, but a NULL, which has none, by both.
-    """
-    is_null = and_(*(side.left.is_(None) for side in sides))
+    """Whether a value is selected: by the first version of rows that have it on both sides, and
+    otherwise by the second. A NULL has neither, and is asked like any other."""
+    first, second = sides
+    is_null = and_(first.left.is_(None), second.left.is_(None))
+    lacks_first = and_(first.left.is_(None), second.left.is_not(None))
+    has_both = and_(first.left.is_not(None), second.left.is_not(None))
+    alone = second.right if second.right_alone is None else second.right_alone
     found = or_(
-        *(and_(or_(side.left.is_not(None), is_null), side.left.in_(side.right)) for side in sides)
+        and_(or_(first.left.is_not(None), is_null), first.left.in_(first.right)),
+        and_(lacks_first, second.left.in_(second.right)),
+        and_(has_both, second.left.in_(alone)),
+        and_(is_null, second.left.in_(second.right)),
     )
     return Grouping(not_(found) if element.operator in NEGATIVE else found)
