@@ -159,3 +159,13 @@ def test_a_length_out_of_range_is_refused(bits):
 def test_a_length_that_is_no_whole_number_is_refused(bits):
     with pytest.raises(DeclarationError, match="whole number"):
         check_bits(bits)
+
+
+@given(key=st.binary(max_size=100), value=st.binary(max_size=200))
+def test_any_implementation_of_hmac_gives_the_same_index(key, value):
+    assert index_value(key, value, 256) == hmac.digest(key, value, "sha256")
+
+
+@given(key=st.binary(min_size=32, max_size=32), value=st.binary(max_size=200))
+def test_so_it_does_for_keys_of_the_length_that_they_have(key, value):
+    assert index_value(key, value, 256) == hmac.digest(key, value, "sha256")

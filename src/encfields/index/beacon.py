@@ -17,6 +17,7 @@ other.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 
@@ -31,6 +32,14 @@ INDEX_KEY_BYTES = 32
 
 BEACON_KEY_BYTES = 32
 """Length of a beacon key's material."""
+
+_sha256 = hashlib.sha256().copy
+"""A new SHA-256."""
+
+# RFC 2104: a key of 32 bytes, filled up to a block of 64 with zeros, XOR 0x36 and XOR 0x5c.
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_INNER_32, _OUTER_32 = b"\x36" * 32, b"\x5c" * 32
 
 
 def index_key(beacon: bytes, domain: str, transform: str) -> bytes:
@@ -65,12 +74,23 @@ def index_value(key: bytes, normalised: bytes, bits: int) -> bytes:
     :returns: ``ceil(bits / 8)`` bytes; the bits of the last byte that are not used, its lowest,
         are zero.
     """
-    digest = hmac.digest(key, normalised, "sha256")
+    digest = _hmac(key, normalised)
     unused = -bits % 8
     if not unused:
         return digest[: bits // 8]
     last = bits // 8
     return digest[:last] + bytes((digest[last] >> unused << unused,))
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    """HMAC-SHA256, put together as :func:`encfields.message.keys.derive` does it: the standard
+    library's has OpenSSL look up its algorithm anew for each value."""
+    if len(key) != INDEX_KEY_BYTES:
+        return hmac.digest(key, data, "sha256")
+    inner, outer = _sha256(), _sha256()
+    inner.update(key.translate(_INNER) + _INNER_32 + data)
+    outer.update(key.translate(_OUTER) + _OUTER_32 + inner.digest())
+    return outer.digest()
 
 
 def compound(parts: Sequence[bytes]) -> bytes:
