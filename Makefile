@@ -46,7 +46,10 @@ CONFORMANCE_ARGS ?=
 BENCH          ?=
 BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 
-.PHONY: help demo test-adoption native lint-native wheels test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+# Where the example application runs: sqlite with a key in a file, or postgresql with a KMS emulator.
+ON             ?= sqlite
+
+.PHONY: help demo app test-app test-adoption native lint-native wheels test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
@@ -54,6 +57,16 @@ help: ## this list
 
 demo: $(VENV)/.runtime ## see it work: SQLite and a local key, in this terminal
 	@$(BIN)/python examples/quickstart.py
+
+app: $(VENVS)/app/.ci ## the example application, in a browser. On PostgreSQL and a KMS emulator: make app ON=postgresql
+	@if [ "$(ON)" = postgresql ]; then \
+		CLINIC_KMS=moto $(VENVS)/app/bin/python -m tests.servers --ways $(SERVERS) -- \
+			$(VENVS)/app/bin/python -m tests.clinic.on_postgresql; \
+	else $(VENVS)/app/bin/python -m examples.clinic; fi
+
+test-app: $(VENVS)/app/.ci ## the example application in a browser, on SQLite and on PostgreSQL with a KMS emulator
+	@ENCFIELDS_TEST_CLINIC=all $(VENVS)/app/bin/python -m tests.servers --ways $(SERVERS) -- \
+		$(VENVS)/app/bin/python -m pytest -q -n 0 $(PYTEST_ARGS) tests/clinic
 
 test: native ## everything: set up the servers, run the whole suite on the three databases
 	@ENCFIELDS_NATIVE=off $(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)
@@ -184,6 +197,10 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.ci
 	@touch $@
 
 $(VENVS)/frameworks/.ci: requirements/frameworks.txt pyproject.toml scripts/make_venv.py
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
+	@touch $@
+
+$(VENVS)/app/.ci: requirements/app.txt pyproject.toml scripts/make_venv.py
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
 	@touch $@
 

@@ -23,6 +23,7 @@ compile runtime.txt pyproject.toml requirements/runtime.in
 compile ci.txt pyproject.toml requirements/ci.in
 compile bench.txt pyproject.toml requirements/bench.in
 compile frameworks.txt pyproject.toml requirements/frameworks.in
+compile app.txt pyproject.toml requirements/app.in
 compile native.txt requirements/native.in
 compile docs.txt pyproject.toml requirements/docs.in
 compile localstack.txt requirements/localstack.in

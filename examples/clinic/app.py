@@ -43,7 +43,9 @@ class Demonstration:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.wrapping: Wrapping = KmsWrapping() if settings.kms == "moto" else FileWrapping(settings)
+        self.wrapping: Wrapping = (
+            KmsWrapping() if settings.kms == "moto" else FileWrapping(settings)
+        )
         self.database = database = Database(settings, self.wrapping)
         seed(database.operations, settings.visits)
         self.intruder = Intruder(database.outsider)
@@ -179,7 +181,7 @@ async def _patients(
 ) -> HTMLResponse:
     problem = None
     if ssn and not (SSN.fullmatch(ssn) and clinic.isdecimal()):
-        problem = "A number has the form 123-45-6789, and is looked for in one clinic."
+        problem = "A number has the form 000-00-0000, and is looked for in one clinic."
     search = (int(clinic), ssn) if ssn and not problem else None
     rows = await _rows(request, search)
     return page(
@@ -268,7 +270,7 @@ def _problem(form: dict[str, str], clinics: set[str]) -> str | None:
     if form["clinic"] not in clinics:
         return "Clinic: choose one of the list."
     if not SSN.fullmatch(form["ssn"]):
-        return "Number: it has the form 123-45-6789."
+        return "Number: it has the form 000-00-0000."
     try:
         dt.date.fromisoformat(form["born"] or "2000-01-01")
     except ValueError:
@@ -328,8 +330,8 @@ def take_away(request: Request, away: Annotated[bool, Form()]) -> Response:
     return back_to(
         request,
         "/keys",
-        f"The {demo.wrapping.what} is out of reach. Cached keys go on for 8 seconds, then reads for "
-        "12 more; writes stop first. Look at Patients, and add one.",
+        f"The {demo.wrapping.what} is out of reach. Cached keys go on for 8 seconds, then reads "
+        "for 20 more; writes stop first. Look at Patients, and add one.",
     )
 
 
@@ -352,9 +354,10 @@ def shred(
         told = f"Type {key_id} to confirm. What would be destroyed stays until you do."
         demo.trouble = Trouble("Nothing was destroyed", f"You typed “{confirm}”.", told)
         return RedirectResponse("/keys", 303)
+    table: Any = Patient.__table__
     try:
         receipt = demo.database.of_operations.keys.destroy(
-            key_id, confirm=key_id, specs=[TableSpec.from_table(Patient.__table__)]
+            key_id, confirm=key_id, specs=[TableSpec.from_table(table)]
         )
     except EncFieldsError as error:
         demo.trouble = explain(error)
@@ -362,8 +365,8 @@ def shred(
     return back_to(
         request,
         "/keys",
-        f"The key {key_id} is destroyed: {receipt.values} values can be read by nobody, in no backup "
-        "of the data, once the caches have run out.",
+        f"The key {key_id} is destroyed: {receipt.values} values can be read by nobody, in no "
+        "backup of the data, once the caches have run out.",
     )
 
 
@@ -420,15 +423,15 @@ def adoption_old(request: Request) -> Response:
             of(request).trouble = trouble
             return RedirectResponse("/adoption", 303)
         return back_to(request, "/adoption", "It was written.")
-    told = "An old version of the application wrote plaintext. Its row is pending until it is sealed."
+    told = (
+        "An old version of the application wrote plaintext. Its row is pending until it is sealed."
+    )
     if adopting.done == 0:
         told = "An old version of the application wrote plaintext."
     return _adopt(request, adopting.write_as_before, told)
 
 
-def adoption_phone(
-    request: Request, row: Row, phone: Annotated[str, Form()] = ""
-) -> Response:
+def adoption_phone(request: Request, row: Row, phone: Annotated[str, Form()] = "") -> Response:
     demo = of(request)
     if not re.fullmatch(r"\+?[\d ]{3,20}", phone):
         demo.trouble = Trouble(

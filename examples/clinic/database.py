@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -14,8 +15,8 @@ from encfields import Encryption, attach
 from .settings import Settings
 from .wrapping import Wrapping
 
-CACHE = {"cache_ttl": 8, "cache_grace": 12, "cache_check": 0.5}
-"""Seconds. In production an hour, ten minutes and five seconds; here nobody wants to wait so long."""
+CACHE: dict[str, Any] = {"cache_ttl": 8, "cache_grace": 20, "cache_check": 0.5}
+"""Seconds. In production an hour, ten minutes and five seconds; here nobody wants to wait."""
 
 
 class Database:

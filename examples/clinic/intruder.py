@@ -22,22 +22,20 @@ class Intruder:
         """Exchange the ciphertexts of two rows."""
         with self._engine.begin() as connection:
             one, other = self._stored(connection, first), self._stored(connection, second)
-            connection.execute(_WRITE, {"id": first, "ssn": other})
-            connection.execute(_WRITE, {"id": second, "ssn": one})
+            self._write(connection, first, one, other)
+            self._write(connection, second, other, one)
 
     def copy(self, source: int, target: int) -> None:
         """Put one row's ciphertext into another row."""
         with self._engine.begin() as connection:
-            self._stored(connection, target)
-            value = self._stored(connection, source)
-            connection.execute(_WRITE, {"id": target, "ssn": value})
+            before, value = self._stored(connection, target), self._stored(connection, source)
+            self._write(connection, target, before, value)
 
     def flip(self, row: int) -> None:
         """Change one bit of a ciphertext's last byte."""
         with self._engine.begin() as connection:
-            value = bytearray(self._stored(connection, row))
-            value[-1] ^= 1
-            connection.execute(_WRITE, {"id": row, "ssn": bytes(value)})
+            before = self._stored(connection, row)
+            self._write(connection, row, before, before[:-1] + bytes([before[-1] ^ 1]))
 
     def undo(self) -> int:
         """Restore what was there before the first intrusion, as from a backup.
@@ -55,5 +53,8 @@ class Intruder:
         value = connection.scalar(_READ, {"id": row})
         if value is None:
             raise LookupError(f"there is no patient {row}")
-        self._before.setdefault(row, bytes(value))
         return bytes(value)
+
+    def _write(self, connection: Connection, row: int, before: bytes, value: bytes) -> None:
+        self._before.setdefault(row, before)
+        connection.execute(_WRITE, {"id": row, "ssn": value})

@@ -1,4 +1,4 @@
-"""The clinic's tables. Three columns are encrypted, under a key for each clinic or for the archive."""
+"""The clinic's tables, and what in them is encrypted under which key."""
 
 from __future__ import annotations
 
@@ -68,11 +68,9 @@ def contact_in(phase: str) -> Any:
     return type("Contact", (versions,), namespace)
 
 
-def _phone(phase: str) -> Any:
+def _phone(phase: Any) -> Any:
     if phase == "plaintext":
         return mapped_column(String(20))
     adopts = None if phase == "sealed" else Plaintext("phone", phase=phase)
-    sealed = EncryptedType(
-        String(20), name="contact.phone", index=BlindIndex(), adopts=adopts
-    )
+    sealed = EncryptedType(String(20), name="contact.phone", index=BlindIndex(), adopts=adopts)
     return mapped_column("phone_enc", sealed)

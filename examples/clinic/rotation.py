@@ -92,7 +92,8 @@ class Rotation:
         run = Reencryption(self._engine, self._encryption, table, options=PACE)
         report = run.run(progress=self._tell, stop=self._stop)
         if report.finished:
-            self.standing.share, self.standing.done = 1.0, self.standing.total
+            self.standing.share = 1.0
+            self.standing.done = self.standing.total = max(self.standing.total, report.rows_seen)
         else:
             self.standing.state = "failed"
 

@@ -38,13 +38,12 @@ def seed(engine: Engine, visits: int) -> None:
     with Session(engine) as session:
         session.add_all(Clinic(id=number, name=name) for number, name in CLINICS.items())
         session.flush()
-        for number, (clinic, name, ssn, born) in enumerate(PATIENTS, 1):
-            session.add(Patient(id=number, clinic_id=clinic, name=name, ssn=ssn, born=born))
-        session.add_all(contact(id=i, name=n, phone=p) for i, (n, p) in enumerate(CONTACTS, 1))
+        for clinic, name, ssn, born in PATIENTS:
+            session.add(Patient(clinic_id=clinic, name=name, ssn=ssn, born=born))
+        session.add_all(contact(name=name, phone=phone) for name, phone in CONTACTS)
         session.commit()
         rows = [
             {
-                "id": number,
                 "day": dt.date(2026, 1, 1) + dt.timedelta(days=number % 300),
                 "diagnosis": chance.choice(DIAGNOSES),
             }
