@@ -49,6 +49,8 @@ class Database:
                 connection.execute(text("CREATE SCHEMA public"))
 
     async def close(self) -> None:
+        for encryption in (self.of_application, self.of_operations):
+            encryption.detach()
         await self.application.dispose()
         self.operations.dispose()
         self.outsider.dispose()
