@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import traceback
+import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, JSON, Column, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Uuid,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, Plaintext
@@ -20,7 +33,10 @@ from encfields.adopt import (
     refill_plaintext,
     withdraw_adoption,
 )
+from encfields.bulk import SealedColumn, TableSpec
+from encfields.errors import DeclarationError
 from tests.binding.database import CANARY, Database
+from tests.servers.backends import Backend
 
 
 def sealed(name: str, inner: Any, phase: str, **options: Any) -> Column[Any]:
@@ -105,6 +121,41 @@ def test_arrays_are_adopted(db: Database) -> None:
             assert list(read) == tags
         assert adopt(db.engine, db.encryption, adoption).finished
         assert ensure_adopted(db.engine, db.encryption, adoption).both == count
+
+
+def test_uuids_are_keys_whatever_the_database_stores_of_them(db: Database) -> None:
+    keys = [uuid.UUID(int=n) for n in (7, 2**127 + 5)]
+    old = Table("t", MetaData(), Column("id", Uuid, primary_key=True))
+    old.append_column(Column("email", String(80)))
+    old.create(db.plain)
+    with db.plain.begin() as connection:
+        rows = [{"id": key, "email": f"{key.int}@x"} for key in keys]
+        connection.execute(insert(old), rows)
+
+    def version(phase: str) -> Table:
+        column = sealed("email", String(80), phase, index=BlindIndex())
+        return Table("t", MetaData(), Column("id", Uuid, primary_key=True), column)
+
+    adoption = Adoption.of(version("write-both").c.email)
+    begin_adoption(db.engine, adoption)
+    assert adopt(db.engine, db.encryption, adoption).rows_written == 2
+    last = version("write-sealed")
+    with db.begin() as connection:
+        read = connection.scalars(select(last.c.email).order_by(last.c.id)).all()
+        assert read == ["7@x", f"{2**127 + 5}@x"]
+        pending = version("read-sealed")
+        connection.execute(update(pending).where(pending.c.id == keys[0]).values(email="new@x"))
+    through_all_steps(db, adoption, 2)
+
+
+def test_a_migration_has_to_say_what_a_key_of_32_digits_is(sqlite: Backend) -> None:
+    db = Database(sqlite)
+    db.execute_plain("CREATE TABLE t (id CHAR(32) PRIMARY KEY, email VARCHAR(80))")
+    spec = TableSpec.of("t", [SealedColumn("email_enc", "t.email")])
+    unsure = Adoption(spec, "email", {"type": "String", "length": 80})
+    begin_adoption(db.engine, unsure)
+    with pytest.raises(DeclarationError, match=r"uuids=\['id'\]"):
+        adopt(db.engine, db.encryption, unsure)
 
 
 def test_null_of_json_is_a_value_and_sql_null_is_none(db: Database) -> None:

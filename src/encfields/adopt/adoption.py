@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from encfields.bulk.changes import spec_of_column
 from encfields.bulk.rows.inner_types import DeclaredTypes, declared_to_data
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.spec import DerivedColumn, TableSpec
@@ -104,24 +105,14 @@ class Adoption:
                 reason="adopts",
             )
         inner = cast("SealedColumnType", column.type).inner
-        indexes = [
-            index
-            for index in indexes_of(column.table)
-            if any(source.column is column for source in index.sources)
-        ]
-        names = {column.name, *(s.column_name for index in indexes for s in index.sources)}
-        whole = TableSpec.from_table(column.table)
-        companions = {index.companion.name for index in indexes}
-        columns = sorted(
-            (one for one in whole.columns if one.name in names),
-            key=lambda one: one.name != column.name,
-        )
-        derived = tuple(one for one in whole.derived if one.name in companions)
+        spec = spec_of_column(column)
+        companions = {one.name for one in spec.derived}
+        unique = (one for one in indexes_of(column.table) if one.unique)
         return cls(
-            TableSpec(whole.table, tuple(columns), whole.schema, derived),
+            spec,
             adopts.column,
             declared_to_data(inner),
-            tuple(index.companion.name for index in indexes if index.unique),
+            tuple(one.companion.name for one in unique if one.companion.name in companions),
             None if adopts.type is None else declared_to_data(adopts.type),
             declared_types(column, adopts),
             cast("SealedColumnType", column.type).guard,

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from encfields.bulk.changes import conversion, rebinding
 from encfields.bulk.errors import (
     ConflictingRunError,
     DatabaseUnavailableError,
@@ -36,7 +37,9 @@ __all__ = [
     "ProgressBar",
     "ProgressState",
     "abandon",
+    "conversion",
     "pause",
+    "rebinding",
     "report_of",
     "work",
     # what they work on

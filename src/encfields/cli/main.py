@@ -11,11 +11,22 @@ from typing import NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.cli import adopt, doctor, exits, index_plan, inspect, keys, reencrypt, status, verify
+from encfields.cli import (
+    adopt,
+    change,
+    doctor,
+    exits,
+    index_plan,
+    inspect,
+    keys,
+    reencrypt,
+    status,
+    verify,
+)
 from encfields.cli.output import Output, tell_error
 from encfields.errors import EncFieldsError
 
-COMMANDS = (status, verify, reencrypt, adopt, inspect, keys, index_plan, doctor)
+COMMANDS = (status, verify, reencrypt, adopt, change, inspect, keys, index_plan, doctor)
 """The subcommands: modules with ``register(subparsers)``, which sets ``run`` to a function of
 the parsed arguments and the :class:`~encfields.cli.output.Output` that returns an exit status."""
 

@@ -30,8 +30,8 @@ from encfields.alembic.adoption_operations import (
 )
 from encfields.alembic.descriptions import described
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.bulk.changes import spec_of_column
 from encfields.bulk.rows.inner_types import OF_APPLICATION, declared_to_data
-from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.columns import adopted_columns
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
@@ -145,7 +145,7 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
         for index in indexes_of(table)
         if any(source.column is column for source in index.sources)
     ]
-    sealed = next(one for one in TableSpec.from_table(table).columns if one.name == column.name)
+    sealed = spec_of_column(column).columns[0]
     return AdoptedColumn(
         table.name,
         table.schema,

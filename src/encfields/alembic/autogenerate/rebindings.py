@@ -15,6 +15,7 @@ from encfields.alembic.autogenerate.stored_binding import Examination, Verdict
 from encfields.alembic.descriptions import columns_without_defaults, described, without_defaults
 from encfields.alembic.operations import RebindOp
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.bulk.changes import with_uuids
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import KeyStoreError
 from encfields.orm.declare.blind_index import indexes_of
@@ -153,7 +154,12 @@ def _rebind(
     ]
     # Of a compound index, the other columns are needed too, as they are.
     needed = was.keys() | {s.column_name for index in indexes for s in index.sources}
-    now = tuple(column for column in columns_without_defaults(table) if column.name in needed)
+    bindings = {binding.column_name: binding for binding in bindings_of(table).values()}
+    now = tuple(
+        with_uuids(column, bindings[column.name])
+        for column in columns_without_defaults(table)
+        if column.name in needed
+    )
     return RebindOp(
         TableSpec(table.name, now, table.schema),
         TableSpec(table.name, tuple(was.get(c.name, c) for c in now), table.schema),

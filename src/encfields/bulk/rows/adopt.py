@@ -10,9 +10,15 @@ from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import UNREADABLE, BatchReader
 from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
+from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
-from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
+from encfields.errors import (
+    DeclarationError,
+    EncFieldsError,
+    ValueDecodingError,
+    ValueEncodingError,
+)
 from encfields.message.reseal import Resealer
 from encfields.orm.adoption.text_form import TextForm
 
@@ -62,6 +68,7 @@ class Adopt(ResealAndIndex):
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        _require_known_keys(prepared)
         super().__init__(prepared, encryption)
         self.sweeps_by_header = False
         self._readers = {
@@ -99,6 +106,25 @@ class Adopt(ResealAndIndex):
 
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
         return True
+
+
+def _require_known_keys(prepared: PreparedJob) -> None:
+    """See that nobody has to guess how a key is spelt to which plaintext is to be bound.
+
+    :raises DeclarationError: a key may hold UUIDs, and the job does not say.
+    """
+    for stated, binding in zip(prepared.job.spec.columns, prepared.targets, strict=True):
+        unsure = [column.name for column in binding.identity if may_be_uuid(column)]
+        if stated.uuids is None and unsure:
+            name = unsure[0]
+            raise DeclarationError(
+                f"{name} is CHAR(32), which may be a UUID or text, and values are bound to it: "
+                f"give into=SealedColumn({stated.name!r}, ..., uuids=[{name!r}]), or uuids=[] "
+                "where it is text",
+                table=prepared.job.table_name,
+                column=name,
+                reason="uuids",
+            )
 
 
 def _name_plaintext_column(error: EncFieldsError) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from sqlalchemy import Column
 
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.places import ColumnPlaces
-from encfields.bulk.rows.stored_keys import key_text
+from encfields.bulk.rows.stored_keys import hyphenated, key_text, may_be_uuid
 from encfields.message import read_header
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.declare.columns import ColumnBinding
@@ -31,8 +33,7 @@ class SealedCell:
         self._serialize = binding.context.serialize
         self._key_ids = binding.key_ids
         self._parts = tuple(
-            (names.index(column.name), key_text(column, prepared.dialect))
-            for column in binding.identity
+            (names.index(column.name), _text_of(column, prepared)) for column in binding.identity
         )
         self._one_part = self._parts[0] if len(self._parts) == 1 else None
 
@@ -46,9 +47,22 @@ class SealedCell:
             texts = [convert(row[at]) for at, convert in self._parts]
         context = self._serialize(texts)
         if not self.is_exact and not data.startswith(context, CONTEXT_OFFSET):
-            found = self._places.find(texts, stored_context(data))
-            return found.context, found.key_ids
+            texts = self._places.spelt_as(texts, stored_context(data))
+            return self._serialize(texts), self._key_ids(texts)
         return context, self._key_ids(texts)
+
+
+def _text_of(column: Column[Any], prepared: PreparedJob) -> Callable[[object], str]:
+    """How a key that was read becomes its canonical text, where it is known to be a UUID, too."""
+    text = key_text(column, prepared.dialect)
+    if column.name not in prepared.uuids or not may_be_uuid(column):
+        return text
+
+    def of_uuid(value: object) -> str:
+        digits = text(value)
+        return hyphenated(digits) or digits
+
+    return of_uuid
 
 
 def stored_context(data: bytes) -> bytes:

@@ -42,6 +42,9 @@ class SealedColumn:
         database: for values sealed before such a column was renamed.
     :param former_keys: branch key ids or templates under which a value may be as well; a run
         moves those values to `key`.
+    :param uuids: names of those columns that identify the row and hold UUIDs. A database without
+        such a type stores 32 digits, and does not tell: a run that seals plaintext, or binds
+        values to another column, has to know. Default: nobody said.
     """
 
     name: str
@@ -50,6 +53,7 @@ class SealedColumn:
     bind_to: tuple[str, ...] | None = None
     context_names: tuple[str, ...] | None = None
     former_keys: tuple[str, ...] = ()
+    uuids: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class TableDescription:
                 del column["context_names"]
             if not column["former_keys"]:
                 del column["former_keys"]
+            if column["uuids"] is None:
+                del column["uuids"]
         if not self.derived:
             del data["derived"], data["rederive"]
         return data
@@ -142,6 +148,7 @@ class TableDescription:
                 _names(column["bind_to"]),
                 _names(column.get("context_names")),
                 tuple(column.get("former_keys", ())),
+                _names(column.get("uuids")),
             )
             for column in data["columns"]
         )

@@ -272,6 +272,12 @@ class PreparedJob:
         return tuple(self.table.c[name] for name in names if name not in known)
 
     @property
+    def uuids(self) -> frozenset[str]:
+        """Names of the columns that are known to hold UUIDs, whatever the database has."""
+        specs = [self.job.spec, *([self.job.source] if self.job.source else [])]
+        return frozenset(name for spec in specs for one in spec.columns for name in one.uuids or ())
+
+    @property
     def is_ordinary(self) -> bool:
         """Whether all that is read of a row is of types that every driver knows in any format."""
         beside = (*self.key, *self.identity)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from encfields.bulk.rows.stored_keys import hyphenated, key_text, may_be_uuid
+from encfields.context import deserialize
+from encfields.errors import MalformedMessageError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -76,6 +78,23 @@ class ColumnPlaces:
             if place.context == context:
                 return place
         return first
+
+    def spelt_as(self, texts: Sequence[str], context: bytes) -> list[str]:
+        """The texts in the spellings that a stored value's context has, whatever it is of: one
+        that is bound anew stays bound to the key as it was spelt.
+
+        :param context: serialised encryption context that the value carries; unchecked.
+        """
+        spelt = list(texts)
+        try:
+            stored = set(deserialize(context).values())
+        except MalformedMessageError:
+            return spelt
+        for index in self._may_be_uuid:
+            other = hyphenated(spelt[index])
+            if other is not None and other in stored:
+                spelt[index] = other
+        return spelt
 
     def _spellings(self, texts: Sequence[str]) -> Iterator[list[str]]:
         choices: list[list[str]] = []

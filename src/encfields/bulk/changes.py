@@ -1,0 +1,115 @@
+"""Runs that change what a declared column's values are, or what they are bound to.
+
+The declaration says how it is to be; what it was before, only the caller knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import CHAR
+
+from encfields.bulk.options import Options
+from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.inner_types import InnerType, type_to_data
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.errors import DeclarationError
+from encfields.identity import IdentityKind
+from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+from encfields.orm.declare.row_keys import kind_of, stored_type
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, Engine
+
+    from encfields.engine import Encryption
+
+
+def rebinding(
+    engine: Engine,
+    encryption: Encryption,
+    column: Column[Any],
+    *,
+    was: SealedColumn,
+    options: Options | None = None,
+) -> Reencryption:
+    """The run that binds a column's values to what the declaration says from now on: after another
+    ``bind_to=``, ``name=``, ``key=`` or primary key.
+
+    Until it is done, an application of the new declaration cannot read the values of before, and
+    one of the old declaration not those that were moved.
+
+    :param column: the declared column, ``Patient.__table__.c.ssn``.
+    :param was: the same column as its values are bound as yet.
+    :raises DeclarationError: the two are not of one column.
+    """
+    spec = spec_of_column(column)
+    return Reencryption(engine, encryption, spec, source=_source(spec, was), options=options)
+
+
+def conversion(
+    engine: Engine,
+    encryption: Encryption,
+    column: Column[Any],
+    *,
+    was: InnerType,
+    was_bound: SealedColumn | None = None,
+    options: Options | None = None,
+) -> Reencryption:
+    """The run that has values which another inner type wrote read by the declared one.
+
+    :param column: the declared column. :param was: the inner type that wrote the values.
+    :param was_bound: the same column as it was bound before, where the declaration gives it
+        another name; needed between text and JSON, which look alike.
+    :raises DeclarationError: a type is none of SQLAlchemy's own, or what the two store looks alike.
+    """
+    spec = spec_of_column(column)
+    to = cast("SealedColumnType", column.type).inner
+    return Reencryption(
+        engine,
+        encryption,
+        spec,
+        source=None if was_bound is None else _source(spec, was_bound),
+        conversions={column.name: (type_to_data(was), type_to_data(to))},
+        options=options,
+    )
+
+
+def spec_of_column(column: Column[Any]) -> TableSpec:
+    """One declared column, first, and its blind indexes with the other columns that they need."""
+    indexes = [
+        index
+        for index in indexes_of(column.table)
+        if any(source.column is column for source in index.sources)
+    ]
+    names = {column.name, *(s.column_name for index in indexes for s in index.sources)}
+    whole = TableSpec.from_table(column.table)
+    companions = {index.companion.name for index in indexes}
+    bindings = {one.column_name: one for one in bindings_of(column.table).values()}
+    columns = sorted(
+        (with_uuids(one, bindings[one.name]) for one in whole.columns if one.name in names),
+        key=lambda one: one.name != column.name,
+    )
+    derived = tuple(one for one in whole.derived if one.name in companions)
+    return TableSpec(whole.table, tuple(columns), whole.schema, derived)
+
+
+def with_uuids(sealed: SealedColumn, binding: ColumnBinding) -> SealedColumn:
+    """The column with what only its declaration tells: which of its row's key are UUIDs."""
+    uuids = tuple(one.name for one in binding.identity if kind_of(one.type) is IdentityKind.UUID)
+    digits = any(isinstance(stored_type(one.type, None), CHAR) for one in binding.identity)
+    return replace(sealed, uuids=uuids) if uuids or digits else sealed
+
+
+def _source(spec: TableSpec, was: SealedColumn) -> TableSpec:
+    first, *others = spec.columns
+    if was.name != first.name:
+        raise DeclarationError(
+            f"was= names the column {was.name!r}: give it the column's present name, and what it "
+            "was called as its logical name",
+            table=spec.table,
+            column=first.name,
+            reason="was",
+        )
+    return replace(spec, columns=(was, *others), derived=())

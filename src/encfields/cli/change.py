@@ -1,0 +1,162 @@
+"""``encfields rebind`` and ``encfields convert``: a column's values follow its declaration."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Column
+from sqlalchemy import types as sa
+
+from encfields.bulk.changes import conversion, rebinding, spec_of_column
+from encfields.bulk.rows.spec import SealedColumn
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.cli.reencrypt import tell_reports, work_options, working_progress
+from encfields.cli.settings import Settings, add_common_options
+from encfields.cli.targets import metadata_named
+from encfields.errors import ConfigurationError
+from encfields.orm.declare.columns import is_encrypted
+
+_REBIND = """\
+Bind a column's values to what the models say from now on: after another bind_to=, name=, key= or
+primary key. The options tell what they are bound to as yet. Killed at any moment, the next call
+goes on, and any number of hosts may share the run. It needs a --keyring.
+"""
+
+_CONVERT = """\
+Have a column's values, which the inner type --was wrote, read by the one that the models declare.
+What has no equal is left as it is and named. Killed at any moment, the next call goes on, and any
+number of hosts may share the run. It needs a --keyring.
+"""
+
+_TYPE = re.compile(r"(\w+)(?:\((\d+(?: *, *\d+)*)\))?")
+
+_TYPES = (
+    "String", "Text", "LargeBinary", "Integer", "BigInteger", "SmallInteger", "Float", "Double",
+    "Numeric", "Boolean", "Date", "DateTime", "Time", "Interval", "Uuid", "JSON",
+)  # fmt: skip
+
+
+def register(subparsers: Any) -> None:
+    """Add the two subcommands."""
+    rebind = _parser(subparsers, "rebind", "bind values to what the models say", _REBIND)
+    rebind.add_argument("--was-key", metavar="KEY", help="the branch key id or template as yet")
+    rebind.add_argument(
+        "--was-bind-to", metavar="A[,B]", help="the columns that identified the row as yet"
+    )
+    rebind.add_argument(
+        "--was-called",
+        metavar="A[,B]",
+        help="what those columns were called when the values were sealed, if they were renamed",
+    )
+    rebind.set_defaults(run=run_rebinding)
+    convert = _parser(subparsers, "convert", "convert values to the declared inner type", _CONVERT)
+    convert.add_argument(
+        "--was", required=True, metavar="TYPE", help=f"one of {', '.join(_TYPES)}; Numeric(12,2)"
+    )
+    convert.set_defaults(run=run_conversion)
+
+
+def _parser(subparsers: Any, name: str, help_: str, about: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=help_,
+        description=about,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_options(parser)
+    parser.add_argument("column", metavar="TABLE.COLUMN", help="the encrypted column")
+    parser.add_argument("--models", metavar="MODULE:NAME", help="a MetaData or declarative base")
+    parser.add_argument("--was-name", metavar="NAME", help="the column's logical name as yet")
+    parser.set_defaults(targets=None)
+    return parser
+
+
+def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
+    """Do it."""
+    settings = Settings(arguments)
+    column = _column(settings.models(), arguments.column)
+    was = _as_yet(column, arguments)
+    if was == spec_of_column(column).columns[0]:
+        raise ConfigurationError(
+            "the values are bound so by the models: say what is another with --was-bind-to, "
+            "--was-name, --was-key or --was-called",
+            reason="options",
+        )
+    return _work(settings, output, column, lambda *given, **how: rebinding(*given, was=was, **how))
+
+
+def run_conversion(arguments: argparse.Namespace, output: Output) -> int:
+    """Do it."""
+    settings = Settings(arguments)
+    column, was = _column(settings.models(), arguments.column), _type(arguments.was)
+    named = arguments.was_name
+    bound = None
+    if named is not None:
+        bound = replace(spec_of_column(column).columns[0], logical_name=named)
+    return _work(
+        settings,
+        output,
+        column,
+        lambda *given, **how: conversion(*given, was=was, was_bound=bound, **how),
+    )
+
+
+def _work(settings: Settings, output: Output, column: Column[Any], of: Any) -> int:
+    engine = settings.engine()
+    try:
+        encryption = settings.encryption(engine)
+        run = of(engine, encryption, column, options=work_options(settings, {}))
+        with working_progress(output) as progress:
+            return tell_reports([run.run(progress=progress)], output)
+    finally:
+        engine.dispose()
+
+
+def _as_yet(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:
+    """How the column's values are bound as yet: as the models say, but for what is told."""
+    was = spec_of_column(column).columns[0]
+    if arguments.was_name is not None:
+        was = replace(was, logical_name=arguments.was_name)
+    if arguments.was_key is not None:
+        was = replace(was, key=arguments.was_key)
+    if arguments.was_bind_to is not None:
+        was = replace(was, bind_to=tuple(arguments.was_bind_to.split(",")))
+    if arguments.was_called is not None:
+        was = replace(was, context_names=tuple(arguments.was_called.split(",")))
+    return was
+
+
+def _column(models: str | None, name: str) -> Column[Any]:
+    """The encrypted column that the models declare.
+
+    :raises ConfigurationError: they declare none.
+    """
+    if models is None:
+        raise ConfigurationError(
+            "what values are to be is taken from the application's models: give --models",
+            reason="models",
+        )
+    table_name, _, column_name = name.rpartition(".")
+    table = metadata_named(models).tables.get(table_name)
+    for column in table.columns if table is not None else ():
+        if column.name == column_name and is_encrypted(column):
+            return column
+    raise ConfigurationError(f"{models} declares no encrypted column {name}", reason="models")
+
+
+def _type(text: str) -> sa.TypeEngine[Any]:
+    """A type of SQLAlchemy's by its name, and what numbers it takes.
+
+    :raises ConfigurationError: it is none that is known.
+    """
+    found = _TYPE.fullmatch(text)
+    if found is None or found[1] not in _TYPES:
+        raise ConfigurationError(f"--was takes one of {', '.join(_TYPES)}", reason="options")
+    kind: Any = getattr(sa, found[1])
+    made: sa.TypeEngine[Any] = kind(*map(int, found[2].split(",") if found[2] else ()))
+    return made
