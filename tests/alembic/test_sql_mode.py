@@ -123,11 +123,14 @@ def test_it_refuses_until_keys_are_made_and_rotated(project: Project, backend: B
     run_script(backend, script)
     assert inspect(backend.create_engine()).has_table("encfields_keys")
     encryption = attach(backend.create_engine(), store())
-    project.revision("op.create_branch_key('clinical')")
+    project.revision("op.create_branch_key(['clinical', 'other'])")
     script = project.script("r02:r03")
     with pytest.raises(ScriptFailedError, match="no branch key 'clinical'"):
         run_script(backend, script)
     encryption.keys.create("clinical")
+    with pytest.raises(ScriptFailedError, match="no branch key 'other'"):
+        run_script(backend, script)
+    encryption.keys.create("other")
     run_script(backend, script)
     with encryption._engine.begin() as connection:  # type: ignore[union-attr]
         connection.execute(text("UPDATE encfields_keys SET created_at = '2026-01-01 00:00:00'"))
