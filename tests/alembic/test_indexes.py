@@ -117,6 +117,17 @@ def test_an_index_is_rendered_as_bytes_that_every_database_can_index(
     )
 
 
+def test_which_of_two_versions_is_asked_first_changes_nothing_in_the_database(
+    tmp_path: Path, sqlite: Backend
+) -> None:
+    attach(sqlite.create_engine(), store(), create=True)
+    project = Project(tmp_path, sqlite)
+    project.autogenerate(_declared(index=BlindIndex(versions=(1, 2))))
+    project.upgrade()
+    turned = project.autogenerate(_declared(index=BlindIndex(versions=(2, 1))), keep=False)
+    assert "op." not in turned
+
+
 @pytest.mark.parametrize("options", INDEXED.values(), ids=INDEXED)
 def test_an_index_of_an_existing_column_comes_and_goes(
     strict: Project, options: dict[str, Any]
