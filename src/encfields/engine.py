@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.engine import Connection, Dialect, Engine
 
 from encfields import context as encryption_context
-from encfields.drivers import refuse_driver
-from encfields.errors import (
-    BindingError,
-    ConfigurationError,
-)
+from encfields.errors import BindingError, ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import (
     DEFAULT_CHECK,
@@ -343,3 +339,23 @@ def _check_sentinel(destroyed: object) -> None:
             "one of a class or enumeration of your own",
             reason="destroyed",
         )
+
+
+def refuse_driver(dialect: Dialect) -> None:
+    """Refuse a driver that cannot send what is to be stored.
+
+    :raises ConfigurationError: names it, and says what to use instead.
+    """
+    if dialect.driver == "aiomysql" and not _aiomysql_sends_bytes():
+        raise ConfigurationError(
+            "aiomysql cannot send bytes with the PyMySQL that is installed, so no encrypted value "
+            "could be stored: use asyncmy (mysql+asyncmy://), or install PyMySQL<1.2",
+            reason="driver",
+        )
+
+
+def _aiomysql_sends_bytes() -> bool:
+    """Whether aiomysql found the function of PyMySQL's that it writes bytes with."""
+    from importlib import import_module
+
+    return callable(getattr(import_module("aiomysql.connection"), "escape_bytes_prefixed", None))

@@ -12,8 +12,7 @@ import pytest
 
 from encfields import keyrings
 from encfields.cli import exits
-from encfields.cli.output import MAX_DRAWN_ROWS
-from encfields.cli.plain_table import plain_table
+from encfields.cli.output import MAX_DRAWN_ROWS, plain_table
 from encfields.keys.fetching.runner import ThreadRunner
 from tests.cli.processes import COMMAND_IN_A_TERMINAL, start
 from tests.waiting import until

@@ -15,7 +15,7 @@ FLOORS = (
     ("message", "message_header", "native_core", "stock_reader"),
     ("keys", "keyrings"),
     ("index",),
-    ("drivers", "legacy", "orm", "sizes", "stats"),
+    ("legacy", "orm", "sizes", "stats"),
     ("engine",),
     ("bulk", "reencrypt"),
     ("adopt",),

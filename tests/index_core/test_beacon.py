@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encfields.errors import DeclarationError
-from encfields.index.beacon import compound, index_key, index_value
-from encfields.index.bits import (
+from encfields.index.hashing import (
     FULL_BITS,
     MAX_BITS,
     MIN_BITS,
     check_bits,
+    compound,
+    index_key,
+    index_value,
     is_truncated,
     stored_bytes,
 )

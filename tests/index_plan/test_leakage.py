@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encfields.index.beacon import index_value
+from encfields.index.hashing import index_value
 from encfields.index.leakage import (
     Frequencies,
     lengths_to_consider,

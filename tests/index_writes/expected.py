@@ -1,7 +1,7 @@
 """What the column of a blind index must hold, worked out without the library under test.
 
 Only the key store is asked, for the beacon key; HKDF and HMAC are the standard's, as
-docs/format.md and ``encfields.index.beacon`` describe the derivation.
+docs/format.md and ``encfields.index.hashing`` describe the derivation.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from encfields import (
     keyrings,
 )
 from encfields.errors import BindingError, EncFieldsError, NotAttachedError, ValueEncodingError
-from encfields.index.beacon import index_key
+from encfields.index.hashing import index_key
 from encfields.index.transforms import casefold, digits, last
 from encfields.testing import assert_absent
 from tests.index_writes.expected import beacon_key

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from encfields.adopt.adoption import Adoption
+from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.check import Comparison, Fault
-from encfields.adopt.errors import AdoptionError
 from encfields.adopt.operations import (
     adopt,
     adopting_run,

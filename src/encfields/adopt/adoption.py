@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from encfields.bulk.changes import spec_of_column
+from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.inner_types import DeclaredTypes, declared_to_data
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.spec import DerivedColumn, TableSpec
@@ -117,3 +118,7 @@ class Adoption:
             declared_types(column, adopts),
             cast("SealedColumnType", column.type).guard,
         )
+
+
+class AdoptionError(ReencryptionError):
+    """The adoption cannot take this step now; the message says what comes first."""

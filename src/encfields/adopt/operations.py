@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import LargeBinary, bindparam, null, select, type_coerce, update
 
-from encfields.adopt.adoption import Adoption
+from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.check import Comparer, Comparison, compare
-from encfields.adopt.errors import AdoptionError
 from encfields.adopt.remains import what_remains
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger

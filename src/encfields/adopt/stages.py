@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import MetaData, Table, text
 from sqlalchemy.exc import NoSuchTableError
 
-from encfields.adopt.adoption import Adoption
-from encfields.adopt.errors import AdoptionError
+from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.bulk.rows.inner_types import OF_APPLICATION
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate

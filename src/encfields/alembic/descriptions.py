@@ -11,8 +11,8 @@ from sqlalchemy import Table
 
 from encfields.bulk.rows.spec import DerivedColumn, SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from encfields.index.bits import FULL_BITS, check_bits
 from encfields.index.bulk import description
+from encfields.index.hashing import FULL_BITS, check_bits
 from encfields.index.transforms import exact, transform_named
 from encfields.key_template import KeyTemplate
 

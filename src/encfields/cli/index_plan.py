@@ -17,7 +17,7 @@ from encfields.cli.status import check_sample
 from encfields.cli.targets import add_target_options, metadata_named
 from encfields.engine import Encryption, engine_encryption
 from encfields.errors import ConfigurationError, DeclarationError
-from encfields.index.bits import MAX_BITS, MIN_BITS, check_bits
+from encfields.index.hashing import MAX_BITS, MIN_BITS, check_bits
 from encfields.index.transforms import transform_named
 from encfields.planner.advice import EXTRA_ROWS, advise
 from encfields.planner.counting import TableCount, count_values

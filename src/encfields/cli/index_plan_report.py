@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from encfields.cli.output import Cell, Output
-from encfields.index.bits import FULL_BITS
+from encfields.index.hashing import FULL_BITS
 from encfields.index.leakage import Outlook
 from encfields.index.transforms import exact
 from encfields.planner.advice import FEW_ROWS, FEW_VALUES, Verdict, judge

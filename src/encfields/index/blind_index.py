@@ -10,7 +10,7 @@ from typing import Any
 
 from encfields.arguments import check_text
 from encfields.errors import DeclarationError
-from encfields.index.bits import FULL_BITS, check_bits
+from encfields.index.hashing import FULL_BITS, check_bits
 from encfields.index.transforms import Transform, exact
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

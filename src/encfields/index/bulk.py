@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from encfields.errors import DeclarationError
-from encfields.index.beacon import compound, index_value
-from encfields.index.bits import check_bits
+from encfields.index.hashing import check_bits, compound, index_value
 from encfields.index.transforms import transform_named
 
 

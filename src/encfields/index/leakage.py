@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from encfields.index.bits import FULL_BITS, MIN_BITS
+from encfields.index.hashing import FULL_BITS, MIN_BITS
 
 MOST_SIMULATED = 10_000
 """Values, the most common first, that guesses are simulated for. The rest are rows among which

@@ -17,7 +17,7 @@ from encfields.errors import (
     KeyNotFoundError,
     NotAttachedError,
 )
-from encfields.index.beacon import index_key
+from encfields.index.hashing import index_key
 from encfields.stats import Stats
 
 if TYPE_CHECKING:

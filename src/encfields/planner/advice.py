@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from encfields.index.bits import FULL_BITS
+from encfields.index.hashing import FULL_BITS
 from encfields.index.leakage import Frequencies, Outlook, lengths_to_consider, outlook
 
 FEW_VALUES = 16

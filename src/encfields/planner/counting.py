@@ -27,7 +27,7 @@ from encfields.errors import (
     KeyUnavailableError,
     ValueEncodingError,
 )
-from encfields.index.beacon import compound
+from encfields.index.hashing import compound
 from encfields.index.leakage import Frequencies
 from encfields.index.transforms import Transform
 from encfields.planner.stored_plaintext import FindKey, Plaintext, PlaintextReader, as_to_read

@@ -18,8 +18,8 @@ from encfields.bulk.rows.spec import DerivedColumn, ReflectedTable, TableSpec
 from encfields.bulk.survey.index_check import any_unindexed
 from encfields.engine import engine_encryption
 from encfields.errors import DecryptionError, EncFieldsError
-from encfields.index.bits import stored_bytes
 from encfields.index.bulk import deriver
+from encfields.index.hashing import stored_bytes
 from encfields.message import open_
 from encfields.message.header import as_bytes, read_header
 

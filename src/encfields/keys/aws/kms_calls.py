@@ -5,6 +5,9 @@ key looks like a failing service; and it lets a connection error through without
 keyring, so a region that is down would defeat the keys of the other regions. Both are
 mended with botocore's own event hooks: every failed call is noted with its error code, and a
 connection error is turned into a service error, which makes the library go on to the next key.
+
+That the key of another region opens what one does not is no error, and would go unnoticed: which
+KMS keys do not answer is said in the log once each, when it begins and when it is over.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from typing import Any, NoReturn
 
 from encfields.errors import shortened
 from encfields.keys.aws.deadline import DeadlineExceeded, exceeded, limit
-from encfields.keys.aws.kms_health import kms_health
 from encfields.keys.aws.kms_requests import announce, key_id_in
+from encfields.keys.forking import in_forked_child
 
 UNREACHABLE_CODE = "EncfieldsUnreachable"
 NO_CREDENTIALS_CODE = "EncfieldsNoCredentials"
@@ -266,3 +269,55 @@ def _install_filters() -> None:
     for name in _QUIET_LOGGERS:
         # addFilter() adds an object once however often it is called.
         logging.getLogger(name).addFilter(_QUIET)
+
+
+log = logging.getLogger("encfields.keys")
+
+MAX_KEYS = 100
+"""Failing KMS keys that are remembered and logged: a discovery keyring takes their ARNs from
+stored keys, which anybody may have written."""
+
+
+class KmsHealth:
+    """KMS keys of this process that failed when they were last asked."""
+
+    def __init__(self) -> None:
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        """Know of no failure."""
+        self._lock = threading.Lock()
+        self._failing: dict[str, str] = {}
+
+    def failed(self, arn: str, reason: str, what: str) -> None:
+        """A key did not do what it was asked for.
+
+        :param reason: as of a ``KeyUnavailableError``.
+        :param what: the service's words for it; never a key.
+        """
+        with self._lock:
+            is_full = len(self._failing) >= MAX_KEYS and arn not in self._failing
+            if is_full or self._failing.get(arn) == reason:
+                return
+            self._failing[arn] = reason
+        log.warning("KMS key %s fails, which is logged once: %s", _printable(arn), what)
+
+    def answered(self, arn: str) -> None:
+        """A key did what it was asked for."""
+        if arn not in self._failing:
+            return
+        with self._lock:
+            reason = self._failing.pop(arn, None)
+        if reason is not None:
+            log.warning("KMS key %s answers again (it was: %s)", _printable(arn), reason)
+
+
+def _printable(arn: str) -> str:
+    """An ARN that begins no line of its own in a log."""
+    return shortened(arn if arn.isprintable() else ascii(arn))
+
+
+kms_health = KmsHealth()
+"""The one of this process."""
+
+in_forked_child(kms_health.start_afresh)

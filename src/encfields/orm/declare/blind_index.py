@@ -16,8 +16,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.codecs.base import Equality
 from encfields.errors import DeclarationError, EncFieldsError
-from encfields.index.beacon import compound, index_value
 from encfields.index.bulk import description
+from encfields.index.hashing import compound, index_value
 from encfields.index.transforms import Transform, exact, instant, number
 from encfields.key_template import KeyTemplate
 from encfields.orm import internals

@@ -10,8 +10,8 @@ from sqlalchemy.schema import SchemaItem
 
 from encfields.arguments import check_text
 from encfields.errors import DeclarationError
-from encfields.index.bits import FULL_BITS, check_bits
 from encfields.index.blind_index import check_name, check_versions, companion_name
+from encfields.index.hashing import FULL_BITS, check_bits
 from encfields.index.transforms import Transform, exact
 from encfields.orm.internals import SchemaPart
 

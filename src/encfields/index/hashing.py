@@ -13,6 +13,16 @@ column's normalised value behind its length, as :func:`compound` writes them.
 The number of bits is no part of the derivation: an index of 16 bits is the beginning of the one
 of 128 bits, so that storing both tells no more than the longer one, and one may be made of the
 other.
+
+A **full-length** index has 128 to 256 bits. Two different values have the same one by chance
+with probability 2**-128: among 2**32 rows, the chance that any two do is below 2**-64. What it
+finds is what was asked for, so no query filters it, and a unique constraint on it is sound.
+
+A **truncated** index has fewer. It is truncated on purpose, so that many values share each
+stored bit string, and whoever reads the database cannot tell them apart. What it finds must be
+filtered after decryption. Anything below 128 bits counts as truncated: between there and some 40
+bits the only effect is that a wrong row turns up once in a very long while, which is the kind
+of fault that nobody's tests find.
 """
 
 from __future__ import annotations
@@ -23,6 +33,8 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from encfields.errors import DeclarationError
 
 INFO = b"encfields blind index 1"
 """What the beacon key is used for. Frozen."""
@@ -99,3 +111,40 @@ def compound(parts: Sequence[bytes]) -> bytes:
     :returns: for each part, its length as four big-endian bytes, then itself.
     """
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+FULL_BITS = 128
+"""Least length of a full-length index in bits, and the default. Frozen."""
+
+MAX_BITS = 256
+"""Length of HMAC-SHA256 in bits. Frozen."""
+
+MIN_BITS = 4
+"""Least length of an index in bits: with 16 stored values or fewer, a lookup reads a good part
+of the table, and reading it all and decrypting it serves better."""
+
+
+def check_bits(bits: int) -> int:
+    """`bits`, if an index can have so many.
+
+    :raises DeclarationError: it is not a whole number from 4 to 256.
+    """
+    if isinstance(bits, bool) or not isinstance(bits, int):
+        raise DeclarationError(
+            f"bits is a whole number of bits, not {type(bits).__name__}", reason="bits"
+        )
+    if not MIN_BITS <= bits <= MAX_BITS:
+        raise DeclarationError(
+            f"a blind index has {MIN_BITS} to {MAX_BITS} bits, not {bits}", reason="bits"
+        )
+    return bits
+
+
+def is_truncated(bits: int) -> bool:
+    """Whether an index of `bits` bits finds rows that were not asked for."""
+    return bits < FULL_BITS
+
+
+def stored_bytes(bits: int) -> int:
+    """Length in bytes of a stored index of `bits` bits."""
+    return (bits + 7) // 8
