@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.row_key_text import Key
@@ -18,9 +18,6 @@ from encfields.errors import (
     KeyDestroyedError,
     KeyNotFoundError,
 )
-
-if TYPE_CHECKING:
-    pass
 
 OF_THIS_VALUE = (DecryptionError, BindingError, KeyDestroyedError, KeyNotFoundError)
 """Faults of a single value. Any other error is one of the keys, and stops the run."""

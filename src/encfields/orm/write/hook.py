@@ -7,13 +7,12 @@ client-side defaults included, and nothing has reached a driver or a log yet.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.errors import (
     CiphertextCopyError,
     EncFieldsError,
-    UnboundValueError,
     UnknownIdentityError,
 )
 from encfields.message import seal
@@ -27,7 +26,14 @@ from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
-from encfields.orm.write.pending import Carried, Pending, PendingIndex, is_null
+from encfields.orm.write.pending import (
+    Carried,
+    Pending,
+    PendingIndex,
+    exchanged,
+    first_pending,
+    is_null,
+)
 from encfields.orm.write.plan import (
     NOTHING,
     RAW_COPY_OPTION,
@@ -107,7 +113,7 @@ class WriteHook:
     ) -> tuple[str, Any]:
         self._refuse(plan, context)
         rows = parameters if executemany and isinstance(parameters, list) else [parameters]
-        first = _first_pending(rows)
+        first = first_pending(rows)
         rehearsal = rehearsal_of(context.execution_options)
         if first is not None and not first.done:
             self._prepare(plan, connection, context, is_rehearsal=rehearsal is not None)
@@ -118,8 +124,8 @@ class WriteHook:
             statement = self.keys.wording(context, statement)
         if first is None:
             return statement, parameters
-        exchanged = [_exchange(row) for row in rows]
-        return statement, exchanged if rows is parameters else exchanged[0]
+        sent = [exchanged(row) for row in rows]
+        return statement, sent if rows is parameters else sent[0]
 
     def _prepare(
         self, plan: StatementPlan, connection: Connection, context: Any, *, is_rehearsal: bool
@@ -469,32 +475,3 @@ def _is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> boo
     if isinstance(bind, IndexedBind):
         return True
     return not is_null(values[bind.bind], none_is_value=bind.binding.none_is_value)
-
-
-def _first_pending(rows: Sequence[Any]) -> Pending | None:
-    for row in rows:
-        for value in row.values() if isinstance(row, dict) else row or ():
-            if isinstance(value, Pending):
-                return value
-    return None
-
-
-def _exchange(row: Any) -> Any:
-    """One parameter set of the driver's, with bytes in place of each parked value."""
-    if isinstance(row, dict):
-        return {
-            name: _settled(value) if isinstance(value, Pending) else value
-            for name, value in row.items()
-        }
-    values = [_settled(value) if isinstance(value, Pending) else value for value in row]
-    return tuple(values) if isinstance(row, tuple) else values
-
-
-def _settled(value: Pending) -> bytes | None:
-    if not value.done:
-        raise UnboundValueError(
-            "the statement does not tell which row a value, or its blind index, is for; nothing "
-            "was sent to the database",
-            reason="unbound",
-        )
-    return value.sealed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from sqlalchemy.sql.elements import Null
 
@@ -114,3 +115,33 @@ def _stray() -> UnboundValueError:
         "stored. Execute the statement on an engine that attach() was given",
         reason=UNSEALED,
     )
+
+
+def first_pending(rows: Sequence[Any]) -> Pending | None:
+    """The first parked value among parameter sets."""
+    for row in rows:
+        for value in row.values() if isinstance(row, dict) else row or ():
+            if isinstance(value, Pending):
+                return value
+    return None
+
+
+def exchanged(row: Any) -> Any:
+    """One parameter set of the driver's, with bytes in place of each parked value."""
+    if isinstance(row, dict):
+        return {
+            name: _sealed_bytes(value) if isinstance(value, Pending) else value
+            for name, value in row.items()
+        }
+    values = [_sealed_bytes(value) if isinstance(value, Pending) else value for value in row]
+    return tuple(values) if isinstance(row, tuple) else values
+
+
+def _sealed_bytes(value: Pending) -> bytes | None:
+    if not value.done:
+        raise UnboundValueError(
+            "the statement does not tell which row a value, or its blind index, is for; nothing "
+            "was sent to the database",
+            reason="unbound",
+        )
+    return value.sealed
