@@ -19,6 +19,7 @@ _KINDS: tuple[tuple[type[sa.TypeEngine[Any]], tuple[str, ...]], ...] = (
     (sa.Float, ("precision", "asdecimal", "decimal_return_scale")),
     (sa.Numeric, ("precision", "scale", "asdecimal")),
     (sa.Boolean, ()),
+    (sa.BigInteger, ()),
     (sa.Integer, ()),
     (sa.DateTime, ("timezone",)),
     (sa.Date, ()),

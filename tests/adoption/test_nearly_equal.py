@@ -1,0 +1,95 @@
+"""What a collation or a rounding takes for one another is told apart throughout an adoption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy import types as sa
+
+from encfields import EncryptedType, Plaintext
+from encfields.adopt import (
+    Adoption,
+    adopt,
+    begin_adoption,
+    close_plaintext,
+    compare_adopted,
+    ensure_adopted,
+    refill_plaintext,
+)
+from tests.binding.database import Database
+
+PAIRS: dict[str, tuple[Any, list[tuple[Any, Any]]]] = {
+    "text": (
+        sa.String(80),
+        [
+            ("ada@x", "ADA@x"),
+            ("a", "a "),
+            ("é", "e\u0301"),
+            ("ß", "ss"),
+            ("", "\u00ad"),
+            ("K", "\u212a"),
+        ],
+    ),
+    "number": (sa.BigInteger(), [(2**63 - 1, 2**63 - 2), (-(2**63), -(2**63) + 1)]),
+}
+
+
+def version(kind: str, phase: str | None) -> Table:
+    type_ = PAIRS[kind][0]
+    key = (
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("part", String(20), primary_key=True),
+    )
+    if phase is None:
+        return Table("t", MetaData(), *key, Column("value", type_))
+    adopts = Plaintext("value", phase=phase)  # type: ignore[arg-type]
+    sealed = EncryptedType(type_, name="t.value", adopts=adopts)
+    return Table("t", MetaData(), *key, Column("value_enc", sealed, key="value"))
+
+
+def rows_of(engine: Any, table: Table) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(select(table).order_by(table.c.id))]
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_what_looks_alike_is_never_taken_for_what_was_sealed(db: Database, kind: str) -> None:
+    old, pairs = version(kind, None), PAIRS[kind][1]
+    pending = version(kind, "read-sealed")
+    read = select(pending.c.id, pending.c.part, pending.c.value).order_by(pending.c.id)
+    old.create(db.plain)
+    with db.plain.begin() as connection:
+        rows = [{"id": n, "part": "k", "value": one} for n, (one, _) in enumerate(pairs)]
+        connection.execute(insert(old), rows)
+    adoption = Adoption.of(pending.c.value)
+    begin_adoption(db.engine, adoption)
+    assert adopt(db.engine, db.encryption, adoption).finished
+
+    def is_up_to_date() -> bool:
+        with db.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(read)] == rows_of(db.plain, old)
+
+    assert is_up_to_date()
+    with db.plain.begin() as connection:
+        for n, (_, other) in enumerate(pairs):
+            connection.execute(update(old).where(old.c.id == n).values(value=other))
+    assert is_up_to_date()
+    assert adopt(db.engine, db.encryption, adoption).rows_written == len(pairs)
+    db.execute_plain("UPDATE t SET part = 'K'")
+    assert is_up_to_date()
+    assert adopt(db.engine, db.encryption, adoption).rows_written == len(pairs)
+    assert compare_adopted(db.engine, db.encryption, adoption).both == len(pairs)
+
+
+def test_the_largest_numbers_come_back(db: Database) -> None:
+    both, old = version("number", "write-both"), version("number", None)
+    both.create(db.engine)
+    with db.begin() as connection:
+        connection.execute(insert(both), {"id": 1, "part": "k", "value": 2**63 - 1})
+    adoption = Adoption.of(both.c.value)
+    ensure_adopted(db.engine, db.encryption, adoption)
+    close_plaintext(db.engine, db.encryption, adoption)
+    assert refill_plaintext(db.engine, db.encryption, adoption).finished
+    assert rows_of(db.plain, old) == [(1, "k", 2**63 - 1)]
