@@ -199,7 +199,7 @@ def sqlite(_sqlite_folder: Path) -> Iterator[Backend]:
 def postgresql(_postgresql_database: postgresql_server.ServerDatabase) -> Iterator[Backend]:
     """An empty PostgreSQL database, through psycopg 3."""
     url = _postgresql_database.url.set(drivername="postgresql+psycopg")
-    backend = Backend("postgresql", url)
+    backend = Backend("postgresql", url, _postgresql_database.kept)
     yield backend
     backend.dispose()
     _postgresql_database.empty()

@@ -52,6 +52,7 @@ class Cutter:
 
     def __init__(self, clinic: Clinic) -> None:
         clinic.engine.dispose()
+        clinic.backend.end_kept()
         self._engine = clinic.backend.create_engine()
         self._find, self._kill = CONNECTIONS[clinic.backend.name]
         with self._engine.connect() as connection:

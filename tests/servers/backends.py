@@ -9,6 +9,7 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.servers import mariadb
+from tests.servers.kept_connections import KeptConnections
 
 BUSY_SECONDS = 60.0
 """How long SQLite waits for another connection's writing, on a machine that has other things to do
@@ -19,12 +20,14 @@ class Backend:
     """An empty database and the engines on it.
 
     :ivar name: ``"sqlite"``, ``"postgresql"``, ``"mariadb"`` or ``"mysql"``.
+    :param kept: connections for its engines that outlive it.
     :ivar url: its URL, driver included.
     """
 
-    def __init__(self, name: str, url: URL) -> None:
+    def __init__(self, name: str, url: URL, kept: KeptConnections | None = None) -> None:
         self.name = name
         self.url = url
+        self._kept = kept
         self._engines: list[Engine] = []
 
     @property
@@ -58,8 +61,15 @@ class Backend:
         :param options: as for :func:`sqlalchemy.create_engine`.
         """
         engine = create_engine(self.url, **_patient(self.name, options))
+        if self._kept:
+            self._kept.serve(engine)
         self._engines.append(engine)
         return engine
+
+    def end_kept(self) -> None:
+        """End the connections that other tests have left: the next ones are new."""
+        if self._kept:
+            self._kept.end()
 
     def dispose(self) -> None:
         while self._engines:

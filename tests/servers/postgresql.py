@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import URL
 
+from tests.servers.kept_connections import KeptConnections
 from tests.servers.process import HOST, ServerError, ServerProcess, free_port, unprivileged_user
 
 NAME = "PostgreSQL"
@@ -43,8 +44,11 @@ def check(url: URL) -> None:
 
 def connect(url: URL) -> psycopg.Connection:
     """An autocommitting connection of the driver's own."""
-    text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(text, autocommit=True, connect_timeout=60)
+    return psycopg.connect(_text(url), autocommit=True, connect_timeout=60)
+
+
+def _text(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def running() -> URL | None:
@@ -143,6 +147,7 @@ class ServerDatabase:
     """A database of this test session, emptied between tests and dropped at its end.
 
     :param durable: wait for the disk at every commit.
+    :ivar kept: connections to it that tests leave to one another.
     """
 
     def __init__(self, server: URL, name: str, *, durable: bool = True) -> None:
@@ -153,6 +158,7 @@ class ServerDatabase:
             if not durable:
                 connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
         self._connection = connect(self.url)
+        self.kept = KeptConnections(_text(self.url))
 
     def empty(self) -> None:
         """Remove every schema, hence every table, type and sequence."""
@@ -160,7 +166,8 @@ class ServerDatabase:
         # A connection that a test left in a transaction would hold its locks for ever.
         run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL (%s)",
+            [self.kept.process_ids],
         )
         schemas = run(
             "SELECT nspname FROM pg_namespace"
@@ -171,6 +178,7 @@ class ServerDatabase:
         run("CREATE SCHEMA public")
 
     def drop(self) -> None:
+        self.kept.end()
         self._connection.close()
         with connect(self._server) as connection:
             connection.execute(f'DROP DATABASE "{self.url.database}" WITH (FORCE)')
