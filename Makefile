@@ -182,7 +182,8 @@ clean: ## remove what the other targets made
 	rm -rf $(VENV) $(VENVS) dist native/target docs/_build docs/reference .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An empty file for each set of requirements says that it is installed, and since when.
+# An empty file for each set of requirements says that it is installed, and since when. What has
+# few packages of its own is made over the first environment, which has the rest.
 
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml scripts/make_venv.py
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(VENV) $<
@@ -196,8 +197,8 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.ci
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(VENV) $<
 	@touch $@
 
-$(VENVS)/frameworks/.ci: requirements/frameworks.txt pyproject.toml scripts/make_venv.py
-	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
+$(VENVS)/frameworks/.ci: requirements/frameworks.txt $(VENV)/.ci
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) --over $(VENV) $<
 	@touch $@
 
 $(VENVS)/app/.ci: requirements/app.txt pyproject.toml scripts/make_venv.py
@@ -212,15 +213,12 @@ $(VENVS)/localstack/.ci: requirements/localstack.txt scripts/make_venv.py
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py --alone $(@D) $<
 	@touch $@
 
-$(VENVS)/sqlalchemy-2.0/.ci: requirements/ci.txt requirements/sqlalchemy-2.0.txt pyproject.toml
-	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) \
-		requirements/ci.txt requirements/sqlalchemy-2.0.txt
+$(VENVS)/sqlalchemy-2.0/.ci: requirements/sqlalchemy-2.0.txt $(VENV)/.ci
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) --over $(VENV) $<
 	@touch $@
 
-$(VENVS)/oldest/.ci: requirements/ci.txt requirements/sqlalchemy-2.0.25.txt \
-		requirements/sqlalchemy-2.0.31.txt pyproject.toml
+$(VENVS)/oldest/.ci: requirements/sqlalchemy-2.0.25.txt requirements/sqlalchemy-2.0.31.txt $(VENV)/.ci
 	@python=$$($(FIND_PYTHON)) && oldest=$$("$$python" -c \
 		'import sys; print("2.0.25" if sys.version_info < (3, 13) else "2.0.31")') && \
-		"$$python" scripts/make_venv.py $(@D) \
-		requirements/ci.txt requirements/sqlalchemy-$$oldest.txt
+		"$$python" scripts/make_venv.py $(@D) --over $(VENV) requirements/sqlalchemy-$$oldest.txt
 	@touch $@

@@ -1,7 +1,9 @@
 """Make a virtual environment and install locked requirements and this package into it.
 
-usage: PYTHON scripts/make_venv.py [--alone] VENV REQUIREMENTS...
-  --alone  install the requirements only, not this package
+usage: PYTHON scripts/make_venv.py [--alone] [--over BASE] VENV REQUIREMENTS...
+  --alone      install the requirements only, not this package
+  --over BASE  have the packages of another environment as well, and install only what it has not,
+               or in another version: most of two environments is often the same
 
 Needs nothing but the standard library of the Python that runs it. Distributions take ``venv``
 or ``ensurepip`` out of Python, so several ways are tried before a package is asked for.
@@ -9,6 +11,7 @@ or ``ensurepip`` out of Python, so several ways are tried before a package is as
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import shutil
@@ -20,12 +23,16 @@ OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(venv: Path, requirements: list[str], *, alone: bool = False) -> None:
+def main(
+    venv: Path, requirements: list[str], *, alone: bool = False, base: Path | None = None
+) -> None:
     if sys.version_info < OLDEST:
         sys.exit(f"encfields needs Python 3.11 or newer; {sys.executable} is {sys.version}")
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not usable(python):
         create(venv)
+    if base:
+        see_packages_of(base, python)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     # Twice quiet: errors are shown, warnings about this machine's pip configuration are not.
     quiet = ["install", "-qq", "--no-input"]
@@ -53,6 +60,18 @@ def create(venv: Path) -> None:
             "virtualenv. Install your system's python3-venv package (Debian, Ubuntu) or "
             "virtualenv, then run this again."
         )
+
+
+def see_packages_of(base: Path, python: Path) -> None:
+    """Have an environment find the packages of another of the same Python, after its own."""
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    base_python = base.absolute() / python.relative_to(python.parents[1])
+    own, others = (
+        Path(subprocess.check_output([each, "-c", ask], text=True).strip())
+        for each in (python, base_python)
+    )
+    # This package's own such file is not read there: it is installed into each environment.
+    (own / "base.pth").write_text(f"{others}\n")
 
 
 def apt_install(*packages: str) -> bool:
@@ -105,7 +124,10 @@ def run(command: list[str], *, quiet: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    given = [argument for argument in sys.argv[1:] if argument != "--alone"]
-    if len(given) < 2:
-        sys.exit(__doc__)
-    main(Path(given[0]), given[1:], alone="--alone" in sys.argv)
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--over", type=Path)
+    parser.add_argument("venv", type=Path)
+    parser.add_argument("requirements", nargs="+")
+    options = parser.parse_args()
+    main(options.venv, options.requirements, alone=options.alone, base=options.over)
