@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import insert, text
@@ -22,13 +19,13 @@ from encfields.adopt import (
     refill_plaintext,
 )
 from tests.adoption.models import customer
-from tests.adoption.version import ROWS, start
+from tests.adoption.version import ROWS, backfill, work
 from tests.binding.database import Database
+from tests.forked import Program
 from tests.waiting import until
 
 ROUNDS = int(os.environ.get("ENCFIELDS_ADOPTION_ROUNDS", "25"))
-
-Start = Callable[..., subprocess.Popen[str]]
+PATIENCE = 600 + 5 * ROUNDS
 
 
 @pytest.fixture
@@ -47,11 +44,9 @@ def legacy(db: Database) -> Database:
 
 def side_by_side(db: Database, *phases: str) -> None:
     """Let versions of the application work at once; none reads what is out of date."""
-    running = [start(db.backend.url_text, phase, f"--rounds={ROUNDS}") for phase in phases]
-    for phase, process in zip(phases, running, strict=True):
-        output, _ = process.communicate(timeout=600 + 5 * ROUNDS)
-        assert process.returncode == 0, phase
-        counts = json.loads(output)
+    running = [Program(work, db.backend.url_text, phase, ROUNDS) for phase in phases]
+    for phase, program in zip(phases, running, strict=True):
+        counts = program.result(PATIENCE)
         assert counts["writes"] > 0
         assert (counts["stale"], counts["missed"]) == (0, 0), (phase, counts)
 
@@ -68,14 +63,12 @@ def test_no_version_reads_what_another_has_changed_through_all_phases_and_back(l
     adoption = Adoption.of(customer("write-both").__table__.c.email_enc)
     begin_adoption(db.engine, adoption)
 
-    killed = start(url, "backfill", "--rows-per-second=10")
+    killed = Program(backfill, url, 10)
     until(lambda: sealed_rows(db) > 0)
     killed.kill()
-    killed.communicate()
-    beside = start(url, "backfill")
+    beside = Program(backfill, url)
     side_by_side(db, "old", "write-both", "read-sealed")
-    beside.communicate(timeout=600 + 5 * ROUNDS)
-    assert beside.returncode == 0
+    assert beside.result(PATIENCE)
 
     assert adopt(db.engine, keys, adoption).finished
     assert ensure_adopted(db.engine, keys, adoption).both == count(db)

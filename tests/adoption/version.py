@@ -1,4 +1,4 @@
-"""One version of the application in a process of its own: python -m tests.adoption.version.
+"""One version of the application at work, and the backfill, as programs.
 
 Every write gives a row a new ``note`` and, in the same statement, the e-mail ``id:note``: so any
 SELECT tells whether what it reads is out of date.
@@ -6,15 +6,10 @@ SELECT tells whether what it reads is out of date.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, bindparam, create_engine, delete, insert, select, text, update
@@ -28,16 +23,8 @@ from encfields.bulk.options import Options
 from encfields.testing import local_store
 from tests.adoption.models import customer
 
-ROOT = Path(__file__).parents[2]
 ROWS = 40
 WRAPPING_KEY = bytes(32)
-
-
-def start(url: str, *arguments: str) -> subprocess.Popen[str]:
-    """A process of this file; it prints what it did when it ends."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    command = [sys.executable, "-m", "tests.adoption.version", url, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
 
 def engine_of(url: str) -> Engine:
@@ -146,30 +133,23 @@ class Version:
             self.counts["missed"] += bool(both[1]) and not both[0]
 
 
-def backfill(url: str, rows_per_second: float | None) -> None:
-    """The backfill, until it is done."""
+def work(url: str, phase: str, rounds: int) -> dict[str, int]:
+    """What a version did and saw."""
+    version = Version(url, phase)
+    version.work(rounds)
+    version.engine.dispose()
+    return dict(version.counts)
+
+
+def backfill(url: str, rows_per_second: float | None = None) -> bool:
+    """The backfill, until it is done.
+
+    :returns: whether it has finished.
+    """
     engine = engine_of(url)
     encryption = attach(engine, local_store(WRAPPING_KEY))
     adoption = Adoption.of(customer("write-both").__table__.c.email_enc)
     options = Options(batch_rows=5, lease_seconds=1, rows_per_second=rows_per_second)
-    report = adopt(engine, encryption, adoption, options=options)
-    print(json.dumps({"finished": report.finished, "written": report.rows_written}))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("url")
-    parser.add_argument("role")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--rows-per-second", type=float)
-    arguments = parser.parse_args()
-    if arguments.role == "backfill":
-        backfill(arguments.url, arguments.rows_per_second)
-        return
-    version = Version(arguments.url, arguments.role)
-    version.work(arguments.rounds)
-    print(json.dumps(version.counts))
-
-
-if __name__ == "__main__":
-    main()
+    finished = adopt(engine, encryption, adoption, options=options).finished
+    engine.dispose()
+    return finished
