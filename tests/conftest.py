@@ -57,10 +57,19 @@ LONG = (
     "tests/reencrypt/test_kills.py",
     "tests/reencrypt/test_server_restart.py",
     "tests/reencrypt/test_disk_full.py",
-    "tests/reencrypt/test_replica.py",
+    "tests/adoption/test_races.py",
+    "tests/migrations/test_walk.py",
     "tests/reencrypt/test_outages.py",
+    "tests/reencrypt/test_replica.py",
+    "tests/reencrypt/test_live_table.py",
+    "tests/reencrypt/test_workers_without_signals.py",
+    "tests/differential/test_twins.py",
+    "tests/testing_plugin/test_other_plugins.py",
+    "tests/cli/test_process.py",
     "tests/keys/test_grace.py",
+    "tests/keys/test_renewal.py",
     "tests/documents/test_code_blocks.py",
+    "tests/documents/test_blind_indexes.py",
     "tests/tenants/test_processes.py",
     "tests/house/test_second_chance.py",
 )
@@ -85,14 +94,16 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have long files begin first: the last of them would leave the other workers idle."""
+    """Have long files begin early: the last of them would leave the other workers idle.
+
+    Each is followed by one that waits for nothing: several that wait at once leave idle cores.
+    """
     sizes = Counter(item.nodeid.partition("::")[0] for item in items)
-
-    def place(item: pytest.Item) -> tuple[bool, int, str]:
-        file = item.nodeid.partition("::")[0]
-        return file not in LONG, -sizes[file], file
-
-    items.sort(key=place)
+    busy = sorted(sizes.keys() - set(LONG), key=lambda file: (-sizes[file], file))
+    waiting = [file for file in LONG if file in sizes]
+    places = {file: 2 * number for number, file in enumerate(waiting)}
+    places |= {file: 2 * number + 1 for number, file in enumerate(busy)}
+    items.sort(key=lambda item: places[item.nodeid.partition("::")[0]])
 
 
 @pytest.fixture(scope="session", autouse=True)
