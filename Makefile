@@ -198,7 +198,7 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.ci
 	@touch $@
 
 $(VENVS)/frameworks/.ci: requirements/frameworks.txt $(VENV)/.ci
-	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) --over $(VENV) $<
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py --over $(VENV) $(@D) $<
 	@touch $@
 
 $(VENVS)/app/.ci: requirements/app.txt pyproject.toml scripts/make_venv.py
@@ -214,11 +214,11 @@ $(VENVS)/localstack/.ci: requirements/localstack.txt scripts/make_venv.py
 	@touch $@
 
 $(VENVS)/sqlalchemy-2.0/.ci: requirements/sqlalchemy-2.0.txt $(VENV)/.ci
-	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) --over $(VENV) $<
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py --over $(VENV) $(@D) $<
 	@touch $@
 
 $(VENVS)/oldest/.ci: requirements/sqlalchemy-2.0.25.txt requirements/sqlalchemy-2.0.31.txt $(VENV)/.ci
 	@python=$$($(FIND_PYTHON)) && oldest=$$("$$python" -c \
 		'import sys; print("2.0.25" if sys.version_info < (3, 13) else "2.0.31")') && \
-		"$$python" scripts/make_venv.py $(@D) --over $(VENV) requirements/sqlalchemy-$$oldest.txt
+		"$$python" scripts/make_venv.py --over $(VENV) $(@D) requirements/sqlalchemy-$$oldest.txt
 	@touch $@
