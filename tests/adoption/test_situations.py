@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Uuid,
+    create_engine,
     insert,
     select,
     update,
@@ -35,6 +36,7 @@ from encfields.adopt import (
 )
 from encfields.bulk import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
+from tests.attached import attach_with_kept_keys
 from tests.binding.database import CANARY, Database
 from tests.servers.backends import Backend
 
@@ -255,3 +257,20 @@ def test_no_part_of_an_error_holds_what_the_database_quotes(db: Database) -> Non
     told = [getattr(diagnosis, name, None) for name in dir(diagnosis) if "message" in name]
     assert CANARY not in str(told)
     assert CANARY not in str(getattr(error, "pgresult", "") or "")
+
+
+def test_nor_does_psycopg2s_own_text_of_it(postgresql: Backend) -> None:
+    column = sealed("email", String(80), "write-both")
+    both = Table("t", MetaData(), Column("id", Integer, primary_key=True), column)
+    engine = create_engine(postgresql.url_text.replace("+psycopg:", "+psycopg2:"))
+    attach_with_kept_keys(engine, bytes(32))
+    both.create(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE UNIQUE INDEX t_email ON t (email)")
+        connection.execute(insert(both), {"id": 1, "email": CANARY})
+    with pytest.raises(DBAPIError) as raised, engine.begin() as connection:
+        connection.execute(insert(both), {"id": 2, "email": CANARY})
+    error: Any = raised.value.orig
+    assert (error.pgcode, "t_email" in error.pgerror) == ("23505", True)
+    assert CANARY not in f"{raised.value} {error.pgerror} {error.args}"
+    engine.dispose()

@@ -123,6 +123,9 @@ def _hide_diagnosis(error: Any) -> None:
     """
     if getattr(error, "diag", None) is None:
         return
+    if isinstance(text := getattr(error, "pgerror", None), str):  # psycopg2's
+        error.__setstate__({"pgerror": _hidden(text), "pgcode": error.pgcode})
+        return
     with suppress(Exception):  # it is another driver's
         *_, state = error.__reduce__()
         told = state["_info"]
