@@ -368,8 +368,13 @@ class WriteHook:
         itself, which tells what is the matter with it."""
         if len(those) == 1:
             return [None]
+        binding, _, texts, _ = those[0]
         try:
             key = self._encryption.active_key(key_id)
+        except EncFieldsError as error:
+            _place(error, binding, texts)
+            raise
+        try:
             contexts = [binding.context.serialize(texts) for binding, _, texts, _ in those]
         except EncFieldsError:
             return [None] * len(those)
@@ -383,11 +388,16 @@ class WriteHook:
             key = self._encryption.active_key(binding.key_id(texts))
             message = seal(plaintext, binding.context.serialize(texts), key)
         except EncFieldsError as error:
-            error.table, error.column = binding.table, binding.column_name
-            error.row = error.row or dict(binding.row(texts))
+            _place(error, binding, texts)
             raise
         self._encryption.stats.sealed += 1
         return message
+
+
+def _place(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> None:
+    """Have an error say which value it is about."""
+    error.table, error.column = binding.table, binding.column_name
+    error.row = error.row or dict(binding.row(texts))
 
 
 def _from_elsewhere(binding: ColumnBinding, texts: list[str | None]) -> EncFieldsError:
