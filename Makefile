@@ -49,7 +49,7 @@ BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 # Where the example application runs: sqlite with a key in a file, or postgresql with a KMS emulator.
 ON             ?= sqlite
 
-.PHONY: help demo app test-app test-adoption native lint-native wheels test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo app test-app test-adoption native lint-native wheels sbom test-release test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
@@ -124,6 +124,14 @@ conformance: $(VENV)/.ci ## AWS's SDKs of other languages on our values, as far 
 wheels: $(VENV)/.ci ## what is uploaded to a package index, into dist: of the core too, if there is Rust
 	@$(BIN)/python -m hatchling build -d dist
 	@$(BIN)/python scripts/build_native.py --into dist
+
+test-release: $(VENV)/.ci ## build the distributions and run the quick start with them on every Python that is found
+	@$(BIN)/python -m scripts.try_release $$(sh scripts/find_python.sh --all)
+
+sbom: $(VENVS)/release/.ci ## what a release is made of, as CycloneDX, into dist
+	@mkdir -p dist
+	@$(VENVS)/release/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library \
+		--output-reproducible -o dist/encfields.cdx.json requirements/runtime.txt
 
 docs: $(VENVS)/docs/.ci ## the documentation as a site, in docs/_build; a warning is an error
 	@COLUMNS=88 $(VENVS)/docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
@@ -207,6 +215,10 @@ $(VENVS)/app/.ci: requirements/app.txt pyproject.toml scripts/make_venv.py
 
 $(VENVS)/docs/.ci: requirements/docs.txt pyproject.toml scripts/make_venv.py
 	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py $(@D) $<
+	@touch $@
+
+$(VENVS)/release/.ci: requirements/release.txt scripts/make_venv.py
+	@python=$$($(FIND_PYTHON)) && "$$python" scripts/make_venv.py --alone $(@D) $<
 	@touch $@
 
 $(VENVS)/localstack/.ci: requirements/localstack.txt scripts/make_venv.py

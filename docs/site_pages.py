@@ -39,7 +39,7 @@ _HIDDEN = "cache_ok, comparator_factory, coerce_to_is_types, impl, "
 
 _ROW = re.compile(r"^\| \*\*(?P<group>\w+)\*\* \||^\| \[[^\]]+\]\((?P<page>[\w./-]+)\.md\)", re.M)
 _OUTSIDE = re.compile(r"\]\((?:\.\./)+(?!iam/)(?P<path>[^)#]+)(?P<anchor>#[^)]*)?\)")
-_BESIDE = re.compile(r"\]\((?P<path>[\w./-]+\.(?:json|py))\)")
+_BESIDE = re.compile(r"\]\((?P<path>[\w./-]+\.(?:json|py|yaml))\)")
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ compile bench.txt pyproject.toml requirements/bench.in
 compile frameworks.txt pyproject.toml requirements/frameworks.in
 compile app.txt pyproject.toml requirements/app.in
 compile native.txt requirements/native.in
+compile release.txt requirements/release.in
 compile docs.txt pyproject.toml requirements/docs.in
 compile localstack.txt requirements/localstack.in
 for matrix in sqlalchemy-2.0.25 sqlalchemy-2.0.31 sqlalchemy-2.0; do

@@ -203,6 +203,7 @@ PREPARE: dict[str, Callable[[World], None]] = {
     "docs/interoperability.md": for_interoperability,
     "docs/keys.md": for_keys,
     "docs/queries.md": for_queries,
+    "docs/many-hosts.md": attached,
     "docs/reencrypting.md": attached,
 }
 

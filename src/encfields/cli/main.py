@@ -25,6 +25,7 @@ from encfields.cli import (
 )
 from encfields.cli.output import Output, tell_error
 from encfields.errors import EncFieldsError
+from encfields.version import VERSION
 
 COMMANDS = (status, verify, reencrypt, adopt, change, inspect, keys, index_plan, doctor)
 """The subcommands: modules with ``register(subparsers)``, which sets ``run`` to a function of
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"encfields {VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.register(subparsers)
