@@ -71,6 +71,14 @@ def test_a_page_over_many_tenants_costs_one_query_and_one_kms_call_a_key(
     assert kms_proxy.counts == {"Decrypt": 40}
 
 
+def test_their_beacon_keys_come_with_the_same_query(kms_engine: Encryption, kms_proxy, queries):
+    assert kms_engine.prefetch(TENANTS[:5], beacons=True) == 5
+
+    assert queries.count == 2  # both kinds of keys; and, once a process, the name
+    assert kms_proxy.counts == {"Decrypt": 10}
+    assert engine_encryption(kms_engine).cache.without(TENANTS[:5], beacons=True) == []
+
+
 def test_what_is_at_hand_is_not_unwrapped_again(kms_engine: Encryption, kms_proxy):
     kms_engine.prefetch(TENANTS[:30])
     kms_engine.prefetch(TENANTS)

@@ -276,6 +276,15 @@ class KeyStore(ABC):
         """
         return [WrappedBeacons(one, partial(self.beacons, one)) for one in sorted(key_ids)]
 
+    def wrapped_with_beacons(
+        self, key_ids: Collection[str] | None
+    ) -> tuple[list[WrappedKey], list[WrappedBeacons]]:
+        """Both :meth:`wrapped_many` and the beacon keys of the same keys, in one query where that
+        is possible."""
+        found = self.wrapped_many(key_ids)
+        in_force = {one.key_version.id for one in found if one.key_version.destroyed_at is None}
+        return found, self.wrapped_beacons(in_force)
+
     # -- how it is reached ---------------------------------------------------------------------
 
     @property

@@ -255,14 +255,18 @@ class KeyCache:
         if wanted is not None and not wanted:
             return 0
         epoch, asked = self._entries.epoch, monotonic()
+        of_branches, of_beacons = (
+            self.store.wrapped_with_beacons(wanted)
+            if beacons
+            else (self.store.wrapped_many(wanted), [])
+        )
         found = [
             one
-            for one in self.store.wrapped_many(wanted)
+            for one in of_branches
             if one.key_version.destroyed_at is None and (one.key_version.active or not active_only)
         ]
         jobs: Jobs = [(cache_key_of(one), one.unwrap) for one in found]
-        if beacons:
-            jobs += beacon_jobs(self.store, frozenset(one.key_version.id for one in found))
+        jobs += beacon_jobs(of_beacons)
         if epoch == self._entries.epoch:
             self._fetcher.fetch_many(jobs, asked)
         else:

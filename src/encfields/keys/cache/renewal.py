@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from encfields.keys.cache.cache_keys import CacheKey, Jobs, key_id_of
 from encfields.keys.cache.entries import Entries, Times
 from encfields.keys.cache.fetcher import Fetcher
 from encfields.keys.forking import in_forked_child
-from encfields.keys.store import BeaconKey, KeyStore
+from encfields.keys.store import BeaconKey, KeyStore, WrappedBeacons
 
 MAX_SLEEP = 60.0
 """Seconds after which the thread looks whether a cache is left, at the latest."""
@@ -175,7 +175,7 @@ class Renewal:
         indexed = frozenset(key[0] for key in due if isinstance(key, tuple) and key[1] is None)
         try:
             found = self._store.wrapped_many(frozenset(key_id_of(key) for key in due))
-            beacons = beacon_jobs(self._store, indexed) if indexed else []
+            beacons = beacon_jobs(self._store.wrapped_beacons(indexed)) if indexed else []
         except EncFieldsError:
             return {}
         if epoch != self._entries.epoch:
@@ -199,9 +199,9 @@ class Renewal:
             self._fetcher.fly(key, flight, call, renewal=True, asked=asked)
 
 
-def beacon_jobs(store: KeyStore, key_ids: frozenset[str]) -> Jobs:
-    """What unwraps the beacon keys of some keys, read in one query."""
-    return [((one.id, None), _as_tuple(one.unwrap)) for one in store.wrapped_beacons(key_ids)]
+def beacon_jobs(wrapped: Iterable[WrappedBeacons]) -> Jobs:
+    """What unwraps beacon keys that were read already."""
+    return [((one.id, None), _as_tuple(one.unwrap)) for one in wrapped]
 
 
 def _as_tuple(unwrap: Callable[[], list[BeaconKey]]) -> Callable[[], tuple[BeaconKey, ...]]:

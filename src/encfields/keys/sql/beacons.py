@@ -68,9 +68,13 @@ class Beacons:
 
     def wrapped(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
         """Of many keys, in one query."""
+        return self.wrapped_in(self._table.rows_of_many(BEACON, key_ids))
+
+    def wrapped_in(self, rows_of_many: Rows) -> list[WrappedBeacons]:
+        """The same of rows that were read already."""
         return [
             WrappedBeacons(key_id, partial(self._unwrap, in_force))
-            for key_id, rows in by_key(self._table.rows_of_many(BEACON, key_ids))
+            for key_id, rows in by_key(rows_of_many)
             if (in_force := in_order(rows))
         ]
 

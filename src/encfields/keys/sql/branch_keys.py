@@ -87,8 +87,12 @@ class BranchKeys:
         return {key_id: version for key_id, version, _ in ordered}
 
     def wrapped(self, key_ids: Collection[str] | None) -> Wrapped:
+        return self.wrapped_in(self._table.rows_of_many(BRANCH, key_ids))
+
+    def wrapped_in(self, rows_of_many: Rows) -> Wrapped:
+        """The same of rows that were read already."""
         found = []
-        for key_id, rows in by_key(self._table.rows_of_many(BRANCH, key_ids)):
+        for key_id, rows in by_key(rows_of_many):
             newest = in_order(rows)[-1:]
             for row in rows:
                 is_newest = row in newest

@@ -20,6 +20,7 @@ from encfields.keys.sql.bring_over import bring_over
 from encfields.keys.sql.name import check_store_name
 from encfields.keys.sql.rewrap import rewrap_key, rewrap_rows
 from encfields.keys.sql.row_wrapper import RowWrapper
+from encfields.keys.sql.rows import BEACON, BRANCH
 from encfields.keys.sql.schema import TABLE_NAME, key_table
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import (
@@ -189,6 +190,16 @@ class SqlKeyStore(KeyStore):
     def wrapped_beacons(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
         """See :meth:`KeyStore.wrapped_beacons <encfields.keys.store.KeyStore.wrapped_beacons>`."""
         return self._beacons.wrapped(key_ids)
+
+    def wrapped_with_beacons(
+        self, key_ids: Collection[str] | None
+    ) -> tuple[list[WrappedKey], list[WrappedBeacons]]:
+        """See :meth:`KeyStore.wrapped_with_beacons
+        <encfields.keys.store.KeyStore.wrapped_with_beacons>`."""
+        rows = self._table.rows_of_many(None, key_ids)
+        of_branches = [row for row in rows if row.purpose == BRANCH]
+        of_beacons = [row for row in rows if row.purpose == BEACON]
+        return self._keys.wrapped_in(of_branches), self._beacons.wrapped_in(of_beacons)
 
     # -- administration ------------------------------------------------------------------------
 

@@ -126,13 +126,16 @@ class KeyTable:
         rows = self.select(self.table.c.purpose != NAME_PURPOSE)
         return sorted(rows, key=lambda row: (row.key_id, row.created_at, row.version))
 
-    def rows_of_many(self, purpose: Purpose, key_ids: Collection[str] | None) -> Rows:
+    def rows_of_many(self, purpose: Purpose | None, key_ids: Collection[str] | None) -> Rows:
         """The rows of many keys, in a query for each :data:`MAX_IDS_IN_QUERY`.
 
+        :param purpose: ``None`` for branch keys and beacon keys.
         :param key_ids: ``None`` for all keys.
         """
         columns = self.table.c
         has_purpose = columns.purpose == purpose
+        if purpose is None:
+            has_purpose = columns.purpose != NAME_PURPOSE
         if key_ids is None:
             return self.select(has_purpose)
         ids = sorted(key_ids)
