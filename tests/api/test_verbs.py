@@ -62,6 +62,13 @@ ONLY_OPERATIONS = {
 }
 
 
+CHANGES = {
+    # op                  encfields
+    "convert_encrypted": "convert",
+    "rebind": "rebind",
+}
+"""What makes values follow a changed declaration: by a migration, or by a command without one."""
+
 ADOPTION = {
     # encfields.adopt     encfields adopt
     "begin_adoption": "begin",
@@ -148,7 +155,9 @@ def test_commands_and_operations_on_values_agree():
         "inspect",
         "adopt",
         "doctor",
+        *CHANGES.values(),
     }
+    assert set(CHANGES) <= ONLY_OPERATIONS
 
 
 def test_the_steps_of_an_adoption_are_commands_and_operations():
