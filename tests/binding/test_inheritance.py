@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, insert, inspect, select, union, update
+from sqlalchemy.exc import NoSuchColumnError
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -226,7 +227,15 @@ def test_sqlite_is_not_asked_to_return_a_column_of_another_table(sqlite_db):
         session.commit()
         changed = update(Person).values(name="other").where(Person.id == 1)
         for of_both in (changed.returning(Person.name, Doctor.licence), changed.returning(Doctor)):
-            with pytest.raises(UnsupportedOperationError, match=r"doctor\.licence.*own"):
+            # Early releases of SQLAlchemy 2.0 do not ask for it either: they miss the column that
+            # was named, and give an entity in which it is to be loaded yet.
+            if "licence" in str(of_both.compile(sqlite_db.engine)):
+                refusal = (UnsupportedOperationError, r"doctor\.licence.*own")
+            elif of_both.returning_column_descriptions[0]["type"] is not Doctor:
+                refusal = (NoSuchColumnError, r"doctor\.licence")
+            else:
+                continue
+            with pytest.raises(refusal[0], match=refusal[1]):
                 session.execute(of_both)
             session.rollback()
         assert session.scalars(changed.returning(Person.name)).all() == ["other"]

@@ -82,12 +82,18 @@ def _targeted(clause: Any, table: Any) -> set[Column[Any]]:
     if constraint is not None:
         return set(primary.columns) if constraint == primary.name else set()
     elements = getattr(clause, "inferred_target_elements", None) or ()
-    names = {
-        element if isinstance(element, str) else element.name
-        for element in elements
-        if isinstance(element, str | Column)
-    }
+    names = {_name_of(element) for element in elements}
     return {column for column in table.c if column.name in names}
+
+
+def _name_of(element: Any) -> str | None:
+    """The name of a column in a conflict target; of an expression, ``None``."""
+    if isinstance(element, str):
+        return element
+    # Early releases of SQLAlchemy 2.0 leave a mapped class's attribute as it was given.
+    attribute = getattr(element, "__clause_element__", None)
+    column = element if attribute is None else attribute()
+    return column.name if isinstance(column, Column) else None
 
 
 class _Upsert:
