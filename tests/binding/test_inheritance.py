@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import ForeignKey, String, insert, inspect, select, union, update
 from sqlalchemy.exc import NoSuchColumnError
 from sqlalchemy.orm import (
@@ -226,16 +227,14 @@ def test_sqlite_is_not_asked_to_return_a_column_of_another_table(sqlite_db):
         session.add(Doctor(name="d", licence="d-licence"))
         session.commit()
         changed = update(Person).values(name="other").where(Person.id == 1)
-        for of_both in (changed.returning(Person.name, Doctor.licence), changed.returning(Doctor)):
-            # Early releases of SQLAlchemy 2.0 do not ask for it either: they miss the column that
-            # was named, and give an entity in which it is to be loaded yet.
-            if "licence" in str(of_both.compile(sqlite_db.engine)):
-                refusal = (UnsupportedOperationError, r"doctor\.licence.*own")
-            elif of_both.returning_column_descriptions[0]["type"] is not Doctor:
-                refusal = (NoSuchColumnError, r"doctor\.licence")
-            else:
-                continue
-            with pytest.raises(refusal[0], match=refusal[1]):
-                session.execute(of_both)
+        # Early releases of SQLAlchemy 2.0 miss the column themselves, and do not ask for it with an
+        # entity at all.
+        refused = (UnsupportedOperationError, NoSuchColumnError)
+        with pytest.raises(refused, match=r"doctor\.licence"):
+            session.execute(changed.returning(Person.name, Doctor.licence)).all()
+        session.rollback()
+        if not sqlalchemy.__version__.startswith("2.0.2"):
+            with pytest.raises(UnsupportedOperationError, match=r"doctor\.licence.*own"):
+                session.execute(changed.returning(Doctor))
             session.rollback()
         assert session.scalars(changed.returning(Person.name)).all() == ["other"]
