@@ -15,6 +15,7 @@ NEEDS = {
     "test_adopting.py": "sqlalchemy_encrypted_field",
     "test_advanced_alchemy.py": "advanced_alchemy",
     "test_celery.py": "celery",
+    "test_documented_pages.py": "sqladmin",
     "test_factory_boy.py": "factory",
     "test_flask_admin.py": "flask_admin",
     "test_flask_migrate.py": "flask_migrate",

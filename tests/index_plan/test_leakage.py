@@ -52,7 +52,7 @@ def test_of_no_values():
 
 
 def test_a_value_that_occurs_has_a_row():
-    with pytest.raises(ValueError, match="one row at least"):
+    with pytest.raises(ValueError, match="at least one row"):
         Frequencies([3, 0])
 
 
