@@ -13,8 +13,10 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    column,
     func,
     literal,
+    literal_column,
     null,
     select,
 )
@@ -403,3 +405,17 @@ def test_a_class_that_is_loaded_with_its_subclass_is_upserted(db_with_upsert):
             rows = [{"id": n, "kind": "ship", "captain": captain} for n in (1, 2)]
             session.execute(statement, rows)  # SQLAlchemy can insert two so, and not one
         assert session.scalars(select(Ship.id).where(Ship.captain == "Nemo")).all() == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Additional column names")
+@pytest.mark.parametrize(
+    "name", ["NUMBER", "Holder", "ID", column("NUMBER"), literal_column('"number"')]
+)
+def test_a_column_that_only_the_database_knows_by_that_name_is_not_set(db_with_upsert, name):
+    db, insert = db_with_upsert
+    statement = insert(card).on_conflict_do_update(index_elements=["id"], set_={name: CANARY})
+
+    with pytest.raises(CiphertextCopyError, match="which is no name of"), db.begin() as connection:
+        connection.execute(statement, {"id": 1, "holder": "x", "number": "new"})
+
+    assert numbers(db) == BEFORE

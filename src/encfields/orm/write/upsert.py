@@ -8,6 +8,7 @@ last of them, since any unique key may have been hit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +45,41 @@ def refuse_upsert(statement: Any, bindings: Mapping[str, ColumnBinding], dialect
 
     :raises AmbiguousRowError: the conflict may hit a row of another key.
     :raises CiphertextCopyError: an encrypted column is set to something else than its inserted
-        value.
+        value, or any column is set by a name that only the database takes for it.
     :raises IdentityChangeError: a key column is set, and a value stays that is bound to it.
     """
     if internals.upsert_values(statement):
+        if bindings:
+            _refuse_misspelt(statement)
         upsert = _Upsert(statement, dialect)
         for binding in bindings.values():
             upsert.check(binding)
+
+
+def _refuse_misspelt(statement: Any) -> None:
+    """Refuse SET's ``"SSN"`` for the column ``ssn``.
+
+    SQLAlchemy only warns of a name that it does not know, and writes it into the statement with
+    a value that no column's type has seen. SQLite takes it for the column, whatever its case.
+    """
+    table = statement.table
+    known = {name for column in table.c for name in (column.key, column.name)}
+    by_letters = {_letters(column.name): column for column in table.c}
+    for given, _ in internals.upsert_values(statement):
+        column = None if given in known else by_letters.get(_letters(given))
+        if column is not None:
+            raise CiphertextCopyError(
+                f"the upsert sets {given!r}, which is no name of {column.name} to SQLAlchemy: the "
+                f"database would store what is given as it is. Name it {column.key!r}",
+                table=table.name,
+                column=column.name,
+                reason="upsert",
+            )
+
+
+def _letters(name: str) -> str:
+    """What is left of a name without case and quotes."""
+    return re.sub(r"\W", "", name).casefold()
 
 
 def is_excluded(value: Any, column: Column[Any]) -> bool:
