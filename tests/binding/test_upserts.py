@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import (
     Column,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
@@ -419,3 +420,28 @@ def test_a_column_that_only_the_database_knows_by_that_name_is_not_set(db_with_u
         connection.execute(statement, {"id": 1, "holder": "x", "number": "new"})
 
     assert numbers(db) == BEFORE
+
+
+def test_a_target_that_an_index_of_another_collation_answers_to_does_not_name_the_row(sqlite_db):
+    table = Table(
+        "member",
+        MetaData(),
+        Column("login", String(20), primary_key=True),
+        Column("v", EncryptedType()),
+    )
+    Index("member_login", table.c.login.collate("NOCASE"), unique=True)
+    sqlite_db.create(table.metadata)
+    with sqlite_db.begin() as connection:
+        connection.execute(table.insert(), {"login": "ada", "v": "old"})
+    statement = sqlite.insert(table).values(login="ADA", v=CANARY)
+    excluded = statement.excluded
+
+    def upsert_by_login(**given: Any) -> Any:
+        return statement.on_conflict_do_update(index_elements=["login"], **given)
+
+    with sqlite_db.begin() as connection, sqlite_db.refused(AmbiguousRowError, table):
+        connection.execute(upsert_by_login(set_={"v": excluded.v}))
+    with sqlite_db.begin() as connection:
+        assert connection.scalars(select(table.c.v)).all() == ["old"]
+        connection.execute(upsert_by_login(set_={"login": excluded.login, "v": excluded.v}))
+        assert connection.execute(select(table)).all() == [("ADA", CANARY)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column
 from sqlalchemy.sql import operators
@@ -112,7 +112,19 @@ def _targeted(clause: Any, table: Any) -> set[Column[Any]]:
         return set(primary.columns) if constraint == primary.name else set()
     elements = getattr(clause, "inferred_target_elements", None) or ()
     names = {_name_of(element) for element in elements}
-    return {column for column in table.c if column.name in names}
+    return {column for column in table.c if column.name in names}.difference(_recollated(table))
+
+
+def _recollated(table: Any) -> Iterator[Column[Any]]:
+    """The columns that a unique index compares under a collation of its own.
+
+    A conflict target names no collation, so such an index is among those that answer to it, and a
+    row that it finds may have another spelling.
+    """
+    for index in table.indexes:
+        for element in index.expressions if index.unique else ():
+            if getattr(element, "operator", None) is operators.collate:
+                yield cast("Column[Any]", element.left)
 
 
 def _name_of(element: Any) -> str | None:
