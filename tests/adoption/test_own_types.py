@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.types import TypeDecorator
 
@@ -58,6 +58,21 @@ class Salted(Backwards):
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
         return value[9:][::-1]
+
+
+class Withdrawn(Backwards):
+    """The application makes a value NULL when the run has read it and has not written it yet."""
+
+    cache_ok = True
+
+    def __init__(self, plain: Engine) -> None:
+        super().__init__()
+        self.plain = plain
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        with self.plain.begin() as connection:
+            connection.execute(text("UPDATE t SET email = NULL WHERE id = 1"))
+        return super().process_result_value(value, dialect)
 
 
 def table(phase: str | None, declared: Any = None) -> Table:
@@ -133,6 +148,20 @@ def test_what_the_type_does_not_take_is_refused_without_the_value(db: Database) 
     with db.begin() as connection, pytest.raises(DBAPIError) as raised:
         connection.execute(insert(table("write-both")), {"id": 1, "email": "yranac-canary"})
     assert "canary" not in str(raised.value)
+
+
+def test_what_was_made_null_between_reading_and_writing_stays_null(db: Database) -> None:
+    adoption = filled(db)
+    adopt(db.engine, db.encryption, adoption)
+    ensure_adopted(db.engine, db.encryption, adoption)  # from now on a sealed value may be alone
+    db.execute_plain("UPDATE t SET email = 'eda' WHERE id = 1")
+    now = table("read-sealed", Withdrawn(db.plain))
+
+    assert adopt(db.engine, db.encryption, Adoption.of(now.c.email)).finished
+
+    with db.begin() as connection:
+        rows = connection.execute(select(now.c.id, now.c.email).order_by(now.c.id)).all()
+    assert [tuple(row) for row in rows] == [(1, None), (2, "eve")]
 
 
 def test_a_pending_row_is_found_unless_its_ciphertext_is_never_the_same(db: Database) -> None:

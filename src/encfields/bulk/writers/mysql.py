@@ -141,9 +141,10 @@ class MysqlWriter:
         for number, form in enumerate(self._plain.forms):
             expected = [self._plain.expected(row.change.plain)[number] for row in rows]
             if any(one is not None for one in expected):
-                # NULL where the row's own plaintext does not matter.
+                # The case is NULL where the row's own plaintext does not matter. The form is where
+                # the application has made the plaintext NULL meanwhile; it is no digest then.
                 case = self._case("", rows, expected, parameters).removeprefix(" = ")
-                where.append(f"COALESCE({form} = {case}, TRUE)")
+                where.append(f"COALESCE(COALESCE({form}, x'') = {case}, TRUE)")
         return " AND ".join(where)
 
     def _any_of(self, rows: Sequence[_Row], parameters: list[Any]) -> str:
