@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,15 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("ENCFIELDS_DATABASE_URL", f"sqlite:///{tmp_path / 'shop.db'}")
     monkeypatch.setenv("ENCFIELDS_KEYRING", f"local:{tmp_path / 'wrapping.key'}")
-    return Shop(tmp_path)
+    yield Shop(tmp_path)
+    # Other tests have a module of this name too.
+    sys.modules.pop("shop", None)
 
 
 def test_the_page_leads_from_plaintext_to_encrypted_and_back(
