@@ -80,7 +80,7 @@ def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> in
     again = f"--made-before {began.isoformat(timespec='seconds')}"
     if made_before is None:
         # Said now, because nothing is said when the process is killed.
-        sys.stderr.write(f"encfields: broken off, this goes on with {again}\n")
+        sys.stderr.write(f"encfields: if this is interrupted, go on with {again}\n")
     with keys_selection.progress(output, "rotating", f"go on with {again}") as progress:
         report = many.rotate(made_before=made_before, progress=progress)
     return keys_selection.tell(report, "rotated", output)
