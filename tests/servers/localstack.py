@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 from pathlib import Path
 
-from tests.servers.process import HOST, ServerError, ServerProcess, free_port
+from tests.servers.http_server import HttpServer
+from tests.servers.process import HOST
 
 VARIABLE = "ENCFIELDS_TEST_LOCALSTACK"
 """The environment variable that names the Python which has LocalStack; else KMS is moto's."""
@@ -21,30 +21,22 @@ def python() -> Path | None:
     return Path(named).absolute() if named else None
 
 
-class LocalStackServer:
+class LocalStackServer(HttpServer):
     """A running LocalStack that has KMS and nothing else.
 
     :param python: the interpreter in whose environment it is installed.
     :ivar url: endpoint URL of its KMS.
     """
 
+    name = "localstack"
+    health = "/_localstack/health"
+
     def __init__(self, python: Path) -> None:
         self._python = python
-        try:
-            self._start()
-        except ServerError:
-            # Another process may have taken the port between the look and the start.
-            self._start()
+        super().__init__()
 
-    def _start(self) -> None:
-        self._port = free_port()
-        self.url = f"http://{HOST}:{self._port}"
-        self._process = ServerProcess("localstack")
-        command: list[str | Path] = [self._python, "-m", "localstack.runtime.main"]
-        self._process.start(command, self._answers, environment=self._environment())
-
-    def stop(self) -> None:
-        self._process.stop()
+    def _command(self) -> list[str | Path]:
+        return [self._python, "-m", "localstack.runtime.main"]
 
     def _environment(self) -> dict[str, str]:
         folder = str(self._process.directory)
@@ -62,13 +54,3 @@ class LocalStackServer:
             "SKIP_SSL_CERT_DOWNLOAD": "1",
             "DNS_ADDRESS": "0",
         }
-
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=60)
-        try:
-            connection.request("GET", "/_localstack/health")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()

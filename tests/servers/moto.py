@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import boto3
 
-from tests.servers.process import HOST, ServerError, ServerProcess, free_port
+from tests.servers.http_server import HttpServer
+from tests.servers.process import HOST
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -32,38 +33,17 @@ ENVIRONMENT = {
 }
 
 
-class MotoServer:
+class MotoServer(HttpServer):
     """A running moto server.
 
     :ivar url: endpoint URL for every AWS service it has.
     """
 
-    def __init__(self) -> None:
-        try:
-            self._start()
-        except ServerError:
-            # Another process may have taken the port between the look and the start.
-            self._start()
+    name = "moto"
+    health = "/moto-api/data.json"
 
-    def _start(self) -> None:
-        self._port = free_port()
-        self.url = f"http://{HOST}:{self._port}"
-        self._process = ServerProcess("moto")
-        command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self._port)]
-        self._process.start(command, self._answers)
-
-    def stop(self) -> None:
-        self._process.stop()
-
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=60)
-        try:
-            connection.request("GET", "/moto-api/data.json")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
+    def _command(self) -> list[str | Path]:
+        return [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self._port)]
 
 
 class Kms:
