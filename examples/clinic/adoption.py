@@ -149,7 +149,7 @@ class PhoneAdoption:
         self.remains = end_adoption(self._engine, self._adoption("write-sealed"))
 
 
-def rename(engine: Engine, model: Any, row: int, phone: str) -> None:
+def change_phone(engine: Engine, model: Any, row: int, phone: str) -> None:
     """Change a number through the version of the application that is deployed."""
     with Session(engine) as session:
         contact = session.get(model, row)

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from encfields.bulk import TableSpec
 from encfields.errors import EncFieldsError
 
-from .adoption import STEPS, PhoneAdoption, rename
+from .adoption import STEPS, PhoneAdoption, change_phone
 from .database import Database
 from .explain import Trouble, explain
 from .intruder import Intruder
@@ -281,28 +281,32 @@ def _problem(form: dict[str, str], clinics: set[str]) -> str | None:
 Row = Annotated[int, Form(ge=1, le=2**31 - 1)]
 
 
-def _intrude(request: Request, work: Callable[[], object], told: str) -> Response:
+def carry_out(request: Request, path: str, work: Callable[[], object], told: str) -> Response:
+    """Do what a form asks for, and show its page: with what was done, or with what is wrong."""
     try:
         work()
     except LookupError as error:
         of(request).trouble = Trouble("No such row", str(error), "Choose a row of the table.")
-        return RedirectResponse("/", 303)
-    return back_to(request, "/", told)
+    except EncFieldsError as error:
+        of(request).trouble = explain(error)
+    else:
+        of(request).notice = told
+    return RedirectResponse(path, 303)
 
 
 def swap(request: Request, first: Row, second: Row) -> Response:
     done = f"The intruder swapped the numbers of rows {first} and {second}, in SQL."
-    return _intrude(request, lambda: of(request).intruder.swap(first, second), done)
+    return carry_out(request, "/", lambda: of(request).intruder.swap(first, second), done)
 
 
 def copy(request: Request, first: Row, second: Row) -> Response:
     done = f"The intruder copied the number of row {first} into row {second}, in SQL."
-    return _intrude(request, lambda: of(request).intruder.copy(first, second), done)
+    return carry_out(request, "/", lambda: of(request).intruder.copy(first, second), done)
 
 
 def flip(request: Request, first: Row) -> Response:
     done = f"The intruder changed one bit of row {first}, in SQL."
-    return _intrude(request, lambda: of(request).intruder.flip(first), done)
+    return carry_out(request, "/", lambda: of(request).intruder.flip(first), done)
 
 
 def undo(request: Request) -> Response:
@@ -336,12 +340,8 @@ def take_away(request: Request, away: Annotated[bool, Form()]) -> Response:
 
 
 def rotate(request: Request) -> Response:
-    try:
-        of(request).rotation.start()
-    except EncFieldsError as error:
-        of(request).trouble = explain(error)
-        return RedirectResponse("/keys", 303)
-    return back_to(request, "/keys", "A new key version is in force. The archive follows.")
+    told = "A new key version is in force. The archive follows."
+    return carry_out(request, "/keys", of(request).rotation.start, told)
 
 
 def shred(
@@ -387,26 +387,16 @@ async def adoption(request: Request) -> HTMLResponse:
     return page(request, "adoption.html", contacts=contacts, stored=stored, steps=STEPS)
 
 
-def _adopt(request: Request, work: Callable[[], object], told: str) -> Response:
-    try:
-        work()
-    except LookupError as error:
-        of(request).trouble = Trouble("No such row", str(error), "Choose a row of the table.")
-        return RedirectResponse("/adoption", 303)
-    except EncFieldsError as error:
-        of(request).trouble = explain(error)
-        return RedirectResponse("/adoption", 303)
-    return back_to(request, "/adoption", told)
-
-
 def adoption_step(request: Request) -> Response:
     step = of(request).adoption.next
-    return _adopt(request, of(request).adoption.step, f"Done: {step.label}." if step else "Done.")
+    return carry_out(
+        request, "/adoption", of(request).adoption.step, f"Done: {step.label}." if step else "Done."
+    )
 
 
 def adoption_back(request: Request) -> Response:
     told = "The plaintext is back, and the encrypted column is gone."
-    return _adopt(request, of(request).adoption.back, told)
+    return carry_out(request, "/adoption", of(request).adoption.back, told)
 
 
 def adoption_old(request: Request) -> Response:
@@ -428,7 +418,7 @@ def adoption_old(request: Request) -> Response:
     )
     if adopting.done == 0:
         told = "An old version of the application wrote plaintext."
-    return _adopt(request, adopting.write_as_before, told)
+    return carry_out(request, "/adoption", adopting.write_as_before, told)
 
 
 def adoption_phone(request: Request, row: Row, phone: Annotated[str, Form()] = "") -> Response:
@@ -438,8 +428,9 @@ def adoption_phone(request: Request, row: Row, phone: Annotated[str, Form()] = "
             "That is no telephone number", f"You typed “{phone}”.", "Digits and blanks, 3 to 20."
         )
         return RedirectResponse("/adoption", 303)
-    return _adopt(
+    return carry_out(
         request,
-        lambda: rename(demo.database.operations, demo.adoption.model, row, phone),
+        "/adoption",
+        lambda: change_phone(demo.database.operations, demo.adoption.model, row, phone),
         f"Changed through the deployed version ({demo.adoption.phase}).",
     )

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from encfields import Encryption
-from encfields.bulk import Options, Reencryption, TableSpec
+from encfields.bulk import Options, ProgressState, Reencryption, TableSpec
 from encfields.errors import EncFieldsError
 
 from .explain import Trouble, explain
@@ -97,9 +97,9 @@ class Rotation:
         else:
             self.standing.state = "failed"
 
-    def _tell(self, state: object) -> None:
-        done, total = state.rows_done, max(1, state.rows_total)  # type: ignore[attr-defined]
-        first_pass = state.sweep == 0  # type: ignore[attr-defined]
+    def _tell(self, state: ProgressState) -> None:
+        done, total = state.rows_done, max(1, state.rows_total)
+        first_pass = state.sweep == 0
         self.standing.total = total
         self.standing.done = min(done, total) if first_pass else total
         self.standing.share = self.standing.done / total
