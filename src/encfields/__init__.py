@@ -7,20 +7,25 @@ Encryption SDK message that opens only in the row and column it was written for.
 
 from __future__ import annotations
 
-from encfields import errors, keyrings
-from encfields.engine import Encryption, attach, encryption_of
-from encfields.errors import EncFieldsError
-from encfields.index.blind_index import BlindIndex
-from encfields.keys.dynamodb.store import DynamoDbKeyStore
-from encfields.keys.sql.store import SqlKeyStore
-from encfields.legacy import LegacyReader
-from encfields.message.header import read_header
-from encfields.orm.adoption.plaintext import Plaintext
-from encfields.orm.declare.compound_index import CompoundBlindIndex
-from encfields.orm.query.compound import blind
-from encfields.orm.sealed import Reveal, Sealed
-from encfields.orm.types import EncryptedType
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from encfields.version import VERSION
+
+if TYPE_CHECKING:
+    from encfields import errors, keyrings
+    from encfields.engine import Encryption, attach, encryption_of
+    from encfields.errors import EncFieldsError
+    from encfields.index.blind_index import BlindIndex
+    from encfields.keys.dynamodb.store import DynamoDbKeyStore
+    from encfields.keys.sql.store import SqlKeyStore
+    from encfields.legacy import LegacyReader
+    from encfields.message.header import read_header
+    from encfields.orm.adoption.plaintext import Plaintext
+    from encfields.orm.declare.compound_index import CompoundBlindIndex
+    from encfields.orm.query.compound import blind
+    from encfields.orm.sealed import Reveal, Sealed
+    from encfields.orm.types import EncryptedType
 
 __version__ = VERSION
 
@@ -43,3 +48,43 @@ __all__ = [
     "keyrings",
     "read_header",
 ]
+
+_MODULES = {
+    "BlindIndex": "index.blind_index",
+    "CompoundBlindIndex": "orm.declare.compound_index",
+    "DynamoDbKeyStore": "keys.dynamodb.store",
+    "EncFieldsError": "errors",
+    "EncryptedType": "orm.types",
+    "Encryption": "engine",
+    "LegacyReader": "legacy",
+    "Plaintext": "orm.adoption.plaintext",
+    "Reveal": "orm.sealed",
+    "Sealed": "orm.sealed",
+    "SqlKeyStore": "keys.sql.store",
+    "attach": "engine",
+    "blind": "orm.query.compound",
+    "encryption_of": "engine",
+    "read_header": "message.header",
+}
+"""Each name's module. A name is imported when it is first asked for: ``python -m encfields.cli``
+runs this file before any line of the command's, which has to be there to answer Ctrl-C."""
+
+
+def _asked_for(name: str) -> Any:
+    """A public name that nobody asked for before."""
+    if name in _MODULES:
+        found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    elif name in ("errors", "keyrings"):
+        found = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+    __getattr__ = _asked_for
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

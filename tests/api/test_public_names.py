@@ -6,6 +6,8 @@ import ast
 import importlib
 import importlib.metadata
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,16 @@ def test_code_that_is_shown_imports_public_names_alone(block):
 def test_what_stays_stable_names_each_public_module():
     page = (ROOT / "docs" / "api-stability.md").read_text()
     assert set(re.findall(r"^\| `(encfields[\w.]*)` \|", page, re.M)) == set(PUBLIC)
+
+
+def test_a_public_name_is_there_whenever_it_is_asked_for():
+    code = "import encfields; print(*(getattr(encfields, name) for name in encfields.__all__))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(encfields.__all__) <= set(dir(encfields))
+    with pytest.raises(AttributeError, match="'encfields' has no attribute 'nonsense'"):
+        _ = encfields.nonsense  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="nonsense"):
+        from encfields import nonsense  # type: ignore[attr-defined]  # noqa: F401
 
 
 def test_the_version_is_in_one_place():

@@ -18,8 +18,8 @@ COMMAND_IN_A_TERMINAL = (
     """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from encfields.cli.main import main
-sys.exit(main())
+from encfields.cli.terminal import run
+sys.exit(run())
 """,
 )
 

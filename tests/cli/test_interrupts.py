@@ -1,9 +1,12 @@
-"""Ctrl-C ends every command with status 130 and no traceback, also while a database waits."""
+"""Ctrl-C ends every command with status 130 and no traceback: while a database waits, and while
+the command is still imported."""
 
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -92,3 +95,34 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_database(request, server, name
         out, err = process.communicate(timeout=240)
 
     assert (process.returncode, out, err) == (exits.INTERRUPTED, "", "")
+
+
+A_TERMINAL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+MODULE = A_TERMINAL + "import runpy; runpy.run_module('encfields.cli', run_name='__main__')"
+SCRIPT = A_TERMINAL + "import sys; from encfields.cli.terminal import run; sys.exit(run())"
+
+
+@pytest.mark.parametrize("program", [MODULE, SCRIPT], ids=["module", "script"])
+@pytest.mark.parametrize("imported", ["sqlalchemy.exc", "encfields.orm.types", "all"])
+def test_ctrl_c_ends_a_command_that_is_still_imported(program: str, imported: str):
+    """Python tells what it has imported. What the command connects to then never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        process = subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-c", program, "keys", "list", "--database", url],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        if imported == "all":
+            silent.settimeout(60)
+            silent.accept()[0].detach()
+        else:
+            wanted = f"| {imported}\n"
+            next(line for line in process.stderr if line.replace("  ", "").endswith(wanted))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    told = [line for line in err.splitlines() if not line.startswith("import time:")]
+    assert (process.returncode, told) == (exits.INTERRUPTED, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from encfields.cli.main import main
+from encfields.cli.terminal import run
 
 if __name__ == "__main__":  # worker processes import this file anew
-    sys.exit(main())
+    sys.exit(run())

@@ -26,6 +26,7 @@ from encfields.bulk.options import Options, Setup
 from encfields.bulk.runs.loop import RunLoop
 from encfields.bulk.runs.pacing import Failure, Patience
 from encfields.bulk.runs.progress import Progress, Teller
+from encfields.bulk.runs.signals import deaf_children
 from encfields.bulk.runs.store import RunStore, Totals
 from encfields.bulk.runs.worker import new_owner
 from encfields.bulk.runs.worker_setup import setup_for
@@ -160,7 +161,8 @@ class _Process:
         given = (setup, run_id, self.owner, replace(options, setup=None), os.getpid())
         arguments = (*given, lifeline, theirs)
         self.process = context.Process(target=_work, args=arguments, name=f"encfields {run_id}")
-        self.process.start()
+        with deaf_children():
+            self.process.start()
         theirs.close()
         lifeline.close()
 
@@ -190,6 +192,7 @@ def _work(
     """A worker process, from its start to its end."""
     stop = Event()
     # Ctrl-C in a terminal reaches every process; the coordinator passes it on in its own way.
+    # Where signals can be blocked, it was since the start: see `deaf_children`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     threading.Thread(target=_stop_when_asked, args=(parent, lifeline, stop), daemon=True).start()

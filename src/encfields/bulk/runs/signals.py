@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run between two batches."""
+"""SIGINT and SIGTERM end a run between two batches, and Ctrl-C is the coordinator's alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -40,3 +41,22 @@ def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Have the processes that are started meanwhile hear no Ctrl-C, from their first import on.
+
+    A terminal sends it to every process; one that is still importing would print a traceback. The
+    caller hears it at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Python's own helper of started processes: when it comes up, it unblocks what was blocked.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,43 @@
+"""The command as a terminal starts it: Ctrl-C ends it without a traceback, whenever it comes."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+from encfields.cli import exits
+
+
+def run() -> int:
+    """Run the command, from its first import to its end.
+
+    :returns: the exit status, see :mod:`encfields.cli.exits`.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return _main()()  # in the background, where Ctrl-C is not meant for it
+    # The last that Python does before it takes its own handlers away, and needs no more time.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    try:
+        signal.signal(signal.SIGINT, _leave)
+        command = _main()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return command()
+    except KeyboardInterrupt:  # one more, while the first was seen to
+        return exits.INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _main() -> Callable[[], int]:
+    """The command, whose imports take a second or so."""
+    from encfields.cli.main import main
+
+    return main
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Go at once: nothing has begun yet, or all is done and Python waits for its threads."""
+    os._exit(exits.INTERRUPTED)
