@@ -1,6 +1,6 @@
 """What seals and opens values of this library's own form: the one place that chooses it.
 
-:mod:`encfields.native_core` says whether there is a compiled one that may be used.
+:mod:`encfields.message.compiled` says whether there is a compiled one that may be used.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from encfields.branch_key import BranchKey
+from encfields.message.compiled import status
 from encfields.message.one_pass import FindKey
-from encfields.native_core import status
 
 if TYPE_CHECKING or not status().is_native:
     from encfields.message.one_pass import CellReader, open_, seal, seal_many

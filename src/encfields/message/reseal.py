@@ -31,10 +31,10 @@ from encfields.message.body import (
     pack_place,
     unpack_one_frame,
 )
+from encfields.message.compiled import status
 from encfields.message.header import CONTEXT_OFFSET, FRAMED, HEADER_IV, MAGIC, TAG_BYTES, pack_u16
 from encfields.message.keys import RANDOM_BYTES, Wrapping, derive
 from encfields.message.sealing import open_, seal, written
-from encfields.native_core import status
 
 FindKey = Callable[[str, str], BranchKey]
 """Gives the branch key of an id and version (UUID text)."""

@@ -1,0 +1,115 @@
+"""Whether values are sealed and opened by the compiled core, and why if not.
+
+The compiled core is a distribution of its own, ``encfields-native``, which ``encfields[native]``
+installs. It is found when this module is imported, and may only answer faster: what it does not
+accept goes to the Python path, which every error is from. The environment variable
+``ENCFIELDS_NATIVE`` is read then, too:
+
+===========  ==============================================================================
+not set      the compiled core is used if it is there
+``off``      it is not used
+``require``  this module cannot be imported without it
+===========  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from types import ModuleType
+
+from encfields.branch_key import BranchKey
+from encfields.errors import ConfigurationError
+from encfields.message import one_pass
+from encfields.version import VERSION
+
+__all__ = ["Status", "status"]
+
+VARIABLE = "ENCFIELDS_NATIVE"
+MODULE = "encfields_native"
+_CHOICES = ("", "off", "require")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Which core runs.
+
+    :ivar is_native: whether it is the compiled one.
+    :ivar version: of ``encfields-native``, ``None`` where it was not looked for or not found.
+    :ivar reason: why it is not used; ``""`` if it is.
+    """
+
+    is_native: bool
+    version: str | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.is_native:
+            return f"encfields-native {self.version}"
+        return f"Python: {self.reason}"
+
+
+def status() -> Status:
+    """Which core seals and opens values in this process."""
+    return _STATUS
+
+
+def _found(choice: str) -> Status:
+    """The compiled core, if it is there and belongs to this encfields.
+
+    :param choice: what the environment variable says.
+    :raises ConfigurationError: it has to be there, and cannot be used; or the variable's value
+        is none.
+    """
+    if choice not in _CHOICES:
+        raise ConfigurationError(
+            f"{VARIABLE} is {choice!r}: it may be 'off' or 'require'", reason="native"
+        )
+    if choice == "off":
+        return Status(False, reason=f"{VARIABLE} is off")
+    found = _looked_for()
+    if choice == "require" and not found.is_native:
+        raise ConfigurationError(
+            f"{VARIABLE} is 'require', and the compiled core cannot be used: {found.reason}",
+            reason="native",
+        )
+    return found
+
+
+def _looked_for() -> Status:
+    try:
+        core = importlib.import_module(MODULE)
+    except ModuleNotFoundError as error:
+        if error.name == MODULE:
+            return Status(False, reason="encfields-native is not installed")
+        return _unusable(f"encfields-native cannot be imported: {error}")
+    except ImportError as error:
+        return _unusable(f"encfields-native cannot be imported: {error}")
+    version = getattr(core, "__version__", None)
+    if version != VERSION:
+        told = f"encfields-native {version} does not belong to encfields {VERSION}"
+        return _unusable(f"{told}: install 'encfields[native]' again", version)
+    if not _agrees(core):
+        return _unusable("encfields-native and Python do not read each other's values", version)
+    return Status(True, version)
+
+
+def _agrees(core: ModuleType) -> bool:
+    """Whether both cores open what the other one seals, on this machine."""
+    key = BranchKey("self-test", "00000000-0000-4000-8000-000000000000", bytes(32))
+    for one, other in ((core, one_pass), (one_pass, core)):
+        message = one.seal(b"self-test", b"", key)
+        if other.open_(message, b"", key.id, lambda key_id, version: key) != b"self-test":
+            return False
+    return True
+
+
+def _unusable(reason: str, version: str | None = None) -> Status:
+    """It was installed on purpose, so its place is not taken in silence."""
+    warnings.warn(f"{reason}. Values are sealed and opened in Python", RuntimeWarning, stacklevel=2)
+    return Status(False, version, reason)
+
+
+_STATUS = _found(os.environ.get(VARIABLE, ""))
