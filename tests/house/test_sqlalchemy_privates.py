@@ -33,6 +33,7 @@ OTHERS = {
     "testing/plugin.py": {"_report_sections"},
     "testing/channels.py": {"_getframe"},
     "orm/adoption/unsealed.py": {"_getframe"},
+    "cli/terminal.py": {"_exit"},
     "doctor/key_table.py": {"_exit"},
 }
 """Private names of botocore, urllib3 and pytest, and documented ones of the standard library."""
