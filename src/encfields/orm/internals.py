@@ -79,6 +79,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.engine.interfaces import ExecuteStyle
 from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, Update
@@ -347,6 +348,22 @@ def bind_name(compiled: Any, parameter: BindParameter[Any]) -> str | None:
     if name is None and parameter.key in compiled.binds:
         name = parameter.key
     return name
+
+
+def name_of_copy(compiled: Any, parameter: BindParameter[Any]) -> str | None:
+    """The name of a bind of an upsert's SET, which MySQL's compiler copies."""
+    for bind, name in compiled.bind_names.items():
+        if any(one is parameter for one in clones_of(bind)):
+            return str(name)
+    return bind_name(compiled, parameter)
+
+
+def shares_statement(context: Any) -> bool:
+    """Whether several parameter sets become one INSERT, whose SET has one value for all."""
+    return (
+        context.execute_style is ExecuteStyle.INSERTMANYVALUES
+        and len(context.compiled_parameters) > 1
+    )
 
 
 def rendered_bind_names(compiled: Any) -> frozenset[str]:
@@ -737,17 +754,36 @@ def upsert_values(statement: Any) -> list[tuple[str, Any]]:
     clause = post_values_clause(statement)
     given = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None) or ()
     pairs = given.items() if isinstance(given, Mapping) else given
-    return [(str(getattr(target, "key", target)), value) for target, value in pairs]
+    return [(_key_in_set(target), value) for target, value in pairs]
+
+
+def _key_in_set(target: Any) -> str:
+    """The key of a column, which an attribute of the ORM may have another name than."""
+    column = target.__clause_element__() if hasattr(target, "__clause_element__") else target
+    return str(getattr(column, "key", column))
 
 
 def with_upsert_values(statement: Insert, added: list[tuple[str, Any]]) -> Insert:
     """The same upsert with more in its SET; the given statement is left as it is."""
+    return _with_set(statement, lambda given: [*given, *added])
+
+
+def with_changed_upsert_values(statement: Insert, change: Callable[[str, Any], Any]) -> Insert:
+    """The same upsert whose SET has what `change` makes of each key, as given, and value."""
+    return _with_set(
+        statement,
+        lambda given: [(key, change(_key_in_set(key), value)) for key, value in given],
+    )
+
+
+def _with_set(statement: Any, change: Callable[[list[Any]], list[Any]]) -> Insert:
     clause: Any = statement._post_values_clause
     name = "update_values_to_set" if hasattr(clause, "update_values_to_set") else "update"
     given = getattr(clause, name)
     changed: Any = clause._clone()
     is_mapping = isinstance(given, Mapping)
-    setattr(changed, name, {**given, **dict(added)} if is_mapping else [*given, *added])
+    pairs = change(list(given.items()) if is_mapping else list(given))
+    setattr(changed, name, dict(pairs) if is_mapping else pairs)
     copied: Any = statement._generate()
     copied._post_values_clause = changed
     return cast("Insert", copied)

@@ -18,6 +18,7 @@ from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.index_values import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
+from encfields.orm.write.set_values import bind_set_values
 from encfields.orm.write.veiled import veil_written
 from encfields.traces import leaves_no_trace
 
@@ -101,5 +102,6 @@ class EngineListeners:
             write_plaintext_along(execution)
         complete_row_update(execution)
         veil_written(execution)
+        bind_set_values(execution)
         write_indexes_along(execution)
         self.hook.keys.ask(execution)

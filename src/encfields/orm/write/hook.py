@@ -7,7 +7,8 @@ client-side defaults included, and nothing has reached a driver or a log yet.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.errors import (
@@ -43,6 +44,7 @@ from encfields.orm.write.plan import (
     row_not_pinned,
 )
 from encfields.orm.write.read_back import ReadBack, WrittenRow
+from encfields.orm.write.set_values import refuse_shared
 from encfields.orm.write.triggered_tables import TriggeredTables
 from encfields.traces import leaves_no_trace
 
@@ -55,6 +57,10 @@ if TYPE_CHECKING:
 
 _Ready = tuple["ColumnBinding", Pending, list[str], bytes]
 """A value that can be sealed: its column, where the message goes, its row and its plaintext."""
+
+
+_ReadyIndex = tuple[IndexedBind, PendingIndex, RowIndex, Mapping[str, Any]]
+"""A blind index that can be computed: where it goes, what is indexed, and the row's parameters."""
 
 
 class WriteHook:
@@ -139,6 +145,8 @@ class WriteHook:
             answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
         if plan.unpinned:
             _refuse_unpinned(plan, context)
+        if plan.set_values and internals.shares_statement(context):
+            raise refuse_shared(plan.set_values[0].binding)
         spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
         if plan.indexed or plan.without_values:
             self._index_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
@@ -154,7 +162,7 @@ class WriteHook:
             raise plan.refusal()
         for check in plan.unchanged:
             for values, _ in internals.parameter_rows(context):
-                if check.to_text(values[check.set_bind]) != check.to_text(values[check.where_bind]):
+                if not check.holds(values):
                     raise check.refusal()
 
     def _index_rows(
@@ -168,7 +176,7 @@ class WriteHook:
     ) -> None:
         """Compute the blind indexes of every row of the execution."""
         binds = plan.indexed_in_order
-        ready: list[tuple[IndexedBind, PendingIndex, RowIndex]] = []
+        ready: list[_ReadyIndex] = []
         for values, given in internals.parameter_rows(context):
             if plan.without_values:
                 for parked in given.values() if isinstance(given, dict) else given or ():
@@ -181,20 +189,22 @@ class WriteHook:
                 if is_rehearsal:
                     pending.settle(_dummy_index(bind, values))
                     continue
-                row = bind.of_row(values, pending.value, connection.dialect)
+                with _naming_row(plan, bind, values):
+                    row = bind.of_row(values, pending.value, connection.dialect)
                 if spelling is not None and bind.key and row.normalised is not None:
                     value = next(plan.by_bind[source] for source in bind.sources if source)
                     texts = cast("list[str]", _texts(value, values))
                     row = row.under(value.binding.key_id(spelling.of(value, values, texts)))
-                ready.append((bind, pending, row))
+                ready.append((bind, pending, row, values))
         if len(ready) > 1:
             self._fetch_beacons(ready)
-        for bind, pending, row in ready:
-            pending.settle(bind.value(self._encryption, row))
+        for bind, pending, row, values in ready:
+            with _naming_row(plan, bind, values):
+                pending.settle(bind.value(self._encryption, row))
 
-    def _fetch_beacons(self, ready: list[tuple[IndexedBind, PendingIndex, RowIndex]]) -> None:
+    def _fetch_beacons(self, ready: list[_ReadyIndex]) -> None:
         """Have the beacon keys of rows of many tenants at hand, in one query for all."""
-        templated = [(bind, row) for bind, _, row in ready if bind.key and row.normalised]
+        templated = [(bind, row) for bind, _, row, _ in ready if bind.key and row.normalised]
         if key_ids := {row.key_id for _, row in templated}:
             try:
                 self._encryption.require_beacons(key_ids)
@@ -345,8 +355,7 @@ class WriteHook:
             return binding.codec.encode(value, connection.dialect)
         except EncFieldsError as error:
             error.table, error.column = binding.table, binding.column_name
-            if None not in texts:
-                error.row = dict(binding.row(cast("list[str]", texts)))
+            error.row = _known_row(binding, texts)
             raise
 
     def _seal_all(self, ready: list[_Ready]) -> None:
@@ -400,14 +409,36 @@ def _place(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> N
     error.row = error.row or dict(binding.row(texts))
 
 
+def _known_row(binding: ColumnBinding, texts: Sequence[str | None]) -> dict[str, str] | None:
+    """What is known of a row's identity, for an error."""
+    named = zip(binding.row([text or "" for text in texts]), texts, strict=True)
+    return {name: text for name, text in named if text is not None} or None
+
+
+@contextmanager
+def _naming_row(
+    plan: StatementPlan, bind: IndexedBind, values: Mapping[str, Any]
+) -> Iterator[None]:
+    """Have an error of a blind index say which row it is about."""
+    try:
+        yield
+    except EncFieldsError as error:
+        error.table = error.table or bind.index.table
+        error.column = error.column or bind.index.column_name
+        of_row = next((plan.by_bind[s] for s in bind.sources if s and s in plan.by_bind), None)
+        if error.row is None and of_row is not None:
+            with suppress(EncFieldsError):
+                error.row = _known_row(of_row.binding, _texts(of_row, values))
+        raise
+
+
 def _from_elsewhere(binding: ColumnBinding, texts: list[str | None]) -> EncFieldsError:
-    known = None if None in texts else dict(binding.row(cast("list[str]", texts)))
     return CiphertextCopyError(
         "a sealed value of another row or column cannot be written here: to copy it on purpose, "
         "write what its reveal() returns",
         table=binding.table,
         column=binding.column_name,
-        row=known,
+        row=_known_row(binding, texts),
         reason="sealed-elsewhere",
     )
 
@@ -430,6 +461,8 @@ def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
             texts.append(part.to_text(value))
         except EncFieldsError as error:
             error.table, error.column = bind.binding.table, bind.binding.column_name
+            unknown = [None] * (len(bind.identity) - len(texts))
+            error.row = _known_row(bind.binding, [*texts, *unknown])
             raise
     return texts
 
@@ -447,12 +480,15 @@ def _null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) ->
     columns = zip(bind.binding.identity, texts, strict=True)
     missing = [column.name for column, text in columns if text is None]
     if not plan.may_be_generated:
-        return row_not_pinned(bind.binding, missing)()
+        error = row_not_pinned(bind.binding, missing)()
+        error.row = _known_row(bind.binding, texts)
+        return error
     return UnknownIdentityError(
         f"{', '.join(missing)} identifies the row and has no value: give it one, or a Python-side "
         "default",
         table=bind.binding.table,
         column=bind.binding.column_name,
+        row=_known_row(bind.binding, texts),
         reason="identity-unknown",
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Table, null
+from sqlalchemy import Column, Table, bindparam, null
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import Null
 
@@ -24,7 +24,7 @@ from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnTyp
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.sealed import Sealed, to_be_written
 from encfields.orm.write.pending import Carried, is_null
-from encfields.orm.write.upsert import is_excluded
+from encfields.orm.write.upsert import is_excluded, is_own_value
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -170,7 +170,7 @@ def indexed_binds(
         of_bind = types.get(assigned.bind, [None])
         if not all(isinstance(type_, IndexColumnType) for type_ in of_bind):
             raise _refused(index, WRITTEN_BY_US)
-        sources = tuple(_source(value) for value in values)
+        sources = tuple(source_of(value) for value in values)
         if is_update:
             sources = tuple(
                 UNSTATED if value is None else source
@@ -187,7 +187,8 @@ WRITTEN_BY_US = (
 )
 
 
-def _source(assigned: Assigned | None) -> str | None:
+def source_of(assigned: Assigned | None) -> str | None:
+    """The bind of a value; ``None`` for NULL."""
     return assigned.bind if isinstance(assigned, BoundValue) else None
 
 
@@ -265,11 +266,12 @@ def refuse_half_upsert(statement: Any, table: Table) -> None:
         pairs = zip([companion, *values], columns, strict=True)
         if all(is_excluded(value, column) for value, column in pairs):
             continue
+        if _is_of_own_values(index, values) and is_own_value(companion, index.companion):
+            continue
         if companion is None or any(value is None for value in values):
             raise _refused(
                 index,
-                f"an upsert may set the columns of its blind index {index.label!r} to excluded.* "
-                "only, all of them together",
+                f"an upsert has to set the columns of its blind index {index.label!r} together",
             )
         raise _refused(index, WRITTEN_BY_US)
 
@@ -345,6 +347,18 @@ def _marked(row: Any, indexes: list[IndexBinding]) -> Any:
     return {**row, **added} if added else row
 
 
+def _is_of_own_values(index: IndexBinding, values: list[Any]) -> bool:
+    """Whether SET gives a value by itself, and the inserted row's for the rest of an index."""
+    own = [
+        is_own_value(value, source.column)
+        for source, value in zip(index.sources, values, strict=True)
+    ]
+    return any(own) and all(
+        is_own or is_excluded(value, source.column)
+        for is_own, source, value in zip(own, index.sources, values, strict=True)
+    )
+
+
 def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
     """ON CONFLICT DO UPDATE sets the index where it sets the value."""
     given = internals.upsert_values(statement)
@@ -356,6 +370,9 @@ def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
             along: Any = null()
         elif any(value is None for value in values):
             continue
+        elif _is_of_own_values(index, values):
+            kind = index.companion.type
+            along = bindparam(None, INDEX_OF_ROW, type_=kind, unique=True)
         else:
             along = internals.sibling_in(values[0], index.companion.key)
         if along is not None and _set_by(keys, index.companion) is None:

@@ -57,7 +57,9 @@ from encfields.orm.write.index_values import (
     refuse_half_copy,
     refuse_half_upsert,
 )
+from encfields.orm.write.pending import Pending
 from encfields.orm.write.raw_copy import refuse_other_copies
+from encfields.orm.write.set_values import indexes_of_own_values, own_values
 from encfields.orm.write.upsert import refuse_upsert
 
 if TYPE_CHECKING:
@@ -96,6 +98,30 @@ class UnchangedIdentity:
     to_text: Callable[[object], str]
     refusal: Refusal
 
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether they are the same in one parameter set; of no value nothing is."""
+        given, pinned = values[self.set_bind], values[self.where_bind]
+        if given is None or pinned is None or isinstance(pinned, Pending):
+            return False
+        try:
+            return self.to_text(given) == self.to_text(pinned)
+        except EncFieldsError as error:
+            refusal = self.refusal()
+            error.table, error.column = refusal.table, refusal.column
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class SetValues:
+    """What an upsert's SET gives by itself.
+
+    :ivar keys: columns of the row's key, which must get the inserted row's value.
+    """
+
+    sealed: tuple[SealedBind, ...] = ()
+    indexed: tuple[IndexedBind, ...] = ()
+    keys: tuple[UnchangedIdentity, ...] = ()
+
 
 @dataclass(slots=True)
 class StatementPlan:
@@ -105,7 +131,8 @@ class StatementPlan:
     :ivar indexed: the binds of their blind indexes.
     :ivar lookups: values that are looked up in one.
     :ivar filters: what the rows that they found are compared with after decryption.
-    :ivar unchanged: key columns that an UPDATE sets and must not change.
+    :ivar unchanged: key columns that an UPDATE, or an upsert, sets and must not change.
+    :ivar set_values: those of the encrypted binds that are in an upsert's SET.
     :ivar refusal: raised whatever the values are.
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
     :ivar looks_up_spelling: the row's key may be spelt differently in the database.
@@ -124,6 +151,7 @@ class StatementPlan:
     lookups: tuple[LookupBind, ...] = ()
     filters: tuple[Condition, ...] = ()
     unchanged: tuple[UnchangedIdentity, ...] = ()
+    set_values: tuple[SealedBind, ...] = ()
     refusal: Refusal | None = None
     raw_copy_allowed: bool = False
     looks_up_spelling: bool = False
@@ -240,17 +268,20 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     if not bindings:
         return NOTHING
     maker = _DmlPlanner(compiled, dialect, statement, table, bindings)
-    refuse_upsert(statement, bindings, dialect)
+    refuse_upsert(statement, rows, bindings, dialect)
     refuse_half_upsert(statement, table)
     if internals.has_select_source(statement):
         maker.refuse_select_source()
         return StatementPlan(without_values=True, table=table)
     # The indexes first: what is refused of them, no option lifts.
     indexed = tuple(bind for row in rows for bind in maker.indexed_binds(row))
+    sealed = tuple(bind for row in rows for bind in maker.sealed_binds(row))
+    set_values = maker.set_values(rows[0])
     return StatementPlan(
-        sealed=tuple(bind for row in rows for bind in maker.sealed_binds(row)),
-        indexed=indexed,
-        unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else (),
+        sealed=sealed + set_values.sealed,
+        indexed=indexed + set_values.indexed,
+        set_values=set_values.sealed,
+        unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else set_values.keys,
         looks_up_spelling=maker.is_update and maker.spelling_matters(rows[0]),
         may_be_generated=not maker.is_update,
         may_skip=not maker.is_update and internals.may_skip_rows(statement),
@@ -399,6 +430,34 @@ class _DmlPlanner:
                 to_text = from_bound_value(column.type, self.dialect)
                 yield UnchangedIdentity(assigned.bind, where.bind, to_text, refusal)
 
+    def set_values(self, row: Mapping[Any, Assigned]) -> SetValues:
+        """What an upsert of this row sets by itself, and not to the inserted value."""
+        own = {} if self.is_update else own_values(self.compiled, self.statement)
+        if not own:
+            return SetValues()
+
+        def identity(column: Column[Any]) -> IdentityBind | None:
+            return self._identity_bind(column, row)
+
+        sealed = [
+            self._sealed_bind(binding, assigned, row)
+            for key, binding in self.bindings.items()
+            if isinstance(assigned := own.get(key), BoundValue)
+        ]
+        indexed = indexes_of_own_values(self.table, row, own, identity)
+        return SetValues(tuple(sealed), tuple(indexed), tuple(self._same_keys(row, own)))
+
+    def _same_keys(
+        self, row: Mapping[Any, Assigned], own: Mapping[str, Assigned]
+    ) -> Iterator[UnchangedIdentity]:
+        for binding in self.bindings.values():
+            for column in binding.identity:
+                assigned, inserted = own.get(column.key), row.get(column.key)
+                if isinstance(assigned, BoundValue) and isinstance(inserted, BoundValue):
+                    to_text = from_bound_value(column.type, self.dialect)
+                    refusal = _another_key(binding, column)
+                    yield UnchangedIdentity(assigned.bind, inserted.bind, to_text, refusal)
+
     def spelling_matters(self, row: Mapping[Any, Assigned]) -> bool:
         """Whether a key that WHERE pins may be spelt differently in the row it matches."""
         return any(
@@ -454,6 +513,16 @@ def row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
         table=binding.table,
         column=binding.column_name,
         reason="row-not-pinned",
+    )
+
+
+def _another_key(binding: ColumnBinding, column: Column[Any]) -> Refusal:
+    return lambda: IdentityChangeError(
+        f"the upsert sets {column.name}, to which the stored value is bound, to another value than "
+        "the inserted row has: leave it out, or set it to the inserted row's",
+        table=binding.table,
+        column=binding.column_name,
+        reason="identity-change",
     )
 
 

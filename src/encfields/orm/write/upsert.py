@@ -9,12 +9,12 @@ last of them, since any unique key may have been hit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement, Null
 from sqlalchemy.sql.selectable import Alias
 
 from encfields.errors import (
@@ -24,7 +24,9 @@ from encfields.errors import (
     IdentityChangeError,
 )
 from encfields.orm import internals
+from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.row_keys import may_match_another_spelling
+from encfields.orm.internals import Assigned, BoundValue
 from encfields.orm.query.statement_scope import conjunction
 
 if TYPE_CHECKING:
@@ -40,9 +42,15 @@ _INSERTED_ROW = ("excluded", "inserted")
 """SQLAlchemy's names of the alias that stands for the inserted row, ON CONFLICT's and MySQL's."""
 
 
-def refuse_upsert(statement: Any, bindings: Mapping[str, ColumnBinding], dialect: Dialect) -> None:
+def refuse_upsert(
+    statement: Any,
+    rows: Sequence[Mapping[Any, Assigned]],
+    bindings: Mapping[str, ColumnBinding],
+    dialect: Dialect,
+) -> None:
     """Refuse an upsert whose row, or whose value, is not the one that was inserted.
 
+    :param rows: what each VALUES row assigns.
     :raises AmbiguousRowError: the conflict may hit a row of another key.
     :raises CiphertextCopyError: an encrypted column is set to something else than its inserted
         value, or any column is set by a name that only the database takes for it.
@@ -51,7 +59,7 @@ def refuse_upsert(statement: Any, bindings: Mapping[str, ColumnBinding], dialect
     if internals.upsert_values(statement):
         if bindings:
             _refuse_misspelt(statement)
-        upsert = _Upsert(statement, dialect)
+        upsert = _Upsert(statement, rows, dialect)
         for binding in bindings.values():
             upsert.check(binding)
 
@@ -99,6 +107,15 @@ def is_excluded(value: Any, column: Column[Any]) -> bool:
     )
 
 
+def is_own_value(value: Any, column: Column[Any]) -> bool:
+    """Whether `value` is a plain one that SET gives the column by itself.
+
+    SQLAlchemy would give it the column's type; a value that came with a type of its own is
+    stored as that type has it.
+    """
+    return isinstance(value, BindParameter) and value.type is column.type
+
+
 def targets_row_key(clause: Any, binding: ColumnBinding) -> bool:
     """Whether the row that an ON CONFLICT clause hits has the inserted row's key."""
     return set(binding.identity) <= _targeted(clause, binding.column.table)
@@ -140,9 +157,13 @@ def _name_of(element: Any) -> str | None:
 class _Upsert:
     """One upsert, and what is known of the row that it hits."""
 
-    def __init__(self, statement: Any, dialect: Dialect) -> None:
+    def __init__(
+        self, statement: Any, rows: Sequence[Mapping[Any, Assigned]], dialect: Dialect
+    ) -> None:
         self._statement = statement
         self._dialect = dialect
+        is_single = len(rows) == 1 and not internals.has_select_source(statement)
+        self._inserted_row = rows[0] if is_single else None
         self._given = internals.upsert_values(statement)
         clause = internals.post_values_clause(statement)
         self._hits_any = not hasattr(clause, "update_values_to_set")
@@ -152,12 +173,13 @@ class _Upsert:
         """Refuse what would leave a value of this column in a row that it is not bound to."""
         values = self._set_to(binding.column)
         sealed = [value for value in values if not isinstance(value, Null)]
-        if not all(is_excluded(value, binding.column) for value in sealed):
+        if not all(self._is_for_this_row(value, binding.column) for value in sealed):
             raise _refusal(
                 CiphertextCopyError,
                 binding,
-                f"an upsert may set it to {self._inserted(binding.column)}, or to null(), and to "
-                "nothing else: give the value to values()",
+                f"an upsert may set it to {self._inserted(binding.column)}, to null() or, if it "
+                "inserts a single row, to a plain value, and to nothing else: give the value to "
+                "values()",
             )
         for column in binding.identity:
             self._check_change(binding, column, is_set_along=bool(values))
@@ -212,6 +234,12 @@ class _Upsert:
             )
         raise _refusal(AmbiguousRowError, binding, message)
 
+    def _is_for_this_row(self, value: Any, column: Column[Any]) -> bool:
+        if is_excluded(value, column):
+            return True
+        is_single = self._inserted_row is not None and adoption_of(column) is None
+        return is_single and is_own_value(value, column)
+
     # -- what is known of the row --------------------------------------------------------------
 
     def _agrees(self, column: Column[Any]) -> bool:
@@ -220,9 +248,18 @@ class _Upsert:
         return is_compared and not may_match_another_spelling(column.type, self._dialect)
 
     def _becomes_inserted(self, column: Column[Any]) -> bool:
-        """Whether SET gives the row the inserted row's value of this column."""
+        """Whether SET gives the row the inserted row's value of this column.
+
+        One that SET gives by itself is compared with it when the statement is executed.
+        """
         values = self._set_to(column)
-        return bool(values) and all(is_excluded(v, column) for v in values)
+        return bool(values) and all(
+            is_excluded(v, column) or self._is_comparable(v, column) for v in values
+        )
+
+    def _is_comparable(self, value: Any, column: Column[Any]) -> bool:
+        row = self._inserted_row or {}
+        return is_own_value(value, column) and isinstance(row.get(column.key), BoundValue)
 
     def _set_to(self, column: Column[Any]) -> list[Any]:
         """What SET assigns to a column: SQLAlchemy takes its key, and with a warning its name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Integer, SmallInteger, Table
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
@@ -62,6 +63,18 @@ class KeylessInsert:
             reason="identity-unknown",
         )
 
+    def without_value(self, column: Column[Any], number: int | None) -> UnknownIdentityError:
+        """The refusal of a row whose key lacks a part that the database does not give.
+
+        :param number: which of the rows it is, if that is known.
+        """
+        error = self.unknown(f"{column.name} identifies the row and has no value: give it one")
+        row = {} if number is None else self.rows[number]
+        given = {c.name: _assigned(c.key, self.values, row) for c in self.binding.identity}
+        known = {name: str(v) for name, v in given.items() if isinstance(v, int | str | UUID)}
+        error.row = known or None
+        return error
+
 
 def keyless_insert(
     statement: Insert,
@@ -109,7 +122,9 @@ def _refuse_without_value(insert: KeylessInsert) -> None:
         is_generated = column.primary_key or column.server_default is not None
         is_sql = column.default is not None or _is_given(column, insert.values, insert.rows)
         if not (is_generated or is_sql or column.identity is not None):
-            raise insert.unknown(f"{column.name} identifies the row and has no value: give it one")
+            given = (_assigned(column.key, insert.values, row) for row in insert.rows)
+            number = next((n for n, value in enumerate(given) if _is_null(value)), None)
+            raise insert.without_value(column, number)
 
 
 def _has_values(

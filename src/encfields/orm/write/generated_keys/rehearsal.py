@@ -128,7 +128,7 @@ def _require(insert: KeylessInsert, keys: Keys) -> None:
             "or a rule can do: give the key a value or a Python-side default"
         )
     primary = set(insert.table.primary_key.columns)
-    for key in keys:
+    for number, key in enumerate(keys):
         for column, value in zip(insert.missing, key or [None] * len(insert.missing), strict=True):
             if value is not None:
                 continue
@@ -137,7 +137,7 @@ def _require(insert: KeylessInsert, keys: Keys) -> None:
                     "the database did not report the key that it generated: give the key a value "
                     "or a Python-side default"
                 )
-            raise insert.unknown(f"{column.name} identifies the row and has no value: give it one")
+            raise insert.without_value(column, number)
     if (
         len(set(keys)) < len(keys)
         and any(c in primary for c in insert.missing)

@@ -1,0 +1,119 @@
+"""Values that an upsert's SET gives by itself, as in ``set_={"ssn": "..."}``.
+
+SQLAlchemy makes a bind of such a value, and gives it the column's type, while it compiles the
+statement. So that it can be told apart then, it is given both before. The value is sealed for the
+row that is inserted: whether the row that is hit has that row's key is up to the upsert's checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, bindparam, null
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.types import NullType
+
+from encfields.errors import AmbiguousRowError, EncFieldsError
+from encfields.orm import internals
+from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.columns import SealedColumnType
+from encfields.orm.internals import Assigned, BoundValue
+from encfields.orm.write.index_values import IndexedBind, source_of
+from encfields.orm.write.pending import is_null
+from encfields.orm.write.upsert import is_own_value
+from encfields.orm.write.veiled import veil_all
+
+if TYPE_CHECKING:
+    from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.declare.row_keys import IdentityBind
+    from encfields.orm.write.execution import WriteExecution
+
+
+def bind_set_values(execution: WriteExecution) -> None:
+    """Have what SET gives encrypted columns, and columns of the row's key, in binds of their
+    types."""
+    if not internals.upsert_values(execution.statement):
+        return
+    columns = dict(_bound_columns(execution))
+
+    def bound(key: str, value: Any) -> Any:
+        column = columns.get(key)
+        return value if column is None else _bound(value, column)
+
+    execution.statement = internals.with_changed_upsert_values(execution.statement, bound)
+
+
+def _bound_columns(execution: WriteExecution) -> Iterator[tuple[str, Column[Any]]]:
+    """The columns whose values are told apart, by key and by name; a key wins."""
+    sealed = [binding.column for binding in execution.bindings.values()]
+    keys = [column for binding in execution.bindings.values() for column in binding.identity]
+    for column in (*keys, *sealed):
+        yield column.name, column
+    for column in (*keys, *sealed):
+        yield column.key, column
+
+
+def _bound(value: Any, column: Column[Any]) -> Any:
+    if isinstance(value, BindParameter):
+        if not isinstance(value.type, NullType):
+            return value
+        bind = internals.copy_of_bind(value)
+        bind.type = column.type
+    elif internals.is_expression(value):
+        return value
+    else:
+        bind = bindparam(None, value, type_=column.type, unique=True)
+    if not isinstance(column.type, SealedColumnType):
+        return bind
+    if bind.unique and is_null(bind.effective_value, none_is_value=column.type.none_is_value):
+        return null()
+    veil_all(bind)
+    return bind
+
+
+def own_values(compiled: Any, statement: Any) -> dict[str, Assigned]:
+    """The binds of the values that SET gives by itself, by the keys of their columns."""
+    found: dict[str, Assigned] = {}
+    by_name = {name: column for column in statement.table.c for name in (column.name, column.key)}
+    by_name |= {column.key: column for column in statement.table.c}
+    for key, value in internals.upsert_values(statement):
+        column = by_name.get(key)
+        if column is not None and is_own_value(value, column):
+            name = internals.name_of_copy(compiled, value)
+            if name is not None:
+                found[column.key] = BoundValue(name)
+    return found
+
+
+def indexes_of_own_values(
+    table: Any,
+    row: Mapping[Any, Assigned],
+    own: Mapping[str, Assigned],
+    identity: Callable[[Column[Any]], IdentityBind | None],
+) -> Iterator[IndexedBind]:
+    """The binds of the indexes of such values.
+
+    :param row: what the inserted row's columns are assigned.
+    :param own: what :func:`own_values` returned.
+    :param identity: gives the bind of a column of the row's key.
+    """
+    for index in indexes_of(table):
+        assigned = own.get(index.companion.key)
+        if isinstance(assigned, BoundValue):
+            keys = [source.column.key for source in index.sources]
+            sources = tuple(source_of(own.get(key, row.get(key))) for key in keys)
+            key = tuple(identity(column) for column in index.key_columns)
+            yield IndexedBind(assigned.bind, index, sources, key)
+
+
+def refuse_shared(binding: ColumnBinding) -> EncFieldsError:
+    """The refusal of one value for the rows of several parameter sets."""
+    return AmbiguousRowError(
+        "one value in an upsert's SET would be for several rows, and one ciphertext cannot belong "
+        "to all: execute it once for each row, or without RETURNING, or give the values to "
+        "values() and statement.excluded to SET",
+        table=binding.table,
+        column=binding.column_name,
+        reason="upsert",
+    )
