@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from encfields.codecs import codec_for, max_plaintext_bytes
+from encfields.codecs.base import BecomesNullError
 from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
 from tests.codecs.support import POSTGRESQL, SQLITE, everything_said_by
 
@@ -162,8 +163,8 @@ def test_its_exception_while_reading_is_told_by_class_only():
     assert caught.value.__context__ is None
 
 
-def test_turning_a_value_into_null_is_refused():
-    with pytest.raises(ValueEncodingError, match="returned None for a value") as caught:
+def test_null_has_no_plaintext():
+    with pytest.raises(BecomesNullError, match="returned None for a value") as caught:
         codec_for(Failing()).encode("", SQLITE)
     assert caught.value.reason == "null"
 

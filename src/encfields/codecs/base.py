@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from typing import Any, ClassVar, Protocol
 
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import JSON, TypeDecorator, TypeEngine
 
@@ -132,12 +133,33 @@ def undecodable(expected: str) -> ValueDecodingError:
     )
 
 
-def none_is_value(inner: TypeEngine[Any]) -> bool:
-    """Whether ``None`` is a value to the type, JSON's ``null``, and not NULL.
+class BecomesNullError(ValueEncodingError):
+    """A TypeDecorator's ``process_bind_param`` made NULL of a value: that is what is stored."""
 
-    So it is to SQLAlchemy's JSON unless it has ``none_as_null=True``, and to what decorates it.
+
+def processes_binds(inner: TypeDecorator[Any]) -> bool:
+    """Whether a TypeDecorator defines ``process_bind_param``."""
+    return type(inner).process_bind_param is not TypeDecorator.process_bind_param
+
+
+def none_is_value(inner: TypeEngine[Any]) -> bool:
+    """Whether ``None`` is a value to the type, and not NULL.
+
+    So it is to SQLAlchemy's JSON unless it has ``none_as_null=True``, to a TypeDecorator whose
+    ``process_bind_param`` makes something of it, and to what decorates either.
     """
     stored: Any = inner
     while isinstance(stored, TypeDecorator):
+        if processes_binds(stored) and _bound_none(stored) is not None:
+            return True
         stored = stored.impl_instance
     return isinstance(stored, JSON) and not stored.none_as_null
+
+
+def _bound_none(inner: TypeDecorator[Any]) -> object:
+    """What a TypeDecorator stores for ``None``; one that does not expect it stores NULL."""
+    try:
+        bound: object = inner.process_bind_param(None, DefaultDialect())
+    except Exception:
+        return None
+    return bound

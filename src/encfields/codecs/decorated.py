@@ -9,7 +9,14 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.codecs.base import Codec, Equality, JsonForm, none_is_value
+from encfields.codecs.base import (
+    BecomesNullError,
+    Codec,
+    Equality,
+    JsonForm,
+    none_is_value,
+    processes_binds,
+)
 from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
 
 
@@ -29,9 +36,9 @@ class DecoratedCodec:
         "_by_dialect",
         "_codec_for",
         "_inner",
-        "_none_is_value",
         "_processes_binds",
         "_processes_results",
+        "_takes_none",
         "max_bytes",
     )
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
@@ -42,9 +49,9 @@ class DecoratedCodec:
         cls = type(inner)
         self._inner = inner
         self._codec_for = codec_for
-        self._none_is_value = none_is_value(inner)
+        self._takes_none = none_is_value(inner.impl_instance)
         self._by_dialect: WeakKeyDictionary[Dialect, Codec] = WeakKeyDictionary()
-        self._processes_binds = cls.process_bind_param is not TypeDecorator.process_bind_param
+        self._processes_binds = processes_binds(inner)
         self._processes_results = cls.process_result_value is not TypeDecorator.process_result_value
         self.max_bytes: int | None = None
         if cls.load_dialect_impl is TypeDecorator.load_dialect_impl:
@@ -68,19 +75,30 @@ class DecoratedCodec:
             return Equality.PLAINTEXT
 
     def _bound(self, value: object, dialect: Dialect) -> object:
-        """What ``process_bind_param`` makes of a value."""
+        """What ``process_bind_param`` makes of a value.
+
+        :raises BecomesNullError: NULL.
+        """
         if self._processes_binds:
             value = self._bind(value, dialect)
-        if value is None and not self._none_is_value:
-            raise ValueEncodingError(
-                f"process_bind_param of {type(self._inner).__name__} returned None for a value; "
-                "turn it into None before it reaches the encrypted column; nothing was stored",
+        if value is None and not self._takes_none:
+            raise BecomesNullError(
+                f"process_bind_param of {type(self._inner).__name__} returned None for a value, "
+                "where NULL cannot be stored; nothing was stored",
                 reason="null",
             )
         return value
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
         value = self.impl(dialect).decode(data, dialect)
+        return self._result(value, dialect) if self._processes_results else value
+
+    def of_null(self, dialect: Dialect) -> object:
+        """What ``process_result_value`` makes of NULL.
+
+        :raises ValueDecodingError: it raised something.
+        """
+        value = null_value(self.impl(dialect), dialect)
         return self._result(value, dialect) if self._processes_results else value
 
     def _bind(self, value: object, dialect: Dialect) -> object:
@@ -116,3 +134,8 @@ class DecoratedCodec:
                 raise DeclarationError(f"{type(self._inner).__name__} decorates itself")
             codec = self._by_dialect[dialect] = self._codec_for(impl)
         return codec
+
+
+def null_value(codec: Codec, dialect: Dialect) -> object:
+    """What NULL in the database is in Python: ``None``, or what a user's own type makes of it."""
+    return codec.of_null(dialect) if isinstance(codec, DecoratedCodec) else None

@@ -48,6 +48,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
+from encfields.codecs.base import BecomesNullError
 from encfields.errors import DeclarationError, ValueEncodingError
 
 Encode = Callable[[object], bytes]
@@ -190,6 +191,8 @@ def _encoded(value: object, encode: Encode) -> bytes | None:
     """The canonical plaintext, or ``None`` where the column does not take the value."""
     try:
         return encode(value)
+    except BecomesNullError:
+        raise
     except ValueEncodingError:
         return None
 

@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from encfields.arguments import check_text, names
 from encfields.codecs import codec_for
 from encfields.codecs.base import none_is_value
+from encfields.codecs.decorated import null_value
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
 from encfields.index.blind_index import BlindIndex
 from encfields.key_template import DEFAULT_KEY, KeyTemplate
@@ -238,10 +239,11 @@ class EncryptedType(
         its plaintext column.
         """
         is_adopted = self.adopts is not None
+        codec, is_lazy = self.codec, self.lazy
 
-        def refuse(value: Any) -> None:
+        def refuse(value: Any) -> Any:
             if value is None and not is_adopted:
-                return
+                return None if is_lazy else null_value(codec, dialect)
             del value
             raise UnreadableError(
                 "a bare ciphertext cannot be opened, because nothing tells which row it came "

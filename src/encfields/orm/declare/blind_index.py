@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Column, Enum, Table
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.codecs.base import Equality
+from encfields.codecs.base import BecomesNullError, Equality
 from encfields.errors import DeclarationError, EncFieldsError
 from encfields.index.bulk import description
 from encfields.index.hashing import compound, index_value
@@ -131,14 +131,14 @@ class IndexBinding:
     def normalise(
         self, values: Sequence[object], dialect: Dialect, *, asked: bool = False
     ) -> bytes | None:
-        """What is hashed for a row's values; ``None`` if one of them is NULL.
+        """What is hashed for a row's values; ``None`` if one of them is stored as NULL.
 
         :param asked: they are looked up, and not stored.
         :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
         """
         parts: list[bytes] = []
         for source, transform, value in zip(self.sources, self.transforms, values, strict=True):
-            if value is None:
+            if value is None and not source.none_is_value:
                 return None
             codec = source.codec
             encode = functools.partial(
@@ -146,6 +146,8 @@ class IndexBinding:
             )
             try:
                 parts.append(transform.apply(value, encode))
+            except BecomesNullError:
+                return None
             except EncFieldsError as error:
                 error.table, error.column = source.table, source.column_name
                 raise

@@ -70,9 +70,10 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         """Parks a value: its hash is computed where the key is known."""
         attachment = attachment_of(dialect)
+        takes_none = any(source.none_is_value for source in self.index.sources)
 
         def park(value: Any) -> PendingLookup | None:
-            if value is None:
+            if value is None and not takes_none:
                 return None
             if attachment.encryption is None:
                 del value

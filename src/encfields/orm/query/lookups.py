@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
+from encfields.codecs.base import BecomesNullError
 from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.index.compound_key import CompoundKey
 from encfields.orm import internals
@@ -232,8 +233,8 @@ def whole_lookup(index: IndexBinding, dialect: Dialect, value: object) -> bytes:
 
 
 def _unknown(failure: ValueEncodingError) -> bytes:
-    """What a value is looked up as that cannot be encoded: only one out of range can be."""
-    if failure.reason == "range":
+    """What a value is looked up as that cannot be encoded: one out of range, or stored as NULL."""
+    if failure.reason == "range" or isinstance(failure, BecomesNullError):
         return UNKNOWN
     failure.message = failure.message.replace("; nothing was stored", "")
     failure.message += "; nothing was looked up"

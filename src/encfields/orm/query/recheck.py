@@ -79,6 +79,10 @@ class FoundRow:
         self._values: dict[int, Any] = {}
         self.mismatched: RowFilter | None = None
 
+    def is_null(self, cell: DeliveredCell) -> bool:
+        """Whether a cell is NULL, which a type may have a value for."""
+        return self._delivered[cell.position] is None
+
     def value(self, cell: DeliveredCell) -> Any:
         """The value in a cell, which is opened once.
 
@@ -119,15 +123,15 @@ class _Check:
         binds = [lookup.bind for lookup in row_filter.lookups]
         asked = [value for bind in binds for value in internals.bound_values(context, bind)]
         self._excludes_nothing = self._negative and not asked
-        self._wanted = {self._form(value) for value in asked if value is not None}
+        takes_none = any(source.none_is_value for source in type_.index.sources)
+        self._wanted = {self._form(value) for value in asked if takes_none or value is not None}
 
     def holds(self, row: FoundRow) -> bool:
-        values = [row.value(cell) for cell in self._filter.cells]
         if self._excludes_nothing:
             return True  # NOT IN an empty list, which NULL meets as well.
-        for value in values:
-            if value is None:
-                return self._missed(row)
+        if any(row.is_null(cell) for cell in self._filter.cells):
+            return self._missed(row)
+        values = [row.value(cell) for cell in self._filter.cells]
         try:
             form = self._form(values[0] if len(values) == 1 else CompoundKey(tuple(values)))
         except ValueEncodingError:

@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeEngine
 
+from encfields.codecs.decorated import null_value
 from encfields.errors import (
     DecryptionError,
     EncFieldsError,
@@ -89,8 +90,9 @@ class RowReader(TypeEngine[Any]):
         :param decode: from the plaintext; by default as the column's type does.
         """
         attachment = attachment_of(dialect)
+        is_carried = decode is not None
         read, decode = self._one_pass(dialect), decode or self.binding.codec.decode
-        the_long_way = leaves_no_trace(_LongWay(self, dialect, decode).value)
+        the_long_way = leaves_no_trace(_LongWay(self, dialect, decode, is_carried).value)
 
         def open_cell(cell: Any) -> Any:
             encryption, failures = attachment.encryption, _NONE
@@ -139,10 +141,14 @@ class _LongWay:
     """Opens the cells that are not opened in one pass, and words the refusals of both.
 
     :param reader: of the column.
+    :param is_carried: values are taken as they are stored, NULL too.
     """
 
-    def __init__(self, reader: RowReader, dialect: Dialect, decode: Decode) -> None:
+    def __init__(
+        self, reader: RowReader, dialect: Dialect, decode: Decode, is_carried: bool
+    ) -> None:
         self._binding = binding = reader.binding
+        self._is_carried = is_carried
         self._decode = decode
         self._dialect = dialect
         self._attachment = attachment_of(dialect)
@@ -156,11 +162,11 @@ class _LongWay:
         """
         cell, *failures = asked
         asked.clear()
+        binding = self._binding
         if cell is None:
-            return None
+            return None if self._is_carried else null_value(binding.codec, self._dialect)
         if type(cell) is OpenedCell:
             return cell.value
-        binding = self._binding
         encryption = self._attachment.encryption or self._attachment.require(
             binding.table, binding.column_name
         )

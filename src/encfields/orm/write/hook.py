@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from encfields.codecs.base import BecomesNullError
 from encfields.errors import (
     CiphertextCopyError,
     EncFieldsError,
@@ -229,7 +230,11 @@ class WriteHook:
         for values, given in internals.parameter_rows(context):
             for bind, pending in _parked(binds, values, given, Pending):
                 texts = _texts(bind, values)
-                plaintext = self.encode(bind.binding, texts, pending.value, connection)
+                try:
+                    plaintext = self.encode(bind.binding, texts, pending.value, connection)
+                except BecomesNullError:
+                    pending.settle(None)
+                    continue
                 if is_rehearsal:
                     pending.settle(dummy_value(bind.binding, texts, plaintext))
                     continue
@@ -287,7 +292,7 @@ class WriteHook:
         for values in rows:
             for bind in plan.sealed:
                 texts = _texts(bind, values)
-                if not is_null(values[bind.bind]) and bind.binding.knows_key(texts):
+                if _is_parked(bind, values) and bind.binding.knows_key(texts):
                     known = [text or "" for text in texts]
                     found.setdefault(bind.binding.key_id(known), bind.binding)
         for key_id, binding in found.items():
@@ -495,7 +500,7 @@ def _null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) ->
 
 def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
     """What a rehearsed INSERT has in the place of a row's blind index."""
-    if any(source is None or is_null(values[source]) for source in bind.sources):
+    if bind.is_null(values):
         return None
     return dummy_index(bind.index.stored_bytes)
 

@@ -91,13 +91,21 @@ class IndexedBind:
             texts.append(part.to_text(value))
         return RowIndex(normalised, self.index.key_id(texts))
 
+    def is_null(self, values: Mapping[str, Any]) -> bool:
+        """Whether one of the values that are set is NULL, and the index with it."""
+        for source, part in zip(self.sources, self.index.sources, strict=True):
+            if source is None:
+                return True
+            if source != UNSTATED and is_null(values[source], none_is_value=part.none_is_value):
+                return True
+        return False
+
     def _given(
         self, values: Mapping[str, Any], mark: object, dialect: Dialect
     ) -> list[object] | None:
         """The values that the index is of; ``None`` if one of those that are set is NULL."""
-        for source in self.sources:
-            if source is None or (source != UNSTATED and is_null(values[source])):
-                return None
+        if self.is_null(values):
+            return None
         if UNSTATED in self.sources and not isinstance(mark, IndexWithRest):
             raise self.refusal() if self.refusal else self.not_ours()
         rest = mark.rest if isinstance(mark, IndexWithRest) else {}

@@ -175,7 +175,7 @@ def with_keys_to_come(
     """The INSERT with places for its keys, and its parameter sets."""
     insert.places = [tuple(PendingKey(insert) for _ in insert.missing) for _ in insert.rows]
     if insert.is_multi:
-        keyed = [_binds_of_row(insert, places) for places in insert.places]
+        keyed = [_binds_of_row(insert, i, places) for i, places in enumerate(insert.places)]
         return _with_rows(statement, insert, keyed), parameters
     names = [bind_name(column, dialect) for column in insert.missing]
     ours = [column for column in insert.missing if has_own_bind(column, dialect)]
@@ -199,7 +199,8 @@ def with_keys(
         many rows into each statement.
     """
     if insert.is_multi:
-        keyed = [dict(zip(insert.missing, key, strict=True)) for key in keys]
+        names = [column.key for column in insert.missing]
+        keyed = [dict(zip(names, key, strict=True)) for key in keys]
         return _with_rows(statement, insert, keyed), parameters
     names = [column.key for column in insert.missing]
     rows = [dict(zip(names, key, strict=True)) for key in keys]
@@ -214,7 +215,7 @@ def _are_reported_alone(insert: KeylessInsert) -> bool:
     return primary == [*insert.missing] and all(type(c.type) in _NUMBERS for c in primary)
 
 
-def _with_rows(statement: Insert, insert: KeylessInsert, keys: list[dict[Any, Any]]) -> Insert:
+def _with_rows(statement: Insert, insert: KeylessInsert, keys: list[dict[str, Any]]) -> Insert:
     given = internals.multi_value_rows(statement) or []
     rows = [{**_without(row, insert.missing), **key} for row, key in zip(given, keys, strict=True)]
     statement = internals.without_reported_keys(statement, insert.missing)
@@ -243,10 +244,10 @@ def _without(row: Mapping[Any, Any], columns: tuple[Column[Any], ...]) -> dict[A
 
 
 def _binds_of_row(
-    insert: KeylessInsert, places: tuple[PendingKey, ...]
-) -> dict[Column[Any], BindParameter[Any]]:
+    insert: KeylessInsert, index: int, places: tuple[PendingKey, ...]
+) -> dict[str, BindParameter[Any]]:
     return {
-        column: key_bind_of_row(column, place)
+        column.key: key_bind_of_row(column, index, place)
         for column, place in zip(insert.missing, places, strict=True)
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BindParameter, Column, bindparam
 from sqlalchemy.types import Integer, TypeDecorator, TypeEngine
 
+from encfields.orm import internals
 from encfields.orm.declare.row_keys import stored_type
 from encfields.orm.write.pending import Pending
 
@@ -80,11 +81,16 @@ def key_bind(column: Column[Any], dialect: Dialect) -> BindParameter[Any]:
     return bindparam(bind_name(column, dialect), _NEVER_SENT, type_=KeyToCome(column.type))
 
 
-def key_bind_of_row(column: Column[Any], place: PendingKey) -> BindParameter[Any]:
-    """The bind of one of several rows in ``values([...])``."""
-    return bindparam(
-        f"encfields_key_{column.key}", place, type_=KeyToCome(column.type), unique=True
-    )
+def key_bind_of_row(column: Column[Any], index: int, place: PendingKey) -> BindParameter[Any]:
+    """The bind of one of several rows in ``values([...])``.
+
+    It has the name that SQLAlchemy gives the row's other binds, by which a default that asks for
+    ``get_current_parameters()`` is told its own row's.
+
+    :param index: of the row.
+    """
+    name = f"{column.key}{internals.MULTI_VALUES_SUFFIX}{index}"
+    return bindparam(name, place, type_=KeyToCome(column.type))
 
 
 def settle(column: Column[Any], place: PendingKey, value: Any, dialect: Dialect) -> None:

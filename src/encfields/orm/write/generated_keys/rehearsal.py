@@ -88,7 +88,9 @@ def _insert_dummies(
     statement: Any = sql_insert(insert.table).values(insert.values)
     if not connection.dialect.insert_returning:
         return [_last_key(connection, insert, statement, row, options) for row in rows]
-    if len(rows) > 1 and _are_alike(insert, rows):
+    # An engine with use_insertmanyvalues=False reports the keys of one row at a time.
+    at_once = connection.dialect.insert_executemany_returning_sort_by_parameter_order
+    if len(rows) > 1 and at_once and _are_alike(insert, rows):
         reporting = statement.returning(*insert.missing, sort_by_parameter_order=True)
         try:
             found = connection.execute(reporting, rows, execution_options=options)
