@@ -28,7 +28,7 @@ from sqlalchemy.schema import Computed, FetchedValue, ForeignKey
 
 from encfields import EncryptedType
 from encfields.errors import AmbiguousRowError, BindingError, DeclarationError
-from tests.binding.database import CANARY
+from tests.binding.database import CANARY, Database
 
 
 class Base(DeclarativeBase):
@@ -103,6 +103,52 @@ def test_an_object_holds_the_default_s_value(things):
         session.add(made)
         session.flush()
         assert (made.scalar, made.called, made.context) == (*DEFAULTS, "of 1")
+
+
+class Numbered(Base):
+    __tablename__ = "numbered"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(String(20))
+    context: Mapped[str | None] = mapped_column(
+        EncryptedType(), default=lambda c: f"of {c.get_current_parameters()['label']}"
+    )
+
+
+NUMBERED: Any = Numbered.__table__
+ROWS = [{"label": "a"}, {"label": "b"}, {"label": "c"}]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda c: c.execute(insert(NUMBERED), ROWS),
+        lambda c: c.execute(insert(NUMBERED).values(ROWS)),
+    ],
+    ids=["many", "many in values()"],
+)
+def test_a_default_sees_its_row_where_the_key_is_generated(backend, work, at_once):
+    db = Database(backend, use_insertmanyvalues=at_once)
+    db.create(Base.metadata)
+    with db.begin() as connection:
+        work(connection)
+        columns = select(NUMBERED.c.label, NUMBERED.c.context).order_by(NUMBERED.c.id)
+        assert connection.execute(columns).all() == [("a", "of a"), ("b", "of b"), ("c", "of c")]
+
+
+def test_a_rehearsed_insert_takes_many_rows_without_insertmanyvalues(backend):
+    """On SQLite a trigger on the table leads to a rehearsal."""
+    db = Database(backend, use_insertmanyvalues=False)
+    db.create(Base.metadata)
+    if db.name == "sqlite":
+        db.execute_plain(
+            "CREATE TRIGGER t AFTER INSERT ON numbered BEGIN "
+            "UPDATE numbered SET label = label WHERE id = new.id; END"
+        )
+    with db.begin() as connection:
+        connection.execute(insert(NUMBERED), [{**row, "context": "kept"} for row in ROWS])
+        assert connection.scalars(select(NUMBERED.c.context)).all() == ["kept"] * 3
 
 
 def test_a_given_value_goes_before_the_default(things):

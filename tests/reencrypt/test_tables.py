@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import CHAR, VARBINARY, ForeignKey, LargeBinary, String, text
+from sqlalchemy import BINARY, CHAR, VARBINARY, ForeignKey, LargeBinary, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType
@@ -50,6 +50,16 @@ class ByBytes(Base):
     __tablename__ = "by_bytes"
     code: Mapped[bytes] = mapped_column(
         LargeBinary().with_variant(VARBINARY(20), "mysql", "mariadb"), primary_key=True
+    )
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
+class ByFixedBytes(Base):
+    """As a type of GUIDs stores them. To SQLite the type is a name, and PostgreSQL has none."""
+
+    __tablename__ = "by_fixed_bytes"
+    code: Mapped[bytes] = mapped_column(
+        LargeBinary().with_variant(BINARY(4), "sqlite", "mysql", "mariadb"), primary_key=True
     )
     secret: Mapped[str] = mapped_column(EncryptedType(String))
 
@@ -106,6 +116,7 @@ ROWS = {
     ByText: lambda i: {"code": f"{'Ab'[i % 2]}é'\\% {i}"},
     ByChar: lambda i: {"code": f"c{i}"},
     ByBytes: lambda i: {"code": b"\xff'\\%%\0" + str(i).encode()},
+    ByFixedBytes: lambda i: {"code": i.to_bytes(4, "little")},
     ByDate: lambda i: {"day": FIRST_DAY + dt.timedelta(days=i)},
     ByTime: lambda i: {"at": dt.datetime(2026, 1, 1, second=i % 60, minute=i // 60), "number": i},
     Odd: lambda i: {"key": i},

@@ -1,4 +1,4 @@
-"""A user's own TypeDecorator may have a value for NULL, or NULL for a value, as in a plain column."""
+"""A TypeDecorator may have a value for NULL, or NULL for a value, as in a plain column."""
 
 from __future__ import annotations
 

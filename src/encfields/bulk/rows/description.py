@@ -171,7 +171,7 @@ class TableDescription:
             raise DeclarationError(
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
-        take_keys_as_stored(table, self._identifying(), connection.dialect)
+        take_keys_as_stored(table, self._identifying(), connection)
         return ReflectedTable(self, table)
 
     def _identifying(self) -> frozenset[str]:

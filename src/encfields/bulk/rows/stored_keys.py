@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, TypeDecorator
+from sqlalchemy import LargeBinary, TypeDecorator, text
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeEngine
 
@@ -23,7 +23,7 @@ from encfields.errors import UnknownIdentityError
 from encfields.orm.declare.row_keys import from_bound_value
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Table
+    from sqlalchemy import Column, Connection, Table
     from sqlalchemy.engine import Dialect
 
 _HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
@@ -47,21 +47,37 @@ class AsStored(TypeDecorator[Any]):
         """None: a value is read as the driver gives it."""
 
 
-def take_keys_as_stored(table: Table, identifying: frozenset[str], dialect: Dialect) -> None:
+def take_keys_as_stored(table: Table, identifying: frozenset[str], connection: Connection) -> None:
     """Give the columns that tell rows apart a type that reads whatever SQLite holds in them.
 
     :param table: as reflected.
     :param identifying: names of columns that values are bound to, beside the primary key.
     """
+    dialect = connection.dialect
     if dialect.name != "sqlite":
         return
     names = identifying.union(column.name for column in table.primary_key.columns)
+    binary = _binary_columns(table, connection)
     for column in table.columns:
         if column.name not in names:
             continue
+        if column.name in binary:
+            column.type = LargeBinary()
         of_dialect = column.type.dialect_impl(dialect)
         if of_dialect.result_processor(dialect, None) or of_dialect.bind_processor(dialect):
             column.type = AsStored(column.type)
+
+
+def _binary_columns(table: Table, connection: Connection) -> frozenset[str]:
+    """The columns declared as BINARY or VARBINARY, which SQLite knows by name only.
+
+    SQLAlchemy reflects them as numbers, since that is what SQLite would make of a text in them.
+    """
+    declared = connection.execute(
+        text("SELECT name, type FROM pragma_table_info(:table, :schema)"),
+        {"table": table.name, "schema": table.schema or "main"},
+    )
+    return frozenset(name for name, type_ in declared if "BINARY" in type_.upper())
 
 
 def key_text(column: Column[Any], dialect: Dialect) -> Callable[[object], str]:
@@ -74,15 +90,15 @@ def key_text(column: Column[Any], dialect: Dialect) -> Callable[[object], str]:
         return convert
 
     def exact(value: object) -> str:
-        text = convert(value)
-        if _HYPHENATED.fullmatch(text):
+        known = convert(value)
+        if _HYPHENATED.fullmatch(known):
             # The text of another row, whose key is stored as 32 digits.
             raise UnknownIdentityError(
                 f"{column.name} is CHAR(32), and holds a UUID with hyphens, which no type writes "
                 "into it: the value may have been copied from the row that has its digits alone",
                 reason="identity-form",
             )
-        return text
+        return known
 
     return exact
 
@@ -95,6 +111,6 @@ def may_be_uuid(column: Column[Any]) -> bool:
     return isinstance(column.type, sqltypes.CHAR) and column.type.length == 32
 
 
-def hyphenated(text: str) -> str | None:
-    """The other spelling of a UUID's 32 digits, or ``None`` if `text` is no such thing."""
-    return str(uuid.UUID(text)) if _HEX.fullmatch(text) else None
+def hyphenated(known: str) -> str | None:
+    """The other spelling of a UUID's 32 digits, or ``None`` if `known` is no such thing."""
+    return str(uuid.UUID(known)) if _HEX.fullmatch(known) else None

@@ -24,6 +24,7 @@ from encfields.orm.write.generated_keys.rehearsal import (
     Keys,
     Rehearsal,
     refuse_skipping,
+    reports_many,
     rows_with_defaults,
 )
 from encfields.orm.write.generated_keys.savepoint import refuse_what_stayed
@@ -72,7 +73,10 @@ def next_numbers(
     """
     refuse_skipping(insert)
     rows = rows_with_defaults(insert, context)
-    if table.takes_blocks and _fit_one_statement(insert, rows):
+    dialect = connection.dialect
+    # An engine with use_insertmanyvalues=False has one row reported at a time.
+    one_by_one = dialect.insert_returning and not reports_many(dialect)
+    if table.takes_blocks and not one_by_one and _fit_one_statement(insert, rows):
         return [(n,) for n in _take(connection, insert, rows, len(rows), side)]
     width = _MOST if table.takes_blocks else 1
     keys: Keys = []

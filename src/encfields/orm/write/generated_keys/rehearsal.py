@@ -24,6 +24,7 @@ from encfields.orm.write.generated_keys.savepoint import refuse_what_stayed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+    from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.write.generated_keys.keyless import KeylessInsert
@@ -88,9 +89,7 @@ def _insert_dummies(
     statement: Any = sql_insert(insert.table).values(insert.values)
     if not connection.dialect.insert_returning:
         return [_last_key(connection, insert, statement, row, options) for row in rows]
-    # An engine with use_insertmanyvalues=False reports the keys of one row at a time.
-    at_once = connection.dialect.insert_executemany_returning_sort_by_parameter_order
-    if len(rows) > 1 and at_once and _are_alike(insert, rows):
+    if len(rows) > 1 and reports_many(connection.dialect) and _are_alike(insert, rows):
         reporting = statement.returning(*insert.missing, sort_by_parameter_order=True)
         try:
             found = connection.execute(reporting, rows, execution_options=options)
@@ -105,6 +104,12 @@ def _insert_dummies(
         first = connection.execute(reporting, parameters, execution_options=options).first()
         keys.append(tuple(first or ()))
     return keys
+
+
+def reports_many(dialect: Dialect) -> bool:
+    """Whether RETURNING tells the keys of many rows in their order, which an engine with
+    ``use_insertmanyvalues=False`` does not."""
+    return bool(dialect.insert_executemany_returning_sort_by_parameter_order)
 
 
 def _are_alike(insert: KeylessInsert, rows: Sequence[dict[str, Any]]) -> bool:
