@@ -132,6 +132,7 @@ PUBLIC = {
         "IndexCensus",
         "Options",
         "ProgressBar",
+        "ProgressLog",
         "ProgressState",
         "Quarantined",
         "Reencryption",

@@ -33,11 +33,12 @@ def test_listing_needs_no_keyring_and_making_does(on_database, encryption):
         assert "no keyring is given" in told.err
 
 
-def test_what_the_key_store_refuses_is_one_message(on_database, encryption, local_key):
+def test_what_the_key_store_refuses_is_a_message_and_what_to_do(on_database, encryption, local_key):
     told = on_database("keys", "create", "default", "--keyring", local_key)
     assert told.code == exits.FAILED
     assert told.err == (
-        "encfields: key 'default': a key of this id exists already; rotate it for a new version\n"
+        "encfields: key 'default': a key of this id exists already\n"
+        "encfields: what to do: rotate it for a new version\n"
     )
     told = on_database("keys", "rotate", "nothing", "--json", "--keyring", local_key)
     assert told.code == exits.FAILED

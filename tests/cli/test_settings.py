@@ -160,24 +160,53 @@ def test_an_option_outranks_the_environment_and_that_the_file(command, monkeypat
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, happened, to_do",
     [
-        ("databse = 'x'", "has no setting databse"),
-        ("database = [", "is not TOML"),
-        ("database = 5", "database has to be a string"),
-        ("[[tables]]\ncolumns = ['ssn']", "needs a name"),
-        ("[[tables]]\nname = 't'", "columns is a list"),
-        ("[[tables]]\nname = 't'\ncolumns = ['a']\nkey = 'x'", "has no key"),
-        ("models = 'a:b'\n[[tables]]\nname = 't'\ncolumns = ['a']", "leave one of them out"),
-        ("tables = 'patient'", r"given as \[\[tables\]\]"),
+        ("databse = 'x'", "has no setting 'databse' (line 1)", "did you mean database? the file"),
+        ("\n\nkeytable = 'x'", "has no setting 'keytable' (line 3)", "did you mean key_table?"),
+        ("zzz = 1", "has no setting 'zzz' (line 1)", "the file takes database, engine, keyring"),
+        ("database = [", "is not TOML: ", ""),
+        ("database = 5", "has a number as database (line 1)", "given as a text in quotes"),
+        ("keyring = ['kms:x']", "has a list as keyring (line 1)", "given as a text in quotes"),
+        ("models = 2026-01-01", "has a date or time as models", "given as a text in quotes"),
+        ("tables = 'patient'", "has a text as tables (line 1)", "given as [[tables]]"),
+        ("tables = ['patient']", "gives no name to [[tables]] number 1", "needs a name"),
+        ("[[tables]]\ncolumns = ['ssn']", "gives no name to [[tables]] number 1", "needs a name"),
+        ("[[tables]]\nname = 't'", "names no columns of table 't'", "a list of names"),
+        (
+            "[[tables]]\nname = 't'\ncolumns = ['a']\nkey = 'x'",
+            "has no setting 'key' (line 4, [[tables]] number 1 ('t'))",
+            "takes name, schema, columns",
+        ),
+        (
+            "[[tables]]\nname = 't'\ncolumns = ['a',\n{name = 'b', former_key = 'x'}]",
+            "has no setting 'former_key' (line 4, column number 2 of table 't' ('b'))",
+            "did you mean former_keys?",
+        ),
+        (
+            "[[tables]]\nname = 't'\ncolumns = [{name = 'b', bind_to = 'id'}]",
+            "has a text as bind_to (line 3, column number 1 of table 't' ('b'))",
+            "given as a list of texts",
+        ),
+        ("[[tables]]\nname = 't'\ncolumns = [{key = 'b'}]", "gives no name to column", "a name"),
+        ("models = 'a:b'\n[[tables]]\nname = 't'", "has models and tables", "leave one of them"),
+        ("database = 'x'\nengine = 'a:b'", "has database and engine", "leave one of them out"),
     ],
 )
-def test_a_faulty_file_is_refused(command, content, message):
+def test_a_faulty_file_is_refused_by_line_or_name_and_told_the_nearest(
+    command, content, happened, to_do
+):
     Path("given.toml").write_text(content)
-    database = () if "database" in content else ("--database", "sqlite://")
-    told = command("status", "--config", "given.toml", *database)
+    told = command("status", "--config", "given.toml")
     assert told.code == exits.FAILED
-    assert message.replace("\\", "") in told.err
+    first, second = told.err.splitlines()
+    assert f"encfields: given.toml {happened}" in first
+    assert to_do in second
+
+
+def test_a_faulty_file_repeats_no_value(command):
+    Path("encfields.toml").write_text("database = ['postgresql://u:pass-word-here@db/clinic']")
+    assert_absent("pass-word-here", command("keys", "list").err)
 
 
 def test_the_file_that_the_help_shows_is_one():
@@ -215,28 +244,32 @@ def test_a_named_file_has_to_be_there(command):
         ("postgresql+psycopg://u:pass-word-here@127.0.0.1:9/db", "out of reach"),
     ],
 )
-def test_a_database_out_of_reach_is_one_message_without_its_password(command, url, message):
+def test_a_database_out_of_reach_is_told_without_its_password(command, url, message):
     told = command("keys", "list", "--database", url)
     assert told.code == exits.FAILED
     assert message in told.err
-    assert told.err.count("\n") == 1
+    assert told.err.count("\n") == 2
     assert_absent("pass-word-here", told.out, told.err)
 
 
-def test_what_the_driver_says_is_one_message(command):
+def test_what_the_driver_says_is_told_with_what_to_do(command):
     url = "mysql+pymysql://u:pass-word-here@127.0.0.1:9/db"
     told = command("inspect", "patient.ssn", "1", "--json", "--database", url)
     assert told.code == exits.FAILED
-    assert told.err.startswith("encfields: the database says: ")
-    assert told.err.count("\n") == 1
+    happened, to_do = told.err.splitlines()
+    assert happened.startswith("encfields: the database says: ")
+    assert to_do.startswith("encfields: what to do: check that the server runs")
     assert told.json["error"]["type"] == "OperationalError"
     assert_absent("pass-word-here", told.out, told.err)
 
 
-def test_no_database_is_one_message(command):
+def test_no_database_is_told_with_the_ways_to_give_one(command):
     told = command("keys", "list")
     assert told.code == exits.FAILED
-    assert "no database is given: --database URL, $ENCFIELDS_DATABASE_URL" in told.err
+    assert told.err.startswith(
+        "encfields: no database is given\n"
+        "encfields: what to do: give --database URL, $ENCFIELDS_DATABASE_URL, --engine MODULE:NAME"
+    )
 
 
 def test_keyrings(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from encfields.cli import exits
+from encfields.cli.status_report import MAX_ALIKE, Kind, share_of, shown_kinds
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
 
@@ -117,10 +118,14 @@ def test_several_tables_and_the_worst_of_them_counts(on_database, engine, patien
     assert [table["table"] for table in told.json["tables"]] == ["patient", "other"]
 
 
-def test_a_missing_table_is_one_message(on_database, patients):
+def test_a_missing_table_is_a_message_and_what_to_do(on_database, patients):
     told = on_database("status", "--table", "nowhere", "--column", "ssn")
     assert told.code == exits.FAILED
-    assert told.err == "encfields: nowhere: the database has no such table\n"
+    assert told.err == (
+        "encfields: nowhere: the database has no such table\n"
+        "encfields: what to do: run the migration that makes it, or name its schema: --schema NAME "
+        "after --table, schema.table elsewhere\n"
+    )
     assert told.out == ""
 
 
@@ -129,6 +134,7 @@ def test_with_json_an_error_is_a_document_too(on_database, patients):
     assert told.code == exits.FAILED
     assert told.json["error"]["type"] == "DeclarationError"
     assert (told.json["error"]["table"], told.json["error"]["reason"]) == ("nowhere", "no-table")
+    assert "run the migration that makes it" in told.json["error"]["advice"]
 
 
 @pytest.mark.parametrize("rows", ["0", "-5"])
@@ -136,3 +142,30 @@ def test_a_sample_of_no_rows_is_refused(on_database, rows):
     told = on_database("status", *COLUMNS, "--sample", rows)
     assert told.code == exits.FAILED
     assert "1 or more" in told.err
+
+
+def test_what_is_nearly_all_or_nearly_nothing_is_not_told_as_all_or_nothing():
+    assert share_of(0, 10) == "0.0%"
+    assert share_of(1, 20_000) == "<0.1%"
+    assert share_of(19_999, 20_000) == ">99.9%"
+    assert share_of(20_000, 20_000) == "100.0%"
+
+
+def test_ten_thousand_key_versions_do_not_hide_what_is_wrong_with_one():
+    lines = [Kind("current", f"tenant/{n}", str(n), n) for n in range(10_000)]
+    lines += [Kind("plaintext", "", "", 1), Kind("misplaced", "tenant/7", "7", 2)]
+    shown = list(shown_kinds(lines))
+    assert len(shown) == MAX_ALIKE + 2
+    assert shown[0] == Kind("current", "tenant/9999", "9999", 9_999)
+    assert shown[MAX_ALIKE - 1].key_id == "and 9,991 more"
+    assert {Kind("plaintext", "", "", 1), Kind("misplaced", "tenant/7", "7", 2)} <= set(shown)
+    assert sum(kind.values for kind in shown) == sum(kind.values for kind in lines)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_it_closes_with_one_sentence_on_all_tables(on_database, engine, patients):
+    fill(engine, patients, range(1, 21))
+    overwrite(engine, 1, SECRET.encode())
+    told = on_database("status", *COLUMNS).out
+    assert "38 values in 2 columns of 1 table: 37 current, 1 plaintext." in told
+    assert told.splitlines()[-1].startswith("There are values that do not open where they are")

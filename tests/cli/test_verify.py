@@ -55,7 +55,7 @@ def test_without_a_keyring_it_says_how_to_give_one(on_database, engine, patients
     fill(engine, patients, range(1, 3))
     told = on_database("verify", *SSN)
     assert told.code == exits.FAILED
-    assert "no keyring is given: --keyring kms:ARN" in told.err
+    assert "no keyring is given\nencfields: what to do: give --keyring kms:ARN" in told.err
 
 
 def test_through_kms_and_an_outage_of_it(

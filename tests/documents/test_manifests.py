@@ -43,7 +43,7 @@ def test_its_command_works_at_what_is_recorded_with_the_settings_that_it_gives(r
     assert not arguments.start
     assert not arguments.run_id
     settings = Settings(arguments)
-    assert settings.database_url() == "postgresql+psycopg://app@db/clinic"
+    assert settings.database().url == "postgresql+psycopg://app@db/clinic"
     assert variables["ENCFIELDS_KEYRING"].startswith("kms:arn:aws:kms:")
 
 

@@ -92,4 +92,4 @@ def test_a_configuration_file_is_understood(block: Block, tmp_path):
     if "tables" in tomllib.loads(block.code):
         assert settings.specs()
     else:
-        assert settings.database_url().startswith("postgresql+psycopg://")
+        assert (settings.database().url or "").startswith("postgresql+psycopg://")

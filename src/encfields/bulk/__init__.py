@@ -22,7 +22,9 @@ from encfields.bulk.errors import (
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, abandon, pause, report_of, work
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
-from encfields.bulk.runs.progress import ProgressBar, ProgressState
+from encfields.bulk.runs.progress import ProgressState
+from encfields.bulk.runs.progress_bar import ProgressBar
+from encfields.bulk.runs.progress_log import ProgressLog
 from encfields.bulk.runs.report import DryRun, Quarantined, Report, Summary
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus
@@ -35,6 +37,7 @@ __all__ = [
     "Reencryption",
     "Options",
     "ProgressBar",
+    "ProgressLog",
     "ProgressState",
     "abandon",
     "conversion",

@@ -32,7 +32,9 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.coordinator import Coordinator, setup_for
 from encfields.bulk.runs.loop import RunLoop
 from encfields.bulk.runs.pacing import Failure, Patience
-from encfields.bulk.runs.progress import Progress, ProgressBar, ProgressState
+from encfields.bulk.runs.progress import Progress, ProgressState
+from encfields.bulk.runs.progress_bar import ProgressBar
+from encfields.bulk.runs.progress_log import ProgressLog
 from encfields.bulk.runs.report import REFUSED, DryRun, Quarantined, Report, Summary
 from encfields.bulk.runs.run_row import ABANDONED, FINISHED, RUNNING, Run
 from encfields.bulk.runs.sealed_job import JobSealer
@@ -58,6 +60,7 @@ __all__ = [
     "Options",
     "Progress",
     "ProgressBar",
+    "ProgressLog",
     "ProgressState",
     "Quarantined",
     "Reencryption",

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
+from encfields.cli.database import engine_named
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Cell, Output
 from encfields.cli.settings import (
@@ -22,7 +23,7 @@ from encfields.cli.settings import (
 )
 from encfields.cli.targets import add_target_options
 from encfields.doctor.database import check_clock, check_columns
-from encfields.doctor.engine import check_engine, check_versions, load_engine
+from encfields.doctor.engine import check_engine, check_versions
 from encfields.doctor.finding import Finding
 from encfields.doctor.key_table import check_key_table, check_key_versions
 from encfields.doctor.kms_actions import check_keyring
@@ -51,9 +52,6 @@ def register(subparsers: Any) -> None:
     add_common_options(parser)
     add_target_options(parser)
     parser.add_argument(
-        "--engine", metavar="MODULE:NAME", help="the application's Engine or AsyncEngine"
-    )
-    parser.add_argument(
         "--key-id",
         metavar="ID",
         default="default",
@@ -67,14 +65,14 @@ def register(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Make all checks and tell what they found."""
     settings = Settings(arguments)
+    of_engine = _application(settings)
     found = [*check_versions(), *_keyring(settings, arguments.key_id)]
     engine = settings.engine()
     try:
         found += _database(settings, engine)
     finally:
         engine.dispose()
-    if arguments.engine is not None:
-        found += check_engine(load_engine(arguments.engine))
+    found += of_engine
     bad = {"problem", "warning"} if arguments.strict else {"problem"}
     healthy = not any(one.verdict in bad for one in found)
     if output.as_json:
@@ -82,6 +80,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     else:
         _tell(found, output)
     return exits.OK if healthy else exits.FAULTS
+
+
+def _application(settings: Settings) -> list[Finding]:
+    """The application's engine as importing it leaves it, before anything else is done."""
+    place = settings.engine_place()
+    return [] if place is None else check_engine(engine_named(place))
 
 
 def _keyring(settings: Settings, key_id: str) -> list[Finding]:
@@ -139,9 +143,10 @@ def _keys(settings: Settings, engine: Engine) -> list[Finding]:
 
 def _tell(found: Sequence[Finding], output: Output) -> None:
     rows: list[list[Cell]] = [
-        [one.check, (one.verdict, _STYLES[one.verdict]), one.detail] for one in found
+        [(one.verdict, _STYLES[one.verdict]), one.check, one.detail] for one in found
     ]
-    output.table("doctor", ["check", "", "found"], rows)
+    output.table("doctor", ["verdict", "check", "found"], rows)
+    output.gap()
     count = Counter(one.verdict for one in found)
     worst = "problem" if count["problem"] else "warning" if count["warning"] else "ok"
     output.line(

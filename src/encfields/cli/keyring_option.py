@@ -28,7 +28,7 @@ class NoKeyring(Keyring):
 
     def _refuse(self) -> NoReturn:
         raise ConfigurationError(
-            f"this needs keys, and no keyring is given: --keyring {HELP}", reason="no-keyring"
+            f"this needs keys, and no keyring is given; give --keyring {HELP}", reason="no-keyring"
         )
 
 
@@ -50,7 +50,7 @@ def parse_keyring(text: str | None) -> Keyring:
         accounts, _, regions = rest.partition("@")
         return keyrings.aws_kms_discovery(_split(accounts), regions=_split(regions))
     # The text is not repeated: it may be a key that was given in place of a path.
-    raise ConfigurationError(f"a keyring is one of {HELP}", reason="keyring")
+    raise ConfigurationError(f"this is no keyring; a keyring is one of {HELP}", reason="keyring")
 
 
 def _split(text: str) -> list[str]:

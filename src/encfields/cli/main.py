@@ -23,7 +23,8 @@ from encfields.cli import (
     status,
     verify,
 )
-from encfields.cli.output import Output, tell_error
+from encfields.cli.error_report import tell_error
+from encfields.cli.output import Output
 from encfields.errors import EncFieldsError
 from encfields.version import VERSION
 

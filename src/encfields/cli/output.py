@@ -1,4 +1,4 @@
-"""What the command prints: tables for people, JSON for programs, errors for both."""
+"""What the command prints: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-from unicodedata import combining, east_asian_width
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any, TextIO
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
-from encfields.errors import ConfigurationError, EncFieldsError, printable
+from encfields.bulk.runs.progress_log import TimedLog
+from encfields.cli.folding import fold
+from encfields.cli.table import INDENT, Line, Piece, lay_out
+from encfields.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-WIDTH_WITHOUT_TERMINAL = 160
-
-MAX_DRAWN_ROWS = 200
-"""Rows of a table that is drawn with rules, folded to the terminal's width."""
 
 Cell = str | tuple[str, str]
 """Text, or text and rich style."""
@@ -28,21 +24,35 @@ Cell = str | tuple[str, str]
 class Output:
     """Where one run of the command writes.
 
-    :param as_json: write one JSON document to standard output, and nothing else there. Only
-        people's tables need the rich library.
+    Tables and paragraphs are folded to the width of a terminal. A log file gets them as they are,
+    a line for each row, without colours; how a run goes on is told there in lines with their time.
+
+    :param as_json: write one JSON document to standard output, and nothing else there.
     """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._console: Console | None = None
+        self._console = None if as_json else new_console(sys.stdout)
+        self._has_written = False
 
     def json(self, document: Any) -> None:
         """Write the run's one document."""
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
+    def gap(self) -> None:
+        """Write an empty line, unless nothing is above it."""
+        if self._has_written:
+            self._write([])
+
     def line(self, text: str, style: str = "") -> None:
-        """Write one paragraph for people."""
-        self._print(plain(text), style=style, markup=False, highlight=False)
+        """Write a paragraph for people; if it is indented, its further lines are so the more."""
+        for paragraph in plain(text).split("\n"):
+            indent = paragraph[: len(paragraph) - len(paragraph.lstrip())]
+            hanging = indent + INDENT if indent else ""
+            width = self._width()
+            lines = [paragraph] if width is None else fold(paragraph, width, hanging)
+            for one in lines:
+                self._write([Piece(one, style)])
 
     def table(
         self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], right: int = 0
@@ -52,80 +62,79 @@ class Output:
         :param headings: one for each column; all empty for a table without a head.
         :param right: so many of the last columns hold numbers.
         """
-        self._require_rich()
-        if len(rows) > MAX_DRAWN_ROWS:
-            self._write_plainly(title, headings, rows, right)
-            return
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(title=Text(plain(title)), title_justify="left", show_header=any(headings))
-        for number, heading in enumerate(headings):
-            is_number = number >= len(headings) - right
-            table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
-        for row in rows:
-            cells = [(cell, "") if isinstance(cell, str) else cell for cell in row]
-            table.add_row(*(Text(plain(text), style=style) for text, style in cells))
-        self._print(table)
-
-    def _write_plainly(
-        self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], right: int
-    ) -> None:
-        """A table that is too long to be drawn: rich takes milliseconds for each row."""
-        texts = [[plain(one if isinstance(one, str) else one[0]) for one in row] for row in rows]
-        lines = plain_table(headings, texts, right)
-        sys.stdout.write("".join(f"{line}\n" for line in (plain(title), *lines)))
+        self.gap()
+        self.line(title, style="bold")
+        cells = [[_piece(cell) for cell in row] for row in rows]
+        for line in lay_out(headings, cells, right=right, width=self._width()):
+            self._write(line)
 
     @contextmanager
     def progress(self, what: str, unit: str = "rows") -> Iterator[Callable[[int], None]]:
-        """Show on standard error, if that is a terminal, how many rows were looked at.
+        """Show on standard error how many rows were looked at.
 
         :param unit: what is counted, if not rows.
         """
-        if not self.shows_progress:
+        if self.as_json:
             yield lambda rows: None
             return
+        what = plain(what)
+        if not self.has_terminal:
+            log = TimedLog(sys.stderr, begins_at_once=False)
+            yield lambda rows: log.tell(f"{what}: {rows:,} {unit}")
+            return
         from rich.console import Console
-        from rich.text import Text
+        from rich.text import Text as RichText
 
-        with Console(stderr=True).status(Text(plain(what))) as shown:
-            yield lambda rows: shown.update(Text(plain(f"{what}: {rows:,} {unit}")))
+        with Console(stderr=True).status(RichText(what)) as shown:
+            yield lambda rows: shown.update(RichText(f"{what}: {rows:,} {unit}"))
 
     @property
-    def shows_progress(self) -> bool:
-        """Whether somebody watches standard error."""
-        return not self.as_json and sys.stderr.isatty()
+    def has_terminal(self) -> bool:
+        """Whether somebody watches standard error, and a bar can be drawn there."""
+        console = new_console(sys.stderr) if sys.stderr.isatty() else None
+        return console is not None and console.is_interactive
 
-    def _print(self, what: Any, **options: Any) -> None:
-        console = self._require_rich()
+    def _width(self) -> int | None:
+        """Places of a line; as many as it takes where nobody's terminal is written to."""
+        if not sys.stdout.isatty():
+            return None
+        return get_terminal_size().columns if self._console is None else self._console.width
+
+    def _write(self, line: Line) -> None:
+        self._has_written = True
+        if self._console is None or not self._console.is_terminal:
+            sys.stdout.write("".join(writable(piece.text) for piece in line) + "\n")
+            return
+        from rich.text import Text as RichText
+
+        pieces = [(writable(piece.text), piece.style) for piece in line]
         try:
-            console.print(what, **options)
+            self._console.print(RichText.assemble(*pieces), soft_wrap=True)
         except SystemExit:
             # rich ends the process with status 1 if the reader is gone; 1 has a meaning of ours.
             raise BrokenPipeError from None
 
-    def _require_rich(self) -> Console:
-        """The rich console.
 
-        :raises ConfigurationError: rich is not installed.
-        """
-        if self._console is None:
-            self._console = _new_console()
-        return self._console
-
-
-def _new_console() -> Console:
+def new_console(file: TextIO) -> Console | None:
+    """What colours a stream if it is a terminal that shows any; ``None`` without the rich library,
+    without which nothing is coloured and no bar drawn."""
     try:
         from rich.console import Console
     except ImportError:
-        raise ConfigurationError(
-            "tables need the rich library: pip install 'encfields[cli]', or use --json",
-            reason="no-rich",
-        ) from None
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, width=WIDTH_WITHOUT_TERMINAL)
-    return console
+        return None
+    return Console(file=file)
+
+
+def _piece(cell: Cell) -> Piece:
+    """A cell on one line whatever it holds."""
+    text, style = (cell, "") if isinstance(cell, str) else cell
+    return Piece(plain(text).replace("\n", r"\n"), style)
+
+
+def writable(text: str) -> str:
+    """`text` with what standard output's encoding has no character for written as an escape."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def plain(text: str) -> str:
@@ -140,54 +149,3 @@ def plain(text: str) -> str:
 def pairs_of(texts: Mapping[str, str | None]) -> str:
     """A row's identity, or an encryption context, in one line whatever it holds."""
     return ", ".join(f"{name}={printable(str(text))}" for name, text in texts.items())
-
-
-def tell_error(error: EncFieldsError | SQLAlchemyError, *, as_json: bool) -> None:
-    """One message on standard error, never a traceback; with `as_json`, a document as well."""
-    message = str(error) if isinstance(error, EncFieldsError) else _database_message(error)
-    sys.stderr.write(f"encfields: {plain(message)}\n")
-    if as_json:
-        document: dict[str, Any] = {"type": type(error).__name__, "message": message}
-        for name in ("table", "column", "key_id", "reason"):
-            document[name] = getattr(error, name, None)
-        sys.stdout.write(json.dumps({"error": document}, indent=2) + "\n")
-
-
-def _database_message(error: SQLAlchemyError) -> str:
-    """What the driver says in its first line: the rest may hold the statement's parameters."""
-    if isinstance(error, DBAPIError):
-        lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-        return f"the database says: {lines[0]}"
-    return f"SQLAlchemy says: {type(error).__name__}: {str(error).splitlines()[0]}"
-
-
-GAP = "  "
-
-
-def plain_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0
-) -> Iterator[str]:
-    """The lines of a table with its headings, aligned and not folded.
-
-    :param right: so many of the last columns are aligned to the right.
-    """
-    widths = [max(map(_width, column)) for column in zip(headings, *rows, strict=True)]
-    first_right = len(headings) - right
-    for row in (headings, ["-" * width for width in widths], *rows):
-        cells = [
-            _padded(cell, width, to_the_right=number >= first_right)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield GAP.join(cells).rstrip()
-
-
-def _padded(cell: str, width: int, *, to_the_right: bool) -> str:
-    blanks = " " * (width - _width(cell))
-    return blanks + cell if to_the_right else cell + blanks
-
-
-def _width(text: str) -> int:
-    """How many places of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(one) else 1 + (east_asian_width(one) in "WF") for one in text)

@@ -17,6 +17,7 @@ from encfields.bulk.reencryption import (
     Options,
     Progress,
     ProgressBar,
+    ProgressLog,
     Reencryption,
     Report,
     abandon,
@@ -28,8 +29,9 @@ from encfields.bulk.runs.report import REFUSED
 from encfields.bulk.runs.run_row import FAILED, QUARANTINED
 from encfields.bulk.runs.signals import SignalledStop
 from encfields.cli import exits
+from encfields.cli.database import Database
 from encfields.cli.output import Output
-from encfields.cli.settings import Settings, add_common_options, any_key_store_of, engine_of
+from encfields.cli.settings import Settings, add_common_options, any_key_store_of
 from encfields.cli.targets import add_target_options, metadata_named
 from encfields.engine import Encryption, attach
 from encfields.errors import ConfigurationError
@@ -61,6 +63,17 @@ _OPTIONS: dict[str, tuple[type, str, str]] = {
     "max-age-days": (float, "DAYS", "older runs are refused"),
 }
 """The options of the engine that the command line gives, by type, metavar and meaning."""
+
+
+_CLOSING = {
+    exits.OK: "Done: nothing is left to do.",
+    exits.WORK_LEFT: "Work is left: run it again, here or elsewhere; it goes on where it was.",
+    exits.FAULTS: "Values were left that do not open: `encfields inspect` shows what one says of "
+    "itself, and a backup may have it whole.",
+    exits.FAILED: "It could not be done, for the reason above. Nothing is lost: run it again when "
+    "that is mended.",
+}
+"""What to do after the exit status."""
 
 
 def register(subparsers: Any) -> None:
@@ -188,7 +201,7 @@ def work_options(settings: Settings, given: Mapping[str, Any]) -> Options:
     # A worker process makes its own engine and keys from what this one was given.
     setup = partial(
         set_up,
-        settings.database_url(),
+        settings.database(),
         settings.keyring_text(),
         settings.key_table_name(),
         settings.store_name(),
@@ -197,21 +210,23 @@ def work_options(settings: Settings, given: Mapping[str, Any]) -> Options:
 
 
 def set_up(
-    database: str, keyring: str | None, key_table: str, key_store: str | None = None
+    database: Database, keyring: str | None, key_table: str, key_store: str | None = None
 ) -> tuple[Engine, Encryption]:
     """The engine and the encryption of a worker process."""
-    engine = engine_of(database)
+    engine = database.new_engine()
     return engine, attach(engine, any_key_store_of(keyring, key_table, key_store))
 
 
 @contextmanager
 def working_progress(output: Output) -> Iterator[Progress | None]:
-    """What shows the progress of a run, where somebody looks."""
-    if not output.shows_progress:
+    """What shows the progress of a run: a bar in a terminal, lines in a log."""
+    if output.as_json:
         yield None
-        return
-    with ProgressBar() as bar:
-        yield bar
+    elif output.has_terminal:
+        with ProgressBar() as bar:
+            yield bar
+    else:
+        yield ProgressLog()
 
 
 def tell_reports(reports: list[Report], output: Output, code: int | None = None) -> int:
@@ -234,7 +249,13 @@ def tell_reports(reports: list[Report], output: Output, code: int | None = None)
             headings = ["table", "column", "row", "reason"]
             rows = [[q.table, q.column, _pairs(q.key), q.reason] for q in report.quarantined]
             output.table("values that do not open; they were left as they are", headings, rows)
-    return _code(reports) if code is None else code
+    if code is not None:
+        return code
+    code = _code(reports)
+    if reports and not output.as_json:
+        output.gap()
+        output.line(_CLOSING[code])
+    return code
 
 
 def _code(reports: list[Report]) -> int:

@@ -1,32 +1,16 @@
-"""A command's settings: from options, then from the environment, then from ``encfields.toml``.
-
-::
-
-    database = "postgresql+psycopg://app@db/clinic"
-    keyring = "kms:arn:aws:kms:eu-west-1:111122223333:key/..."
-    key_table = "encfields_keys"
-    key_store = "production"
-    models = "clinic.models:Base"
-
-or, in place of ``models``::
-
-    [[tables]]
-    name = "patient"
-    columns = ["ssn", { name = "notes", key = "clinical", logical_name = "patient.remarks" }]
-"""
+"""A command's settings: from options, then from the environment, then from ``encfields.toml``."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import tomllib
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
+from encfields.cli.config_file import FILE_NAME, read_file
+from encfields.cli.database import Database
 from encfields.cli.keyring_option import HELP as KEYRING_HELP
 from encfields.cli.keyring_option import NoKeyring, parse_keyring
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
@@ -38,7 +22,6 @@ from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.schema import TABLE_NAME
 from encfields.keys.sql.store import SqlKeyStore
 
-CONFIG_FILE = "encfields.toml"
 DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"
 KEYRING_VARIABLE = "ENCFIELDS_KEYRING"
 KEY_STORE_VARIABLE = "ENCFIELDS_KEY_STORE"
@@ -46,14 +29,12 @@ KEY_STORE_VARIABLE = "ENCFIELDS_KEY_STORE"
 DYNAMODB = "dynamodb:"
 """What a key table's name starts with that is one of AWS's key store, in the KMS key's region."""
 
-_KNOWN = frozenset({"database", "keyring", "key_store", "key_table", "models", "tables"})
-
 
 def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True) -> None:
     """``--json``, and what says where the database and the keys are."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
-        "--config", metavar="FILE", help=f"default: {CONFIG_FILE} of the working directory, if any"
+        "--config", metavar="FILE", help=f"default: {FILE_NAME} of the working directory, if any"
     )
     if not database:
         return
@@ -62,6 +43,11 @@ def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True
         metavar="URL",
         help=f"SQLAlchemy URL of a synchronous driver; default ${DATABASE_VARIABLE}. A URL with "
         "a password belongs there or in the file, not on the command line",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="MODULE:NAME",
+        help="the application's Engine or AsyncEngine, in place of a URL",
     )
     parser.add_argument(
         "--keyring", metavar="KEYRING", help=f"{KEYRING_HELP}; default ${KEYRING_VARIABLE}"
@@ -89,40 +75,43 @@ class Settings:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._file = _read_file(arguments.config)
+        self._file = read_file(arguments.config)
 
     def _text(self, name: str, variable: str | None = None) -> str | None:
         """An option, else the environment's variable, else the file's entry."""
-        value = getattr(self._arguments, name, None)
+        value: str | None = getattr(self._arguments, name, None)
         if value is None and variable is not None:
             value = os.environ.get(variable) or None
-        if value is None:
-            value = self._file.get(name)
-        if value is not None and not isinstance(value, str):
-            raise ConfigurationError(f"{name} has to be a string", reason="config")
-        return value
+        return self._file.get(name) if value is None else value
 
     def engine(self) -> Engine:
         """A new engine on the database.
 
-        :raises ConfigurationError: none is given, or its URL is of no use. The URL is never
-            repeated, because it may hold a password.
+        :raises ConfigurationError: none is given, or it is of no use. The URL is never repeated,
+            because it may hold a password.
         """
-        return engine_of(self.database_url())
+        return self.database().new_engine()
 
-    def database_url(self) -> str:
-        """The database's URL, which may hold a password.
+    def database(self) -> Database:
+        """The database. An option outranks the environment, and that the file.
 
         :raises ConfigurationError: none is given.
         """
-        url = self._text("database", DATABASE_VARIABLE)
-        if url is None:
+        url, engine = self._arguments.database, self._arguments.engine
+        if url is None and engine is None:
+            url = os.environ.get(DATABASE_VARIABLE) or self._file.get("database")
+            engine = None if url else self._file.get("engine")
+        if url is None and engine is None:
             raise ConfigurationError(
-                f"no database is given: --database URL, ${DATABASE_VARIABLE}, or database in "
-                f"{CONFIG_FILE}",
+                f"no database is given; give --database URL, ${DATABASE_VARIABLE}, --engine "
+                f"MODULE:NAME, or database or engine in {FILE_NAME}",
                 reason="no-database",
             )
-        return url
+        return Database(url) if url is not None else Database(engine=engine)
+
+    def engine_place(self) -> str | None:
+        """Where the application's engine is, whether or not it supplies the database."""
+        return self._text("engine")
 
     def keyring_text(self) -> str | None:
         """What was said of the keyring."""
@@ -153,14 +142,15 @@ class Settings:
             named = specs_from_file(self._file["tables"])
         if not named:
             raise ConfigurationError(
-                "no table is named: --table NAME --column NAME, --models MODULE:NAME, or "
-                f"[[tables]] in {CONFIG_FILE}",
+                "no table is named; give --models MODULE:NAME, --table NAME --column NAME, or "
+                f"[[tables]] in {FILE_NAME}",
                 reason="no-table-named",
             )
         for spec in named:
             if not spec.columns:
                 raise ConfigurationError(
-                    f"no --column follows --table {spec.table}", reason="options"
+                    f"no --column follows --table {spec.table}; name its encrypted columns",
+                    reason="options",
                 )
         return named
 
@@ -194,31 +184,6 @@ class Settings:
         return self.key_store(keys_needed=keys_needed)
 
 
-def engine_of(url: str) -> Engine:
-    """A new engine on a database.
-
-    :raises ConfigurationError: the URL is of no use; it is not repeated in the message.
-    """
-    try:
-        engine = create_engine(make_url(url))
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        raise ConfigurationError(
-            "the database's URL is not one of SQLAlchemy's: dialect+driver://user@host/name",
-            reason="database-url",
-        ) from None
-    except ImportError as error:
-        raise ConfigurationError(
-            f"the database's driver is not installed: {error.name}", reason="no-driver"
-        ) from None
-    if engine.dialect.is_async:
-        raise ConfigurationError(
-            f"{engine.dialect.name}+{engine.dialect.driver} is an asyncio driver; give the "
-            "URL of a synchronous one",
-            reason="async-driver",
-        )
-    return engine
-
-
 def key_store_of(keyring: str | None, key_table: str, name: str | None = None) -> SqlKeyStore:
     """A key store, to be bound to an engine.
 
@@ -229,7 +194,8 @@ def key_store_of(keyring: str | None, key_table: str, name: str | None = None) -
     """
     if key_table.startswith(DYNAMODB):
         raise ConfigurationError(
-            "this works on a key table of the database alone, not on AWS's key store",
+            "this works on a key table of the database alone, not on AWS's key store; name one "
+            "with --key-table",
             reason="key-table",
         )
     schema, _, table = key_table.rpartition(".")
@@ -252,28 +218,3 @@ def any_key_store_of(
     table, _, logical_name = key_table.removeprefix(DYNAMODB).partition("@")
     wrapping: Any = parse_keyring(keyring)
     return DynamoDbKeyStore(wrapping, table, logical_name=logical_name or None)
-
-
-def _read_file(given: str | None) -> dict[str, Any]:
-    path = Path(given or CONFIG_FILE)
-    if given is None and not path.is_file():
-        return {}
-    try:
-        settings = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be read: {error.strerror}", reason="config"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        where = error if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
-        raise ConfigurationError(f"{path} is not TOML: {where}", reason="config") from None
-    if "models" in settings and "tables" in settings:
-        raise ConfigurationError(
-            f"{path} has models and [[tables]]; leave one of them out", reason="config"
-        )
-    if unknown := sorted(set(settings) - _KNOWN):
-        raise ConfigurationError(
-            f"{path} has no setting {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}",
-            reason="config",
-        )
-    return settings

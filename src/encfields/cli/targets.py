@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +10,8 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
-from encfields.errors import ConfigurationError, EncFieldsError
+from encfields.cli.application import imported
+from encfields.errors import ConfigurationError
 from encfields.orm.declare.columns import is_encrypted
 
 Event = tuple[str, str]
@@ -102,47 +100,26 @@ def _with_option(spec: TableSpec, option: str, value: str) -> TableSpec:
     return replace(spec, columns=(*before, column))
 
 
-def specs_from_file(tables: Any) -> list[TableSpec]:
-    """The tables of a configuration file's ``[[tables]]``.
-
-    :raises ConfigurationError: an entry is not of the documented form.
-    """
-    if not isinstance(tables, list):
-        raise ConfigurationError("tables are given as [[tables]]", reason="config")
-    return [_spec_from_entry(entry) for entry in tables]
-
-
-def _spec_from_entry(entry: Any) -> TableSpec:
-    _check_entry(entry, {"name", "schema", "columns"}, "[[tables]]")
-    columns = entry.get("columns", [])
-    if not isinstance(columns, list) or not columns:
-        raise ConfigurationError(
-            "columns is a list of names, or of tables with a name", reason="config"
+def specs_from_file(tables: list[dict[str, Any]]) -> list[TableSpec]:
+    """The tables of a configuration file's ``[[tables]]``, which are of the documented form."""
+    return [
+        TableSpec.of(
+            entry["name"],
+            [_column_from_file(column) for column in entry["columns"]],
+            schema=entry.get("schema"),
         )
-    sealed = [SealedColumn(c) if isinstance(c, str) else _column_from_entry(c) for c in columns]
-    return TableSpec.of(entry["name"], sealed, schema=entry.get("schema"))
+        for entry in tables
+    ]
 
 
-def _column_from_entry(entry: Any) -> SealedColumn:
-    _check_entry(entry, {"name", "logical_name", "key", "former_keys", "bind_to"}, "a column")
-    bind_to = entry.get("bind_to")
-    column = SealedColumn(
-        entry["name"],
-        entry.get("logical_name"),
-        bind_to=None if bind_to is None else (*bind_to,),
-        former_keys=tuple(entry.get("former_keys", ())),
-    )
-    return replace(column, key=entry["key"]) if "key" in entry else column
-
-
-def _check_entry(entry: Any, allowed: set[str], what: str) -> None:
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise ConfigurationError(f"{what} needs a name", reason="config")
-    if unknown := sorted(set(entry) - allowed):
-        raise ConfigurationError(
-            f"{what} has no {', '.join(unknown)}; it has {', '.join(sorted(allowed))}",
-            reason="config",
-        )
+def _column_from_file(given: str | dict[str, Any]) -> SealedColumn:
+    if isinstance(given, str):
+        return SealedColumn(given)
+    known = dict(given)
+    for name in ("former_keys", "bind_to"):
+        if name in known:
+            known[name] = tuple(known[name])
+    return SealedColumn(known.pop("name"), **known)
 
 
 def specs_from_models(place: str, only: Sequence[TableSpec] = ()) -> list[TableSpec]:
@@ -174,25 +151,7 @@ def metadata_named(place: str) -> MetaData:
     :param place: as for :func:`specs_from_models`.
     :raises ConfigurationError: there is no such thing.
     """
-    module_name, _, name = place.partition(":")
-    if not module_name or not name:
-        raise ConfigurationError("models are given as package.module:NAME", reason="models")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{place} cannot be imported: {error}", reason="models") from None
-    except EncFieldsError:
-        raise
-    except Exception as error:  # a module of the user's may raise anything
-        raise ConfigurationError(
-            f"importing {module_name} raised {type(error).__name__}; import it in Python to see "
-            "why",
-            reason="models",
-        ) from None
+    found = imported(place, "models")
     metadata = getattr(found, "metadata", found)
     if not isinstance(metadata, MetaData):
         raise ConfigurationError(

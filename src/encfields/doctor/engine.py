@@ -5,7 +5,6 @@ And whether the libraries in it are of versions that work.
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import re
@@ -13,40 +12,13 @@ import sys
 import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.doctor.finding import Finding
 from encfields.engine import known_encryption
-from encfields.errors import ConfigurationError
 from encfields.native_core import status
-
-
-def load_engine(place: str) -> Engine:
-    """The engine of an application.
-
-    :param place: ``package.module:NAME`` of an ``Engine`` or ``AsyncEngine``.
-    :raises ConfigurationError: there is none.
-    """
-    module_name, _, name = place.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # a module of the user's may raise anything
-        raise ConfigurationError(
-            f"{place} cannot be imported: it raised {type(error).__name__}", reason="engine"
-        ) from None
-    engine = getattr(found, "sync_engine", found)
-    if not isinstance(engine, Engine):
-        raise ConfigurationError(
-            f"{place} is a {type(found).__name__}, not an engine", reason="engine"
-        )
-    return engine
 
 
 def check_engine(engine: Engine) -> list[Finding]:

@@ -79,12 +79,19 @@ class Coordinator:
                 if stop.wait(_LOOK_SECONDS):
                     break
                 self._workers = [self._look_after(worker) for worker in self._workers]
-                if teller.is_due and (found := self._totals()) is not None:
-                    teller.tell(self._store.load(self._connections.reading(), self._run_id), found)
+                if teller.is_due:
+                    self._tell(teller)
+            if teller.is_wanted:
+                self._tell(teller)
         finally:
             self._end()
             self._connections.close()
         return next((worker.outcome for worker in self._workers if worker.outcome), None)
+
+    def _tell(self, teller: Teller) -> None:
+        found = self._totals()
+        if found is not None:
+            teller.tell(self._store.load(self._connections.reading(), self._run_id), found)
 
     def _start(self) -> _Process:
         return _Process(self._setup, self._run_id, self._options)

@@ -198,7 +198,8 @@ class RunLoop:
     def _turn(self, run: Run) -> str | None:
         """At the end of a pass, begin another or end the run; ``None`` to go on."""
         noted = self._ranges.read_pass(self._connections.reading(), run)
-        if self._teller.is_due:
+        # A pass's end is told however short a time ago something was.
+        if self._teller.is_due or (self._teller.is_wanted and not noted.is_open):
             self._teller.tell(run, self._store.totals(self._connections.reading(), run))
         if noted.is_open:
             self._stop.wait(_WAIT_FOR_OTHERS)

@@ -1,18 +1,14 @@
-"""What a run tells while it works: a plain callback, and one that draws a bar."""
+"""What a run tells while it works, to a plain callback."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from encfields.bulk.runs.run_row import Run
 from encfields.bulk.runs.store import Totals
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 TELL_SECONDS = 0.5
 """How often progress is reported; each time costs one sum over the run's ranges."""
@@ -66,9 +62,14 @@ class Teller:
         self.paused: str | None = None
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether anybody is told."""
+        return self._progress is not None
+
+    @property
     def is_due(self) -> bool:
         """Whether it is time to tell again."""
-        return self._progress is not None and time.monotonic() - self._reported_at >= TELL_SECONDS
+        return self.is_wanted and time.monotonic() - self._reported_at >= TELL_SECONDS
 
     def tell(self, run: Run, totals: Totals) -> None:
         """Tell now."""
@@ -103,61 +104,19 @@ class Teller:
         return (last - first) / (end - start) if end > start else 0.0
 
 
-class ProgressBar:
-    """A bar with rate and remaining time, for a terminal: ``with ProgressBar() as bar``.
-
-    :param console: where to draw; default standard error. Needs ``rich`` (``encfields[cli]``).
-    """
-
-    def __init__(self, console: Console | None = None) -> None:
-        from rich import progress as rich_progress
-        from rich.console import Console
-
-        columns: list[Any] = [
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(),
-            rich_progress.MofNCompleteColumn(),
-            rich_progress.TextColumn("{task.fields[rate]}"),
-            rich_progress.TextColumn("{task.fields[left]}"),
-            rich_progress.TextColumn("{task.fields[note]}"),
-        ]
-        self._bar = rich_progress.Progress(*columns, console=console or Console(stderr=True))
-        self._tasks: dict[tuple[str, int], Any] = {}
-
-    def __enter__(self) -> ProgressBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, state: ProgressState) -> None:
-        name = (state.table, state.sweep)
-        fields: dict[str, Any] = {
-            "rate": f"{state.rows_per_second:,.0f} rows/s",
-            "left": "" if state.seconds_left is None else f"{_clock(state.seconds_left)} left",
-            "note": _note(state),
-        }
-        if name not in self._tasks:
-            title = f"{state.table}, sweep {state.sweep}" if state.sweep else state.table
-            self._tasks[name] = self._bar.add_task(title, total=state.rows_total, **fields)
-        self._bar.update(
-            self._tasks[name], completed=state.rows_done, total=state.rows_total, **fields
-        )
+def title_of(state: ProgressState) -> str:
+    """The table, and which pass over it."""
+    return f"{state.table}, sweep {state.sweep}" if state.sweep else state.table
 
 
-def _note(state: ProgressState) -> str:
-    notes = [f"[yellow]paused: {state.paused}[/]"] if state.paused else []
-    notes += [f"[red]{state.quarantined} quarantined[/]"] if state.quarantined else []
-    return ", ".join(notes)
+def notes_on(state: ProgressState) -> list[str]:
+    """What is not as usual."""
+    notes = [f"{state.quarantined:,} values do not open"] if state.quarantined else []
+    return [*notes, f"paused: {state.paused}"] if state.paused else notes
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A length of time as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,149 @@
+"""The database of a command: by its URL, or by the application's own engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from encfields.cli.application import imported
+from encfields.errors import ConfigurationError
+from encfields.orm.internals import connect_parameters
+
+_SYNCHRONOUS = {
+    "asyncpg": ("psycopg", "psycopg2", "pg8000"),
+    "psycopg_async": ("psycopg",),
+    "aiosqlite": ("pysqlite",),
+    "aiomysql": ("pymysql", "mysqldb", "mysqlconnector"),
+    "asyncmy": ("pymysql", "mysqldb", "mysqlconnector"),
+}
+"""Drivers that ask the same database without an event loop, the first that is installed."""
+
+_KEPT_OPTION = "schema_translate_map"
+"""The one execution option of an engine that says where tables are."""
+
+_ANY_DRIVER = frozenset({"charset"})
+"""Parameters of a URL that mean the same to the drivers of a database."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """Which database it is. Worker processes are handed it, and make an engine of their own.
+
+    :param url: SQLAlchemy URL, which may hold a password.
+    :param engine: in its place, where the application has its engine: ``package.module:NAME``.
+    """
+
+    url: str | None = field(default=None, repr=False)
+    engine: str | None = None
+
+    def new_engine(self) -> Engine:
+        """A new engine, to which nothing is attached.
+
+        :raises ConfigurationError: the URL or the application's engine is of no use.
+        """
+        if self.engine is not None:
+            return engine_like(engine_named(self.engine), self.engine)
+        return engine_of(self.url or "")
+
+
+def engine_named(place: str) -> Engine:
+    """The engine of an application, or the one inside its ``AsyncEngine``.
+
+    :param place: ``package.module:NAME``.
+    :raises ConfigurationError: there is none.
+    """
+    found = imported(place, "engine")
+    engine = getattr(found, "sync_engine", found)
+    if not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"{place} is a {type(found).__name__}, not an engine; name what create_engine() or "
+            "create_async_engine() returned",
+            reason="engine",
+        )
+    return engine
+
+
+def engine_like(engine: Engine, place: str) -> Engine:
+    """A new engine that connects as the application's does, with its own pool.
+
+    What the application gave its engine to connect with is kept: ``connect_args``, ``creator``,
+    and what listens to its connections. Of an asyncio engine only the URL can be.
+
+    :param place: where it is, for the message.
+    :raises ConfigurationError: the other drivers do not know what its driver is given.
+    """
+    if engine.dialect.is_async:
+        new = create_engine(_synchronous(engine, place))
+    else:
+        # recreate() keeps the creator and the pool's listeners, and makes no connection yet.
+        new = create_engine(engine.url, pool=engine.pool.recreate())
+    options = engine.get_execution_options()
+    if _KEPT_OPTION in options:
+        new.update_execution_options(**{_KEPT_OPTION: options[_KEPT_OPTION]})
+    return new
+
+
+def _synchronous(engine: Engine, place: str) -> URL:
+    """The URL of the same database for a driver that is no asyncio driver."""
+    driver = engine.dialect.driver
+    _, from_url = engine.dialect.create_connect_args(engine.url)
+    if connect_parameters(engine) != from_url:
+        raise ConfigurationError(
+            f"{place} is an asyncio engine, and no other driver can be given its connect_args; "
+            "give the command a URL of its own with --database",
+            reason="async-driver",
+        )
+    if further := sorted(set(engine.url.query) - _ANY_DRIVER):
+        raise ConfigurationError(
+            f"{place} is an asyncio engine, and no other driver knows {', '.join(further)} of its "
+            "URL; give the command a URL of its own with --database",
+            reason="async-driver",
+        )
+    for name in _installed(engine.url, _SYNCHRONOUS.get(driver, ())):
+        return engine.url.set(drivername=name)
+    raise ConfigurationError(
+        f"{place} is an asyncio engine, and no driver without an event loop is installed for its "
+        f"database; install one of {', '.join(_SYNCHRONOUS.get(driver, ()))}, or give --database",
+        reason="async-driver",
+    )
+
+
+def _installed(url: URL, drivers: tuple[str, ...]) -> Iterator[str]:
+    for driver in drivers:
+        name = f"{url.get_backend_name()}+{driver}"
+        try:
+            url.set(drivername=name).get_dialect().import_dbapi()
+        except (ImportError, NoSuchModuleError):
+            continue
+        yield name
+
+
+def engine_of(url: str) -> Engine:
+    """A new engine on a database.
+
+    :raises ConfigurationError: the URL is of no use; it is not repeated in the message.
+    """
+    try:
+        engine = create_engine(make_url(url))
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ConfigurationError(
+            "the database's URL is not one of SQLAlchemy's; it is written "
+            "dialect+driver://user@host/name",
+            reason="database-url",
+        ) from None
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the database's driver is not installed: {error.name}; install it, or name another in "
+            "the URL",
+            reason="no-driver",
+        ) from None
+    if engine.dialect.is_async:
+        raise ConfigurationError(
+            f"{engine.dialect.name}+{engine.dialect.driver} is an asyncio driver; give the "
+            "URL of a synchronous one",
+            reason="async-driver",
+        )
+    return engine

@@ -1,0 +1,86 @@
+"""How the command tells an error: what happened, and on a line of its own what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from encfields.cli.output import plain
+from encfields.errors import (
+    EncFieldsError,
+    KeyAccessError,
+    KeyDestroyedError,
+    KeyExistsError,
+    KeyUnavailableError,
+)
+
+_BY_REASON = {
+    "no-key-table": "make it with `encfields keys create-table`, or with "
+    "op.create_encryption_keys_table() in a migration; one of another name or schema is named "
+    "with --key-table",
+    "no-key": "make it with `encfields keys create ID`; `encfields keys list` shows those that "
+    "there are",
+    "no-table": "run the migration that makes it, or name its schema: --schema NAME after "
+    "--table, schema.table elsewhere",
+    "no-run": "take the id that --start or --show printed, or leave --run out to work at all that "
+    "are recorded",
+    "denied": "give this role and database user the rights that are missing: `encfields doctor` "
+    "names them",
+    "throttled": "wait, and run it again",
+    "unreachable": "check network, address and credentials with `encfields doctor`, and run it "
+    "again",
+}
+"""What somebody at a command line does, where the library's own words are for a program."""
+
+_BY_TYPE: dict[type[Exception], str] = {
+    KeyAccessError: "give the --keyring that the key was made or rewrapped with",
+    KeyDestroyedError: "what it sealed is gone for good, unless a backup of the key table is left",
+    KeyExistsError: "leave it as it is, or make a new version of it with `encfields keys rotate`",
+    KeyUnavailableError: "look for the cause with `encfields doctor`",
+    OperationalError: "check that the server runs, and the address, user and password: "
+    "--database, $ENCFIELDS_DATABASE_URL, or encfields.toml",
+    InterfaceError: "check that the server runs, and the address, user and password: "
+    "--database, $ENCFIELDS_DATABASE_URL, or encfields.toml",
+    DBAPIError: "check the names of tables and columns, and this database user's rights",
+}
+
+
+def tell_error(error: EncFieldsError | SQLAlchemyError, *, as_json: bool) -> None:
+    """A line or two on standard error, never a traceback; with `as_json`, a document as well."""
+    message, advice = parts_of(error)
+    for text in (message, advice):
+        if text:
+            line = plain(text).replace("\n", " ")
+            sys.stderr.write(f"encfields: {line}\n")
+    if as_json:
+        document: dict[str, Any] = {"type": type(error).__name__, "message": message}
+        document["advice"] = advice or None
+        for name in ("table", "column", "key_id", "reason"):
+            document[name] = getattr(error, name, None)
+        sys.stdout.write(json.dumps({"error": document}, indent=2) + "\n")
+
+
+def parts_of(error: EncFieldsError | SQLAlchemyError) -> tuple[str, str]:
+    """What happened, and what to do about it, which may be empty."""
+    if isinstance(error, EncFieldsError):
+        # The library's own messages say the one, a semicolon, and the other.
+        message, _, said = str(error).partition("; ")
+        advice = _BY_REASON.get(error.reason or "") or said or _advice_for(error)
+    else:
+        message, advice = _database_message(error), _advice_for(error)
+    return message, f"what to do: {advice}" if advice else ""
+
+
+def _advice_for(error: Exception) -> str:
+    return next((text for kind, text in _BY_TYPE.items() if isinstance(error, kind)), "")
+
+
+def _database_message(error: SQLAlchemyError) -> str:
+    """What the driver says in its first line: the rest may hold the statement's parameters."""
+    if isinstance(error, DBAPIError):
+        lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        return f"the database says: {lines[0]}"
+    return f"SQLAlchemy says: {type(error).__name__}: {str(error).splitlines()[0]}"

@@ -1,0 +1,242 @@
+"""How ``encfields status`` tells what it counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from encfields.bulk.survey.census import Census
+from encfields.bulk.survey.column_census import ColumnCensus, Example
+from encfields.bulk.survey.headers import KeyVersions
+from encfields.bulk.survey.index_check import IndexCensus
+from encfields.cli import exits
+from encfields.cli.output import Cell, Output, pairs_of
+
+MAX_ALIKE = 10
+"""Key versions of one column and state that have a line each; the rest have one together."""
+
+_STYLES = {
+    "current": "green",
+    "older version": "yellow",
+    "version unknown": "yellow",
+    "key version missing": "red",
+    "key destroyed": "red",
+    "former key": "yellow",
+    "other key": "red",
+    "other format": "yellow",
+    "misplaced": "red",
+    "plaintext": "red",
+    "damaged": "red",
+    "NULL": "dim",
+}
+_VERDICTS = {
+    exits.OK: ("current", "green", "Every value is under the active version of its key."),
+    exits.WORK_LEFT: (
+        "work-left",
+        "yellow",
+        "Not every value is under the active version: `encfields reencrypt --start` moves them.",
+    ),
+    exits.FAULTS: (
+        "faults",
+        "red",
+        "There are values that do not open where they are: `encfields verify` lists them.",
+    ),
+}
+NOT_INDEXED = (
+    "Rows have a value and are not in its blind index; queries by the index miss them: run "
+    "`encfields reencrypt`, or op.fill_blind_index(...) in a migration."
+)
+
+
+class Kind(NamedTuple):
+    """One line of the table: values of one column that are alike."""
+
+    state: str
+    key_id: str
+    version: str
+    values: int
+
+
+def tell(censuses: list[Census], known: KeyVersions | None, code: int, output: Output) -> None:
+    """Write the censuses, as one document or as tables.
+
+    :param known: the key versions that there are, if there is a key table.
+    :param code: the exit status.
+    """
+    if output.as_json:
+        output.json(_document(censuses, known, code))
+        return
+    for one in censuses:
+        _tell_table(one, known, output)
+        _tell_indexes(one, output)
+    output.gap()
+    output.line(_summary(censuses, known))
+    if known is None:
+        output.line("The database has no key table, so which versions are active is not known.")
+    _, style, sentence = _VERDICTS[code]
+    if code != exits.WORK_LEFT or not all(is_current(one, known) for one in censuses):
+        output.line(sentence, style=style)
+    if not all(one.is_indexed for one in censuses):
+        output.line(NOT_INDEXED, style="yellow")
+
+
+def keyless(column: ColumnCensus, known: KeyVersions) -> int:
+    """Values in their place under a version that nobody has, or that was destroyed."""
+    return known.without_key(column.versions) + known.without_key(column.former_key)
+
+
+def is_current(one: Census, known: KeyVersions | None) -> bool:
+    """Whether every value of a table is under the active version of its key."""
+    has_values = any(column.values for column in one.columns)
+    return one.is_current(known.active if known else {}) or not has_values
+
+
+def _document(censuses: list[Census], known: KeyVersions | None, code: int) -> dict[str, object]:
+    active = None if known is None else known.active
+    tables = []
+    for one in censuses:
+        document = one.to_json()
+        for column, counted in zip(document["columns"], one.columns, strict=True):
+            column["current"] = None if active is None else counted.current(active)
+            column["without_key"] = None if known is None else keyless(counted, known)
+        tables.append(document)
+    return {"verdict": _VERDICTS[code][0], "active": active, "tables": tables}
+
+
+def _tell_table(one: Census, known: KeyVersions | None, output: Output) -> None:
+    headings = ["column", "state", "key", "version", "values", "share"]
+    if one.sample is not None:
+        headings.append("in all, about")
+    rows: list[list[Cell]] = []
+    for column in one.columns:
+        for kind in shown_kinds(kinds(column, known)):
+            style = _STYLES[kind.state.partition(":")[0]]
+            row: list[Cell] = [column.column, (kind.state, style), kind.key_id, kind.version]
+            row += [f"{kind.values:,}", share_of(kind.values, column.rows)]
+            if one.sample is not None:
+                row.append(f"{one.sample.extrapolate(kind.values):,}")
+            rows.append(row)
+    output.table(f"{one.table}: {one.rows:,} rows", headings, rows, right=len(headings) - 4)
+    if any(column.examples for column in one.columns):
+        output.gap()
+    for column in one.columns:
+        for state, examples in sorted(column.examples.items()):
+            for example in examples:
+                output.line(f"  {column.column}, {_example(state, example)}")
+    if one.sample is not None:
+        output.line(one.sample.caveat, style="bold")
+
+
+def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[Kind]:
+    """The lines that a column's values fall into; none of them is empty."""
+    lines = []
+    for (key_id, version), count in sorted(column.versions.items()):
+        state = "version unknown" if known is None else known.state(key_id, version)
+        lines.append(Kind(state, key_id, version, count))
+    for state, counts in (
+        ("former key", column.former_key),
+        ("other key", column.other_key),
+        ("misplaced", column.misplaced),
+    ):
+        lines += [Kind(state, *name, count) for name, count in sorted(counts.items())]
+    for state, reasons in (("other format", column.other_format), ("damaged", column.damaged)):
+        lines += [Kind(f"{state}: {why}", "", "", n) for why, n in sorted(reasons.items())]
+    lines += [Kind("plaintext", "", "", column.plaintext)] if column.plaintext else []
+    lines += [Kind("NULL", "", "", column.nulls)] if column.nulls else []
+    return lines
+
+
+def shown_kinds(lines: Iterable[Kind]) -> Iterator[Kind]:
+    """The lines of a column, those of a state together: the largest of many, and one for the
+    rest, so that ten thousand tenants do not hide what is wrong with one."""
+    order = list(_STYLES)
+    by_state = sorted(lines, key=lambda kind: (order.index(kind.state.partition(":")[0]), kind))
+    for state, alike in groupby(by_state, key=lambda kind: kind.state):
+        all_ = list(alike)
+        if len(all_) <= MAX_ALIKE:
+            yield from all_
+            continue
+        all_.sort(key=lambda kind: -kind.values)
+        yield from all_[: MAX_ALIKE - 1]
+        rest = all_[MAX_ALIKE - 1 :]
+        yield Kind(state, f"and {len(rest):,} more", "", sum(kind.values for kind in rest))
+
+
+def share_of(part: int, whole: int) -> str:
+    """A share that says neither none nor all of what is only nearly so."""
+    share = f"{part / whole:.1%}"
+    if share == "0.0%" and part:
+        return "<0.1%"
+    return ">99.9%" if share == "100.0%" and part < whole else share
+
+
+def _summary(censuses: Sequence[Census], known: KeyVersions | None) -> str:
+    """All tables in one sentence."""
+    states: Counter[str] = Counter()
+    for one in censuses:
+        for column in one.columns:
+            for kind in kinds(column, known):
+                if kind.state != "NULL":
+                    states[kind.state.partition(":")[0]] += kind.values
+    told = [f"{states[state]:,} {state}" for state in _STYLES if states[state]]
+    columns = sum(len(one.columns) for one in censuses)
+    return (
+        f"{states.total():,} values in {counted(columns, 'column')} of "
+        f"{counted(len(censuses), 'table')}{': ' if told else ''}{', '.join(told)}."
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what is counted."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _example(state: str, example: Example) -> str:
+    place = pairs_of(example.row)
+    if example.belongs_to is not None:
+        pairs = pairs_of(example.belongs_to)
+        return f"row {place}: misplaced, it was sealed for {pairs}"
+    return f"row {place}: {state.replace('_', ' ')} ({example.reason})"
+
+
+def _tell_indexes(one: Census, output: Output) -> None:
+    """The blind indexes of a table, if the census looked at any."""
+    if not one.indexes:
+        return
+    headings = ["blind index", "of", "beacon key", "indexed", "not indexed", "without a value"]
+    rows = [_row(index) for index in one.indexes]
+    output.table(f"{one.table}: blind indexes", headings, rows, right=3)
+    for index in one.indexes:
+        if not index.is_there:
+            output.line(f"  {index.column}: the database has no such column yet")
+    if one.sample is not None:
+        return  # what was not drawn may be missing
+    for older, newer in _rotations(one.indexes):
+        if newer.is_complete:
+            output.line(
+                f"  {newer.column} is complete: declare versions=({newer.version},), have a "
+                f"migration drop {older.column}, and then retire beacon key {older.version}"
+            )
+
+
+def _row(index: IndexCensus) -> list[Cell]:
+    missing = f"{index.missing:,}"
+    return [
+        index.column,
+        ", ".join(index.of),
+        f"version {index.version}",
+        f"{index.indexed:,}",
+        (missing, "yellow") if index.missing else missing,
+        f"{index.orphaned:,}",
+    ]
+
+
+def _rotations(indexes: Sequence[IndexCensus]) -> Iterator[tuple[IndexCensus, IndexCensus]]:
+    """An index under two versions, older and newer."""
+    by_index: dict[tuple[object, ...], list[IndexCensus]] = {}
+    for one in indexes:
+        by_index.setdefault((one.index, one.of), []).append(one)
+    for versions in by_index.values():
+        yield from pairwise(sorted(versions, key=lambda one: one.version))
