@@ -280,8 +280,8 @@ def test_the_planner_says_what_the_document_says(number, clinic, monkeypatch, ca
     command, _, told = CONSOLE[number].partition("\n")
     assert command.startswith("$ encfields ")
     monkeypatch.chdir(tmp_path)
-    for name in ("COLUMNS", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     for name, value in clinic.items():
         monkeypatch.setenv(name, value)
     capsys.readouterr()

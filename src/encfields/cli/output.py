@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,9 +96,11 @@ class Output:
         return console is not None and console.is_interactive
 
     def _width(self) -> int | None:
-        """Places of a line; as many as it takes where nobody's terminal is written to."""
+        """Places of a line; as many as it takes where no terminal is written to, and $COLUMNS is
+        not set."""
         if not sys.stdout.isatty():
-            return None
+            columns = os.environ.get("COLUMNS", "")
+            return int(columns) if columns.isdecimal() and int(columns) else None
         return get_terminal_size().columns if self._console is None else self._console.width
 
     def _write(self, line: Line) -> None:

@@ -18,6 +18,8 @@ INDENT = "  "
 LEAST_WIDTH = 16
 """Places below which a text is not folded: it would no longer be read."""
 
+_HEADING_LINES = 2
+
 HEADING_STYLE = "bold"
 RULE_STYLE = "dim"
 
@@ -74,7 +76,7 @@ def lay_out(
         yield from _drawn(columns, natural)
         return
     short = [_shortened(column) for column in columns]
-    widths = _fitted(short, width)
+    widths = _fitted(short, width, _HEADING_LINES) or _fitted(short, width, None)
     if widths is not None:
         yield from _drawn(short, widths)
     else:
@@ -100,9 +102,11 @@ def _shortened(column: Column) -> Column:
     return column
 
 
-def _fitted(columns: Sequence[Column], width: int) -> list[int] | None:
+def _fitted(columns: Sequence[Column], width: int, heading_lines: int | None) -> list[int] | None:
     """The widths of the columns within that of the terminal; ``None`` if texts would be folded
     beyond reading.
+
+    :param heading_lines: lines that a heading of numbers is folded to; ``None`` for one a word.
 
     Numbers get what they need. The others, the narrowest first, get what they need or an equal
     share of what is left, and leave to the rest what folding between words does not use of it.
@@ -113,8 +117,8 @@ def _fitted(columns: Sequence[Column], width: int) -> list[int] | None:
     widths = list(natural)
     for number, column in enumerate(columns):
         if column.is_number:
-            words = (width_of(word) for word in column.heading.split())
-            widths[number] = max([*words, *(width_of(cell.text) for cell in column.cells)])
+            cells = max(map(width_of, _texts(column)))
+            widths[number] = max(cells, _heading_width(column.heading, heading_lines))
     left = [number for number, column in enumerate(columns) if not column.is_number]
     rest = width - _taken([0 if number in left else one for number, one in enumerate(widths)])
     left.sort(key=natural.__getitem__)
@@ -128,6 +132,16 @@ def _fitted(columns: Sequence[Column], width: int) -> list[int] | None:
             widths[number] = max(width_of(line) for lines in folded for line in lines)
         rest -= widths[number]
     return widths if rest >= 0 else None
+
+
+def _heading_width(heading: str, lines: int | None) -> int:
+    """Places that a heading takes if it is folded, between words alone."""
+    widest = max(map(width_of, heading.split()), default=0)
+    if lines is None:
+        return widest
+    return next(
+        w for w in range(widest, len(heading) + widest + 1) if len(fold(heading, w)) <= lines
+    )
 
 
 def _texts(column: Column) -> Iterator[str]:
