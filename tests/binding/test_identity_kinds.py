@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import sqlite3
 import uuid
 from typing import Any
 
@@ -39,7 +40,7 @@ from encfields.errors import (
     ContextMismatchError,
     UnknownIdentityError,
 )
-from tests.binding.database import CANARY
+from tests.binding.database import CANARY, Database
 
 
 class Colour(enum.Enum):
@@ -349,6 +350,19 @@ def test_a_date_that_sqlite_keeps_in_another_format_has_the_text_of_all_dates(sq
         assert connection.scalar(select(table.c.v)) == "v"
     with sqlite_db.plain.connect() as connection:
         assert connection.scalar(text("SELECT id FROM keyed")) == "20260131"
+        assert b"2026-01-31" in connection.scalar(text("SELECT v FROM keyed"))
+
+
+@pytest.mark.filterwarnings("ignore:The default date:DeprecationWarning")
+def test_a_date_that_the_driver_of_sqlite_spells_has_the_text_of_all_dates(sqlite):
+    as_declared = {"detect_types": sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES}
+    db = Database(sqlite, native_datetime=True, connect_args=as_declared)
+    table = keyed_table(Date)
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=dt.date(2026, 1, 31), v="v"))
+        assert connection.execute(select(table)).one() == (dt.date(2026, 1, 31), "v")
+    with db.plain.connect() as connection:
         assert b"2026-01-31" in connection.scalar(text("SELECT v FROM keyed"))
 
 

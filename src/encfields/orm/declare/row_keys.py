@@ -6,6 +6,7 @@ agree, on every dialect and driver.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -185,6 +186,9 @@ def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], obj
     to_date = stored.result_processor(dialect, None)
     to_text = stored.bind_processor(dialect)
 
+    if dialect.name == "sqlite" and to_date is None:
+        return _date_of_the_driver
+
     def read(text: str) -> object:
         if to_date is None or to_text is None:
             raise ValueError("dates are not stored as text")
@@ -194,6 +198,14 @@ def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], obj
         return found
 
     return read
+
+
+def _date_of_the_driver(text: str) -> dt.date:
+    """A date that sqlite3 made the text of, under ``create_engine(native_datetime=True)``."""
+    found = dt.date.fromisoformat(text)
+    if found.isoformat() != text:
+        raise ValueError("not spelt as the driver spells dates")
+    return found
 
 
 def may_match_another_spelling(type_: TypeEngine[Any], dialect: Dialect) -> bool:

@@ -188,7 +188,9 @@ class _LongWay:
         packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
         tag, *parts = packed.split(SEPARATOR, len(self._to_text) + 1)
         if tag != self._tag or len(parts) <= len(self._to_text):
-            raise _holds_text(binding) if isinstance(cell, str) else _not_packed(binding)
+            if isinstance(cell, str):
+                raise _holds_text(binding)
+            raise _not_packed(binding, tag, self._tag)
         *parts, message = parts
         try:
             pairs = zip(self._to_text, parts, strict=True)
@@ -211,13 +213,38 @@ class _LongWay:
         raise _located(error, binding, texts) from None
 
 
-def _holds_text(binding: ColumnBinding) -> EncFieldsError:
+def _malformed(binding: ColumnBinding, message: str, reason: str) -> EncFieldsError:
     return MalformedMessageError(
+        message, table=binding.table, column=binding.column_name, reason=reason
+    )
+
+
+def _holds_text(binding: ColumnBinding) -> EncFieldsError:
+    return _malformed(
+        binding,
         "the database's column holds text, so its values are plaintext that was never encrypted: "
         "add an encrypted column beside it, as Alembic's autogenerate describes",
-        table=binding.table,
-        column=binding.column_name,
-        reason="text",
+        "text",
+    )
+
+
+def _not_packed(binding: ColumnBinding, tag: bytes, wanted: bytes) -> EncFieldsError:
+    """A cell that does not begin as this column's do.
+
+    :param tag: what it begins with.
+    """
+    if tag.replace(b"\0", b"") == wanted:
+        return _malformed(
+            binding,
+            "the SQLite database keeps its texts in UTF-16 (PRAGMA encoding), where no value "
+            "can be read together with its row's key: copy it into a database in UTF-8",
+            "utf-16",
+        )
+    return _malformed(
+        binding,
+        "the cell does not hold this column's value and its row's key: it may stem from a UNION "
+        "with another encrypted column, or from SQL that was not made by SQLAlchemy",
+        "not-packed",
     )
 
 
@@ -225,16 +252,6 @@ def _is_destroyed(error: EncFieldsError) -> bool:
     """Whether the value's whole key was destroyed on purpose. Nothing should be under a version
     that was retired, so that is an error."""
     return isinstance(error, KeyDestroyedError) and error.reason == "destroyed"
-
-
-def _not_packed(binding: ColumnBinding) -> DecryptionError:
-    return MalformedMessageError(
-        "the cell does not hold this column's value and its row's key: it may stem from a UNION "
-        "with another encrypted column, or from SQL that was not made by SQLAlchemy",
-        table=binding.table,
-        column=binding.column_name,
-        reason="not-packed",
-    )
 
 
 def _legacy(
