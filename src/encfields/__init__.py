@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from encfields.message.header import read_header
     from encfields.orm.adoption.plaintext import Plaintext
     from encfields.orm.declare.compound_index import CompoundBlindIndex
+    from encfields.orm.declare.formerly import Formerly
     from encfields.orm.query.compound import blind
     from encfields.orm.sealed import Reveal, Sealed
     from encfields.orm.types import EncryptedType
@@ -36,6 +37,7 @@ __all__ = [
     "EncFieldsError",
     "EncryptedType",
     "Encryption",
+    "Formerly",
     "LegacyReader",
     "Plaintext",
     "Reveal",
@@ -56,6 +58,7 @@ _MODULES = {
     "EncFieldsError": "errors",
     "EncryptedType": "orm.types",
     "Encryption": "engine",
+    "Formerly": "orm.declare.formerly",
     "LegacyReader": "legacy",
     "Plaintext": "orm.adoption.plaintext",
     "Reveal": "orm.sealed",

@@ -167,6 +167,10 @@ class RowContext:
                 out += name + _field(text)
         return out if len(out) <= MAX_FIELD_BYTES else _check_total(out)
 
+    def differs_from(self, other: RowContext) -> bool:
+        """Whether a context of the one can never be one of the other, whatever the row."""
+        return self.column != other.column or set(self.identity) != set(other.identity)
+
     def as_dict(self, texts: Sequence[str]) -> dict[str, str]:
         """The same context as the pairs that an AWS Encryption SDK client is given."""
         pairs = {COLUMN_KEY: self.column}

@@ -48,12 +48,12 @@ def without_frames(error: BaseException, handled: BaseException | None) -> BaseE
     if not isinstance(error, EncFieldsError) and error.__traceback__ is not None:
         places = "".join(traceback.format_tb(error.__traceback__))
         error.add_note(f"It passed these places, whose frames are left out:\n{places}")
-    for one in _chain(error, handled):
+    for one in chained(error, handled):
         one.__traceback__ = None
     return error
 
 
-def _chain(error: BaseException, end: BaseException | None) -> Iterator[BaseException]:
+def chained(error: BaseException, end: BaseException | None = None) -> Iterator[BaseException]:
     """An error and every one that can be reached from it, up to `end`."""
     seen: set[int] = {id(end)}
     waiting: list[BaseException | None] = [error]

@@ -24,6 +24,7 @@ PUBLIC = {
         "EncFieldsError",
         "EncryptedType",
         "Encryption",
+        "Formerly",
         "LegacyReader",
         "Plaintext",
         "Reveal",

@@ -21,7 +21,7 @@ from encfields.alembic.operations import (
 )
 from encfields.alembic.refused_or_postponed import (
     PostponedFillOp,
-    PostponedRebindOp,
+    PostponedRunOp,
     RefusedChangeOp,
 )
 from encfields.alembic.running import work
@@ -164,9 +164,10 @@ def refuse_change(operations: Operations, operation: RefusedChangeOp) -> None:
         )
 
 
-@Operations.implementation_for(PostponedRebindOp)
-def postpone_rebind(operations: Operations, operation: PostponedRebindOp) -> None:
-    log.warning("%s: values are still to be rebound", operation.rebind.spec.table)
+@Operations.implementation_for(PostponedRunOp)
+def postpone_run(operations: Operations, operation: PostponedRunOp) -> None:
+    run = operation.run
+    log.warning("%s: op.%s() is still to be done", run.spec.table, run.verb)
 
 
 @Operations.implementation_for(PostponedAdoptionOp)

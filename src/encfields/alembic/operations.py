@@ -9,6 +9,7 @@ are written into a migration in :mod:`encfields.alembic.rendering`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from alembic.operations import MigrateOperation, Operations
@@ -16,9 +17,12 @@ from alembic.operations import MigrateOperation, Operations
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.operation import Operation
-from encfields.bulk.rows.inner_types import InnerType, type_to_data
+from encfields.bulk.rows.inner_types import InnerType, type_from_data, type_to_data
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.codecs import codec_for
+from encfields.index.transforms import exact
+from encfields.orm.declare.blind_index import EXACT
 
 Columns = Sequence[str | SealedColumn]
 """Encrypted columns: names, or descriptions where more than the name is out of the ordinary."""
@@ -269,16 +273,19 @@ class ConvertEncryptedOp(Operation):
         was_bound: SealedColumn,
         queue: bool,
         indexes: tuple[IndexColumn, ...] = (),
+        seen: tuple[str, ...] = (),
     ) -> None:
         """One conversion.
 
         :param spec: the table and the one column. :param types: the former and the new type.
+        :param seen: of one that autogenerate proposes, what it rests on, in words.
         """
         self.spec = spec
         self.types = types
         self.was_bound = was_bound
         self.queue = queue
         self.indexes = indexes
+        self.seen = seen
 
     @classmethod
     def convert_encrypted(
@@ -341,8 +348,17 @@ class ConvertEncryptedOp(Operation):
         (column,) = self.spec.columns
         spec = TableSpec(self.spec.table, (self.was_bound,), self.spec.schema)
         was, to = self.types
-        return ConvertEncryptedOp(spec, (to, was), column, self.queue, self.indexes)
+        indexes = tuple(_of_type(index, was) for index in self.indexes)
+        return ConvertEncryptedOp(spec, (to, was), column, self.queue, indexes)
 
     def arguments(self) -> tuple[Any, ...]:
         spec = self.spec
         return spec.schema, spec.table, spec.columns, self.types, self.was_bound, self.indexes
+
+
+def _of_type(index: IndexColumn, type_: dict[str, Any]) -> IndexColumn:
+    """An index as it is of values of a type: one of whole values depends on when they are equal."""
+    if index.transform not in (None, *(transform.name for transform in EXACT.values())):
+        return index
+    transform = EXACT[codec_for(type_from_data(type_)).equality]
+    return replace(index, transform=None if transform == exact else transform.name)

@@ -12,7 +12,7 @@ from encfields.alembic.operation import NothingOp, Operation
 
 if TYPE_CHECKING:
     from encfields.alembic.index_operations import FillBlindIndexOp
-    from encfields.alembic.operations import RebindOp
+    from encfields.alembic.operations import ConvertEncryptedOp, RebindOp
 
 
 class RefusedChangeOp(Operation):
@@ -57,22 +57,22 @@ class RefusedChangeOp(Operation):
         return self.schema, self.table_name, self.column, self.reason
 
 
-class PostponedRebindOp(Operation):
-    """A rebinding that autogenerate found beside changes that have to come first.
+class PostponedRunOp(Operation):
+    """A rebinding or conversion that autogenerate found beside changes that have to come first.
 
     A comment in the migration: the next autogenerate, when those are made, writes the operation.
     """
 
-    verb = "encfields_postponed_rebind"
+    verb = "encfields_postponed_run"
 
-    def __init__(self, rebind: RebindOp) -> None:
-        self.rebind = rebind
+    def __init__(self, run: RebindOp | ConvertEncryptedOp) -> None:
+        self.run = run
 
-    def reverse(self) -> PostponedRebindOp:
+    def reverse(self) -> PostponedRunOp:
         return self
 
     def arguments(self) -> tuple[Any, ...]:
-        return self.rebind.arguments()
+        return self.run.arguments()
 
 
 class PostponedFillOp(Operation):

@@ -32,7 +32,7 @@ from encfields.alembic.operations import (
 )
 from encfields.alembic.refused_or_postponed import (
     PostponedFillOp,
-    PostponedRebindOp,
+    PostponedRunOp,
     RefusedChangeOp,
 )
 from encfields.bulk.rows.inner_types import type_from_data
@@ -172,13 +172,19 @@ def _refused_change(autogen_context: Any, op: RefusedChangeOp) -> list[str]:
     ]
 
 
-@renderers.dispatch_for(PostponedRebindOp)
-def _postponed_rebind(autogen_context: Any, op: PostponedRebindOp) -> list[str]:
-    names = ", ".join(c.name for c in op.rebind.spec.columns)
+@renderers.dispatch_for(PostponedRunOp)
+def _postponed_run(autogen_context: Any, op: PostponedRunOp) -> list[str]:
+    run = op.run
+    names = ", ".join(c.name for c in run.spec.columns)
+    are, do = (
+        ("bound otherwise than declared", "rebound")
+        if isinstance(run, RebindOp)
+        else ("of another type than declared", "converted")
+    )
     return _comment(
-        f"encfields - values of {op.rebind.spec.table}.{names} are bound otherwise than declared, "
-        "and are to be rebound in a revision of their own. Apply this one, then run "
-        "`alembic revision --autogenerate` again, which writes op.rebind(...)."
+        f"encfields - values of {run.spec.table}.{names} are {are}, and are to be {do} in a "
+        "revision of their own. Apply this one, then run `alembic revision --autogenerate` again, "
+        f"which writes op.{run.verb}(...)."
     )
 
 
@@ -249,6 +255,7 @@ def _column(autogen_context: Any, column: SealedColumn) -> str:
         "logical_name": column.logical_name,
         "bind_to": column.bind_to,
         "context_names": column.context_names,
+        "uuids": column.uuids,
     }
     given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
     given += [f"key={column.key!r}"] if column.key != DEFAULT_KEY else []
@@ -291,7 +298,7 @@ def _retire_branch_key(autogen_context: Any, op: RetireBranchKeyOp) -> str:
 
 
 @renderers.dispatch_for(ConvertEncryptedOp)
-def _convert_encrypted(autogen_context: Any, op: ConvertEncryptedOp) -> str:
+def _convert_encrypted(autogen_context: Any, op: ConvertEncryptedOp) -> str | list[str]:
     prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
     was, to = (f"{prefix}{type_from_data(one)!r}" for one in op.types)
     column = rendered_columns(autogen_context, op.spec.columns)[1:-1]
@@ -299,4 +306,5 @@ def _convert_encrypted(autogen_context: Any, op: ConvertEncryptedOp) -> str:
     if op.was_bound != op.spec.columns[0]:
         arguments.append(f"was_bound={rendered_columns(autogen_context, [op.was_bound])[1:-1]}")
     arguments += rendered_indexes(autogen_context, op.indexes)
-    return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+    call = rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
+    return [*_comment(*op.seen), call] if op.seen else call

@@ -12,18 +12,25 @@ from sqlalchemy import CHAR
 
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption
+from encfields.bulk.rows.description import described
 from encfields.bulk.rows.inner_types import InnerType, type_to_data
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
 from encfields.orm.declare.blind_index import indexes_of
-from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+from encfields.orm.declare.columns import (
+    ColumnBinding,
+    SealedColumnType,
+    binding_of,
+    bindings_of,
+)
 from encfields.orm.declare.row_keys import kind_of, stored_type
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Engine
 
     from encfields.engine import Encryption
+    from encfields.orm.declare.formerly import Formerly
 
 
 def rebinding(
@@ -31,20 +38,25 @@ def rebinding(
     encryption: Encryption,
     column: Column[Any],
     *,
-    was: SealedColumn,
+    was: SealedColumn | None = None,
     options: Options | None = None,
 ) -> Reencryption:
     """The run that binds a column's values to what the declaration says from now on: after another
     ``bind_to=``, ``name=``, ``key=`` or primary key.
 
     Until it is done, an application of the new declaration cannot read the values of before, and
-    one of the old declaration not those that were moved.
+    one of the old declaration not those that were moved: ``formerly=`` reads either.
 
     :param column: the declared column, ``Patient.__table__.c.ssn``.
-    :param was: the same column as its values are bound as yet.
-    :raises DeclarationError: the two are not of one column.
+    :param was: the same column as its values are bound as yet; by default as ``formerly=`` says.
+    :raises DeclarationError: the two are not of one column, or neither says how they are bound.
     """
     spec = spec_of_column(column)
+    if was is None:
+        formerly = _formerly(column)
+        if formerly.inner is not None:
+            raise _not_said(column, "formerly= names another inner type: convert the values")
+        was = _bound_formerly(column)
     return Reencryption(engine, encryption, spec, source=_source(spec, was), options=options)
 
 
@@ -53,18 +65,26 @@ def conversion(
     encryption: Encryption,
     column: Column[Any],
     *,
-    was: InnerType,
+    was: InnerType | None = None,
     was_bound: SealedColumn | None = None,
     options: Options | None = None,
 ) -> Reencryption:
     """The run that has values which another inner type wrote read by the declared one.
 
-    :param column: the declared column. :param was: the inner type that wrote the values.
+    :param column: the declared column. :param was: the inner type that wrote the values; by
+        default what ``formerly=`` says, in place of `was_bound` too.
     :param was_bound: the same column as it was bound before, where the declaration gives it
         another name; needed between text and JSON, which look alike.
     :raises DeclarationError: a type is none of SQLAlchemy's own, or what the two store looks alike.
     """
     spec = spec_of_column(column)
+    if was is None:
+        was = _formerly(column).inner
+        if was is None:
+            raise _not_said(column, "formerly= names no other inner type: rebind the values")
+        binding = binding_of(column)
+        if binding.other is not None and binding.context.differs_from(binding.other.context):
+            was_bound = _bound_formerly(column)
     to = cast("SealedColumnType", column.type).inner
     return Reencryption(
         engine,
@@ -74,6 +94,34 @@ def conversion(
         conversions={column.name: (type_to_data(was), type_to_data(to))},
         options=options,
     )
+
+
+def _formerly(column: Column[Any]) -> Formerly:
+    """What the declaration says of before.
+
+    :raises DeclarationError: nothing, or the application still writes so.
+    """
+    formerly = cast("SealedColumnType", column.type).formerly
+    if formerly is None:
+        raise _not_said(column, "say what the values were before with was=, or declare formerly=")
+    if formerly.writes_former:
+        raise _not_said(
+            column,
+            'the phase of formerly= is "write-former", and the application writes the former way '
+            'as yet: deploy "write-new" first',
+            "phase",
+        )
+    return formerly
+
+
+def _bound_formerly(column: Column[Any]) -> SealedColumn:
+    binding = binding_of(column)
+    former = binding.other or binding
+    return with_uuids(described(former), former)
+
+
+def _not_said(column: Column[Any], message: str, reason: str = "was") -> DeclarationError:
+    return DeclarationError(message, table=column.table.fullname, column=column.name, reason=reason)
 
 
 def spec_of_column(column: Column[Any]) -> TableSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Column
 from sqlalchemy import types as sa
@@ -18,16 +18,17 @@ from encfields.cli.reencrypt import tell_reports, work_options, working_progress
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import metadata_named
 from encfields.errors import ConfigurationError
-from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.columns import SealedColumnType, is_encrypted
 
 _REBIND = """\
 Bind a column's values to what the models say from now on: after another bind_to=, name=, key= or
-primary key. The options tell what they are bound to as yet. Killed at any moment, the next call
-goes on, and any number of hosts may share the run. It needs a --keyring.
+primary key. What they are bound to as yet the options tell, or formerly= in the models. Killed at
+any moment, the next call goes on, and any number of hosts may share the run. It needs a --keyring.
 """
 
 _CONVERT = """\
-Have a column's values, which the inner type --was wrote, read by the one that the models declare.
+Have a column's values, which another inner type wrote (--was, or formerly= in the models), read
+by the one that the models declare.
 What has no equal is left as it is and named. Killed at any moment, the next call goes on, and any
 number of hosts may share the run. It needs a --keyring.
 """
@@ -55,7 +56,9 @@ def register(subparsers: Any) -> None:
     rebind.set_defaults(run=run_rebinding)
     convert = _parser(subparsers, "convert", "convert values to the declared inner type", _CONVERT)
     convert.add_argument(
-        "--was", required=True, metavar="TYPE", help=f"one of {', '.join(_TYPES)}; Numeric(12,2)"
+        "--was",
+        metavar="TYPE",
+        help=f"one of {', '.join(_TYPES)}; Numeric(12,2). Default: what formerly= says",
     )
     convert.set_defaults(run=run_conversion)
 
@@ -81,6 +84,8 @@ def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
     was = _as_yet(column, arguments)
+    if _says_formerly(column) and was == spec_of_column(column).columns[0]:
+        return _work(settings, output, column, rebinding)
     if was == spec_of_column(column).columns[0]:
         raise ConfigurationError(
             "the values are bound so by the models: say what is another with --was-bind-to, "
@@ -93,8 +98,10 @@ def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
 def run_conversion(arguments: argparse.Namespace, output: Output) -> int:
     """Do it."""
     settings = Settings(arguments)
-    column, was = _column(settings.models(), arguments.column), _type(arguments.was)
-    named = arguments.was_name
+    column = _column(settings.models(), arguments.column)
+    if arguments.was is None:
+        return _work(settings, output, column, conversion)
+    was, named = _type(arguments.was), arguments.was_name
     bound = None
     if named is not None:
         bound = replace(spec_of_column(column).columns[0], logical_name=named)
@@ -147,6 +154,11 @@ def _column(models: str | None, name: str) -> Column[Any]:
         if column.name == column_name and is_encrypted(column):
             return column
     raise ConfigurationError(f"{models} declares no encrypted column {name}", reason="models")
+
+
+def _says_formerly(column: Column[Any]) -> bool:
+    """Whether the models tell how the values were kept before."""
+    return cast("SealedColumnType", column.type).formerly is not None
 
 
 def _type(text: str) -> sa.TypeEngine[Any]:

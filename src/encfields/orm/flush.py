@@ -106,7 +106,7 @@ def _tables(mapper: Mapper[Any]) -> list[TableAttributes]:
 def _table_attributes(mapper: Mapper[Any], table: Table, pairs: list[Any]) -> TableAttributes:
     identity: dict[Column[Any], str] = {}
     for _, column in pairs:
-        for key_column in binding_of(column).identity:
+        for key_column in binding_of(column).bound_to:
             identity[key_column] = mapper.get_property_by_column(key_column).key
     key = {column: mapper.get_property_by_column(column).key for column in table.primary_key}
     beyond = {column: name for column, name in identity.items() if not column.primary_key}

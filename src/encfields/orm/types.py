@@ -21,6 +21,7 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.blind_index import indexed_type
 from encfields.orm.declare.columns import SealedColumnType
+from encfields.orm.declare.formerly import Formerly
 from encfields.orm.declare.table_events import column_attached
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.comparator import EncryptedComparator
@@ -66,6 +67,8 @@ class EncryptedType(
         Default: no.
     :param adopts: a :class:`Plaintext`: the column in plaintext that this one is taking the place
         of, while the application is in use.
+    :param formerly: a :class:`Formerly`: how the column's values were kept before this declaration
+        was changed, while the application is in use.
     :raises DeclarationError: the column cannot be protected as declared. Faults of the table
         (no primary key, a server default) are raised when the table is defined.
     """
@@ -88,6 +91,7 @@ class EncryptedType(
         guard: bool = False,
         lazy: bool = False,
         adopts: Plaintext | None = None,
+        formerly: Formerly | None = None,
     ) -> None:
         super().__init__()
         self.inner = _instance(inner)
@@ -100,6 +104,7 @@ class EncryptedType(
         self.guard = guard
         self.lazy = lazy
         self.adopts = adopts
+        self.formerly = formerly
         if adopts is not None and not isinstance(adopts, Plaintext):
             raise DeclarationError(
                 'adopts= takes a Plaintext("column", phase="write-both")', reason="adopts"
@@ -110,6 +115,8 @@ class EncryptedType(
                 "written goes into two columns",
                 reason="adopts",
             )
+        if formerly is not None:
+            _check_formerly(formerly, others=adopts is not None or lazy)
         if storage is not None and not isinstance(storage, LargeBinary):
             raise DeclarationError(
                 "storage= is a LargeBinary, with or without a length: ciphertext is bytes, and "
@@ -140,6 +147,7 @@ class EncryptedType(
         options += ["guard=True"] if self.guard else []
         options += ["lazy=True"] if self.lazy else []
         options += [f"adopts={self.adopts!r}"] if self.adopts else []
+        options += [f"formerly={self.formerly!r}"] if self.formerly else []
         return f"EncryptedType({', '.join(options)})"
 
     def __getattr__(self, name: str) -> Any:
@@ -162,9 +170,9 @@ class EncryptedType(
         """
         storage = self.storage and internals.cache_key_of(self.storage)
         keys = self.key, self.former_keys
-        adopts = self.adopts and self.adopts.cache_key
+        changes = (one and one.cache_key for one in (self.adopts, self.formerly))
         inherited = internals.cache_key_by_arguments(self)
-        of_ours = *keys, self.name, self.bind_to, storage, self.indexes, adopts, self.lazy
+        of_ours = *keys, self.name, self.bind_to, storage, self.indexes, *changes, self.lazy
         return inherited, *of_ours
 
     # -- declaration ---------------------------------------------------------------------------
@@ -329,6 +337,19 @@ def _instance(inner: Any) -> TypeEngine[Any]:
         )
     made: TypeEngine[Any] = inner() if isinstance(inner, type) else inner
     return made
+
+
+def _check_formerly(formerly: Formerly, *, others: bool) -> None:
+    if not isinstance(formerly, Formerly):
+        raise DeclarationError(
+            'formerly= takes a Formerly(bind_to="id", phase="write-former")', reason="formerly"
+        )
+    if others:
+        raise DeclarationError(
+            "formerly= stands neither with adopts= nor with lazy=True: end the one change before "
+            "the other, and leave values open meanwhile",
+            reason="formerly",
+        )
 
 
 def _indexes(

@@ -25,13 +25,15 @@ from encfields.alembic.autogenerate.message_checks import (
     missing_checks,
     needless_checks,
 )
-from encfields.alembic.autogenerate.rebindings import rebindings
+from encfields.alembic.autogenerate.rebindings import Stored, rebindings
 from encfields.alembic.autogenerate.sampled import drawn, holds_bytes, near_ends
-from encfields.alembic.autogenerate.types import unreadable
+from encfields.alembic.autogenerate.types import conversions
+from encfields.alembic.autogenerate.under_way import changes_under_way
 from encfields.alembic.environment import settings_of
+from encfields.alembic.operations import ConvertEncryptedOp, RebindOp
 from encfields.alembic.refused_or_postponed import (
     PostponedFillOp,
-    PostponedRebindOp,
+    PostponedRunOp,
     RefusedChangeOp,
 )
 from encfields.bulk.runs.store import RunStore, has_run_tables
@@ -84,10 +86,12 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     with ExitStack() as stack:
         keys = LazyKeys(autogen_context.migration_context, stack)
         rebinds, unclear = rebindings(autogen_context, tables, keys)
-        moved = {(rebind.spec.schema, rebind.spec.table) for rebind in rebinds}
-        unmoved = [one for one in tables if (one[0].schema, one[0].name) not in moved]
-        filled = list(fills(connection, unmoved, keys))
-        refused += unreadable(connection, unmoved, keys.if_any)
+        runs: list[RebindOp | ConvertEncryptedOp] = [*rebinds]
+        runs += changes_under_way(connection, tables, keys.if_any)
+        converted, unfit_types = conversions(connection, _but(tables, runs), keys.if_any)
+        runs += converted
+        filled = list(fills(connection, _but(tables, runs), keys))
+        refused += unfit_types
     postponed = list(postponed_fills(tables, upgrade_ops))
     refused += unclear
     unfit = {(one.schema, one.table_name, one.column) for one in refused}
@@ -96,13 +100,19 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     upgrade_ops.ops[:0] = needless_checks(autogen_context)
     # A run stands alone in its revision.
     alone = not upgrade_ops.ops and not refused
-    upgrade_ops.ops += [rebind if alone else PostponedRebindOp(rebind) for rebind in rebinds]
+    upgrade_ops.ops += [run if alone else PostponedRunOp(run) for run in runs]
     upgrade_ops.ops += [fill if alone else PostponedFillOp(fill) for fill in filled]
     upgrade_ops.ops += postponed
     alone = not upgrade_ops.ops and not refused
     upgrade_ops.ops += adopted if alone else postponed_steps(adopted)
     # First of all: where DDL is not transactional, what precedes a refusal is done by then.
     upgrade_ops.ops[:0] = refused
+
+
+def _but(tables: Iterable[Stored], runs: Iterable[RebindOp | ConvertEncryptedOp]) -> list[Stored]:
+    """The tables whose values no run is going to move."""
+    moved = {(run.spec.schema, run.spec.table) for run in runs}
+    return [one for one in tables if (one[0].schema, one[0].name) not in moved]
 
 
 def pass_over_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,14 @@ from sqlalchemy import Column, MetaData, Table
 
 from encfields.alembic.autogenerate.index_contents import Keys
 from encfields.alembic.autogenerate.stored_binding import Examination, Verdict
-from encfields.alembic.descriptions import columns_without_defaults, described, without_defaults
+from encfields.alembic.descriptions import columns_without_defaults, without_defaults
+from encfields.alembic.descriptions import described as index_described
 from encfields.alembic.operations import RebindOp
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.changes import with_uuids
-from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import KeyStoreError
-from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.blind_index import IndexBinding, indexes_of
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def rebindings(
         unique = list(_unique(autogen_context.inspector, table))
         found: list[tuple[ColumnBinding, Verdict]] = []
         for binding in bindings_of(table).values():
-            if binding.column_name not in types:
+            if binding.column_name not in types or binding.other is not None:
                 continue
             stored = stored_table(table, types)
             examination = partial(
@@ -63,7 +64,8 @@ def rebindings(
             elif verdict.was is not None:
                 found.append((binding, verdict))
         if found:
-            rebinds.append(_rebind(table, found, types))
+            moves = [(b, v.was, v.seen) for b, v in found if v.was is not None]
+            rebinds.append(rebinding_of(table, moves, types))
     return rebinds, refused
 
 
@@ -143,15 +145,16 @@ def _refused(binding: ColumnBinding, verdict: Verdict) -> RefusedChangeOp:
     )
 
 
-def _rebind(
-    table: Table, found: Sequence[tuple[ColumnBinding, Verdict]], types: dict[str, Any]
+def rebinding_of(
+    table: Table, moves: Sequence[tuple[ColumnBinding, SealedColumn, str]], types: dict[str, Any]
 ) -> RebindOp:
-    was = {b.column_name: without_defaults(table, v.was) for b, v in found if v.was is not None}
-    indexes = [
-        index
-        for index in indexes_of(table)
-        if index.companion.name in types and any(s.column_name in was for s in index.sources)
-    ]
+    """The operation that moves values of some columns of a table.
+
+    :param moves: each column, how its values are bound as yet, and what that rests on.
+    :param types: of the columns that the database has.
+    """
+    was = {binding.column_name: without_defaults(table, before) for binding, before, _ in moves}
+    indexes = indexes_over(table, was, types)
     # Of a compound index, the other columns are needed too, as they are.
     needed = was.keys() | {s.column_name for index in indexes for s in index.sources}
     bindings = {binding.column_name: binding for binding in bindings_of(table).values()}
@@ -164,6 +167,17 @@ def _rebind(
         TableSpec(table.name, now, table.schema),
         TableSpec(table.name, tuple(was.get(c.name, c) for c in now), table.schema),
         queue=False,
-        indexes=tuple(described(index) for index in indexes),
-        seen=tuple(f"{binding.column_name}: {verdict.seen}." for binding, verdict in found),
+        indexes=tuple(index_described(index) for index in indexes),
+        seen=tuple(f"{binding.column_name}: {seen}." for binding, _, seen in moves),
     )
+
+
+def indexes_over(
+    table: Table, columns: Collection[str], types: Collection[str]
+) -> list[IndexBinding]:
+    """The blind indexes of any of some columns, whose own column the database has."""
+    return [
+        index
+        for index in indexes_of(table)
+        if index.companion.name in types and any(s.column_name in columns for s in index.sources)
+    ]

@@ -3,24 +3,35 @@
 The database sees bytes whatever the inner type, so Alembic's own comparison finds no change. A few
 values are opened and decoded: one that is authentic and not what the declared type writes was
 written under another one, and the application that is deployed with the new one cannot read it.
+Which one that was, the values tell where they can be converted from it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table
+from sqlalchemy import types as sa
 
 from encfields.alembic.autogenerate.index_contents import Keys
-from encfields.alembic.autogenerate.rebindings import Stored, stored_table
+from encfields.alembic.autogenerate.rebindings import Stored, indexes_over, stored_table
 from encfields.alembic.autogenerate.sampled import near_ends
 from encfields.alembic.autogenerate.witness import witness
+from encfields.alembic.descriptions import described as index_described
+from encfields.alembic.descriptions import without_defaults
+from encfields.alembic.operations import ConvertEncryptedOp
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.bulk.changes import with_uuids
+from encfields.bulk.rows.description import described
+from encfields.bulk.rows.inner_types import type_to_data
 from encfields.bulk.rows.spec import TableSpec
+from encfields.codecs import codec_for
+from encfields.codecs.conversion import Conversion
 from encfields.errors import EncFieldsError, ValueDecodingError
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
+from encfields.orm.declare.formerly import look_alike
 from encfields.orm.types import EncryptedType
 
 if TYPE_CHECKING:
@@ -32,74 +43,164 @@ MAX_OPENED = 10
 """Values of a column that are opened at most, of those at both ends of the primary key."""
 
 _CONVERT = (
-    "Reading one of them raises ValueDecodingError. Declare the former type again; or, if no "
-    "process needs to read them meanwhile, convert them in a revision of their own, naming the "
-    "type that wrote them",
+    "Reading one of them raises ValueDecodingError. Declare the former type again; or say what it "
+    "was, and autogenerate writes the operation, old and new processes side by side",
+    "    EncryptedType({to}, ..., formerly=Formerly(inner=..., phase='write-former'))",
+    "docs/reencrypting.md goes through the phases. By hand, in a revision of its own",
     "op.convert_encrypted({table!r}, {column!r}, was=..., to={to}{schema})",
-    "Where old and new processes are to run side by side, in steps:",
-    "1. add a second encrypted column of the new type beside it, nullable (a revision),",
-    "2. have every process of the application write both; when the last old one has ended, copy "
-    "what is there already through the ORM, which reads the former type and writes the new one,",
-    "3. make the former column nullable, if it is not (a revision),",
-    "4. read and write the new column alone,",
-    "5. drop the former column, and make the new one NOT NULL if it was (a revision).",
 )
 
+_FORMER: tuple[sa.TypeEngine[Any], ...] = (
+    sa.Boolean(),
+    sa.Integer(),
+    sa.Numeric(),
+    sa.Date(),
+    sa.DateTime(),
+    sa.Time(),
+    sa.Interval(),
+    sa.Uuid(),
+    sa.JSON(),
+    sa.String(),
+    sa.LargeBinary(),
+)
+"""Types that values may be of, those that read the least first."""
 
-def unreadable(
+
+def conversions(
     connection: Connection, tables: Iterable[Stored], keys: Keys
-) -> Iterator[RefusedChangeOp]:
-    """Columns whose values their declared type cannot read; without keys, none.
+) -> tuple[list[ConvertEncryptedOp], list[RefusedChangeOp]]:
+    """The runs that convert what declared types cannot read, and what cannot be told; without
+    keys, neither.
 
     :param tables: declared tables, with the types of the columns that the database has.
     """
+    runs: list[ConvertEncryptedOp] = []
+    refused: list[RefusedChangeOp] = []
     for table, types in tables:
         stored = stored_table(table, types)
         for binding in bindings_of(table).values():
-            if binding.column_name not in types:
+            if binding.column_name not in types or binding.other is not None:
                 continue
-            try:
-                found = _is_unreadable(connection, table, stored, binding, keys)
-            except EncFieldsError as error:
-                log.warning(
-                    "%s.%s: its values are not compared with its type: %s",
-                    binding.table,
-                    binding.column_name,
-                    error,
-                )
+            unread = _unread(connection, table, stored, binding, keys)
+            if not unread:
                 continue
-            if found:
-                yield _refused(table, binding)
+            was = _former(unread, _inner(binding), connection)
+            if was is None or _is_in_compound(binding, types):
+                refused.append(_refused(table, binding))
+                continue
+            seen = (
+                f"encfields - {len(unread)} of the values looked at are not {_inner(binding)!r}, "
+                f"and read as {was!r}. Do not apply this unless that is what was declared before.",
+                "Until it is done the application cannot read them. Where old and new processes "
+                f"run side by side, declare formerly=Formerly(inner={was!r}, "
+                "phase='write-former') first - see docs/reencrypting.md.",
+            )
+            runs.append(conversion_of(binding, was, binding, types, seen))
+    return runs, refused
 
 
-def _is_unreadable(
+def conversion_of(
+    binding: ColumnBinding,
+    was: sa.TypeEngine[Any],
+    bound: ColumnBinding,
+    types: Collection[str],
+    seen: Sequence[str],
+) -> ConvertEncryptedOp:
+    """The operation that converts one column's values.
+
+    :param was: the type that wrote them. :param bound: how they are bound as yet.
+    :param types: the columns that the database has. :param seen: what it rests on, in words.
+    """
+    table = binding.column.table
+    now, before = (
+        with_uuids(without_defaults(table, described(one)), one) for one in (binding, bound)
+    )
+    indexes = indexes_over(table, [binding.column_name], types)
+    return ConvertEncryptedOp(
+        TableSpec(table.name, (now,), table.schema),
+        (type_to_data(was), type_to_data(_inner(binding))),
+        before,
+        queue=False,
+        indexes=tuple(index_described(index) for index in indexes),
+        seen=tuple(seen),
+    )
+
+
+def _unread(
     connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: Keys
-) -> bool:
-    """:raises KeyStoreError: the keys are out of reach."""
+) -> list[bytes]:
+    """Plaintexts that the declared type cannot read, of those that are looked at."""
     spec = TableSpec.from_table(table)
     encrypted = {c.name for c in spec.columns}
     cells = near_ends(connection, stored.c[binding.column_name], encrypted)
     some = cells[:: max(1, -(-len(cells) // MAX_OPENED))]
-    encryption: Encryption | None = keys() if some else None
-    if encryption is None:
-        return False
-    (column,) = (c for c in spec.columns if c.name == binding.column_name)
-    judge = witness(connection, spec, column, encryption)
-    opened = (judge.opened(cell) for cell in some)
-    return any(data is not None and not _reads(binding, data, connection) for data in opened)
-
-
-def _reads(binding: ColumnBinding, data: bytes, connection: Connection) -> bool:
     try:
-        binding.codec.decode(data, connection.dialect)
+        encryption: Encryption | None = keys() if some else None
+        if encryption is None:
+            return []
+        (column,) = (c for c in spec.columns if c.name == binding.column_name)
+        judge = witness(connection, spec, column, encryption)
+        opened = [data for cell in some if (data := judge.opened(cell)) is not None]
+    except EncFieldsError as error:
+        log.warning(
+            "%s.%s: its values are not compared with its type: %s",
+            binding.table,
+            binding.column_name,
+            error,
+        )
+        return []
+    return [data for data in opened if not is_read(_inner(binding), data, connection)]
+
+
+def is_read(inner: sa.TypeEngine[Any], data: bytes, connection: Connection) -> bool:
+    """Whether a type reads a plaintext."""
+    try:
+        codec_for(inner).decode(data, connection.dialect)
     except ValueDecodingError:
         return False
     return True
 
 
-def _refused(table: Table, binding: ColumnBinding) -> RefusedChangeOp:
+def _former(
+    unread: Sequence[bytes], to: sa.TypeEngine[Any], connection: Connection
+) -> sa.TypeEngine[Any] | None:
+    """The type from which all of some plaintexts can be converted; ``None`` if there is none."""
+    try:
+        type_to_data(to)
+    except EncFieldsError:
+        return None
+    return next((was for was in _FORMER if _converts(was, to, unread, connection)), None)
+
+
+def _converts(
+    was: sa.TypeEngine[Any],
+    to: sa.TypeEngine[Any],
+    unread: Sequence[bytes],
+    connection: Connection,
+) -> bool:
+    if look_alike(was, to):
+        return False
+    conversion = Conversion(was, to, connection.dialect)
+    try:
+        return all(conversion.of(data, None) != data for data in unread)
+    except EncFieldsError:
+        return False
+
+
+def _is_in_compound(binding: ColumnBinding, types: Collection[str]) -> bool:
+    """Whether a blind index is of the column and of others, whose binding the operation lacks."""
+    table = binding.column.table
+    over = indexes_over(table, [binding.column_name], types)
+    return any(len(index.sources) > 1 for index in over)
+
+
+def _inner(binding: ColumnBinding) -> sa.TypeEngine[Any]:
     type_ = binding.column.type
-    inner = type_.inner if isinstance(type_, EncryptedType) else type_
+    return type_.inner if isinstance(type_, EncryptedType) else type_
+
+
+def _refused(table: Table, binding: ColumnBinding) -> RefusedChangeOp:
+    inner = _inner(binding)
     reason = f"declared {inner!r}, but the database holds values that another type wrote"
     places = {
         "table": table.name,

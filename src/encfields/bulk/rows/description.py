@@ -100,17 +100,7 @@ class TableDescription:
         """The spec of a declared table with ``EncryptedType`` columns."""
         columns = []
         for binding in bindings_of(table).values():
-            type_ = binding.column.type
-            assert isinstance(type_, EncryptedType)  # noqa: S101 - what bindings are made from
-            columns.append(
-                SealedColumn(
-                    binding.column_name,
-                    binding.logical_name,
-                    _by_name(type_.key, binding),
-                    type_.bind_to and tuple(column.name for column in binding.own_identity),
-                    former_keys=tuple(_by_name(key, binding) for key in type_.former_keys),
-                )
-            )
+            columns.append(described(binding))
         derived = tuple(DerivedColumn(*one) for one in derived_columns(table))
         return cls(table.name, tuple(columns), table.schema, derived)
 
@@ -181,6 +171,17 @@ class TableDescription:
             for stated in self.columns
             for name in (*(stated.bind_to or ()), *KeyTemplate(stated.key).columns)
         )
+
+
+def described(binding: ColumnBinding) -> SealedColumn:
+    """How one declared column's values are bound."""
+    return SealedColumn(
+        binding.column_name,
+        binding.logical_name,
+        _by_name(binding.key.template, binding),
+        binding.bind_to and tuple(column.name for column in binding.own_identity),
+        former_keys=tuple(_by_name(key.template, binding) for key in binding.former_keys),
+    )
 
 
 def _names(listed: list[str] | None) -> tuple[str, ...] | None:

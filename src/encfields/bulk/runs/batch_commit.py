@@ -56,6 +56,7 @@ class BatchCommit:
         self._writer = writer_for(prepared)
         self._key_names = [column.name for column in prepared.key]
         self._plain_names = ", ".join(column.name for column in prepared.plain)
+        self._names = ", ".join(column.name for column in prepared.columns)
         self._derived_names = ", ".join(column.name for column in prepared.derived)
 
     def keep(self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None) -> Kept:
@@ -81,11 +82,11 @@ class BatchCommit:
         self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
     ) -> Kept:
         """Store an outcome; a row that the database does not let in is found and left out."""
-        names = self._derived_names or self._plain_names
+        names = self._derived_names or self._plain_names or self._names
         try:
             return self._keep(self._writer.write, claim, outcome, waiting, position)
         except DBAPIError as error:
-            if not names or not refuses_row(error):
+            if not refuses_row(error):
                 raise
 
         def write(connection: Connection, changes: Sequence[Change]) -> int:

@@ -169,12 +169,12 @@ def may_pass(error: Exception) -> bool:
 
 def refuses_row(error: DBAPIError) -> bool:
     """Whether a constraint, a column's type or a trigger does not let a row in."""
-    return isinstance(error, IntegrityError | DataError) or _code_of(error.orig) in _REFUSALS
+    return isinstance(error, IntegrityError | DataError) or code_of(error.orig) in _REFUSALS
 
 
 def is_lock_wait(error: DBAPIError) -> bool:
     """Whether a statement gave up waiting for a lock."""
-    return _code_of(error.orig) in _LOCK_WAITS
+    return code_of(error.orig) in _LOCK_WAITS
 
 
 def translated(error: Exception) -> EncFieldsError:
@@ -182,7 +182,7 @@ def translated(error: Exception) -> EncFieldsError:
     if isinstance(error, EncFieldsError):
         return error
     original = getattr(error, "orig", None) or error
-    code = _code_of(original)
+    code = code_of(original)
     text = f"{type(original).__name__}{f' ({code})' if code else ''}"
     if code in NOT_ALLOWED:
         return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
@@ -195,7 +195,8 @@ def translated(error: Exception) -> EncFieldsError:
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")
 
 
-def _code_of(original: Any) -> int | str | None:
+def code_of(original: Any) -> int | str | None:
+    """The server's code of a driver's error."""
     # MariaDB's own number says more than its SQLSTATE, which for a full disk is "general error".
     return error_number(original) or sql_state(original)
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.bulk.rows.changes import ABSENT, Change, Outcome, Refused
 from encfields.bulk.runs.pacing import refuses_row
+from encfields.bulk.writers.refusals import refusal_of
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.adoption.text_form import TextForm
 from encfields.orm.declare.row_keys import MYSQL_NAMES
@@ -131,16 +132,11 @@ def write_one_by_one(
         if not refuses_row(error):
             raise
         # The driver's own text could hold the value.
-        kind = type(error.orig).__name__
+        kind, refusal = type(error.orig).__name__, refusal_of(error)
     if len(changes) > 1:
         half = len(changes) // 2
         parts = (changes[:half], changes[half:])
         return sum(write_one_by_one(writer, connection, part, names, outcome) for part in parts)
-    unique = (
-        "a constraint on the index refuses the row; if the index is unique, another row has the "
-        "same value"
-    )
-    plain = "the column does not take the value: its type, its length, a constraint or a trigger"
-    reason, why = ("not-unique", unique) if changes[0].derived else ("refused-by-column", plain)
-    outcome.refused.append(Refused(changes[0].key, names[:128], reason, f"{kind}: {why}"))
+    told = f"{kind}: {refusal.words}"
+    outcome.refused.append(Refused(changes[0].key, names[:128], refusal.reason, told))
     return 0

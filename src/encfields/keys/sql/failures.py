@@ -59,6 +59,9 @@ def _is_unreachable(error: Exception) -> bool:
 def sql_state(cause: Any) -> str | None:
     """The SQLSTATE of a driver's error, where the driver gives it."""
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    arguments = getattr(cause, "args", ())
+    if state is None and arguments and isinstance(arguments[0], dict):
+        state = arguments[0].get("C")  # pg8000's, by the letters of the protocol
     return state if isinstance(state, str) else None
 
 

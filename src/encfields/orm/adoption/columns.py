@@ -57,6 +57,11 @@ def hidden(value: Any) -> Any:
     return HiddenBytes(value) if type(value) is bytes else value
 
 
+def takes_bytes_alone(dialect: Dialect) -> bool:
+    """Whether the driver, asyncmy, is compiled to take nothing derived of ``bytes``."""
+    return dialect.driver == "asyncmy"
+
+
 class _Nothing:
     """NULL in a plaintext column: what a type of JSON would take ``None`` for is a value."""
 
@@ -95,12 +100,15 @@ class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
         process = super().bind_processor(dialect)
 
         declared = self.declared
-        has_none = none_is_value(declared)
+        has_none, shows_bytes = none_is_value(declared), takes_bytes_alone(dialect)
 
         def hide(value: Any) -> Any:
             if value is NOTHING or (value is None and not has_none):
                 return None  # a type of another library may know no NULL
-            return hidden(value if process is None else process(value))
+            bound = value if process is None else process(value)
+            if shows_bytes and isinstance(bound, bytes):
+                return bytes(bound)
+            return hidden(bound)
 
         return hide
 

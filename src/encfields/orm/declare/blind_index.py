@@ -5,6 +5,7 @@ Which Python type a blind index sees, whatever SQLAlchemy's type says of it.
 
 from __future__ import annotations
 
+import copy
 import enum
 import functools
 import weakref
@@ -45,6 +46,8 @@ class IndexBinding:
     :ivar key_columns: columns that the template names.
     :ivar domain: name under which the index key is derived.
     :ivar derivation: names of the transforms, under which it is derived too.
+    :ivar other: while the declaration of one of the columns is being changed, the same index as it
+        is of values that are not kept as is written, if that differs.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class IndexBinding:
         "key",
         "key_columns",
         "label",
+        "other",
         "sources",
         "transforms",
         "unique",
@@ -74,19 +78,57 @@ class IndexBinding:
         version: int,
     ) -> None:
         self.declared = declared
-        self.sources = tuple(sources)
-        self.transforms = tuple(map(_of_type, sources, transforms))
-        self._whole = _of_type(sources[0], exact)
         self.version = version
         self.bits = declared.bits
         self.is_full = declared.is_full
         self.label = declared.label
+        self._derive(table, sources, transforms)
         self.unique = declared.unique or (self.is_full and self.is_exact and _is_unique(sources[0]))
-        self.derivation = "+".join(transform.name for transform in self.transforms)
-        self.domain = declared.domain or _default_domain(table, declared, sources)
-        self.key = _key(declared, sources)
-        self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
         self.companion = _companion(table, self, companion)
+        self.other = self._of_others(table, transforms)
+
+    def _derive(
+        self, table: Table, sources: Sequence[ColumnBinding], transforms: Sequence[Transform]
+    ) -> None:
+        """Work out what the index's values depend on."""
+        self.sources = tuple(sources)
+        self.transforms = tuple(map(_of_type, sources, transforms))
+        self._whole = _of_type(sources[0], exact)
+        self.derivation = "+".join(transform.name for transform in self.transforms)
+        self.domain = self.declared.domain or _default_domain(table, self.declared, sources)
+        self.key = _key(self.declared, sources)
+        self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
+
+    def _of_others(self, table: Table, transforms: Sequence[Transform]) -> IndexBinding | None:
+        """See :attr:`other`.
+
+        :raises DeclarationError: the index is unique, and would not be meanwhile.
+        """
+        others = [source.other or source for source in self.sources]
+        if others == list(self.sources):
+            return None
+        twin = copy.copy(self)
+        twin._derive(table, others, transforms)
+        twin.other = self
+        if twin.comparable == self.comparable and all(
+            one.codec is source.codec for one, source in zip(others, self.sources, strict=True)
+        ):
+            return None
+        if self.unique:
+            raise _refusal(
+                self.sources[0],
+                f"its blind index {self.label!r} is unique, and equal values that are kept in two "
+                "ways have two hashes: give it domain= and key= as they were, if that makes them "
+                "one; else change the declaration without formerly=, in a quiet hour",
+                "formerly",
+            )
+        return twin
+
+    @property
+    def of_values(self) -> IndexBinding:
+        """The index as it is of any value that is read: of the declared type."""
+        former = any(source.writes_former_type for source in self.sources)
+        return self.other if former and self.other is not None else self
 
     @property
     def table(self) -> str:
@@ -113,8 +155,9 @@ class IndexBinding:
 
         :raises ValueEncodingError: as ``encode_asked`` of the column's codec.
         """
-        encode = functools.partial(self.sources[0].codec.encode_asked, dialect=dialect)
-        return self._whole.apply(value, encode)
+        source = self.sources[0]
+        encode = functools.partial(source.written_codec.encode_asked, dialect=dialect)
+        return self._whole.apply(source.as_written(value), encode)
 
     @property
     def comparable(self) -> tuple[Any, ...]:
@@ -140,12 +183,12 @@ class IndexBinding:
         for source, transform, value in zip(self.sources, self.transforms, values, strict=True):
             if value is None and not source.none_is_value:
                 return None
-            codec = source.codec
+            codec = source.written_codec
             encode = functools.partial(
                 codec.encode_asked if asked else codec.encode, dialect=dialect
             )
             try:
-                parts.append(transform.apply(value, encode))
+                parts.append(transform.apply(source.as_written(value), encode))
             except BecomesNullError:
                 return None
             except EncFieldsError as error:
@@ -274,16 +317,17 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
         )
 
 
-_EXACT = {
+EXACT = {
     Equality.PLAINTEXT: exact,
     Equality.NUMBER: number,
     Equality.INSTANT: instant,
 }
+"""What is taken of whole values, by when two of them are equal."""
 
 
 def _of_type(source: ColumnBinding, transform: Transform) -> Transform:
     """The transform as the column's type has it: equal values have one index."""
-    return _EXACT[source.codec.equality] if transform == exact else transform
+    return EXACT[source.codec.equality] if transform == exact else transform
 
 
 def _is_unique(source: ColumnBinding) -> bool:

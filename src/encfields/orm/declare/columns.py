@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, Table
 
+from encfields.codecs.conversion import ChangedCodec
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
+from encfields.message.header import CONTEXT_OFFSET
+from encfields.orm.declare.formerly import Way, look_alike, ways_of
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.declare.stored_size import max_stored_size
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from encfields.codecs import Codec
     from encfields.index.blind_index import BlindIndex
     from encfields.orm.adoption.plaintext import Plaintext
+    from encfields.orm.declare.formerly import Formerly
 
 
 class SealedColumnType:
@@ -41,6 +45,7 @@ class SealedColumnType:
     lazy: bool
     indexes: tuple[BlindIndex, ...]
     adopts: Plaintext | None
+    formerly: Formerly | None
     guard: bool
 
 
@@ -55,12 +60,19 @@ class ColumnBinding:
     :ivar none_is_value: whether ``None`` is sealed like any value, as JSON's null is.
     :ivar lazy: whether values are delivered closed.
     :ivar former_keys: under which a value may be as well, from before `key` was declared.
+    :ivar other: of a column whose declaration is being changed, how values are bound that are not
+        bound as is written: see :class:`~encfields.orm.declare.formerly.Formerly`.
+    :ivar bound_to: the columns that a stored value may be bound to: the identity, and the other's.
+
+    :param way: of a column whose declaration is being changed, the way that is meant.
     """
 
     __slots__ = (
         "_fixed_key_ids",
         "_former_key_ids",
         "_key_id",
+        "bind_to",
+        "bound_to",
         "codec",
         "column",
         "column_name",
@@ -72,27 +84,30 @@ class ColumnBinding:
         "lazy",
         "logical_name",
         "none_is_value",
+        "other",
         "own_identity",
         "table",
     )
 
-    def __init__(self, column: Column[Any]) -> None:
+    def __init__(self, column: Column[Any], way: Way | None = None) -> None:
         type_ = cast("SealedColumnType", column.type)
         check_column(column)
         table = column.table
         self.column = column
         self.column_name: str = column.name
         self.table: str = table.fullname
-        self.logical_name = type_.name or f"{table.fullname}.{column.name}"
-        self.key = KeyTemplate(type_.key)
-        self.codec = type_.codec
+        written, *others = ways_of(type_) if way is None else (way,)
+        self.logical_name = written.name or f"{table.fullname}.{column.name}"
+        self.key = KeyTemplate(written.key)
+        self.bind_to = written.bind_to
+        self.codec = written.codec
         self.none_is_value = type_.none_is_value
         self.lazy = type_.lazy
-        self.own_identity = _identity_columns(column, type_)
+        self.own_identity = _identity_columns(column, written.bind_to)
         self.key_columns = tuple(_column(column, name, "key") for name in self.key.columns)
         self.identity = tuple(dict.fromkeys(self.own_identity + self.key_columns))
         self.context = RowContext(self.logical_name, [c.name for c in self.identity])
-        self.former_keys = tuple(KeyTemplate(former) for former in type_.former_keys)
+        self.former_keys = tuple(KeyTemplate(former) for former in written.former_keys)
         keys = (self.key, *self.former_keys)
         _check_former_keys(self)
         names = [column.key for column in self.identity]
@@ -100,7 +115,57 @@ class ColumnBinding:
         self._fixed_key_ids: tuple[str, ...] | None = (
             None if any(key.columns for key in keys) else tuple(key.template for key in keys)
         )
+        self.other = ColumnBinding(column, others[0]) if others else None
+        self.bound_to = self.identity
+        if self.other is not None:
+            self.bound_to = tuple(dict.fromkeys(self.identity + self.other.identity))
+            _check_change(self, self.other, cast("Formerly", type_.formerly))
+            differ = self.context.differs_from(self.other.context)
+            self.codec, self.other.codec = written.told(differ), others[0].told(differ)
         _check(self)
+
+    def ways(self) -> tuple[ColumnBinding, ...]:
+        """How a stored value may be bound: as is written, first."""
+        return (self,) if self.other is None else (self, self.other)
+
+    def way_of(
+        self, message: bytes, texts: Sequence[str | None]
+    ) -> tuple[ColumnBinding, list[str]] | None:
+        """How a message is bound, as far as its header tells, and its row's key.
+
+        :param texts: canonical texts of :attr:`bound_to`; ``None`` for one that is not known.
+        :returns: the way that is written, of a message that is bound in none of them; ``None``
+            where what identifies the row is not known.
+        """
+        if self.other is None:
+            return None if None in texts else (self, cast("list[str]", list(texts)))
+        known = dict(zip(self.bound_to, texts, strict=True))
+        possible: list[tuple[ColumnBinding, list[str]]] = []
+        for way in self.ways():
+            own = [text for c in way.identity if (text := known[c]) is not None]
+            if len(own) == len(way.identity):
+                possible.append((way, own))
+        for way, own in possible:
+            if message.startswith(way.context.serialize(own), CONTEXT_OFFSET):
+                return way, own
+        return possible[0] if possible else None
+
+    @property
+    def writes_former_type(self) -> bool:
+        """Whether values are written as another inner type than the declared one writes them."""
+        return isinstance(self.codec, ChangedCodec) and self.codec.writes_former
+
+    @property
+    def written_codec(self) -> Codec:
+        """That of the inner type that is written."""
+        return self.codec.written if isinstance(self.codec, ChangedCodec) else self.codec
+
+    def as_written(self, value: object) -> object:
+        """A Python value of the declared type as one of the type that is written.
+
+        :raises ValueEncodingError: it has no equal there.
+        """
+        return self.codec.as_written(value) if isinstance(self.codec, ChangedCodec) else value
 
     def key_id(self, texts: Sequence[str]) -> str:
         """The branch key id for the row whose identity's canonical texts are `texts`."""
@@ -204,9 +269,11 @@ def _column(column: Column[Any], name: str, option: str) -> Column[Any]:
     return found
 
 
-def _identity_columns(column: Column[Any], type_: SealedColumnType) -> tuple[Column[Any], ...]:
-    if type_.bind_to is not None:
-        return tuple(_column(column, name, "bind_to") for name in type_.bind_to)
+def _identity_columns(
+    column: Column[Any], bind_to: Sequence[str] | None
+) -> tuple[Column[Any], ...]:
+    if bind_to is not None:
+        return tuple(_column(column, name, "bind_to") for name in bind_to)
     columns = tuple(column.table.primary_key.columns)
     if not columns:
         raise DeclarationError(
@@ -231,6 +298,33 @@ def _check(binding: ColumnBinding) -> None:
         except DeclarationError as error:
             raise _refusal(binding.column, error.message, error.reason or "identity") from None
     _check_size(binding)
+
+
+def _check_change(binding: ColumnBinding, other: ColumnBinding, formerly: Formerly) -> None:
+    """Refuse a former way that is the declared one, or cannot be told from it."""
+    differ = binding.context.differs_from(other.context)
+    if not differ and formerly.inner is None:
+        raise _refusal(
+            binding.column,
+            "formerly= says what is declared now: leave it out. (A key alone that was another is "
+            "former_keys=[...])",
+            "formerly",
+        )
+    if not differ and binding.key.template != other.key.template:
+        raise _refusal(
+            binding.column,
+            "a former key that nothing but formerly= tells from the declared one goes into "
+            "former_keys=[...]",
+            "formerly",
+        )
+    type_ = cast("SealedColumnType", binding.column.type)
+    if not differ and formerly.inner is not None and look_alike(formerly.inner, type_.inner):
+        raise _refusal(
+            binding.column,
+            "stored text and stored JSON look alike: give the new declaration a name= of its own, "
+            "and the former one in formerly=",
+            "formerly",
+        )
 
 
 def _check_former_keys(binding: ColumnBinding) -> None:

@@ -26,7 +26,7 @@ def refuse_actions(bindings: Iterable[ColumnBinding]) -> None:
     :raises DeclarationError: says which column and action.
     """
     for binding in bindings:
-        for column in binding.identity:
+        for column in binding.bound_to:
             for key in column.foreign_keys:
                 for action in _actions(key):
                     raise _refusal(binding, column, action)

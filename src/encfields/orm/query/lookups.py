@@ -179,23 +179,24 @@ def _answer(
     encryption: EngineEncryption,
     dialect: Dialect,
 ) -> bytes | None:
-    index = lookup.type.index
-    normalised = normalised_lookup(index, dialect, value)
     texts: list[str] = []
     for bind, to_text in lookup.key:
         if values[bind] is None:
             return None
         texts.append(to_text(values[bind]))
-    if normalised is None:
-        return None
-    if normalised is UNKNOWN:
-        return NO_ROW
-    key_id = index.key_id(texts)
-    hashes = [
-        version.value(encryption, key_id, normalised, for_writing=False)
-        for version in lookup.type.hashed_for
-    ]
-    return b"".join(hashes)
+    hashes: list[bytes | None] = []
+    for version in lookup.type.hashed_for:
+        normalised = normalised_lookup(version, dialect, value)
+        if normalised is None:
+            return None
+        if normalised is UNKNOWN:
+            hashes.append(None)
+            continue
+        key_id = version.key_id(texts)
+        hashes.append(version.value(encryption, key_id, normalised, for_writing=False))
+    known = [one for one in hashes if one is not None]
+    # Where one way of keeping values cannot hold this one, the other's hash is asked for twice.
+    return b"".join(one or known[0] for one in hashes) if known else NO_ROW
 
 
 UNKNOWN = b"\x00encfields: no value of this column"

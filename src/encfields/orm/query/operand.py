@@ -146,6 +146,14 @@ def companion_of_view(view: BlindValue) -> ColumnElement[Any]:
     groups = there.candidates(operators.eq) if there is not None else []
     if there is None or not groups:
         raise UnsupportedOperationError("there is no such blind index", reason="no-index")
+    if groups[0][0].other is not None:
+        raise UnsupportedOperationError(
+            "while the column's declaration is being changed (formerly=), equal values may have "
+            "two hashes, by which they cannot be grouped or counted",
+            table=there.column.table.fullname,
+            column=there.column.name,
+            reason="formerly",
+        )
     adopts = adoption_of(there.column)
     if adopts is not None and adopts.phase != WRITE_SEALED:
         raise UnsupportedOperationError(

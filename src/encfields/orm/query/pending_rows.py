@@ -37,6 +37,7 @@ from encfields.orm.adoption.columns import (
     PlaintextType,
     plaintext_column,
     plaintext_type,
+    takes_bytes_alone,
 )
 from encfields.orm.adoption.plaintext import (
     WRITE_BOTH,
@@ -128,6 +129,8 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         process = self._plain.dialect_impl(dialect).bind_processor(dialect)
         part, exact, declared = self.part, self.exact, self.declared
+        # Compared with bytes, text is taken for its bytes there.
+        encode = not takes_bytes_alone(dialect)
 
         def bind(value: Any) -> Any:
             if isinstance(value, CompoundKey):
@@ -138,7 +141,8 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
                 # SQLAlchemy's own types are functions of the value; another library's may not be.
                 if not is_sqlalchemys(declared) and not are_alike(process(given), bound):
                     raise _random_ciphertext(declared)
-            return HiddenBytes(value.encode()) if exact and isinstance(value, str) else value
+            is_text = exact and encode and isinstance(value, str)
+            return HiddenBytes(value.encode()) if is_text else value
 
         return leaves_no_trace(bind)
 

@@ -118,7 +118,7 @@ class _Check:
         self._is_full = not type_.compared.needs_filter
         # What two values have in common if the comparison holds them for equal.
         form = normalised_lookup if type_.compared.scope.view is not None else whole_lookup
-        self._form: Callable[[object], bytes | None] = partial(form, type_.index, dialect)
+        self._form: Callable[[object], bytes | None] = partial(form, type_.index.of_values, dialect)
         self._negative = type_.compared.element.operator in NEGATIVE
         binds = [lookup.bind for lookup in row_filter.lookups]
         asked = [value for bind in binds for value in internals.bound_values(context, bind)]

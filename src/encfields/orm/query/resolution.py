@@ -75,14 +75,22 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     needs_filter = there.needs_filter(versions[0])
     compared = Compared(element, there, needs_filter, enclosing(compiler))
 
+    all_asked = [*versions, *(i.other for i in versions if i.other is not None)]
+
     def side(part: Any, index: IndexBinding) -> Any:
         if asked(part) is not None:
             return _selected(part, there, index, element)
-        return _lookup(part, index, versions, compared)
+        return _lookup(part, index, all_asked, compared)
 
-    by_index = either_version(
-        element, [VersionSides(side(element.left, i), side(element.right, i)) for i in versions]
-    )
+    def by_versions(indexes: list[IndexBinding]) -> ColumnElement[Any]:
+        sides = [VersionSides(side(element.left, i), side(element.right, i)) for i in indexes]
+        return either_version(element, sides)
+
+    by_index = by_versions(versions)
+    if len(all_asked) > len(versions):
+        in_other_way = by_versions([i.other or i for i in versions])
+        either = and_ if element.operator in NEGATIVE else or_
+        by_index = Grouping(either(by_index, in_other_way))
     if not may_be_pending(versions[0]) or _is_after_all(there, versions[0], compiler.dialect):
         return by_index
     in_plaintext = compared_in_plaintext(element, there, operand, versions[0], compiler)
@@ -121,6 +129,13 @@ def _answering(element: IndexComparison, there: IndexOperand) -> list[IndexBindi
 
 def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> ColumnElement[Any]:
     """Two columns compared by indexes under which equal values look alike."""
+    if any(v[0].other for side in (left, right) for v in side.candidates(element.operator)):
+        raise _refused(
+            left,
+            element,
+            "while the declaration of one of the columns is being changed (formerly=), equal "
+            "values may have two hashes: compare in Python until the change is over",
+        )
     for ours in left.candidates(element.operator):
         for theirs in right.candidates(element.operator):
             filters = left.needs_filter(ours[0]) or right.needs_filter(theirs[0])
@@ -233,6 +248,13 @@ def _lookup(
         )
     if not value.unique and len(versions) > 1:
         # One name has one value: the hashes of both versions, of which each side takes its own.
+        if any(one.key_columns != index.key_columns for one in versions):
+            raise _refused(
+                compared.scope,
+                compared.element,
+                "while the key of the column is being changed (formerly=), compare it with the "
+                "value itself, not with a bindparam() of a name",
+            )
         shared = SharedLookupType(index, compared, tuple(versions))
         return internals.retyped_bind(value, shared, rename=False)
     rename = index is not versions[0]

@@ -206,7 +206,7 @@ def misspelt(binding: ColumnBinding, parts: Sequence[bytes], dialect: Dialect) -
 
     :param parts: the key as it was delivered, of which one part at least is not.
     """
-    columns = binding.identity
+    columns = binding.bound_to
     row = {
         column.name: as_stored(part, column.type, dialect)
         for column, part in zip(columns, parts, strict=True)

@@ -46,6 +46,7 @@ from encfields.orm.read.lazy import LazyCells, carried
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
+    from sqlalchemy import Column
     from sqlalchemy.engine import Dialect
 
 
@@ -71,6 +72,11 @@ class RowReader(TypeEngine[Any]):
         self.lazy = lazy
         digest = hashlib.sha256(binding.logical_name.encode("utf-8")).hexdigest()
         self.tag = digest[:6]
+
+    @property
+    def key_columns(self) -> tuple[Column[Any], ...]:
+        """The columns of the row's key that a cell holds."""
+        return self.binding.bound_to
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         open_cell = self.opener(dialect)
@@ -115,6 +121,8 @@ class RowReader(TypeEngine[Any]):
     def _one_pass(self, dialect: Dialect) -> Callable[[bytes, FindKey], bytes | None]:
         """What opens nearly every cell; ``None`` is its answer for the others."""
         binding = self.binding
+        if binding.other is not None:
+            return lambda cell, find_key: None
         forms = [form_of(column.type, dialect) for column in binding.identity]
         known = [form for form in forms if form is not None]
         if len(known) < len(forms):
@@ -128,13 +136,13 @@ class RowReader(TypeEngine[Any]):
 
         :raises ValueError: it is no cell of this column.
         """
-        columns = self.binding.identity
+        columns = self.binding.bound_to
         parts = bytes(cell).split(SEPARATOR, len(columns) + 1)[1:-1]
-        texts = [
-            from_delivered(column.type, dialect)(part)
+        texts = {
+            column: from_delivered(column.type, dialect)(part)
             for column, part in zip(columns, parts, strict=True)
-        ]
-        return self.binding.row(texts)
+        }
+        return self.binding.row([texts[column] for column in self.binding.identity])
 
 
 class _LongWay:
@@ -153,7 +161,7 @@ class _LongWay:
         self._dialect = dialect
         self._attachment = attachment_of(dialect)
         self._tag = reader.tag.encode("ascii")
-        self._to_text = tuple(from_delivered(column.type, dialect) for column in binding.identity)
+        self._to_text = tuple(from_delivered(column.type, dialect) for column in binding.bound_to)
 
     def value(self, asked: list[Any]) -> Any:
         """The value in a cell.
@@ -170,19 +178,20 @@ class _LongWay:
         encryption = self._attachment.encryption or self._attachment.require(
             binding.table, binding.column_name
         )
-        texts, message = self._parts(cell)
+        way, texts, message = self._parts(cell)
         try:
             for failure in failures:
                 raise failure
-            context = binding.context.serialize(texts)
-            data = open_(message, context, encryption.find_key, binding.key_ids(texts))
+            context = way.context.serialize(texts)
+            data = open_(message, context, encryption.find_key, way.key_ids(texts))
             encryption.stats.opened += 1
-            return self._decode(data, self._dialect)
+            decode = self._decode if way is binding else way.codec.decode
+            return decode(data, self._dialect)
         except EncFieldsError as error:
-            return self._instead(error, encryption, texts, message)
+            return self._instead(error, encryption, way, texts, message)
 
-    def _parts(self, cell: Any) -> tuple[list[str], bytes]:
-        """The canonical texts of the row's key, and the message."""
+    def _parts(self, cell: Any) -> tuple[ColumnBinding, list[str], bytes]:
+        """How the message is bound, the canonical texts of its row's key, and the message."""
         binding = self._binding
         # Text, if the column holds text as yet: plaintext, which is refused with its row.
         packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
@@ -192,17 +201,23 @@ class _LongWay:
                 raise _holds_text(binding)
             raise _not_packed(binding, tag, self._tag)
         *parts, message = parts
-        try:
-            pairs = zip(self._to_text, parts, strict=True)
-            return [convert(part) for convert, part in pairs], message
-        except ValueError:
-            raise misspelt(binding, parts, self._dialect) from None
+        texts = [
+            _text_or_none(convert, part) for convert, part in zip(self._to_text, parts, strict=True)
+        ]
+        found = binding.way_of(message, texts)
+        if found is None:
+            raise misspelt(binding, parts, self._dialect)
+        return *found, message
 
     def _instead(
-        self, error: EncFieldsError, encryption: EngineEncryption, texts: list[str], message: bytes
+        self,
+        error: EncFieldsError,
+        encryption: EngineEncryption,
+        binding: ColumnBinding,
+        texts: list[str],
+        message: bytes,
     ) -> Any:
         """What a value that did not open reads as, if not as an error."""
-        binding = self._binding
         if is_legacy(error):
             reader = encryption.legacy.get(binding.logical_name)
             if reader is not None:
@@ -211,6 +226,14 @@ class _LongWay:
         if _is_destroyed(error) and encryption.destroyed != "raise":
             return encryption.destroyed
         raise _located(error, binding, texts) from None
+
+
+def _text_or_none(convert: Callable[[bytes], str], part: bytes) -> str | None:
+    """A part of a row's key, ``None`` where it is not in the form that its type writes."""
+    try:
+        return convert(part)
+    except ValueError:
+        return None
 
 
 def _malformed(binding: ColumnBinding, message: str, reason: str) -> EncFieldsError:
@@ -340,7 +363,7 @@ def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any
     """The SQL of each part of the cell, the ciphertext last."""
     inner = without_result_map(kw)
     pieces = [f"'{element.reader.tag}:'"]
-    for key, declared in zip(element.identity, element.reader.binding.identity, strict=True):
+    for key, declared in zip(element.identity, element.reader.key_columns, strict=True):
         kind = kind_of(declared.type, compiler.dialect)
         sql = compiler.process(key, **inner)
         if dialect_name == "postgresql" and needs_aggregate(key, compiler):

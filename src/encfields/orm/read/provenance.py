@@ -67,7 +67,7 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
     adopts = adoption_of(source)
     if adopts is not None:
         return _adopted(expression, source, binding, adopts)
-    identity = tuple(row_part(expression, key, source) for key in binding.identity)
+    identity = tuple(row_part(expression, key, source) for key in binding.bound_to)
     return Packed(expression, identity, RowReader(binding, lazy=binding.lazy))
 
 

@@ -149,7 +149,7 @@ def _identity(
     if not is_encrypted(value):
         return None
     found: list[ColumnElement[Any]] = []
-    for key in binding_of(value).identity:
+    for key in binding_of(value).bound_to:
         place = next((n for n, one in enumerate(branch) if one is key), None)
         column = None if place is None else union.beside(place)
         if column is None:

@@ -16,6 +16,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.types import UserDefinedType
 
+from encfields.codecs.conversion import ChangedCodec
 from encfields.errors import EncFieldsError, UnreadableError, UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
@@ -45,14 +46,27 @@ class CarriedType(UserDefinedType[Any]):
 
     def column_expression(self, column: Any) -> Any:
         carried = copy.copy(self.binding)
-        carried.codec = cast("Codec", _CarryingCodec())
-        return Packed(column.clause, carried.identity, RowReader(carried))
+        carried.codec = cast("Codec", _CarryingCodec(self.binding, self.binding))
+        if self.binding.other is not None:
+            carried.other = copy.copy(self.binding.other)
+            carried.other.codec = cast("Codec", _CarryingCodec(carried.other, self.binding))
+        return Packed(column.clause, carried.bound_to, RowReader(carried))
 
 
 class _CarryingCodec:
-    """Leaves a plaintext as the bytes that it is."""
+    """Leaves a plaintext as the bytes that it is.
+
+    While the inner type is being changed, it gives them as they are written.
+
+    :param way: how the value is bound. :param written: how it is going to be.
+    """
+
+    def __init__(self, way: ColumnBinding, written: ColumnBinding) -> None:
+        self._read, self._written = way.codec, written.codec
 
     def decode(self, data: bytes, dialect: Any) -> Carried:
+        if isinstance(self._written, ChangedCodec):
+            data = self._written.encode(self._read.decode(data, dialect), dialect)
         return Carried(data)
 
 

@@ -419,7 +419,7 @@ class _DmlPlanner:
             adopts = adoption_of(binding.column)
             if binding.column.key in row or (adopts and adopts.carries_unsealable):
                 continue  # the triggers of an adoption make such rows pending, or refuse it
-            for column in binding.identity:
+            for column in binding.bound_to:
                 assigned = row.get(column.key)
                 if assigned is None:
                     continue

@@ -90,7 +90,7 @@ def _columns_of_a_row(
     """What belongs together: values, the keys of their row, and blind indexes."""
     for binding in filled:
         yield binding.column
-        yield from binding.identity
+        yield from binding.bound_to
     for column in table.c:
         if column.key in names and isinstance(column.type, IndexColumnType):
             yield column

@@ -217,6 +217,10 @@ def _as_stored(binding: ColumnBinding, key: Iterable[Any], dialect: Dialect) -> 
 class _StartReader(RowReader):
     """Reads the first bytes of a message with its row's identity, and opens nothing."""
 
+    @property
+    def key_columns(self) -> tuple[Column[Any], ...]:
+        return self.binding.identity
+
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         to_texts = [from_delivered(c.type, dialect) for c in self.binding.identity]
 

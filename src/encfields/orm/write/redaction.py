@@ -13,17 +13,21 @@ being adopted that is what is about to be encrypted, and is not shown.
 
 from __future__ import annotations
 
+import functools
 import re
 import weakref
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.visitors import iterate
 
+from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.write.pending import UNSEALED
+from encfields.traces import chained
 
 HIDDEN = ("not shown: they were not encrypted yet",)
 """What stands for parameters that are hidden."""
@@ -96,24 +100,28 @@ _QUOTES = (
 
 def hide_quoted_values(context: Any) -> None:
     """SQLAlchemy's ``handle_error`` event, of a statement that the database was given."""
+    if not Plaintext.is_used:
+        return
     compiled = getattr(context.execution_context, "compiled", None)
-    statement = getattr(compiled, "statement", None)
-    if statement is None or not _is_adopted(statement):
+    if not _may_be_adopted(getattr(compiled, "statement", None)):
         return
     original, shown = context.original_exception, context.sqlalchemy_exception
-    before, error = str(original), original
-    while error is not None:
+    before = str(original)
+    for error in chained(original):
         _hide_in(error)
-        error = error.__cause__
     if shown is not None:
         shown.args = tuple(str(one).replace(before, str(original)) for one in shown.args)
 
 
 def _hide_in(error: BaseException) -> None:
     error.args = tuple(_hidden(one) for one in error.args)
+    for name, value in list(vars(error).items()):  # MySQL's connector keeps its text so
+        if isinstance(value, str) and (hidden := _hidden(value)) != value:
+            setattr(error, name, hidden)
     _hide_diagnosis(error)
-    if getattr(error, "detail", None) and isinstance(error.detail, str):  # type: ignore[attr-defined]
-        error.detail = None  # type: ignore[attr-defined]  # asyncpg's, part of its text
+    for name in ("detail", "context"):  # asyncpg's, part of its text
+        if isinstance(getattr(error, name, None), str):
+            setattr(error, name, None)
 
 
 def _hide_diagnosis(error: Any) -> None:
@@ -123,14 +131,51 @@ def _hide_diagnosis(error: Any) -> None:
     """
     if getattr(error, "diag", None) is None:
         return
-    if isinstance(text := getattr(error, "pgerror", None), str):  # psycopg2's
-        error.__setstate__({"pgerror": _hidden(text), "pgcode": error.pgcode})
+    if isinstance(text := getattr(error, "pgerror", None), str):
+        _hide_diagnosis_of_psycopg2(error, text)
         return
     with suppress(Exception):  # it is another driver's
         *_, state = error.__reduce__()
         told = state["_info"]
         kept = {n: _hidden_text(v) for n, v in told.items() if int(n) not in _QUOTING}
         error.__setstate__({"_info": kept})
+
+
+def _hide_diagnosis_of_psycopg2(error: Any, text: str) -> None:
+    """psycopg2's, which its C code reads from an answer that nothing takes out of the error.
+
+    So the error becomes one of a class that looks there no more. Its cursor is left out with its
+    state: it holds the statement with the values in it.
+    """
+    kept = {
+        name: _hidden(value)
+        for name in dir(error.diag)
+        if not name.startswith("_") and name not in ("message_detail", "context")
+        if (value := getattr(error.diag, name)) is not None
+    }
+    error.__setstate__({"pgerror": _hidden(text), "pgcode": error.pgcode})
+    kind: Any = type(error)
+    error.__class__ = _without_answer(kind)
+    error.diag = Diagnosis(**kept)
+
+
+class Diagnosis(SimpleNamespace):
+    """What an error's ``diag`` tells, but for what quotes a row; ``None`` for the rest."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
+@functools.cache
+def _without_answer(kind: Any) -> type[Any]:
+    """A class of psycopg2's errors, with a ``diag`` that is set."""
+
+    def as_its_class(error: Any, protocol: Any) -> Any:
+        return kind, error.args, {"pgerror": error.pgerror, "pgcode": error.pgcode}
+
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), {**named, "diag": None, "__reduce_ex__": as_its_class})
 
 
 _QUOTING = (ord("D"), ord("W"))
@@ -143,7 +188,7 @@ def _hidden_text(value: Any) -> Any:
 
 def _hidden(argument: Any) -> Any:
     if isinstance(argument, dict):  # pg8000's, by the letters of the protocol
-        return {name: _hidden(value) for name, value in argument.items() if name != "D"}
+        return {name: _hidden(value) for name, value in argument.items() if name not in ("D", "W")}
     if not isinstance(argument, str):
         return argument
     for pattern, instead in _QUOTES:
@@ -151,9 +196,16 @@ def _hidden(argument: Any) -> Any:
     return argument
 
 
-def _is_adopted(statement: Any) -> bool:
-    """Whether a table of a statement has a column that is being adopted."""
+def _may_be_adopted(statement: Any) -> bool:
+    """Whether a table of a statement has a column that is being adopted, as far as it shows.
+
+    :param statement: ``None`` for SQL that was given to the driver as it is.
+    """
+    if statement is None:
+        return True
     for element in iterate(statement):
+        if isinstance(element, TextClause):
+            return True
         table = element if isinstance(element, Table) else getattr(element, "table", None)
         if isinstance(table, Table) and any(getattr(c.type, "adopts", None) for c in table.c):
             return True

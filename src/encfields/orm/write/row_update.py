@@ -93,7 +93,7 @@ class RowUpdate:
 
         :raises EncFieldsError: a value that has to be sealed anew cannot be read.
         """
-        identity = {c.key for binding in self._bindings for c in binding.identity}
+        identity = {c.key for binding in self._bindings for c in binding.bound_to}
         if identity & self._by_expression:
             return self._statement  # what it becomes is not known here: the plan refuses it
         written = [b for b in self._bindings if b.column.key in self._set]
@@ -114,9 +114,9 @@ class RowUpdate:
         """Columns beyond the key that values which are written, or may move, are bound to."""
         beyond: dict[Column[Any], None] = {}
         for binding in self._bindings:
-            moves = stated & {column.key for column in binding.identity}
+            moves = stated & {column.key for column in binding.bound_to}
             if moves or binding.column.key in self._set:
-                beyond |= dict.fromkeys(c for c in binding.identity if c not in self._keys)
+                beyond |= dict.fromkeys(c for c in binding.bound_to if c not in self._keys)
         return list(beyond)
 
     def _note_identity(self, beyond: Sequence[Column[Any]]) -> None:
@@ -189,7 +189,7 @@ class RowUpdate:
             binding.column
             for binding in self._bindings
             if binding.column.key not in self._set
-            and moved & {column.key for column in binding.identity}
+            and moved & {column.key for column in binding.bound_to}
         ]
         if not left or not self.rows:
             return

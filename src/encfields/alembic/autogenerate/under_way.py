@@ -1,0 +1,91 @@
+"""Autogenerate's part about declarations that are being changed, and say what was: ``formerly=``.
+
+A run is written while a value is found that is kept the former way. While the application still
+writes that way, there is nothing to be done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy import Connection, Table
+
+from encfields.alembic.autogenerate.index_contents import Keys
+from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stored_table
+from encfields.alembic.autogenerate.sampled import Cell, drawn, near_ends
+from encfields.alembic.autogenerate.types import conversion_of, is_read
+from encfields.alembic.autogenerate.witness import Answer, Witness, witness
+from encfields.bulk.rows.description import described
+from encfields.bulk.rows.spec import TableSpec
+from encfields.errors import EncFieldsError
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+
+if TYPE_CHECKING:
+    from encfields.alembic.operations import ConvertEncryptedOp, RebindOp
+    from encfields.orm.declare.formerly import Formerly
+
+log = logging.getLogger("encfields.alembic")
+
+
+def changes_under_way(
+    connection: Connection, tables: Iterable[Stored], keys: Keys
+) -> Iterator[RebindOp | ConvertEncryptedOp]:
+    """The runs that move what is kept the former way.
+
+    :param tables: declared tables, with the types of the columns that the database has.
+    :param keys: gives the keys, if a value has to be opened; without them headers are believed.
+    """
+    for table, types in tables:
+        moves = []
+        for binding in bindings_of(table).values():
+            other, formerly = binding.other, _formerly(binding)
+            if other is None or formerly.writes_former or binding.column_name not in types:
+                continue
+            seen = _seen(connection, table, stored_table(table, types), binding, keys)
+            if seen is None:
+                continue
+            if formerly.inner is None:
+                moves.append((binding, described(other), seen))
+            else:
+                yield conversion_of(binding, formerly.inner, other, types, (seen,))
+        if moves:
+            yield rebinding_of(table, moves, types)
+
+
+def _formerly(binding: ColumnBinding) -> Formerly:
+    return cast("Formerly", cast("SealedColumnType", binding.column.type).formerly)
+
+
+def _seen(
+    connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: Keys
+) -> str | None:
+    """How many values are kept the former way, in words; ``None`` if there are none."""
+    spec = TableSpec.from_table(table)
+    column, encrypted = stored.c[binding.column_name], {c.name for c in spec.columns}
+    former = described(binding.other or binding)
+    try:
+        judge = witness(connection, spec, former, keys())
+        for look in (near_ends, drawn):
+            found = look(connection, column, encrypted)
+            cells = {(cell.context, cell.value): cell for cell in found}.values()
+            count = sum(_is_former(judge, binding, cell, connection) for cell in cells)
+            if count:
+                return f"{count} of {len(cells)} values looked at are kept as formerly= says"
+    except EncFieldsError as error:
+        log.warning(
+            "%s.%s: whether values are kept as formerly= says is not known: %s",
+            binding.table,
+            binding.column_name,
+            error,
+        )
+    return None
+
+
+def _is_former(judge: Witness, binding: ColumnBinding, cell: Cell, connection: Connection) -> bool:
+    other = binding.other or binding
+    if binding.context.differs_from(other.context):
+        return judge.belongs(cell) is Answer.YES
+    data, type_ = judge.opened(cell), cast("SealedColumnType", binding.column.type)
+    return data is not None and not is_read(type_.inner, data, connection)

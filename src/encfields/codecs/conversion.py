@@ -1,0 +1,237 @@
+"""From what one inner type wrote to what another one reads, losing nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import uuid
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from sqlalchemy import types as sa
+from sqlalchemy.engine import Dialect
+
+from encfields.codecs.base import Codec, Equality, JsonForm, out_of_range
+from encfields.codecs.registry import codec_for
+from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
+
+_NUMBERS = (int, float, decimal.Decimal)
+
+
+class LossyError(Exception):
+    """The value has no equal of the other type."""
+
+
+class Conversion:
+    """Converts plaintexts.
+
+    :param was: the type that wrote them. :param to: the type that is to read them.
+    :param dialect: of the database.
+    """
+
+    def __init__(self, was: sa.TypeEngine[Any], to: sa.TypeEngine[Any], dialect: Dialect) -> None:
+        self._was, self._to, self._dialect = was, to, dialect
+        self._old, self._new = codec_for(was), codec_for(to)
+
+    def of(self, data: bytes, is_old: bool | None) -> bytes:
+        """The plaintext that the new type reads.
+
+        :param is_old: whether the former type wrote `data`; ``None`` if only `data` can tell.
+        :returns: the same where nothing is to be done.
+        :raises ValueDecodingError: it is of neither type, of either with another meaning, or has
+            no equal under the new one.
+        """
+        if is_old is not True and self._reads(self._new, data):
+            if is_old is None:
+                self._require_one_meaning(data)
+            return data
+        if is_old is False or not self._reads(self._old, data):
+            raise ValueDecodingError(
+                f"it is neither of the former type, {self._was!r}, nor of the new one, "
+                f"{self._to!r}; it is left as it is",
+                reason="neither-type",
+            )
+        return self._converted(data)
+
+    def _require_one_meaning(self, data: bytes) -> None:
+        """See that what the new type reads is not also something else of the former one."""
+        if not self._reads(self._old, data):
+            return
+        try:
+            if self._converted(data) == data:
+                return
+        except EncFieldsError:
+            return  # as a value of the former type it could not be converted: it is a new one
+        raise ValueDecodingError(
+            f"both {self._was!r} and {self._to!r} read it, as different values, so that nobody "
+            "can tell whether it was converted; it is left as it is. Give the new type a name of "
+            "its own, EncryptedType(..., name=), and the former one in was_bound=",
+            reason="ambiguous-type",
+        )
+
+    def _converted(self, data: bytes) -> bytes:
+        dialect, failure = self._dialect, "it has no equal of the new type"
+        try:
+            value = adapted(self._old.decode(data, dialect), self._to)
+            new = self._new.encode(value, dialect)
+            if self._new.decode(new, dialect) == value:
+                return new
+        except ValueEncodingError as error:
+            failure = error.message.removesuffix("; nothing was stored")
+        except (LossyError, UnicodeError, ArithmeticError, ValueError, TypeError):
+            pass
+        raise ValueDecodingError(
+            f"it cannot be converted from {self._was!r} to {self._to!r} without loss ({failure}); "
+            "it is left as it is",
+            reason="not-convertible",
+        )
+
+    def _reads(self, codec: Any, data: bytes) -> bool:
+        try:
+            codec.decode(data, self._dialect)
+        except ValueDecodingError:
+            return False
+        return True
+
+
+def adapted(value: object, to: sa.TypeEngine[Any]) -> object:
+    """The value of a type that equals `value`.
+
+    :raises LossyError: there is none.
+    """
+    if isinstance(to, sa.DateTime):
+        is_day = isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+        return dt.datetime.combine(value, dt.time()) if is_day else value  # type: ignore[arg-type]
+    if isinstance(to, sa.Date):
+        return _day(value)
+    if isinstance(to, sa.JSON):
+        return _json(value)
+    if isinstance(to, sa.String) and not isinstance(to, sa.Enum):
+        return value.decode() if isinstance(value, bytes) else _text(value)
+    if isinstance(to, sa.LargeBinary):
+        return value.encode() if isinstance(value, str) else value
+    return _number(value, to)
+
+
+def _day(value: object) -> object:
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is not None or value.time() != dt.time():
+            raise LossyError
+        return value.date()
+    return value
+
+
+def _text(value: object) -> object:
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    is_plain = isinstance(value, (int, decimal.Decimal, uuid.UUID)) and not isinstance(value, bool)
+    return str(value) if is_plain else value
+
+
+def _json(value: object) -> object:
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _number(value: object, to: sa.TypeEngine[Any]) -> object:
+    if not isinstance(value, _NUMBERS):
+        return value
+    number: Any
+    if isinstance(to, sa.Boolean):
+        number = bool(value)
+    elif isinstance(to, sa.Integer):
+        number = int(value)
+    elif isinstance(to, sa.Numeric):
+        number = decimal.Decimal(value) if to.asdecimal else float(value)
+    else:
+        return value
+    if number != value:
+        raise LossyError
+    return number
+
+
+_PARSERS: tuple[tuple[type[sa.TypeEngine[Any]], Callable[[str], object]], ...] = (
+    (sa.DateTime, dt.datetime.fromisoformat),
+    (sa.Date, dt.date.fromisoformat),
+    (sa.Time, dt.time.fromisoformat),
+    (sa.Uuid, uuid.UUID),
+    (sa.Integer, int),
+    (sa.Numeric, decimal.Decimal),
+)
+
+
+def _parsed(value: object, to: sa.TypeEngine[Any]) -> object:
+    """What :func:`adapted` makes a text of, out of the text.
+
+    :raises ValueError: it is no such text. :raises ArithmeticError: likewise.
+    """
+    parse = next((parse for kind, parse in _PARSERS if isinstance(to, kind)), None)
+    return parse(value) if parse is not None and isinstance(value, str) else value
+
+
+class ChangedCodec:
+    """The codec of a column whose inner type is being changed: what it reads is of the new type,
+    whichever of the two wrote it.
+
+    :param was: the former type. :param to: the new one.
+    :param is_old: whether the former one wrote what is read; ``None`` if only that can tell.
+    :param writes_former: write as the former type does, for processes that know no other.
+    """
+
+    json_form: ClassVar[JsonForm] = JsonForm.TEXT
+
+    def __init__(
+        self,
+        was: sa.TypeEngine[Any],
+        to: sa.TypeEngine[Any],
+        *,
+        is_old: bool | None,
+        writes_former: bool,
+    ) -> None:
+        self._was, self._to, self._is_old = was, to, is_old
+        self._old, self._new = codec_for(was), codec_for(to)
+        self.writes_former = writes_former
+        longest = [self._old.max_bytes, self._new.max_bytes]
+        self.max_bytes = None if None in longest else max(filter(None, longest), default=0)
+
+    @property
+    def equality(self) -> Equality:
+        """As of the type that is written."""
+        return self.written.equality
+
+    @property
+    def written(self) -> Codec:
+        """The codec of the type that is written."""
+        return self._old if self.writes_former else self._new
+
+    def as_written(self, value: object) -> object:
+        """The equal of `value`, which is of the new type, under the type that is written.
+
+        :raises ValueEncodingError: it has none.
+        """
+        if not self.writes_former:
+            return value
+        try:
+            former = adapted(_parsed(value, self._was), self._was)
+            if adapted(former, self._to) == value:
+                return former
+        except (LossyError, UnicodeError, ArithmeticError, ValueError, TypeError):
+            pass
+        raise out_of_range(
+            f"the value has no equal of the former type, {self._was!r}, which is written as long "
+            'as the phase of formerly= is "write-former"'
+        )
+
+    def encode(self, value: object, dialect: Dialect) -> bytes:
+        """As :meth:`Codec.encode`."""
+        return self.written.encode(self.as_written(value), dialect)
+
+    def encode_asked(self, value: object, dialect: Dialect) -> bytes:
+        """As :meth:`Codec.encode_asked`."""
+        return self.written.encode_asked(self.as_written(value), dialect)
+
+    def decode(self, data: bytes, dialect: Dialect) -> object:
+        """As :meth:`Codec.decode`."""
+        conversion = Conversion(self._was, self._to, dialect)
+        return self._new.decode(conversion.of(data, self._is_old), dialect)

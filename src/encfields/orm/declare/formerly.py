@@ -1,0 +1,154 @@
+"""``Formerly``: the word by which a declaration says how a column's values were kept before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from sqlalchemy.types import JSON, String, TypeDecorator, TypeEngine
+
+from encfields.arguments import check_text, names
+from encfields.codecs import codec_for
+from encfields.codecs.conversion import ChangedCodec
+from encfields.errors import DeclarationError
+from encfields.key_template import KeyTemplate
+from encfields.orm import internals
+
+if TYPE_CHECKING:
+    from encfields.codecs import Codec
+
+Phase = Literal["write-former", "write-new"]
+
+WRITE_FORMER: Phase = "write-former"
+WRITE_NEW: Phase = "write-new"
+
+
+class Formerly:
+    """How the values of an encrypted column were kept before its declaration was changed.
+
+    What is not given was as it is declared now. Either way is read in both phases:
+
+    - ``"write-former"``: written is the former way. May run beside the application of the former
+      declaration.
+    - ``"write-new"``: written is the new way, and a run (``encfields rebind`` or ``encfields
+      convert``) moves what is there. May run beside ``"write-former"`` and beside the declaration
+      without ``formerly=``, once the run has moved all.
+
+    :param inner: the inner type. :param name: the logical name.
+    :param bind_to: the columns that identified the row. :param key: the branch key id or template.
+    :param phase: the phase that this version of the application is in.
+    :raises DeclarationError: nothing is said, or the phase is neither of the two.
+    """
+
+    def __init__(
+        self,
+        *,
+        inner: TypeEngine[Any] | type[TypeEngine[Any]] | None = None,
+        name: str | None = None,
+        bind_to: Sequence[str] | str | None = None,
+        key: str | None = None,
+        phase: Phase,
+    ) -> None:
+        if phase not in (WRITE_FORMER, WRITE_NEW):
+            raise DeclarationError(
+                'the phase of formerly=Formerly(phase=...) is "write-former" or "write-new"',
+                reason="phase",
+            )
+        check_text("name", name)
+        self.inner = inner() if isinstance(inner, type) else inner
+        self.name = name
+        self.bind_to = None if bind_to is None else names("bind_to", bind_to)
+        self.key = key
+        self.phase = phase
+        if inner is None and name is None and bind_to is None and key is None:
+            raise DeclarationError(
+                "formerly=Formerly(...) says what was another: inner=, name=, bind_to= or key=",
+                reason="formerly",
+            )
+        if key is not None:
+            KeyTemplate(key)
+        if self.inner is not None:
+            codec_for(self.inner)
+
+    @property
+    def writes_former(self) -> bool:
+        """Whether values are written the former way."""
+        return self.phase == WRITE_FORMER
+
+    @property
+    def cache_key(self) -> tuple[Any, ...]:
+        """What tells two of these apart in SQLAlchemy's statement cache."""
+        inner = self.inner and internals.cache_key_of(self.inner)
+        return inner, self.name, self.bind_to, self.key, self.phase
+
+    def __repr__(self) -> str:
+        said: list[tuple[str, object]] = [("inner", self.inner), ("name", self.name)]
+        said += [("bind_to", self.bind_to), ("key", self.key)]
+        shown = [f"{option}={value!r}" for option, value in said if value is not None]
+        return f"Formerly({', '.join([*shown, f'phase={self.phase!r}'])})"
+
+
+class Declared(Protocol):
+    """What is taken of an encrypted column's type."""
+
+    inner: TypeEngine[Any]
+    key: str
+    former_keys: tuple[str, ...]
+    name: str | None
+    bind_to: tuple[str, ...] | None
+    codec: Codec
+    formerly: Formerly | None
+
+
+class Way:
+    """One way of keeping a column's values: the declared one, or the former.
+
+    :param type_: the column's type. :param is_former: which of the two.
+    """
+
+    def __init__(self, type_: Declared, *, is_former: bool) -> None:
+        formerly = type_.formerly
+        was = formerly if is_former else None
+        self.is_former = is_former
+        self.name = type_.name if was is None or was.name is None else was.name
+        self.bind_to = type_.bind_to if was is None or was.bind_to is None else was.bind_to
+        self.key = type_.key if was is None or was.key is None else was.key
+        self.former_keys = type_.former_keys if was is None or was.key is None else ()
+        self.codec: Codec = type_.codec
+        self._type = type_
+
+    def told(self, contexts_differ: bool) -> Codec:
+        """The codec of this way's values, beside those of the other.
+
+        :param contexts_differ: whether a message tells by its context which way it was kept.
+        """
+        formerly = self._type.formerly
+        if formerly is None or formerly.inner is None:
+            return self.codec
+        return ChangedCodec(
+            formerly.inner,
+            self._type.inner,
+            is_old=self.is_former if contexts_differ else None,
+            writes_former=self.is_former,
+        )
+
+
+def ways_of(type_: Declared) -> tuple[Way, ...]:
+    """The ways in which a column's values are kept, that which is written first."""
+    declared = Way(type_, is_former=False)
+    if type_.formerly is None:
+        return (declared,)
+    former = Way(type_, is_former=True)
+    return (former, declared) if type_.formerly.writes_former else (declared, former)
+
+
+def look_alike(was: TypeEngine[Any], to: TypeEngine[Any]) -> bool:
+    """Whether a plaintext of one type may be one of the other, with another meaning."""
+    kinds = {_kind(was), _kind(to)}
+    return kinds == {String, JSON}
+
+
+def _kind(type_: TypeEngine[Any]) -> type[Any] | None:
+    while isinstance(type_, TypeDecorator):
+        type_ = type_.impl_instance
+    return next((kind for kind in (JSON, String) if isinstance(type_, kind)), None)
