@@ -76,6 +76,6 @@ def test_of_a_value_that_does_not_open_only_that_is_told(engine, encryption, ind
 
 def test_an_index_that_the_database_does_not_have_is_said_at_once(engine, encryption, indexed):
     spec = TableSpec.from_table(indexed)
-    elsewhere = replace(spec.derived[0], name="nowhere_bidx")
+    elsewhere = replace(spec.indexes[0], name="nowhere_bidx")
     with pytest.raises(DeclarationError, match="migrate the database first"):
-        verify(engine, encryption, replace(spec, derived=(elsewhere,)))
+        verify(engine, encryption, replace(spec, indexes=(elsewhere,)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.reader import BatchReader, Bounds
-from encfields.bulk.rows.spec import DerivedColumn, SealedColumn, TableSpec
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.runs.worker import values_of
 from encfields.bulk.writers import writer_for
 from encfields.errors import DeclarationError
@@ -92,8 +93,8 @@ def forget(clinic: Clinic, where: str = "1 = 1") -> dict[int, Any]:
 
 
 def test_a_declared_table_is_described_with_its_indexes():
-    assert [derived.name for derived in PATIENT.derived] == INDEXES
-    assert [derived.columns for derived in PATIENT.derived] == [("ssn",), ("ssn",), ("mail", "ssn")]
+    assert [index.name for index in PATIENT.indexes] == INDEXES
+    assert [index.columns for index in PATIENT.indexes] == [("ssn",), ("ssn",), ("mail", "ssn")]
     assert TableSpec.from_json(PATIENT.to_json()) == PATIENT
 
 
@@ -139,7 +140,7 @@ def test_every_index_is_computed_again_where_the_run_says_so(clinic):
     change(clinic, "UPDATE patient SET who_bidx = ssn_bidx WHERE id % 4 = 0")
     change(clinic, "UPDATE patient SET ssn_bidx = who_bidx WHERE ssn IS NULL")
     wrong = {i for i, row in stored(clinic, INDEXES).items() if row != indexes[i]}
-    anew = TableSpec(PATIENT.table, PATIENT.columns, None, PATIENT.derived, rederive=True)
+    anew = TableSpec(PATIENT.table, PATIENT.columns, None, PATIENT.indexes, reindex=True)
     report = clinic.run(anew).run()
     assert report.finished
     assert report.rows_written == len(wrong) > 20
@@ -149,11 +150,8 @@ def test_every_index_is_computed_again_where_the_run_says_so(clinic):
 def test_a_value_that_moves_to_another_name_takes_its_indexes_along(clinic):
     """The key of an index is derived under the column's logical name."""
     renamed = TableSpec.of("patient", [SealedColumn("ssn", "person.number"), "mail"])
-    derived = tuple(
-        DerivedColumn(one.name, one.columns, {**one.how, "domain": "person.number"})
-        for one in PATIENT.derived
-    )
-    target = TableSpec("patient", renamed.columns, None, derived)
+    indexes = tuple(replace(one, domain="person.number") for one in PATIENT.indexes)
+    target = TableSpec("patient", renamed.columns, None, indexes)
     before = stored(clinic, INDEXES)
     assert clinic.run(target, source=TableSpec.of("patient", ["ssn", "mail"])).run().finished
     moved = stored(clinic, INDEXES)
@@ -173,7 +171,7 @@ def test_a_value_that_moves_to_another_key_takes_its_indexes_along(clinic):
     clinic.encryption.keys.create("clinical")
     before = stored(clinic, INDEXES)
     columns = (SealedColumn("ssn", key="clinical"), SealedColumn("mail", key="clinical"))
-    target = TableSpec("patient", columns, None, PATIENT.derived)
+    target = TableSpec("patient", columns, None, PATIENT.indexes)
     assert clinic.run(target, source=TableSpec.of("patient", ["ssn", "mail"])).run().finished
     moved = stored(clinic, INDEXES)
     for i, row in before.items():
@@ -225,7 +223,7 @@ def test_a_null_that_an_index_was_computed_from_must_still_be_one(clinic):
         "UPDATE patient SET ssn_bidx = (SELECT o.ssn_bidx FROM (SELECT ssn_bidx FROM "
         "patient WHERE id = 5) o) WHERE id IN (3, 13)",
     )
-    anew = TableSpec(PATIENT.table, PATIENT.columns, None, PATIENT.derived, rederive=True)
+    anew = TableSpec(PATIENT.table, PATIENT.columns, None, PATIENT.indexes, reindex=True)
     halves = Halves(clinic, anew)
     assert {change.key for change in halves.changes} == {(3,), (4,), (13,)}
     with Session(clinic.engine) as session:
@@ -334,24 +332,19 @@ def test_rows_that_lose_their_index_during_the_run_are_found_by_a_sweep(clinic, 
 
 
 @pytest.mark.parametrize(
-    "derived",
-    [
-        DerivedColumn("ssn_bidx", ("notes",), {}),
-        DerivedColumn("ssn_bidx", (), {}),
-        DerivedColumn("ssn", ("ssn",), {}),
-    ],
+    "name, columns",
+    [("ssn_bidx", ("notes",)), ("ssn_bidx", ()), ("ssn", ("ssn",))],
     ids=["of-a-column-not-named", "of-no-column", "itself"],
 )
-def test_a_description_that_makes_no_sense_is_refused(clinic, derived):
-    spec = TableSpec("patient", (SealedColumn("ssn"),), None, (derived,))
+def test_a_description_that_makes_no_sense_is_refused(clinic, name, columns):
+    index = replace(PATIENT.indexes[0], name=name, columns=columns)
+    spec = TableSpec("patient", (SealedColumn("ssn"),), None, (index,))
     with pytest.raises(DeclarationError):
         clinic.run(spec)
 
 
 def test_a_column_that_is_not_there_is_refused(clinic):
-    how = PATIENT.derived[0].how
-    spec = TableSpec(
-        "patient", (SealedColumn("ssn"),), None, (DerivedColumn("ssn_gone_bidx", ("ssn",), how),)
-    )
+    gone = replace(PATIENT.indexes[0], name="ssn_gone_bidx")
+    spec = TableSpec("patient", (SealedColumn("ssn"),), None, (gone,))
     with pytest.raises(DeclarationError, match="ssn_gone_bidx"):
         clinic.run(spec).run()

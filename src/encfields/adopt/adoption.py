@@ -12,8 +12,9 @@ from encfields.bulk.changes import spec_of_column
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.inner_types import DeclaredTypes, declared_to_data
 from encfields.bulk.rows.job import Adopted, Job
-from encfields.bulk.rows.spec import DerivedColumn, TableSpec
+from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError
+from encfields.index.definition import IndexDefinition
 from encfields.orm.adoption.columns import adopted_columns, plaintext_type
 from encfields.orm.adoption.plaintext import Plaintext, adoption_of
 from encfields.orm.declare.blind_index import indexes_of
@@ -74,9 +75,9 @@ class Adoption:
         return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
 
     @property
-    def indexes(self) -> tuple[DerivedColumn, ...]:
+    def indexes(self) -> tuple[IndexDefinition, ...]:
         """The blind indexes that the encrypted column is part of."""
-        return tuple(one for one in self.spec.derived if self.sealed in one.columns)
+        return tuple(one for one in self.spec.indexes if self.sealed in one.columns)
 
     @property
     def declared_types(self) -> dict[str, DeclaredTypes]:
@@ -107,7 +108,7 @@ class Adoption:
             )
         inner = cast("SealedColumnType", column.type).inner
         spec = spec_of_column(column)
-        companions = {one.name for one in spec.derived}
+        companions = {one.name for one in spec.indexes}
         unique = (one for one in indexes_of(column.table) if one.unique)
         return cls(
             spec,

@@ -15,7 +15,7 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.rows.adopt import PlaintextReader
 from encfields.bulk.rows.cells import SealedCell, leading_names, message_bytes
 from encfields.bulk.rows.changes import OF_THIS_VALUE
-from encfields.bulk.rows.derive import DerivedPlaces
+from encfields.bulk.rows.indexes import IndexPlaces
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
 from encfields.bulk.rows.row_key_text import Key, key_to_text, readable_key
@@ -111,7 +111,7 @@ class Comparer:
         self.plain_at = self.reader.value_end
         self._cell = SealedCell(prepared.targets[0], prepared, names, self.value_at)
         self._plain = PlaintextReader(prepared, 0)
-        self._derived = DerivedPlaces(prepared)
+        self._indexes = IndexPlaces(prepared)
 
     def look(self, row: Any, comparison: Comparison) -> bool:
         """Count one row.
@@ -123,7 +123,7 @@ class Comparer:
         if sealed is None and plain is None:
             return False
         found = self._fault(row, sealed, plain)
-        if found is None and self._derived.are_missing(row):
+        if found is None and self._indexes.are_missing(row):
             found = UNINDEXED, "it has a value and no blind index of it: run adopt"
         if found is not None:
             self._note(row, comparison, *found)

@@ -127,8 +127,7 @@ class Schema:
         blob = "LONGBLOB" if self._name == "mysql" else LargeBinary().compile(dialect)
         wanted = {self._adoption.sealed: blob}
         for one in self._adoption.indexes:
-            length = (int(one.how["bits"]) + 7) // 8
-            wanted[one.name] = bytes_type(dialect, length).compile(dialect)
+            wanted[one.name] = bytes_type(dialect, one.stored_bytes).compile(dialect)
         missing = {name: type_ for name, type_ in wanted.items() if name not in place.table.c}
         clauses = [f"ADD COLUMN {self._quote(name)} {t} NULL" for name, t in missing.items()]
         if not clauses:

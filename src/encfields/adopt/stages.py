@@ -114,7 +114,7 @@ def adopted_in(
     """The adoption for the triggers, with what the table's columns are."""
     sealed = adoption.spec.columns[0]
     key = tuple(column.name for column in table.primary_key)
-    keys = [sealed.key, *(str(one.how["key"]) for one in adoption.indexes if one.how["key"])]
+    keys = [sealed.key, *(one.key for one in adoption.indexes if one.key)]
     templated = [name for one in keys for name in KeyTemplate(one).columns]
     bound_to = dict.fromkeys([*(sealed.bind_to or key), *templated])
     missing = [name for name in bound_to if name not in table.c]

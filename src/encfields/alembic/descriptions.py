@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table
 
-from encfields.bulk.rows.spec import DerivedColumn, SealedColumn, TableSpec
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from encfields.index.bulk import description
+from encfields.index.definition import IndexDefinition
 from encfields.index.hashing import FULL_BITS, check_bits
-from encfields.index.transforms import exact, transform_named
+from encfields.index.transforms import Transform, exact, transform_named
 from encfields.key_template import KeyTemplate
 
 if TYPE_CHECKING:
@@ -63,29 +63,27 @@ class IndexColumn:
             reason="index",
         )
 
-    def derived(self, spec: TableSpec) -> DerivedColumn:
-        """The same for the engine.
+    def definition(self, spec: TableSpec) -> IndexDefinition:
+        """What it describes, in full.
 
         :param spec: the table, with the encrypted columns among its columns.
         :raises DeclarationError: a transform or the number of bits is not usable.
         """
         columns = self.columns
-        return DerivedColumn(
+        return IndexDefinition(
+            self.name,
             self.name,
             columns,
-            description(
-                self.name,
-                self._transforms(len(columns)),
-                bits=check_bits(self.bits),
-                domain=self.domain or default_domain(spec, self.name, columns),
-                key=self.key,
-                version=self.version or conventional_version(self.name),
-            ),
+            self._transforms(len(columns)),
+            self.domain or default_domain(spec, self.name, columns),
+            check_bits(self.bits),
+            self.version or conventional_version(self.name),
+            self.key,
         )
 
-    def _transforms(self, count: int) -> list[str]:
+    def _transforms(self, count: int) -> tuple[Transform, ...]:
         if self.transform is None:
-            return [exact.name] * count
+            return (exact,) * count
         given = [self.transform] if isinstance(self.transform, str) else list(self.transform)
         if len(given) != count:
             raise DeclarationError(
@@ -93,7 +91,7 @@ class IndexColumn:
                 column=self.name,
                 reason="transform",
             )
-        return [transform_named(name).name for name in given]
+        return tuple(map(transform_named, given))
 
 
 Indexes = Sequence[str | IndexColumn]
@@ -119,15 +117,15 @@ def with_indexes(
     names = dict.fromkeys(name for index in indexes for name in index.columns)
     columns = (*spec.columns, *(SealedColumn(name) for name in names if name not in known))
     whole = TableSpec(spec.table, columns, spec.schema)
-    derived = tuple(index.derived(whole) for index in indexes)
-    return TableSpec(spec.table, columns, spec.schema, derived, anew)
+    definitions = tuple(index.definition(whole) for index in indexes)
+    return TableSpec(spec.table, columns, spec.schema, definitions, anew)
 
 
 def described(index: IndexBinding) -> IndexColumn:
     """The description of a declared index, without what is the default anyway."""
-    name = index.companion.name
-    columns = tuple(source.column_name for source in index.sources)
-    transforms = tuple(transform.name for transform in index.transforms)
+    definition = index.definition
+    name, columns = definition.name, definition.columns
+    transforms = tuple(transform.name for transform in definition.transforms)
     table = index.sources[0].column.table
     sealed = tuple(SealedColumn(s.column_name, s.logical_name) for s in index.sources)
     default = default_domain(TableSpec(table.name, sealed, table.schema), name, columns)
@@ -136,10 +134,10 @@ def described(index: IndexBinding) -> IndexColumn:
         name,
         None if columns == _conventional_columns(name) else _one_or_all(columns),
         None if set(transforms) == {exact.name} else _one_or_all(transforms),
-        index.bits,
-        None if index.version == conventional_version(name) else index.version,
+        definition.bits,
+        None if definition.version == conventional_version(name) else definition.version,
         None if key is None or key == index.sources[0].key.template else key,
-        None if index.domain == default else index.domain,
+        None if definition.domain == default else definition.domain,
     )
 
 

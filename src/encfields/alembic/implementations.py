@@ -62,7 +62,7 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
     # What is not filled yet is counted; that an index is being made anew, only its run tells.
     if has_run_tables(connection) and RunStore().fills_indexes_of(connection, table_name):
         raise UnfinishedError(
-            f"a run is still working on {', '.join(one.name for one in spec.derived)}, or on "
+            f"a run is still working on {', '.join(one.name for one in spec.indexes)}, or on "
             "another index of the table: let it finish",
             table=table_name,
             reason="unfinished",
@@ -91,7 +91,7 @@ def do_nothing(operations: Operations, operation: NothingOp) -> None:
 
 
 def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: Job) -> None:
-    names = f"{job.spec.table}.{', '.join(derived.name for derived in job.spec.derived)}"
+    names = f"{job.spec.table}.{', '.join(index.name for index in job.spec.indexes)}"
     if operation.queue:
         write_comment(operations, f"Record op.{operation.verb}() of {names} by the migration.")
         message = f"{names}: the run that fills it is not recorded: run the migration once"

@@ -198,7 +198,9 @@ def columns_under(
     :returns: ``"table.column"``, with the schema where there is one.
     """
     indexes = list(_indexes(declared))
-    ours = {_name(i) for i in indexes if i.version == version and may_be_for(i.key, key_id)}
+    ours = {
+        _name(i) for i in indexes if i.definition.version == version and may_be_for(i.key, key_id)
+    }
     others = {_name(index) for index in indexes} - ours
     schemas = {None, *(index.companion.table.schema for index in indexes)}
     there = {name for schema in schemas for name in _named_so(connection, schema, version)}

@@ -59,14 +59,14 @@ def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool)
     message = f"{columns}: values of another format, name or key version: re-encrypt them first"
     table = key_table_of(operations)
     write_guard(operations, Guard.not_current, job.spec, table, message=message)
-    if job.spec.derived:
+    if job.spec.indexes:
         write_index_guard(operations, job.spec)
     return True
 
 
 def write_index_guard(operations: Operations, spec: TableSpec) -> None:
     """Have the script end while a row has its values and no index of them."""
-    names = ", ".join(derived.name for derived in spec.derived)
+    names = ", ".join(index.name for index in spec.indexes)
     message = f"{spec.table}.{names}: rows have a value and no index: fill it first"
     write_guard(operations, Guard.not_indexed, spec, message=message)
 
@@ -174,9 +174,9 @@ class Guard:
     def not_indexed(self, spec: TableSpec) -> str:
         """True while some row has its values and no blind index of them."""
         undone = " OR ".join(
-            f"({' AND '.join(f'{self._quoted(name)} IS NOT NULL' for name in derived.columns)}"
-            f" AND {self._quoted(derived.name)} IS NULL)"
-            for derived in spec.derived
+            f"({' AND '.join(f'{self._quoted(name)} IS NOT NULL' for name in index.columns)}"
+            f" AND {self._quoted(index.name)} IS NULL)"
+            for index in spec.indexes
         )
         return _exists(self._table_of(spec), undone)
 

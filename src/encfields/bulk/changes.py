@@ -139,8 +139,8 @@ def spec_of_column(column: Column[Any]) -> TableSpec:
         (with_uuids(one, bindings[one.name]) for one in whole.columns if one.name in names),
         key=lambda one: one.name != column.name,
     )
-    derived = tuple(one for one in whole.derived if one.name in companions)
-    return TableSpec(whole.table, tuple(columns), whole.schema, derived)
+    definitions = tuple(one for one in whole.indexes if one.name in companions)
+    return TableSpec(whole.table, tuple(columns), whole.schema, definitions)
 
 
 def with_uuids(sealed: SealedColumn, binding: ColumnBinding) -> SealedColumn:
@@ -160,4 +160,4 @@ def _source(spec: TableSpec, was: SealedColumn) -> TableSpec:
             column=first.name,
             reason="was",
         )
-    return replace(spec, columns=(was, *others), derived=())
+    return replace(spec, columns=(was, *others), indexes=())

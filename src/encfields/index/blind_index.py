@@ -1,8 +1,9 @@
-"""``BlindIndex`` and ``CompoundBlindIndex``'s parts: what is indexed, how, and under which key."""
+"""``BlindIndex``, the declaration of a blind index, and what ``CompoundBlindIndex`` shares."""
 
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,56 @@ from encfields.index.transforms import Transform, exact
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
+class DeclaredIndex:
+    """What every blind index is declared with; :class:`BlindIndex` says what each option means."""
+
+    bits: int
+    unique: bool
+    key: str | None
+    domain: str | None
+    versions: tuple[int, ...]
+    accept_leakage: str | None
+
+    def _set_options(
+        self,
+        *,
+        bits: int,
+        unique: bool,
+        key: str | None,
+        domain: str | None,
+        versions: Sequence[int],
+        accept_leakage: str | None,
+    ) -> None:
+        check_text("key", key)
+        check_text("domain", domain)
+        check_text("accept_leakage", accept_leakage, may_be_blank=True)
+        set_ = functools.partial(object.__setattr__, self)  # BlindIndex is frozen
+        set_("bits", check_bits(bits))
+        set_("unique", unique)
+        set_("key", key)
+        set_("domain", domain)
+        set_("versions", check_versions(versions))
+        set_("accept_leakage", accept_leakage)
+        if unique and not self.is_full:
+            raise DeclarationError(
+                f"a unique index of {bits} bits would refuse values that only share a hash: "
+                "leave bits= out",
+                reason="unique",
+            )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether equal hashes mean equal (transformed) values."""
+        return self.bits >= FULL_BITS
+
+    @property
+    def accepts_leakage(self) -> bool:
+        """Whether the declaration says why a column of few values may be indexed."""
+        return bool((self.accept_leakage or "").strip())
+
+
 @dataclass(frozen=True)
-class BlindIndex:
+class BlindIndex(DeclaredIndex):
     """Makes an encrypted column answer ``==``, ``in_`` and uniqueness.
 
     Beside each value the database holds a keyed hash (HMAC-SHA256) of it, in a column of its own.
@@ -73,34 +122,22 @@ class BlindIndex:
                 "casefold or last(4)",
                 reason="transform",
             )
-        check_text("key", key)
-        check_text("domain", domain)
-        check_text("accept_leakage", accept_leakage, may_be_blank=True)
-        _set = object.__setattr__  # the class is frozen
-        _set(self, "transform", chosen)
-        _set(self, "bits", check_bits(bits))
-        _set(self, "name", name if name is None else check_name(name))
-        _set(self, "unique", unique)
-        _set(self, "key", key)
-        _set(self, "domain", domain)
-        _set(self, "versions", check_versions(versions))
-        _set(self, "accept_leakage", accept_leakage)
-        if unique and not self.is_full:
-            raise DeclarationError(
-                f"a unique index of {bits} bits would refuse values that only share a hash: "
-                f"leave bits= out",
-                reason="unique",
-            )
+        set_ = functools.partial(object.__setattr__, self)  # the class is frozen
+        set_("transform", chosen)
+        set_("name", name if name is None else check_name(name))
+        self._set_options(
+            bits=bits,
+            unique=unique,
+            key=key,
+            domain=domain,
+            versions=versions,
+            accept_leakage=accept_leakage,
+        )
 
     @property
     def label(self) -> str:
         """The name by which queries choose the index."""
         return self.name or self.transform.name
-
-    @property
-    def is_full(self) -> bool:
-        """Whether equal hashes mean equal (transformed) values."""
-        return self.bits >= FULL_BITS
 
     def companion_name(self, column: str, version: int) -> str:
         """Name of the database column that holds the index; **frozen**, migrations hold it."""
@@ -122,7 +159,7 @@ class BlindIndex:
                 reason="transform",
             )
         has_few = issubclass(python_type, bool | enum.Enum)
-        if has_few and not (self.accept_leakage or "").strip():
+        if has_few and not self.accepts_leakage:
             raise DeclarationError(
                 "whoever reads the index of a column of so few values learns nearly all of them: "
                 "counting the rows of each hash tells the values. If that is acceptable, say why "

@@ -82,7 +82,7 @@ def completed(spec: TableSpec, metadata: MetaData | None, subjects: Sequence[Sub
         for column in spec.columns
         if column.name in wanted
     ]
-    return replace(spec, columns=tuple(columns), derived=())
+    return replace(spec, columns=tuple(columns), indexes=())
 
 
 def few_values_of(*types: TypeEngine[Any] | None) -> str | None:

@@ -14,12 +14,11 @@ from sqlalchemy import Connection, Select, select
 
 from encfields.alembic.descriptions import IndexColumn, described, with_indexes
 from encfields.bulk.rows.places import ColumnPlaces, Place
-from encfields.bulk.rows.spec import DerivedColumn, ReflectedTable, TableSpec
+from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.index_check import any_unindexed
 from encfields.engine import engine_encryption
 from encfields.errors import DecryptionError, EncFieldsError
-from encfields.index.bulk import deriver
-from encfields.index.hashing import stored_bytes
+from encfields.index.definition import IndexDefinition
 from encfields.message import open_
 from encfields.message.header import as_bytes, read_header
 
@@ -58,8 +57,8 @@ def unfilled(
     descriptions = tuple(described(index) for index in indexes)
     spec = with_indexes(declared, descriptions)
     sampled = Sampled(connection, spec)
-    changed = {one.name for one in spec.derived if sampled.is_changed(one, keys)}
-    missing = {one.name for one in spec.derived if any_unindexed(connection, spec, one)}
+    changed = {one.name for one in spec.indexes if sampled.is_changed(one, keys)}
+    missing = {one.name for one in spec.indexes if any_unindexed(connection, spec, one)}
     found = tuple(one for one in descriptions if one.name in changed | missing)
     return Unfilled(found, bool(changed))
 
@@ -76,26 +75,25 @@ class Sampled:
         self._table = reflected.table
         self._bindings = {binding.column_name: binding for binding in reflected.bindings}
 
-    def is_changed(self, derived: DerivedColumn, keys: Keys) -> bool:
+    def is_changed(self, index: IndexDefinition, keys: Keys) -> bool:
         """Whether an index was made otherwise than declared, as far as a few rows tell."""
-        rows = self._rows(derived)
-        length = stored_bytes(derived.how["bits"])
-        if any(len(as_bytes(row[0])) != length for row in rows):
+        rows = self._rows(index)
+        if any(len(as_bytes(row[0])) != index.stored_bytes for row in rows):
             return True
         encryption = keys() if rows else None
         if encryption is None:
             return False
         try:
-            return any(self._differs(derived, row, encryption) for row in rows)
+            return any(self._differs(index, row, encryption) for row in rows)
         except EncFieldsError as error:
-            log.warning("%s: not compared with its declaration: %s", derived.name, error)
+            log.warning("%s: not compared with its declaration: %s", index.name, error)
             return False
 
-    def _rows(self, derived: DerivedColumn) -> list[Any]:
+    def _rows(self, index: IndexDefinition) -> list[Any]:
         """The index, then of each of its columns the value and the row's identity."""
-        columns = [self._table.c[name] for name in (derived.name, *derived.columns)]
+        columns = [self._table.c[name] for name in (index.name, *index.columns)]
         cells = [columns[0]]
-        for name in derived.columns:
+        for name in index.columns:
             cells += [self._table.c[name]]
             cells += [self._table.c[c.name] for c in self._bindings[name].identity]
         some: Select[Any] = select(*cells).where(*(c.is_not(None) for c in columns))
@@ -105,27 +103,27 @@ class Sampled:
             rows += self._connection.execute(some.order_by(*order).limit(SAMPLE_ROWS)).all()
         return rows
 
-    def _differs(self, derived: DerivedColumn, row: Any, encryption: Encryption) -> bool:
+    def _differs(self, index: IndexDefinition, row: Any, encryption: Encryption) -> bool:
         """Whether one row's index is another; not so, if one of its values does not open.
 
         :raises KeyStoreError: a key cannot be fetched.
         """
-        derive = deriver(derived.how, engine_encryption(encryption))
+        keys = engine_encryption(encryption)
         plaintexts: list[bytes] = []
         key_id, at = "", 1
-        for name in derived.columns:
+        for name in index.columns:
             count = len(self._bindings[name].identity)
             place = self._place(name, row[at], row[at + 1 : at + 1 + count])
             if place is None:
                 return False
             try:
-                data, find_key = as_bytes(row[at]), engine_encryption(encryption).find_key
-                plaintexts.append(open_(data, place.context, find_key, place.key_ids))
+                data = as_bytes(row[at])
+                plaintexts.append(open_(data, place.context, keys.find_key, place.key_ids))
             except DecryptionError:
                 return False
             key_id = key_id or place.key_id
             at += 1 + count
-        return derive(plaintexts, key_id) != as_bytes(row[0])
+        return index.of_plaintexts(plaintexts, key_id, keys) != as_bytes(row[0])
 
     def _place(self, name: str, value: Any, identity: Sequence[Any]) -> Place | None:
         places = ColumnPlaces(self._bindings[name], self._connection.dialect)

@@ -89,7 +89,7 @@ class Adopt(ResealAndIndex):
             cell.plaintext = reader.sealed_form(row)
             resealer = self._resealers.get(key_id) or self._resealer(key_id)
             cell.new = resealer.seal(cell.plaintext, context, resealer.frame(context))
-            # What is derived from it has to be computed.
+            # Its blind index has to be computed.
             cell.moves = True
         except _UNREADABLE as error:
             _name_plaintext_column(error)

@@ -34,7 +34,7 @@ class Change(NamedTuple):
         for a column that does not matter.
     :param new: the values to store, ``None`` for a column to be left. Where there is a new value
         there is an old one, which is ``ABSENT`` for a plaintext alone that is sealed.
-    :param derived: what to store in the derived columns, all of them; ``None`` to leave them.
+    :param indexes: what to store in the columns of all blind indexes; ``None`` to leave them.
     :param plain: of each plaintext column that is adopted, the bytes that must still stand there,
         or of one that is refilled what to store; ``None`` for one that does not matter.
     """
@@ -42,7 +42,7 @@ class Change(NamedTuple):
     key: Key
     old: tuple[bytes | None, ...]
     new: tuple[Any, ...]
-    derived: tuple[Any, ...] | None = None
+    indexes: tuple[Any, ...] | None = None
     plain: tuple[Any, ...] | None = None
 
 

@@ -47,7 +47,7 @@ class Convert(ResealAndIndex):
             outcome.refuse(key, target.binding.column_name, error)
             return cell
         if cell.plaintext != stored:
-            # What is derived from it changes, as where it is bound anew.
+            # Its blind index changes, as where it is bound anew.
             cell.is_current, cell.moves = False, True
         return cell
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import LargeBinary, MetaData, Table
@@ -18,9 +18,10 @@ from sqlalchemy.exc import NoSuchTableError
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
+from encfields.index.definition import IndexDefinition
 from encfields.key_template import KeyTemplate
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import derived_columns
+from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
 from encfields.orm.types import DEFAULT_KEY, EncryptedType
 
@@ -57,35 +58,21 @@ class SealedColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class DerivedColumn:
-    """A column that is computed from encrypted ones, and written along with them: a blind index.
-
-    :param name: its name in the database.
-    :param columns: names of the encrypted columns that it is computed from, in order.
-    :param how: what :func:`encfields.index.bulk.deriver` computes it by; plain data.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    how: Mapping[str, Any] = field(hash=False)
-
-
-@dataclass(frozen=True, slots=True)
 class TableDescription:
     """One table and those of its encrypted columns that are worked on.
 
     :param table: the table's name.
     :param columns: columns, or their names where nothing but the name is out of the ordinary.
     :param schema: the table's schema; default the connection's own.
-    :param derived: columns computed from them, which are filled where they are NULL.
-    :param rederive: compute those of every row, and write those that are others.
+    :param indexes: their blind indexes, which are computed where they are NULL.
+    :param reindex: compute those of every row, and write those that are others.
     """
 
     table: str
     columns: tuple[SealedColumn, ...]
     schema: str | None = None
-    derived: tuple[DerivedColumn, ...] = ()
-    rederive: bool = False
+    indexes: tuple[IndexDefinition, ...] = ()
+    reindex: bool = False
 
     @classmethod
     def of(
@@ -101,8 +88,8 @@ class TableDescription:
         columns = []
         for binding in bindings_of(table).values():
             columns.append(described(binding))
-        derived = tuple(DerivedColumn(*one) for one in derived_columns(table))
-        return cls(table.name, tuple(columns), table.schema, derived)
+        indexes = tuple(index.definition for index in indexes_of(table))
+        return cls(table.name, tuple(columns), table.schema, indexes)
 
     def fingerprint(self) -> str:
         """64 hexadecimal digits that differ for any two different specs."""
@@ -123,8 +110,9 @@ class TableDescription:
                 del column["former_keys"]
             if column["uuids"] is None:
                 del column["uuids"]
-        if not self.derived:
-            del data["derived"], data["rederive"]
+        data["indexes"] = [index.to_json() for index in self.indexes]
+        if not self.indexes:
+            del data["indexes"], data["reindex"]
         return data
 
     @classmethod
@@ -142,12 +130,9 @@ class TableDescription:
             )
             for column in data["columns"]
         )
-        derived = tuple(
-            DerivedColumn(one["name"], tuple(one["columns"]), one["how"])
-            for one in data.get("derived", ())
-        )
-        rederive = data.get("rederive", False)
-        return cls(data["table"], columns, data["schema"], derived, rederive)
+        indexes = tuple(map(IndexDefinition.from_json, data.get("indexes", ())))
+        reindex = data.get("reindex", False)
+        return cls(data["table"], columns, data["schema"], indexes, reindex)
 
     def reflect(self, connection: Connection) -> ReflectedTable:
         """The table as the database has it now.

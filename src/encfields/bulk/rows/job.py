@@ -98,15 +98,13 @@ class Job:
 
         self._require_adopted()
         self._require_conversions()
-        if self.spec.derived and self.to_plaintext is not None:
-            raise self._refusal("a run to plaintext computes no derived columns")
-        for derived in self.spec.derived:
-            if not derived.columns or not names.issuperset(derived.columns):
-                raise self._refusal(
-                    f"{derived.name} is derived from columns that the run does not name"
-                )
-        if len({derived.name for derived in self.spec.derived} | names) < len(names) + len(
-            self.spec.derived
+        if self.spec.indexes and self.to_plaintext is not None:
+            raise self._refusal("a run to plaintext computes no blind indexes")
+        for index in self.spec.indexes:
+            if not index.columns or not names.issuperset(index.columns):
+                raise self._refusal(f"{index.name} is of columns that the run does not name")
+        if len({index.name for index in self.spec.indexes} | names) < len(names) + len(
+            self.spec.indexes
         ):
             raise self._refusal("a column is named twice")
 
@@ -150,9 +148,9 @@ class Job:
             return CONVERT
         if self.source is not None:
             return REBIND
-        if self.spec.rederive:
+        if self.spec.reindex:
             return ROTATE_INDEX
-        return FILL_INDEX if self.spec.derived else REENCRYPT
+        return FILL_INDEX if self.spec.indexes else REENCRYPT
 
     @property
     def is_asked_by_id(self) -> bool:
@@ -227,7 +225,7 @@ class PreparedJob:
     :ivar identity: columns beside the key that the bindings need.
     :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext, or one that
         adopts, only. :ivar values: the types of the values in them.
-    :ivar derived: the derived columns, in the spec's order.
+    :ivar index_columns: the columns of blind indexes, in the spec's order.
     """
 
     def __init__(
@@ -254,7 +252,7 @@ class PreparedJob:
         self.columns: tuple[Column[Any], ...] = tuple(self.table.c[name] for name in names)
         self.identity = self._identity()
         self.plain = self._plain(names)
-        self.derived = self._derived()
+        self.index_columns = self._index_columns()
 
     def _sources(self, connection: Connection) -> tuple[ColumnBinding, ...]:
         if self.job.source is None:
@@ -283,8 +281,8 @@ class PreparedJob:
         beside = (*self.key, *self.identity)
         return not self.plain and all(isinstance(column.type, _ORDINARY) for column in beside)
 
-    def _derived(self) -> tuple[Column[Any], ...]:
-        names = [derived.name for derived in self.job.spec.derived]
+    def _index_columns(self) -> tuple[Column[Any], ...]:
+        names = [index.name for index in self.job.spec.indexes]
         missing = [name for name in names if name not in self.table.c]
         if missing:
             raise DeclarationError(

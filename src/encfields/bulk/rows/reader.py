@@ -85,7 +85,9 @@ class BatchReader:
         ]
         # Without a type, whatever is stored comes as it is: text in a binary column, too.
         raw = [type_coerce(value, NullType).label(f"v{i}") for i, value in enumerate(values)]
-        beside = [type_coerce(c, NullType).label(f"d{i}") for i, c in enumerate(prepared.derived)]
+        beside = [
+            type_coerce(c, NullType).label(f"d{i}") for i, c in enumerate(prepared.index_columns)
+        ]
         plain = [
             cell if cell is column else cell.label(f"p{i}")
             for i, (cell, column) in enumerate(
@@ -97,8 +99,8 @@ class BatchReader:
         self.key_width = len(prepared.key)
         self.value_start = self.key_width + len(prepared.identity)
         self.value_end = self.value_start + len(prepared.columns)
-        self.derived_start = self.value_end + len(prepared.plain)
-        end = self.derived_start + len(prepared.derived)
+        self.indexes_start = self.value_end + len(prepared.plain)
+        end = self.indexes_start + len(prepared.index_columns)
         places = dict(zip(self._reads, range(end, end + len(self._reads)), strict=True))
         self.read_places = [places.get(number) for number in range(len(prepared.plain))]
         self._statements: dict[tuple[bool, bool], Select[Any]] = {}

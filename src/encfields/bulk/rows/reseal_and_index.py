@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from encfields.bulk.rows.cells import message_bytes
 from encfields.bulk.rows.changes import ABSENT, OF_THIS_VALUE, Change, Outcome
-from encfields.bulk.rows.derive import DerivedColumns
+from encfields.bulk.rows.indexes import RowIndexes
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal import Reseal
@@ -26,7 +26,7 @@ class Cell:
     :ivar place: its context, and the branch key ids under which it opens.
     :ivar data: the stored message, ``None`` for a NULL.
     :ivar is_current: nothing is to be done about it. :ivar moves: it belongs elsewhere than it
-        says, so that what is derived from it changes.
+        says, so that its blind index changes.
     """
 
     place: tuple[bytes, tuple[str, ...]] = (b"", ("",))
@@ -40,7 +40,7 @@ class Cell:
 
 
 class ResealAndIndex(Reseal):
-    """Also fills derived columns, from values that are current, too.
+    """Also fills blind indexes, of values that are current, too.
 
     A row's are computed where one is NULL, where a value moves to another context or key id, and
     of every row if the job says so. See :class:`~encfields.bulk.rows.changes.RowWork`.
@@ -48,9 +48,9 @@ class ResealAndIndex(Reseal):
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         super().__init__(prepared, encryption)
-        self._derived = DerivedColumns(prepared, encryption)
-        self._rederives = prepared.job.spec.rederive
-        self.sweeps_by_header = not self._rederives
+        self._indexes = RowIndexes(prepared, encryption)
+        self._reindexes = prepared.job.spec.reindex
+        self.sweeps_by_header = not self._reindexes
 
     def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
         outcome = Outcome(seen=len(rows))
@@ -68,31 +68,31 @@ class ResealAndIndex(Reseal):
         refused = len(outcome.refused)
         key = reader.key_of(row)
         cells = [self._place(row, i, key, outcome) for i in range(len(self._columns))]
-        derives = self._rederives or self._derived.are_missing(row)
-        derives = derives or any(cell.moves for cell in cells)
+        computes = self._reindexes or self._indexes.are_missing(row)
+        computes = computes or any(cell.moves for cell in cells)
         for i, cell in enumerate(cells):
             if cell.data is not None and (
-                not cell.is_current or (derives and i in self._derived.needed)
+                not cell.is_current or (computes and i in self._indexes.needed)
             ):
                 self._open_cell(row, i, cell, key, outcome)
-        derived = None
-        if derives and len(outcome.refused) == refused:
+        indexes = None
+        if computes and len(outcome.refused) == refused:
             plaintexts = [cell.plaintext for cell in cells]
             key_ids = [cell.place[1][0] for cell in cells]
-            derived = self._derived.compute(key, plaintexts, key_ids, outcome)
-            if derived == self._derived.stored(row):
-                derived = None
-        # Where a value does not open, none moves: what is derived from them would stay behind.
+            indexes = self._indexes.compute(key, plaintexts, key_ids, outcome)
+            if indexes == self._indexes.stored(row):
+                indexes = None
+        # Where a value does not open, none moves: their indexes would stay behind.
         stays = len(outcome.refused) > refused
         new = tuple(None if stays and cell.moves else cell.new for cell in cells)
-        if derived is None and new.count(None) == len(new):
+        if indexes is None and new.count(None) == len(new):
             return None
-        needed = self._derived.needed if derived is not None else ()
+        needed = self._indexes.needed if indexes is not None else ()
         old = tuple(
             (cell.data or ABSENT) if i in needed or new[i] is not None else None
             for i, cell in enumerate(cells)
         )
-        return Change(key, old, new, derived, self._plain(row, new))
+        return Change(key, old, new, indexes, self._plain(row, new))
 
     def _plain(self, row: Any, new: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """What has to stand in plaintext columns, where the run has such."""
@@ -129,4 +129,4 @@ class ResealAndIndex(Reseal):
             outcome.refuse(key, target.binding.column_name, error)
 
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
-        return super().needs_work(rows, reader) or any(map(self._derived.are_missing, rows))
+        return super().needs_work(rows, reader) or any(map(self._indexes.are_missing, rows))

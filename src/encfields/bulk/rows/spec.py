@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from encfields.bulk.rows.description import (
-    DerivedColumn,
     ReflectedTable,
     SealedColumn,
     TableDescription,
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-__all__ = ["DerivedColumn", "ReflectedTable", "SealedColumn", "TableSpec"]
+__all__ = ["ReflectedTable", "SealedColumn", "TableSpec"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class BatchCommit:
         self._key_names = [column.name for column in prepared.key]
         self._plain_names = ", ".join(column.name for column in prepared.plain)
         self._names = ", ".join(column.name for column in prepared.columns)
-        self._derived_names = ", ".join(column.name for column in prepared.derived)
+        self._index_names = ", ".join(column.name for column in prepared.index_columns)
 
     def keep(self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None) -> Kept:
         """Store an outcome in one transaction.
@@ -73,7 +73,7 @@ class BatchCommit:
         except OperationalError as error:
             # Whoever holds an entry of a unique index may be waiting for this batch's rows, so
             # that they are given up at once. The next batches are smaller, down to that row.
-            is_held = self._derived_names and is_lock_wait(error)
+            is_held = self._index_names and is_lock_wait(error)
             if not is_held or len(outcome.changes) != 1:
                 raise
         return self._keep(lambda *_: 0, claim, outcome, waiting, position)
@@ -82,7 +82,7 @@ class BatchCommit:
         self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
     ) -> Kept:
         """Store an outcome; a row that the database does not let in is found and left out."""
-        names = self._derived_names or self._plain_names or self._names
+        names = self._index_names or self._plain_names or self._names
         try:
             return self._keep(self._writer.write, claim, outcome, waiting, position)
         except DBAPIError as error:

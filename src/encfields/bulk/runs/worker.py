@@ -365,6 +365,6 @@ def values_of(prepared: PreparedJob, encryption: Encryption) -> RowWork:
         return Adopt(prepared, encryption)
     if prepared.job.conversions is not None:
         return Convert(prepared, encryption)
-    if prepared.derived:
+    if prepared.index_columns:
         return ResealAndIndex(prepared, encryption)
     return Reseal(prepared, encryption)

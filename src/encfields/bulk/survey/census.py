@@ -143,8 +143,8 @@ class _Count:
             ColumnCensus(b.column_name, b.logical_name) for b in reflected.bindings
         )
         names = [column.column for column in self.columns]
-        derived = reflected.spec.derived
-        held = [one.name for one in derived if one.name in reflected.table.c]
+        indexes = reflected.spec.indexes
+        held = [one.name for one in indexes if one.name in reflected.table.c]
 
         def cells(table: FromClause) -> list[ColumnElement[Any]]:
             heads = [cell for name in names for cell in _head(table.c[name], source)]
@@ -161,7 +161,7 @@ class _Count:
         nulls = {name: first + 2 * len(names) + number for number, name in enumerate(held)}
         self.indexes = tuple(
             IndexCount(one, [lengths[name] for name in one.columns], nulls.get(one.name))
-            for one in derived
+            for one in indexes
         )
 
     def add(self, rows: Rows) -> None:

@@ -14,7 +14,7 @@ from encfields.bulk.options import Options
 from encfields.bulk.rows.cells import columns_of
 from encfields.bulk.rows.changes import ABSENT, Change
 from encfields.bulk.rows.convert import Convert
-from encfields.bulk.rows.derive import DerivedPlaces
+from encfields.bulk.rows.indexes import IndexPlaces
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.survey.headers import Survey, batches
@@ -33,7 +33,7 @@ class ConversionSurveyor:
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         self._columns = columns_of(prepared)
         self._reader = BatchReader(prepared)
-        self._derived = DerivedPlaces(prepared)
+        self._indexes = IndexPlaces(prepared)
         self._values = Convert(prepared, encryption)
         self.survey = Survey()
 
@@ -59,7 +59,7 @@ class ConversionSurveyor:
     def _row(self, row: Any) -> None:
         self.survey.rows += 1
         self.survey.null += sum(row[target.value_at] is None for target, _ in self._columns)
-        self.survey.unindexed += self._derived.are_missing(row)
+        self.survey.unindexed += self._indexes.are_missing(row)
 
     def _change(self, change: Change) -> None:
         self.survey.rows_to_rewrite += 1

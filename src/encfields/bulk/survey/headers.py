@@ -19,7 +19,7 @@ from encfields.branch_key import BRANCH_KEY_BYTES, BranchKey
 from encfields.bulk.connections import Connections
 from encfields.bulk.options import Options
 from encfields.bulk.rows.cells import columns_of
-from encfields.bulk.rows.derive import DerivedPlaces
+from encfields.bulk.rows.indexes import IndexPlaces
 from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
 from encfields.bulk.runs.report import DryRun, Summary
@@ -68,7 +68,7 @@ class Surveyor:
         self._prepared = prepared
         self._columns = columns_of(prepared)
         self._reader = BatchReader(prepared)
-        self._derived = DerivedPlaces(prepared)
+        self._indexes = IndexPlaces(prepared)
         self._known = KeyVersions(encryption.keys.list())
         self.survey = Survey()
 
@@ -94,7 +94,7 @@ class Surveyor:
                 survey.current += 1
             else:
                 self._value(row, target, source, data)
-        is_unindexed = self._derived.are_missing(row)
+        is_unindexed = self._indexes.are_missing(row)
         survey.unindexed += is_unindexed
         survey.rows_to_rewrite += survey.not_current > before or is_unindexed
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, column, func, select, table
 
-from encfields.bulk.rows.description import DerivedColumn, TableDescription
+from encfields.bulk.rows.description import TableDescription
 from encfields.bulk.survey.sampling import Sample
 from encfields.engine import engine_encryption
 from encfields.errors import BlindIndexError, DeclarationError, EncFieldsError, KeyUnavailableError
-from encfields.index.bulk import Deriver, deriver
+from encfields.index.definition import IndexDefinition
 
 if TYPE_CHECKING:
     from encfields.bulk.rows.description import ReflectedTable
@@ -36,14 +36,15 @@ class Opened(NamedTuple):
 class IndexCheck:
     """Compares one index of each row with the values of the row.
 
-    :param derived: the index.
+    :param index: the index.
     :ivar column: its column's name.
     """
 
-    def __init__(self, derived: DerivedColumn, encryption: Encryption) -> None:
-        self.column = derived.name
-        self.columns = derived.columns
-        self._derive: Deriver = deriver(derived.how, engine_encryption(encryption))
+    def __init__(self, index: IndexDefinition, encryption: Encryption) -> None:
+        self.column = index.name
+        self.columns = index.columns
+        self._index = index
+        self._keys = engine_encryption(encryption)
 
     def fault(self, stored: object, opened: Mapping[str, Opened]) -> EncFieldsError | None:
         """What is wrong with the index of one row; ``None`` if nothing is, or nothing can be
@@ -57,7 +58,9 @@ class IndexCheck:
             return None
         values = [opened[name] for name in self.columns]
         try:
-            right = self._derive([value.plaintext for value in values], values[0].key_id)
+            right = self._index.of_plaintexts(
+                [value.plaintext for value in values], values[0].key_id, self._keys
+            )
         except KeyUnavailableError:
             raise
         except EncFieldsError as error:
@@ -73,16 +76,16 @@ def index_checks(reflected: ReflectedTable, encryption: Encryption) -> Iterator[
 
     :raises DeclarationError: the table has no such column.
     """
-    for derived in reflected.spec.derived:
-        if derived.name not in reflected.table.c:
+    for index in reflected.spec.indexes:
+        if index.name not in reflected.table.c:
             raise DeclarationError(
-                f"the table has no column {derived.name}, in which its blind index is held: "
+                f"the table has no column {index.name}, in which its blind index is held: "
                 "migrate the database first",
                 table=reflected.spec.table,
-                column=derived.name,
+                column=index.name,
                 reason="column",
             )
-        yield IndexCheck(derived, encryption)
+        yield IndexCheck(index, encryption)
 
 
 def _missing() -> BlindIndexError:
@@ -105,32 +108,32 @@ def count_unindexed(connection: Connection, spec: TableDescription) -> dict[str,
     """How many rows have their values and no index of them.
 
     :param spec: the table; its columns must be there.
-    :returns: by the name of the index's column, for each in ``spec.derived``.
+    :returns: by the name of the index's column, for each in ``spec.indexes``.
     """
     counts = {}
-    for derived in spec.derived:
-        counted = select(func.count()).select_from(_table(spec, derived))
-        counts[derived.name] = connection.scalar(counted.where(is_unindexed(derived))) or 0
+    for index in spec.indexes:
+        counted = select(func.count()).select_from(_table(spec, index))
+        counts[index.name] = connection.scalar(counted.where(is_unindexed(index))) or 0
     return counts
 
 
-def any_unindexed(connection: Connection, spec: TableDescription, derived: DerivedColumn) -> bool:
+def any_unindexed(connection: Connection, spec: TableDescription, index: IndexDefinition) -> bool:
     """Whether there is such a row; with the index's column indexed, that costs no full scan."""
-    sought: Select[Any] = select(column(derived.name)).select_from(_table(spec, derived))
-    return connection.execute(sought.where(is_unindexed(derived)).limit(1)).first() is not None
+    sought: Select[Any] = select(column(index.name)).select_from(_table(spec, index))
+    return connection.execute(sought.where(is_unindexed(index)).limit(1)).first() is not None
 
 
-def is_unindexed(derived: DerivedColumn, columns: Any = None) -> ColumnElement[bool]:
+def is_unindexed(index: IndexDefinition, columns: Any = None) -> ColumnElement[bool]:
     """The condition for one row.
 
     :param columns: gives columns by name; by default, plain ones of that name.
     """
     of = column if columns is None else columns.__getitem__
-    return and_(*(of(name).is_not(None) for name in derived.columns), of(derived.name).is_(None))
+    return and_(*(of(name).is_not(None) for name in index.columns), of(index.name).is_(None))
 
 
-def _table(spec: TableDescription, derived: DerivedColumn) -> Any:
-    names: Iterable[str] = (derived.name, *derived.columns)
+def _table(spec: TableDescription, index: IndexDefinition) -> Any:
+    names: Iterable[str] = (index.name, *index.columns)
     return table(spec.table, *(column(name) for name in names), schema=spec.schema)
 
 
@@ -186,17 +189,16 @@ class IndexCensus:
 class IndexCount:
     """An index's count under way.
 
-    :param derived: the index.
+    :param index: the index.
     :param lengths_at: where in a row the lengths of its values stand; NULL for no value.
     :param null_at: where it stands whether the index is NULL; ``None`` if there is no column.
     """
 
     def __init__(
-        self, derived: DerivedColumn, lengths_at: Sequence[int], null_at: int | None
+        self, index: IndexDefinition, lengths_at: Sequence[int], null_at: int | None
     ) -> None:
-        how = derived.how
         self.result = IndexCensus(
-            derived.name, how["index"], derived.columns, how["version"], null_at is not None
+            index.name, index.label, index.columns, index.version, null_at is not None
         )
         self._lengths_at = tuple(lengths_at)
         self._null_at = null_at

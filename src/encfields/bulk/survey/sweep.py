@@ -106,7 +106,7 @@ class CountingSweep:
         active = engine_encryption(self._encryption).active_key
         undone: ColumnElement[bool] = or_(
             *(one.is_undone(active(one.key_id)) for one in self._conditions),
-            *(is_unindexed(derived, prepared.table.c) for derived in prepared.job.spec.derived),
+            *(is_unindexed(index, prepared.table.c) for index in prepared.job.spec.indexes),
         )
         statement = select(func.count(), func.sum(case((undone, 1), else_=0))).select_from(
             prepared.table

@@ -47,29 +47,29 @@ class Shape(NamedTuple):
     :param compared: those whose old value must still stand.
     :param absent: those that must still be NULL.
     :param written: those with a new value.
-    :param derives: whether it writes the derived columns.
+    :param writes_indexes: whether it writes the columns of blind indexes.
     """
 
     compared: tuple[int, ...]
     absent: tuple[int, ...]
     written: tuple[int, ...]
-    derives: bool
+    writes_indexes: bool
 
 
-_WHOLE = Shape((0,), (), (0,), derives=False)
+_WHOLE = Shape((0,), (), (0,), writes_indexes=False)
 """Of most changes: the value of one column."""
 
 
 def shape_of(change: Change) -> Shape:
     """The shape of one change."""
     old, new = change.old, change.new
-    if len(old) == 1 and old[0] and new[0] is not None and change.derived is None:
+    if len(old) == 1 and old[0] and new[0] is not None and change.indexes is None:
         return _WHOLE
     return Shape(
         tuple(i for i, value in enumerate(old) if value is not None and value != ABSENT),
         tuple(i for i, value in enumerate(old) if value == ABSENT),
         tuple(i for i, value in enumerate(new) if value is not None),
-        change.derived is not None,
+        change.indexes is not None,
     )
 
 

@@ -48,7 +48,7 @@ class MysqlWriter:
         self._table = prepare.format_table(prepared.table)
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
-        self._derived = [prepare.quote(column.name) for column in prepared.derived]
+        self._indexes = [prepare.quote(column.name) for column in prepared.index_columns]
         self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
         name, key = dialect.name, prepared.key
@@ -60,7 +60,7 @@ class MysqlWriter:
         )
         self._packet = 0
         self._at_once = (
-            _AT_ONCE if prepared.derived and getattr(dialect, "is_mariadb", False) else ""
+            _AT_ONCE if prepared.index_columns and getattr(dialect, "is_mariadb", False) else ""
         )
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:
@@ -100,9 +100,9 @@ class MysqlWriter:
         for i in shape.written:
             values = [row.change.new[i] for row in rows]
             sets.append(self._case(self._columns[i], rows, values, parameters))
-        if shape.derives:
-            for i, column in enumerate(self._derived):
-                values = [(row.change.derived or ())[i] for row in rows]
+        if shape.writes_indexes:
+            for i, column in enumerate(self._indexes):
+                values = [(row.change.indexes or ())[i] for row in rows]
                 sets.append(self._case(column, rows, values, parameters))
         where = self._unchanged(shape, rows, parameters)
         # Quoted names, placeholders, integers and hexadecimal only, here and below.
@@ -197,7 +197,7 @@ class MysqlWriter:
         statement = f"SELECT 1 FROM {self._table} WHERE {where}"  # noqa: S608
         if connection.exec_driver_sql(statement, tuple(parameters)).first() is None:
             return 0
-        if shape.derives:
+        if shape.writes_indexes:
             index_alone = shape._replace(written=())
             self._swap(connection, index_alone, [_without_values(row)])
         size = max(1, (self._packet - _ROW_BYTES) // 4)
@@ -247,6 +247,6 @@ def _size(change: Change) -> int:
 
 
 def _without_values(row: _Row) -> _Row:
-    """The row with its derived columns alone."""
+    """The row with its blind indexes alone."""
     change = row.change._replace(new=(None,) * len(row.change.new))
     return row._replace(change=change, shape=shape_of(change), size=_size(change))

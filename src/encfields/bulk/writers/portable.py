@@ -69,8 +69,8 @@ class PortableWriter:
         new: dict[Any, Any] = {
             self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in shape.written
         }
-        if shape.derives:
-            for i, column in enumerate(self._prepared.derived):
+        if shape.writes_indexes:
+            for i, column in enumerate(self._prepared.index_columns):
                 new[column] = bindparam(f"d_{i}", type_=column.type)
         if self._refills:
             for i, column in enumerate(self._prepared.plain):
@@ -88,7 +88,7 @@ def _row(change: Change, shape: Shape) -> dict[str, Any]:
     row: dict[str, Any] = {f"k_{i}": value for i, value in enumerate(change.key)}
     row.update((f"o_{i}", change.old[i]) for i in shape.compared)
     row.update((f"n_{i}", change.new[i]) for i in shape.written)
-    row.update((f"d_{i}", value) for i, value in enumerate(change.derived or ()))
+    row.update((f"d_{i}", value) for i, value in enumerate(change.indexes or ()))
     return row
 
 

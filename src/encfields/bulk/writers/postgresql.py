@@ -60,29 +60,32 @@ class PostgresqlWriter:
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._types = [column.type.compile(prepared.dialect) for column in prepared.key]
         self._columns = [prepare.quote(c.name) for c in prepared.columns]
-        self._derived = [
-            (prepare.quote(c.name), c.type.compile(prepared.dialect)) for c in prepared.derived
+        self._indexes = [
+            (prepare.quote(c.name), c.type.compile(prepared.dialect))
+            for c in prepared.index_columns
         ]
         self._plain = UnchangedPlaintext(prepared, "t.")
-        self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._derived else _LOCK_WAIT)
+        self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._indexes else _LOCK_WAIT)
         self._statements: dict[tuple[tuple[_Column, ...], bool], str] = {}
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:
         connection.exec_driver_sql(self._settings)
-        if not self._derived:
-            return self._write(connection, changes, derives=False)
+        if not self._indexes:
+            return self._write(connection, changes, with_indexes=False)
         written = 0
-        for derives in (False, True):
-            group = [change for change in changes if (change.derived is not None) is derives]
+        for with_indexes in (False, True):
+            group = [change for change in changes if (change.indexes is not None) is with_indexes]
             if group:
-                written += self._write(connection, group, derives=derives)
+                written += self._write(connection, group, with_indexes=with_indexes)
         return written
 
-    def _write(self, connection: Connection, changes: Sequence[Change], *, derives: bool) -> int:
+    def _write(
+        self, connection: Connection, changes: Sequence[Change], *, with_indexes: bool
+    ) -> int:
         uses = tuple(_use(changes, i) for i in range(len(self._columns)))
-        statement = self._statements.get((uses, derives))
+        statement = self._statements.get((uses, with_indexes))
         if statement is None:
-            statement = self._statements[uses, derives] = self._statement(uses, derives)
+            statement = self._statements[uses, with_indexes] = self._statement(uses, with_indexes)
         first, last = changes[0].key, changes[-1].key
         arrays = [[change.key[i] for change in changes] for i in range(len(self._key))]
         values: list[list[Any]] = []
@@ -94,12 +97,12 @@ class PostgresqlWriter:
         if self._plain.forms:
             expected = (self._plain.expected(change.plain) for change in changes)
             values += map(list, zip(*expected, strict=True))
-        if derives:
-            values += map(list, zip(*(change.derived or () for change in changes), strict=True))
+        if with_indexes:
+            values += map(list, zip(*(change.indexes or () for change in changes), strict=True))
         parameters = (arrays[0], *first, *last, *arrays, *values, *first, *last)
         return connection.exec_driver_sql(statement, parameters).rowcount
 
-    def _statement(self, uses: Sequence[_Column], derives: bool) -> str:
+    def _statement(self, uses: Sequence[_Column], with_indexes: bool) -> str:
         key, types = self._key, self._types
         names = [f"k{i}" for i in range(len(key))]
         arrays = [f"%b::{type_}[]" for type_ in types]
@@ -117,8 +120,8 @@ class PostgresqlWriter:
             names.append(f"p{i}")
             same.append(f"(v.p{i} IS NULL OR {form} = v.p{i})")
         arrays += ["%b::bytea[]"] * (len(names) - len(key))
-        if derives:
-            for i, (column, type_) in enumerate(self._derived):
+        if with_indexes:
+            for i, (column, type_) in enumerate(self._indexes):
                 names.append(f"d{i}")
                 arrays.append(f"%b::{type_}[]")
                 sets.append(f"{column} = v.d{i}")

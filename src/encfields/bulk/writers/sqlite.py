@@ -23,7 +23,7 @@ class SqliteWriter:
         self._table = prepare.format_table(prepared.table)
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
-        self._derived = [prepare.quote(column.name) for column in prepared.derived]
+        self._indexes = [prepare.quote(column.name) for column in prepared.index_columns]
         self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
 
@@ -36,8 +36,8 @@ class SqliteWriter:
 
     def _statement(self, shape: Shape) -> str:
         sets = [f"{self._columns[i]} = ?" for i in shape.written]
-        if shape.derives:
-            sets += [f"{column} = ?" for column in self._derived]
+        if shape.writes_indexes:
+            sets += [f"{column} = ?" for column in self._indexes]
         where = [f"{name} = ?" for name in self._key]
         where += [f"{self._columns[i]} = ?" for i in shape.compared]
         where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
@@ -50,4 +50,4 @@ class SqliteWriter:
         new = [change.new[i] for i in shape.written]
         old = [change.old[i] for i in shape.compared]
         plain = [one for one in self._plain.expected(change.plain) for _ in range(2)]
-        return (*new, *(change.derived or ()), *key, *old, *plain)
+        return (*new, *(change.indexes or ()), *key, *old, *plain)

@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.codecs.base import BecomesNullError, Equality
 from encfields.errors import DeclarationError, EncFieldsError
-from encfields.index.bulk import description
+from encfields.index.definition import IndexDefinition
 from encfields.index.hashing import compound, index_value
 from encfields.index.transforms import Transform, exact, instant, number
 from encfields.key_template import KeyTemplate
@@ -40,32 +40,27 @@ class IndexBinding:
 
     :ivar companion: the column that holds it.
     :ivar sources: the encrypted columns it is of, in the order in which they are hashed.
-    :ivar transforms: what is taken of each.
-    :ivar version: of the beacon key.
+    :ivar declared: as it was declared.
+    :ivar definition: what decides its bytes.
+    :ivar unique: whether the database refuses a second row of the same index.
     :ivar key: id, or template, of the branch key whose beacon key is used.
     :ivar key_columns: columns that the template names.
-    :ivar domain: name under which the index key is derived.
-    :ivar derivation: names of the transforms, under which it is derived too.
     :ivar other: while the declaration of one of the columns is being changed, the same index as it
         is of values that are not kept as is written, if that differs.
     """
 
     __slots__ = (
         "_whole",
-        "bits",
         "companion",
         "declared",
-        "derivation",
-        "domain",
+        "definition",
         "is_full",
         "key",
         "key_columns",
         "label",
         "other",
         "sources",
-        "transforms",
         "unique",
-        "version",
     )
 
     def __init__(
@@ -78,26 +73,37 @@ class IndexBinding:
         version: int,
     ) -> None:
         self.declared = declared
-        self.version = version
-        self.bits = declared.bits
         self.is_full = declared.is_full
         self.label = declared.label
-        self._derive(table, sources, transforms)
+        self._define(table, sources, transforms, companion, version)
         self.unique = declared.unique or (self.is_full and self.is_exact and _is_unique(sources[0]))
         self.companion = _companion(table, self, companion)
         self.other = self._of_others(table, transforms)
 
-    def _derive(
-        self, table: Table, sources: Sequence[ColumnBinding], transforms: Sequence[Transform]
+    def _define(
+        self,
+        table: Table,
+        sources: Sequence[ColumnBinding],
+        transforms: Sequence[Transform],
+        companion: str,
+        version: int,
     ) -> None:
         """Work out what the index's values depend on."""
+        declared = self.declared
         self.sources = tuple(sources)
-        self.transforms = tuple(map(_of_type, sources, transforms))
         self._whole = _of_type(sources[0], exact)
-        self.derivation = "+".join(transform.name for transform in self.transforms)
-        self.domain = self.declared.domain or _default_domain(table, self.declared, sources)
-        self.key = _key(self.declared, sources)
+        self.key = _key(declared, sources)
         self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
+        self.definition = IndexDefinition(
+            companion,
+            declared.label,
+            tuple(source.column_name for source in sources),
+            tuple(map(_of_type, sources, transforms)),
+            declared.domain or _default_domain(table, declared, sources),
+            declared.bits,
+            version,
+            None if declared.key is None else self.key.fixed_id,
+        )
 
     def _of_others(self, table: Table, transforms: Sequence[Transform]) -> IndexBinding | None:
         """See :attr:`other`.
@@ -108,7 +114,7 @@ class IndexBinding:
         if others == list(self.sources):
             return None
         twin = copy.copy(self)
-        twin._derive(table, others, transforms)
+        twin._define(table, others, transforms, self.companion.name, self.definition.version)
         twin.other = self
         if twin.comparable == self.comparable and all(
             one.codec is source.codec for one, source in zip(others, self.sources, strict=True)
@@ -141,14 +147,10 @@ class IndexBinding:
         return self.sources[0].column_name
 
     @property
-    def stored_bytes(self) -> int:
-        """Length of an index, in bytes."""
-        return cast("IndexColumnType", self.companion.type).length
-
-    @property
     def is_exact(self) -> bool:
         """Whether it tells apart any two values, and not only what a transform leaves of them."""
-        return len(self.transforms) == 1 and not self.transforms[0].lossy
+        transforms = self.definition.transforms
+        return len(transforms) == 1 and not transforms[0].lossy
 
     def shared_form(self, value: object, dialect: Dialect) -> bytes:
         """What a whole value has in common with those that equal it.
@@ -162,7 +164,8 @@ class IndexBinding:
     @property
     def comparable(self) -> tuple[Any, ...]:
         """What two indexes must have in common for their values to mean the same."""
-        return self.domain, self.derivation, self.bits, self.key.template, self.version
+        one = self.definition
+        return one.domain, one.derivation, one.bits, self.key.template, one.version
 
     def key_id(self, texts: Sequence[str]) -> str:
         """The branch key id for a row, given the canonical texts of `key_columns`."""
@@ -180,7 +183,8 @@ class IndexBinding:
         :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
         """
         parts: list[bytes] = []
-        for source, transform, value in zip(self.sources, self.transforms, values, strict=True):
+        transforms = self.definition.transforms
+        for source, transform, value in zip(self.sources, transforms, values, strict=True):
             if value is None and not source.none_is_value:
                 return None
             codec = source.written_codec
@@ -204,14 +208,15 @@ class IndexBinding:
         :param for_writing: to store it, and not only to look for it.
         :raises KeyStoreError: the beacon key cannot be fetched.
         """
+        one = self.definition
         try:
             key = encryption.index_key(
-                key_id, self.version, self.domain, self.derivation, for_writing=for_writing
+                key_id, one.version, one.domain, one.derivation, for_writing=for_writing
             )
         except EncFieldsError as error:
             error.table, error.column = self.table, self.column_name
             raise
-        return index_value(key, normalised, self.bits)
+        return index_value(key, normalised, one.bits)
 
 
 class _Indexes(list[IndexBinding]):
@@ -307,7 +312,7 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
                 "would change this one without the others: set it in the application",
                 "onupdate",
             )
-    if all(map(has_few_values, types)) and not (blind.accept_leakage or "").strip():
+    if all(map(has_few_values, types)) and not blind.accepts_leakage:
         raise _refusal(
             sources[0],
             f"the columns of the blind index {blind.label!r} have so few values that counting the "
@@ -373,7 +378,7 @@ def _key_column(index: IndexBinding, name: str) -> Column[Any]:
 
 def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     """The index's column, appended to the table unless it was copied or reflected with it."""
-    length = (index.bits + 7) // 8
+    length = index.definition.stored_bytes
     found = next((column for column in table.c if column.name == name), None)
     if found is not None and isinstance(found.type, IndexColumnType):
         if found.type.length == length:
@@ -428,28 +433,6 @@ def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
 
 def _refusal(source: ColumnBinding, message: str, reason: str) -> DeclarationError:
     return DeclarationError(message, table=source.table, column=source.column_name, reason=reason)
-
-
-def derived_columns(table: Table) -> tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]:
-    """The blind indexes of a declared table, each version of one by itself.
-
-    :returns: name of the index's column, names of the encrypted columns, description.
-    """
-    return tuple(
-        (
-            index.companion.name,
-            tuple(source.column_name for source in index.sources),
-            description(
-                index.label,
-                [transform.name for transform in index.transforms],
-                bits=index.bits,
-                domain=index.domain,
-                key=None if index.declared.key is None else index.key.fixed_id,
-                version=index.version,
-            ),
-        )
-        for index in indexes_of(table)
-    )
 
 
 def indexed_type(inner: TypeEngine[Any]) -> type[Any]:

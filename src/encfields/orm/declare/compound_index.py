@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table
 from sqlalchemy.schema import SchemaItem
 
-from encfields.arguments import check_text
 from encfields.errors import DeclarationError
-from encfields.index.blind_index import check_name, check_versions, companion_name
-from encfields.index.hashing import FULL_BITS, check_bits
+from encfields.index.blind_index import DeclaredIndex, check_name, companion_name
+from encfields.index.hashing import FULL_BITS
 from encfields.index.transforms import Transform, exact
 from encfields.orm.internals import SchemaPart
 
@@ -22,7 +21,7 @@ _INFO = "encfields_compound_index"
 _LEAST_PARTS = 2
 
 
-class CompoundBlindIndex(SchemaPart, SchemaItem):
+class CompoundBlindIndex(DeclaredIndex, SchemaPart, SchemaItem):
     """Makes rows findable by the values of several encrypted columns at once.
 
     It goes into ``__table_args__``, or among the arguments of a ``Table``::
@@ -58,38 +57,26 @@ class CompoundBlindIndex(SchemaPart, SchemaItem):
         versions: Sequence[int] = (1,),
         accept_leakage: str | None = None,
     ) -> None:
-        check_text("key", key)
-        check_text("domain", domain)
-        check_text("accept_leakage", accept_leakage, may_be_blank=True)
         self.label = check_name(name)
         self.parts = tuple(_part(part) for part in parts)
-        self.bits = check_bits(bits)
-        self.unique = unique
-        self.key = key
-        self.domain = domain
-        self.versions = check_versions(versions)
-        self.accept_leakage = accept_leakage
         if len({column for column, _ in self.parts}) < max(len(self.parts), _LEAST_PARTS):
             raise DeclarationError(
                 f"the compound blind index {name!r} needs two columns or more, each once: for "
                 "one column give the column index=BlindIndex(...)",
                 reason="index",
             )
-        if unique and not self.is_full:
-            raise DeclarationError(
-                f"a unique index of {bits} bits would refuse values that only share a hash: "
-                "leave bits= out",
-                reason="unique",
-            )
+        self._set_options(
+            bits=bits,
+            unique=unique,
+            key=key,
+            domain=domain,
+            versions=versions,
+            accept_leakage=accept_leakage,
+        )
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} ({transform.name})" for name, transform in self.parts)
         return f"<CompoundBlindIndex {self.label!r} of {parts}>"
-
-    @property
-    def is_full(self) -> bool:
-        """Whether equal hashes mean equal (transformed) values."""
-        return self.bits >= FULL_BITS
 
     def companion_name(self, column: str, version: int) -> str:
         """Name of the database column that holds the index; **frozen**, migrations hold it."""

@@ -9,9 +9,9 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.sql.selectable import Alias, FromClause
 
 from encfields.errors import UnsupportedOperationError
-from encfields.index.compound_key import CompoundKey
 from encfields.orm.declare.blind_index import IndexBinding, indexes_of
 from encfields.orm.query.comparison import BlindValue, BlindView
+from encfields.orm.query.lookup_type import CompoundValue
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -41,7 +41,7 @@ class CompoundQuery:
                 "and of nothing else",
                 reason="compound",
             )
-        answer: ColumnElement[bool] = self.value == CompoundKey(
+        answer: ColumnElement[bool] = self.value == CompoundValue(
             tuple(values[name] for name in self._names)
         )
         return answer

@@ -1,4 +1,4 @@
-"""The type of a value that is looked up in a blind index."""
+"""A value that is looked up in a blind index: what it is compared with, and its type."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from encfields.orm.query.comparison import IndexComparison
     from encfields.orm.query.operand import IndexOperand
     from encfields.orm.query.statement_scope import OuterStatement
+
+
+class CompoundValue:
+    """One value for each column of a compound index, in the index's order. It shows nothing."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: tuple[object, ...]) -> None:
+        self.values = values
+
+    def __repr__(self) -> str:
+        return "<values of a compound blind index>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("values that are looked up are never pickled")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +80,7 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         return LookupType, id(self.token)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return bytes_type(dialect, (self.index.bits + 7) // 8)
+        return bytes_type(dialect, self.index.definition.stored_bytes)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         """Parks a value: its hash is computed where the key is known."""
@@ -110,7 +125,7 @@ class SharedLookupType(LookupType):
 
     def bind_expression(self, bindparam: BindParameter[Any]) -> ColumnElement[Any]:
         """The part of the value that is of this version."""
-        length = (self.index.bits + 7) // 8
+        length = self.index.definition.stored_bytes
         first = self.hashed_for.index(self.index) * length + 1
         # Declared as bytes, for drivers that ask the server for the types of parameters.
         return func.substr(

@@ -17,10 +17,9 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import UnsupportedOperationError, ValueEncodingError
-from encfields.index.compound_key import CompoundKey
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
-from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
+from encfields.orm.query.lookup_type import Compared, CompoundValue, LookupType, SharedLookupType
 from encfields.orm.query.statement_scope import conjunction_of, deciding
 from encfields.orm.read.provenance import sibling
 from encfields.orm.write.pending import PendingLookup
@@ -208,7 +207,7 @@ def normalised_lookup(index: IndexBinding, dialect: Dialect, value: object) -> b
 
     :raises ValueEncodingError: the value is of another type.
     """
-    parts = value.values if isinstance(value, CompoundKey) else (value,)
+    parts = value.values if isinstance(value, CompoundValue) else (value,)
     if len(parts) != len(index.sources):
         raise UnsupportedOperationError(
             "a compound blind index is asked with blind(...).matches(...), a value for each of its "

@@ -82,7 +82,7 @@ class IndexOperand:
             except UnreadableError:
                 pass
         # A subquery's column.blind(), which is that of the first version.
-        if index.version == index.declared.versions[0]:
+        if index.definition.version == index.declared.versions[0]:
             for candidate in self.expression.table.c:
                 if self._is_index(candidate, index) and same_row(candidate, self.expression):
                     return cast("ColumnElement[Any]", candidate)

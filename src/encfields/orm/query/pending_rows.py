@@ -29,7 +29,6 @@ from sqlalchemy.sql.selectable import ScalarSelect, Select
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
-from encfields.index.compound_key import CompoundKey
 from encfields.orm import internals
 from encfields.orm.adoption.alike import are_alike, writes_at_random
 from encfields.orm.adoption.columns import (
@@ -55,6 +54,7 @@ from encfields.orm.query.comparison import (
     BlindValue,
     IndexComparison,
 )
+from encfields.orm.query.lookup_type import CompoundValue
 from encfields.orm.query.operand import IndexOperand
 from encfields.orm.read.provenance import row_part, source_column
 from encfields.traces import leaves_no_trace
@@ -133,7 +133,7 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
         encode = not takes_bytes_alone(dialect)
 
         def bind(value: Any) -> Any:
-            if isinstance(value, CompoundKey):
+            if isinstance(value, CompoundValue):
                 value = value.values[part or 0]
             if process is not None:
                 bound, given = process(value), value
@@ -230,7 +230,7 @@ def _require_whole(side: IndexOperand, index: IndexBinding | None, sources: list
             "not all columns of the index are being adopted, so a pending row has nothing to be "
             "compared with; adopt them together",
         )
-    lossy = index is not None and any(transform.lossy for transform in index.transforms)
+    lossy = index is not None and any(transform.lossy for transform in index.definition.transforms)
     if lossy and side.view is not None:
         raise refused(
             side,

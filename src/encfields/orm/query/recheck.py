@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 
 from encfields.errors import EncFieldsError, ValueEncodingError
-from encfields.index.compound_key import CompoundKey
 from encfields.orm import internals
 from encfields.orm.query.comparison import NEGATIVE
+from encfields.orm.query.lookup_type import CompoundValue
 from encfields.orm.query.lookups import normalised_lookup, whole_lookup
 from encfields.orm.query.recheck_plan import AnyOf, Condition, DeliveredCell, RowFilter
 from encfields.orm.read.packed import OpenedCell
@@ -133,7 +133,7 @@ class _Check:
             return self._missed(row)
         values = [row.value(cell) for cell in self._filter.cells]
         try:
-            form = self._form(values[0] if len(values) == 1 else CompoundKey(tuple(values)))
+            form = self._form(values[0] if len(values) == 1 else CompoundValue(tuple(values)))
         except ValueEncodingError:
             return False  # What attach(destroyed=...) gives instead of a value.
         return (form in self._wanted) is not self._negative or self._missed(row)

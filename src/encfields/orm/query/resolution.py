@@ -102,7 +102,7 @@ def _is_after_all(there: IndexOperand, index: IndexBinding, dialect: Any) -> boo
     the database does not know, or of ciphertext that is never twice the same."""
     if not is_last_phase(there):
         return False
-    lossy = any(transform.lossy for transform in index.transforms)
+    lossy = any(transform.lossy for transform in index.definition.transforms)
     sources = [source.column for source in index.sources]
     return (lossy and there.view is not None) or any(is_random(c, dialect) for c in sources)
 

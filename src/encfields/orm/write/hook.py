@@ -502,7 +502,7 @@ def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
     """What a rehearsed INSERT has in the place of a row's blind index."""
     if bind.is_null(values):
         return None
-    return dummy_index(bind.index.stored_bytes)
+    return dummy_index(bind.index.definition.stored_bytes)
 
 
 _Bind = TypeVar("_Bind", SealedBind, IndexedBind)

@@ -1,4 +1,4 @@
-"""Columns that are computed from encrypted ones: the blind indexes of a row that was opened."""
+"""The blind indexes of a row that a run has opened."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from encfields.bulk.rows.job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, KeyStoreError
-from encfields.index.bulk import Deriver, deriver
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 
-class _Derived(NamedTuple):
+class _IndexPlace(NamedTuple):
     name: str
     at: int
     sources: tuple[int, ...]
 
 
-class DerivedPlaces:
-    """Where a job's derived columns stand in a row, and what they are computed from.
+class IndexPlaces:
+    """Where a job's blind indexes stand in a row, and what they are computed from.
 
     :param prepared: the job.
     :ivar needed: which of the job's encrypted columns they are computed from, by number.
@@ -34,8 +33,8 @@ class DerivedPlaces:
         numbers = {column.name: i for i, column in enumerate(prepared.columns)}
         self._value_start = reader.value_start
         self._each = tuple(
-            _Derived(derived.name, at, tuple(numbers[name] for name in derived.columns))
-            for at, derived in enumerate(prepared.job.spec.derived, start=reader.derived_start)
+            _IndexPlace(index.name, at, tuple(numbers[name] for name in index.columns))
+            for at, index in enumerate(prepared.job.spec.indexes, start=reader.indexes_start)
         )
         self.needed = frozenset(i for one in self._each for i in one.sources)
 
@@ -53,18 +52,16 @@ class DerivedPlaces:
         return tuple(None if value is None else bytes(value) for value in values)
 
 
-class DerivedColumns(DerivedPlaces):
-    """Computes a job's derived columns.
+class RowIndexes(IndexPlaces):
+    """Computes a job's blind indexes.
 
     :param encryption: gives the beacon keys.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         super().__init__(prepared)
-        self._derivers: list[Deriver] = [
-            deriver(derived.how, engine_encryption(encryption))
-            for derived in prepared.job.spec.derived
-        ]
+        self._definitions = prepared.job.spec.indexes
+        self._keys = engine_encryption(encryption)
 
     def compute(
         self,
@@ -81,10 +78,10 @@ class DerivedColumns(DerivedPlaces):
         :raises KeyStoreError: a beacon key cannot be fetched.
         """
         values = []
-        for one, derive in zip(self._each, self._derivers, strict=True):
+        for one, index in zip(self._each, self._definitions, strict=True):
             try:
                 given = [plaintexts[i] for i in one.sources]
-                values.append(derive(given, key_ids[one.sources[0]]))
+                values.append(index.of_plaintexts(given, key_ids[one.sources[0]], self._keys))
             except KeyStoreError:
                 raise
             except EncFieldsError as error:
