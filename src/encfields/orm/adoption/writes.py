@@ -29,12 +29,12 @@ from encfields.orm.adoption.unsealed import note_unsealed
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.query.pending_rows import in_plaintext
 from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.write.statement_plan import RAW_COPY_OPTION
 from encfields.orm.write.upsert import is_excluded, targets_row_key
 
 if TYPE_CHECKING:
     from encfields.orm.write.execution import WriteExecution
 
-_RAW_COPY = "encfields_raw_copy"
 _COPY = "__plaintext"
 
 
@@ -197,7 +197,11 @@ class _Completion:
 
     def _insert_from_select(self, one: _Adopting) -> None:
         names = internals.select_source_names(self.statement)
-        if one.key not in names or self._execution.options.get(_RAW_COPY) or one.plain.key in names:
+        if (
+            one.key not in names
+            or self._execution.options.get(RAW_COPY_OPTION)
+            or one.plain.key in names
+        ):
             return
         if one.adopts.carries_unsealable:
             note_unsealed(self._connection, one.binding, "an INSERT copies from a SELECT")

@@ -7,45 +7,40 @@ client-side defaults included, and nothing has reached a driver or a log yet.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import (
-    CiphertextCopyError,
     EncFieldsError,
     UnknownIdentityError,
 )
-from encfields.message import seal
-from encfields.message.core import seal_many
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
-from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
 from encfields.orm.write.pending import (
-    Carried,
     Pending,
     PendingIndex,
     exchanged,
     first_pending,
     is_null,
 )
-from encfields.orm.write.plan import (
+from encfields.orm.write.plan import make_plan, row_not_pinned
+from encfields.orm.write.read_back import ReadBack, WrittenRow
+from encfields.orm.write.sealing import Ready, RowSealer, encode, known_row
+from encfields.orm.write.set_values import refuse_shared
+from encfields.orm.write.statement_plan import (
     NOTHING,
     RAW_COPY_OPTION,
     SealedBind,
     StatementPlan,
-    make_plan,
-    row_not_pinned,
 )
-from encfields.orm.write.read_back import ReadBack, WrittenRow
-from encfields.orm.write.set_values import refuse_shared
 from encfields.orm.write.triggered_tables import TriggeredTables
 from encfields.traces import leaves_no_trace
 
@@ -54,10 +49,6 @@ if TYPE_CHECKING:
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.engine_encryption import EngineEncryption
-
-
-_Ready = tuple["ColumnBinding", Pending, list[str], bytes]
-"""A value that can be sealed: its column, where the message goes, its row and its plaintext."""
 
 
 _ReadyIndex = tuple[IndexedBind, PendingIndex, RowIndex, Mapping[str, Any]]
@@ -73,6 +64,7 @@ class WriteHook:
 
     def __init__(self, encryption: EngineEncryption) -> None:
         self._encryption = encryption
+        self._sealer = RowSealer(encryption)
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
         self._tables = EngineTables()
         self._read_back = ReadBack()
@@ -225,13 +217,13 @@ class WriteHook:
     ) -> None:
         """Seal every parked value of every row of the execution."""
         binds = plan.sealed_in_order
-        ready: list[_Ready] = []
+        ready: list[Ready] = []
         is_told, keys = self._to_read_back(plan, connection, is_rehearsal=is_rehearsal)
         for values, given in internals.parameter_rows(context):
             for bind, pending in _parked(binds, values, given, Pending):
                 texts = _texts(bind, values)
                 try:
-                    plaintext = self.encode(bind.binding, texts, pending.value, connection)
+                    plaintext = encode(bind.binding, texts, pending.value, connection)
                 except BecomesNullError:
                     pending.settle(None)
                     continue
@@ -246,9 +238,8 @@ class WriteHook:
                 ready.append((bind.binding, pending, known, plaintext))
                 if keys is not None:
                     keys.append([values[part.bind] for part in bind.identity if part])
-        if len(ready) > 1:
-            self._fetch_keys(ready)
-        self._seal_all(ready)
+        if ready:
+            self._sealer.seal_all(ready)
         if keys:
             rows = [
                 WrittenRow.of(binding, key, texts, pending.sealed or b"")
@@ -295,22 +286,7 @@ class WriteHook:
                 if _is_parked(bind, values) and bind.binding.knows_key(texts):
                     known = [text or "" for text in texts]
                     found.setdefault(bind.binding.key_id(known), bind.binding)
-        for key_id, binding in found.items():
-            try:
-                self._encryption.active_key(key_id)
-            except EncFieldsError as error:
-                error.table, error.column = binding.table, binding.column_name
-                raise
-
-    def _fetch_keys(self, ready: list[_Ready]) -> None:
-        """Have the keys of rows of many tenants at hand, in one query for all."""
-        templated = [one for one in ready if one[0].key.columns]
-        if key_ids := {binding.key_id(texts) for binding, _, texts, _ in templated}:
-            try:
-                self._encryption.require_keys(key_ids)
-            except EncFieldsError as error:
-                error.table, error.column = templated[0][0].table, templated[0][0].column_name
-                raise
+        self._sealer.require_active(found)
 
     @leaves_no_trace
     def after_execute(
@@ -338,87 +314,6 @@ class WriteHook:
                 connection, context, result, seen, lambda: self._may_be_moved(plan, connection)
             )
 
-    def encode(
-        self,
-        binding: ColumnBinding,
-        texts: list[str | None],
-        value: object,
-        connection: Connection,
-    ) -> bytes:
-        """The plaintext bytes of a value.
-
-        :raises ValueEncodingError: the column's type has no encoding for it.
-        :raises CiphertextCopyError: it is a sealed value of another place.
-        """
-        if type(value) is Sealed:
-            if is_from_elsewhere(value, binding.logical_name, texts):
-                raise _from_elsewhere(binding, texts)
-            value = to_be_written(value)
-        if isinstance(value, Carried) and value.data is not None:
-            return value.data
-        try:
-            return binding.codec.encode(value, connection.dialect)
-        except EncFieldsError as error:
-            error.table, error.column = binding.table, binding.column_name
-            error.row = _known_row(binding, texts)
-            raise
-
-    def _seal_all(self, ready: list[_Ready]) -> None:
-        """Seal the values of an execution, those of one branch key at once."""
-        if len(ready) == 1:
-            ((binding, pending, texts, plaintext),) = ready
-            pending.settle(self.seal(binding, texts, plaintext))
-            return
-        by_key: dict[str, list[_Ready]] = {}
-        for one in ready:
-            by_key.setdefault(one[0].key_id(one[2]), []).append(one)
-        for key_id, those in by_key.items():
-            messages = self._sealed_at_once(key_id, those)
-            for (binding, pending, texts, plaintext), message in zip(those, messages, strict=True):
-                pending.settle(message or self.seal(binding, texts, plaintext))
-
-    def _sealed_at_once(self, key_id: str, those: list[_Ready]) -> list[bytes | None]:
-        """The messages of values under one branch key; ``None`` for each that is to be sealed by
-        itself, which tells what is the matter with it."""
-        if len(those) == 1:
-            return [None]
-        binding, _, texts, _ = those[0]
-        try:
-            key = self._encryption.active_key(key_id)
-        except EncFieldsError as error:
-            _place(error, binding, texts)
-            raise
-        try:
-            contexts = [binding.context.serialize(texts) for binding, _, texts, _ in those]
-        except EncFieldsError:
-            return [None] * len(those)
-        messages = seal_many([plaintext for *_, plaintext in those], contexts, key)
-        self._encryption.stats.sealed += len(messages) - messages.count(None)
-        return messages
-
-    def seal(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
-        """One message, for the row whose identity's canonical texts are `texts`."""
-        try:
-            key = self._encryption.active_key(binding.key_id(texts))
-            message = seal(plaintext, binding.context.serialize(texts), key)
-        except EncFieldsError as error:
-            _place(error, binding, texts)
-            raise
-        self._encryption.stats.sealed += 1
-        return message
-
-
-def _place(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> None:
-    """Have an error say which value it is about."""
-    error.table, error.column = binding.table, binding.column_name
-    error.row = error.row or dict(binding.row(texts))
-
-
-def _known_row(binding: ColumnBinding, texts: Sequence[str | None]) -> dict[str, str] | None:
-    """What is known of a row's identity, for an error."""
-    named = zip(binding.row([text or "" for text in texts]), texts, strict=True)
-    return {name: text for name, text in named if text is not None} or None
-
 
 @contextmanager
 def _naming_row(
@@ -433,19 +328,8 @@ def _naming_row(
         of_row = next((plan.by_bind[s] for s in bind.sources if s and s in plan.by_bind), None)
         if error.row is None and of_row is not None:
             with suppress(EncFieldsError):
-                error.row = _known_row(of_row.binding, _texts(of_row, values))
+                error.row = known_row(of_row.binding, _texts(of_row, values))
         raise
-
-
-def _from_elsewhere(binding: ColumnBinding, texts: list[str | None]) -> EncFieldsError:
-    return CiphertextCopyError(
-        "a sealed value of another row or column cannot be written here: to copy it on purpose, "
-        "write what its reveal() returns",
-        table=binding.table,
-        column=binding.column_name,
-        row=_known_row(binding, texts),
-        reason="sealed-elsewhere",
-    )
 
 
 def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
@@ -467,7 +351,7 @@ def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
         except EncFieldsError as error:
             error.table, error.column = bind.binding.table, bind.binding.column_name
             unknown = [None] * (len(bind.identity) - len(texts))
-            error.row = _known_row(bind.binding, [*texts, *unknown])
+            error.row = known_row(bind.binding, [*texts, *unknown])
             raise
     return texts
 
@@ -486,14 +370,14 @@ def _null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) ->
     missing = [column.name for column, text in columns if text is None]
     if not plan.may_be_generated:
         error = row_not_pinned(bind.binding, missing)()
-        error.row = _known_row(bind.binding, texts)
+        error.row = known_row(bind.binding, texts)
         return error
     return UnknownIdentityError(
         f"{', '.join(missing)} identifies the row and has no value: give it one, or a Python-side "
         "default",
         table=bind.binding.table,
         column=bind.binding.column_name,
-        row=_known_row(bind.binding, texts),
+        row=known_row(bind.binding, texts),
         reason="identity-unknown",
     )
 

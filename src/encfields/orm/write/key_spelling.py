@@ -17,7 +17,7 @@ from encfields.orm import internals
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.orm.write.plan import SealedBind, StatementPlan
+    from encfields.orm.write.statement_plan import SealedBind, StatementPlan
 
 
 MAX_KEYS = 500

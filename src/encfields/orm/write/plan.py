@@ -1,4 +1,4 @@
-"""The plan of a statement: which binds are encrypted, and which binds are their row's key.
+"""Planning a statement: which binds are encrypted, and which binds are their row's key.
 
 It is worked out once for each *compiled* statement, so SQLAlchemy's statement cache keeps
 working and an execution only follows it.
@@ -7,7 +7,7 @@ working and an execution only follows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Column, Table
@@ -46,8 +46,8 @@ from encfields.orm.declare.row_keys import (
     may_match_another_spelling,
 )
 from encfields.orm.internals import Assigned, BoundValue, Expression
-from encfields.orm.query.lookups import LookupBind, plan_lookups
-from encfields.orm.query.recheck_plan import Condition, plan_filters
+from encfields.orm.query.lookups import plan_lookups
+from encfields.orm.query.recheck_plan import plan_filters
 from encfields.orm.query.refused import refuse_usage
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.index_values import (
@@ -57,9 +57,17 @@ from encfields.orm.write.index_values import (
     refuse_half_copy,
     refuse_half_upsert,
 )
-from encfields.orm.write.pending import Pending
 from encfields.orm.write.raw_copy import refuse_other_copies
 from encfields.orm.write.set_values import indexes_of_own_values, own_values
+from encfields.orm.write.statement_plan import (
+    NOTHING,
+    RAW_COPY_OPTION,
+    Refusal,
+    SealedBind,
+    SetValues,
+    StatementPlan,
+    UnchangedIdentity,
+)
 from encfields.orm.write.upsert import refuse_upsert
 
 if TYPE_CHECKING:
@@ -67,116 +75,6 @@ if TYPE_CHECKING:
 
 _ROWS = "copied-rows"
 """Reason of the one refusal that the option lifts."""
-
-RAW_COPY_OPTION = "encfields_raw_copy"
-"""Execution option that lets an INSERT .. SELECT copy whole rows with their ciphertext."""
-
-Refusal = Callable[[], EncFieldsError]
-
-
-@dataclass(frozen=True, slots=True)
-class SealedBind:
-    """An encrypted bind and where its row's key comes from.
-
-    :ivar identity: one for each identity column; ``None`` for one that the statement does not
-        give, because the database generates it.
-    :ivar refusal: raised if the bind holds a value and not NULL.
-    """
-
-    bind: str
-    binding: ColumnBinding
-    identity: tuple[IdentityBind | None, ...]
-    refusal: Refusal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UnchangedIdentity:
-    """An UPDATE sets a key column that its WHERE pins: both must be the same."""
-
-    set_bind: str
-    where_bind: str
-    to_text: Callable[[object], str]
-    refusal: Refusal
-
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether they are the same in one parameter set; of no value nothing is."""
-        given, pinned = values[self.set_bind], values[self.where_bind]
-        if given is None or pinned is None or isinstance(pinned, Pending):
-            return False
-        try:
-            return self.to_text(given) == self.to_text(pinned)
-        except EncFieldsError as error:
-            refusal = self.refusal()
-            error.table, error.column = refusal.table, refusal.column
-            raise
-
-
-@dataclass(frozen=True, slots=True)
-class SetValues:
-    """What an upsert's SET gives by itself.
-
-    :ivar keys: columns of the row's key, which must get the inserted row's value.
-    """
-
-    sealed: tuple[SealedBind, ...] = ()
-    indexed: tuple[IndexedBind, ...] = ()
-    keys: tuple[UnchangedIdentity, ...] = ()
-
-
-@dataclass(slots=True)
-class StatementPlan:
-    """What is to be done with one compiled statement before a driver sees it.
-
-    :ivar sealed: the encrypted binds, in the statement's order.
-    :ivar indexed: the binds of their blind indexes.
-    :ivar lookups: values that are looked up in one.
-    :ivar filters: what the rows that they found are compared with after decryption.
-    :ivar unchanged: key columns that an UPDATE, or an upsert, sets and must not change.
-    :ivar set_values: those of the encrypted binds that are in an upsert's SET.
-    :ivar refusal: raised whatever the values are.
-    :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
-    :ivar looks_up_spelling: the row's key may be spelt differently in the database.
-    :ivar may_be_generated: an INSERT, whose row's key the database may generate.
-    :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
-    :ivar without_values: no indexed column is given a value, nor its index.
-    :ivar sealed_in_order: the encrypted binds as the driver gets them, each with its key among
-        named parameters.
-    :ivar indexed_in_order: the same of the binds of blind indexes.
-    :ivar unpinned: the encrypted binds that are refused if they hold a value.
-    :ivar read_back: names of the columns that tell whether a row was stored as it was sealed for.
-    """
-
-    sealed: tuple[SealedBind, ...] = ()
-    indexed: tuple[IndexedBind, ...] = ()
-    lookups: tuple[LookupBind, ...] = ()
-    filters: tuple[Condition, ...] = ()
-    unchanged: tuple[UnchangedIdentity, ...] = ()
-    set_values: tuple[SealedBind, ...] = ()
-    refusal: Refusal | None = None
-    raw_copy_allowed: bool = False
-    looks_up_spelling: bool = False
-    may_be_generated: bool = False
-    may_skip: bool = False
-    without_values: bool = False
-    table: Table | None = None
-    by_bind: dict[str, SealedBind] = field(default_factory=dict)
-    by_token: dict[object, LookupBind] = field(default_factory=dict)
-    sealed_in_order: list[tuple[SealedBind, str]] = field(default_factory=list)
-    indexed_in_order: list[tuple[IndexedBind, str]] = field(default_factory=list)
-    unpinned: tuple[tuple[SealedBind, Refusal], ...] = ()
-    read_back: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        self.by_bind = {sealed.bind: sealed for sealed in self.sealed}
-        self.by_token = {lookup.type.token: lookup for lookup in self.lookups}
-        self.unpinned = tuple((bind, bind.refusal) for bind in self.sealed if bind.refusal)
-        bindings = [sealed.binding for sealed in self.sealed]
-        identity = {column.name for binding in bindings for column in binding.identity}
-        self.read_back = frozenset(identity.union(binding.column_name for binding in bindings))
-
-
-NOTHING = StatementPlan()
-"""The plan of a statement that touches no encrypted column."""
 
 
 def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:

@@ -1,0 +1,153 @@
+"""Sealing the values of one execution's rows, those of one branch key at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from encfields.errors import CiphertextCopyError, EncFieldsError
+from encfields.message import seal
+from encfields.message.core import seal_many
+from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
+from encfields.orm.write.pending import Carried, Pending
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.engine_encryption import EngineEncryption
+
+
+Ready = tuple["ColumnBinding", Pending, list[str], bytes]
+"""A value that can be sealed: its column, where the message goes, its row and its plaintext."""
+
+
+class RowSealer:
+    """Seals the values of rows whose identity is known.
+
+    :param encryption: where branch keys come from.
+    """
+
+    def __init__(self, encryption: EngineEncryption) -> None:
+        self._encryption = encryption
+
+    def require_active(self, wanted: Mapping[str, ColumnBinding]) -> None:
+        """Have the active version of some keys at hand.
+
+        :param wanted: for each key id, a column whose values are sealed under it.
+        :raises KeyStoreError: one cannot be fetched.
+        """
+        for key_id, binding in wanted.items():
+            try:
+                self._encryption.active_key(key_id)
+            except EncFieldsError as error:
+                error.table, error.column = binding.table, binding.column_name
+                raise
+
+    def seal_all(self, ready: list[Ready]) -> None:
+        """Settle each value with its message.
+
+        :raises KeyStoreError: a key cannot be fetched.
+        """
+        if len(ready) == 1:
+            ((binding, pending, texts, plaintext),) = ready
+            pending.settle(self._sealed(binding, texts, plaintext))
+            return
+        self._fetch_keys(ready)
+        by_key: dict[str, list[Ready]] = {}
+        for one in ready:
+            by_key.setdefault(one[0].key_id(one[2]), []).append(one)
+        for key_id, those in by_key.items():
+            messages = self._sealed_at_once(key_id, those)
+            for (binding, pending, texts, plaintext), message in zip(those, messages, strict=True):
+                pending.settle(message or self._sealed(binding, texts, plaintext))
+
+    def _fetch_keys(self, ready: list[Ready]) -> None:
+        """Have the keys of rows of many tenants at hand, in one query for all."""
+        templated = [one for one in ready if one[0].key.columns]
+        if key_ids := {binding.key_id(texts) for binding, _, texts, _ in templated}:
+            try:
+                self._encryption.require_keys(key_ids)
+            except EncFieldsError as error:
+                error.table, error.column = templated[0][0].table, templated[0][0].column_name
+                raise
+
+    def _sealed_at_once(self, key_id: str, those: list[Ready]) -> list[bytes | None]:
+        """The messages of values under one branch key; ``None`` for each that is to be sealed by
+        itself, which tells what is the matter with it."""
+        if len(those) == 1:
+            return [None]
+        binding, _, texts, _ = those[0]
+        try:
+            key = self._encryption.active_key(key_id)
+        except EncFieldsError as error:
+            _name_value(error, binding, texts)
+            raise
+        try:
+            contexts = [binding.context.serialize(texts) for binding, _, texts, _ in those]
+        except EncFieldsError:
+            return [None] * len(those)
+        messages = seal_many([plaintext for *_, plaintext in those], contexts, key)
+        self._encryption.stats.sealed += len(messages) - messages.count(None)
+        return messages
+
+    def _sealed(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
+        """One message, for the row whose identity's canonical texts are `texts`."""
+        try:
+            key = self._encryption.active_key(binding.key_id(texts))
+            message = seal(plaintext, binding.context.serialize(texts), key)
+        except EncFieldsError as error:
+            _name_value(error, binding, texts)
+            raise
+        self._encryption.stats.sealed += 1
+        return message
+
+
+def encode(
+    binding: ColumnBinding,
+    texts: list[str | None],
+    value: object,
+    connection: Connection,
+) -> bytes:
+    """The plaintext bytes of a value.
+
+    :param texts: canonical texts of the row's identity, as far as they are known.
+    :raises ValueEncodingError: the column's type has no encoding for it.
+    :raises CiphertextCopyError: it is a sealed value of another place.
+    """
+    if type(value) is Sealed:
+        if is_from_elsewhere(value, binding.logical_name, texts):
+            raise _from_elsewhere(binding, texts)
+        value = to_be_written(value)
+    if isinstance(value, Carried) and value.data is not None:
+        return value.data
+    try:
+        return binding.codec.encode(value, connection.dialect)
+    except EncFieldsError as error:
+        error.table, error.column = binding.table, binding.column_name
+        error.row = known_row(binding, texts)
+        raise
+
+
+def known_row(binding: ColumnBinding, texts: Sequence[str | None]) -> dict[str, str] | None:
+    """What is known of a row's identity, for an error."""
+    named = zip(binding.row([text or "" for text in texts]), texts, strict=True)
+    return {name: text for name, text in named if text is not None} or None
+
+
+def _name_value(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> None:
+    """Have an error say which value it is about."""
+    error.table, error.column = binding.table, binding.column_name
+    error.row = error.row or dict(binding.row(texts))
+
+
+def _from_elsewhere(binding: ColumnBinding, texts: list[str | None]) -> EncFieldsError:
+    return CiphertextCopyError(
+        "a sealed value of another row or column cannot be written here: to copy it on purpose, "
+        "write what its reveal() returns",
+        table=binding.table,
+        column=binding.column_name,
+        row=known_row(binding, texts),
+        reason="sealed-elsewhere",
+    )
