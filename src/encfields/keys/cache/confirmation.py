@@ -18,10 +18,8 @@ from functools import partial
 from time import monotonic
 
 from encfields.errors import EncFieldsError, KeyUnavailableError
-from encfields.keys.cache.cache_keys import belongs
-from encfields.keys.cache.entries import Entries, Times
-from encfields.keys.cache.fetcher import Fetcher
-from encfields.keys.cache.flights import new_flight
+from encfields.keys.cache.entries import Entries, Times, belongs
+from encfields.keys.cache.fetcher import Fetcher, new_flight
 from encfields.keys.cache.outages import RETRY_PAUSE
 from encfields.keys.store import KeyStore
 

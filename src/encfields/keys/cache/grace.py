@@ -15,10 +15,8 @@ from time import monotonic
 from typing import Any
 
 from encfields.errors import KeyUnavailableError
-from encfields.keys.cache.cache_keys import CacheKey
-from encfields.keys.cache.entries import Entries, Entry, Times
-from encfields.keys.cache.fetcher import Fetcher
-from encfields.keys.cache.flights import Flight, wait_for
+from encfields.keys.cache.entries import CacheKey, Entries, Entry, Times
+from encfields.keys.cache.fetcher import Fetcher, Flight, wait_for
 from encfields.keys.cache.outages import Outages, is_outage, log_standing_in
 from encfields.keys.fetching.threads import daemon_threads
 from encfields.keys.store import KeyStore

@@ -23,9 +23,8 @@ from typing import Any
 
 from encfields.branch_key import BranchKey
 from encfields.errors import ConfigurationError
-from encfields.keys.cache.cache_keys import CacheKey, Jobs, belongs, cache_key_of
 from encfields.keys.cache.confirmation import Confirmation
-from encfields.keys.cache.entries import Entries, Times
+from encfields.keys.cache.entries import CacheKey, Entries, Jobs, Times, belongs, cache_key_of
 from encfields.keys.cache.fetcher import Fetcher
 from encfields.keys.cache.grace import Grace
 from encfields.keys.cache.outages import Outages

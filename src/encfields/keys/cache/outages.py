@@ -7,8 +7,7 @@ import math
 from time import monotonic
 
 from encfields.errors import KeyUnavailableError
-from encfields.keys.cache.cache_keys import CacheKey, named
-from encfields.keys.cache.entries import Entry
+from encfields.keys.cache.entries import CacheKey, Entry, named
 
 log = logging.getLogger("encfields.keys")
 

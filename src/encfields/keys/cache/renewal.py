@@ -14,8 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from encfields.errors import EncFieldsError
-from encfields.keys.cache.cache_keys import CacheKey, Jobs, key_id_of
-from encfields.keys.cache.entries import Entries, Times
+from encfields.keys.cache.entries import CacheKey, Entries, Jobs, Times, key_id_of
 from encfields.keys.cache.fetcher import Fetcher
 from encfields.keys.forking import in_forked_child
 from encfields.keys.store import BeaconKey, KeyStore, WrappedBeacons

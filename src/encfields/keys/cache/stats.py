@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from encfields.keys.aws.kms_calls import kms_attempts
-from encfields.keys.cache.cache_keys import What
+
+What = Literal["active", "version", "beacon"]
+"""What of a key is fetched."""
 
 MAX_KEY_IDS = 10_000
 """Key ids that are counted apart; further ones are counted together, so that memory is bounded."""
