@@ -28,6 +28,7 @@ from benchmarks.support.plans import Read, watched
 from encfields.bulk.connections import Connections
 from encfields.bulk.reencryption import Options, ProgressState, Reencryption
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
 from encfields.bulk.runs.worker import values_of
 from encfields.bulk.writers import writer_for
@@ -69,7 +70,7 @@ def plans(bench: Bench) -> list[Read]:
     """What a batch reads, at most, of those at the table's start and of those at its end."""
     bench.encryption.keys.rotate("default")
     own = Connections(bench.engine)
-    prepared = Job(SPEC).prepare(own.reading())
+    prepared = PreparedJob(Job(SPEC), own.reading())
     reader, writer = BatchReader(prepared), writer_for(prepared)
     values = values_of(prepared, bench.encryption)
     found = []

@@ -15,6 +15,7 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.bulk.connections import Connections
 from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.runs.worker import values_of
@@ -183,7 +184,7 @@ class Halves:
 
     def __init__(self, clinic: Clinic, spec: TableSpec) -> None:
         self.own = Connections(clinic.engine)
-        prepared = Job(spec).prepare(self.own.reading())
+        prepared = PreparedJob(Job(spec), self.own.reading())
         reader = BatchReader(prepared)
         rows = reader.read(self.own.reading(), Bounds(None, None), 100)
         outcome = values_of(prepared, clinic.encryption).work(rows, reader)

@@ -13,9 +13,10 @@ from sqlalchemy import event, insert, text
 
 from encfields.bulk.connections import Connections
 from encfields.bulk.reencryption import Options, ProgressBar
-from encfields.bulk.rows.changes import Change
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.row_work import Change
 from encfields.bulk.writers import writer_for
 from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
@@ -237,7 +238,7 @@ def test_a_batch_costs_the_same_wherever_it_lies(backend):
     clinic = Clinic(backend)
     clinic.fill(BIG)
     own = Connections(backend.create_engine())
-    prepared = Job(PATIENT).prepare(own.reading())
+    prepared = PreparedJob(Job(PATIENT), own.reading())
     reader, writer = BatchReader(prepared), writer_for(prepared)
     touched = [
         rows_touched(clinic, own, reader, writer, after)

@@ -9,9 +9,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from encfields import EncryptedType
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
-from encfields.bulk.rows.row_key_text import key_from_text
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.stored_keys import key_from_text
 from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.tables import ranges
 from encfields.bulk.runs.worker import values_of
@@ -34,7 +35,7 @@ class Sweeping:
 
     def __init__(self, clinic, spec):
         self.own = Connections(clinic.engine)
-        self.prepared = Job(spec).prepare(self.own.reading())
+        self.prepared = PreparedJob(Job(spec), self.own.reading())
         self.values = values_of(self.prepared, clinic.encryption)
         self.sweep = sweep_of(self.prepared, clinic.encryption, self.values, RANGE_ROWS)
         self.ways = [self.sweep, HeadSweep(self.prepared, self.values)]
@@ -116,7 +117,7 @@ def test_the_servers_do_the_looking_themselves(tables, sweeping, model):
 
 def test_where_each_row_has_its_own_key_the_heads_are_read(tables):
     own = Connections(tables.engine)
-    prepared = Job(spec_of(Account)).prepare(own.reading())
+    prepared = PreparedJob(Job(spec_of(Account)), own.reading())
     values = values_of(prepared, tables.encryption)
     assert isinstance(sweep_of(prepared, tables.encryption, values, RANGE_ROWS), HeadSweep)
     own.close()
@@ -184,7 +185,7 @@ def test_a_column_that_holds_text_is_looked_at_in_python(postgresql):
         connection.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)"))
         connection.execute(text("INSERT INTO note VALUES (1, 'never encrypted')"))
     own = Connections(clinic.engine)
-    prepared = Job(TableSpec.of("note", ["body"])).prepare(own.reading())
+    prepared = PreparedJob(Job(TableSpec.of("note", ["body"])), own.reading())
     values = values_of(prepared, clinic.encryption)
     sweep = sweep_of(prepared, clinic.encryption, values, RANGE_ROWS)
     assert not sweep.look(own.reading(), ALL, 10).is_clean

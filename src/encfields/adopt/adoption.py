@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from encfields.bulk.changes import spec_of_column
+from encfields.bulk.column_runs import spec_of_column
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.inner_types import DeclaredTypes, declared_to_data
 from encfields.bulk.rows.job import Adopted, Job

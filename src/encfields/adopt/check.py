@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from encfields.adopt.adoption import Adoption
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.adopt import PlaintextReader
-from encfields.bulk.rows.cells import SealedCell, leading_names, message_bytes
-from encfields.bulk.rows.changes import OF_THIS_VALUE
 from encfields.bulk.rows.indexes import IndexPlaces
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.places import message_bytes
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
-from encfields.bulk.rows.row_key_text import Key, key_to_text, readable_key
+from encfields.bulk.rows.row_work import OF_THIS_VALUE
+from encfields.bulk.rows.stored_keys import Key, key_to_text, readable_key
 from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
 from encfields.message import open_
@@ -105,11 +105,10 @@ class Comparer:
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         self._encryption = encryption
         self._names = [column.name for column in prepared.key]
-        names = leading_names(prepared)
         self.reader = BatchReader(prepared)
         self.value_at = self.reader.value_start
         self.plain_at = self.reader.value_end
-        self._cell = SealedCell(prepared.targets[0], prepared, names, self.value_at)
+        self._cell = prepared.cell(prepared.targets[0], self.value_at)
         self._plain = PlaintextReader(prepared, 0)
         self._indexes = IndexPlaces(prepared)
 
@@ -174,7 +173,7 @@ def compare(own: Connections, encryption: Encryption, adoption: Adoption) -> Com
 
     :raises KeyStoreError: the keys cannot be fetched.
     """
-    prepared = adoption.job().prepare(own.reading(), adoption.declared_types)
+    prepared = PreparedJob(adoption.job(), own.reading(), adoption.declared_types)
     comparer = Comparer(prepared, encryption)
     comparison = Comparison()
     for rows in comparer.batches(own):

@@ -27,7 +27,7 @@ from encfields.traces import leaves_no_trace
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.rows.prepared_job import PreparedJob
     from encfields.bulk.runs.progress import Progress
     from encfields.engine import Encryption
 
@@ -235,7 +235,7 @@ def _run(
 
 
 def _scrub(own: Connections, encryption: Encryption, adoption: Adoption) -> Comparison:
-    prepared = adoption.job().prepare(own.reading(), adoption.declared_types)
+    prepared = PreparedJob(adoption.job(), own.reading(), adoption.declared_types)
     comparer = Comparer(prepared, encryption)
     statement = _scrubbing(prepared)
     comparison = Comparison()

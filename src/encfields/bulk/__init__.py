@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from encfields.bulk.changes import conversion, rebinding
+from encfields.bulk.column_runs import conversion, rebinding
 from encfields.bulk.errors import (
     ConflictingRunError,
     DatabaseUnavailableError,

@@ -28,6 +28,7 @@ from encfields.bulk.errors import (
 )
 from encfields.bulk.options import Options
 from encfields.bulk.rows.job import Adopted, Conversions, Job
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.coordinator import Coordinator, setup_for
 from encfields.bulk.runs.loop import RunLoop
@@ -47,8 +48,13 @@ from encfields.bulk.runs.store import (
 )
 from encfields.bulk.runs.worker import new_owner
 from encfields.bulk.runs.worker_setup import require_sendable
-from encfields.bulk.survey.conversions import ConversionSurveyor
-from encfields.bulk.survey.headers import Survey, Surveyor, dry_run_of, estimated_rows
+from encfields.bulk.survey.surveyor import (
+    ConversionSurveyor,
+    Survey,
+    Surveyor,
+    dry_run_of,
+    estimated_rows,
+)
 from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.traces import leaves_no_trace
 
@@ -140,7 +146,7 @@ class Reencryption:
         return self._patiently(self._record)
 
     def _record(self, own: Connections) -> str:
-        prepared = self._job.prepare(own.reading())
+        prepared = PreparedJob(self._job, own.reading())
         rows = estimated_rows(prepared, own.reading())
         create_run_tables(own.engine)
         sealer = JobSealer(self._encryption, self._options)
@@ -221,7 +227,7 @@ class Reencryption:
 
     def _survey(self) -> Survey:
         def look(own: Connections) -> Survey:
-            prepared = self._job.prepare(own.reading())
+            prepared = PreparedJob(self._job, own.reading())
             if self._job.conversions is not None:
                 return ConversionSurveyor(prepared, self._encryption).run(own, self._options)
             return Surveyor(prepared, self._encryption).run(own, self._options)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from sqlalchemy import Column
 from sqlalchemy import types as sa
 
-from encfields.bulk.changes import conversion, rebinding, spec_of_column
+from encfields.bulk.column_runs import conversion, rebinding, spec_of_column
 from encfields.bulk.rows.spec import SealedColumn
 from encfields.cli import exits
 from encfields.cli.output import Output

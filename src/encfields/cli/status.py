@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from encfields.bulk.survey.census import Census, census
-from encfields.bulk.survey.headers import KeyVersions
+from encfields.bulk.survey.surveyor import KeyVersions
 from encfields.cli import exits
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from encfields.bulk.survey.census import Census
 from encfields.bulk.survey.column_census import ColumnCensus, Example
-from encfields.bulk.survey.headers import KeyVersions
 from encfields.bulk.survey.index_check import IndexCensus
+from encfields.bulk.survey.surveyor import KeyVersions
 from encfields.cli import exits
 from encfields.cli.output import Cell, Output, pairs_of
 

@@ -16,7 +16,7 @@ from encfields.alembic.descriptions import columns_without_defaults, without_def
 from encfields.alembic.descriptions import described as index_described
 from encfields.alembic.operations import RebindOp
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
-from encfields.bulk.changes import with_uuids
+from encfields.bulk.column_runs import with_uuids
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import KeyStoreError
 from encfields.orm.declare.blind_index import IndexBinding, indexes_of

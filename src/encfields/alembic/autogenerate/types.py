@@ -23,7 +23,7 @@ from encfields.alembic.descriptions import described as index_described
 from encfields.alembic.descriptions import without_defaults
 from encfields.alembic.operations import ConvertEncryptedOp
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
-from encfields.bulk.changes import with_uuids
+from encfields.bulk.column_runs import with_uuids
 from encfields.bulk.rows.description import described
 from encfields.bulk.rows.inner_types import type_to_data
 from encfields.bulk.rows.spec import TableSpec

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.rows.cells import SealedCell, leading_names, message_bytes
-from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.places import SealedCell, message_bytes
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import UNREADABLE, BatchReader
 from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, Change, Outcome
 from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
@@ -64,7 +64,7 @@ class Adopt(ResealAndIndex):
 
     Each is stored only where the row has no sealed value yet and its plaintext is still the same,
     byte for byte. What the column's type cannot read is quarantined. See
-    :class:`~encfields.bulk.rows.changes.RowWork`.
+    :class:`~encfields.bulk.rows.row_work.RowWork`.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
@@ -135,7 +135,7 @@ class Refill:
     """Writes the plaintext of rows that are sealed only, and seals their values anew.
 
     Because the sealed bytes change with the plaintext, the database's trigger keeps both. See
-    :class:`~encfields.bulk.rows.changes.RowWork`.
+    :class:`~encfields.bulk.rows.row_work.RowWork`.
     """
 
     sweeps_by_header = False
@@ -143,14 +143,14 @@ class Refill:
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         self._encryption = encryption
         self._dialect = prepared.dialect
-        names = leading_names(prepared)
+        names = prepared.leading_names
         start = BatchReader(prepared).value_end
         values = dict(zip(prepared.adopted_numbers, prepared.values, strict=True))
         self._width = len(prepared.columns)
         self._columns = tuple(
             (
                 number,
-                SealedCell(prepared.targets[number], prepared, names, len(names) + number),
+                prepared.cell(prepared.targets[number], len(names) + number),
                 start + at,
                 codec_for(value),
             )

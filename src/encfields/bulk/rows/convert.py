@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.rows.cells import SealedCell
-from encfields.bulk.rows.changes import OF_THIS_VALUE, Outcome
 from encfields.bulk.rows.inner_types import type_from_data
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.places import SealedCell
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, Outcome
 from encfields.codecs.conversion import Conversion
 from encfields.message.header import CONTEXT_OFFSET
 
@@ -21,7 +21,7 @@ class Convert(ResealAndIndex):
 
     No header tells the type, so sweeps open the values again. What was converted is in place and
     of the new type, so a run that is broken off and taken up again converts nothing twice. See
-    :class:`~encfields.bulk.rows.changes.RowWork`.
+    :class:`~encfields.bulk.rows.row_work.RowWork`.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from encfields.bulk.rows.changes import Outcome
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.row_work import Outcome
 from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, KeyStoreError
 

@@ -6,9 +6,14 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Column
+
 from encfields.bulk.rows.stored_keys import hyphenated, key_text, may_be_uuid
 from encfields.context import deserialize
 from encfields.errors import MalformedMessageError
+from encfields.message import read_header
+from encfields.message.header import CONTEXT_OFFSET
+from encfields.orm.declare.columns import ColumnBinding
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -108,3 +113,81 @@ class ColumnPlaces:
 def to_show(identity: Sequence[object]) -> list[str | None]:
     """An identity that has no canonical texts, because of what a part of it is, to be shown."""
     return [None if value is None else str(value) for value in identity]
+
+
+class SealedCell:
+    """One encrypted column's way from its stored value to its place's context and key.
+
+    :param binding: how it is bound.
+    :param dialect: of the database.
+    :param names: columns that stand first in a row.
+    :param value_at: where its value stands in a row.
+    :param uuids: names of columns that are known to hold UUIDs, whatever the database has.
+    :ivar is_exact: whether the row's key has one spelling only.
+    """
+
+    def __init__(
+        self,
+        binding: ColumnBinding,
+        dialect: Dialect,
+        names: Sequence[str],
+        value_at: int,
+        uuids: frozenset[str],
+    ) -> None:
+        self.binding = binding
+        self.value_at = value_at
+        self._places = ColumnPlaces(binding, dialect)
+        self.is_exact = self._places.are_exact
+        self._serialize = binding.context.serialize
+        self._key_ids = binding.key_ids
+        self._parts = tuple(
+            (names.index(column.name), _text_of(column, dialect, uuids))
+            for column in binding.identity
+        )
+        self._one_part = self._parts[0] if len(self._parts) == 1 else None
+
+    def place(self, row: Any, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """Serialised context of the row's value, and the branch key ids under which it opens: its
+        key's first, then those of the former ones."""
+        if self._one_part is not None:
+            at, convert = self._one_part
+            texts = [convert(row[at])]
+        else:
+            texts = [convert(row[at]) for at, convert in self._parts]
+        context = self._serialize(texts)
+        if not self.is_exact and not data.startswith(context, CONTEXT_OFFSET):
+            texts = self._places.spelt_as(texts, stored_context(data))
+            return self._serialize(texts), self._key_ids(texts)
+        return context, self._key_ids(texts)
+
+
+def _text_of(
+    column: Column[Any], dialect: Dialect, uuids: frozenset[str]
+) -> Callable[[object], str]:
+    """How a key that was read becomes its canonical text, where it is known to be a UUID, too."""
+    text = key_text(column, dialect)
+    if column.name not in uuids or not may_be_uuid(column):
+        return text
+
+    def of_uuid(value: object) -> str:
+        digits = text(value)
+        return hyphenated(digits) or digits
+
+    return of_uuid
+
+
+def stored_context(data: bytes) -> bytes:
+    """The context that a message says it was sealed for; unchecked."""
+    end = CONTEXT_OFFSET + int.from_bytes(data[CONTEXT_OFFSET - 2 : CONTEXT_OFFSET], "big")
+    return data[CONTEXT_OFFSET:end]
+
+
+def message_bytes(data: Any) -> bytes:
+    """A stored value as bytes, if it can be a message.
+
+    :raises MalformedMessageError: it is none, and is not of bytes either.
+    """
+    if isinstance(data, bytes):
+        return data
+    read_header(data)  # refuses what is no message, in its own words
+    return bytes(data)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.rows.cells import SealedCell, leading_names, message_bytes
-from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.places import SealedCell, message_bytes
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, Change, Outcome
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
 from encfields.message import open_
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ToPlaintext:
-    """See :class:`~encfields.bulk.rows.changes.RowWork`.
+    """See :class:`~encfields.bulk.rows.row_work.RowWork`.
 
     :param prepared: the job. :param encryption: gives the keys.
     """
@@ -28,10 +28,10 @@ class ToPlaintext:
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         self._encryption = encryption
         self._dialect = prepared.dialect
-        names = leading_names(prepared)
+        names = prepared.leading_names
         count = len(prepared.targets)
         self._columns = tuple(
-            (SealedCell(binding, prepared, names, at), at + count, codec_for(plain.type))
+            (prepared.cell(binding, at), at + count, codec_for(plain.type))
             for at, (binding, plain) in enumerate(
                 zip(prepared.targets, prepared.plain, strict=True), start=len(names)
             )

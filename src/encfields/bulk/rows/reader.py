@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import NullType
 
-from encfields.bulk.rows.job import PreparedJob
-from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.rows.prepared_job import PreparedJob
+from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.pacing import refuses_row
 from encfields.keys.sql.failures import sql_state
 from encfields.orm.adoption.text_form import read_in_sql

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from encfields.bulk.rows.cells import SealedCell, columns_of, message_bytes
-from encfields.bulk.rows.changes import OF_THIS_VALUE, Change, Outcome
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.places import SealedCell, message_bytes
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, Change, Outcome
 from encfields.engine import engine_encryption
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
@@ -57,7 +57,7 @@ def _at_once(resealer: Resealer, waiting: Sequence[_Waiting]) -> list[bytes | No
 class Reseal:
     """Rewrites values that are not bound as wanted, or not under the active key version.
 
-    See :class:`~encfields.bulk.rows.changes.RowWork`.
+    See :class:`~encfields.bulk.rows.row_work.RowWork`.
 
     :param prepared: the job. :param encryption: gives the keys.
     """
@@ -66,7 +66,7 @@ class Reseal:
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         self._encryption = encryption
-        self._columns = columns_of(prepared)
+        self._columns = prepared.cells()
         self._resealers: dict[str, Resealer] = {}
         self._moves = prepared.job.source is not None
 

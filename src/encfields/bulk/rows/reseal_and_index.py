@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.rows.cells import message_bytes
-from encfields.bulk.rows.changes import ABSENT, OF_THIS_VALUE, Change, Outcome
 from encfields.bulk.rows.indexes import RowIndexes
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.places import message_bytes
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal import Reseal
+from encfields.bulk.rows.row_work import ABSENT, OF_THIS_VALUE, Change, Outcome
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
 
@@ -43,7 +43,7 @@ class ResealAndIndex(Reseal):
     """Also fills blind indexes, of values that are current, too.
 
     A row's are computed where one is NULL, where a value moves to another context or key id, and
-    of every row if the job says so. See :class:`~encfields.bulk.rows.changes.RowWork`.
+    of every row if the job says so. See :class:`~encfields.bulk.rows.row_work.RowWork`.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:

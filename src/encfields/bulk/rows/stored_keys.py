@@ -6,25 +6,34 @@ as they are, and what is no identity is reported with its row.
 
 A database without a type for UUIDs keeps them as CHAR(32). Such a key has two spellings, with
 hyphens and without; both name the same row, and only the application knows which it is sealed by.
+
+A run's cursors, range bounds and quarantine name a row by its primary key as the driver gave it,
+written as text, and not by its identity: tables are walked by keys, timestamps for instance, that
+cannot identify a row.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
+import json
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, TypeDecorator, text
+from sqlalchemy import LargeBinary, TypeDecorator
+from sqlalchemy import text as sql_text
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeEngine
 
-from encfields.errors import UnknownIdentityError
+from encfields.errors import DeclarationError, UnknownIdentityError
 from encfields.orm.declare.row_keys import from_bound_value
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Table
     from sqlalchemy.engine import Dialect
+
 
 _HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
@@ -74,7 +83,7 @@ def _binary_columns(table: Table, connection: Connection) -> frozenset[str]:
     SQLAlchemy reflects them as numbers, since that is what SQLite would make of a text in them.
     """
     declared = connection.execute(
-        text("SELECT name, type FROM pragma_table_info(:table, :schema)"),
+        sql_text("SELECT name, type FROM pragma_table_info(:table, :schema)"),
         {"table": table.name, "schema": table.schema or "main"},
     )
     return frozenset(name for name, type_ in declared if "BINARY" in type_.upper())
@@ -114,3 +123,60 @@ def may_be_uuid(column: Column[Any]) -> bool:
 def hyphenated(known: str) -> str | None:
     """The other spelling of a UUID's 32 digits, or ``None`` if `known` is no such thing."""
     return str(uuid.UUID(known)) if _HEX.fullmatch(known) else None
+
+
+Key = tuple[Any, ...]
+"""A primary key: its columns' values in order, as SQLAlchemy gives them."""
+
+_WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    bool: ("o", bool),
+    int: ("i", int),
+    str: ("s", str),
+    uuid.UUID: ("u", str),
+    bytes: ("b", bytes.hex),
+    dt.datetime: ("t", dt.datetime.isoformat),
+    dt.date: ("d", dt.date.isoformat),
+    decimal.Decimal: ("n", str),
+    float: ("f", float),
+}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "o": bool,
+    "i": int,
+    "s": str,
+    "u": uuid.UUID,
+    "b": bytes.fromhex,
+    "t": dt.datetime.fromisoformat,
+    "d": dt.date.fromisoformat,
+    "n": decimal.Decimal,
+    "f": float,
+}
+
+
+def key_to_text(key: Sequence[Any]) -> str:
+    """A key as JSON that tells each value's type.
+
+    :raises DeclarationError: a value is of a type that has no exact text.
+    """
+    parts = []
+    for value in key:
+        value = bytes(value) if isinstance(value, bytearray | memoryview) else value
+        known = _WRITE.get(type(value))
+        if known is None:
+            raise DeclarationError(
+                "the table cannot be read in batches by a primary key of type "
+                f"{type(value).__name__}",
+                reason="primary-key",
+            )
+        mark, write = known
+        parts.append([mark, write(value)])
+    return json.dumps(parts, separators=(",", ":"))
+
+
+def key_from_text(text: str) -> Key:
+    """The inverse of :func:`key_to_text`."""
+    return tuple(_READ[mark](value) for mark, value in json.loads(text))
+
+
+def readable_key(names: Sequence[str], text: str) -> dict[str, str]:
+    """A key for people: column names and plain text."""
+    return {name: str(value) for name, (_, value) in zip(names, json.loads(text), strict=True)}

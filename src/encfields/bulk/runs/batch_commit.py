@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from encfields.bulk.rows.changes import Change, Outcome
+from encfields.bulk.rows.row_work import Change, Outcome
 from encfields.bulk.runs.pacing import is_lock_wait, refuses_row
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import Claim, Counts
@@ -17,8 +17,8 @@ from encfields.bulk.writers.base import write_one_by_one
 
 if TYPE_CHECKING:
     from encfields.bulk.connections import Connections
-    from encfields.bulk.rows.job import PreparedJob
-    from encfields.bulk.rows.row_key_text import Key
+    from encfields.bulk.rows.prepared_job import PreparedJob
+    from encfields.bulk.rows.stored_keys import Key
 
 Write = Callable[[Connection, Sequence[Change]], int]
 

@@ -11,9 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.bulk.connections import Connections
 from encfields.bulk.options import Options
-from encfields.bulk.rows.job import Job, PreparedJob
+from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import Bounds, key_at
-from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.pacing import Failure, Patience
 from encfields.bulk.runs.progress import Progress, Teller
 from encfields.bulk.runs.ranges import Pass, RangeStore
@@ -155,7 +156,9 @@ class RunLoop:
     def _prepare(self, run: Run, job: Job) -> None:
         """Reflect the table, and at each pass see which key versions are active now."""
         if self._worker is None:
-            self._prepared = job.prepare(self._connections.reading(), self._options.declared_types)
+            self._prepared = PreparedJob(
+                job, self._connections.reading(), self._options.declared_types
+            )
             if self._prepared.is_ordinary:
                 self._connections.read_binary()
             self._worker = Worker(

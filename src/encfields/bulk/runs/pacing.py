@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.options import Options
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.runs.tables import metadata
 from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
 from encfields.keys.sql.failures import NOT_ALLOWED, error_number, is_denied, sql_state

@@ -31,8 +31,8 @@ from sqlalchemy import (
 
 from encfields.bulk.errors import LeaseLostError
 from encfields.bulk.options import MAX_LEASE_SECONDS
-from encfields.bulk.rows.changes import Refused
-from encfields.bulk.rows.row_key_text import Key, key_to_text, readable_key
+from encfields.bulk.rows.row_work import Refused
+from encfields.bulk.rows.stored_keys import Key, key_to_text, readable_key
 from encfields.bulk.runs.run_row import COUNTED, Claim, Counts, Progress, Run
 from encfields.bulk.runs.sealed_job import OpenedRun
 from encfields.bulk.runs.store import utc_now

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError
 
 from encfields.bulk.errors import ReencryptionError, RunRefusedError
 from encfields.bulk.rows.reader import Bounds
-from encfields.bulk.rows.row_key_text import Key, key_from_text, key_to_text
+from encfields.bulk.rows.stored_keys import Key, key_from_text, key_to_text
 from encfields.bulk.runs.tables import runs
 
 RUNNING, FINISHED, QUARANTINED, FAILED, ABANDONED = (

@@ -18,14 +18,15 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.errors import LeaseLostError, TooManyQuarantinedError
 from encfields.bulk.options import Options
 from encfields.bulk.rows.adopt import Adopt, Refill
-from encfields.bulk.rows.changes import Outcome, RowWork
 from encfields.bulk.rows.convert import Convert
-from encfields.bulk.rows.job import ADOPT, REFILL, PreparedJob
+from encfields.bulk.rows.job import ADOPT, REFILL
 from encfields.bulk.rows.plaintext import ToPlaintext
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
 from encfields.bulk.rows.reseal import Reseal
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex
-from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.rows.row_work import Outcome, RowWork
+from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.batch_commit import BatchCommit
 from encfields.bulk.runs.pacing import Failure, Patience, Throttle, translated
 from encfields.bulk.runs.progress import Teller

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Column
 
     from encfields.branch_key import BranchKey
-    from encfields.bulk.rows.cells import SealedCell
-    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.rows.places import SealedCell
+    from encfields.bulk.rows.prepared_job import PreparedJob
 
 _FIRST = CONTEXT_OFFSET - 1
 """Position, counted from 1 as SQL does, of the context's length."""

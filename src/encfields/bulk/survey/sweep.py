@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
-from encfields.bulk.rows.cells import columns_of
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import (
     BatchReader,
     Bounds,
@@ -20,13 +19,13 @@ from encfields.bulk.rows.reader import (
     key_upto,
     part_parameters,
 )
-from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.survey.current_sql import CurrentSql
 from encfields.bulk.survey.index_check import is_unindexed
 from encfields.engine import engine_encryption
 
 if TYPE_CHECKING:
-    from encfields.bulk.rows.changes import RowWork
+    from encfields.bulk.rows.row_work import RowWork
     from encfields.engine import Encryption
 
 _COUNTED_BATCHES = 20
@@ -126,7 +125,7 @@ def sweep_of(
 
     :param range_rows: rows of a range, about.
     """
-    conditions = [CurrentSql.of(target, prepared) for target, _ in columns_of(prepared)]
+    conditions = [CurrentSql.of(target, prepared) for target, _ in prepared.cells()]
     if all(conditions):
         known = [one for one in conditions if one]
         return CountingSweep(prepared, encryption, known, range_rows)

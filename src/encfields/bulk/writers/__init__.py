@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from encfields.bulk.rows.job import ADOPT, PreparedJob
+from encfields.bulk.rows.job import ADOPT
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.writers.base import Writer
 from encfields.bulk.writers.mysql import MysqlWriter
 from encfields.bulk.writers.portable import PortableWriter

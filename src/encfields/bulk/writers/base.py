@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from encfields.bulk.rows.changes import ABSENT, Change, Outcome, Refused
+from encfields.bulk.rows.row_work import ABSENT, Change, Outcome, Refused
 from encfields.bulk.runs.pacing import refuses_row
 from encfields.bulk.writers.refusals import refusal_of
 from encfields.message.header import CONTEXT_OFFSET
@@ -19,7 +19,7 @@ from encfields.orm.declare.row_keys import MYSQL_NAMES
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.rows.prepared_job import PreparedJob
 
 IDENTIFYING_BYTES = CONTEXT_OFFSET - 2
 """The first bytes of a message, up to its 32 random bytes of message id: no two share them, so

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from encfields.bulk.errors import ReencryptionError
-from encfields.bulk.rows.changes import Change
 from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
-from encfields.bulk.rows.row_key_text import key_to_text, readable_key
+from encfields.bulk.rows.row_work import Change
+from encfields.bulk.rows.stored_keys import key_to_text, readable_key
 from encfields.bulk.writers.base import IDENTIFYING_BYTES, Shape, UnchangedPlaintext, shape_of
 
 if TYPE_CHECKING:
-    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.rows.prepared_job import PreparedJob
 
 MAX_STATEMENT_ROWS = 250
 """A CASE is searched from its start for every row."""

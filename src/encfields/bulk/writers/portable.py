@@ -18,8 +18,8 @@ from encfields.bulk.writers.base import Shape, UnchangedPlaintext, by_shape
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.bulk.rows.changes import Change
-    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.rows.prepared_job import PreparedJob
+    from encfields.bulk.rows.row_work import Change
 
 
 class PortableWriter:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from encfields.bulk.rows.changes import ABSENT
+from encfields.bulk.rows.row_work import ABSENT
 from encfields.bulk.writers.base import IDENTIFYING_BYTES, UnchangedPlaintext
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.bulk.rows.changes import Change
-    from encfields.bulk.rows.job import PreparedJob
+    from encfields.bulk.rows.prepared_job import PreparedJob
+    from encfields.bulk.rows.row_work import Change
 
 _SETTINGS = (
     "SELECT set_config('jit', 'off', true), set_config('lock_timeout', '{wait}', true),"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.rows.row_key_text import Key
+from encfields.bulk.rows.stored_keys import Key
 from encfields.errors import (
     BindingError,
     DecryptionError,

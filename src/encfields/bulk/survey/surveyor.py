@@ -1,6 +1,7 @@
-"""A table's values by their headers alone: what a dry run and ``ensure()`` know.
+"""Looking at every value of a table: what a dry run and ``ensure()`` know of it.
 
-No key is used: which version is active, the key store tells without unwrapping one.
+Headers alone tell which values are current, and the key store which version is active, without
+unwrapping one. Only before a conversion is each value opened.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from sqlalchemy import Connection, func, select
 from encfields.branch_key import BRANCH_KEY_BYTES, BranchKey
 from encfields.bulk.connections import Connections
 from encfields.bulk.options import Options
-from encfields.bulk.rows.cells import columns_of
+from encfields.bulk.rows.convert import Convert
 from encfields.bulk.rows.indexes import IndexPlaces
-from encfields.bulk.rows.job import PreparedJob
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
+from encfields.bulk.rows.row_work import ABSENT, Change
 from encfields.bulk.runs.report import DryRun, Summary
 from encfields.errors import BindingError, DecryptionError
 from encfields.keys.store import KeyVersion
@@ -29,6 +31,7 @@ from encfields.message import open_, read_header, seal
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption
+
 
 _WRITE_SECONDS = {"postgresql": 8e-6, "sqlite": 4e-6}
 _OTHER_WRITE_SECONDS = 20e-6
@@ -66,7 +69,7 @@ class Surveyor:
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         self._prepared = prepared
-        self._columns = columns_of(prepared)
+        self._columns = prepared.cells()
         self._reader = BatchReader(prepared)
         self._indexes = IndexPlaces(prepared)
         self._known = KeyVersions(encryption.keys.list())
@@ -223,3 +226,52 @@ class KeyVersions:
     def without_key(self, counts: Mapping[tuple[str, str], int]) -> int:
         """How many values are under versions that nobody has, or that were destroyed."""
         return sum(count for name, count in counts.items() if not self.opens(*name))
+
+
+class ConversionSurveyor:
+    """Opens every value of a table, and writes nothing: no header tells which inner type wrote it.
+
+    :param prepared: the job, which converts. :param encryption: gives the keys.
+    """
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        self._columns = prepared.cells()
+        self._reader = BatchReader(prepared)
+        self._indexes = IndexPlaces(prepared)
+        self._values = Convert(prepared, encryption)
+        self.survey = Survey()
+
+    def run(self, connections: Connections, options: Options) -> Survey:
+        """Look at the whole table, in batches.
+
+        :raises KeyStoreError: a key cannot be fetched just now.
+        """
+        began = time.monotonic()
+        for rows in batches(self._reader, connections, options):
+            outcome = self._values.work(rows, self._reader)
+            for row in rows:
+                self._row(row)
+            for change in outcome.changes:
+                self._change(change)
+            self.survey.unreadable += len(outcome.refused)
+        survey = self.survey
+        values = survey.rows * len(self._columns) - survey.null
+        survey.current = values - survey.not_current - survey.unreadable
+        survey.seconds = time.monotonic() - began
+        return survey
+
+    def _row(self, row: Any) -> None:
+        self.survey.rows += 1
+        self.survey.null += sum(row[target.value_at] is None for target, _ in self._columns)
+        self.survey.unindexed += self._indexes.are_missing(row)
+
+    def _change(self, change: Change) -> None:
+        self.survey.rows_to_rewrite += 1
+        for old, new in zip(change.old, change.new, strict=True):
+            if new is None or not old or old == ABSENT:
+                continue
+            header = read_header(old)
+            self.survey.not_current += 1
+            self.survey.stored_bytes += len(old)
+            self.survey.versions[(header.key_id, header.version)] += 1
+            self.survey.keys.add(read_header(new).key_id)

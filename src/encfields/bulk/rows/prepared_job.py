@@ -1,0 +1,194 @@
+"""A run's job with its table reflected: its columns, and the places of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, types
+
+from encfields.bulk.rows.inner_types import (
+    OF_APPLICATION,
+    DeclaredTypes,
+    type_from_data,
+)
+from encfields.bulk.rows.job import Adopted, Job
+from encfields.bulk.rows.places import SealedCell
+from encfields.errors import DeclarationError
+from encfields.orm.adoption.text_form import ExactForm
+from encfields.orm.declare.columns import ColumnBinding
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+
+_ORDINARY = (types.Integer, types.Uuid, types.Date, types.DateTime, types.LargeBinary)
+
+
+class PreparedJob:
+    """A job on a table as the database has it.
+
+    :param declared: types of the application's own, by ``table.column``; ``None`` where no
+        plaintext is to be read.
+    :ivar table: the table; encrypted columns are plain binary ones.
+    :ivar key: the primary key's columns, by which the table is walked.
+    :ivar columns: the encrypted columns, in the spec's order.
+    :ivar targets: how each is to be bound. :ivar sources: how each is bound now.
+    :ivar identity: columns beside the key that the bindings need.
+    :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext, or one that
+        adopts, only. :ivar values: the types of the values in them.
+    :ivar index_columns: the columns of blind indexes, in the spec's order.
+    :raises DeclarationError: the table or a column is missing, it has no primary key, or the job
+        needs a type that is not among `declared`.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        connection: Connection,
+        declared: Mapping[str, DeclaredTypes] | None = None,
+    ) -> None:
+        self.job = job
+        self._declared = declared
+        self.dialect: Dialect = connection.dialect
+        reflected = job.spec.reflect(connection)
+        self.table: Table = reflected.table
+        self.key: tuple[Column[Any], ...] = tuple(self.table.primary_key.columns)
+        if not self.key:
+            raise DeclarationError(
+                "the table has no primary key to read it by in batches",
+                table=job.table_name,
+                reason="primary-key",
+            )
+        self.targets: tuple[ColumnBinding, ...] = reflected.bindings
+        self.sources = self._sources(connection)
+        names = [column.name for column in job.spec.columns]
+        self.columns: tuple[Column[Any], ...] = tuple(self.table.c[name] for name in names)
+        self.identity = self._identity()
+        self.plain = self._plain(names)
+        self.index_columns = self._index_columns()
+
+    def _sources(self, connection: Connection) -> tuple[ColumnBinding, ...]:
+        if self.job.source is None:
+            return self.targets
+        by_name = {b.column_name: b for b in self.job.source.reflect(connection).bindings}
+        return tuple(by_name[binding.column_name] for binding in self.targets)
+
+    def _identity(self) -> tuple[Column[Any], ...]:
+        names = {
+            column.name: None
+            for binding in (*self.targets, *self.sources)
+            for column in binding.identity
+        }
+        known = {column.name for column in self.key}
+        return tuple(self.table.c[name] for name in names if name not in known)
+
+    @property
+    def uuids(self) -> frozenset[str]:
+        """Names of the columns that are known to hold UUIDs, whatever the database has."""
+        specs = [self.job.spec, *([self.job.source] if self.job.source else [])]
+        return frozenset(name for spec in specs for one in spec.columns for name in one.uuids or ())
+
+    @property
+    def leading_names(self) -> list[str]:
+        """The columns that stand before the values in a row: the key, then identity columns."""
+        return [column.name for column in (*self.key, *self.identity)]
+
+    def cells(self) -> tuple[tuple[SealedCell, SealedCell], ...]:
+        """For each encrypted column, where a row's value is to be bound and where it is bound."""
+        return tuple(
+            (self.cell(target, at), self.cell(source, at))
+            for at, (target, source) in enumerate(
+                zip(self.targets, self.sources, strict=True), start=len(self.leading_names)
+            )
+        )
+
+    def cell(self, binding: ColumnBinding, value_at: int) -> SealedCell:
+        """The place of one encrypted column's values.
+
+        :param value_at: where the value stands in a row.
+        """
+        return SealedCell(binding, self.dialect, self.leading_names, value_at, self.uuids)
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether all that is read of a row is of types that every driver knows in any format."""
+        beside = (*self.key, *self.identity)
+        return not self.plain and all(isinstance(column.type, _ORDINARY) for column in beside)
+
+    def _index_columns(self) -> tuple[Column[Any], ...]:
+        names = [index.name for index in self.job.spec.indexes]
+        missing = [name for name in names if name not in self.table.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)} for the index: add it first",
+                table=self.job.table_name,
+                reason="column",
+            )
+        return tuple(self.table.c[name] for name in names)
+
+    def _plain(self, names: list[str]) -> tuple[Column[Any], ...]:
+        targets = self.job.to_plaintext
+        if self.job.adopted is not None:
+            names = [name for name in names if name in self.job.adopted]
+            targets = {name: one.plain for name, one in self.job.adopted.items()}
+        if targets is None:
+            return ()
+        missing = [t for t in targets.values() if t not in self.table.c]
+        if missing:
+            raise DeclarationError(
+                f"the table has no column {', '.join(missing)} for the plaintext",
+                table=self.job.table_name,
+                reason="column",
+            )
+        for name, adopted in (self.job.adopted or {}).items() if self._declared is not None else ():
+            self.table.c[targets[name]].type = self._plain_type(name, adopted)
+        return tuple(self.table.c[targets[name]] for name in names)
+
+    def _plain_type(self, name: str, adopted: Adopted) -> TypeEngine[Any]:
+        data = adopted.type if adopted.plain_type is None else adopted.plain_type
+        if data["type"] == OF_APPLICATION:
+            return self._declared_types(name, data).plain
+        return type_from_data(dict(data))
+
+    @property
+    def values(self) -> tuple[TypeEngine[Any], ...]:
+        """The types of the values in the plaintext columns, as the encrypted ones have them."""
+        adopted = self.job.adopted
+        if adopted is None:
+            return tuple(column.type for column in self.plain)
+        found = ((c.name, adopted[c.name].type) for c in self.columns if c.name in adopted)
+        return tuple(
+            self._declared_types(name, data).inner
+            if data["type"] == OF_APPLICATION
+            else type_from_data(dict(data))
+            for name, data in found
+        )
+
+    def _declared_types(self, name: str, data: Mapping[str, Any]) -> DeclaredTypes:
+        declared = (self._declared or {}).get(f"{self.job.table_name}.{name}")
+        if declared is None:
+            named = f" ({data['name']})" if data["name"] else ""
+            raise DeclarationError(
+                f"its plaintext is read through a type of the application's own{named}. Give the "
+                "models that declare adopts= with it (--models, target_metadata), in a migration "
+                "plain_type=, or Options(declared_types=...)",
+                table=self.job.table_name,
+                column=name,
+                reason="declared-types",
+            )
+        return declared
+
+    @property
+    def plain_cells(self) -> tuple[ColumnElement[Any], ...]:
+        """What is read of the plaintext columns: of one that is adopted, its exact bytes."""
+        if self.job.adopted is None:
+            return self.plain
+        return tuple(ExactForm(column, column.type) for column in self.plain)
+
+    @property
+    def adopted_numbers(self) -> tuple[int, ...]:
+        """Of the columns of a run that adopts, those that have a plaintext, in its order."""
+        adopted = self.job.adopted or {}
+        return tuple(i for i, c in enumerate(self.columns) if c.name in adopted)
