@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Select, insert, inspect, select
 from encfields import Encryption, attach
 from encfields.branch_key import BranchKey
 from encfields.engine import engine_encryption
-from encfields.keys.store import BeaconKey
+from encfields.keys.versions import BeaconKey
 from encfields.orm.types import DEFAULT_KEY
 from encfields.testing import local_store
 

@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeEngine
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.errors import BindingError, DeclarationError
 from encfields.key_template import ENCODED, KeyTemplate
-from encfields.keys.store import check_key_id
+from encfields.keys.versions import check_key_id
 from encfields.orm.declare.columns import binding_of
 from encfields.orm.declare.key_meetings import overlap
 

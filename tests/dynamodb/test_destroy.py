@@ -19,7 +19,7 @@ from encfields.errors import (
 )
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.dynamodb.store import item_table_of
-from encfields.keys.store import KeyVersion
+from encfields.keys.versions import KeyVersion
 from tests.census.clinic import patient_table
 from tests.dynamodb import fleet
 from tests.servers.backends import Backend

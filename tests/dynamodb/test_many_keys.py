@@ -8,7 +8,7 @@ from encfields import DynamoDbKeyStore, keyrings
 from encfields.errors import KeyDestroyedError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
-from encfields.keys.store import RewrapReport
+from encfields.keys.versions import RewrapReport
 
 IDS = ["tenant/1", "tenant/2", "other"]
 

@@ -7,7 +7,7 @@ import pytest
 from encfields import DynamoDbKeyStore, attach, keyrings
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
 from encfields.keys.dynamodb.store import item_table_of
-from encfields.keys.store import RewrapReport
+from encfields.keys.versions import RewrapReport
 from tests.dynamodb import fleet
 from tests.servers.backends import Backend
 

@@ -36,7 +36,8 @@ from encfields.errors import (
     UnknownIdentityError,
 )
 from encfields.interop import column_context, column_key, materials_manager
-from encfields.keys.store import KeyStore, KeyVersion
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import KeyVersion
 from encfields.message import open_, seal
 from tests.interop.model import Note, Patient
 from tests.interop.raw import store, stored

@@ -23,7 +23,8 @@ from encfields.errors import (
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.sql.rows import BEACON
-from encfields.keys.store import BeaconKey, KeyStore
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import BeaconKey
 from encfields.testing import assert_absent
 from tests.keys.passing_time import let_pass
 from tests.servers.backends import Backend

@@ -21,7 +21,8 @@ from encfields.errors import (
 from encfields.keys.cache.entries import MAX_MISSING, MISSING_PAUSE
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.stats import OTHERS, Fetch
-from encfields.keys.store import KeyStore, KeyVersion
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import KeyVersion
 from encfields.testing import assert_absent
 from tests.keys.passing_time import let_pass
 from tests.waiting import until

@@ -19,7 +19,7 @@ from encfields.keys.many.report import KeysProgress, KeysReport
 from encfields.keys.many.work import GIVE_UP_AFTER
 from encfields.keys.removal import DestructionReceipt
 from encfields.keys.sql.schema import key_table
-from encfields.keys.store import RewrapReport
+from encfields.keys.versions import RewrapReport
 from tests.census.clinic import fill, patient_table
 from tests.servers.backends import Backend
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, select, text
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
-from encfields.keys.store import RewrapReport
+from encfields.keys.versions import RewrapReport
 from tests.census.clinic import patient_table
 from tests.servers.backends import Backend
 

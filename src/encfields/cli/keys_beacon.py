@@ -7,7 +7,7 @@ import argparse
 from encfields.cli import exits
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
-from encfields.keys.store import BeaconVersion
+from encfields.keys.versions import BeaconVersion
 
 ROTATE = (
     "make a second beacon key beside the one in force; needs a --keyring. Values are then indexed "

@@ -8,7 +8,7 @@ from typing import Any
 from encfields.cli import exits, keys_selection
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
-from encfields.keys.store import KeyVersion
+from encfields.keys.versions import KeyVersion
 
 WHAT = "show every version of every key, or of those that are named; needs no keyring"
 

@@ -9,7 +9,7 @@ from encfields.cli.keyring_option import HELP, parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.keys.many.report import KeysReport
-from encfields.keys.store import RewrapReport
+from encfields.keys.versions import RewrapReport
 
 WHAT = (
     "move keys, all if none is named, to other wrapping keys, without touching a value; needs a "

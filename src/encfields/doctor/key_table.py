@@ -21,7 +21,8 @@ from encfields.doctor.finding import Finding
 from encfields.errors import EncFieldsError
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.store import SqlKeyStore, table_behind
-from encfields.keys.store import KeyStore, KeyVersion
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import KeyVersion
 
 MAX_KEYS = 50
 """Active keys that are opened; each costs a KMS call."""

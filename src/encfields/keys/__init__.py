@@ -16,10 +16,10 @@ What a key store of your own is made of is to be imported from here.
 from __future__ import annotations
 
 from encfields.branch_key import BranchKey
-from encfields.keys.store import (
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import (
     BeaconKey,
     BeaconVersion,
-    KeyStore,
     KeyVersion,
     RewrapReport,
     WrappedBeacons,

@@ -26,7 +26,8 @@ from encfields.keys.removal import (
     require_replaced_before,
     values_left,
 )
-from encfields.keys.store import BeaconVersion, KeyStore, KeyVersion, Progress, RewrapReport
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import BeaconVersion, KeyVersion, Progress, RewrapReport
 from encfields.traces import leaves_no_trace
 
 Versions = list[KeyVersion]

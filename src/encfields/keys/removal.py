@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from encfields.errors import ConfigurationError
 from encfields.keys.cache.key_cache import KeyCache
-from encfields.keys.store import BeaconVersion, KeyStore, KeyVersion
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import BeaconVersion, KeyVersion
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

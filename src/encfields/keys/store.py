@@ -1,4 +1,4 @@
-"""Key stores: the base class of each, and what passes between one and the rest of the library.
+"""Key stores: the base class of each, and the errors that they raise alike.
 
 A store of your own derives from :class:`KeyStore` and implements its abstract methods. The others
 have defaults, which :class:`~encfields.keys.sql.store.SqlKeyStore` and
@@ -10,188 +10,32 @@ from __future__ import annotations
 import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar
 
 from encfields.branch_key import BranchKey
-from encfields.errors import ConfigurationError
+from encfields.errors import (
+    ConfigurationError,
+    KeyDestroyedError,
+    KeyExistsError,
+    KeyNotFoundError,
+    KeyUnavailableError,
+)
 from encfields.keys.fetching.runner import Runner, ThreadRunner
 from encfields.keys.keyrings.keyring import Keyring
+from encfields.keys.versions import (
+    FIRST_VERSION,
+    BeaconKey,
+    BeaconVersion,
+    KeyVersion,
+    Progress,
+    RewrapReport,
+    WrappedBeacons,
+    WrappedKey,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
-
-__all__ = [
-    "BeaconKey",
-    "BeaconVersion",
-    "BranchKey",
-    "KeyStore",
-    "KeyVersion",
-    "Progress",
-    "RewrapReport",
-    "WrappedBeacons",
-    "WrappedKey",
-]
-
-MAX_KEY_ID_CHARS = 255
-"""Length of a branch key id at most, in characters."""
-
-BEACON_KEY_BYTES = 32
-"""Length of a beacon key's material. Fixed by the hierarchical keyring's specification."""
-
-FIRST_VERSION = 1
-"""Number of the beacon key that a key is made with. Frozen."""
-
-
-def check_key_id(key_id: str) -> None:
-    """Refuse an id that some key store, database or message could not hold exactly.
-
-    :raises ConfigurationError: says what an id is.
-    """
-    if not 1 <= len(key_id) <= MAX_KEY_ID_CHARS:
-        raise ConfigurationError(
-            f"a key id is text of 1 to {MAX_KEY_ID_CHARS} characters", reason="key-id"
-        )
-    if not key_id.isprintable() or key_id != key_id.strip():
-        raise ConfigurationError(
-            "a key id is printable text without blanks around it", reason="key-id"
-        )
-
-
-class BeaconKey:
-    """One version of the beacon key of one key id: what its blind indexes are derived from.
-
-    :param id: the branch key id that it belongs to.
-    :param version: 1 for the one made with the key, 2 for the next, and so on. A number is
-        never used again.
-    :param material: 32 secret bytes.
-    :param created_at: when it was made, in UTC; ``None`` where the store does not know.
-    :ivar derived: what others derive from the material and want to keep no longer than it, by
-        any key of theirs.
-
-    Its ``repr`` shows no material, and it refuses to be pickled.
-    """
-
-    __slots__ = ("created_at", "derived", "id", "material", "version")
-
-    def __init__(
-        self, id: str, version: int, material: bytes, created_at: dt.datetime | None = None
-    ) -> None:
-        if len(material) != BEACON_KEY_BYTES:
-            raise ValueError(f"a beacon key has {BEACON_KEY_BYTES} bytes, not {len(material)}")
-        self.id = id
-        self.version = version
-        self.material = material
-        self.created_at = created_at
-        self.derived: dict[Any, Any] = {}
-
-    def __repr__(self) -> str:
-        return f"<BeaconKey id={self.id!r} version={self.version}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a beacon key is never pickled")
-
-    def __copy__(self) -> BeaconKey:
-        return self
-
-    def __deepcopy__(self, memo: object) -> BeaconKey:
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class KeyVersion:
-    """What is public about a branch key version: never its material.
-
-    :param id: branch key id.
-    :param version: UUID text of the version.
-    :param active: whether new values are sealed under it.
-    :param created_at: when it was made, in UTC.
-    :param destroyed_at: when it was destroyed or retired, or ``None``.
-    :param number: its place in its key's order, 1 for the first; ``None`` where it is not known.
-    :param fault: what is malformed where it is stored; ``""`` for nothing.
-    :param wiped: whether nothing of its material is kept any more. A version that is about to be
-        destroyed or retired has a date, and is not.
-    """
-
-    id: str
-    version: str
-    active: bool
-    created_at: dt.datetime
-    destroyed_at: dt.datetime | None = None
-    number: int | None = None
-    fault: str = ""
-    wiped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BeaconVersion:
-    """What is public about a beacon key version in force: never its material.
-
-    :param id: branch key id.
-    :param version: its number.
-    :param created_at: when it was made, in UTC.
-    """
-
-    id: str
-    version: int
-    created_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
-    """A branch key version that was read but not unwrapped yet.
-
-    :ivar key_version: what is public about it.
-    :ivar unwrap: unwraps it, with one KMS call; blocks, from any thread; raises as
-        :meth:`KeyStore.version` does.
-    """
-
-    key_version: KeyVersion
-    unwrap: Callable[[], BranchKey]
-
-
-@dataclass(frozen=True, slots=True)
-class WrappedBeacons:
-    """The beacon key versions in force of one key, read but not unwrapped yet.
-
-    :ivar id: branch key id.
-    :ivar unwrap: unwraps them, the newest last, with one KMS call for each; blocks, from any
-        thread; raises as :meth:`KeyStore.beacons` does.
-    """
-
-    id: str
-    unwrap: Callable[[], list[BeaconKey]]
-
-
-@dataclass(frozen=True, slots=True)
-class RewrapReport:
-    """What a rewrap did.
-
-    :ivar moved: wrapped keys (branch key versions and beacon keys) that were moved.
-    :ivar already: those that the new keyring's wrapping keys held already, from an earlier run.
-    :ivar destroyed: destroyed ones, which hold nothing to move.
-    """
-
-    moved: int = 0
-    already: int = 0
-    destroyed: int = 0
-
-    def to_json(self) -> dict[str, int]:
-        """The report as plain data."""
-        return {"moved": self.moved, "already": self.already, "destroyed": self.destroyed}
-
-    def __add__(self, other: RewrapReport) -> RewrapReport:
-        """Both together."""
-        return RewrapReport(
-            self.moved + other.moved,
-            self.already + other.already,
-            self.destroyed + other.destroyed,
-        )
-
-
-Progress = Callable[[RewrapReport], None]
-"""Called after each wrapped key with how far the rewrap is."""
 
 
 class KeyStore(ABC):
@@ -422,3 +266,66 @@ class KeyStore(ABC):
     @abstractmethod
     def list(self) -> list[KeyVersion]:
         """Every version of every key, ordered by id and age, destroyed ones included."""
+
+
+MAX_TRIES = 10
+"""Times that a change steps behind another one of the same key before it gives up."""
+
+
+class Conflict(Exception):
+    """Another transaction got there first."""
+
+
+def already_exists(key_id: str) -> KeyExistsError:
+    """The error for an id that is taken."""
+    return KeyExistsError(
+        "a key of this id exists already; rotate it for a new version",
+        key_id=key_id,
+        reason="exists",
+    )
+
+
+def was_destroyed(key_id: str, when: dt.datetime | None = None) -> KeyDestroyedError:
+    """The error for a key of which a tombstone is left."""
+    return KeyDestroyedError(
+        f"the key was destroyed{f' on {when:%Y-%m-%d}' if when else ''}; what it sealed is gone",
+        key_id=key_id,
+        reason="destroyed",
+    )
+
+
+def was_retired(key_id: str, version: str, when: dt.datetime | None = None) -> KeyDestroyedError:
+    """The error for a version of which a tombstone is left, while its key is in force."""
+    return KeyDestroyedError(
+        f"version {version} of this key was retired{f' on {when:%Y-%m-%d}' if when else ''}, when "
+        "no value was under it. Restore the value, or the version's row in the key table, from a "
+        "backup",
+        key_id=key_id,
+        reason="retired",
+    )
+
+
+def busy(key_id: str, advice: str = "retry") -> KeyUnavailableError:
+    """The error for a key that others kept changing."""
+    return KeyUnavailableError(
+        f"others kept changing this key at the same time; {advice}", key_id=key_id, reason="error"
+    )
+
+
+def newest_version(key_id: str, version: str) -> ConfigurationError:
+    """The error for a version that seals new values."""
+    return ConfigurationError(
+        f"version {version} is the newest of this key, under which new values are sealed; rotate "
+        "the key and re-encrypt its values first, or destroy the whole key",
+        key_id=key_id,
+        reason="newest-version",
+    )
+
+
+def no_version(key_id: str, version: str) -> KeyNotFoundError:
+    """The error for a version that is not there."""
+    return KeyNotFoundError(
+        f"this key has no version {version}; `encfields keys list` shows those it has",
+        key_id=key_id,
+        reason="no-version",
+    )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from encfields.branch_key import BranchKey
     from encfields.keys.admin import KeyAdmin
     from encfields.keys.cache.key_cache import KeyCache
-    from encfields.keys.store import BeaconKey
+    from encfields.keys.versions import BeaconKey
     from encfields.legacy import LegacyReader
     from encfields.orm.sealed import OnReveal
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from encfields.bulk.survey.sampling import Sample
-from encfields.keys.store import MAX_KEY_ID_CHARS
+from encfields.keys.versions import MAX_KEY_ID_CHARS
 
 if TYPE_CHECKING:
     from encfields.message.header import Header

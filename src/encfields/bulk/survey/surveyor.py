@@ -26,7 +26,7 @@ from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
 from encfields.bulk.rows.row_work import ABSENT, Change
 from encfields.bulk.runs.report import DryRun, Summary
 from encfields.errors import BindingError, DecryptionError
-from encfields.keys.store import KeyVersion
+from encfields.keys.versions import KeyVersion
 from encfields.message import open_, read_header, seal
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import Any
 
 from encfields.errors import EncFieldsError, shortened
 from encfields.keys.cache.stats import CacheStats, KeyCounters, What
-from encfields.keys.store import KeyStore, WrappedKey
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import WrappedKey
 
 CacheKey = str | tuple[str, str | None]
 """``key_id`` for the active version, ``(key_id, version)`` for a version, ``(key_id, None)``

@@ -33,7 +33,8 @@ from encfields.keys.cache.outages import RETRY_PAUSE, Outages, is_outage, log_re
 from encfields.keys.cache.stats import CacheStats, Fetch, FetchMeter, Observer
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.fetching.threads import work_off
-from encfields.keys.store import MAX_KEY_ID_CHARS, KeyStore
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import MAX_KEY_ID_CHARS
 
 _log = logging.getLogger(__name__)
 

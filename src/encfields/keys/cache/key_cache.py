@@ -32,7 +32,8 @@ from encfields.keys.cache.renewal import Renewal, beacon_jobs, renewer
 from encfields.keys.cache.stats import CacheStats, Observer
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.forking import in_forked_child
-from encfields.keys.store import BeaconKey, KeyStore
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import BeaconKey
 
 DEFAULT_TTL = 3600.0
 """Seconds for which a key is used before it is fetched and unwrapped anew."""

@@ -17,7 +17,8 @@ from encfields.errors import EncFieldsError
 from encfields.keys.cache.entries import CacheKey, Entries, Jobs, Times, key_id_of
 from encfields.keys.cache.fetcher import Fetcher
 from encfields.keys.forking import in_forked_child
-from encfields.keys.store import BeaconKey, KeyStore, WrappedBeacons
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import BeaconKey, WrappedBeacons
 
 MAX_SLEEP = 60.0
 """Seconds after which the thread looks whether a cache is left, at the latest."""

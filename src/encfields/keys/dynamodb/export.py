@@ -18,8 +18,8 @@ from encfields.errors import ConfigurationError, KeyAccessError, KeyExistsError,
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.store import DynamoDbKeyStore, item_table_of
 from encfields.keys.dynamodb.table import Tools
-from encfields.keys.store import BeaconKey, KeyStore, KeyVersion, check_key_id
-from encfields.keys.store_errors import Conflict
+from encfields.keys.store import Conflict, KeyStore
+from encfields.keys.versions import BeaconKey, KeyVersion, check_key_id
 
 MAX_READ_TRIES = 20
 READ_PAUSE = 0.25

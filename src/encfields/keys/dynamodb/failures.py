@@ -10,7 +10,7 @@ from encfields.errors import (
     KeyUnavailableError,
 )
 from encfields.keys.aws.kms_calls import KmsFault, worst_reason
-from encfields.keys.store_errors import Conflict
+from encfields.keys.store import Conflict
 
 _ADVICE = {
     "unreachable": "is out of reach; check network, region and endpoint, then retry",

@@ -32,7 +32,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from encfields.keys.store import FIRST_VERSION, KeyVersion
+from encfields.keys.versions import FIRST_VERSION, KeyVersion
 
 KEY_ID, TYPE, VERSION, CREATED = "branch-key-id", "type", "version", "create-time"
 KMS_ARN, HIERARCHY, WRAPPED, LOGICAL_NAME = "kms-arn", "hierarchy-version", "enc", "tablename"

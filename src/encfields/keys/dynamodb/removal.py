@@ -17,8 +17,7 @@ from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.table import ItemTable, Tools
 from encfields.keys.sql.rows import now
-from encfields.keys.store import KeyVersion
-from encfields.keys.store_errors import (
+from encfields.keys.store import (
     MAX_TRIES,
     Conflict,
     newest_version,
@@ -26,6 +25,7 @@ from encfields.keys.store_errors import (
     was_destroyed,
     was_retired,
 )
+from encfields.keys.versions import KeyVersion
 
 MAX_IN_TRANSACTION = 100
 """Items that one transaction of DynamoDB writes at most."""

@@ -17,8 +17,8 @@ from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableE
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.table import ItemTable, Tools
-from encfields.keys.store import Progress, RewrapReport
-from encfields.keys.store_errors import MAX_TRIES, Conflict
+from encfields.keys.store import MAX_TRIES, Conflict
+from encfields.keys.versions import Progress, RewrapReport
 
 Place = tuple[str, str]
 """An item's branch key id and ``type``."""

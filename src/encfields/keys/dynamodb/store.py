@@ -31,22 +31,22 @@ from encfields.keys.fetching.runner import Runner
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
 from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.store import (
+    MAX_TRIES,
+    Conflict,
+    KeyStore,
+    already_exists,
+    was_destroyed,
+    was_retired,
+)
+from encfields.keys.versions import (
     BeaconKey,
     BeaconVersion,
-    KeyStore,
     KeyVersion,
     Progress,
     RewrapReport,
     WrappedBeacons,
     WrappedKey,
     check_key_id,
-)
-from encfields.keys.store_errors import (
-    MAX_TRIES,
-    Conflict,
-    already_exists,
-    was_destroyed,
-    was_retired,
 )
 
 T = TypeVar("T")

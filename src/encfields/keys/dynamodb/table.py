@@ -18,7 +18,7 @@ from encfields.keys.aws.kms_calls import kms_calls
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import explain
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
-from encfields.keys.store import KeyVersion
+from encfields.keys.versions import KeyVersion
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from encfields.keys.many.report import KeysReport, Progress
 from encfields.keys.many.selection import Selection
 from encfields.keys.many.work import Break, Work, joined, threads_for, work_through
 from encfields.keys.removal import CountableTables, CountValues
-from encfields.keys.store import KeyStore, KeyVersion, RewrapReport, check_key_id
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import KeyVersion, RewrapReport, check_key_id
 from encfields.traces import leaves_no_trace
 
 Versions = list[KeyVersion]

@@ -8,7 +8,7 @@ from typing import Any
 
 from encfields.errors import EncFieldsError
 from encfields.keys.removal import DestructionReceipt
-from encfields.keys.store import RewrapReport
+from encfields.keys.versions import RewrapReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import re
 from collections.abc import Collection, Iterable
 
 from encfields.errors import ConfigurationError
-from encfields.keys.store import KeyStore, KeyVersion, check_key_id
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import KeyVersion, check_key_id
 
 
 class Selection:

@@ -25,8 +25,8 @@ from encfields.keys.sql.rows import (
     require_one_order,
 )
 from encfields.keys.sql.table import KeyTable
-from encfields.keys.store import BeaconKey, BeaconVersion, WrappedBeacons
-from encfields.keys.store_errors import MAX_TRIES, Conflict, busy, was_destroyed
+from encfields.keys.store import MAX_TRIES, Conflict, busy, was_destroyed
+from encfields.keys.versions import BeaconKey, BeaconVersion, WrappedBeacons
 
 MAX_IN_FORCE = 2
 """Beacon key versions of one key: a lookup asks for each, and a row has room for two."""

@@ -29,8 +29,8 @@ from encfields.keys.sql.rows import (
     require_one_order,
 )
 from encfields.keys.sql.table import KeyTable
-from encfields.keys.store import KeyVersion, WrappedKey, check_key_id
-from encfields.keys.store_errors import MAX_TRIES, Conflict, already_exists, busy, was_destroyed
+from encfields.keys.store import MAX_TRIES, Conflict, already_exists, busy, was_destroyed
+from encfields.keys.versions import KeyVersion, WrappedKey, check_key_id
 
 Versions = list[KeyVersion]
 

@@ -19,8 +19,7 @@ from encfields.keys.sql.branch_keys import BranchKeys
 from encfields.keys.sql.failures import no_such_key
 from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow, key_version, now
 from encfields.keys.sql.table import KeyTable
-from encfields.keys.store import KeyVersion
-from encfields.keys.store_errors import (
+from encfields.keys.store import (
     MAX_TRIES,
     Conflict,
     busy,
@@ -29,6 +28,7 @@ from encfields.keys.store_errors import (
     was_destroyed,
     was_retired,
 )
+from encfields.keys.versions import KeyVersion
 
 
 def set_refused(table: KeyTable, key_id: str, version: str | None, *, refused: bool) -> bool:

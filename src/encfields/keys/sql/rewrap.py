@@ -13,8 +13,8 @@ from encfields.keys.sql.failures import no_such_key
 from encfields.keys.sql.name import require_of_store
 from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow
 from encfields.keys.sql.table import KeyTable
-from encfields.keys.store import Progress, RewrapReport
-from encfields.keys.store_errors import MAX_TRIES, Conflict, busy
+from encfields.keys.store import MAX_TRIES, Conflict, busy
+from encfields.keys.versions import Progress, RewrapReport
 
 
 def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: Progress | None) -> RewrapReport:

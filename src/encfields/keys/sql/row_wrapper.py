@@ -13,8 +13,8 @@ from encfields.keys.keyrings.wrapping import KeyWrapper, Purpose, WrappingContex
 from encfields.keys.sql.name import require_of_store
 from encfields.keys.sql.rows import BRANCH, KeyRow, NewRow, in_order, now
 from encfields.keys.sql.table import KeyTable
-from encfields.keys.store import BeaconKey
-from encfields.keys.store_errors import was_destroyed, was_retired
+from encfields.keys.store import was_destroyed, was_retired
+from encfields.keys.versions import BeaconKey
 
 
 class RowWrapper:

@@ -38,7 +38,7 @@ from encfields.keys.keyrings.wrapping import (
     Purpose,
     WrappingContext,
 )
-from encfields.keys.store import KeyVersion
+from encfields.keys.versions import KeyVersion
 from encfields.message.header import read_any_header
 
 MAX_WRAPPED_BYTES = 32_768

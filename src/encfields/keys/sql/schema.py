@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.keys.store import MAX_KEY_ID_CHARS
+from encfields.keys.versions import MAX_KEY_ID_CHARS
 
 TABLE_NAME = "encfields_keys"
 

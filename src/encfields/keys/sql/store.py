@@ -23,10 +23,10 @@ from encfields.keys.sql.row_wrapper import RowWrapper
 from encfields.keys.sql.rows import BEACON, BRANCH
 from encfields.keys.sql.schema import TABLE_NAME, key_table
 from encfields.keys.sql.table import KeyTable
-from encfields.keys.store import (
+from encfields.keys.store import KeyStore
+from encfields.keys.versions import (
     BeaconKey,
     BeaconVersion,
-    KeyStore,
     KeyVersion,
     Progress,
     RewrapReport,

@@ -30,7 +30,7 @@ from encfields.keys.sql.name import (
     require_same_name,
 )
 from encfields.keys.sql.rows import KeyRow, NewRow, Rows, read_row, readable_columns
-from encfields.keys.store_errors import MAX_TRIES, Conflict, busy
+from encfields.keys.store import MAX_TRIES, Conflict, busy
 
 T = TypeVar("T")
 Change = Callable[[Connection], None]
