@@ -20,6 +20,7 @@ from encfields.adopt.stages import last_trigger
 from encfields.bulk.connections import Connections, sync_engine
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, Report
+from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.adoption.triggers import CLOSED, OPEN, READY
 from encfields.traces import leaves_no_trace
@@ -27,7 +28,6 @@ from encfields.traces import leaves_no_trace
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from encfields.bulk.rows.prepared_job import PreparedJob
     from encfields.bulk.runs.progress import Progress
     from encfields.engine import Encryption
 
