@@ -34,7 +34,12 @@ from encfields.alembic.adoption_operations import (
     WithdrawAdoptionOp,
 )
 from encfields.alembic.environment import engine_for, outside_transaction, settings_of
-from encfields.alembic.rendering import rendered_call, rendered_columns, rendered_indexes
+from encfields.alembic.rendering import (
+    rendered_call,
+    rendered_columns,
+    rendered_comment,
+    rendered_indexes,
+)
 from encfields.alembic.running import LoggedProgress, keys_of, require_finished, work
 from encfields.alembic.script import Guard, write_comment, write_guard
 from encfields.bulk.connections import Connections
@@ -225,8 +230,12 @@ def _place_of(operation: AdoptionOp) -> str:
 @renderers.dispatch_for(ClosePlaintextOp)
 @renderers.dispatch_for(RefillPlaintextOp)
 @renderers.dispatch_for(EndAdoptionOp)
-def _render(autogen_context: Any, op: AdoptionOp) -> str:
-    return rendered_step(autogen_context, op)
+def _render(autogen_context: Any, op: AdoptionOp) -> str | list[str]:
+    call = rendered_step(autogen_context, op)
+    if isinstance(op, BeginAdoptionOp) and op.advice:
+        first, *others = op.advice
+        return [*rendered_comment(f"encfields - {first}", *others), call]
+    return call
 
 
 def rendered_step(autogen_context: Any, op: AdoptionOp) -> str:

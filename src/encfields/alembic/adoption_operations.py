@@ -212,6 +212,9 @@ class BeginAdoptionOp(AdoptionOp):
 
     verb = "begin_adoption"
 
+    advice: tuple[str, ...] = ()
+    """Of one that autogenerate proposes: what to declare first, in words."""
+
     @classmethod
     def begin_adoption(
         cls,

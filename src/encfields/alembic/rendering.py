@@ -111,7 +111,7 @@ def _rebind(autogen_context: Any, op: RebindOp) -> str | list[str]:
     if not op.seen:
         return call
     return [
-        *_comment(
+        *rendered_comment(
             f"encfields - values of {op.spec.table} are bound otherwise than declared. Do not "
             "apply this unless they were declared as was= says: else somebody has put them there.",
             *op.seen,
@@ -163,7 +163,7 @@ def _nothing(autogen_context: Any, op: NothingOp) -> list[str]:
 @renderers.dispatch_for(RefusedChangeOp)
 def _refused_change(autogen_context: Any, op: RefusedChangeOp) -> list[str]:
     where = f"{op.table_name}.{op.column}"
-    lines = _comment(f"encfields - {where}, {op.reason}.", *op.steps)
+    lines = rendered_comment(f"encfields - {where}, {op.reason}.", *op.steps)
     if not op.upwards:
         return [*lines[:1], "pass"]
     return [
@@ -181,7 +181,7 @@ def _postponed_run(autogen_context: Any, op: PostponedRunOp) -> list[str]:
         if isinstance(run, RebindOp)
         else ("of another type than declared", "converted")
     )
-    return _comment(
+    return rendered_comment(
         f"encfields - values of {run.spec.table}.{names} are {are}, and are to be {do} in a "
         "revision of their own. Apply this one, then run `alembic revision --autogenerate` again, "
         f"which writes op.{run.verb}(...)."
@@ -191,7 +191,7 @@ def _postponed_run(autogen_context: Any, op: PostponedRunOp) -> list[str]:
 @renderers.dispatch_for(PostponedAdoptionOp)
 def _postponed_adoption(autogen_context: Any, op: PostponedAdoptionOp) -> list[str]:
     adopted = op.step.adopted
-    return _comment(
+    return rendered_comment(
         f"encfields - the next step of the adoption of {adopted.table}.{adopted.plain} stands in "
         "a revision of its own. Apply this one, then run `alembic revision --autogenerate` again, "
         f"which writes op.{op.step.verb}(...)."
@@ -206,7 +206,7 @@ def _postponed_fill(autogen_context: Any, op: PostponedFillOp) -> list[str]:
     code = _fill_blind_index(autogen_context, op.fill)
     autogen_context.imports.intersection_update(imported)  # the code stands in a comment
     return [
-        *_comment(
+        *rendered_comment(
             f"encfields - rows that {table} holds already are not in {names}, and queries by the "
             "index miss them. Deploy the application that writes the index, then fill it in a "
             "revision of its own (which `alembic revision --autogenerate` writes on a database "
@@ -281,7 +281,8 @@ def rendered_call(
     return f"{prefix}{verb}({', '.join(given)})"
 
 
-def _comment(*paragraphs: str) -> list[str]:
+def rendered_comment(*paragraphs: str) -> list[str]:
+    """Lines of a comment."""
     # Mako takes a line that ends with a colon for the head of a block, comments not excepted.
     lines = [line for p in paragraphs for line in textwrap.wrap(p, 88)]
     return [f"# {line.rstrip(':')}" for line in lines]
@@ -307,4 +308,4 @@ def _convert_encrypted(autogen_context: Any, op: ConvertEncryptedOp) -> str | li
         arguments.append(f"was_bound={rendered_columns(autogen_context, [op.was_bound])[1:-1]}")
     arguments += rendered_indexes(autogen_context, op.indexes)
     call = rendered_call(autogen_context, op.verb, arguments, op.spec.schema, {"queue": op.queue})
-    return [*_comment(*op.seen), call] if op.seen else call
+    return [*rendered_comment(*op.seen), call] if op.seen else call

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Column, Engine
 
 from encfields.adopt import (
     Adoption,
@@ -21,6 +21,7 @@ from encfields.adopt import (
     refill_plaintext,
     withdraw_adoption,
 )
+from encfields.adopt.case import advice_on_case
 from encfields.bulk.reencryption import Report
 from encfields.cli import exits
 from encfields.cli.output import Output
@@ -99,11 +100,13 @@ def register(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Do the step."""
     settings = Settings(arguments)
-    adoption = _adoption(settings.models(), arguments.column)
+    column = _column(settings.models(), arguments.column)
+    adoption = Adoption.of(column)
     step, engine = STEPS[arguments.step], settings.engine()
     try:
         if not step.needs_keys:
-            return _tell(step.run(engine, adoption), output)
+            advice = _advice(engine, column, adoption) if arguments.step == "begin" else ()
+            return _tell(step.run(engine, adoption), output, advice)
         encryption = settings.encryption(engine)
         if arguments.step in ("run", "refill"):
             return _work(step, settings, engine, encryption, adoption, output)
@@ -127,8 +130,14 @@ def _work(
     return _tell(report, output)
 
 
-def _adoption(models: str | None, name: str) -> Adoption:
-    """The adoption that the models declare for a plaintext column.
+def _advice(engine: Engine, column: Column[Any], adoption: Adoption) -> tuple[str, ...]:
+    """What to declare otherwise before the step, in words."""
+    with engine.connect() as connection:
+        return advice_on_case(connection, column, adoption.plain)
+
+
+def _column(models: str | None, name: str) -> Column[Any]:
+    """The column by which the models adopt a plaintext column.
 
     :raises ConfigurationError: they declare none.
     """
@@ -141,7 +150,7 @@ def _adoption(models: str | None, name: str) -> Adoption:
     table = metadata.tables.get(table_name)
     for binding, adopts, _ in adopted_columns(table) if table is not None else ():
         if adopts.column == column_name:
-            return Adoption.of(binding.column)
+            return binding.column
     raise ConfigurationError(
         f"{models} declares no column that adopts {name}: EncryptedType(..., "
         f"adopts=Plaintext({column_name!r}, phase=...))",
@@ -149,16 +158,19 @@ def _adoption(models: str | None, name: str) -> Adoption:
     )
 
 
-def _tell(result: object, output: Output) -> int:
+def _tell(result: object, output: Output, advice: Sequence[str] = ()) -> int:
     if isinstance(result, Report):
         return tell_reports([result], output)
     if isinstance(result, Comparison):
         return _tell_comparison(result, output)
     remains = list(result) if isinstance(result, tuple) else []
     if output.as_json:
-        output.json({"done": True, "remains": remains})
+        told = {"advice": list(advice)} if advice else {}
+        output.json({"done": True, "remains": remains, **told})
         return exits.OK
     output.line("Done.", style="green")
+    for line in advice:
+        output.line(line, style="yellow")
     for line in remains:
         output.line(f"plaintext remains in {line}", style="yellow")
     return exits.OK

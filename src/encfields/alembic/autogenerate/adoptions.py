@@ -17,6 +17,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 
 from encfields.adopt.adoption import Adoption
+from encfields.adopt.case import advice_on_case
 from encfields.adopt.stages import adoptions_in, place_of
 from encfields.alembic.adoption_operations import (
     AdoptedColumn,
@@ -85,7 +86,11 @@ def _next(
     if not place.has_plain:
         return
     if place.stage is None:
-        yield BeginAdoptionOp(adopted)
+        begin = BeginAdoptionOp(adopted)
+        begin.advice = advice_on_case(connection, column, plain)
+        for sentence in begin.advice:
+            log.warning("%s", sentence)
+        yield begin
     elif place.stage in (OPEN, READY) and _is_pending(connection, adoption):
         yield AdoptOp(adopted)
     elif place.stage == OPEN and phase == WRITE_SEALED:
