@@ -66,7 +66,7 @@ CASES: list[tuple[Any, Any, Any]] = [
     (Numeric(6, 2), Decimal(1), Decimal("12345.00")),
     (Boolean(), True, "yes"),
     (Date(), dt.date(2024, 1, 1), "2024-01-01"),
-    (DateTime(), dt.datetime(2024, 1, 1), dt.date(2024, 1, 1)),
+    (DateTime(), dt.datetime(2024, 1, 1), "2024-01-01 00:00:00"),
     (Time(), dt.time(1), "01:00"),
     (Interval(), dt.timedelta(1), 86400),
     (Uuid(), uuid.UUID(int=1), "no uuid"),

@@ -126,7 +126,7 @@ def as_decimal(value: object) -> Decimal:
 
 
 class BooleanCodec(KeepsValues):
-    """``true`` or ``false``; the integers 0 and 1 are accepted, as SQLAlchemy does."""
+    """``true`` or ``false``; the numbers 0 and 1 are accepted, as SQLAlchemy does."""
 
     __slots__ = ("max_bytes",)
     json_form: ClassVar[JsonForm] = JsonForm.NATIVE
@@ -135,7 +135,7 @@ class BooleanCodec(KeepsValues):
         self.max_bytes: int | None = 5
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        if isinstance(value, int) and value in (0, 1):
+        if isinstance(value, int | float | Decimal) and value in (0, 1):
             return b"true" if value else b"false"
         raise wrong_type("a bool, 0 or 1", value)
 
@@ -154,10 +154,15 @@ MAX_INTEGER = 2**64 - 1
 """Greatest value of any database's integer column (MariaDB's unsigned BIGINT)."""
 
 
+_DIGITS = 20
+"""Of the greatest of them."""
+
+
 class IntegerCodec(KeepsValues):
     """Decimal digits in ASCII, a minus sign where negative, no plus sign, no leading zero.
 
     All integer types share one range, so that widening a column later changes no stored text.
+    A bool, and a float or Decimal without a fraction, are the integer that they equal.
     """
 
     __slots__ = ("max_bytes",)
@@ -167,7 +172,9 @@ class IntegerCodec(KeepsValues):
         self.max_bytes: int | None = 20
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        if not isinstance(value, int) or isinstance(value, bool):
+        if isinstance(value, float | Decimal):
+            value = _whole(value)
+        if not isinstance(value, int):
             raise wrong_type("an int", value)
         if not MIN_INTEGER <= value <= MAX_INTEGER:
             raise out_of_range("the integer is below -2**63 or above 2**64 - 1")
@@ -182,6 +189,14 @@ class IntegerCodec(KeepsValues):
         except ValueError:
             pass
         raise undecodable("a decimal integer")
+
+
+def _whole(value: float | Decimal) -> int:
+    """The integer that a float or Decimal equals."""
+    number = as_decimal(value)
+    if number.adjusted() >= _DIGITS or number != number.to_integral_value(context=_EXACT):
+        raise out_of_range("the number is no integer that the column holds")
+    return int(number)
 
 
 _FINITE = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")

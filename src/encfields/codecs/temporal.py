@@ -96,7 +96,8 @@ class DateTimeCodec(KeepsValues):
     """``YYYY-MM-DDTHH:MM:SS``, ``.ffffff`` where it has microseconds, offset where it has one.
 
     What was given is kept exactly, whatever ``timezone`` says: a naive value comes back naive,
-    an aware one with the same offset (its zone's name is not kept).
+    an aware one with the same offset (its zone's name is not kept). A ``date`` is its midnight, as
+    a plain DateTime column has it.
     """
 
     __slots__ = ("max_bytes",)
@@ -107,8 +108,10 @@ class DateTimeCodec(KeepsValues):
         self.max_bytes: int | None = 42
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        if not isinstance(value, dt.datetime):
+        if not isinstance(value, dt.date):
             raise wrong_type("a datetime", value)
+        if not isinstance(value, dt.datetime):
+            value = dt.datetime(value.year, value.month, value.day)
         problem = "gives no offset for it"
         try:
             if value.tzinfo is None or dt.datetime.utcoffset(value) is not None:

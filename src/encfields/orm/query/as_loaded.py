@@ -1,11 +1,13 @@
 """A value that is asked for, in the form in which the column's values are loaded.
 
-The evaluator of ``synchronize_session`` compares in Python, where a UUID is not its text and the
-Decimal 0.1 not the float: what the database finds, the session would miss.
+The evaluator of ``synchronize_session`` compares in Python, where a UUID is not its text, the
+Decimal 0.1 not the float and a date not its midnight: what the database finds, the session would
+miss.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import decimal
 import uuid
 from typing import Any
@@ -19,8 +21,14 @@ from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 
-_OF_SEVERAL_FORMS = (sqltypes.Uuid, sqltypes.Numeric, sqltypes.Float, sqltypes.Enum)
-_SCALARS = (str, int, float, decimal.Decimal, uuid.UUID)
+_OF_SEVERAL_FORMS = (
+    sqltypes.Uuid,
+    sqltypes.Numeric,
+    sqltypes.Float,
+    sqltypes.Enum,
+    sqltypes.DateTime,
+)
+_SCALARS = (str, int, float, decimal.Decimal, uuid.UUID, dt.date)
 _LISTS = (list, tuple, set, frozenset)
 _ANY_DIALECT = DefaultDialect()  # None of these types' plaintexts depends on it.
 
@@ -58,7 +66,7 @@ def _bind_as_loaded(codec: Codec, bind: BindParameter[Any]) -> BindParameter[Any
 
 
 def _loaded(codec: Codec, value: Any) -> Any:
-    if not isinstance(value, _SCALARS):
+    if not isinstance(value, _SCALARS) or isinstance(value, dt.datetime):
         return value
     try:
         return codec.decode(codec.encode_asked(value, _ANY_DIALECT), _ANY_DIALECT)
