@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -135,6 +136,12 @@ EQUALS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
     "a float given as a number": (Float(), 0.1, Decimal("0.1")),
     "a UUID's text": (Uuid(), uuid.UUID(int=7), str(uuid.UUID(int=7))),
     "a UUID of a column of texts": (Uuid(as_uuid=False), str(uuid.UUID(int=7)), uuid.UUID(int=7)),
+    "a whole number given as a float": (Integer(), 7, 7.0),
+    "a whole number given as a number": (Integer(), 7, Decimal("7.00")),
+    "one, given as a bool": (Integer(), 1, True),
+    "a truth value given as a number": (Boolean(), True, 1.0),
+    "a day's midnight": (DateTime(), NOON.replace(hour=0, tzinfo=None), NOON.date()),
+    "days' midnights": (DateTime(), NOON.replace(hour=0, tzinfo=None), [NOON.date(), NOON]),
     "an enum's name": (Enum(Ward), Ward.SURGERY, "SURGERY"),
 }
 DIFFERS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
@@ -146,6 +153,9 @@ DIFFERS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
     "a text that looks like a number": (String(9), "1.50", "1.5"),
     "a padded text": (String(9), "a", "a "),
     "a moment of the day": (Date(), NOON.date(), NOON.replace(tzinfo=None)),
+    "a fraction": (Integer(), 1, 1.5),
+    "a number beyond all": (Integer(), 1, 1e300),
+    "a day": (DateTime(), NOON.replace(tzinfo=None), NOON.date()),
     "no UUID": (Uuid(), uuid.UUID(int=7), uuid.UUID(int=8)),
     "padded bytes": (LargeBinary(9), b"a", b"a\x00"),
 }

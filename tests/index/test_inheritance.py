@@ -16,7 +16,6 @@ from sqlalchemy.orm import (
 )
 
 from encfields import BlindIndex, EncryptedType
-from encfields.errors import UnreadableError
 from tests.binding.database import Database
 from tests.index.clinic import ids
 
@@ -129,21 +128,32 @@ def test_polymorphic_entities_are_asked_by_every_column(practice):
         assert doctor.licence == "s"
 
 
-def test_aliases_of_a_class_in_two_tables_are_asked_if_they_are_flat(practice):
-    doctor = aliased(Doctor, flat=True)
+@pytest.mark.parametrize("flat", [True, False])
+def test_aliases_of_a_class_in_two_tables_are_asked(practice, flat):
+    """Unless they are flat, SQLAlchemy puts the two tables into a subquery, without the index."""
+    doctor, other = aliased(Doctor, flat=flat), aliased(Doctor, flat=flat)
     assert ids(practice, select(doctor.id).where(doctor.ssn == "s")) == [2]
     assert ids(practice, select(doctor.id).where(doctor.licence == "s")) == [3]
+    assert ids(practice, select(doctor.id).where(doctor.licence != "s")) == [2]
+    assert ids(practice, select(doctor.id).where(~doctor.licence.in_(["s", "x"]))) == [2]
+    assert ids(
+        practice, select(doctor.id).where(~((doctor.licence == "s") | (doctor.id == 9)))
+    ) == [2]
     assert ids(practice, select(Person.id).join(doctor, doctor.licence == Person.ssn)) == [1, 2]
+    crossed = select(doctor.id).join(other, doctor.licence == other.ssn)
+    assert ids(practice, crossed) == [3]
+    optional = select(Person.id).outerjoin(doctor, doctor.id == Person.id)
+    assert ids(practice, optional.where(doctor.licence == None)) == [1]  # noqa: E711
+    assert ids(practice, optional.where((doctor.licence != "s") | (Person.id == 1))) == [1, 2]
+    with practice.session() as session:
+        one = session.scalars(select(doctor).where(doctor.licence == "s")).one()
+        assert (one.ssn, one.licence) == ("r", "s")
 
 
-def test_an_alias_that_is_a_subquery_is_refused_with_a_way_out(practice):
-    """SQLAlchemy puts the two tables into a subquery, which has not the index's column."""
-    doctor = aliased(Doctor)
-    with (
-        practice.session() as session,
-        pytest.raises(UnreadableError, match=r"aliased\(\.\.\., flat=True\)"),
-    ):
-        session.scalars(select(doctor.id).where(doctor.ssn == "s")).all()
+def test_polymorphic_entities_are_asked_as_a_subquery(practice):
+    everyone = with_polymorphic(Person, [Doctor], aliased=True)
+    either = (everyone.ssn == "s") | (everyone.Doctor.licence == "s")
+    assert ids(practice, select(everyone.id).where(either)) == [1, 2, 3]
 
 
 def test_columns_of_two_classes_are_joined(practice):

@@ -169,13 +169,14 @@ def test_the_index_of_one_alias_does_not_serve_another(clinic):
     """A subquery of two patients has the second's number and the first's index."""
     one, two = patient.alias("one"), patient.alias("two")
     for left, right in ((one, two), (patient, two), (two, patient)):
-        inner = (
-            select(left.c.id, right.c.id.label("other"), right.c.ssn, left.c.ssn.blind().label("k"))
-            .join_from(left, right, left.c.id == right.c.id + 1)
-            .subquery()
-        )
+        index = left.c.ssn.blind().label("k")
+        selected = select(left.c.id, right.c.ssn, index)
+        unknown = selected.join_from(left, right, left.c.id == right.c.id + 5).subquery()
         with pytest.raises(UnreadableError, match="does not carry the column's blind index"):
-            scalars(clinic, select(inner.c.id).where(inner.c.ssn == "ssn-1"))
+            scalars(clinic, select(unknown.c.id).where(unknown.c.ssn == "ssn-1"))
+        known = selected.add_columns(right.c.id.label("other"))
+        inner = known.join_from(left, right, left.c.id == right.c.id + 1).subquery()
+        assert scalars(clinic, select(inner.c.id).where(inner.c.ssn == "ssn-1")) == [2]
         assert scalars(clinic, select(inner.c.id).where(inner.c.k == "ssn-2")) == [2]
 
 
@@ -188,10 +189,39 @@ def test_a_grouped_index_is_asked(clinic):
         assert sorted(tuple(row) for row in connection.execute(joined)) == [(1, 2), (2, 1)]
 
 
-def test_a_subquery_without_the_index_says_what_to_select(sqlite_clinic):
-    inner = select(patient.c.id, patient.c.ssn).subquery()
+def test_a_subquery_without_the_index_is_asked_by_its_rows_keys(clinic):
+    selected = select(patient.c.id.label("n"), patient.c.ssn.label("number"))
+    chained = select(selected.cte("first")).cte("second")
+    for inner in (selected.subquery(), selected.cte(), chained, selected.subquery().alias()):
+        assert scalars(clinic, select(inner.c.n).where(inner.c.number == "ssn-2")) == [2]
+        assert scalars(clinic, select(inner.c.n).where(inner.c.number != "ssn-2")) == [1, 3]
+        either = inner.c.number.in_(["ssn-1", "ssn-2"])
+        assert scalars(clinic, select(inner.c.n).where(either)) == [1, 2]
+        joined = select(claim.c.id).join(inner, inner.c.number == claim.c.ssn)
+        assert scalars(clinic, joined) == [1, 2, 3]
+
+
+WITHOUT_A_ROW = {
+    "no key": lambda: select(patient.c.ssn).subquery(),
+    "a UNION": lambda: union_all(*[select(patient.c.id, patient.c.ssn)] * 2).subquery(),
+    "a text": lambda: (
+        text("SELECT id, ssn FROM patient").columns(patient.c.id, patient.c.ssn).cte()
+    ),
+    "a write": lambda: (
+        update(patient)
+        .where(patient.c.id == 2)
+        .values(ssn=None)
+        .returning(patient.c.id, patient.c.ssn)
+        .cte()
+    ),
+}
+
+
+@pytest.mark.parametrize("make", WITHOUT_A_ROW.values(), ids=WITHOUT_A_ROW.keys())
+def test_a_subquery_without_index_or_row_says_what_to_select(sqlite_clinic, make):
+    inner = make()
     with pytest.raises(UnreadableError, match=r"select column\.blind\('exact'\) in it too"):
-        scalars(sqlite_clinic, select(inner.c.id).where(inner.c.ssn == "ssn-2"))
+        scalars(sqlite_clinic, select(func.count()).where(inner.c.ssn == "ssn-2"))
 
 
 # -- types ----------------------------------------------------------------------------------------

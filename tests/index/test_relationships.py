@@ -67,11 +67,11 @@ def test_loading_goes_on_from_what_was_found_by_index(clinic, name):
         assert {p.id: [c.id for c in p.claims] for p in people} == {1: [1, 2], 3: []}
 
 
-@pytest.mark.parametrize("name", ["selectinload", "lazyload", "immediateload"])
+@pytest.mark.parametrize("name", ["selectinload", "lazyload", "immediateload", "joinedload"])
 def test_a_collection_of_a_limited_query_is_loaded(clinic, name):
     statement = select(Patient).options(LOADERS[name](Patient.claims)).order_by(Patient.id).limit(2)
     with clinic.session() as session:
-        people = session.scalars(statement).all()
+        people = session.scalars(statement).unique().all()
         assert {p.id: [c.id for c in p.claims] for p in people} == {1: [1, 2], 2: [3]}
 
 
@@ -80,16 +80,6 @@ def test_a_reference_of_a_limited_query_is_loaded_by_a_join(clinic):
     with clinic.session() as session:
         claims = session.scalars(statement).all()
         assert {c.id: c.patient and c.patient.id for c in claims} == {1: 1, 2: 1}
-
-
-def test_a_joined_collection_of_a_limited_query_is_refused_with_a_way_out(sqlite_clinic):
-    """SQLAlchemy puts the query into a subquery, which has not the index's column."""
-    statement = select(Patient).options(joinedload(Patient.claims)).limit(2)
-    with (
-        sqlite_clinic.session() as session,
-        pytest.raises(UnreadableError, match=r"selectinload\(\)"),
-    ):
-        session.scalars(statement).unique().all()
 
 
 @pytest.mark.parametrize("attribute", [Patient.claims, Claim.patient], ids=["many", "one"])

@@ -127,6 +127,21 @@ def test_a_row_is_found_under_whichever_version_it_has(rotating):
         assert by_index == _ids(rotating, select(a.c.id).where(make(a.c.plain))), name
 
 
+def test_a_row_of_a_subquery_is_found_under_whichever_version_it_has(rotating):
+    inner = select(a.c.id, a.c.v, a.c.plain).subquery()
+    for name, make in CRITERIA.items():
+        looked_up = _ids(rotating, select(inner.c.id).where(make(inner.c.v)))
+        assert looked_up == _ids(rotating, select(a.c.id).where(make(a.c.plain))), name
+    by_row, of_table = (
+        [
+            _ids(rotating, select(rows.c.id).join(b, b.c.v == rows.c.v)),
+            _ids(rotating, select(b.c.id).where(b.c.v.in_(select(rows.c.v)))),
+        ]
+        for rows in (inner, a)
+    )
+    assert by_row == of_table
+
+
 def test_a_named_bind_finds_a_row_under_whichever_version_it_has(rotating):
     one = select(a.c.id).where(a.c.v == bindparam("q"))
     other = select(a.c.id).where(a.c.v != bindparam("q"))

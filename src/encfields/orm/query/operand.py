@@ -7,15 +7,17 @@ from typing import Any, cast
 
 from sqlalchemy import Column
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BindParameter, ColumnElement, Grouping, Label
-from sqlalchemy.sql.selectable import ScalarSelect, Select
+from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, Select, TextualSelect
+from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.blind_index import IndexBinding, indexes_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.comparison import BlindValue, BlindView, viewed
-from encfields.orm.read.provenance import same_row, sibling, source_column
+from encfields.orm.read.provenance import row_part, same_row, sibling, source_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +56,56 @@ class IndexOperand:
         return not index.is_full or (self.view is None and not index.is_exact)
 
     def companion(self, index: IndexBinding) -> ColumnElement[Any]:
+        """The index's column, out of the same row as the encrypted column, or looked up there.
+
+        :raises UnreadableError: the column comes out of a subquery that tells neither it nor the
+            row's primary key.
+        """
+        there = self._carried(index)
+        if there is None:
+            there = self._looked_up(index)
+        return self._found(index, there)
+
+    def selected(self, index: IndexBinding) -> ColumnElement[Any]:
         """The index's column, out of the same row as the encrypted column.
 
         :raises UnreadableError: the column comes out of a subquery that does not select it.
         """
-        there = self._carried(index)
+        return self._found(index, self._carried(index))
+
+    def _found(self, index: IndexBinding, there: ColumnElement[Any] | None) -> ColumnElement[Any]:
         if there is not None:
             return there
         raise UnreadableError(
-            "the subquery that it is selected from does not carry the column's blind index: put "
-            f"the comparison into the subquery, or select column.blind({index.label!r}) in it "
-            "too. (Relationships: load them with selectinload(). aliased() of a class whose "
-            "columns are in several tables: aliased(..., flat=True))",
+            "the subquery that it is selected from does not carry the column's blind index, nor "
+            "the row's primary key, by which a plain SELECT's is looked up: put the comparison "
+            f"into the subquery, or select column.blind({index.label!r}) in it too. "
+            "(Relationships: load them with selectinload())",
             table=index.table,
             column=index.column_name,
             reason="index-not-selected",
         )
 
     def carries(self, index: IndexBinding) -> bool:
-        """Whether the rows that it comes from have the index's column."""
-        return self._carried(index) is not None
+        """Whether the rows that it comes from have the index's column, or tell where it is."""
+        return self._carried(index) is not None or self._looked_up(index) is not None
+
+    def _looked_up(self, index: IndexBinding) -> ColumnElement[Any] | None:
+        """The index's column in the table's row that the encrypted column is of.
+
+        A subquery that the ORM makes, as of ``aliased()`` of a joined subclass, selects what is
+        mapped. What a UNION or a text delivers may be no value of that row, and what a write in a
+        CTE returns is newer than what a statement sees in the table.
+        """
+        if _is_view(self.expression) or any(
+            isinstance(part, CompoundSelect | TextualSelect | UpdateBase)
+            for part in iterate(self.expression.table)
+        ):
+            return None
+        try:
+            return row_part(self.expression, index.companion, self.column)
+        except UnreadableError:
+            return None
 
     def _carried(self, index: IndexBinding) -> ColumnElement[Any] | None:
         if not _is_view(self.expression):
@@ -163,4 +195,4 @@ def companion_of_view(view: BlindValue) -> ColumnElement[Any]:
             column=there.column.name,
             reason="adoption",
         )
-    return there.companion(groups[0][0])
+    return there.selected(groups[0][0])

@@ -303,7 +303,7 @@ def either_version(element: IndexComparison, sides: list[VersionSides]) -> Colum
         isinstance(part, ScalarSelect) for side in sides for part in (side.left, side.right)
     ):
         return _first_or_second(first, second)
-    if element.operator in MEMBERSHIP:
+    if element.operator in MEMBERSHIP and isinstance(sides[0].right, ScalarSelect):
         return _in_subquery(element, sides)
     return cast("ColumnElement[Any]", func.coalesce(first, second, type_=element.type))
 
