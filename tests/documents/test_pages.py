@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from encfields.cli.config_file import COLUMN, SETTINGS, TABLE
 from encfields.cli.main import main, parser
 from encfields.cli.settings import Settings
 from tests.documents.pages import PAGES, README, ROOT, Block, blocks, name_of, prose
@@ -92,4 +93,23 @@ def test_a_configuration_file_is_understood(block: Block, tmp_path):
     if "tables" in tomllib.loads(block.code):
         assert settings.specs()
     else:
-        assert (settings.database().url or "").startswith("postgresql+psycopg://")
+        database = settings.database()
+        assert database.engine or (database.url or "").startswith("postgresql+psycopg://")
+
+
+def test_the_page_of_the_settings_names_each_of_them():
+    """In the first column of its tables, and nothing else there."""
+    page = (ROOT / "docs" / "settings.md").read_text()
+    tables = re.split(r"^\| (setting|in a [^|]*) \| is .*$", page, flags=re.M)[2::2]
+    named = [re.findall(r"^\| `(\w+)` \|", table, re.M) for table in tables]
+    assert named == [list(SETTINGS), list(TABLE), list(COLUMN)]
+
+
+def test_the_page_of_the_settings_shows_the_message_of_a_wrong_one(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "settings.md").read_text()
+    shown = re.search(r"```text\n(.*?)```", page, re.S)
+    assert shown is not None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "encfields.toml").write_text("\n\nkeytable = 'keys'")
+    assert main(["status"]) == 3
+    assert capsys.readouterr().err == shown[1]

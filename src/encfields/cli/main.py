@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from encfields.cli import (
     adopt,
     change,
+    completion,
     doctor,
     exits,
     index_plan,
@@ -28,7 +29,7 @@ from encfields.cli.output import Output
 from encfields.errors import EncFieldsError
 from encfields.version import VERSION
 
-COMMANDS = (status, verify, reencrypt, adopt, change, inspect, keys, index_plan, doctor)
+COMMANDS = (status, verify, reencrypt, adopt, change, inspect, keys, index_plan, doctor, completion)
 """The subcommands: modules with ``register(subparsers)``, which sets ``run`` to a function of
 the parsed arguments and the :class:`~encfields.cli.output.Output` that returns an exit status."""
 

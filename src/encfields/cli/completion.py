@@ -1,0 +1,74 @@
+"""``encfields completion``: what a shell needs to complete commands, options and file names."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from encfields.cli import exits
+from encfields.cli.output import Output
+from encfields.errors import ConfigurationError
+
+SHELLS = ("bash", "zsh", "fish")
+
+_DESCRIPTION = """\
+Print a script by which a shell completes the commands and options of encfields:
+
+  bash   encfields completion bash > ~/.local/share/bash-completion/completions/encfields
+  zsh    encfields completion zsh > ~/.zfunc/_encfields     with ~/.zfunc in $fpath
+  fish   encfields completion fish > ~/.config/fish/completions/encfields.fish
+
+Print it again after an upgrade. It needs the shtab library, which encfields[cli] brings.
+"""
+
+_FILES = ("FILE",)
+"""Metavars of what is a file."""
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "completion",
+        help="print a script for completion in bash, zsh or fish",
+        description=_DESCRIPTION,
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    parser.set_defaults(run=run, json=False)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Print the script."""
+    from encfields.cli.main import parser
+
+    sys.stdout.write(script(parser(), arguments.shell))
+    return exits.OK
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The script for a shell.
+
+    :raises ConfigurationError: shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError:
+        raise ConfigurationError(
+            "completion needs the shtab library; pip install 'encfields[cli]'", reason="no-shtab"
+        ) from None
+    for action in _actions(parser):
+        if action.metavar in _FILES:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return shtab.complete(parser, shell=shell).rstrip("\n") + "\n"
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """All options and arguments, those of subcommands included."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in set(action.choices.values()):
+                yield from _actions(inner)
