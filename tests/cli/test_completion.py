@@ -7,9 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import shtab
 
 from encfields.cli import exits
 from encfields.cli.completion import SHELLS
+from encfields.cli.file_names import BY_SHELL
 
 BASH = """
 source ./encfields.sh
@@ -79,6 +81,10 @@ def test_zsh_takes_the_script(command):
         "autoload +X _encfields; print -r -- $_comps[encfields]",
     )  # fmt: skip
     assert "_encfields" in told
+
+
+def test_files_are_completed_as_shtab_does():
+    assert {shell: shtab.FILE[shell] for shell in SHELLS} == BY_SHELL
 
 
 def test_every_shell_named_has_a_script_and_no_other(command):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from encfields.cli import exits
@@ -23,9 +22,6 @@ Print a script by which a shell completes the commands and options of encfields:
 Print it again after an upgrade. It needs the shtab library, which encfields[cli] brings.
 """
 
-_FILES = ("FILE",)
-"""Metavars of what is a file."""
-
 
 def register(subparsers: Any) -> None:
     """Add the subcommand."""
@@ -42,9 +38,7 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the script."""
-    from encfields.cli.main import parser
-
-    sys.stdout.write(script(parser(), arguments.shell))
+    sys.stdout.write(script(arguments.parser, arguments.shell))
     return exits.OK
 
 
@@ -59,16 +53,4 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         raise ConfigurationError(
             "completion needs the shtab library; pip install 'encfields[cli]'", reason="no-shtab"
         ) from None
-    for action in _actions(parser):
-        if action.metavar in _FILES:
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell=shell).rstrip("\n") + "\n"
-
-
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """All options and arguments, those of subcommands included."""
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in set(action.choices.values()):
-                yield from _actions(inner)

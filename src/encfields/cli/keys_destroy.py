@@ -12,6 +12,7 @@ from typing import Any
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits, keys_destroy_many, keys_selection
 from encfields.cli.administration import key_admin, new_receipt_file
+from encfields.cli.file_names import names_a_file
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
@@ -44,10 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not wait until other processes have stopped sealing under it",
     )
-    parser.add_argument(
-        "--receipt",
-        metavar="FILE",
-        help="write the receipt to a new file, as JSON; of several keys, one on each line",
+    names_a_file(
+        parser.add_argument(
+            "--receipt",
+            metavar="FILE",
+            help="write the receipt to a new file, as JSON; of several keys, one on each line",
+        )
     )
     parser.add_argument("--signed-off-by", metavar="NAME", help="who answers for it")
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from encfields.cli import exits
+from encfields.cli.file_names import names_a_file
 from encfields.cli.output import Output, plain
 from encfields.errors import ConfigurationError, printable
 from encfields.keys.admin import KeyAdmin
@@ -35,8 +36,10 @@ def add_options(
     :param all_: there is an ``--all``.
     """
     parser.add_argument("key_ids", metavar="ID", nargs="*", help=help_ or None)
-    parser.add_argument(
-        "--file", metavar="FILE", help="more ids, one on each line; - for standard input"
+    names_a_file(
+        parser.add_argument(
+            "--file", metavar="FILE", help="more ids, one on each line; - for standard input"
+        )
     )
     if like:
         parser.add_argument(

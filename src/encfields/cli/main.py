@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.register(subparsers)
+    top.set_defaults(parser=top)
     return top
 
 

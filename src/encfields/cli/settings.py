@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli.config_file import FILE_NAME, read_file
 from encfields.cli.database import Database
+from encfields.cli.file_names import names_a_file
 from encfields.cli.keyring_option import HELP as KEYRING_HELP
 from encfields.cli.keyring_option import NoKeyring, parse_keyring
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
@@ -33,8 +34,12 @@ DYNAMODB = "dynamodb:"
 def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True) -> None:
     """``--json``, and what says where the database and the keys are."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument(
-        "--config", metavar="FILE", help=f"default: {FILE_NAME} of the working directory, if any"
+    names_a_file(
+        parser.add_argument(
+            "--config",
+            metavar="FILE",
+            help=f"default: {FILE_NAME} of the working directory, if any",
+        )
     )
     if not database:
         return
