@@ -148,7 +148,7 @@ def advice_on_case(connection: Connection, sealed: Column[Any], plain: str) -> t
     :returns: sentences; none where nothing is to be said.
     """
     of_column = [one for one in indexes_of(sealed.table) if one.sources[0].column is sealed]
-    if not of_column or any("casefold" in one.derivation for one in of_column):
+    if not of_column or any("casefold" in one.definition.derivation for one in of_column):
         return ()
     found = ignored_case(connection, sealed.table.name, sealed.table.schema, plain)
     if found is None:
