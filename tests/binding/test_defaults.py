@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.schema import Computed, FetchedValue, ForeignKey
 
-from encfields import EncryptedType
+from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError, BindingError, DeclarationError
 from tests.binding.database import CANARY, Database
 
@@ -149,6 +149,40 @@ def test_a_rehearsed_insert_takes_many_rows_without_insertmanyvalues(backend):
     with db.begin() as connection:
         connection.execute(insert(NUMBERED), [{**row, "context": "kept"} for row in ROWS])
         assert connection.scalars(select(NUMBERED.c.context)).all() == ["kept"] * 3
+
+
+def _names(context: Any) -> str:
+    return " ".join(sorted(context.get_current_parameters()))
+
+
+class Told(Base):
+    __tablename__ = "told"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[int]
+    secret: Mapped[str | None] = mapped_column(
+        EncryptedType(key="tenant/{tenant}", index=BlindIndex())
+    )
+    other: Mapped[str | None] = mapped_column(EncryptedType(key="tenant/{tenant}"))
+    names: Mapped[str] = mapped_column(String(90), default=_names, onupdate=_names)
+
+
+def test_a_default_is_told_of_nothing_but_what_was_given(sqlite_db):
+    sqlite_db.create(Base.metadata)
+    plain = sqlite_db.plain.dialect.execution_ctx_cls
+    for tenant in (1, 2):
+        sqlite_db.encryption.keys.create(f"tenant/{tenant}")
+    with sqlite_db.session() as session:
+        told = Told(tenant=1, secret="a", other="b")
+        session.add(told)
+        session.commit()
+        assert told.names == "names other secret tenant"
+        told.tenant = 2
+        session.commit()
+        assert told.names == "names tenant told_id"
+        assert (told.secret, told.other) == ("a", "b")
+    sqlite_db.encryption.detach()
+    assert sqlite_db.engine.dialect.execution_ctx_cls is plain
 
 
 def test_a_given_value_goes_before_the_default(things):

@@ -67,7 +67,7 @@ INDEXES = {
 ROTATION = ((1,), (1, 2), (2, 1), (2,))
 """The versions of an index in the phases of its rotation."""
 EXACT = ("full", "unique", "both")
-DEFAULTS = ("", "", "", "", "insert", "update")
+DEFAULTS = ("", "", "", "", "insert", "row", "update")
 EXTRAS = (
     "server", "expression", "count", "note", "hybrid", "synonym", "composite", "history", "hook",
     "setter",
@@ -124,11 +124,18 @@ class Column:
         """What both twins' columns are declared with."""
         value = KINDS[self.kind].pool[0]
         defaults: dict[str, Any] = {}
-        if self.default:
+        if self.default == "row":
+            defaults["default"] = lambda context: value if _tells_row(context) else None
+        elif self.default:
             defaults["default"] = lambda: value
         if self.default == "update":
             defaults["onupdate"] = lambda: value
         return {"nullable": self.nullable, "deferred": self.deferred, **defaults}
+
+
+def _tells_row(context: Any) -> bool:
+    """Whether a default is told the values of its own row, by the names of the columns."""
+    return not any("_m" in name for name in context.get_current_parameters())
 
 
 @dataclass(frozen=True)
@@ -469,7 +476,8 @@ class Twin:
             case "spelt":
                 return {"id": mapped_column(sa.String(20), primary_key=True)}
             case "bytes":
-                some = sa.LargeBinary().with_variant(mysql.VARBINARY(16), "mysql", "mariadb")
+                bounded = mysql.VARBINARY(16)
+                some = sa.LargeBinary().with_variant(bounded, "sqlite", "mysql", "mariadb")
                 return {"id": mapped_column(some, primary_key=True)}
             case "pair":
                 left = mapped_column(sa.Uuid, primary_key=True)

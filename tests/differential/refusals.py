@@ -18,6 +18,7 @@ from tests.differential.models import Schema
 from tests.differential.query_steps import Find
 from tests.differential.step import Step
 from tests.differential.table_steps import UpsertMany, WriteJoined
+from tests.differential.values import NONE_IS_VALUE
 from tests.differential.write_steps import OrmUpsert, UpdateWhere
 
 
@@ -62,7 +63,7 @@ def _gives_many_rows_a_value(step: Step, schema: Schema) -> bool:
         return False
     if is_delete:
         return False
-    is_value = isinstance(step, SetNull) and schema.column(step.name).kind == "json null"
+    is_value = isinstance(step, SetNull) and schema.column(step.name).kind in NONE_IS_VALUE
     return is_value or any(c.default == "update" for c in schema.columns)
 
 

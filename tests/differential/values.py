@@ -50,6 +50,35 @@ class Upper(sa.types.TypeDecorator[str]):
         return None if value is None else str(value).lower()
 
 
+class Words(sa.types.TypeDecorator[tuple[str, ...]]):
+    """Some words; none of them are NULL, and NULL is none of them."""
+
+    impl = sa.String(50)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(text_type())
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> str | None:
+        return ",".join(value) if value else None
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> tuple[str, ...]:
+        return tuple(value.split(",")) if value else ()
+
+
+class Stated(sa.types.TypeDecorator[str]):
+    """A text that stands where nothing was said; it is never NULL."""
+
+    impl = sa.String(50)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(text_type())
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str:
+        return "nothing" if value is None else value
+
+
 def text_type() -> TypeEngine[Any]:
     """Text that every database compares character by character."""
     mariadb = mysql.VARCHAR(50, charset="utf8mb4", collation="utf8mb4_nopad_bin")
@@ -161,7 +190,13 @@ KINDS = {
         plain=Utc,
     ),
     "decorated": Kind(Upper, ("a", "b", "cd")),
+    "words": Kind(Words, ((), ("a",), ("a", "b"))),
+    "stated": Kind(Stated, ("a", "nothing")),
 }
+
+
+NONE_IS_VALUE = ("json null", "stated")
+"""Kinds to which ``None`` is a value, and not NULL."""
 
 
 def transformed(name: str) -> tuple[Transform, Callable[[Any], Any]]:

@@ -13,6 +13,10 @@ from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.query.list_comparison import with_lists_asked
 from encfields.orm.query.pending_rows import with_plaintext_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
+from encfields.orm.write.default_context import (
+    tell_of_all_parameters,
+    tell_of_given_parameters,
+)
 from encfields.orm.write.execution import WriteExecution
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.index_values import write_indexes_along
@@ -47,11 +51,13 @@ class EngineListeners:
         """Have the engine's statements go through here."""
         for name, listener, changes in self.each():
             event.listen(engine, name, listener, **({"retval": True} if changes else {}))
+        tell_of_given_parameters(engine)
 
     def take_off(self, engine: Engine) -> None:
         """Undo :meth:`put_on`."""
         for name, listener, _ in self.each():
             event.remove(engine, name, listener)
+        tell_of_all_parameters(engine)
 
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
         """Each event's name, its listener, and whether that changes what is executed."""
