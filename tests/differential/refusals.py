@@ -108,7 +108,13 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         errors.CiphertextCopyError,
         _upserts_a_value,
-        "upsert that sets an encrypted column to anything but its inserted value or `null()`",
+        "upsert that sets an encrypted column to anything but its inserted value, a plain value "
+        "or `null()`",
+    ),
+    Refusal(
+        errors.AmbiguousRowError,
+        _upserts_a_value,
+        "one plain value in SET for several rows",
     ),
     Refusal(
         StaleDataError,
