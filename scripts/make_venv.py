@@ -30,12 +30,13 @@ def main(
         sys.exit(f"encfields needs Python 3.11 or newer; {sys.executable} is {sys.version}")
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not usable(python):
-        create(venv)
+        create(venv, with_pip=base is None)
     if base:
         see_packages_of(base, python)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     # Twice quiet: errors are shown, warnings about this machine's pip configuration are not.
-    quiet = ["install", "-qq", "--no-input"]
+    # Most modules are never imported; what is, Python compiles by then.
+    quiet = ["install", "-qq", "--no-input", "--no-compile"]
     for requirement in requirements:
         print(f"installing {requirement} into {venv}", flush=True)
         run([*pip, *quiet, "--require-hashes", "-r", requirement])
@@ -45,10 +46,15 @@ def main(
     run([*pip, *quiet, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
 
 
-def create(venv: Path) -> None:
-    """Make ``venv`` with pip in it, by whichever way this Python has."""
+def create(venv: Path, *, with_pip: bool = True) -> None:
+    """Make ``venv``, by whichever way this Python has.
+
+    :param with_pip: with a pip of its own, and not that of the environment that it is made over.
+    """
     shutil.rmtree(venv, ignore_errors=True)
-    if has("ensurepip") and has("venv"):
+    if not with_pip and has("venv"):
+        run([sys.executable, "-m", "venv", "--without-pip", str(venv)])
+    elif has("ensurepip") and has("venv"):
         run([sys.executable, "-m", "venv", str(venv)])
     elif has("virtualenv"):
         run([sys.executable, "-m", "virtualenv", "--quiet", str(venv)])
