@@ -11,8 +11,9 @@ E = TypeVar("E", bound=Exception)
 PATIENCE = 120.0
 """Seconds after which what was waited for does not come any more."""
 
-PAUSE = 0.01
-"""Seconds between two looks."""
+PAUSES = (0.002, 0.05)
+"""Seconds between the first two looks, and the most between two: to look takes of what is waited
+for, where cores are few."""
 
 
 def until(condition: Callable[[], object], what: str = "what was waited for") -> None:
@@ -22,9 +23,11 @@ def until(condition: Callable[[], object], what: str = "what was waited for") ->
     :raises AssertionError: after :data:`PATIENCE`.
     """
     end = monotonic() + PATIENCE
+    pause, longest = PAUSES
     while not condition():
         assert monotonic() < end, f"{what} did not happen within {PATIENCE:g} s"
-        sleep(PAUSE)
+        sleep(pause)
+        pause = min(1.5 * pause, longest)
 
 
 def until_raises(error: type[E], ask: Callable[[], object]) -> E:

@@ -15,12 +15,15 @@ from tests.reencrypt.support import WRAPPING_KEY, Clinic, Patient
 
 DEADLOCKS = ("40P01", 1213)
 
+REST_SECONDS = 0.02
+"""Between two transactions of a thread, that the run at whose side it works gets on."""
+
 OUTLIVES_SECONDS = 120.0
 """How long the application tries again before it counts as an error."""
 
 
 class Application:
-    """Threads that update patients as fast as they can, each those that are its own.
+    """Threads that update patients all the time, each those that are its own.
 
     :param model: what it updates the ``ssn`` of.
     :param outlives: whether it tries again, with the same values, what fails for want of the
@@ -69,6 +72,7 @@ class Application:
                 self.written.update(values)
                 self.commits += 1
                 turn += 1
+                time.sleep(REST_SECONDS)
         except BaseException as error:
             self.errors.append(error)
 

@@ -124,7 +124,7 @@ class KillTrial:
             assert time.monotonic() < deadline, "the run does not get on"
             if self._process is None or self._process.poll() is not None:
                 self._started()
-            time.sleep(0.01)
+            time.sleep(0.05)
 
 
 def children_of(process_id: int) -> list[int]:

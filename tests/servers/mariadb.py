@@ -64,6 +64,7 @@ def connect(url: URL) -> pymysql.Connection[Any]:
         charset="utf8mb4",
         autocommit=True,
         connect_timeout=60,
+        ssl_disabled=_is_at_home(url),
     )
 
 
@@ -74,8 +75,11 @@ def through_pymysql(url: URL) -> URL:
     the server speaks it or not: by far the most work of a connection.
     """
     url = url.set(drivername="mysql+pymysql")
-    at_home = url.host in (HOST, "localhost")
-    return url.update_query_dict({WITHOUT_TLS: "true"}) if at_home else url
+    return url.update_query_dict({WITHOUT_TLS: "true"}) if _is_at_home(url) else url
+
+
+def _is_at_home(url: URL) -> bool:
+    return url.host in (None, HOST, "localhost")
 
 
 def running() -> URL | None:
