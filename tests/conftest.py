@@ -127,6 +127,15 @@ def _patience_with_fetches() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def older_objects_stay() -> None:
+    """``gc.collect()`` looks at what a file's own tests make.
+
+    To look through what all tests before them have left takes most of a second, each time.
+    """
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     """Endpoint URL of a moto server (KMS, DynamoDB), one for each pytest process."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 _IMPORTED = [
@@ -24,6 +25,13 @@ _IMPORTED = [
 ]
 
 
+def processes() -> ForkServerContext:
+    """To start such processes by, and to talk with them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED)
+    return context
+
+
 class Program:
     """A function at work in a process of its own.
 
@@ -31,8 +39,7 @@ class Program:
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_IMPORTED)
+        context = processes()
         self._result, theirs = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(theirs, function, arguments))
         self._process.start()

@@ -15,6 +15,8 @@ from tests.binding.models import Card, Purchase, Visit
 
 card: Any = Card.__table__
 
+pytestmark = pytest.mark.usefixtures("older_objects_stay")
+
 STATEMENTS = {
     "insert": lambda s, n: s.execute(insert(Card).values(id=n, number=f"n-{n}")),
     "core insert": lambda s, n: s.connection().execute(

@@ -18,6 +18,9 @@ from tests.servers.backends import Backend
 
 ROOT = Path(__file__).parents[2]
 
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+"""What each command does on each database, other files test without starting a process."""
+
 
 def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     start = ["-c", code] if code is not None else ["-m", "encfields.cli"]
@@ -36,6 +39,7 @@ def test_the_console_script_is_the_command():
     assert getattr(importlib.import_module(module), name) is terminal.run
 
 
+@on_sqlite
 def test_a_whole_rotation(backend: Backend, local_key, engine, encryption, patients):
     fill(engine, patients, range(1, 11))
     database = ("--database", backend.url_text)
@@ -98,6 +102,7 @@ def test_importing_the_command_loads_neither_rich_nor_the_aws_library():
     assert not loaded & {"rich", "boto3", "botocore", "aws_encryption_sdk", "alembic"}
 
 
+@on_sqlite
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["table", "json"])
 def test_a_reader_that_goes_away_is_no_traceback(backend: Backend, encryption, as_json):
     reading, writing = os.pipe()

@@ -35,6 +35,8 @@ from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.columns import binding_of as binding_of_column
 
+pytestmark = pytest.mark.usefixtures("older_objects_stay")
+
 
 class Secret(str):
     """A name for what is to be encrypted, in annotations."""

@@ -20,6 +20,8 @@ from tests.differential.trial import SHARE, attempt, draw_program
 SCHEMAS = range(7)
 EACH = range(3)
 """Programs of each schema: to make its classes and tables takes longer than to run one."""
+pytestmark = pytest.mark.usefixtures("older_objects_stay")
+
 DOCUMENTS = (Path(__file__).parents[2] / "docs").glob("*.md")
 DOCUMENTED = " ".join(word for page in DOCUMENTS for word in page.read_text().split())
 

@@ -13,6 +13,8 @@ from sqlalchemy.orm import aliased, joinedload, selectinload
 from encfields import SqlKeyStore, attach, keyrings
 from tests.index.clinic import Base, Claim, Patient, claim, fill, patient
 
+pytestmark = pytest.mark.usefixtures("older_objects_stay")
+
 
 def _lambda(number: str) -> Any:
     return lambda_stmt(lambda: select(Patient.id).where(Patient.ssn == number))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import secrets
 from multiprocessing.connection import Connection
 
@@ -12,6 +11,7 @@ from sqlalchemy import create_engine
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import EncFieldsError
 from encfields.keys.sql.rows import BEACON, BRANCH
+from tests.forked import processes
 from tests.servers.backends import Backend
 from tests.waiting import PATIENCE, until
 
@@ -60,7 +60,7 @@ def test_its_branch_and_beacon_keys_are_gone_within_the_time_to_live(backend: Ba
     store = SqlKeyStore(keyrings.local(wrapping_key), engine=backend.create_engine())
     store.create_table()
     store.create("tenant/1")
-    context = multiprocessing.get_context("spawn")
+    context = processes()
     here, there = context.Pipe()
     process = context.Process(
         target=use_it, args=(backend.url_text, wrapping_key, renewal, there), daemon=True

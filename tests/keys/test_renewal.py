@@ -28,6 +28,8 @@ from tests.waiting import until
 TTL, LEAD, DUE = 600.0, 300.0, 500.0
 """Seconds: time to live, how much earlier a key is renewed, and when one surely is due."""
 
+pytestmark = pytest.mark.usefixtures("older_objects_stay")
+
 
 def use(cache: KeyCache, *key_ids: str) -> None:
     """Ask for keys as an application does: each a second time, so that it is in use."""
