@@ -16,6 +16,29 @@ def check_text(option: str, value: object, *, may_be_blank: bool = False) -> Non
     if value is not None and not (isinstance(value, str) and (may_be_blank or value.strip())):
         told = "an empty one" if isinstance(value, str) else _kind(value)
         raise DeclarationError(f"{option}= takes a text, not {told}", reason=option)
+    if isinstance(value, str) and not is_unicode(value):
+        raise DeclarationError(
+            f"{option}= takes valid Unicode, without a lone surrogate", reason=option
+        )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has a UTF-8 form, as one with a lone surrogate has not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_flag(option: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    :param option: as it is spelt in the declaration.
+    :raises DeclarationError: says what the option takes.
+    """
+    if not isinstance(value, bool):
+        raise DeclarationError(f"{option}= takes True or False, not {_kind(value)}", reason=option)
 
 
 def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:

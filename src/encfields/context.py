@@ -73,6 +73,11 @@ def serialize(context: Mapping[str, str]) -> bytes:
     :returns: two bytes of count and the sorted pairs; ``b""`` for an empty context.
     :raises BindingError: a key or value is not Unicode or too long, or a key is reserved.
     """
+    if not isinstance(context, Mapping):
+        raise BindingError(
+            f"an encryption context is a dictionary of strings, not a {type(context).__name__}",
+            reason="context-type",
+        )
     if not context:
         return b""
     for key, value in context.items():

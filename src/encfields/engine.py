@@ -21,6 +21,7 @@ from encfields.keys.cache.key_cache import (
 from encfields.keys.removal import CountableTables, Counted, CountedForEach, ValuesUnder
 from encfields.keys.sql.connection import OwnConnection
 from encfields.keys.store import KeyStore
+from encfields.keys.versions import asked_ids
 from encfields.legacy import LegacyReader
 from encfields.message import open_, seal
 from encfields.orm import internals
@@ -117,15 +118,15 @@ class Encryption:
         :raises BindingError: the context is not usable.
         :raises KeyStoreError: the key cannot be fetched.
         """
+        serialized = encryption_context.serialize(context)
         if encryption_context.RUN_KEY in context:
             raise BindingError(
                 f"the context key {encryption_context.RUN_KEY!r} is for the jobs of bulk runs, "
                 "which nobody else may write",
                 reason="context-reserved",
             )
-        message = seal(
-            plaintext, encryption_context.serialize(context), self._inner.active_key(key)
-        )
+        asked_ids((key,))
+        message = seal(plaintext, serialized, self._inner.active_key(key))
         self.stats.sealed += 1
         return message
 
@@ -147,7 +148,8 @@ class Encryption:
             or is no message.
         :raises KeyStoreError: the key cannot be fetched.
         """
-        formers = (former_keys,) if isinstance(former_keys, str) else former_keys
+        asked_ids((key,))
+        formers = asked_ids(former_keys)
         context_bytes = encryption_context.serialize(context)
         plaintext = open_(message, context_bytes, self._inner.find_key, (key, *formers))
         self.stats.opened += 1
@@ -299,6 +301,10 @@ def attach(
             reason="key-store",
         )
     _check_sentinel(destroyed)
+    if legacy is not None and not isinstance(legacy, Mapping):
+        raise ConfigurationError(
+            f"legacy= takes a dictionary by column, not a {type(legacy).__name__}", reason="legacy"
+        )
     if not key_store.is_bound:
         key_store.bind(sync_engine)
     if sync_engine.dialect.is_async:

@@ -13,6 +13,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
+from encfields.arguments import is_unicode
 from encfields.errors import BindingError, DeclarationError
 
 DEFAULT_KEY = "default"
@@ -38,9 +39,13 @@ class KeyTemplate:
     __slots__ = ("columns", "pieces", "template")
 
     def __init__(self, template: str) -> None:
-        if not template or not isinstance(template, str):
-            told = type(template).__name__ if template else "empty"
+        if not isinstance(template, str) or not template:
+            told = "empty" if isinstance(template, str) else type(template).__name__
             raise DeclarationError(f"the branch key id is a text, not {told}", reason="key")
+        if not is_unicode(template):
+            raise DeclarationError(
+                "the branch key id is valid Unicode, without a lone surrogate", reason="key"
+            )
         self.template = template
         self.pieces = _pieces(template)
         self.columns = tuple(dict.fromkeys(name for _, name in self.pieces if name is not None))

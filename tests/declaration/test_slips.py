@@ -7,17 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import String, create_engine
+from sqlalchemy import Column, String, create_engine
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
-from encfields.errors import ConfigurationError, DeclarationError
-from encfields.index.transforms import digits
+from encfields.errors import (
+    BindingError,
+    ConfigurationError,
+    DeclarationError,
+    EncFieldsError,
+)
+from encfields.index.transforms import digits, transform_named
+from encfields.testing import attach_locally
 
 anything: Any = EncryptedType
 index: Any = BlindIndex
 compound: Any = CompoundBlindIndex
 local: Any = keyrings.local
 store: Any = SqlKeyStore
+generate: Any = keyrings.generate_local_key
 
 
 def attached(**options: Any) -> None:
@@ -44,6 +51,14 @@ DECLARATIONS: dict[str, tuple[str, Callable[[], object]]] = {
         "accept_leakage= takes a text",
         lambda: compound("who", "a", "b", accept_leakage=True),
     ),
+    "guard": ("guard= takes True or False, not a str", lambda: anything(guard="yes")),
+    "lazy": ("lazy= takes True or False, not a int", lambda: anything(lazy=1)),
+    "unique": ("unique= takes True or False, not a str", lambda: index(unique="no")),
+    "a name without Unicode": ("name= takes valid Unicode", lambda: anything(name="a\ud800")),
+    "a key without Unicode": ("id is valid Unicode", lambda: anything(key="a\ud800")),
+    "a column as key": ("the branch key id is a text", lambda: anything(key=Column("a"))),
+    "no compound name": ("made of letters", lambda: compound(None, "a", "b")),
+    "transform": ("there is no transform 5", lambda: transform_named(5)),  # type: ignore[arg-type]
     "compound name": ("name= takes a text", lambda: compound(5, "a", "b")),
     "then": ("then() takes another transform", lambda: digits.then(4)),  # type: ignore[arg-type]
 }
@@ -62,6 +77,17 @@ SETTINGS: dict[str, tuple[str, Callable[[], object]]] = {
     "store name": ("a key store's name is printable", lambda: store(local(bytes(32)), name=5)),
     "local key": ("a local wrapping key is 32 bytes", lambda: local(None)),
     "descriptor": ("a local wrapping key is 32 bytes", lambda: local(0)),
+    "half an entry": ("cache_entries= takes 1 or more", lambda: attached(cache_entries=1.5)),
+    "legacy": ("legacy= takes a dictionary by column", lambda: attached(legacy="x")),
+    "table name": ("table_name= takes a name", lambda: store(local(bytes(32)), table_name=None)),
+    "schema": ("schema= takes a name", lambda: store(local(bytes(32)), schema=5)),
+    "engine": ("is bound to an Engine, not to a str", lambda: store(local(bytes(32)), engine="x")),
+    "former": ("former= takes a list of keyrings", lambda: store(local(bytes(32)), former=5)),
+    "key file": ("takes a path, not a list", lambda: generate(["x"])),
+    "rewrapping": (
+        "takes a keyring, such as",
+        lambda: store(local(bytes(32)), engine=create_engine("sqlite://")).rewrap("x"),
+    ),
     "path": ("cannot be used: ValueError", lambda: local("\0")),
 }
 
@@ -70,6 +96,39 @@ SETTINGS: dict[str, tuple[str, Callable[[], object]]] = {
 def test_what_a_declaration_does_not_take_is_told(told: str, declare: Callable[[], object]) -> None:
     with pytest.raises(DeclarationError, match=re.escape(told)):
         declare()
+
+
+ENCRYPTION: dict[str, tuple[type[EncFieldsError], str, Callable[[Any], object]]] = {
+    "no context": (BindingError, "is a dictionary of strings", lambda e: e.seal(b"", None)),
+    "a list as context": (BindingError, "is a dictionary of strings", lambda e: e.open(b"", ["a"])),
+    "key": (ConfigurationError, "a key id is text, not int", lambda e: e.seal(b"", {}, key=5)),
+    "a list as key": (ConfigurationError, "not list", lambda e: e.seal(b"", {}, key=["a"])),
+    "a key to rotate": (ConfigurationError, "not int", lambda e: e.keys.rotate(5)),
+    "no Unicode": (
+        ConfigurationError,
+        "a key id is text, not text with a lone surrogate",
+        lambda e: e.seal(b"", {}, key="a\ud800"),
+    ),
+    "former keys": (
+        ConfigurationError,
+        "a key id is text, not NoneType",
+        lambda e: e.open(b"", {}, former_keys=[None]),
+    ),
+    "keys to load": (ConfigurationError, "a key id is text, not int", lambda e: e.prefetch(5)),
+    "a key to make": (ConfigurationError, "a key id is text of", lambda e: e.keys.create(["a"])),
+}
+
+
+@pytest.mark.parametrize("error, told, ask", ENCRYPTION.values(), ids=ENCRYPTION)
+def test_what_an_encryption_does_not_take_is_told(error: Any, told: str, ask: Any) -> None:
+    encryption = attach_locally(create_engine("sqlite://"))
+    with pytest.raises(error, match=re.escape(told)):
+        ask(encryption)
+
+
+def test_one_key_is_loaded_by_its_id_alone() -> None:
+    encryption = attach_locally(create_engine("sqlite://"))
+    assert encryption.prefetch("default") == encryption.prefetch(["default"]) == 1
 
 
 @pytest.mark.parametrize("told, make", SETTINGS.values(), ids=SETTINGS)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from encfields.arguments import check_text
+from encfields.arguments import check_flag, check_text
 from encfields.errors import DeclarationError
 from encfields.index.hashing import FULL_BITS, check_bits
 from encfields.index.transforms import Transform, exact
@@ -37,6 +37,7 @@ class DeclaredIndex:
         versions: Sequence[int],
         accept_leakage: str | None,
     ) -> None:
+        check_flag("unique", unique)
         check_text("key", key)
         check_text("domain", domain)
         check_text("accept_leakage", accept_leakage, may_be_blank=True)
@@ -179,7 +180,7 @@ def check_name(name: str) -> str:
     :raises DeclarationError: it cannot.
     """
     check_text("name", name)
-    if not _NAME.fullmatch(name):
+    if name is None or not _NAME.fullmatch(name):
         raise DeclarationError(
             "the name of a blind index is made of letters, digits and underscores", reason="name"
         )

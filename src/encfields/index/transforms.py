@@ -329,7 +329,7 @@ def transform_named(name: str) -> Transform:
 
     :raises DeclarationError: there is none of that name.
     """
-    found = [_part(part) for part in name.split(".")]
+    found = [_part(part) for part in name.split(".")] if isinstance(name, str) else [None]
     if all(found):
         made, *others = cast("list[Transform]", found)
         for other in others:

@@ -27,7 +27,7 @@ from encfields.keys.removal import (
     values_left,
 )
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import BeaconVersion, KeyVersion, Progress, RewrapReport
+from encfields.keys.versions import BeaconVersion, KeyVersion, Progress, RewrapReport, asked_ids
 from encfields.traces import leaves_no_trace
 
 Versions = list[KeyVersion]
@@ -84,6 +84,7 @@ class KeyAdmin:
         :raises KeyDestroyedError: it was destroyed.
         :raises KeyUnavailableError: KMS or the database is out of reach.
         """
+        asked_ids((key_id,))
         made = self._store.rotate(key_id)
         self._cache.forget(key_id, active_only=True)
         return made
@@ -103,6 +104,7 @@ class KeyAdmin:
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         """
+        asked_ids((key_id,))
         made = self._store.rotate_beacon(key_id)
         self._cache.forget_beacons(key_id)
         return made

@@ -4,10 +4,11 @@ public about them."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from encfields.arguments import is_unicode
 from encfields.branch_key import BranchKey
 from encfields.errors import ConfigurationError
 
@@ -26,7 +27,7 @@ def check_key_id(key_id: str) -> None:
 
     :raises ConfigurationError: says what an id is.
     """
-    if not 1 <= len(key_id) <= MAX_KEY_ID_CHARS:
+    if not isinstance(key_id, str) or not 1 <= len(key_id) <= MAX_KEY_ID_CHARS:
         raise ConfigurationError(
             f"a key id is text of 1 to {MAX_KEY_ID_CHARS} characters", reason="key-id"
         )
@@ -34,6 +35,20 @@ def check_key_id(key_id: str) -> None:
         raise ConfigurationError(
             "a key id is printable text without blanks around it", reason="key-id"
         )
+
+
+def asked_ids(given: Iterable[str] | str) -> frozenset[str]:
+    """The ids of keys that are asked for: one, or several.
+
+    :raises ConfigurationError: something else was given.
+    """
+    several = given if isinstance(given, Iterable) else (given,)
+    found = [given] if isinstance(given, str) else list(several)
+    for one in found:
+        if not isinstance(one, str) or not is_unicode(one):
+            told = "text with a lone surrogate" if isinstance(one, str) else type(one).__name__
+            raise ConfigurationError(f"a key id is text, not {told}", reason="key-id")
+    return frozenset(found)
 
 
 class BeaconKey:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from sqlalchemy import LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.arguments import check_text, names
+from encfields.arguments import check_flag, check_text, names
 from encfields.codecs import codec_for
 from encfields.codecs.base import none_is_value
 from encfields.codecs.decorated import null_value
@@ -98,6 +98,8 @@ class EncryptedType(
         self.key = key
         self.former_keys = names("former_keys", former_keys)
         check_text("name", name)
+        check_flag("guard", guard)
+        check_flag("lazy", lazy)
         self.name = name
         self.bind_to = None if bind_to is None else names("bind_to", bind_to)
         self.storage = storage

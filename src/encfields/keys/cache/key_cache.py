@@ -33,7 +33,7 @@ from encfields.keys.cache.stats import CacheStats, Observer
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.forking import in_forked_child
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import BeaconKey
+from encfields.keys.versions import BeaconKey, asked_ids
 
 DEFAULT_TTL = 3600.0
 """Seconds for which a key is used before it is fetched and unwrapped anew."""
@@ -80,7 +80,12 @@ class KeyCache:
         renew_before = ttl / 10 if renew_before is None else renew_before
         _check_number("cache_grace", grace, "0 or more", lambda: grace >= 0)
         _check_number("cache_check", check, "more than 0", lambda: check > 0)
-        _check_number("cache_entries", max_entries, "1 or more", lambda: max_entries >= 1)
+        _check_number(
+            "cache_entries",
+            max_entries,
+            "1 or more",
+            lambda: isinstance(max_entries, int) and max_entries >= 1,
+        )
         half = ttl / 2
         _check_number(
             "cache_renewal",
@@ -251,7 +256,7 @@ class KeyCache:
         :param active_only: not the versions that only read.
         :returns: the number of key versions now at hand.
         """
-        wanted = None if key_ids is None else frozenset(key_ids)
+        wanted = None if key_ids is None else asked_ids(key_ids)
         if wanted is not None and not wanted:
             return 0
         epoch, asked = self._entries.epoch, monotonic()

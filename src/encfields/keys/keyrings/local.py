@@ -67,6 +67,10 @@ def generate_local_key(path: str | PathLike[str]) -> None:
     :raises ConfigurationError: there is a file already (an overwritten wrapping key makes every
         key it wraps unreadable), or it cannot be written.
     """
+    if not isinstance(path, str | PathLike):
+        raise ConfigurationError(
+            f"generate_local_key() takes a path, not a {type(path).__name__}", reason="local-key"
+        )
     text = base64.b64encode(secrets.token_bytes(LOCAL_KEY_BYTES)) + b"\n"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

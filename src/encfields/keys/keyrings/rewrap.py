@@ -29,6 +29,7 @@ class Rewrapper:
     """
 
     def __init__(self, new: Keyring, unwrap: Callable[[bytes, WrappingContext], bytes]) -> None:
+        self._wrapper = KeyWrapper(new)
         if not new.can_wrap:
             raise ConfigurationError(
                 "a discovery keyring opens keys and cannot wrap them; rewrap to "
@@ -36,7 +37,6 @@ class Rewrapper:
                 reason="cannot-wrap",
             )
         self._keyring = new
-        self._wrapper = KeyWrapper(new)
         self._unwrap = unwrap
         self._each = [KeyWrapper(one) for one in _each_alone(new)]
 

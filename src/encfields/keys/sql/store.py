@@ -7,7 +7,9 @@ from functools import partial
 
 from sqlalchemy import Engine, Table
 
+from encfields.arguments import is_unicode
 from encfields.branch_key import BranchKey
+from encfields.errors import ConfigurationError
 from encfields.keys.aws.clients import preload
 from encfields.keys.fetching.loop_runner import LoopRunner
 from encfields.keys.fetching.runner import Runner, ThreadRunner
@@ -67,6 +69,11 @@ class SqlKeyStore(KeyStore):
         former: Sequence[Keyring] = (),
     ) -> None:
         given_name = None if name is None else check_store_name(name)
+        _check_name("table_name", table_name)
+        if schema is not None:
+            _check_name("schema", schema)
+        if not isinstance(former, list | tuple):
+            raise ConfigurationError("former= takes a list of keyrings", reason="keyring")
         self._former = tuple(former)
         self._table = KeyTable(key_table(table_name, schema), given_name)
         self._wrapper = RowWrapper(self._table, keyring, self._former)
@@ -95,6 +102,11 @@ class SqlKeyStore(KeyStore):
 
         :raises ConfigurationError: the store serves another engine already.
         """
+        if not isinstance(engine, Engine):
+            raise ConfigurationError(
+                f"a key store is bound to an Engine, not to a {type(engine).__name__}",
+                reason="engine",
+            )
         self._table.bind(engine)
 
     @property
@@ -341,3 +353,8 @@ def another_like(store: SqlKeyStore) -> Callable[[], SqlKeyStore]:
         schema=store.table.schema,
         former=store._former,
     )
+
+
+def _check_name(option: str, name: object) -> None:
+    if not isinstance(name, str) or not name or not is_unicode(name):
+        raise ConfigurationError(f"{option}= takes a name of the database's", reason=option)
