@@ -302,7 +302,6 @@ async def test_rows_that_cannot_be_opened_fail_when_they_are_read_and_not_before
 
 
 @pytest.mark.parametrize("async_backend", ["sqlite-aiosqlite"], indirect=True)
-@pytest.mark.parametrize("async_backend", ["sqlite-aiosqlite"], indirect=True)
 async def test_no_key_waits_behind_however_many_that_hang(
     engine: AsyncEngine, kms: Kms, kms_proxy: KmsProxy
 ) -> None:
