@@ -109,11 +109,13 @@ def test_models_make_specs(models):
         ("os:path", "not a MetaData"),
         ("os", "package.module:NAME"),
         ("antigravity_that_raises:Base", "raised RuntimeError"),
+        ("antigravity_that_exits:Base", "raised SystemExit"),
     ],
 )
 def test_models_that_cannot_be_had_are_refused(place, message, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "antigravity_that_raises.py").write_text("raise RuntimeError('secret-in-here')")
+    (tmp_path / "antigravity_that_exits.py").write_text("raise SystemExit(0)")
     with pytest.raises(ConfigurationError, match=message) as caught:
         specs_from_models(place)
     assert_absent("secret-in-here", str(caught.value))

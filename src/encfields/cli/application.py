@@ -29,7 +29,8 @@ def imported(place: str, what: str) -> Any:
         raise ConfigurationError(f"{place} cannot be imported: {error}", reason=what) from None
     except EncFieldsError:
         raise
-    except Exception as error:  # a module of the user's may raise anything
+    # A module of the user's may raise anything, and even end the program, with a status of its own.
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{place} cannot be imported: {module_name} raised {type(error).__name__}; import it "
             "in Python to see why",
