@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -263,6 +265,17 @@ def test_what_the_driver_says_is_told_with_what_to_do(command):
     assert to_do.startswith("encfields: what to do: check that the server runs")
     assert told.json["error"]["type"] == "OperationalError"
     assert_absent("pass-word-here", told.out, told.err)
+
+
+def test_the_lock_of_sqlite_is_told_as_one(command, tmp_path, local_key):
+    file = tmp_path / "clinic.db"
+    with closing(sqlite3.connect(file)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        told = command("verify", "--database", f"sqlite:///{file}?timeout=0", "--table", "t",
+                       "--column", "c", "--keyring", local_key)  # fmt: skip
+    assert told.code == exits.FAILED
+    assert "database is locked" in told.err
+    assert "what to do: wait, and run it again" in told.err
 
 
 def test_no_database_is_told_with_the_ways_to_give_one(command):

@@ -1,4 +1,4 @@
-"""A database user without the rights that a run needs is told which, at once."""
+"""A database user who lacks what a run needs, or may write nothing, is told so at once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import URL, text
 
 from encfields.bulk import Options, Reencryption
-from encfields.bulk.errors import ReencryptionError
+from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.runs.store import create_run_tables
 from tests.reencrypt.support import PATIENT, Clinic, attach_to
 
@@ -70,3 +70,25 @@ def test_a_run_without_its_rights_names_them_and_waits_for_nothing(clinic, table
     assert caught.value.reason == "denied", str(caught.value)
     for word in ("GRANT SELECT, INSERT, UPDATE, DELETE", "encfields_runs", "CREATE"):
         assert word in str(caught.value)
+
+
+def read_only(clinic: Clinic) -> URL:
+    """The database as a replica shows it, or a server during a failover."""
+    url: URL = clinic.backend.url
+    if clinic.backend.family == "sqlite":
+        return url.set(database=f"file:{url.database}", query={"mode": "ro", "uri": "true"})
+    options = {
+        "postgresql": {"options": "-c default_transaction_read_only=on"},
+        "mariadb": {"init_command": "SET SESSION TRANSACTION READ ONLY"},
+    }
+    return url.update_query_dict(options[clinic.backend.family])
+
+
+def test_a_run_in_a_database_that_is_read_only_is_not_begun_and_waits_for_nothing(clinic):
+    url = read_only(clinic).render_as_string(hide_password=False)
+    engine, encryption = attach_to(url, create=False)
+    options = Options(outage_seconds=3600)
+    with pytest.raises(DatabaseUnavailableError, match="lets nothing be written") as caught:
+        Reencryption(engine, encryption, PATIENT, options=options).run()
+    engine.dispose()
+    assert caught.value.reason == "read-only"

@@ -443,7 +443,8 @@ def _patiently(
 ) -> T:
     """Do something that may be done twice, on connections of its own, and wait out an outage.
 
-    A driver's error is put into this library's words, which hold no parameters.
+    A driver's error is put into this library's words, which hold no parameters. A database that is
+    read-only is not waited for, as by a run whose database is just being moved: nothing has begun.
     """
     own = Connections(engine)
     stop = stop or Event()
@@ -454,6 +455,8 @@ def _patiently(
                 return task(own)
             except (DBAPIError, OSError, KeyUnavailableError) as error:
                 failure = Failure.of(error)
+            if failure.error.reason == "read-only":
+                raise failure.error
             if not isinstance(failure.error, KeyUnavailableError):
                 own.reset()
             patience.wait(failure)

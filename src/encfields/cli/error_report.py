@@ -71,6 +71,8 @@ def parts_of(error: EncFieldsError | SQLAlchemyError) -> tuple[str, str]:
         advice = _BY_REASON.get(error.reason or "") or said or _advice_for(error)
     else:
         message, advice = _database_message(error), _advice_for(error)
+        if "database is locked" in message:  # SQLite's
+            advice = _BY_REASON["throttled"]
     return message, f"what to do: {advice}" if advice else ""
 
 

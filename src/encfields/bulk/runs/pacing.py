@@ -23,7 +23,13 @@ from encfields.bulk.options import Options
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.runs.tables import metadata
 from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
-from encfields.keys.sql.failures import NOT_ALLOWED, error_number, is_denied, sql_state
+from encfields.keys.sql.failures import (
+    NOT_ALLOWED,
+    error_number,
+    is_denied,
+    is_read_only,
+    sql_state,
+)
 
 _POSTGRESQL_LAG = (
     "SELECT EXTRACT(EPOCH FROM MAX(replay_lag)) FROM pg_stat_replication WHERE state = 'streaming'"
@@ -186,6 +192,12 @@ def translated(error: Exception) -> EncFieldsError:
     text = f"{type(original).__name__}{f' ({code})' if code else ''}"
     if code in NOT_ALLOWED:
         return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
+    if isinstance(error, DBAPIError) and is_read_only(error):
+        return DatabaseUnavailableError(
+            f"the database lets nothing be written: it is a replica, or transactions are read-only "
+            f"({text}). Nothing is lost; start the run on the primary, as a user who may write",
+            reason="read-only",
+        )
     if may_pass(error):
         return DatabaseUnavailableError(
             f"the database did not take the run's statements: {text}. Nothing is lost; start the "

@@ -18,6 +18,9 @@ MariaDB's and MySQL's numbers."""
 _DENIED = NOT_ALLOWED | {"28000", "28P01", 1045}
 """The same, and a user who may not log in."""
 
+READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
+"""Codes of a database, or a transaction, in which nothing may be written."""
+
 
 def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError | None:
     """The error to raise, or ``None`` for a conflict with another transaction.
@@ -75,6 +78,14 @@ def is_denied(error: DBAPIError) -> bool:
     """Whether the database user has no right to what a statement does."""
     # MariaDB's own number says more than its SQLSTATE.
     return (error_number(error.orig) or sql_state(error.orig)) in NOT_ALLOWED
+
+
+def is_read_only(error: DBAPIError) -> bool:
+    """Whether nothing may be written: a replica, a read-only transaction or file."""
+    cause = error.orig
+    if str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_READONLY"):
+        return True
+    return error_number(cause) in READ_ONLY or sql_state(cause) in READ_ONLY
 
 
 def _first_line(cause: BaseException) -> str:
