@@ -75,7 +75,7 @@ MAX_MESSAGE_CHARS = 4_000
 """Characters of the rest of it."""
 
 
-class Place(TypedDict, total=False):
+class ErrorDetails(TypedDict, total=False):
     """Where it happened and why: what every error of the tree takes."""
 
     table: str | None
@@ -220,7 +220,7 @@ class ContextMismatchError(DecryptionError):
         *,
         expected: dict[str, str] | None = None,
         found: dict[str, str] | None = None,
-        **place: Unpack[Place],
+        **place: Unpack[ErrorDetails],
     ) -> None:
         super().__init__(message, **place)
         self.expected = expected or {}
@@ -242,7 +242,7 @@ class MalformedMessageError(DecryptionError):
         message: str,
         *,
         offset: int | None = None,
-        **place: Unpack[Place],
+        **place: Unpack[ErrorDetails],
     ) -> None:
         super().__init__(message, **place)
         self.offset = offset

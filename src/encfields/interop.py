@@ -50,7 +50,7 @@ from encfields.identity import CANONICAL
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.store import KeyStore
 from encfields.message.header import (
-    MAX_KEYS,
+    MAX_DATA_KEYS,
     PROVIDER_ID,
     WRAPPED_KEY_BYTES,
     EncryptedDataKey,
@@ -284,9 +284,9 @@ def _chosen(key: KeyChoice, context: Mapping[str, str]) -> str:
 def _hierarchical(edks: list[Any]) -> list[EncryptedDataKey]:
     """The hierarchical keyring's among a message's encrypted data keys."""
     ours = [edk for edk in edks if edk.key_provider_id == _PROVIDER]
-    if len(edks) > MAX_KEYS:
+    if len(edks) > MAX_DATA_KEYS:
         raise MalformedMessageError(
-            f"{len(edks)} encrypted data keys, of which {MAX_KEYS} are looked at at most",
+            f"{len(edks)} encrypted data keys, of which {MAX_DATA_KEYS} are looked at at most",
             reason="too-many-keys",
         )
     if not ours:

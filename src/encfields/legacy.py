@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, str]
 """The canonical texts of the columns that identify a row, by column name."""
 
-MAX_KEYS = 16
+MAX_DATA_KEYS = 16
 """Encrypted data keys that are looked at, so that a forged value cannot cost many KMS calls."""
 
 _NOT_OURS = frozenset({"suite", "keyring"})
@@ -157,7 +157,7 @@ class LegacyReader:
         policy = CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
         if self.allow_uncommitted:
             policy = CommitmentPolicy.REQUIRE_ENCRYPT_ALLOW_DECRYPT
-        return EncryptionSDKClient(commitment_policy=policy, max_encrypted_data_keys=MAX_KEYS)
+        return EncryptionSDKClient(commitment_policy=policy, max_encrypted_data_keys=MAX_DATA_KEYS)
 
     def _keys(self) -> dict[str, Any]:
         """This thread's and this process's own materials manager."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from encfields.keys.cache.key_cache import KeyCache
-from encfields.keys.cache.stats import CacheStats, Observer
+from encfields.keys.cache.stats import CacheStats, FetchObserver
 
 
 class AdoptionStats:
@@ -56,7 +56,7 @@ class Stats:
         (``store_calls``, each unwraps one branch key), KMS calls, seconds, renewals, failures."""
         return self._cache.stats
 
-    def observe(self, observer: Observer, end: Callable[[], None]) -> Callable[[], None]:
+    def observe(self, observer: FetchObserver, end: Callable[[], None]) -> Callable[[], None]:
         """Call `observer` after each key fetch from now on.
 
         :param observer: called on the thread of the fetch; it must be quick.

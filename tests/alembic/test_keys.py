@@ -92,7 +92,7 @@ def test_settings_that_are_none_are_refused(tmp_path: Path, sqlite: Backend, set
 
 
 @pytest.mark.parametrize(
-    "settings", ["STORE", "encfields.alembic.environment.Settings(key_store=STORE)"]
+    "settings", ["STORE", "encfields.alembic.environment.MigrationSettings(key_store=STORE)"]
 )
 def test_a_key_store_may_be_given_by_itself(tmp_path: Path, sqlite: Backend, settings: str) -> None:
     project = Project(tmp_path, sqlite, settings=settings)

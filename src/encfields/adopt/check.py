@@ -26,8 +26,8 @@ from encfields.message import open_
 if TYPE_CHECKING:
     from encfields.engine import Encryption
 
-BATCH_ROWS = 1_000
-MAX_LISTED = 20
+COMPARED_AT_ONCE = 1_000
+MAX_LISTED_FAULTS = 20
 """Rows that a report names."""
 
 PENDING, DIFFERENT, UNREADABLE, UNREADABLE_PLAINTEXT, UNINDEXED = (
@@ -156,14 +156,14 @@ class Comparer:
     def _note(self, row: Any, comparison: Comparison, kind: str, reason: str) -> None:
         name = kind.replace("-", "_")
         setattr(comparison, name, getattr(comparison, name) + 1)
-        if len(comparison.faults) < MAX_LISTED:
+        if len(comparison.faults) < MAX_LISTED_FAULTS:
             key = readable_key(self._names, key_to_text(self.reader.key_of(row)))
             comparison.faults.append(Fault(key, kind, reason))
 
     def batches(self, own: Connections) -> Iterator[Sequence[Any]]:
         """Every row of the table, in short steps."""
         after: Key | None = None
-        while rows := self.reader.read(own.reading(), Bounds(after, None), BATCH_ROWS):
+        while rows := self.reader.read(own.reading(), Bounds(after, None), COMPARED_AT_ONCE):
             yield rows
             after = self.reader.key_of(rows[-1])
 

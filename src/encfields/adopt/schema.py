@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from encfields.adopt import sqlite_schema as sqlite
 from encfields.adopt.adoption import Adoption
-from encfields.adopt.stages import Place, adopted_in, place_of
+from encfields.adopt.stages import AdoptionProgress, adopted_in, place_of
 from encfields.bulk.connections import Connections
 from encfields.orm.adoption.triggers import Triggers
 from encfields.orm.declare.index_column_type import bytes_type
@@ -49,7 +49,7 @@ class Schema:
         self._name = "mysql" if engine.dialect.name in MYSQL_NAMES else engine.dialect.name
         self._quote = engine.dialect.identifier_preparer.quote
 
-    def place(self) -> Place:
+    def place(self) -> AdoptionProgress:
         """Where the adoption stands."""
         with self._connection() as connection:
             return place_of(connection, self._adoption)
@@ -122,7 +122,7 @@ class Schema:
 
     # -- columns -------------------------------------------------------------------------------
 
-    def _add_columns(self, connection: Connection, place: Place) -> None:
+    def _add_columns(self, connection: Connection, place: AdoptionProgress) -> None:
         dialect = connection.dialect
         blob = "LONGBLOB" if self._name == "mysql" else LargeBinary().compile(dialect)
         wanted = {self._adoption.sealed: blob}
@@ -226,15 +226,15 @@ class Schema:
 
     # -- triggers ------------------------------------------------------------------------------
 
-    def _create_triggers(self, connection: Connection, place: Place, stage: str) -> None:
+    def _create_triggers(self, connection: Connection, place: AdoptionProgress, stage: str) -> None:
         for statement in self._triggers(connection, place).create(stage):
             connection.exec_driver_sql(statement)
 
-    def _drop_triggers(self, connection: Connection, place: Place) -> None:
+    def _drop_triggers(self, connection: Connection, place: AdoptionProgress) -> None:
         for statement in self._triggers(connection, place).drop():
             connection.exec_driver_sql(statement)
 
-    def _triggers(self, connection: Connection, place: Place) -> Triggers:
+    def _triggers(self, connection: Connection, place: AdoptionProgress) -> Triggers:
         required = place.required
         adopted = adopted_in(connection, self._adoption, place.table, required=required)
         return Triggers(adopted, connection.dialect)

@@ -15,9 +15,9 @@ from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
 from encfields.orm.adoption.triggers import (
     SUFFIXES,
-    Adopted,
-    Compared,
+    AdoptionInDatabase,
     Noted,
+    WatchedColumn,
     columns_of,
     stage_of,
 )
@@ -37,7 +37,7 @@ COMES_FIRST = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AdoptionProgress:
     """Where an adoption stands.
 
     :ivar table: the table as the database has it.
@@ -85,7 +85,7 @@ def _order(stage: str) -> int:
     return ("open", "ready", "closed").index(stage)
 
 
-def place_of(connection: Connection, adoption: Adoption) -> Place:
+def place_of(connection: Connection, adoption: Adoption) -> AdoptionProgress:
     """Where the adoption stands in a database.
 
     :raises DeclarationError: there is no such table.
@@ -105,12 +105,12 @@ def place_of(connection: Connection, adoption: Adoption) -> Place:
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
     whole = len(notes) == expected and len(set(notes)) == 1
     stage, noted = notes[0] if whole else (None, False)
-    return Place(table, stage, required or noted, adoption.sealed in table.c, has_plain)
+    return AdoptionProgress(table, stage, required or noted, adoption.sealed in table.c, has_plain)
 
 
 def adopted_in(
     connection: Connection, adoption: Adoption, table: Table, *, required: bool
-) -> Adopted:
+) -> AdoptionInDatabase:
     """The adoption for the triggers, with what the table's columns are."""
     sealed = adoption.spec.columns[0]
     key = tuple(column.name for column in table.primary_key)
@@ -128,11 +128,13 @@ def adopted_in(
         )
     dialect = connection.dialect
 
-    def compared(name: str) -> Compared:
+    def compared(name: str) -> WatchedColumn:
         column: Any = table.c.get(name)
-        return Compared(name) if column is None else Compared.of(name, column.type, dialect)
+        return (
+            WatchedColumn(name) if column is None else WatchedColumn.of(name, column.type, dialect)
+        )
 
-    return Adopted(
+    return AdoptionInDatabase(
         adoption.spec.table,
         adoption.spec.schema,
         compared(adoption.plain),
@@ -153,7 +155,7 @@ def _through(adoption: Adoption) -> str | None:
     return str(data["name"] or "a type of the application's own")
 
 
-def _trigger_texts(connection: Connection, adopted: Adopted) -> list[str]:
+def _trigger_texts(connection: Connection, adopted: AdoptionInDatabase) -> list[str]:
     """The texts of the adoption's triggers, those that fire."""
     names = [adopted.name(suffix) for suffix in SUFFIXES]
     triggers = _triggers(connection, adopted.table, adopted.schema)

@@ -52,7 +52,7 @@ from encfields.bulk.rows.inner_types import (
 from encfields.engine import Encryption
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.columns import adopted_columns
-from encfields.orm.adoption.triggers import CLOSED, OPEN, READY, Adopted, Compared
+from encfields.orm.adoption.triggers import CLOSED, OPEN, READY, AdoptionInDatabase, WatchedColumn
 
 log = logging.getLogger("encfields.alembic")
 
@@ -203,8 +203,15 @@ def _is_script(
         f"op.{operation.verb}() of {place} looks at rows, or at how far the adoption is: it is to "
         f"be done before this goes on, by running the migration or `encfields adopt`.",
     )
-    named = Adopted(
-        adopted.table, adopted.schema, Compared(adopted.plain), adopted.into.name, (), (), (), False
+    named = AdoptionInDatabase(
+        adopted.table,
+        adopted.schema,
+        WatchedColumn(adopted.plain),
+        adopted.into.name,
+        (),
+        (),
+        (),
+        False,
     )
     message = f"{place}: op.{operation.verb}() was not done: run the migration, or encfields adopt"
     write_guard(operations, Guard.not_in_stage, named, stages, message=message)

@@ -36,7 +36,7 @@ _NEEDED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class MigrationSettings:
     """The value of ``context.configure(encfields=...)``: these fields as a dictionary.
 
     How fast a run works is a matter of the place where it runs, and changes from one to the
@@ -84,20 +84,20 @@ class Settings:
         return store.table if isinstance(store, SqlKeyStore) else None
 
 
-def settings_of(context: MigrationContext) -> Settings:
+def settings_of(context: MigrationContext) -> MigrationSettings:
     """What ``env.py`` gave; without it, settings that name no keys.
 
     :raises ConfigurationError: it is not what is asked for.
     """
     given: Any = context.opts.get("encfields")
     if given is None:
-        return Settings()
-    if isinstance(given, Settings):
+        return MigrationSettings()
+    if isinstance(given, MigrationSettings):
         return given
     if isinstance(given, Encryption):
-        return Settings(encryption=given)
+        return MigrationSettings(encryption=given)
     if isinstance(given, Mapping):
-        known = {f.name for f in fields(Settings)}
+        known = {f.name for f in fields(MigrationSettings)}
         unknown = sorted(set(given) - known)
         if unknown:
             raise ConfigurationError(
@@ -105,9 +105,9 @@ def settings_of(context: MigrationContext) -> Settings:
                 f"it takes {', '.join(sorted(known))}",
                 reason="settings",
             )
-        return Settings(**given)
+        return MigrationSettings(**given)
     if hasattr(given, "active") and hasattr(given, "version"):
-        return Settings(key_store=given)
+        return MigrationSettings(key_store=given)
     raise ConfigurationError(
         f"context.configure(encfields=...) takes a dictionary, a key store or an Encryption, not "
         f"a {type(given).__name__}",
@@ -117,7 +117,7 @@ def settings_of(context: MigrationContext) -> Settings:
 
 @contextmanager
 def outside_transaction(
-    context: MigrationContext, settings: Settings, verb: str
+    context: MigrationContext, settings: MigrationSettings, verb: str
 ) -> Iterator[Engine]:
     """Leave the migration's transaction while work is done on other connections.
 
@@ -133,7 +133,7 @@ def outside_transaction(
         yield engine
 
 
-def engine_for(context: MigrationContext, settings: Settings) -> Engine:
+def engine_for(context: MigrationContext, settings: MigrationSettings) -> Engine:
     """The engine that other connections are made from.
 
     :raises ConfigurationError: the migration's is an asyncio one.

@@ -183,12 +183,12 @@ def retire_branch_key(operations: Operations, operation: RetireBranchKeyOp) -> N
                 log.info("version %s of branch key %r retired", one.version, key_id)
 
 
-Declared = MetaData | Sequence[MetaData] | None
+DeclaredTables = MetaData | Sequence[MetaData] | None
 """Alembic's ``target_metadata``."""
 
 
 def columns_under(
-    connection: Connection, declared: Declared, key_id: str, version: int
+    connection: Connection, declared: DeclaredTables, key_id: str, version: int
 ) -> set[str]:
     """Columns in the database, and declared ones, that need a version of a key's beacon key.
 
@@ -216,13 +216,13 @@ def may_be_for(template: KeyTemplate, key_id: str) -> bool:
     return re.fullmatch(pattern, key_id) is not None
 
 
-def _indexes(declared: Declared) -> Iterator[IndexBinding]:
+def _indexes(declared: DeclaredTables) -> Iterator[IndexBinding]:
     for metadata in _all(declared):
         for table in metadata.tables.values():
             yield from indexes_of(table)
 
 
-def _all(declared: Declared) -> Sequence[MetaData]:
+def _all(declared: DeclaredTables) -> Sequence[MetaData]:
     if declared is None:
         return ()
     return (declared,) if isinstance(declared, MetaData) else declared

@@ -20,7 +20,7 @@ from encfields.engine import Encryption
 
 log = logging.getLogger("encfields.alembic")
 
-MAX_LISTED = 5
+MAX_LISTED_VALUES = 5
 """Quarantined values that an error names."""
 
 
@@ -97,7 +97,7 @@ def require_finished(job: Job, report: Report) -> None:
         return
     first = [
         f"{q.column} of {', '.join(f'{k}={v}' for k, v in q.key.items())}: {q.message}"
-        for q in report.quarantined[:MAX_LISTED]
+        for q in report.quarantined[:MAX_LISTED_VALUES]
     ]
     quarantined = len(report.quarantined)
     listed = f"; {quarantined} values do not open, the first are: {'; '.join(first)}"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.bulk.rows.spec import SealedColumn
-    from encfields.orm.adoption.triggers import Adopted
+    from encfields.orm.adoption.triggers import AdoptionInDatabase
 
 
 def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool) -> bool:
@@ -111,11 +111,11 @@ def columns_text(spec: TableSpec) -> str:
     return f"{spec.table}.{', '.join(c.name for c in spec.columns)}"
 
 
-HEAD_BYTES = 4096
+GUARDED_HEAD_BYTES = 4096
 """Bytes of a value that are searched. A header that is longer, because its row's key is, counts
 as undone."""
 
-MAX_MESSAGE_CHARS = 128
+MAX_GUARD_TEXT_CHARS = 128
 """Longest message of a ``SIGNAL``; of an error that names a value, 200."""
 
 _FIRST_PAIR = CONTEXT_OFFSET + 2 + 1
@@ -155,7 +155,7 @@ class Guard:
         undone = f"{self._quoted(plain)} IS NOT NULL AND {self._quoted(sealed)} IS NULL"
         return _exists(self._table_of(spec), undone)
 
-    def not_in_stage(self, adopted: Adopted, stages: Sequence[str] | None) -> str:
+    def not_in_stage(self, adopted: AdoptionInDatabase, stages: Sequence[str] | None) -> str:
         """True unless an adoption's triggers are in one of some stages.
 
         :param adopted: of which names alone matter. :param stages: ``None`` for no triggers.
@@ -224,9 +224,9 @@ class Guard:
         """Statements that raise while a condition is true.
 
         :param condition: SQL.
-        :param message: what the database says then, at most :data:`MAX_MESSAGE_CHARS`.
+        :param message: what the database says then, at most :data:`MAX_GUARD_TEXT_CHARS`.
         """
-        message = message[:MAX_MESSAGE_CHARS]
+        message = message[:MAX_GUARD_TEXT_CHARS]
         if self._name == "postgresql":
             return [
                 f"DO $encfields$ BEGIN IF {condition} THEN "
@@ -262,7 +262,7 @@ class Guard:
         table = f"{spec.schema}.{spec.table}" if spec.schema else spec.table
         pair = _field(COLUMN_KEY) + _field(column.logical_name or f"{table}.{column.name}")
         template = KeyTemplate(column.key)
-        head = self._part(value, 1, HEAD_BYTES)
+        head = self._part(value, 1, GUARDED_HEAD_BYTES)
         parts = [
             f"{self._part(value, 1, len(MAGIC))} = {self._bytes(MAGIC)}",
             f"{self._part(value, _FIRST_PAIR, len(pair))} = {self._bytes(pair)}",

@@ -32,7 +32,7 @@ from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.coordinator import Coordinator, setup_for
 from encfields.bulk.runs.loop import RunLoop
-from encfields.bulk.runs.pacing import Failure, Patience
+from encfields.bulk.runs.pacing import Patience, TranslatedFailure
 from encfields.bulk.runs.progress import Progress, ProgressState
 from encfields.bulk.runs.progress_bar import ProgressBar
 from encfields.bulk.runs.progress_log import ProgressLog
@@ -454,7 +454,7 @@ def _patiently(
             try:
                 return task(own)
             except (DBAPIError, OSError, KeyUnavailableError) as error:
-                failure = Failure.of(error)
+                failure = TranslatedFailure.of(error)
             if failure.error.reason == "read-only":
                 raise failure.error
             if not isinstance(failure.error, KeyUnavailableError):

@@ -85,7 +85,7 @@ def register(subparsers: Any) -> None:
     )
     verbs = top.add_subparsers(metavar="STEP", required=True)
     for name, step in STEPS.items():
-        parser = verbs.add_parser(name, help=step.about, epilog=exits.HELP,
+        parser = verbs.add_parser(name, help=step.about, epilog=exits.EXIT_STATUSES,
             formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
         add_common_options(parser)
         parser.add_argument(

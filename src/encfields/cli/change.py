@@ -68,7 +68,7 @@ def _parser(subparsers: Any, name: str, help_: str, about: str) -> argparse.Argu
         name,
         help=help_,
         description=about,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)

@@ -46,7 +46,7 @@ def register(subparsers: Any) -> None:
         "doctor",
         help="look for what would fail: versions, KMS permissions, keys, clock, columns, engine",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)

@@ -22,7 +22,7 @@ USAGE = 64
 INTERRUPTED = 130
 """Stopped by Ctrl-C."""
 
-HELP = """\
+EXIT_STATUSES = """\
 exit status:
   0    done, nothing is left to do
   1    work is left: values in an older version, under a former key or in another format; or

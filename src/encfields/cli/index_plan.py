@@ -51,7 +51,7 @@ def _add_plan(verbs: Any) -> None:
         "plan",
         help="recommend a length, and tell what an index gives away",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)

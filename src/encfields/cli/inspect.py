@@ -22,7 +22,7 @@ from encfields.cli.settings import Settings, add_common_options
 from encfields.context import deserialize
 from encfields.errors import ConfigurationError, MalformedMessageError
 from encfields.identity import FROM_TEXT, IdentityKind
-from encfields.legacy import MAX_KEYS, is_legacy
+from encfields.legacy import MAX_DATA_KEYS, is_legacy
 from encfields.message.body import read_frames
 from encfields.message.header import MAGIC, TAG_BYTES, as_bytes, read_header
 from encfields.orm.declare.row_keys import kind_of
@@ -49,7 +49,7 @@ def register(subparsers: Any) -> None:
         "inspect",
         help="show what a message says of itself; needs no key",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)
@@ -268,7 +268,7 @@ def describe_legacy(data: bytes, error: MalformedMessageError) -> dict[str, Any]
     try:
         from aws_encryption_sdk.internal.formatting.deserialize import deserialize_header
 
-        header, raw = deserialize_header(io.BytesIO(data), MAX_KEYS)
+        header, raw = deserialize_header(io.BytesIO(data), MAX_DATA_KEYS)
         keys = sorted(
             (edk.key_provider.provider_id, _text(edk.key_provider.key_info))
             for edk in header.encrypted_data_keys

@@ -8,7 +8,7 @@ from encfields import keyrings
 from encfields.errors import ConfigurationError
 from encfields.keyrings import Keyring
 
-HELP = (
+KEYRING_FORMS = (
     "kms:ARN[,ARN...], mrk:ARN[,ARN...] for multi-Region keys, "
     "discovery:ACCOUNT[,ACCOUNT...]@REGION[,REGION...], or local:PATH for development"
 )
@@ -28,7 +28,8 @@ class NoKeyring(Keyring):
 
     def _refuse(self) -> NoReturn:
         raise ConfigurationError(
-            f"this needs keys, and no keyring is given; give --keyring {HELP}", reason="no-keyring"
+            f"this needs keys, and no keyring is given; give --keyring {KEYRING_FORMS}",
+            reason="no-keyring",
         )
 
 
@@ -50,7 +51,9 @@ def parse_keyring(text: str | None) -> Keyring:
         accounts, _, regions = rest.partition("@")
         return keyrings.aws_kms_discovery(_split(accounts), regions=_split(regions))
     # The text is not repeated: it may be a key that was given in place of a path.
-    raise ConfigurationError(f"this is no keyring; a keyring is one of {HELP}", reason="keyring")
+    raise ConfigurationError(
+        f"this is no keyring; a keyring is one of {KEYRING_FORMS}", reason="keyring"
+    )
 
 
 def _split(text: str) -> list[str]:

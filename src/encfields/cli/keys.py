@@ -96,7 +96,7 @@ def _add(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
         name,
         help=what.partition(";")[0],
         description=what[0].upper() + what[1:] + ".",
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)

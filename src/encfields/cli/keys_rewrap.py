@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from encfields.cli import keys_selection
-from encfields.cli.keyring_option import HELP, parse_keyring
+from encfields.cli.keyring_option import KEYRING_FORMS, parse_keyring
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.keys.many.report import KeysReport
@@ -21,7 +21,9 @@ WHAT = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
     keys_selection.add_options(parser)
-    parser.add_argument("--to", metavar="KEYRING", required=True, help=f"the new one: {HELP}")
+    parser.add_argument(
+        "--to", metavar="KEYRING", required=True, help=f"the new one: {KEYRING_FORMS}"
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:

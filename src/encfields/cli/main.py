@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="encfields",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"encfields {VERSION}")

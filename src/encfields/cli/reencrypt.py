@@ -82,7 +82,7 @@ def register(subparsers: Any) -> None:
         "reencrypt",
         help="move values to the active key version",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)

@@ -12,8 +12,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.cli.config_file import FILE_NAME, read_file
 from encfields.cli.database import Database
 from encfields.cli.file_names import names_a_file
-from encfields.cli.keyring_option import HELP as KEYRING_HELP
-from encfields.cli.keyring_option import NoKeyring, parse_keyring
+from encfields.cli.keyring_option import KEYRING_FORMS, NoKeyring, parse_keyring
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
 from encfields.engine import Encryption, attach
 from encfields.errors import ConfigurationError
@@ -55,7 +54,7 @@ def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True
         help="the application's Engine or AsyncEngine, in place of a URL",
     )
     parser.add_argument(
-        "--keyring", metavar="KEYRING", help=f"{KEYRING_HELP}; default ${KEYRING_VARIABLE}"
+        "--keyring", metavar="KEYRING", help=f"{KEYRING_FORMS}; default ${KEYRING_VARIABLE}"
     )
     parser.add_argument(
         "--key-table",

@@ -33,7 +33,7 @@ def register(subparsers: Any) -> None:
         "status",
         help="count values by key version; needs no key",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)

@@ -27,7 +27,7 @@ def register(subparsers: Any) -> None:
         "verify",
         help="open every value and list those that do not open",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common_options(parser)

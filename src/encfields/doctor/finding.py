@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Verdict = Literal["ok", "warning", "problem", "skipped"]
+Severity = Literal["ok", "warning", "problem", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Finding:
     """
 
     check: str
-    verdict: Verdict
+    verdict: Severity
     detail: str
 
     def to_json(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ from encfields.keys.sql.store import SqlKeyStore, table_behind
 from encfields.keys.store import KeyStore
 from encfields.keys.versions import KeyVersion
 
-MAX_KEYS = 50
+MAX_OPENED_KEYS = 50
 """Active keys that are opened; each costs a KMS call."""
 
 THREADS = 4
@@ -95,7 +95,11 @@ def _not_opened() -> Finding:
 def _check_opening(store: Store, active: list[KeyVersion]) -> list[Finding]:
     # Oldest and newest: what another keyring wrapped is among the oldest.
     ordered = sorted(active, key=lambda one: one.created_at)
-    chosen = ordered if len(ordered) <= MAX_KEYS else ordered[: MAX_KEYS // 2] + ordered[-25:]
+    chosen = (
+        ordered
+        if len(ordered) <= MAX_OPENED_KEYS
+        else ordered[: MAX_OPENED_KEYS // 2] + ordered[-25:]
+    )
     with ThreadPoolExecutor(THREADS, thread_name_prefix="encfields-doctor") as pool:
         failures = [one for one in pool.map(lambda key: _failure(store, key.id), chosen) if one]
     if failures:
@@ -176,7 +180,7 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-SAMPLE_ROWS = 10_000
+MAX_COUNTED_ROWS = 10_000
 """Rows of each table that are drawn."""
 
 
@@ -192,7 +196,7 @@ def check_key_versions(
     for spec in specs:
         name = f"key versions of {spec.table}"
         try:
-            found += _findings(name, census(engine, spec, sample=SAMPLE_ROWS), known)
+            found += _findings(name, census(engine, spec, sample=MAX_COUNTED_ROWS), known)
         except EncFieldsError as error:
             found.append(Finding(name, "skipped", error.message))
     return found

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from encfields.branch_key import BRANCH_KEY_BYTES
-from encfields.doctor.finding import Finding, Verdict
+from encfields.doctor.finding import Finding, Severity
 from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring, DiscoveryKeyring
 from encfields.keys.keyrings.keyring import Keyring
@@ -85,7 +85,7 @@ class _Probe:
             )
             return detail
         _, decrypt = self._try(lambda: client.decrypt(CiphertextBlob=wrapped, **named))
-        verdict: Verdict = "ok" if not decrypt else "problem"
+        verdict: Severity = "ok" if not decrypt else "problem"
         return [*detail, Finding(self._name("Decrypt"), verdict, _described(decrypt) or "allowed")]
 
     def _writing(self, action: str, faults: list[KmsFault], *, needed: bool) -> Finding:

@@ -27,7 +27,7 @@ from encfields.keys.removal import (
     values_left,
 )
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import BeaconVersion, KeyVersion, Progress, RewrapReport, asked_ids
+from encfields.keys.versions import BeaconVersion, KeyVersion, OnRewrap, RewrapReport, asked_ids
 from encfields.traces import leaves_no_trace
 
 Versions = list[KeyVersion]
@@ -254,7 +254,7 @@ class KeyAdmin:
         return self._store.versions_of([key_id])
 
     @leaves_no_trace
-    def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+    def rewrap(self, keyring: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move all keys to another keyring, without touching a value. See
         :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`. The first key
         that fails stops it; ``each().rewrap(keyring)`` goes on with the others.

@@ -28,7 +28,7 @@ from encfields.keys.versions import (
     BeaconKey,
     BeaconVersion,
     KeyVersion,
-    Progress,
+    OnRewrap,
     RewrapReport,
     WrappedBeacons,
     WrappedKey,
@@ -230,7 +230,7 @@ class KeyStore(ABC):
         """
         raise self._cannot("retire")
 
-    def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+    def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every wrapped key to another keyring, without touching a value.
 
         :raises ConfigurationError: the store cannot, or the keyring only opens keys.

@@ -182,5 +182,5 @@ class RewrapReport:
         )
 
 
-Progress = Callable[[RewrapReport], None]
+OnRewrap = Callable[[RewrapReport], None]
 """Called after each wrapped key with how far the rewrap is."""

@@ -43,7 +43,7 @@ PROVIDER_ID = b"aws-kms-hierarchy"
 WRAPPED_KEY_BYTES = 92
 _KMS_PROVIDERS = {b"aws-kms": "'aws-kms' (a keyring of KMS itself)"}
 _FORMS = {"base64": "base64 text", "hex": "hexadecimal digits"}
-MAX_KEYS = 16
+MAX_DATA_KEYS = 16
 """Most encrypted data keys read from one message. What this library writes has one; a message is
 not authentic before its data key is known, so without a limit it could ask for 65,535 keys."""
 
@@ -260,10 +260,10 @@ def _read_hierarchical(data: bytes, offset: int) -> tuple[EncryptedDataKey, int]
 def _read_keys(data: bytes, offset: int) -> tuple[tuple[EncryptedDataKey, ...], int]:
     """The hierarchical ones among any list of encrypted data keys, and the offset after it."""
     (count,) = _unpack_u16(data, offset)
-    if count > MAX_KEYS:
+    if count > MAX_DATA_KEYS:
         raise MalformedMessageError(
-            f"{count} encrypted data keys, of which {MAX_KEYS} are looked at at most; each could "
-            "cost an access to the key store",
+            f"{count} encrypted data keys, of which {MAX_DATA_KEYS} are looked at at most; each "
+            "could cost an access to the key store",
             offset=offset,
             reason="too-many-keys",
         )

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine
 
-from encfields.bulk.rows.scan import Rows, Scan, Source
+from encfields.bulk.rows.scan import Scan, ScannedRows, Source
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
-from encfields.bulk.survey.census import Progress, spec_name
+from encfields.bulk.survey.census import OnRows, spec_name
 from encfields.bulk.survey.sampling import Sample, draw
-from encfields.bulk.survey.verify import BATCH_BYTES, BATCH_ROWS, FIRST_BATCH_ROWS
+from encfields.bulk.survey.verify import BATCH_BYTES, FIRST_BATCH_ROWS, VERIFIED_AT_ONCE
 from encfields.errors import (
     DecryptionError,
     KeyStoreError,
@@ -30,7 +30,7 @@ from encfields.errors import (
 from encfields.index.hashing import compound
 from encfields.index.leakage import Frequencies
 from encfields.index.transforms import Transform
-from encfields.planner.stored_plaintext import FindKey, Plaintext, PlaintextReader, as_to_read
+from encfields.planner.stored_plaintext import ColumnReader, FindKey, OpenedValue, as_to_read
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause
@@ -63,7 +63,7 @@ class ColumnCount:
 
 
 @dataclass(slots=True)
-class IndexCount:
+class ValueFrequencies:
     """How often each value occurs that an index would be made of.
 
     :ivar parts: the columns, and what of each.
@@ -114,11 +114,11 @@ class TableCount:
 
     table: str
     columns: list[ColumnCount]
-    indexes: list[IndexCount]
+    indexes: list[ValueFrequencies]
     rows: int = 0
     sample: Sample | None = None
 
-    def frequencies(self, index: IndexCount, key_id: str | None = None) -> Frequencies:
+    def frequencies(self, index: ValueFrequencies, key_id: str | None = None) -> Frequencies:
         """How often each normalised value occurs.
 
         :param key_id: under which branch key; ``None`` for all values as if they were under one.
@@ -138,7 +138,7 @@ def count_values(
     indexes: Sequence[Parts],
     *,
     sample: int | None = None,
-    progress: Progress | None = None,
+    progress: OnRows | None = None,
 ) -> TableCount:
     """Count the values of a table's columns.
 
@@ -156,13 +156,13 @@ def count_values(
     source = Source(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
-    work = _Work(reflected, source, find_key, indexes)
+    work = _Counting(reflected, source, find_key, indexes)
     result = work.result
     drawing = draw(work.scan, sample)
     for rows in (drawing or work.scan).batches():
         result.rows += len(rows)
         average = max(1, work.count_all(rows) // max(1, len(rows)))
-        work.scan.batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // average))
+        work.scan.batch_rows = max(1, min(VERIFIED_AT_ONCE, BATCH_BYTES // average))
         if progress is not None:
             progress(result.rows)
     if drawing is not None:
@@ -170,7 +170,7 @@ def count_values(
     return result
 
 
-class _Work:
+class _Counting:
     """A count under way."""
 
     def __init__(
@@ -188,8 +188,8 @@ class _Work:
         self.scan = Scan(reflected, source, cells, batch_rows=FIRST_BATCH_ROWS)
         first = len(self.scan.carried)
         self._columns = [
-            _Column(
-                PlaintextReader(reflected.table, binding, source.dialect, find_key),
+            _ColumnCounter(
+                ColumnReader(reflected.table, binding, source.dialect, find_key),
                 first + number,
                 self.scan.positions(binding),
             )
@@ -200,7 +200,7 @@ class _Work:
         # For each index, where its columns stand among those, and what is taken of each.
         self._indexes = [
             (
-                IndexCount(parts, tuple(columns[names.index(name)] for name, _ in parts)),
+                ValueFrequencies(parts, tuple(columns[names.index(name)] for name, _ in parts)),
                 [(names.index(name), transform) for name, transform in parts],
             )
             for parts in indexes
@@ -208,7 +208,7 @@ class _Work:
         made = [index for index, _ in self._indexes]
         self.result = TableCount(spec_name(reflected.spec), columns, made)
 
-    def count_all(self, rows: Rows) -> int:
+    def count_all(self, rows: ScannedRows) -> int:
         """Count the values of some rows; returns how many bytes or characters they had."""
         size = 0
         for row in rows:
@@ -218,7 +218,9 @@ class _Work:
             size += sum(len(one.data) for one in found if one is not None)
         return size
 
-    def _count(self, index: IndexCount, parts: list[tuple[Plaintext | None, Transform]]) -> None:
+    def _count(
+        self, index: ValueFrequencies, parts: list[tuple[OpenedValue | None, Transform]]
+    ) -> None:
         """Count one row for one index; with NULL in one of its columns it is not in the index."""
         normalised, key_id = [], ""
         try:
@@ -234,19 +236,19 @@ class _Work:
         index.add(whole, key_id, self._secret)
 
 
-class _Column:
+class _ColumnCounter:
     """One column under way.
 
     :param at: where in a row its value stands. :param positions: and its identity.
     """
 
-    def __init__(self, reader: PlaintextReader, at: int, positions: Sequence[int]) -> None:
+    def __init__(self, reader: ColumnReader, at: int, positions: Sequence[int]) -> None:
         self.count = ColumnCount(reader.column_name, reader.type)
         self._reader = reader
         self._at = at
         self._positions = positions
 
-    def read(self, row: Any) -> Plaintext | None:
+    def read(self, row: Any) -> OpenedValue | None:
         """One row's value; ``None`` if it is NULL or cannot be read."""
         value = row[self._at]
         if value is None:

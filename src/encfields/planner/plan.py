@@ -11,7 +11,7 @@ from encfields.planner.advice import Advice, Verdict, judge
 
 if TYPE_CHECKING:
     from encfields.bulk.survey.sampling import Sample
-    from encfields.planner.counting import IndexCount
+    from encfields.planner.counting import ValueFrequencies
 
 _WHATEVER_THE_LENGTH = frozenset({"boolean", "enum", "few-values"})
 
@@ -35,7 +35,7 @@ class Plan:
     bits: int | None
     accepted: str | None
     name: str | None
-    index: IndexCount
+    index: ValueFrequencies
     frequencies: Frequencies
     key_id: str | None
     advice: Advice

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import type_coerce
 from sqlalchemy.types import NullType, TypeEngine
 
-from encfields.bulk.rows.places import ColumnPlaces, Place
+from encfields.bulk.rows.places import ColumnPlaces, ValuePlace
 from encfields.codecs import codec_for
 from encfields.errors import (
     ContextMismatchError,
@@ -31,7 +31,7 @@ FindKey = Callable[[str, str], "BranchKey"]
 """Gives the branch key of an id and a version."""
 
 
-class Plaintext(NamedTuple):
+class OpenedValue(NamedTuple):
     """What a stored value holds.
 
     :param data: its canonical plaintext.
@@ -44,7 +44,7 @@ class Plaintext(NamedTuple):
     was_encrypted: bool
 
 
-class PlaintextReader:
+class ColumnReader:
     """Reads the values of one column.
 
     :param table: as the database has it.
@@ -69,7 +69,7 @@ class PlaintextReader:
             error.table, error.column = binding.table, binding.column_name
             raise
 
-    def read(self, value: object, identity: Sequence[Any]) -> Plaintext:
+    def read(self, value: object, identity: Sequence[Any]) -> OpenedValue:
         """What a value holds.
 
         :param value: as :func:`as_to_read` selects it; not ``None``.
@@ -86,10 +86,10 @@ class PlaintextReader:
             if data.startswith(MAGIC):
                 return self._open(data, texts)
         data = self._codec.encode(value, self._dialect)
-        return Plaintext(data, self._binding.key_id(texts), was_encrypted=False)
+        return OpenedValue(data, self._binding.key_id(texts), was_encrypted=False)
 
-    def _open(self, data: bytes, texts: Sequence[str]) -> Plaintext:
-        place = Place(self._binding, texts)
+    def _open(self, data: bytes, texts: Sequence[str]) -> OpenedValue:
+        place = ValuePlace(self._binding, texts)
         try:
             plaintext = open_(data, place.context, self._find_key, place.key_ids)
         except ContextMismatchError:
@@ -100,7 +100,7 @@ class PlaintextReader:
         except KeyUnavailableError as error:
             error.table, error.column = self._binding.table, self.column_name
             raise
-        return Plaintext(plaintext, place.key_id, was_encrypted=True)
+        return OpenedValue(plaintext, place.key_id, was_encrypted=True)
 
 
 def as_to_read(column: ColumnElement[Any]) -> ColumnElement[Any]:

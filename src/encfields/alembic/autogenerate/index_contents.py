@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection, Select, select
 
 from encfields.alembic.descriptions import IndexColumn, described, with_indexes
-from encfields.bulk.rows.places import ColumnPlaces, Place
+from encfields.bulk.rows.places import ColumnPlaces, ValuePlace
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.index_check import any_unindexed
 from encfields.engine import engine_encryption
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("encfields.alembic")
 
-SAMPLE_ROWS = 5
+ROWS_AT_EITHER_END = 5
 """Rows at either end of the primary key whose indexes are compared."""
 
-Keys = Callable[[], "Encryption | None"]
+FetchKeys = Callable[[], "Encryption | None"]
 """Gives the keys, when they are needed; ``None`` if they cannot be fetched."""
 
 
@@ -47,7 +47,7 @@ class Unfilled(NamedTuple):
 
 
 def unfilled(
-    connection: Connection, declared: TableSpec, indexes: Sequence[IndexBinding], keys: Keys
+    connection: Connection, declared: TableSpec, indexes: Sequence[IndexBinding], keys: FetchKeys
 ) -> Unfilled:
     """The indexes of a table that are to be filled.
 
@@ -75,7 +75,7 @@ class Sampled:
         self._table = reflected.table
         self._bindings = {binding.column_name: binding for binding in reflected.bindings}
 
-    def is_changed(self, index: IndexDefinition, keys: Keys) -> bool:
+    def is_changed(self, index: IndexDefinition, keys: FetchKeys) -> bool:
         """Whether an index was made otherwise than declared, as far as a few rows tell."""
         rows = self._rows(index)
         if any(len(as_bytes(row[0])) != index.stored_bytes for row in rows):
@@ -100,7 +100,7 @@ class Sampled:
         key = list(self._table.primary_key.columns)
         rows: list[Any] = []
         for order in ([c.asc() for c in key], [c.desc() for c in key]):
-            rows += self._connection.execute(some.order_by(*order).limit(SAMPLE_ROWS)).all()
+            rows += self._connection.execute(some.order_by(*order).limit(ROWS_AT_EITHER_END)).all()
         return rows
 
     def _differs(self, index: IndexDefinition, row: Any, encryption: Encryption) -> bool:
@@ -125,7 +125,7 @@ class Sampled:
             at += 1 + count
         return index.of_plaintexts(plaintexts, key_id, keys) != as_bytes(row[0])
 
-    def _place(self, name: str, value: Any, identity: Sequence[Any]) -> Place | None:
+    def _place(self, name: str, value: Any, identity: Sequence[Any]) -> ValuePlace | None:
         places = ColumnPlaces(self._bindings[name], self._connection.dialect)
         texts = places.texts(identity)
         if texts is None:

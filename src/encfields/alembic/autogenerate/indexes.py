@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, func, select
 
-from encfields.alembic.autogenerate.index_contents import Keys, unfilled
+from encfields.alembic.autogenerate.index_contents import FetchKeys, unfilled
 from encfields.alembic.descriptions import columns_without_defaults, described
 from encfields.alembic.environment import engine_for, settings_of
 from encfields.alembic.index_operations import FillBlindIndexOp
@@ -41,7 +41,7 @@ def must_wait(connection: Connection, op: ops.MigrateOperation) -> bool:
 
 
 def fills(
-    connection: Connection, tables: Iterable[tuple[Table, dict[str, Any]]], keys: Keys
+    connection: Connection, tables: Iterable[tuple[Table, dict[str, Any]]], keys: FetchKeys
 ) -> Iterator[FillBlindIndexOp]:
     """The filling of indexes whose columns are there.
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, MetaData, Table
 
-from encfields.alembic.autogenerate.index_contents import Keys
-from encfields.alembic.autogenerate.stored_binding import Examination, Verdict
+from encfields.alembic.autogenerate.index_contents import FetchKeys
+from encfields.alembic.autogenerate.stored_binding import BindingVerdict, Examination
 from encfields.alembic.descriptions import columns_without_defaults, without_defaults
 from encfields.alembic.descriptions import described as index_described
 from encfields.alembic.operations import RebindOp
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("encfields.alembic")
 
-MAX_LISTED = 5
+MAX_LISTED_STRAYS = 5
 """Rows of a column that the log names."""
 
 Stored = tuple[Table, dict[str, Any]]
@@ -35,7 +35,7 @@ Stored = tuple[Table, dict[str, Any]]
 
 
 def rebindings(
-    autogen_context: Any, tables: Iterable[Stored], keys: Keys
+    autogen_context: Any, tables: Iterable[Stored], keys: FetchKeys
 ) -> tuple[list[RebindOp], list[RefusedChangeOp]]:
     """What is to be rebound, and what cannot be opened as declared and is not proposed.
 
@@ -47,7 +47,7 @@ def rebindings(
     refused: list[RefusedChangeOp] = []
     for table, types in tables:
         unique = list(_unique(autogen_context.inspector, table))
-        found: list[tuple[ColumnBinding, Verdict]] = []
+        found: list[tuple[ColumnBinding, BindingVerdict]] = []
         for binding in bindings_of(table).values():
             if binding.column_name not in types or binding.other is not None:
                 continue
@@ -70,8 +70,8 @@ def rebindings(
 
 
 def _verdict(
-    examination: Callable[[Encryption | None], Examination], binding: ColumnBinding, keys: Keys
-) -> Verdict | None:
+    examination: Callable[[Encryption | None], Examination], binding: ColumnBinding, keys: FetchKeys
+) -> BindingVerdict | None:
     """What there is to say of one column, if anything; with the keys if it comes to that."""
     if examination(None).of(binding) is None:
         return None
@@ -115,20 +115,20 @@ def stored_table(table: Table, types: dict[str, Any]) -> Table:
     return stored
 
 
-def _log_strays(binding: ColumnBinding, verdict: Verdict) -> None:
+def _log_strays(binding: ColumnBinding, verdict: BindingVerdict) -> None:
     """Name rows whose value belongs elsewhere, by their keys and nothing else of them."""
     key = [column.name for column in binding.column.table.primary_key.columns]
     rows = sorted({_row_text(cell.row, key) for cell in verdict.strays})
     if not rows:
         return
-    more = f", and {len(rows) - MAX_LISTED} more" if len(rows) > MAX_LISTED else ""
+    more = f", and {len(rows) - MAX_LISTED_STRAYS} more" if len(rows) > MAX_LISTED_STRAYS else ""
     log.warning(
         "%s.%s: %s. Nothing is proposed for values that belong elsewhere than the rows that they "
         "stand in: %s%s; `encfields verify` names them all",
         binding.table,
         binding.column_name,
         verdict.seen,
-        "; ".join(rows[:MAX_LISTED]),
+        "; ".join(rows[:MAX_LISTED_STRAYS]),
         more,
     )
 
@@ -137,7 +137,7 @@ def _row_text(row: Any, key: Sequence[str]) -> str:
     return ", ".join(f"{name}={row[name]!r}" for name in key if name in row)
 
 
-def _refused(binding: ColumnBinding, verdict: Verdict) -> RefusedChangeOp:
+def _refused(binding: ColumnBinding, verdict: BindingVerdict) -> RefusedChangeOp:
     table = binding.column.table
     reason = verdict.refusal or verdict.seen
     return RefusedChangeOp(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Table, and_, case, func, select, type_coerce
 from sqlalchemy.types import NullType, TypeEngine
 
-from encfields.bulk.survey.stored_value import HEAD_BYTES, look
+from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, look
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX, deserialize
 from encfields.errors import DeclarationError, MalformedMessageError
 from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
@@ -31,7 +31,7 @@ WHOLE_BYTES = 64 * 1024
 """Longest value that is read whole, so that it can be opened."""
 
 
-class Cell(NamedTuple):
+class SampledValue(NamedTuple):
     """One value, and what it says of itself.
 
     :param logical_name: the column's name in its encryption context.
@@ -60,7 +60,7 @@ def holds_bytes(type_: TypeEngine[Any] | None) -> bool:
 
 def near_ends(
     connection: Connection, column: Column[Any], without: Collection[str] = ()
-) -> list[Cell]:
+) -> list[SampledValue]:
     """Values at both ends of the primary key; what is no message is left out.
 
     :param column: of a table as it was reflected.
@@ -72,7 +72,7 @@ def near_ends(
     key = list(column.table.primary_key.columns)
     orders = [[c.asc() for c in key], [c.desc() for c in key]] if key else [[]]
     read = select(column, *(column.table.c[name] for name in names))
-    cells: list[Cell] = []
+    cells: list[SampledValue] = []
     for order in orders:
         # A column that is all NULL must not have the whole table searched for a value.
         near = read.order_by(*order).limit(SEARCHED_ROWS).subquery()
@@ -80,7 +80,9 @@ def near_ends(
     return cells
 
 
-def drawn(connection: Connection, column: Column[Any], without: Collection[str] = ()) -> list[Cell]:
+def drawn(
+    connection: Connection, column: Column[Any], without: Collection[str] = ()
+) -> list[SampledValue]:
     """Values drawn from the whole table, each row as likely as any other.
 
     By the database and not by ranges of keys, for what lies beside a gap in the keys would be
@@ -103,17 +105,17 @@ def drawn(connection: Connection, column: Column[Any], without: Collection[str] 
 
 def _cells(
     connection: Connection, rows: Any, column: str, names: Sequence[str], count: int, *order: Any
-) -> list[Cell]:
+) -> list[SampledValue]:
     value = rows.c[column]
     length = (func.length if connection.dialect.name == "sqlite" else func.octet_length)(value)
-    read = case((length <= WHOLE_BYTES, value), else_=func.substr(value, 1, HEAD_BYTES))
+    read = case((length <= WHOLE_BYTES, value), else_=func.substr(value, 1, EXAMINED_HEAD_BYTES))
     cells = select(type_coerce(read, NullType()), length, *(rows.c[name] for name in names))
     found = connection.execute(cells.where(value.is_not(None)).order_by(*order).limit(count))
     seen = (_cell(row[0], row[1], dict(zip(names, row[2:], strict=True))) for row in found)
     return [cell for cell in seen if cell is not None]
 
 
-def _cell(read: Any, length: int, row: Mapping[str, Any]) -> Cell | None:
+def _cell(read: Any, length: int, row: Mapping[str, Any]) -> SampledValue | None:
     header = look(read, length).header if read is not None else None
     if header is None:
         return None
@@ -128,7 +130,7 @@ def _cell(read: Any, length: int, row: Mapping[str, Any]) -> Cell | None:
     }
     whole = bytes(read) if length <= WHOLE_BYTES else None
     logical_name = context.get(COLUMN_KEY, "")
-    return Cell(logical_name, texts, header.key_id, header.context, row, whole)
+    return SampledValue(logical_name, texts, header.key_id, header.context, row, whole)
 
 
 def _keyed_by(table: Table, without: Collection[str]) -> list[str]:

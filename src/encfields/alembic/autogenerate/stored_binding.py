@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Table
 
-from encfields.alembic.autogenerate.sampled import Cell, drawn, near_ends
+from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
 from encfields.alembic.autogenerate.witness import belonging, witness
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
@@ -48,7 +48,7 @@ _LOST_IDENTITY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BindingVerdict:
     """What the values of one column say of how they are bound.
 
     :ivar seen: what was counted, in words.
@@ -62,7 +62,7 @@ class Verdict:
     was: SealedColumn | None = None
     refusal: str | None = None
     steps: tuple[str, ...] = (_BY_HAND,)
-    strays: tuple[Cell, ...] = ()
+    strays: tuple[SampledValue, ...] = ()
 
 
 class Examination:
@@ -91,7 +91,7 @@ class Examination:
         self._declared = declared
         self._encryption = encryption
 
-    def of(self, binding: ColumnBinding) -> Verdict | None:
+    def of(self, binding: ColumnBinding) -> BindingVerdict | None:
         """What there is to say of one column; ``None`` if all that is looked at is as declared.
 
         :raises KeyStoreError: the keys are out of reach.
@@ -107,12 +107,12 @@ class Examination:
         if current or not others:
             _, strays = self._belonging(now, [*ends, *others])
             seen = f"{len(current)} of {len(cells)} values drawn are bound as declared"
-            return Verdict(seen, strays=tuple(strays))
+            return BindingVerdict(seen, strays=tuple(strays))
         return self._otherwise(binding, others, ends)
 
     def _otherwise(
-        self, binding: ColumnBinding, cells: Sequence[Cell], ends: Sequence[Cell]
-    ) -> Verdict:
+        self, binding: ColumnBinding, cells: Sequence[SampledValue], ends: Sequence[SampledValue]
+    ) -> BindingVerdict:
         """Of a column of which no value is bound as declared."""
         name, names = most_frequent(names_of(cell) for cell in cells)
         alike = [cell for cell in cells if names_of(cell) == (name, names)]
@@ -122,24 +122,28 @@ class Examination:
             f"{identity_names}"
         )
         if not _are_most(alike, cells):
-            return Verdict(seen, refusal=f"its values are bound in several ways: {seen}")
+            return BindingVerdict(seen, refusal=f"its values are bound in several ways: {seen}")
         other = self._declared.get(name)
         if other is not None and name != binding.logical_name:
-            return Verdict(seen, refusal=f"{seen}, which is declared for {other}")
+            return BindingVerdict(seen, refusal=f"{seen}, which is declared for {other}")
         was = source_column(binding, name, names, self._stored.c.keys())
         lost = f"its values are bound to {identity_names}, which the table no longer has"
         if was is None:
-            return Verdict(seen, refusal=lost, steps=(_LOST_IDENTITY,))
+            return BindingVerdict(seen, refusal=lost, steps=(_LOST_IDENTITY,))
         if not self._identifies(binding, was):
-            return Verdict(seen, refusal=f"{seen}, which may be alike in several rows")
+            return BindingVerdict(seen, refusal=f"{seen}, which may be alike in several rows")
         verdict = self._judged(was, cells, ends, seen)
         if was.context_names is not None and verdict.was is None:
             return replace(verdict, refusal=lost, steps=(_LOST_IDENTITY,))
         return verdict
 
     def _judged(
-        self, was: SealedColumn, cells: Sequence[Cell], ends: Sequence[Cell], seen: str
-    ) -> Verdict:
+        self,
+        was: SealedColumn,
+        cells: Sequence[SampledValue],
+        ends: Sequence[SampledValue],
+        seen: str,
+    ) -> BindingVerdict:
         """A source that the headers name, if the rows bear it out."""
         try:
             judge = witness(self._connection, self._spec, was, None)
@@ -147,17 +151,19 @@ class Examination:
             source = replace(was, key=key_of(of_row)) if of_row else was
             there, strays = self._belonging(source, cells)
         except DeclarationError as error:
-            return Verdict(seen, refusal=f"{seen}, which describes no table: {error.message}")
+            return BindingVerdict(
+                seen, refusal=f"{seen}, which describes no table: {error.message}"
+            )
         opened = "that open as such" if self._encryption else "that say so (no keys were at hand)"
         seen = f"{seen}; {len(there)} are of the rows they stand in and of one key {opened}"
         if not there or not _are_most(there, [*there, *strays]):
-            return Verdict(seen, refusal=seen)
+            return BindingVerdict(seen, refusal=seen)
         _, strays = self._belonging(source, [*ends, *strays])
-        return Verdict(seen, source, strays=tuple(strays))
+        return BindingVerdict(seen, source, strays=tuple(strays))
 
     def _belonging(
-        self, column: SealedColumn, cells: Iterable[Cell]
-    ) -> tuple[list[Cell], list[Cell]]:
+        self, column: SealedColumn, cells: Iterable[SampledValue]
+    ) -> tuple[list[SampledValue], list[SampledValue]]:
         return belonging(witness(self._connection, self._spec, column, self._encryption), cells)
 
     def _identifies(self, binding: ColumnBinding, was: SealedColumn) -> bool:
@@ -170,11 +176,11 @@ class Examination:
         return any(names.issuperset(unique) for unique in (own, *self._unique))
 
 
-def _are_most(some: Sequence[Cell], cells: Sequence[Cell]) -> bool:
+def _are_most(some: Sequence[SampledValue], cells: Sequence[SampledValue]) -> bool:
     return len(some) >= AGREEING * len(cells)
 
 
-def _is_as_declared(binding: ColumnBinding, cell: Cell) -> bool:
+def _is_as_declared(binding: ColumnBinding, cell: SampledValue) -> bool:
     """Whether the header names what is declared; of which row, is not looked at."""
     names = [column.name for column in binding.identity]
     if cell.logical_name != binding.logical_name or cell.texts.keys() != set(names):
@@ -202,7 +208,7 @@ def most_frequent(values: Iterable[T]) -> T:
     return Counter(values).most_common(1)[0][0]
 
 
-def names_of(cell: Cell) -> tuple[str, tuple[str, ...]]:
+def names_of(cell: SampledValue) -> tuple[str, tuple[str, ...]]:
     """The logical name, and the names of the columns that identify the row."""
     return cell.logical_name, tuple(sorted(cell.texts))
 
@@ -233,7 +239,7 @@ def source_column(
     return replace(column, bind_to=tuple(declared), context_names=tuple(ordered))
 
 
-def key_of(cells: Sequence[Cell]) -> str:
+def key_of(cells: Sequence[SampledValue]) -> str:
     """The branch key id of most values, or the template that gave theirs.
 
     :param cells: at least one, all bound to columns of the same names.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Table
 from sqlalchemy import types as sa
 
-from encfields.alembic.autogenerate.index_contents import Keys
+from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.rebindings import Stored, indexes_over, stored_table
 from encfields.alembic.autogenerate.sampled import near_ends
 from encfields.alembic.autogenerate.witness import witness
@@ -67,7 +67,7 @@ _FORMER: tuple[sa.TypeEngine[Any], ...] = (
 
 
 def conversions(
-    connection: Connection, tables: Iterable[Stored], keys: Keys
+    connection: Connection, tables: Iterable[Stored], keys: FetchKeys
 ) -> tuple[list[ConvertEncryptedOp], list[RefusedChangeOp]]:
     """The runs that convert what declared types cannot read, and what cannot be told; without
     keys, neither.
@@ -127,7 +127,7 @@ def conversion_of(
 
 
 def _unread(
-    connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: Keys
+    connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: FetchKeys
 ) -> list[bytes]:
     """Plaintexts that the declared type cannot read, of those that are looked at."""
     spec = TableSpec.from_table(table)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, Table
 
-from encfields.alembic.autogenerate.index_contents import Keys
+from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stored_table
-from encfields.alembic.autogenerate.sampled import Cell, drawn, near_ends
+from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
 from encfields.alembic.autogenerate.types import conversion_of, is_read
 from encfields.alembic.autogenerate.witness import Answer, Witness, witness
 from encfields.bulk.rows.description import described
@@ -30,7 +30,7 @@ log = logging.getLogger("encfields.alembic")
 
 
 def changes_under_way(
-    connection: Connection, tables: Iterable[Stored], keys: Keys
+    connection: Connection, tables: Iterable[Stored], keys: FetchKeys
 ) -> Iterator[RebindOp | ConvertEncryptedOp]:
     """The runs that move what is kept the former way.
 
@@ -59,7 +59,7 @@ def _formerly(binding: ColumnBinding) -> Formerly:
 
 
 def _seen(
-    connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: Keys
+    connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: FetchKeys
 ) -> str | None:
     """How many values are kept the former way, in words; ``None`` if there are none."""
     spec = TableSpec.from_table(table)
@@ -83,7 +83,9 @@ def _seen(
     return None
 
 
-def _is_former(judge: Witness, binding: ColumnBinding, cell: Cell, connection: Connection) -> bool:
+def _is_former(
+    judge: Witness, binding: ColumnBinding, cell: SampledValue, connection: Connection
+) -> bool:
     other = binding.other or binding
     if binding.context.differs_from(other.context):
         return judge.belongs(cell) is Answer.YES

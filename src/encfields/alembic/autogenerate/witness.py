@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from encfields.alembic.autogenerate.sampled import Cell
-from encfields.bulk.rows.places import ColumnPlaces, Place
+from encfields.alembic.autogenerate.sampled import SampledValue
+from encfields.bulk.rows.places import ColumnPlaces, ValuePlace
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.engine import engine_encryption
 from encfields.errors import BindingError, DecryptionError, KeyDestroyedError, KeyNotFoundError
@@ -43,12 +43,12 @@ class Witness:
         self._places = ColumnPlaces(binding, connection.dialect)
         self._encryption = encryption
 
-    def is_of_row(self, cell: Cell) -> bool:
+    def is_of_row(self, cell: SampledValue) -> bool:
         """Whether the header names the row, under whatever key."""
         place = self._place(cell)
         return place is not None and place.context == cell.context
 
-    def belongs(self, cell: Cell) -> Answer:
+    def belongs(self, cell: SampledValue) -> Answer:
         """Whether a value is bound to its row under the row's key, and opens.
 
         :raises KeyStoreError: the keys are out of reach.
@@ -71,7 +71,7 @@ class Witness:
             return Answer.NO
         return Answer.YES
 
-    def opened(self, cell: Cell) -> bytes | None:
+    def opened(self, cell: SampledValue) -> bytes | None:
         """The plaintext of a value that is bound to its row; ``None`` if it does not open there.
 
         :raises KeyStoreError: the keys are out of reach.
@@ -89,7 +89,7 @@ class Witness:
         except (DecryptionError, KeyDestroyedError, KeyNotFoundError):
             return None
 
-    def _place(self, cell: Cell) -> Place | None:
+    def _place(self, cell: SampledValue) -> ValuePlace | None:
         try:
             texts = self._places.texts([cell.row.get(name) for name in self._identity])
             return None if texts is None else self._places.find(texts, cell.context)
@@ -107,7 +107,9 @@ def witness(
     return Witness(connection, TableSpec(table.table, (column,), table.schema), encryption)
 
 
-def belonging(judge: Witness, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
+def belonging(
+    judge: Witness, cells: Iterable[SampledValue]
+) -> tuple[list[SampledValue], list[SampledValue]]:
     """The values that belong to their rows, and those that do not.
 
     :raises KeyStoreError: the keys are out of reach.

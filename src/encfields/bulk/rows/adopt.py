@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import UNREADABLE, BatchReader
-from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, Change, Outcome
+from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, Change
 from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
@@ -76,7 +76,7 @@ class Adopt(ResealAndIndex):
             for at, number in enumerate(prepared.adopted_numbers)
         }
 
-    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
+    def _place(self, row: Any, number: int, key: Any, outcome: BatchOutcome) -> ValueInWork:
         cell = super()._place(row, number, key, outcome)
         target, _ = self._columns[number]
         if row[target.value_at] is not None or number not in self._readers:
@@ -157,8 +157,8 @@ class Refill:
             for at, (number, value) in enumerate(values.items())
         )
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
-        outcome = Outcome(seen=len(rows))
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+        outcome = BatchOutcome(seen=len(rows))
         for row in rows:
             refused = len(outcome.refused)
             old: list[bytes | None] = [None] * self._width
@@ -179,7 +179,7 @@ class Refill:
         return outcome
 
     def _opened(
-        self, row: Any, cell: SealedCell, codec: Any, reader: BatchReader, outcome: Outcome
+        self, row: Any, cell: SealedCell, codec: Any, reader: BatchReader, outcome: BatchOutcome
     ) -> tuple[bytes, Any] | None:
         """A value sealed anew, and the same in Python."""
         try:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from encfields.bulk.rows.inner_types import type_from_data
 from encfields.bulk.rows.places import SealedCell
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reseal_and_index import Cell, ResealAndIndex
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, Outcome
+from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome
 from encfields.codecs.conversion import Conversion
 from encfields.message.header import CONTEXT_OFFSET
 
@@ -34,7 +34,7 @@ class Convert(ResealAndIndex):
                 was, to = map(type_from_data, conversions[column.name])
                 self._conversions[number] = Conversion(was, to, prepared.dialect)
 
-    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
+    def _place(self, row: Any, number: int, key: Any, outcome: BatchOutcome) -> ValueInWork:
         cell = super()._place(row, number, key, outcome)
         conversion = self._conversions.get(number)
         if conversion is None or cell.data is None:
@@ -51,14 +51,16 @@ class Convert(ResealAndIndex):
             cell.is_current, cell.moves = False, True
         return cell
 
-    def _is_old(self, row: Any, source: SealedCell, cell: Cell) -> bool | None:
+    def _is_old(self, row: Any, source: SealedCell, cell: ValueInWork) -> bool | None:
         """Whether a value is of the former type, as far as its binding tells."""
         context, data = cell.place[0], cell.data or b""
         if not self._moves or source.place(row, data)[0] == context:
             return None
         return not data.startswith(context, CONTEXT_OFFSET)
 
-    def _open_cell(self, row: Any, number: int, cell: Cell, key: Any, outcome: Outcome) -> None:
+    def _open_cell(
+        self, row: Any, number: int, cell: ValueInWork, key: Any, outcome: BatchOutcome
+    ) -> None:
         if number not in self._conversions:
             super()._open_cell(row, number, cell, key, outcome)
         elif cell.plaintext is not None and not cell.is_current:

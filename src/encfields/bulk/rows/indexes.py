@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.rows.row_work import Outcome
+from encfields.bulk.rows.row_work import BatchOutcome
 from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, KeyStoreError
 
@@ -68,7 +68,7 @@ class RowIndexes(IndexPlaces):
         row_key: tuple[Any, ...],
         plaintexts: Sequence[bytes | None],
         key_ids: Sequence[str],
-        outcome: Outcome,
+        outcome: BatchOutcome,
     ) -> tuple[bytes | None, ...] | None:
         """What they are to hold.
 

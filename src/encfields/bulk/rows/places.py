@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding
 
 
-class Place:
+class ValuePlace:
     """One encrypted column of one row.
 
     :ivar row: the row's identity by column name, as canonical text.
@@ -69,17 +69,17 @@ class ColumnPlaces:
             return None
         return [convert(value) for convert, value in zip(self._convert, values, strict=True)]
 
-    def find(self, texts: Sequence[str], context: bytes) -> Place:
+    def find(self, texts: Sequence[str], context: bytes) -> ValuePlace:
         """The place of a row; of its spellings, the one that `context` uses.
 
         :param texts: from :meth:`texts`.
         :param context: serialised encryption context that the value found there carries.
         """
-        first = Place(self.binding, texts)
+        first = ValuePlace(self.binding, texts)
         if context == first.context or self.are_exact:
             return first
         for spelling in self._spellings(texts):
-            place = Place(self.binding, spelling)
+            place = ValuePlace(self.binding, spelling)
             if place.context == context:
                 return place
         return first

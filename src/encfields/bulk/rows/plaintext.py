@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, Change, Outcome
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, Change
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
 from encfields.message import open_
@@ -37,8 +37,8 @@ class ToPlaintext:
             )
         )
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
-        outcome = Outcome(seen=len(rows))
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+        outcome = BatchOutcome(seen=len(rows))
         for row in rows:
             refused = len(outcome.refused)
             old: list[bytes | None] = []
@@ -55,7 +55,7 @@ class ToPlaintext:
         return outcome
 
     def _open(
-        self, row: Any, column: SealedCell, codec: Any, reader: BatchReader, outcome: Outcome
+        self, row: Any, column: SealedCell, codec: Any, reader: BatchReader, outcome: BatchOutcome
     ) -> tuple[bytes | None, Any]:
         if row[column.value_at] is None:
             return None, None

@@ -32,7 +32,7 @@ from encfields.keys.sql.failures import sql_state
 from encfields.orm.adoption.text_form import read_in_sql
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
-HEAD_BYTES = 512
+DELIVERED_HEAD_BYTES = 512
 """Bytes of a value that a sweep reads: its header, unless the row's key is very long."""
 
 FIRST_ROWS = 50
@@ -70,7 +70,7 @@ class BatchReader:
     """Reads rows: the key, then identity columns, the values, and what is beside them.
 
     :param prepared: the job.
-    :param heads: read the first :data:`HEAD_BYTES` of each value only.
+    :param heads: read the first :data:`DELIVERED_HEAD_BYTES` of each value only.
     :ivar read_places: of each plaintext column, where in a row stands what the database makes of
         it for its type to read; ``None`` for one that is read as it is stored.
     """
@@ -80,7 +80,7 @@ class BatchReader:
         self._dialect_name = prepared.dialect.name
         values = [
             # SQLite's substr() makes NULL of an empty value, which is no NULL.
-            func.coalesce(func.substr(column, 1, HEAD_BYTES), column) if heads else column
+            func.coalesce(func.substr(column, 1, DELIVERED_HEAD_BYTES), column) if heads else column
             for column in prepared.columns
         ]
         # Without a type, whatever is stored comes as it is: text in a binary column, too.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, Change, Outcome
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, Change
 from encfields.engine import engine_encryption
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
@@ -70,8 +70,8 @@ class Reseal:
         self._resealers: dict[str, Resealer] = {}
         self._moves = prepared.job.source is not None
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
-        outcome = Outcome(seen=len(rows))
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+        outcome = BatchOutcome(seen=len(rows))
         self._resealers = {}
         rows = list(map(tuple, rows))
         columns = [self._column(rows, *column, reader, outcome) for column in self._columns]
@@ -101,7 +101,7 @@ class Reseal:
         target: SealedCell,
         source: SealedCell,
         reader: BatchReader,
-        outcome: Outcome,
+        outcome: BatchOutcome,
     ) -> tuple[list[bytes | None], list[bytes | None]]:
         """One column's old and new values, ``None`` for what stays as it is."""
         replaced: list[bytes | None] = [None] * len(rows)

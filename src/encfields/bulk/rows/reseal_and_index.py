@@ -11,7 +11,7 @@ from encfields.bulk.rows.places import message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal import Reseal
-from encfields.bulk.rows.row_work import ABSENT, OF_THIS_VALUE, Change, Outcome
+from encfields.bulk.rows.row_work import ABSENT, OF_THIS_VALUE, BatchOutcome, Change
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Cell:
+class ValueInWork:
     """One value of a row, as far as it has been dealt with.
 
     :ivar place: its context, and the branch key ids under which it opens.
@@ -52,8 +52,8 @@ class ResealAndIndex(Reseal):
         self._reindexes = prepared.job.spec.reindex
         self.sweeps_by_header = not self._reindexes
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
-        outcome = Outcome(seen=len(rows))
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+        outcome = BatchOutcome(seen=len(rows))
         self._resealers = {}
         for row in map(tuple, rows):
             refused = len(outcome.refused)
@@ -64,7 +64,7 @@ class ResealAndIndex(Reseal):
                 outcome.current += 1
         return outcome
 
-    def _row(self, row: Any, reader: BatchReader, outcome: Outcome) -> Change | None:
+    def _row(self, row: Any, reader: BatchReader, outcome: BatchOutcome) -> Change | None:
         refused = len(outcome.refused)
         key = reader.key_of(row)
         cells = [self._place(row, i, key, outcome) for i in range(len(self._columns))]
@@ -98,11 +98,11 @@ class ResealAndIndex(Reseal):
         """What has to stand in plaintext columns, where the run has such."""
         return None
 
-    def _place(self, row: Any, number: int, key: Any, outcome: Outcome) -> Cell:
+    def _place(self, row: Any, number: int, key: Any, outcome: BatchOutcome) -> ValueInWork:
         """Where a value belongs, and whether it is there."""
         target, _ = self._columns[number]
         stored = row[target.value_at]
-        cell = Cell()
+        cell = ValueInWork()
         try:
             data = b"" if stored is None else message_bytes(stored)
             context, (key_id, *_) = cell.place = target.place(row, data)
@@ -118,7 +118,9 @@ class ResealAndIndex(Reseal):
                 outcome.refuse(key, target.binding.column_name, error)
         return cell
 
-    def _open_cell(self, row: Any, number: int, cell: Cell, key: Any, outcome: Outcome) -> None:
+    def _open_cell(
+        self, row: Any, number: int, cell: ValueInWork, key: Any, outcome: BatchOutcome
+    ) -> None:
         target, source = self._columns[number]
         assert cell.data is not None  # noqa: S101 - the caller looked
         try:

@@ -56,7 +56,7 @@ class Refused(NamedTuple):
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """What is to be done about a batch.
 
     :ivar changes: rows to write. :ivar refused: values to quarantine.
@@ -81,7 +81,7 @@ class RowWork(Protocol):
     sweeps_by_header: bool
     """Whether the first bytes of a value tell that it is current."""
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> Outcome:
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         """What is to be done about some rows.
 
         :raises KeyStoreError: a key cannot be fetched just now.

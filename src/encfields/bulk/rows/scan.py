@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from encfields.bulk.rows.description import ReflectedTable
     from encfields.orm.declare.columns import ColumnBinding
 
-Rows = Sequence[Any]
+ScannedRows = Sequence[Any]
 """Rows of a result. (The type of a row differs between SQLAlchemy 2.0 and 2.1.)"""
 Cells = Callable[["FromClause"], Sequence["ColumnElement[Any]"]]
 
@@ -42,12 +42,12 @@ class Source:
             with self._bind.connect() as connection:
                 yield connection
 
-    def fetch(self, statement: Select[Any]) -> Rows:
+    def fetch(self, statement: Select[Any]) -> ScannedRows:
         """All rows of a bounded statement."""
         with self.connection() as connection:
             return connection.execute(statement).all()
 
-    def stream(self, statement: Select[Any], rows: int) -> Iterator[Rows]:
+    def stream(self, statement: Select[Any], rows: int) -> Iterator[ScannedRows]:
         """The rows of an unbounded statement, `rows` at a time.
 
         An engine's are not held in memory at once. A caller's connection is free for other
@@ -93,7 +93,7 @@ class Scan:
         place = self.table if table is None else table
         return select(*(place.c[name] for name in self.carried), *self._cells(place))
 
-    def batches(self) -> Iterator[Rows]:
+    def batches(self) -> Iterator[ScannedRows]:
         """Every row once, in the order of the primary key; a table without one is streamed.
 
         What is inserted behind the cursor meanwhile is not seen.
@@ -124,7 +124,7 @@ class Scan:
         """The values of :attr:`key` in a row."""
         return tuple(row[self.carried.index(name)] for name in self.key)
 
-    def whole_values(self, name: str, rows: Rows) -> dict[tuple[Any, ...], Any]:
+    def whole_values(self, name: str, rows: ScannedRows) -> dict[tuple[Any, ...], Any]:
         """The values of one column of rows already read, by key; not of those that are gone."""
         keys = [self.key_of(row) for row in rows]
         columns = [self.table.c[key] for key in self.key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from encfields.bulk.rows.row_work import Change, Outcome
+from encfields.bulk.rows.row_work import BatchOutcome, Change
 from encfields.bulk.runs.pacing import is_lock_wait, refuses_row
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import Claim, Counts
@@ -59,7 +59,9 @@ class BatchCommit:
         self._names = ", ".join(column.name for column in prepared.columns)
         self._index_names = ", ".join(column.name for column in prepared.index_columns)
 
-    def keep(self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None) -> Kept:
+    def keep(
+        self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
+    ) -> Kept:
         """Store an outcome in one transaction.
 
         :param outcome: rows that the database does not let in, because of a unique index or of a
@@ -79,7 +81,7 @@ class BatchCommit:
         return self._keep(lambda *_: 0, claim, outcome, waiting, position)
 
     def _keep_or_refuse(
-        self, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
+        self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
     ) -> Kept:
         """Store an outcome; a row that the database does not let in is found and left out."""
         names = self._index_names or self._plain_names or self._names
@@ -97,7 +99,12 @@ class BatchCommit:
         return self._keep(write, claim, outcome, waiting, position)
 
     def _keep(
-        self, write: Write, claim: Claim, outcome: Outcome, waiting: Counts, position: Key | None
+        self,
+        write: Write,
+        claim: Claim,
+        outcome: BatchOutcome,
+        waiting: Counts,
+        position: Key | None,
     ) -> Kept:
         refused = len(outcome.refused)
         with self._connections.writing().begin() as begun:

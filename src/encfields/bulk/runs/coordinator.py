@@ -24,7 +24,7 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.options import Options, Setup
 from encfields.bulk.runs.loop import RunLoop
-from encfields.bulk.runs.pacing import Failure, Patience
+from encfields.bulk.runs.pacing import Patience, TranslatedFailure
 from encfields.bulk.runs.progress import Progress, Teller
 from encfields.bulk.runs.signals import deaf_children
 from encfields.bulk.runs.store import RunStore, Totals
@@ -224,7 +224,7 @@ def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryp
         try:
             return setup()
         except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
-            failure = Failure.of(error)
+            failure = TranslatedFailure.of(error)
         patience.wait(failure)
         if stop.is_set():
             raise failure.error

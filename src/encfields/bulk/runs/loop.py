@@ -15,7 +15,7 @@ from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import Bounds, key_at
 from encfields.bulk.rows.stored_keys import Key
-from encfields.bulk.runs.pacing import Failure, Patience
+from encfields.bulk.runs.pacing import Patience, TranslatedFailure
 from encfields.bulk.runs.progress import Progress, Teller
 from encfields.bulk.runs.ranges import Pass, RangeStore
 from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Claim, Run
@@ -107,7 +107,7 @@ class RunLoop:
             try:
                 claim, outcome = self._look()
             except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
-                failure = Failure.of(error)
+                failure = TranslatedFailure.of(error)
             if failure is not None:
                 self._connections.reset()
                 self._may_hold_a_range = True

@@ -213,7 +213,7 @@ def code_of(original: Any) -> int | str | None:
     return error_number(original) or sql_state(original)
 
 
-class Failure(NamedTuple):
+class TranslatedFailure(NamedTuple):
     """What went wrong, without a driver's error, whose text and parameters can hold values.
 
     It is made while the driver's error is handled, and raised when that is over: an exception
@@ -226,7 +226,7 @@ class Failure(NamedTuple):
     may_pass: bool
 
     @classmethod
-    def of(cls, error: Exception) -> Failure:
+    def of(cls, error: Exception) -> TranslatedFailure:
         """What an error comes to."""
         return cls(translated(error), may_pass(error))
 
@@ -247,7 +247,7 @@ class Patience:
         """Something worked again."""
         self._since, self._tries = None, 0
 
-    def wait(self, failure: Failure) -> None:
+    def wait(self, failure: TranslatedFailure) -> None:
         """Wait before another attempt; not called while an exception is handled.
 
         :raises EncFieldsError: the error, if waiting cannot help or has lasted too long.

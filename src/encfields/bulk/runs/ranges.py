@@ -33,7 +33,7 @@ from encfields.bulk.errors import LeaseLostError
 from encfields.bulk.options import MAX_LEASE_SECONDS
 from encfields.bulk.rows.row_work import Refused
 from encfields.bulk.rows.stored_keys import Key, key_to_text, readable_key
-from encfields.bulk.runs.run_row import COUNTED, Claim, Counts, Progress, Run
+from encfields.bulk.runs.run_row import COUNTED, Claim, Counts, RangeProgress, Run
 from encfields.bulk.runs.sealed_job import OpenedRun
 from encfields.bulk.runs.store import utc_now
 from encfields.bulk.runs.tables import database_now, quarantine, ranges, runs
@@ -82,10 +82,10 @@ class RangeStore:
     def next_pass(self, connection: Connection, run: Run) -> bool:
         """Begin another pass over the table; whether it was this call that began it."""
         begun, before = utc_now().isoformat(), run.progress.begun
-        progress = Progress(run.pass_number + 1, begun, before, 0, None, done=False)
+        progress = RangeProgress(run.pass_number + 1, begun, before, 0, None, done=False)
         return self._move(connection, run, progress)
 
-    def _move(self, connection: Connection, run: Run, progress: Progress) -> bool:
+    def _move(self, connection: Connection, run: Run, progress: RangeProgress) -> bool:
         moved = connection.execute(
             update(runs)
             .where(runs.c.id == run.id, runs.c.active == 1, runs.c.seal == run.seal)

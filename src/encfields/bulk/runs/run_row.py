@@ -38,7 +38,7 @@ MAX_COUNT = 10**15
 """More rows than any table has; sums of it fit into 64 bits."""
 
 
-class Progress(NamedTuple):
+class RangeProgress(NamedTuple):
     """How far a run is, in the form that its row's seal covers.
 
     :param begun: when the pass began, as text. :param begun_before: when the one before did.
@@ -85,7 +85,7 @@ class Run:
     sealed: str
     state: str
     paused: bool
-    progress: Progress
+    progress: RangeProgress
     seal: str | None
     estimated_rows: int
     created_at: dt.datetime
@@ -141,7 +141,7 @@ def read_run(connection: Connection, run_id: str) -> Run:
         sealed=row["job"],
         state=row["state"],
         paused=bool(row["paused"]),
-        progress=Progress(
+        progress=RangeProgress(
             row["pass_number"],
             row["pass_begun"] or "",
             row["begun_before"],

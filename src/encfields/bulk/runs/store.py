@@ -35,7 +35,7 @@ from encfields.bulk.runs.run_row import (
     MAX_COUNT,
     MAX_RANGES,
     RUNNING,
-    Progress,
+    RangeProgress,
     Run,
     read_run,
 )
@@ -78,7 +78,7 @@ def new_run(job: Job, estimated_rows: int, sealer: JobSealer) -> dict[str, Any]:
         "state": RUNNING,
         "estimated_rows": min(estimated_rows, MAX_COUNT),
         "created_at": created_at,
-        **Progress(0, created_at.isoformat(), None, 0, None, done=False).as_row(seals),
+        **RangeProgress(0, created_at.isoformat(), None, 0, None, done=False).as_row(seals),
     }
 
 

@@ -25,10 +25,10 @@ from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
 from encfields.bulk.rows.reseal import Reseal
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex
-from encfields.bulk.rows.row_work import Outcome, RowWork
+from encfields.bulk.rows.row_work import BatchOutcome, RowWork
 from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.batch_commit import BatchCommit
-from encfields.bulk.runs.pacing import Failure, Patience, Throttle, translated
+from encfields.bulk.runs.pacing import Patience, Throttle, TranslatedFailure, translated
 from encfields.bulk.runs.progress import Teller
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import FAILED, RUNNING, Claim, Counts, read_run
@@ -47,18 +47,18 @@ _HEADERS_WEIGHT = 0.1
 """What a row of which only headers are read counts for the pace of a run."""
 
 
-class _Stretch(NamedTuple):
+class _UnfinishedPart(NamedTuple):
     """Part of a range in which a sweep found something, to be worked on with whole values."""
 
     left: Bounds
     ends_range: bool
 
 
-class _Pending(NamedTuple):
+class _BatchBeingWritten(NamedTuple):
     """A batch that is being written while the next one is encrypted."""
 
     future: Future[int]
-    outcome: Outcome
+    outcome: BatchOutcome
     rows: int
     bounds: Bounds
 
@@ -104,14 +104,14 @@ class Worker:
         self._sweep: Sweep | None = None
         if self._values.sweeps_by_header:
             self._sweep = sweep_of(prepared, encryption, self._values, options.range_rows)
-        self._stretch: _Stretch | None = None
+        self._stretch: _UnfinishedPart | None = None
         self._throttle = Throttle(options, stop, prepared)
         self._limit = min(FIRST_ROWS, options.batch_rows)
         self._claim: Claim
         self._bounds: Bounds
         self._counts = Counts()
         self._saved = 0.0
-        self._pending: _Pending | None = None
+        self._pending: _BatchBeingWritten | None = None
         self._settled = 0
         self._writing_thread: ThreadPoolExecutor | None = None
         if connections.may_overlap:
@@ -153,7 +153,7 @@ class Worker:
                 self._forget_pending()
                 return
             except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
-                failure = Failure.of(error)
+                failure = TranslatedFailure.of(error)
             except BaseException as error:
                 self._give_back(error)
                 raise
@@ -161,7 +161,7 @@ class Worker:
                 lost = True
                 self._recover(failure, patience)
 
-    def _recover(self, failure: Failure, patience: Patience) -> None:
+    def _recover(self, failure: TranslatedFailure, patience: Patience) -> None:
         """Wait until it may work again; what was not committed is done again.
 
         It is not known whether a failed COMMIT took effect: the range's row tells.
@@ -233,10 +233,10 @@ class Worker:
             self._pass_by(looked.rows, looked.upto)
             return looked.rows * _HEADERS_WEIGHT, looked.upto is None
         upto = self._bounds.upto if looked.upto is None else looked.upto
-        self._stretch = _Stretch(Bounds(self._bounds.after, upto), looked.upto is None)
+        self._stretch = _UnfinishedPart(Bounds(self._bounds.after, upto), looked.upto is None)
         return 0.0, False
 
-    def _work_stretch(self, stretch: _Stretch) -> tuple[float, bool]:
+    def _work_stretch(self, stretch: _UnfinishedPart) -> tuple[float, bool]:
         """Do a batch of what a sweep found; as :meth:`_look`."""
         rows = self._batch(stretch.left)
         if rows:
@@ -277,7 +277,7 @@ class Worker:
             self._finish_batch(self._keep(outcome, bounds.upto), outcome, len(rows), bounds)
         else:
             future = self._writing_thread.submit(self._keep, outcome, bounds.upto)
-            self._pending = _Pending(future, outcome, len(rows), bounds)
+            self._pending = _BatchBeingWritten(future, outcome, len(rows), bounds)
         self._bounds = Bounds(bounds.upto, self._bounds.upto)
 
     def _settle(self) -> None:
@@ -294,7 +294,7 @@ class Worker:
         if pending is not None:
             pending.future.exception()
 
-    def _finish_batch(self, missed: int, outcome: Outcome, rows: int, bounds: Bounds) -> None:
+    def _finish_batch(self, missed: int, outcome: BatchOutcome, rows: int, bounds: Bounds) -> None:
         """Go back for rows that were left out, a few times; sweeps find the others."""
         if outcome.refused:
             self._refuse_too_many()
@@ -304,9 +304,9 @@ class Worker:
             again = self._whole.read(self._connections.reading(), bounds, 2 * rows)
             # They were seen, and refused, the first time.
             changes = self._values.work(again, self._whole).changes
-            missed = self._keep(Outcome(changes=changes), None) if changes else 0
+            missed = self._keep(BatchOutcome(changes=changes), None) if changes else 0
 
-    def _keep(self, outcome: Outcome, position: Key | None) -> int:
+    def _keep(self, outcome: BatchOutcome, position: Key | None) -> int:
         """Store an outcome in one transaction; how many of its rows were left out."""
         kept = self._storing.keep(self._claim, outcome, self._counts, position)
         self._claim, self._counts, self._saved = kept.claim, Counts(), time.monotonic()

@@ -17,11 +17,11 @@ from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.description import ReflectedTable, TableDescription
 from encfields.bulk.rows.places import ColumnPlaces, to_show
-from encfields.bulk.rows.scan import Rows, Scan, Source
+from encfields.bulk.rows.scan import Scan, ScannedRows, Source
 from encfields.bulk.survey.column_census import ColumnCensus, Example, count_name
-from encfields.bulk.survey.index_check import IndexCensus, IndexCount
+from encfields.bulk.survey.index_check import IndexCensus, IndexCounter
 from encfields.bulk.survey.sampling import Sample, draw
-from encfields.bulk.survey.stored_value import HEAD_BYTES, State, StoredValue, look
+from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, State, StoredValue, look
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError
 from encfields.traces import leaves_no_trace
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     from encfields.message.header import Header
 
-BATCH_ROWS = 5_000
+COUNTED_AT_ONCE = 5_000
 
 PORTION_BYTES = 16 * 1024 * 1024
 PORTION_ROWS = 500
 """Values that are read whole at once: those whose head does not tell enough."""
 
-Progress = Callable[[int], None]
+OnRows = Callable[[int], None]
 """Called now and then with how many rows were looked at so far."""
 
 
@@ -92,8 +92,8 @@ def census(
     spec: TableDescription,
     *,
     sample: int | None = None,
-    batch_rows: int = BATCH_ROWS,
-    progress: Progress | None = None,
+    batch_rows: int = COUNTED_AT_ONCE,
+    progress: OnRows | None = None,
     asked: tuple[Collection[str], str | None] | None = None,
 ) -> Census:
     """Count what the values of a table's encrypted columns are, without any key.
@@ -160,11 +160,11 @@ class _Count:
         lengths = {name: first + 2 * number + 1 for number, name in enumerate(names)}
         nulls = {name: first + 2 * len(names) + number for number, name in enumerate(held)}
         self.indexes = tuple(
-            IndexCount(one, [lengths[name] for name in one.columns], nulls.get(one.name))
+            IndexCounter(one, [lengths[name] for name in one.columns], nulls.get(one.name))
             for one in indexes
         )
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: ScannedRows) -> None:
         """Count the values of some rows."""
         self.rows += len(rows)
         for index in self.indexes:
@@ -193,7 +193,7 @@ class _Count:
                     _count_value(column, places, [row[i] for i in positions], seen)
 
 
-def _portions(rows: Rows, length_at: int) -> Iterator[Rows]:
+def _portions(rows: ScannedRows, length_at: int) -> Iterator[ScannedRows]:
     """Rows whose values are to be read whole, so many at a time as memory allows."""
     portion: list[Any] = []
     size = 0
@@ -216,7 +216,7 @@ def _head(column: ColumnElement[Any], source: Source) -> list[ColumnElement[Any]
     )
     if postgresql and not is_text and not isinstance(column.type, sqltypes.LargeBinary):
         column = cast(column, sqltypes.Text)
-    return [func.substr(column, 1, HEAD_BYTES, type_=NullType()), length(column)]
+    return [func.substr(column, 1, EXAMINED_HEAD_BYTES, type_=NullType()), length(column)]
 
 
 def _count_value(

@@ -186,7 +186,7 @@ class IndexCensus:
         return document
 
 
-class IndexCount:
+class IndexCounter:
     """An index's count under way.
 
     :param index: the index.

@@ -16,7 +16,7 @@ from encfields.orm.declare.row_keys import MYSQL_NAMES
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
 
-    from encfields.bulk.rows.scan import Rows, Scan, Source
+    from encfields.bulk.rows.scan import Scan, ScannedRows, Source
 
 ESTIMATE_FROM = 1_000_000
 """Rows from which on the database's own estimate stands for counting them."""
@@ -92,7 +92,7 @@ class Drawing:
     total_is_estimate: bool
     method: str
 
-    def batches(self) -> Iterator[Rows]:
+    def batches(self) -> Iterator[ScannedRows]:
         """The rows, in steps."""
         if self.method == "key-ranges":
             return _key_ranges(self.scan, self.wanted)
@@ -147,7 +147,7 @@ def count_rows(source: Source, table: Table) -> tuple[int, bool]:
         return connection.scalar(select(func.count()).select_from(table)) or 0, False
 
 
-def _by_chance(scan: Scan, share: float, method: str) -> Iterator[Rows]:
+def _by_chance(scan: Scan, share: float, method: str) -> Iterator[ScannedRows]:
     """Each row, or each page, with probability `share`."""
     if scan.source.dialect.name == "postgresql":
         draws = func.system if method == "pages" else func.bernoulli
@@ -165,7 +165,7 @@ def _drawn(source: Source, share: float) -> ColumnElement[bool]:
     return lowest_53_bits < int(share * _2_53)
 
 
-def _key_ranges(scan: Scan, wanted: int) -> Iterator[Rows]:
+def _key_ranges(scan: Scan, wanted: int) -> Iterator[ScannedRows]:
     """Blocks of rows from random keys on; no row twice."""
     (name,) = scan.key
     key = scan.table.c[name]

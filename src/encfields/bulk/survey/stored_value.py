@@ -11,7 +11,7 @@ from encfields.message.body import FINAL_MARK, read_frames
 from encfields.message.header import TAG_BYTES, Header, as_bytes, read_header
 from encfields.message.suites import text_form
 
-HEAD_BYTES = 1024
+EXAMINED_HEAD_BYTES = 1024
 """Bytes of a value that are read at first: its whole header unless the row's key is long."""
 
 _OTHER_FORMAT = frozenset({"suite", "keyring", "base64", "hex"})

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, type_coerce
 from sqlalchemy.types import NullType
 
-from encfields.bulk.rows.places import ColumnPlaces, Place, to_show
-from encfields.bulk.rows.scan import Rows, Scan, Source
+from encfields.bulk.rows.places import ColumnPlaces, ValuePlace, to_show
+from encfields.bulk.rows.scan import Scan, ScannedRows, Source
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
-from encfields.bulk.survey.census import Progress, spec_name
+from encfields.bulk.survey.census import OnRows, spec_name
 from encfields.bulk.survey.index_check import Opened, index_checks
 from encfields.bulk.survey.sampling import Sample, draw
 from encfields.engine import engine_encryption
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 FIRST_BATCH_ROWS = 100
-BATCH_ROWS = 2_000
+VERIFIED_AT_ONCE = 2_000
 BATCH_BYTES = 16 * 1024 * 1024
 """About how many bytes of values are held at once."""
 
@@ -132,9 +132,9 @@ def verify(
     spec: TableSpec,
     *,
     sample: int | None = None,
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int = VERIFIED_AT_ONCE,
     max_failures: int = MAX_FAILURES,
-    progress: Progress | None = None,
+    progress: OnRows | None = None,
 ) -> Verification:
     """Open the values of a table's encrypted columns, each for the row it is in.
 
@@ -155,7 +155,7 @@ def verify(
     source = Source(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
-    work = _Work(reflected, source, encryption, Verification(spec_name(spec)), max_failures)
+    work = _Verifying(reflected, source, encryption, Verification(spec_name(spec)), max_failures)
     work.scan.batch_rows = min(batch_rows, FIRST_BATCH_ROWS)
     drawing = draw(work.scan, sample)
     for rows in (drawing or work.scan).batches():
@@ -173,7 +173,7 @@ def _next_batch_rows(size: int, rows: int, most: int) -> int:
     return max(1, min(most, BATCH_BYTES // average))
 
 
-class _Work:
+class _Verifying:
     """A verification under way."""
 
     def __init__(
@@ -202,7 +202,7 @@ class _Work:
         )
         self._places = {work[1].binding.column_name: work for work in self._work}
 
-    def open_all(self, rows: Rows) -> int:
+    def open_all(self, rows: ScannedRows) -> int:
         """Open the values of some rows; returns how many bytes they had."""
         self.result.rows += len(rows)
         size = 0
@@ -246,7 +246,7 @@ class _Work:
 
     def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> bytes:
         data, find_key = as_bytes(value), engine_encryption(self._encryption).find_key
-        place = Place(places.binding, texts)
+        place = ValuePlace(places.binding, texts)
         try:
             return open_(data, place.context, find_key, place.key_ids)
         except ContextMismatchError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from encfields.bulk.rows.row_work import ABSENT, Change, Outcome, Refused
+from encfields.bulk.rows.row_work import ABSENT, BatchOutcome, Change, Refused
 from encfields.bulk.runs.pacing import refuses_row
 from encfields.bulk.writers.refusals import refusal_of
 from encfields.message.header import CONTEXT_OFFSET
@@ -41,7 +41,7 @@ class Writer(Protocol):
         ...
 
 
-class Shape(NamedTuple):
+class ChangeShape(NamedTuple):
     """The columns of a change, by number.
 
     :param compared: those whose old value must still stand.
@@ -56,16 +56,16 @@ class Shape(NamedTuple):
     writes_indexes: bool
 
 
-_WHOLE = Shape((0,), (), (0,), writes_indexes=False)
+_WHOLE = ChangeShape((0,), (), (0,), writes_indexes=False)
 """Of most changes: the value of one column."""
 
 
-def shape_of(change: Change) -> Shape:
+def shape_of(change: Change) -> ChangeShape:
     """The shape of one change."""
     old, new = change.old, change.new
     if len(old) == 1 and old[0] and new[0] is not None and change.indexes is None:
         return _WHOLE
-    return Shape(
+    return ChangeShape(
         tuple(i for i, value in enumerate(old) if value is not None and value != ABSENT),
         tuple(i for i, value in enumerate(old) if value == ABSENT),
         tuple(i for i, value in enumerate(new) if value is not None),
@@ -73,7 +73,7 @@ def shape_of(change: Change) -> Shape:
     )
 
 
-def by_shape(changes: Sequence[Change]) -> Iterator[tuple[Shape, list[Change]]]:
+def by_shape(changes: Sequence[Change]) -> Iterator[tuple[ChangeShape, list[Change]]]:
     """Runs of changes of one shape."""
     for shape, group in groupby(changes, key=shape_of):
         yield shape, list(group)
@@ -117,7 +117,7 @@ def write_one_by_one(
     connection: Connection,
     changes: Sequence[Change],
     names: str,
-    outcome: Outcome,
+    outcome: BatchOutcome,
 ) -> int:
     """Store what the database lets in, and quarantine the rest.
 

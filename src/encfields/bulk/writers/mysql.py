@@ -18,7 +18,7 @@ from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
 from encfields.bulk.rows.row_work import Change
 from encfields.bulk.rows.stored_keys import key_to_text, readable_key
-from encfields.bulk.writers.base import IDENTIFYING_BYTES, Shape, UnchangedPlaintext, shape_of
+from encfields.bulk.writers.base import IDENTIFYING_BYTES, ChangeShape, UnchangedPlaintext, shape_of
 
 if TYPE_CHECKING:
     from encfields.bulk.rows.prepared_job import PreparedJob
@@ -91,7 +91,7 @@ class MysqlWriter:
         locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
         return [row for row in rows if row.change.key in locked]
 
-    def _swap(self, connection: Connection, shape: Shape, rows: Sequence[_Row]) -> int:
+    def _swap(self, connection: Connection, shape: ChangeShape, rows: Sequence[_Row]) -> int:
         """Store rows of one shape whose locks are held, where the old values still stand."""
         if rows[0].size + _ROW_BYTES >= self._packet:
             return self._store_in_parts(connection, shape, rows[0])
@@ -129,7 +129,7 @@ class MysqlWriter:
         subject = f"{self._key[0]} " if len(self._key) == 1 else ""
         return f"{column} = CASE {subject}{' '.join(cases)} END"
 
-    def _unchanged(self, shape: Shape, rows: Sequence[_Row], parameters: list[Any]) -> str:
+    def _unchanged(self, shape: ChangeShape, rows: Sequence[_Row], parameters: list[Any]) -> str:
         """SQL for "the row is one of these and still holds what was read"."""
         where = [self._any_of(rows, parameters)]
         for i in shape.compared:
@@ -190,7 +190,7 @@ class MysqlWriter:
         if part:
             yield part
 
-    def _store_in_parts(self, connection: Connection, shape: Shape, row: _Row) -> int:
+    def _store_in_parts(self, connection: Connection, shape: ChangeShape, row: _Row) -> int:
         """Store one row whose values no statement takes at once; its lock is held."""
         parameters: list[Any] = []
         where = self._unchanged(shape, [row], parameters)
@@ -234,7 +234,7 @@ class _Row(NamedTuple):
     """
 
     change: Change
-    shape: Shape
+    shape: ChangeShape
     condition: str
     parameters: tuple[Any, ...]
     size: int

@@ -13,7 +13,7 @@ from sqlalchemy import LargeBinary, Update, bindparam, func, select, text, updat
 
 from encfields.bulk.rows.job import REFILL
 from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
-from encfields.bulk.writers.base import Shape, UnchangedPlaintext, by_shape
+from encfields.bulk.writers.base import ChangeShape, UnchangedPlaintext, by_shape
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -54,7 +54,7 @@ class PortableWriter:
                 written += sum(connection.execute(statement, row).rowcount for row in rows)
         return written
 
-    def _statement(self, shape: Shape) -> Update:
+    def _statement(self, shape: ChangeShape) -> Update:
         key, columns = self._prepared.key, self._prepared.columns
         same: list[Any] = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(key)]
         same += [columns[i] == bindparam(f"o_{i}", type_=columns[i].type) for i in shape.compared]
@@ -77,14 +77,14 @@ class PortableWriter:
                 new[column] = func.coalesce(column, bindparam(f"p_{i}", type_=column.type))
         return update(self._prepared.table).where(*same).values(new)
 
-    def _row(self, change: Change, shape: Shape) -> dict[str, Any]:
+    def _row(self, change: Change, shape: ChangeShape) -> dict[str, Any]:
         row = _row(change, shape)
         plain = change.plain if self._refills else self._plain.expected(change.plain)
         row.update((f"p_{i}", value) for i, value in enumerate(plain or ()))
         return row
 
 
-def _row(change: Change, shape: Shape) -> dict[str, Any]:
+def _row(change: Change, shape: ChangeShape) -> dict[str, Any]:
     row: dict[str, Any] = {f"k_{i}": value for i, value in enumerate(change.key)}
     row.update((f"o_{i}", change.old[i]) for i in shape.compared)
     row.update((f"n_{i}", change.new[i]) for i in shape.written)

@@ -36,7 +36,7 @@ _LOCK_WAIT_UNIQUE = "500ms"
 rows' locks are: for less than PostgreSQL takes to look for a deadlock, and to end either."""
 
 
-class _Column(NamedTuple):
+class _ColumnUse(NamedTuple):
     """How the changes of a batch use one column.
 
     :param compared: some rows compare it. :param always: all do, with a value.
@@ -66,7 +66,7 @@ class PostgresqlWriter:
         ]
         self._plain = UnchangedPlaintext(prepared, "t.")
         self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._indexes else _LOCK_WAIT)
-        self._statements: dict[tuple[tuple[_Column, ...], bool], str] = {}
+        self._statements: dict[tuple[tuple[_ColumnUse, ...], bool], str] = {}
 
     def write(self, connection: Connection, changes: Sequence[Change]) -> int:
         connection.exec_driver_sql(self._settings)
@@ -102,7 +102,7 @@ class PostgresqlWriter:
         parameters = (arrays[0], *first, *last, *arrays, *values, *first, *last)
         return connection.exec_driver_sql(statement, parameters).rowcount
 
-    def _statement(self, uses: Sequence[_Column], with_indexes: bool) -> str:
+    def _statement(self, uses: Sequence[_ColumnUse], with_indexes: bool) -> str:
         key, types = self._key, self._types
         names = [f"k{i}" for i in range(len(key))]
         arrays = [f"%b::{type_}[]" for type_ in types]
@@ -147,11 +147,11 @@ class PostgresqlWriter:
         return f"({columns}) >= ({row}) AND ({columns}) <= ({row})"
 
 
-def _use(changes: Sequence[Change], number: int) -> _Column:
+def _use(changes: Sequence[Change], number: int) -> _ColumnUse:
     old = [change.old[number] for change in changes]
     unwritten = sum(change.new[number] is None for change in changes)
     left, absent = old.count(None), ABSENT in old
-    return _Column(
+    return _ColumnUse(
         compared=left < len(old),
         always=not left and not absent,
         absent=absent,
@@ -160,7 +160,7 @@ def _use(changes: Sequence[Change], number: int) -> _Column:
     )
 
 
-def _comparison(use: _Column, column: str, old: str) -> str:
+def _comparison(use: _ColumnUse, column: str, old: str) -> str:
     """SQL for "the old value still stands, where the row has one to compare"."""
     stands = f"substr({column}, 1, {IDENTIFYING_BYTES}) = {old}"
     if use.always:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.writers.base import Shape, UnchangedPlaintext, by_shape
+from encfields.bulk.writers.base import ChangeShape, UnchangedPlaintext, by_shape
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,7 +34,7 @@ class SqliteWriter:
             written += connection.exec_driver_sql(self._statement(shape), rows).rowcount
         return written
 
-    def _statement(self, shape: Shape) -> str:
+    def _statement(self, shape: ChangeShape) -> str:
         sets = [f"{self._columns[i]} = ?" for i in shape.written]
         if shape.writes_indexes:
             sets += [f"{column} = ?" for column in self._indexes]
@@ -45,7 +45,7 @@ class SqliteWriter:
         # Quoted names and placeholders only, here and in the other writers.
         return f"UPDATE {self._table} SET {', '.join(sets)} WHERE {' AND '.join(where)}"  # noqa: S608
 
-    def _row(self, change: Change, shape: Shape) -> tuple[Any, ...]:
+    def _row(self, change: Change, shape: ChangeShape) -> tuple[Any, ...]:
         key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
         new = [change.new[i] for i in shape.written]
         old = [change.old[i] for i in shape.compared]

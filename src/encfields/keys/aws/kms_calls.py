@@ -273,7 +273,7 @@ def _install_filters() -> None:
 
 log = logging.getLogger("encfields.keys")
 
-MAX_KEYS = 100
+MAX_WATCHED_KEYS = 100
 """Failing KMS keys that are remembered and logged: a discovery keyring takes their ARNs from
 stored keys, which anybody may have written."""
 
@@ -296,7 +296,7 @@ class KmsHealth:
         :param what: the service's words for it; never a key.
         """
         with self._lock:
-            is_full = len(self._failing) >= MAX_KEYS and arn not in self._failing
+            is_full = len(self._failing) >= MAX_WATCHED_KEYS and arn not in self._failing
             if is_full or self._failing.get(arn) == reason:
                 return
             self._failing[arn] = reason

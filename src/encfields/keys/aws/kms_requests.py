@@ -41,13 +41,13 @@ def key_id_in(context: Mapping[str, str]) -> str | None:
     return next((context[name] for name in _KEY_ID_PAIRS if name in context), None)
 
 
-Observer = Callable[[KmsRequest], None]
+RequestObserver = Callable[[KmsRequest], None]
 
-_observers: list[Observer] = []
+_observers: list[RequestObserver] = []
 
 
 @contextmanager
-def observed_by(observer: Observer) -> Iterator[None]:
+def observed_by(observer: RequestObserver) -> Iterator[None]:
     """Call `observer` with each request of this process, on the thread that makes it."""
     _observers.append(observer)
     try:

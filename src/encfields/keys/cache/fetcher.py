@@ -30,7 +30,7 @@ from encfields.keys.cache.entries import (
     what_of,
 )
 from encfields.keys.cache.outages import RETRY_PAUSE, Outages, is_outage, log_recovered
-from encfields.keys.cache.stats import CacheStats, Fetch, FetchMeter, Observer
+from encfields.keys.cache.stats import CacheStats, Fetch, FetchMeter, FetchObserver
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.fetching.threads import work_off
 from encfields.keys.store import KeyStore
@@ -58,7 +58,7 @@ class Fetcher:
         outages: Outages,
         stats: CacheStats,
         runner: Runner | None,
-        observers: list[Observer],
+        observers: list[FetchObserver],
     ) -> None:
         self.lock = Lock()
         self._store = store

@@ -29,7 +29,7 @@ from encfields.keys.cache.fetcher import Fetcher
 from encfields.keys.cache.grace import Grace
 from encfields.keys.cache.outages import Outages
 from encfields.keys.cache.renewal import Renewal, beacon_jobs, renewer
-from encfields.keys.cache.stats import CacheStats, Observer
+from encfields.keys.cache.stats import CacheStats, FetchObserver
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.forking import in_forked_child
 from encfields.keys.store import KeyStore
@@ -62,7 +62,7 @@ class KeyCache:
         At most half of it.
     :param check: seconds for which a key seals before the store is asked whether it still may.
     :raises ConfigurationError: one of the numbers is not usable.
-    :ivar observers: called with each fetch; see :data:`~encfields.keys.cache.stats.Observer`.
+    :ivar observers: called with each fetch; see :data:`~encfields.keys.cache.stats.FetchObserver`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class KeyCache:
         )
         self.store = store
         self.times = Times(ttl, grace, min(check, ttl), renew_before)
-        self.observers: list[Observer] = []
+        self.observers: list[FetchObserver] = []
         self._max_entries = max_entries
         self._runner = runner
         self._start_afresh()

@@ -183,7 +183,7 @@ class Fetch:
     failure: str | None
 
 
-Observer = Callable[[Fetch], None]
+FetchObserver = Callable[[Fetch], None]
 """Called after each fetch, on the thread that made it; it must be quick and must not raise."""
 
 

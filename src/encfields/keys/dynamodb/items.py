@@ -39,7 +39,7 @@ KMS_ARN, HIERARCHY, WRAPPED, LOGICAL_NAME = "kms-arn", "hierarchy-version", "enc
 OWN_PREFIX = "aws-crypto-ec:"
 BEACON_NUMBER = "enc:beacon-version"
 """Name of a pair of a beacon key's own encryption context. Frozen."""
-DESTROYED = "encfields-destroyed-at"
+DESTROYED_AT = "encfields-destroyed-at"
 """Name of a tombstone's attribute. Frozen."""
 
 ACTIVE_TYPE, BEACON_TYPE, VERSION_PREFIX = "branch:ACTIVE", "beacon:ACTIVE", "branch:version:"
@@ -117,12 +117,12 @@ def context_of(item: Item, logical_name: str) -> Context:
 def tombstone(item: Item, when: dt.datetime) -> Item:
     """What is left of an item when its key is destroyed."""
     kept = {name: item[name] for name in (KEY_ID, TYPE, VERSION, CREATED) if name in item}
-    return {**kept, DESTROYED: {"S": when.astimezone(dt.UTC).isoformat()}}
+    return {**kept, DESTROYED_AT: {"S": when.astimezone(dt.UTC).isoformat()}}
 
 
 def destroyed_at(item: Item) -> dt.datetime | None:
     """When an item's key was destroyed, in UTC; ``None`` while it is there."""
-    return _time(_s(item, DESTROYED)) if DESTROYED in item else None
+    return _time(_s(item, DESTROYED_AT)) if DESTROYED_AT in item else None
 
 
 def versions(items: list[Item]) -> list[KeyVersion]:
@@ -130,7 +130,7 @@ def versions(items: list[Item]) -> list[KeyVersion]:
     active = {
         (_s(one, KEY_ID), _s(one, VERSION))
         for one in items
-        if _s(one, TYPE) == ACTIVE_TYPE and DESTROYED not in one
+        if _s(one, TYPE) == ACTIVE_TYPE and DESTROYED_AT not in one
     }
     found = [
         KeyVersion(
@@ -139,7 +139,7 @@ def versions(items: list[Item]) -> list[KeyVersion]:
             (_s(one, KEY_ID), _s(one, TYPE)) in active,
             _time(_s(one, CREATED)),
             destroyed_at(one),
-            wiped=DESTROYED in one,
+            wiped=DESTROYED_AT in one,
         )
         for one in items
         if _s(one, TYPE).startswith(VERSION_PREFIX)

@@ -18,9 +18,9 @@ from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.table import ItemTable, Tools
 from encfields.keys.store import MAX_TRIES, Conflict
-from encfields.keys.versions import Progress, RewrapReport
+from encfields.keys.versions import OnRewrap, RewrapReport
 
-Place = tuple[str, str]
+ItemKey = tuple[str, str]
 """An item's branch key id and ``type``."""
 
 
@@ -41,14 +41,14 @@ def require_same_region(new: str, former: Collection[str]) -> None:
 
 
 def rewrap_items(
-    table: ItemTable, former: Collection[str], progress: Progress | None
+    table: ItemTable, former: Collection[str], progress: OnRewrap | None
 ) -> RewrapReport:
     """See :meth:`DynamoDbKeyStore.rewrap`.
 
     :param store: knows the new KMS key already.
     :param former: ARNs of the KMS keys to move from.
     """
-    report, seen = RewrapReport(), set()  # type: RewrapReport, set[Place]
+    report, seen = RewrapReport(), set()  # type: RewrapReport, set[ItemKey]
     # Again until nothing new is found: older processes rotate with the old KMS key meanwhile.
     while found := [place for place in table.places() if place not in seen]:
         for place in found:
@@ -74,7 +74,7 @@ def rewrap_key(table: ItemTable, former: Collection[str], key_id: str) -> Rewrap
 
 
 def _rewrap_item(
-    table: ItemTable, former: Collection[str], place: Place, report: RewrapReport
+    table: ItemTable, former: Collection[str], place: ItemKey, report: RewrapReport
 ) -> RewrapReport:
     for _ in range(MAX_TRIES):
         item = table.item_at(*place)

@@ -42,7 +42,7 @@ from encfields.keys.versions import (
     BeaconKey,
     BeaconVersion,
     KeyVersion,
-    Progress,
+    OnRewrap,
     RewrapReport,
     WrappedBeacons,
     WrappedKey,
@@ -295,7 +295,7 @@ class DynamoDbKeyStore(KeyStore):
         """
         return destroy_items(self._item_table, key_id)
 
-    def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+    def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every key to another KMS key of the same region, without touching a value.
 
         Killed at any moment, it goes on where it was when called again. Keys stay readable

@@ -28,7 +28,7 @@ MAX_IN_BATCH = 100
 FIRST_PAUSE = 0.05
 """Seconds before what DynamoDB left out of a batch is asked for again; doubled each time."""
 
-MAX_TRIES = 6
+MAX_BATCH_TRIES = 6
 """Times that it is."""
 
 _PUBLIC = {
@@ -38,7 +38,7 @@ _PUBLIC = {
         "#type": items.TYPE,
         "#version": items.VERSION,
         "#created": items.CREATED,
-        "#destroyed": items.DESTROYED,
+        "#destroyed": items.DESTROYED_AT,
     },
 }
 """Reads of every attribute but what is wrapped."""
@@ -111,7 +111,7 @@ def _get_batches(tools: Tools, table: str, key_ids: Sequence[str], name: str) ->
             keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
             if not keys:
                 break
-            if tries == MAX_TRIES:
+            if tries == MAX_BATCH_TRIES:
                 raise KeyUnavailableError(
                     "DynamoDB throttles requests; retry later or raise the quota",
                     reason="throttled",

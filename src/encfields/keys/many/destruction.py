@@ -9,8 +9,8 @@ from threading import Lock
 
 from encfields.errors import ConfigurationError, KeyDestroyedError
 from encfields.keys.cache.key_cache import KeyCache
-from encfields.keys.many.report import KeysReport, Progress
-from encfields.keys.many.work import Work
+from encfields.keys.many.report import KeysReport, OnKeys
+from encfields.keys.many.work import KeyWork
 from encfields.keys.removal import (
     CountableTables,
     CountValues,
@@ -43,7 +43,7 @@ class Destruction:
         specs: CountableTables | None,
         signed_off_by: str | None,
         keep: KeepReceipt | None,
-        through: Callable[[Iterable[str], Work, Progress | None], KeysReport],
+        through: Callable[[Iterable[str], KeyWork, OnKeys | None], KeysReport],
     ) -> None:
         self._store = store
         self._cache = cache
@@ -63,7 +63,7 @@ class Destruction:
         if confirm != len(key_ids) or isinstance(confirm, bool):
             raise self._not_confirmed(key_ids)
 
-    def of(self, key_ids: Sequence[str], *, at_once: bool, progress: Progress | None) -> KeysReport:
+    def of(self, key_ids: Sequence[str], *, at_once: bool, progress: OnKeys | None) -> KeysReport:
         """Destroy them.
 
         :param at_once: refuse none, and wait for nobody.
@@ -90,7 +90,7 @@ class Destruction:
             self._cache.forget(key_id)
         self._cache.runner.pause(self._cache.check)
 
-    def _wipe(self, key_ids: Sequence[str], progress: Progress | None) -> KeysReport:
+    def _wipe(self, key_ids: Sequence[str], progress: OnKeys | None) -> KeysReport:
         tables, found = self._counted(key_ids)
 
         def wipe(key_id: str) -> bool:

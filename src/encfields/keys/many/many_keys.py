@@ -11,9 +11,9 @@ from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.coroutine_twins import twin_for_coroutines
 from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.many.destruction import Destruction, KeepReceipt
-from encfields.keys.many.report import KeysReport, Progress
+from encfields.keys.many.report import KeysReport, OnKeys
 from encfields.keys.many.selection import Selection
-from encfields.keys.many.work import Break, Work, joined, threads_for, work_through
+from encfields.keys.many.work import Break, KeyWork, joined, threads_for, work_through
 from encfields.keys.removal import CountableTables, CountValues
 from encfields.keys.store import KeyStore
 from encfields.keys.versions import KeyVersion, RewrapReport, check_key_id
@@ -53,7 +53,7 @@ class ManyKeys:
         self._break.call()
 
     @leaves_no_trace
-    def create(self, *, progress: Progress | None = None) -> KeysReport:
+    def create(self, *, progress: OnKeys | None = None) -> KeysReport:
         """Make the keys that are not there yet.
 
         :param progress: called after each key.
@@ -73,7 +73,7 @@ class ManyKeys:
 
     @leaves_no_trace
     def rotate(
-        self, *, made_before: dt.datetime | None = None, progress: Progress | None = None
+        self, *, made_before: dt.datetime | None = None, progress: OnKeys | None = None
     ) -> KeysReport:
         """Make a new version of each key. One that somebody else rotates meanwhile is not
         rotated once more.
@@ -101,7 +101,7 @@ class ManyKeys:
     arotate = twin_for_coroutines(rotate)
 
     @leaves_no_trace
-    def rewrap(self, keyring: Keyring, *, progress: Progress | None = None) -> KeysReport:
+    def rewrap(self, keyring: Keyring, *, progress: OnKeys | None = None) -> KeysReport:
         """Move the keys to another keyring, without touching a value, until nobody has made a
         version under the old one meanwhile. See :meth:`SqlKeyStore.rewrap
         <encfields.keys.sql.store.SqlKeyStore.rewrap>`.
@@ -138,7 +138,7 @@ class ManyKeys:
         signed_off_by: str | None = None,
         at_once: bool = False,
         keep: KeepReceipt | None = None,
-        progress: Progress | None = None,
+        progress: OnKeys | None = None,
     ) -> KeysReport:
         """Destroy the keys for good: crypto-shredding of everything under them. What
         :meth:`KeyAdmin.destroy <encfields.keys.admin.KeyAdmin.destroy>` does to one, with one
@@ -174,7 +174,7 @@ class ManyKeys:
     def _versions(self) -> Versions:
         return self._selection.versions(self._store)
 
-    def _work(self, key_ids: Iterable[str], work: Work, progress: Progress | None) -> KeysReport:
+    def _work(self, key_ids: Iterable[str], work: KeyWork, progress: OnKeys | None) -> KeysReport:
         threads = threads_for(self._store)
         checked = work if self._selection.key_ids is None else _on_ids_alone(work)
         return work_through(
@@ -189,7 +189,7 @@ class ManyKeys:
     alist = twin_for_coroutines(list)
 
 
-def _on_ids_alone(work: Work) -> Work:
+def _on_ids_alone(work: KeyWork) -> KeyWork:
     def on_an_id(key_id: str) -> bool:
         check_key_id(key_id)
         return work(key_id)

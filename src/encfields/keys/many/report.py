@@ -62,7 +62,7 @@ class KeysProgress:
         return self.done + self.already + self.failed
 
 
-Progress = Callable[[KeysProgress], None]
+OnKeys = Callable[[KeysProgress], None]
 """Called before the first key and after each, on the thread that called the verb."""
 
 

@@ -18,7 +18,7 @@ from threading import Lock
 
 from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
 from encfields.keys.fetching.threads import MAX_PARALLEL_UNWRAPS
-from encfields.keys.many.report import KeyFailure, KeysProgress, KeysReport, Progress
+from encfields.keys.many.report import KeyFailure, KeysProgress, KeysReport, OnKeys
 from encfields.keys.store import KeyStore
 
 GIVE_UP_AFTER = 25
@@ -27,7 +27,7 @@ GIVE_UP_AFTER = 25
 _OF_THE_KEY = frozenset({"denied", "disabled", "key-id"})
 """Reasons that another key need not fail for: a policy may name keys."""
 
-Work = Callable[[str], bool]
+KeyWork = Callable[[str], bool]
 """Does it to one key; says whether there was anything to do."""
 
 
@@ -68,10 +68,10 @@ class Break:
 
 def work_through(
     key_ids: Iterable[str],
-    work: Work,
+    work: KeyWork,
     *,
     threads: int,
-    progress: Progress | None,
+    progress: OnKeys | None,
     break_: Break,
 ) -> KeysReport:
     """Do `work` to each key.
@@ -98,7 +98,7 @@ def work_through(
 class _Run:
     """Takes keys one after the other until it is stopped."""
 
-    def __init__(self, waiting: deque[str], work: Work, break_: Break) -> None:
+    def __init__(self, waiting: deque[str], work: KeyWork, break_: Break) -> None:
         self.waiting = waiting
         self.left: list[str] = []
         self._work = work
@@ -159,7 +159,7 @@ class _Run:
                 self.stop()
 
 
-def _outcome_of(work: Work, key_id: str) -> _Outcome:
+def _outcome_of(work: KeyWork, key_id: str) -> _Outcome:
     try:
         return _Outcome(key_id, work(key_id))
     except EncFieldsError as error:
@@ -178,7 +178,7 @@ class _Tally:
     """The outcomes so far, kept on the thread that called the verb."""
 
     total: int
-    progress: Progress | None
+    progress: OnKeys | None
     done: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
     failed: list[KeyFailure] = field(default_factory=list)

@@ -18,7 +18,7 @@ from encfields.keys.sql.row_wrapper import RowWrapper
 from encfields.keys.sql.rows import (
     BEACON,
     KeyRow,
-    Rows,
+    KeyRows,
     by_key,
     in_order,
     now,
@@ -47,11 +47,11 @@ class Beacons:
         """Every version in force, the newest last; raises as :meth:`rows`."""
         return self._unwrap(self.rows(key_id))
 
-    def _unwrap(self, rows: Rows) -> list[BeaconKey]:
+    def _unwrap(self, rows: KeyRows) -> list[BeaconKey]:
         require_one_order(rows, self._table.fullname)
         return [self._wrapper.beacon_key(row) for row in rows]
 
-    def rows(self, key_id: str) -> Rows:
+    def rows(self, key_id: str) -> KeyRows:
         """The rows of the versions in force, the newest last.
 
         :raises KeyNotFoundError: there is no such key.
@@ -70,7 +70,7 @@ class Beacons:
         """Of many keys, in one query."""
         return self.wrapped_in(self._table.rows_of_many(BEACON, key_ids))
 
-    def wrapped_in(self, rows_of_many: Rows) -> list[WrappedBeacons]:
+    def wrapped_in(self, rows_of_many: KeyRows) -> list[WrappedBeacons]:
         """The same of rows that were read already."""
         return [
             WrappedBeacons(key_id, partial(self._unwrap, in_force))
@@ -135,7 +135,7 @@ class Beacons:
 Versions = list[BeaconVersion]
 
 
-def _has_two(key_id: str, rows: Rows) -> ConfigurationError:
+def _has_two(key_id: str, rows: KeyRows) -> ConfigurationError:
     return ConfigurationError(
         f"this key has two beacon keys already, versions {rows[0].number} and {rows[-1].number}; "
         f"index all values under the newer one, then retire_beacon({key_id!r}, {rows[0].number})",

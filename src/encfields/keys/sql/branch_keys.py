@@ -20,8 +20,8 @@ from encfields.keys.sql.rows import (
     BEACON,
     BRANCH,
     KeyRow,
+    KeyRows,
     NewRow,
-    Rows,
     by_key,
     in_order,
     key_version,
@@ -89,7 +89,7 @@ class BranchKeys:
     def wrapped(self, key_ids: Collection[str] | None) -> Wrapped:
         return self.wrapped_in(self._table.rows_of_many(BRANCH, key_ids))
 
-    def wrapped_in(self, rows_of_many: Rows) -> Wrapped:
+    def wrapped_in(self, rows_of_many: KeyRows) -> Wrapped:
         """The same of rows that were read already."""
         found = []
         for key_id, rows in by_key(rows_of_many):
@@ -102,7 +102,7 @@ class BranchKeys:
                 found.append(WrappedKey(key_version(row, active=is_newest), unwrap))
         return found
 
-    def _unwrap_newest(self, key_id: str, rows: Rows) -> BranchKey:
+    def _unwrap_newest(self, key_id: str, rows: KeyRows) -> BranchKey:
         newest = self._newest_of(key_id, rows)
         key = self._wrapper.branch_key(newest)
         if newest.number < self._newest_seen.get(key_id, 0):
@@ -126,7 +126,7 @@ class BranchKeys:
         """
         return self._newest_of(key_id, self._table.rows_of(key_id, BRANCH))
 
-    def _newest_of(self, key_id: str, rows: Rows) -> KeyRow:
+    def _newest_of(self, key_id: str, rows: KeyRows) -> KeyRow:
         in_force = in_order(rows)
         if in_force:
             require_one_order(in_force, self._table.fullname, self._table.name_if_known)

@@ -30,7 +30,7 @@ from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 from encfields.message.header import read_any_header
 
-Change = tuple[KeyRow, bytes, int]
+BroughtOver = tuple[KeyRow, bytes, int]
 """A row, its new wrap, and its version's number."""
 
 
@@ -65,7 +65,7 @@ def _name_of(table: KeyTable) -> str:
     raise busy("")
 
 
-def _changes(table: KeyTable, wrapper: KeyWrapper, rows: list[KeyRow]) -> list[Change]:
+def _changes(table: KeyTable, wrapper: KeyWrapper, rows: list[KeyRow]) -> list[BroughtOver]:
     changes = []
     for number, row in enumerate(sorted(filter(_is_earlier, rows), key=_place_then), start=1):
         context = {KEY_ID: row.key_id, KEY_VERSION: row.version, KEY_PURPOSE: row.purpose}
@@ -92,7 +92,7 @@ def _is_earlier(row: KeyRow) -> bool:
     return context.keys() == {KEY_ID, KEY_VERSION, KEY_PURPOSE}
 
 
-def _apply(table: KeyTable, changes: Iterable[Change], connection: Connection) -> None:
+def _apply(table: KeyTable, changes: Iterable[BroughtOver], connection: Connection) -> None:
     columns = table.table.c
     # The newest first: it gives number 1 free.
     for row, wrapped, number in sorted(changes, key=lambda change: -change[2]):

@@ -29,7 +29,7 @@ from encfields.keys.fetching.loop_runner import needs_prefetch, on_event_loop
 from encfields.keys.fetching.threads import fetch_threads
 
 T = TypeVar("T")
-Work = Callable[[Engine], T]
+EngineWork = Callable[[Engine], T]
 """Uses an engine in any way; the engine is gone when it returns."""
 
 
@@ -55,7 +55,7 @@ class OwnConnection:
         """Whether work has a connection of its own, so that any thread may do it at any time."""
         return not self.is_borrowed and not self.is_private_memory
 
-    def run(self, work: Work[T]) -> T:
+    def run(self, work: EngineWork[T]) -> T:
         """Do `work`; blocks, except that in a greenlet the event loop is left free.
 
         :raises KeyUnavailableError: it needs a greenlet and the caller is in none.
@@ -72,7 +72,7 @@ class OwnConnection:
         future = fetch_threads().submit(partial(self.run, work))
         return await_only(asyncio.wrap_future(future)) if in_greenlet() else future.result()
 
-    def _run_here(self, work: Work[T]) -> T:
+    def _run_here(self, work: EngineWork[T]) -> T:
         if self.is_private_memory and not self.is_borrowed:
             return work(self.engine)
         if self.is_borrowed:
@@ -90,7 +90,7 @@ class OwnConnection:
         finally:
             own.dispose()
 
-    def _run_borrowed(self, work: Work[T]) -> T:
+    def _run_borrowed(self, work: EngineWork[T]) -> T:
         pool = self.engine.pool
         if isinstance(pool, StaticPool):
             # Checking it out and in again would roll back the user's transaction.
@@ -101,7 +101,7 @@ class OwnConnection:
         finally:
             fairy.close()
 
-    def _work_on(self, dbapi_connection: Any, work: Work[T]) -> T:
+    def _work_on(self, dbapi_connection: Any, work: EngineWork[T]) -> T:
         was_idle = not is_in_transaction(dbapi_connection)
         borrowed = _Borrowed(dbapi_connection)
         own = Engine(

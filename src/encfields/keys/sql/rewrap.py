@@ -14,10 +14,10 @@ from encfields.keys.sql.name import require_of_store
 from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, busy
-from encfields.keys.versions import Progress, RewrapReport
+from encfields.keys.versions import OnRewrap, RewrapReport
 
 
-def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: Progress | None) -> RewrapReport:
+def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: OnRewrap | None) -> RewrapReport:
     """See :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`."""
     report = RewrapReport()
     seen: set[tuple[str, str]] = set()

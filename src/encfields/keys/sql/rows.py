@@ -221,12 +221,12 @@ def _context_faults(row: KeyRow, context: Mapping[str, str], number: int) -> Ite
         yield "wrapped is of another purpose"
 
 
-Rows = list[KeyRow]
+KeyRows = list[KeyRow]
 NewRow = dict[str, Any]
 """A row that is not in the table yet."""
 
 
-def by_key(rows: Rows) -> Iterable[tuple[str, Rows]]:
+def by_key(rows: KeyRows) -> Iterable[tuple[str, KeyRows]]:
     """Rows grouped by key id, in order of it."""
     ordered = sorted(rows, key=lambda row: row.key_id)
     return ((key_id, list(group)) for key_id, group in groupby(ordered, lambda row: row.key_id))

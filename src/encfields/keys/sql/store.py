@@ -30,7 +30,7 @@ from encfields.keys.versions import (
     BeaconKey,
     BeaconVersion,
     KeyVersion,
-    Progress,
+    OnRewrap,
     RewrapReport,
     WrappedBeacons,
     WrappedKey,
@@ -297,7 +297,7 @@ class SqlKeyStore(KeyStore):
         self._table.forget_uncommitted(key_id)
         return wiped
 
-    def rewrap(self, new: Keyring, *, progress: Progress | None = None) -> RewrapReport:
+    def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every wrapped key to another keyring, without touching a value.
 
         Killed at any moment, it goes on where it was when called again. Keys stay readable

@@ -29,11 +29,11 @@ from encfields.keys.sql.name import (
     read_name,
     require_same_name,
 )
-from encfields.keys.sql.rows import KeyRow, NewRow, Rows, read_row, readable_columns
+from encfields.keys.sql.rows import KeyRow, KeyRows, NewRow, read_row, readable_columns
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 
 T = TypeVar("T")
-Change = Callable[[Connection], None]
+TableChange = Callable[[Connection], None]
 
 MAX_IDS_IN_QUERY = 5_000
 """Key ids that one query asks for: databases bound the parameters of a statement."""
@@ -98,7 +98,7 @@ class KeyTable:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def rows_of(self, key_id: str, purpose: Purpose, *, version: str | None = None) -> Rows:
+    def rows_of(self, key_id: str, purpose: Purpose, *, version: str | None = None) -> KeyRows:
         """A key's rows.
 
         :param version: by default all of them.
@@ -121,12 +121,12 @@ class KeyTable:
             and row["version"] not in stored
         ]
 
-    def all_rows(self) -> Rows:
+    def all_rows(self) -> KeyRows:
         """Every row of a key."""
         rows = self.select(self.table.c.purpose != NAME_PURPOSE)
         return sorted(rows, key=lambda row: (row.key_id, row.created_at, row.version))
 
-    def rows_of_many(self, purpose: Purpose | None, key_ids: Collection[str] | None) -> Rows:
+    def rows_of_many(self, purpose: Purpose | None, key_ids: Collection[str] | None) -> KeyRows:
         """The rows of many keys, in a query for each :data:`MAX_IDS_IN_QUERY`.
 
         :param purpose: ``None`` for branch keys and beacon keys.
@@ -146,13 +146,13 @@ class KeyTable:
         wanted = frozenset(ids)
         return [row for row in self.select(*parts) if row.key_id in wanted]
 
-    def select(self, *conditions: ColumnElement[bool], key_id: str | None = None) -> Rows:
+    def select(self, *conditions: ColumnElement[bool], key_id: str | None = None) -> KeyRows:
         """The rows that meet one of the conditions, each in a query of its own.
 
         :param key_id: for messages.
         """
 
-        def read(engine: Engine) -> Rows:
+        def read(engine: Engine) -> KeyRows:
             statement = select(*readable_columns(self.table, engine.dialect))
             with engine.connect() as connection:
                 if self.name_if_known is None:
@@ -168,7 +168,7 @@ class KeyTable:
 
     # -- changing ------------------------------------------------------------------------------
 
-    def add(self, change: Change, rows: list[NewRow]) -> None:
+    def add(self, change: TableChange, rows: list[NewRow]) -> None:
         """Add rows, in one transaction.
 
         :param change: inserts them.
@@ -208,7 +208,7 @@ class KeyTable:
         """Of a key that was destroyed."""
         self.uncommitted = [row for row in self.uncommitted if row["key_id"] != key_id]
 
-    def change(self, change: Change, key_id: str) -> None:
+    def change(self, change: TableChange, key_id: str) -> None:
         """Change rows that are there, in one transaction.
 
         :raises Conflict: somebody else was first.
@@ -374,7 +374,7 @@ class KeyTable:
         self.name_if_known = found
 
 
-def _change_as_one(connection: Connection, change: Change) -> None:
+def _change_as_one(connection: Connection, change: TableChange) -> None:
     """Keep all of a change or nothing, even if the engine is set to AUTOCOMMIT."""
     name = connection.dialect.name
     if name == "sqlite":
@@ -389,7 +389,7 @@ def _change_as_one(connection: Connection, change: Change) -> None:
         change(connection)
 
 
-def _change_in_savepoint(connection: Connection, change: Change) -> None:
+def _change_in_savepoint(connection: Connection, change: TableChange) -> None:
     connection.exec_driver_sql("SAVEPOINT encfields_keys")
     try:
         change(connection)

@@ -8,7 +8,7 @@ from sqlalchemy import Table
 
 from encfields.orm.adoption.columns import REQUIRED, adopted_columns, plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, is_sqlalchemys
-from encfields.orm.adoption.triggers import OPEN, READY, Adopted, Compared, Triggers
+from encfields.orm.adoption.triggers import OPEN, READY, AdoptionInDatabase, Triggers, WatchedColumn
 from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import ColumnBinding
 
@@ -41,19 +41,19 @@ def drop_triggers(table: Table, connection: Connection | None) -> None:
 
 def described(
     binding: ColumnBinding, adopts: Plaintext, plain: Column[Any], dialect: Dialect
-) -> Adopted:
+) -> AdoptionInDatabase:
     """The adoption of a declared column, as the database is to know it."""
     table, declared = binding.column.table, plaintext_type(binding.column, adopts)
     indexes = tuple(index.companion.name for index in indexes_of(table) if binding in index.sources)
     beside = {column.name: column for column in binding.identity}
     beside |= {column.name: column for index in indexes_of(table) for column in index.key_columns}
-    return Adopted(
+    return AdoptionInDatabase(
         table.name,
         table.schema,
-        Compared.of(plain.name, declared, dialect),
+        WatchedColumn.of(plain.name, declared, dialect),
         binding.column_name,
         indexes,
-        tuple(Compared.of(name, column.type, dialect) for name, column in beside.items()),
+        tuple(WatchedColumn.of(name, column.type, dialect) for name, column in beside.items()),
         tuple(column.name for column in table.primary_key),
         bool(plain.info.get(REQUIRED)),
         None if is_sqlalchemys(declared) else type(declared).__name__,

@@ -12,11 +12,11 @@ from encfields.orm import internals
 if TYPE_CHECKING:
     from sqlalchemy import Column
 
-Phase = Literal["write-both", "read-sealed", "write-sealed"]
+AdoptionPhase = Literal["write-both", "read-sealed", "write-sealed"]
 
-WRITE_BOTH: Phase = "write-both"
-READ_SEALED: Phase = "read-sealed"
-WRITE_SEALED: Phase = "write-sealed"
+WRITE_BOTH: AdoptionPhase = "write-both"
+READ_SEALED: AdoptionPhase = "read-sealed"
+WRITE_SEALED: AdoptionPhase = "write-sealed"
 
 PHASES = (WRITE_BOTH, READ_SEALED, WRITE_SEALED)
 """In the order in which an application goes through them."""
@@ -59,7 +59,7 @@ class Plaintext:
         column: str,
         type_: TypeEngine[Any] | type[TypeEngine[Any]] | None = None,
         *,
-        phase: Phase,
+        phase: AdoptionPhase,
         unsealable: Literal["pending", "refuse"] = "pending",
     ) -> None:
         if not isinstance(column, str) or not column:

@@ -47,7 +47,7 @@ _NOTE = re.compile(r"/\* encfields-adoption (\{.*?\}) \*/")
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class WatchedColumn:
     """A column whose changes a trigger notices.
 
     :param name: of the column. :param is_json: MySQL casts JSON in two steps.
@@ -59,7 +59,7 @@ class Compared:
     is_float: bool = False
 
     @classmethod
-    def of(cls, name: str, type_: TypeEngine[Any], dialect: Dialect) -> Compared:
+    def of(cls, name: str, type_: TypeEngine[Any], dialect: Dialect) -> WatchedColumn:
         """The column `name`, of type `type_`."""
         stored = stored_type(type_, dialect)
         is_float = isinstance(stored, sa.Float | sa.Numeric)
@@ -67,7 +67,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class AdoptionInDatabase:
     """One adoption, as the database knows it.
 
     :param plain: the plaintext column. :param sealed: the encrypted one.
@@ -79,10 +79,10 @@ class Adopted:
 
     table: str
     schema: str | None
-    plain: Compared
+    plain: WatchedColumn
     sealed: str
     indexes: tuple[str, ...]
-    bound_to: tuple[Compared, ...]
+    bound_to: tuple[WatchedColumn, ...]
     key: tuple[str, ...]
     required: bool
     through: str | None = None
@@ -115,7 +115,7 @@ class Noted(NamedTuple):
     """The columns of an adoption, as a trigger's text says them.
 
     :ivar plain: the plaintext one. :ivar sealed: the one that adopts it. :ivar through: see
-        :class:`Adopted`.
+        :class:`AdoptionInDatabase`.
     """
 
     plain: str
@@ -140,7 +140,7 @@ class Triggers:
     :param adopted: the adoption. :param dialect: of the database.
     """
 
-    def __init__(self, adopted: Adopted, dialect: Dialect) -> None:
+    def __init__(self, adopted: AdoptionInDatabase, dialect: Dialect) -> None:
         self._adopted = adopted
         self._preparer = dialect.identifier_preparer
         self._name = "mysql" if dialect.name in MYSQL_NAMES else dialect.name
@@ -334,7 +334,7 @@ class Triggers:
     def _moves(self) -> str:
         return " OR ".join(map(self._changed, self._adopted.bound_to))
 
-    def _changed(self, column: Compared) -> str:
+    def _changed(self, column: WatchedColumn) -> str:
         name = self._quoted(column.name)
         if self._name == "postgresql":
             exact = f'NEW.{name}::text COLLATE "C" IS DISTINCT FROM OLD.{name}::text COLLATE "C"'

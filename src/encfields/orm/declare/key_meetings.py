@@ -44,11 +44,11 @@ def refuse_meetings(table: Table) -> None:
     :param table: with its blind indexes.
     :raises DeclarationError: says which two.
     """
-    declared: dict[Key, set[Place]] = table.metadata.info.setdefault(_DECLARED, {})
+    declared: dict[DeclaredKey, set[KeyedColumn]] = table.metadata.info.setdefault(_DECLARED, {})
     for key, column in _keys_of(table):
         if key not in declared:
             _refuse_meeting(key, column, declared)
-        declared.setdefault(key, set()).add(Place(table.fullname, column.key))
+        declared.setdefault(key, set()).add(KeyedColumn(table.fullname, column.key))
 
 
 def refuse_meetings_of(table: Table, other: Table) -> None:
@@ -62,7 +62,7 @@ def refuse_meetings_of(table: Table, other: Table) -> None:
                 raise _refusal(key, column, met, f"{other.fullname}.{place.key}")
 
 
-def _keys_of(table: Table) -> Iterator[tuple[Key, Column[Any]]]:
+def _keys_of(table: Table) -> Iterator[tuple[DeclaredKey, Column[Any]]]:
     """The keys that a table's columns and blind indexes declare, each with its column."""
     for binding in bindings_of(table).values():
         for template in (binding.key, *binding.former_keys):
@@ -71,7 +71,7 @@ def _keys_of(table: Table) -> Iterator[tuple[Key, Column[Any]]]:
         yield _key(index.key, index.key_columns), index.sources[0].column
 
 
-class Key(NamedTuple):
+class DeclaredKey(NamedTuple):
     """A declared key id or template.
 
     :param template: as it is declared. :param parts: what its ids look like.
@@ -81,23 +81,25 @@ class Key(NamedTuple):
     parts: tuple[Part, ...]
 
 
-class Place(NamedTuple):
+class KeyedColumn(NamedTuple):
     """A column that declares a key."""
 
     table: str
     column: str
 
-    def declares(self, key: Key, metadata: MetaData) -> bool:
+    def declares(self, key: DeclaredKey, metadata: MetaData) -> bool:
         """Whether it is still there and does so."""
         table = metadata.tables.get(self.table)
         found = () if table is None else _keys_of(table)
         return any(key == its and column.key == self.column for its, column in found)
 
 
-_NONE_NAMED = Key(DEFAULT_KEY, tuple(DEFAULT_KEY))
+_NONE_NAMED = DeclaredKey(DEFAULT_KEY, tuple(DEFAULT_KEY))
 
 
-def _refuse_meeting(key: Key, column: Column[Any], declared: dict[Key, set[Place]]) -> None:
+def _refuse_meeting(
+    key: DeclaredKey, column: Column[Any], declared: dict[DeclaredKey, set[KeyedColumn]]
+) -> None:
     metadata = column.table.metadata
     for other in (_NONE_NAMED, *declared):
         if not _may_meet(key, other):
@@ -108,12 +110,14 @@ def _refuse_meeting(key: Key, column: Column[Any], declared: dict[Key, set[Place
             raise _refusal(key, column, other, whose)
 
 
-def _may_meet(one: Key, other: Key) -> bool:
+def _may_meet(one: DeclaredKey, other: DeclaredKey) -> bool:
     """Whether two declarations that are not the same on purpose can give one id."""
     return _texts(one.parts) != _texts(other.parts) and overlap(one.parts, other.parts)
 
 
-def _refusal(key: Key, column: Column[Any], other: Key, whose: str) -> DeclarationError:
+def _refusal(
+    key: DeclaredKey, column: Column[Any], other: DeclaredKey, whose: str
+) -> DeclarationError:
     return DeclarationError(
         f"its key {key.template!r} can give the same branch key id as {other.template!r}, the key "
         f"of {whose}: have them begin with texts of their own, as in 'tenant/{{tenant_id}}'",
@@ -123,8 +127,8 @@ def _refusal(key: Key, column: Column[Any], other: Key, whose: str) -> Declarati
     )
 
 
-def _key(template: KeyTemplate, columns: Sequence[Column[Any]]) -> Key:
-    return Key(template.template, tuple(_parts(template, columns)))
+def _key(template: KeyTemplate, columns: Sequence[Column[Any]]) -> DeclaredKey:
+    return DeclaredKey(template.template, tuple(_parts(template, columns)))
 
 
 def _parts(key: KeyTemplate, columns: Sequence[Column[Any]]) -> Iterator[Part]:

@@ -27,7 +27,7 @@ _TEMPORARY = "_alembic_tmp_"
 """How tables are called in which Alembic's batch mode rebuilds others."""
 
 
-class Place(NamedTuple):
+class NamedColumn(NamedTuple):
     """A column of a table, by their keys."""
 
     table: str
@@ -52,9 +52,9 @@ def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
         table = binding.column.table
         if is_rebuilt(table):
             continue
-        named: dict[str, set[Place]] = table.metadata.info.setdefault(_NAMED, {})
+        named: dict[str, set[NamedColumn]] = table.metadata.info.setdefault(_NAMED, {})
         places = named.setdefault(binding.logical_name, set())
-        here = Place(table.key, binding.column.key)
+        here = NamedColumn(table.key, binding.column.key)
         others = [
             column
             for place in places

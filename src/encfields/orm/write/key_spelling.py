@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from encfields.orm.write.statement_plan import SealedBind, StatementPlan
 
 
-MAX_KEYS = 500
+MAX_KEYS_IN_QUERY = 500
 """Keys that are asked for in one statement."""
 
 
@@ -88,8 +88,8 @@ class StoredSpelling:
         keys = list(dict.fromkeys(values[part.bind] for values, _ in rows))
         if len(keys) < 2:
             return
-        for start in range(0, len(keys), MAX_KEYS):
-            some = keys[start : start + MAX_KEYS]
+        for start in range(0, len(keys), MAX_KEYS_IN_QUERY):
+            some = keys[start : start + MAX_KEYS_IN_QUERY]
             statement = select(column).where(column.in_(some)).with_for_update()
             for row in self._connection.execute(statement):
                 self._known[((column.key, row[0]),)] = [row]
