@@ -27,11 +27,8 @@ from encfields.keys.removal import (
     values_left,
 )
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import BeaconVersion, KeyVersion, OnRewrap, RewrapReport, asked_ids
+from encfields.keys.versions import BeaconVersion, BeaconVersionList, KeyVersion, KeyVersionList, OnRewrap, RewrapReport, asked_ids
 from encfields.traces import leaves_no_trace
-
-Versions = list[KeyVersion]
-BeaconVersions = list[BeaconVersion]
 
 
 class KeyAdmin:
@@ -130,7 +127,7 @@ class KeyAdmin:
 
     aretire_beacon = twin_for_coroutines(retire_beacon)
 
-    def list_beacons(self, key_id: str) -> BeaconVersions:
+    def list_beacons(self, key_id: str) -> BeaconVersionList:
         """The beacon key versions in force, the newest last; never any key material."""
         return self._store.list_beacons(key_id)
 
@@ -250,7 +247,7 @@ class KeyAdmin:
         if found:
             raise values_left(key_id, version, found)
 
-    def _versions_of(self, key_id: str) -> Versions:
+    def _versions_of(self, key_id: str) -> KeyVersionList:
         return self._store.versions_of([key_id])
 
     @leaves_no_trace
@@ -286,7 +283,7 @@ class KeyAdmin:
 
     acreate_table = twin_for_coroutines(create_table)
 
-    def list(self) -> Versions:
+    def list(self) -> KeyVersionList:
         """Every version of every key, ordered by id and age; never any key material."""
         return self._store.list()
 

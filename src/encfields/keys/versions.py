@@ -182,5 +182,12 @@ class RewrapReport:
         )
 
 
+# Key stores have a method called "list", which the type of that name cannot be told from in them.
+KeyVersionList = list[KeyVersion]
+WrappedKeyList = list[WrappedKey]
+BeaconKeyList = list[BeaconKey]
+BeaconVersionList = list[BeaconVersion]
+WrappedBeaconsList = list[WrappedBeacons]
+
 OnRewrap = Callable[[RewrapReport], None]
 """Called after each wrapped key with how far the rewrap is."""

@@ -40,12 +40,16 @@ from encfields.keys.store import (
 )
 from encfields.keys.versions import (
     BeaconKey,
+    BeaconKeyList,
     BeaconVersion,
     KeyVersion,
+    KeyVersionList,
     OnRewrap,
     RewrapReport,
     WrappedBeacons,
+    WrappedBeaconsList,
     WrappedKey,
+    WrappedKeyList,
     check_key_id,
 )
 
@@ -159,11 +163,11 @@ class DynamoDbKeyStore(KeyStore):
         """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
         return self.beacons(key_id)[0].material
 
-    def beacons(self, key_id: str) -> Beacons:
+    def beacons(self, key_id: str) -> BeaconKeyList:
         """The one beacon key: version 1, or the number under which it was exported here."""
         return self._beacons(key_id, None)
 
-    def _beacons(self, key_id: str, given: items.Item | None) -> Beacons:
+    def _beacons(self, key_id: str, given: items.Item | None) -> BeaconKeyList:
         def ask(library: Any, models: Any) -> BeaconKey:
             asked = models.GetBeaconKeyInput(branch_key_identifier=key_id)
             found = library.get_beacon_key(asked).beacon_key_materials
@@ -285,7 +289,7 @@ class DynamoDbKeyStore(KeyStore):
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`. It scans the table."""
         return items.versions(self._item_table.scan())
 
-    def destroy(self, key_id: str) -> Versions:
+    def destroy(self, key_id: str) -> KeyVersionList:
         """Wipe every version of a key, its beacon key too; a dated item without key is left of
         each. There is no way back but a backup of the table.
 
@@ -351,7 +355,7 @@ class DynamoDbKeyStore(KeyStore):
             if items.destroyed_at(item) is None
         }
 
-    def versions_of(self, key_ids: Collection[str] | None) -> Versions:
+    def versions_of(self, key_ids: Collection[str] | None) -> KeyVersionList:
         """See :meth:`KeyStore.versions_of <encfields.keys.store.KeyStore.versions_of>`.
 
         A query for each id, or a scan of the table for more than :data:`MAX_QUERIES`.
@@ -360,7 +364,7 @@ class DynamoDbKeyStore(KeyStore):
             return [one for one in self.list() if key_ids is None or one.id in key_ids]
         return [one for key_id in sorted(key_ids) for one in self._item_table.versions_of(key_id)]
 
-    def wrapped_many(self, key_ids: Collection[str] | None) -> Wrapped:
+    def wrapped_many(self, key_ids: Collection[str] | None) -> WrappedKeyList:
         """See :meth:`KeyStore.wrapped_many
         <encfields.keys.store.KeyStore.wrapped_many>`.
 
@@ -377,7 +381,7 @@ class DynamoDbKeyStore(KeyStore):
             for key_id, item in found.items()
         ]
 
-    def wrapped_beacons(self, key_ids: Collection[str]) -> WrappedBeaconKeys:
+    def wrapped_beacons(self, key_ids: Collection[str]) -> WrappedBeaconsList:
         """See :meth:`KeyStore.wrapped_beacons <encfields.keys.store.KeyStore.wrapped_beacons>`.
 
         A hundred in a request.
@@ -400,12 +404,6 @@ class DynamoDbKeyStore(KeyStore):
         raise KeyNotFoundError(
             "the key was removed from the table meanwhile", key_id=key_id, reason="no-key"
         )
-
-
-Versions = list[KeyVersion]
-Wrapped = list[WrappedKey]
-Beacons = list[BeaconKey]
-WrappedBeaconKeys = list[WrappedBeacons]
 
 
 def item_table_of(store: DynamoDbKeyStore) -> ItemTable:

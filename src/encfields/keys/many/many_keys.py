@@ -16,10 +16,8 @@ from encfields.keys.many.selection import Selection
 from encfields.keys.many.work import Break, KeyWork, joined, threads_for, work_through
 from encfields.keys.removal import CountableTables, CountValues
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import KeyVersion, RewrapReport, check_key_id
+from encfields.keys.versions import KeyVersion, KeyVersionList, RewrapReport, check_key_id
 from encfields.traces import leaves_no_trace
-
-Versions = list[KeyVersion]
 
 
 class ManyKeys:
@@ -171,7 +169,7 @@ class ManyKeys:
     def _names(self) -> set[tuple[str, str]]:
         return {(one.id, one.version) for one in self._versions()}
 
-    def _versions(self) -> Versions:
+    def _versions(self) -> KeyVersionList:
         return self._selection.versions(self._store)
 
     def _work(self, key_ids: Iterable[str], work: KeyWork, progress: OnKeys | None) -> KeysReport:
@@ -182,7 +180,7 @@ class ManyKeys:
         )
 
     # Last, because the name hides the type from what follows.
-    def list(self) -> Versions:
+    def list(self) -> KeyVersionList:
         """Every version of these keys, ordered by id and age; never any key material."""
         return self._versions()
 

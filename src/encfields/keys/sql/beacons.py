@@ -26,7 +26,7 @@ from encfields.keys.sql.rows import (
 )
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, busy, was_destroyed
-from encfields.keys.versions import BeaconKey, BeaconVersion, WrappedBeacons
+from encfields.keys.versions import BeaconKey, BeaconVersion, BeaconVersionList, WrappedBeacons
 
 MAX_IN_FORCE = 2
 """Beacon key versions of one key: a lookup asks for each, and a row has room for two."""
@@ -78,7 +78,7 @@ class Beacons:
             if (in_force := in_order(rows))
         ]
 
-    def list(self, key_id: str) -> Versions:
+    def list(self, key_id: str) -> BeaconVersionList:
         """What is public about the versions in force."""
         return [BeaconVersion(row.key_id, row.number, row.created_at) for row in self.rows(key_id)]
 
@@ -130,9 +130,6 @@ class Beacons:
         holds_key = self._table.table.c.wrapped.is_not(None)
         if not self._table.wipe(connection, row, now(), holds_key):
             raise Conflict
-
-
-Versions = list[BeaconVersion]
 
 
 def _has_two(key_id: str, rows: KeyRows) -> ConfigurationError:

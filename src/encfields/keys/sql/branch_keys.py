@@ -30,9 +30,13 @@ from encfields.keys.sql.rows import (
 )
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, already_exists, busy, was_destroyed
-from encfields.keys.versions import KeyVersion, WrappedKey, check_key_id
-
-Versions = list[KeyVersion]
+from encfields.keys.versions import (
+    KeyVersion,
+    KeyVersionList,
+    WrappedKey,
+    WrappedKeyList,
+    check_key_id,
+)
 
 
 class BranchKeys:
@@ -62,7 +66,7 @@ class BranchKeys:
             )
         return self._wrapper.branch_key(rows[0])
 
-    def versions_of(self, key_ids: Collection[str] | None) -> Versions:
+    def versions_of(self, key_ids: Collection[str] | None) -> KeyVersionList:
         return [
             key_version(row, active=row in in_order(rows)[-1:])
             for _, rows in by_key(self._table.rows_of_many(BRANCH, key_ids))
@@ -86,10 +90,10 @@ class BranchKeys:
         ordered = sorted(found, key=lambda row: row[2] if isinstance(row[2], int) else 0)
         return {key_id: version for key_id, version, _ in ordered}
 
-    def wrapped(self, key_ids: Collection[str] | None) -> Wrapped:
+    def wrapped(self, key_ids: Collection[str] | None) -> WrappedKeyList:
         return self.wrapped_in(self._table.rows_of_many(BRANCH, key_ids))
 
-    def wrapped_in(self, rows_of_many: KeyRows) -> Wrapped:
+    def wrapped_in(self, rows_of_many: KeyRows) -> WrappedKeyList:
         """The same of rows that were read already."""
         found = []
         for key_id, rows in by_key(rows_of_many):
@@ -195,9 +199,6 @@ class BranchKeys:
 
 class _RotatedElsewhere(Exception):
     """Somebody else made a newer version."""
-
-
-Wrapped = list[WrappedKey]
 
 
 def _as_confirmed(row: NewRow) -> tuple[str, str, int]:

@@ -30,13 +30,12 @@ from encfields.keys.versions import (
     BeaconKey,
     BeaconVersion,
     KeyVersion,
+    KeyVersionList,
     OnRewrap,
     RewrapReport,
     WrappedBeacons,
     WrappedKey,
 )
-
-Versions = list[KeyVersion]
 
 
 class SqlKeyStore(KeyStore):
@@ -174,7 +173,7 @@ class SqlKeyStore(KeyStore):
         """See :meth:`KeyStore.newest_versions <encfields.keys.store.KeyStore.newest_versions>`."""
         return self._keys.newest_versions(key_ids)
 
-    def versions_of(self, key_ids: Collection[str] | None) -> Versions:
+    def versions_of(self, key_ids: Collection[str] | None) -> KeyVersionList:
         """See :meth:`KeyStore.versions_of <encfields.keys.store.KeyStore.versions_of>`."""
         return self._keys.versions_of(key_ids)
 
