@@ -20,12 +20,29 @@ MODULES = {
     "encfields": "Declaring, attaching, key stores",
     "encfields.errors": "Errors",
     "encfields.keyrings": "Keyrings",
+    "encfields.keys": "Keys and key stores",
+    "encfields.index": "Transforms of blind indexes",
     "encfields.bulk": "Bulk runs",
+    "encfields.adopt": "Adopting plaintext columns",
     "encfields.alembic": "Alembic",
     "encfields.interop": "The stock AWS client",
     "encfields.testing": "Testing",
+    "encfields.telemetry": "Telemetry",
     "encfields.sizes": "Sizes",
+    "encfields.native_core": "The compiled core",
 }
+HANDED_OUT = {
+    "encfields.keys": (
+        "encfields.keys.admin.KeyAdmin",
+        "encfields.keys.many.many_keys.ManyKeys",
+        "encfields.keys.many.report.KeysReport",
+        "encfields.keys.many.report.KeyFailure",
+        "encfields.keys.removal.DestructionReceipt",
+        "encfields.keys.removal.ValuesUnder",
+    ),
+}
+"""Classes that nobody imports: ``encryption.keys`` is one, and its verbs return others."""
+
 ELSEWHERE = {
     "encfields": "EncFieldsError",
     "encfields.alembic": "Options, SealedColumn",
@@ -100,7 +117,9 @@ def _write(path: Path, text: str) -> None:
 def _module_page(name: str, title: str) -> str:
     heading = f"{title}: ``{name}``"
     options = f"   :exclude-members: {_HIDDEN}{ELSEWHERE.get(name, '')}\n"
-    return f"{heading}\n{'=' * len(heading)}\n\n.. automodule:: {name}\n{options}"
+    handed_out = "".join(f"\n.. autoclass:: {one}\n" for one in HANDED_OUT.get(name, ()))
+    title = f"{heading}\n{'=' * len(heading)}"
+    return f"{title}\n\n.. automodule:: {name}\n{options}{handed_out}"
 
 
 def _commands_page() -> Iterator[str]:

@@ -19,12 +19,12 @@ from encfields.cli import (
     exits,
     index_plan,
     inspect,
-    keys,
     reencrypt,
     status,
     verify,
 )
 from encfields.cli.error_report import tell_error
+from encfields.cli.keys import command as keys
 from encfields.cli.output import Output
 from encfields.errors import EncFieldsError
 from encfields.version import VERSION

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from encfields.cli import exits
-from encfields.cli.administration import key_admin
+from encfields.cli.keys.administration import key_admin
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options

@@ -7,18 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from encfields.cli import (
-    exits,
-    keys_beacon,
-    keys_count,
-    keys_destroy,
-    keys_list,
-    keys_make,
-    keys_retire,
-    keys_rewrap,
-    keys_selection,
-)
+from encfields.cli import exits
 from encfields.cli.keyring_option import parse_keyring
+from encfields.cli.keys import beacon, count, destroy, listing, make, retire, rewrap, selection
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.keys.dynamodb.export import ExportedKey, export_keys
@@ -32,25 +23,19 @@ def register(subparsers: Any) -> None:
     verbs = keys.add_subparsers(metavar="VERB", required=True)
     table = "make the key table unless it is there; needs a --keyring"
     _add(verbs, "create-table", table, _create_table)
-    create = _add(verbs, "create", keys_make.CREATE, keys_make.create)
-    keys_selection.add_options(create, like=False, help_="for instance default, or tenant/42")
+    create = _add(verbs, "create", make.CREATE, make.create)
+    selection.add_options(create, like=False, help_="for instance default, or tenant/42")
     create.add_argument(
         "--create-table", action="store_true", help="make the key table if it is missing"
     )
-    keys_make.add_rotate_options(_add(verbs, "rotate", keys_make.ROTATE, keys_make.rotate))
-    keys_beacon.add_rotate_options(
-        _add(verbs, "rotate-beacon", keys_beacon.ROTATE, keys_beacon.rotate)
-    )
-    keys_beacon.add_retire_options(
-        _add(verbs, "retire-beacon", keys_beacon.RETIRE, keys_beacon.retire)
-    )
-    keys_beacon.add_list_options(
-        _add(verbs, "list-beacons", keys_beacon.LIST, keys_beacon.list_beacons)
-    )
-    keys_rewrap.add_options(_add(verbs, "rewrap", keys_rewrap.WHAT, keys_rewrap.run))
-    keys_destroy.add_options(_add(verbs, "destroy", keys_destroy.WHAT, keys_destroy.run))
-    keys_count.add_options(_add(verbs, "count-values", keys_count.WHAT, keys_count.run))
-    keys_retire.add_options(_add(verbs, "retire", keys_retire.WHAT, keys_retire.run))
+    make.add_rotate_options(_add(verbs, "rotate", make.ROTATE, make.rotate))
+    beacon.add_rotate_options(_add(verbs, "rotate-beacon", beacon.ROTATE, beacon.rotate))
+    beacon.add_retire_options(_add(verbs, "retire-beacon", beacon.RETIRE, beacon.retire))
+    beacon.add_list_options(_add(verbs, "list-beacons", beacon.LIST, beacon.list_beacons))
+    rewrap.add_options(_add(verbs, "rewrap", rewrap.WHAT, rewrap.run))
+    destroy.add_options(_add(verbs, "destroy", destroy.WHAT, destroy.run))
+    count.add_options(_add(verbs, "count-values", count.WHAT, count.run))
+    retire.add_options(_add(verbs, "retire", retire.WHAT, retire.run))
     _add(
         verbs,
         "bring-over",
@@ -58,7 +43,7 @@ def register(subparsers: Any) -> None:
         "--keyring. Material, ids and values stay as they are. The table is believed this once",
         _bring_over,
     )
-    keys_list.add_options(_add(verbs, "list", keys_list.WHAT, keys_list.run))
+    listing.add_options(_add(verbs, "list", listing.WHAT, listing.run))
     _add_export(verbs)
 
 
@@ -116,7 +101,7 @@ def _create_table(arguments: argparse.Namespace, output: Output) -> int:
     if output.as_json:
         output.json({"key_store": name})
     elif settings.store_name() is None:
-        keys_make.tell_name(name, output)
+        make.tell_name(name, output)
     return exits.OK
 
 

@@ -6,14 +6,15 @@ import argparse
 import datetime as dt
 import sys
 
-from encfields.cli import exits, keys_list, keys_selection
+from encfields.cli import exits
+from encfields.cli.keys import listing, selection
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.keys.admin import KeyAdmin
 
 CREATE = (
     "make new branch keys; needs a --keyring. Of several, those that are there are left as they "
-    "are. " + keys_selection.GOES_ON
+    "are. " + selection.GOES_ON
 )
 ROTATE = (
     "make a new version, which seals new values from now on; needs a --keyring. Values under "
@@ -24,7 +25,7 @@ ROTATE = (
 
 def add_rotate_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
-    keys_selection.add_options(parser, all_=True)
+    selection.add_options(parser, all_=True)
     parser.add_argument(
         "--made-before",
         metavar="TIME",
@@ -51,13 +52,13 @@ def create(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _create(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
-    if keys_selection.names_one(arguments):
-        keys_list.tell([keys.create(arguments.key_ids[0])], output)
+    if selection.names_one(arguments):
+        listing.tell([keys.create(arguments.key_ids[0])], output)
         return exits.OK
-    many = keys_selection.selected(arguments, keys)
-    with keys_selection.progress(output, "creating") as progress:
+    many = selection.selected(arguments, keys)
+    with selection.progress(output, "creating") as progress:
         report = many.create(progress=progress)
-    return keys_selection.tell(report, "created", output)
+    return selection.tell(report, "created", output)
 
 
 def rotate(arguments: argparse.Namespace, output: Output) -> int:
@@ -72,18 +73,18 @@ def rotate(arguments: argparse.Namespace, output: Output) -> int:
 
 def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
     made_before: dt.datetime | None = arguments.made_before
-    if keys_selection.names_one(arguments) and made_before is None:
-        keys_list.tell([keys.rotate(arguments.key_ids[0])], output)
+    if selection.names_one(arguments) and made_before is None:
+        listing.tell([keys.rotate(arguments.key_ids[0])], output)
         return exits.OK
-    many = keys_selection.selected(arguments, keys)
+    many = selection.selected(arguments, keys)
     began = made_before or dt.datetime.now(dt.UTC)
     again = f"--made-before {began.isoformat(timespec='seconds')}"
     if made_before is None:
         # Said now, because nothing is said when the process is killed.
         sys.stderr.write(f"encfields: if this is interrupted, go on with {again}\n")
-    with keys_selection.progress(output, "rotating", f"go on with {again}") as progress:
+    with selection.progress(output, "rotating", f"go on with {again}") as progress:
         report = many.rotate(made_before=made_before, progress=progress)
-    return keys_selection.tell(report, "rotated", output)
+    return selection.tell(report, "rotated", output)
 
 
 def _time(text: str) -> dt.datetime:

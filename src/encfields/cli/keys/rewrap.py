@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from encfields.cli import keys_selection
 from encfields.cli.keyring_option import KEYRING_FORMS, parse_keyring
+from encfields.cli.keys import selection
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.keys.many.report import KeysReport
@@ -14,13 +14,13 @@ from encfields.keys.versions import RewrapReport
 WHAT = (
     "move keys, all if none is named, to other wrapping keys, without touching a value; needs a "
     "--keyring that opens them now. Each new wrap is opened by each of the new wrapping keys "
-    "before it replaces the old one. " + keys_selection.GOES_ON
+    "before it replaces the old one. " + selection.GOES_ON
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
-    keys_selection.add_options(parser)
+    selection.add_options(parser)
     parser.add_argument(
         "--to", metavar="KEYRING", required=True, help=f"the new one: {KEYRING_FORMS}"
     )
@@ -32,13 +32,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     new = parse_keyring(arguments.to)
     engine = settings.engine()
     try:
-        keys = keys_selection.selected(arguments, settings.keys(engine), all_by_default=True)
-        with keys_selection.progress(output, "rewrapping") as progress:
+        keys = selection.selected(arguments, settings.keys(engine), all_by_default=True)
+        with selection.progress(output, "rewrapping") as progress:
             report = keys.rewrap(new, progress=progress)
     finally:
         engine.dispose()
     _tell(report, output)
-    return keys_selection.exit_status(report)
+    return selection.exit_status(report)
 
 
 def _tell(report: KeysReport, output: Output) -> None:
@@ -52,4 +52,4 @@ def _tell(report: KeysReport, output: Output) -> None:
             f"{wrapped.destroyed:,} are destroyed.",
             style="green" if report.is_complete else "",
         )
-    keys_selection.tell_failures(report.failed)
+    selection.tell_failures(report.failed)

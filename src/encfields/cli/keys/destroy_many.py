@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TextIO
 
 from encfields.bulk.rows.spec import TableSpec
-from encfields.cli import keys_selection
-from encfields.cli.administration import key_admin, new_receipt_file
+from encfields.cli.keys import selection
+from encfields.cli.keys.administration import key_admin, new_receipt_file
 from encfields.cli.output import Output, plain
 from encfields.cli.settings import Settings
 from encfields.errors import ConfigurationError
@@ -28,12 +28,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     receipts = new_receipt_file(arguments.receipt)
     engine = settings.engine()
     try:
-        many = keys_selection.selected(arguments, key_admin(settings, engine))
+        many = selection.selected(arguments, key_admin(settings, engine))
         if confirm is None and sys.stdin.isatty() and not output.as_json:
             confirm = _ask(many, specs)
         with ExitStack() as stack:
             file = stack.enter_context(receipts.open("a", encoding="utf-8")) if receipts else None
-            progress = stack.enter_context(keys_selection.progress(output, "destroying"))
+            progress = stack.enter_context(selection.progress(output, "destroying"))
             report = many.destroy(
                 confirm=confirm,
                 specs=specs,
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     finally:
         _remove_if_empty(receipts)
         engine.dispose()
-    return keys_selection.tell(report, "destroyed", output)
+    return selection.tell(report, "destroyed", output)
 
 
 def _count(text: str | None) -> int | None:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from encfields.bulk.rows.spec import TableSpec
-from encfields.cli import exits, keys_destroy_many, keys_selection
-from encfields.cli.administration import key_admin, new_receipt_file
+from encfields.cli import exits
 from encfields.cli.file_names import names_a_file
+from encfields.cli.keys import destroy_many, selection
+from encfields.cli.keys.administration import key_admin, new_receipt_file
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
 from encfields.keys.admin import KeyAdmin
-from encfields.keys.removal import DestructionReceipt, ValuesUnder
+from encfields.keys.removal import DestructionReceipt, places_of
 
 WHAT = (
     "destroy a key for good, so that everything under it is unreadable; needs no keyring, except "
@@ -29,7 +30,7 @@ WHAT = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
-    keys_selection.add_options(parser)
+    selection.add_options(parser)
     add_target_options(parser)
     parser.add_argument(
         "--no-count", action="store_true", help="do not count what becomes unreadable"
@@ -57,8 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Count, ask, destroy, and write the receipt."""
-    if not keys_selection.names_one(arguments):
-        return keys_destroy_many.run(arguments, output)
+    if not selection.names_one(arguments):
+        return destroy_many.run(arguments, output)
     settings = Settings(arguments)
     specs = None if arguments.no_count else settings.specs()
     (key_id,) = arguments.key_ids
@@ -90,14 +91,10 @@ def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:
     if specs is None:
         loss = "what is under it was not counted"
     else:
-        loss = _places(keys.count_values(key_id, specs)) or "no value is under it"
+        loss = places_of(keys.count_values(key_id, specs)) or "no value is under it"
     sys.stderr.write(f"key {key_id!r}: {loss}.\nType the key's id to destroy it for good: ")
     sys.stderr.flush()
     return sys.stdin.readline().rstrip("\n")
-
-
-def _places(unreadable: Sequence[ValuesUnder]) -> str:
-    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in unreadable)
 
 
 def _tell(receipt: DestructionReceipt, file: Path | None, output: Output) -> None:

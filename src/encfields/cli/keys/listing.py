@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from encfields.cli import exits, keys_selection
+from encfields.cli import exits
+from encfields.cli.keys import selection
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.keys.versions import KeyVersion
@@ -17,7 +18,7 @@ _HEADINGS = ["key", "version", "state", "created (UTC)"]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
-    keys_selection.add_options(parser, help_="default: all keys")
+    selection.add_options(parser, help_="default: all keys")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     engine = settings.engine()
     try:
         keys = settings.keys(engine, keys_needed=False)
-        versions = keys_selection.selected(arguments, keys, all_by_default=True).list()
+        versions = selection.selected(arguments, keys, all_by_default=True).list()
     finally:
         engine.dispose()
     tell(versions, output)

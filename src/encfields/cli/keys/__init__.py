@@ -1,0 +1,1 @@
+"""``encfields keys``: one file for each of its verbs, or for two that are alike."""
