@@ -15,7 +15,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table, insert, select,
 from encfields import BlindIndex, EncryptedType, attach, encryption_of
 from encfields.alembic import MigrationError
 from encfields.bulk import Options, Reencryption, TableSpec, UnfinishedError, work
-from encfields.bulk.rows.inner_types import type_from_data, type_to_data
+from encfields.bulk.rows.types_as_data import type_from_data, type_to_data
 from encfields.errors import DeclarationError
 from tests.alembic.project import Project, store
 from tests.servers.backends import Backend

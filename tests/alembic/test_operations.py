@@ -42,8 +42,8 @@ from encfields.alembic.operations import (
     RebindOp,
     ReencryptOp,
 )
-from encfields.bulk.rows.inner_types import type_to_data
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.types_as_data import type_to_data
 
 SPEC = TableSpec.of("patient", ["ssn", SealedColumn("notes", "n", "k", ("a", "b"))], schema="s")
 WAS = TableSpec.of(

@@ -46,7 +46,7 @@ from encfields.errors import (
     UnreadableError,
     UnsupportedOperationError,
 )
-from encfields.orm.query.refused import refuse_usage
+from encfields.orm.query.refused_usage import refuse_usage
 from tests.binding.models import Card, Purchase
 
 # -- refused by the expression itself ----------------------------------------------------------

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from encfields.bulk.column_runs import spec_of_column
 from encfields.bulk.errors import ReencryptionError
-from encfields.bulk.rows.inner_types import DeclaredTypes, declared_to_data
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.types_as_data import DeclaredTypes, declared_to_data
 from encfields.errors import DeclarationError
 from encfields.index.definition import IndexDefinition
 from encfields.orm.adoption.columns import adopted_columns, plaintext_type

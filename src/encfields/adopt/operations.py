@@ -14,7 +14,7 @@ from sqlalchemy import LargeBinary, bindparam, null, select, type_coerce, update
 
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.check import Comparer, Comparison, compare
-from encfields.adopt.remains import what_remains
+from encfields.adopt.remaining_plaintext import what_remains
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger
 from encfields.bulk.connections import Connections, sync_engine

@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, Table, text
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
-from encfields.bulk.rows.inner_types import OF_APPLICATION
+from encfields.bulk.rows.types_as_data import OF_APPLICATION
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
 from encfields.orm.adoption.triggers import (

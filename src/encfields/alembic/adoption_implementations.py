@@ -43,7 +43,7 @@ from encfields.alembic.rendering import (
 from encfields.alembic.running import LoggedProgress, keys_of, require_finished, work
 from encfields.alembic.script import Guard, write_comment, write_guard
 from encfields.bulk.connections import Connections
-from encfields.bulk.rows.inner_types import (
+from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,
     DeclaredTypes,
     type_from_data,

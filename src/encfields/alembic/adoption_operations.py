@@ -16,13 +16,13 @@ from encfields.adopt.adoption import Adoption
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operation import NothingOp, Operation
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
-from encfields.bulk.rows.inner_types import (
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,
     DeclaredTypes,
     InnerType,
     declared_to_data,
 )
-from encfields.bulk.rows.spec import SealedColumn, TableSpec
 
 DECLARED: Literal["declared"] = "declared"
 """In place of a type that the models say."""

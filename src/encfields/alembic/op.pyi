@@ -6,8 +6,8 @@ from encfields.alembic.adoption_operations import DeclaredType
 from encfields.alembic.descriptions import Indexes
 from encfields.alembic.key_operations import KeyIds, Tables
 from encfields.alembic.operations import Columns
-from encfields.bulk.rows.inner_types import InnerType
 from encfields.bulk.rows.spec import SealedColumn
+from encfields.bulk.rows.types_as_data import InnerType
 
 def create_encryption_keys_table(
     table_name: str = "encfields_keys", *, schema: str | None = None, if_not_exists: bool = False

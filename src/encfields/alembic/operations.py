@@ -17,9 +17,9 @@ from alembic.operations import MigrateOperation, Operations
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.operation import Operation
-from encfields.bulk.rows.inner_types import InnerType, type_from_data, type_to_data
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.types_as_data import InnerType, type_from_data, type_to_data
 from encfields.codecs import codec_for
 from encfields.index.transforms import exact
 from encfields.orm.declare.blind_index import EXACT

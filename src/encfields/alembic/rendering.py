@@ -35,8 +35,8 @@ from encfields.alembic.refused_or_postponed import (
     PostponedRunOp,
     RefusedChangeOp,
 )
-from encfields.bulk.rows.inner_types import type_from_data
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.types_as_data import type_from_data
 from encfields.keys.sql.schema import TABLE_NAME
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.types import DEFAULT_KEY, EncryptedType

@@ -13,8 +13,8 @@ from alembic.operations import Operations
 from encfields.alembic.environment import outside_transaction, settings_of
 from encfields.alembic.errors import MigrationError
 from encfields.bulk.reencryption import Reencryption, Report
-from encfields.bulk.rows.inner_types import DeclaredTypes
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.types_as_data import DeclaredTypes
 from encfields.bulk.runs.progress import ProgressState
 from encfields.engine import Encryption
 

@@ -13,8 +13,8 @@ from sqlalchemy import CHAR
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.description import described
-from encfields.bulk.rows.inner_types import InnerType, type_to_data
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.types_as_data import InnerType, type_to_data
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
 from encfields.orm.declare.blind_index import indexes_of

@@ -12,7 +12,7 @@ from encfields.orm.types import DEFAULT_KEY
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from encfields.bulk.rows.inner_types import DeclaredTypes
+    from encfields.bulk.rows.types_as_data import DeclaredTypes
     from encfields.engine import Encryption
 
 MAX_LEASE_SECONDS = 3600.0

@@ -18,12 +18,12 @@ from encfields.orm.write.default_context import (
     tell_of_given_parameters,
 )
 from encfields.orm.write.execution import WriteExecution
+from encfields.orm.write.hidden_values import veil_written
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.index_values import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
 from encfields.orm.write.set_values import bind_set_values
-from encfields.orm.write.veiled import veil_written
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from encfields.orm.write import veiled
+from encfields.orm.write import hidden_values
 
 See = Callable[..., None]
 """Called with the channel's name and what is to be searched."""
@@ -120,7 +120,7 @@ def _watched_dumps(see: See, dumps: Callable[..., Any]) -> Callable[..., Any]:
     def watched(*args: Any, **options: Any) -> Any:
         data = dumps(*args, **options)
         # Which encrypts it at once, in memory.
-        if sys._getframe(1).f_globals.get("__name__") != veiled.__name__:
+        if sys._getframe(1).f_globals.get("__name__") != hidden_values.__name__:
             see("a pickle", bytes(data))
         return data
 

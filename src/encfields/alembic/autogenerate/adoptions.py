@@ -32,7 +32,7 @@ from encfields.alembic.adoption_operations import (
 from encfields.alembic.descriptions import described
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.column_runs import spec_of_column
-from encfields.bulk.rows.inner_types import OF_APPLICATION, declared_to_data
+from encfields.bulk.rows.types_as_data import OF_APPLICATION, declared_to_data
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.columns import adopted_columns
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of

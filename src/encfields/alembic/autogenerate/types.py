@@ -25,8 +25,8 @@ from encfields.alembic.operations import ConvertEncryptedOp
 from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.column_runs import with_uuids
 from encfields.bulk.rows.description import described
-from encfields.bulk.rows.inner_types import type_to_data
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.types_as_data import type_to_data
 from encfields.codecs import codec_for
 from encfields.codecs.conversion import Conversion
 from encfields.errors import EncFieldsError, ValueDecodingError

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.rows.inner_types import type_from_data
 from encfields.bulk.rows.places import SealedCell
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
 from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome
+from encfields.bulk.rows.types_as_data import type_from_data
 from encfields.codecs.conversion import Conversion
 from encfields.message.header import CONTEXT_OFFSET
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from encfields.bulk.rows.inner_types import store_differently
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.types_as_data import store_differently
 from encfields.errors import DeclarationError
 
 REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT, CONVERT, ADOPT, REFILL = (
@@ -33,7 +33,7 @@ class Adopted:
     """A plaintext column beside an encrypted one that takes its place.
 
     :param plain: its name. :param type: of the values, as
-        :func:`~encfields.bulk.rows.inner_types.declared_to_data` tells it.
+        :func:`~encfields.bulk.rows.types_as_data.declared_to_data` tells it.
     :param refill: write the plaintext of sealed values into it, the way back.
     :param plain_type: through which the column is read, likewise; ``None`` if that is `type`.
     """
@@ -52,7 +52,7 @@ class Job:
     :param source: how they are bound now, where that differs.
     :param to_plaintext: encrypted column to the column that takes its plaintext.
     :param conversions: encrypted column to the inner type that wrote its values and the one that
-        is to read them, as :func:`encfields.bulk.rows.inner_types.type_to_data` tells them.
+        is to read them, as :func:`encfields.bulk.rows.types_as_data.type_to_data` tells them.
     :param adopted: encrypted column to the plaintext that is sealed into it.
     """
 

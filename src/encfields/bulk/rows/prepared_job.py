@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
-from encfields.bulk.rows.inner_types import (
+from encfields.bulk.rows.job import Adopted, Job
+from encfields.bulk.rows.places import SealedCell
+from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,
     DeclaredTypes,
     type_from_data,
 )
-from encfields.bulk.rows.job import Adopted, Job
-from encfields.bulk.rows.places import SealedCell
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.declare.columns import ColumnBinding

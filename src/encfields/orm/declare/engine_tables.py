@@ -16,7 +16,7 @@ from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.declare.key_meetings import refuse_meetings_of
 from encfields.orm.declare.shared_names import is_rebuilt, refuse_names_of
-from encfields.orm.query.refused import elements_of
+from encfields.orm.query.refused_usage import elements_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

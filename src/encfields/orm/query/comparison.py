@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 from encfields.orm.internals import CacheKeyedType, NegatableComparison
-from encfields.orm.write.veiled import veil, veil_all
+from encfields.orm.write.hidden_values import veil, veil_all
 from encfields.traces import leaves_no_trace
 
 EQUALITY = (operators.eq, operators.ne)

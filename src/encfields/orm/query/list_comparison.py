@@ -25,7 +25,7 @@ from sqlalchemy.sql.elements import (
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.comparison import EQUALITY, BlindView
-from encfields.orm.write.veiled import veil_all
+from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
 
 

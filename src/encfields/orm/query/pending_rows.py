@@ -30,7 +30,6 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.adoption.alike import are_alike, writes_at_random
 from encfields.orm.adoption.columns import (
     HiddenBytes,
     PlaintextType,
@@ -45,6 +44,7 @@ from encfields.orm.adoption.plaintext import (
     adoption_of,
     is_sqlalchemys,
 )
+from encfields.orm.adoption.random_ciphertext import are_alike, writes_at_random
 from encfields.orm.adoption.text_form import ExactForm, read_in_sql, read_type
 from encfields.orm.declare.row_keys import stored_type
 from encfields.orm.query.comparison import (

@@ -48,7 +48,7 @@ from encfields.orm.declare.row_keys import (
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.lookups import plan_lookups
 from encfields.orm.query.recheck_plan import plan_filters
-from encfields.orm.query.refused import refuse_usage
+from encfields.orm.query.refused_usage import refuse_usage
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.index_values import (
     IndexedBind,

@@ -19,10 +19,10 @@ from encfields.orm import internals
 from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.internals import Assigned, BoundValue
+from encfields.orm.write.hidden_values import veil_all
 from encfields.orm.write.index_values import IndexedBind, source_of
 from encfields.orm.write.pending import is_null
 from encfields.orm.write.upsert import is_own_value
-from encfields.orm.write.veiled import veil_all
 
 if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from encfields.errors import UnknownIdentityError
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import MYSQL_NAMES
-from encfields.orm.write.generated_keys.autoincrement import is_counted, next_numbers
-from encfields.orm.write.generated_keys.innodb import InnodbTables, require_transaction
+from encfields.orm.write.generated_keys.mysql_autoincrement import is_counted, next_numbers
+from encfields.orm.write.generated_keys.mysql_innodb import InnodbTables, require_transaction
+from encfields.orm.write.generated_keys.mysql_side_connection import SideConnections, SideHook
+from encfields.orm.write.generated_keys.postgresql_sequences import take_numbers
 from encfields.orm.write.generated_keys.rehearsal import Keys, refuse_skipping, rehearse
-from encfields.orm.write.generated_keys.rowids import lock_for_writing, next_row_ids
 from encfields.orm.write.generated_keys.savepoint import REASON as NOT_UNDONE
-from encfields.orm.write.generated_keys.sequences import take_numbers
-from encfields.orm.write.generated_keys.side import SideConnections, SideHook
+from encfields.orm.write.generated_keys.sqlite_rowids import lock_for_writing, next_row_ids
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
 
     from encfields.orm.write.execution import WriteExecution
-    from encfields.orm.write.generated_keys.side import SideHook
+    from encfields.orm.write.generated_keys.mysql_side_connection import SideHook
 
 AwaitedKeys = tuple[KeylessInsert, Reserved | None]
 """An INSERT, and its keys where they are reserved already."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.orm import internals
 from encfields.orm.write.generated_keys import savepoint
-from encfields.orm.write.generated_keys.innodb import (
+from encfields.orm.write.generated_keys.mysql_innodb import (
     first_number,
     refuse_autocommit,
     require_transaction,
@@ -32,9 +32,9 @@ from encfields.orm.write.generated_keys.savepoint import refuse_what_stayed
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from encfields.orm.write.generated_keys.innodb import InnodbTable
     from encfields.orm.write.generated_keys.keyless import KeylessInsert
-    from encfields.orm.write.generated_keys.side import SideConnections
+    from encfields.orm.write.generated_keys.mysql_innodb import InnodbTable
+    from encfields.orm.write.generated_keys.mysql_side_connection import SideConnections
 
 _MOST = 65_535
 """The widest step."""

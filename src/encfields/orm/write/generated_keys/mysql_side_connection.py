@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.orm.write.generated_keys.innodb import (
+from encfields.orm.write.generated_keys.mysql_innodb import (
     InnodbTransaction,
     ask_transaction,
     first_number,
