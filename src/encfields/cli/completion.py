@@ -29,7 +29,7 @@ def register(subparsers: Any) -> None:
         "completion",
         help="print a script for completion in bash, zsh or fish",
         description=_DESCRIPTION,
-        epilog=exits.HELP,
+        epilog=exits.EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
