@@ -153,6 +153,7 @@ def test_commands_and_operations_on_values_agree():
         "keys",
         "index",
         "inspect",
+        "completion",
         "adopt",
         "doctor",
         *CHANGES.values(),
