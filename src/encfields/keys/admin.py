@@ -27,7 +27,15 @@ from encfields.keys.removal import (
     values_left,
 )
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import BeaconVersion, BeaconVersionList, KeyVersion, KeyVersionList, OnRewrap, RewrapReport, asked_ids
+from encfields.keys.versions import (
+    BeaconVersion,
+    BeaconVersionList,
+    KeyVersion,
+    KeyVersionList,
+    OnRewrap,
+    RewrapReport,
+    asked_ids,
+)
 from encfields.traces import leaves_no_trace
 
 
