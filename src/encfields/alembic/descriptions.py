@@ -17,7 +17,7 @@ from encfields.index.transforms import Transform, exact, transform_named
 from encfields.key_template import KeyTemplate
 
 if TYPE_CHECKING:
-    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.declare.index_binding import IndexBinding
 
 _CONVENTION = re.compile(r"(.+)_bidx(?:_v([1-9][0-9]*))?")
 """How :func:`encfields.index.blind_index.companion_name` makes names."""

@@ -22,7 +22,7 @@ from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import InnerType, type_from_data, type_to_data
 from encfields.codecs import codec_for
 from encfields.index.transforms import exact
-from encfields.orm.declare.blind_index import EXACT
+from encfields.orm.declare.index_binding import TRANSFORM_OF_WHOLE
 
 Columns = Sequence[str | SealedColumn]
 """Encrypted columns: names, or descriptions where more than the name is out of the ordinary."""
@@ -358,7 +358,10 @@ class ConvertEncryptedOp(Operation):
 
 def _of_type(index: IndexColumn, type_: dict[str, Any]) -> IndexColumn:
     """An index as it is of values of a type: one of whole values depends on when they are equal."""
-    if index.transform not in (None, *(transform.name for transform in EXACT.values())):
+    if index.transform not in (
+        None,
+        *(transform.name for transform in TRANSFORM_OF_WHOLE.values()),
+    ):
         return index
-    transform = EXACT[codec_for(type_from_data(type_)).equality]
+    transform = TRANSFORM_OF_WHOLE[codec_for(type_from_data(type_)).equality]
     return replace(index, transform=None if transform == exact else transform.name)

@@ -24,7 +24,7 @@ from encfields.message.header import as_bytes, read_header
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption
-    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.declare.index_binding import IndexBinding
 
 log = logging.getLogger("encfields.alembic")
 

@@ -17,8 +17,8 @@ from encfields.codecs.base import none_is_value
 from encfields.errors import DeclarationError
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_of, shown
-from encfields.orm.declare.blind_index import is_reflected
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
+from encfields.orm.declare.index_binding import is_reflected
 from encfields.orm.declare.table_rules import take_over_rules
 
 if TYPE_CHECKING:

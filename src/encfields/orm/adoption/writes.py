@@ -27,7 +27,7 @@ from encfields.orm.adoption.columns import (
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
 from encfields.orm.adoption.unsealed import note_unsealed
 from encfields.orm.declare.columns import ColumnBinding
-from encfields.orm.query.pending_rows import in_plaintext
+from encfields.orm.query.in_plaintext import in_plaintext
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.statement_plan import RAW_COPY_OPTION
 from encfields.orm.write.upsert import is_excluded, targets_row_key

@@ -1,222 +1,18 @@
-"""A blind index of a table: its column, the columns that it indexes, and how its value is computed.
-
-Which Python type a blind index sees, whatever SQLAlchemy's type says of it.
-"""
+"""The blind indexes of a declared table, found and checked."""
 
 from __future__ import annotations
 
-import copy
 import enum
-import functools
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from sqlalchemy import Column, Enum, Table
+from sqlalchemy import Enum, Table
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from encfields.codecs.base import BecomesNullError, Equality
-from encfields.errors import DeclarationError, EncFieldsError
-from encfields.index.definition import IndexDefinition
-from encfields.index.hashing import compound, index_value
-from encfields.index.transforms import Transform, exact, instant, number
-from encfields.key_template import KeyTemplate
-from encfields.orm import internals
+from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
-from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes, remember
-from encfields.orm.declare.index_column_type import IndexColumnType, index_of_row
-from encfields.orm.declare.table_rules import take_over_rules
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
-
-    from encfields.index.blind_index import BlindIndex
-    from encfields.index.transforms import Transform
-    from encfields.orm.engine_encryption import EngineEncryption
-
-
-class IndexBinding:
-    """One version of one blind index of a table.
-
-    :ivar companion: the column that holds it.
-    :ivar sources: the encrypted columns it is of, in the order in which they are hashed.
-    :ivar declared: as it was declared.
-    :ivar definition: what decides its bytes.
-    :ivar unique: whether the database refuses a second row of the same index.
-    :ivar key: id, or template, of the branch key whose beacon key is used.
-    :ivar key_columns: columns that the template names.
-    :ivar other: while the declaration of one of the columns is being changed, the same index as it
-        is of values that are not kept as is written, if that differs.
-    """
-
-    __slots__ = (
-        "_whole",
-        "companion",
-        "declared",
-        "definition",
-        "is_full",
-        "key",
-        "key_columns",
-        "label",
-        "other",
-        "sources",
-        "unique",
-    )
-
-    def __init__(
-        self,
-        table: Table,
-        declared: BlindIndex | CompoundBlindIndex,
-        sources: Sequence[ColumnBinding],
-        transforms: Sequence[Transform],
-        companion: str,
-        version: int,
-    ) -> None:
-        self.declared = declared
-        self.is_full = declared.is_full
-        self.label = declared.label
-        self._define(table, sources, transforms, companion, version)
-        self.unique = declared.unique or (self.is_full and self.is_exact and _is_unique(sources[0]))
-        self.companion = _companion(table, self, companion)
-        self.other = self._of_others(table, transforms)
-
-    def _define(
-        self,
-        table: Table,
-        sources: Sequence[ColumnBinding],
-        transforms: Sequence[Transform],
-        companion: str,
-        version: int,
-    ) -> None:
-        """Work out what the index's values depend on."""
-        declared = self.declared
-        self.sources = tuple(sources)
-        self._whole = _of_type(sources[0], exact)
-        self.key = _key(declared, sources)
-        self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
-        self.definition = IndexDefinition(
-            companion,
-            declared.label,
-            tuple(source.column_name for source in sources),
-            tuple(map(_of_type, sources, transforms)),
-            declared.domain or _default_domain(table, declared, sources),
-            declared.bits,
-            version,
-            None if declared.key is None else self.key.fixed_id,
-        )
-
-    def _of_others(self, table: Table, transforms: Sequence[Transform]) -> IndexBinding | None:
-        """See :attr:`other`.
-
-        :raises DeclarationError: the index is unique, and would not be meanwhile.
-        """
-        others = [source.other or source for source in self.sources]
-        if others == list(self.sources):
-            return None
-        twin = copy.copy(self)
-        twin._define(table, others, transforms, self.companion.name, self.definition.version)
-        twin.other = self
-        if twin.comparable == self.comparable and all(
-            one.codec is source.codec for one, source in zip(others, self.sources, strict=True)
-        ):
-            return None
-        if self.unique:
-            raise _refusal(
-                self.sources[0],
-                f"its blind index {self.label!r} is unique, and equal values that are kept in two "
-                "ways have two hashes: give it domain= and key= as they were, if that makes them "
-                "one; else change the declaration without formerly=, in a quiet hour",
-                "formerly",
-            )
-        return twin
-
-    @property
-    def of_values(self) -> IndexBinding:
-        """The index as it is of any value that is read: of the declared type."""
-        former = any(source.writes_former_type for source in self.sources)
-        return self.other if former and self.other is not None else self
-
-    @property
-    def table(self) -> str:
-        """Full name of the table."""
-        return self.sources[0].table
-
-    @property
-    def column_name(self) -> str:
-        """Name of the encrypted column, or of the first of them."""
-        return self.sources[0].column_name
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it tells apart any two values, and not only what a transform leaves of them."""
-        transforms = self.definition.transforms
-        return len(transforms) == 1 and not transforms[0].lossy
-
-    def shared_form(self, value: object, dialect: Dialect) -> bytes:
-        """What a whole value has in common with those that equal it.
-
-        :raises ValueEncodingError: as ``encode_asked`` of the column's codec.
-        """
-        source = self.sources[0]
-        encode = functools.partial(source.written_codec.encode_asked, dialect=dialect)
-        return self._whole.apply(source.as_written(value), encode)
-
-    @property
-    def comparable(self) -> tuple[Any, ...]:
-        """What two indexes must have in common for their values to mean the same."""
-        one = self.definition
-        return one.domain, one.derivation, one.bits, self.key.template, one.version
-
-    def key_id(self, texts: Sequence[str]) -> str:
-        """The branch key id for a row, given the canonical texts of `key_columns`."""
-        if not self.key_columns:
-            return self.key.template
-        names = zip((c.key for c in self.key_columns), texts, strict=True)
-        return self.key.key_id(dict(names))
-
-    def normalise(
-        self, values: Sequence[object], dialect: Dialect, *, asked: bool = False
-    ) -> bytes | None:
-        """What is hashed for a row's values; ``None`` if one of them is stored as NULL.
-
-        :param asked: they are looked up, and not stored.
-        :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
-        """
-        parts: list[bytes] = []
-        transforms = self.definition.transforms
-        for source, transform, value in zip(self.sources, transforms, values, strict=True):
-            if value is None and not source.none_is_value:
-                return None
-            codec = source.written_codec
-            encode = functools.partial(
-                codec.encode_asked if asked else codec.encode, dialect=dialect
-            )
-            try:
-                parts.append(transform.apply(source.as_written(value), encode))
-            except BecomesNullError:
-                return None
-            except EncFieldsError as error:
-                error.table, error.column = source.table, source.column_name
-                raise
-        return parts[0] if len(parts) == 1 else compound(parts)
-
-    def value(
-        self, encryption: EngineEncryption, key_id: str, normalised: bytes, *, for_writing: bool
-    ) -> bytes:
-        """The index: ``ceil(bits / 8)`` bytes.
-
-        :param for_writing: to store it, and not only to look for it.
-        :raises KeyStoreError: the beacon key cannot be fetched.
-        """
-        one = self.definition
-        try:
-            key = encryption.index_key(
-                key_id, one.version, one.domain, one.derivation, for_writing=for_writing
-            )
-        except EncFieldsError as error:
-            error.table, error.column = self.table, self.column_name
-            raise
-        return index_value(key, normalised, one.bits)
+from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes
+from encfields.orm.declare.index_binding import IndexBinding, refusal_of
 
 
 class _Indexes(list[IndexBinding]):
@@ -299,21 +95,21 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
         python_type = indexed_type(cast("SealedColumnType", source.column.type).inner)
         types.append(python_type)
         if not transform.accepts(python_type):
-            raise _refusal(
+            raise refusal_of(
                 source,
                 f"the transform {transform.name!r} of the blind index {blind.label!r} cannot be "
                 f"applied to {python_type.__name__} values",
                 "transform",
             )
         if source.column.onupdate is not None:
-            raise _refusal(
+            raise refusal_of(
                 source,
                 f"the blind index {blind.label!r} is of several columns, and an onupdate default "
                 "would change this one without the others: set it in the application",
                 "onupdate",
             )
     if all(map(has_few_values, types)) and not blind.accepts_leakage:
-        raise _refusal(
+        raise refusal_of(
             sources[0],
             f"the columns of the blind index {blind.label!r} have so few values that counting the "
             "rows of each hash tells them. If that is acceptable, say why in "
@@ -322,100 +118,9 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
         )
 
 
-EXACT = {
-    Equality.PLAINTEXT: exact,
-    Equality.NUMBER: number,
-    Equality.INSTANT: instant,
-}
-"""What is taken of whole values, by when two of them are equal."""
-
-
-def _of_type(source: ColumnBinding, transform: Transform) -> Transform:
-    """The transform as the column's type has it: equal values have one index."""
-    return EXACT[source.codec.equality] if transform == exact else transform
-
-
-def _is_unique(source: ColumnBinding) -> bool:
-    """Whether the encrypted column was declared with ``unique=True``."""
-    return bool(source.column.unique)
-
-
 def _name_of(blind: Any, sources: Sequence[ColumnBinding], version: int) -> str:
     name: str = blind.companion_name(sources[0].column_name, version)
     return name
-
-
-def _default_domain(table: Table, declared: Any, sources: Sequence[ColumnBinding]) -> str:
-    return sources[0].logical_name if len(sources) == 1 else f"{table.fullname}.{declared.label}"
-
-
-def _key(declared: Any, sources: Sequence[ColumnBinding]) -> KeyTemplate:
-    if declared.key is not None:
-        key = KeyTemplate(declared.key)
-        if key.columns and any(source.key.template != key.template for source in sources):
-            raise _refusal(
-                sources[0],
-                f"the key of its blind index {declared.label!r} is a template that is not the "
-                "column's own: give it a plain id, or leave key= out",
-                "key",
-            )
-        return key
-    templates = {source.key.template for source in sources}
-    if len(templates) > 1:
-        raise _refusal(
-            sources[0],
-            f"the columns of the blind index {declared.label!r} have different keys: give it one "
-            "with key=",
-            "key",
-        )
-    return sources[0].key
-
-
-def _key_column(index: IndexBinding, name: str) -> Column[Any]:
-    column: Column[Any] = index.sources[0].column.table.c[name]
-    return column
-
-
-def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
-    """The index's column, appended to the table unless it was copied or reflected with it."""
-    length = index.definition.stored_bytes
-    found = next((column for column in table.c if column.name == name), None)
-    if found is not None and isinstance(found.type, IndexColumnType):
-        if found.type.length == length:
-            return found
-    elif found is not None and not (is_reflected(found) and internals.holds_bytes(found)):
-        raise _refusal(
-            index.sources[0],
-            f"its blind index is held in a column {name!r}, and the table has another one of that "
-            "name: give the index a name=",
-            "companion",
-        )
-    companion = internals.CompanionColumn(
-        name,
-        IndexColumnType(length),
-        key=name if found is None else found.key,
-        default=index_of_row,
-        index=True,
-        unique=index.unique,
-    )
-    remember(companion, index.declared)
-    table.append_column(companion, replace_existing=True)
-    if found is not None:
-        take_over_rules(table, found, companion)
-    return companion
-
-
-_reflected: weakref.WeakKeyDictionary[Table, set[str]] = weakref.WeakKeyDictionary()
-
-
-def note_reflected(table: Table, name: str) -> None:
-    """A column was read from the database, and not declared by the application."""
-    _reflected.setdefault(table, set()).add(name)
-
-
-def is_reflected(column: Column[Any]) -> bool:
-    """Whether a column was read from the database."""
-    return column.name in _reflected.get(column.table, ())
 
 
 def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
@@ -423,16 +128,12 @@ def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
     for index in indexes:
         other = seen.setdefault(index.companion.key, index)
         if other is not index:
-            raise _refusal(
+            raise refusal_of(
                 index.sources[0],
                 f"two of its blind indexes are called {index.label!r}: give each a name= of its "
                 "own",
                 "index",
             )
-
-
-def _refusal(source: ColumnBinding, message: str, reason: str) -> DeclarationError:
-    return DeclarationError(message, table=source.table, column=source.column_name, reason=reason)
 
 
 def indexed_type(inner: TypeEngine[Any]) -> type[Any]:

@@ -23,10 +23,11 @@ from sqlalchemy import (
 
 from encfields.orm.adoption.columns import adopt_columns
 from encfields.orm.adoption.created import create_triggers, drop_triggers
-from encfields.orm.declare.blind_index import indexes_of, note_reflected
+from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import SealedColumnType, bindings_of, check_column, is_encrypted
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.declare.foreign_key_actions import refuse_actions
+from encfields.orm.declare.index_binding import note_reflected
 from encfields.orm.declare.key_meetings import refuse_meetings
 from encfields.orm.declare.message_check import message_check
 from encfields.orm.declare.shared_names import refuse_shared_names

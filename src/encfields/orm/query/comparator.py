@@ -26,9 +26,9 @@ from encfields.orm.query.comparison import (
     clause_of,
     is_column,
 )
+from encfields.orm.query.in_plaintext import NullTest, OfPlaintext, plain_of
 from encfields.orm.query.list_comparison import compared_to_list
 from encfields.orm.query.operand import companion_of_view
-from encfields.orm.query.pending_rows import NullTest, OfPlaintext, plain_of
 from encfields.orm.query.resolution import resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace

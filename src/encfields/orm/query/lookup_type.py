@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
-    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.declare.index_binding import IndexBinding
     from encfields.orm.query.comparison import IndexComparison
     from encfields.orm.query.operand import IndexOperand
     from encfields.orm.query.statement_scope import OuterStatement

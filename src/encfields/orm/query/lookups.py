@@ -27,7 +27,7 @@ from encfields.orm.write.pending import PendingLookup
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.declare.index_binding import IndexBinding
     from encfields.orm.engine_encryption import EngineEncryption
 
 NO_ROW = b""

@@ -8,156 +8,54 @@ pending row, and its negation would lose it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, and_, not_, or_, type_coerce
+from sqlalchemy import String, and_, not_, or_
 from sqlalchemy import types as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
-    BindParameter,
-    ClauseList,
     ColumnElement,
-    False_,
     Grouping,
-    Null,
-    True_,
 )
 from sqlalchemy.sql.selectable import ScalarSelect, Select
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.columns import (
-    HiddenBytes,
-    PlaintextType,
-    plaintext_column,
     plaintext_type,
-    takes_bytes_alone,
 )
 from encfields.orm.adoption.plaintext import (
     WRITE_BOTH,
     WRITE_SEALED,
     Plaintext,
     adoption_of,
-    is_sqlalchemys,
 )
-from encfields.orm.adoption.random_ciphertext import are_alike, writes_at_random
+from encfields.orm.adoption.random_ciphertext import writes_at_random
 from encfields.orm.adoption.text_form import ExactForm, read_in_sql, read_type
 from encfields.orm.declare.row_keys import stored_type
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
     NEGATIVE,
-    BlindValue,
     IndexComparison,
 )
-from encfields.orm.query.lookup_type import CompoundValue
+from encfields.orm.query.in_plaintext import plain_of
 from encfields.orm.query.operand import IndexOperand
-from encfields.orm.read.provenance import row_part, source_column
-from encfields.traces import leaves_no_trace
+from encfields.orm.query.plain_operand import PlainOperand, plain_operand, random_ciphertext
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.declare.index_binding import IndexBinding
 
 
 # -- IS NULL -----------------------------------------------------------------------------------
 
 
-class NullTest(internals.NegatableComparison):
-    """``IS NULL`` or ``IS NOT NULL`` of a column that is being adopted."""
-
-    inherit_cache = True
-
-    @classmethod
-    def of(cls, binary: BinaryExpression[Any]) -> NullTest:
-        """The test that SQLAlchemy made, as one of ours."""
-        return cls(
-            binary.left, binary.right, binary.operator, type_=binary.type, negate=binary.negate
-        )
-
-    def negation(self, negated: Any) -> Any:
-        """It stays one of ours."""
-        return NullTest.of(negated) if type(negated) is BinaryExpression else negated
-
-
-@compiles(NullTest)
-def _compile_null_test(element: NullTest, compiler: Any, **kw: Any) -> str:
-    """A row is NULL if neither column has a value."""
-    column: Any = element.left
-    source = source_column(column)
-    plain = row_part(column, plaintext_column(source), source)
-    tested: ColumnElement[bool] = plain.is_(None)
-    adopts = adoption_of(source)
-    if adopts is not None and adopts.phase != WRITE_BOTH:
-        tested = and_(plain.is_(None), type_coerce(column, sa.LargeBinary).is_(None))
-    if element.operator is operators.is_not:
-        tested = not_(tested)
-    return f"({compiler.process(tested, **kw)})"
-
-
 # -- comparisons -------------------------------------------------------------------------------
-
-
-class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
-    """A value that is compared with a plaintext column.
-
-    :param declared: the column's type. :param part: of a compound value, its number.
-    :param exact: compared as the bytes that it is stored as.
-    """
-
-    impl = String
-    cache_ok = True
-
-    def __init__(self, declared: TypeEngine[Any], part: int | None, *, exact: bool = False) -> None:
-        super().__init__()
-        self.part = part
-        self.exact = exact
-        self.declared = declared
-        self.impl = sa.LargeBinary() if exact else declared  # type: ignore[assignment]
-        self.impl_instance = self.impl
-        self._plain = PlaintextType(declared)
-
-    def statement_cache_key(self) -> tuple[Any, ...]:
-        """Tells operands apart in SQLAlchemy's statement cache."""
-        return PlainOperand, internals.cache_key_of(self.declared), self.part, self.exact
-
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        process = self._plain.dialect_impl(dialect).bind_processor(dialect)
-        part, exact, declared = self.part, self.exact, self.declared
-        # Compared with bytes, text is taken for its bytes there.
-        encode = not takes_bytes_alone(dialect)
-
-        def bind(value: Any) -> Any:
-            if isinstance(value, CompoundValue):
-                value = value.values[part or 0]
-            if process is not None:
-                bound, given = process(value), value
-                value = bound
-                # SQLAlchemy's own types are functions of the value; another library's may not be.
-                if not is_sqlalchemys(declared) and not are_alike(process(given), bound):
-                    raise _random_ciphertext(declared)
-            is_text = exact and encode and isinstance(value, str)
-            return HiddenBytes(value.encode()) if is_text else value
-
-        return leaves_no_trace(bind)
-
-    def coerce_compared_value(self, op: Any, value: Any) -> Any:
-        return self
-
-
-def _random_ciphertext(declared: TypeEngine[Any]) -> EncFieldsError:
-    return UnsupportedOperationError(
-        "it cannot be asked yet: a row that is not sealed yet holds what "
-        f"{type(declared).__name__} wrote, another ciphertext each time, so that nothing can be "
-        'compared with it. Ask from the phase "write-sealed" on, in which every value is in the '
-        "blind index",
-        reason="adoption",
-    )
 
 
 def is_answered_by_plaintext(*sides: IndexOperand | None) -> bool:
@@ -248,7 +146,7 @@ def _one_column(
     plain = plain_of(side.expression, column)
     declared = plaintext_type(column, adopts)
     if is_random(column, compiler.dialect):
-        raise _random_ciphertext(declared)
+        raise random_ciphertext(declared)
     read = read_in_sql(declared, plain, compiler.dialect)
     if read is not None:  # of ciphertext, which is never twice the same
         value = read_type(declared, column.type.inner, compiler.dialect)
@@ -264,13 +162,8 @@ def _one_column(
 def _compared(
     stored: ColumnElement[Any], operand: Any, type_: PlainOperand, operator: Any, compiler: Any
 ) -> ColumnElement[Any]:
-    value = _operand(operand, type_, compiler)
+    value = plain_operand(operand, type_, compiler)
     return BinaryExpression(stored, value, operator, type_=sa.Boolean())
-
-
-def plain_of(expression: Any, column: Any) -> ColumnElement[Any]:
-    """The plaintext column of the row that `expression` comes from."""
-    return row_part(expression, plaintext_column(column), column)
 
 
 def _follows_collation(declared: TypeEngine[Any], dialect: Dialect) -> bool:
@@ -279,86 +172,7 @@ def _follows_collation(declared: TypeEngine[Any], dialect: Dialect) -> bool:
     return isinstance(stored, String) and not isinstance(stored, sa.Enum)
 
 
-def _operand(part: Any, type_: TypeEngine[Any], compiler: Any) -> Any:
-    """A value of the comparison, or a list of them, as binds of the plaintext."""
-    while isinstance(part, Grouping):
-        part = part.element
-    if isinstance(part, ClauseList):
-        listed = [
-            one if isinstance(one, Null) else _operand(one, type_, compiler) for one in part.clauses
-        ]
-        return ClauseList(*listed).self_group(against=operators.in_op)
-    value = part.clause if isinstance(part, BlindValue) else part
-    if isinstance(value, True_ | False_):
-        return BindParameter(None, isinstance(value, True_), type_=type_, unique=True)
-    if not isinstance(value, BindParameter):
-        raise UnsupportedOperationError(
-            "a column that is being adopted can be compared with a value or an equally indexed "
-            "column only",
-            reason="operator",
-        )
-    if value.unique:
-        return internals.retyped_bind(value, type_, rename=True)
-    return internals.same_value_bind(value, type_, compiler)
-
-
 # -- other expressions -------------------------------------------------------------------------
-
-
-class OfPlaintext(Grouping[Any]):
-    """An expression over the plaintext, which an UPDATE may assign and nothing may ask.
-
-    In the phase ``"read-sealed"`` a row may have no plaintext any more.
-
-    :param refusal: gives the error for every other use.
-    """
-
-    inherit_cache = False
-
-    def __init__(self, element: Any, refusal: Callable[[], EncFieldsError]) -> None:
-        super().__init__(element)
-        self.refusal = refusal
-
-
-@compiles(OfPlaintext)
-def _refuse_expression(element: OfPlaintext, compiler: Any, **kw: Any) -> str:
-    raise element.refusal()
-
-
-def in_plaintext(expression: Any) -> Any:
-    """The expression with plaintext columns in the place of encrypted ones that adopt them."""
-
-    def replaced(element: Any, **kw: Any) -> Any:
-        if isinstance(element, IndexComparison | NullTest):
-            return element
-        if isinstance(element, OfPlaintext):
-            return element.element
-        if getattr(element, "table", None) is not None and adoption_of(element) is not None:
-            return plain_of(element, source_column(element))
-        return None
-
-    if hasattr(expression, "__clause_element__"):
-        expression = expression.__clause_element__()
-    return visitors.replacement_traverse(expression, {}, replaced)
-
-
-def with_plaintext_asked(statement: Any) -> Any:
-    """The statement before it is compiled: what is sorted by, and asked in functions, is the
-    plaintext as long as every reader reads that."""
-    if isinstance(statement, Select) and (clauses := internals.order_by_clauses(statement)):
-        changed = tuple(_first_phase(clause) for clause in clauses)
-        if any(new is not old for new, old in zip(changed, clauses, strict=True)):
-            statement = internals.with_order_by(statement, changed)
-    return internals.with_criteria_rewritten(statement, _first_phase)
-
-
-def _first_phase(expression: Any) -> Any:
-    """The expression, or the same over plaintext if it names a column of the first phase."""
-    for element in visitors.iterate(expression):
-        adopts = adoption_of(element) if getattr(element, "table", None) is not None else None
-        if adopts is not None and adopts.phase == WRITE_BOTH:
-            return in_plaintext(expression)
-    return expression
 
 
 # -- columns compared with columns -------------------------------------------------------------

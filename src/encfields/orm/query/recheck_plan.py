@@ -32,7 +32,7 @@ from encfields.orm.read.provenance import proxies, sibling
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.orm.declare.blind_index import IndexBinding
+    from encfields.orm.declare.index_binding import IndexBinding
     from encfields.orm.query.lookups import LookupBind
     from encfields.orm.read.packed import RowReader
 

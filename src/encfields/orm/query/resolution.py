@@ -27,7 +27,7 @@ from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import IndexBinding
+from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.comparison import (
     MEMBERSHIP,

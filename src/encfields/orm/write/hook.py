@@ -20,6 +20,7 @@ from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
+from encfields.orm.write.dml_plan import row_not_pinned
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.index_values import IndexedBind, RowIndex
@@ -31,7 +32,7 @@ from encfields.orm.write.pending import (
     first_pending,
     is_null,
 )
-from encfields.orm.write.plan import make_plan, row_not_pinned
+from encfields.orm.write.plan import make_plan
 from encfields.orm.write.read_back import ReadBack, WrittenRow
 from encfields.orm.write.sealing import Ready, RowSealer, encode, known_row
 from encfields.orm.write.set_values import refuse_shared

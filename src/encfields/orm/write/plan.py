@@ -6,75 +6,47 @@ working and an execution only follows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Column, Table
-from sqlalchemy.sql import operators
-from sqlalchemy.sql.dml import Update
-from sqlalchemy.sql.elements import (
-    BinaryExpression,
-    BindParameter,
-    Null,
-)
+from sqlalchemy import Table
 from sqlalchemy.sql.selectable import TableClause
 
 from encfields.errors import (
     AmbiguousRowError,
     BindingError,
-    CiphertextCopyError,
     EncFieldsError,
-    IdentityChangeError,
     UnboundValueError,
-    UnknownIdentityError,
 )
 from encfields.orm import internals
-from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import (
     WITH_ITS_KEY,
-    ColumnBinding,
     SealedColumnType,
     bindings_of,
     is_encrypted,
 )
 from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.declare.row_keys import (
-    MYSQL_NAMES,
-    IdentityBind,
-    from_bound_value,
-    may_match_another_spelling,
-)
-from encfields.orm.internals import Assigned, BoundValue, Expression
+from encfields.orm.internals import Assigned
 from encfields.orm.query.lookups import plan_lookups
 from encfields.orm.query.recheck_plan import plan_filters
 from encfields.orm.query.refused_usage import refuse_usage
-from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.write.dml_plan import COPIED_ROWS, DmlPlanner
 from encfields.orm.write.index_values import (
     IndexedBind,
-    indexed_binds,
     refuse_alias,
-    refuse_half_copy,
     refuse_half_upsert,
 )
-from encfields.orm.write.raw_copy import refuse_other_copies
-from encfields.orm.write.set_values import indexes_of_own_values, own_values
 from encfields.orm.write.statement_plan import (
     NOTHING,
-    RAW_COPY_OPTION,
     Refusal,
     SealedBind,
-    SetValues,
     StatementPlan,
-    UnchangedIdentity,
 )
 from encfields.orm.write.upsert import refuse_upsert
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
-
-_ROWS = "copied-rows"
-"""Reason of the one refusal that the option lifts."""
 
 
 def make_plan(compiled: Any, dialect: Dialect) -> StatementPlan:
@@ -111,8 +83,8 @@ def _plan(compiled: Any, dialect: Dialect) -> StatementPlan:
     except BindingError as error:
         return StatementPlan(
             refusal=_raise_again(error),
-            raw_copy_allowed=error.reason == _ROWS,
-            without_values=error.reason == _ROWS and bool(compiled.isinsert),
+            raw_copy_allowed=error.reason == COPIED_ROWS,
+            without_values=error.reason == COPIED_ROWS and bool(compiled.isinsert),
         )
 
 
@@ -165,7 +137,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     bindings = bindings_of(table)
     if not bindings:
         return NOTHING
-    maker = _DmlPlanner(compiled, dialect, statement, table, bindings)
+    maker = DmlPlanner(compiled, dialect, statement, table, bindings)
     refuse_upsert(statement, rows, bindings, dialect)
     refuse_half_upsert(statement, table)
     if internals.has_select_source(statement):
@@ -213,223 +185,3 @@ def _refuse_keyless(table: Any, rows: list[dict[Any, Assigned]]) -> None:
                 column=column.name,
                 reason="no-key",
             )
-
-
-class _DmlPlanner:
-    """Plans the rows of one INSERT or UPDATE."""
-
-    def __init__(
-        self,
-        compiled: Any,
-        dialect: Dialect,
-        statement: Any,
-        table: Table,
-        bindings: Mapping[str, ColumnBinding],
-    ) -> None:
-        self.compiled = compiled
-        self.dialect = dialect
-        self.statement = statement
-        self.table = table
-        self.bindings = bindings
-        self.is_update = isinstance(statement, Update)
-        self.types = internals.types_by_bind_name(compiled)
-        self.rendered = internals.rendered_bind_names(compiled)
-        self.pinned = dict(_pinned(compiled, statement)) if self.is_update else {}
-
-    def refuse_select_source(self) -> None:
-        names = internals.select_source_names(self.statement)
-        refuse_half_copy(self.table, names)
-        refuse_other_copies(self.statement, self.table, self.bindings, names)
-        for key in names:
-            if key in self.bindings:
-                raise _copy_refused(
-                    self.bindings[key],
-                    "INSERT .. SELECT would copy a ciphertext into another row, where it does "
-                    "not open. Read and insert the values, or, to copy whole rows under the same "
-                    f"table name and keys, pass execution_options({RAW_COPY_OPTION}=True)",
-                    _ROWS,
-                )
-
-    def sealed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[SealedBind]:
-        for key, binding in self.bindings.items():
-            assigned = row.get(key)
-            if assigned is None:
-                continue
-            if isinstance(assigned, Expression):
-                if isinstance(assigned.element, Null):
-                    continue
-                raise _copy_refused(
-                    binding,
-                    "an SQL expression is assigned to it, which the database would store as "
-                    "it is: assign a Python value",
-                    "expression",
-                )
-            self._check_bind(binding, assigned)
-            yield self._sealed_bind(binding, assigned, row)
-
-    def _check_bind(self, binding: ColumnBinding, assigned: BoundValue) -> None:
-        """A bind with a type of its own would carry its plaintext past ours."""
-        types = self.types.get(assigned.bind, [])
-        if not types or not all(isinstance(type_, SealedColumnType) for type_ in types):
-            raise CiphertextCopyError(
-                "the value has a type of its own (literal(), a typed bindparam() or a lambda's "
-                "closure variable), which would store it in plaintext: assign the plain Python "
-                "value",
-                table=binding.table,
-                column=binding.column_name,
-                reason="own-type",
-            )
-
-    def _sealed_bind(
-        self, binding: ColumnBinding, assigned: BoundValue, row: Mapping[Any, Assigned]
-    ) -> SealedBind:
-        identity = [self._identity_bind(column, row) for column in binding.identity]
-        missing = [c.name for c, part in zip(binding.identity, identity, strict=True) if not part]
-        refusal = row_not_pinned(binding, missing) if missing and self.is_update else None
-        return SealedBind(assigned.bind, binding, tuple(identity), refusal)
-
-    def indexed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[IndexedBind]:
-        def identity(column: Column[Any]) -> IdentityBind | None:
-            return self._identity_bind(column, row)
-
-        return indexed_binds(self.table, row, identity, self.types, is_update=self.is_update)
-
-    def _identity_bind(
-        self, column: Column[Any], row: Mapping[Any, Assigned]
-    ) -> IdentityBind | None:
-        stated = row.get(column.key)
-        source = stated or self.pinned.get(column.key)
-        if not isinstance(source, BoundValue) or source.bind in self.rendered:
-            return None
-        return IdentityBind(source.bind, self._to_text(column), stated is None)
-
-    def _to_text(self, column: Column[Any]) -> Callable[[object], str]:
-        to_text = from_bound_value(column.type, self.dialect)
-        if self.is_update or self.dialect.name not in MYSQL_NAMES:
-            return to_text
-        if column is not internals.autoincrement_column(self.table):
-            return to_text
-        return lambda value: to_text(_refuse_zero(value))
-
-    def unchanged(self, row: Mapping[Any, Assigned]) -> Iterator[UnchangedIdentity]:
-        """Key columns that are set while ciphertexts bound to the old key stay behind."""
-        for binding in self.bindings.values():
-            adopts = adoption_of(binding.column)
-            if binding.column.key in row or (adopts and adopts.carries_unsealable):
-                continue  # the triggers of an adoption make such rows pending, or refuse it
-            for column in binding.bound_to:
-                assigned = row.get(column.key)
-                if assigned is None:
-                    continue
-                refusal = _identity_change(binding, column.name)
-                where = self.pinned.get(column.key)
-                if not isinstance(assigned, BoundValue) or where is None:
-                    raise refusal()
-                to_text = from_bound_value(column.type, self.dialect)
-                yield UnchangedIdentity(assigned.bind, where.bind, to_text, refusal)
-
-    def set_values(self, row: Mapping[Any, Assigned]) -> SetValues:
-        """What an upsert of this row sets by itself, and not to the inserted value."""
-        own = {} if self.is_update else own_values(self.compiled, self.statement)
-        if not own:
-            return SetValues()
-
-        def identity(column: Column[Any]) -> IdentityBind | None:
-            return self._identity_bind(column, row)
-
-        sealed = [
-            self._sealed_bind(binding, assigned, row)
-            for key, binding in self.bindings.items()
-            if isinstance(assigned := own.get(key), BoundValue)
-        ]
-        indexed = indexes_of_own_values(self.table, row, own, identity)
-        return SetValues(tuple(sealed), tuple(indexed), tuple(self._same_keys(row, own)))
-
-    def _same_keys(
-        self, row: Mapping[Any, Assigned], own: Mapping[str, Assigned]
-    ) -> Iterator[UnchangedIdentity]:
-        for binding in self.bindings.values():
-            for column in binding.identity:
-                assigned, inserted = own.get(column.key), row.get(column.key)
-                if isinstance(assigned, BoundValue) and isinstance(inserted, BoundValue):
-                    to_text = from_bound_value(column.type, self.dialect)
-                    refusal = _another_key(binding, column)
-                    yield UnchangedIdentity(assigned.bind, inserted.bind, to_text, refusal)
-
-    def spelling_matters(self, row: Mapping[Any, Assigned]) -> bool:
-        """Whether a key that WHERE pins may be spelt differently in the row it matches."""
-        return any(
-            column.key not in row and may_match_another_spelling(column.type, self.dialect)
-            for key, binding in self.bindings.items()
-            if key in row
-            for column in binding.identity
-        )
-
-
-def _refuse_zero(value: object) -> object:
-    """MySQL takes a 0 for the request to generate a key, and does not store it."""
-    if value == 0 and not isinstance(value, bool):
-        raise UnknownIdentityError(
-            "MySQL and MariaDB generate a new key when 0 is inserted, so the row's key is not "
-            "known: leave the key out, or give another",
-            reason="zero-key",
-        )
-    return value
-
-
-def _pinned(compiled: Any, statement: Update) -> Iterator[tuple[str, BoundValue]]:
-    """The key columns that WHERE compares with ``=`` to a bind, by column key."""
-    columns = {hash(column): column for column in statement.table.c}
-    for criterion in conjunction(internals.where_criteria(statement)):
-        if not isinstance(criterion, BinaryExpression) or criterion.operator not in _PINS:
-            continue
-        sides = (criterion.left, criterion.right)
-        for side, other in (sides, sides[::-1]):
-            column = columns.get(hash(side)) if isinstance(side, Column) else None
-            if column is not None and isinstance(other, BindParameter) and not other.expanding:
-                name = internals.bind_name(compiled, other)
-                if name is not None:
-                    yield column.key, BoundValue(name)
-
-
-_PINS = (operators.eq, operators.is_not_distinct_from)
-
-
-def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> CiphertextCopyError:
-    return CiphertextCopyError(
-        message, table=binding.table, column=binding.column_name, reason=reason
-    )
-
-
-def row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
-    """The refusal of an UPDATE that gives no value for these columns of the row's key."""
-    names = ", ".join(missing)
-    return lambda: AmbiguousRowError(
-        f"the UPDATE does not say which row the value is for: its WHERE must pin {names} with =, "
-        "each to one value. To update many rows, execute it with a list of parameters, one for "
-        "each row",
-        table=binding.table,
-        column=binding.column_name,
-        reason="row-not-pinned",
-    )
-
-
-def _another_key(binding: ColumnBinding, column: Column[Any]) -> Refusal:
-    return lambda: IdentityChangeError(
-        f"the upsert sets {column.name}, to which the stored value is bound, to another value than "
-        "the inserted row has: leave it out, or set it to the inserted row's",
-        table=binding.table,
-        column=binding.column_name,
-        reason="identity-change",
-    )
-
-
-def _identity_change(binding: ColumnBinding, column: str) -> Refusal:
-    return lambda: IdentityChangeError(
-        f"this statement changes {column}, to which the stored value is bound, and would leave "
-        "the value unreadable: set the encrypted columns in the same statement, or change the key "
-        "through the ORM",
-        table=binding.table,
-        column=binding.column_name,
-        reason="identity-change",
-    )

@@ -1,0 +1,127 @@
+"""Expressions over plaintext columns in the place of the encrypted ones that adopt them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, not_, type_coerce
+from sqlalchemy import types as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    ColumnElement,
+    Grouping,
+)
+from sqlalchemy.sql.selectable import Select
+
+from encfields.errors import EncFieldsError
+from encfields.orm import internals
+from encfields.orm.adoption.columns import (
+    plaintext_column,
+)
+from encfields.orm.adoption.plaintext import (
+    WRITE_BOTH,
+    adoption_of,
+)
+from encfields.orm.query.comparison import (
+    IndexComparison,
+)
+from encfields.orm.read.provenance import row_part, source_column
+
+if TYPE_CHECKING:
+    pass
+
+
+class NullTest(internals.NegatableComparison):
+    """``IS NULL`` or ``IS NOT NULL`` of a column that is being adopted."""
+
+    inherit_cache = True
+
+    @classmethod
+    def of(cls, binary: BinaryExpression[Any]) -> NullTest:
+        """The test that SQLAlchemy made, as one of ours."""
+        return cls(
+            binary.left, binary.right, binary.operator, type_=binary.type, negate=binary.negate
+        )
+
+    def negation(self, negated: Any) -> Any:
+        """It stays one of ours."""
+        return NullTest.of(negated) if type(negated) is BinaryExpression else negated
+
+
+@compiles(NullTest)
+def _compile_null_test(element: NullTest, compiler: Any, **kw: Any) -> str:
+    """A row is NULL if neither column has a value."""
+    column: Any = element.left
+    source = source_column(column)
+    plain = row_part(column, plaintext_column(source), source)
+    tested: ColumnElement[bool] = plain.is_(None)
+    adopts = adoption_of(source)
+    if adopts is not None and adopts.phase != WRITE_BOTH:
+        tested = and_(plain.is_(None), type_coerce(column, sa.LargeBinary).is_(None))
+    if element.operator is operators.is_not:
+        tested = not_(tested)
+    return f"({compiler.process(tested, **kw)})"
+
+
+def plain_of(expression: Any, column: Any) -> ColumnElement[Any]:
+    """The plaintext column of the row that `expression` comes from."""
+    return row_part(expression, plaintext_column(column), column)
+
+
+class OfPlaintext(Grouping[Any]):
+    """An expression over the plaintext, which an UPDATE may assign and nothing may ask.
+
+    In the phase ``"read-sealed"`` a row may have no plaintext any more.
+
+    :param refusal: gives the error for every other use.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, element: Any, refusal: Callable[[], EncFieldsError]) -> None:
+        super().__init__(element)
+        self.refusal = refusal
+
+
+@compiles(OfPlaintext)
+def _refuse_expression(element: OfPlaintext, compiler: Any, **kw: Any) -> str:
+    raise element.refusal()
+
+
+def in_plaintext(expression: Any) -> Any:
+    """The expression with plaintext columns in the place of encrypted ones that adopt them."""
+
+    def replaced(element: Any, **kw: Any) -> Any:
+        if isinstance(element, IndexComparison | NullTest):
+            return element
+        if isinstance(element, OfPlaintext):
+            return element.element
+        if getattr(element, "table", None) is not None and adoption_of(element) is not None:
+            return plain_of(element, source_column(element))
+        return None
+
+    if hasattr(expression, "__clause_element__"):
+        expression = expression.__clause_element__()
+    return visitors.replacement_traverse(expression, {}, replaced)
+
+
+def with_plaintext_asked(statement: Any) -> Any:
+    """The statement before it is compiled: what is sorted by, and asked in functions, is the
+    plaintext as long as every reader reads that."""
+    if isinstance(statement, Select) and (clauses := internals.order_by_clauses(statement)):
+        changed = tuple(_first_phase(clause) for clause in clauses)
+        if any(new is not old for new, old in zip(changed, clauses, strict=True)):
+            statement = internals.with_order_by(statement, changed)
+    return internals.with_criteria_rewritten(statement, _first_phase)
+
+
+def _first_phase(expression: Any) -> Any:
+    """The expression, or the same over plaintext if it names a column of the first phase."""
+    for element in visitors.iterate(expression):
+        adopts = adoption_of(element) if getattr(element, "table", None) is not None else None
+        if adopts is not None and adopts.phase == WRITE_BOTH:
+            return in_plaintext(expression)
+    return expression

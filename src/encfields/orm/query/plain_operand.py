@@ -1,0 +1,120 @@
+"""A value that is compared with a plaintext column, of a column that is being adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import String
+from sqlalchemy import types as sa
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BindParameter,
+    ClauseList,
+    False_,
+    Grouping,
+    Null,
+    True_,
+)
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.errors import EncFieldsError, UnsupportedOperationError
+from encfields.orm import internals
+from encfields.orm.adoption.columns import (
+    HiddenBytes,
+    PlaintextType,
+    takes_bytes_alone,
+)
+from encfields.orm.adoption.plaintext import (
+    is_sqlalchemys,
+)
+from encfields.orm.adoption.random_ciphertext import are_alike
+from encfields.orm.query.comparison import (
+    BlindValue,
+)
+from encfields.orm.query.lookup_type import CompoundValue
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
+    """A value that is compared with a plaintext column.
+
+    :param declared: the column's type. :param part: of a compound value, its number.
+    :param exact: compared as the bytes that it is stored as.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, declared: TypeEngine[Any], part: int | None, *, exact: bool = False) -> None:
+        super().__init__()
+        self.part = part
+        self.exact = exact
+        self.declared = declared
+        self.impl = sa.LargeBinary() if exact else declared  # type: ignore[assignment]
+        self.impl_instance = self.impl
+        self._plain = PlaintextType(declared)
+
+    def statement_cache_key(self) -> tuple[Any, ...]:
+        """Tells operands apart in SQLAlchemy's statement cache."""
+        return PlainOperand, internals.cache_key_of(self.declared), self.part, self.exact
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        process = self._plain.dialect_impl(dialect).bind_processor(dialect)
+        part, exact, declared = self.part, self.exact, self.declared
+        # Compared with bytes, text is taken for its bytes there.
+        encode = not takes_bytes_alone(dialect)
+
+        def bind(value: Any) -> Any:
+            if isinstance(value, CompoundValue):
+                value = value.values[part or 0]
+            if process is not None:
+                bound, given = process(value), value
+                value = bound
+                # SQLAlchemy's own types are functions of the value; another library's may not be.
+                if not is_sqlalchemys(declared) and not are_alike(process(given), bound):
+                    raise random_ciphertext(declared)
+            is_text = exact and encode and isinstance(value, str)
+            return HiddenBytes(value.encode()) if is_text else value
+
+        return leaves_no_trace(bind)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self
+
+
+def random_ciphertext(declared: TypeEngine[Any]) -> EncFieldsError:
+    return UnsupportedOperationError(
+        "it cannot be asked yet: a row that is not sealed yet holds what "
+        f"{type(declared).__name__} wrote, another ciphertext each time, so that nothing can be "
+        'compared with it. Ask from the phase "write-sealed" on, in which every value is in the '
+        "blind index",
+        reason="adoption",
+    )
+
+
+def plain_operand(part: Any, type_: TypeEngine[Any], compiler: Any) -> Any:
+    """A value of the comparison, or a list of them, as binds of the plaintext."""
+    while isinstance(part, Grouping):
+        part = part.element
+    if isinstance(part, ClauseList):
+        listed = [
+            one if isinstance(one, Null) else plain_operand(one, type_, compiler)
+            for one in part.clauses
+        ]
+        return ClauseList(*listed).self_group(against=operators.in_op)
+    value = part.clause if isinstance(part, BlindValue) else part
+    if isinstance(value, True_ | False_):
+        return BindParameter(None, isinstance(value, True_), type_=type_, unique=True)
+    if not isinstance(value, BindParameter):
+        raise UnsupportedOperationError(
+            "a column that is being adopted can be compared with a value or an equally indexed "
+            "column only",
+            reason="operator",
+        )
+    if value.unique:
+        return internals.retyped_bind(value, type_, rename=True)
+    return internals.same_value_bind(value, type_, compiler)
