@@ -16,7 +16,7 @@ from encfields.adopt import Adoption, AdoptionError, adopt, begin_adoption, ensu
 from encfields.adopt.adoption import declared_types_of
 from encfields.adopt.operations import adopting_run
 from encfields.bulk import Options
-from encfields.bulk.reencryption import work
+from encfields.bulk.recorded_runs import work
 from encfields.errors import ConfigurationError, DeclarationError
 from tests.alembic.project import WRAPPING_KEY, Project
 from tests.attached import attach_with_kept_keys

@@ -17,7 +17,7 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, attach
 from encfields.alembic import MigrationError
 from encfields.alembic.refused_or_postponed import PostponedFillOp
 from encfields.bulk.errors import UnfinishedError
-from encfields.bulk.reencryption import work
+from encfields.bulk.recorded_runs import work
 from encfields.index.transforms import casefold, last
 from encfields.testing import assert_absent
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store

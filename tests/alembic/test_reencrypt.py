@@ -10,7 +10,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, inspect, select
 from encfields import EncryptedType
 from encfields.alembic import MigrationError
 from encfields.bulk.errors import UnfinishedError
-from encfields.bulk.reencryption import work
+from encfields.bulk.recorded_runs import work
 from encfields.errors import ContextMismatchError
 from tests.alembic.project import SECRET, Clinic, Project, patient_table
 from tests.servers.backends import Backend

@@ -17,7 +17,8 @@ from sqlalchemy import Engine, delete, insert, select, text, update
 
 from encfields import context
 from encfields.bulk.errors import RunRefusedError
-from encfields.bulk.reencryption import Options, abandon, report_of, work
+from encfields.bulk.recorded_runs import abandon, report_of, work
+from encfields.bulk.reencryption import Options
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.runs.store import create_run_tables

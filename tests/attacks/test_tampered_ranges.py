@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from encfields.bulk.connections import Connections
-from encfields.bulk.reencryption import Options, Reencryption, report_of
+from encfields.bulk.recorded_runs import report_of
+from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.tables import quarantine, ranges
 from tests.attacks.run_clinic import Clinic

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import bindparam, text
 
 from encfields.bulk.errors import TooManyQuarantinedError, UnfinishedError
-from encfields.bulk.reencryption import report_of
+from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.testing import assert_absent
 from tests.reencrypt.support import Clinic

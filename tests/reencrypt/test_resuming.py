@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from encfields.bulk.connections import Connections
 from encfields.bulk.errors import ConflictingRunError, LeaseLostError
-from encfields.bulk.reencryption import Options, abandon, pause, report_of, work
+from encfields.bulk.recorded_runs import abandon, pause, report_of, work
+from encfields.bulk.reencryption import Options
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.run_row import Counts, read_run
 from encfields.errors import ConfigurationError

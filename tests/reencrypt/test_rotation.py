@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import update
 
 from encfields.bulk.errors import UnfinishedError
-from encfields.bulk.reencryption import ProgressState, Reencryption, report_of
+from encfields.bulk.recorded_runs import report_of
+from encfields.bulk.reencryption import ProgressState, Reencryption
 from encfields.engine import engine_encryption
 from tests.reencrypt.support import PATIENT, Patient
 

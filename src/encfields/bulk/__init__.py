@@ -20,7 +20,8 @@ from encfields.bulk.errors import (
     UnfinishedError,
 )
 from encfields.bulk.options import Options
-from encfields.bulk.reencryption import Reencryption, abandon, pause, report_of, work
+from encfields.bulk.recorded_runs import abandon, pause, report_of, work
+from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.runs.progress import ProgressState
 from encfields.bulk.runs.progress_bar import ProgressBar

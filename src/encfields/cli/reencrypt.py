@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from encfields.adopt.adoption import declared_types_of
+from encfields.bulk.recorded_runs import abandon, pause, report_of, work
 from encfields.bulk.reencryption import (
     DryRun,
     Options,
@@ -20,10 +21,6 @@ from encfields.bulk.reencryption import (
     ProgressLog,
     Reencryption,
     Report,
-    abandon,
-    pause,
-    report_of,
-    work,
 )
 from encfields.bulk.runs.report import REFUSED
 from encfields.bulk.runs.run_row import FAILED, QUARANTINED
