@@ -121,17 +121,18 @@ test-pythons: ## the suite on each Python from 3.11 to 3.15 that is on this mach
 conformance: $(VENV)/.ci ## AWS's SDKs of other languages on our values, as far as their tools are here
 	@$(BIN)/python -m conformance $(CONFORMANCE_ARGS) $(LANGUAGES)
 
-wheels: $(VENV)/.ci ## what is uploaded to a package index, into dist: of the core too, if there is Rust
+wheels: $(VENV)/.ci $(VENVS)/release/.ci ## what is uploaded to a package index, into dist: of the core too, if there is Rust
 	@$(BIN)/python -m hatchling build -d dist
 	@$(BIN)/python scripts/build_native.py --into dist
+	@$(VENVS)/release/bin/twine check --strict dist/*.whl dist/*.tar.gz
 
 test-release: $(VENV)/.ci ## build the distributions and run the quick start with them on every Python that is found
 	@$(BIN)/python -m scripts.try_release $$(sh scripts/find_python.sh --all)
 
 sbom: $(VENVS)/release/.ci ## what a release is made of, as CycloneDX, into dist
 	@mkdir -p dist
-	@$(VENVS)/release/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library \
-		--output-reproducible -o dist/encfields.cdx.json requirements/runtime.txt
+	@$(VENVS)/release/bin/python scripts/bill_of_materials.py \
+		$(VENVS)/release/bin/cyclonedx-py dist/encfields.cdx.json
 
 docs: $(VENVS)/docs/.ci ## the documentation as a site, in docs/_build; a warning is an error
 	@COLUMNS=88 $(VENVS)/docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
