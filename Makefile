@@ -49,7 +49,7 @@ BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 # Where the example application runs: sqlite with a key in a file, or postgresql with a KMS emulator.
 ON             ?= sqlite
 
-.PHONY: help demo app test-app test-adoption native lint-native wheels sbom test-release test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
@@ -67,6 +67,12 @@ app: $(VENVS)/app/.ci ## the example application, in a browser. On PostgreSQL an
 test-app: $(VENVS)/app/.ci ## the example application in a browser, on SQLite and on PostgreSQL with a KMS emulator
 	@ENCFIELDS_TEST_CLINIC=all $(VENVS)/app/bin/python -m tests.servers --ways $(SERVERS) -- \
 		$(VENVS)/app/bin/python -m pytest -q -n 0 $(PYTEST_ARGS) tests/clinic
+
+# What waits for caches to run out is left out.
+test-pages: $(VENVS)/frameworks/.ci ## the example application's pages without a browser, on SQLite: seconds
+	@ENCFIELDS_TEST_CLINIC=pages ENCFIELDS_TEST_BACKENDS=sqlite $(VENVS)/frameworks/bin/python \
+		-m pytest -q -n 0 $(PYTEST_ARGS) tests/clinic \
+		-k "not without_keys and not go_away and not shredded"
 
 test: native ## everything: set up the servers, run the whole suite on the three databases
 	@ENCFIELDS_NATIVE=off $(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from encfields.adopt import (
     withdraw_adoption,
 )
 
+from .explain import NotNow
 from .models import contact_in
 
 
@@ -67,6 +69,7 @@ class PhoneAdoption:
         self._engine = engine
         self._outsider = outsider
         self._encryption = encryption
+        self._one_at_a_time = threading.Lock()
         self.done = 0
         self.remains: tuple[str, ...] = ()
 
@@ -87,11 +90,18 @@ class PhoneAdoption:
     def can_go_back(self) -> bool:
         return 0 < self.done < len(STEPS)
 
-    def step(self) -> None:
-        """Do the next step.
+    def step(self, number: int) -> None:
+        """Do a step, if it is the next one.
 
-        :raises EncFieldsError: it cannot be done, and nothing of it was.
+        :raises NotNow: it is not. :raises EncFieldsError: it cannot be done, and nothing of it
+            was.
         """
+        with self._one_at_a_time:
+            if number != self.done:
+                raise NotNow("That step is done already, or is not the next one.")
+            self._do(number)
+
+    def _do(self, number: int) -> None:
         work: tuple[Callable[[], object], ...] = (
             self._begin,
             self._backfill,
@@ -99,17 +109,23 @@ class PhoneAdoption:
             self._close,
             self._end,
         )
-        if self.done < len(work):
-            work[self.done]()
+        if number < len(work):
+            work[number]()
             self.done += 1
 
     def back(self) -> None:
-        """Bring the plaintext back, and drop the encrypted column."""
-        adoption = self._adoption("read-sealed")
-        if self.done >= 4:
-            refill_plaintext(self._engine, self._encryption, adoption)
-        withdraw_adoption(self._engine, adoption)
-        self.done = 0
+        """Bring the plaintext back, and drop the encrypted column.
+
+        :raises NotNow: there is nothing to go back from.
+        """
+        with self._one_at_a_time:
+            if not self.can_go_back:
+                raise NotNow("The plaintext is there already, or the way back has ended.")
+            adoption = self._adoption("read-sealed")
+            if self.done >= 4:
+                refill_plaintext(self._engine, self._encryption, adoption)
+            withdraw_adoption(self._engine, adoption)
+            self.done = 0
 
     def write_as_before(self) -> None:
         """An old version of the application, or a script, writes the plaintext alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from encfields.bulk import TableSpec
@@ -23,8 +24,10 @@ from encfields.errors import EncFieldsError
 
 from .adoption import STEPS, PhoneAdoption, change_phone
 from .database import Database
-from .explain import Trouble, explain
+from .explain import NotNow, Trouble, explain
+from .guard import refusal
 from .intruder import Intruder
+from .messages import Message, Messages
 from .models import Clinic, Patient
 from .rotation import Rotation
 from .seed import seed
@@ -32,14 +35,15 @@ from .settings import Settings
 from .wrapping import FileWrapping, KmsWrapping, Wrapping
 
 HERE = Path(__file__).parent
-SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
+SSN = re.compile(r"[0-9]{3}-[0-9]{2}-[0-9]{4}")
+PHONE = re.compile(r"\+?[0-9][0-9 ]{1,18}[0-9]")
 templates = Jinja2Templates(HERE / "templates")
 
 
 class Demonstration:
     """All that the pages speak of.
 
-    :ivar notice: what the last form did, shown once.
+    :ivar messages: what forms did, to be told on the pages that follow.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,8 +57,7 @@ class Demonstration:
         self.adoption = PhoneAdoption(
             database.operations, database.outsider, database.of_operations
         )
-        self.notice: str | None = None
-        self.trouble: Trouble | None = None
+        self.messages = Messages()
 
     def calls(self) -> int:
         """How often the key service was asked."""
@@ -111,8 +114,12 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.post(path, response_class=HTMLResponse)(do)
     app.exception_handler(EncFieldsError)(in_words)
+    app.exception_handler(SQLAlchemyError)(in_words)
+    app.exception_handler(Exception)(in_words)
     app.exception_handler(RequestValidationError)(wrong_form)
     app.exception_handler(404)(not_found)
+    app.exception_handler(405)(only_a_form)
+    app.middleware("http")(guarded)
     return app
 
 
@@ -121,51 +128,78 @@ def of(request: Request) -> Demonstration:
     return found
 
 
-def page(request: Request, name: str, status: int = 200, **named: Any) -> HTMLResponse:
-    """A page, with what every page shows."""
+def page(
+    request: Request,
+    name: str,
+    status: int = 200,
+    *,
+    trouble: Trouble | None = None,
+    **named: Any,
+) -> HTMLResponse:
+    """A page, with what every page shows.
+
+    :param trouble: of this request; else what the form before it left to be told.
+    """
     demo = of(request)
     sealed, opened = demo.values()
+    said = demo.messages.take(request.query_params.get("said"))
+    if trouble is None and isinstance(said, Trouble):
+        trouble = said
     every = {
         "demo": demo,
         "calls": demo.calls(),
         "sealed": sealed,
         "opened": opened,
         "database": demo.database.outsider.dialect.name,
-        "notice": demo.notice,
-        "trouble": demo.trouble,
+        "notice": said if isinstance(said, str) else None,
+        "trouble": trouble,
     }
-    demo.notice = demo.trouble = None
     return templates.TemplateResponse(request, name, every | named, status_code=status)
 
 
-def back_to(request: Request, path: str, notice: str) -> Response:
-    """After a form: tell what it did, and show the page anew."""
-    of(request).notice = notice
-    return RedirectResponse(path, 303)
+def back_to(request: Request, path: str, message: Message) -> Response:
+    """After a form: tell what it did, or what is wrong with it, and show the page anew."""
+    return RedirectResponse(f"{path}?said={of(request).messages.keep(message)}", 303)
+
+
+async def guarded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Before all pages."""
+    trouble = refusal(request)
+    if trouble is not None:
+        return page(request, "trouble.html", trouble.status, trouble=trouble)
+    return await go_on(request)
 
 
 async def in_words(request: Request, error: Exception) -> HTMLResponse:
     """An error that no page expected: a page that says what happened and what to do."""
     trouble = explain(error)
-    of(request).trouble = trouble
-    return page(request, "trouble.html", trouble.status)
+    return page(request, "trouble.html", trouble.status, trouble=trouble)
 
 
 async def wrong_form(request: Request, error: Exception) -> HTMLResponse:
     """A form that no page of ours sends: the field is named, the value is not repeated."""
     fields = {str(one["loc"][-1]) for one in error.errors()}  # type: ignore[attr-defined]
     what = f"The form's {', '.join(sorted(fields))} cannot be understood."
-    of(request).trouble = Trouble("Nothing was done", what, "Go back, and fill it in again.", 422)
-    return page(request, "trouble.html", 422)
+    trouble = Trouble("Nothing was done", what, "Go back, and fill it in again.", 422)
+    return page(request, "trouble.html", 422, trouble=trouble)
 
 
 async def not_found(request: Request, error: Exception) -> HTMLResponse:
-    of(request).trouble = Trouble("There is no such page", request.url.path, "Go to Patients.", 404)
-    return page(request, "trouble.html", 404)
+    path = request.url.path[:80]
+    trouble = Trouble("There is no such page", path, "Go to Patients.", 404)
+    return page(request, "trouble.html", 404, trouble=trouble)
+
+
+async def only_a_form(request: Request, error: Exception) -> HTMLResponse:
+    """The address of a form, typed or gone back to."""
+    trouble = Trouble(
+        "Nothing was done", "This address only takes a form.", "Go to the page with the form.", 405
+    )
+    return page(request, "trouble.html", 405, trouble=trouble)
 
 
 async def meter(request: Request) -> HTMLResponse:
-    return page(request, "meter.html", notice=None)
+    return page(request, "meter.html")
 
 
 # -- patients ------------------------------------------------------------------------------------
@@ -180,18 +214,22 @@ async def _patients(
     request: Request, status: int = 200, clinic: str = "", ssn: str = "", **named: Any
 ) -> HTMLResponse:
     problem = None
-    if ssn and not (SSN.fullmatch(ssn) and clinic.isdecimal()):
+    clinics = await _clinics(request)
+    if ssn and not (SSN.fullmatch(ssn) and clinic in {str(one.id) for one in clinics}):
         problem = "A number has the form 000-00-0000, and is looked for in one clinic."
     search = (int(clinic), ssn) if ssn and not problem else None
-    rows = await _rows(request, search)
+    try:
+        rows = await _rows(request, search)
+    except EncFieldsError as error:
+        rows, named = [], {"trouble": explain(error)} | named
     return page(
         request,
         "patients.html",
         422 if problem else status,
         rows=rows,
-        clinics=await _clinics(request),
+        clinics=clinics,
         stored=_stored(of(request), {row["id"] for row in rows}),
-        asked={"clinic": clinic, "ssn": ssn},
+        asked={"clinic": clinic, "ssn": ssn[:40]},
         problem=problem,
         **{"form": {}, "form_problem": None} | named,
     )
@@ -209,11 +247,7 @@ async def _rows(request: Request, search: tuple[int, str] | None) -> list[dict[s
     if search:
         query = query.where(Patient.clinic_id == search[0], Patient.ssn == search[1])
     async with AsyncSession(engine) as session:
-        try:
-            numbers = list(await session.scalars(query))
-        except EncFieldsError as error:
-            of(request).trouble = explain(error)
-            return []
+        numbers = list(await session.scalars(query))
     return [await _row(engine, number) for number in numbers]
 
 
@@ -258,15 +292,15 @@ async def add_patient(
             await session.commit()
     except EncFieldsError as error:
         trouble = explain(error)
-        of(request).trouble = trouble
-        return await _patients(request, trouble.status, form=form)
+        return await _patients(request, trouble.status, form=form, trouble=trouble)
     return back_to(request, "/", f"{name.strip()} was added. The database has bytes.")
 
 
 def _problem(form: dict[str, str], clinics: set[str]) -> str | None:
     """What is wrong with a form, in words, with the field first."""
-    if not 0 < len(form["name"].strip()) <= 80:
-        return "Name: give one, of at most 80 characters."
+    name = form["name"].strip()
+    if not 0 < len(name) <= 80 or not name.isprintable():
+        return "Name: give one, of at most 80 characters that can be printed."
     if form["clinic"] not in clinics:
         return "Clinic: choose one of the list."
     if not SSN.fullmatch(form["ssn"]):
@@ -286,12 +320,11 @@ def carry_out(request: Request, path: str, work: Callable[[], object], told: str
     try:
         work()
     except LookupError as error:
-        of(request).trouble = Trouble("No such row", str(error), "Choose a row of the table.")
-    except EncFieldsError as error:
-        of(request).trouble = explain(error)
-    else:
-        of(request).notice = told
-    return RedirectResponse(path, 303)
+        trouble = Trouble("No such row", str(error), "Choose a row of the table.")
+        return back_to(request, path, trouble)
+    except (EncFieldsError, SQLAlchemyError, NotNow) as error:
+        return back_to(request, path, explain(error))
+    return back_to(request, path, told)
 
 
 def swap(request: Request, first: Row, second: Row) -> Response:
@@ -323,7 +356,7 @@ async def keys(request: Request) -> HTMLResponse:
 
 
 async def rotation_panel(request: Request) -> HTMLResponse:
-    return page(request, "rotation.html", notice=None)
+    return page(request, "rotation.html")
 
 
 def take_away(request: Request, away: Annotated[bool, Form()]) -> Response:
@@ -344,24 +377,21 @@ def rotate(request: Request) -> Response:
     return carry_out(request, "/keys", of(request).rotation.start, told)
 
 
-def shred(
-    request: Request, clinic: Annotated[int, Form()], confirm: Annotated[str, Form()] = ""
-) -> Response:
+def shred(request: Request, clinic: Row, confirm: Annotated[str, Form()] = "") -> Response:
     """Destroy a clinic's key, if the visitor has typed its id."""
     demo = of(request)
     key_id = f"clinic/{clinic}"
     if confirm != key_id:
         told = f"Type {key_id} to confirm. What would be destroyed stays until you do."
-        demo.trouble = Trouble("Nothing was destroyed", f"You typed “{confirm}”.", told)
-        return RedirectResponse("/keys", 303)
+        trouble = Trouble("Nothing was destroyed", f"You typed “{confirm[:40]}”.", told)
+        return back_to(request, "/keys", trouble)
     table: Any = Patient.__table__
     try:
         receipt = demo.database.of_operations.keys.destroy(
             key_id, confirm=key_id, specs=[TableSpec.from_table(table)]
         )
     except EncFieldsError as error:
-        demo.trouble = explain(error)
-        return RedirectResponse("/keys", 303)
+        return back_to(request, "/keys", explain(error))
     return back_to(
         request,
         "/keys",
@@ -376,22 +406,31 @@ def shred(
 async def adoption(request: Request) -> HTMLResponse:
     demo = of(request)
     contacts: list[dict[str, Any]] = []
+    trouble = None
     model = demo.adoption.model
     async with AsyncSession(demo.database.application) as session:
         try:
             found = await session.scalars(select(model).order_by(model.id))
             contacts = [{"id": one.id, "name": one.name, "phone": one.phone} for one in found]
         except EncFieldsError as error:
-            demo.trouble = explain(error)
+            trouble = explain(error)
     stored = await asyncio.to_thread(demo.adoption.stored)
-    return page(request, "adoption.html", contacts=contacts, stored=stored, steps=STEPS)
-
-
-def adoption_step(request: Request) -> Response:
-    step = of(request).adoption.next
-    return carry_out(
-        request, "/adoption", of(request).adoption.step, f"Done: {step.label}." if step else "Done."
+    return page(
+        request,
+        "adoption.html",
+        trouble=trouble,
+        contacts=contacts,
+        stored=stored,
+        steps=STEPS,
     )
+
+
+def adoption_step(request: Request, step: Annotated[int | None, Form()] = None) -> Response:
+    """Do the step whose button was pressed; a second press of it does not do the next one."""
+    adopting = of(request).adoption
+    number = adopting.done if step is None else step
+    label = STEPS[number].label if 0 <= number < len(STEPS) else "nothing"
+    return carry_out(request, "/adoption", lambda: adopting.step(number), f"Done: {label}.")
 
 
 def adoption_back(request: Request) -> Response:
@@ -409,9 +448,8 @@ def adoption_old(request: Request) -> Response:
         )
         try:
             adopting.write_as_before()
-        except Exception:  # the driver's own error: a trigger, or a column that is gone
-            of(request).trouble = trouble
-            return RedirectResponse("/adoption", 303)
+        except SQLAlchemyError:  # the driver's own error: a trigger, or a column that is gone
+            return back_to(request, "/adoption", trouble)
         return back_to(request, "/adoption", "It was written.")
     told = (
         "An old version of the application wrote plaintext. Its row is pending until it is sealed."
@@ -423,11 +461,13 @@ def adoption_old(request: Request) -> Response:
 
 def adoption_phone(request: Request, row: Row, phone: Annotated[str, Form()] = "") -> Response:
     demo = of(request)
-    if not re.fullmatch(r"\+?[\d ]{3,20}", phone):
-        demo.trouble = Trouble(
-            "That is no telephone number", f"You typed “{phone}”.", "Digits and blanks, 3 to 20."
+    if not PHONE.fullmatch(phone):
+        trouble = Trouble(
+            "That is no telephone number",
+            f"You typed “{phone[:40]}”.",
+            "Digits and blanks between them, 3 to 20.",
         )
-        return RedirectResponse("/adoption", 303)
+        return back_to(request, "/adoption", trouble)
     return carry_out(
         request,
         "/adoption",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from encfields import errors
 
 
@@ -62,9 +64,30 @@ _KNOWN: list[tuple[type[Exception], str, str, int]] = [
 ]
 
 
+class NotNow(Exception):
+    """What was asked for is under way, or done already: a button pressed twice."""
+
+
 def explain(error: Exception) -> Trouble:
     """Put an error of the library into words."""
     for kind, title, todo, status in _KNOWN:
         if isinstance(error, kind):
             return Trouble(title, str(error), todo, status)
-    return Trouble("That did not work", str(error), "The message says what to do.")
+    if isinstance(error, NotNow):
+        return Trouble("Not twice", str(error), "Look at the page as it is now.")
+    if isinstance(error, errors.EncFieldsError):
+        return Trouble("That did not work", str(error), "The message says what to do.")
+    if isinstance(error, SQLAlchemyError):
+        # Its text may hold what was to be written.
+        return Trouble(
+            "The database did not do it",
+            f"It answered with {type(error).__name__}, and nothing was written.",
+            "See whether it runs, and try again.",
+            503,
+        )
+    return Trouble(
+        "A fault of the application",
+        f"{type(error).__name__}: nothing more is told here, since it may hold a value.",
+        "Go on, and report it.",
+        500,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from sqlalchemy import Connection, Engine, text
 
 _READ = text("SELECT ssn FROM patient WHERE id = :id")
@@ -17,23 +19,24 @@ class Intruder:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._before: dict[int, bytes] = {}
+        self._one_at_a_time = threading.Lock()
 
     def swap(self, first: int, second: int) -> None:
         """Exchange the ciphertexts of two rows."""
-        with self._engine.begin() as connection:
+        with self._one_at_a_time, self._engine.begin() as connection:
             one, other = self._stored(connection, first), self._stored(connection, second)
             self._write(connection, first, one, other)
             self._write(connection, second, other, one)
 
     def copy(self, source: int, target: int) -> None:
         """Put one row's ciphertext into another row."""
-        with self._engine.begin() as connection:
+        with self._one_at_a_time, self._engine.begin() as connection:
             before, value = self._stored(connection, target), self._stored(connection, source)
             self._write(connection, target, before, value)
 
     def flip(self, row: int) -> None:
         """Change one bit of a ciphertext's last byte."""
-        with self._engine.begin() as connection:
+        with self._one_at_a_time, self._engine.begin() as connection:
             before = self._stored(connection, row)
             self._write(connection, row, before, before[:-1] + bytes([before[-1] ^ 1]))
 
@@ -42,11 +45,11 @@ class Intruder:
 
         :returns: how many rows.
         """
-        with self._engine.begin() as connection:
+        with self._one_at_a_time, self._engine.begin() as connection:
             for row, value in self._before.items():
                 connection.execute(_WRITE, {"id": row, "ssn": value})
-        count = len(self._before)
-        self._before.clear()
+            count = len(self._before)
+            self._before.clear()
         return count
 
     def _stored(self, connection: Connection, row: int) -> bytes:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from encfields import Encryption
 from encfields.bulk import Options, ProgressState, Reencryption, TableSpec
 from encfields.errors import EncFieldsError
 
-from .explain import Trouble, explain
+from .explain import NotNow, Trouble, explain
 from .models import Visit
 from .seed import DIAGNOSES
 
@@ -48,6 +49,7 @@ class Rotation:
     def __init__(self, engine: Engine, encryption: Encryption) -> None:
         self._engine = engine
         self._encryption = encryption
+        self._one_at_a_time = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.standing = Standing()
@@ -55,12 +57,14 @@ class Rotation:
     def start(self) -> None:
         """Make a new key version, and begin to move every value to it.
 
-        :raises EncFieldsError: there is no new version: the keys are out of reach, for instance.
+        :raises NotNow: one is under way. :raises EncFieldsError: there is no new version: the
+            keys are out of reach, for instance.
         """
-        if self.standing.state == "running":
-            return
-        self._encryption.keys.rotate("default")
-        self.standing = Standing("running")
+        with self._one_at_a_time:
+            if self.standing.state == "running":
+                raise NotNow("A rotation is under way.")
+            self._encryption.keys.rotate("default")
+            self.standing = Standing("running")
         self._stop.clear()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -84,7 +88,7 @@ class Rotation:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except EncFieldsError as error:
+        except (EncFieldsError, SQLAlchemyError) as error:
             self.standing.state, self.standing.trouble = "failed", explain(error)
 
     def _move(self) -> None:

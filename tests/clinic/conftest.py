@@ -1,7 +1,7 @@
 """The example application: its pages, and what a visitor does with them in a browser.
 
-What it needs is installed by ``make test-app`` in an environment of its own; elsewhere these files
-are left out.
+What it needs is installed by ``make test-app`` in an environment of its own. Where there is a web
+framework and no browser, the pages alone are tested; elsewhere all of it is left out.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from importlib.util import find_spec
 
 import pytest
 
-NEEDED = ("fastapi", "jinja2", "multipart", "uvicorn", "playwright", "httpx2")
-missing = [name for name in NEEDED if find_spec(name) is None]
+FOR_PAGES = ("fastapi", "jinja2", "multipart", "httpx2")
+FOR_A_BROWSER = ("uvicorn", "playwright")
+missing = [name for name in (*FOR_PAGES, *FOR_A_BROWSER) if find_spec(name) is None]
+asked = os.environ.get("ENCFIELDS_TEST_CLINIC")
 
-if missing:
-    collect_ignore_glob = ["test_*.py"]
-    if os.environ.get("ENCFIELDS_TEST_CLINIC") == "all":
+if missing and asked == "all":
+    raise pytest.UsageError(f"there is no {', '.join(missing)}: make test-app")
+if set(missing) & set(FOR_PAGES):
+    if asked:
         raise pytest.UsageError(f"there is no {', '.join(missing)}: make test-app")
+    collect_ignore_glob = ["test_*.py"]
+elif missing or asked == "pages":
+    collect_ignore_glob = ["test_browser.py"]
