@@ -119,6 +119,25 @@ NUMBERED: Any = Numbered.__table__
 ROWS = [{"label": "a"}, {"label": "b"}, {"label": "c"}]
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_an_sql_expression_gives_the_key(db, many):
+    """SQLite would have given another number by itself."""
+    next_key = text("(SELECT coalesce(max(n), 40) + 2 FROM counted)")
+    table = Table(
+        "expressed",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False, default=next_key),
+        Column("v", EncryptedType()),
+    )
+    counted = Table("counted", table.metadata, Column("n", Integer))
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"v": "a"}] if many else {"v": "a"})
+        connection.execute(insert(counted), {"n": 50})
+        connection.execute(insert(table), {"v": "b"})
+        assert sorted(connection.execute(select(table)).all()) == [(42, "a"), (52, "b")]
+
+
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
 @pytest.mark.parametrize(
     "work",

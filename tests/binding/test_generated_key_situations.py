@@ -244,6 +244,19 @@ def test_each_translated_schema_has_its_own_sequence(pg):
             assert connection.execute(select(table.c.id, table.c.s)).all() == [(1, "s0"), (2, "s1")]
 
 
+def test_an_engine_may_be_translated_in_several_ways(pg):
+    """Of each statement SQLAlchemy wants it to be in one way, also of those that ask for keys."""
+    pg.execute_plain("CREATE SCHEMA ta")
+    for way in ({"x": None}, {None: "ta"}, {"x": "ta"}):
+        metadata = MetaData()
+        table = secrets().to_metadata(metadata, name="secret_" + "_".join(map(str, way.values())))
+        engine = pg.engine.execution_options(schema_translate_map=way)
+        metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(insert(table), rows(2))
+            assert connection.execute(select(table.c.id, table.c.s)).all() == [(1, "s0"), (2, "s1")]
+
+
 @pytest.mark.parametrize("always", [False, True])
 def test_a_role_that_may_only_insert_needs_no_right_on_the_sequence(pg, always):
     table = made(pg, secrets(Integer, Identity(always=always)))

@@ -268,7 +268,7 @@ def test_sqlite_tells_a_char_key_with_blanks_from_one_without(sqlite_db):
 
 
 def test_a_key_of_the_wrong_python_type_is_refused(db):
-    for type_, key in ((Integer, "1"), (String(20), 1), (Date, "2026-01-01")):
+    for type_, key in ((Integer, "1.0"), (Integer, "0"), (String(20), 1), (Date, "2026-01-01")):
         table = keyed_table(type_)
         table.drop(db.engine, checkfirst=True)
         db.create(table.metadata)
@@ -276,6 +276,22 @@ def test_a_key_of_the_wrong_python_type_is_refused(db):
             connection.execute(insert(table).values(id=key, v=CANARY))
         assert CANARY not in str(caught.value)
         assert db.rows(table) == []
+
+
+def test_a_key_s_digits_are_bound_as_its_number(db):
+    table = keyed_table(Integer)
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"id": "7", "v": "v"}, {"id": "-70", "v": "w"}])
+        assert sorted(connection.execute(select(table)).all()) == [(-70, "w"), (7, "v")]
+
+
+def test_a_key_is_bound_by_the_date_of_a_datetime(db):
+    table = keyed_table(Date)
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=dt.datetime(2026, 1, 31, 12), v="v"))
+        assert connection.execute(select(table)).one() == (dt.date(2026, 1, 31), "v")
 
 
 def test_a_key_of_fixed_length_is_bound_as_the_database_pads_it(db):
@@ -362,6 +378,8 @@ def test_a_date_that_the_driver_of_sqlite_spells_has_the_text_of_all_dates(sqlit
     with db.begin() as connection:
         connection.execute(insert(table).values(id=dt.date(2026, 1, 31), v="v"))
         assert connection.execute(select(table)).one() == (dt.date(2026, 1, 31), "v")
+    with db.begin() as connection, pytest.raises(UnknownIdentityError):  # it would keep the hour
+        connection.execute(insert(table).values(id=dt.datetime(2026, 1, 30, 12), v="v"))
     with db.plain.connect() as connection:
         assert b"2026-01-31" in connection.scalar(text("SELECT v FROM keyed"))
 

@@ -100,6 +100,13 @@ from sqlalchemy.util import immutabledict
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect, Engine
 
+UNTRANSLATED = immutabledict({"schema_translate_map": None})
+"""Execution options of statements of ours that name their schema themselves.
+
+The application may execute under one ``schema_translate_map`` and then under another, which
+SQLAlchemy refuses for one and the same statement.
+"""
+
 MULTI_VALUES_SUFFIX = "_m"
 """How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
 

@@ -119,6 +119,8 @@ def _out_of_wrapper(value: object) -> object:
 def _canonical_of_stored(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
     """How what the driver is given for a key becomes its canonical text."""
     kind = kind_of(type_, dialect)
+    if kind is IdentityKind.INTEGER:
+        return _integer_or_digits
     if kind is IdentityKind.DATE:
         return _date_of(type_, dialect)
     if kind is IdentityKind.UUID and not is_native_uuid(type_, dialect):
@@ -154,6 +156,19 @@ def _uuid_in_digits(value: object) -> str:
     return text
 
 
+_DIGITS = re.compile(r"-?[1-9][0-9]{0,17}")
+
+
+def _integer_or_digits(value: object) -> str:
+    """The text of an integer, of which databases take the digits as well: those of a URL, say.
+
+    No zero: MySQL and MariaDB take it for the request to generate a key.
+    """
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return str.__str__(value)
+    return CANONICAL[IdentityKind.INTEGER](value)
+
+
 def _padded_binary(length: int) -> Callable[[object], str]:
     canonical = CANONICAL[IdentityKind.BINARY]
     return lambda value: canonical(value).ljust(2 * length, "0")
@@ -162,8 +177,13 @@ def _padded_binary(length: int) -> Callable[[object], str]:
 def _date_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
     """SQLite's type makes text of a date before the driver sees it."""
     canonical, read = CANONICAL[IdentityKind.DATE], date_reader(type_, dialect)
+    # A column takes the date of a datetime, but where sqlite3 spells what it is given.
+    processor = stored_type(type_, dialect).dialect_impl(dialect).bind_processor(dialect)
+    keeps_times = dialect.name == "sqlite" and processor is None
 
     def convert(value: object) -> str:
+        if isinstance(value, dt.datetime) and not keeps_times:
+            value = dt.datetime.date(value)
         if not isinstance(value, str):
             return canonical(value)
         try:

@@ -166,7 +166,10 @@ class CurrentRows:
             schema=self._connection.schema_for_object(self._table),
         )
         # SQLite has no FOR UPDATE, and one writer: who has begun an UPDATE is it
-        self._connection.execute(update(bare).values({key: bare.c[key]}).where(false()))
+        self._connection.execute(
+            update(bare).values({key: bare.c[key]}).where(false()),
+            execution_options=internals.UNTRANSLATED,
+        )
         if has_values and not internals.in_sqlite_transaction(self._connection):
             raise _no_lock(self._table)
 

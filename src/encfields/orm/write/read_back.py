@@ -266,7 +266,9 @@ class _Messages:
 
     def where(self, criterion: Any) -> Found:
         """The identity of rows, as a read would have it, and how their messages begin."""
-        found = self._connection.scalars(self._select.where(criterion))
+        found = self._connection.scalars(
+            self._select.where(criterion), execution_options=internals.UNTRANSLATED
+        )
         return [one for one in found if one is not None]
 
 

@@ -185,10 +185,11 @@ class TriggeredTables:
 def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Changed]:
     values = {"name": table.name, "schema": schema}
     if connection.dialect.name == "postgresql":
-        rows = connection.execute(_POSTGRESQL, values).mappings()
+        found = connection.execute(_POSTGRESQL, values, execution_options=internals.UNTRANSLATED)
+        rows = found.mappings()
         return [_Changed(**{**row, "hidden": frozenset(row["hidden"])}) for row in rows]
     if connection.dialect.name in MYSQL_NAMES:
-        events = connection.execute(_MYSQL, values).one()
+        events = connection.execute(_MYSQL, values, execution_options=internals.UNTRANSLATED).one()
         inserts, updates, before_insert, before_update, views, mode = events
         # A server that is not strict cuts a key that does not fit.
         may_cut = bool(views) or "STRICT_" not in str(mode)

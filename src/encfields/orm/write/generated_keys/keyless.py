@@ -39,7 +39,8 @@ class KeylessInsert:
     :ivar values: what the statement itself assigns, by key of the column.
     :ivar rows: what each row is assigned beside that, or ``[{}]``.
     :ivar is_multi: the rows stand in ``values([...])``.
-    :ivar is_partial: some rows, or an SQL expression, give what others lack.
+    :ivar is_partial: some rows, or an SQL expression, which may be a default, give what others
+        lack.
     :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
     :ivar places: of the keys, row by row, in the order of `missing`.
     """
@@ -109,7 +110,7 @@ def keyless_insert(
         values=values,
         rows=rows,
         is_multi=multi is not None,
-        is_partial=any(_is_given(c, values, rows) for c in missing),
+        is_partial=any(_is_given(c, values, rows) or _is_by_sql(c) for c in missing),
         may_skip=internals.may_skip_rows(statement),
     )
     _refuse_without_value(insert)
@@ -161,6 +162,11 @@ def _is_missing(column: Column[Any], values: Mapping[str, Any], rows: list[dict[
 def _is_given(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
     """Whether anything but NULL is given to it in some row."""
     return any(not _is_null(_assigned(column.key, values, row)) for row in rows)
+
+
+def _is_by_sql(column: Column[Any]) -> bool:
+    """Whether SQLAlchemy puts an SQL expression in the place of a value that is left out."""
+    return column.default is not None and column.default.is_clause_element
 
 
 def _is_plain(value: Any) -> bool:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Sequence, text
 
+from encfields.orm.internals import UNTRANSLATED
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -79,7 +81,7 @@ def take_numbers(connection: Connection, column: Column[Any], count: int) -> Tak
         named = _qualified(connection.schema_for_object(default), default.name)
     table = _qualified(connection.schema_for_object(column.table), column.table.name)
     parameters = {"table": table, "column": column.name, "named": named, "n": count}
-    row = connection.execute(_TAKE, parameters).first()
+    row = connection.execute(_TAKE, parameters, execution_options=UNTRANSLATED).first()
     if row is None:
         return NOTHING_TAKEN
     return Taken(
