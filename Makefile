@@ -49,7 +49,7 @@ BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 # Where the example application runs: sqlite with a key in a file, or postgresql with a KMS emulator.
 ON             ?= sqlite
 
-.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test test-native conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test test-native compile conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
@@ -87,15 +87,20 @@ lint-native: ## the compiled core's formatter, linter and own tests; takes Rust
 	@cd native && cargo clippy --quiet --release --locked --all-targets -- -D warnings
 	@cd native && cargo test --quiet --release --locked --no-default-features
 
+# What the tests import, once, and not in each of the processes that run them. What cannot be
+# imported, they tell themselves.
+compile: $(VENV)/.ci
+	@$(BIN)/python -m pytest -q -n 0 --collect-only >/dev/null 2>&1 || :
+
 native: $(VENV)/.ci ## build the compiled core, if there is Rust, and install it into the environment
 	@$(BIN)/python scripts/build_native.py
 
-test-localstack: localstack ## the tests of KMS on a second emulator of it, multi-Region keys included
+test-localstack: $(VENV)/.ci localstack ## the tests of KMS on a second emulator of it, multi-Region keys included
 	@[ ! -f $(VENVS)/localstack/.ci ] || \
 		ENCFIELDS_TEST_LOCALSTACK=$(VENVS)/localstack/bin/python ENCFIELDS_TEST_BACKENDS=sqlite \
 		$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST) $(LOCALSTACK_TESTS)
 
-localstack: $(VENV)/.ci ## LocalStack's KMS in an environment of its own, where its packages can be had
+localstack: ## LocalStack's KMS in an environment of its own, where its packages can be had
 	@$(MAKE) --no-print-directory $(VENVS)/localstack/.ci || { rm -f $(VENVS)/localstack/.ci; \
 		echo "LocalStack cannot be installed here: no test is run on its KMS"; }
 

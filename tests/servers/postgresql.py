@@ -106,6 +106,10 @@ class PrivateServer:
             all_settings = ["fsync=off", *settings]
             if not durable:
                 all_settings += ["synchronous_commit=off", "full_page_writes=off"]
+                # A table that is dropped is looked for in all of its memory, page by page.
+                all_settings += ["shared_buffers=16MB"]
+                # With segments so small, it would write everything out time and again.
+                all_settings += ["max_wal_size=256MB", "checkpoint_timeout=1h"]
             options = [text for one in all_settings for text in ("-c", one)]
             self._command = [str(binaries / "postgres"), *place, *options]
             self.start()
