@@ -1,4 +1,4 @@
-"""What the arguments of a declaration are held to, so that a slip is told by its name."""
+"""Checks of a declaration's arguments: a mistake is refused by the argument's name."""
 
 from __future__ import annotations
 

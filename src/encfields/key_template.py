@@ -41,7 +41,7 @@ class KeyTemplate:
     def __init__(self, template: str) -> None:
         if not isinstance(template, str) or not template:
             told = "empty" if isinstance(template, str) else type(template).__name__
-            raise DeclarationError(f"the branch key id is a text, not {told}", reason="key")
+            raise DeclarationError(f"the branch key id must be text, not {told}", reason="key")
         if not is_unicode(template):
             raise DeclarationError(
                 "the branch key id is valid Unicode, without a lone surrogate", reason="key"

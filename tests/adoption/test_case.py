@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, text
 
 from encfields import BlindIndex, EncryptedType, Plaintext
-from encfields.adopt.case import ignored_case
+from encfields.adopt.letter_case import ignored_case
 from encfields.index import casefold
 from tests.alembic.project import Project
 from tests.binding.database import Database

@@ -35,7 +35,7 @@ DECLARATIONS: dict[str, tuple[str, Callable[[], object]]] = {
     "Python's type": ("EncryptedType(String), not str", lambda: anything(str)),
     "the type's name": ("EncryptedType(String), not a str", lambda: anything("String")),
     "no type": ("not a NoneType", lambda: anything(None)),
-    "key": ("the branch key id is a text, not int", lambda: EncryptedType(key=5)),  # type: ignore[arg-type]
+    "key": ("the branch key id must be text, not int", lambda: EncryptedType(key=5)),  # type: ignore[arg-type]
     "former keys": ("former_keys= takes a name", lambda: anything(former_keys=5)),
     "a former key": ("former_keys= takes a name", lambda: anything(former_keys=["a", 5])),
     "name": ("name= takes a text, not a int", lambda: anything(name=5)),
@@ -56,7 +56,7 @@ DECLARATIONS: dict[str, tuple[str, Callable[[], object]]] = {
     "unique": ("unique= takes True or False, not a str", lambda: index(unique="no")),
     "a name without Unicode": ("name= takes valid Unicode", lambda: anything(name="a\ud800")),
     "a key without Unicode": ("id is valid Unicode", lambda: anything(key="a\ud800")),
-    "a column as key": ("the branch key id is a text", lambda: anything(key=Column("a"))),
+    "a column as key": ("the branch key id must be text", lambda: anything(key=Column("a"))),
     "no compound name": ("made of letters", lambda: compound(None, "a", "b")),
     "transform": ("there is no transform 5", lambda: transform_named(5)),  # type: ignore[arg-type]
     "compound name": ("name= takes a text", lambda: compound(5, "a", "b")),

@@ -1,4 +1,4 @@
-"""What ``env.py`` gives: the keys, how runs work, and a connection outside the transaction.
+"""Settings from ``env.py``: keys, how runs work, and a connection outside the transaction.
 
 Keys and re-encrypted values are committed on connections of their own. What the revision did
 before would have to be committed as well, without the version number that says that it was done,

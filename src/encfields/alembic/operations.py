@@ -136,7 +136,7 @@ class RebindOp(Operation):
 
         :param table_name: the table's name now.
         :param columns: how its columns are to be bound.
-        :param was: how the same columns are bound as yet, under their present column names:
+        :param was: how the same columns are bound so far, under their present column names:
             ``SealedColumn("social", "patient.ssn")``. Columns that identified the row must
             still be there; where one was renamed, ``context_names=`` tells what it was called.
         :param indexes: columns of blind indexes of these columns, as for
@@ -159,7 +159,7 @@ class RebindOp(Operation):
 
     @property
     def source(self) -> TableSpec:
-        """How the same columns are bound as yet; those that an index adds, as they are."""
+        """How the same columns are bound so far; those that an index adds, as they are."""
         names = {column.name for column in self.was.columns}
         added = tuple(column for column in self.whole.columns if column.name not in names)
         return TableSpec(self.was.table, (*self.was.columns, *added), self.was.schema)

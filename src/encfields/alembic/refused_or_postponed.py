@@ -1,4 +1,4 @@
-"""What autogenerate writes beside operations: refusals, and what has to wait, in words.
+"""Comments that autogenerate writes in place of operations: what it refuses, and what must wait.
 
 No migration calls them; they become comments in one, or code that refuses to run.
 """

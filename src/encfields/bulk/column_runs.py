@@ -48,7 +48,7 @@ def rebinding(
     one of the old declaration not those that were moved: ``formerly=`` reads either.
 
     :param column: the declared column, ``Patient.__table__.c.ssn``.
-    :param was: the same column as its values are bound as yet; by default as ``formerly=`` says.
+    :param was: the same column as its values are bound so far; by default as ``formerly=`` says.
     :raises DeclarationError: the two are not of one column, or neither says how they are bound.
     """
     spec = spec_of_column(column)

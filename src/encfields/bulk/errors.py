@@ -29,7 +29,7 @@ class RunRefusedError(ReencryptionError):
     """A run's row is not what this library wrote there, or is not to be worked at any more.
 
     :param run_id: the run, as its row names it. :param field: the column that is the matter.
-    :param problem: what is the matter with it.
+    :param problem: what is wrong with it.
     """
 
     def __init__(

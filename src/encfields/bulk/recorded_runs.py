@@ -93,7 +93,7 @@ def _join(
     progress: Progress | None,
     stop: Event,
 ) -> Report:
-    """Work at a run that was found; what is the matter with it stops this one alone."""
+    """Work at a run that was found; what is wrong with it stops this one alone."""
 
     def waits_for_its_id(own: Connections) -> bool:
         run = RunStore().load(own.reading(), run_id)

@@ -21,7 +21,7 @@ from encfields.adopt import (
     refill_plaintext,
     withdraw_adoption,
 )
-from encfields.adopt.case import advice_on_case
+from encfields.adopt.letter_case import advice_on_case
 from encfields.bulk.reencryption import Report
 from encfields.cli import exits
 from encfields.cli.output import Output

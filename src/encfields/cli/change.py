@@ -22,7 +22,7 @@ from encfields.orm.declare.columns import SealedColumnType, is_encrypted
 
 _REBIND = """\
 Bind a column's values to what the models say from now on: after another bind_to=, name=, key= or
-primary key. What they are bound to as yet the options tell, or formerly= in the models. Killed at
+primary key. The options, or formerly= in the models, say what they are bound to so far. Killed at
 any moment, the next call goes on, and any number of hosts may share the run. It needs a --keyring.
 """
 
@@ -44,9 +44,9 @@ _TYPES = (
 def register(subparsers: Any) -> None:
     """Add the two subcommands."""
     rebind = _parser(subparsers, "rebind", "bind values to what the models say", _REBIND)
-    rebind.add_argument("--was-key", metavar="KEY", help="the branch key id or template as yet")
+    rebind.add_argument("--was-key", metavar="KEY", help="the branch key id or template so far")
     rebind.add_argument(
-        "--was-bind-to", metavar="A[,B]", help="the columns that identified the row as yet"
+        "--was-bind-to", metavar="A[,B]", help="the columns that identified the row so far"
     )
     rebind.add_argument(
         "--was-called",
@@ -74,7 +74,7 @@ def _parser(subparsers: Any, name: str, help_: str, about: str) -> argparse.Argu
     add_common_options(parser)
     parser.add_argument("column", metavar="TABLE.COLUMN", help="the encrypted column")
     parser.add_argument("--models", metavar="MODULE:NAME", help="a MetaData or declarative base")
-    parser.add_argument("--was-name", metavar="NAME", help="the column's logical name as yet")
+    parser.add_argument("--was-name", metavar="NAME", help="the column's logical name so far")
     parser.set_defaults(targets=None)
     return parser
 
@@ -125,7 +125,7 @@ def _work(settings: Settings, output: Output, column: Column[Any], of: Any) -> i
 
 
 def _as_yet(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:
-    """How the column's values are bound as yet: as the models say, but for what is told."""
+    """How the column's values are bound so far: by the options, else by the models."""
     was = spec_of_column(column).columns[0]
     if arguments.was_name is not None:
         was = replace(was, logical_name=arguments.was_name)

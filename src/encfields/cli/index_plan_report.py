@@ -1,4 +1,4 @@
-"""How ``encfields index plan`` tells what it found."""
+"""The report of ``encfields index plan``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what was found."""
+"""A finding of ``encfields doctor``: what was checked, and the result."""
 
 from __future__ import annotations
 

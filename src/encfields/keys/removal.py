@@ -1,4 +1,4 @@
-"""Destroying a key, or retiring a version of it: what has to be so before, and the receipt.
+"""Destroying a key, or retiring a version of it: the preconditions, and the receipt.
 
 No process may seal under a key any more when it is wiped.
 """

@@ -4,7 +4,7 @@ Does what :func:`~encfields.message.open_` and :func:`~encfields.message.seal` d
 checks, for the form that `seal` writes: one data key, one frame. Where a message lies in that
 form is known from its context and branch key id, so nothing is parsed twice and nothing is made
 that is thrown away: a quarter of the time. Whatever is of another form, or does not authenticate,
-is left to `open_`, which tells what is the matter with it.
+is left to `open_`, which raises what is wrong with it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 
 from encfields.adopt.adoption import Adoption
-from encfields.adopt.case import advice_on_case
+from encfields.adopt.letter_case import advice_on_case
 from encfields.adopt.stages import adoptions_in, place_of
 from encfields.alembic.adoption_operations import (
     AdoptedColumn,
@@ -49,7 +49,7 @@ Step = AdoptionOp | RefusedChangeOp
 def adoption_steps(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> list[Step]:
     """The next step of every adoption that is declared, or that is to be ended.
 
-    :param upgrade_ops: what was found as yet; what the steps do themselves is taken out.
+    :param upgrade_ops: what was found so far; what the steps do themselves is taken out.
     """
     connection = autogen_context.connection
     steps: list[Step] = []

@@ -65,7 +65,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     """Alembic's ``"schema"`` comparator.
 
     :param autogen_context: Alembic's ``AutogenContext``.
-    :param upgrade_ops: what was found as yet; changed in place.
+    :param upgrade_ops: what was found so far; changed in place.
     :param schemas: the schemas compared.
     """
     _leave_own_tables(autogen_context, upgrade_ops)

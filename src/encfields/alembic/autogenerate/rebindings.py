@@ -151,7 +151,7 @@ def rebinding_of(
 ) -> RebindOp:
     """The operation that moves values of some columns of a table.
 
-    :param moves: each column, how its values are bound as yet, and what that rests on.
+    :param moves: each column, how its values are bound so far, and what that rests on.
     :param types: of the columns that the database has.
     """
     was = {binding.column_name: without_defaults(table, before) for binding, before, _ in moves}

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Table
 
+from encfields.alembic.autogenerate.binding_check import belonging, binding_check_of
 from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
-from encfields.alembic.autogenerate.witness import belonging, witness
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
 from encfields.key_template import encoded
@@ -146,7 +146,7 @@ class Examination:
     ) -> BindingVerdict:
         """A source that the headers name, if the rows bear it out."""
         try:
-            judge = witness(self._connection, self._spec, was, None)
+            judge = binding_check_of(self._connection, self._spec, was, None)
             of_row = [cell for cell in cells if judge.is_of_row(cell)]
             source = replace(was, key=key_of(of_row)) if of_row else was
             there, strays = self._belonging(source, cells)
@@ -164,7 +164,9 @@ class Examination:
     def _belonging(
         self, column: SealedColumn, cells: Iterable[SampledValue]
     ) -> tuple[list[SampledValue], list[SampledValue]]:
-        return belonging(witness(self._connection, self._spec, column, self._encryption), cells)
+        return belonging(
+            binding_check_of(self._connection, self._spec, column, self._encryption), cells
+        )
 
     def _identifies(self, binding: ColumnBinding, was: SealedColumn) -> bool:
         """Whether the source's identity tells rows apart.

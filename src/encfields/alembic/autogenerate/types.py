@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Table
 from sqlalchemy import types as sa
 
+from encfields.alembic.autogenerate.binding_check import binding_check_of
 from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.rebindings import Stored, indexes_over, stored_table
 from encfields.alembic.autogenerate.sampled import near_ends
-from encfields.alembic.autogenerate.witness import witness
 from encfields.alembic.descriptions import described as index_described
 from encfields.alembic.descriptions import without_defaults
 from encfields.alembic.operations import ConvertEncryptedOp
@@ -108,7 +108,7 @@ def conversion_of(
 ) -> ConvertEncryptedOp:
     """The operation that converts one column's values.
 
-    :param was: the type that wrote them. :param bound: how they are bound as yet.
+    :param was: the type that wrote them. :param bound: how they are bound so far.
     :param types: the columns that the database has. :param seen: what it rests on, in words.
     """
     table = binding.column.table
@@ -139,7 +139,7 @@ def _unread(
         if encryption is None:
             return []
         (column,) = (c for c in spec.columns if c.name == binding.column_name)
-        judge = witness(connection, spec, column, encryption)
+        judge = binding_check_of(connection, spec, column, encryption)
         opened = [data for cell in some if (data := judge.opened(cell)) is not None]
     except EncFieldsError as error:
         log.warning(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, Table
 
+from encfields.alembic.autogenerate.binding_check import Answer, BindingCheck, binding_check_of
 from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stored_table
 from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
 from encfields.alembic.autogenerate.types import conversion_of, is_read
-from encfields.alembic.autogenerate.witness import Answer, Witness, witness
 from encfields.bulk.rows.description import described
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import EncFieldsError
@@ -66,7 +66,7 @@ def _seen(
     column, encrypted = stored.c[binding.column_name], {c.name for c in spec.columns}
     former = described(binding.other or binding)
     try:
-        judge = witness(connection, spec, former, keys())
+        judge = binding_check_of(connection, spec, former, keys())
         for look in (near_ends, drawn):
             found = look(connection, column, encrypted)
             cells = {(cell.context, cell.value): cell for cell in found}.values()
@@ -84,7 +84,7 @@ def _seen(
 
 
 def _is_former(
-    judge: Witness, binding: ColumnBinding, cell: SampledValue, connection: Connection
+    judge: BindingCheck, binding: ColumnBinding, cell: SampledValue, connection: Connection
 ) -> bool:
     other = binding.other or binding
     if binding.context.differs_from(other.context):

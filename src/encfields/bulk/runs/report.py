@@ -1,4 +1,4 @@
-"""What a run, a dry run and a survey tell."""
+"""The reports of a run, a dry run and a survey."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Quarantined:
     :param table: the table's name. :param column: the column's.
     :param key: the row's primary key by column name, as text.
     :param reason: short, stable word: ``"not-a-message"``, ``"context"``, ``"body-tag"``, ...
-    :param message: what is the matter with it; never anything of the value.
+    :param message: what is wrong with it; never anything of the value.
     """
 
     table: str

@@ -1,4 +1,4 @@
-"""Keys as commands administer them that take keys out of force: those need not open."""
+"""Key administration for commands that take keys out of force, for which no key has to open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of many keys."""
+"""The report of one verb on many keys: what succeeded, and why the rest failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of the key table wrap: made and opened with the store's keyrings."""
+"""The wrapped keys in the key table's rows: made and opened with the store's keyrings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Plaintext``: the word by which a column's declaration says that it takes over another one."""
+"""``Plaintext``: declares that an encrypted column takes over a plaintext one."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from encfields.orm.adoption.columns import (
     nothing_in,
     plaintext_type,
 )
+from encfields.orm.adoption.pending_writes import note_unsealed
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
-from encfields.orm.adoption.unsealed import note_unsealed
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.query.in_plaintext import in_plaintext
 from encfields.orm.query.statement_scope import conjunction

@@ -22,13 +22,13 @@ from sqlalchemy import (
 )
 
 from encfields.orm.adoption.columns import adopt_columns
-from encfields.orm.adoption.created import create_triggers, drop_triggers
+from encfields.orm.adoption.create_all_triggers import create_triggers, drop_triggers
 from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import SealedColumnType, bindings_of, check_column, is_encrypted
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.declare.foreign_key_actions import refuse_actions
 from encfields.orm.declare.index_binding import note_reflected
-from encfields.orm.declare.key_meetings import refuse_meetings
+from encfields.orm.declare.key_collisions import refuse_collisions
 from encfields.orm.declare.message_check import message_check
 from encfields.orm.declare.shared_names import refuse_shared_names
 from encfields.orm.declare.uniqueness import keep_uniqueness
@@ -64,7 +64,7 @@ def _judge(table: Table) -> None:
         refuse_shared_names(bindings.values())
         indexes_of(table)
         adopt_columns(table)
-        refuse_meetings(table)
+        refuse_collisions(table)
         keep_uniqueness(table)
 
 

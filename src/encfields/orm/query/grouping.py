@@ -14,12 +14,12 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Select, SelectBase
 
 from encfields.orm.declare.columns import bindings_of
-from encfields.orm.query.settled import settled_by
+from encfields.orm.query.functional_dependencies import determined_by
 from encfields.orm.read.provenance import row_siblings
 
 
-def row_key_settled(element: Any, others: Iterable[Any], select: Select[Any]) -> bool:
-    """Whether the `others` settle which row the encrypted `element` belongs to.
+def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any]) -> bool:
+    """Whether the `others` determine which row the encrypted `element` belongs to.
 
     Its table's primary key does, or what its values are bound to; the columns of a key template
     need not be there, for the row has but one of each.
@@ -28,12 +28,12 @@ def row_key_settled(element: Any, others: Iterable[Any], select: Select[Any]) ->
     if len(bases) != 1 or getattr(element, "table", None) is None:
         return False
     (base,) = bases
-    settled = settled_by({hash(other) for other in others}, select)
+    determined = determined_by({hash(other) for other in others}, select)
     keys = (base.table.primary_key.columns, bindings_of(base.table)[base.key].own_identity)
     return any(
         bool(columns)
         and all(
-            any(hash(sibling) in settled for sibling in row_siblings(element, key, base))
+            any(hash(sibling) in determined for sibling in row_siblings(element, key, base))
             for key in columns
         )
         for columns in keys

@@ -1,4 +1,4 @@
-"""What one side of a comparison asks: which encrypted column's index, out of which rows."""
+"""One side of a comparison: which encrypted column's index it asks, and of which rows."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ from encfields.orm.query.comparison import (
     instead_of_any,
     viewed,
 )
-from encfields.orm.query.grouping import row_key_settled
+from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_order import encrypted_column_in, raw_texts, sorted_in
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -251,7 +251,7 @@ def _check_select(select: Select[Any]) -> None:
     _check_raw_order(select, lambda: internals.top_level_from(select))
     group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
     for element in _ciphertexts(group_by):
-        if not row_key_settled(element, group_by, select):
+        if not row_key_determined(element, group_by, select):
             raise _refuse(
                 element,
                 "GROUP BY",
@@ -343,7 +343,7 @@ def _named(select: Any, clause: Any) -> Any:
 def _check_distinct(select: Any, what: str) -> None:
     columns = list(select.selected_columns)
     for element in _ciphertexts(columns):
-        if not row_key_settled(element, columns, select):
+        if not row_key_determined(element, columns, select):
             raise _refuse(
                 element,
                 what,

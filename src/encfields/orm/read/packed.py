@@ -193,7 +193,7 @@ class _LongWay:
     def _parts(self, cell: Any) -> tuple[ColumnBinding, list[str], bytes]:
         """How the message is bound, the canonical texts of its row's key, and the message."""
         binding = self._binding
-        # Text, if the column holds text as yet: plaintext, which is refused with its row.
+        # Text, if the column still holds text: plaintext, which is refused with its row.
         packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
         tag, *parts = packed.split(SEPARATOR, len(self._to_text) + 1)
         if tag != self._tag or len(parts) <= len(self._to_text):

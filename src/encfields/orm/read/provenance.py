@@ -32,7 +32,7 @@ from encfields.orm.declare.columns import (
     is_encrypted,
 )
 from encfields.orm.query.comparison import BlindValue
-from encfields.orm.query.settled import settled_by
+from encfields.orm.query.functional_dependencies import determined_by
 from encfields.orm.read.packed import Packed, RowReader
 from encfields.orm.read.union_reads import (
     Branch,
@@ -300,5 +300,5 @@ def _places(branch: Branch, siblings_of: Siblings) -> set[int]:
     return {
         n
         for n, one in enumerate(branch.columns if keys else ())
-        if keys & settled_by({hash(one)}, branch.select)
+        if keys & determined_by({hash(one)}, branch.select)
     }

@@ -1,4 +1,4 @@
-"""A look whether the rows that were written have the keys that their values are sealed for.
+"""Reading back the rows that were written: have they the keys that their values are sealed for?
 
 A trigger or a rule can store a row under another key, or another tenant, than the statement gave
 it. Its values would open nowhere. So where a table has any, the keys are read in the same
@@ -163,7 +163,7 @@ def _row_astray(
     """A row that is not where its value was sealed for, if there is one.
 
     :param written: how many rows were written, if that is known.
-    :param is_ours: nobody else can write to the rows as yet.
+    :param is_ours: nobody else can write to the rows before this transaction ends.
     """
     by_column: dict[str, list[WrittenRow]] = {}
     for row in rows:

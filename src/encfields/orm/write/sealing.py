@@ -75,7 +75,7 @@ class RowSealer:
 
     def _sealed_at_once(self, key_id: str, those: list[Ready]) -> list[bytes | None]:
         """The messages of values under one branch key; ``None`` for each that is to be sealed by
-        itself, which tells what is the matter with it."""
+        itself, which raises what is wrong with it."""
         if len(those) == 1:
             return [None]
         binding, _, texts, _ = those[0]

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: what must be so, for an INSERT that is undone to leave nothing behind."""
+"""MySQL and MariaDB: the conditions under which an INSERT that is undone leaves nothing behind."""
 
 from __future__ import annotations
 

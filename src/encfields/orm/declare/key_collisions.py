@@ -1,4 +1,4 @@
-"""Declared keys that could meet: a template that some row would make give another column's id.
+"""Collisions of declared keys: a template that some row could turn into another column's key id.
 
 Templates with the same texts around their columns name the same keys, on purpose: every table of
 a tenant has the tenant's key. All others must be apart, or whoever chooses a tenant's name would
@@ -38,7 +38,7 @@ _LETTERS = {
 }
 
 
-def refuse_meetings(table: Table) -> None:
+def refuse_collisions(table: Table) -> None:
     """Refuse a column one of whose keys can give an id that another declaration gives.
 
     :param table: with its blind indexes.
@@ -47,11 +47,11 @@ def refuse_meetings(table: Table) -> None:
     declared: dict[DeclaredKey, set[KeyedColumn]] = table.metadata.info.setdefault(_DECLARED, {})
     for key, column in _keys_of(table):
         if key not in declared:
-            _refuse_meeting(key, column, declared)
+            _refuse_collision(key, column, declared)
         declared.setdefault(key, set()).add(KeyedColumn(table.fullname, column.key))
 
 
-def refuse_meetings_of(table: Table, other: Table) -> None:
+def refuse_collisions_of(table: Table, other: Table) -> None:
     """The same for two tables of different ``MetaData``.
 
     :raises DeclarationError: says which two keys.
@@ -97,7 +97,7 @@ class KeyedColumn(NamedTuple):
 _NONE_NAMED = DeclaredKey(DEFAULT_KEY, tuple(DEFAULT_KEY))
 
 
-def _refuse_meeting(
+def _refuse_collision(
     key: DeclaredKey, column: Column[Any], declared: dict[DeclaredKey, set[KeyedColumn]]
 ) -> None:
     metadata = column.table.metadata

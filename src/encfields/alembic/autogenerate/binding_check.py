@@ -1,4 +1,4 @@
-"""Whether values belong to the rows that they stand in, under one description of their binding."""
+"""Whether values belong to the rows that they stand in, by one description of their binding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Answer(enum.Enum):
     NOBODY_KNOWS = "nobody knows"
 
 
-class Witness:
+class BindingCheck:
     """Judges values of one column.
 
     :param spec: the table and that one column, as its values are said to be bound.
@@ -97,18 +97,18 @@ class Witness:
             return None
 
 
-def witness(
+def binding_check_of(
     connection: Connection, table: TableSpec, column: SealedColumn, encryption: Encryption | None
-) -> Witness:
-    """A witness of one column of a table, as `column` says that it is bound.
+) -> BindingCheck:
+    """The check of one column of a table, as `column` says that it is bound.
 
     :raises DeclarationError: the table cannot be described so.
     """
-    return Witness(connection, TableSpec(table.table, (column,), table.schema), encryption)
+    return BindingCheck(connection, TableSpec(table.table, (column,), table.schema), encryption)
 
 
 def belonging(
-    judge: Witness, cells: Iterable[SampledValue]
+    judge: BindingCheck, cells: Iterable[SampledValue]
 ) -> tuple[list[SampledValue], list[SampledValue]]:
     """The values that belong to their rows, and those that do not.
 

@@ -1,4 +1,4 @@
-"""The triggers of a table that ``create_all()`` makes, as a migration would have made them."""
+"""The triggers of an adoption on a table that ``create_all()`` makes, as a migration makes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements that could only make rows pending: counted, and logged with their place.
+"""Statements that leave rows pending: counted, and logged with the line of code they came from.
 
 They are the list of what a team has to change before the phase ``"write-sealed"``, from which on
 they are refused.

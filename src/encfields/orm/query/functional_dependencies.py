@@ -1,7 +1,7 @@
-"""Which columns of a SELECT are settled by others.
+"""Functional dependencies in a SELECT: which columns are determined by others.
 
 A condition that sets two columns equal, as the ON of a joined subclass's tables does, lets each of
-them settle the other, and stand for it.
+them determine the other, and stand for it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from encfields.orm import internals
 from encfields.orm.query.statement_scope import conjunction
 
 
-def settled_by(known: set[int], select: Select[Any]) -> set[int]:
+def determined_by(known: set[int], select: Select[Any]) -> set[int]:
     """The columns that have one value wherever the `known` ones have, by hash."""
-    pairs = [(hash(one), hash(other)) for one, other in _settles(select)]
+    pairs = [(hash(one), hash(other)) for one, other in _determines(select)]
     while True:
         found = {other for one, other in pairs if one in known} - known
         if not found:
@@ -27,40 +27,40 @@ def settled_by(known: set[int], select: Select[Any]) -> set[int]:
         known = known | found
 
 
-def _settles(select: Select[Any]) -> Iterator[tuple[Any, Any]]:
-    """Pairs of columns, the first of which settles the second."""
+def _determines(select: Select[Any]) -> Iterator[tuple[Any, Any]]:
+    """Pairs of columns, the first of which determines the second."""
     for one, other in _equal(internals.where_criteria(select)):
         yield from ((one, other), (other, one))
     for source in internals.top_level_from(select):
-        yield from _settles_in(source)
+        yield from _determines_in(source)
 
 
-def _settles_in(source: Any) -> Iterator[tuple[Any, Any]]:
+def _determines_in(source: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(source, FromGrouping):
-        yield from _settles_in(source.element)
+        yield from _determines_in(source.element)
     elif isinstance(source, Join):
-        yield from _settles_in(source.left)
-        yield from _settles_in(source.right)
-        yield from _settles_by_join(source)
+        yield from _determines_in(source.left)
+        yield from _determines_in(source.right)
+        yield from _determines_by_join(source)
     elif isinstance(source, AliasedReturnsRows) and isinstance(source.element, Select):
-        for pair in _settles(source.element):
+        for pair in _determines(source.element):
             one, other = map(source.corresponding_column, pair)
             if one is not None and other is not None:
                 yield one, other
 
 
-def _settles_by_join(join: Join) -> Iterator[tuple[Any, Any]]:
+def _determines_by_join(join: Join) -> Iterator[tuple[Any, Any]]:
     """By its ON. An outer join's row without a partner has NULL on the right, whatever the left."""
     if join.full:
         return
     for one, other in _equal([join.onclause]):
-        for settling, settled in ((one, other), (other, one)):
-            if not join.isouter or join.right.is_derived_from(settled.table):
-                yield settling, settled
+        for known, determined in ((one, other), (other, one)):
+            if not join.isouter or join.right.is_derived_from(determined.table):
+                yield known, determined
 
 
 def _equal(criteria: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Columns of one kind that a conjunction sets equal; ``'01' = 1`` would settle nothing."""
+    """Columns of one kind that a conjunction sets equal; ``'01' = 1`` determines nothing."""
     for criterion in conjunction(criteria):
         if isinstance(criterion, BinaryExpression) and criterion.operator is operators.eq:
             one, other = criterion.left, criterion.right
