@@ -18,6 +18,7 @@ from encfields.errors import (
     NotAttachedError,
 )
 from encfields.index.hashing import index_key
+from encfields.orm.kept_state import ATTACHMENT
 from encfields.stats import Stats
 
 if TYPE_CHECKING:
@@ -196,10 +197,7 @@ class Attachment:
         return self.encryption
 
 
-_NAME = "_encfields_attachment"
-
-
 def attachment_of(dialect: Dialect) -> Attachment:
     """The attachment of `dialect`, made on first sight."""
-    found: Attachment = vars(dialect).setdefault(_NAME, Attachment())
+    found: Attachment = vars(dialect).setdefault(ATTACHMENT, Attachment())
     return found

@@ -20,16 +20,13 @@ from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_o
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.orm.declare.index_binding import is_reflected
 from encfields.orm.declare.table_rules import take_over_rules
+from encfields.orm.kept_state import REQUIRED
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 KEY_SUFFIX = "__plaintext"
 """Of the key under which a table's ``c`` has the plaintext column of an encrypted one."""
-
-
-REQUIRED = "encfields_required"
-"""Of a plaintext column's ``info``: whether a row has to have a value."""
 
 
 class HiddenText(str):

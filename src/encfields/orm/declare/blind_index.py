@@ -13,6 +13,7 @@ from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes
 from encfields.orm.declare.index_binding import IndexBinding, refusal_of
+from encfields.orm.kept_state import INDEXES
 
 
 class _Indexes(list[IndexBinding]):
@@ -28,9 +29,6 @@ class _Indexes(list[IndexBinding]):
         return _Indexes, ()
 
 
-_NAME = "_encfields_indexes"
-
-
 def indexes_of(table: Table) -> list[IndexBinding]:
     """The blind indexes of `table`, those of several versions once for each.
 
@@ -39,7 +37,7 @@ def indexes_of(table: Table) -> list[IndexBinding]:
     :raises DeclarationError: one of them cannot be as it is declared.
     """
     bindings = bindings_of(table)
-    known = vars(table).get(_NAME)
+    known = vars(table).get(INDEXES)
     declared = list(_declared(table, bindings))
     if known is None or known.made_from != declared:
         known = _Indexes(
@@ -50,14 +48,14 @@ def indexes_of(table: Table) -> list[IndexBinding]:
         )
         known.made_from = declared
         _refuse_shared_columns(known)
-        vars(table)[_NAME] = known
+        vars(table)[INDEXES] = known
     return cast("list[IndexBinding]", known)
 
 
 def known_indexes(table: Table) -> list[IndexBinding]:
     """The same without looking for columns that were added since the table was completed, which
     completes it anew: for every statement that is executed."""
-    known = vars(table).get(_NAME)
+    known = vars(table).get(INDEXES)
     if known is None or known.made_from is None:
         return indexes_of(table)
     return cast("list[IndexBinding]", known)

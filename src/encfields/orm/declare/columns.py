@@ -15,6 +15,7 @@ from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.declare.formerly import Way, look_alike, ways_of
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.declare.stored_size import max_stored_size
+from encfields.orm.kept_state import BINDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -221,20 +222,17 @@ class _Bindings(dict[str, ColumnBinding]):
         return _Bindings, ()
 
 
-_NAME = "_encfields_bindings"
-
-
 def bindings_of(table: Table) -> dict[str, ColumnBinding]:
     """The encrypted columns of `table`, by column key.
 
     :raises DeclarationError: one of them cannot be protected as it is declared.
     """
-    known: dict[str, ColumnBinding] = vars(table).get(_NAME, {})
+    known: dict[str, ColumnBinding] = vars(table).get(BINDINGS, {})
     encrypted = [column for column in table.c if isinstance(column.type, SealedColumnType)]
     if [b.column for b in known.values()] != encrypted:
         known = _Bindings((column.key, ColumnBinding(column)) for column in encrypted)
         _refuse_shared_names(known.values())
-        vars(table)[_NAME] = known
+        vars(table)[BINDINGS] = known
     return known
 
 

@@ -13,11 +13,11 @@ from encfields.index.blind_index import DeclaredIndex, check_name, companion_nam
 from encfields.index.hashing import FULL_BITS
 from encfields.index.transforms import Transform, exact
 from encfields.orm.internals import SchemaPart
+from encfields.orm.kept_state import COMPOUND_INDEXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_INFO = "encfields_compound_index"
 _LEAST_PARTS = 2
 
 
@@ -84,7 +84,7 @@ class CompoundBlindIndex(DeclaredIndex, SchemaPart, SchemaItem):
 
     def given_to(self, parent: Any) -> None:
         """The index was given to a table."""
-        vars(parent).setdefault(_INFO, []).append(self)
+        vars(parent).setdefault(COMPOUND_INDEXES, []).append(self)
 
 
 def _part(part: object) -> tuple[str, Transform]:
@@ -102,9 +102,9 @@ def _part(part: object) -> tuple[str, Transform]:
 
 def compound_indexes(table: Table) -> Iterator[CompoundBlindIndex]:
     """The compound indexes of `table`, those of a table that it was copied from included."""
-    declared = {index.label: index for index in vars(table).get(_INFO, ())}
+    declared = {index.label: index for index in vars(table).get(COMPOUND_INDEXES, ())}
     for column in table.c:
-        copied = column.info.get(_INFO)
+        copied = column.info.get(COMPOUND_INDEXES)
         if copied is not None:
             declared.setdefault(copied.label, copied)
     yield from declared.values()
@@ -113,4 +113,4 @@ def compound_indexes(table: Table) -> Iterator[CompoundBlindIndex]:
 def remember(companion: Column[Any], declared: object) -> None:
     """Have copies of the table know the index: SQLAlchemy copies columns and what they note."""
     if isinstance(declared, CompoundBlindIndex):
-        companion.info[_INFO] = declared
+        companion.info[COMPOUND_INDEXES] = declared

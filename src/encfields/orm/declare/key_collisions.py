@@ -17,6 +17,7 @@ from encfields.key_template import DEFAULT_KEY, ENCODED, KeyTemplate
 from encfields.orm.declare.blind_index import known_indexes
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.declare.row_keys import kind_of
+from encfields.orm.kept_state import DECLARED_KEYS
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 Part = str | frozenset[str]
 """A character of an id, or characters of which any number may stand there."""
-
-_DECLARED = "encfields_keys"
-"""Where a ``MetaData`` keeps the keys that its columns declare, in ``info``."""
 
 _DIGITS = frozenset("0123456789")
 _LETTERS = {
@@ -44,7 +42,9 @@ def refuse_collisions(table: Table) -> None:
     :param table: with its blind indexes.
     :raises DeclarationError: says which two.
     """
-    declared: dict[DeclaredKey, set[KeyedColumn]] = table.metadata.info.setdefault(_DECLARED, {})
+    declared: dict[DeclaredKey, set[KeyedColumn]] = table.metadata.info.setdefault(
+        DECLARED_KEYS, {}
+    )
     for key, column in _keys_of(table):
         if key not in declared:
             _refuse_collision(key, column, declared)

@@ -14,14 +14,12 @@ from sqlalchemy import Column, MetaData, Table
 
 from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import SealedColumnType, bindings_of
+from encfields.orm.kept_state import LOGICAL_NAMES
 
 if TYPE_CHECKING:
     from typing import Any
 
     from encfields.orm.declare.columns import ColumnBinding
-
-_NAMED = "encfields_logical_names"
-"""Where a ``MetaData`` keeps which columns have each logical name, in ``info``."""
 
 _TEMPORARY = "_alembic_tmp_"
 """How tables are called in which Alembic's batch mode rebuilds others."""
@@ -52,7 +50,7 @@ def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
         table = binding.column.table
         if is_rebuilt(table):
             continue
-        named: dict[str, set[NamedColumn]] = table.metadata.info.setdefault(_NAMED, {})
+        named: dict[str, set[NamedColumn]] = table.metadata.info.setdefault(LOGICAL_NAMES, {})
         places = named.setdefault(binding.logical_name, set())
         here = NamedColumn(table.key, binding.column.key)
         others = [

@@ -18,9 +18,7 @@ from sqlalchemy.sql.selectable import Select
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.adoption.columns import (
-    plaintext_column,
-)
+from encfields.orm.adoption.columns import plaintext_column
 from encfields.orm.adoption.plaintext import (
     WRITE_BOTH,
     adoption_of,

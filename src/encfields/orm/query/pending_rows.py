@@ -24,9 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.adoption.columns import (
-    plaintext_type,
-)
+from encfields.orm.adoption.columns import plaintext_type
 from encfields.orm.adoption.plaintext import (
     WRITE_BOTH,
     WRITE_SEALED,

@@ -20,11 +20,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.adoption.columns import (
-    HiddenBytes,
-    PlaintextType,
-    takes_bytes_alone,
-)
+from encfields.orm.adoption.columns import HiddenBytes, PlaintextType, takes_bytes_alone
 from encfields.orm.adoption.plaintext import (
     is_sqlalchemys,
 )

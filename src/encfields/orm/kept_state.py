@@ -1,0 +1,32 @@
+"""What this library keeps on SQLAlchemy's objects, and beside them: every name of it.
+
+On the objects themselves, so that it goes when they go, and is not shared by two of a kind:
+
+==================  =====================================  =====================================
+name                is on                                  and holds
+==================  =====================================  =====================================
+ATTACHMENT          ``vars(dialect)``                      which encryption serves the engine
+BINDINGS            ``vars(table)``                        its encrypted columns, worked out
+INDEXES             ``vars(table)``                        its blind indexes, worked out
+COMPOUND_INDEXES    ``vars(table)``, ``column.info``       its compound indexes, as declared
+LOGICAL_NAMES       ``metadata.info``                      which columns have which logical name
+DECLARED_KEYS       ``metadata.info``                      which columns declare which key
+REQUIRED            ``column.info``                        a plaintext column's ``NOT NULL``
+==================  =====================================  =====================================
+
+Beside them, in weak maps, which is where what lives as long as a compiled statement, a mapper or a
+connection is: ``flush._known`` and ``flush._loaded`` by mapper and state,
+``declare.table_events._in_the_making`` and ``declare.index_binding._reflected`` by table, and those
+of one engine's listeners, which are attributes of theirs (``write.hook``, ``write.read_back``,
+``write.redaction``, ``write.triggered_tables``, ``write.generated_keys``).
+"""
+
+from __future__ import annotations
+
+ATTACHMENT = "_encfields_attachment"
+BINDINGS = "_encfields_bindings"
+INDEXES = "_encfields_indexes"
+COMPOUND_INDEXES = "encfields_compound_index"
+LOGICAL_NAMES = "encfields_logical_names"
+DECLARED_KEYS = "encfields_keys"
+REQUIRED = "encfields_required"
