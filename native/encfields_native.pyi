@@ -23,6 +23,20 @@ def reseal_many(
     find_key: _FindKey,
     /,
 ) -> list[bytes | None]: ...
+def open_rows(
+    rows: list[Any],
+    columns: Sequence[tuple[int, CellReader, Callable[[bytes], object] | None]],
+    find_key: _FindKey,
+    /,
+) -> tuple[list[Any], int]: ...
+
+@final
+class OpenedCell:
+    def __new__(cls, value: object, cell: object) -> OpenedCell: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def cell(self) -> Any: ...
 
 @final
 class CellReader:

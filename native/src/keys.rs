@@ -1,12 +1,10 @@
-//! The keys of a message: from the branch key to the data key to the key that encrypts.
+//! From the branch key to the data key of a message: the hierarchical keyring's wrapping.
 //!
-//! The hierarchical keyring's wrapping and the algorithm suite's key derivation with commitment,
-//! as `encfields.message.keys` has them. The primitives are AWS-LC's and RustCrypto's.
+//! As `encfields.message.keys` has it. The primitives are AWS-LC's and RustCrypto's.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Sha256, Sha512};
+use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::message::{PROVIDER_ID, WrappedKey};
@@ -14,9 +12,6 @@ use crate::message::{PROVIDER_ID, WrappedKey};
 // NIST SP 800-108 counter mode: i = 1, label, 0x00, context (the salt), L = 256 bits.
 const KDF_START: &[u8] = b"\x00\x00\x00\x01aws-kms-hierarchy\x00";
 const KDF_END: &[u8] = b"\x00\x00\x01\x00";
-
-const MESSAGE_KEY: &[u8] = b"\x04\x78DERIVEKEY";
-const COMMITMENT: &[u8] = b"COMMITKEY";
 
 /// What one branch key version needs to wrap and unwrap data keys, worked out once.
 ///
@@ -78,16 +73,6 @@ impl BranchKey {
     }
 }
 
-/// The cipher of a message, and the 32 bytes that commit to its data key.
-pub fn derive(data_key: &[u8; 32], message_id: &[u8; 32]) -> Option<(LessSafeKey, [u8; 32])> {
-    let hkdf = Hkdf::<Sha512>::new(Some(message_id), data_key);
-    let mut key = Zeroizing::new([0; 32]);
-    hkdf.expand(MESSAGE_KEY, &mut *key).ok()?;
-    let mut commitment = [0; 32];
-    hkdf.expand(COMMITMENT, &mut commitment).ok()?;
-    Some((aes(&*key)?, commitment))
-}
-
 /// Encrypts `content` in its place, and returns the tag.
 pub fn seal_in_place(
     cipher: &LessSafeKey,
@@ -118,6 +103,7 @@ pub fn open_into(
     opened.ok()
 }
 
-fn aes(key: &[u8]) -> Option<LessSafeKey> {
+/// AES-256-GCM under a key of 32 bytes.
+pub fn aes(key: &[u8]) -> Option<LessSafeKey> {
     Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?))
 }

@@ -5,15 +5,18 @@
 //! Python then reads it the long way and words the error. See `docs/native.md`.
 //!
 //! * [`message`]: where the fields of a message lie.
-//! * [`keys`]: what is derived from what.
+//! * [`keys`]: from the branch key to the data key.
+//! * [`derivation`]: from the data key to what encrypts; [`lanes`]: of many messages at once.
 //! * [`sealing`]: sealing and opening, on bytes.
 //! * [`cell`]: what a statement delivers: a row's key and its message.
 //! * [`guard`]: a panic is an answer of `None`.
 //! * `python`: all of it as Python sees it, and the only modules that know of Python.
 
 pub mod cell;
+pub mod derivation;
 pub mod guard;
 pub mod keys;
+pub mod lanes;
 pub mod message;
 pub mod sealing;
 

@@ -3,6 +3,8 @@
 //! Where its fields lie is known from the context and branch key id of its place, so it is
 //! compared with what is expected there and not parsed. `docs/format.md` is the whole format.
 
+use crate::derivation::Source;
+
 /// Message format version 2, algorithm suite 0x0478.
 pub const MAGIC: [u8; 3] = [0x02, 0x04, 0x78];
 /// The key provider of AWS's hierarchical keyring.
@@ -54,9 +56,15 @@ impl<'a> Random<'a> {
             iv: rest.array()?,
         })
     }
+
+    /// What the message's keys are derived from.
+    pub fn source(&self) -> Source<'a> {
+        Source { data_key: self.data_key, message_id: self.message_id }
+    }
 }
 
 /// A data key as the hierarchical keyring wraps it.
+#[derive(Clone, Copy)]
 pub struct WrappedKey<'a> {
     /// From which the wrapping key is derived.
     pub salt: &'a [u8; 16],
@@ -71,6 +79,7 @@ pub struct WrappedKey<'a> {
 }
 
 /// The fields of a message that is of the one form and for the place that was asked for.
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// 32 bytes.
     pub id: &'a [u8; 32],

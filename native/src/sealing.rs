@@ -3,7 +3,9 @@
 use aws_lc_rs::{constant_time, rand};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::keys::{BranchKey, derive, open_into, seal_in_place};
+use crate::derivation::{Derived, Source, derive, derive_each};
+use crate::keys::{BranchKey, open_into, seal_in_place};
+use crate::lanes::LANES;
 use crate::message::{
     FIRST_IV, FIXED_BYTES, HEADER_IV, MAX_CONTENT_BYTES, Message, NewMessage, RANDOM_BYTES, Random,
     WrappedKey, content_aad,
@@ -25,11 +27,41 @@ pub fn seal(
     key: &BranchKey,
     random: &[u8; RANDOM_BYTES],
 ) -> Option<Vec<u8>> {
+    let random = Random::of(random)?;
+    written(plaintext, context, key, &random, &derive(random.source())?)
+}
+
+/// The same of many plaintexts, each with its context; `None` in the place of none, and of what is
+/// too long.
+pub fn seal_each(
+    work: &[Option<(&[u8], &[u8])>],
+    key: &BranchKey,
+    random: &[[u8; RANDOM_BYTES]],
+) -> Vec<Option<Vec<u8>>> {
+    let mut messages = Vec::with_capacity(work.len());
+    for (some, random) in work.chunks(LANES).zip(random.chunks(LANES)) {
+        let random: Vec<_> = random.iter().map(Random::of).collect();
+        let sources: Vec<_> =
+            random.iter().map(|random| random.as_ref().map(Random::source)).collect();
+        let each = some.iter().zip(&random).zip(derive_each(&sources));
+        messages.extend(each.map(|((one, random), derived)| {
+            let (plaintext, context) = (*one)?;
+            written(plaintext, context, key, random.as_ref()?, &derived?)
+        }));
+    }
+    messages
+}
+
+fn written(
+    plaintext: &[u8],
+    context: &[u8],
+    key: &BranchKey,
+    random: &Random<'_>,
+    Derived { cipher, commitment }: &Derived,
+) -> Option<Vec<u8>> {
     if plaintext.len() > MAX_CONTENT_BYTES {
         return None;
     }
-    let random = Random::of(random)?;
-    let (cipher, commitment) = derive(random.data_key, random.message_id)?;
     let mut wrapped = Zeroizing::new(*random.data_key);
     let tag = key.wrap(&mut wrapped, random.salt, random.iv, context)?;
     let message = NewMessage {
@@ -44,18 +76,18 @@ pub fn seal(
             tag: &tag,
         },
         size: u32::try_from(plaintext.len()).ok()?,
-        commitment: &commitment,
+        commitment,
     };
     let sizes = [FIXED_BYTES, context.len(), key.id.len(), plaintext.len()];
     let mut out = Vec::with_capacity(sizes.into_iter().try_fold(0, usize::checked_add)?);
     message.write_header(&mut out)?;
-    let header_tag = seal_in_place(&cipher, &HEADER_IV, &out, &mut [])?;
+    let header_tag = seal_in_place(cipher, &HEADER_IV, &out, &mut [])?;
     message.write_frame_head(&header_tag, &mut out);
     let start = out.len();
     out.extend_from_slice(plaintext);
     let aad = content_aad(random.message_id, plaintext.len())?;
     let content = out.get_mut(start..)?;
-    match seal_in_place(&cipher, &FIRST_IV, &aad, content) {
+    match seal_in_place(cipher, &FIRST_IV, &aad, content) {
         Some(tag) => out.extend_from_slice(&tag),
         None => {
             out.zeroize();
@@ -65,21 +97,70 @@ pub fn seal(
     Some(out)
 }
 
-/// Decrypts the content of a message into `out`, which is as long as it.
-///
-/// Returns `None`, and leaves nothing in `out`, if anything does not authenticate.
-pub fn open(message: &Message<'_>, context: &[u8], key: &BranchKey, out: &mut [u8]) -> Option<()> {
-    let data_key = key.unwrap(&message.wrapped, context)?;
-    let (cipher, commitment) = derive(&data_key, message.id)?;
-    constant_time::verify_slices_are_equal(&commitment, message.commitment).ok()?;
-    open_into(&cipher, &HEADER_IV, message.header, &[], message.header_tag, &mut [])?;
-    let aad = content_aad(message.id, message.content.len())?;
-    open_into(&cipher, &FIRST_IV, &aad, message.content, message.content_tag, out)
+/// A message that was read, and what it is to be opened with.
+#[derive(Clone, Copy)]
+pub struct Sealed<'a> {
+    /// Where its fields lie.
+    pub message: Message<'a>,
+    /// The serialised encryption context of the place where it was found.
+    pub context: &'a [u8],
+    /// The branch key that it names.
+    pub key: &'a BranchKey,
+}
+
+impl Sealed<'_> {
+    /// Decrypts the content into `out`, which is as long as it.
+    ///
+    /// Returns `None`, and leaves nothing in `out`, if anything does not authenticate.
+    pub fn open(&self, out: &mut [u8]) -> Option<()> {
+        let data_key = self.key.unwrap(&self.message.wrapped, self.context)?;
+        self.open_with(&derive(self.source(&data_key))?, out)
+    }
+
+    fn source<'b>(&'b self, data_key: &'b [u8; 32]) -> Source<'b> {
+        Source { data_key, message_id: self.message.id }
+    }
+
+    fn open_with(&self, Derived { cipher, commitment }: &Derived, out: &mut [u8]) -> Option<()> {
+        let message = &self.message;
+        constant_time::verify_slices_are_equal(commitment, message.commitment).ok()?;
+        open_into(cipher, &HEADER_IV, message.header, &[], message.header_tag, &mut [])?;
+        let aad = content_aad(message.id, message.content.len())?;
+        open_into(cipher, &FIRST_IV, &aad, message.content, message.content_tag, out)
+    }
+
+    fn opened_with(&self, derived: &Derived) -> Option<Zeroizing<Vec<u8>>> {
+        let mut plaintext = Zeroizing::new(vec![0; self.message.content.len()]);
+        self.open_with(derived, &mut plaintext)?;
+        Some(plaintext)
+    }
+}
+
+/// The plaintexts of many messages; `None` in the place of none, and of what does not
+/// authenticate.
+pub fn open_each(work: &[Option<Sealed<'_>>]) -> Vec<Option<Zeroizing<Vec<u8>>>> {
+    let mut plaintexts = Vec::with_capacity(work.len());
+    for some in work.chunks(LANES) {
+        let data_keys: Vec<_> = some
+            .iter()
+            .map(|one| {
+                one.as_ref().and_then(|one| one.key.unwrap(&one.message.wrapped, one.context))
+            })
+            .collect();
+        let sources: Vec<_> = some
+            .iter()
+            .zip(&data_keys)
+            .map(|(one, data_key)| Some(one.as_ref()?.source(data_key.as_ref()?)))
+            .collect();
+        let each = some.iter().zip(derive_each(&sources));
+        plaintexts.extend(each.map(|(one, derived)| one.as_ref()?.opened_with(&derived?)));
+    }
+    plaintexts
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{open, random, seal};
+    use super::{Sealed, open_each, random, seal, seal_each};
     use crate::keys::BranchKey;
     use crate::message::{FIXED_BYTES, Message, RANDOM_BYTES};
 
@@ -96,14 +177,27 @@ mod tests {
         seal(plaintext, CONTEXT, key, bytes).ok_or("was not sealed")
     }
 
-    fn opened(message: &[u8], context: &[u8], key: &BranchKey) -> Option<Vec<u8>> {
-        let message = Message::read(message, context, &key.id)?;
+    /// What opens by itself and as one of three alike, two lanes of which are beside it.
+    fn opened(bytes: &[u8], context: &[u8], key: &BranchKey) -> Option<Vec<u8>> {
+        let message = Message::read(bytes, context, &key.id)?;
         let mut plaintext = vec![1; message.content.len()];
-        if open(&message, context, key, &mut plaintext).is_none() {
+        let found = Sealed { message, context, key }.open(&mut plaintext);
+        assert_eq!(found.is_some(), opened_among_others(bytes, context, key).is_some());
+        if found.is_none() {
             assert!(plaintext.iter().all(|&byte| byte == 0 || byte == 1), "something was left");
             return None;
         }
         Some(plaintext)
+    }
+
+    fn opened_among_others(bytes: &[u8], context: &[u8], key: &BranchKey) -> Option<Vec<u8>> {
+        let work = [(); 3].map(|()| {
+            let message = Message::read(bytes, context, &key.id)?;
+            Some(Sealed { message, context, key })
+        });
+        let all = open_each(&work);
+        assert!(all.iter().all(|one| Some(one) == all.first()));
+        all.into_iter().next()?.map(|plaintext| plaintext.to_vec())
     }
 
     #[test]
@@ -125,6 +219,39 @@ mod tests {
         let message = seal(b"123-45-6789", CONTEXT, &key(1)?, &random).ok_or("was not sealed")?;
         let hex: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, include_str!("known_message.hex").trim_end());
+        Ok(())
+    }
+
+    #[test]
+    fn many_at_once_are_what_each_is_by_itself() -> Outcome {
+        let key = key(1)?;
+        let bytes = random(21).ok_or("no random bytes")?;
+        let random = bytes.as_chunks::<RANDOM_BYTES>().0;
+        let values: Vec<Vec<u8>> = (0..21).map(|size| vec![7; size]).collect();
+        for count in 0..=21 {
+            let work: Vec<_> = values
+                .iter()
+                .take(count)
+                .map(|value| (value.len() % 5 != 1).then_some((value.as_slice(), CONTEXT)))
+                .collect();
+            let messages = seal_each(&work, &key, random);
+            let expected: Vec<_> = work
+                .iter()
+                .zip(random)
+                .map(|(one, random)| one.and_then(|(value, _)| seal(value, CONTEXT, &key, random)))
+                .collect();
+            assert_eq!(messages, expected);
+            let found: Vec<_> = messages
+                .iter()
+                .map(|one| {
+                    let message = Message::read(one.as_ref()?, CONTEXT, &key.id)?;
+                    Some(Sealed { message, context: CONTEXT, key: &key })
+                })
+                .collect();
+            for (one, opened) in work.iter().zip(open_each(&found)) {
+                assert_eq!(opened.as_ref().map(|value| value.as_slice()), one.map(|(v, _)| v));
+            }
+        }
         Ok(())
     }
 

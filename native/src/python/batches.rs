@@ -2,13 +2,12 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use zeroize::Zeroizing;
 
 use super::branch_key::{CompiledKey, bytes, compiled, found};
 use crate::guard::guarded;
 use crate::keys::BranchKey;
 use crate::message::{Message, RANDOM_BYTES};
-use crate::sealing;
+use crate::sealing::{self, Sealed};
 
 /// Values that are worked on before it is asked whether the user interrupts: some milliseconds.
 const AT_ONCE: usize = 1024;
@@ -54,8 +53,8 @@ pub fn open_many<'py>(
     let opened = PyList::empty(py);
     for (values, contexts) in chunks(messages, contexts) {
         let work = keys.of(pairs(&values, &contexts))?;
-        let work: Vec<_> = work.iter().map(|one| one.as_ref().map(Sealed::parts)).collect();
-        let plaintexts = py.detach(|| guarded(|| Some(opened_all(&work))));
+        let work: Vec<_> = work.iter().map(|one| one.as_ref().map(Found::sealed)).collect();
+        let plaintexts = py.detach(|| guarded(|| Some(sealing::open_each(&work))));
         append(&opened, plaintexts, work.len())?;
         py.check_signals()?;
     }
@@ -84,13 +83,10 @@ pub fn reseal_many<'py>(
     let places = new_contexts.iter().collect::<Vec<_>>();
     for ((values, contexts), places) in chunks(messages, contexts).zip(places.chunks(AT_ONCE)) {
         let work = keys.of(pairs(&values, &contexts))?;
-        let work: Vec<_> = work
-            .iter()
-            .zip(places)
-            .map(|(one, place)| Some((one.as_ref()?.parts(), bytes(place)?)))
-            .collect();
+        let work: Vec<_> = work.iter().map(|one| one.as_ref().map(Found::sealed)).collect();
+        let places: Vec<_> = places.iter().map(bytes).collect();
         let done = match key.as_ref().map(|key| &key.get().0) {
-            Some(key) => py.detach(|| guarded(|| resealed_all(&work, key))),
+            Some(key) => py.detach(|| guarded(|| resealed_all(&work, &places, key))),
             None => None,
         };
         append(&resealed, done, work.len())?;
@@ -99,38 +95,23 @@ pub fn reseal_many<'py>(
     Ok(resealed)
 }
 
-/// A message, its context, and the branch key that it names.
-type Parts<'a> = (&'a Message<'a>, &'a [u8], &'a BranchKey);
-
 fn sealed_all(work: &[Option<(&[u8], &[u8])>], key: &BranchKey) -> Option<Vec<Option<Vec<u8>>>> {
     let random = sealing::random(work.len())?;
-    let random = random.as_chunks::<RANDOM_BYTES>().0;
-    let each = work.iter().zip(random).map(|(one, random)| {
-        one.and_then(|(plaintext, context)| sealing::seal(plaintext, context, key, random))
-    });
-    Some(each.collect())
-}
-
-fn opened_all(work: &[Option<Parts<'_>>]) -> Vec<Option<Zeroizing<Vec<u8>>>> {
-    work.iter().map(|one| one.and_then(opened)).collect()
+    Some(sealing::seal_each(work, key, random.as_chunks::<RANDOM_BYTES>().0))
 }
 
 fn resealed_all(
-    work: &[Option<(Parts<'_>, &[u8])>],
+    work: &[Option<Sealed<'_>>],
+    places: &[Option<&[u8]>],
     key: &BranchKey,
 ) -> Option<Vec<Option<Vec<u8>>>> {
-    let random = sealing::random(work.len())?;
-    let random = random.as_chunks::<RANDOM_BYTES>().0;
-    let each = work.iter().zip(random).map(|(one, random)| {
-        one.and_then(|(parts, place)| sealing::seal(&opened(parts)?, place, key, random))
-    });
-    Some(each.collect())
-}
-
-fn opened((message, context, key): Parts<'_>) -> Option<Zeroizing<Vec<u8>>> {
-    let mut plaintext = Zeroizing::new(vec![0; message.content.len()]);
-    sealing::open(message, context, key, &mut plaintext)?;
-    Some(plaintext)
+    let opened = sealing::open_each(work);
+    let work: Vec<_> = opened
+        .iter()
+        .zip(places)
+        .map(|(plaintext, place)| Some((plaintext.as_ref()?.as_slice(), (*place)?)))
+        .collect();
+    sealed_all(&work, key)
 }
 
 /// The branch keys of one id, which are asked for once each and held for as long as a batch.
@@ -141,15 +122,15 @@ struct Versions<'a, 'py> {
 }
 
 /// A message that was read, its context, and the key that it names.
-struct Sealed<'a, 'py> {
+struct Found<'a, 'py> {
     message: Message<'a>,
     context: &'a [u8],
     key: Bound<'py, CompiledKey>,
 }
 
-impl Sealed<'_, '_> {
-    fn parts(&self) -> Parts<'_> {
-        (&self.message, self.context, &self.key.get().0)
+impl Found<'_, '_> {
+    fn sealed(&self) -> Sealed<'_> {
+        Sealed { message: self.message, context: self.context, key: &self.key.get().0 }
     }
 }
 
@@ -157,7 +138,7 @@ impl<'py> Versions<'_, 'py> {
     fn of<'b>(
         &mut self,
         work: Vec<Option<(&'b [u8], &'b [u8])>>,
-    ) -> PyResult<Vec<Option<Sealed<'b, 'py>>>> {
+    ) -> PyResult<Vec<Option<Found<'b, 'py>>>> {
         let Ok(id) = self.key_id.to_str() else {
             return Ok(work.iter().map(|_| None).collect());
         };
@@ -170,7 +151,7 @@ impl<'py> Versions<'_, 'py> {
             found.push(match read {
                 Some((message, context)) => self
                     .version(message.wrapped.version)?
-                    .map(|key| Sealed { message, context, key }),
+                    .map(|key| Found { message, context, key }),
                 None => None,
             });
         }

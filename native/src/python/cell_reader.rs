@@ -14,7 +14,8 @@ use crate::message::Message;
 /// `encfields.message.one_pass.CellReader`.
 #[pyclass(frozen, module = "encfields_native")]
 pub struct CellReader {
-    cells: Cells,
+    /// How a cell is taken apart.
+    pub cells: Cells,
     /// The branch key id, if it is the same for every row.
     fixed_id: Option<Py<PyString>>,
 }
@@ -62,14 +63,15 @@ impl CellReader {
             return Ok(None);
         };
         match found(find_key, &key_id, message.wrapped.version)? {
-            Some(key) => opened(&message, context, &key),
+            Some(key) => opened(message, context, &key),
             None => Ok(None),
         }
     }
 }
 
 impl CellReader {
-    fn key_id<'py>(&self, id: &[u8], py: Python<'py>) -> Option<Bound<'py, PyString>> {
+    /// The branch key id of a cell, as Python has it.
+    pub fn key_id<'py>(&self, id: &[u8], py: Python<'py>) -> Option<Bound<'py, PyString>> {
         match &self.fixed_id {
             Some(id) => Some(id.bind(py).clone()),
             None => Some(PyString::new(py, std::str::from_utf8(id).ok()?)),

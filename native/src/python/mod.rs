@@ -7,6 +7,7 @@
 mod batches;
 mod branch_key;
 mod cell_reader;
+mod rows;
 mod single;
 
 use pyo3::prelude::*;
@@ -20,6 +21,8 @@ mod encfields_native {
     use super::branch_key::CompiledKey;
     #[pymodule_export]
     use super::cell_reader::CellReader;
+    #[pymodule_export]
+    use super::rows::{OpenedCell, open_rows};
     #[pymodule_export]
     use super::single::{open_, seal};
     #[pymodule_export]

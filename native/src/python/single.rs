@@ -6,7 +6,7 @@ use pyo3::types::{PyBytes, PyString};
 use super::branch_key::{CompiledKey, bytes, compiled, found};
 use crate::guard::guarded;
 use crate::message::{Message, RANDOM_BYTES};
-use crate::sealing;
+use crate::sealing::{self, Sealed};
 
 /// Longer contents are worked on while other threads run.
 const LONG: usize = 64 * 1024;
@@ -62,22 +62,23 @@ pub fn open_<'py>(
         return Ok(None);
     };
     match found(find_key, key_id, message.wrapped.version)? {
-        Some(key) => opened(&message, context, &key),
+        Some(key) => opened(message, context, &key),
         None => Ok(None),
     }
 }
 
 /// The plaintext of a message, as a Python object that nothing else holds.
 pub fn opened<'py>(
-    message: &Message<'_>,
+    message: Message<'_>,
     context: &[u8],
     key: &Bound<'py, CompiledKey>,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let (py, key) = (key.py(), &key.get().0);
+    let py = key.py();
+    let sealed = Sealed { message, context, key: &key.get().0 };
     let mut is_open = false;
     let plaintext = PyBytes::new_with(py, message.content.len(), |out| {
         let is_long = out.len() > LONG;
-        let mut work = || guarded(|| sealing::open(message, context, key, out));
+        let mut work = || guarded(|| sealed.open(out));
         is_open = if is_long { py.detach(work) } else { work() }.is_some();
         Ok(())
     })?;

@@ -1,0 +1,246 @@
+//! The rows that a driver delivers, whose cells are opened many at once.
+
+use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use zeroize::Zeroizing;
+
+use super::branch_key::{CompiledKey, bytes, found};
+use super::cell_reader::CellReader;
+use crate::cell::Cell;
+use crate::guard::guarded;
+use crate::message::Message;
+use crate::sealing::{Sealed, open_each};
+
+/// Cells that are opened before it is asked whether the user interrupts: a millisecond.
+const AT_ONCE: usize = 1024;
+/// From so many on other threads run meanwhile: it is not worth while for fewer.
+const MANY: usize = 256;
+
+/// Stands in a driver's row for a cell that was opened before the row is processed.
+///
+/// It shows nothing of its value, as the cell itself does not.
+#[pyclass(frozen, module = "encfields_native")]
+pub struct OpenedCell {
+    /// The column's value.
+    #[pyo3(get)]
+    value: Py<PyAny>,
+    /// As it was delivered.
+    #[pyo3(get)]
+    cell: Py<PyAny>,
+}
+
+#[pymethods]
+impl OpenedCell {
+    #[new]
+    fn new(value: Py<PyAny>, cell: Py<PyAny>) -> Self {
+        Self { value, cell }
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "<opened value>"
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err("a value on its way out of a result is never pickled"))
+    }
+}
+
+/// An encrypted column of a result: where it stands in a row, what reads its cells, and what
+/// makes a value of a plaintext; `None` for a text.
+type Column<'py> = (usize, Bound<'py, CellReader>, Option<Bound<'py, PyAny>>);
+
+/// The rows with an [`OpenedCell`] in the place of each cell of the columns that opens, and how
+/// many do.
+///
+/// Every other cell stays as it is, also one whose key is not found or whose plaintext is none of
+/// the column's. Of what `find_key` and the columns' decoders raise, only what is no `Exception`
+/// passes.
+#[pyfunction]
+#[pyo3(signature = (rows, columns, find_key, /))]
+pub fn open_rows<'py>(
+    rows: &Bound<'py, PyList>,
+    columns: Vec<Column<'py>>,
+    find_key: &Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyList>, usize)> {
+    let py = find_key.py();
+    let found = PyList::empty(py);
+    let mut opened: usize = 0;
+    let rows: Vec<_> = rows.iter().collect();
+    let rows_at_once = AT_ONCE.checked_div(columns.len()).unwrap_or(1).max(1);
+    for some in rows.chunks(rows_at_once) {
+        let cells = cells_of(some, &columns)?;
+        let mut plaintexts = plaintexts(&cells, &columns, find_key)?.into_iter();
+        let mut cells = cells.chunks(columns.len().max(1));
+        for row in some {
+            let mut row = Row { row, columns: &columns, opened: 0 };
+            let cells = cells.next().unwrap_or_default();
+            found.append(row.with(cells, plaintexts.by_ref())?)?;
+            opened = opened.saturating_add(row.opened);
+        }
+        py.check_signals()?;
+    }
+    Ok((found, opened))
+}
+
+/// The cells of the columns, row by row.
+fn cells_of<'py>(
+    rows: &[Bound<'py, PyAny>],
+    columns: &[Column<'py>],
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let mut cells = Vec::with_capacity(rows.len().saturating_mul(columns.len()));
+    for row in rows {
+        for (place, ..) in columns {
+            cells.push(match row.cast_exact::<PyTuple>() {
+                Ok(row) => row.get_item(*place)?,
+                Err(_) => row.get_item(place)?,
+            });
+        }
+    }
+    Ok(cells)
+}
+
+/// What each cell holds; `None` for one that does not open.
+fn plaintexts<'py>(
+    cells: &[Bound<'py, PyAny>],
+    columns: &[Column<'py>],
+    find_key: &Bound<'py, PyAny>,
+) -> PyResult<Vec<Option<Zeroizing<Vec<u8>>>>> {
+    let py = find_key.py();
+    let read: Vec<_> = cells
+        .iter()
+        .zip(columns.iter().cycle())
+        .map(|(cell, (_, reader, _))| {
+            let reader = reader.get();
+            let cell = bytes(cell).and_then(|cell| guarded(|| reader.cells.read(cell)))?;
+            Some((reader, cell))
+        })
+        .collect();
+    let mut keys = Keys { find_key, known: Vec::new() };
+    let mut each = Vec::with_capacity(read.len());
+    for one in &read {
+        each.push(match one {
+            Some((reader, cell)) => keys.of(reader, cell)?,
+            None => None,
+        });
+    }
+    let work: Vec<_> = each
+        .iter()
+        .zip(&read)
+        .map(|(one, read)| {
+            let ((message, key), (_, cell)) = (one.as_ref()?, read.as_ref()?);
+            Some(Sealed { message: *message, context: &cell.context, key: &key.get().0 })
+        })
+        .collect();
+    let open = || guarded(|| Some(open_each(&work)));
+    let opened = if work.len() < MANY { open() } else { py.detach(open) };
+    Ok(opened.unwrap_or_else(|| work.iter().map(|_| None).collect()))
+}
+
+/// The branch keys of a batch, each of which is asked for once.
+struct Keys<'a, 'py> {
+    find_key: &'a Bound<'py, PyAny>,
+    known: Vec<Known<'a, 'py>>,
+}
+
+struct Known<'a, 'py> {
+    id: &'a [u8],
+    version: [u8; 16],
+    key: Option<Bound<'py, CompiledKey>>,
+}
+
+impl<'a, 'py> Keys<'a, 'py> {
+    /// The message in a cell, and the key that it names.
+    fn of(
+        &mut self,
+        reader: &CellReader,
+        cell: &'a Cell<'a>,
+    ) -> PyResult<Option<(Message<'a>, Bound<'py, CompiledKey>)>> {
+        let id = cell.key_id.as_slice();
+        let Some(message) = guarded(|| Message::read(cell.message, &cell.context, id)) else {
+            return Ok(None);
+        };
+        let version = message.wrapped.version;
+        // Those of a page are one or a few, and the last one's is asked for most.
+        let known = self.known.iter().rev().find(|one| one.version == *version && one.id == id);
+        let key = match known {
+            Some(known) => known.key.clone(),
+            None => {
+                let key = self.asked(reader, id, version)?;
+                self.known.push(Known { id, version: *version, key: key.clone() });
+                key
+            }
+        };
+        Ok(key.map(|key| (message, key)))
+    }
+
+    fn asked(
+        &self,
+        reader: &CellReader,
+        id: &[u8],
+        version: &[u8; 16],
+    ) -> PyResult<Option<Bound<'py, CompiledKey>>> {
+        let py = self.find_key.py();
+        match reader.key_id(id, py) {
+            Some(id) => unless_exception(found(self.find_key, &id, version), py),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A row, and how many of its cells were opened.
+struct Row<'a, 'py> {
+    row: &'a Bound<'py, PyAny>,
+    columns: &'a [Column<'py>],
+    opened: usize,
+}
+
+impl<'py> Row<'_, 'py> {
+    /// The row with what its cells hold in their places.
+    fn with(
+        &mut self,
+        cells: &[Bound<'py, PyAny>],
+        plaintexts: impl Iterator<Item = Option<Zeroizing<Vec<u8>>>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.row.py();
+        let mut items: Vec<_> = self.row.try_iter()?.collect::<PyResult<_>>()?;
+        for (((place, _, decode), cell), plaintext) in
+            self.columns.iter().zip(cells).zip(plaintexts)
+        {
+            let value = match plaintext {
+                Some(plaintext) => value_of(&plaintext, decode.as_ref(), py)?,
+                None => None,
+            };
+            if let (Some(value), Some(item)) = (value, items.get_mut(*place)) {
+                let opened = OpenedCell { value: value.unbind(), cell: cell.clone().unbind() };
+                *item = Bound::new(py, opened)?.into_any();
+                self.opened = self.opened.saturating_add(1);
+            }
+        }
+        if self.opened == 0 {
+            return Ok(self.row.clone());
+        }
+        Ok(PyTuple::new(py, items)?.into_any())
+    }
+}
+
+/// The value of a plaintext; `None` if it is none of the column's.
+fn value_of<'py>(
+    plaintext: &[u8],
+    decode: Option<&Bound<'py, PyAny>>,
+    py: Python<'py>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(decode) = decode else {
+        let text = std::str::from_utf8(plaintext).ok();
+        return Ok(text.map(|text| PyString::new(py, text).into_any()));
+    };
+    unless_exception(decode.call1((PyBytes::new(py, plaintext),)).map(Some), py)
+}
+
+/// `None` for what raised an `Exception`, which is raised again where the row is processed.
+fn unless_exception<T>(found: PyResult<Option<T>>, py: Python<'_>) -> PyResult<Option<T>> {
+    match found {
+        Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+        found => found,
+    }
+}
