@@ -5,14 +5,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from encfields.branch_key import BranchKey
 from encfields.message.compiled import status
 from encfields.message.one_pass import FindKey
 
 if TYPE_CHECKING or not status().is_native:
+    from encfields.message.cell import OpenedCell
     from encfields.message.one_pass import CellReader, open_, seal, seal_many
+
+    Column = tuple[int, CellReader, Callable[[bytes], object] | None]
+    """An encrypted column of a result: where it stands in a row, what reads its cells, and what
+    makes a value of a plaintext, ``None`` for a text."""
+
+    OpenRows = Callable[[list[Any], Sequence[Column], FindKey], tuple[list[Any], int]]
+
+    open_rows: OpenRows | None = None
+    """The rows with an :class:`OpenedCell` in the place of each cell of the columns that opens,
+    and how many do. Every other cell stays as it is, and so does one whose key is not found; of
+    what `find_key` and the columns raise, only what is no ``Exception`` passes. In Python there is
+    no such thing, because opening one cell after another takes as long."""
 
     def reseal_many(
         messages: list[bytes],
@@ -30,6 +44,23 @@ if TYPE_CHECKING or not status().is_native:
         return [None] * len(messages)
 
 else:
-    from encfields_native import CellReader, open_, reseal_many, seal, seal_many
+    from encfields_native import (
+        CellReader,
+        OpenedCell,
+        open_,
+        open_rows,
+        reseal_many,
+        seal,
+        seal_many,
+    )
 
-__all__ = ["CellReader", "FindKey", "open_", "reseal_many", "seal", "seal_many"]
+__all__ = [
+    "CellReader",
+    "FindKey",
+    "OpenedCell",
+    "open_",
+    "open_rows",
+    "reseal_many",
+    "seal",
+    "seal_many",
+]

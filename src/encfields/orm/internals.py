@@ -1042,4 +1042,6 @@ def rows_at_hand(result: Any) -> Sequence[Any]:
 
 def result_processors(result: Any) -> Sequence[Any]:
     """What each column of a result's rows goes through: a callable, or ``None``."""
+    if not getattr(result, "returns_rows", False):
+        return ()
     return getattr(getattr(result, "_metadata", None), "_processors", None) or ()

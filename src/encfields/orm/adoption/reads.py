@@ -15,13 +15,13 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 
 from encfields.errors import EncFieldsError
+from encfields.message.core import OpenedCell
 from encfields.orm.adoption.text_form import ReadForm
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.read.packed import (
     Decode,
-    OpenedCell,
     Packed,
     RowReader,
     without_result_map,

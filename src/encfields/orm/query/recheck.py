@@ -8,8 +8,6 @@ reported.
 Reporting rows that a full-length blind index found, and whose value is another one.
 
 Rows are dropped from a result while they are fetched, so that a stream stays one.
-
-It stands before SQLAlchemy's own strategy, with which a result fetches rows from its cursor.
 """
 
 from __future__ import annotations
@@ -20,15 +18,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.engine.cursor import CursorFetchStrategy
-
 from encfields.errors import EncFieldsError, ValueEncodingError
+from encfields.message.core import OpenedCell
 from encfields.orm import internals
 from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.lookup_type import CompoundValue
 from encfields.orm.query.lookups import normalised_lookup, whole_lookup
 from encfields.orm.query.recheck_plan import AnyOf, Condition, DeliveredCell, RowFilter
-from encfields.orm.read.packed import OpenedCell
+from encfields.orm.read.fetched_rows import FetchedRows
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -193,29 +190,18 @@ Admit = Callable[[Any], Any]
 """The row that stands in the result for one that the driver delivered; ``None`` for none."""
 
 
-class FilteredFetch(CursorFetchStrategy):
+class FilteredFetch(FetchedRows):
     """A result's way to its rows, less those that are not to be seen.
 
     :param inner: the strategy that fetches.
     :param admit: tells which rows stay, and as what.
     """
 
-    __slots__ = ("_admit", "_inner")
+    __slots__ = ("_admit",)
 
     def __init__(self, inner: Any, admit: Admit) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._admit = admit
-
-    def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
-        self._inner.soft_close(result, dbapi_cursor)
-
-    def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
-        self._inner.hard_close(result, dbapi_cursor)
-
-    def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
-        self._inner.yield_per(result, dbapi_cursor, num)
-        if result.cursor_strategy is not self:
-            self._inner, result.cursor_strategy = result.cursor_strategy, self
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         while True:

@@ -2,8 +2,6 @@
 
 <tag> ':' <key part> ':' ... <ciphertext>
 
-A cell of a result that was opened before its row is processed, so that it is opened once.
-
 The key of a row in a SELECT that groups by the row, for PostgreSQL.
 
 There a column that is selected has to be grouped by, and only the whole primary key of a table
@@ -16,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
@@ -24,6 +23,7 @@ from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeEngine
 
 from encfields.codecs.decorated import null_value
+from encfields.codecs.text import TextCodec
 from encfields.errors import (
     DecryptionError,
     EncFieldsError,
@@ -34,7 +34,7 @@ from encfields.errors import (
 from encfields.legacy import LegacyReader, is_legacy
 from encfields.message import open_
 from encfields.message.cell import SEPARATOR
-from encfields.message.core import CellReader, FindKey
+from encfields.message.core import CellReader, FindKey, OpenedCell
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 Decode = Callable[[bytes, Any], Any]
 """From a plaintext, and the dialect, to a Python value."""
+
+_AT_ONCE = "_encfields_at_once"
+"""Attribute of what opens a cell: how those of many rows are opened at once."""
 
 _NONE: tuple[BaseException, ...] = ()
 _BYTES = frozenset((bytes, bytearray, memoryview))
@@ -96,11 +99,15 @@ class RowReader(TypeEngine[Any]):
         :param decode: from the plaintext; by default as the column's type does.
         """
         attachment = attachment_of(dialect)
+        cells, codec = self._cells(dialect), self.binding.codec
+        read = _nothing if cells is None else cells.open
         is_carried = decode is not None
-        read, decode = self._one_pass(dialect), decode or self.binding.codec.decode
+        decode = decode or codec.decode
         the_long_way = leaves_no_trace(_LongWay(self, dialect, decode, is_carried).value)
 
         def open_cell(cell: Any) -> Any:
+            if type(cell) is OpenedCell:
+                return cell.value
             encryption, failures = attachment.encryption, _NONE
             if type(cell) in _BYTES and encryption is not None:
                 try:
@@ -116,20 +123,27 @@ class RowReader(TypeEngine[Any]):
             del cell, encryption, failures
             return the_long_way(asked)
 
+        if cells is not None:
+            is_text = decode == codec.decode and type(codec) is TextCodec
+            vars(open_cell)[_AT_ONCE] = (
+                cells,
+                None if is_text else partial(_decoded, decode, dialect),
+            )
         return open_cell
 
-    def _one_pass(self, dialect: Dialect) -> Callable[[bytes, FindKey], bytes | None]:
-        """What opens nearly every cell; ``None`` is its answer for the others."""
+    def _cells(self, dialect: Dialect) -> CellReader | None:
+        """What opens nearly every cell; ``None`` is its answer for the others. There is none for
+        a row's key that only the long way understands."""
         binding = self.binding
         if binding.other is not None:
-            return lambda cell, find_key: None
+            return None
         forms = [form_of(column.type, dialect) for column in binding.identity]
         known = [form for form in forms if form is not None]
         if len(known) < len(forms):
-            return lambda cell, find_key: None
+            return None
         context, pieces = binding.context, binding.key_pieces
         tag = self.tag.encode("ascii")
-        return CellReader(tag, context.head, context.parts, known, pieces).open
+        return CellReader(tag, context.head, context.parts, known, pieces)
 
     def row_of(self, cell: Any, dialect: Dialect) -> Mapping[str, str]:
         """The identity of a cell's row, by column name.
@@ -137,12 +151,27 @@ class RowReader(TypeEngine[Any]):
         :raises ValueError: it is no cell of this column.
         """
         columns = self.binding.bound_to
+        cell = cell.cell if type(cell) is OpenedCell else cell
         parts = bytes(cell).split(SEPARATOR, len(columns) + 1)[1:-1]
         texts = {
             column: from_delivered(column.type, dialect)(part)
             for column, part in zip(columns, parts, strict=True)
         }
         return self.binding.row([texts[column] for column in self.binding.identity])
+
+
+def _nothing(cell: bytes, find_key: FindKey) -> None:
+    """What is opened in one pass of cells that only the long way understands."""
+
+
+def _decoded(decode: Decode, dialect: Dialect, data: bytes) -> Any:
+    return decode(data, dialect)
+
+
+def read_at_once(processor: object) -> tuple[CellReader, Callable[[bytes], object] | None] | None:
+    """What opens the cells of a column many at once, if what processes them lets it, and what
+    makes a value of a plaintext, ``None`` for a text."""
+    return getattr(processor, _AT_ONCE, None)
 
 
 class _LongWay:
@@ -173,8 +202,6 @@ class _LongWay:
         binding = self._binding
         if cell is None:
             return None if self._is_carried else null_value(binding.codec, self._dialect)
-        if type(cell) is OpenedCell:
-            return cell.value
         encryption = self._attachment.encryption or self._attachment.require(
             binding.table, binding.column_name
         )
@@ -370,28 +397,6 @@ def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any
             sql = f"(array_agg({sql}))[1]"
         pieces += [delivered_sql(sql, kind, dialect_name), "':'"]
     return [*pieces, compiler.process(element.ciphertext, **inner)]
-
-
-class OpenedCell:
-    """Stands in a driver's row for a cell that a look-up opened to compare it.
-
-    It shows nothing of its value, as the cell itself does not.
-
-    :ivar value: the column's value.
-    :ivar cell: as it was delivered.
-    """
-
-    __slots__ = ("cell", "value")
-
-    def __init__(self, value: object, cell: Any) -> None:
-        self.value = value
-        self.cell = cell
-
-    def __repr__(self) -> str:
-        return "<opened value>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a value on its way out of a result is never pickled")
 
 
 def needs_aggregate(key: Any, compiler: Any) -> bool:

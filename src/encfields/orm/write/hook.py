@@ -18,8 +18,10 @@ from encfields.errors import (
 )
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
+from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
+from encfields.orm.read.opened_at_once import open_at_once
 from encfields.orm.write.dml_plan import row_not_pinned
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
@@ -299,11 +301,13 @@ class WriteHook:
         execution_options: Any,
         result: Any,
     ) -> None:
-        """SQLAlchemy's event: look that rows have the keys they were sealed for, and take rows
-        that were not asked for out of the result of a look-up."""
+        """SQLAlchemy's event: have the result's cells opened as they are fetched, look that rows
+        have the keys they were sealed for, and take rows that were not asked for out of the result
+        of a look-up."""
         context = getattr(result, "context", None)  # a default's own value has none
         if context is None:
             return
+        open_at_once(result, attachment_of(connection.dialect))
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
         if plan is None or plan is NOTHING:
             return
