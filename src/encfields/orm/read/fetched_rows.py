@@ -28,6 +28,7 @@ class FetchedRows(CursorFetchStrategy):
         self._inner.hard_close(result, dbapi_cursor)
 
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
+        # What fetches in batches takes the place of the strategy that it is asked of.
+        outermost, result.cursor_strategy = result.cursor_strategy, self._inner
         self._inner.yield_per(result, dbapi_cursor, num)
-        if result.cursor_strategy is not self:
-            self._inner, result.cursor_strategy = result.cursor_strategy, self
+        self._inner, result.cursor_strategy = result.cursor_strategy, outermost

@@ -301,18 +301,22 @@ class WriteHook:
         execution_options: Any,
         result: Any,
     ) -> None:
-        """SQLAlchemy's event: have the result's cells opened as they are fetched, look that rows
-        have the keys they were sealed for, and take rows that were not asked for out of the result
-        of a look-up."""
+        """SQLAlchemy's event: look that rows have the keys they were sealed for, have the cells of
+        a result opened as they are fetched, and take rows that were not asked for out of it."""
         context = getattr(result, "context", None)  # a default's own value has none
         if context is None:
             return
-        open_at_once(result, attachment_of(connection.dialect))
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
-        if plan is None or plan is NOTHING:
-            return
-        if plan.filters:
+        if plan is not None and plan is not NOTHING:
+            self._check_written(plan, connection, context, result)
+        open_at_once(result, attachment_of(connection.dialect))
+        if plan is not None and plan.filters:
             filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
+
+    def _check_written(
+        self, plan: StatementPlan, connection: Connection, context: Any, result: Any
+    ) -> None:
+        """Look that rows have the keys they were sealed for."""
         seen = self.keys.check(connection, context, result) if plan.may_be_generated else ()
         if plan.sealed:
             self._read_back.check(
