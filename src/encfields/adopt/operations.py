@@ -11,9 +11,11 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import LargeBinary, bindparam, null, select, type_coerce, update
+from sqlalchemy.exc import DBAPIError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.check import Comparer, Comparison, compare
+from encfields.adopt.obstacles import before_the_first_step, before_the_last_step
 from encfields.adopt.remaining_plaintext import what_remains
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger
@@ -21,6 +23,8 @@ from encfields.bulk.connections import Connections, sync_engine
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, Report
 from encfields.bulk.rows.prepared_job import PreparedJob
+from encfields.bulk.runs.pacing import refuses_row
+from encfields.bulk.writers.refusals import refusal_of
 from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.adoption.triggers import CLOSED, OPEN, READY
 from encfields.traces import leaves_no_trace
@@ -48,6 +52,7 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
         message = f"begin_adoption was done: its triggers are in the stage {place.stage!r}"
         raise _error(adoption, message, "adoption-order")
     _refuse_later_trigger(engine, adoption, place.table)
+    schema.require_nothing(before_the_first_step, "the column cannot be adopted")
     schema.begin(OPEN)
 
 
@@ -85,7 +90,11 @@ def adopting_run(
 
 @leaves_no_trace
 def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
-    """Open every value and compare it with its plaintext; nothing is changed."""
+    """Open every value and compare it with its plaintext; nothing is changed.
+
+    :raises AdoptionError: rows are hidden from the database user.
+    """
+    Schema(sync_engine(engine), adoption).place()
     own = Connections(sync_engine(engine))
     try:
         return compare(own, encryption, adoption)
@@ -153,7 +162,8 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     if _any_row(engine, place.table.c[adoption.plain].is_not(None)):
         message = "a row has plaintext yet: close_plaintext comes first"
         raise _error(adoption, message, "adoption-order")
-    schema.end()
+    schema.require_nothing(before_the_last_step, "the plaintext column is needed yet")
+    schema.end(CLOSED)
     return what_remains(adoption, engine.dialect.name)
 
 
@@ -248,8 +258,25 @@ def _scrub(own: Connections, encryption: Encryption, adoption: Adoption) -> Comp
                 values = {f"k_{i}": one for i, one in enumerate(comparer.reader.key_of(row))}
                 values["sealed"] = bytes(row[comparer.value_at])
                 values["plain"] = bytes(row[comparer.plain_at])
-                begun.connection.execute(statement, values)
+                _scrub_row(begun.connection, adoption, statement, values)
     return comparison
+
+
+def _scrub_row(connection: Any, adoption: Adoption, statement: Any, values: Any) -> None:
+    """:raises AdoptionError: the database does not let the plaintext be NULL."""
+    try:
+        connection.execute(statement, values)
+        return
+    except DBAPIError as error:
+        if not refuses_row(error):
+            raise
+        words = refusal_of(error).words  # its own text quotes the row
+    raise _error(
+        adoption,
+        f"the plaintext of a row cannot be made NULL: {words}. Change that, and run "
+        "close_plaintext again",
+        "plaintext-required",
+    )
 
 
 def _scrubbing(prepared: PreparedJob) -> Any:
@@ -263,7 +290,7 @@ def _scrubbing(prepared: PreparedJob) -> Any:
             type_coerce(sealed, LargeBinary) == bindparam("sealed", type_=LargeBinary),
             ExactForm(plain, plain.type) == bindparam("plain", type_=LargeBinary),
         )
-        .values({plain: null()})
+        .values({plain: null(), **prepared.as_they_are})
     )
 
 

@@ -6,7 +6,6 @@ A lock is not waited for long: whoever comes after would wait as well.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import LargeBinary, text
 from sqlalchemy import column as sql_column
 from sqlalchemy import inspect as inspected
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from encfields.adopt import sqlite_schema as sqlite
-from encfields.adopt.adoption import Adoption
+from encfields.adopt.adoption import Adoption, AdoptionError
+from encfields.adopt.mysql_columns import nullable, required
+from encfields.adopt.obstacles import Plain, hides_rows
 from encfields.adopt.stages import AdoptionProgress, adopted_in, place_of
 from encfields.bulk.connections import Connections
 from encfields.orm.adoption.triggers import Triggers
@@ -50,9 +51,37 @@ class Schema:
         self._quote = engine.dialect.identifier_preparer.quote
 
     def place(self) -> AdoptionProgress:
-        """Where the adoption stands."""
+        """Where the adoption stands.
+
+        :raises AdoptionError: rows of the table are hidden from the database user, who would take
+            them for rows that are not there.
+        """
+        spec = self._adoption.spec
         with self._connection() as connection:
+            if hides_rows(connection, spec.table, spec.schema):
+                raise self._refusal(
+                    "a row level security policy hides rows of the table from this database user: "
+                    "adopt it as a user with BYPASSRLS, or as the owner without FORCE",
+                    "row-security",
+                )
             return place_of(connection, self._adoption)
+
+    def require_nothing(self, look: Callable[[Plain], list[str]], otherwise: str) -> None:
+        """See that nothing stands in the way of a step.
+
+        :raises AdoptionError: something does, and is named.
+        """
+        spec = self._adoption.spec
+        with self._connection() as connection:
+            found = look(Plain(connection, spec.table, spec.schema, self._adoption.plain))
+        if found:
+            raise self._refusal(f"{otherwise}: {'; '.join(found)}", "in-the-way")
+
+    def _refusal(self, message: str, reason: str) -> AdoptionError:
+        adoption = self._adoption
+        return AdoptionError(
+            message, table=adoption.table_name, column=adoption.plain, reason=reason
+        )
 
     # -- the steps -----------------------------------------------------------------------------
 
@@ -91,16 +120,24 @@ class Schema:
 
         self._change(change)
 
-    def end(self) -> None:
+    def end(self, stage: str) -> None:
         """Drop the plaintext column and the triggers; the encrypted one has to have a value, if
-        the plaintext had to."""
+        the plaintext had to.
+
+        :param stage: of the triggers, which are made again if the column cannot be dropped.
+        """
 
         def change(connection: Connection) -> None:
             place = place_of(connection, self._adoption)
             if place.required:
                 self._require(connection, self._adoption.sealed)
             self._drop_triggers(connection, place)
-            self._drop_columns(connection, [self._adoption.plain])
+            try:
+                self._drop_columns(connection, [self._adoption.plain])
+            except DBAPIError:
+                if self._name == "mysql":  # which takes nothing back
+                    self._create_triggers(connection, place, stage)
+                raise
 
         self._change(change)
 
@@ -178,8 +215,8 @@ class Schema:
         if self._name == "postgresql":
             self._alter(connection, f"ALTER COLUMN {self._quote(plain)} DROP NOT NULL")
         elif self._name == "mysql":
-            line = re.sub(r" NOT NULL", " NULL", self._mysql_column(connection, plain), count=1)
-            self._alter(connection, f"MODIFY COLUMN {line}")
+            line = self._mysql_column(connection, plain)
+            self._alter(connection, f"MODIFY COLUMN {nullable(line)}")
         else:
             table = self._adoption.spec.table
             sqlite.change_column(connection, table, plain, sqlite.without_not_null)
@@ -205,10 +242,8 @@ class Schema:
             self._alter(connection, f"DROP CONSTRAINT {check}")
         elif self._name == "mysql":
             line = self._mysql_column(connection, name)
-            if " NOT NULL" not in line:
-                # MariaDB writes DEFAULT NULL, which no such column may have.
-                line = line.replace(" DEFAULT NULL", "").replace(" NULL", "")
-                self._alter(connection, f"MODIFY COLUMN {_with_not_null(line)}")
+            if (changed := required(line)) != line:
+                self._alter(connection, f"MODIFY COLUMN {changed}")
         else:
             sqlite.change_column(connection, self._adoption.spec.table, name, sqlite.with_not_null)
 
@@ -218,7 +253,8 @@ class Schema:
     def _mysql_column(self, connection: Connection, name: str) -> str:
         """The whole definition of a column, as the server writes it."""
         sql = str(connection.exec_driver_sql(f"SHOW CREATE TABLE {self._table()}").one()[1])
-        quoted = f"`{name.replace('`', '``')}`"
+        # In backticks, or as the session's sql_mode has it, which the dialect knows.
+        quoted = connection.dialect.identifier_preparer.quote_identifier(name).replace("%%", "%")
         for line in sql.splitlines():
             if line.strip().startswith(f"{quoted} "):
                 return line.strip().rstrip(",").replace("%", "%%")
@@ -340,13 +376,6 @@ class Schema:
                 yield connection
         finally:
             own.close()
-
-
-def _with_not_null(line: str) -> str:
-    """A column's definition with NOT NULL behind its type, before a comment or a CHECK."""
-    at = re.search(r" (?:COMMENT|CHECK|DEFAULT)\b", line)
-    end = at.start() if at else len(line)
-    return f"{line[:end]} NOT NULL{line[end:]}"
 
 
 _LOCKED = ("lock timeout", "lock wait timeout", "database is locked", "database table is locked")

@@ -23,7 +23,7 @@ _QUOTED = re.compile(
 _NOT_NULL = re.compile(
     r"\s*(?:CONSTRAINT\s+\S+\s+)?\bNOT\s+NULL\b(?:\s+ON\s+CONFLICT\s+\w+)?", re.I
 )
-_DEFAULT = re.compile(r"\s*\bDEFAULT\s+(?:'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[+-]?[\w.]+)", re.I)
+_DEFAULT = re.compile(r"\s*\bDEFAULT\s*(?:\(x*\)|[+-]?\s*[\w.]+)", re.I)
 _RULE = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.I)
 
 
@@ -50,23 +50,33 @@ def is_column(part: str, name: str) -> bool:
 
 def without_not_null(part: str) -> str:
     """A column's definition without its NOT NULL."""
-    return _outside_quotes(_NOT_NULL, part)
+    return _outside(_NOT_NULL, part)
 
 
 def without_default(part: str) -> str:
     """A column's definition without its DEFAULT."""
-    return _DEFAULT.sub("", part, count=1)
+    return _outside(_DEFAULT, part)
 
 
 def with_not_null(part: str) -> str:
     """A column's definition with a NOT NULL."""
-    return part if _NOT_NULL.search(part) else f"{part.rstrip()} NOT NULL"
+    return part if _NOT_NULL.search(_masked(part)) else f"{part.rstrip()} NOT NULL"
 
 
-def _outside_quotes(pattern: re.Pattern[str], part: str) -> str:
-    masked = _QUOTED.sub(lambda found: "x" * len(found[0]), part)
-    found = pattern.search(masked)
+def _outside(pattern: re.Pattern[str], part: str) -> str:
+    """A definition without what a pattern finds outside of quotes and parentheses."""
+    found = pattern.search(_masked(part))
     return part if found is None else part[: found.start()] + part[found.end() :]
+
+
+def _masked(part: str) -> str:
+    """A definition with what stands in quotes and parentheses made unrecognisable."""
+    masked, depth, out = _QUOTED.sub(lambda found: "x" * len(found[0]), part), 0, []
+    for one in masked:
+        depth -= one == ")"
+        out.append(one if depth <= 0 else "x")
+        depth += one == "("
+    return "".join(out)
 
 
 def change_column(connection: Connection, table: str, column: str, *changes: object) -> None:
@@ -144,7 +154,8 @@ def _make_anew(connection: Connection, table: str, column: str) -> None:
     quote = connection.dialect.identifier_preparer.quote
     definition = _definition_without(table_sql(connection, table), table, column)
     made = quote(f"{table}_encfields_new")
-    others = [*made_of(connection, table, "index"), *made_of(connection, table, "trigger")]
+    indexes = (one for one in made_of(connection, table, "index") if not _names(one, column))
+    others = [*indexes, *made_of(connection, table, "trigger")]
     columns = ", ".join(
         quote(row[1])
         for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quote(table)})")

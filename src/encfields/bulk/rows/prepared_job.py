@@ -9,6 +9,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.places import SealedCell
+from encfields.bulk.rows.server_updates import updated_by_server
 from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,
     DeclaredTypes,
@@ -39,6 +40,7 @@ class PreparedJob:
     :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext, or one that
         adopts, only. :ivar values: the types of the values in them.
     :ivar index_columns: the columns of blind indexes, in the spec's order.
+    :ivar as_they_are: columns that the server would change, with what an UPDATE gives them.
     :raises DeclarationError: the table or a column is missing, it has no primary key, or the job
         needs a type that is not among `declared`.
     """
@@ -68,6 +70,7 @@ class PreparedJob:
         self.identity = self._identity()
         self.plain = self._plain(names)
         self.index_columns = self._index_columns()
+        self.as_they_are = {c: c for c in updated_by_server(connection, self.table)}
 
     def _sources(self, connection: Connection) -> tuple[ColumnBinding, ...]:
         if self.job.source is None:

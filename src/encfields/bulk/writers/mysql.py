@@ -49,6 +49,8 @@ class MysqlWriter:
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
         self._indexes = [prepare.quote(column.name) for column in prepared.index_columns]
+        kept = (prepare.quote(column.name) for column in prepared.as_they_are)
+        self._kept = [f"{name} = {name}" for name in kept]
         self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
         name, key = dialect.name, prepared.key
@@ -95,7 +97,7 @@ class MysqlWriter:
         """Store rows of one shape whose locks are held, where the old values still stand."""
         if rows[0].size + _ROW_BYTES >= self._packet:
             return self._store_in_parts(connection, shape, rows[0])
-        sets: list[str] = []
+        sets = [*self._kept]
         parameters: list[Any] = []
         for i in shape.written:
             values = [row.change.new[i] for row in rows]
@@ -207,7 +209,8 @@ class MysqlWriter:
             for start in range(0, len(value or b""), size):
                 part = f"x'{value[start : start + size].hex()}'"
                 new = f"CONCAT({column}, {part})" if start else part
-                statement = f"UPDATE {self._table} SET {column} = {new} WHERE {this}"  # noqa: S608
+                sets = ", ".join([f"{column} = {new}", *self._kept])
+                statement = f"UPDATE {self._table} SET {sets} WHERE {this}"  # noqa: S608
                 connection.exec_driver_sql(statement, tuple(row.parameters))
         return 1
 

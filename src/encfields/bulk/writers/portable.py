@@ -66,7 +66,8 @@ class PortableWriter:
                 )
                 for i, form in enumerate(self._plain.forms)
             ]
-        new: dict[Any, Any] = {
+        new: dict[Any, Any] = dict(self._prepared.as_they_are)
+        new |= {
             self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in shape.written
         }
         if shape.writes_indexes:

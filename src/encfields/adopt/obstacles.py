@@ -1,0 +1,264 @@
+"""What in a database keeps a column from being adopted, or its plaintext from being dropped.
+
+An operation looks for it before it changes anything: a foreign key would be made NULL along with
+the plaintext, a view or a trigger would fail for everybody once the column is gone, and rows that
+a policy hides would be taken for rows that are not there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from encfields.adopt.sqlite_schema import definitions, is_column, table_sql
+from encfields.orm.adoption.triggers import PREFIX
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+class Plain:
+    """A plaintext column, as a database's own tables name it."""
+
+    def __init__(self, connection: Connection, table: str, schema: str | None, name: str) -> None:
+        self.connection = connection
+        self.table = table
+        self.schema = schema
+        self.name = name
+
+    def ask(self, sql: str) -> list[tuple[str, ...]]:
+        """The texts that a query finds, which may name :table, :schema, :name and :ours."""
+        asked = {"table": self.table, "schema": self.schema, "name": self.name, "ours": PREFIX}
+        named = {name: value for name, value in asked.items() if f":{name}" in sql}
+        rows = self.connection.execute(text(sql), named)
+        return [tuple("" if one is None else _as_text(one) for one in row) for row in rows]
+
+    def is_named_in(self, sql: str) -> bool:
+        """Whether SQL names the column, as far as words tell."""
+        return re.search(rf"(?<!\w){re.escape(self.name)}(?!\w)", sql, re.IGNORECASE) is not None
+
+
+def _as_text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def hides_rows(connection: Connection, table: str, schema: str | None) -> bool:
+    """Whether a policy of PostgreSQL's hides rows of a table from this user."""
+    if connection.dialect.name != "postgresql":
+        return False
+    found = Plain(connection, table, schema, "").ask(
+        f"SELECT row_security_active(c.oid) FROM (SELECT) one JOIN {_PG_TABLE}"  # noqa: S608
+    )
+    return any(row == ("True",) for row in found)
+
+
+# -- before an adoption begins -----------------------------------------------------------------
+
+
+def before_the_first_step(plain: Plain) -> list[str]:
+    """What forbids to adopt the column, in words."""
+    return [*_references(plain), *_of_table(plain)]
+
+
+def _references(plain: Plain) -> Iterator[str]:
+    if plain.connection.dialect.name == "postgresql":
+        found = plain.ask(
+            "SELECT f.conname, f.conrelid::regclass::text FROM pg_constraint f "  # noqa: S608
+            f"JOIN {_PG_TABLE} AND f.confrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
+            "AND a.attnum = ANY (f.confkey) WHERE f.contype = 'f' AND a.attname = :name"
+        )
+    elif plain.connection.dialect.name in MYSQL_NAMES:
+        found = plain.ask(
+            "SELECT CONSTRAINT_NAME, TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE "
+            "WHERE REFERENCED_TABLE_SCHEMA = COALESCE(:schema, DATABASE()) "
+            "AND REFERENCED_TABLE_NAME = :table AND REFERENCED_COLUMN_NAME = :name"
+        )
+    else:
+        found = list(_references_in_sqlite(plain))
+    for name, table in found:
+        yield (
+            f"the foreign key {name} of {table} refers to it, and would be made NULL with it, or "
+            "hold it back: have it refer to another column first"
+        )
+
+
+def _references_in_sqlite(plain: Plain) -> Iterator[tuple[str, str]]:
+    quote = plain.connection.dialect.identifier_preparer.quote
+    for (table,) in plain.ask("SELECT name FROM sqlite_master WHERE type = 'table'"):
+        keys = plain.connection.exec_driver_sql(f"PRAGMA foreign_key_list({quote(table)})").all()
+        for number, _, parent, _, to, *_ in keys:
+            if parent.lower() == plain.table.lower() and (to or "").lower() == plain.name.lower():
+                yield str(number), table
+
+
+def _of_table(plain: Plain) -> Iterator[str]:
+    """What about the whole table."""
+    if plain.connection.dialect.name == "postgresql":
+        heirs = plain.ask(
+            "SELECT i.inhrelid::regclass::text FROM pg_inherits i "  # noqa: S608
+            f"JOIN {_PG_TABLE} AND i.inhparent = c.oid WHERE c.relkind = 'r'"
+        )
+        for (heir,) in heirs:
+            yield f"{heir} inherits the table, and triggers are not inherited"
+    if plain.connection.dialect.name in MYSQL_NAMES:
+        kind = plain.ask(
+            "SELECT TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = "
+            "COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table"
+        )
+        if kind == [("SYSTEM VERSIONED",)]:
+            yield (
+                "the table is system-versioned, and its history would keep every plaintext: "
+                "ALTER TABLE ... DROP SYSTEM VERSIONING first"
+            )
+
+
+# -- before the plaintext column is dropped ----------------------------------------------------
+
+
+def before_the_last_step(plain: Plain) -> list[str]:
+    """What still needs the column, in words."""
+    name = plain.connection.dialect.name
+    if name == "postgresql":
+        found: Iterable[str] = _needed_in_postgresql(plain)
+    elif name in MYSQL_NAMES:
+        found = _needed_in_mysql(plain)
+    else:
+        found = _needed_in_sqlite(plain)
+    return [*_references(plain), *found]
+
+
+_PG_TABLE = (
+    "pg_class c ON c.relname = :table AND c.relnamespace = (SELECT oid FROM pg_namespace "
+    "WHERE nspname = COALESCE(:schema, current_schema()))"
+)
+"""Behind JOIN, to be followed by AND."""
+
+
+def _needed_in_postgresql(plain: Plain) -> Iterator[str]:
+    of_column = (
+        f"FROM pg_depend d JOIN {_PG_TABLE} AND d.refclassid = 'pg_class'::regclass "
+        "AND d.refobjid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
+        "AND a.attnum = d.refobjsubid AND a.attname = :name"
+    )
+    # A foreign key that refers to the column was told before.
+    needs = plain.ask(
+        f"SELECT pg_describe_object(d.classid, d.objid, d.objsubid) {of_column} "  # noqa: S608
+        "WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' "
+        "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid)"
+    )
+    yield from (f"{what} needs it" for (what,) in needs)
+    unique = plain.ask(
+        "SELECT i.indexrelid::regclass::text FROM pg_index i "  # noqa: S608
+        f"JOIN {_PG_TABLE} AND i.indrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
+        "AND a.attnum = ANY (i.indkey) AND a.attname = :name WHERE i.indisunique "
+        "AND i.indnkeyatts > 1"
+    )
+    yield from (_unique_with_others(index) for (index,) in unique)
+    bodies = plain.ask(
+        "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "  # noqa: S608
+        f"JOIN {_PG_TABLE} AND t.tgrelid = c.oid "
+        "WHERE NOT t.tgisinternal AND left(t.tgname, length(:ours)) <> :ours"
+    )
+    yield from _triggers(plain, bodies)
+
+
+def _needed_in_mysql(plain: Plain) -> Iterator[str]:
+    at = "TABLE_SCHEMA = COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table"
+    keys = plain.ask(
+        "SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE "  # noqa: S608
+        f"WHERE {at} AND COLUMN_NAME = :name AND REFERENCED_TABLE_NAME IS NOT NULL"
+    )
+    yield from (f"the foreign key {key} is of it" for (key,) in keys)
+    generated = plain.ask(
+        f"SELECT COLUMN_NAME, GENERATION_EXPRESSION FROM information_schema.COLUMNS WHERE {at}"  # noqa: S608
+    )
+    yield from (f"the column {c} is computed from it" for c, e in generated if plain.is_named_in(e))
+    unique = plain.ask(
+        "SELECT INDEX_NAME FROM information_schema.STATISTICS "  # noqa: S608
+        f"WHERE {at} AND NON_UNIQUE = 0 GROUP BY INDEX_NAME HAVING COUNT(*) > 1 "
+        "AND SUM(COLUMN_NAME = :name) > 0"
+    )
+    yield from (_unique_with_others(index) for (index,) in unique)
+    yield from _rules_of_mysql(plain)
+    bodies = plain.ask(
+        "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE "
+        "EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :table "
+        "AND LEFT(TRIGGER_NAME, CHAR_LENGTH(:ours)) <> :ours"
+    )
+    yield from _triggers(plain, bodies)
+    views = plain.ask(
+        "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS "
+        "WHERE TABLE_SCHEMA = COALESCE(:schema, DATABASE())"
+    )
+    yield from _views(plain, views)
+
+
+def _rules_of_mysql(plain: Plain) -> Iterator[str]:
+    """CHECK constraints of the table, and on MySQL indexes over expressions."""
+    is_mariadb = getattr(plain.connection.dialect, "is_mariadb", False)
+    at = "c.CONSTRAINT_SCHEMA = COALESCE(:schema, DATABASE())"
+    if is_mariadb:
+        checks = plain.ask(
+            "SELECT c.CONSTRAINT_NAME, c.CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS c "  # noqa: S608
+            f"WHERE {at} AND c.TABLE_NAME = :table AND NOT (c.LEVEL = 'Column' "
+            "AND c.CONSTRAINT_NAME = :name)"
+        )
+    else:
+        checks = plain.ask(
+            "SELECT CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS c JOIN "  # noqa: S608
+            "information_schema.TABLE_CONSTRAINTS t USING (CONSTRAINT_SCHEMA, CONSTRAINT_NAME) "
+            f"WHERE {at} AND t.TABLE_NAME = :table"
+        )
+        folded = plain.ask(
+            "SELECT INDEX_NAME, EXPRESSION FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = "
+            "COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table AND EXPRESSION IS NOT NULL"
+        )
+        yield from (f"the index {i} is over it" for i, e in folded if plain.is_named_in(e))
+    yield from (f"the CHECK {name} names it" for name, sql in checks if plain.is_named_in(sql))
+
+
+def _needed_in_sqlite(plain: Plain) -> Iterator[str]:
+    connection = plain.connection
+    quote = connection.dialect.identifier_preparer.quote
+    _, parts, _ = definitions(table_sql(connection, plain.table))
+    computed = re.compile(r"\bAS\s*\(", re.IGNORECASE)
+    for part in parts:
+        if not is_column(part, plain.name) and computed.search(part) and plain.is_named_in(part):
+            yield f"the column {part.split()[0]} is computed from it"
+    listed = connection.exec_driver_sql(f"PRAGMA index_list({quote(plain.table)})").all()
+    for _, index, is_unique, *_ in listed:
+        columns = connection.exec_driver_sql(f"PRAGMA index_info({quote(index)})").all()
+        names = [str(row[2]).lower() for row in columns]
+        if is_unique and len(names) > 1 and plain.name.lower() in names:
+            yield _unique_with_others(index)
+    bodies = plain.ask(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table "
+        "AND substr(name, 1, length(:ours)) <> :ours"
+    )
+    yield from _triggers(plain, bodies)
+    views = plain.ask("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
+    yield from _views(plain, views)
+
+
+def _unique_with_others(index: str) -> str:
+    return (
+        f"the unique index {index} is of it and of other columns, which would be unique no more: "
+        "make a unique CompoundBlindIndex or another constraint in its place, and drop it"
+    )
+
+
+def _triggers(plain: Plain, bodies: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    for name, body in bodies:
+        if plain.is_named_in(body):
+            yield f"the trigger {name} names it, and every write would fail"
+
+
+def _views(plain: Plain, views: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    of_table = Plain(plain.connection, plain.table, plain.schema, plain.table)
+    for name, sql in views:
+        if plain.is_named_in(sql) and of_table.is_named_in(sql):
+            yield f"the view {name} names it"

@@ -1,0 +1,242 @@
+"""What a legacy table may have about it: an adoption leaves it as it is, or says what is in the
+way before it changes anything."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    insert,
+    inspect,
+    select,
+    text,
+)
+
+from encfields import BlindIndex, EncryptedType, Plaintext, attach
+from encfields.adopt import (
+    Adoption,
+    AdoptionError,
+    adopt,
+    begin_adoption,
+    close_plaintext,
+    compare_adopted,
+    end_adoption,
+    ensure_adopted,
+    refill_plaintext,
+)
+from encfields.testing import local_store
+from tests.binding.database import Database
+from tests.servers.backends import Backend
+
+
+def account(phase: str | None = "write-both") -> Table:
+    adopts: Any = Plaintext("email", phase=phase) if phase else None  # type: ignore[arg-type]
+    type_ = EncryptedType(String(60), name="account.email", index=BlindIndex(), adopts=adopts)
+    key: Any = Column("id", Integer, primary_key=True, autoincrement=False)
+    return Table("account", MetaData(), key, Column("email_enc", type_))
+
+
+def make(db: Database, column: str = "email VARCHAR(60) NOT NULL", rest: str = "") -> Adoption:
+    """The legacy table, with one row."""
+    db.execute_plain(f"CREATE TABLE account (id INT NOT NULL PRIMARY KEY, {column}{rest})")
+    db.execute_plain("INSERT INTO account (id, email) VALUES (1, 'ada@x')")
+    return Adoption.of(account().c.email_enc)
+
+
+def up_to_close(db: Database, adoption: Adoption) -> None:
+    begin_adoption(db.engine, adoption)
+    assert adopt(db.engine, db.encryption, adoption).finished
+    ensure_adopted(db.engine, db.encryption, adoption)
+    close_plaintext(db.engine, db.encryption, adoption)
+
+
+def values(db: Database) -> list[str]:
+    with db.engine.connect() as connection:
+        return list(connection.scalars(select(account(None).c.email_enc)))
+
+
+def columns(db: Database) -> set[str]:
+    return {one["name"] for one in inspect(db.plain).get_columns("account")}
+
+
+def test_a_foreign_key_that_refers_to_the_column_is_found_before_anything_changes(
+    db: Database,
+) -> None:
+    adoption = make(db, "email VARCHAR(60) NOT NULL UNIQUE")
+    db.execute_plain(
+        "CREATE TABLE letter (id INT PRIMARY KEY, email VARCHAR(60), "
+        "FOREIGN KEY (email) REFERENCES account (email) ON UPDATE CASCADE)"
+    )
+    db.execute_plain("INSERT INTO letter VALUES (1, 'ada@x')")
+    with pytest.raises(AdoptionError, match="of letter refers to it"):
+        begin_adoption(db.engine, adoption)
+    assert columns(db) == {"id", "email"}
+
+
+NEEDED = {
+    "view": ["CREATE VIEW mail AS SELECT id, email FROM account"],
+    "trigger": {
+        "postgresql": [
+            "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN NEW.id := NEW.id + 0 * length(NEW.email); RETURN NEW; END'",
+            "CREATE TRIGGER mail BEFORE DELETE ON account FOR EACH ROW EXECUTE FUNCTION noted()",
+        ],
+        "mariadb": [
+            "CREATE TRIGGER mail BEFORE DELETE ON account FOR EACH ROW SET @mail = OLD.email"
+        ],
+        "sqlite": [
+            "CREATE TRIGGER mail BEFORE DELETE ON account BEGIN SELECT OLD.email; END"
+        ],
+    },
+    "computed": ", mail VARCHAR(60) GENERATED ALWAYS AS (lower(email)) STORED",
+    "unique": ", CONSTRAINT mail UNIQUE (id, email)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+def test_what_needs_the_plaintext_column_is_named_before_it_is_dropped(
+    db: Database, kind: str
+) -> None:
+    needed: Any = NEEDED[kind]
+    adoption = make(db, rest=needed if isinstance(needed, str) else "")
+    made = needed[db.backend.family] if isinstance(needed, dict) else needed
+    for statement in made if isinstance(made, list) else ():
+        db.execute_plain(statement)
+    up_to_close(db, adoption)
+    unnamed = kind == "unique" and db.name == "sqlite"
+    with pytest.raises(AdoptionError, match="autoindex" if unnamed else "mail"):
+        end_adoption(db.engine, adoption)
+    assert "email" in columns(db)
+
+    if kind in ("view", "trigger"):
+        on = " ON account" if (kind, db.name) == ("trigger", "postgresql") else ""
+        db.execute_plain(f"DROP {kind} mail{on}")
+        end_adoption(db.engine, adoption)
+        assert "email" not in columns(db)
+    assert values(db) == ["ada@x"]
+
+
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection")
+def test_an_index_over_an_expression_goes_with_the_column(db: Database) -> None:
+    if db.backend.family == "mariadb":
+        pytest.skip("MariaDB has none, and MySQL's is named")
+    adoption = make(db)
+    db.execute_plain("CREATE UNIQUE INDEX folded ON account (lower(email))")
+    db.execute_plain("CREATE INDEX mails ON account (id) WHERE email IS NOT NULL")
+    up_to_close(db, adoption)
+    end_adoption(db.engine, adoption)
+    assert columns(db) == {"id", "email_enc", "email_enc_bidx"}
+
+
+def test_a_check_that_demands_plaintext_is_told_without_the_row(db: Database) -> None:
+    adoption = make(db, rest=", CONSTRAINT there CHECK (email IS NOT NULL)")
+    with pytest.raises(AdoptionError, match="CHECK") as raised:
+        up_to_close(db, adoption)
+    assert raised.value.reason == "plaintext-required"
+    assert raised.value.__cause__ is raised.value.__context__ is None
+
+
+def test_a_definition_keeps_all_but_what_an_adoption_changes(db: Database) -> None:
+    """Rules, defaults and comments that have the very words."""
+    definitions = {
+        "sqlite": "email VARCHAR(60) CHECK (email IS NOT NULL OR id > 0) NOT NULL "
+        "DEFAULT ('NOT NULL' || 'y')",
+        "postgresql": "email VARCHAR(60) NOT NULL DEFAULT 'NOT NULL'",
+        "mariadb": "email ENUM('ada@x', 'is NOT NULL', '') NOT NULL DEFAULT 'is NOT NULL' "
+        "COMMENT 'DEFAULT NULL'",
+    }
+    adoption = make(db, definitions[db.backend.family])
+    up_to_close(db, adoption)
+    with db.begin() as connection:
+        connection.execute(insert(account(None)), {"id": 2, "email_enc": "eve@x"})
+    refill_plaintext(db.engine, db.encryption, adoption) if db.backend.family != "mariadb" else None
+    assert sorted(values(db)) == ["ada@x", "eve@x"]
+
+
+# -- one database's own ------------------------------------------------------------------------
+
+
+def test_rows_that_a_policy_hides_are_not_taken_for_rows_that_are_not_there(
+    postgresql: Backend,
+) -> None:
+    db = Database(postgresql)
+    adoption = make(db)
+    role = f"r_{postgresql.url.database}"
+    for statement in (
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT USAGE ON SCHEMA public TO {role}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        f"ALTER TABLE account OWNER TO {role}",
+        "ALTER TABLE account ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE account FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON account USING (id = 2)",
+    ):
+        db.execute_plain(statement)
+    engine = create_engine(postgresql.url.set(username=role))
+    try:
+        encryption = attach(engine, local_store(bytes(32)))
+        for step in (begin_adoption, end_adoption):
+            with pytest.raises(AdoptionError, match="row level security"):
+                step(engine, adoption)
+        with pytest.raises(AdoptionError, match="row level security"):
+            compare_adopted(engine, encryption, adoption)
+    finally:
+        engine.dispose()
+        for statement in (
+            "ALTER TABLE account OWNER TO CURRENT_USER",
+            f"DROP OWNED BY {role}",
+            f"DROP ROLE {role}",
+        ):
+            db.execute_plain(statement)
+
+
+def test_a_table_that_others_inherit_is_refused(postgresql: Backend) -> None:
+    db = Database(postgresql)
+    adoption = make(db)
+    db.execute_plain("CREATE TABLE special () INHERITS (account)")
+    with pytest.raises(AdoptionError, match="special inherits"):
+        begin_adoption(db.engine, adoption)
+
+
+def test_columns_that_the_server_updates_by_itself_stay_as_they_are(mariadb: Backend) -> None:
+    """Also where the way back writes the plaintext again."""
+    db = Database(mariadb)
+    at = "TIMESTAMP NOT NULL DEFAULT '2001-01-01' ON UPDATE CURRENT_TIMESTAMP"
+    adoption = make(db, rest=f", changed {at}")
+    up_to_close(db, adoption)
+    assert refill_plaintext(db.engine, db.encryption, adoption).finished
+    with db.plain.connect() as connection:
+        changed = connection.scalar(text("SELECT changed FROM account"))
+    assert changed == dt.datetime(2001, 1, 1)
+
+
+@pytest.mark.parametrize("mode", ["ANSI_QUOTES", "ORACLE", ""])
+def test_an_sql_mode_changes_nothing(mariadb: Backend, mode: str) -> None:
+    db = Database(mariadb)
+    adoption = make(db)
+    setting = {"init_command": f"SET SESSION sql_mode = '{mode}'"}
+    engine = create_engine(mariadb.url, connect_args=setting)
+    encryption = attach(engine, local_store(bytes(32)))
+    begin_adoption(engine, adoption)
+    assert adopt(engine, encryption, adoption).finished
+    ensure_adopted(engine, encryption, adoption)
+    close_plaintext(engine, encryption, adoption)
+    end_adoption(engine, adoption)
+    engine.dispose()
+    assert values(db) == ["ada@x"]
+
+
+def test_a_history_that_would_keep_plaintext_is_told(mariadb: Backend) -> None:
+    db = Database(mariadb)
+    adoption = make(db)
+    db.execute_plain("ALTER TABLE account ADD SYSTEM VERSIONING")
+    with pytest.raises(AdoptionError, match="history"):
+        begin_adoption(db.engine, adoption)
