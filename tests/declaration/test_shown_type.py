@@ -48,6 +48,29 @@ INNER: dict[str, tuple[Any, str]] = {
 }
 
 
+class Choice(TypeDecorator[str]):
+    """A type of another library, which generators of forms ask for its choices."""
+
+    impl = String(5)
+    cache_ok = True
+    region = "DE"
+
+    def __init__(self, choices: list[str]) -> None:
+        super().__init__()
+        self.choices = choices
+        self._secret = "s"
+
+
+def test_what_another_librarys_type_adds_is_there():
+    type_: Any = EncryptedType(Choice(["a", "b"]))
+    assert (type_.choices, type_.region, type_.length) == (["a", "b"], "DE", 5)
+    for missing in ("_secret", "nonsense"):
+        with pytest.raises(AttributeError):
+            getattr(type_, missing)
+    assert pickle.loads(pickle.dumps(type_)).choices == ["a", "b"]
+    assert copy.deepcopy(type_).region == "DE"
+
+
 @pytest.mark.parametrize("name", INNER)
 def test_the_class_that_is_decorated_is_the_inner_types(name):
     """As sqladmin and starlette-admin look it up: by ``impl`` of the type's own classes."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy_utils import ChoiceType, IPAddressType, UUIDType, generic_repr
+from sqlalchemy import event, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, Session, mapped_column
+from sqlalchemy_utils import (
+    ChoiceType,
+    IPAddressType,
+    UUIDType,
+    force_auto_coercion,
+    generic_repr,
+)
+from sqlalchemy_utils.listeners import coercion_listener
 
 from encfields import BlindIndex, EncryptedType
 from encfields.testing import attach_locally
@@ -76,6 +84,34 @@ def test_its_types_are_inner_types(sqlite: Backend) -> None:
         session.expunge_all()
         (found,) = session.scalars(select(Host).where(Host.address == "10.0.0.7")).all()
         assert (str(found.address), found.state.value) == ("10.0.0.7", "down")
+
+
+def test_an_attribute_takes_what_its_type_coerces(sqlite: Backend) -> None:
+    force_auto_coercion()
+    try:
+
+        class Own(DeclarativeBase):
+            pass
+
+        class Host(Own):
+            __tablename__ = "host"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            address: Mapped[Any] = mapped_column(EncryptedType(IPAddressType()))
+
+        host = Host(address="10.0.0.7")
+    finally:
+        event.remove(Mapper, "mapper_configured", coercion_listener)
+
+    assert host.address == ip_address("10.0.0.7")
+    engine = sqlite.create_engine()
+    Own.metadata.create_all(engine)
+    attach_locally(engine)
+    with Session(engine) as session:
+        session.add(host)
+        session.commit()
+        session.refresh(host)
+        host.address = "10.0.0.7"
+        assert not session.is_modified(host)
 
 
 def test_a_generated_repr_shows_no_blind_index(sqlite: Backend) -> None:

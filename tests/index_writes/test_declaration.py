@@ -508,7 +508,18 @@ COPIED = (
     known.Index("ssn_last4_bidx", "t.ssn", {"ssn": lambda v: v[-4:].encode()}, "last4", 16),
     known.Index("who_bidx", "t.who", {"ssn": folded, "born": year_of}, "casefold+year"),
 )
+
+
+def without_defaults(table: Table) -> Table:
+    """A copy as libraries make it that keep a table's history."""
+    copied = table.to_metadata(MetaData())
+    for column in copied.c:
+        column.default = column.server_default = None
+    return copied
+
+
 COPIES = {
+    "without defaults": without_defaults,
     "to_metadata": lambda table: table.to_metadata(MetaData()),
     "to_metadata twice": lambda table: table.to_metadata(MetaData()).to_metadata(MetaData()),
     "pickle": lambda table: pickle.loads(pickle.dumps(table.metadata)).tables["t"],

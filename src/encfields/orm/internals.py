@@ -561,6 +561,17 @@ class CompanionColumn(Column[Any]):
         # Columns of aliases are made from this class as well, without the option.
         self._omit_from_statements = True
 
+    @property
+    def default(self) -> Any:
+        """What fills it: no default of the application's, so it stays where those are taken away,
+        as libraries do that keep a table's history in a copy of it."""
+        return vars(self).get("default")
+
+    @default.setter
+    def default(self, given: Any) -> None:
+        if given is not None or "default" not in vars(self):
+            vars(self)["default"] = given
+
 
 def check_of_type(
     condition: ColumnElement[bool], name: str, has_check: Callable[[Any], bool]

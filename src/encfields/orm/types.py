@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -155,7 +156,7 @@ class EncryptedType(
     def __getattr__(self, name: str) -> Any:
         """What is asked of a plain column's type is answered by the inner type."""
         inner = vars(self).get("inner")
-        if name in _INNER_ATTRIBUTES and hasattr(inner, name):
+        if (name in _INNER_ATTRIBUTES and hasattr(inner, name)) or _adds(inner, name):
             return getattr(inner, name)
         return super().__getattr__(name)
 
@@ -276,6 +277,17 @@ class EncryptedType(
 _INNER_ATTRIBUTES = frozenset(
     ("as_uuid", "asdecimal", "enum_class", "enums", "item_type", "length", "precision", "scale")
 )
+
+
+def _adds(inner: Any, name: str) -> bool:
+    """Whether another library's type has an attribute of its own of this name.
+
+    SQLAlchemy-Utils' listeners ask for ``coercion_listener``, generators of forms for ``choices``.
+    """
+    if name.startswith("_") or not isinstance(inner, TypeDecorator):
+        return False
+    own = itertools.takewhile(lambda kind: kind is not TypeDecorator, type(inner).__mro__)
+    return any(name in vars(holder) for holder in (inner, *own))
 
 
 def _undecorated(inner: TypeEngine[Any]) -> TypeEngine[Any]:
