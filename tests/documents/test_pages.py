@@ -14,6 +14,7 @@ import pytest
 from encfields.cli.config_file import COLUMN, SETTINGS, TABLE
 from encfields.cli.main import main, parser
 from encfields.cli.settings import Settings
+from encfields.keys.cache.stats import CacheStats
 from tests.documents.pages import PAGES, README, ROOT, Block, blocks, name_of, prose
 
 README_WORDS = 1_400
@@ -95,6 +96,20 @@ def test_a_configuration_file_is_understood(block: Block, tmp_path):
     else:
         database = settings.database()
         assert database.engine or (database.url or "").startswith("postgresql+psycopg://")
+
+
+def test_the_handbook_names_metrics_and_counters_that_there_are():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    metrics = set(re.findall(r"`(encfields\.(?:key|kms|index|values)\.[a-z.]+)`", page))
+    telemetry = (ROOT / "src" / "encfields" / "telemetry.py").read_text()
+    families = re.findall(r'^    "(\w+)": "', telemetry, re.M)  # one counter for each
+    known = set(re.findall(r'"(encfields\.[a-z.]+)"', telemetry))
+    known |= {f"encfields.key.{name}" for name in families}
+    assert metrics
+    assert metrics <= known
+    counters = set(re.findall(r"`stats\.keys\.(\w+)`", page))
+    assert counters
+    assert all(hasattr(CacheStats, one) for one in counters)
 
 
 def test_the_page_of_the_settings_names_each_of_them():

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import secrets
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from encfields.bulk import Reencryption, Report, TableSpec
+from encfields.bulk.reencryption import report_of
 from tests.frameworks.processes import PATIENCE, running, wait_for
 from tests.frameworks.stored import assert_sealed
 from tests.servers.backends import Backend
 
 # It starts processes, on a machine that may be busy with other things.
 pytestmark = pytest.mark.timeout(600)
+
+BULK_RUN = """
+@app.task(acks_late=True, reject_on_worker_lost=True, time_limit=None)
+def reencrypt():
+    reports = work(engine, encryption, options=Options(rows_per_second=2000))
+    return [report.state for report in reports]
+"""
+"""As docs/many-hosts.md has it."""
 
 APPLICATION = """
 import os
@@ -26,6 +39,7 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
+from encfields.bulk import Options, work
 
 HERE = os.environ["CELERY_FOLDER"]
 app = Celery("application", broker="filesystem://", backend=f"file://{HERE}/results")
@@ -54,7 +68,7 @@ DATABASE = os.environ["DATABASE"]
 # Two processes write to SQLite at once, perhaps on a busy machine.
 patience = {"timeout": 60} if DATABASE.startswith("sqlite") else {}
 engine = create_engine(DATABASE, connect_args=patience)
-attach(
+encryption = attach(
     engine,
     SqlKeyStore(keyrings.local(bytes.fromhex(os.environ["WRAPPING_KEY"]))),
     create=True,
@@ -85,7 +99,15 @@ def register(ssn):
 def find(ssn):
     with Session(engine) as session:
         return session.scalars(select(Patient.id).where(Patient.ssn == ssn)).all()
+
+
+@app.task
+def whoami():
+    return os.getpid()
 """
+
+
+ROWS, SLOWLY = 400, 100
 
 
 @pytest.fixture
@@ -94,7 +116,7 @@ def application(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("queue", "control", "results"):
         (tmp_path / name).mkdir()
     file = tmp_path / "application.py"
-    file.write_text(APPLICATION)
+    file.write_text(APPLICATION + BULK_RUN.replace("2000", f"{SLOWLY}, lease_seconds=5"))
     monkeypatch.setenv("CELERY_FOLDER", str(tmp_path))
     monkeypatch.setenv("DATABASE", backend.url_text)
     monkeypatch.setenv("WRAPPING_KEY", secrets.token_hex(32))
@@ -127,3 +149,38 @@ def test_tasks_in_forked_processes_write_and_look_up(
     assert_sealed(backend.create_engine(), "patient", "ssn", *values, *parents)
     # Task arguments are the application's: it sent the values in clear, and the worker logs none.
     assert not any(value in output.read_text() for value in values)
+
+
+def test_a_run_whose_process_is_killed_is_delivered_again_and_goes_on(
+    application: Any, tmp_path: Path
+) -> None:
+    with Session(application.engine) as session:
+        session.add_all(application.Patient(ssn=f"{number}") for number in range(ROWS))
+        session.commit()
+    application.encryption.keys.rotate("default")
+    table = TableSpec.from_table(application.Patient.__table__)
+    run_id = Reencryption(application.engine, application.encryption, table).record()
+    worker = ["celery", "-A", "application", "worker", "--pool=prefork", "--concurrency=1"]
+
+    def progress() -> Report:
+        return report_of(application.engine, run_id)
+
+    with running([*worker, "--loglevel=INFO"], tmp_path) as output:
+        first = application.whoami.delay()
+        wait_for(first.ready, output)
+        task = application.reencrypt.delay()
+        wait_for(lambda: progress().rows_written > 0, output)
+        assert not progress().finished
+        os.kill(first.get(timeout=PATIENCE), signal.SIGKILL)
+        wait_for(lambda: progress().finished, output)
+        wait_for(task.ready, output)
+        again = application.whoami.delay()
+        wait_for(again.ready, output)
+        assert task.get(timeout=PATIENCE) == ["finished"]
+        assert again.get(timeout=PATIENCE) != first.get(timeout=PATIENCE)
+    assert progress().rows_seen >= ROWS
+
+
+def test_the_page_on_many_hosts_shows_this_task() -> None:
+    page = Path(__file__).parents[2] / "docs" / "many-hosts.md"
+    assert BULK_RUN.strip() in page.read_text()
