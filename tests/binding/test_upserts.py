@@ -21,6 +21,9 @@ from sqlalchemy import (
     null,
     select,
 )
+from sqlalchemy import (
+    insert as insert_plainly,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -336,6 +339,71 @@ def test_on_duplicate_key_may_not_set_an_encrypted_column(mariadb_cards):
 def test_on_duplicate_key_may_not_set_the_key(mariadb_cards):
     with mariadb_cards.begin() as connection, mariadb_cards.refused(IdentityChangeError, card):
         connection.execute(on_duplicate(id=77).values(id=1, number=CANARY))
+
+
+@pytest.fixture
+def notes(innodb_db: Database) -> tuple[Database, Any]:
+    """A table without any other unique key than its own, with two rows."""
+    table = Table(
+        "note",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("title", String(20)),
+        Column("body", EncryptedType(index=BlindIndex())),
+        Column("other", EncryptedType()),
+    )
+    innodb_db.create(table.metadata)
+    with innodb_db.begin() as connection:
+        rows = [{"id": n, "title": f"t{n}", "body": f"b{n}", "other": "o"} for n in (1, 2)]
+        connection.execute(insert_plainly(table), rows)
+    return innodb_db, table
+
+
+def on_duplicate_body(table: Any) -> Any:
+    statement = mysql.insert(table)
+    return statement.on_duplicate_key_update(body=statement.inserted.body)
+
+
+def bodies(db: Database, table: Any) -> list[tuple[Any, ...]]:
+    with db.begin() as connection:
+        found = connection.execute(select(table.c.id, table.c.body, table.c.other))
+        return sorted(tuple(row) for row in found)
+
+
+def test_on_duplicate_key_of_the_only_unique_key_hits_the_inserted_row_s_key(notes):
+    db, table = notes
+    upsert = on_duplicate_body(table)
+    with db.begin() as connection:
+        connection.execute(upsert.values(id=1, body="new", other="lost"))
+        connection.execute(upsert, [{"id": n, "body": f"n{n}", "other": "x"} for n in (2, 3, 2)])
+        own = mysql.insert(table).on_duplicate_key_update(body="own")
+        connection.execute(own.values(id=3, body="lost"))
+        found = select(table.c.id).where(table.c.body.in_(["new", "n2", "own"]))
+        assert sorted(connection.execute(found).scalars()) == [1, 2, 3]
+    assert bodies(db, table) == [(1, "new", "o"), (2, "n2", "o"), (3, "own", "x")]
+
+
+def test_a_unique_key_that_only_the_database_knows_is_found_out(notes):
+    db, table = notes
+    db.execute_plain("ALTER TABLE note ADD UNIQUE INDEX hidden (title)")
+    upsert = on_duplicate_body(table)
+    rows = [{"id": 9, "title": "t1", "body": CANARY}, {"id": 2, "title": "t2", "body": CANARY}]
+    for given in (rows[0], rows):
+        with pytest.raises(IdentityChangeError) as caught, db.begin() as connection:
+            connection.execute(upsert, given)
+        assert caught.value.row == {"id": "9"}
+        assert bodies(db, table) == [(1, "b1", "o"), (2, "b2", "o")]
+    with db.begin() as connection:
+        connection.execute(upsert, {"id": 1, "title": "t1", "body": "new"})
+    assert bodies(db, table) == [(1, "new", "o"), (2, "b2", "o")]
+
+
+def test_under_autocommit_nobody_could_take_such_an_upsert_back(notes):
+    db, table = notes
+    engine = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with pytest.raises(AmbiguousRowError, match="set its key"), engine.connect() as connection:
+        connection.execute(on_duplicate_body(table).values(id=1, body=CANARY))
+    assert bodies(db, table) == [(1, "b1", "o"), (2, "b2", "o")]
 
 
 def test_insert_ignore_and_or_replace_with_a_given_key_work(shop):

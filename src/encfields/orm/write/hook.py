@@ -267,6 +267,10 @@ class WriteHook:
         """
         if is_rehearsal or plan.table is None:
             return False, None
+        if plan.hits_unseen is not None:
+            if internals.is_autocommit(connection):
+                raise plan.hits_unseen()
+            return True, []
         if self._triggered.is_asked_later(connection, plan.table):
             return None, []
         is_told = self._may_be_moved(plan, connection)

@@ -138,7 +138,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     if not bindings:
         return NOTHING
     maker = DmlPlanner(compiled, dialect, statement, table, bindings)
-    refuse_upsert(statement, rows, bindings, dialect)
+    hits_unseen = refuse_upsert(statement, rows, bindings, dialect)
     refuse_half_upsert(statement, table)
     if internals.has_select_source(statement):
         maker.refuse_select_source()
@@ -155,6 +155,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
         looks_up_spelling=maker.is_update and maker.spelling_matters(rows[0]),
         may_be_generated=not maker.is_update,
         may_skip=not maker.is_update and internals.may_skip_rows(statement),
+        hits_unseen=hits_unseen,
         table=table,
     )
 

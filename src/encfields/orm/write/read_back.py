@@ -300,7 +300,8 @@ def _moved(row: WrittenRow, *, is_undone: bool) -> IdentityChangeError:
     )
     return IdentityChangeError(
         f"the database stored the row under another {names} than the statement gave, or in "
-        "another form, or altered the value, as a trigger or a rule can do: it would not open "
+        "another form, or altered the value, as a trigger, a rule or an upsert that hits another "
+        "unique key can do: it would not open "
         f"there; {end}. Give the row the key that is kept",
         table=binding.table,
         column=binding.column_name,

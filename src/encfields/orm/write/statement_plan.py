@@ -83,6 +83,7 @@ class StatementPlan:
     :ivar filters: what the rows that they found are compared with after decryption.
     :ivar unchanged: key columns that an UPDATE, or an upsert, sets and must not change.
     :ivar set_values: those of the encrypted binds that are in an upsert's SET.
+    :ivar hits_unseen: raised where nobody could look afterwards which row an upsert has hit.
     :ivar refusal: raised whatever the values are.
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
     :ivar looks_up_spelling: the row's key may be spelt differently in the database.
@@ -102,6 +103,7 @@ class StatementPlan:
     filters: tuple[Condition, ...] = ()
     unchanged: tuple[UnchangedIdentity, ...] = ()
     set_values: tuple[SealedBind, ...] = ()
+    hits_unseen: Refusal | None = None
     refusal: Refusal | None = None
     raw_copy_allowed: bool = False
     looks_up_spelling: bool = False

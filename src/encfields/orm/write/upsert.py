@@ -9,10 +9,11 @@ last of them, since any unique key may have been hit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column
+from sqlalchemy import Column, PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement, Null
 from sqlalchemy.sql.selectable import Alias
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _EQUAL = (operators.eq, operators.is_not_distinct_from)
 
+_UNIQUE = (PrimaryKeyConstraint, UniqueConstraint)
+
 _INSERTED_ROW = ("excluded", "inserted")
 """SQLAlchemy's names of the alias that stands for the inserted row, ON CONFLICT's and MySQL's."""
 
@@ -47,10 +50,12 @@ def refuse_upsert(
     rows: Sequence[Mapping[Any, Assigned]],
     bindings: Mapping[str, ColumnBinding],
     dialect: Dialect,
-) -> None:
+) -> Callable[[], BindingError] | None:
     """Refuse an upsert whose row, or whose value, is not the one that was inserted.
 
     :param rows: what each VALUES row assigns.
+    :returns: the refusal of one whose row has to be looked at afterwards, where nobody could:
+        as far as the table is declared, it hits the inserted row's key.
     :raises AmbiguousRowError: the conflict may hit a row of another key.
     :raises CiphertextCopyError: an encrypted column is set to something else than its inserted
         value, or any column is set by a name that only the database takes for it.
@@ -62,6 +67,8 @@ def refuse_upsert(
         upsert = _Upsert(statement, rows, dialect)
         for binding in bindings.values():
             upsert.check(binding)
+        return upsert.unseen
+    return None
 
 
 def _refuse_misspelt(statement: Any) -> None:
@@ -165,6 +172,7 @@ class _Upsert:
         is_single = len(rows) == 1 and not internals.has_select_source(statement)
         self._inserted_row = rows[0] if is_single else None
         self._given = internals.upsert_values(statement)
+        self.unseen: Callable[[], BindingError] | None = None
         clause = internals.post_values_clause(statement)
         self._hits_any = not hasattr(clause, "update_values_to_set")
         self._agreeing = _targeted(clause, statement.table) | set(self._compared(clause))
@@ -232,7 +240,21 @@ class _Upsert:
                 f"be ({key}), have its where= say {where}, or set it in the same statement "
                 f"({along})"
             )
+        if self._hits_any and self._is_hit_by_its_key(binding):
+            self.unseen = partial(_refusal, AmbiguousRowError, binding, message)
+            return
         raise _refusal(AmbiguousRowError, binding, message)
+
+    def _is_hit_by_its_key(self, binding: ColumnBinding) -> bool:
+        """Whether every unique key that is declared has all that identifies the row."""
+        table, identity = self._statement.table, set(binding.identity)
+        unique = [
+            *(one.columns for one in table.constraints if isinstance(one, _UNIQUE)),
+            *(index.columns for index in table.indexes if index.unique),
+        ]
+        return all(identity <= set(columns) for columns in unique) and not any(
+            may_match_another_spelling(column.type, self._dialect) for column in identity
+        )
 
     def _is_for_this_row(self, value: Any, column: Column[Any]) -> bool:
         if is_excluded(value, column):
