@@ -231,3 +231,33 @@ def test_an_index_of_a_part_is_asked_as_before(db):
         connection.execute(insert(table), [{"id": 1, "name": "Ada"}, {"id": 2, "name": "Al"}])
         by_part = select(table.c.id).where(table.c.name.blind("first1") == "A")
         assert set(connection.execute(by_part).scalars()) == {1, 2}
+
+
+DISTINCT = {
+    "is_distinct_from": lambda c: c.is_distinct_from("x"),
+    "is_not_distinct_from": lambda c: c.is_not_distinct_from("x"),
+    "not is_distinct_from": lambda c: ~c.is_distinct_from("x"),
+    "not is_not_distinct_from": lambda c: ~c.is_not_distinct_from("x"),
+    "is_distinct_from NULL": lambda c: c.is_distinct_from(None),
+    "is_not_distinct_from NULL": lambda c: c.is_not_distinct_from(None),
+}
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_null_is_distinct_from_a_value_and_not_from_null(db, name):
+    table = twins(db, String(20), String(20))
+    with db.begin() as connection:
+        rows = [(1, "x"), (2, "y"), (3, None)]
+        connection.execute(insert(table), [{"id": key, "plain": v, "secret": v} for key, v in rows])
+        for column in (table.c.secret, table.c.plain):
+            column_is = DISTINCT[name](column)
+            shown = select(table.c.id, column_is.label("told")).order_by(table.c.id)
+            found = select(table.c.id, column).where(column_is).order_by(table.c.id)
+            answers = [
+                [bool(told) for _, told in connection.execute(shown)],
+                connection.execute(found).all(),
+                connection.scalars(select(table.c.id).where(column_is).order_by(table.c.id)).all(),
+            ]
+            if column is table.c.secret:
+                expected = answers
+        assert answers == expected

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import type_coerce
+from sqlalchemy import and_, or_, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, CollectionAggregate, ColumnElement, Null
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    ClauseElement,
+    CollectionAggregate,
+    ColumnElement,
+    Null,
+)
 from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
@@ -49,6 +55,16 @@ _ADVICE = {
 _ADVICE_WITH_INDEX = {"distinct_op": "write column.blind().distinct(), which tells hashes apart"}
 
 
+_OF_NULL_TOO = (operators.is_distinct_from, operators.is_not_distinct_from)
+
+
+def _has_answer(type_: SealedColumnType, operand: object) -> bool:
+    """Whether a column can be told apart from a value, or from NULL."""
+    if isinstance(operand, ClauseElement) or hasattr(operand, "__clause_element__"):
+        return False
+    return type_.adopts is None and (operand is None or bool(type_.indexes))
+
+
 def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationError:
     """The error for an operator that the ciphertext in `expression` cannot answer."""
     name = getattr(operator, "__name__", str(operator))
@@ -75,6 +91,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
         type_ = cast("SealedColumnType", self.expr.type)
+        if op in _OF_NULL_TOO and _has_answer(type_, operand):
+            return self._with_null(op, operand)
         adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
             if operand is None or isinstance(operand, Null):
@@ -102,6 +120,14 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 return asked
             return OfPlaintext(asked, lambda: refuse_operator(column, op))
         raise refuse_operator(self.expr, op)
+
+    def _with_null(self, op: Any, value: object) -> ColumnElement[Any]:
+        """``is_distinct_from()`` and its opposite, in terms of what an index answers."""
+        is_null = self.operate(operators.is_, None)
+        is_value = self.operate(operators.is_not, None)
+        if op is operators.is_distinct_from:
+            return is_value if value is None else or_(self.operate(operators.ne, value), is_null)
+        return is_null if value is None else and_(self.operate(operators.eq, value), is_value)
 
     @leaves_no_trace
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
