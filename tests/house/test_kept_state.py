@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 NAMES = {name for name in vars(kept_state) if name.isupper()}
 
-OF_OURS = {"inner", "impl", "_statement_cache_key"}
-"""Attributes of types of this library, which are looked for without their properties."""
+OF_OURS = {"inner", "impl", "_statement_cache_key", "default"}
+"""Attributes of types and columns of this library, which are looked for without their
+properties."""
 
 
 def keeps(node: ast.expr) -> bool:

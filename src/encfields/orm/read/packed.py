@@ -125,10 +125,8 @@ class RowReader(TypeEngine[Any]):
 
         if cells is not None:
             is_text = decode == codec.decode and type(codec) is TextCodec
-            vars(open_cell)[_AT_ONCE] = (
-                cells,
-                None if is_text else partial(_decoded, decode, dialect),
-            )
+            at_once = cells, None if is_text else partial(_decoded, decode, dialect)
+            setattr(open_cell, _AT_ONCE, at_once)
         return open_cell
 
     def _cells(self, dialect: Dialect) -> CellReader | None:
