@@ -54,8 +54,15 @@ def locked(engine: Engine, family: str, table: str) -> Iterator[Connection]:
 def started(backend: Backend, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The command as a terminal starts it; gone at the end, however that comes."""
     process = start(backend, *arguments, program=COMMAND_IN_A_TERMINAL)
-    try:
+    with ending(process):
         yield process
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Leave nothing of it behind."""
+    try:
+        yield
     finally:
         process.kill()
         process.communicate()
@@ -114,15 +121,16 @@ def test_ctrl_c_ends_a_command_that_is_still_imported(program: str, imported: st
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert process.stderr is not None
-        if imported == "all":
-            silent.settimeout(60)
-            silent.accept()[0].detach()
-        else:
-            wanted = f"| {imported}\n"
-            next(line for line in process.stderr if line.replace("  ", "").endswith(wanted))
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        with ending(process):
+            assert process.stderr is not None
+            if imported == "all":
+                silent.settimeout(240)
+                silent.accept()[0].detach()
+            else:
+                wanted = f"| {imported}\n"
+                next(line for line in process.stderr if line.replace("  ", "").endswith(wanted))
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=240)
 
     told = [line for line in err.splitlines() if not line.startswith("import time:")]
     assert (process.returncode, told) == (exits.INTERRUPTED, [])
