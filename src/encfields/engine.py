@@ -276,30 +276,8 @@ def attach(
         an argument is of another type, or `destroyed` could be taken for a value.
     :raises KeyStoreError: with `create`, the key table cannot be made.
     """
-    sync_engine: Any = internals.plain_engine(getattr(engine, "sync_engine", engine))
-    if not isinstance(sync_engine, Engine):
-        raise ConfigurationError(
-            f"attach() takes an Engine or AsyncEngine, not a {type(engine).__name__}",
-            reason="engine",
-        )
-    if sync_engine.dialect.name not in SUPPORTED_DATABASES:
-        raise ConfigurationError(
-            f"{sync_engine.dialect.name} is not supported; "
-            f"{', '.join(sorted(SUPPORTED_DATABASES))} are",
-            reason="dialect",
-        )
-    refuse_driver(sync_engine.dialect)
-    if attachment_of(sync_engine.dialect).encryption is not None:
-        raise ConfigurationError(
-            "this engine has an encryption already; call its detach() first",
-            reason="attached-twice",
-        )
-    if not isinstance(key_store, KeyStore):
-        raise ConfigurationError(
-            "attach() takes a key store such as SqlKeyStore(keyrings.aws_kms(...)), not a "
-            f"{type(key_store).__name__}",
-            reason="key-store",
-        )
+    sync_engine = _engine_to_attach(engine)
+    _check_key_store(key_store)
     _check_sentinel(destroyed)
     if legacy is not None and not isinstance(legacy, Mapping):
         raise ConfigurationError(
@@ -334,6 +312,44 @@ def attach(
         cache.beacons(DEFAULT_KEY)
     encryption._listen(sync_engine)
     return encryption
+
+
+def _engine_to_attach(engine: object) -> Engine:
+    """The engine whose events are listened to.
+
+    :raises ConfigurationError: it is none, of no supported database or driver, or attached.
+    """
+    sync_engine: Any = internals.plain_engine(getattr(engine, "sync_engine", engine))
+    if not isinstance(sync_engine, Engine):
+        raise ConfigurationError(
+            f"attach() takes an Engine or AsyncEngine, not a {type(engine).__name__}",
+            reason="engine",
+        )
+    if sync_engine.dialect.name not in SUPPORTED_DATABASES:
+        raise ConfigurationError(
+            f"{sync_engine.dialect.name} is not supported; "
+            f"{', '.join(sorted(SUPPORTED_DATABASES))} are",
+            reason="dialect",
+        )
+    refuse_driver(sync_engine.dialect)
+    if attachment_of(sync_engine.dialect).encryption is not None:
+        raise ConfigurationError(
+            "this engine has an encryption already; call its detach() first",
+            reason="attached-twice",
+        )
+    return sync_engine
+
+
+def _check_key_store(key_store: object) -> None:
+    """
+    :raises ConfigurationError: it is none.
+    """
+    if not isinstance(key_store, KeyStore):
+        raise ConfigurationError(
+            "attach() takes a key store such as SqlKeyStore(keyrings.aws_kms(...)), not a "
+            f"{type(key_store).__name__}",
+            reason="key-store",
+        )
 
 
 def _check_sentinel(destroyed: object) -> None:

@@ -7,22 +7,20 @@ sealed, in any language, and the other way round.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn, TypeVar, Unpack
+from typing import NoReturn, Unpack
 
 from encfields.branch_key import BranchKey
 from encfields.errors import (
     ConfigurationError,
-    KeyAccessError,
     KeyNotFoundError,
     KeyUnavailableError,
 )
 from encfields.keys.aws.clients import ClientArguments, ClientOptions, preload
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
+from encfields.keys.dynamodb.opened_keys import OpenedKeys
 from encfields.keys.dynamodb.removal import destroy_items, require_retirable, retire_item
 from encfields.keys.dynamodb.rewrap import require_same_region, rewrap_items, rewrap_key
 from encfields.keys.dynamodb.table import MAX_IN_BATCH, ItemTable, Tools
@@ -36,10 +34,8 @@ from encfields.keys.store import (
     KeyStore,
     already_exists,
     was_destroyed,
-    was_retired,
 )
 from encfields.keys.versions import (
-    BeaconKey,
     BeaconKeyList,
     BeaconVersion,
     KeyVersion,
@@ -52,8 +48,6 @@ from encfields.keys.versions import (
     WrappedKeyList,
     check_key_id,
 )
-
-T = TypeVar("T")
 
 OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
 """Pairs with which a key is made: AWS's key store demands some for a key whose id is given."""
@@ -117,6 +111,7 @@ class DynamoDbKeyStore(KeyStore):
         self._item_table = ItemTable(
             (keyring, *former), self.table_name, self.logical_name, self.region, self._options
         )
+        self._keys = OpenedKeys(self._item_table, keyrings=1 + len(self.former))
 
     def __repr__(self) -> str:
         return f"<DynamoDbKeyStore table={self.table_name!r} {self.region} {self.kms_arn}>"
@@ -139,25 +134,11 @@ class DynamoDbKeyStore(KeyStore):
 
     def active(self, key_id: str) -> BranchKey:
         """See :meth:`KeyStore.active <encfields.keys.store.KeyStore.active>`."""
-        return self._active(key_id, None)
-
-    def _active(self, key_id: str, given: items.Item | None) -> BranchKey:
-        def ask(library: Any, models: Any) -> BranchKey:
-            asked = models.GetActiveBranchKeyInput(branch_key_identifier=key_id)
-            return _branch_key(library.get_active_branch_key(asked))
-
-        return self._read(ask, key_id, items.ACTIVE_TYPE, given)
+        return self._keys.active(key_id)
 
     def version(self, key_id: str, version: str) -> BranchKey:
         """See :meth:`KeyStore.version <encfields.keys.store.KeyStore.version>`."""
-
-        def ask(library: Any, models: Any) -> BranchKey:
-            asked = models.GetBranchKeyVersionInput(
-                branch_key_identifier=key_id, branch_key_version=version
-            )
-            return _branch_key(library.get_branch_key_version(asked))
-
-        return self._read(ask, key_id, items.VERSION_PREFIX + version)
+        return self._keys.version(key_id, version)
 
     def beacon(self, key_id: str) -> bytes:
         """See :meth:`KeyStore.beacon <encfields.keys.store.KeyStore.beacon>`."""
@@ -165,50 +146,7 @@ class DynamoDbKeyStore(KeyStore):
 
     def beacons(self, key_id: str) -> BeaconKeyList:
         """The one beacon key: version 1, or the number under which it was exported here."""
-        return self._beacons(key_id, None)
-
-    def _beacons(self, key_id: str, given: items.Item | None) -> BeaconKeyList:
-        def ask(library: Any, models: Any) -> BeaconKey:
-            asked = models.GetBeaconKeyInput(branch_key_identifier=key_id)
-            found = library.get_beacon_key(asked).beacon_key_materials
-            number = items.beacon_number(found.encryption_context)
-            return BeaconKey(key_id, number, bytes(found.beacon_key))
-
-        return [self._read(ask, key_id, items.BEACON_TYPE, given)]
-
-    def _read(
-        self,
-        ask: Callable[[Any, Any], T],
-        key_id: str,
-        name: str,
-        given: items.Item | None = None,
-    ) -> T:
-        """A key, by the KMS key that wraps or a former one.
-
-        :param name: the item's ``type``.
-        :param given: the item, if it was read already.
-        """
-        for number in range(1 + len(self.former)):
-            try:
-                return self._item_table.run(partial(_ask, ask, number), key_id, given=given)
-            except (KeyNotFoundError, KeyAccessError, KeyUnavailableError) as error:
-                failure = error
-            if failure.reason != "wrong-keyring":
-                break
-        if not isinstance(failure, KeyUnavailableError) or failure.reason == "error":
-            # AWS's library knows of no tombstone.
-            with suppress(KeyUnavailableError):
-                self._refuse_destroyed(key_id, name)
-        raise failure
-
-    def _refuse_destroyed(self, key_id: str, name: str = items.ACTIVE_TYPE) -> None:
-        item = self._item_table.item_at(key_id, name)
-        when = items.destroyed_at(item) if item is not None else None
-        if when is None:
-            return
-        if name.startswith(items.VERSION_PREFIX) and self.newest_versions([key_id]):
-            raise was_retired(key_id, name.removeprefix(items.VERSION_PREFIX), when)
-        raise was_destroyed(key_id, when)
+        return self._keys.beacons(key_id)
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
         """What is public about it.
@@ -248,7 +186,7 @@ class DynamoDbKeyStore(KeyStore):
         :raises KeyExistsError: there is one of that id.
         """
         check_key_id(key_id)
-        self._refuse_destroyed(key_id)
+        self._keys.refuse_destroyed(key_id)
         if self._item_table.versions_of(key_id):
             raise already_exists(key_id)
 
@@ -274,7 +212,7 @@ class DynamoDbKeyStore(KeyStore):
         def make(tools: Tools) -> None:
             tools.library.version_key(tools.models.VersionKeyInput(branch_key_identifier=key_id))
 
-        self._refuse_destroyed(key_id)
+        self._keys.refuse_destroyed(key_id)
         for _ in range(MAX_TRIES):
             try:
                 self._item_table.run(make, key_id)
@@ -348,12 +286,7 @@ class DynamoDbKeyStore(KeyStore):
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
         """See :meth:`KeyStore.newest_versions
         <encfields.keys.store.KeyStore.newest_versions>`."""
-        found = self._item_table.items_at(key_ids, items.ACTIVE_TYPE)
-        return {
-            key_id: items.version_of(item)
-            for key_id, item in found.items()
-            if items.destroyed_at(item) is None
-        }
+        return self._keys.newest_versions(key_ids)
 
     def versions_of(self, key_ids: Collection[str] | None) -> KeyVersionList:
         """See :meth:`KeyStore.versions_of <encfields.keys.store.KeyStore.versions_of>`.
@@ -377,7 +310,7 @@ class DynamoDbKeyStore(KeyStore):
             ]
         found = self._item_table.items_at(key_ids, items.ACTIVE_TYPE)
         return [
-            WrappedKey(items.active_version(item), partial(self._active, key_id, item))
+            WrappedKey(items.active_version(item), partial(self._keys.active, key_id, item))
             for key_id, item in found.items()
         ]
 
@@ -388,7 +321,7 @@ class DynamoDbKeyStore(KeyStore):
         """
         found = self._item_table.items_at(key_ids, items.BEACON_TYPE)
         return [
-            WrappedBeacons(key_id, partial(self._beacons, key_id, item))
+            WrappedBeacons(key_id, partial(self._keys.beacons, key_id, item))
             for key_id, item in found.items()
             if items.destroyed_at(item) is None
         ]
@@ -409,16 +342,6 @@ class DynamoDbKeyStore(KeyStore):
 def item_table_of(store: DynamoDbKeyStore) -> ItemTable:
     """The items of a key store, for the library's own modules."""
     return store._item_table
-
-
-def _ask(ask: Callable[[Any, Any], T], number: int, tools: Tools) -> T:
-    return ask(tools.libraries[number], tools.models)
-
-
-def _branch_key(answer: Any) -> BranchKey:
-    found = answer.branch_key_materials
-    version = str(uuid.UUID(found.branch_key_version))
-    return BranchKey(found.branch_key_identifier, version, bytes(found.branch_key))
 
 
 def _of_one_key(keyring: object) -> AwsKmsKeyring:
