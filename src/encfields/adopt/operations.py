@@ -26,7 +26,7 @@ from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.runs.pacing import refuses_row
 from encfields.bulk.writers.refusals import refusal_of
 from encfields.orm.adoption.text_form import ExactForm
-from encfields.orm.adoption.triggers import CLOSED, OPEN, READY
+from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

@@ -13,14 +13,8 @@ from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.bulk.rows.types_as_data import OF_APPLICATION
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
-from encfields.orm.adoption.triggers import (
-    SUFFIXES,
-    AdoptionInDatabase,
-    Noted,
-    WatchedColumn,
-    columns_of,
-    stage_of,
-)
+from encfields.orm.adoption.trigger_notes import Noted, columns_of, stage_of
+from encfields.orm.adoption.triggers import SUFFIXES, AdoptionInDatabase, WatchedColumn
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:

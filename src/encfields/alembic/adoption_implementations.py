@@ -52,7 +52,8 @@ from encfields.bulk.rows.types_as_data import (
 from encfields.engine import Encryption
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.columns import adopted_columns
-from encfields.orm.adoption.triggers import CLOSED, OPEN, READY, AdoptionInDatabase, WatchedColumn
+from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
+from encfields.orm.adoption.triggers import AdoptionInDatabase, WatchedColumn
 
 log = logging.getLogger("encfields.alembic")
 

@@ -36,7 +36,7 @@ from encfields.bulk.rows.types_as_data import OF_APPLICATION, declared_to_data
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.columns import adopted_columns
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
-from encfields.orm.adoption.triggers import CLOSED, OPEN, READY
+from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
 from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.types import EncryptedType

@@ -18,13 +18,13 @@ Values are compared byte for byte: by a collation, "ada@x" would be "ADA@x".
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sa
 
+from encfields.orm.adoption.trigger_notes import CLOSED, OPEN
 from encfields.orm.declare.row_keys import MYSQL_NAMES, stored_type
 from encfields.orm.declare.table_rules import short_name
 
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.types import TypeEngine
 
-OPEN, READY, CLOSED = "open", "ready", "closed"
-
-STAGES = (OPEN, READY, CLOSED)
-"""In the order in which an adoption goes through them."""
 
 PREFIX = "zzz_encfields"
 """Of the names of triggers: PostgreSQL runs them in the order of their names, and ours is to see
@@ -43,7 +39,6 @@ what every other has made of a row."""
 
 _MAX_NAME = 60
 """In bytes, which PostgreSQL counts."""
-_NOTE = re.compile(r"/\* encfields-adoption (\{.*?\}) \*/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,43 +90,6 @@ class AdoptionInDatabase:
 
 SUFFIXES = ("ins", "upd", "row")
 """Of the triggers of one adoption; not every database has all of them."""
-
-
-def stage_of(text: str) -> tuple[str, bool] | None:
-    """What a trigger's text says: its stage, and whether a row has to have a value.
-
-    :returns: ``None`` if it is none of ours.
-    """
-    found = _NOTE.search(text)
-    try:
-        note = json.loads(found.group(1)) if found else {}
-    except ValueError:
-        return None
-    stage = note.get("stage")
-    return (stage, note.get("required") is True) if stage in STAGES else None
-
-
-class Noted(NamedTuple):
-    """The columns of an adoption, as a trigger's text says them.
-
-    :ivar plain: the plaintext one. :ivar sealed: the one that adopts it. :ivar through: see
-        :class:`AdoptionInDatabase`.
-    """
-
-    plain: str
-    sealed: str
-    through: str | None
-
-
-def columns_of(text: str) -> Noted | None:
-    """What a trigger's text says of its adoption's columns."""
-    found = _NOTE.search(text)
-    try:
-        note = json.loads(found.group(1)) if found else {}
-        through = note.get("through")
-        return Noted(str(note["plain"]), str(note["sealed"]), through and str(through))
-    except (ValueError, KeyError):
-        return None
 
 
 class Triggers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import and_, not_, type_coerce
 from sqlalchemy import types as sa
@@ -27,9 +27,6 @@ from encfields.orm.query.comparison import (
     IndexComparison,
 )
 from encfields.orm.read.provenance import row_part, source_column
-
-if TYPE_CHECKING:
-    pass
 
 
 class NullTest(internals.NegatableComparison):

@@ -7,14 +7,12 @@ client-side defaults included, and nothing has reached a driver or a log yet.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import (
     EncFieldsError,
-    UnknownIdentityError,
 )
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
@@ -22,26 +20,31 @@ from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
 from encfields.orm.read.opened_at_once import open_at_once
-from encfields.orm.write.dml_plan import row_not_pinned
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
+from encfields.orm.write.parked_rows import (
+    identity_texts,
+    is_parked,
+    naming_row,
+    null_key,
+    parked_in,
+    refuse_unpinned,
+)
 from encfields.orm.write.pending import (
     Pending,
     PendingIndex,
     exchanged,
     first_pending,
-    is_null,
 )
 from encfields.orm.write.plan import make_plan
 from encfields.orm.write.read_back import ReadBack, WrittenRow
-from encfields.orm.write.sealing import Ready, RowSealer, encode, known_row
+from encfields.orm.write.sealing import Ready, RowSealer, encode
 from encfields.orm.write.set_values import refuse_shared
 from encfields.orm.write.statement_plan import (
     NOTHING,
     RAW_COPY_OPTION,
-    SealedBind,
     StatementPlan,
 )
 from encfields.orm.write.triggered_tables import TriggeredTables
@@ -140,7 +143,7 @@ class WriteHook:
         if plan.lookups:
             answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
         if plan.unpinned:
-            _refuse_unpinned(plan, context)
+            refuse_unpinned(plan, context)
         if plan.set_values and internals.shares_statement(context):
             raise refuse_shared(plan.set_values[0].binding)
         spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
@@ -179,23 +182,23 @@ class WriteHook:
                     if type(parked) is PendingIndex:
                         parked.settle(None)
                 continue
-            for bind, pending in _parked(binds, values, given, PendingIndex):
+            for bind, pending in parked_in(binds, values, given, PendingIndex):
                 if pending.value is None:
                     raise bind.not_ours()
                 if is_rehearsal:
                     pending.settle(_dummy_index(bind, values))
                     continue
-                with _naming_row(plan, bind, values):
+                with naming_row(plan, bind, values):
                     row = bind.of_row(values, pending.value, connection.dialect)
                 if spelling is not None and bind.key and row.normalised is not None:
                     value = next(plan.by_bind[source] for source in bind.sources if source)
-                    texts = cast("list[str]", _texts(value, values))
+                    texts = cast("list[str]", identity_texts(value, values))
                     row = row.under(value.binding.key_id(spelling.of(value, values, texts)))
                 ready.append((bind, pending, row, values))
         if len(ready) > 1:
             self._fetch_beacons(ready)
         for bind, pending, row, values in ready:
-            with _naming_row(plan, bind, values):
+            with naming_row(plan, bind, values):
                 pending.settle(bind.value(self._encryption, row))
 
     def _fetch_beacons(self, ready: list[_ReadyIndex]) -> None:
@@ -223,8 +226,8 @@ class WriteHook:
         ready: list[Ready] = []
         is_told, keys = self._to_read_back(plan, connection, is_rehearsal=is_rehearsal)
         for values, given in internals.parameter_rows(context):
-            for bind, pending in _parked(binds, values, given, Pending):
-                texts = _texts(bind, values)
+            for bind, pending in parked_in(binds, values, given, Pending):
+                texts = identity_texts(bind, values)
                 try:
                     plaintext = encode(bind.binding, texts, pending.value, connection)
                 except BecomesNullError:
@@ -234,7 +237,7 @@ class WriteHook:
                     pending.settle(dummy_value(bind.binding, texts, plaintext))
                     continue
                 if None in texts:
-                    raise _null_key(bind, texts, plan)
+                    raise null_key(bind, texts, plan)
                 known = cast("list[str]", texts)
                 if spelling is not None:
                     known = spelling.of(bind, values, known)
@@ -289,8 +292,8 @@ class WriteHook:
         found: dict[str, ColumnBinding] = {}
         for values in rows:
             for bind in plan.sealed:
-                texts = _texts(bind, values)
-                if _is_parked(bind, values) and bind.binding.knows_key(texts):
+                texts = identity_texts(bind, values)
+                if is_parked(bind, values) and bind.binding.knows_key(texts):
                     known = [text or "" for text in texts]
                     found.setdefault(bind.binding.key_id(known), bind.binding)
         self._sealer.require_active(found)
@@ -328,71 +331,10 @@ class WriteHook:
             )
 
 
-@contextmanager
-def _naming_row(
-    plan: StatementPlan, bind: IndexedBind, values: Mapping[str, Any]
-) -> Iterator[None]:
-    """Have an error of a blind index say which row it is about."""
-    try:
-        yield
-    except EncFieldsError as error:
-        error.table = error.table or bind.index.table
-        error.column = error.column or bind.index.column_name
-        of_row = next((plan.by_bind[s] for s in bind.sources if s and s in plan.by_bind), None)
-        if error.row is None and of_row is not None:
-            with suppress(EncFieldsError):
-                error.row = known_row(of_row.binding, _texts(of_row, values))
-        raise
-
-
 def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
     """Whether a row that is there already keeps the value that it has, and others change."""
     given = {name for name, _ in internals.upsert_values(internals.dml_statement(compiled))}
     return bool(given) and not given & {binding.column.key, binding.column.name}
-
-
-def _texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
-    """The canonical texts of the row's identity; ``None`` for a part that is not known yet."""
-    texts: list[str | None] = []
-    for part in bind.identity:
-        value = None if part is None else values[part.bind]
-        if part is None or value is None or isinstance(value, Pending):
-            texts.append(None)
-            continue
-        try:
-            texts.append(part.to_text(value))
-        except EncFieldsError as error:
-            error.table, error.column = bind.binding.table, bind.binding.column_name
-            unknown = [None] * (len(bind.identity) - len(texts))
-            error.row = known_row(bind.binding, [*texts, *unknown])
-            raise
-    return texts
-
-
-def _refuse_unpinned(plan: StatementPlan, context: Any) -> None:
-    """Refuse values whose row the statement does not say, before they are indexed."""
-    for values, _ in internals.parameter_rows(context):
-        for bind, refusal in plan.unpinned:
-            if _is_parked(bind, values):
-                raise refusal()
-
-
-def _null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:
-    """A part of the row's key has no value: WHERE compares it to NULL, or it is not learnt."""
-    columns = zip(bind.binding.identity, texts, strict=True)
-    missing = [column.name for column, text in columns if text is None]
-    if not plan.may_be_generated:
-        error = row_not_pinned(bind.binding, missing)()
-        error.row = known_row(bind.binding, texts)
-        return error
-    return UnknownIdentityError(
-        f"{', '.join(missing)} identifies the row and has no value: give it one, or a Python-side "
-        "default",
-        table=bind.binding.table,
-        column=bind.binding.column_name,
-        row=known_row(bind.binding, texts),
-        reason="identity-unknown",
-    )
 
 
 def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
@@ -400,26 +342,3 @@ def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
     if bind.is_null(values):
         return None
     return dummy_index(bind.index.definition.stored_bytes)
-
-
-_Bind = TypeVar("_Bind", SealedBind, IndexedBind)
-_Parked = TypeVar("_Parked", bound=Pending)
-
-
-def _parked(
-    binds: list[tuple[_Bind, str]], values: Mapping[str, Any], given: Any, kind: type[_Parked]
-) -> list[tuple[_Bind, _Parked]]:
-    """The parked values of one parameter set and one kind, each with its bind."""
-    if isinstance(given, dict):
-        pairs = [(bind, given.get(name)) for bind, name in binds]
-        return [(bind, value) for bind, value in pairs if type(value) is kind]
-    parked = [value for value in given if type(value) is kind]
-    given_binds = [bind for bind, _ in binds if _is_parked(bind, values)]
-    return list(zip(given_binds, parked, strict=True))
-
-
-def _is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> bool:
-    """Whether the type of a bind parked what the statement was given for it."""
-    if isinstance(bind, IndexedBind):
-        return True
-    return not is_null(values[bind.bind], none_is_value=bind.binding.none_is_value)
