@@ -12,14 +12,15 @@ PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 NAMES = {name for name in vars(kept_state) if name.isupper()}
 
-OF_OURS = {"inner", "impl", "_statement_cache_key", "default"}
-"""Attributes of types and columns of this library, which are looked for without their
-properties."""
+OF_OURS = {"impl"}
+"""An attribute of a type of this library, which is looked for without its property."""
 
 
 def keeps(node: ast.expr) -> bool:
-    """Whether an expression is ``vars(x)`` or ``x.info``."""
+    """Whether an expression is ``vars(x)`` of another object, or ``x.info``."""
     match node:
+        case ast.Call(func=ast.Name(id="vars"), args=[ast.Name(id="self")]):
+            return False
         case ast.Call(func=ast.Name(id="vars"), args=[_]) | ast.Attribute(attr="info"):
             return True
     return False
