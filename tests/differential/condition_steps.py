@@ -49,6 +49,10 @@ LEAVES: dict[str, Callable[[Any, str, tuple[Any, ...], int], Any]] = {
     "!=": lambda made, name, values, tag: getattr(made, name) != values[0],
     "in": lambda made, name, values, tag: getattr(made, name).in_(values),
     "not in": lambda made, name, values, tag: getattr(made, name).not_in(values),
+    "distinct": lambda made, name, values, tag: getattr(made, name).is_distinct_from(values[0]),
+    "not distinct": lambda made, name, values, tag: getattr(made, name).is_not_distinct_from(
+        values[0]
+    ),
     "null": lambda made, name, values, tag: getattr(made, name).is_(None),
     "not null": lambda made, name, values, tag: getattr(made, name).is_not(None),
     "none": lambda made, name, values, tag: getattr(made, name) == None,  # noqa: E711
