@@ -13,8 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from encfields import EncryptedType, Encryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey import column_census
-from encfields.bulk.survey.census import census
-from encfields.bulk.survey.count_under_key import count_under
+from encfields.bulk.survey.census import census, count_under
 from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, MalformedMessageError
 from encfields.keys.cache import stats as cache_stats

@@ -10,7 +10,7 @@ from encfields.bulk.rows.description import (
     SealedColumn,
     TableDescription,
 )
-from encfields.bulk.survey.count_under_key import count_under, count_under_each
+from encfields.bulk.survey.census import count_under, count_under_each
 from encfields.keys.removal import ValuesUnder
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""The census: under which key versions a table's values are, counted without any key.
+"""The census: under which key versions a table's values are, counted without any key;
+and how many are under one key, which is what its loss would cost.
 
 Only the first bytes of each value are read, and its length. A header is not authentic before a
 key opens the message, so a census tells what the values *say*; what is true of them is found by
@@ -24,12 +25,14 @@ from encfields.bulk.survey.sampling import Sample, draw
 from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, State, StoredValue, look
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError
+from encfields.keys.removal import ValuesUnder
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause
 
     from encfields.message.header import Header
+
 
 COUNTED_AT_ONCE = 5_000
 
@@ -269,3 +272,37 @@ def _count_message(
     column.misplaced.add(header)
     count_name(column.bound_to, belongs_to.get(COLUMN_KEY, "no column"))
     column.note("misplaced", Example(place.row, "misplaced", belongs_to))
+
+
+def count_under(
+    bind: Engine | Connection, spec: TableDescription, key_id: str, version: str | None = None
+) -> tuple[str, list[ValuesUnder]]:
+    """The columns of a table that hold values under a key. Every row is looked at once, and no
+    key is used. Values that are bound to another place count too: moved back, they would open.
+
+    :param bind: as for :func:`encfields.bulk.survey.census.census`.
+    :param version: only those under this version.
+    :returns: the table's name, and the columns with values under the key.
+    """
+    counted = census(bind, spec, asked=((key_id,), version))
+    found = [
+        ValuesUnder(counted.table, column.column, values)
+        for column in counted.columns
+        if (values := column.under(key_id, version))
+    ]
+    return counted.table, found
+
+
+def count_under_each(
+    bind: Engine | Connection, spec: TableDescription, key_ids: Collection[str]
+) -> tuple[str, dict[str, list[ValuesUnder]]]:
+    """:func:`count_under` for many keys, with one look at every row.
+
+    :returns: the table's name, and for each key that values are under the columns with them.
+    """
+    counted = census(bind, spec, asked=(key_ids, None))
+    found: dict[str, list[ValuesUnder]] = {}
+    for column in counted.columns:
+        for key_id, values in column.under_each().items():
+            found.setdefault(key_id, []).append(ValuesUnder(counted.table, column.column, values))
+    return counted.table, found

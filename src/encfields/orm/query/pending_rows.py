@@ -31,7 +31,6 @@ from encfields.orm.adoption.plaintext import (
     Plaintext,
     adoption_of,
 )
-from encfields.orm.adoption.random_ciphertext import writes_at_random
 from encfields.orm.adoption.text_form import ExactForm, read_in_sql, read_type
 from encfields.orm.declare.row_keys import stored_type
 from encfields.orm.query.comparison import (
@@ -42,7 +41,12 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.in_plaintext import plain_of
 from encfields.orm.query.operand import IndexOperand
-from encfields.orm.query.plain_operand import PlainOperand, plain_operand, random_ciphertext
+from encfields.orm.query.plain_operand import (
+    PlainOperand,
+    plain_operand,
+    random_ciphertext,
+    writes_at_random,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
