@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -224,8 +225,9 @@ def has(place: str, name: str) -> bool:
     thing = thing_at(place)
     if hasattr(thing, name):
         return True
-    # An attribute that its class only declares.
-    return any(name in vars(base).get("__annotations__", ()) for base in thing.__mro__)
+    # An attribute that its class only declares, or one that it is made with.
+    declares = any(name in vars(base).get("__annotations__", ()) for base in thing.__mro__)
+    return declares or name in inspect.signature(thing).parameters
 
 
 def thing_at(place: str) -> Any:
