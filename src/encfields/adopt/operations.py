@@ -40,7 +40,8 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     """Add the encrypted column, its indexes and the triggers; the plaintext column may be NULL
     from now on, and a row without any value is refused as it was.
 
-    Before the application is in the phase ``"write-both"``. May be run again after a failure.
+    Before the application is in the phase ``"write-both"``. May be run again after a failure, and
+    brings triggers back that are gone, at whatever stage.
 
     :raises AdoptionError: it was begun long ago, or a trigger of the table's own would run last.
     """
@@ -53,7 +54,7 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
         raise _error(adoption, message, "adoption-order")
     _refuse_later_trigger(engine, adoption, place.table)
     schema.require_nothing(before_the_first_step, "the column cannot be adopted")
-    schema.begin(OPEN)
+    schema.begin(place.left_at or OPEN)
 
 
 @leaves_no_trace
@@ -157,13 +158,14 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     schema = Schema(engine, adoption)
     place = schema.place()
     if not place.has_plain:
+        schema.end()
         return what_remains(adoption, engine.dialect.name)
     place.require("end_adoption", adoption, CLOSED)
     if _any_row(engine, place.table.c[adoption.plain].is_not(None)):
         message = "a row has plaintext yet: close_plaintext comes first"
         raise _error(adoption, message, "adoption-order")
     schema.require_nothing(before_the_last_step, "the plaintext column is needed yet")
-    schema.end(CLOSED)
+    schema.end()
     return what_remains(adoption, engine.dialect.name)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import LargeBinary, text
 from sqlalchemy import column as sql_column
 from sqlalchemy import inspect as inspected
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from encfields.adopt import sqlite_schema as sqlite
 from encfields.adopt.adoption import Adoption, AdoptionError
@@ -120,24 +120,30 @@ class Schema:
 
         self._change(change)
 
-    def end(self, stage: str) -> None:
+    def end(self) -> None:
         """Drop the plaintext column and the triggers; the encrypted one has to have a value, if
         the plaintext had to.
 
-        :param stage: of the triggers, which are made again if the column cannot be dropped.
+        May be done again after it was killed: the triggers go last where nothing is taken back.
         """
 
         def change(connection: Connection) -> None:
             place = place_of(connection, self._adoption)
             if place.required:
                 self._require(connection, self._adoption.sealed)
-            self._drop_triggers(connection, place)
+            plain = [self._adoption.plain] if place.has_plain else []
+            if self._name != "mysql":
+                self._drop_triggers(connection, place)
+                self._drop_columns(connection, plain)
+                return
+            # Nobody writes while there are triggers of a column that is gone.
+            connection.exec_driver_sql(f"LOCK TABLES {self._table()} WRITE")
             try:
-                self._drop_columns(connection, [self._adoption.plain])
-            except DBAPIError:
-                if self._name == "mysql":  # which takes nothing back
-                    self._create_triggers(connection, place, stage)
-                raise
+                self._drop_columns(connection, plain)
+                self._drop_triggers(connection, place)
+            finally:
+                if not connection.invalidated:
+                    connection.exec_driver_sql("UNLOCK TABLES")
 
         self._change(change)
 
@@ -341,7 +347,8 @@ class Schema:
                 try:
                     change(connection)
                 except BaseException:
-                    connection.exec_driver_sql("ROLLBACK")
+                    if not connection.invalidated:  # as it is where Ctrl-C has ended it
+                        connection.exec_driver_sql("ROLLBACK")
                     raise
                 connection.exec_driver_sql("COMMIT")
 

@@ -37,6 +37,7 @@ class AdoptionProgress:
     :ivar table: the table as the database has it.
     :ivar stage: of its triggers; ``None`` where it has none.
     :ivar required: whether a row has to have a value.
+    :ivar left_at: where some of its triggers are gone, the stage that the others are of.
     :ivar has_sealed: whether the encrypted column is there. :ivar has_plain: the plaintext one.
     """
 
@@ -45,6 +46,7 @@ class AdoptionProgress:
     required: bool
     has_sealed: bool
     has_plain: bool
+    left_at: str | None = None
 
     def require(self, verb: str, adoption: Adoption, *stages: str) -> None:
         """See that an operation may be done now.
@@ -56,9 +58,9 @@ class AdoptionProgress:
         where = (
             f"its triggers are in the stage {self.stage!r}"
             if self.stage
-            else ("the table has no triggers of an adoption")
+            else ("the table lacks triggers of the adoption")
         )
-        first = COMES_FIRST[verb]
+        first = "begin_adoption" if self.left_at else COMES_FIRST[verb]
         if self.stage is None and first != "begin_adoption":
             first = "begin_adoption, then ... " + first if not self.has_sealed else first
         later = self.stage is not None and stages and _order(self.stage) > max(map(_order, stages))
@@ -97,9 +99,12 @@ def place_of(connection: Connection, adoption: Adoption) -> AdoptionProgress:
     texts = _trigger_texts(connection, adopted)
     notes = [found for one in texts if (found := stage_of(one)) is not None]
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
-    whole = len(notes) == expected and len(set(notes)) == 1
-    stage, noted = notes[0] if whole else (None, False)
-    return AdoptionProgress(table, stage, required or noted, adoption.sealed in table.c, has_plain)
+    # They are of two stages where somebody was killed who put those of the next in their place.
+    least = min((noted for noted, _ in notes), key=_order, default=None)
+    noted = any(is_required for _, is_required in notes)
+    stage, left_at = (least, None) if len(notes) == expected else (None, least)
+    has_sealed = adoption.sealed in table.c
+    return AdoptionProgress(table, stage, required or noted, has_sealed, has_plain, left_at)
 
 
 def adopted_in(

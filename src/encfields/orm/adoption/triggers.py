@@ -102,15 +102,17 @@ class Triggers:
         self._adopted = adopted
         self._preparer = dialect.identifier_preparer
         self._name = "mysql" if dialect.name in MYSQL_NAMES else dialect.name
+        self._replaces = bool(getattr(dialect, "is_mariadb", False))
 
     # -- whole statements ----------------------------------------------------------------------
 
     def create(self, stage: str) -> list[str]:
-        """Statements that put the triggers of a stage in the place of any other's."""
+        """Statements that put the triggers of a stage in the place of any other's. At no moment
+        does anybody write to the table without them."""
         if self._name == "postgresql":
             return self._postgresql(stage)
         if self._name == "mysql":
-            return [*self.drop(), *self._mysql(stage)]
+            return self._mysql(stage)
         return [*self.drop(), *self._sqlite(stage)]
 
     def drop(self) -> list[str]:
@@ -175,12 +177,20 @@ class Triggers:
     # -- MySQL and MariaDB ---------------------------------------------------------------------
 
     def _mysql(self, stage: str) -> list[str]:
-        return [
-            f"CREATE TRIGGER {self._trigger('ins')} BEFORE INSERT ON {self._table()} FOR EACH ROW "
-            f"BEGIN {self._note(stage)} {self._mysql_insert(stage)} END",
-            f"CREATE TRIGGER {self._trigger('upd')} BEFORE UPDATE ON {self._table()} FOR EACH ROW "
-            f"BEGIN {self._note(stage)} {self._mysql_update(stage)} END",
-        ]
+        bodies = {"ins": self._mysql_insert(stage), "upd": self._mysql_update(stage)}
+        events = {"ins": "INSERT", "upd": "UPDATE"}
+        create = "CREATE OR REPLACE" if self._replaces else "CREATE"
+        statements: list[str] = []
+        for suffix, body in bodies.items():
+            trigger = self._trigger(suffix)
+            statements += [] if self._replaces else [f"DROP TRIGGER IF EXISTS {trigger}"]
+            statements.append(
+                f"{create} TRIGGER {trigger} BEFORE {events[suffix]} ON {self._table()} "
+                f"FOR EACH ROW BEGIN {self._note(stage)} {body} END"
+            )
+        if self._replaces:
+            return statements
+        return [f"LOCK TABLES {self._table()} WRITE", *statements, "UNLOCK TABLES"]
 
     def _mysql_insert(self, stage: str) -> str:
         new, plain = self._sealed("NEW"), self._plain("NEW")
