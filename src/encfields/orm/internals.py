@@ -848,10 +848,15 @@ def insert_values_by_key(statement: Insert) -> dict[str, Any]:
     return row_by_key(statement, statement._values or {})
 
 
+_PLAIN_NAMES = frozenset({str})
+
+
 def row_by_key(statement: Insert, row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row of an INSERT, by key of the table's column, whatever attribute of the ORM is named."""
     mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
     if mapper is None:
+        if set(map(type, row)) <= _PLAIN_NAMES:
+            return dict(row)  # as a flush gives each of its many rows
         return {str(getattr(name, "key", name)): value for name, value in row.items()}
     by_key: dict[str, Any] = {}
     for name, value in row.items():
