@@ -227,7 +227,7 @@ def test_the_file_that_the_help_shows_is_one():
     assert specs_from_file(tomllib.loads(tables)["tables"]) == [
         TableSpec(
             "patient",
-            (SealedColumn("ssn"), SealedColumn("notes", "patient.remarks", "clinical")),
+            (SealedColumn("ssn"), SealedColumn("notes", key="clinical")),
         )
     ]
 

@@ -24,6 +24,7 @@ from encfields.adopt import (
 from encfields.adopt.letter_case import advice_on_case
 from encfields.bulk.reencryption import Report
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output
 from encfields.cli.reencrypt import tell_reports, work_options, working_progress
 from encfields.cli.settings import Settings, add_common_options
@@ -81,12 +82,12 @@ def register(subparsers: Any) -> None:
         "adopt",
         help="take a live plaintext column to an encrypted one, and back",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     verbs = top.add_subparsers(metavar="STEP", required=True)
     for name, step in STEPS.items():
         parser = verbs.add_parser(name, help=step.about, epilog=exits.EXIT_STATUSES,
-            formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+            formatter_class=HelpFormatter)  # fmt: skip
         add_common_options(parser)
         parser.add_argument(
             "column", metavar="TABLE.COLUMN", help="the plaintext column, as the database has it"

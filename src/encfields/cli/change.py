@@ -13,6 +13,7 @@ from sqlalchemy import types as sa
 from encfields.bulk.column_runs import conversion, rebinding, spec_of_column
 from encfields.bulk.rows.spec import SealedColumn
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output
 from encfields.cli.reencrypt import tell_reports, work_options, working_progress
 from encfields.cli.settings import Settings, add_common_options
@@ -69,7 +70,7 @@ def _parser(subparsers: Any, name: str, help_: str, about: str) -> argparse.Argu
         help=help_,
         description=about,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     parser.add_argument("column", metavar="TABLE.COLUMN", help="the encrypted column")

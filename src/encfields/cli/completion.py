@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output
 from encfields.errors import ConfigurationError
 
@@ -30,7 +31,7 @@ def register(subparsers: Any) -> None:
         help="print a script for completion in bash, zsh or fish",
         description=_DESCRIPTION,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     parser.set_defaults(run=run, json=False)

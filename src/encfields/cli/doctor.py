@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.cli.database import engine_named
+from encfields.cli.help import HelpFormatter
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Cell, Output
 from encfields.cli.settings import (
@@ -47,7 +48,7 @@ def register(subparsers: Any) -> None:
         help="look for what would fail: versions, KMS permissions, keys, clock, columns, engine",
         description=_DESCRIPTION,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)

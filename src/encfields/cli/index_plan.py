@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from encfields.branch_key import BranchKey
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.index_plan_report import tell
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
@@ -52,7 +53,7 @@ def _add_plan(verbs: Any) -> None:
         help="recommend a length, and tell what an index gives away",
         description=_DESCRIPTION,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)

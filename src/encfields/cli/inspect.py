@@ -17,6 +17,7 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.context import deserialize
@@ -50,7 +51,7 @@ def register(subparsers: Any) -> None:
         help="show what a message says of itself; needs no key",
         description=_DESCRIPTION,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     parser.add_argument("what", metavar="MESSAGE", help="the message, or [schema.]table.column")

@@ -24,6 +24,7 @@ from encfields.cli import (
     verify,
 )
 from encfields.cli.error_report import tell_error
+from encfields.cli.help import HelpFormatter
 from encfields.cli.keys import command as keys
 from encfields.cli.output import Output
 from encfields.errors import EncFieldsError
@@ -50,7 +51,7 @@ or, in place of models, without importing the application:
 
   [[tables]]
   name = "patient"
-  columns = ["ssn", { name = "notes", key = "clinical", logical_name = "patient.remarks" }]
+  columns = ["ssn", { name = "notes", key = "clinical" }]
 """
 
 
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         prog="encfields",
         description=_DESCRIPTION,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"encfields {VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)

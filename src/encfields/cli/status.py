@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.surveyor import KeyVersions
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status_report import is_current, keyless, tell
@@ -34,7 +35,7 @@ def register(subparsers: Any) -> None:
         help="count values by key version; needs no key",
         description=_DESCRIPTION,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)

@@ -8,6 +8,7 @@ from typing import Any
 from encfields.bulk.survey.index_check import INDEX_REASONS
 from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output, pairs_of
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status import check_sample
@@ -28,7 +29,7 @@ def register(subparsers: Any) -> None:
         help="open every value and list those that do not open",
         description=_DESCRIPTION,
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from encfields.cli import exits
+from encfields.cli.help import HelpFormatter
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.keys import beacon, count, destroy, listing, make, retire, rewrap, selection
 from encfields.cli.output import Output
@@ -82,7 +83,7 @@ def _add(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
         help=what.partition(";")[0],
         description=what[0].upper() + what[1:] + ".",
         epilog=exits.EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     parser.set_defaults(run=run)

@@ -1,0 +1,32 @@
+"""How ``--help`` is set: within the terminal, its examples and lists as they are written."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from itertools import groupby
+
+from encfields.cli.folding import fold
+
+_ITEM = re.compile(r"\s+\S+\s{2,}")
+"""Where the second column of a list begins."""
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Folds paragraphs to the terminal, and leaves alone what is indented, as far as it fits."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in filled(text, width - len(indent)))
+
+
+def filled(text: str, width: int) -> Iterator[str]:
+    """The lines of a description."""
+    for is_paragraph, lines in groupby(text.splitlines(), lambda line: line[:1].strip() != ""):
+        if is_paragraph:
+            yield from fold(" ".join(lines), width)
+            continue
+        for line in lines:
+            item = _ITEM.match(line)
+            hanging = len(item[0]) if item else len(line) - len(line.lstrip()) + 2
+            yield from fold(line, width, " " * min(hanging, width // 2))
