@@ -25,10 +25,10 @@ INTERRUPTED = 130
 EXIT_STATUSES = """\
 exit status:
   0    done, nothing is left to do
-  1    work is left: values in an older version, under a former key or in another format; or
-       some of many keys failed or were not tried
-  2    faults: values that are misplaced, under another key, damaged, plaintext or that do not
-       decrypt; a blind index that would give its column away
+  1    work is left: values in an older version, under a former key or in another format; or \
+some of many keys failed or were not tried
+  2    faults: values that are misplaced, under another key, damaged, plaintext or that do not \
+decrypt; a blind index that would give its column away
   3    it could not be done: configuration, database, key store or KMS; stderr says what
   64   the command line is wrong
   130  interrupted
