@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -29,6 +31,7 @@ class Kept:
 
 
 _OWN = secrets.token_bytes(32)
+"""The wrapping key of who names none, and of :func:`local_key_file`."""
 
 _kept: dict[tuple[str, bytes], Kept] = {}
 """By database and wrapping key."""
@@ -79,6 +82,14 @@ def _made(engine: Engine, encryption: Encryption) -> Kept:
         rows = _rows(connection, select(_TABLE))
     cache = engine_encryption(encryption).cache
     return Kept(rows, cache.active(DEFAULT_KEY), cache.beacons(DEFAULT_KEY))
+
+
+def local_key_file(folder: Path) -> str:
+    """A file with this process's own wrapping key, as the command names one with ``--keyring``."""
+    file = folder / "local.key"
+    file.write_bytes(base64.b64encode(_OWN))
+    file.chmod(0o600)
+    return f"local:{file}"
 
 
 def create_kept_key(engine: Engine, encryption: Encryption, key_id: str) -> None:

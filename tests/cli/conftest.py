@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Table
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields import Encryption
 from encfields.cli.main import main
+from tests.attached import attach_with_kept_keys, local_key_file
 from tests.census.clinic import patient_table
 from tests.servers.backends import Backend
 
@@ -31,6 +32,9 @@ class Result:
 
 
 Run = Callable[..., Result]
+
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+"""For what a command says or refuses by itself; what it does is tested on each database."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +68,7 @@ def on_database(command: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def local_key(tmp_path: Path) -> str:
     """``--keyring`` for a local wrapping key."""
-    keyrings.generate_local_key(tmp_path / "local.key")
-    return f"local:{tmp_path / 'local.key'}"
+    return local_key_file(tmp_path)
 
 
 @pytest.fixture
@@ -74,9 +77,9 @@ def engine(backend: Backend) -> Engine:
 
 
 @pytest.fixture
-def encryption(engine: Engine, local_key: str) -> Encryption:
-    store = SqlKeyStore(keyrings.local(local_key.partition(":")[2]))
-    return attach(engine, store, create=True)
+def encryption(engine: Engine) -> Encryption:
+    """Under the key of :func:`local_key`."""
+    return attach_with_kept_keys(engine)
 
 
 @pytest.fixture

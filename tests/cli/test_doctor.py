@@ -21,6 +21,7 @@ from encfields.doctor.engine import check_hazards
 from encfields.doctor.key_table import check_fork
 from encfields.errors import KeyUnavailableError
 from encfields.keys.cache.renewal import renewer
+from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
@@ -68,6 +69,7 @@ def test_a_key_store_that_the_database_alone_names_is_worth_a_word(doctor, patie
     assert result.code == exits.FAULTS
 
 
+@on_sqlite
 def test_people_get_a_table(on_database, patients, local_key):
     result = on_database("doctor", "--keyring", local_key, *TABLE)
     assert result.code == exits.OK

@@ -17,6 +17,7 @@ from encfields.context import serialize
 from encfields.message import seal
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
+from tests.cli.conftest import on_sqlite
 from tests.legacy.by_hand import SUITES, encrypt
 from tests.message import stock
 
@@ -171,6 +172,7 @@ def test_a_plaintext_in_the_database_is_not_shown(on_database, engine, patients)
         assert_absent(SECRET, told.out, told.err)
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "arguments, message",
     [

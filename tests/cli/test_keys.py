@@ -5,6 +5,7 @@ from __future__ import annotations
 from encfields.cli import exits
 from encfields.keys.sql.store import SqlKeyStore
 from encfields.testing import assert_absent
+from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
 
 
@@ -25,6 +26,7 @@ def test_create_rotate_and_list(on_database, local_key):
     assert rotated.json[0]["version"] in listed
 
 
+@on_sqlite
 def test_listing_needs_no_keyring_and_making_does(on_database, encryption):
     assert on_database("keys", "list").code == exits.OK
     for verb in ("create", "rotate"):
@@ -33,6 +35,7 @@ def test_listing_needs_no_keyring_and_making_does(on_database, encryption):
         assert "no keyring is given" in told.err
 
 
+@on_sqlite
 def test_what_the_key_store_refuses_is_a_message_and_what_to_do(on_database, encryption, local_key):
     told = on_database("keys", "create", "default", "--keyring", local_key)
     assert told.code == exits.FAILED

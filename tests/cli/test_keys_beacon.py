@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from encfields.cli import exits
+from tests.cli.conftest import on_sqlite
 
 
 def versions(told) -> list[int]:
@@ -26,6 +27,7 @@ def test_a_second_one_is_made_and_the_first_one_goes(on_database, encryption, lo
     assert [one.version for one in encryption._store.beacons("default")] == [2]
 
 
+@on_sqlite
 def test_people_get_a_table(on_database, encryption, local_key):
     told = on_database("keys", "rotate-beacon", "default", "--keyring", local_key)
     assert "beacon keys in force" in told.out

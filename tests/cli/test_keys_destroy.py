@@ -13,6 +13,7 @@ from encfields.errors import KeyDestroyedError
 from encfields.keys.cache.key_cache import DEFAULT_CHECK
 from encfields.keys.fetching.runner import ThreadRunner
 from tests.census.clinic import fill
+from tests.cli.conftest import on_sqlite
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
 
@@ -66,6 +67,7 @@ def test_confirmed_it_destroys_and_writes_the_receipt(destroy, encryption, tmp_p
         encryption._store.active("default")
 
 
+@on_sqlite
 def test_people_get_a_table(destroy, on_database):
     told = destroy(*TABLE, "--confirm", "default")
     assert told.code == exits.OK
@@ -73,6 +75,7 @@ def test_people_get_a_table(destroy, on_database):
     assert "destroyed 20" in on_database("keys", "list").out
 
 
+@on_sqlite
 def test_uncounted_only_on_request(destroy):
     told = destroy("--confirm", "default")
     assert told.code == exits.FAILED
@@ -81,6 +84,7 @@ def test_uncounted_only_on_request(destroy):
     assert told.json["values_unreadable"] is None
 
 
+@on_sqlite
 @pytest.mark.parametrize("typed, code", [("default\n", exits.OK), ("yes\n", exits.FAILED)])
 def test_on_a_terminal_the_id_is_asked_for(destroy, encryption, monkeypatch, typed, code):
     class Terminal(io.StringIO):
@@ -95,6 +99,7 @@ def test_on_a_terminal_the_id_is_asked_for(destroy, encryption, monkeypatch, typ
         assert encryption._store.active("default").id == "default"
 
 
+@on_sqlite
 def test_a_receipt_that_cannot_be_written_destroys_nothing(destroy, encryption, tmp_path):
     (tmp_path / "there").write_text("kept")
     for name in ("there", "no/such/directory"):
@@ -105,6 +110,7 @@ def test_a_receipt_that_cannot_be_written_destroys_nothing(destroy, encryption, 
     assert encryption._store.active("default").id == "default"
 
 
+@on_sqlite
 def test_no_receipt_is_left_of_what_did_not_happen(destroy, tmp_path):
     told = destroy(*TABLE, "--confirm", "no", "--receipt", str(tmp_path / "receipt"))
     assert told.code == exits.FAILED

@@ -14,12 +14,10 @@ import pytest
 
 from encfields.cli import exits, terminal
 from tests.census.clinic import fill
+from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
 
 ROOT = Path(__file__).parents[2]
-
-on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-"""What each command does on each database, other files test without starting a process."""
 
 
 def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:

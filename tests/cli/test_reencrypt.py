@@ -15,6 +15,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of
+from tests.cli.conftest import on_sqlite
 from tests.cli.processes import start
 from tests.servers.backends import Backend
 from tests.waiting import until
@@ -95,6 +96,7 @@ def test_values_that_do_not_open_are_told_and_left(on_database, engine, rotated,
     assert_absent(SECRET, told.out, told.err)
 
 
+@on_sqlite
 def test_options_reach_the_engine(on_database, rotated, local_key):
     began = time.monotonic()
     told = on_database(
@@ -108,6 +110,7 @@ def test_options_reach_the_engine(on_database, rotated, local_key):
     assert "workers=0 is too small" in told.err
 
 
+@on_sqlite
 def test_tables_are_not_rewritten_by_being_named(on_database, rotated, local_key):
     told = on_database("reencrypt", *COLUMNS, "--keyring", local_key)
     assert told.code == exits.FAILED
@@ -115,6 +118,7 @@ def test_tables_are_not_rewritten_by_being_named(on_database, rotated, local_key
     assert on_database("status", *COLUMNS).code == exits.WORK_LEFT
 
 
+@on_sqlite
 def test_without_a_keyring_it_says_how_to_give_one(on_database, rotated):
     told = on_database("reencrypt", "--start", *COLUMNS)
     assert told.code == exits.FAILED

@@ -9,6 +9,7 @@ from encfields.cli import exits
 from encfields.cli.status_report import MAX_ALIKE, Kind, share_of, shown_kinds
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
+from tests.cli.conftest import on_sqlite
 
 COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
 
@@ -129,6 +130,7 @@ def test_a_missing_table_is_a_message_and_what_to_do(on_database, patients):
     assert told.out == ""
 
 
+@on_sqlite
 def test_with_json_an_error_is_a_document_too(on_database, patients):
     told = on_database("status", "--json", "--table", "nowhere", "--column", "ssn")
     assert told.code == exits.FAILED
@@ -137,6 +139,7 @@ def test_with_json_an_error_is_a_document_too(on_database, patients):
     assert "run the migration that makes it" in told.json["error"]["advice"]
 
 
+@on_sqlite
 @pytest.mark.parametrize("rows", ["0", "-5"])
 def test_a_sample_of_no_rows_is_refused(on_database, rows):
     told = on_database("status", *COLUMNS, "--sample", rows)

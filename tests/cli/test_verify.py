@@ -8,6 +8,7 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli import exits
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, stored
+from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
 
 SSN = ("--table", "patient", "--column", "ssn")
@@ -35,6 +36,7 @@ def test_a_swapped_value_is_listed_with_where_it_belongs(on_database, engine, pa
     assert document["tables"][0]["failures"][0]["belongs_to"]["enc:row:id"] == "2"
 
 
+@on_sqlite
 def test_failures_beyond_the_limit_are_counted(on_database, engine, patients, local_key):
     fill(engine, patients, range(1, 6))
     for row_id in (1, 2, 3):
@@ -51,6 +53,7 @@ def test_a_sample_is_opened(on_database, engine, patients, local_key):
     assert told.json["tables"][0]["sample"]["rows"] < 400
 
 
+@on_sqlite
 def test_without_a_keyring_it_says_how_to_give_one(on_database, engine, patients):
     fill(engine, patients, range(1, 3))
     told = on_database("verify", *SSN)

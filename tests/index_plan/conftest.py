@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Engine, Table, insert
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields import Encryption
 from encfields.cli.main import main
+from tests.attached import attach_with_kept_keys, local_key_file
 from tests.index_plan.people import ROWS, people_table
 from tests.servers.backends import Backend
 
@@ -40,14 +41,13 @@ def engine(backend: Backend) -> Engine:
 @pytest.fixture
 def local_key(tmp_path: Path) -> str:
     """``--keyring`` for a local wrapping key."""
-    keyrings.generate_local_key(tmp_path / "local.key")
-    return f"local:{tmp_path / 'local.key'}"
+    return local_key_file(tmp_path)
 
 
 @pytest.fixture
-def encryption(engine: Engine, local_key: str) -> Encryption:
-    store = SqlKeyStore(keyrings.local(local_key.partition(":")[2]))
-    return attach(engine, store, create=True)
+def encryption(engine: Engine) -> Encryption:
+    """Under the key of :func:`local_key`."""
+    return attach_with_kept_keys(engine)
 
 
 @pytest.fixture

@@ -180,6 +180,7 @@ def test_a_transform_that_no_value_is_for(plan, people):
     assert_no_value(told)
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "options, said",
     [

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from encfields.cli import exits
+from tests.servers.backends import Backend
 
 MODELS = """
 from __future__ import annotations
@@ -41,6 +42,12 @@ other = Table(
     Column("extra", EncryptedType(JSON)),
 )
 """
+
+
+@pytest.fixture
+def backend(sqlite: Backend) -> Backend:
+    """What each database counts is tested beside this."""
+    return sqlite
 
 
 @pytest.fixture
