@@ -29,7 +29,7 @@ SERVERS = {
         ["pymysql", "mysqldb", "mysqlconnector", "mariadbconnector", "asyncmy"],
     ),
 }
-ASYNC = frozenset({"aiosqlite", "asyncpg", "asyncmy"})
+ASYNC = frozenset({"aiosqlite", "asyncpg", "asyncmy", "psycopg_async"})
 BUILT_FROM_SOURCE = {"mysqldb": "MySQLdb", "mariadbconnector": "mariadb"}
 """Drivers that have no wheels for Linux: module to import, where they could be built."""
 

@@ -109,6 +109,18 @@ def works(driver: Leg, phase: str, first: int) -> None:
 
 
 def test_every_driver_goes_through_all_phases(driver: Leg, operator: Engine) -> None:
+    through_all_phases(driver, operator)
+
+
+def test_psycopg_does_so_beside_an_event_loop(driver: Leg, operator: Engine) -> None:
+    if driver.driver != "psycopg":
+        pytest.skip("of psycopg's other half")
+    beside = Leg("postgresql", driver.url.set(drivername="postgresql+psycopg_async")).attach()
+    through_all_phases(beside, operator)
+    beside.dispose()
+
+
+def through_all_phases(driver: Leg, operator: Engine) -> None:
     keys: Encryption = driver.encryption
     adoption = Adoption.of(sealed_column(account("write-both")))
     begin_adoption(operator, adoption)
