@@ -82,7 +82,7 @@ def test_every_cell_has_the_answer_that_python_gives_one_by_one(native, key, for
     assert all(seen((one,), 0) is not None for (one,) in found)
 
 
-def test_no_altered_bit_and_no_cut_opens_among_cells_that_do(native, key, find_key, reader):
+def test_no_altered_bit_and_no_cut_opens_among_cells_that_do(native, key, reader):
     good = sealed(key, 7)
     bad = [good[:size] for size in range(len(good))] + [good + b"\0"]
     for place in range(len(good)):
@@ -91,7 +91,8 @@ def test_no_altered_bit_and_no_cut_opens_among_cells_that_do(native, key, find_k
             flipped[place] ^= 1 << bit
             bad.append(bytes(flipped))
     rows = [(one, good) for one in bad]
-    found, opened = native.open_rows(rows, [(0, reader, None), (1, reader, None)], find_key)
+    columns = [(0, reader, None), (1, reader, None)]
+    found, opened = native.open_rows(rows, columns, lambda key_id, version: key)
     assert opened == len(bad)
     assert all(row[0] is one for row, one in zip(found, bad, strict=True))
     assert all(row[1].value == "value" for row in found)
@@ -171,6 +172,23 @@ def test_a_key_that_is_not_found_leaves_its_cells_and_no_others(native, key, fin
     assert opened == 5
     assert found[1::2] == rows[1::2]
     assert sorted(asked) == sorted([key.version, lost.version])
+
+
+def test_once_a_key_is_not_to_be_had_no_other_is_waited_for(native, key, find_key, reader):
+    asked: list[str] = []
+
+    def find(key_id, version):
+        asked.append(version)
+        if version != key.version:
+            raise KeyUnavailableError("KMS is away")
+        return key
+
+    others = [BranchKey(key.id, str(uuid.uuid4()), os.urandom(32)) for _ in range(20)]
+    rows = [(sealed(key, 0),), *((sealed(other, 1),) for other in others), (sealed(key, 2),)] * 100
+    found, opened = native.open_rows(list(rows), [(0, reader, None)], find)
+    assert asked == [key.version, others[0].version]
+    assert opened == sum(not isinstance(cell, bytes) for (cell,) in found) >= 2
+    assert found[1:21] == rows[1:21]
 
 
 def test_a_plaintext_that_is_none_of_the_columns_is_left_to_python(native, key, find_key, reader):

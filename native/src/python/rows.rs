@@ -66,11 +66,12 @@ pub fn open_rows<'py>(
     let py = find_key.py();
     let found = PyList::empty(py);
     let mut opened: usize = 0;
+    let mut lacks_key = false;
     let rows: Vec<_> = rows.iter().collect();
     let rows_at_once = AT_ONCE.checked_div(columns.len()).unwrap_or(1).max(1);
     for some in rows.chunks(rows_at_once) {
         let cells = cells_of(some, &columns)?;
-        let mut plaintexts = plaintexts(&cells, &columns, find_key)?.into_iter();
+        let mut plaintexts = plaintexts(&cells, &columns, find_key, &mut lacks_key)?.into_iter();
         let mut cells = cells.chunks(columns.len().max(1));
         for row in some {
             let mut row = Row { row, columns: &columns, opened: 0 };
@@ -105,6 +106,7 @@ fn plaintexts<'py>(
     cells: &[Bound<'py, PyAny>],
     columns: &[Column<'py>],
     find_key: &Bound<'py, PyAny>,
+    lacks_key: &mut bool,
 ) -> PyResult<Vec<Option<Zeroizing<Vec<u8>>>>> {
     let py = find_key.py();
     let read: Vec<_> = cells
@@ -116,7 +118,7 @@ fn plaintexts<'py>(
             Some((reader, cell))
         })
         .collect();
-    let mut keys = Keys { find_key, known: Vec::new() };
+    let mut keys = Keys { find_key, known: Vec::new(), lacks_key };
     let mut each = Vec::with_capacity(read.len());
     for one in &read {
         each.push(match one {
@@ -138,9 +140,13 @@ fn plaintexts<'py>(
 }
 
 /// The branch keys of a batch, each of which is asked for once.
+///
+/// Once one could not be had no other is asked for: each might be waited for as long, before the
+/// first of these rows is refused.
 struct Keys<'a, 'py> {
     find_key: &'a Bound<'py, PyAny>,
     known: Vec<Known<'a, 'py>>,
+    lacks_key: &'a mut bool,
 }
 
 struct Known<'a, 'py> {
@@ -166,7 +172,8 @@ impl<'a, 'py> Keys<'a, 'py> {
         let key = match known {
             Some(known) => known.key.clone(),
             None => {
-                let key = self.asked(reader, id, version)?;
+                let key = if *self.lacks_key { None } else { self.asked(reader, id, version)? };
+                *self.lacks_key |= key.is_none();
                 self.known.push(Known { id, version: *version, key: key.clone() });
                 key
             }
