@@ -233,6 +233,8 @@ def test_the_commands_take_the_new_state_from_the_models(command: Any, sqlite: B
         ("rebind", "doc.note", "--was-bind-to=id"),
         ("convert", "visit.day", "--was=PickleType"),
         ("convert", "visit.day", "--was=Date; drop table visit"),
+        ("convert", "visit.day", "--was=Date(3)"),
+        ("convert", "visit.day", "--was-name=visit.date"),
     ],
 )
 def test_what_says_nothing_of_before_is_refused(

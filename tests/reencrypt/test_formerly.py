@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     MetaData,
+    Numeric,
     String,
     Table,
     Uuid,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.orm import Session, registry
@@ -203,6 +206,18 @@ def test_a_value_opens_only_in_the_row_that_either_way_names(db: Database) -> No
     assert [fault.key for fault in run.run().quarantined] == [{"id": "2"}]
 
 
+def test_the_former_way_opens_only_while_it_is_declared(db: Database) -> None:
+    """A value from an old dump, which the run has moved since."""
+    with db.plain.connect() as connection:
+        kept = connection.execute(text("SELECT body FROM note WHERE id = 1")).scalar_one()
+    rebinding(db.engine, db.encryption, bound("write-new").c.body).run()
+    with db.plain.begin() as connection:
+        connection.execute(text("UPDATE note SET body = :kept WHERE id = 1"), {"kept": kept})
+    assert all_of(db, bound("write-new"))[1] == "former"
+    with pytest.raises(DecryptionError):
+        all_of(db, bound("new"))
+
+
 FIRST, LATE = dt.datetime(2020, 1, 2), dt.datetime(2020, 1, 2, 13, 5)
 
 
@@ -298,3 +313,61 @@ def test_a_unique_index_stays_one_where_its_hashes_do(sqlite: Backend) -> None:
     with pytest.raises(Exception, match="UNIQUE"):
         put(db, table, 2, "once")
     assert found(db, table, "once") == [1]
+
+
+def amount(version: str) -> Table:
+    """The same of one whose integers become decimal numbers, which are hashed in another way."""
+    inner: Any = Integer() if version == "old" else Numeric()
+    formerly = Formerly(inner=Integer(), phase=version) if version in PHASES else None  # type: ignore[arg-type]
+    return note(inner, index=BlindIndex(), name="note.amount", formerly=formerly)
+
+
+def test_a_number_whose_text_stays_is_found_by_the_hash_of_its_new_type(sqlite: Backend) -> None:
+    db = Database(sqlite)
+    amount("old").create(db.engine)
+    put(db, amount("old"), 1, 5)
+    put(db, amount("write-former"), 2, Decimal("5.00"))
+    put(db, amount("write-new"), 3, Decimal("5.50"))
+    for phase in PHASES:
+        assert all_of(db, amount(phase)) == {1: 5, 2: 5, 3: Decimal("5.50")}
+        assert found(db, amount(phase), Decimal("5.0")) == [1, 2]
+    with pytest.raises(ValueEncodingError, match="former type"):
+        put(db, amount("write-former"), 4, Decimal("0.5"))
+
+    run = conversion(db.engine, db.encryption, amount("write-new").c.body)
+    assert run.run().finished
+    run.ensure()
+    assert run.run().rows_written == 0
+    assert all_of(db, amount("new")) == {1: 5, 2: 5, 3: Decimal("5.50")}
+    assert found(db, amount("new"), Decimal("5.0")) == [1, 2]
+
+
+def test_a_former_name_is_no_other_columns() -> None:
+    """The two could exchange their values: both open under it."""
+    formerly = Formerly(name="t.bonus", phase="write-new")
+    with pytest.raises(DeclarationError, match=r"'t\.bonus' is that of"):
+        Table(
+            "t",
+            MetaData(),
+            Column("id", Integer, primary_key=True),
+            Column("bonus", EncryptedType(String)),
+            Column("salary", EncryptedType(String, formerly=formerly)),
+        )
+
+
+def test_a_former_name_is_no_column_of_another_table() -> None:
+    metadata = MetaData()
+    formerly = Formerly(name="shared", phase="write-former")
+    Table(
+        "one",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("a", EncryptedType(String, formerly=formerly)),
+    )
+    with pytest.raises(DeclarationError, match="'shared' is that of one"):
+        Table(
+            "two",
+            metadata,
+            Column("id", Integer, primary_key=True),
+            Column("a", EncryptedType(String, name="shared")),
+        )

@@ -101,6 +101,12 @@ def run_conversion(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
     if arguments.was is None:
+        if arguments.was_name is not None:
+            raise ConfigurationError(
+                "--was-name stands beside --was TYPE: without it, all is taken from formerly= in "
+                "the models",
+                reason="options",
+            )
         return _work(settings, output, column, conversion)
     was, named = _type(arguments.was), arguments.was_name
     bound = None
@@ -171,5 +177,10 @@ def _type(text: str) -> sa.TypeEngine[Any]:
     if found is None or found[1] not in _TYPES:
         raise ConfigurationError(f"--was takes one of {', '.join(_TYPES)}", reason="options")
     kind: Any = getattr(sa, found[1])
-    made: sa.TypeEngine[Any] = kind(*map(int, found[2].split(",") if found[2] else ()))
+    try:
+        made: sa.TypeEngine[Any] = kind(*map(int, found[2].split(",") if found[2] else ()))
+    except TypeError:
+        raise ConfigurationError(
+            f"--was: {found[1]} takes fewer numbers, or none", reason="options"
+        ) from None
     return made

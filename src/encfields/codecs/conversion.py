@@ -12,6 +12,7 @@ from sqlalchemy import types as sa
 from sqlalchemy.engine import Dialect
 
 from encfields.codecs.base import Codec, Equality, JsonForm, out_of_range
+from encfields.codecs.numbers import as_decimal
 from encfields.codecs.registry import codec_for
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
 
@@ -58,10 +59,11 @@ class Conversion:
         if not self._reads(self._old, data):
             return
         try:
-            if self._converted(data) == data:
-                return
+            converted = self._converted(data)
         except EncFieldsError:
             return  # as a value of the former type it could not be converted: it is a new one
+        if converted == data or are_equal(self._value(converted), self._value(data)):
+            return  # a number has one meaning under all types of numbers
         raise ValueDecodingError(
             f"both {self._was!r} and {self._to!r} read it, as different values, so that nobody "
             "can tell whether it was converted; it is left as it is. Give the new type a name of "
@@ -74,7 +76,7 @@ class Conversion:
         try:
             value = adapted(self._old.decode(data, dialect), self._to)
             new = self._new.encode(value, dialect)
-            if self._new.decode(new, dialect) == value:
+            if are_equal(self._new.decode(new, dialect), value):
                 return new
         except ValueEncodingError as error:
             failure = error.message.removesuffix("; nothing was stored")
@@ -86,12 +88,25 @@ class Conversion:
             reason="not-convertible",
         )
 
+    def _value(self, data: bytes) -> object:
+        return self._new.decode(data, self._dialect)
+
     def _reads(self, codec: Any, data: bytes) -> bool:
         try:
             codec.decode(data, self._dialect)
         except ValueDecodingError:
             return False
         return True
+
+
+def are_equal(one: object, other: object) -> bool:
+    """Whether two values are one, a float being the number that its shortest text says."""
+    if one == other:
+        return True
+    try:
+        return as_decimal(one) == as_decimal(other)
+    except ValueEncodingError:  # one is no number, or not finite
+        return False
 
 
 def adapted(value: object, to: sa.TypeEngine[Any]) -> object:
@@ -142,13 +157,20 @@ def _number(value: object, to: sa.TypeEngine[Any]) -> object:
         number = bool(value)
     elif isinstance(to, sa.Integer):
         number = int(value)
-    elif isinstance(to, sa.Numeric):
-        number = decimal.Decimal(value) if to.asdecimal else float(value)
+    elif isinstance(to, sa.Numeric | sa.Float):  # no subclass from SQLAlchemy 2.1 on
+        number = _decimal(value) if to.asdecimal else float(value)
     else:
         return value
-    if number != value:
+    if not are_equal(number, value):
         raise LossyError
     return number
+
+
+def _decimal(value: Any) -> object:
+    try:
+        return as_decimal(int(value) if isinstance(value, bool) else value)
+    except ValueEncodingError:
+        raise LossyError from None
 
 
 _PARSERS: tuple[tuple[type[sa.TypeEngine[Any]], Callable[[str], object]], ...] = (
@@ -214,18 +236,35 @@ class ChangedCodec:
             return value
         try:
             former = adapted(_parsed(value, self._was), self._was)
-            if adapted(former, self._to) == value:
+            if are_equal(adapted(former, self._to), value):
                 return former
         except (LossyError, UnicodeError, ArithmeticError, ValueError, TypeError):
             pass
-        raise out_of_range(
+        raise self._no_equal()
+
+    def _no_equal(self) -> ValueEncodingError:
+        return out_of_range(
             f"the value has no equal of the former type, {self._was!r}, which is written as long "
             'as the phase of formerly= is "write-former"'
         )
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        """As :meth:`Codec.encode`."""
-        return self.written.encode(self.as_written(value), dialect)
+        """As :meth:`Codec.encode`; what the former type would round, or pad, is refused."""
+        data = self.written.encode(self.as_written(value), dialect)
+        if self.writes_former and not self._comes_back(data, value, dialect):
+            raise self._no_equal()
+        return data
+
+    def _comes_back(self, data: bytes, value: object, dialect: Dialect) -> bool:
+        """Whether what the former type wrote is read as `value`, or as the new one would be."""
+        try:
+            there = self.decode(data, dialect)
+            if are_equal(there, value):
+                return True
+            as_new = self._new.decode(self._new.encode(value, dialect), dialect)
+        except EncFieldsError:
+            return False
+        return are_equal(there, as_new)
 
     def encode_asked(self, value: object, dialect: Dialect) -> bytes:
         """As :meth:`Codec.encode_asked`."""

@@ -46,9 +46,11 @@ class Convert(ResealAndIndex):
         except OF_THIS_VALUE as error:
             outcome.refuse(key, target.binding.column_name, error)
             return cell
+        # Its blind index is computed anew, as where it is bound anew: a text that both types
+        # write, as 5 of an integer and of a decimal number, may be hashed in two ways.
+        cell.moves = True
         if cell.plaintext != stored:
-            # Its blind index changes, as where it is bound anew.
-            cell.is_current, cell.moves = False, True
+            cell.is_current = False
         return cell
 
     def _is_old(self, row: Any, source: SealedCell, cell: ValueInWork) -> bool | None:

@@ -115,7 +115,7 @@ class Job:
             raise self._refusal("a run to plaintext converts nothing")
         if self.source is None and not all(store_differently(*one) for one in conversions.values()):
             raise self._refusal(
-                "stored text and stored JSON look alike. Give the new declaration a "
+                "stored JSON and stored text, or bytes, look alike. Give the new declaration a "
                 "name of its own, EncryptedType(..., name='table.column.2'), and the former one "
                 "in was_bound=: then the name tells what was converted"
             )

@@ -94,10 +94,11 @@ def type_from_data(data: dict[str, Any]) -> sa.TypeEngine[Any]:
 def store_differently(was: dict[str, Any], to: dict[str, Any]) -> bool:
     """Whether a plaintext tells which of two types wrote it, where their values differ.
 
-    Text may read like JSON, and every JSON text is text: a string that was converted would be
-    converted once more.
+    Text may read like JSON, and every JSON text is text, and bytes: a string that was converted
+    would be converted once more.
     """
-    return {was["type"], to["type"]} != {sa.String.__name__, sa.JSON.__name__}
+    types = {was["type"], to["type"]}
+    return all(types != {sa.JSON.__name__, one.__name__} for one in (sa.String, sa.LargeBinary))
 
 
 def _plain(value: Any) -> Any:

@@ -237,14 +237,17 @@ def bindings_of(table: Table) -> dict[str, ColumnBinding]:
 
 
 def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
-    """Two columns of one name and row could exchange their values unnoticed."""
+    """Two columns of one name and row could exchange their values unnoticed.
+
+    A name that ``formerly=`` says opens values as well as the one that is declared.
+    """
     seen: dict[str, ColumnBinding] = {}
-    for binding in bindings:
-        other = seen.setdefault(binding.logical_name, binding)
+    for binding, name in ((one, way.logical_name) for one in bindings for way in one.ways()):
+        other = seen.setdefault(name, binding)
         if other is not binding:
             raise _refusal(
                 binding.column,
-                f"its logical name {binding.logical_name!r} is that of {other.column_name!r} too, "
+                f"its logical name {name!r} is that of {other.column_name!r} too, "
                 "so their values could be exchanged: give each a name= of its own",
                 "logical-name",
             )
@@ -319,8 +322,8 @@ def _check_change(binding: ColumnBinding, other: ColumnBinding, formerly: Former
     if not differ and formerly.inner is not None and look_alike(formerly.inner, type_.inner):
         raise _refusal(
             binding.column,
-            "stored text and stored JSON look alike: give the new declaration a name= of its own, "
-            "and the former one in formerly=",
+            "stored JSON and stored text, or bytes, look alike: give the new declaration a name= "
+            "of its own, and the former one in formerly=",
             "formerly",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sqlalchemy.types import JSON, String, TypeDecorator, TypeEngine
+from sqlalchemy.types import JSON, LargeBinary, String, TypeDecorator, TypeEngine
 
 from encfields.arguments import check_text, names
 from encfields.codecs import codec_for
@@ -145,10 +145,10 @@ def ways_of(type_: Declared) -> tuple[Way, ...]:
 def look_alike(was: TypeEngine[Any], to: TypeEngine[Any]) -> bool:
     """Whether a plaintext of one type may be one of the other, with another meaning."""
     kinds = {_kind(was), _kind(to)}
-    return kinds == {String, JSON}
+    return kinds in ({String, JSON}, {LargeBinary, JSON})
 
 
 def _kind(type_: TypeEngine[Any]) -> type[Any] | None:
     while isinstance(type_, TypeDecorator):
         type_ = type_.impl_instance
-    return next((kind for kind in (JSON, String) if isinstance(type_, kind)), None)
+    return next((kind for kind in (JSON, String, LargeBinary) if isinstance(type_, kind)), None)

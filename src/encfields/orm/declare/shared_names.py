@@ -2,18 +2,20 @@
 
 An archive or an audit table shares a name on purpose: its ``name=`` is that which a column of
 another table has by itself, and it holds that column's values. Anything else is a mistake: a name
-given to two columns, or dots in the names of tables and columns that add up to the same.
+given to two columns, or dots in the names of tables and columns that add up to the same. A name
+that ``formerly=`` says is one of the column's, because its values open under it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Column, MetaData, Table
 
 from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import SealedColumnType, bindings_of
+from encfields.orm.declare.formerly import ways_of
 from encfields.orm.kept_state import LOGICAL_NAMES
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class NamedColumn(NamedTuple):
         column = None if table is None else table.c.get(self.column)
         if column is None or not isinstance(column.type, SealedColumnType):
             return None
-        return column if name == (column.type.name or _own_name(column)) else None
+        ways = ways_of(column.type)
+        return column if name in {way.name or _own_name(column) for way in ways} else None
 
 
 def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
@@ -46,21 +49,21 @@ def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
     :param bindings: of one table.
     :raises DeclarationError: says which column has the name.
     """
-    for binding in bindings:
-        table = binding.column.table
+    for way in _ways(bindings):
+        table = way.column.table
         if is_rebuilt(table):
             continue
         named: dict[str, set[NamedColumn]] = table.metadata.info.setdefault(LOGICAL_NAMES, {})
-        places = named.setdefault(binding.logical_name, set())
-        here = NamedColumn(table.key, binding.column.key)
+        places = named.setdefault(way.logical_name, set())
+        here = NamedColumn(table.key, way.column.key)
         others = [
             column
             for place in places
             if place.table != here.table
-            and (column := place.has_name(binding.logical_name, table.metadata)) is not None
+            and (column := place.has_name(way.logical_name, table.metadata)) is not None
         ]
-        if others and not _is_on_purpose(binding.logical_name, [binding.column, *others]):
-            raise _refusal(binding, others[0])
+        if others and not _is_on_purpose(way.logical_name, [way.column, *others]):
+            raise _refusal(way, others[0])
         places.add(here)
 
 
@@ -69,13 +72,17 @@ def refuse_names_of(table: Table, other: Table) -> None:
 
     :raises DeclarationError: says which column has the name.
     """
-    named = {binding.logical_name: binding.column for binding in bindings_of(other).values()}
-    for binding in bindings_of(table).values():
-        column = named.get(binding.logical_name)
-        if column is not None and not _is_on_purpose(
-            binding.logical_name, [binding.column, column]
-        ):
-            raise _refusal(binding, column)
+    named = {way.logical_name: way.column for way in _ways(bindings_of(other).values())}
+    for way in _ways(bindings_of(table).values()):
+        column = named.get(way.logical_name)
+        if column is not None and not _is_on_purpose(way.logical_name, [way.column, column]):
+            raise _refusal(way, column)
+
+
+def _ways(bindings: Iterable[ColumnBinding]) -> Iterator[ColumnBinding]:
+    """All ways in which the columns' values may be bound."""
+    for binding in bindings:
+        yield from binding.ways()
 
 
 def is_rebuilt(table: Table) -> bool:
