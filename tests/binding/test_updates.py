@@ -209,7 +209,7 @@ def test_an_update_that_does_not_pin_the_key_is_refused_everywhere(cards, name):
 
 def test_a_key_of_another_type_is_refused(cards):
     with cards.begin() as connection, cards.refused(UnknownIdentityError, card):
-        connection.execute(set_number(CANARY).where(card.c.id == literal("2")))
+        connection.execute(set_number(CANARY).where(card.c.id == literal("second")))
 
 
 def test_null_as_key_pins_nothing(cards):
