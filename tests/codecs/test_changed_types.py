@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import itertools
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -105,6 +107,39 @@ def test_numbers_that_mean_another_thing_are_still_refused() -> None:
 def test_a_truth_value_is_the_number_that_it_equals(to: Any, value: Any) -> None:
     assert codec(sa.Boolean(), to, writes_former=False).decode(b"true", DIALECT) == value
     assert codec(to, sa.Boolean(), writes_former=False).decode(written(to, value), DIALECT) is True
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+
+
+@pytest.mark.parametrize("tells_by_name", [True, False])
+@pytest.mark.parametrize(
+    "to, value, stored",
+    [
+        (sa.Integer(), 5, "5"),
+        (sa.Numeric(6, 2), Decimal("1.50"), "1.50"),
+        (sa.Uuid(), uuid.UUID(int=7), str(uuid.UUID(int=7))),
+        (sa.Date(), dt.date(2020, 1, 2), "2020-01-02"),
+        (sa.Enum(Mood), Mood.GOOD, "GOOD"),
+        (sa.Boolean(), True, "true"),
+    ],
+    ids=str,
+)
+def test_text_becomes_what_it_says(to: Any, value: Any, stored: str, tells_by_name: bool) -> None:
+    is_old = True if tells_by_name else None
+    former = ChangedCodec(sa.String(), to, is_old=is_old, writes_former=True)
+    data = former.encode(value, DIALECT)
+    assert codec_for(sa.String()).decode(data, DIALECT) == stored
+    assert former.decode(data, DIALECT) == value
+    with pytest.raises(ValueDecodingError):
+        former.decode(b"nothing of the kind", DIALECT)
+
+
+def test_a_text_in_json_is_not_what_it_says() -> None:
+    former = ChangedCodec(sa.JSON(), sa.Integer(), is_old=True, writes_former=False)
+    with pytest.raises(ValueDecodingError):
+        former.decode(b'"5"', DIALECT)
 
 
 def test_json_looks_like_text_and_like_bytes() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    JSON,
     Column,
     Date,
     DateTime,
@@ -291,11 +292,22 @@ def test_a_change_that_cannot_be_told_is_refused(options: dict[str, Any], told: 
 
 
 def test_text_and_json_need_a_name_each() -> None:
-    from sqlalchemy import JSON
-
     with pytest.raises(DeclarationError, match="look alike"):
         note(JSON(), formerly=Formerly(inner=String(), phase="write-new"))
     note(JSON(), name="n.2", formerly=Formerly(inner=String(), name="n", phase="write-new"))
+
+
+def test_what_the_former_type_knows_as_null_alone_is_null_meanwhile(sqlite: Backend) -> None:
+    db = Database(sqlite)
+    was = note(String(), name="n")
+    was.create(db.engine)
+    for number, phase in enumerate(PHASES, 1):
+        formerly = Formerly(inner=String(), name="n", phase=phase)  # type: ignore[arg-type]
+        put(db, note(JSON(), name="n.2", formerly=formerly), number, None)
+    assert all_of(db, note(JSON(), name="n.2")) == {1: None, 2: None}
+    with db.plain.connect() as connection:
+        stored = connection.execute(text("SELECT body IS NULL FROM note ORDER BY id")).scalars()
+        assert stored.all() == [1, 0]
 
 
 @pytest.mark.parametrize("options", [{}, {"phase": "later", "name": "a"}, {"phase": "write-new"}])

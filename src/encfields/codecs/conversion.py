@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import types as sa
 from sqlalchemy.engine import Dialect
 
-from encfields.codecs.base import Codec, Equality, JsonForm, out_of_range
+from encfields.codecs.base import BecomesNullError, Codec, Equality, JsonForm, out_of_range
 from encfields.codecs.numbers import as_decimal
 from encfields.codecs.registry import codec_for
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
@@ -82,11 +82,18 @@ class Conversion:
             failure = error.message.removesuffix("; nothing was stored")
         except (LossyError, UnicodeError, ArithmeticError, ValueError, TypeError):
             pass
+        if self._is_text_of_both(data):
+            return data
         raise ValueDecodingError(
             f"it cannot be converted from {self._was!r} to {self._to!r} without loss ({failure}); "
             "it is left as it is",
             reason="not-convertible",
         )
+
+    def _is_text_of_both(self, data: bytes) -> bool:
+        """Whether the former type's value is the very text by which the new one writes its own."""
+        read = self._old.decode(data, self._dialect)
+        return isinstance(read, str) and read.encode() == data and self._reads(self._new, data)
 
     def _value(self, data: bytes) -> object:
         return self._new.decode(data, self._dialect)
@@ -169,8 +176,9 @@ def _number(value: object, to: sa.TypeEngine[Any]) -> object:
 def _decimal(value: Any) -> object:
     try:
         return as_decimal(int(value) if isinstance(value, bool) else value)
-    except ValueEncodingError:
-        raise LossyError from None
+    except ValueEncodingError:  # not finite
+        pass
+    raise LossyError
 
 
 _PARSERS: tuple[tuple[type[sa.TypeEngine[Any]], Callable[[str], object]], ...] = (
@@ -227,8 +235,10 @@ class ChangedCodec:
         """The codec of the type that is written."""
         return self._old if self.writes_former else self._new
 
-    def as_written(self, value: object) -> object:
+    def as_written(self, value: object, dialect: Dialect) -> object:
         """The equal of `value`, which is of the new type, under the type that is written.
+
+        Where that is text, it may be the text by which the new type writes it.
 
         :raises ValueEncodingError: it has none.
         """
@@ -236,11 +246,25 @@ class ChangedCodec:
             return value
         try:
             former = adapted(_parsed(value, self._was), self._was)
-            if are_equal(adapted(former, self._to), value):
+            if are_equal(adapted(former, self._to), value) and self._is_former(former, dialect):
                 return former
         except (LossyError, UnicodeError, ArithmeticError, ValueError, TypeError):
             pass
+        try:
+            return self._old.decode(self._new.encode(value, dialect), dialect)
+        except (ValueEncodingError, ValueDecodingError):
+            pass
         raise self._no_equal()
+
+    def _is_former(self, value: object, dialect: Dialect) -> bool:
+        """Whether it is a value of the former type."""
+        try:
+            self._old.encode(value, dialect)
+        except BecomesNullError:
+            return True
+        except ValueEncodingError:
+            return False
+        return True
 
     def _no_equal(self) -> ValueEncodingError:
         return out_of_range(
@@ -250,7 +274,7 @@ class ChangedCodec:
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
         """As :meth:`Codec.encode`; what the former type would round, or pad, is refused."""
-        data = self.written.encode(self.as_written(value), dialect)
+        data = self.written.encode(self.as_written(value, dialect), dialect)
         if self.writes_former and not self._comes_back(data, value, dialect):
             raise self._no_equal()
         return data
@@ -268,7 +292,7 @@ class ChangedCodec:
 
     def encode_asked(self, value: object, dialect: Dialect) -> bytes:
         """As :meth:`Codec.encode_asked`."""
-        return self.written.encode_asked(self.as_written(value), dialect)
+        return self.written.encode_asked(self.as_written(value, dialect), dialect)
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
         """As :meth:`Codec.decode`."""

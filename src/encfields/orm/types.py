@@ -137,8 +137,15 @@ class EncryptedType(
         self.indexes = _indexes(self.inner, index)
         self.__class__ = _shown_as(type(_undecorated(self.inner)))
         self.hashable = self.inner.hashable
-        self.none_is_value = none_is_value(self.inner)
+        # What another type of before, or of now, knows as NULL alone is NULL meanwhile.
+        self.none_is_value = all(map(none_is_value, self._written_types()))
         self.should_evaluate_none = self.inner.should_evaluate_none
+
+    def _written_types(self) -> Iterator[TypeEngine[Any]]:
+        """The inner type, and that of before while values are written as it writes them."""
+        yield self.inner
+        if self.formerly is not None and self.formerly.writes_former and self.formerly.inner:
+            yield self.formerly.inner
 
     def __repr__(self) -> str:
         options = [repr(self.inner), f"key={self.key!r}"]

@@ -20,6 +20,7 @@ from encfields.orm.kept_state import BINDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sqlalchemy.engine import Dialect
     from sqlalchemy.types import LargeBinary, TypeEngine
 
     from encfields.codecs import Codec
@@ -161,12 +162,13 @@ class ColumnBinding:
         """That of the inner type that is written."""
         return self.codec.written if isinstance(self.codec, ChangedCodec) else self.codec
 
-    def as_written(self, value: object) -> object:
+    def as_written(self, value: object, dialect: Dialect) -> object:
         """A Python value of the declared type as one of the type that is written.
 
         :raises ValueEncodingError: it has no equal there.
         """
-        return self.codec.as_written(value) if isinstance(self.codec, ChangedCodec) else value
+        codec = self.codec
+        return codec.as_written(value, dialect) if isinstance(codec, ChangedCodec) else value
 
     def key_id(self, texts: Sequence[str]) -> str:
         """The branch key id for the row whose identity's canonical texts are `texts`."""

@@ -154,7 +154,7 @@ class IndexBinding:
         """
         source = self.sources[0]
         encode = functools.partial(source.written_codec.encode_asked, dialect=dialect)
-        return self._whole.apply(source.as_written(value), encode)
+        return self._whole.apply(source.as_written(value, dialect), encode)
 
     @property
     def comparable(self) -> tuple[Any, ...]:
@@ -187,7 +187,7 @@ class IndexBinding:
                 codec.encode_asked if asked else codec.encode, dialect=dialect
             )
             try:
-                parts.append(transform.apply(source.as_written(value), encode))
+                parts.append(transform.apply(source.as_written(value, dialect), encode))
             except BecomesNullError:
                 return None
             except EncFieldsError as error:
