@@ -152,8 +152,9 @@ def test_was_names_the_same_column(sqlite: Backend) -> None:
         rebinding(db.engine, db.encryption, numbered().c.body, was=SealedColumn("note"))
 
 
-def visit(kind: Any) -> Table:
-    day: Column[Any] = Column("day", EncryptedType(kind, name="visit.day", index=BlindIndex()))
+def visit(kind: Any, **options: Any) -> Table:
+    options = options or {"index": BlindIndex()}
+    day: Column[Any] = Column("day", EncryptedType(kind, name="visit.day", **options))
     return Table("visit", MetaData(), Column("id", Integer, primary_key=True), day)
 
 
@@ -188,6 +189,9 @@ from tests.reencrypt.test_changes import numbered, visit
 from sqlalchemy import DateTime
 bound = numbered(bind_to="uid").metadata
 dated = visit(DateTime()).metadata
+from sqlalchemy import Date
+from encfields import Formerly
+under_way = visit(DateTime(), formerly=Formerly(inner=Date, phase="write-new")).metadata
 """
 
 
@@ -224,6 +228,29 @@ def test_the_commands_take_the_new_state_from_the_models(command: Any, sqlite: B
         assert connection.scalars(select(visit(DateTime()).c.day)).all() == [
             dt.datetime(2020, 1, 2)
         ]
+
+
+def test_verify_tells_what_is_left_to_convert(
+    command: Any, sqlite: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dates open in their places, and the declaration without formerly= could not read them."""
+    engine = sqlite.create_engine()
+    attach_with_kept_keys(engine, WRAPPING_KEY)
+    visit(Date(), index=None).create(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(visit(Date(), index=None)), {"id": 1, "day": dt.date(2020, 1, 2)})
+
+    under_way = "--models=changed_models:under_way"
+    assert command("verify", under_way) == exits.WORK_LEFT
+    told = capsys.readouterr().out
+    assert "visit.day: 1 values are yet to be converted" in told
+    assert "`encfields convert visit.day`" in told
+    assert command("verify", "--json", under_way) == exits.WORK_LEFT
+    assert '"unconverted": {' in capsys.readouterr().out
+    assert command("status", under_way) == 0
+    assert "visit.day is being changed (formerly=)" in capsys.readouterr().out
+    assert command("convert", "visit.day", under_way) == 0
+    assert command("verify", under_way) == 0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.surveyor import KeyVersions
 from encfields.cli import exits
+from encfields.cli.changing import changing_columns, tell_changes
 from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
@@ -56,13 +57,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     try:
         known = _known_versions(settings, engine)
         censuses = []
-        for spec in settings.specs():
+        specs = settings.specs()
+        for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
     finally:
         engine.dispose()
     code = max(_code(one, known) for one in censuses)
     tell(censuses, known, code, output)
+    if not output.as_json:
+        tell_changes(changing_columns(settings, specs), output)
     return code
 
 

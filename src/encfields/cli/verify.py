@@ -8,6 +8,7 @@ from typing import Any
 from encfields.bulk.survey.index_check import INDEX_REASONS
 from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
+from encfields.cli.changing import changing_columns, tell_changes, unconverted
 from encfields.cli.help import HelpFormatter
 from encfields.cli.output import Output, pairs_of
 from encfields.cli.settings import Settings, add_common_options
@@ -17,8 +18,9 @@ from encfields.cli.targets import add_target_options
 _DESCRIPTION = """\
 Open every value of the encrypted columns, each for the row it is in, and list those that do not
 open: where they are, why, and where a swapped one belongs. With --models it also computes blind
-indexes anew and lists those that are missing or not their value's. It needs a --keyring. Values
-are never shown.
+indexes anew and lists those that are missing or not their value's, and tells what is left to
+convert where they declare another inner type with formerly=. It needs a --keyring. Values are
+never shown.
 """
 
 
@@ -67,14 +69,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                         progress=progress,
                     )
                 )
+        changing = changing_columns(settings, specs)
+        # A sample opens few values, and this all of them.
+        left = {} if arguments.sample else unconverted(changing, engine, encryption)
     finally:
         engine.dispose()
     ok = all(one.ok for one in verified)
     if output.as_json:
-        output.json({"ok": ok, "tables": [one.to_json() for one in verified]})
+        tables = [one.to_json() for one in verified]
+        output.json({"ok": ok and not left, "tables": tables, "unconverted": left})
     else:
         _tell(verified, output)
-    return exits.OK if ok else exits.FAULTS
+        for name, message in left.items():
+            output.line(f"{name}: {message}", style="red")
+        tell_changes(changing, output)
+    if not ok:
+        return exits.FAULTS
+    return exits.WORK_LEFT if left else exits.OK
 
 
 def _tell(verified: list[Verification], output: Output) -> None:
