@@ -261,3 +261,28 @@ def test_null_is_distinct_from_a_value_and_not_from_null(db, name):
             if column is table.c.secret:
                 expected = answers
         assert answers == expected
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("synchronize", ["auto", "evaluate"])
+def test_the_session_sees_which_rows_are_distinct(sqlite_db, name, synchronize):
+    class Twin(DeclarativeBase):
+        pass
+
+    class Seen(Twin):
+        __tablename__ = "seen"
+
+        id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+        secret: Mapped[str | None] = mapped_column(EncryptedType(index=BlindIndex()))
+        was_found: Mapped[bool] = mapped_column(default=False)
+
+    sqlite_db.create(Twin.metadata)
+    criterion = DISTINCT[name](Seen.secret)
+    with sqlite_db.session() as session:
+        session.add_all([Seen(id=1, secret="x"), Seen(id=2, secret="y"), Seen(id=3)])
+        session.commit()
+        seen = session.scalars(select(Seen).order_by(Seen.id)).all()
+        found = session.scalars(select(Seen.id).where(criterion)).all()
+        statement = update(Seen).where(criterion).values(was_found=True)
+        session.execute(statement, execution_options={"synchronize_session": synchronize})
+        assert [one.id for one in seen if one.was_found] == sorted(found)

@@ -46,6 +46,13 @@ class NotNull(sa.TypeDecorator[str]):
         return "unknown" if value is None else value
 
 
+class NoneIsText(NotNull):
+    """One that has ``None`` compared as the text that it stores for it."""
+
+    cache_ok = True
+    coerce_to_is_types = ()
+
+
 class EmptyIsNull(sa.TypeDecorator[str]):
     impl = sa.String(20)
     cache_ok = True
@@ -70,6 +77,8 @@ class Note(Base):
     plain_state: Mapped[Any | None] = mapped_column(NotNull)
     mail: Mapped[Any | None] = mapped_column(EncryptedType(EmptyIsNull, index=BlindIndex()))
     plain_mail: Mapped[Any | None] = mapped_column(EmptyIsNull)
+    ward: Mapped[Any | None] = mapped_column(EncryptedType(NoneIsText, index=BlindIndex()))
+    plain_ward: Mapped[Any | None] = mapped_column(NoneIsText)
 
 
 NAMES = ("words", "shouted", "state", "mail")
@@ -149,16 +158,44 @@ def test_a_value_is_written_over_null_and_null_over_a_value(session):
         (lambda note: note("mail") != "", []),
         (lambda note: note("mail").is_(None), [1]),
         (lambda note: note("mail").in_(["", "a@example.org"]), [2]),
+        (lambda note: note("mail").is_distinct_from(""), [2]),
+        (lambda note: note("mail").is_not_distinct_from(""), [1]),
+        (lambda note: ~note("mail").is_distinct_from(""), [1]),
+        (lambda note: ~note("mail").is_not_distinct_from(""), [2]),
+        (lambda note: note("state").is_distinct_from(None), [1, 2]),
+        (lambda note: note("ward") == None, [1]),  # noqa: E711
+        (lambda note: note("ward") != None, [2]),  # noqa: E711
+        (lambda note: ~(note("ward") == None), [2]),  # noqa: E711
+        (lambda note: note("ward").is_distinct_from(None), [2]),
+        (lambda note: note("ward").is_not_distinct_from(None), [1]),
     ],
 )
 def test_rows_are_looked_up_as_in_a_plain_column(session, criterion, found):
-    write(session, 1, state=None, mail="")
-    write(session, 2, state="well", mail="a@example.org")
+    write(session, 1, state=None, mail="", ward=None)
+    write(session, 2, state="well", mail="a@example.org", ward="A")
     for prefix in ("", "plain_"):
         where = criterion(lambda name, prefix=prefix: getattr(Note, prefix + name))
         notes = session.scalars(sa.select(Note).where(where).order_by(Note.id)).all()
         assert [note.id for note in notes] == found
         assert session.scalars(sa.select(Note.id).where(where).order_by(Note.id)).all() == found
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        lambda: Note.mail.is_distinct_from(None),
+        lambda: ~Note.mail.is_distinct_from(""),
+        lambda: Note.ward.is_not_distinct_from(None),
+        lambda: Note.ward != None,  # noqa: E711
+    ],
+)
+def test_the_session_sees_what_the_database_found(session, criterion):
+    session.add_all([Note(id=1, mail="", ward=None), Note(id=2, mail="a@example.org", ward="A")])
+    session.commit()
+    notes = session.scalars(sa.select(Note).order_by(Note.id)).all()
+    found = session.scalars(sa.select(Note.id).where(criterion())).all()
+    session.execute(sa.update(Note).where(criterion()).values(plain_mail="seen"))
+    assert [note.id for note in notes if note.plain_mail == "seen"] == found
 
 
 def test_a_value_for_none_needs_its_row_as_any_other(session):

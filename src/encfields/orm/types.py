@@ -77,7 +77,6 @@ class EncryptedType(
     impl = LargeBinary
     cache_ok = True
     comparator_factory = EncryptedComparator
-    coerce_to_is_types = (type(None),)
 
     def __init__(
         self,
@@ -140,6 +139,7 @@ class EncryptedType(
         # What another type of before, or of now, knows as NULL alone is NULL meanwhile.
         self.none_is_value = all(map(none_is_value, self._written_types()))
         self.should_evaluate_none = self.inner.should_evaluate_none
+        self.coerce_to_is_types = _coerced_to_is(self.inner)
 
     def _written_types(self) -> Iterator[TypeEngine[Any]]:
         """The inner type, and that of before while values are written as it writes them."""
@@ -344,6 +344,12 @@ def _namesakes(inner: type[Any]) -> Iterator[type[Any]]:
     for kind in inspect.getmro(inner):
         if issubclass(kind, TypeEngine) and kind is not TypeEngine:
             yield type(kind.__name__, (), {"__module__": kind.__module__, "__slots__": ()})
+
+
+def _coerced_to_is(inner: TypeEngine[Any]) -> tuple[type[Any], ...]:
+    """``None`` is compared as NULL, unless a user's own type has it compared as a value."""
+    taken = inner.coerce_to_is_types if isinstance(inner, TypeDecorator) else (type(None),)
+    return tuple(kind for kind in taken if kind is type(None))
 
 
 def _instance(inner: Any) -> TypeEngine[Any]:

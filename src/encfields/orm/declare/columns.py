@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, Table
@@ -44,6 +44,7 @@ class SealedColumnType:
     storage: LargeBinary | None
     codec: Codec
     none_is_value: bool
+    coerce_to_is_types: Sequence[type[Any]]
     lazy: bool
     indexes: tuple[BlindIndex, ...]
     adopts: Plaintext | None

@@ -17,6 +17,8 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.elements import BindParameter
 
 from encfields.codecs import Codec
+from encfields.codecs.base import BecomesNullError
+from encfields.codecs.decorated import DecoratedCodec
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
@@ -43,6 +45,27 @@ def as_loaded(type_: SealedColumnType, operand: Any) -> Any:
     if isinstance(operand, BindParameter):
         return _bind_as_loaded(type_.codec, operand)
     return _asked(type_.codec, operand)
+
+
+def asks_for_null(type_: SealedColumnType, value: object) -> bool:
+    """Whether the column's values are told apart from NULL, and not from a value.
+
+    A user's own type may make NULL of a value, and a value of ``None``: the latter where its
+    ``coerce_to_is_types`` leaves ``None`` out.
+
+    :param type_: the encrypted column's type.
+    """
+    if value is None and type(None) in type_.coerce_to_is_types:
+        return True
+    if not isinstance(type_.codec, DecoratedCodec):
+        return value is None
+    try:
+        type_.codec.encode_asked(value, _ANY_DIALECT)
+    except BecomesNullError:
+        return True
+    except EncFieldsError:  # refused where it is looked up
+        pass
+    return False
 
 
 def _asked(codec: Codec, operand: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import and_, or_, type_coerce
+from sqlalchemy import and_, null, or_, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
@@ -20,7 +20,7 @@ from encfields.errors import UnsupportedOperationError
 from encfields.orm.adoption.columns import plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
-from encfields.orm.query.as_loaded import as_loaded
+from encfields.orm.query.as_loaded import as_loaded, asks_for_null
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -29,6 +29,7 @@ from encfields.orm.query.comparison import (
     BlindView,
     CiphertextComparison,
     IndexComparison,
+    by_database_alone,
     clause_of,
     is_column,
 )
@@ -62,7 +63,14 @@ def _has_answer(type_: SealedColumnType, operand: object) -> bool:
     """Whether a column can be told apart from a value, or from NULL."""
     if isinstance(operand, ClauseElement) or hasattr(operand, "__clause_element__"):
         return False
-    return type_.adopts is None and (operand is None or bool(type_.indexes))
+    return type_.adopts is None and (bool(type_.indexes) or asks_for_null(type_, operand))
+
+
+def _is_null_test(type_: SealedColumnType, op: Any, operand: object) -> bool:
+    """Whether it is IS NULL or its opposite, and no look-up of a value that stands for ``None``."""
+    if operand is None and op in EQUALITY:
+        return type(None) in type_.coerce_to_is_types
+    return operand is None or isinstance(operand, Null)
 
 
 def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationError:
@@ -95,8 +103,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             return self._with_null(op, operand)
         adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
-            if operand is None or isinstance(operand, Null):
-                tested = super().operate(op, *other, **kwargs)
+            if _is_null_test(type_, op, operand):
+                tested = super().operate(op, null(), **kwargs)
                 if adopts is not None and isinstance(tested, BinaryExpression):
                     return NullTest.of(tested)
                 return tested
@@ -125,9 +133,14 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         """``is_distinct_from()`` and its opposite, in terms of what an index answers."""
         is_null = self.operate(operators.is_, None)
         is_value = self.operate(operators.is_not, None)
+        type_ = cast("SealedColumnType", self.expr.type)
+        if asks_for_null(type_, value):
+            told = is_value if op is operators.is_distinct_from else is_null
+            return by_database_alone(told) if isinstance(type_.inner, TypeDecorator) else told
         if op is operators.is_distinct_from:
-            return is_value if value is None else or_(self.operate(operators.ne, value), is_null)
-        return is_null if value is None else and_(self.operate(operators.eq, value), is_value)
+            return or_(self.operate(operators.ne, value), is_null)
+        # The evaluator of synchronize_session ends AND at the first that is unknown.
+        return and_(is_value, self.operate(operators.eq, value))
 
     @leaves_no_trace
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:

@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import (
     CollectionAggregate,
     ColumnClause,
     ColumnElement,
+    Grouping,
     Null,
     TypeCoerce,
 )
@@ -37,6 +38,8 @@ NEGATIVE = (operators.ne, operators.not_in_op)
 
 _VALUES = frozenset((str, bytes, int, uuid.UUID, dt.date, dt.datetime))
 _BOOLEAN = Boolean()
+_NOT_EVALUATED = "compared_later"
+"""The name of a form that the evaluator of ``synchronize_session`` does not know."""
 
 
 class IndexComparison(NegatableComparison):
@@ -57,9 +60,8 @@ class IndexComparison(NegatableComparison):
             negate=binary.negate,
             modifiers=binary.modifiers,
         )
-        if any(_is_given_later(side) for side in (binary.left, binary.right)):
-            # A name of a form that the evaluator does not know: it would compare with None.
-            made.__visit_name__ = "compared_later"
+        if any(_is_none_to_python(side) for side in (binary.left, binary.right)):
+            made.__visit_name__ = _NOT_EVALUATED
         return made
 
     @classmethod
@@ -84,9 +86,26 @@ class IndexComparison(NegatableComparison):
         return IndexComparison.of(negated) if type(negated) is BinaryExpression else negated
 
 
-def _is_given_later(side: Any) -> bool:
-    """Whether it is a ``bindparam("name")``, whose value comes with the execution."""
-    return isinstance(side, BindParameter) and side.required
+def _is_none_to_python(side: Any) -> bool:
+    """Whether the evaluator would compare with ``None``, and the database with a value.
+
+    That is so of a ``bindparam("name")``, whose value comes with the execution, and where a
+    user's own type stores a value for ``None``.
+    """
+    if not isinstance(side, BindParameter):
+        return False
+    none_is_null = type(None) in getattr(side.type, "coerce_to_is_types", (type(None),))
+    return side.required or (not none_is_null and side.effective_value is None)
+
+
+def by_database_alone(test: ColumnElement[Any]) -> ColumnElement[Any]:
+    """IS NULL, or its opposite, of a column whose NULL a user's own type may read as a value.
+
+    The evaluator of ``synchronize_session`` would ask the value.
+    """
+    told = Grouping(test)
+    told.__visit_name__ = _NOT_EVALUATED
+    return told
 
 
 class BlindView(CacheKeyedType):
