@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 import encfields
 from encfields import SqlKeyStore, attach, keyrings
+from encfields.cli import exits
 from encfields.cli.main import main
 from tests.documents.pages import ROOT, blocks
 
@@ -102,6 +103,24 @@ def test_the_page_leads_from_plaintext_to_encrypted_and_back(
     with Session(shop.engine) as session:
         found = session.scalars(select(last.Customer.id)).all()
     assert sorted(found) == [1, 7]
+
+
+def test_a_refusal_counts_the_rows_and_says_what_to_do(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, *_ = [block.code for block in blocks(PAGE, "python")]
+    before = shop.deploy(old)
+    before.Base.metadata.create_all(shop.engine)
+    with Session(shop.engine) as session:
+        session.add(before.Customer(id=7, email="grace@example.org"))
+        session.commit()
+    shop.deploy(new)
+    run(["encfields adopt begin customer.email --models shop:Base"])
+    assert main(["adopt", "ensure", "customer.email", "--models", "shop:Base"]) == exits.FAILED
+    what, to_do = capsys.readouterr().err.splitlines()
+    assert "pending 1" in what
+    assert "id=7: its plaintext is not sealed yet" in what
+    assert to_do.startswith("encfields: what to do: adopt comes first")
 
 
 def run(commands: list[str]) -> None:

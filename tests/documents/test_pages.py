@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,20 @@ def test_a_command_line_is_understood(block: Block):
     for line in block.code.splitlines():
         if line.startswith("$ encfields "):
             parser().parse_args(shlex.split(line, comments=True)[2:])
+
+
+def commands(one: argparse.ArgumentParser) -> Iterator[str]:
+    """The last words of a parser's commands; the steps of an adoption have a page."""
+    for action in one._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield from [name] if name == "adopt" else list(commands(sub)) or [name]
+
+
+def test_the_page_of_the_command_line_names_each_command():
+    page = (ROOT / "docs" / "cli.md").read_text()
+    named = set(re.findall(r"[a-z-]+", " ".join(re.findall(r"^\| (.+?) \|", page, re.M))))
+    assert set(commands(parser())) <= named
 
 
 @pytest.mark.parametrize("block", every("json"))

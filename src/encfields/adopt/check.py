@@ -92,7 +92,7 @@ class Comparison:
         return (
             f"{self.rows} rows: pending {self.pending}, different {self.different}, unreadable "
             f"{self.unreadable}, unreadable plaintext {self.unreadable_plaintext}, unindexed "
-            f"{self.unindexed}; both {self.both}, sealed only {self.sealed_only}"
+            f"{self.unindexed}, both {self.both}, sealed only {self.sealed_only}"
         )
 
 

@@ -331,12 +331,13 @@ def _refuse_later_trigger(engine: Engine, adoption: Adoption, table: Any) -> Non
 def _require_clean(verb: str, adoption: Adoption, comparison: Comparison) -> None:
     if comparison.is_clean:
         return
-    examples = "; ".join(map(str, comparison.faults[:5]))
+    examples = ", ".join(map(str, comparison.faults[:5]))
     raise _error(
         adoption,
-        f"{verb} refuses: {comparison}. The first of them: {examples}. adopt comes first; see to "
-        "the rows that it cannot read by hand. Where a trigger has changed the plaintext that was "
-        f"sealed, make {adoption.sealed} NULL in the rows that differ, and adopt seals them anew",
+        f"{verb} refuses: {comparison}. The first of them: {examples}; adopt comes first, and "
+        "rows that it cannot read are seen to by hand. Where a trigger has changed the plaintext "
+        f"that was sealed, make {adoption.sealed} NULL in the rows that differ, and adopt seals "
+        "them anew",
         "not-adopted",
     )
 

@@ -251,7 +251,9 @@ class ChangedCodec:
         except (LossyError, UnicodeError, ArithmeticError, ValueError, TypeError):
             pass
         try:
-            return self._old.decode(self._new.encode(value, dialect), dialect)
+            former = self._old.decode(self._new.encode(value, dialect), dialect)
+            if self._is_former(former, dialect):
+                return former
         except (ValueEncodingError, ValueDecodingError):
             pass
         raise self._no_equal()
