@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     MetaData,
+    Numeric,
     String,
     Table,
     Uuid,
@@ -117,6 +119,18 @@ def test_a_declaration_that_says_what_was_has_its_run_written_when_it_writes_the
     assert read(sqlite, visit(now, **options), after) == ([after] * 4, [1, 2, 3, 4])
     assert "op." not in project.autogenerate(version("write-new").metadata, keep=False)
     assert "op." not in project.autogenerate(visit(now, **options).metadata, keep=False)
+
+
+def test_numbers_whose_text_stays_are_indexed_anew(tmp_path: Path, sqlite: Backend) -> None:
+    """A decimal number reads what an integer wrote, and is hashed in another way."""
+    project = Project(tmp_path, sqlite)
+    version = visit(Numeric, formerly=Formerly(inner=Integer, phase="write-new"))
+    written(sqlite, visit(Integer), 5, 5)
+    written(sqlite, version, Decimal(5))
+    project.autogenerate(version.metadata)
+    project.upgrade()
+    assert read(sqlite, visit(Numeric), Decimal(5)) == ([5, 5, 5], [1, 2, 3])
+    assert "op." not in project.autogenerate(version.metadata, keep=False)
 
 
 def test_uuids_stand_in_what_is_written(tmp_path: Path, sqlite: Backend) -> None:
