@@ -48,6 +48,7 @@ from encfields.orm.query.comparison import (
     instead_of_any,
     viewed,
 )
+from encfields.orm.query.copied_elsewhere import refuse_copies_elsewhere
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_order import encrypted_column_in, raw_texts, sorted_in
 from encfields.orm.read.provenance import column_named, table_named
@@ -64,6 +65,7 @@ def refuse_usage(compiled: Any) -> None:
     :raises UnsupportedOperationError: an encrypted column is used where only a plaintext could
         give the right answer.
     :raises UnboundValueError: a CTE writes to an encrypted column.
+    :raises CiphertextCopyError: another column is given an encrypted one.
     """
     statement = internals.compiled_statement(compiled)
     if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
@@ -72,8 +74,10 @@ def refuse_usage(compiled: Any) -> None:
         _check(element)
         if isinstance(element, count):
             _check_count(element)
-        if element is not statement and isinstance(element, Insert | Update):
-            _refuse_nested_write(element)
+        if isinstance(element, Insert | Update):
+            refuse_copies_elsewhere(element)
+            if element is not statement:
+                _refuse_nested_write(element)
 
 
 def elements_of(compiled: Any) -> Iterator[Any]:
