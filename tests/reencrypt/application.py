@@ -29,6 +29,7 @@ class Application:
     :param outlives: whether it tries again, with the same values, what fails for want of the
         database; it ends after its last try has succeeded, so that what is stored is known even
         where a COMMIT was not answered. A deadlock is an error all the same.
+    :param rests: whether each thread does so between its transactions.
     :ivar written: the value last committed for each patient. :ivar errors: what went wrong.
     :ivar failures: tries that the database did not take.
     """
@@ -42,6 +43,7 @@ class Application:
         rows: int = 500,
         model: Any = Patient,
         outlives: bool = False,
+        rests: bool = True,
     ) -> None:
         self.written: dict[int, str] = {}
         self.errors: list[BaseException] = []
@@ -50,6 +52,7 @@ class Application:
         self._model = model
         self._outlives = outlives
         self._rows = rows
+        self._rest_seconds = REST_SECONDS if rests else 0.0
         self._stop = threading.Event()
         options = {"connect_args": {"timeout": 60}} if clinic.backend.name == "sqlite" else {}
         self._engine = clinic.backend.create_engine(pool_size=threads, **options)
@@ -72,7 +75,7 @@ class Application:
                 self.written.update(values)
                 self.commits += 1
                 turn += 1
-                time.sleep(REST_SECONDS)
+                time.sleep(self._rest_seconds)
         except BaseException as error:
             self.errors.append(error)
 

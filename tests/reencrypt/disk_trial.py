@@ -189,6 +189,8 @@ class DiskTrial:
             rows=self._rows,
             model=GrowingPatient,
             outlives=True,
+            # To use up what a database holds in reserve on a full disk takes many writes.
+            rests=False,
         )
 
     def _run(self, **options: Any) -> RunInThread:

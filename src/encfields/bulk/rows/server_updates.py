@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from sqlalchemy import DateTime, text
 
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
@@ -19,8 +19,13 @@ _THOSE = text(
 
 
 def updated_by_server(connection: Connection, table: Table) -> tuple[Column[Any], ...]:
-    """The columns of a reflected table that the server changes by itself."""
-    if connection.dialect.name not in MYSQL_NAMES:
+    """The columns of a reflected table that the server changes by itself.
+
+    Only those of dates with times can be. For other tables the server is not asked: its answer is
+    a temporary table, for which a full disk has no space.
+    """
+    can_be = any(isinstance(column.type, DateTime) for column in table.columns)
+    if connection.dialect.name not in MYSQL_NAMES or not can_be:
         return ()
     found = connection.execute(_THOSE, {"schema": table.schema, "table": table.name}).scalars()
     return tuple(table.c[name] for name in found)
