@@ -121,14 +121,11 @@ def run_conversion(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _work(settings: Settings, output: Output, column: Column[Any], of: Any) -> int:
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         encryption = settings.encryption(engine)
         run = of(engine, encryption, column, options=work_options(settings, {}))
         with working_progress(output) as progress:
             return tell_reports([run.run(progress=progress)], output)
-    finally:
-        engine.dispose()
 
 
 def _as_yet(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:

@@ -68,11 +68,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     of_engine = _application(settings)
     found = [*check_versions(), *_keyring(settings, arguments.key_id)]
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         found += _database(settings, engine)
-    finally:
-        engine.dispose()
     found += of_engine
     bad = {"problem", "warning"} if arguments.strict else {"problem"}
     healthy = not any(one.verdict in bad for one in found)

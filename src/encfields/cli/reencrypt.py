@@ -117,8 +117,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             "tables are named with --start or --dry-run; recorded runs know theirs",
             reason="options",
         )
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         if arguments.show:
             # With keys, an end that no worker noted is found out.
             known = settings.encryption(engine) if settings.keyring_text() else None
@@ -134,8 +133,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if arguments.dry_run:
             return _dry_run(settings, engine, arguments, output)
         return _work(settings, engine, arguments, output)
-    finally:
-        engine.dispose()
 
 
 def _dry_run(

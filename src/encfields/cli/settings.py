@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine
@@ -95,6 +97,18 @@ class Settings:
             because it may hold a password.
         """
         return self.database().new_engine()
+
+    @contextmanager
+    def open_engine(self) -> Iterator[Engine]:
+        """A new engine on the database, whose connections end with the block.
+
+        :raises ConfigurationError: as :meth:`engine`.
+        """
+        engine = self.engine()
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
     def database(self) -> Database:
         """The database. An option outranks the environment, and that the file.

@@ -53,16 +53,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Take the census and tell it."""
     check_sample(arguments.sample)
     settings = Settings(arguments)
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         known = _known_versions(settings, engine)
         censuses = []
         specs = settings.specs()
         for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
-    finally:
-        engine.dispose()
     code = max(_code(one, known) for one in censuses)
     tell(censuses, known, code, output)
     if not output.as_json:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from encfields.cli import exits
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
+from encfields.keys.admin import KeyAdmin
 from encfields.keys.versions import BeaconVersion
 
 ROTATE = (
@@ -45,40 +48,34 @@ def add_list_options(parser: argparse.ArgumentParser) -> None:
 
 def rotate(arguments: argparse.Namespace, output: Output) -> int:
     """Make the second one."""
-    settings = Settings(arguments)
-    engine = settings.engine()
-    try:
-        keys = settings.keys(engine)
+    with _administration(arguments, keys_needed=True) as keys:
         keys.rotate_beacon(arguments.key_id)
         _tell(keys.list_beacons(arguments.key_id), output)
-    finally:
-        engine.dispose()
     return exits.OK
 
 
 def retire(arguments: argparse.Namespace, output: Output) -> int:
     """Wipe the older one."""
-    settings = Settings(arguments)
-    engine = settings.engine()
-    try:
-        keys = settings.keys(engine, keys_needed=False)
+    with _administration(arguments) as keys:
         keys.retire_beacon(arguments.key_id, arguments.version, at_once=arguments.at_once)
         _tell(keys.list_beacons(arguments.key_id), output)
-    finally:
-        engine.dispose()
     return exits.OK
 
 
 def list_beacons(arguments: argparse.Namespace, output: Output) -> int:
     """Show those in force."""
-    settings = Settings(arguments)
-    engine = settings.engine()
-    try:
-        keys = settings.keys(engine, keys_needed=False)
+    with _administration(arguments) as keys:
         _tell(keys.list_beacons(arguments.key_id), output)
-    finally:
-        engine.dispose()
     return exits.OK
+
+
+@contextmanager
+def _administration(
+    arguments: argparse.Namespace, *, keys_needed: bool = False
+) -> Iterator[KeyAdmin]:
+    settings = Settings(arguments)
+    with settings.open_engine() as engine:
+        yield settings.keys(engine, keys_needed=keys_needed)
 
 
 def _tell(versions: list[BeaconVersion], output: Output) -> None:

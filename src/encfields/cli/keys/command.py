@@ -92,13 +92,10 @@ def _add(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
 
 def _create_table(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         keys = settings.keys(engine)
         keys.create_table()
         name = keys.store_name
-    finally:
-        engine.dispose()
     if output.as_json:
         output.json({"key_store": name})
     elif settings.store_name() is None:
@@ -115,15 +112,12 @@ def _export(arguments: argparse.Namespace, output: Output) -> int:
         logical_name=arguments.logical_name,
         region=arguments.to_region,
     )
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         source = settings.key_store()
         source.bind(engine)
         if arguments.create_table:
             target.create_table()
         _tell_exported(export_keys(source, target, arguments.key_ids or None), output)
-    finally:
-        engine.dispose()
     return exits.OK
 
 
@@ -138,13 +132,10 @@ def _tell_exported(exported: Iterable[ExportedKey], output: Output) -> None:
 
 def _bring_over(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         store = settings.key_store()
         store.bind(engine)
         count = store.bring_over()
-    finally:
-        engine.dispose()
     if output.as_json:
         output.json({"brought_over": count, "key_store": store.name})
     else:

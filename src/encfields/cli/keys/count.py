@@ -27,12 +27,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Count them, column by column."""
     settings = Settings(arguments)
     specs = settings.specs()
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         keys = key_admin(settings, engine)
         found = keys.count_values(arguments.key_id, specs)
-    finally:
-        engine.dispose()
     if output.as_json:
         output.json([asdict(one) for one in found])
     else:

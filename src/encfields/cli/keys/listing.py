@@ -24,12 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """List them."""
     settings = Settings(arguments)
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         keys = settings.keys(engine, keys_needed=False)
         versions = selection.selected(arguments, keys, all_by_default=True).list()
-    finally:
-        engine.dispose()
     tell(versions, output)
     return exits.OK
 

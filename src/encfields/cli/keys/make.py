@@ -38,16 +38,13 @@ def add_rotate_options(parser: argparse.ArgumentParser) -> None:
 def create(arguments: argparse.Namespace, output: Output) -> int:
     """Make them."""
     settings = Settings(arguments)
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         keys = settings.keys(engine)
         if arguments.create_table:
             keys.create_table()
         status = _create(arguments, keys, output)
         if arguments.create_table and settings.store_name() is None:
             tell_name(keys.store_name, output)
-    finally:
-        engine.dispose()
     return status
 
 
@@ -64,11 +61,8 @@ def _create(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> in
 def rotate(arguments: argparse.Namespace, output: Output) -> int:
     """Rotate them."""
     settings = Settings(arguments)
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         return _rotate(arguments, settings.keys(engine), output)
-    finally:
-        engine.dispose()
 
 
 def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:

@@ -35,12 +35,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Count, refuse, count again, and wipe."""
     settings = Settings(arguments)
     specs = settings.specs()
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         keys = key_admin(settings, engine)
         keys.retire(arguments.key_id, arguments.version, specs=specs, at_once=arguments.at_once)
-    finally:
-        engine.dispose()
     if output.as_json:
         output.json({"key_id": arguments.key_id, "retired": arguments.version})
     else:

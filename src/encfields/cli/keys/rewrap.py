@@ -30,13 +30,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Rewrap and tell the outcome."""
     settings = Settings(arguments)
     new = parse_keyring(arguments.to)
-    engine = settings.engine()
-    try:
+    with settings.open_engine() as engine:
         keys = selection.selected(arguments, settings.keys(engine), all_by_default=True)
         with selection.progress(output, "rewrapping") as progress:
             report = keys.rewrap(new, progress=progress)
-    finally:
-        engine.dispose()
     _tell(report, output)
     return selection.exit_status(report)
 
