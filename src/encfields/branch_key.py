@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import NoReturn
 
 BRANCH_KEY_BYTES = 32
 """Length of a branch key's material. Fixed by the hierarchical keyring's specification."""
+
+BEACON_KEY_BYTES = 32
+"""Length of a beacon key's material. Fixed by the same."""
 
 
 class BranchKey:
@@ -56,3 +60,7 @@ class BranchKey:
 
     def __deepcopy__(self, memo: object) -> BranchKey:
         return self
+
+
+FindKey = Callable[[str, str], BranchKey]
+"""Gives the branch key of an id and a version (UUID text)."""

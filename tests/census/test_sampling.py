@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, func, insert, select
 
 from encfields import EncryptedType, Encryption
-from encfields.bulk.rows.scan import Source
+from encfields.bulk.rows.scan import RowSource
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey import sampling
 from encfields.bulk.survey.census import census
@@ -97,7 +97,7 @@ def test_the_databases_own_estimate_stands_for_a_count_of_a_huge_table(engine, f
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             analyze = "ANALYZE" if engine.dialect.name == "postgresql" else "ANALYZE TABLE"
             connection.exec_driver_sql(f"{analyze} patient").close()
-    total, is_estimate = count_rows(Source(engine), filled)
+    total, is_estimate = count_rows(RowSource(engine), filled)
     assert is_estimate is (engine.dialect.name != "sqlite")
     assert ROWS * 0.5 < total < ROWS * 2
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from encfields.cli.folding import fold, width_of
-from encfields.cli.table import LEAST_WIDTH, Piece, lay_out
+from encfields.cli.table import LEAST_WIDTH, StyledText, lay_out
 
 HEADINGS = ["column", "state", "key", "version", "values", "share"]
 VERSIONS = ["e1aadd91-9fef-490e-a608-38450957b7d6", "f18f2861-c4c3-4c0b-968b-a5b1a047786f"]
@@ -22,7 +22,7 @@ UNICODE_ROWS = [*ROWS, ["Größe_大学_é", "current", "кириллица/😀
 
 
 def lines_of(rows, width, headings=HEADINGS, right=2):
-    cells = [[Piece(text) for text in row] for row in rows]
+    cells = [[StyledText(text) for text in row] for row in rows]
     drawn = lay_out(headings, cells, right=right, width=width)
     return ["".join(piece.text for piece in line) for line in drawn]
 

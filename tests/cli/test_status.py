@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from encfields.cli import exits
-from encfields.cli.status_report import MAX_ALIKE, Kind, share_of, shown_kinds
+from encfields.cli.status_report import MAX_ALIKE, ValueKind, share_of, shown_kinds
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
 from tests.cli.conftest import on_sqlite
@@ -155,13 +155,15 @@ def test_what_is_nearly_all_or_nearly_nothing_is_not_told_as_all_or_nothing():
 
 
 def test_ten_thousand_key_versions_do_not_hide_what_is_wrong_with_one():
-    lines = [Kind("current", f"tenant/{n}", str(n), n) for n in range(10_000)]
-    lines += [Kind("plaintext", "", "", 1), Kind("misplaced", "tenant/7", "7", 2)]
+    lines = [ValueKind("current", f"tenant/{n}", str(n), n) for n in range(10_000)]
+    lines += [ValueKind("plaintext", "", "", 1), ValueKind("misplaced", "tenant/7", "7", 2)]
     shown = list(shown_kinds(lines))
     assert len(shown) == MAX_ALIKE + 2
-    assert shown[0] == Kind("current", "tenant/9999", "9999", 9_999)
+    assert shown[0] == ValueKind("current", "tenant/9999", "9999", 9_999)
     assert shown[MAX_ALIKE - 1].key_id == "and 9,991 more"
-    assert {Kind("plaintext", "", "", 1), Kind("misplaced", "tenant/7", "7", 2)} <= set(shown)
+    assert {ValueKind("plaintext", "", "", 1), ValueKind("misplaced", "tenant/7", "7", 2)} <= set(
+        shown
+    )
     assert sum(kind.values for kind in shown) == sum(kind.values for kind in lines)
 
 

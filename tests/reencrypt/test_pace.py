@@ -16,7 +16,7 @@ from encfields.bulk.reencryption import Options, ProgressBar
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader, Bounds
-from encfields.bulk.rows.row_work import Change
+from encfields.bulk.rows.row_work import RowChange
 from encfields.bulk.writers import writer_for
 from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
@@ -282,7 +282,7 @@ def rows_touched(clinic: Clinic, own: Any, reader: Any, writer: Any, after: Any)
 def batch(own: Any, reader: Any, writer: Any, after: Any) -> None:
     rows = reader.read(own.reading(), Bounds(after, None), 200)
     assert len(rows) == 200
-    changes = [Change(reader.key_of(row), (row[1], None), (row[1], None)) for row in rows]
+    changes = [RowChange(reader.key_of(row), (row[1], None), (row[1], None)) for row in rows]
     with own.writing().begin() as begun:
         writer.write(begun.connection, changes)
 

@@ -16,7 +16,7 @@ from encfields.bulk.rows.stored_keys import key_from_text
 from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.tables import ranges
 from encfields.bulk.runs.worker import values_of
-from encfields.bulk.survey.sweep import CountingSweep, HeadSweep, Looked, sweep_of
+from encfields.bulk.survey.sweep import CountingSweep, HeadSweep, SweepOutcome, sweep_of
 from tests.reencrypt.support import PATIENT, Clinic
 from tests.reencrypt.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
 
@@ -128,7 +128,7 @@ def test_a_look_tells_how_far_it_went(tables, sweeping):
     for way, step in ((both.ways[0], 1), (both.ways[1], 5)):
         bounds, seen = ALL, 0
         while True:
-            looked: Looked = way.look(both.own.reading(), bounds, step)
+            looked: SweepOutcome = way.look(both.own.reading(), bounds, step)
             seen += looked.rows
             if looked.upto is None:
                 break
@@ -149,7 +149,7 @@ def test_a_range_with_an_end_is_looked_at_in_one_statement(request, name):
 
     event.listen(both.own.engine, "before_cursor_execute", note)
     looked = both.sweep.look(both.own.reading(), Bounds((2,), (44,)), 2)
-    assert looked == Looked(42, True, None)
+    assert looked == SweepOutcome(42, True, None)
     assert len(statements) == 1
     both.own.close()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-class Plain:
+class CatalogColumn:
     """A plaintext column, as a database's own tables name it."""
 
     def __init__(self, connection: Connection, table: str, schema: str | None, name: str) -> None:
@@ -50,7 +50,7 @@ def hides_rows(connection: Connection, table: str, schema: str | None) -> bool:
     """Whether a policy of PostgreSQL's hides rows of a table from this user."""
     if connection.dialect.name != "postgresql":
         return False
-    found = Plain(connection, table, schema, "").ask(
+    found = CatalogColumn(connection, table, schema, "").ask(
         f"SELECT row_security_active(c.oid) FROM (SELECT) one JOIN {_PG_TABLE}"  # noqa: S608
     )
     return any(row == ("True",) for row in found)
@@ -59,12 +59,12 @@ def hides_rows(connection: Connection, table: str, schema: str | None) -> bool:
 # -- before an adoption begins -----------------------------------------------------------------
 
 
-def before_the_first_step(plain: Plain) -> list[str]:
+def before_the_first_step(plain: CatalogColumn) -> list[str]:
     """What forbids to adopt the column, in words."""
     return [*_references(plain), *_of_table(plain)]
 
 
-def _references(plain: Plain) -> Iterator[str]:
+def _references(plain: CatalogColumn) -> Iterator[str]:
     if plain.connection.dialect.name == "postgresql":
         found = plain.ask(
             "SELECT f.conname, f.conrelid::regclass::text FROM pg_constraint f "  # noqa: S608
@@ -86,7 +86,7 @@ def _references(plain: Plain) -> Iterator[str]:
         )
 
 
-def _references_in_sqlite(plain: Plain) -> Iterator[tuple[str, str]]:
+def _references_in_sqlite(plain: CatalogColumn) -> Iterator[tuple[str, str]]:
     quote = plain.connection.dialect.identifier_preparer.quote
     for (table,) in plain.ask("SELECT name FROM sqlite_master WHERE type = 'table'"):
         keys = plain.connection.exec_driver_sql(f"PRAGMA foreign_key_list({quote(table)})").all()
@@ -95,7 +95,7 @@ def _references_in_sqlite(plain: Plain) -> Iterator[tuple[str, str]]:
                 yield str(number), table
 
 
-def _of_table(plain: Plain) -> Iterator[str]:
+def _of_table(plain: CatalogColumn) -> Iterator[str]:
     """What about the whole table."""
     if plain.connection.dialect.name == "postgresql":
         heirs = plain.ask(
@@ -119,7 +119,7 @@ def _of_table(plain: Plain) -> Iterator[str]:
 # -- before the plaintext column is dropped ----------------------------------------------------
 
 
-def before_the_last_step(plain: Plain) -> list[str]:
+def before_the_last_step(plain: CatalogColumn) -> list[str]:
     """What still needs the column, in words."""
     name = plain.connection.dialect.name
     if name == "postgresql":
@@ -138,7 +138,7 @@ _PG_TABLE = (
 """Behind JOIN, to be followed by AND."""
 
 
-def _needed_in_postgresql(plain: Plain) -> Iterator[str]:
+def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
     of_column = (
         f"FROM pg_depend d JOIN {_PG_TABLE} AND d.refclassid = 'pg_class'::regclass "
         "AND d.refobjid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
@@ -166,7 +166,7 @@ def _needed_in_postgresql(plain: Plain) -> Iterator[str]:
     yield from _triggers(plain, bodies)
 
 
-def _needed_in_mysql(plain: Plain) -> Iterator[str]:
+def _needed_in_mysql(plain: CatalogColumn) -> Iterator[str]:
     at = "TABLE_SCHEMA = COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table"
     keys = plain.ask(
         "SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE "  # noqa: S608
@@ -197,7 +197,7 @@ def _needed_in_mysql(plain: Plain) -> Iterator[str]:
     yield from _views(plain, views)
 
 
-def _rules_of_mysql(plain: Plain) -> Iterator[str]:
+def _rules_of_mysql(plain: CatalogColumn) -> Iterator[str]:
     """CHECK constraints of the table, and on MySQL indexes over expressions."""
     is_mariadb = getattr(plain.connection.dialect, "is_mariadb", False)
     at = "c.CONSTRAINT_SCHEMA = COALESCE(:schema, DATABASE())"
@@ -221,7 +221,7 @@ def _rules_of_mysql(plain: Plain) -> Iterator[str]:
     yield from (f"the CHECK {name} names it" for name, sql in checks if plain.is_named_in(sql))
 
 
-def _needed_in_sqlite(plain: Plain) -> Iterator[str]:
+def _needed_in_sqlite(plain: CatalogColumn) -> Iterator[str]:
     connection = plain.connection
     quote = connection.dialect.identifier_preparer.quote
     _, parts, _ = definitions(table_sql(connection, plain.table))
@@ -251,14 +251,14 @@ def _unique_with_others(index: str) -> str:
     )
 
 
-def _triggers(plain: Plain, bodies: Iterable[tuple[str, ...]]) -> Iterator[str]:
+def _triggers(plain: CatalogColumn, bodies: Iterable[tuple[str, ...]]) -> Iterator[str]:
     for name, body in bodies:
         if plain.is_named_in(body):
             yield f"the trigger {name} names it, and every write would fail"
 
 
-def _views(plain: Plain, views: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    of_table = Plain(plain.connection, plain.table, plain.schema, plain.table)
+def _views(plain: CatalogColumn, views: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    of_table = CatalogColumn(plain.connection, plain.table, plain.schema, plain.table)
     for name, sql in views:
         if plain.is_named_in(sql) and of_table.is_named_in(sql):
             yield f"the view {name} names it"

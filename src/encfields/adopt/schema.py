@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from encfields.adopt import sqlite_schema as sqlite
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.mysql_columns import nullable, required
-from encfields.adopt.obstacles import Plain, hides_rows
+from encfields.adopt.obstacles import CatalogColumn, hides_rows
 from encfields.adopt.stages import AdoptionProgress, adopted_in, place_of
 from encfields.bulk.connections import Connections
 from encfields.orm.adoption.triggers import Triggers
@@ -66,14 +66,14 @@ class Schema:
                 )
             return place_of(connection, self._adoption)
 
-    def require_nothing(self, look: Callable[[Plain], list[str]], otherwise: str) -> None:
+    def require_nothing(self, look: Callable[[CatalogColumn], list[str]], otherwise: str) -> None:
         """See that nothing stands in the way of a step.
 
         :raises AdoptionError: something does, and is named.
         """
         spec = self._adoption.spec
         with self._connection() as connection:
-            found = look(Plain(connection, spec.table, spec.schema, self._adoption.plain))
+            found = look(CatalogColumn(connection, spec.table, spec.schema, self._adoption.plain))
         if found:
             raise self._refusal(f"{otherwise}: {'; '.join(found)}", "in-the-way")
 

@@ -13,7 +13,7 @@ from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.bulk.rows.types_as_data import OF_APPLICATION
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
-from encfields.orm.adoption.trigger_notes import Noted, columns_of, stage_of
+from encfields.orm.adoption.trigger_notes import NotedAdoption, columns_of, stage_of
 from encfields.orm.adoption.triggers import SUFFIXES, AdoptionInDatabase, WatchedColumn
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
@@ -161,7 +161,7 @@ def _trigger_texts(connection: Connection, adopted: AdoptionInDatabase) -> list[
     return [body for name, body, fires in triggers if fires and name in names]
 
 
-def adoptions_in(connection: Connection, table: str, schema: str | None) -> set[Noted]:
+def adoptions_in(connection: Connection, table: str, schema: str | None) -> set[NotedAdoption]:
     """The adoptions that a table's triggers tell of."""
     triggers = _triggers(connection, table, schema)
     return {noted for _, body, _ in triggers if (noted := columns_of(body)) is not None}

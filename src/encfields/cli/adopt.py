@@ -24,7 +24,7 @@ from encfields.adopt import (
 from encfields.adopt.letter_case import advice_on_case
 from encfields.bulk.reencryption import Report
 from encfields.cli import exits
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import HelpFormatter, add_command
 from encfields.cli.output import Output
 from encfields.cli.reencrypt import tell_reports, work_options, working_progress
 from encfields.cli.settings import Settings, add_common_options
@@ -86,8 +86,7 @@ def register(subparsers: Any) -> None:
     )
     verbs = top.add_subparsers(metavar="STEP", required=True)
     for name, step in STEPS.items():
-        parser = verbs.add_parser(name, help=step.about, epilog=exits.EXIT_STATUSES,
-            formatter_class=HelpFormatter)  # fmt: skip
+        parser = add_command(verbs, name, summary=step.about)
         add_common_options(parser)
         parser.add_argument(
             "column", metavar="TABLE.COLUMN", help="the plaintext column, as the database has it"
@@ -103,8 +102,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
     adoption = Adoption.of(column)
-    step, engine = STEPS[arguments.step], settings.engine()
-    try:
+    step = STEPS[arguments.step]
+    with settings.open_engine() as engine:
         if not step.needs_keys:
             advice = _advice(engine, column, adoption) if arguments.step == "begin" else ()
             return _tell(step.run(engine, adoption), output, advice)
@@ -112,8 +111,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if arguments.step in ("run", "refill"):
             return _work(step, settings, engine, encryption, adoption, output)
         return _tell(step.run(engine, encryption, adoption), output)
-    finally:
-        engine.dispose()
 
 
 def _work(

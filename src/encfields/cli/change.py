@@ -12,8 +12,7 @@ from sqlalchemy import types as sa
 
 from encfields.bulk.column_runs import conversion, rebinding, spec_of_column
 from encfields.bulk.rows.spec import SealedColumn
-from encfields.cli import exits
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.output import Output
 from encfields.cli.reencrypt import tell_reports, work_options, working_progress
 from encfields.cli.settings import Settings, add_common_options
@@ -65,13 +64,7 @@ def register(subparsers: Any) -> None:
 
 
 def _parser(subparsers: Any, name: str, help_: str, about: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=help_,
-        description=about,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
-    )
+    parser = add_command(subparsers, name, summary=help_, description=about)
     add_common_options(parser)
     parser.add_argument("column", metavar="TABLE.COLUMN", help="the encrypted column")
     parser.add_argument("--models", metavar="MODULE:NAME", help="a MetaData or declarative base")

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from encfields.cli import exits
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.output import Output
 from encfields.errors import ConfigurationError
 
@@ -26,12 +26,11 @@ Print it again after an upgrade. It needs the shtab library, which encfields[cli
 
 def register(subparsers: Any) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "completion",
-        help="print a script for completion in bash, zsh or fish",
+        summary="print a script for completion in bash, zsh or fish",
         description=_DESCRIPTION,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
     )
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     parser.set_defaults(run=run, json=False)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.cli.database import engine_named
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.output import Cell, Output
 from encfields.cli.settings import (
@@ -43,12 +43,11 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim
 
 def register(subparsers: Any) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "doctor",
-        help="look for what would fail: versions, KMS permissions, keys, clock, columns, engine",
+        summary="look for what would fail: versions, KMS permissions, keys, clock, columns, engine",
         description=_DESCRIPTION,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)

@@ -1,4 +1,5 @@
-"""How ``--help`` is set: within the terminal, its examples and lists as they are written."""
+"""The parser of a command, and how its ``--help`` is set: within the terminal, its examples and
+lists as they are written."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ import argparse
 import re
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
+from encfields.cli.exits import EXIT_STATUSES
 from encfields.cli.folding import fold
 
 _ITEM = re.compile(r"\s+\S+\s{2,}")
@@ -18,6 +21,24 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for line in filled(text, width - len(indent)))
+
+
+def add_command(
+    subparsers: Any, name: str, *, summary: str, description: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser for a command or its verb, whose help ends with the exit statuses.
+
+    :param subparsers: of the command above it, as ``add_subparsers()`` returned them.
+    :param summary: one line, for the list of commands.
+    """
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=EXIT_STATUSES,
+        formatter_class=HelpFormatter,
+    )
+    return parser
 
 
 def filled(text: str, width: int) -> Iterator[str]:

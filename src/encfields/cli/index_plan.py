@@ -8,14 +8,18 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from encfields.branch_key import BranchKey
+from encfields.branch_key import BranchKey, FindKey
 from encfields.cli import exits
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.index_plan_report import tell
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
-from encfields.cli.status import check_sample
-from encfields.cli.targets import add_target_options, metadata_named
+from encfields.cli.targets import (
+    add_sample_option,
+    add_target_options,
+    check_sample,
+    metadata_named,
+)
 from encfields.engine import Encryption, engine_encryption
 from encfields.errors import ConfigurationError, DeclarationError
 from encfields.index.hashing import MAX_BITS, MIN_BITS, check_bits
@@ -23,7 +27,6 @@ from encfields.index.transforms import transform_named
 from encfields.planner.advice import EXTRA_ROWS, advise
 from encfields.planner.counting import TableCount, count_values
 from encfields.planner.plan import Plan
-from encfields.planner.stored_plaintext import FindKey
 from encfields.planner.subjects import Subject, completed, few_values_of, subjects_of
 
 _DESCRIPTION = """\
@@ -48,12 +51,11 @@ def register(subparsers: Any) -> None:
 
 def _add_plan(verbs: Any) -> None:
     """Add ``plan``."""
-    parser = verbs.add_parser(
+    parser = add_command(
+        verbs,
         "plan",
-        help="recommend a length, and tell what an index gives away",
+        summary="recommend a length, and tell what an index gives away",
         description=_DESCRIPTION,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)
@@ -83,11 +85,8 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows that a lookup may read in vain (default: %(default)s)",
     )
-    parser.add_argument(
-        "--sample",
-        type=int,
-        metavar="ROWS",
-        help="look at about so many rows of each table, drawn at random, and extrapolate",
+    add_sample_option(
+        parser, "look at about so many rows of each table, drawn at random, and extrapolate"
     )
     parser.add_argument(
         "--accept-leakage",
@@ -99,32 +98,10 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Count, judge and tell."""
     check_sample(arguments.sample)
-    asked = _Request(arguments)
+    request = _Request(arguments)
     settings = Settings(arguments)
-    models = settings.models()
-    metadata = None if models is None else metadata_named(models)
-    named = any(option == "column" for option, _ in arguments.targets or ())
-    engine = settings.engine()
-    plans: list[Plan] = []
-    try:
-        find_key = _find_key(settings, engine)
-        for spec in settings.specs():
-            subjects = subjects_of(
-                spec, metadata, asked.transforms, asked.bits, named=named or metadata is None
-            )
-            if subjects:
-                with output.progress(f"reading {spec.table}") as progress:
-                    counted = count_values(
-                        engine,
-                        find_key,
-                        completed(spec, metadata, subjects),
-                        list(dict.fromkeys(subject.parts for subject in subjects)),
-                        sample=arguments.sample,
-                        progress=progress,
-                    )
-                plans += [_plan(counted, subject, asked) for subject in subjects]
-    finally:
-        engine.dispose()
+    with settings.open_engine() as engine:
+        plans = _plans(settings, engine, request, output)
     if not plans:
         raise ConfigurationError(
             "the models declare no blind index: name columns with --table and --column, or a "
@@ -133,6 +110,30 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         )
     tell(plans, output)
     return exits.FAULTS if any(plan.is_refused for plan in plans) else exits.OK
+
+
+def _plans(settings: Settings, engine: Engine, request: _Request, output: Output) -> list[Plan]:
+    """The plans of all tables, each of which is read once."""
+    models = settings.models()
+    metadata = None if models is None else metadata_named(models)
+    find_key = _find_key(settings, engine)
+    plans: list[Plan] = []
+    for spec in settings.specs():
+        named = request.names_columns or metadata is None
+        subjects = subjects_of(spec, metadata, request.transforms, request.bits, named=named)
+        if not subjects:
+            continue
+        with output.progress(f"reading {spec.table}") as progress:
+            counted = count_values(
+                engine,
+                find_key,
+                completed(spec, metadata, subjects),
+                list(dict.fromkeys(subject.parts for subject in subjects)),
+                sample=request.sample,
+                progress=progress,
+            )
+        plans += [_plan(counted, subject, request) for subject in subjects]
+    return plans
 
 
 class _Request:
@@ -145,6 +146,8 @@ class _Request:
         self.transforms = [transform_named(name) for name in arguments.transforms or []]
         self.bits: int | None = None if arguments.bits is None else check_bits(arguments.bits)
         self.extra_rows: float = arguments.extra_rows
+        self.sample: int | None = arguments.sample
+        self.names_columns = any(option == "column" for option, _ in arguments.targets or ())
         self.accepted: str | None = arguments.accept_leakage
         if self.accepted is not None and not self.accepted.strip():
             raise ConfigurationError(
@@ -166,7 +169,7 @@ def _find_key(settings: Settings, engine: Engine) -> FindKey:
     return find_key
 
 
-def _plan(counted: TableCount, subject: Subject, asked: _Request) -> Plan:
+def _plan(counted: TableCount, subject: Subject, request: _Request) -> Plan:
     index = next(one for one in counted.indexes if one.parts == subject.parts)
     several_keys = len(index.by_key) > 1 and not subject.one_key
     key_id = index.largest_key() if several_keys else None
@@ -178,21 +181,21 @@ def _plan(counted: TableCount, subject: Subject, asked: _Request) -> Plan:
             column=index.column,
             reason="transform",
         )
-    of_one_column = len(index.columns) == 1
+    few_values = None
+    if len(index.columns) == 1:
+        few_values = few_values_of(subject.type, index.columns[0].type)
     return Plan(
         counted.table,
         subject.bits,
-        asked.accepted or subject.accepted,
+        request.accepted or subject.accepted,
         subject.name,
         index,
         frequencies,
         key_id,
         advise(
             frequencies,
-            few_values_of=few_values_of(subject.type, index.columns[0].type)
-            if of_one_column
-            else None,
-            extra_rows=asked.extra_rows,
+            few_values_of=few_values,
+            extra_rows=request.extra_rows,
             also=() if subject.bits is None else (subject.bits,),
         ),
         counted.sample,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from encfields.cli.output import Cell, Output
 from encfields.index.hashing import FULL_BITS
-from encfields.index.leakage import Outlook
+from encfields.index.leakage import Forecast
 from encfields.index.transforms import exact
 from encfields.planner.advice import FEW_ROWS, FEW_VALUES, Verdict, judge
 from encfields.planner.plan import Plan
@@ -80,7 +80,7 @@ def _different(plan: Plan) -> str:
     return f"{seen.distinct:,} different seen, about {seen.distinct_estimate:,} in all"
 
 
-def _row(plan: Plan, one: Outlook) -> list[Cell]:
+def _row(plan: Plan, one: Forecast) -> list[Cell]:
     marks = [
         word
         for word, bits in (("given", plan.bits), ("recommended", plan.advice.bits))

@@ -17,7 +17,7 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.cli import exits
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.context import deserialize
@@ -46,12 +46,11 @@ _HEX = re.compile(r"(0x|\\x)?((?:[0-9a-fA-F]{2})+)", re.ASCII)
 
 def register(subparsers: Any) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "inspect",
-        help="show what a message says of itself; needs no key",
+        summary="show what a message says of itself; needs no key",
         description=_DESCRIPTION,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     parser.add_argument("what", metavar="MESSAGE", help="the message, or [schema.]table.column")
@@ -180,11 +179,8 @@ def given(text: str) -> bytes:
 
 
 def _stored(arguments: argparse.Namespace) -> Any:
-    engine = Settings(arguments).engine()
-    try:
+    with Settings(arguments).open_engine() as engine:
         return stored_value(engine, arguments.what, arguments.key)
-    finally:
-        engine.dispose()
 
 
 def stored_value(engine: Engine, place: str, key: list[str]) -> Any:

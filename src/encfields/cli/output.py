@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from encfields.bulk.runs.progress_log import TimedLog
 from encfields.cli.folding import fold
-from encfields.cli.table import INDENT, Line, Piece, lay_out
+from encfields.cli.table import INDENT, Line, StyledText, lay_out
 from encfields.errors import printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Output:
             width = self._width()
             lines = [paragraph] if width is None else fold(paragraph, width, hanging)
             for one in lines:
-                self._write([Piece(one, style)])
+                self._write([StyledText(one, style)])
 
     def table(
         self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], right: int = 0
@@ -128,10 +128,10 @@ def new_console(file: TextIO) -> Console | None:
     return Console(file=file)
 
 
-def _piece(cell: Cell) -> Piece:
+def _piece(cell: Cell) -> StyledText:
     """A cell on one line whatever it holds."""
     text, style = (cell, "") if isinstance(cell, str) else cell
-    return Piece(plain(text).replace("\n", r"\n"), style)
+    return StyledText(plain(text).replace("\n", r"\n"), style)
 
 
 def writable(text: str) -> str:

@@ -27,7 +27,7 @@ from encfields.bulk.runs.run_row import FAILED, QUARANTINED
 from encfields.bulk.runs.signals import SignalledStop
 from encfields.cli import exits
 from encfields.cli.database import Database
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options, any_key_store_of
 from encfields.cli.targets import add_target_options, metadata_named
@@ -76,12 +76,11 @@ _CLOSING = {
 
 def register(subparsers: Any) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "reencrypt",
-        help="move values to the active key version",
+        summary="move values to the active key version",
         description=_DESCRIPTION,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     verbs = parser.add_argument_group("what to do, in place of working at what is recorded")

@@ -11,11 +11,11 @@ from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.surveyor import KeyVersions
 from encfields.cli import exits
 from encfields.cli.changing import changing_columns, tell_changes
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.status_report import is_current, keyless, tell
-from encfields.cli.targets import add_target_options
+from encfields.cli.targets import add_sample_option, add_target_options, check_sample
 from encfields.errors import ConfigurationError
 
 _DESCRIPTION = """\
@@ -31,20 +31,16 @@ table does not have, do not open and count as faults.
 
 def register(subparsers: Any) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "status",
-        help="count values by key version; needs no key",
+        summary="count values by key version; needs no key",
         description=_DESCRIPTION,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)
-    parser.add_argument(
-        "--sample",
-        type=int,
-        metavar="ROWS",
-        help="look at about so many rows of each table, drawn at random, and extrapolate",
+    add_sample_option(
+        parser, "look at about so many rows of each table, drawn at random, and extrapolate"
     )
     parser.set_defaults(run=run)
 
@@ -65,12 +61,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if not output.as_json:
         tell_changes(changing_columns(settings, specs), output)
     return code
-
-
-def check_sample(sample: int | None) -> None:
-    """Refuse a sample without rows."""
-    if sample is not None and sample < 1:
-        raise ConfigurationError("--sample is a number of rows, 1 or more", reason="options")
 
 
 def _known_versions(settings: Settings, engine: Engine) -> KeyVersions | None:

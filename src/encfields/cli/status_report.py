@@ -50,7 +50,7 @@ NOT_INDEXED = (
 )
 
 
-class Kind(NamedTuple):
+class ValueKind(NamedTuple):
     """One line of the table: values of one column that are alike."""
 
     state: str
@@ -129,26 +129,26 @@ def _tell_table(one: Census, known: KeyVersions | None, output: Output) -> None:
         output.line(one.sample.caveat, style="bold")
 
 
-def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[Kind]:
+def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[ValueKind]:
     """The lines that a column's values fall into; none of them is empty."""
     lines = []
     for (key_id, version), count in sorted(column.versions.items()):
         state = "version unknown" if known is None else known.state(key_id, version)
-        lines.append(Kind(state, key_id, version, count))
+        lines.append(ValueKind(state, key_id, version, count))
     for state, counts in (
         ("former key", column.former_key),
         ("other key", column.other_key),
         ("misplaced", column.misplaced),
     ):
-        lines += [Kind(state, *name, count) for name, count in sorted(counts.items())]
+        lines += [ValueKind(state, *name, count) for name, count in sorted(counts.items())]
     for state, reasons in (("other format", column.other_format), ("damaged", column.damaged)):
-        lines += [Kind(f"{state}: {why}", "", "", n) for why, n in sorted(reasons.items())]
-    lines += [Kind("plaintext", "", "", column.plaintext)] if column.plaintext else []
-    lines += [Kind("NULL", "", "", column.nulls)] if column.nulls else []
+        lines += [ValueKind(f"{state}: {why}", "", "", n) for why, n in sorted(reasons.items())]
+    lines += [ValueKind("plaintext", "", "", column.plaintext)] if column.plaintext else []
+    lines += [ValueKind("NULL", "", "", column.nulls)] if column.nulls else []
     return lines
 
 
-def shown_kinds(lines: Iterable[Kind]) -> Iterator[Kind]:
+def shown_kinds(lines: Iterable[ValueKind]) -> Iterator[ValueKind]:
     """The lines of a column, those of a state together: the largest of many, and one for the
     rest, so that ten thousand tenants do not hide what is wrong with one."""
     order = list(_STYLES)
@@ -161,7 +161,7 @@ def shown_kinds(lines: Iterable[Kind]) -> Iterator[Kind]:
         all_.sort(key=lambda kind: -kind.values)
         yield from all_[: MAX_ALIKE - 1]
         rest = all_[MAX_ALIKE - 1 :]
-        yield Kind(state, f"and {len(rest):,} more", "", sum(kind.values for kind in rest))
+        yield ValueKind(state, f"and {len(rest):,} more", "", sum(kind.values for kind in rest))
 
 
 def share_of(part: int, whole: int) -> str:

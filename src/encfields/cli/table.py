@@ -28,14 +28,14 @@ _SHORT = (8, 13, 18, 23)
 """Where an identifier may be cut: after a group of its digits."""
 
 
-class Piece(NamedTuple):
+class StyledText(NamedTuple):
     """A piece of text, and the style in which it is shown."""
 
     text: str
     style: str = ""
 
 
-Line = list[Piece]
+Line = list[StyledText]
 """The pieces of one line, next to each other."""
 
 
@@ -47,7 +47,7 @@ class Column(NamedTuple):
     """
 
     heading: str
-    cells: list[Piece]
+    cells: list[StyledText]
     is_number: bool
 
     @property
@@ -57,7 +57,7 @@ class Column(NamedTuple):
 
 
 def lay_out(
-    headings: Sequence[str], rows: Sequence[Sequence[Piece]], *, right: int, width: int | None
+    headings: Sequence[str], rows: Sequence[Sequence[StyledText]], *, right: int, width: int | None
 ) -> Iterator[Line]:
     """The lines of a table.
 
@@ -151,16 +151,16 @@ def _texts(column: Column) -> Iterator[str]:
 def _drawn(columns: Sequence[Column], widths: Sequence[int]) -> Iterator[Line]:
     """The head, a rule, and the rows; each may take several lines."""
     if any(column.heading for column in columns):
-        head = [Piece(column.heading, HEADING_STYLE) for column in columns]
+        head = [StyledText(column.heading, HEADING_STYLE) for column in columns]
         yield from _row(columns, head, widths, at_the_bottom=True)
-        yield from _row(columns, [Piece("-" * width, RULE_STYLE) for width in widths], widths)
+        yield from _row(columns, [StyledText("-" * width, RULE_STYLE) for width in widths], widths)
     for cells in zip(*(column.cells for column in columns), strict=True):
         yield from _row(columns, cells, widths)
 
 
 def _row(
     columns: Sequence[Column],
-    cells: Sequence[Piece],
+    cells: Sequence[StyledText],
     widths: Sequence[int],
     *,
     at_the_bottom: bool = False,
@@ -171,13 +171,13 @@ def _row(
         blank = [""] * (height - len(lines))
         lines[:] = [*blank, *lines] if at_the_bottom else [*lines, *blank]
     for texts in zip(*folded, strict=True):
-        line: Line = [Piece(INDENT)]
+        line: Line = [StyledText(INDENT)]
         blanks = ""
         for column, cell, text, width in zip(columns, cells, texts, widths, strict=True):
             padding = " " * (width - width_of(text))
             before, after = (padding, "") if column.is_number else ("", padding)
             if text:  # no blanks at the end of a line
-                line += [Piece(blanks + before), Piece(text, cell.style)]
+                line += [StyledText(blanks + before), StyledText(text, cell.style)]
                 blanks = after + GAP
             else:
                 blanks += padding + GAP
@@ -196,9 +196,9 @@ def _row_by_row(columns: Sequence[Column], width: int) -> Iterator[Line]:
             for text in fold(cell.text, rest) if cell.text else ():
                 padding = " " * (names - width_of(name)) + GAP
                 yield [
-                    Piece(INDENT),
-                    Piece(name, RULE_STYLE),
-                    Piece(padding),
-                    Piece(text, cell.style),
+                    StyledText(INDENT),
+                    StyledText(name, RULE_STYLE),
+                    StyledText(padding),
+                    StyledText(text, cell.style),
                 ]
                 name = ""

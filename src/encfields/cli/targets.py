@@ -18,7 +18,7 @@ Event = tuple[str, str]
 """An option of the command line and its value; their order matters."""
 
 
-class InOrder(argparse.Action):
+class KeepOrder(argparse.Action):
     """Keeps ``--table``, ``--column`` and the like in the order in which they were given."""
 
     def __call__(
@@ -35,6 +35,23 @@ class InOrder(argparse.Action):
     def metavar_name(self) -> str:
         """The option without its dashes."""
         return self.option_strings[0].lstrip("-")
+
+
+def add_sample_option(parser: argparse.ArgumentParser, does: str) -> None:
+    """``--sample``, for commands that can do with some rows of each table.
+
+    :param does: what the command does with them, for the help.
+    """
+    parser.add_argument("--sample", type=int, metavar="ROWS", help=does)
+
+
+def check_sample(sample: int | None) -> None:
+    """Refuse a sample without rows.
+
+    :raises ConfigurationError: it has none.
+    """
+    if sample is not None and sample < 1:
+        raise ConfigurationError("--sample is a number of rows, 1 or more", reason="options")
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +79,7 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     }  # fmt: skip
     for option, (metavar, help_) in options.items():
         group.add_argument(
-            option, action=InOrder, dest="targets", metavar=metavar, help=help_, default=None
+            option, action=KeepOrder, dest="targets", metavar=metavar, help=help_, default=None
         )
 
 

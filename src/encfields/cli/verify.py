@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from sqlalchemy import Engine
+
+from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.index_check import INDEX_REASONS
 from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
 from encfields.cli.changing import changing_columns, tell_changes, unconverted
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.output import Output, pairs_of
 from encfields.cli.settings import Settings, add_common_options
-from encfields.cli.status import check_sample
-from encfields.cli.targets import add_target_options
+from encfields.cli.targets import add_sample_option, add_target_options, check_sample
+from encfields.engine import Encryption
 
 _DESCRIPTION = """\
 Open every value of the encrypted columns, each for the row it is in, and list those that do not
@@ -26,18 +29,15 @@ never shown.
 
 def register(subparsers: Any) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "verify",
-        help="open every value and list those that do not open",
+        summary="open every value and list those that do not open",
         description=_DESCRIPTION,
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
     )
     add_common_options(parser)
     add_target_options(parser)
-    parser.add_argument(
-        "--sample", type=int, metavar="ROWS", help="open about so many rows, drawn at random"
-    )
+    add_sample_option(parser, "open about so many rows, drawn at random")
     parser.add_argument(
         "--max-failures",
         type=int,
@@ -52,28 +52,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Verify the tables and tell the outcome."""
     check_sample(arguments.sample)
     settings = Settings(arguments)
-    engine = settings.engine()
-    verified = []
-    try:
+    with settings.open_engine() as engine:
         specs = settings.specs()
         encryption = settings.encryption(engine)
-        for spec in specs:
-            with output.progress(f"opening {spec.table}") as progress:
-                verified.append(
-                    verify(
-                        engine,
-                        encryption,
-                        spec,
-                        sample=arguments.sample,
-                        max_failures=arguments.max_failures,
-                        progress=progress,
-                    )
-                )
+        verified = [_verified(spec, engine, encryption, arguments, output) for spec in specs]
         changing = changing_columns(settings, specs)
         # A sample opens few values, and this all of them.
         left = {} if arguments.sample else unconverted(changing, engine, encryption)
-    finally:
-        engine.dispose()
     ok = all(one.ok for one in verified)
     if output.as_json:
         tables = [one.to_json() for one in verified]
@@ -86,6 +71,24 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if not ok:
         return exits.FAULTS
     return exits.WORK_LEFT if left else exits.OK
+
+
+def _verified(
+    spec: TableSpec,
+    engine: Engine,
+    encryption: Encryption,
+    arguments: argparse.Namespace,
+    output: Output,
+) -> Verification:
+    with output.progress(f"opening {spec.table}") as progress:
+        return verify(
+            engine,
+            encryption,
+            spec,
+            sample=arguments.sample,
+            max_failures=arguments.max_failures,
+            progress=progress,
+        )
 
 
 def _tell(verified: list[Verification], output: Output) -> None:

@@ -34,6 +34,7 @@ from collections.abc import Sequence
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from encfields.branch_key import BEACON_KEY_BYTES
 from encfields.errors import DeclarationError
 
 INFO = b"encfields blind index 1"
@@ -41,9 +42,6 @@ INFO = b"encfields blind index 1"
 
 INDEX_KEY_BYTES = 32
 """Length of an index's key. Frozen."""
-
-BEACON_KEY_BYTES = 32
-"""Length of a beacon key's material."""
 
 _sha256 = hashlib.sha256().copy
 """A new SHA-256."""

@@ -117,7 +117,7 @@ class Frequencies:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Forecast:
     """What an index of some length costs and gives away; all are expectations.
 
     :param bits: its length in bits.
@@ -136,7 +136,7 @@ class Outlook:
     outsider_share: float
 
 
-def outlook(frequencies: Frequencies, bits: int) -> Outlook:
+def outlook(frequencies: Frequencies, bits: int) -> Forecast:
     """What an index of `bits` bits would cost and give away.
 
     :raises ValueError: there are no values.
@@ -149,7 +149,7 @@ def outlook(frequencies: Frequencies, bits: int) -> Outlook:
     # log1p and expm1, because 1 - 2**-128 is 1 to a double.
     missed_by_all = values * math.log1p(-1 / hashes)
     used = -hashes * math.expm1(missed_by_all)
-    return Outlook(
+    return Forecast(
         bits=bits,
         extra_rows=frequencies.rows * (1 - frequencies.collision) / hashes,
         extra_rows_most=(frequencies.rows - rarest) / hashes,

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from encfields.arguments import is_unicode
-from encfields.branch_key import BranchKey
+from encfields.branch_key import BEACON_KEY_BYTES, BranchKey
 from encfields.errors import ConfigurationError
 
 MAX_KEY_ID_CHARS = 255
 """Length of a branch key id at most, in characters."""
-
-BEACON_KEY_BYTES = 32
-"""Length of a beacon key's material. Fixed by the hierarchical keyring's specification."""
 
 FIRST_VERSION = 1
 """Number of the beacon key that a key is made with. Frozen."""

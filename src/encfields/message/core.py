@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.branch_key import BranchKey
+from encfields.branch_key import BranchKey, FindKey
 from encfields.message.compiled import status
-from encfields.message.one_pass import FindKey
 
 if TYPE_CHECKING or not status().is_native:
     from encfields.message.cell import OpenedCell

@@ -34,7 +34,7 @@ from typing import TypeGuard
 
 from cryptography.exceptions import InvalidTag
 
-from encfields.branch_key import BranchKey
+from encfields.branch_key import BranchKey, FindKey
 from encfields.context import MAX_FIELD_BYTES
 from encfields.errors import BindingError
 from encfields.message.body import (
@@ -61,9 +61,6 @@ from encfields.message.header import (
     pack_u16,
 )
 from encfields.message.keys import RANDOM_BYTES, Wrapping, derive, key_head
-
-FindKey = Callable[[str, str], BranchKey]
-"""Gives the branch key of an id and version (UUID text)."""
 
 _unpack_start = struct.Struct(">3s32sH").unpack_from
 """Format and suite, message id, length of the context."""

@@ -13,11 +13,10 @@ import hmac
 import os
 import struct
 import uuid
-from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 
-from encfields.branch_key import BranchKey
+from encfields.branch_key import BranchKey, FindKey
 from encfields.errors import BindingError
 from encfields.message import core
 from encfields.message.body import (
@@ -35,9 +34,6 @@ from encfields.message.compiled import status
 from encfields.message.header import CONTEXT_OFFSET, FRAMED, HEADER_IV, MAGIC, TAG_BYTES, pack_u16
 from encfields.message.keys import RANDOM_BYTES, Wrapping, derive
 from encfields.message.sealing import open_, seal, written
-
-FindKey = Callable[[str, str], BranchKey]
-"""Gives the branch key of an id and version (UUID text)."""
 
 _VERSION_OFFSET = 28
 """Bytes between the data key's names and the branch key version."""

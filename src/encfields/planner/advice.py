@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from encfields.index.hashing import FULL_BITS
-from encfields.index.leakage import Frequencies, Outlook, lengths_to_consider, outlook
+from encfields.index.leakage import Forecast, Frequencies, lengths_to_consider, outlook
 
 FEW_VALUES = 16
 """Fewer different values than these are refused outright: whoever counts them knows them."""
@@ -49,15 +49,15 @@ class Advice:
     verdict: Verdict
     bits: int | None
     reason: str
-    outlooks: Sequence[Outlook] = ()
+    outlooks: Sequence[Forecast] = ()
 
     @property
-    def chosen(self) -> Outlook | None:
+    def chosen(self) -> Forecast | None:
         """The outlook of the length recommended."""
         return next((one for one in self.outlooks if one.bits == self.bits), None)
 
     @property
-    def full(self) -> Outlook | None:
+    def full(self) -> Forecast | None:
         """The outlook of a full-length index."""
         return next((one for one in self.outlooks if one.bits == FULL_BITS), None)
 
@@ -85,7 +85,7 @@ def advise(
     :param extra_rows: rows that a lookup of the rarest value may read in vain.
     :param also: further lengths in bits to look at.
     """
-    outlooks: Sequence[Outlook] = ()
+    outlooks: Sequence[Forecast] = ()
     if frequencies.counts:
         lengths = {*lengths_to_consider(frequencies), *also}
         outlooks = [outlook(frequencies, bits) for bits in sorted(lengths)]
@@ -98,7 +98,7 @@ def advise(
     return _by_length(outlooks, extra_rows)
 
 
-def _by_length(outlooks: Sequence[Outlook], extra_rows: float) -> Advice:
+def _by_length(outlooks: Sequence[Forecast], extra_rows: float) -> Advice:
     affordable = [one for one in outlooks if one.extra_rows_most <= extra_rows]
     good = [one for one in affordable if judge(one.outsider_share) is Verdict.GOOD]
     if good:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine
 
-from encfields.bulk.rows.scan import Scan, ScannedRows, Source
+from encfields.bulk.rows.scan import RowSource, Scan, ScannedRows
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.census import OnRows, spec_name
 from encfields.bulk.survey.sampling import Sample, draw
@@ -30,11 +30,13 @@ from encfields.errors import (
 from encfields.index.hashing import compound
 from encfields.index.leakage import Frequencies
 from encfields.index.transforms import Transform
-from encfields.planner.stored_plaintext import ColumnReader, FindKey, OpenedValue, as_to_read
+from encfields.planner.stored_plaintext import ColumnReader, OpenedValue, as_to_read
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause
     from sqlalchemy.types import TypeEngine
+
+    from encfields.branch_key import FindKey
 
 Parts = tuple[tuple[str, Transform], ...]
 """What an index is of: columns' names in the database, and what of each; mostly one."""
@@ -153,7 +155,7 @@ def count_values(
     :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
     :raises KeyUnavailableError: KMS or the key store is out of reach.
     """
-    source = Source(bind)
+    source = RowSource(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
     work = _Counting(reflected, source, find_key, indexes)
@@ -176,7 +178,7 @@ class _Counting:
     def __init__(
         self,
         reflected: ReflectedTable,
-        source: Source,
+        source: RowSource,
         find_key: FindKey,
         indexes: Sequence[Parts],
     ) -> None:

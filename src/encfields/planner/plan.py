@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from encfields.index.leakage import Frequencies, Outlook
+from encfields.index.leakage import Forecast, Frequencies
 from encfields.planner.advice import Advice, Verdict, judge
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Plan:
     sample: Sample | None
 
     @property
-    def judged(self) -> Outlook | None:
+    def judged(self) -> Forecast | None:
         """The outlook of the length asked about, or else of the one recommended."""
         bits = self.advice.bits if self.bits is None else self.bits
         return next((one for one in self.advice.outlooks if one.bits == bits), None)

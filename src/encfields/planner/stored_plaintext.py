@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import type_coerce
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
     from sqlalchemy.engine import Dialect
 
-    from encfields.branch_key import BranchKey
+    from encfields.branch_key import FindKey
     from encfields.orm.declare.columns import ColumnBinding
-
-FindKey = Callable[[str, str], "BranchKey"]
-"""Gives the branch key of an id and a version."""
 
 
 class OpenedValue(NamedTuple):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 
-class Answer(enum.Enum):
+class BindingAnswer(enum.Enum):
     """``YES`` and ``NO``; ``NOBODY_KNOWS``: its key was destroyed, so that nothing opens it."""
 
     YES = "yes"
@@ -48,16 +48,16 @@ class BindingCheck:
         place = self._place(cell)
         return place is not None and place.context == cell.context
 
-    def belongs(self, cell: SampledValue) -> Answer:
+    def belongs(self, cell: SampledValue) -> BindingAnswer:
         """Whether a value is bound to its row under the row's key, and opens.
 
         :raises KeyStoreError: the keys are out of reach.
         """
         place = self._place(cell)
         if place is None or (place.context, place.key_id) != (cell.context, cell.key_id):
-            return Answer.NO
+            return BindingAnswer.NO
         if self._encryption is None or cell.value is None:
-            return Answer.YES
+            return BindingAnswer.YES
         try:
             open_(
                 cell.value,
@@ -66,10 +66,10 @@ class BindingCheck:
                 place.key_ids,
             )
         except KeyDestroyedError:
-            return Answer.NOBODY_KNOWS
+            return BindingAnswer.NOBODY_KNOWS
         except (DecryptionError, KeyNotFoundError):
-            return Answer.NO
-        return Answer.YES
+            return BindingAnswer.NO
+        return BindingAnswer.YES
 
     def opened(self, cell: SampledValue) -> bytes | None:
         """The plaintext of a value that is bound to its row; ``None`` if it does not open there.
@@ -115,5 +115,5 @@ def belonging(
     :raises KeyStoreError: the keys are out of reach.
     """
     answers = [(cell, judge.belongs(cell)) for cell in cells]
-    there = [cell for cell, answer in answers if answer is Answer.YES]
-    return there, [cell for cell, answer in answers if answer is Answer.NO]
+    there = [cell for cell, answer in answers if answer is BindingAnswer.YES]
+    return there, [cell for cell, answer in answers if answer is BindingAnswer.NO]

@@ -35,7 +35,7 @@ FetchKeys = Callable[[], "Encryption | None"]
 """Gives the keys, when they are needed; ``None`` if they cannot be fetched."""
 
 
-class Unfilled(NamedTuple):
+class StaleIndexes(NamedTuple):
     """Indexes of one table that do not hold what is declared.
 
     :param indexes: in the order in which they are declared.
@@ -48,7 +48,7 @@ class Unfilled(NamedTuple):
 
 def unfilled(
     connection: Connection, declared: TableSpec, indexes: Sequence[IndexBinding], keys: FetchKeys
-) -> Unfilled:
+) -> StaleIndexes:
     """The indexes of a table that are to be filled.
 
     :param declared: the table and its encrypted columns, those that the database has.
@@ -56,14 +56,14 @@ def unfilled(
     """
     descriptions = tuple(described(index) for index in indexes)
     spec = with_indexes(declared, descriptions)
-    sampled = Sampled(connection, spec)
+    sampled = SampledRows(connection, spec)
     changed = {one.name for one in spec.indexes if sampled.is_changed(one, keys)}
     missing = {one.name for one in spec.indexes if any_unindexed(connection, spec, one)}
     found = tuple(one for one in descriptions if one.name in changed | missing)
-    return Unfilled(found, bool(changed))
+    return StaleIndexes(found, bool(changed))
 
 
-class Sampled:
+class SampledRows:
     """Some rows of a table, whose indexes are compared with what is declared.
 
     :param spec: the table, its encrypted columns and indexes.

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, Table
 
-from encfields.alembic.autogenerate.binding_check import Answer, BindingCheck, binding_check_of
+from encfields.alembic.autogenerate.binding_check import (
+    BindingAnswer,
+    BindingCheck,
+    binding_check_of,
+)
 from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stored_table
 from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
@@ -88,6 +92,6 @@ def _is_former(
 ) -> bool:
     other = binding.other or binding
     if binding.context.differs_from(other.context):
-        return judge.belongs(cell) is Answer.YES
+        return judge.belongs(cell) is BindingAnswer.YES
     data, type_ = judge.opened(cell), cast("SealedColumnType", binding.column.type)
     return data is not None and not is_read(type_.inner, data, connection)

@@ -9,7 +9,7 @@ from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import UNREADABLE, BatchReader
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, Change
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange
 from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
@@ -172,7 +172,7 @@ class Refill:
                 if opened is not None:
                     old[number], new[number] = message_bytes(stored), opened[0]
             if any(new):
-                change = Change(reader.key_of(row), tuple(old), tuple(new), None, tuple(plain))
+                change = RowChange(reader.key_of(row), tuple(old), tuple(new), None, tuple(plain))
                 outcome.changes.append(change)
             elif len(outcome.refused) == refused:
                 outcome.current += 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, Change
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
 from encfields.message import open_
@@ -49,7 +49,7 @@ class ToPlaintext:
                 old.append(data if differs else None)
                 new.append(value if differs else None)
             if any(data is not None for data in old):
-                outcome.changes.append(Change(reader.key_of(row), tuple(old), tuple(new)))
+                outcome.changes.append(RowChange(reader.key_of(row), tuple(old), tuple(new)))
             elif len(outcome.refused) == refused:
                 outcome.current += 1
         return outcome

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, Change
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange
 from encfields.engine import engine_encryption
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
@@ -81,7 +81,7 @@ class Reseal:
         refused = {one.key for one in outcome.refused}
         for row, before, after in zip(rows, old, new, strict=True):
             if after != unchanged:
-                outcome.changes.append(Change(row[:width], before, after))
+                outcome.changes.append(RowChange(row[:width], before, after))
             elif not refused or row[:width] not in refused:
                 outcome.current += 1
         return outcome

@@ -11,7 +11,7 @@ from encfields.bulk.rows.places import message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal import Reseal
-from encfields.bulk.rows.row_work import ABSENT, OF_THIS_VALUE, BatchOutcome, Change
+from encfields.bulk.rows.row_work import ABSENT, OF_THIS_VALUE, BatchOutcome, RowChange
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
 
@@ -64,7 +64,7 @@ class ResealAndIndex(Reseal):
                 outcome.current += 1
         return outcome
 
-    def _row(self, row: Any, reader: BatchReader, outcome: BatchOutcome) -> Change | None:
+    def _row(self, row: Any, reader: BatchReader, outcome: BatchOutcome) -> RowChange | None:
         refused = len(outcome.refused)
         key = reader.key_of(row)
         cells = [self._place(row, i, key, outcome) for i in range(len(self._columns))]
@@ -92,7 +92,7 @@ class ResealAndIndex(Reseal):
             (cell.data or ABSENT) if i in needed or new[i] is not None else None
             for i, cell in enumerate(cells)
         )
-        return Change(key, old, new, indexes, self._plain(row, new))
+        return RowChange(key, old, new, indexes, self._plain(row, new))
 
     def _plain(self, row: Any, new: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """What has to stand in plaintext columns, where the run has such."""

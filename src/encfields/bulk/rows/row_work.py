@@ -26,7 +26,7 @@ ABSENT = b""
 """In place of an old value: the column must still be NULL. (No message is empty.)"""
 
 
-class Change(NamedTuple):
+class RowChange(NamedTuple):
     """One row to be written.
 
     :param key: its primary key.
@@ -46,7 +46,7 @@ class Change(NamedTuple):
     plain: tuple[Any, ...] | None = None
 
 
-class Refused(NamedTuple):
+class RefusedValue(NamedTuple):
     """A value that does not open."""
 
     key: Key
@@ -63,8 +63,8 @@ class BatchOutcome:
     :ivar seen: rows looked at. :ivar current: those with nothing to do.
     """
 
-    changes: list[Change] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    changes: list[RowChange] = field(default_factory=list)
+    refused: list[RefusedValue] = field(default_factory=list)
     seen: int = 0
     current: int = 0
 
@@ -72,7 +72,7 @@ class BatchOutcome:
         """Quarantine a value."""
         reason = error.reason or type(error).__name__
         message = f"{type(error).__name__}: {error.message}"
-        self.refused.append(Refused(key, column, reason, message))
+        self.refused.append(RefusedValue(key, column, reason, message))
 
 
 class RowWork(Protocol):

@@ -22,7 +22,7 @@ ScannedRows = Sequence[Any]
 Cells = Callable[["FromClause"], Sequence["ColumnElement[Any]"]]
 
 
-class Source:
+class RowSource:
     """Where rows are read: an engine, a short transaction per step; or the caller's connection.
 
     :param bind: ``Engine`` or ``Connection`` of a synchronous driver; within
@@ -73,7 +73,7 @@ class Scan:
     """
 
     def __init__(
-        self, reflected: ReflectedTable, source: Source, cells: Cells, *, batch_rows: int
+        self, reflected: ReflectedTable, source: RowSource, cells: Cells, *, batch_rows: int
     ) -> None:
         self.table = reflected.table
         self.source = source

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from encfields.bulk.rows.row_work import BatchOutcome, Change
+from encfields.bulk.rows.row_work import BatchOutcome, RowChange
 from encfields.bulk.runs.pacing import is_lock_wait, refuses_row
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import Claim, Counts
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from encfields.bulk.rows.prepared_job import PreparedJob
     from encfields.bulk.rows.stored_keys import Key
 
-Write = Callable[[Connection, Sequence[Change]], int]
+Write = Callable[[Connection, Sequence[RowChange]], int]
 
 
-class Kept(NamedTuple):
+class StoredBatch(NamedTuple):
     """What became of a batch.
 
     :param missed: how many rows were left out, because they were locked or had changed, or because
@@ -61,7 +61,7 @@ class BatchCommit:
 
     def keep(
         self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
-    ) -> Kept:
+    ) -> StoredBatch:
         """Store an outcome in one transaction.
 
         :param outcome: rows that the database does not let in, because of a unique index or of a
@@ -82,7 +82,7 @@ class BatchCommit:
 
     def _keep_or_refuse(
         self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
-    ) -> Kept:
+    ) -> StoredBatch:
         """Store an outcome; a row that the database does not let in is found and left out."""
         names = self._index_names or self._plain_names or self._names
         try:
@@ -91,7 +91,7 @@ class BatchCommit:
             if not refuses_row(error):
                 raise
 
-        def write(connection: Connection, changes: Sequence[Change]) -> int:
+        def write(connection: Connection, changes: Sequence[RowChange]) -> int:
             # On SQLite a savepoint begins no transaction that outlives it; a statement does.
             self._store.checkpoint(connection, claim, Counts(), self._lease_seconds)
             return write_one_by_one(self._writer, connection, changes, names, outcome)
@@ -105,7 +105,7 @@ class BatchCommit:
         outcome: BatchOutcome,
         waiting: Counts,
         position: Key | None,
-    ) -> Kept:
+    ) -> StoredBatch:
         refused = len(outcome.refused)
         with self._connections.writing().begin() as begun:
             connection = begun.connection
@@ -117,4 +117,4 @@ class BatchCommit:
             claim = self._store.checkpoint(
                 connection, claim, waiting + done, self._lease_seconds, position
             )
-        return Kept(missed, claim)
+        return StoredBatch(missed, claim)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from encfields.bulk.errors import LeaseLostError
 from encfields.bulk.options import MAX_LEASE_SECONDS
-from encfields.bulk.rows.row_work import Refused
+from encfields.bulk.rows.row_work import RefusedValue
 from encfields.bulk.rows.stored_keys import Key, key_to_text, readable_key
 from encfields.bulk.runs.run_row import COUNTED, Claim, Counts, RangeProgress, Run
 from encfields.bulk.runs.sealed_job import OpenedRun
@@ -305,7 +305,7 @@ class RangeStore:
         connection: Connection,
         claim: Claim,
         key_names: Sequence[str],
-        refused: Sequence[Refused],
+        refused: Sequence[RefusedValue],
     ) -> None:
         """Note values that do not open; noting one again replaces the older note.
 
@@ -365,7 +365,9 @@ def _checkpoint(now: ColumnElement[float]) -> Update:
     )
 
 
-def _quarantine_row(claim: Claim, key_names: Sequence[str], refused: Refused) -> dict[str, Any]:
+def _quarantine_row(
+    claim: Claim, key_names: Sequence[str], refused: RefusedValue
+) -> dict[str, Any]:
     key = key_to_text(refused.key)
     return {
         "run_id": claim.run_id,

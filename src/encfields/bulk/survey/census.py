@@ -18,7 +18,7 @@ from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.description import ReflectedTable, TableDescription
 from encfields.bulk.rows.places import ColumnPlaces, to_show
-from encfields.bulk.rows.scan import Scan, ScannedRows, Source
+from encfields.bulk.rows.scan import RowSource, Scan, ScannedRows
 from encfields.bulk.survey.column_census import ColumnCensus, Example, count_name
 from encfields.bulk.survey.index_check import IndexCensus, IndexCounter
 from encfields.bulk.survey.sampling import Sample, draw
@@ -115,7 +115,7 @@ def census(
         ``None``: of names that values make up, only so many are counted apart.
     :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
     """
-    source = Source(bind)
+    source = RowSource(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
     count = _Count(reflected, source, batch_rows)
@@ -140,7 +140,7 @@ def spec_name(spec: TableDescription) -> str:
 class _Count:
     """A census under way."""
 
-    def __init__(self, reflected: ReflectedTable, source: Source, batch_rows: int) -> None:
+    def __init__(self, reflected: ReflectedTable, source: RowSource, batch_rows: int) -> None:
         self.rows = 0
         self.columns = tuple(
             ColumnCensus(b.column_name, b.logical_name) for b in reflected.bindings
@@ -210,7 +210,7 @@ def _portions(rows: ScannedRows, length_at: int) -> Iterator[ScannedRows]:
         yield portion
 
 
-def _head(column: ColumnElement[Any], source: Source) -> list[ColumnElement[Any]]:
+def _head(column: ColumnElement[Any], source: RowSource) -> list[ColumnElement[Any]]:
     """The first bytes of a column, as the driver gives them, and its length in bytes."""
     postgresql = source.dialect.name == "postgresql"
     length = func.length if source.dialect.name == "sqlite" else func.octet_length

@@ -22,7 +22,7 @@ INDEX_REASONS = ("index-missing", "index-mismatch")
 """Reasons of failures that concern an index and not a value."""
 
 
-class Opened(NamedTuple):
+class OpenedColumnValue(NamedTuple):
     """One value of a row.
 
     :ivar plaintext: ``None`` for NULL.
@@ -46,7 +46,9 @@ class IndexCheck:
         self._index = index
         self._keys = engine_encryption(encryption)
 
-    def fault(self, stored: object, opened: Mapping[str, Opened]) -> EncFieldsError | None:
+    def fault(
+        self, stored: object, opened: Mapping[str, OpenedColumnValue]
+    ) -> EncFieldsError | None:
         """What is wrong with the index of one row; ``None`` if nothing is, or nothing can be
         said because a value did not open.
 

@@ -16,7 +16,7 @@ from encfields.orm.declare.row_keys import MYSQL_NAMES
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
 
-    from encfields.bulk.rows.scan import Scan, ScannedRows, Source
+    from encfields.bulk.rows.scan import RowSource, Scan, ScannedRows
 
 ESTIMATE_FROM = 1_000_000
 """Rows from which on the database's own estimate stands for counting them."""
@@ -126,7 +126,7 @@ def _method(scan: Scan, total: int) -> str:
     return "key-ranges" if one_integer and scan.has_primary_key else "rows"
 
 
-def count_rows(source: Source, table: Table) -> tuple[int, bool]:
+def count_rows(source: RowSource, table: Table) -> tuple[int, bool]:
     """Rows of a table, and whether that is an estimate of a huge table's."""
     with source.connection() as connection:
         name = source.dialect.name
@@ -157,7 +157,7 @@ def _by_chance(scan: Scan, share: float, method: str) -> Iterator[ScannedRows]:
     return scan.source.stream(statement, scan.batch_rows)
 
 
-def _drawn(source: Source, share: float) -> ColumnElement[bool]:
+def _drawn(source: RowSource, share: float) -> ColumnElement[bool]:
     if source.dialect.name in MYSQL_NAMES:
         return func.rand(type_=sqltypes.Float()) < share
     # SQLite's random() is any 64-bit integer.

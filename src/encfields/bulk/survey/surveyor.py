@@ -23,7 +23,7 @@ from encfields.bulk.rows.convert import Convert
 from encfields.bulk.rows.indexes import IndexPlaces
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
-from encfields.bulk.rows.row_work import ABSENT, Change
+from encfields.bulk.rows.row_work import ABSENT, RowChange
 from encfields.bulk.runs.report import DryRun, Summary
 from encfields.errors import BindingError, DecryptionError
 from encfields.keys.versions import KeyVersion
@@ -265,7 +265,7 @@ class ConversionSurveyor:
         self.survey.null += sum(row[target.value_at] is None for target, _ in self._columns)
         self.survey.unindexed += self._indexes.are_missing(row)
 
-    def _change(self, change: Change) -> None:
+    def _change(self, change: RowChange) -> None:
         self.survey.rows_to_rewrite += 1
         for old, new in zip(change.old, change.new, strict=True):
             if new is None or not old or old == ABSENT:

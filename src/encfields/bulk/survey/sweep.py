@@ -32,7 +32,7 @@ _COUNTED_BATCHES = 20
 """Batches' worth of rows that the database looks at in one statement."""
 
 
-class Looked(NamedTuple):
+class SweepOutcome(NamedTuple):
     """What a look found.
 
     :param rows: how many there were. :param is_clean: whether all of them are current.
@@ -47,7 +47,7 @@ class Looked(NamedTuple):
 class Sweep(Protocol):
     """Looks at a part of the table, from its start on."""
 
-    def look(self, connection: Connection, bounds: Bounds, limit: int) -> Looked:
+    def look(self, connection: Connection, bounds: Bounds, limit: int) -> SweepOutcome:
         """Look at some rows of a part.
 
         :param limit: rows of a batch.
@@ -65,12 +65,12 @@ class HeadSweep:
         self._values = values
         self._reader = BatchReader(prepared, heads=True)
 
-    def look(self, connection: Connection, bounds: Bounds, limit: int) -> Looked:
+    def look(self, connection: Connection, bounds: Bounds, limit: int) -> SweepOutcome:
         rows = self._reader.read(connection, bounds, limit)
         if not rows:
-            return Looked(0, True, None)
+            return SweepOutcome(0, True, None)
         is_clean = not self._values.needs_work(rows, self._reader)
-        return Looked(len(rows), is_clean, self._reader.key_of(rows[-1]))
+        return SweepOutcome(len(rows), is_clean, self._reader.key_of(rows[-1]))
 
 
 class CountingSweep:
@@ -92,13 +92,13 @@ class CountingSweep:
         self._conditions = conditions
         self._range_rows = range_rows
 
-    def look(self, connection: Connection, bounds: Bounds, limit: int) -> Looked:
+    def look(self, connection: Connection, bounds: Bounds, limit: int) -> SweepOutcome:
         upto, at_once = None, limit * _COUNTED_BATCHES
         if bounds.upto is None or self._range_rows > at_once:
             upto = key_at(self._prepared, connection, bounds, at_once)
         part = Bounds(bounds.after, bounds.upto if upto is None else upto)
         rows, left = connection.execute(self._statement(part), part_parameters(part)).one()
-        return Looked(int(rows), not left, upto)
+        return SweepOutcome(int(rows), not left, upto)
 
     def _statement(self, part: Bounds) -> Any:
         prepared = self._prepared

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Engine, type_coerce
 from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.places import ColumnPlaces, ValuePlace, to_show
-from encfields.bulk.rows.scan import Scan, ScannedRows, Source
+from encfields.bulk.rows.scan import RowSource, Scan, ScannedRows
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.census import OnRows, spec_name
-from encfields.bulk.survey.index_check import Opened, index_checks
+from encfields.bulk.survey.index_check import OpenedColumnValue, index_checks
 from encfields.bulk.survey.sampling import Sample, draw
 from encfields.engine import engine_encryption
 from encfields.errors import (
@@ -152,7 +152,7 @@ def verify(
     :raises KeyUnavailableError: KMS or the key store is out of reach. Nothing can be said of
         the values then, so this is no failure of theirs.
     """
-    source = Source(bind)
+    source = RowSource(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
     work = _Verifying(reflected, source, encryption, Verification(spec_name(spec)), max_failures)
@@ -179,7 +179,7 @@ class _Verifying:
     def __init__(
         self,
         reflected: ReflectedTable,
-        source: Source,
+        source: RowSource,
         encryption: Encryption,
         result: Verification,
         max_failures: int,
@@ -207,7 +207,7 @@ class _Verifying:
         self.result.rows += len(rows)
         size = 0
         for row in rows:
-            opened: dict[str, Opened] = {}
+            opened: dict[str, OpenedColumnValue] = {}
             for at, places, positions in self._work:
                 value = row[at]
                 identity = [row[i] for i in positions]
@@ -220,11 +220,13 @@ class _Verifying:
                 self._check_indexes(row, opened)
         return size
 
-    def _open(self, value: object, places: ColumnPlaces, identity: Sequence[Any]) -> Opened | None:
+    def _open(
+        self, value: object, places: ColumnPlaces, identity: Sequence[Any]
+    ) -> OpenedColumnValue | None:
         """Open one value; what goes wrong is listed, an outage is raised."""
         if value is None:
             self.result.nulls += 1
-            return Opened(None, "")
+            return OpenedColumnValue(None, "")
         try:
             texts = places.texts(identity)
         except UnknownIdentityError as error:
@@ -242,7 +244,7 @@ class _Verifying:
             self._fail(places, texts, error)
             return None
         self.result.opened += 1
-        return Opened(plaintext, places.binding.key_id(texts))
+        return OpenedColumnValue(plaintext, places.binding.key_id(texts))
 
     def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> bytes:
         data, find_key = as_bytes(value), engine_encryption(self._encryption).find_key
@@ -258,7 +260,7 @@ class _Verifying:
             open_(data, header.context, find_key, (header.key_id,))
             raise
 
-    def _check_indexes(self, row: Any, opened: Mapping[str, Opened]) -> None:
+    def _check_indexes(self, row: Any, opened: Mapping[str, OpenedColumnValue]) -> None:
         """Compare the row's blind indexes with what was opened."""
         first = self._work[0][0] + len(self._work)
         for at, check in enumerate(self._checks, start=first):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from encfields.bulk.rows.row_work import ABSENT, BatchOutcome, Change, Refused
+from encfields.bulk.rows.row_work import ABSENT, BatchOutcome, RefusedValue, RowChange
 from encfields.bulk.runs.pacing import refuses_row
 from encfields.bulk.writers.refusals import refusal_of
 from encfields.message.header import CONTEXT_OFFSET
@@ -33,7 +33,7 @@ class Writer(Protocol):
     where the old one still stands, so that no update of the application is undone.
     """
 
-    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
         """Store some rows, which are in the order of their keys.
 
         :returns: how many were stored; the others were locked, changed or deleted meanwhile.
@@ -60,7 +60,7 @@ _WHOLE = ChangeShape((0,), (), (0,), writes_indexes=False)
 """Of most changes: the value of one column."""
 
 
-def shape_of(change: Change) -> ChangeShape:
+def shape_of(change: RowChange) -> ChangeShape:
     """The shape of one change."""
     old, new = change.old, change.new
     if len(old) == 1 and old[0] and new[0] is not None and change.indexes is None:
@@ -73,7 +73,7 @@ def shape_of(change: Change) -> ChangeShape:
     )
 
 
-def by_shape(changes: Sequence[Change]) -> Iterator[tuple[ChangeShape, list[Change]]]:
+def by_shape(changes: Sequence[RowChange]) -> Iterator[tuple[ChangeShape, list[RowChange]]]:
     """Runs of changes of one shape."""
     for shape, group in groupby(changes, key=shape_of):
         yield shape, list(group)
@@ -115,7 +115,7 @@ class UnchangedPlaintext:
 def write_one_by_one(
     writer: Writer,
     connection: Connection,
-    changes: Sequence[Change],
+    changes: Sequence[RowChange],
     names: str,
     outcome: BatchOutcome,
 ) -> int:
@@ -138,5 +138,5 @@ def write_one_by_one(
         parts = (changes[:half], changes[half:])
         return sum(write_one_by_one(writer, connection, part, names, outcome) for part in parts)
     told = f"{kind}: {refusal.words}"
-    outcome.refused.append(Refused(changes[0].key, names[:128], refusal.reason, told))
+    outcome.refused.append(RefusedValue(changes[0].key, names[:128], refusal.reason, told))
     return 0

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
-from encfields.bulk.rows.row_work import Change
+from encfields.bulk.rows.row_work import RowChange
 from encfields.bulk.rows.stored_keys import key_to_text, readable_key
 from encfields.bulk.writers.base import IDENTIFYING_BYTES, ChangeShape, UnchangedPlaintext, shape_of
 
@@ -65,7 +65,7 @@ class MysqlWriter:
             _AT_ONCE if prepared.index_columns and getattr(dialect, "is_mariadb", False) else ""
         )
 
-    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
         if not self._packet:
             asked = connection.exec_driver_sql("SELECT @@max_allowed_packet")
             self._packet = int(asked.scalar_one())
@@ -158,7 +158,7 @@ class MysqlWriter:
             return f"{self._key[0]} IN ({','.join(conditions)})"
         return f"({' OR '.join(conditions)})"
 
-    def _rows(self, changes: Sequence[Change]) -> list[_Row]:
+    def _rows(self, changes: Sequence[RowChange]) -> list[_Row]:
         """The changes, each with its key in SQL: integers as they are, all else as parameters."""
         plain = self._bind == [None] and all(type(change.key[0]) is int for change in changes)
         if plain:
@@ -168,7 +168,7 @@ class MysqlWriter:
             ]
         return list(map(self._row, changes))
 
-    def _row(self, change: Change) -> _Row:
+    def _row(self, change: RowChange) -> _Row:
         key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
         texts = [str(value) if type(value) is int else "%s" for value in key]
         condition = texts[0]
@@ -236,14 +236,14 @@ class _Row(NamedTuple):
     :param size: bytes that the row takes in a statement, about.
     """
 
-    change: Change
+    change: RowChange
     shape: ChangeShape
     condition: str
     parameters: tuple[Any, ...]
     size: int
 
 
-def _size(change: Change) -> int:
+def _size(change: RowChange) -> int:
     new = change.new
     size = len(new[0] or b"") if len(new) == 1 else sum(len(value or b"") for value in new)
     return 2 * size + 256

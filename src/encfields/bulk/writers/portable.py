@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from encfields.bulk.rows.prepared_job import PreparedJob
-    from encfields.bulk.rows.row_work import Change
+    from encfields.bulk.rows.row_work import RowChange
 
 
 class PortableWriter:
@@ -39,7 +39,7 @@ class PortableWriter:
             .with_for_update(skip_locked=True, key_share=True)
         )
 
-    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
         bounds = bound_parameters("first", changes[0].key)
         bounds.update(bound_parameters("last", changes[-1].key))
         locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
@@ -78,14 +78,14 @@ class PortableWriter:
                 new[column] = func.coalesce(column, bindparam(f"p_{i}", type_=column.type))
         return update(self._prepared.table).where(*same).values(new)
 
-    def _row(self, change: Change, shape: ChangeShape) -> dict[str, Any]:
+    def _row(self, change: RowChange, shape: ChangeShape) -> dict[str, Any]:
         row = _row(change, shape)
         plain = change.plain if self._refills else self._plain.expected(change.plain)
         row.update((f"p_{i}", value) for i, value in enumerate(plain or ()))
         return row
 
 
-def _row(change: Change, shape: ChangeShape) -> dict[str, Any]:
+def _row(change: RowChange, shape: ChangeShape) -> dict[str, Any]:
     row: dict[str, Any] = {f"k_{i}": value for i, value in enumerate(change.key)}
     row.update((f"o_{i}", change.old[i]) for i in shape.compared)
     row.update((f"n_{i}", change.new[i]) for i in shape.written)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from encfields.bulk.rows.prepared_job import PreparedJob
-    from encfields.bulk.rows.row_work import Change
+    from encfields.bulk.rows.row_work import RowChange
 
 _SETTINGS = (
     "SELECT set_config('jit', 'off', true), set_config('lock_timeout', '{wait}', true),"
@@ -68,7 +68,7 @@ class PostgresqlWriter:
         self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._indexes else _LOCK_WAIT)
         self._statements: dict[tuple[tuple[_ColumnUse, ...], bool], str] = {}
 
-    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
         connection.exec_driver_sql(self._settings)
         if not self._indexes:
             return self._write(connection, changes, with_indexes=False)
@@ -80,7 +80,7 @@ class PostgresqlWriter:
         return written
 
     def _write(
-        self, connection: Connection, changes: Sequence[Change], *, with_indexes: bool
+        self, connection: Connection, changes: Sequence[RowChange], *, with_indexes: bool
     ) -> int:
         uses = tuple(_use(changes, i) for i in range(len(self._columns)))
         statement = self._statements.get((uses, with_indexes))
@@ -147,7 +147,7 @@ class PostgresqlWriter:
         return f"({columns}) >= ({row}) AND ({columns}) <= ({row})"
 
 
-def _use(changes: Sequence[Change], number: int) -> _ColumnUse:
+def _use(changes: Sequence[RowChange], number: int) -> _ColumnUse:
     old = [change.old[number] for change in changes]
     unwritten = sum(change.new[number] is None for change in changes)
     left, absent = old.count(None), ABSENT in old

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from encfields.bulk.rows.prepared_job import PreparedJob
-    from encfields.bulk.rows.row_work import Change
+    from encfields.bulk.rows.row_work import RowChange
 
 
 class SqliteWriter:
@@ -27,7 +27,7 @@ class SqliteWriter:
         self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
 
-    def write(self, connection: Connection, changes: Sequence[Change]) -> int:
+    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
         written = 0
         for shape, group in by_shape(changes):
             rows = [self._row(change, shape) for change in group]
@@ -45,7 +45,7 @@ class SqliteWriter:
         # Quoted names and placeholders only, here and in the other writers.
         return f"UPDATE {self._table} SET {', '.join(sets)} WHERE {' AND '.join(where)}"  # noqa: S608
 
-    def _row(self, change: Change, shape: ChangeShape) -> tuple[Any, ...]:
+    def _row(self, change: RowChange, shape: ChangeShape) -> tuple[Any, ...]:
         key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
         new = [change.new[i] for i in shape.written]
         old = [change.old[i] for i in shape.compared]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -31,13 +33,18 @@ def key_admin(settings: Settings, engine: Engine) -> KeyAdmin:
     return KeyAdmin(store, KeyCache(store), ValueCounter(engine))
 
 
-def new_receipt_file(name: str | None) -> Path | None:
-    """Make the receipt's file before the key is destroyed, not after: it might fail.
+@contextmanager
+def new_receipt_file(name: str | None) -> Iterator[Path | None]:
+    """The receipt's file, made before a key is destroyed, when failing still costs nothing.
 
-    :raises ConfigurationError: it is there already, or cannot be made.
+    It is removed again if nothing was written to it.
+
+    :param name: ``None`` if no receipt is wanted.
+    :raises ConfigurationError: it exists already, or cannot be made.
     """
     if name is None:
-        return None
+        yield None
+        return
     try:
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
     except OSError as error:
@@ -45,4 +52,9 @@ def new_receipt_file(name: str | None) -> Path | None:
             f"the receipt {name} cannot be written: {error.strerror}; nothing was destroyed",
             reason="receipt",
         ) from None
-    return Path(name)
+    file = Path(name)
+    try:
+        yield file
+    finally:
+        if not file.stat().st_size:
+            file.unlink()

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from encfields.cli import exits
-from encfields.cli.help import HelpFormatter
+from encfields.cli.help import add_command
 from encfields.cli.keyring_option import parse_keyring
 from encfields.cli.keys import beacon, count, destroy, listing, make, retire, rewrap, selection
 from encfields.cli.output import Output
@@ -78,13 +78,8 @@ def _add_export(verbs: Any) -> None:
 
 
 def _add(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=what.partition(";")[0],
-        description=what[0].upper() + what[1:] + ".",
-        epilog=exits.EXIT_STATUSES,
-        formatter_class=HelpFormatter,
-    )
+    description = what[0].upper() + what[1:] + "."
+    parser = add_command(verbs, name, summary=what.partition(";")[0], description=description)
     add_common_options(parser)
     parser.set_defaults(run=run)
     return parser

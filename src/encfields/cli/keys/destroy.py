@@ -6,8 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
@@ -63,9 +61,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     specs = None if arguments.no_count else settings.specs()
     (key_id,) = arguments.key_ids
-    receipt_file = new_receipt_file(arguments.receipt)
-    engine = settings.engine()
-    try:
+    with new_receipt_file(arguments.receipt) as file, settings.open_engine() as engine:
         keys = key_admin(settings, engine)
         confirm = arguments.confirm
         if confirm is None and sys.stdin.isatty() and not output.as_json:
@@ -77,13 +73,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             signed_off_by=arguments.signed_off_by,
             at_once=arguments.at_once,
         )
-    except BaseException:
-        if receipt_file is not None:
-            receipt_file.unlink()
-        raise
-    finally:
-        engine.dispose()
-    _tell(receipt, receipt_file, output)
+        if file is not None:
+            file.write_text(json.dumps(receipt.to_json(), indent=2) + "\n", "utf-8")
+    _tell(receipt, output)
     return exits.OK
 
 
@@ -97,12 +89,9 @@ def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:
     return sys.stdin.readline().rstrip("\n")
 
 
-def _tell(receipt: DestructionReceipt, file: Path | None, output: Output) -> None:
-    document: dict[str, Any] = receipt.to_json()
-    if file is not None:
-        file.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+def _tell(receipt: DestructionReceipt, output: Output) -> None:
     if output.as_json:
-        output.json(document)
+        output.json(receipt.to_json())
         return
     rows = [[one.table, one.column, f"{one.values:,}"] for one in receipt.unreadable]
     output.table("values that are unreadable now", ["table", "column", "values"], rows, right=1)

@@ -7,7 +7,6 @@ import json
 import sys
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TextIO
 
 from encfields.bulk.rows.spec import TableSpec
@@ -25,31 +24,27 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     specs = None if arguments.no_count else settings.specs()
     confirm = _count(arguments.confirm)
-    receipts = new_receipt_file(arguments.receipt)
-    engine = settings.engine()
-    try:
+    with new_receipt_file(arguments.receipt) as file, settings.open_engine() as engine:
         many = selection.selected(arguments, key_admin(settings, engine))
         if confirm is None and sys.stdin.isatty() and not output.as_json:
             confirm = _ask(many, specs)
         with ExitStack() as stack:
-            file = stack.enter_context(receipts.open("a", encoding="utf-8")) if receipts else None
+            receipts = stack.enter_context(file.open("a", encoding="utf-8")) if file else None
             progress = stack.enter_context(selection.progress(output, "destroying"))
             report = many.destroy(
                 confirm=confirm,
                 specs=specs,
                 signed_off_by=arguments.signed_off_by,
                 at_once=arguments.at_once,
-                keep=None if file is None else partial(_write, file),
+                keep=None if receipts is None else partial(_write, receipts),
                 progress=progress,
             )
-    finally:
-        _remove_if_empty(receipts)
-        engine.dispose()
     return selection.tell(report, "destroyed", output)
 
 
 def _count(text: str | None) -> int | None:
-    """
+    """How many keys a confirmation names.
+
     :raises ConfigurationError: it is no number.
     """
     if text is None:
@@ -78,8 +73,3 @@ def _ask(many: ManyKeys, specs: list[TableSpec] | None) -> int | None:
 def _write(file: TextIO, receipt: DestructionReceipt) -> None:
     file.write(json.dumps(receipt.to_json()) + "\n")
     file.flush()
-
-
-def _remove_if_empty(file: Path | None) -> None:
-    if file is not None and not file.stat().st_size:
-        file.unlink()

@@ -18,7 +18,7 @@ from functools import partial
 from time import monotonic
 
 from encfields.errors import EncFieldsError, KeyUnavailableError
-from encfields.keys.cache.entries import Entries, Times, belongs
+from encfields.keys.cache.entries import Entries, KeyLifetimes, belongs
 from encfields.keys.cache.fetcher import Fetcher, new_flight
 from encfields.keys.cache.outages import RETRY_PAUSE
 from encfields.keys.store import KeyStore
@@ -27,7 +27,9 @@ from encfields.keys.store import KeyStore
 class Confirmation:
     """Asks whether keys at hand are in force, once for all who wait."""
 
-    def __init__(self, store: KeyStore, entries: Entries, fetcher: Fetcher, times: Times) -> None:
+    def __init__(
+        self, store: KeyStore, entries: Entries, fetcher: Fetcher, times: KeyLifetimes
+    ) -> None:
         self._store = store
         self._entries = entries
         self._fetcher = fetcher

@@ -74,7 +74,7 @@ MAX_MISSING = 1_000
 
 
 @dataclass(slots=True)
-class Times:
+class KeyLifetimes:
     """How long keys are used, in seconds.
 
     :ivar ttl: before a key is fetched anew.
@@ -115,7 +115,7 @@ class Entry:
         "value",
     )
 
-    def __init__(self, value: Any, counters: KeyCounters, now: float, times: Times) -> None:
+    def __init__(self, value: Any, counters: KeyCounters, now: float, times: KeyLifetimes) -> None:
         self.value = value
         self.asked = now
         self.counters = counters
@@ -140,7 +140,7 @@ class Entries:
     :ivar epoch: changes whenever something is forgotten.
     """
 
-    def __init__(self, times: Times, max_entries: int, stats: CacheStats) -> None:
+    def __init__(self, times: KeyLifetimes, max_entries: int, stats: CacheStats) -> None:
         self._times = times
         self._max_entries = max_entries
         self._stats = stats

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from encfields.errors import KeyUnavailableError
-from encfields.keys.cache.entries import CacheKey, Entries, Entry, Times
+from encfields.keys.cache.entries import CacheKey, Entries, Entry, KeyLifetimes
 from encfields.keys.cache.fetcher import Fetcher, Flight, wait_for
 from encfields.keys.cache.outages import Outages, is_outage, log_standing_in
 from encfields.keys.fetching.threads import daemon_threads
@@ -29,7 +29,12 @@ class Grace:
     """Reads for which an expired key stands in during an outage."""
 
     def __init__(
-        self, store: KeyStore, entries: Entries, fetcher: Fetcher, outages: Outages, times: Times
+        self,
+        store: KeyStore,
+        entries: Entries,
+        fetcher: Fetcher,
+        outages: Outages,
+        times: KeyLifetimes,
     ) -> None:
         self._store = store
         self._entries = entries

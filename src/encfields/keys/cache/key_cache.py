@@ -24,7 +24,14 @@ from typing import Any
 from encfields.branch_key import BranchKey
 from encfields.errors import ConfigurationError
 from encfields.keys.cache.confirmation import Confirmation
-from encfields.keys.cache.entries import CacheKey, Entries, Jobs, Times, belongs, cache_key_of
+from encfields.keys.cache.entries import (
+    CacheKey,
+    Entries,
+    Jobs,
+    KeyLifetimes,
+    belongs,
+    cache_key_of,
+)
 from encfields.keys.cache.fetcher import Fetcher
 from encfields.keys.cache.grace import Grace
 from encfields.keys.cache.outages import Outages
@@ -94,7 +101,7 @@ class KeyCache:
             lambda: 0 <= renew_before <= half,
         )
         self.store = store
-        self.times = Times(ttl, grace, min(check, ttl), renew_before)
+        self.times = KeyLifetimes(ttl, grace, min(check, ttl), renew_before)
         self.observers: list[FetchObserver] = []
         self._max_entries = max_entries
         self._runner = runner

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from encfields.errors import EncFieldsError
-from encfields.keys.cache.entries import CacheKey, Entries, Jobs, Times, key_id_of
+from encfields.keys.cache.entries import CacheKey, Entries, Jobs, KeyLifetimes, key_id_of
 from encfields.keys.cache.fetcher import Fetcher
 from encfields.keys.forking import in_forked_child
 from encfields.keys.store import KeyStore
@@ -126,7 +126,9 @@ class RenewalPlan:
 class Renewal:
     """Renews the keys of one cache; called by the thread alone."""
 
-    def __init__(self, store: KeyStore, entries: Entries, fetcher: Fetcher, times: Times) -> None:
+    def __init__(
+        self, store: KeyStore, entries: Entries, fetcher: Fetcher, times: KeyLifetimes
+    ) -> None:
         self._store = store
         self._entries = entries
         self._fetcher = fetcher

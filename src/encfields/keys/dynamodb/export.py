@@ -17,7 +17,7 @@ from typing import Any
 from encfields.errors import ConfigurationError, KeyAccessError, KeyExistsError, KeyNotFoundError
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.store import DynamoDbKeyStore, item_table_of
-from encfields.keys.dynamodb.table import Tools
+from encfields.keys.dynamodb.table import ThreadClients
 from encfields.keys.store import Conflict, KeyStore
 from encfields.keys.versions import BeaconKey, KeyVersion, check_key_id
 
@@ -173,7 +173,7 @@ class _Export:
     def _write(self, puts: list[Any]) -> None:
         """Encrypt some keys by KMS and put their items: all of them, or none."""
 
-        def work(tools: Tools) -> None:
+        def work(tools: ThreadClients) -> None:
             tools.dynamodb.transact_write_items(
                 TransactItems=[
                     {"Put": self._put(tools, context, key, condition, values)}
@@ -190,7 +190,12 @@ class _Export:
         raise failure
 
     def _put(
-        self, tools: Tools, context: items.Context, key: bytes, condition: str, values: items.Item
+        self,
+        tools: ThreadClients,
+        context: items.Context,
+        key: bytes,
+        condition: str,
+        values: items.Item,
     ) -> dict[str, Any]:
         wrapped = tools.kms.encrypt(
             KeyId=self._table.kms_arn, Plaintext=key, EncryptionContext=context

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from encfields.branch_key import BranchKey
 from encfields.errors import KeyAccessError, KeyNotFoundError, KeyUnavailableError
 from encfields.keys.dynamodb import items
-from encfields.keys.dynamodb.table import ItemTable, Tools
+from encfields.keys.dynamodb.table import ItemTable, ThreadClients
 from encfields.keys.store import was_destroyed, was_retired
 from encfields.keys.versions import BeaconKey
 
@@ -112,7 +112,7 @@ class OpenedKeys:
         raise was_destroyed(key_id, when)
 
 
-def _ask(ask: Ask[T], number: int, tools: Tools) -> T:
+def _ask(ask: Ask[T], number: int, tools: ThreadClients) -> T:
     return ask(tools.libraries[number], tools.models)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from encfields.errors import KeyUnavailableError
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
-from encfields.keys.dynamodb.table import ItemTable, Tools
+from encfields.keys.dynamodb.table import ItemTable, ThreadClients
 from encfields.keys.sql.rows import now
 from encfields.keys.store import (
     MAX_TRIES,
@@ -62,7 +62,7 @@ def _wipe(table: ItemTable, key_id: str, left: items.Items, when: dt.datetime) -
     # What seals and indexes first: nothing new is to come under a key that is half gone.
     ordered = sorted(left, key=lambda one: one[items.TYPE]["S"].startswith(items.VERSION_PREFIX))
 
-    def write(tools: Tools) -> None:
+    def write(tools: ThreadClients) -> None:
         for start in range(0, len(ordered), MAX_IN_TRANSACTION):
             part = ordered[start : start + MAX_IN_TRANSACTION]
             tools.dynamodb.transact_write_items(

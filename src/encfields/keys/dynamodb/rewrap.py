@@ -16,7 +16,7 @@ from typing import Any
 from encfields.errors import ConfigurationError, KeyAccessError, KeyUnavailableError
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
-from encfields.keys.dynamodb.table import ItemTable, Tools
+from encfields.keys.dynamodb.table import ItemTable, ThreadClients
 from encfields.keys.store import MAX_TRIES, Conflict
 from encfields.keys.versions import OnRewrap, RewrapReport
 
@@ -120,7 +120,7 @@ def _move(table: ItemTable, item: items.Item, wrapped_by: str) -> None:
     before = items.context_of(item, table.logical_name)
     after = {**before, items.KMS_ARN: table.kms_arn}
 
-    def work(tools: Tools) -> bool:
+    def work(tools: ThreadClients) -> bool:
         made = tools.kms.re_encrypt(
             CiphertextBlob=old,
             SourceKeyId=wrapped_by,
@@ -149,7 +149,7 @@ def _move(table: ItemTable, item: items.Item, wrapped_by: str) -> None:
         )
 
 
-def _opened(tools: Tools, arn: str, wrapped: bytes, context: items.Context) -> bytes:
+def _opened(tools: ThreadClients, arn: str, wrapped: bytes, context: items.Context) -> bytes:
     answer: dict[str, Any] = tools.kms.decrypt(
         KeyId=arn, CiphertextBlob=wrapped, EncryptionContext=context
     )

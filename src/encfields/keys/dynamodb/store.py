@@ -23,7 +23,7 @@ from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.opened_keys import OpenedKeys
 from encfields.keys.dynamodb.removal import destroy_items, require_retirable, retire_item
 from encfields.keys.dynamodb.rewrap import require_same_region, rewrap_items, rewrap_key
-from encfields.keys.dynamodb.table import MAX_IN_BATCH, ItemTable, Tools
+from encfields.keys.dynamodb.table import MAX_IN_BATCH, ItemTable, ThreadClients
 from encfields.keys.fetching.loop_runner import LoopRunner
 from encfields.keys.fetching.runner import Runner
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
@@ -190,7 +190,7 @@ class DynamoDbKeyStore(KeyStore):
         if self._item_table.versions_of(key_id):
             raise already_exists(key_id)
 
-        def make(tools: Tools) -> None:
+        def make(tools: ThreadClients) -> None:
             tools.library.create_key(
                 tools.models.CreateKeyInput(
                     branch_key_identifier=key_id, encryption_context=self.context
@@ -209,7 +209,7 @@ class DynamoDbKeyStore(KeyStore):
         Concurrent rotations each make a version; the last one stays active, and is returned.
         """
 
-        def make(tools: Tools) -> None:
+        def make(tools: ThreadClients) -> None:
             tools.library.version_key(tools.models.VersionKeyInput(branch_key_identifier=key_id))
 
         self._keys.refuse_destroyed(key_id)

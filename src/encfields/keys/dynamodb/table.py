@@ -45,7 +45,7 @@ _PUBLIC = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class ThreadClients:
     """One thread's way to the store.
 
     :ivar libraries: AWS's ``KeyStore`` for the KMS key that wraps, then for each former one.
@@ -96,7 +96,7 @@ class RememberingClient:
         return self._client.get_item(**request)
 
 
-def _get_batches(tools: Tools, table: str, key_ids: Sequence[str], name: str) -> Any:
+def _get_batches(tools: ThreadClients, table: str, key_ids: Sequence[str], name: str) -> Any:
     found: dict[str, items.Item] = {}
     for start in range(0, len(key_ids), MAX_IN_BATCH):
         keys = [
@@ -156,7 +156,7 @@ class ItemTable:
         :param name: its ``type``.
         """
 
-        def get(tools: Tools) -> Any:
+        def get(tools: ThreadClients) -> Any:
             key = {items.KEY_ID: {"S": key_id}, items.TYPE: {"S": name}}
             return tools.dynamodb.get_item(TableName=self.name, Key=key, ConsistentRead=True).get(
                 "Item"
@@ -185,7 +185,7 @@ class ItemTable:
     def items_of(self, key_id: str) -> items.Items:
         """What the items of one key say of themselves, without what they wrap."""
 
-        def query(tools: Tools) -> items.Items:
+        def query(tools: ThreadClients) -> items.Items:
             pages = tools.dynamodb.get_paginator("query").paginate(
                 TableName=self.name,
                 ConsistentRead=True,
@@ -204,7 +204,7 @@ class ItemTable:
     def scan(self) -> items.Items:
         """What all items say of themselves, without what they wrap."""
 
-        def scan(tools: Tools) -> items.Items:
+        def scan(tools: ThreadClients) -> items.Items:
             pages = tools.dynamodb.get_paginator("scan").paginate(
                 TableName=self.name, ConsistentRead=True, **_PUBLIC
             )
@@ -219,7 +219,7 @@ class ItemTable:
     def create(self) -> None:
         """Make the table unless it is there (on demand, not provisioned), and wait for it."""
 
-        def make(tools: Tools) -> None:
+        def make(tools: ThreadClients) -> None:
             tools.library.create_key_store(tools.models.CreateKeyStoreInput())
             waiter = tools.dynamodb.get_waiter("table_exists")
             waiter.wait(TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
@@ -230,7 +230,7 @@ class ItemTable:
 
     def run(
         self,
-        work: Callable[[Tools], T],
+        work: Callable[[ThreadClients], T],
         key_id: str | None = None,
         *,
         given: items.Item | None = None,
@@ -254,7 +254,7 @@ class ItemTable:
         # Raised out here, so that the library's own exception is not chained to ours.
         raise failure
 
-    def tools(self) -> Tools:
+    def tools(self) -> ThreadClients:
         """This thread's own, in this process: boto3's connections survive no fork."""
         pid, tools = getattr(self._built, "entry", (None, None))
         if tools is None or pid != os.getpid():
@@ -262,7 +262,7 @@ class ItemTable:
             self._built.entry = (os.getpid(), tools)
         return tools
 
-    def _build(self) -> Tools:
+    def _build(self) -> ThreadClients:
         from aws_cryptographic_material_providers.keystore import models
 
         dynamodb = RememberingClient(self._options.client(self._region, "dynamodb"))
@@ -271,7 +271,7 @@ class ItemTable:
             self._library(keyring, dynamodb, kms)
             for keyring, kms in zip(self._keyrings, clients, strict=True)
         )
-        return Tools(libraries, models, dynamodb, clients[0])
+        return ThreadClients(libraries, models, dynamodb, clients[0])
 
     def _library(self, keyring: AwsKmsKeyring, dynamodb: Any, kms: Any) -> Any:
         from aws_cryptographic_material_providers.keystore import client, config, models

@@ -29,7 +29,7 @@ def stage_of(text: str) -> tuple[str, bool] | None:
     return (stage, note.get("required") is True) if stage in STAGES else None
 
 
-class Noted(NamedTuple):
+class NotedAdoption(NamedTuple):
     """The columns of an adoption, as a trigger's text says them.
 
     :ivar plain: the plaintext one. :ivar sealed: the one that adopts it. :ivar through: see
@@ -41,12 +41,12 @@ class Noted(NamedTuple):
     through: str | None
 
 
-def columns_of(text: str) -> Noted | None:
+def columns_of(text: str) -> NotedAdoption | None:
     """What a trigger's text says of its adoption's columns."""
     found = _NOTE.search(text)
     try:
         note = json.loads(found.group(1)) if found else {}
         through = note.get("through")
-        return Noted(str(note["plain"]), str(note["sealed"]), through and str(through))
+        return NotedAdoption(str(note["plain"]), str(note["sealed"]), through and str(through))
     except (ValueError, KeyError):
         return None
