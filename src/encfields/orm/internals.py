@@ -13,7 +13,7 @@ plaintext. Which class has each name that is read::
     sqlalchemy.engine.cursor.CursorResultMetaData   _processors
     sqlalchemy.engine.default.DefaultExecutionContext  _expanded_parameters
     sqlalchemy.dialects.sqlite.base.SQLiteDialect   _json_deserializer _json_serializer
-    sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor  _rows
+    sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor  _cursor _rows
     sqlalchemy.pool.base.Pool                       _creator
     sqlalchemy.schema.CheckConstraint               _create_rule _type_bound
     sqlalchemy.schema.Column                        _copy _label _annotate _annotations
@@ -1054,6 +1054,11 @@ def column_copy(column: Column[Any]) -> Column[Any]:
 def rows_at_hand(result: Any) -> Sequence[Any]:
     """Rows that an asyncio driver has delivered and the result has not handed out yet."""
     return getattr(getattr(result, "cursor", None), "_rows", None) or ()
+
+
+def driver_cursor(cursor: Any) -> Any:
+    """The driver's own, of one that an asyncio driver's is wrapped in."""
+    return getattr(cursor, "_cursor", cursor)
 
 
 def result_processors(result: Any) -> Sequence[Any]:

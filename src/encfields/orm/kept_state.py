@@ -12,6 +12,7 @@ COMPOUND_INDEXES    ``vars(table)``, ``column.info``       its compound indexes,
 LOGICAL_NAMES       ``metadata.info``                      which columns have which logical name
 DECLARED_KEYS       ``metadata.info``                      which columns declare which key
 REQUIRED            ``column.info``                        a plaintext column's ``NOT NULL``
+IN_BINARY           ``connection.info``                    what psycopg answers in binary form
 ==================  =====================================  =====================================
 
 Beside them, in weak maps, which is where what lives as long as a compiled statement, a mapper or a
@@ -30,3 +31,4 @@ COMPOUND_INDEXES = "encfields_compound_index"
 LOGICAL_NAMES = "encfields_logical_names"
 DECLARED_KEYS = "encfields_keys"
 REQUIRED = "encfields_required"
+IN_BINARY = "_encfields_in_binary"

@@ -41,7 +41,7 @@ class EngineListeners:
     """
 
     def __init__(self, engine: Engine, encryption: EngineEncryption) -> None:
-        self.hook = WriteHook(encryption)
+        self.hook = WriteHook(encryption, engine.dialect.driver)
         self._redaction = Redaction()
         # ANY of a list; elsewhere no statement is looked through for what the database has not.
         self._has_list_comparisons = engine.dialect.name == "postgresql"

@@ -18,14 +18,9 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.adoption.reads import AdoptingReader
-from encfields.orm.read.packed import RowReader
-from encfields.orm.read.union_reads import UnionReader
+from encfields.orm.read.encrypted_columns import encrypted_columns
 
 HoldsKey = Callable[[str, str], bool]
-
-_READERS = tuple(f"{reader.__name__}." for reader in (RowReader, AdoptingReader, UnionReader))
-"""How the names of what opens a cell begin."""
 
 _PROVIDER = b"aws-kms-hierarchy"
 """Name of the hierarchical keyring, before the key id in every message of ours. Frozen."""
@@ -57,7 +52,7 @@ class AsyncPrefetch:
         rows = internals.rows_at_hand(result)
         if not rows:
             return
-        for position, processor in _encrypted(result):
+        for position, processor in encrypted_columns(result):
             self._fetch((row[position] for row in rows), processor)
 
     def _fetch(self, cells: Iterator[Any], processor: Callable[[Any], Any]) -> None:
@@ -80,12 +75,3 @@ class AsyncPrefetch:
             # key fetched for it. The error is raised when the row is read.
             with suppress(EncFieldsError):
                 processor(cell)
-
-
-def _encrypted(result: Any) -> list[tuple[int, Callable[[Any], Any]]]:
-    """Positions of encrypted columns in the rows of a result, and what opens their cells."""
-    return [
-        (position, processor)
-        for position, processor in enumerate(internals.result_processors(result))
-        if getattr(processor, "__qualname__", "").startswith(_READERS)
-    ]

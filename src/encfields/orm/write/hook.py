@@ -19,6 +19,7 @@ from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import filter_rows
+from encfields.orm.read.binary_results import DRIVERS, BinaryResults
 from encfields.orm.read.opened_at_once import open_at_once
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
@@ -65,11 +66,13 @@ class WriteHook:
     """The listener of one engine.
 
     :param encryption: where branch keys come from.
+    :param driver: SQLAlchemy's name of the engine's.
     :ivar keys: those of rows that the database gives keys.
     """
 
-    def __init__(self, encryption: EngineEncryption) -> None:
+    def __init__(self, encryption: EngineEncryption, driver: str) -> None:
         self._encryption = encryption
+        self._binary = BinaryResults() if driver in DRIVERS else None
         self._sealer = RowSealer(encryption)
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
         self._tables = EngineTables()
@@ -90,6 +93,8 @@ class WriteHook:
         """SQLAlchemy's event; returns the statement and what the driver gets."""
         plan = NOTHING if context.compiled is None else self._plan_of(context.compiled, connection)
         sent = statement, parameters
+        if self._binary is not None:
+            self._binary.ask(connection, cursor, context)
         if plan is not NOTHING:
             sent = self._sealed(plan, connection, statement, parameters, context, executemany)
         else:
@@ -316,6 +321,8 @@ class WriteHook:
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
         if plan is not None and plan is not NOTHING:
             self._check_written(plan, connection, context, result)
+        if self._binary is not None:
+            self._binary.note(connection, context, result)
         open_at_once(result, attachment_of(connection.dialect))
         if plan is not None and plan.filters:
             filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)

@@ -1,0 +1,129 @@
+"""psycopg delivers encrypted cells in binary form, and what stands beside them is the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg.types.numeric import FloatLoader
+from sqlalchemy import (
+    JSON,
+    URL,
+    Column,
+    Connection,
+    DateTime,
+    Enum,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Uuid,
+    event,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from encfields import EncryptedType
+from encfields.errors import UnreadableError
+from tests.drivers.conftest import Leg
+
+NOW = dt.datetime(2026, 11, 28, 12, 30, tzinfo=dt.UTC)
+metadata = MetaData()
+visit = Table(
+    "visit_in_binary",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("note", EncryptedType(String)),
+    Column("place", String(20)),
+    Column("price", Numeric(10, 2)),
+    Column("at", DateTime(timezone=True)),
+    Column("code", Uuid),
+    Column("more", JSON),
+    Column("most", JSONB),
+    Column("raw", LargeBinary),
+    Column("kind", Enum("first", "again", name="kind_in_binary")),
+)
+ROW = {
+    "id": 1,
+    "note": "sleeps badly",
+    "place": "Wien",
+    "price": Decimal("12000.10"),
+    "at": NOW,
+    "code": uuid.UUID(int=7),
+    "more": {"b": 1.50},
+    "most": [1, None, "ä"],
+    "raw": bytes(range(256)),
+    "kind": "again",
+}
+OF_ANY_FORM = [column for column in visit.c if column.name != "kind"]
+
+
+@pytest.fixture(params=["psycopg", "psycopg_async"])
+def leg(request: pytest.FixtureRequest) -> Iterator[Leg]:
+    database = request.getfixturevalue("_postgresql_database")
+    url: URL = database.url
+    leg = Leg("postgresql", url.set(drivername=f"postgresql+{request.param}")).attach()
+    leg.run(metadata.create_all)
+    leg.run(lambda connection: connection.execute(insert(visit), ROW))
+    yield leg
+    leg.run(metadata.drop_all)
+    leg.dispose()
+    database.empty()
+
+
+def read(connection: Connection, *columns: Any) -> tuple[tuple[Any, ...], bool]:
+    """The only row, and whether it was delivered in binary form."""
+    result = connection.execute(select(*columns))
+    cursor: Any = result.cursor
+    answer = getattr(cursor, "_cursor", cursor).pgresult
+    return tuple(result.one()), answer.fformat(0) == 1
+
+
+def test_a_row_is_the_same_in_binary_form(leg: Leg) -> None:
+    first, second = leg.run(lambda connection: [read(connection, *OF_ANY_FORM) for _ in "12"])
+    assert [is_binary for _, is_binary in (first, second)] == [False, True]
+    assert repr(first[0]) == repr(second[0])
+    assert second[0] == tuple(ROW[column.name] for column in OF_ANY_FORM)
+
+
+def test_text_is_asked_for_beside_a_type_that_binary_form_would_change(leg: Leg) -> None:
+    rows = leg.run(lambda connection: [read(connection, visit.c.note, visit.c.kind) for _ in "12"])
+    assert rows == [(("sleeps badly", "again"), False)] * 2
+
+
+def test_text_is_asked_for_where_an_application_reads_a_type_in_its_own_way(leg: Leg) -> None:
+    def readers(raw: Any, record: Any) -> None:
+        raw.driver_connection.adapters.register_loader("numeric", FloatLoader)
+
+    pool = getattr(leg.engine, "sync_engine", leg.engine).pool
+    event.listen(pool, "checkout", lambda raw, record, fairy: readers(fairy, record))
+    rows = leg.run(lambda connection: [read(connection, visit.c.note, visit.c.price) for _ in "12"])
+    assert [row[0][1] for row in rows] == [12000.1] * 2
+    assert [is_binary for _, is_binary in rows] == [False] * 2
+
+
+def test_what_is_encrypted_alone_matters(leg: Leg) -> None:
+    rows = leg.run(lambda connection: [read(connection, visit.c.raw) for _ in "12"])
+    assert rows == [((ROW["raw"],), False)] * 2
+
+
+def test_a_column_whose_type_has_changed_is_refused_once(leg: Leg) -> None:
+    def changed(connection: Connection) -> tuple[tuple[Any, ...], bool]:
+        for _ in "12":
+            read(connection, visit.c.note, visit.c.place)
+        connection.execute(
+            text("ALTER TABLE visit_in_binary ALTER place TYPE kind_in_binary USING 'first'")
+        )
+        with pytest.raises(UnreadableError, match="Execute it again"):
+            read(connection, visit.c.note, visit.c.place)
+        return read(connection, visit.c.note, visit.c.place)
+
+    assert leg.run(changed) == (("sleeps badly", "first"), False)
