@@ -14,8 +14,8 @@ def check_text(option: str, value: object, *, may_be_blank: bool = False) -> Non
     :raises DeclarationError: says what the option takes.
     """
     if value is not None and not (isinstance(value, str) and (may_be_blank or value.strip())):
-        told = "an empty one" if isinstance(value, str) else _kind(value)
-        raise DeclarationError(f"{option}= takes a text, not {told}", reason=option)
+        given = "an empty one" if isinstance(value, str) else kind(value)
+        raise DeclarationError(f"{option}= takes a string, not {given}", reason=option)
     if isinstance(value, str) and not is_unicode(value):
         raise DeclarationError(
             f"{option}= takes valid Unicode, without a lone surrogate", reason=option
@@ -38,7 +38,7 @@ def check_flag(option: str, value: object) -> None:
     :raises DeclarationError: says what the option takes.
     """
     if not isinstance(value, bool):
-        raise DeclarationError(f"{option}= takes True or False, not {_kind(value)}", reason=option)
+        raise DeclarationError(f"{option}= takes True or False, not {kind(value)}", reason=option)
 
 
 def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
@@ -51,10 +51,14 @@ def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
     found = (given,) if isinstance(given, str) else tuple(several)
     if not all(isinstance(one, str) for one in found):
         raise DeclarationError(
-            f"{option}= takes a name, or a list of names, not {_kind(given)}", reason=option
+            f"{option}= takes a name, or a list of names, not {kind(given)}", reason=option
         )
     return found
 
 
-def _kind(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+def kind(value: object) -> str:
+    """What an argument is, for a message: ``an int``, or ``the class Integer``."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from encfields.arguments import kind
 from encfields.errors import BindingError, MalformedMessageError
 
 COLUMN_KEY = "enc:column"
@@ -75,7 +76,7 @@ def serialize(context: Mapping[str, str]) -> bytes:
     """
     if not isinstance(context, Mapping):
         raise BindingError(
-            f"an encryption context is a dictionary of strings, not a {type(context).__name__}",
+            f"an encryption context is a dictionary of strings, not {kind(context)}",
             reason="context-type",
         )
     if not context:
@@ -197,9 +198,9 @@ def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
     if found.items() < expected.items():
         lacking = ", ".join(repr(name) for name in expected if name not in found)
         return (
-            f"{both}its encryption context lacks {lacking}. Whoever writes for this column gives "
-            "the whole context, and no materials manager with required encryption context keys, "
-            "which would leave pairs out of the message"
+            f"{both}its encryption context lacks {lacking}. Whoever writes for this column has to "
+            "give the whole context, and use no materials manager with required encryption context "
+            "keys, which would leave pairs out of the message"
         )
     if found.items() > expected.items():
         return f"{both}its encryption context has pairs that the place does not have"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.engine import Connection, Dialect, Engine
 
 from encfields import context as encryption_context
+from encfields.arguments import kind
 from encfields.errors import BindingError, ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import (
@@ -211,7 +212,7 @@ def encryption_of(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> 
     dialect = getattr(bind, "dialect", None)
     if not isinstance(dialect, Dialect):
         raise ConfigurationError(
-            f"encryption_of() takes an engine or a connection, not a {type(bind).__name__}",
+            f"encryption_of() takes an engine or a connection, not {kind(bind)}",
             reason="engine",
         )
     attachment = attachment_of(dialect)
@@ -281,7 +282,7 @@ def attach(
     _check_sentinel(destroyed)
     if legacy is not None and not isinstance(legacy, Mapping):
         raise ConfigurationError(
-            f"legacy= takes a dictionary by column, not a {type(legacy).__name__}", reason="legacy"
+            f"legacy= takes a dictionary by column, not {kind(legacy)}", reason="legacy"
         )
     if not key_store.is_bound:
         key_store.bind(sync_engine)
@@ -322,7 +323,7 @@ def _engine_to_attach(engine: object) -> Engine:
     sync_engine: Any = internals.plain_engine(getattr(engine, "sync_engine", engine))
     if not isinstance(sync_engine, Engine):
         raise ConfigurationError(
-            f"attach() takes an Engine or AsyncEngine, not a {type(engine).__name__}",
+            f"attach() takes an Engine or AsyncEngine, not {kind(engine)}",
             reason="engine",
         )
     if sync_engine.dialect.name not in SUPPORTED_DATABASES:
@@ -334,7 +335,7 @@ def _engine_to_attach(engine: object) -> Engine:
     refuse_driver(sync_engine.dialect)
     if attachment_of(sync_engine.dialect).encryption is not None:
         raise ConfigurationError(
-            "this engine has an encryption already; call its detach() first",
+            "this engine is attached already; call detach() on its Encryption first",
             reason="attached-twice",
         )
     return sync_engine

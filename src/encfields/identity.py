@@ -23,6 +23,7 @@ import operator
 import uuid
 from collections.abc import Callable
 
+from encfields.arguments import kind as argument_kind
 from encfields.errors import UnknownIdentityError
 
 
@@ -39,7 +40,7 @@ class IdentityKind(enum.Enum):
 
 def _mismatch(kind: IdentityKind, value: object) -> UnknownIdentityError:
     return UnknownIdentityError(
-        f"the row's key should be of kind {kind.value}, but a {type(value).__name__} was given",
+        f"the row's key should be of kind {kind.value}, but {argument_kind(value)} was given",
         reason="identity-type",
     )
 

@@ -35,6 +35,7 @@ from aws_cryptographic_material_providers.mpl.client import AwsCryptographicMate
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_cryptographic_material_providers.mpl.references import ICryptographicMaterialsManager
 
+from encfields.arguments import kind
 from encfields.branch_key import BranchKey
 from encfields.context import ROW_KEY_PREFIX, difference, serialize
 from encfields.engine import Encryption, engine_encryption
@@ -153,8 +154,7 @@ def _binding(column: Any) -> ColumnBinding:
     (declared,) = getattr(getattr(column, "property", None), "columns", None) or (column,)
     if not is_encrypted(declared):
         raise ConfigurationError(
-            f"a {type(declared).__name__} was given that is not a column whose type is "
-            "EncryptedType",
+            f"{kind(declared)} was given that is not a column whose type is EncryptedType",
             reason="not-encrypted",
         )
     return binding_of(declared)

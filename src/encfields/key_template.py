@@ -41,10 +41,10 @@ class KeyTemplate:
     def __init__(self, template: str) -> None:
         if not isinstance(template, str) or not template:
             told = "empty" if isinstance(template, str) else type(template).__name__
-            raise DeclarationError(f"the branch key id must be text, not {told}", reason="key")
+            raise DeclarationError(f"the branch key id must be a string, not {told}", reason="key")
         if not is_unicode(template):
             raise DeclarationError(
-                "the branch key id is valid Unicode, without a lone surrogate", reason="key"
+                "the branch key id must be valid Unicode, without a lone surrogate", reason="key"
             )
         self.template = template
         self.pieces = _pieces(template)
@@ -94,7 +94,7 @@ def encoded(text: str) -> str:
         return quote(text, safe="")
     except UnicodeEncodeError:
         raise BindingError(
-            "a text that names the row's branch key is not Unicode", reason="key-id"
+            "a string that names the row's branch key is not valid Unicode", reason="key-id"
         ) from None
 
 
@@ -131,9 +131,9 @@ def _refuse_ambiguous(key: KeyTemplate) -> None:
     for text, column in key.pieces[1:]:
         if column is not None and ENCODED.issuperset(text):
             raise _refusal(
-                f"the key template {key.template!r} does not tell where one column's text ends "
-                "and the next begins: put a character between them that no encoded text holds, "
-                "such as '/' or ':'"
+                f"the key template {key.template!r} does not show where one column's text ends and "
+                "the next begins: put a character between them that no encoded text contains, such "
+                "as '/' or ':'"
             )
 
 

@@ -32,6 +32,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from encfields.arguments import kind
 from encfields.context import COLUMN_KEY
 from encfields.errors import (
     ConfigurationError,
@@ -94,7 +95,7 @@ class LegacyReader:
         if not callable(build):
             raise ConfigurationError(
                 "LegacyReader takes one of encfields.keyrings, or a function that makes a "
-                f"keyring, not a {type(keyring).__name__}",
+                f"keyring, not {kind(keyring)}",
                 reason="keyring",
             )
         self._build = build
@@ -228,7 +229,7 @@ def _explain(error: Exception, faults: list[KmsFault], demanded: dict[str, str])
             reason="wrong-keyring",
         )
     return MalformedMessageError(
-        f"the legacy value is no message that the AWS client opens ({type(error).__name__})",
+        f"the legacy value is not a message that the AWS client opens ({type(error).__name__})",
         reason="legacy",
     )
 

@@ -140,16 +140,16 @@ def test_a_step_before_its_time_says_which_comes_first(legacy: Database, adoptio
         close_plaintext(engine, keys, adoption)
     begin_adoption(engine, adoption)
     begin_adoption(engine, adoption)  # after a failure, say
-    with pytest.raises(AdoptionError, match=r"pending 5.*adopt comes first"):
+    with pytest.raises(AdoptionError, match=r"pending 5.*run adopt first"):
         ensure_adopted(engine, keys, adoption)
     with pytest.raises(AdoptionError, match="ensure_adopted comes first"):
         close_plaintext(engine, keys, adoption)
     adopt(engine, keys, adoption)
     ensure_adopted(engine, keys, adoption)
-    with pytest.raises(AdoptionError, match="close_plaintext comes first"):
+    with pytest.raises(AdoptionError, match="run close_plaintext first"):
         end_adoption(engine, adoption)
     write(db, "write-sealed", 6, "six@x")
-    with pytest.raises(AdoptionError, match="refill_plaintext comes first"):
+    with pytest.raises(AdoptionError, match="run refill_plaintext first"):
         withdraw_adoption(engine, adoption)
 
 

@@ -93,7 +93,7 @@ def test_it_refuses_until_a_run_that_makes_the_index_anew_has_finished(
     script = _script(project, "op.fill_blind_index('patient', ['ssn_bidx'], anew=True)")
     run = _run(clinic, anew=True)
     run.record()
-    with pytest.raises(ScriptFailedError, match="no run has made it anew since"):
+    with pytest.raises(ScriptFailedError, match="no run has computed it again since"):
         run_script(backend, script)
     assert run.run().finished
     run_script(backend, script)

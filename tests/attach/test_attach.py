@@ -104,7 +104,7 @@ def test_connections_that_were_open_before_are_covered(engine: Engine) -> None:
 
 def test_attaching_twice_is_refused(engine: Engine) -> None:
     first = attach_locally(engine)
-    with pytest.raises(ConfigurationError, match="has an encryption already") as caught:
+    with pytest.raises(ConfigurationError, match="is attached already") as caught:
         attach_locally(engine)
     assert caught.value.reason == "attached-twice"
     with pytest.raises(ConfigurationError):

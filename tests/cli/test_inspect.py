@@ -109,7 +109,7 @@ def test_what_is_no_message_is_not_shown(command, tmp_path):
     for arguments in (("inspect", "plain"), ("inspect", "--json", "plain")):
         told = command(*arguments)
         assert told.code == exits.FAULTS
-        assert "no message of the AWS Encryption SDK" in told.out
+        assert "not a message of the AWS Encryption SDK" in told.out
         assert_absent(SECRET, told.out, told.err)
 
 

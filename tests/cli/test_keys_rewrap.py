@@ -17,7 +17,7 @@ def test_all_keys_move_and_a_second_run_finds_nothing_to_do(
     assert told.json == {"moved": 4, "already": 0, "destroyed": 0, "failed": [], "left": []}
     told = on_database("keys", "rewrap", "--keyring", to, "--to", to)
     assert told.code == exits.OK
-    assert "0 wrapped keys were moved; 4 were there already" in told.out
+    assert "0 wrapped keys were moved; 4 had been moved before" in told.out
     store = SqlKeyStore(keyrings.aws_kms(arns[1]), engine=engine)
     assert store.active("tenant/a").id == "tenant/a"
 

@@ -87,7 +87,7 @@ def test_some_that_fail_leave_work_and_all_that_fail_are_a_failure(keys, local_k
         (("rotate", "--all", "--like", "a*"), "one of them"),
         (("destroy", "--no-count"), "no key is named"),
         (("create", "--file", "nothing.txt"), "cannot be read"),
-        (("destroy", "a", "b", "--no-count", "--confirm", "a"), "by how many they are"),
+        (("destroy", "a", "b", "--no-count", "--confirm", "a"), "by their number"),
     ],
 )
 def test_keys_are_named_in_one_way(keys, local_key, arguments, told):
@@ -109,7 +109,7 @@ def test_some_keys_move_to_another_keyring(keys, local_key, tmp_path):
     assert told.json == {"moved": 4, "already": 0, "destroyed": 0, "failed": [], "left": []}
     rest = keys("keys", "rewrap", "--keyring", local_key, "--to", new)
     assert rest.code == exits.OK
-    assert "2 wrapped keys were moved; 4 were there already" in rest.out
+    assert "2 wrapped keys were moved; 4 had been moved before" in rest.out
 
 
 def test_many_are_destroyed_by_their_number_with_a_receipt_each(keys, tmp_path):

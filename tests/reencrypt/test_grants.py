@@ -88,7 +88,7 @@ def test_a_run_in_a_database_that_is_read_only_is_not_begun_and_waits_for_nothin
     url = read_only(clinic).render_as_string(hide_password=False)
     engine, encryption = attach_to(url, create=False)
     options = Options(outage_seconds=3600)
-    with pytest.raises(DatabaseUnavailableError, match="lets nothing be written") as caught:
+    with pytest.raises(DatabaseUnavailableError, match="accepts no writes") as caught:
         Reencryption(engine, encryption, PATIENT, options=options).run()
     engine.dispose()
     assert caught.value.reason == "read-only"

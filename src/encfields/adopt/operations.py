@@ -50,7 +50,7 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     if not place.has_plain:
         raise _error(adoption, "the table has no such column to adopt", "column")
     if place.stage not in (None, OPEN):
-        message = f"begin_adoption was done: its triggers are in the stage {place.stage!r}"
+        message = f"begin_adoption has run already: its triggers are in the stage {place.stage!r}"
         raise _error(adoption, message, "adoption-order")
     _refuse_later_trigger(engine, adoption, place.table)
     schema.require_nothing(before_the_first_step, "the column cannot be adopted")
@@ -162,9 +162,9 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
         return what_remains(adoption, engine.dialect.name)
     place.require("end_adoption", adoption, CLOSED)
     if _any_row(engine, place.table.c[adoption.plain].is_not(None)):
-        message = "a row has plaintext yet: close_plaintext comes first"
+        message = "rows still have plaintext: run close_plaintext first"
         raise _error(adoption, message, "adoption-order")
-    schema.require_nothing(before_the_last_step, "the plaintext column is needed yet")
+    schema.require_nothing(before_the_last_step, "the plaintext column is still needed")
     schema.end()
     return what_remains(adoption, engine.dialect.name)
 
@@ -218,12 +218,12 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     if place.stage is None and not place.has_sealed:
         return
     if not place.has_plain:
-        message = "the plaintext column is gone, and what would be dropped is the only copy"
+        message = "the plaintext column is gone: the values to be dropped are the only copy"
         raise _error(adoption, message, "adoption-order")
     if place.stage == CLOSED or (
         place.has_sealed and _any_row(engine, *_sealed_only(adoption, place.table))
     ):
-        message = "rows have no plaintext any more: refill_plaintext comes first"
+        message = "rows no longer have plaintext: run refill_plaintext first"
         raise _error(adoption, message, "adoption-order")
     schema.withdraw()
 
@@ -318,12 +318,12 @@ def _refuse_later_trigger(engine: Engine, adoption: Adoption, table: Any) -> Non
         own.close()
     if name is not None:
         by_name = engine.dialect.name == "postgresql"
-        runs = "in the order of their names" if by_name else "in the order of their making"
-        instead = "give it another name" if by_name else "make it anew, with PRECEDES"
+        runs = "in the order of their names" if by_name else "in the order of their creation"
+        instead = "give it another name" if by_name else "create it again, with PRECEDES"
         raise _error(
             adoption,
-            f"the trigger {name!r} changes rows after those of the adoption have seen them, for "
-            f"the database runs them {runs}: {instead}",
+            f"the trigger {name!r} changes rows after the adoption's own triggers have seen them, "
+            f"because the database runs triggers {runs}: {instead}",
             "trigger-order",
         )
 
@@ -334,10 +334,10 @@ def _require_clean(verb: str, adoption: Adoption, comparison: Comparison) -> Non
     examples = ", ".join(map(str, comparison.faults[:5]))
     raise _error(
         adoption,
-        f"{verb} refuses: {comparison}. The first of them: {examples}; adopt comes first, and "
-        "rows that it cannot read are seen to by hand. Where a trigger has changed the plaintext "
-        f"that was sealed, make {adoption.sealed} NULL in the rows that differ, and adopt seals "
-        "them anew",
+        f"{verb} refuses: {comparison}. The first of them: {examples}; run adopt first, and "
+        "correct by hand the rows that it cannot read. Where a trigger has changed the plaintext "
+        f"that was sealed, make {adoption.sealed} NULL in the rows that differ, and adopt will "
+        "seal them again",
         "not-adopted",
     )
 

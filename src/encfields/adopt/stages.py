@@ -65,7 +65,7 @@ class AdoptionProgress:
             first = "begin_adoption, then ... " + first if not self.has_sealed else first
         later = self.stage is not None and stages and _order(self.stage) > max(map(_order, stages))
         then = (
-            "it is past that: the way back is refill_plaintext"
+            "it is past that stage: the way back is refill_plaintext"
             if later
             else (f"{first} comes first")
         )
@@ -121,7 +121,7 @@ def adopted_in(
         raise DeclarationError(
             f"the table has no column {', '.join(missing)}, to which values are to be bound"
             if missing
-            else "the table has no primary key, by which alone it can be walked",
+            else "the table has no primary key, without which it cannot be read in batches",
             table=adoption.table_name,
             reason="column",
         )

@@ -272,7 +272,7 @@ class EnsureAdoptedOp(AdoptionOp):
 
 @_step(
     "close_plaintext",
-    "Have the database refuse plaintext, and make NULL what is there, each value only where the "
+    "Have the database refuse plaintext, and set what is there to NULL, each value only where the "
     "sealed one is the same.",
 )
 class ClosePlaintextOp(AdoptionOp):

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Table, text
 
 from encfields.alembic import internals
 from encfields.alembic.errors import MigrationError
+from encfields.arguments import kind
 from encfields.bulk.options import Options
 from encfields.engine import Encryption, attach, engine_encryption, known_encryption
 from encfields.errors import ConfigurationError
@@ -110,7 +111,7 @@ def settings_of(context: MigrationContext) -> MigrationSettings:
         return MigrationSettings(key_store=given)
     raise ConfigurationError(
         f"context.configure(encfields=...) takes a dictionary, a key store or an Encryption, not "
-        f"a {type(given).__name__}",
+        f"{kind(given)}",
         reason="settings",
     )
 

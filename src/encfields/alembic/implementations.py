@@ -106,7 +106,7 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
         # Whether an index is made as it is declared now, only a key tells. A run of the same
         # description may have been there before, with other declarations between.
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-        message = f"{names}: no run has made it anew since {now:%Y-%m-%d %H:%M:%S} UTC"
+        message = f"{names}: no run has computed it again since {now:%Y-%m-%d %H:%M:%S} UTC"
         arguments = runs, job.fingerprint(), now
         write_guard(operations, Guard.no_finished_run, *arguments, message=message)
     write_index_guard(operations, job.spec)

@@ -47,7 +47,7 @@ def rotate_beacon_key(operations: Operations, operation: RotateBeaconKeyOp) -> N
     with keys_of(operations, operation.verb) as encryption:
         newest = encryption.keys.list_beacons(key_id)[-1].version
         if version is not None and newest >= version:
-            log.info("beacon key version %d of %r is there already", newest, key_id)
+            log.info("beacon key version %d of %r exists already", newest, key_id)
             return
         if version is not None and newest != version - 1:
             raise MigrationError(
@@ -113,7 +113,7 @@ def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> Non
     table = key_table(operation.table_name, operation.schema)
     context = operations.migration_context
     if context.as_sql and context.dialect.name == "mysql":
-        write_comment(operations, "For MySQL; for MariaDB give --sql a mariadb+... URL.")
+        write_comment(operations, "For MySQL; for MariaDB run --sql with a mariadb+... URL.")
     # The key store's name is put into it with the first key.
     context.impl.create_table(table, if_not_exists=operation.if_not_exists)
 
@@ -122,8 +122,8 @@ def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> Non
 def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
     table = key_table(operation.table_name, operation.schema)
     refusal = (
-        f"{table.fullname} holds keys; with them goes all that they sealed: say "
-        "destroy_keys=True if that is meant"
+        f"{table.fullname} holds keys, and without them everything that they sealed is lost: give "
+        "destroy_keys=True if you mean it"
     )
     if not operation.destroy_keys:
         if operations.migration_context.as_sql:
@@ -138,7 +138,7 @@ def create_branch_key(operations: Operations, operation: CreateBranchKeyOp) -> N
     if operations.migration_context.as_sql:
         for key_id in each_of(operation.key_id):
             write_comment(operations, f"Make the branch key {key_id!r} before this goes on.")
-            message = f"there is no branch key {key_id!r}: make it first (encfields keys create)"
+            message = f"there is no branch key {key_id!r}: create it first (encfields keys create)"
             keys = key_table_of(operations)
             write_guard(operations, Guard.no_key, keys, key_id, message=message)
         return
@@ -264,13 +264,13 @@ def create_keys(keys: KeyAdmin, key_id: KeyIds) -> None:
     """
     if not isinstance(key_id, str):
         report = keys.each(key_id).create()
-        log.info("%d branch keys were made, %d there already", *_counts(report))
+        log.info("%d branch keys were made, %d existed already", *_counts(report))
         _require_all(report)
         return
     try:
         keys.create(key_id)
     except KeyExistsError:
-        log.info("branch key %r is there already", key_id)
+        log.info("branch key %r exists already", key_id)
 
 
 def rotate_keys(keys: KeyAdmin, key_id: KeyIds) -> None:
@@ -291,9 +291,9 @@ def _require_all(report: KeysReport) -> None:
     told = [f"{one.key_id!r:.80} ({one.message})" for one in report.failed[:MAX_FAILURES_TOLD]]
     more = len(report.failed) + len(report.left) - len(told)
     raise MigrationError(
-        "some keys failed, and the others are done: "
+        "some keys failed, the others are done: "
         + "; ".join(told)
         + (f"; and {more:,} more" if more else "")
-        + ". Run the revision again when that is mended",
+        + ". Run the revision again when that is fixed",
         reason="keys",
     )

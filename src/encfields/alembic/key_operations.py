@@ -298,8 +298,8 @@ class RetireBranchKeyOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "a version that was wiped cannot be brought back, and nothing is under it. Do nothing "
-            "on a downgrade (`pass`)",
+            "a version that was wiped cannot be brought back, and no value is under it. Do "
+            "nothing on a downgrade (`pass`)",
             key_id=self.key_id,
             reason="retire-key",
         )

@@ -67,7 +67,7 @@ def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool)
 def write_index_guard(operations: Operations, spec: TableSpec) -> None:
     """Have the script end while a row has its values and no index of them."""
     names = ", ".join(index.name for index in spec.indexes)
-    message = f"{spec.table}.{names}: rows have a value and no index: fill it first"
+    message = f"{spec.table}.{names}: rows have a value but no blind index: fill it first"
     write_guard(operations, Guard.not_indexed, spec, message=message)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from encfields.arguments import kind
 from encfields.errors import ConfigurationError
 from encfields.keys.sql.connection import OwnConnection
 from encfields.orm.declare.row_keys import MYSQL_NAMES
@@ -31,9 +32,7 @@ def sync_engine(engine: Any) -> Engine:
             reason="async-engine",
         )
     if not isinstance(inner, Engine):
-        raise ConfigurationError(
-            f"bulk work takes an Engine, not a {type(engine).__name__}", reason="engine"
-        )
+        raise ConfigurationError(f"bulk work takes an Engine, not {kind(engine)}", reason="engine")
     return inner
 
 

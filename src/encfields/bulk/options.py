@@ -91,11 +91,11 @@ class Options:
         if not 0 < self.duty_cycle <= 1:
             raise _refused("duty_cycle must be above 0 and at most 1")
         if self.rows_per_second is not None and self.rows_per_second <= 0:
-            raise _refused("rows_per_second is above 0")
+            raise _refused("rows_per_second must be above 0")
         if not self.lease_seconds <= MAX_LEASE_SECONDS:
             raise _refused(f"lease_seconds must be at most {MAX_LEASE_SECONDS:g}")
         if self.max_lag_query is not None and self.max_lag is None:
-            raise _refused("max_lag_query goes with max_lag")
+            raise _refused("max_lag_query is of use only together with max_lag")
 
 
 _SMALLEST = {

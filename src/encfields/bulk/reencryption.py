@@ -146,8 +146,8 @@ class Reencryption:
                 sealer.require_same_job(run, self._job)
                 return found
         raise ReencryptionError(
-            "runs on the table come and go, or one that has ended holds its place: look for it in "
-            "encfields_runs, where active is 1, and end it with abandon()",
+            "other runs on the table keep starting and ending, or one that ended is still marked "
+            "as active: look in encfields_runs for active = 1, and end that run with abandon()",
             table=self._job.table_name,
             reason="conflicting-run",
         )
@@ -185,8 +185,8 @@ class Reencryption:
         survey = self._survey()
         if survey.unindexed:
             raise UnfinishedError(
-                f"{survey.unindexed} of {survey.rows} rows have values and no blind index of them, "
-                "so that queries by it miss them: run `encfields reencrypt`",
+                f"{survey.unindexed} of {survey.rows} rows have a value but no blind index, so "
+                "that queries by the index miss them: run `encfields reencrypt`",
                 table=self._job.table_name,
                 reason="unindexed",
             )
@@ -201,12 +201,12 @@ class Reencryption:
         if self._job.conversions is not None:
             return (
                 f"{survey.not_current} values are yet to be converted and {survey.unreadable} do "
-                f"not open or have no equal of the new type, {rows}: convert once more, and see "
-                "to the quarantined values by hand"
+                f"not open or have no equal of the new type, {rows}: convert once more, and "
+                "correct the quarantined values by hand"
             )
         return (
-            f"{survey.not_current} values are not current and {survey.unreadable} are no messages "
-            f"for their place, {rows}: run `encfields reencrypt`, and see to the quarantined "
+            f"{survey.not_current} values are not current and {survey.unreadable} are not messages "
+            f"for their place, {rows}: run `encfields reencrypt`, and correct the quarantined "
             "values by hand"
         )
 

@@ -69,7 +69,7 @@ STEPS = {
     "run": _Step("seal the plaintext that is there", adopt),
     "status": _Step("compare all values", compare_adopted),
     "ensure": _Step("compare all values, and allow rows without plaintext", ensure_adopted),
-    "close": _Step("refuse plaintext, and make NULL what is there", close_plaintext),
+    "close": _Step("refuse plaintext, and set what is there to NULL", close_plaintext),
     "end": _Step("drop the plaintext column", end_adoption, False),
     "refill": _Step("write plaintext again", refill_plaintext),
     "withdraw": _Step("undo begin", withdraw_adoption, False),
@@ -141,7 +141,7 @@ def _column(models: str | None, name: str) -> Column[Any]:
     """
     if models is None:
         raise ConfigurationError(
-            "the adoption is taken from the application's models: give --models", reason="models"
+            "the adoption is declared in the application's models: give --models", reason="models"
         )
     table_name, _, column_name = name.rpartition(".")
     metadata = metadata_named(models)

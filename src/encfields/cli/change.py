@@ -82,8 +82,8 @@ def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
         return _work(settings, output, column, rebinding)
     if was == spec_of_column(column).columns[0]:
         raise ConfigurationError(
-            "the values are bound so by the models: say what is another with --was-bind-to, "
-            "--was-name, --was-key or --was-called",
+            "the models declare just that: say what was different with --was-bind-to, --was-name, "
+            "--was-key or --was-called",
             reason="options",
         )
     return _work(settings, output, column, lambda *given, **how: rebinding(*given, was=was, **how))
@@ -96,8 +96,8 @@ def run_conversion(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.was is None:
         if arguments.was_name is not None:
             raise ConfigurationError(
-                "--was-name stands beside --was TYPE: without it, all is taken from formerly= in "
-                "the models",
+                "--was-name goes together with --was TYPE; without --was, everything is taken "
+                "from formerly= in the models",
                 reason="options",
             )
         return _work(settings, output, column, conversion)
@@ -142,7 +142,7 @@ def _column(models: str | None, name: str) -> Column[Any]:
     """
     if models is None:
         raise ConfigurationError(
-            "what values are to be is taken from the application's models: give --models",
+            "how values are to be kept is declared in the application's models: give --models",
             reason="models",
         )
     table_name, _, column_name = name.rpartition(".")

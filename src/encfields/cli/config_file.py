@@ -30,8 +30,8 @@ from encfields.errors import ConfigurationError
 
 FILE_NAME = "encfields.toml"
 
-TEXT = "a text in quotes"
-TEXTS = "a list of texts"
+TEXT = "a string in quotes"
+TEXTS = "a list of strings"
 
 SETTINGS: Mapping[str, str] = {
     "database": TEXT,

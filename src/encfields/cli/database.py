@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from encfields.arguments import kind
 from encfields.cli.application import imported
 from encfields.errors import ConfigurationError
 from encfields.orm.internals import connect_parameters
@@ -59,7 +60,7 @@ def engine_named(place: str) -> Engine:
     engine = getattr(found, "sync_engine", found)
     if not isinstance(engine, Engine):
         raise ConfigurationError(
-            f"{place} is a {type(found).__name__}, not an engine; name what create_engine() or "
+            f"{place} is {kind(found)}, not an engine; name what create_engine() or "
             "create_async_engine() returned",
             reason="engine",
         )

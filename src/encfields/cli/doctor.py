@@ -90,7 +90,9 @@ def _keyring(settings: Settings, key_id: str) -> list[Finding]:
     if given is None:
         return [Finding("keyring", "skipped", "no --keyring is given")]
     if _is_fleet(settings):
-        detail = "AWS's key store takes other actions than a key table; whether its keys open tells"
+        detail = (
+            "AWS's key store takes other actions than a key table; whether its keys open shows it"
+        )
         return [Finding("keyring", "skipped", detail)]
     try:
         return check_keyring(parse_keyring(given), key_id, settings.store_name() or "doctor")

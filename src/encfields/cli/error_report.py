@@ -19,14 +19,14 @@ from encfields.errors import (
 
 _BY_REASON = {
     "no-key-table": "make it with `encfields keys create-table`, or with "
-    "op.create_encryption_keys_table() in a migration; one of another name or schema is named "
-    "with --key-table",
-    "no-key": "make it with `encfields keys create ID`; `encfields keys list` shows those that "
-    "there are",
+    "op.create_encryption_keys_table() in a migration; name one of another name "
+    "or schema with --key-table",
+    "no-key": "make it with `encfields keys create ID`; `encfields keys list` shows the existing "
+    "ones",
     "no-table": "run the migration that makes it, or name its schema: --schema NAME after "
     "--table, schema.table elsewhere",
-    "no-run": "take the id that --start or --show printed, or leave --run out to work at all that "
-    "are recorded",
+    "no-run": "take the id that --start or --show printed, or leave out --run to work on all "
+    "recorded runs",
     "denied": "give this role and database user the rights that are missing: `encfields doctor` "
     "names them",
     "throttled": "wait, and run it again",
@@ -38,7 +38,7 @@ _BY_REASON = {
 _BY_TYPE: dict[type[Exception], str] = {
     KeyAccessError: "give the --keyring that the key was made or rewrapped with",
     KeyDestroyedError: "what it sealed is gone for good, unless a backup of the key table is left",
-    KeyExistsError: "leave it as it is, or make a new version of it with `encfields keys rotate`",
+    KeyExistsError: "keep it, or make a new version of it with `encfields keys rotate`",
     KeyUnavailableError: "look for the cause with `encfields doctor`",
     OperationalError: "check that the server runs, and the address, user and password: "
     "--database, $ENCFIELDS_DATABASE_URL, or encfields.toml",

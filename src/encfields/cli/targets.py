@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
+from encfields.arguments import kind
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.cli.application import imported
 from encfields.errors import ConfigurationError
@@ -172,7 +173,7 @@ def metadata_named(place: str) -> MetaData:
     metadata = getattr(found, "metadata", found)
     if not isinstance(metadata, MetaData):
         raise ConfigurationError(
-            f"{place} is a {type(found).__name__}, not a MetaData or declarative base",
+            f"{place} is {kind(found)}, not a MetaData or declarative base",
             reason="models",
         )
     return metadata

@@ -48,8 +48,8 @@ class Conversion:
             return data
         if is_old is False or not self._reads(self._old, data):
             raise ValueDecodingError(
-                f"it is neither of the former type, {self._was!r}, nor of the new one, "
-                f"{self._to!r}; it is left as it is",
+                f"it is of neither the former type, {self._was!r}, nor the new one, {self._to!r}; "
+                "it is left as it is",
                 reason="neither-type",
             )
         return self._converted(data)
@@ -65,9 +65,9 @@ class Conversion:
         if converted == data or are_equal(self._value(converted), self._value(data)):
             return  # a number has one meaning under all types of numbers
         raise ValueDecodingError(
-            f"both {self._was!r} and {self._to!r} read it, as different values, so that nobody "
-            "can tell whether it was converted; it is left as it is. Give the new type a name of "
-            "its own, EncryptedType(..., name=), and the former one in was_bound=",
+            f"both {self._was!r} and {self._to!r} can read it, as different values, so it is not "
+            "known whether it was converted; it is left as it is. Give the new type a name of its "
+            "own, EncryptedType(..., name=), and the former one in was_bound=",
             reason="ambiguous-type",
         )
 

@@ -46,7 +46,7 @@ def dump_json(value: object) -> bytes:
     except UnicodeEncodeError:
         problem = ""
     except Exception:  # ValueError, TypeError, RecursionError, or a subclass's own method
-        problem = "it holds NaN, an infinity, a key that is no string, or itself"
+        problem = "it holds NaN, an infinity, a key that is not a string, or itself"
     raise no_json(value, problem) if problem else not_unicode()
 
 

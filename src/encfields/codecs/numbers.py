@@ -195,7 +195,7 @@ def _whole(value: float | Decimal) -> int:
     """The integer that a float or Decimal equals."""
     number = as_decimal(value)
     if number.adjusted() >= _DIGITS or number != number.to_integral_value(context=_EXACT):
-        raise out_of_range("the number is no integer that the column holds")
+        raise out_of_range("the number is not an integer that the column holds")
     return int(number)
 
 

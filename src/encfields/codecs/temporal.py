@@ -47,7 +47,7 @@ class DateCodec(KeepsValues):
         if isinstance(value, dt.datetime) and (
             dialect.name == "sqlite" or dt.datetime.timetz(value) != dt.time()
         ):
-            raise out_of_range("no date equals a datetime with a time of day")
+            raise out_of_range("a date never equals a datetime with a time of day")
         return self.encode(value, dialect)
 
     def decode(self, data: bytes, dialect: Dialect) -> object:

@@ -121,7 +121,7 @@ class UuidCodec(KeepsValues):
             return str(uuid.UUID(value)).encode("ascii")
         except ValueError:
             pass
-        raise out_of_range("the string is not the text of a UUID")
+        raise out_of_range("the string is not a UUID")
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
         try:

@@ -34,7 +34,7 @@ def check_clock(engine: Engine) -> Finding:
     """This machine's clock against the database's."""
     question = _NOW.get(engine.dialect.name)
     if question is None:
-        return Finding("clock", "skipped", f"{engine.dialect.name} has this machine's clock")
+        return Finding("clock", "skipped", f"{engine.dialect.name} uses this machine's clock")
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))  # not to measure the connecting
@@ -42,12 +42,16 @@ def check_clock(engine: Engine) -> Finding:
             theirs: Any = connection.execute(text(question)).scalar_one()
             after = dt.datetime.now(dt.UTC)
     except SQLAlchemyError as error:
-        return Finding("clock", "skipped", f"the database cannot be asked: {type(error).__name__}")
+        return Finding("clock", "skipped", f"the database does not answer: {type(error).__name__}")
     ours = before + (after - before) / 2
     skew = abs((theirs.replace(tzinfo=dt.UTC) - ours).total_seconds())
     detail = f"differs from the database's by {skew:.1f} s"
     if skew > FATAL_SKEW:
-        return Finding("clock", "problem", f"{detail}; AWS refuses signatures from five minutes on")
+        return Finding(
+            "clock",
+            "problem",
+            f"{detail}; AWS refuses signatures that are off by five minutes or more",
+        )
     return Finding("clock", "warning" if skew > SLIGHT_SKEW else "ok", detail)
 
 

@@ -183,7 +183,7 @@ def _multiprocessing(platform: str) -> Finding:
 def _patched() -> Finding:
     monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
     if monkey is None:
-        return Finding("threads", "ok", "threads are the system's own")
+        return Finding("threads", "ok", "threads are real ones")
     detail = (
         "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "
         "opening a key blocks all its greenlets for the time of one KMS call"

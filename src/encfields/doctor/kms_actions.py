@@ -27,13 +27,17 @@ def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
     :param store: the key store's logical name, for the same reason.
     """
     if isinstance(keyring, LocalKeyring):
-        detail = "a local wrapping key: for development. Whoever has its file has all keys"
+        detail = "a local wrapping key, for development: whoever has its file has all keys"
         return [Finding("keyring", "warning", detail)]
     if isinstance(keyring, DiscoveryKeyring):
         detail = "a discovery keyring opens keys and cannot make, rotate or rewrap them"
         return [Finding("keyring", "ok", detail)]
     if not isinstance(keyring, AwsKmsKeyring):
-        return [Finding("keyring", "skipped", f"{keyring!r} is not a keyring that is known here")]
+        return [
+            Finding(
+                "keyring", "skipped", f"{keyring!r} is not a kind of keyring that is known here"
+            )
+        ]
     found = [_region_finding(keyring)]
     for number, arn in enumerate(keyring.arns):
         found += _Probe(keyring, arn, key_id, store).findings(generates=number == 0)
@@ -79,8 +83,8 @@ class _Probe:
                 Finding(
                     self._name("Decrypt"),
                     "skipped",
-                    "nothing to try it on, because this role wraps nothing; whether the keys in "
-                    "use open tells",
+                    "nothing to try it on, because this role may wrap nothing; whether the keys "
+                    "in use open shows it",
                 )
             )
             return detail
@@ -95,7 +99,7 @@ class _Probe:
             return Finding(name, "ok", "allowed")
         if worst_reason(faults) == "denied":
             detail = (
-                "denied: right for an application; whoever makes, rotates or rewraps keys needs it"
+                "denied: right for an application; making, rotating and rewrapping keys needs it"
             )
             return Finding(name, "ok" if not needed else "warning", detail)
         return Finding(name, "problem", _described(faults))

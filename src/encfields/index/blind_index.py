@@ -162,9 +162,9 @@ class BlindIndex(DeclaredIndex):
         has_few = issubclass(python_type, bool | enum.Enum)
         if has_few and not self.accepts_leakage:
             raise DeclarationError(
-                "whoever reads the index of a column of so few values learns nearly all of them: "
-                "counting the rows of each hash tells the values. If that is acceptable, say why "
-                "in BlindIndex(accept_leakage=...)",
+                "a column of so few values gives nearly all of them away to whoever reads its "
+                "index: counting the rows of each hash tells which value it is. If that is "
+                "acceptable, say why in BlindIndex(accept_leakage=...)",
                 reason="leakage",
             )
 
@@ -196,8 +196,8 @@ def check_versions(versions: Sequence[int]) -> tuple[int, ...]:
     good = all(isinstance(v, int) and v > 0 for v in given) and len(set(given)) == len(given)
     if not good or len(given) not in (1, 2):
         raise DeclarationError(
-            "versions= names one version of the beacon key, or two while it is rotated, the one "
-            "that is asked first, as in versions=(1, 2)",
+            "versions= takes one version of the beacon key, or two while it is rotated, the one to "
+            "ask first in front, as in versions=(1, 2)",
             reason="versions",
         )
     return given

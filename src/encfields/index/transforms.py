@@ -48,6 +48,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
+from encfields.arguments import kind
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import DeclarationError, ValueEncodingError
 
@@ -84,10 +85,10 @@ class Transform(abc.ABC):
 
         :raises DeclarationError: one of them is not about text, or `other` is casefold.
         """
-        told = other.name if isinstance(other, Transform) else f"a {type(other).__name__}"
+        given = other.name if isinstance(other, Transform) else kind(other)
         raise DeclarationError(
-            f"{self.name}.then({told}): then() takes another transform of text, such as last(4); "
-            "exact and year stand alone",
+            f"{self.name}.then({given}): then() takes another transform of text, such as last(4); "
+            "exact and year cannot be combined",
             reason="transform",
         )
 
@@ -182,7 +183,7 @@ class _Text(Transform):
             # What is cut and folded afterwards may be longer than what was cut (ß becomes ss), so
             # that a query could not give it.
             raise DeclarationError(
-                f"{self.name}.then({other.name}): casefold comes first", reason="transform"
+                f"{self.name}.then({other.name}): put casefold first", reason="transform"
             )
         return _Text(f"{self.name}.{other.name}", self.steps + other.steps)
 
@@ -320,7 +321,7 @@ def last(count: int) -> Transform:
 
 def _count(count: int) -> int:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise DeclarationError("first() and last() take a number from 1", reason="transform")
+        raise DeclarationError("first() and last() take a number of 1 or more", reason="transform")
     return count
 
 

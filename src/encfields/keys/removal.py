@@ -51,9 +51,9 @@ def require_replaced_before(versions: Sequence[KeyVersion], version: str, ttl: f
     known_at = min(later) + dt.timedelta(seconds=ttl)
     if dt.datetime.now(dt.UTC) < known_at:
         raise ConfigurationError(
-            f"version {version} was replaced just now: until {known_at:%Y-%m-%d %H:%M:%S} "
-            "UTC a process that is cut off from the key store may seal values under it. Wait, or "
-            "give at_once=True if there is none",
+            f"version {version} was replaced only a short time ago: until "
+            f"{known_at:%Y-%m-%d %H:%M:%S} UTC a process that is cut off from the key store may "
+            "seal values under it. Wait, or give at_once=True if there is no such process",
             key_id=old.id,
             reason="too-early",
         )
@@ -86,7 +86,7 @@ def require_known_everywhere(newest: BeaconVersion, seconds: float) -> None:
 def no_database() -> ConfigurationError:
     """The error for keys that are administered without an engine to count values on."""
     return ConfigurationError(
-        "no database is known to count values in; use the keys of an attached engine",
+        "there is no database to count values in: use encryption.keys of an attached engine",
         reason="no-database",
     )
 
@@ -94,7 +94,7 @@ def no_database() -> ConfigurationError:
 def no_tables(key_id: str) -> ConfigurationError:
     """The error for a census of nothing."""
     return ConfigurationError(
-        "nothing was retired: name in specs= every table that may hold values under the key",
+        "nothing was retired: specs= must name every table that may hold values under the key",
         key_id=key_id,
         reason="no-table-named",
     )
@@ -254,9 +254,9 @@ def loss(unreadable: Sequence[ValuesUnder] | None) -> str:
     :param unreadable: ``None`` if it was not counted.
     """
     if unreadable is None:
-        return "what is under it was not counted"
+        return "the values under it were not counted"
     if not unreadable:
-        return "nothing is under it"
+        return "no value is under it"
     return f"these would become unreadable: {places_of(unreadable)}"
 
 

@@ -251,7 +251,7 @@ class KeyStore(ABC):
         :raises ConfigurationError: they are kept elsewhere.
         """
         raise ConfigurationError(
-            f"{type(self).__name__} has no table to make", reason="no-table-store"
+            f"{type(self).__name__} has no table to create", reason="no-table-store"
         )
 
     def _cannot(self, verb: str) -> ConfigurationError:
@@ -259,7 +259,7 @@ class KeyStore(ABC):
 
     def _has_one_beacon(self) -> ConfigurationError:
         return ConfigurationError(
-            f"{type(self).__name__} has one beacon key for each key", reason="one-beacon"
+            f"{type(self).__name__} keeps exactly one beacon key for each key", reason="one-beacon"
         )
 
     # Last, because the name hides the type for what follows it.

@@ -130,5 +130,5 @@ def _last(data: bytes, aad: bytes, iv: bytes, start: int, size: int) -> Frame:
 
 def _out_of_order(found: int, expected: int, offset: int) -> MalformedMessageError:
     return MalformedMessageError(
-        f"frame {found} stands where frame {expected} belongs", offset=offset, reason="sequence"
+        f"frame {found} is where frame {expected} belongs", offset=offset, reason="sequence"
     )

@@ -92,8 +92,8 @@ def _looked_for() -> Status:
         return _unusable(f"encfields-native cannot be imported: {error}")
     version = getattr(core, "__version__", None)
     if version != VERSION:
-        told = f"encfields-native {version} does not belong to encfields {VERSION}"
-        return _unusable(f"{told}: install 'encfields[native]' again", version)
+        mismatch = f"encfields-native {version} does not belong to encfields {VERSION}"
+        return _unusable(f"{mismatch}: install 'encfields[native]' again", version)
     if not _agrees(core):
         return _unusable("encfields-native and Python do not read each other's values", version)
     return Status(True, version)

@@ -219,8 +219,8 @@ def read_any_header(data: bytes) -> Header:
         raise truncated(data, "header") from None
     if content_type != (FRAMED if frame_length else UNFRAMED):
         raise MalformedMessageError(
-            f"content type {content_type} with frame length {frame_length} does not exist; "
-            "the value was altered or written by faulty software",
+            f"content type {content_type} with frame length {frame_length} is not defined; the "
+            "value was altered or written by faulty software",
             offset=tail,
             reason="content-type",
         )
@@ -313,7 +313,7 @@ def no_hierarchical_key(providers: Iterable[bytes], offset: int | None) -> Malfo
     return MalformedMessageError(
         "no data key of the AWS KMS hierarchical keyring; the message's keyrings: "
         f"{named or 'none'}. Open it with the AWS Encryption SDK and the keyring it was written "
-        "with. Whoever writes for this column takes a hierarchical keyring over its key store",
+        "with. Whoever writes for this column has to use a hierarchical keyring over its key store",
         offset=offset,
         reason="keyring",
     )
@@ -340,10 +340,10 @@ def truncated(data: bytes, part: str) -> MalformedMessageError:
 def _empty() -> MalformedMessageError:
     """The error for what a server put in a value's place."""
     return MalformedMessageError(
-        "the stored value is empty, which no message is: MySQL and MariaDB store '' where a NOT "
-        "NULL column is added to a table that has rows, and outside of strict mode where NULL is "
-        "given. Such a row never had a value: let the column be NULL, set these rows to NULL or "
-        "write their values, then make it NOT NULL",
+        "the stored value is empty, which a message never is: MySQL and MariaDB store '' where a "
+        "NOT NULL column is added to a table that has rows, and outside of strict mode where NULL "
+        "is given. Such a row never had a value: let the column be NULL, set these rows to NULL "
+        "or write their values, then make it NOT NULL",
         offset=0,
         reason="empty",
     )
@@ -370,7 +370,7 @@ def _not_ours(data: bytes) -> MalformedMessageError:
             reason=form,
         )
     return MalformedMessageError(
-        f"these {len(data)} bytes are no message of the AWS Encryption SDK: plaintext that was "
+        f"these {len(data)} bytes are not a message of the AWS Encryption SDK: plaintext that was "
         "never encrypted, or another program's data",
         offset=0,
         reason="not-a-message",

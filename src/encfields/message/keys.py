@@ -139,9 +139,9 @@ def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list
         return found
     named = edks[0].key_id
     raise TamperedError(
-        f"the value is sealed under the branch key {shortened(named)!r}, and only "
+        f"the value is sealed under the branch key {shortened(named)!r}, but only "
         f"{' or '.join(map(repr, key_ids))} is allowed here: it was written by somebody who holds "
-        "that other key. If key= was changed since, name what it was in former_keys=",
+        "that other key. If key= was changed since, name its former value in former_keys=",
         key_id=named,
         reason="key-id",
     )

@@ -48,7 +48,8 @@ def other_suite(suite: int) -> str:
         wrong.append("signs its messages, as every SDK does by default")
     return (
         f"algorithm suite 0x{suite:04x}, not 0x0478: it {', and it '.join(wrong)}. Whoever writes "
-        f"for this column names the suite: {SUITE_NAME}, in JavaScript {JAVASCRIPT_SUITE_NAME}"
+        f"for this column has to name the suite: {SUITE_NAME}, in JavaScript "
+        f"{JAVASCRIPT_SUITE_NAME}"
     )
 
 

@@ -79,7 +79,7 @@ def _next(
     try:
         adoption = Adoption.of(column)
     except DeclarationError as error:
-        log.warning("%s: %s; state the steps of its adoption by hand", column.table.name, error)
+        log.warning("%s: %s; write the steps of its adoption by hand", column.table.name, error)
         return
     place = place_of(connection, adoption)
     adopted = adopted_column(column, plain)

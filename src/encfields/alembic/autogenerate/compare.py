@@ -54,7 +54,7 @@ _ADOPT = (
     "end_adoption.",
 )
 _DECRYPT = (
-    "An ALTER would make text of ciphertext, or fail. In steps:",
+    "An ALTER would turn ciphertext into text, or fail. In steps:",
     "1. add a plaintext column beside it (a revision),",
     "2. op.decrypt_column(...) in a revision of its own,",
     "3. drop the encrypted column (a revision).",
@@ -176,8 +176,8 @@ def _add_nullable(modified: ops.ModifyTableOps) -> None:
         op.column = column_copy(op.column)
         op.column.nullable = True
         log.warning(
-            "%s.%s is added nullable: the rows that are there have no value yet. When they have "
-            "one, the next autogenerate makes it NOT NULL, as it is declared",
+            "%s.%s is added nullable, because existing rows have no value yet. Once they have "
+            "one, the next autogenerate makes it NOT NULL, as declared",
             op.table_name,
             op.column.name,
         )
@@ -227,7 +227,7 @@ def _tables(connection: Connection, autogen_context: Any) -> Iterator[tuple[Tabl
         if not bindings_of(table) or not inspector.has_table(table.name, schema=table.schema):
             continue
         if table.fullname in under_way:
-            log.info("%s: not compared while a run is at work on it", table.fullname)
+            log.info("%s: not compared while a run is working on it", table.fullname)
             continue
         if not autogen_context.run_object_filters(table, table.name, "table", False, None):
             continue

@@ -40,14 +40,14 @@ after it waits for it: a sixth of a run's time."""
 
 STALLED = (
     "every sweep still found values to rewrite: the application writes them faster than they can "
-    "be swept, holds rows locked all the time, or some of its processes still seal under the key "
-    "version before (they do so until their cache_ttl is over). Start the run again later"
+    "be swept, it holds rows locked all the time, or some of its processes still seal under the "
+    "previous key version (until their cache_ttl is over). Start the run again later"
 )
 
 ALTERED = (
-    "in every sweep, ranges that its workers had noted were altered or removed, so that nobody "
-    "knows whether the whole table was looked at. Find out who writes to encfields_ranges, and "
-    "start the run again"
+    "in every sweep, ranges recorded by its workers were altered or removed, so it is not known "
+    "whether the whole table was looked at. Find out who writes to encfields_ranges, and start the "
+    "run again"
 )
 
 

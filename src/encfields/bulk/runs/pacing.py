@@ -131,7 +131,7 @@ class Throttle:
 
 def _does_not_tell(prepared: PreparedJob, option: str, way_out: str) -> ConfigurationError:
     return ConfigurationError(
-        f"Options: {prepared.dialect.name} does not tell what {option} asks for; {way_out}",
+        f"Options: {prepared.dialect.name} cannot tell what {option} needs; {way_out}",
         reason="options",
     )
 
@@ -150,9 +150,9 @@ _LOCK_WAITS = frozenset({1205, "55P03"})
 
 
 _GRANTS = (
-    "the database user has no right to what a run does. It needs SELECT and UPDATE on the run's "
-    "table, SELECT on the key table, CREATE for the first run of a database, and: GRANT SELECT, "
-    f"INSERT, UPDATE, DELETE ON {', '.join(table.name for table in metadata.sorted_tables)} TO ..."
+    "the database user lacks rights that a run needs: SELECT and UPDATE on the run's table, SELECT "
+    "on the key table, CREATE for the first run of a database, and: GRANT SELECT, INSERT, UPDATE, "
+    f"DELETE ON {', '.join(table.name for table in metadata.sorted_tables)} TO ..."
 )
 
 
@@ -194,7 +194,7 @@ def translated(error: Exception) -> EncFieldsError:
         return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
     if isinstance(error, DBAPIError) and is_read_only(error):
         return DatabaseUnavailableError(
-            f"the database lets nothing be written: it is a replica, or transactions are read-only "
+            "the database accepts no writes: it is a replica, or transactions are read-only "
             f"({text}). Nothing is lost; start the run on the primary, as a user who may write",
             reason="read-only",
         )

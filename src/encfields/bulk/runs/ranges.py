@@ -226,15 +226,15 @@ class RangeStore:
 
     def _set_aside(self, connection: Connection, row: Any) -> None:
         log.warning(
-            "run %s: range %s of pass %s was altered (its seal does not fit lower_key, upper_key, "
-            "position_key, done and the counts), and counts for nothing; that part of the table "
-            "is looked at again",
+            "run %s: range %s of pass %s was altered (its seal does not match lower_key, "
+            "upper_key, position_key, done and the counts), and is ignored; that part of the "
+            "table is looked at again",
             self._run_id,
             ascii(row["number"]),
             row["pass_number"],
         )
         same = [ranges.c[name] == row[name] for name in ("run_id", "pass_number", "number")]
-        error = "this row was altered: its seal does not fit"
+        error = "this row was altered: its seal does not match"
         connection.execute(update(ranges).where(*same).values(done=1, owner=None, error=error))
 
     def checkpoint(

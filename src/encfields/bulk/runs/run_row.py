@@ -116,7 +116,7 @@ class Run:
             raise RunRefusedError(
                 self.id,
                 "seal",
-                "it does not fit pass_number, pass_begun, begun_before, carved, frontier and "
+                "it does not match pass_number, pass_begun, begun_before, carved, frontier and "
                 "frontier_done, one of which was altered",
                 reason="altered",
             )
@@ -131,7 +131,7 @@ def read_run(connection: Connection, run_id: str) -> Run:
     row = _fetch(connection, run_id)
     for name, is_right in _FIELDS.items():
         if not is_right(row[name]):
-            problem = "it holds what no run has there"
+            problem = "it holds something that no run writes there"
             raise RunRefusedError(run_id, name, problem, reason="malformed-run")
     return Run(
         id=row["id"],
@@ -176,7 +176,7 @@ def _fetch_one_by_one(connection: Connection, run_id: str) -> dict[str, Any]:
             statement = select(runs.c[name]).where(runs.c.id == run_id)
             found[name] = connection.execute(statement).scalar()
         except _UNREADABLE:
-            problem = "it holds what cannot be read as its type"
+            problem = "its content cannot be read as the column's type"
             raise RunRefusedError(run_id, name, problem, reason="malformed-run") from None
     return found
 

@@ -91,7 +91,7 @@ class JobSealer:
         :raises RunRefusedError: it is not, or :meth:`open_job` refuses it.
         """
         if self.open_job(run).job.to_json() != job.to_json():
-            problem = "it is the one of another job"
+            problem = "it is another job's"
             raise RunRefusedError(run.id, "fingerprint", problem, reason="altered")
 
     def _require_young(self, run: Run, created_at: dt.datetime) -> None:
@@ -122,7 +122,7 @@ class JobSealer:
         """
         content = self._open(run, _END)
         if content.get("state") != run.state or content.get("error") != run.error:
-            problem = "it is not the end that its worker noted"
+            problem = "it is not the end that its worker recorded"
             raise RunRefusedError(run.id, "state", problem, reason="run-state")
 
     # -- messages ------------------------------------------------------------------------------

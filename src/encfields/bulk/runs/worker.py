@@ -324,9 +324,9 @@ class Worker:
         if found <= self._options.max_quarantined:
             return
         error = TooManyQuarantinedError(
-            f"{found} values do not open as they are described, more than max_quarantined="
-            f"{self._options.max_quarantined}. Check the description (logical names, keys, "
-            "bind_to) and the key store first; none of these values was touched",
+            f"{found} values do not open as they are described, more than "
+            f"max_quarantined={self._options.max_quarantined}. Check the description (logical "
+            "names, keys, bind_to) and the key store first. None of these values was changed",
             table=run.table_name,
             reason="too-many-quarantined",
         )

@@ -93,7 +93,7 @@ def _connect_args(engine: Engine) -> dict[str, Any]:
     if given is None:
         raise _refused("an engine with a creator= of its own")
     if any(_is_foreign(one) for one in _listeners(engine)):
-        raise _refused("an engine whose connections event listeners look after")
+        raise _refused("an engine whose connections have event listeners")
     _, from_url = engine.dialect.create_connect_args(engine.url)
     added = {name: value for name, value in given.items() if from_url.get(name) != value}
     if not _can_be_sent(added):

@@ -70,7 +70,7 @@ class Sample:
             f"{_HOW[self.method]}. Totals are extrapolated."
         )
         if not self.rows:
-            return said + " Nothing was drawn, so nothing is known."
+            return said + " No row was drawn, so nothing is known."
         missed = math.ceil(3 * self.total_rows / self.rows)
         return (
             f"{said} A kind of value that was not found may still be in some {missed:,} rows or "

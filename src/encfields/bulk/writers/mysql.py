@@ -221,7 +221,7 @@ class MysqlWriter:
         key = readable_key(names, key_to_text(row.change.key))
         row_key = ", ".join(f"{name}={part}" for name, part in key.items())
         raise ReencryptionError(
-            f"the row {row_key} is to hold a value of {len(value)} bytes, and the server takes no "
+            f"the row {row_key} would hold a value of {len(value)} bytes, and the server takes no "
             f"more than {self._packet} at once: raise its max_allowed_packet",
             table=self._prepared.job.table_name,
             reason="max-allowed-packet",

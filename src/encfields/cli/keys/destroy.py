@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:
     if specs is None:
-        loss = "what is under it was not counted"
+        loss = "the values under it were not counted"
     else:
         loss = places_of(keys.count_values(key_id, specs)) or "no value is under it"
     sys.stderr.write(f"key {key_id!r}: {loss}.\nType the key's id to destroy it for good: ")
@@ -95,7 +95,7 @@ def _tell(receipt: DestructionReceipt, output: Output) -> None:
         return
     rows = [[one.table, one.column, f"{one.values:,}"] for one in receipt.unreadable]
     output.table("values that are unreadable now", ["table", "column", "values"], rows, right=1)
-    counted = "" if receipt.tables is not None else " What was under it was not counted."
+    counted = "" if receipt.tables is not None else " The values under it were not counted."
     output.line(
         f"key {receipt.key_id!r} was destroyed on {receipt.destroyed_at:%Y-%m-%d %H:%M:%S} UTC: "
         f"{len(receipt.versions)} version(s), {receipt.values:,} values.{counted} Processes that "

@@ -51,7 +51,7 @@ def _count(text: str | None) -> int | None:
         return None
     if not (text.isascii() and text.isdecimal()):
         raise ConfigurationError(
-            "several keys are confirmed by how many they are, such as --confirm 40",
+            "several keys are confirmed by their number, such as --confirm 40",
             reason="not-confirmed",
         )
     return int(text)

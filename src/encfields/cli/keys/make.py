@@ -93,6 +93,6 @@ def tell_name(name: str, output: Output) -> None:
     """Show the name that a key store was given by chance."""
     if not output.as_json:
         output.line(
-            f"The key store is called {name!r}. Give the application that name, "
+            f"The key store is called {name!r}. Give that name to the application, "
             f"SqlKeyStore(..., name={name!r}), so that nobody can change it in the database."
         )

@@ -45,8 +45,8 @@ def _tell(report: KeysReport, output: Output) -> None:
         output.json({**wrapped.to_json(), "failed": told["failed"], "left": told["left"]})
     else:
         output.line(
-            f"{wrapped.moved:,} wrapped keys were moved; {wrapped.already:,} were there already, "
-            f"{wrapped.destroyed:,} are destroyed.",
+            f"{wrapped.moved:,} wrapped keys were moved; {wrapped.already:,} had been moved "
+            f"before, {wrapped.destroyed:,} are destroyed.",
             style="green" if report.is_complete else "",
         )
     selection.tell_failures(report.failed)

@@ -22,8 +22,8 @@ MAX_FAILURES_SHOWN = 20
 AGAIN = "run the same command again"
 
 GOES_ON = (
-    "A key that fails stops no other, and is listed with its reason. Stopped at any moment, the "
-    "same command goes on where it was"
+    "A key that fails stops no other, and is listed with its reason. If it is stopped, the same "
+    "command continues where it was"
 )
 
 
@@ -49,7 +49,7 @@ def add_options(
             "for itself; quote it, so that the shell leaves it alone",
         )
     if all_:
-        parser.add_argument("--all", action="store_true", help="all keys that are in force")
+        parser.add_argument("--all", action="store_true", help="all keys in force")
 
 
 def names_one(arguments: argparse.Namespace) -> bool:
@@ -72,13 +72,13 @@ def selected(
     every = getattr(arguments, "all", False)
     if named + (like is not None) + every > 1:
         raise ConfigurationError(
-            "keys are named by their ids, or by --like, or by --all: one of them", reason="options"
+            "name keys by their ids, or by --like, or by --all: use one of them", reason="options"
         )
     if named:
         return keys.each([*arguments.key_ids, *_ids_in(arguments.file)])
     if like is None and not every and not all_by_default:
         raise ConfigurationError(
-            "no key is named: give ids, --file FILE, or where there are keys --like PATTERN",
+            "no key is named: give ids, --file FILE, or, for existing keys, --like PATTERN",
             reason="options",
         )
     return keys.each(like=like)

@@ -121,7 +121,7 @@ class _Export:
             name for name in present if name.startswith(items.VERSION_PREFIX) and name not in known
         ]
         if strange:
-            raise self._other(f"it has a version that the source has not ({strange[0]})")
+            raise self._other(f"it has a version that the source lacks ({strange[0]})")
 
     def _put_version(self, one: KeyVersion) -> None:
         self._write([(self._context(one), self._material(one), _NEW, {})])
@@ -157,7 +157,7 @@ class _Export:
             found = self._source.beacons(self._key_id)
             if len(found) > 1:
                 raise ConfigurationError(
-                    "this key has two beacon keys, and AWS's key store has room for one: index all "
+                    "this key has two beacon keys, and AWS's key store holds only one: index all "
                     f"values under version {found[-1].version}, then "
                     f"retire_beacon({self._key_id!r}, {found[0].version})",
                     key_id=self._key_id,
@@ -184,7 +184,7 @@ class _Export:
         try:
             self._table.run(work, self._key_id)
         except Conflict:
-            failure = self._other("somebody else changed it meanwhile")
+            failure = self._other("it was changed meanwhile by somebody else")
         else:
             return
         raise failure
@@ -238,10 +238,10 @@ class _Export:
             except KeyNotFoundError:
                 time.sleep(READ_PAUSE)
             except KeyAccessError as error:
-                failure = self._other(f"what is there does not open: {error.message}")
+                failure = self._other(f"what it holds does not open: {error.message}")
                 break
         else:
-            failure = self._other("what was written to it is not found")
+            failure = self._other("what was written to it cannot be found")
         raise failure
 
     def _other(self, what: str) -> KeyExistsError:

@@ -51,8 +51,8 @@ def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
                 for one in items.versions(left)
             ]
     raise KeyUnavailableError(
-        "others kept changing this key at the same time; what is left of it is still in force. "
-        "Retry",
+        "others kept changing this key at the same time; the versions that are left are still in "
+        "force. Retry",
         key_id=key_id,
         reason="error",
     )

@@ -11,6 +11,7 @@ import secrets
 from os import PathLike
 from typing import Any, NoReturn
 
+from encfields.arguments import kind
 from encfields.errors import ConfigurationError
 from encfields.keys.keyrings.keyring import Keyring, models, providers
 
@@ -69,7 +70,7 @@ def generate_local_key(path: str | PathLike[str]) -> None:
     """
     if not isinstance(path, str | PathLike):
         raise ConfigurationError(
-            f"generate_local_key() takes a path, not a {type(path).__name__}", reason="local-key"
+            f"generate_local_key() takes a path, not {kind(path)}", reason="local-key"
         )
     text = base64.b64encode(secrets.token_bytes(LOCAL_KEY_BYTES)) + b"\n"
     try:

@@ -15,6 +15,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from encfields.arguments import kind
 from encfields.branch_key import BRANCH_KEY_BYTES
 from encfields.errors import ConfigurationError, KeyAccessError, KeyStoreError, KeyUnavailableError
 from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
@@ -78,7 +79,7 @@ class KeyWrapper:
         if not isinstance(keyring, Keyring):
             raise ConfigurationError(
                 "a key store takes a keyring, such as keyrings.aws_kms(...) or "
-                f"keyrings.local(...), not a {type(keyring).__name__}",
+                f"keyrings.local(...), not {kind(keyring)}",
                 reason="keyring",
             )
         self.keyring = keyring

@@ -141,9 +141,8 @@ class OwnConnection:
         """
         if self.is_borrowed and self.engine.dialect.name != "sqlite":
             raise ConfigurationError(
-                f"{type(self.engine.pool).__name__} has one connection, whose transaction is "
-                "the application's; create and rotate keys through an engine with an ordinary "
-                "pool",
+                f"{type(self.engine.pool).__name__} has a single connection, whose transaction is "
+                "the application's; create and rotate keys through an engine with an ordinary pool",
                 reason="single-connection",
             )
 

@@ -64,8 +64,8 @@ def read_name(connection: Connection, table: Table) -> str | None:
     except (TypeError, UnicodeDecodeError, ConfigurationError):
         pass
     raise KeyAccessError(
-        f"the row of the key store's name in {table.fullname!r} is malformed: wrapped is no name. "
-        "Give SqlKeyStore(..., name=...), or restore the row",
+        f"the row of the key store's name in {table.fullname!r} is malformed: wrapped is not a "
+        "name. Give SqlKeyStore(..., name=...), or restore the row",
         table=table.fullname,
         reason="malformed-row",
     )

@@ -154,7 +154,7 @@ def _version(found: Any, faults: list[str]) -> str:
             return text
     except ValueError:
         pass
-    faults.append("version is no UUID in its lower-case hyphenated form")
+    faults.append("version is not a UUID in its lower-case hyphenated form")
     return text
 
 
@@ -177,7 +177,7 @@ def _time(found: Any, name: str, faults: list[str]) -> dt.datetime | None:
         read = found if isinstance(found, dt.datetime) else dt.datetime.fromisoformat(found)
         return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
-        faults.append(f"{name} is no time")
+        faults.append(f"{name} is not a time")
         return _EPOCH
 
 
@@ -188,7 +188,7 @@ def _with_context(row: KeyRow, faults: list[str]) -> KeyRow:
         try:
             context = deserialize(read_any_header(row.wrapped).context)
         except MalformedMessageError:
-            faults.append("wrapped is no wrapped key")
+            faults.append("wrapped is not a wrapped key")
         else:
             store, number = context.get(KEY_STORE, ""), _number(context.get(KEY_NUMBER, ""))
             faults += _context_faults(row, context, number)
@@ -213,7 +213,7 @@ def _context_faults(row: KeyRow, context: Mapping[str, str], number: int) -> Ite
         yield "wrapped is bound to other pairs than a branch key"
         return
     if not number:
-        yield "wrapped has no number of a version"
+        yield "wrapped names no version number"
     for name, value in ((KEY_ID, row.key_id), (KEY_VERSION, row.version)):
         if context[name] != value:
             yield f"wrapped belongs to another {name.removeprefix('enc:key-')}"
@@ -256,8 +256,8 @@ def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = No
     if count > 1:
         raise KeyAccessError(
             f"{count} rows of this key in {table!r} have the number {highest}, and none is newer. "
-            "Take those away that were put back from a backup, rotate the key, and put them back: "
-            "below a newer version they may stay",
+            "Remove those that were restored from a backup, rotate the key, and restore them "
+            "again: below a newer version they may stay",
             key_id=found[0].key_id,
             reason="malformed-row",
         )

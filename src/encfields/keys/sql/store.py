@@ -7,7 +7,7 @@ from functools import partial
 
 from sqlalchemy import Engine, Table
 
-from encfields.arguments import is_unicode
+from encfields.arguments import is_unicode, kind
 from encfields.branch_key import BranchKey
 from encfields.errors import ConfigurationError
 from encfields.keys.aws.clients import preload
@@ -103,7 +103,7 @@ class SqlKeyStore(KeyStore):
         """
         if not isinstance(engine, Engine):
             raise ConfigurationError(
-                f"a key store is bound to an Engine, not to a {type(engine).__name__}",
+                f"a key store is bound to an Engine, not to {kind(engine)}",
                 reason="engine",
             )
         self._table.bind(engine)

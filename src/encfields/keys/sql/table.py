@@ -272,10 +272,9 @@ class KeyTable:
 
     def _no_table(self) -> ConfigurationError:
         return ConfigurationError(
-            f"the key table {self.fullname!r} is missing, or this database user does not "
-            "see it; make it with `encryption.keys.create_table()`, with "
-            "`op.create_encryption_keys_table()` in a migration, or with "
-            "attach(..., create=True)",
+            f"the key table {self.fullname!r} is missing, or this database user does not see it; "
+            "create it with `encryption.keys.create_table()`, with "
+            "`op.create_encryption_keys_table()` in a migration, or with attach(..., create=True)",
             table=self.fullname,
             reason="no-key-table",
         )

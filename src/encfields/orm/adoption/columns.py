@@ -213,7 +213,7 @@ def _require_name(binding: ColumnBinding, adopts: Plaintext) -> None:
         raise _refusal(
             binding,
             f"it adopts {adopts.column!r}, which is its own name in the database: give the "
-            f"encrypted column another one, as in mapped_column({adopts.column + '_enc'!r}, ...)",
+            f"encrypted column another name, as in mapped_column({adopts.column + '_enc'!r}, ...)",
         )
     if cast("SealedColumnType", binding.column.type).name is None:
         raise _refusal(

@@ -110,7 +110,7 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
         raise refusal_of(
             sources[0],
             f"the columns of the blind index {blind.label!r} have so few values that counting the "
-            "rows of each hash tells them. If that is acceptable, say why in "
+            "rows of each hash tells which value it is. If that is acceptable, say why in "
             "CompoundBlindIndex(accept_leakage=...)",
             "leakage",
         )

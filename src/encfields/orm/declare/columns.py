@@ -310,15 +310,14 @@ def _check_change(binding: ColumnBinding, other: ColumnBinding, formerly: Former
     if not differ and formerly.inner is None:
         raise _refusal(
             binding.column,
-            "formerly= says what is declared now: leave it out. (A key alone that was another is "
-            "former_keys=[...])",
+            "formerly= says the same as the declaration: leave it out. (If only the key was "
+            "another, use former_keys=[...])",
             "formerly",
         )
     if not differ and binding.key.template != other.key.template:
         raise _refusal(
             binding.column,
-            "a former key that nothing but formerly= tells from the declared one goes into "
-            "former_keys=[...]",
+            "if nothing but the key was another, name the former key in former_keys=[...] instead",
             "formerly",
         )
     type_ = cast("SealedColumnType", binding.column.type)
@@ -355,8 +354,8 @@ def _check_size(binding: ColumnBinding) -> None:
     if needed is None:
         raise _refusal(
             binding.column,
-            f"storage= holds {length} bytes, but nothing bounds what is stored: give lengths to "
-            f"the inner type and to the row's key, or leave storage= out",
+            f"storage= holds {length} bytes, but the stored values have no bound: give lengths to "
+            "the inner type and to the row's key, or leave storage= out",
             "storage",
         )
     if needed > length:

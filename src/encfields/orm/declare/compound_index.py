@@ -61,8 +61,8 @@ class CompoundBlindIndex(DeclaredIndex, SchemaPart, SchemaItem):
         self.parts = tuple(_part(part) for part in parts)
         if len({column for column, _ in self.parts}) < max(len(self.parts), _LEAST_PARTS):
             raise DeclarationError(
-                f"the compound blind index {name!r} needs two columns or more, each once: for "
-                "one column give the column index=BlindIndex(...)",
+                f"the compound blind index {name!r} needs two or more different columns: for one "
+                "column declare index=BlindIndex(...) on it",
                 reason="index",
             )
         self._set_options(

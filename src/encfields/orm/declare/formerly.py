@@ -62,7 +62,7 @@ class Formerly:
         self.phase = phase
         if inner is None and name is None and bind_to is None and key is None:
             raise DeclarationError(
-                "formerly=Formerly(...) says what was another: inner=, name=, bind_to= or key=",
+                "formerly=Formerly(...) says what was different: inner=, name=, bind_to= or key=",
                 reason="formerly",
             )
         if key is not None:

@@ -119,8 +119,9 @@ class IndexBinding:
             raise refusal_of(
                 self.sources[0],
                 f"its blind index {self.label!r} is unique, and equal values that are kept in two "
-                "ways have two hashes: give it domain= and key= as they were, if that makes them "
-                "one; else change the declaration without formerly=, in a quiet hour",
+                "ways have two hashes: give it domain= and key= as they were, if that makes the "
+                "hashes equal; else change the declaration without formerly=, in a maintenance "
+                "window",
                 "formerly",
             )
         return twin
@@ -251,8 +252,8 @@ def _key(declared: Any, sources: Sequence[ColumnBinding]) -> KeyTemplate:
     if len(templates) > 1:
         raise refusal_of(
             sources[0],
-            f"the columns of the blind index {declared.label!r} have different keys: give it one "
-            "with key=",
+            f"the columns of the blind index {declared.label!r} have different keys: give it a "
+            "key of its own with key=",
             "key",
         )
     return sources[0].key
@@ -273,8 +274,8 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     elif found is not None and not (is_reflected(found) and internals.holds_bytes(found)):
         raise refusal_of(
             index.sources[0],
-            f"its blind index is held in a column {name!r}, and the table has another one of that "
-            "name: give the index a name=",
+            f"its blind index would be held in a column {name!r}, and the table has one of that "
+            "name already: give the index a name=",
             "companion",
         )
     companion = internals.CompanionColumn(

@@ -120,7 +120,7 @@ def _refusal(
 ) -> DeclarationError:
     return DeclarationError(
         f"its key {key.template!r} can give the same branch key id as {other.template!r}, the key "
-        f"of {whose}: have them begin with texts of their own, as in 'tenant/{{tenant_id}}'",
+        f"of {whose}: have each begin with a text of its own, as in 'tenant/{{tenant_id}}'",
         table=column.table.fullname,
         column=column.name,
         reason="key",

@@ -149,8 +149,8 @@ def _uuid_in_digits(value: object) -> str:
     text = CANONICAL[IdentityKind.UUID](value)
     if isinstance(value, str) and value.replace("-", "") != text.replace("-", ""):
         raise UnknownIdentityError(
-            "the database keeps this UUID as it is spelt, and its spelling is not the one that "
-            "identifies a row: give it in lower case, as str(uuid.UUID(...)) does",
+            "the database keeps this UUID as it is spelt, but a row is identified by one spelling "
+            "only: give it in lower case, as str(uuid.UUID(...)) does",
             reason="identity-form",
         )
     return text
@@ -190,7 +190,7 @@ def _date_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str
             return canonical(read(value))
         except ValueError:
             raise UnknownIdentityError(
-                "the key's own type makes a text of the value that is no date",
+                "the key's own type turns the value into a text that is not a date",
                 reason="identity-form",
             ) from None
 
