@@ -75,7 +75,7 @@ def test_indexes_of_a_schema_are_filled_and_their_keys_rotated(
     with pytest.raises(UnfinishedError, match="1 rows not in ssn_bidx"):
         project.upgrade()
     script = project.script(f"{project.version()}:{early}")
-    with pytest.raises(ScriptFailedError, match="no index"):
+    with pytest.raises(ScriptFailedError, match="no blind index"):
         run_script(schema, script)
     project.drop(early)
     code = project.autogenerate(metadata)

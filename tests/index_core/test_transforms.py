@@ -335,7 +335,7 @@ def test_only_exact_tells_all_values_apart():
 
 @pytest.mark.parametrize("name", ["exact.last4", "digits.exact", "year.last2", "digits.year"])
 def test_exact_and_year_stand_alone(name):
-    with pytest.raises(DeclarationError, match="alone"):
+    with pytest.raises(DeclarationError, match="cannot be combined"):
         transform_named(name)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from time import monotonic, sleep
 from typing import TypeVar
 
@@ -30,10 +29,10 @@ from encfields.keys.sql.name import (
     require_same_name,
 )
 from encfields.keys.sql.rows import KeyRow, KeyRows, NewRow, read_row, readable_columns
+from encfields.keys.sql.transaction import TableChange, change_as_one
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 
 T = TypeVar("T")
-TableChange = Callable[[Connection], None]
 
 MAX_IDS_IN_QUERY = 5_000
 """Key ids that one query asks for: databases bound the parameters of a statement."""
@@ -180,7 +179,7 @@ class KeyTable:
         def write(engine: Engine) -> None:
             may_be_undone = own.joins_user_transaction()
             with engine.connect() as connection:
-                _change_as_one(connection, change)
+                change_as_one(connection, change)
             if may_be_undone:
                 self.uncommitted.extend(rows)
 
@@ -217,7 +216,7 @@ class KeyTable:
 
         def write(engine: Engine) -> None:
             with engine.connect() as connection:
-                _change_as_one(connection, change)
+                change_as_one(connection, change)
 
         self.run(write, key_id)
 
@@ -371,31 +370,3 @@ class KeyTable:
             insert_name(connection, self.table, found)
         require_same_name(self.name_if_known or found, found, self.table)
         self.name_if_known = found
-
-
-def _change_as_one(connection: Connection, change: TableChange) -> None:
-    """Keep all of a change or nothing, even if the engine is set to AUTOCOMMIT."""
-    name = connection.dialect.name
-    if name == "sqlite":
-        # A savepoint opens a transaction where there is none and nests in one where there is.
-        with connection.begin():
-            _change_in_savepoint(connection, change)
-        return
-    # Not READ COMMITTED on MariaDB: a server with statement-based replication refuses it.
-    level = "REPEATABLE READ" if name in ("mysql", "mariadb") else "READ COMMITTED"
-    connection.execution_options(isolation_level=level)
-    with connection.begin():
-        change(connection)
-
-
-def _change_in_savepoint(connection: Connection, change: TableChange) -> None:
-    connection.exec_driver_sql("SAVEPOINT encfields_keys")
-    try:
-        change(connection)
-    except BaseException:
-        # SQLite has ended the transaction by itself if the disk is full, for instance.
-        with suppress(DBAPIError):
-            connection.exec_driver_sql("ROLLBACK TO encfields_keys")
-            connection.exec_driver_sql("RELEASE encfields_keys")
-        raise
-    connection.exec_driver_sql("RELEASE encfields_keys")

@@ -12,6 +12,7 @@ from encfields.context import RowContext
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
 from encfields.message.header import CONTEXT_OFFSET
+from encfields.orm.declare.column_rules import check_column, refusal
 from encfields.orm.declare.formerly import Way, look_alike, ways_of
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.declare.stored_size import max_stored_size
@@ -248,7 +249,7 @@ def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
     for binding, name in ((one, way.logical_name) for one in bindings for way in one.ways()):
         other = seen.setdefault(name, binding)
         if other is not binding:
-            raise _refusal(
+            raise refusal(
                 binding.column,
                 f"its logical name {name!r} is that of {other.column_name!r} too, "
                 "so their values could be exchanged: give each a name= of its own",
@@ -294,13 +295,13 @@ def _check(binding: ColumnBinding) -> None:
     """Refuse a column whose row's key, or whose size, does not serve."""
     for other in binding.identity:
         if is_encrypted(other):
-            raise _refusal(
+            raise refusal(
                 binding.column, f"its row's key {other.name!r} is itself encrypted", "identity"
             )
         try:
             kind_of(other.type)
         except DeclarationError as error:
-            raise _refusal(binding.column, error.message, error.reason or "identity") from None
+            raise refusal(binding.column, error.message, error.reason or "identity") from None
     _check_size(binding)
 
 
@@ -308,21 +309,21 @@ def _check_change(binding: ColumnBinding, other: ColumnBinding, formerly: Former
     """Refuse a former way that is the declared one, or cannot be told from it."""
     differ = binding.context.differs_from(other.context)
     if not differ and formerly.inner is None:
-        raise _refusal(
+        raise refusal(
             binding.column,
             "formerly= says the same as the declaration: leave it out. (If only the key was "
             "another, use former_keys=[...])",
             "formerly",
         )
     if not differ and binding.key.template != other.key.template:
-        raise _refusal(
+        raise refusal(
             binding.column,
             "if nothing but the key was another, name the former key in former_keys=[...] instead",
             "formerly",
         )
     type_ = cast("SealedColumnType", binding.column.type)
     if not differ and formerly.inner is not None and look_alike(formerly.inner, type_.inner):
-        raise _refusal(
+        raise refusal(
             binding.column,
             "stored JSON and stored text, or bytes, look alike: give the new declaration a name= "
             "of its own, and the former one in formerly=",
@@ -336,7 +337,7 @@ def _check_former_keys(binding: ColumnBinding) -> None:
     for former in binding.former_keys:
         for name in former.columns:
             if name not in bound:
-                raise _refusal(
+                raise refusal(
                     binding.column,
                     f"former_keys= names a column {name!r} that its values are not bound to, so "
                     "those under such a key have another context: rebind them instead",
@@ -352,52 +353,15 @@ def _check_size(binding: ColumnBinding) -> None:
         return
     needed = max_stored_size(binding)
     if needed is None:
-        raise _refusal(
+        raise refusal(
             binding.column,
             f"storage= holds {length} bytes, but the stored values have no bound: give lengths to "
             "the inner type and to the row's key, or leave storage= out",
             "storage",
         )
     if needed > length:
-        raise _refusal(
+        raise refusal(
             binding.column,
             f"storage= holds {length} bytes; its longest value takes {needed}",
             "storage",
         )
-
-
-def check_column(column: Column[Any]) -> None:
-    """Refuse a column that, by itself, would let a value in or out unprotected.
-
-    :raises DeclarationError: says what about it.
-    """
-    if column.primary_key:
-        raise _refusal(column, "a primary key cannot be encrypted", "primary-key")
-    if column.foreign_keys:
-        raise _refusal(
-            column, "a foreign key cannot be encrypted: no two ciphertexts are alike", "foreign-key"
-        )
-    if column.computed is not None or column.identity is not None:
-        raise _refusal(column, "the database cannot compute an encrypted value", "computed")
-    if column.server_default is not None:
-        raise _refusal(
-            column,
-            "a server default would store plaintext: use default=, which runs in Python",
-            "server-default",
-        )
-    if column.server_onupdate is not None:
-        raise _refusal(
-            column, "a server onupdate would store plaintext: use onupdate= in Python", "onupdate"
-        )
-    for default in (column.default, column.onupdate):
-        if default is not None and (default.is_clause_element or default.is_sequence):
-            raise _refusal(
-                column,
-                "an SQL expression as default would store what was never encrypted: use a Python "
-                "value or function",
-                "sql-default",
-            )
-
-
-def _refusal(column: Column[Any], message: str, reason: str) -> DeclarationError:
-    return DeclarationError(message, table=column.table.fullname, column=column.name, reason=reason)

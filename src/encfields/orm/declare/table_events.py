@@ -24,7 +24,8 @@ from sqlalchemy import (
 from encfields.orm.adoption.columns import adopt_columns
 from encfields.orm.adoption.create_all_triggers import create_triggers, drop_triggers
 from encfields.orm.declare.blind_index import indexes_of
-from encfields.orm.declare.columns import SealedColumnType, bindings_of, check_column, is_encrypted
+from encfields.orm.declare.column_rules import check_column
+from encfields.orm.declare.columns import SealedColumnType, bindings_of, is_encrypted
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.declare.foreign_key_actions import refuse_actions
 from encfields.orm.declare.index_binding import note_reflected

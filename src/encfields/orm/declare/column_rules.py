@@ -1,0 +1,47 @@
+"""What a column has to be, by itself, to be encrypted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column
+
+from encfields.errors import DeclarationError
+
+
+def check_column(column: Column[Any]) -> None:
+    """Refuse a column that, by itself, would let a value in or out unprotected.
+
+    :raises DeclarationError: says what about it.
+    """
+    if column.primary_key:
+        raise refusal(column, "a primary key cannot be encrypted", "primary-key")
+    if column.foreign_keys:
+        raise refusal(
+            column, "a foreign key cannot be encrypted: no two ciphertexts are alike", "foreign-key"
+        )
+    if column.computed is not None or column.identity is not None:
+        raise refusal(column, "the database cannot compute an encrypted value", "computed")
+    if column.server_default is not None:
+        raise refusal(
+            column,
+            "a server default would store plaintext: use default=, which runs in Python",
+            "server-default",
+        )
+    if column.server_onupdate is not None:
+        raise refusal(
+            column, "a server onupdate would store plaintext: use onupdate= in Python", "onupdate"
+        )
+    for default in (column.default, column.onupdate):
+        if default is not None and (default.is_clause_element or default.is_sequence):
+            raise refusal(
+                column,
+                "an SQL expression as default would store what was never encrypted: use a Python "
+                "value or function",
+                "sql-default",
+            )
+
+
+def refusal(column: Column[Any], message: str, reason: str) -> DeclarationError:
+    """The error of a column that cannot be protected as it is declared."""
+    return DeclarationError(message, table=column.table.fullname, column=column.name, reason=reason)
