@@ -8,7 +8,7 @@ from encfields.errors import DeclarationError
 
 
 def check_text(option: str, value: object, *, may_be_blank: bool = False) -> None:
-    """Refuse what is no text; ``None`` is an option that was left out.
+    """Refuse what is not a string; ``None`` is an option that was left out.
 
     :param option: as it is spelt in the declaration.
     :raises DeclarationError: says what the option takes.
@@ -23,7 +23,7 @@ def check_text(option: str, value: object, *, may_be_blank: bool = False) -> Non
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text has a UTF-8 form, as one with a lone surrogate has not."""
+    """Whether a string has a UTF-8 form; one with a lone surrogate has none."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -45,7 +45,7 @@ def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
     """One name, or several, as a tuple.
 
     :param option: as it is spelt in the declaration.
-    :raises DeclarationError: it is neither a text nor a list of texts.
+    :raises DeclarationError: it is neither a string nor a list of strings.
     """
     several = given if isinstance(given, Iterable) else (None,)
     found = (given,) if isinstance(given, str) else tuple(several)

@@ -188,7 +188,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
         """A fresh data key, wrapped under the active branch key.
 
         :raises ConfigurationError: the client asks for another suite than 0x0478.
-        :raises BindingError: the encryption context is of no use.
+        :raises BindingError: the encryption context cannot be used.
         :raises KeyStoreError: the branch key cannot be fetched.
         """
         asked = param.algorithm_suite_id and param.algorithm_suite_id.value

@@ -40,8 +40,8 @@ class KeyTemplate:
 
     def __init__(self, template: str) -> None:
         if not isinstance(template, str) or not template:
-            told = "empty" if isinstance(template, str) else type(template).__name__
-            raise DeclarationError(f"the branch key id must be a string, not {told}", reason="key")
+            given = "empty" if isinstance(template, str) else type(template).__name__
+            raise DeclarationError(f"the branch key id must be a string, not {given}", reason="key")
         if not is_unicode(template):
             raise DeclarationError(
                 "the branch key id must be valid Unicode, without a lone surrogate", reason="key"

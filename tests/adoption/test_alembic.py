@@ -102,7 +102,7 @@ def test_a_step_that_is_not_due_fails_and_leaves_the_version_where_it_was(
     project: Project, engine: Engine
 ):
     project.revision("op.ensure_adopted('customer', 'email', type_=sa.String(120))")
-    with pytest.raises(AdoptionError, match="begin_adoption comes first"):
+    with pytest.raises(AdoptionError, match="run begin_adoption first"):
         project.upgrade()
     assert project.version() is None
 

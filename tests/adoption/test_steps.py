@@ -134,7 +134,7 @@ def test_the_database_refuses_an_old_process_once_plaintext_is_closed(
 
 def test_a_step_before_its_time_says_which_comes_first(legacy: Database, adoption: Adoption):
     db, engine, keys = legacy, legacy.engine, legacy.encryption
-    with pytest.raises(AdoptionError, match="begin_adoption comes first"):
+    with pytest.raises(AdoptionError, match="run begin_adoption first"):
         adopt(engine, keys, adoption)
     with pytest.raises(AdoptionError, match="begin_adoption"):
         close_plaintext(engine, keys, adoption)
@@ -142,7 +142,7 @@ def test_a_step_before_its_time_says_which_comes_first(legacy: Database, adoptio
     begin_adoption(engine, adoption)  # after a failure, say
     with pytest.raises(AdoptionError, match=r"pending 5.*run adopt first"):
         ensure_adopted(engine, keys, adoption)
-    with pytest.raises(AdoptionError, match="ensure_adopted comes first"):
+    with pytest.raises(AdoptionError, match="run ensure_adopted first"):
         close_plaintext(engine, keys, adoption)
     adopt(engine, keys, adoption)
     ensure_adopted(engine, keys, adoption)

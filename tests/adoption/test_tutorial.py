@@ -120,7 +120,7 @@ def test_a_refusal_counts_the_rows_and_says_what_to_do(
     what, to_do = capsys.readouterr().err.splitlines()
     assert "pending 1" in what
     assert "id=7: its plaintext is not sealed yet" in what
-    assert to_do.startswith("encfields: what to do: adopt comes first")
+    assert to_do.startswith("encfields: what to do: run adopt first")
 
 
 def run(commands: list[str]) -> None:

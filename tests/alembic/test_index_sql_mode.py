@@ -54,7 +54,7 @@ def test_it_refuses_while_rows_are_not_in_the_index(
 ) -> None:
     clinic = _indexed(backend)
     script = _script(project, operation)
-    with pytest.raises(ScriptFailedError, match=r"patient\.ssn_bidx: rows have a value and no"):
+    with pytest.raises(ScriptFailedError, match=r"patient\.ssn_bidx: rows have a value but no"):
         run_script(backend, script)
     assert project.version() == "r01"
     assert _run(clinic).run().finished

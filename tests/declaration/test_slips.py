@@ -42,13 +42,13 @@ DECLARATIONS: dict[str, tuple[str, Callable[[], object]]] = {
     "an empty name": ("name= takes a string, not an empty one", lambda: anything(name=" ")),
     "bind_to": ("bind_to= takes a name", lambda: anything(bind_to=5)),
     "a column": ("bind_to= takes a name", lambda: anything(bind_to=[String])),
-    "index name": ("name= takes a text", lambda: index(name=5)),
-    "index key": ("key= takes a text", lambda: index(key=5)),
-    "index domain": ("domain= takes a text", lambda: index(domain=5)),
+    "index name": ("name= takes a string", lambda: index(name=5)),
+    "index key": ("key= takes a string", lambda: index(key=5)),
+    "index domain": ("domain= takes a string", lambda: index(domain=5)),
     "index versions": ("versions= takes one version", lambda: index(versions=2)),
-    "index leakage": ("accept_leakage= takes a text", lambda: index(accept_leakage=True)),
+    "index leakage": ("accept_leakage= takes a string", lambda: index(accept_leakage=True)),
     "compound leakage": (
-        "accept_leakage= takes a text",
+        "accept_leakage= takes a string",
         lambda: compound("who", "a", "b", accept_leakage=True),
     ),
     "guard": ("guard= takes True or False, not a str", lambda: anything(guard="yes")),
@@ -59,7 +59,7 @@ DECLARATIONS: dict[str, tuple[str, Callable[[], object]]] = {
     "a column as key": ("the branch key id must be a string", lambda: anything(key=Column("a"))),
     "no compound name": ("made of letters", lambda: compound(None, "a", "b")),
     "transform": ("there is no transform 5", lambda: transform_named(5)),  # type: ignore[arg-type]
-    "compound name": ("name= takes a text", lambda: compound(5, "a", "b")),
+    "compound name": ("name= takes a string", lambda: compound(5, "a", "b")),
     "then": ("then() takes another transform", lambda: digits.then(4)),  # type: ignore[arg-type]
 }
 

@@ -127,7 +127,7 @@ def test_another_branch_key_is_named(column, client, encryption):
     other = stock.hierarchical_keyring(engine_encryption(encryption).active_key("other"))
     error = refusal(column, sealed(client, keyring=other, algorithm=OURS))
     assert isinstance(error, TamperedError)
-    assert "the branch key 'other', and only 'default' is allowed" in str(error)
+    assert "the branch key 'other', but only 'default' is allowed" in str(error)
 
 
 @pytest.mark.parametrize("lacking", [[COLUMN], [ROW], [COLUMN, ROW]])

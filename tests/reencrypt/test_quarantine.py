@@ -78,7 +78,7 @@ def test_everything_else_is_rewritten_the_other_column_of_the_row_included(spoil
 
 def test_ensure_refuses_over_a_quarantined_value(spoilt):
     spoilt.run().run()
-    with pytest.raises(UnfinishedError, match="2 values are not current and 2 are no messages"):
+    with pytest.raises(UnfinishedError, match="2 values are not current and 2 are not messages"):
         spoilt.run().ensure()
 
 

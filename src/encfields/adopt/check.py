@@ -42,7 +42,7 @@ PENDING, DIFFERENT, UNREADABLE, UNREADABLE_PLAINTEXT, UNINDEXED = (
 class Fault(NamedTuple):
     """One row that is not as it has to be.
 
-    :ivar key: its primary key, for people. :ivar kind: what is the matter, in a word.
+    :ivar key: its primary key, for people. :ivar kind: what is wrong, in a word.
     :ivar reason: in a sentence; nothing of any value.
     """
 

@@ -1,4 +1,4 @@
-"""Plaintext columns in which the database holds "ADA@x" and "ada@x" for the same."""
+"""Plaintext columns whose database ignores the case of letters, as an exact index does not."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
         "AND d.refobjid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
         "AND a.attnum = d.refobjsubid AND a.attname = :name"
     )
-    # A foreign key that refers to the column was told before.
+    # A foreign key that refers to the column was reported before.
     needs = plain.ask(
         f"SELECT pg_describe_object(d.classid, d.objid, d.objsubid) {of_column} "  # noqa: S608
         "WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' "

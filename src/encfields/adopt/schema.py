@@ -389,5 +389,5 @@ _LOCKED = ("lock timeout", "lock wait timeout", "database is locked", "database 
 
 
 def _is_lock(error: OperationalError) -> bool:
-    told = str(error.orig).lower()
-    return any(word in told for word in _LOCKED) or "canceling statement due to lock" in told
+    text = str(error.orig).lower()
+    return any(word in text for word in _LOCKED) or "canceling statement due to lock" in text

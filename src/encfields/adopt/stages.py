@@ -1,4 +1,4 @@
-"""How far an adoption is, as the database's triggers say it."""
+"""How far an adoption is, as the database's triggers record it."""
 
 from __future__ import annotations
 
@@ -64,11 +64,9 @@ class AdoptionProgress:
         if self.stage is None and first != "begin_adoption":
             first = "begin_adoption, then ... " + first if not self.has_sealed else first
         later = self.stage is not None and stages and _order(self.stage) > max(map(_order, stages))
-        then = (
-            "it is past that stage: the way back is refill_plaintext"
-            if later
-            else (f"{first} comes first")
-        )
+        then = f"run {first} first"
+        if later:
+            then = "it is past that stage: the way back is refill_plaintext"
         raise AdoptionError(
             f"{verb} cannot be done yet: {where}; {then}",
             table=adoption.table_name,

@@ -288,11 +288,11 @@ def _counts(report: KeysReport) -> tuple[int, int]:
 def _require_all(report: KeysReport) -> None:
     if report.is_complete:
         return
-    told = [f"{one.key_id!r:.80} ({one.message})" for one in report.failed[:MAX_FAILURES_TOLD]]
-    more = len(report.failed) + len(report.left) - len(told)
+    failures = [f"{one.key_id!r:.80} ({one.message})" for one in report.failed[:MAX_FAILURES_TOLD]]
+    more = len(report.failed) + len(report.left) - len(failures)
     raise MigrationError(
         "some keys failed, the others are done: "
-        + "; ".join(told)
+        + "; ".join(failures)
         + (f"; and {more:,} more" if more else "")
         + ". Run the revision again when that is fixed",
         reason="keys",

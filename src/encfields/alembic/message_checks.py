@@ -34,7 +34,7 @@ class MessageCheckOp(Operation):
 
 @Operations.register_operation("create_message_check")
 class CreateMessageCheckOp(MessageCheckOp):
-    """Have the database refuse what is no message."""
+    """Have the database refuse whatever is not a message."""
 
     verb = "create_message_check"
 

@@ -28,7 +28,7 @@ class TooManyQuarantinedError(ReencryptionError):
 class RunRefusedError(ReencryptionError):
     """A run's row is not what this library wrote there, or is not to be worked at any more.
 
-    :param run_id: the run, as its row names it. :param field: the column that is the matter.
+    :param run_id: the run, as its row names it. :param field: the column at fault.
     :param problem: what is wrong with it.
     """
 

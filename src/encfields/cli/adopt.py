@@ -163,8 +163,8 @@ def _tell(result: object, output: Output, advice: Sequence[str] = ()) -> int:
         return _tell_comparison(result, output)
     remains = list(result) if isinstance(result, tuple) else []
     if output.as_json:
-        told = {"advice": list(advice)} if advice else {}
-        output.json({"done": True, "remains": remains, **told})
+        noted = {"advice": list(advice)} if advice else {}
+        output.json({"done": True, "remains": remains, **noted})
         return exits.OK
     output.line("Done.", style="green")
     for line in advice:

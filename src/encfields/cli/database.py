@@ -43,7 +43,7 @@ class Database:
     def new_engine(self) -> Engine:
         """A new engine, to which nothing is attached.
 
-        :raises ConfigurationError: the URL or the application's engine is of no use.
+        :raises ConfigurationError: the URL or the application's engine cannot be used.
         """
         if self.engine is not None:
             return engine_like(engine_named(self.engine), self.engine)
@@ -88,7 +88,7 @@ def engine_like(engine: Engine, place: str) -> Engine:
 
 
 def _synchronous(engine: Engine, place: str) -> URL:
-    """The URL of the same database for a driver that is no asyncio driver."""
+    """The URL of the same database for a driver without an event loop."""
     driver = engine.dialect.driver
     _, from_url = engine.dialect.create_connect_args(engine.url)
     if connect_parameters(engine) != from_url:
@@ -125,7 +125,7 @@ def _installed(url: URL, drivers: tuple[str, ...]) -> Iterator[str]:
 def engine_of(url: str) -> Engine:
     """A new engine on a database.
 
-    :raises ConfigurationError: the URL is of no use; it is not repeated in the message.
+    :raises ConfigurationError: the URL cannot be used; it is not repeated in the message.
     """
     try:
         engine = create_engine(make_url(url))

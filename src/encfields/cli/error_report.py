@@ -1,4 +1,4 @@
-"""How the command tells an error: what happened, and on a line of its own what to do."""
+"""How the command reports an error: what happened, and on a line of its own what to do."""
 
 from __future__ import annotations
 

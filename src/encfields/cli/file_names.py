@@ -15,5 +15,5 @@ BY_SHELL = {
 
 def names_a_file(action: argparse.Action) -> None:
     """Have shells complete names of files for an option."""
-    told: Any = action
-    told.complete = BY_SHELL  # where shtab looks
+    labelled: Any = action
+    labelled.complete = BY_SHELL  # where shtab looks

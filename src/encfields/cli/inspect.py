@@ -1,4 +1,4 @@
-"""``encfields inspect``: what one message says of itself, without a key."""
+"""``encfields inspect``: what one message says about itself, without a key."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Settings:
     def engine(self) -> Engine:
         """A new engine on the database.
 
-        :raises ConfigurationError: none is given, or it is of no use. The URL is never repeated,
+        :raises ConfigurationError: none is given, or it cannot be used. The URL is never repeated,
             because it may hold a password.
         """
         return self.database().new_engine()

@@ -1,4 +1,4 @@
-"""How ``encfields status`` tells what it counted."""
+"""How ``encfields status`` shows what it counted."""
 
 from __future__ import annotations
 
@@ -180,11 +180,11 @@ def _summary(censuses: Sequence[Census], known: KeyVersions | None) -> str:
             for kind in kinds(column, known):
                 if kind.state != "NULL":
                     states[kind.state.partition(":")[0]] += kind.values
-    told = [f"{states[state]:,} {state}" for state in _STYLES if states[state]]
+    counts = [f"{states[state]:,} {state}" for state in _STYLES if states[state]]
     columns = sum(len(one.columns) for one in censuses)
     return (
         f"{states.total():,} values in {counted(columns, 'column')} of "
-        f"{counted(len(censuses), 'table')}{': ' if told else ''}{', '.join(told)}."
+        f"{counted(len(censuses), 'table')}{': ' if counts else ''}{', '.join(counts)}."
     )
 
 

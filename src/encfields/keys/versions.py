@@ -43,8 +43,8 @@ def asked_ids(given: Iterable[str] | str) -> frozenset[str]:
     found = [given] if isinstance(given, str) else list(several)
     for one in found:
         if not isinstance(one, str) or not is_unicode(one):
-            told = "text with a lone surrogate" if isinstance(one, str) else type(one).__name__
-            raise ConfigurationError(f"a key id is text, not {told}", reason="key-id")
+            named = "text with a lone surrogate" if isinstance(one, str) else type(one).__name__
+            raise ConfigurationError(f"a key id is text, not {named}", reason="key-id")
     return frozenset(found)
 
 

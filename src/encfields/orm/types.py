@@ -20,10 +20,15 @@ from encfields.index.blind_index import BlindIndex
 from encfields.key_template import DEFAULT_KEY, KeyTemplate
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import Plaintext
-from encfields.orm.declare.blind_index import indexed_type
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.declare.formerly import Formerly
 from encfields.orm.declare.table_events import column_attached
+from encfields.orm.declare.type_options import (
+    blind_indexes,
+    check_adopts,
+    check_formerly,
+    check_storage,
+)
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.comparator import EncryptedComparator
 from encfields.orm.read.provenance import packed
@@ -107,24 +112,9 @@ class EncryptedType(
         self.lazy = lazy
         self.adopts = adopts
         self.formerly = formerly
-        if adopts is not None and not isinstance(adopts, Plaintext):
-            raise DeclarationError(
-                'adopts= takes a Plaintext("column", phase="write-both")', reason="adopts"
-            )
-        if adopts is not None and lazy:
-            raise DeclarationError(
-                "lazy=True has to wait until adopts= is gone: while a column is adopted, what is "
-                "written goes into two columns",
-                reason="adopts",
-            )
-        if formerly is not None:
-            _check_formerly(formerly, others=adopts is not None or lazy)
-        if storage is not None and not isinstance(storage, LargeBinary):
-            raise DeclarationError(
-                "storage= is a LargeBinary, with or without a length: ciphertext is bytes, and "
-                "must not be padded",
-                reason="storage",
-            )
+        check_storage(storage)
+        check_adopts(adopts, lazy=lazy)
+        check_formerly(formerly, adopts=adopts is not None, lazy=lazy)
         if isinstance(self.inner, EncryptedType):
             raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
         for one in (key, *self.former_keys):
@@ -133,7 +123,7 @@ class EncryptedType(
         # SQLAlchemy stores values as impl_instance has it; who makes schemas asks for impl.
         self.impl_instance = LargeBinary()
         self.impl = self.inner  # type: ignore[assignment]
-        self.indexes = _indexes(self.inner, index)
+        self.indexes = blind_indexes(self.inner, index)
         self.__class__ = _shown_as(type(_undecorated(self.inner)))
         self.hashable = self.inner.hashable
         # What another type of before, or of now, knows as NULL alone is NULL meanwhile.
@@ -364,34 +354,3 @@ def _instance(inner: Any) -> TypeEngine[Any]:
         )
     made: TypeEngine[Any] = inner() if isinstance(inner, type) else inner
     return made
-
-
-def _check_formerly(formerly: Formerly, *, others: bool) -> None:
-    if not isinstance(formerly, Formerly):
-        raise DeclarationError(
-            'formerly= takes a Formerly(bind_to="id", phase="write-former")', reason="formerly"
-        )
-    if others:
-        raise DeclarationError(
-            "formerly= stands neither with adopts= nor with lazy=True: end the one change before "
-            "the other, and leave values open meanwhile",
-            reason="formerly",
-        )
-
-
-def _indexes(
-    inner: TypeEngine[Any], index: BlindIndex | Sequence[BlindIndex] | None
-) -> tuple[BlindIndex, ...]:
-    given = () if index is None else tuple(index) if isinstance(index, list | tuple) else (index,)
-    for one in given:
-        if not isinstance(one, BlindIndex):
-            raise DeclarationError(
-                "index= takes a BlindIndex(...), or a list of them", reason="index"
-            )
-        one.check_type(indexed_type(inner))
-    if len({one.label for one in given}) < len(given):
-        raise DeclarationError(
-            "two blind indexes of one column have the same name: give each a name= of its own",
-            reason="index",
-        )
-    return given

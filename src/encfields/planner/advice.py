@@ -26,7 +26,7 @@ EXTRA_ROWS = 1_000
 
 
 class Verdict(enum.Enum):
-    """What is thought of an index."""
+    """The judgement of an index."""
 
     GOOD = "good"
     CAUTION = "caution"

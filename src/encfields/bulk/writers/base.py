@@ -121,7 +121,7 @@ def write_one_by_one(
 ) -> int:
     """Store what the database lets in, and quarantine the rest.
 
-    :param names: the columns that can be the matter, for people.
+    :param names: the columns that may be at fault, for people.
     :param outcome: takes the rows that are refused.
     :returns: how many rows were stored.
     """
@@ -137,6 +137,6 @@ def write_one_by_one(
         half = len(changes) // 2
         parts = (changes[:half], changes[half:])
         return sum(write_one_by_one(writer, connection, part, names, outcome) for part in parts)
-    told = f"{kind}: {refusal.words}"
-    outcome.refused.append(RefusedValue(changes[0].key, names[:128], refusal.reason, told))
+    words = f"{kind}: {refusal.words}"
+    outcome.refused.append(RefusedValue(changes[0].key, names[:128], refusal.reason, words))
     return 0

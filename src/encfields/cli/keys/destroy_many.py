@@ -64,8 +64,8 @@ def _ask(many: ManyKeys, specs: list[TableSpec] | None) -> int | None:
     except ConfigurationError as error:
         if error.reason != "not-confirmed":
             raise
-        told = error.message.partition(" Confirm with")[0]
-    sys.stderr.write(f"{plain(told)}\nType how many keys to destroy for good: ")
+        question = error.message.partition(" Confirm with")[0]
+    sys.stderr.write(f"{plain(question)}\nType how many keys to destroy for good: ")
     sys.stderr.flush()
     return _count(sys.stdin.readline().strip() or None)
 

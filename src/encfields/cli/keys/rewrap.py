@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _tell(report: KeysReport, output: Output) -> None:
     wrapped = report.rewrapped or RewrapReport()
     if output.as_json:
-        told = report.to_json()
-        output.json({**wrapped.to_json(), "failed": told["failed"], "left": told["left"]})
+        outcome = report.to_json()
+        output.json({**wrapped.to_json(), "failed": outcome["failed"], "left": outcome["left"]})
     else:
         output.line(
             f"{wrapped.moved:,} wrapped keys were moved; {wrapped.already:,} had been moved "

@@ -119,8 +119,8 @@ def progress(
             yield shown
         except KeyboardInterrupt:
             if last.total:
-                told = f"interrupted after {last.tried:,} of {last.total:,} keys"
-                sys.stderr.write(f"encfields: {told}; {again}\n")
+                where = f"interrupted after {last.tried:,} of {last.total:,} keys"
+                sys.stderr.write(f"encfields: {where}; {again}\n")
             raise
 
 

@@ -1,4 +1,4 @@
-"""Wiping all items of a key in AWS's key store: what is left of each is a date.
+"""Destroying a key in AWS's key store: its items are wiped, and only their dates are kept.
 
 A destroyed item has the attribute ``encfields-destroyed-at`` and no ``enc`` any more. AWS's own
 libraries find it malformed and open nothing; its id stays taken for them too. DynamoDB's

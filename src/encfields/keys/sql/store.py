@@ -143,7 +143,7 @@ class SqlKeyStore(KeyStore):
         self._table.create()
 
     def has_table(self) -> bool:
-        """Whether the key table is there."""
+        """Whether the key table exists."""
         return self._table.exists()
 
     @property

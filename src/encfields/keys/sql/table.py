@@ -121,7 +121,7 @@ class KeyTable:
         ]
 
     def all_rows(self) -> KeyRows:
-        """Every row of a key."""
+        """The rows of all keys."""
         rows = self.select(self.table.c.purpose != NAME_PURPOSE)
         return sorted(rows, key=lambda row: (row.key_id, row.created_at, row.version))
 
@@ -204,7 +204,7 @@ class KeyTable:
         connection.execute(insert(table), [row])
 
     def forget_uncommitted(self, key_id: str) -> None:
-        """Of a key that was destroyed."""
+        """Forget the uncommitted rows of a key that was destroyed."""
         self.uncommitted = [row for row in self.uncommitted if row["key_id"] != key_id]
 
     def change(self, change: TableChange, key_id: str) -> None:
@@ -227,9 +227,9 @@ class KeyTable:
         when: dt.datetime,
         *conditions: ColumnElement[bool],
     ) -> bool:
-        """Leave a date of a row, and nothing of what it wraps.
+        """Wipe what a row wraps, and keep its dates.
 
-        :param conditions: under which alone.
+        :param conditions: that the row has to meet as well.
         :returns: whether it was there.
         """
         if connection.dialect.name == "sqlite":
@@ -281,7 +281,7 @@ class KeyTable:
     # -- the table itself ----------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Whether the key table is there."""
+        """Whether the key table exists."""
         return self.run(self._is_there)
 
     def _is_there(self, engine: Engine) -> bool:
@@ -345,7 +345,7 @@ class KeyTable:
             return read_name(connection, self.table)
 
     def ensure_name(self) -> None:
-        """Have a name in the table."""
+        """Give the table a name, unless it has one."""
         self.connection.require_sqlite_if_borrowed()
         for _ in range(MAX_TRIES):
             began = monotonic()
