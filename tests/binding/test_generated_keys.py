@@ -273,6 +273,18 @@ def test_returning_another_column_only(shop):
     assert reasons(shop) in ([], expected(1))
 
 
+@pytest.mark.parametrize("names", [("reason", "place"), ("place",)], ids=" ".join)
+def test_rows_with_and_without_a_value_return_what_was_asked_of_each(shop, names):
+    """Only rows with an encrypted value need their key, and the ORM puts the columns that each
+    INSERT returns below those of the one before."""
+    shop.backend.require_returning()
+    rows = [{"place": "1", "reason": "a"}, {"place": "2"}, {"place": "3", "reason": "c"}]
+    with shop.session() as session:
+        asked = [getattr(Visit, name) for name in names]
+        returned = session.execute(insert(Visit).returning(*asked), rows).all()
+    assert returned == [tuple(row.get(name) for name in names) for row in rows]
+
+
 def test_an_insert_that_may_do_nothing_is_refused_or_knows_its_key(shop):
     statement = {
         "sqlite": sqlite.insert(visit).on_conflict_do_nothing(),

@@ -23,7 +23,7 @@ plaintext. Which class has each name that is read::
     sqlalchemy.sql.dml.Insert                       _multi_values _post_values_clause _prefixes
     sqlalchemy.sql.dml.Insert                       _propagate_attrs _return_defaults _values
     sqlalchemy.sql.dml.Insert                       _return_defaults_columns _select_names
-    sqlalchemy.sql.dml.Insert                       _compile_state_factory _generate
+    sqlalchemy.sql.dml.Insert                       _compile_state_factory _generate _returning
     sqlalchemy.sql.dml.InsertDMLState               _has_multi_parameters
     sqlalchemy.sql.dml.DMLState                     _dict_parameters _multi_parameters
     sqlalchemy.sql.dml.Update                       _ordered_values (2.0)
@@ -889,6 +889,11 @@ def _key_of(name: Any) -> str:
 def is_part_of_insert(statement: Any) -> bool:
     """Whether the ORM executes it for some rows of an INSERT of a class, and joins the results."""
     return "_emit_insert_table" in getattr(statement, "_annotations", ())
+
+
+def is_joined_part_of_insert(statement: Insert) -> bool:
+    """Whether the ORM puts the rows that it returns below those of other parts, by position."""
+    return is_part_of_insert(statement) and bool(statement._returning)
 
 
 def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:

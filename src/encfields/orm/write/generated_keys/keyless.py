@@ -99,6 +99,9 @@ def keyless_insert(
     if not lacking:
         return None
     written = [b for key, b in bindings.items() if _has_values(b.column, key, values, rows)]
+    if not written and internals.is_joined_part_of_insert(statement):
+        # A part whose keys are given does not return them, and all have to return the same.
+        written = [*bindings.values()]
     needed = {column for binding in written for column in binding.identity}
     missing = tuple(column for column in lacking if column in needed)
     if not missing:
