@@ -263,6 +263,27 @@ def test_null_is_distinct_from_a_value_and_not_from_null(db, name):
         assert answers == expected
 
 
+def test_two_columns_are_distinct_as_plain_ones_are(db):
+    def pair(name: str, type_: Any) -> Table:
+        columns = [Column(key, type_) for key in ("one", "other")]
+        return Table(name, MetaData(), Column("id", Integer, primary_key=True), *columns)
+
+    sealed = EncryptedType(String(20), index=BlindIndex(domain="pair"))
+    values = [("x", "x"), ("x", "y"), ("x", None), (None, "x"), (None, None)]
+    answers = []
+    for table in (pair("plain_pair", String(20)), pair("sealed_pair", sealed)):
+        db.create(table.metadata)
+        one, other = table.c.one, table.c.other
+        asked = [one.is_distinct_from(other), one.is_not_distinct_from(other)]
+        asked += [~condition for condition in asked]
+        with db.begin() as connection:
+            rows = [{"id": n, "one": a, "other": b} for n, (a, b) in enumerate(values, 1)]
+            connection.execute(insert(table), rows)
+            told = select(table.c.id, *(c.label(f"c{n}") for n, c in enumerate(asked)))
+            answers.append(connection.execute(told.order_by(table.c.id)).all())
+    assert [tuple(row) for row in answers[0]] == [tuple(row) for row in answers[1]]
+
+
 @pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.parametrize("synchronize", ["auto", "evaluate"])
 def test_the_session_sees_which_rows_are_distinct(sqlite_db, name, synchronize):

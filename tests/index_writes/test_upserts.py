@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import func, literal, null, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from encfields.errors import BindingError
+from encfields.errors import BindingError, UnsupportedOperationError
 from tests.binding.database import CANARY, Database
 from tests.index_writes.expected import PATIENT, PERSON, check_indexes, stored
-from tests.index_writes.models import Base, Patient, Person
+from tests.index_writes.models import Base, Member, Patient, Person
 
 patient: Any = Patient.__table__
 person: Any = Person.__table__
+member: Any = Member.__table__
 BEFORE = {n: f"123-45-{n:04}" for n in (1, 2, 3)}
 
 
@@ -105,6 +106,50 @@ def test_other_columns_only_leave_the_indexes_alone(db_with_upsert):
     assert "bidx = excluded" not in seen[0].statement
     assert stored(db, patient, "ssn_bidx") == before
     assert numbers(db) == BEFORE
+
+
+TARGETS = {
+    "by name": lambda insert: {"index_elements": ["iban"]},
+    "by column": lambda insert: {"index_elements": [member.c.iban]},
+    "by attribute": lambda insert: {"index_elements": [Member.iban]},
+}
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+def test_a_unique_value_is_the_target_of_a_conflict(db_with_upsert, target):
+    db, insert = db_with_upsert
+    first = {"id": 1, "tenant_id": 1, "title": "a", "iban": "DE1"}
+    again = {**first, "id": 2, "title": "b"}
+    of_another_tenant = {**again, "id": 3, "tenant_id": 2, "title": "c"}
+    statement = upsert(insert, lambda e: {"title": e.title}, member, **target(insert))
+    with db.begin() as connection:
+        connection.execute(statement, [first, again, of_another_tenant])
+        connection.execute(insert(member).on_conflict_do_nothing(**target(insert)).values(again))
+    read = select(member.c.id, member.c.title, member.c.iban).order_by(member.c.id)
+    with db.begin() as connection:
+        rows = [tuple(row) for row in connection.execute(read)]
+    assert rows == [(1, "b", "DE1"), (3, "c", "DE1")]
+
+
+def test_only_rows_whose_value_changes_are_updated(db_with_upsert):
+    db, insert = db_with_upsert
+    changes = patient.c.ssn.is_distinct_from(insert(patient).excluded.ssn)
+    statement = upsert(insert, lambda e: {"ssn": e.ssn, "name": e.name}, where=changes)
+    rows = [(1, BEFORE[1]), (2, None), (3, "new")]
+    with db.begin() as connection:
+        given = [{"id": n, "ssn": ssn, "name": "changed"} for n, ssn in rows]
+        connection.execute(statement.values(given))
+        named = connection.execute(select(patient.c.name).order_by(patient.c.id)).scalars().all()
+    assert named == ["n-1", "changed", "changed"]
+    assert numbers(db) == dict(rows)
+
+
+def test_a_value_that_is_not_unique_is_no_target(db_with_upsert):
+    db, insert = db_with_upsert
+    statement = insert(patient).on_conflict_do_nothing(index_elements=["notes"])
+    with db.begin() as connection, db.refused(UnsupportedOperationError, patient) as refused:
+        connection.execute(statement.values(id=9, notes=CANARY))
+    assert "BlindIndex(unique=True)" in str(refused.value)
 
 
 NULLS = {

@@ -781,6 +781,21 @@ def _key_in_set(target: Any) -> str:
     return str(getattr(column, "key", column))
 
 
+def conflict_elements(statement: Any) -> list[Any]:
+    """What an upsert's conflict target names, as it was given: names and columns."""
+    clause = post_values_clause(statement)
+    return list(getattr(clause, "inferred_target_elements", None) or ())
+
+
+def with_conflict_elements(statement: Any, elements: list[Any]) -> Insert:
+    """The same upsert with another conflict target; the given statement is left as it is."""
+    changed: Any = statement._post_values_clause._clone()
+    changed.inferred_target_elements = elements
+    copied: Any = statement._generate()
+    copied._post_values_clause = changed
+    return cast("Insert", copied)
+
+
 def with_upsert_values(statement: Insert, added: list[tuple[str, Any]]) -> Insert:
     """The same upsert with more in its SET; the given statement is left as it is."""
     return _with_set(statement, lambda given: [*given, *added])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import and_, null, or_, type_coerce
+from sqlalchemy import and_, not_, null, or_, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
+    BindParameter,
     ClauseElement,
     CollectionAggregate,
     ColumnElement,
@@ -60,10 +61,25 @@ _OF_NULL_TOO = (operators.is_distinct_from, operators.is_not_distinct_from)
 
 
 def _has_answer(type_: SealedColumnType, operand: object) -> bool:
-    """Whether a column can be told apart from a value, or from NULL."""
+    """Whether a column can be told apart from a value, from NULL, or from another column."""
     if isinstance(operand, ClauseElement) or hasattr(operand, "__clause_element__"):
-        return False
+        return _is_told_by_indexes(type_, operand)
     return type_.adopts is None and (bool(type_.indexes) or asks_for_null(type_, operand))
+
+
+def _is_told_by_indexes(type_: SealedColumnType, operand: object) -> bool:
+    """Whether blind indexes tell a column apart from another encrypted one, NULL included."""
+    if not type_.indexes or not is_column(operand):
+        return False
+    other = clause_of(operand)
+    is_sealed = isinstance(other.type, SealedColumnType) and not isinstance(other, BindParameter)
+    return is_sealed and type_.adopts is None and other.type.adopts is None
+
+
+def _is_null(type_: SealedColumnType, column: Any) -> ColumnElement[Any]:
+    """Whether the database holds NULL in a column, of whatever that may be read as."""
+    tested = cast("ColumnElement[Any]", column.is_(null()))
+    return by_database_alone(tested) if isinstance(type_.inner, TypeDecorator) else tested
 
 
 def _is_null_test(type_: SealedColumnType, op: Any, operand: object) -> bool:
@@ -100,7 +116,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         operand = other[0] if other else None
         type_ = cast("SealedColumnType", self.expr.type)
         if op in _OF_NULL_TOO and _has_answer(type_, operand):
-            return self._with_null(op, operand)
+            tell = self._of_two if is_column(operand) else self._with_null
+            return tell(op, operand)
         adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
             if _is_null_test(type_, op, operand):
@@ -141,6 +158,17 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             return or_(self.operate(operators.ne, value), is_null)
         # The evaluator of synchronize_session ends AND at the first that is unknown.
         return and_(is_value, self.operate(operators.eq, value))
+
+    def _of_two(self, op: Any, other: Any) -> ColumnElement[Any]:
+        """``is_distinct_from()`` of two columns, and its opposite; never NULL themselves."""
+        other = clause_of(other)
+        is_null = _is_null(cast("SealedColumnType", self.expr.type), self.expr)
+        other_is_null = _is_null(other.type, other)
+        both = and_(not_(is_null), not_(other_is_null))
+        if op is operators.is_distinct_from:
+            one = or_(and_(is_null, not_(other_is_null)), and_(not_(is_null), other_is_null))
+            return or_(and_(both, self.operate(operators.ne, other)), one)
+        return or_(and_(both, self.operate(operators.eq, other)), and_(is_null, other_is_null))
 
     @leaves_no_trace
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:

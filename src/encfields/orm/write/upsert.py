@@ -135,7 +135,7 @@ def _targeted(clause: Any, table: Any) -> set[Column[Any]]:
     if constraint is not None:
         return set(primary.columns) if constraint == primary.name else set()
     elements = getattr(clause, "inferred_target_elements", None) or ()
-    names = {_name_of(element) for element in elements}
+    names = {targeted_name(element) for element in elements}
     return {column for column in table.c if column.name in names}.difference(_recollated(table))
 
 
@@ -151,7 +151,7 @@ def _recollated(table: Any) -> Iterator[Column[Any]]:
                 yield cast("Column[Any]", element.left)
 
 
-def _name_of(element: Any) -> str | None:
+def targeted_name(element: Any) -> str | None:
     """The name of a column in a conflict target; of an expression, ``None``."""
     if isinstance(element, str):
         return element
