@@ -139,6 +139,17 @@ def test_a_value_may_be_given_later_by_name(there):
         assert found(session, "given") == [1]
 
 
+@pytest.mark.parametrize("given, kept", [(None, "old"), ("new", "new")])
+def test_the_old_value_stays_where_none_is_inserted(there, given, kept):
+    statement = there.insert(account).values(key=1, mail=given)
+    inserted = statement.inserted if there.is_mysql else statement.excluded
+    set_ = {"mail": func.coalesce(inserted.mail, account.c.mail)}
+    with there.database.session() as session:
+        session.execute(there.upsert(statement, set_, "key"))
+        assert held(session) == ("old", kept, ["old"])
+        assert found(session, kept) == [1]
+
+
 def test_a_mapped_class_is_upserted_alike(there):
     statement = there.insert(Account).values(id=1, email="x")
     set_ = {account.c.key: 1, account.c.mail: "given", account.c.notes: None}

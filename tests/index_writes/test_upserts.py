@@ -6,10 +6,10 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from sqlalchemy import func, literal, null, select
+from sqlalchemy import case, func, literal, null, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from encfields.errors import BindingError, UnsupportedOperationError
+from encfields.errors import BindingError, IdentityChangeError, UnsupportedOperationError
 from tests.binding.database import CANARY, Database
 from tests.index_writes.expected import PATIENT, PERSON, check_indexes, stored
 from tests.index_writes.models import Base, Member, Patient, Person
@@ -142,6 +142,39 @@ def test_only_rows_whose_value_changes_are_updated(db_with_upsert):
         named = connection.execute(select(patient.c.name).order_by(patient.c.id)).scalars().all()
     assert named == ["n-1", "changed", "changed"]
     assert numbers(db) == dict(rows)
+
+
+CHOSEN = {
+    "the inserted value first": (lambda e: func.coalesce(e.ssn, patient.c.ssn), ["new", "n-2"]),
+    "the row's own first": (lambda e: func.coalesce(patient.c.ssn, e.ssn), ["n-1", "n-2"]),
+    "by a condition": (
+        lambda e: case((patient.c.name == "n-1", e.ssn), else_=patient.c.ssn),
+        ["new", "n-2"],
+    ),
+}
+
+
+@pytest.mark.parametrize("choice, expected", CHOSEN.values(), ids=CHOSEN.keys())
+def test_the_index_is_that_of_the_value_that_is_chosen(db_with_upsert, choice, expected):
+    db, insert = db_with_upsert
+    statement = upsert(insert, lambda e: {"ssn": choice(e)})
+    with db.begin() as connection:
+        connection.execute(statement, [{"id": 1, "ssn": "new"}, {"id": 2, "ssn": None}])
+    own = {"n-1": BEFORE[1], "n-2": BEFORE[2]}
+    found = numbers(db)
+    assert [found[1], found[2]] == [own.get(value, value) for value in expected]
+
+
+def test_a_row_that_gets_another_key_may_not_keep_its_value(db_with_upsert):
+    db, insert = db_with_upsert
+    inserted = insert(member).excluded
+    set_ = {"id": inserted.id, "iban": func.coalesce(inserted.iban, member.c.iban)}
+    with db.begin() as connection:
+        first = {"id": 1, "tenant_id": 1, "iban": "DE1"}
+        connection.execute(insert(member).values(first))
+    statement = insert(member).on_conflict_do_update(index_elements=["iban"], set_=set_)
+    with db.begin() as connection, db.refused(IdentityChangeError, member):
+        connection.execute(statement.values(id=2, tenant_id=1, iban="DE1"))
 
 
 def test_a_value_that_is_not_unique_is_no_target(db_with_upsert):

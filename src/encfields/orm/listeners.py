@@ -13,6 +13,7 @@ from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.query.in_plaintext import with_plaintext_asked
 from encfields.orm.query.list_comparison import with_lists_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
+from encfields.orm.write.chosen_values import mark_choices
 from encfields.orm.write.conflict_target import target_indexes
 from encfields.orm.write.default_context import (
     tell_of_all_parameters,
@@ -110,6 +111,7 @@ class EngineListeners:
         complete_row_update(execution)
         veil_written(execution)
         bind_set_values(execution)
+        mark_choices(execution)
         write_indexes_along(execution)
         target_indexes(execution)
         self.hook.keys.ask(execution)

@@ -38,6 +38,7 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.query.chosen_value import ChosenValue, parts_of_choice
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -96,6 +97,8 @@ def _walk(root: Any) -> Iterator[Any]:
         yield element
         if isinstance(element, count):
             stack.extend(element.clauses)
+        elif isinstance(element, ChosenValue):
+            stack.extend(parts_of_choice(element))
         elif isinstance(element, Select):
             stack.extend(internals.select_parts(element))
         elif not isinstance(element, Table):

@@ -23,7 +23,9 @@ from encfields.orm.declare.blind_index import indexes_of, known_indexes
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
 from encfields.orm.internals import Assigned, BoundValue, Expression
+from encfields.orm.query.chosen_value import ChosenValue
 from encfields.orm.sealed import Sealed, to_be_written
+from encfields.orm.write.chosen_values import index_of_choice
 from encfields.orm.write.pending import Carried, is_null
 from encfields.orm.write.upsert import is_excluded, is_own_value
 
@@ -275,6 +277,8 @@ def refuse_half_upsert(statement: Any, table: Table) -> None:
         pairs = zip([companion, *values], columns, strict=True)
         if all(is_excluded(value, column) for value, column in pairs):
             continue
+        if isinstance(companion, ChosenValue) and isinstance(values[0], ChosenValue):
+            continue
         if _is_of_own_values(index, values) and is_own_value(companion, index.companion):
             continue
         if companion is None or any(value is None for value in values):
@@ -379,6 +383,8 @@ def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
             along: Any = null()
         elif any(value is None for value in values):
             continue
+        elif isinstance(values[0], ChosenValue) and len(values) == 1:
+            along = index_of_choice(values[0], index.sources[0].column, index.companion)
         elif _is_of_own_values(index, values):
             kind = index.companion.type
             along = bindparam(None, INDEX_OF_ROW, type_=kind, unique=True)

@@ -28,6 +28,7 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.row_keys import may_match_another_spelling
 from encfields.orm.internals import Assigned, BoundValue
+from encfields.orm.query.chosen_value import ChosenValue
 from encfields.orm.query.statement_scope import conjunction
 
 if TYPE_CHECKING:
@@ -186,11 +187,13 @@ class _Upsert:
                 CiphertextCopyError,
                 binding,
                 f"an upsert may set it to {self._inserted(binding.column)}, to null() or, if it "
-                "inserts a single row, to a plain value, and to nothing else: give the value to "
-                "values()",
+                "inserts a single row, to a plain value, to coalesce() of the inserted value and "
+                f"{binding.column.key}, and to nothing else: give the value to values()",
             )
+        # The row's own value, which may be chosen, is bound to the key that the row has.
+        is_set_along = bool(values) and not any(isinstance(v, ChosenValue) for v in values)
         for column in binding.identity:
-            self._check_change(binding, column, is_set_along=bool(values))
+            self._check_change(binding, column, is_set_along=is_set_along)
         if sealed:
             self._check_row(binding)
 
@@ -257,7 +260,7 @@ class _Upsert:
         )
 
     def _is_for_this_row(self, value: Any, column: Column[Any]) -> bool:
-        if is_excluded(value, column):
+        if is_excluded(value, column) or isinstance(value, ChosenValue):
             return True
         is_single = self._inserted_row is not None and adoption_of(column) is None
         return is_single and is_own_value(value, column)
