@@ -215,6 +215,25 @@ PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
         ),
         [12],
     ),
+    "outer join's ON, beside it": (
+        lambda: (
+            select(Member.id)
+            .outerjoin(
+                other, and_(other.id == Member.id, other.tenant_id == 2, other.ssn == "ssn-1")
+            )
+            .where(other.id != None)  # noqa: E711
+        ),
+        [12],
+    ),
+    "or of both": (
+        lambda: select(Member.id).where(or_(and_(one, ssn), and_(tenant_2, Member.ssn != "ssn-1"))),
+        [2, 11, 13],
+    ),
+    "case, of both": (
+        lambda: select(Member.id).where(case((and_(tenant_2, ssn), 1), else_=0) == 1),
+        [12],
+    ),
+    "not of both": (lambda: select(Member.id).where(~and_(tenant_2, ssn), tenant_2), [11, 13]),
     "loader criteria": (
         lambda: (
             select(Member.id)
@@ -320,8 +339,19 @@ UNPINNED: dict[str, Callable[[], Any]] = {
     "later tenants": lambda: select(Member.id).where(Member.tenant_id > 1, ssn),
     "not": lambda: select(Member.id).where(~(Member.tenant_id != 1).is_(True), ssn),
     "or": lambda: select(Member.id).where(or_(Member.tenant_id == 1, Member.id == 1), ssn),
-    "or of both": lambda: select(Member.id).where(
-        or_(and_(one, ssn), and_(tenant_2, Member.ssn == "ssn-2"))
+    "or of both, by one comparison": lambda: select(Member.id).where(
+        or_(and_(one, ssn), and_(tenant_2, ssn))
+    ),
+    "beside one of two uses of the same comparison": lambda: select(Member.id).where(
+        or_(and_(tenant_2, ssn), ssn)
+    ),
+    "beside one of two uses in several clauses": lambda: (
+        select(Member.id, ssn.label("found"))
+        .outerjoin(Card, and_(tenant_2, ssn))
+        .where(Member.id > 0)
+    ),
+    "beside an or of it": lambda: select(Member.id).where(
+        or_(and_(one, Member.id > 0), and_(Member.id == 3, or_(ssn, tenant_2)))
     ),
     "a column": lambda: select(Member.id).where(Member.tenant_id == Member.id, ssn),
     "an expression": lambda: select(Member.id).where(Member.tenant_id == func.abs(1), ssn),

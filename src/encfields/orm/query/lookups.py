@@ -1,8 +1,8 @@
 """Values that are looked up in a blind index: planned once for a compiled statement, then hashed.
 
 Where the index key is a tenant's, the tenant must be known: the statement has to compare the
-template's columns, of the same table or alias, with ``=`` to a value, in the same SELECT's WHERE
-or in one around it.
+template's columns, of the same table or alias, with ``=`` to a value, in the same SELECT's WHERE,
+in one around it, or in the AND that the comparison is part of.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
 from encfields.orm.query.lookup_type import Compared, CompoundValue, LookupType, SharedLookupType
-from encfields.orm.query.statement_scope import conjunction_of, deciding
+from encfields.orm.query.statement_scope import conditions_beside, conjunction_of, deciding
 from encfields.orm.read.provenance import sibling
 from encfields.orm.write.pending import PendingLookup
 
@@ -124,7 +124,10 @@ def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
     inner = compared.scope.subquery
     around = deciding(compared.enclosing, compared.scope.expression.table)
     for statement in around if inner is None else [inner]:
-        for criterion in conjunction_of(statement):
+        for criterion in (
+            *conjunction_of(statement),
+            *conditions_beside(statement, compared.element),
+        ):
             if isinstance(criterion, BinaryExpression) and criterion.operator is operators.eq:
                 for column, value in permutations((criterion.left, criterion.right)):
                     if isinstance(value, BindParameter) and not value.expanding:

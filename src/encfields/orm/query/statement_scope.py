@@ -58,6 +58,31 @@ def conjunction_of(statement: Any) -> Iterator[Any]:
             yield from _join_conditions(source)
 
 
+def conditions_beside(statement: Any, comparison: Any) -> list[Any]:
+    """What a comparison is joined with by AND, wherever that is: in an OR, a CASE, an ON.
+
+    Where one of these conditions does not hold, the comparison's answer changes nothing. The same
+    object may stand in several places: what is beside all of them is meant.
+    """
+    parts = [*statement.get_children()]
+    if isinstance(statement, Select):
+        parts = [*internals.select_parts(statement), *internals.top_level_from(statement)]
+    places = [beside for part in parts for beside in _beside(part, comparison, ())]
+    first, *others = places or [()]
+    return [one for one in first if all(any(one is o for o in other) for other in others)]
+
+
+def _beside(part: Any, comparison: Any, around: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The conditions beside each place of a comparison within `part`."""
+    if part is comparison:
+        yield around
+        return
+    if isinstance(part, BooleanClauseList) and part.operator is operators.and_:
+        around = (*around, *conjunction([part]))
+    for child in part.get_children():
+        yield from _beside(child, comparison, around)
+
+
 def certain_sources(select: Select[Any]) -> Iterator[Any]:
     """What a SELECT selects from and every row of it has a part of: of outer joins, one side."""
     for source in internals.top_level_from(select):
