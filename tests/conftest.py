@@ -23,6 +23,7 @@ from tests.servers import mariadb as mariadb_server
 from tests.servers import mysql as mysql_server
 from tests.servers import postgresql as postgresql_server
 from tests.servers.backends import AsyncBackend, Backend
+from tests.servers.drivers import through_driver
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.localstack import LocalStackServer
 from tests.servers.memory import folder_in_memory
@@ -217,8 +218,8 @@ def sqlite(_sqlite_folder: Path) -> Iterator[Backend]:
 
 @pytest.fixture
 def postgresql(_postgresql_database: postgresql_server.ServerDatabase) -> Iterator[Backend]:
-    """An empty PostgreSQL database, through psycopg 3."""
-    url = _postgresql_database.url.set(drivername="postgresql+psycopg")
+    """An empty PostgreSQL database, through psycopg 3 or the driver that is asked for."""
+    url = through_driver(_postgresql_database.url)
     backend = Backend("postgresql", url, _postgresql_database.kept)
     yield backend
     backend.dispose()
@@ -227,8 +228,8 @@ def postgresql(_postgresql_database: postgresql_server.ServerDatabase) -> Iterat
 
 @pytest.fixture
 def mariadb(_mariadb_database: mariadb_server.ServerDatabase) -> Iterator[Backend]:
-    """An empty MariaDB database, through PyMySQL."""
-    backend = Backend("mariadb", mariadb_server.through_pymysql(_mariadb_database.url))
+    """An empty MariaDB database, through PyMySQL or the driver that is asked for."""
+    backend = Backend("mariadb", through_driver(_mariadb_database.url))
     yield backend
     backend.dispose()
     _mariadb_database.empty()
@@ -236,8 +237,8 @@ def mariadb(_mariadb_database: mariadb_server.ServerDatabase) -> Iterator[Backen
 
 @pytest.fixture
 def mysql(_mysql_database: mysql_server.ServerDatabase) -> Iterator[Backend]:
-    """An empty MySQL database, through PyMySQL."""
-    backend = Backend("mysql", mariadb_server.through_pymysql(_mysql_database.url))
+    """An empty MySQL database, through PyMySQL or the driver that is asked for."""
+    backend = Backend("mysql", through_driver(_mysql_database.url))
     yield backend
     backend.dispose()
     _mysql_database.empty()

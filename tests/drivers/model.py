@@ -83,6 +83,14 @@ class Visit(Base):
     reason: Mapped[str | None] = mapped_column(EncryptedType(String, index=BlindIndex()))
 
 
+class Referral(Base):
+    """The key of its blind index is being rotated."""
+
+    __tablename__ = "referral"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(EncryptedType(String, index=BlindIndex(versions=(1, 2))))
+
+
 class Note(Base):
     """Each tenant's values are under a key of its own."""
 

@@ -20,7 +20,7 @@ from encfields.orm.read.provenance import raw_select
 from encfields.orm.write.pending import Pending
 from encfields.testing import assert_absent
 from tests.drivers.conftest import Leg
-from tests.drivers.model import EVERYTHING, KINDS, Note, Patient
+from tests.drivers.model import EVERYTHING, KINDS, Note, Patient, Referral
 
 CANARY = "canary-4711"
 SCAN = b"\x00\xff\xfe'\\%s" + bytes(range(256))
@@ -165,6 +165,21 @@ def test_look_ups(driver: Leg) -> None:
     assert names(Patient.ssn.is_(None)) == []
     gone = delete(Patient).where(Patient.ssn.in_([f"{CANARY}-0", f"{CANARY}-1"]))
     assert driver.run(lambda c: c.execute(gone).rowcount) == 2
+
+
+def test_named_binds_while_the_key_of_an_index_is_rotated(driver: Leg) -> None:
+    """Both versions' hashes are one parameter, of any bytes, that the database takes apart."""
+    if len(driver.encryption.keys.list_beacons("default")) == 1:
+        driver.encryption.keys.rotate_beacon("default")
+    codes = [f"{CANARY}-{n}" for n in range(24)]
+    rows = [{"id": n, "code": code} for n, code in enumerate(codes)]
+    driver.run(lambda c: c.execute(insert(Referral), rows))
+    listed = select(Referral.id).where(Referral.code.in_(bindparam("q", expanding=True)))
+    found = driver.run(lambda c: c.execute(listed, {"q": codes}).scalars().all())
+    assert sorted(found) == list(range(24))
+    one = select(Referral.id).where(Referral.code == bindparam("q"))
+    each = driver.run(lambda c: [c.execute(one, {"q": code}).scalar() for code in codes])
+    assert each == list(range(24))
 
 
 def test_tenants(driver: Leg) -> None:
