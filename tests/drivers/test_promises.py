@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.pacing import code_of
 from encfields.errors import ContextMismatchError, EncFieldsError
 from encfields.message import read_header
 from encfields.orm.read.provenance import raw_select
@@ -216,6 +217,14 @@ def test_no_error_shows_a_plaintext(driver: Leg) -> None:
             driver.run(_executes(insert(Patient), rows))
         shown = "".join(traceback.format_exception(caught.value))
         assert_absent(CANARY, shown, repr(vars(caught.value)))
+
+
+def test_the_code_of_an_error_is_the_server_s(driver: Leg) -> None:
+    """Whether a run tries again, and what it says that a role lacks, hang on it."""
+    codes = {"sqlite": None, "postgresql": "42P01"}
+    with pytest.raises(DBAPIError) as caught:
+        driver.run(lambda c: c.execute(text("SELECT 1 FROM nowhere")))
+    assert code_of(caught.value.orig) == codes.get(driver.server, 1146)
 
 
 @pytest.mark.parametrize("value", [CANARY, SCAN, 47110815], ids=["str", "bytes", "int"])

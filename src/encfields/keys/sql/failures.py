@@ -70,8 +70,10 @@ def sql_state(cause: Any) -> str | None:
 
 def error_number(cause: Any) -> int | None:
     """The server's own number of a MariaDB or MySQL driver's error."""
-    arguments = getattr(cause, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+    # The first argument is MariaDB Connector/Python's message, and the others' number.
+    first = next(iter(getattr(cause, "args", ())), None)
+    number = first if isinstance(first, int) else getattr(cause, "errno", None)
+    return number if isinstance(number, int) else None
 
 
 def is_denied(error: DBAPIError) -> bool:
