@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy.engine import Connection, Dialect, Engine
 
@@ -20,7 +20,7 @@ from encfields.keys.cache.key_cache import (
     KeyCache,
 )
 from encfields.keys.removal import CountableTables, Counted, CountedForEach, ValuesUnder
-from encfields.keys.sql.connection import OwnConnection
+from encfields.keys.sql.connection import OwnConnection, hand_on_listeners
 from encfields.keys.store import KeyStore
 from encfields.keys.versions import asked_ids
 from encfields.legacy import LegacyReader
@@ -34,6 +34,8 @@ from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+T = TypeVar("T")
 
 SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
 """SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
@@ -49,27 +51,31 @@ class ValueCounter:
         self._engine = weakref.ref(engine)
 
     def __call__(self, tables: CountableTables, key_id: str, version: str | None = None) -> Counted:
-        counted = self._own().run(
-            lambda own: [table.count_under(own, key_id, version) for table in tables]
-        )
+        counted = self._on_own(lambda own: [t.count_under(own, key_id, version) for t in tables])
         return [name for name, _ in counted], [one for _, found in counted for one in found]
 
     def under_each(self, tables: CountableTables, key_ids: Collection[str]) -> CountedForEach:
         """The same for many keys, with one look at every table."""
-        counted = self._own().run(
-            lambda own: [table.count_under_each(own, key_ids) for table in tables]
-        )
+        counted = self._on_own(lambda own: [t.count_under_each(own, key_ids) for t in tables])
         found: dict[str, list[ValuesUnder]] = {}
         for _, by_key in counted:
             for key_id, columns in by_key.items():
                 found.setdefault(key_id, []).extend(columns)
         return [name for name, _ in counted], found
 
-    def _own(self) -> OwnConnection:
+    def _on_own(self, count: Callable[[Engine], list[T]]) -> list[T]:
         engine = self._engine()
         if engine is None:
             raise ConfigurationError("the engine is gone", reason="no-database")
-        return OwnConnection(engine)
+        own = OwnConnection(engine)
+
+        def counted(on: Engine) -> list[T]:
+            # The tables that the application means, whatever chooses their schema.
+            for name in ("engine_connect", "begin") if own.is_ours_alone else ():
+                hand_on_listeners(engine, on, name)
+            return count(on)
+
+        return own.run(counted)
 
 
 _FORMER_METHODS = frozenset({"active_key", "find_key", "index_key"})

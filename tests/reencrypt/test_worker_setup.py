@@ -46,10 +46,13 @@ def test_what_cannot_go_along_is_refused_with_the_way_out(tmp_path):
     by_hand = create_engine(url, creator=lambda: sqlite3.connect(tmp_path / "db"))
     listened = create_engine(url)
     event.listen(listened, "connect", lambda connection, record: None)
+    told = create_engine(url)
+    event.listen(told, "begin", lambda connection: None)
     unsendable = create_engine(url, connect_args={"factory": lambda *a, **k: None})
     for engine, what in (
         (by_hand, "creator="),
         (listened, "event listeners"),
+        (told, "event listeners"),
         (unsendable, "connect_args"),
     ):
         with pytest.raises(ConfigurationError, match=what) as caught:

@@ -46,16 +46,6 @@ def _as_text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def hides_rows(connection: Connection, table: str, schema: str | None) -> bool:
-    """Whether a policy of PostgreSQL's hides rows of a table from this user."""
-    if connection.dialect.name != "postgresql":
-        return False
-    found = CatalogColumn(connection, table, schema, "").ask(
-        f"SELECT row_security_active(c.oid) FROM (SELECT) one JOIN {_PG_TABLE}"  # noqa: S608
-    )
-    return any(row == ("True",) for row in found)
-
-
 # -- before an adoption begins -----------------------------------------------------------------
 
 

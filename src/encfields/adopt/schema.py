@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import LargeBinary, text
 from sqlalchemy import column as sql_column
 from sqlalchemy import inspect as inspected
+from sqlalchemy import table as sql_table
 from sqlalchemy.exc import OperationalError
 
 from encfields.adopt import sqlite_schema as sqlite
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.mysql_columns import nullable, required
-from encfields.adopt.obstacles import CatalogColumn, hides_rows
+from encfields.adopt.obstacles import CatalogColumn
 from encfields.adopt.stages import AdoptionProgress, adopted_in, place_of
 from encfields.bulk.connections import Connections
+from encfields.bulk.rows.hidden_rows import hides_rows
 from encfields.orm.adoption.triggers import Triggers
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.declare.message_check import check_name, is_message
@@ -58,7 +60,7 @@ class Schema:
         """
         spec = self._adoption.spec
         with self._connection() as connection:
-            if hides_rows(connection, spec.table, spec.schema):
+            if hides_rows(sql_table(spec.table, schema=spec.schema), connection):
                 raise self._refusal(
                     "a row level security policy hides rows of the table from this database user: "
                     "adopt it as a user with BYPASSRLS, or as the owner without FORCE",

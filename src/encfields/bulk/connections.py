@@ -14,7 +14,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.arguments import kind
 from encfields.errors import ConfigurationError
-from encfields.keys.sql.connection import OwnConnection
+from encfields.keys.sql.connection import OwnConnection, hand_on_listeners
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 
@@ -45,8 +45,9 @@ class Connections:
 
     def __init__(self, engine: Engine) -> None:
         self._shares = _has_one_connection(engine)
-        # Without the application's event listeners: what is read and written here is ciphertext.
+        # Without the listeners to statements: what is read and written here is ciphertext.
         self.engine = engine if self._shares else _engine_like(engine)
+        self._application = engine
         self.dialect = engine.dialect
         self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._isolation: str | None = None
@@ -60,14 +61,29 @@ class Connections:
         return not self._shares and self.dialect.name != "sqlite"
 
     def reading(self) -> Connection:
-        """A connection whose every statement is a transaction of its own."""
+        """A connection whose every statement is a transaction of its own.
+
+        Where the application sets up its transactions, each call begins one of its kind instead:
+        its ``SET LOCAL`` does nothing outside one. Except on SQLite, where it would hold a lock.
+        """
         if self._shares:
             return self.writing()
+        in_transactions = self._sets_up_transactions
         if self._reading is None:
-            self._reading = self._at_level(self.engine.connect(), "AUTOCOMMIT")
+            self._reading = (
+                self._for_transactions()
+                if in_transactions
+                else self._at_level(self._connect(), "AUTOCOMMIT")
+            )
             if self._reads_binary:
                 _read_binary(self._reading)
+        if in_transactions and self._reading.in_transaction():
+            self._reading.rollback()
         return self._reading
+
+    @property
+    def _sets_up_transactions(self) -> bool:
+        return self.dialect.name != "sqlite" and bool([*self._application.dispatch.begin])
 
     def read_binary(self) -> None:
         """Have psycopg read in PostgreSQL's binary format, which takes bytes as they are.
@@ -82,14 +98,25 @@ class Connections:
     def writing(self) -> Connection:
         """A connection for transactions that are begun and ended by whoever uses it."""
         if self._writing is None:
-            connection = self.engine.connect()
-            if not self._shares and (level := self._write_isolation(connection)):
-                connection.rollback()
-                connection = self._at_level(connection, level)
-            self._writing = connection
+            self._writing = self.engine.connect() if self._shares else self._for_transactions()
         if self._writing.in_transaction():
             self._writing.rollback()
         return self._writing
+
+    def _for_transactions(self) -> Connection:
+        """A new connection, with the isolation level of a run's transactions."""
+        connection = self._connect()
+        if level := self._write_isolation(connection):
+            connection.rollback()
+            connection = self._at_level(connection, level)
+        hand_on_listeners(self._application, connection, "begin")
+        return connection
+
+    def _connect(self) -> Connection:
+        connection = self.engine.connect()
+        if connection.in_transaction():
+            connection.commit()  # What a listener has set up, in which no level can be set.
+        return connection
 
     def _at_level(self, connection: Connection, level: str) -> Connection:
         try:
@@ -158,13 +185,15 @@ def _engine_like(engine: Engine) -> Engine:
     options = engine.get_execution_options()
     kept = {name: options[name] for name in ("schema_translate_map",) if name in options}
     # recreate() keeps the creator and the pool's listeners, and makes no connection yet.
-    return Engine(
+    own = Engine(
         engine.pool.recreate(),
         engine.dialect,
         engine.url,
         execution_options=kept,
         hide_parameters=True,
     )
+    hand_on_listeners(engine, own, "engine_connect")
+    return own
 
 
 def _logs_statements(connection: Connection) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from encfields.arguments import kind
 from encfields.cli.application import imported
 from encfields.errors import ConfigurationError
+from encfields.keys.sql.connection import hand_on_listeners
 from encfields.orm.internals import connect_parameters
 
 _SYNCHRONOUS = {
@@ -71,7 +72,8 @@ def engine_like(engine: Engine, place: str) -> Engine:
     """A new engine that connects as the application's does, with its own pool.
 
     What the application gave its engine to connect with is kept: ``connect_args``, ``creator``,
-    and what listens to its connections. Of an asyncio engine only the URL can be.
+    and what listens to its connections and transactions. Of an asyncio engine's connections only
+    the URL can be.
 
     :param place: where it is, for the message.
     :raises ConfigurationError: the other drivers do not know what its driver is given.
@@ -84,6 +86,8 @@ def engine_like(engine: Engine, place: str) -> Engine:
     options = engine.get_execution_options()
     if _KEPT_OPTION in options:
         new.update_execution_options(**{_KEPT_OPTION: options[_KEPT_OPTION]})
+    for name in ("engine_connect", "begin"):
+        hand_on_listeners(engine, new, name)
     return new
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import LargeBinary, MetaData, Table
 from sqlalchemy.exc import NoSuchTableError
 
+from encfields.bulk.rows.hidden_rows import refuse_hidden_rows
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
@@ -139,6 +140,7 @@ class TableDescription:
 
         :raises DeclarationError: it, or one of the columns, is missing, or a column cannot be
             an encrypted one.
+        :raises ConfigurationError: rows of it are hidden from the database user.
         """
         try:
             table = Table(self.table, MetaData(), schema=self.schema, autoload_with=connection)
@@ -146,6 +148,7 @@ class TableDescription:
             raise DeclarationError(
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
+        refuse_hidden_rows(table, connection)
         take_keys_as_stored(table, self._identifying(), connection)
         return ReflectedTable(self, table)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 _POOL_EVENTS = ("connect", "first_connect", "checkout", "checkin", "reset")
+_ENGINE_EVENTS = ("engine_connect", "begin")
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def _listeners(engine: Engine) -> list[Any]:
     pool: Any = engine.pool
     dialect: Any = engine.dialect
     found = [one for name in _POOL_EVENTS for one in getattr(pool.dispatch, name)]
+    found += [one for name in _ENGINE_EVENTS for one in getattr(engine.dispatch, name)]
     return found + list(dialect.dispatch.do_connect)
 
 

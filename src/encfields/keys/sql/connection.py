@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
@@ -31,6 +31,18 @@ from encfields.keys.fetching.threads import fetch_threads
 T = TypeVar("T")
 EngineWork = Callable[[Engine], T]
 """Uses an engine in any way; the engine is gone when it returns."""
+
+
+def hand_on_listeners(engine: Engine, own: Engine | Connection, name: str) -> None:
+    """Have another engine or connection told of what the application's engine is told of.
+
+    :param name: ``"engine_connect"`` or ``"begin"``, in which applications choose a role, a schema
+        or a variable of the session: without it, another table of the same name may be meant.
+    """
+    told = [*getattr(own.dispatch, name)]
+    for listener in getattr(engine.dispatch, name):
+        if listener not in told:  # As those are that listen to every engine.
+            event.listen(own, name, listener)
 
 
 class OwnConnection:
