@@ -148,6 +148,8 @@ class Encryption:
         """Decrypt a value that :meth:`seal`, or any AWS Encryption SDK with the same branch
         key, encrypted for exactly this context.
 
+        :param message: the bytes that :meth:`seal` returned.
+        :param context: what the value has to be bound to, pair by pair.
         :param key: branch key id, the one that it was sealed under: a message names its key, but
             whoever holds any other could have written it.
         :param former_keys: ids under which it may be as well, from before `key` was chosen.
@@ -185,7 +187,11 @@ class Encryption:
     async def aprefetch(
         self, key_ids: Iterable[str] | None = None, *, beacons: bool = False
     ) -> int:
-        """:meth:`prefetch` without blocking the event loop."""
+        """:meth:`prefetch` without blocking the event loop.
+
+        :param key_ids: branch key ids; by default every key in the store.
+        :param beacons: the beacon keys of blind indexes as well.
+        """
         return await self._cache.aprefetch(key_ids, beacons=beacons)
 
     # -- the engine ----------------------------------------------------------------------------

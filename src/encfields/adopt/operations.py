@@ -43,6 +43,8 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     Before the application is in the phase ``"write-both"``. May be run again after a failure, and
     brings triggers back that are gone, at whatever stage.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param adoption: which column becomes which.
     :raises AdoptionError: it was begun long ago, or a trigger of the table's own would run last.
     """
     schema = Schema(sync_engine(engine), adoption)
@@ -71,6 +73,12 @@ def adopt(
 
     Killed at any moment, the next call goes on; any number of hosts may share the run.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param adoption: which column becomes which.
+    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
+    :param progress: called about twice a second with how far the run is.
+    :param stop: set it, and the run ends between two batches; the next call goes on.
     :raises AdoptionError: ``begin_adoption`` comes first.
     """
     run = adopting_run(engine, encryption, adoption, options=options)
@@ -82,6 +90,10 @@ def adopting_run(
 ) -> Reencryption:
     """The run of :func:`adopt`, to be recorded for workers.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param adoption: which column becomes which.
+    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
     :raises AdoptionError: ``begin_adoption`` comes first.
     """
     engine = sync_engine(engine)
@@ -93,6 +105,9 @@ def adopting_run(
 def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Open every value and compare it with its plaintext; nothing is changed.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param adoption: which column becomes which.
     :raises AdoptionError: rows are hidden from the database user.
     """
     Schema(sync_engine(engine), adoption).place()
@@ -107,6 +122,9 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
     """See that every value is sealed, equal to its plaintext, and indexed. From then on rows may
     be sealed only: the application may go into the phase ``"write-sealed"``.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param adoption: which column becomes which.
     :raises AdoptionError: they are not, and it names rows by their keys; or ``begin_adoption``
         comes first.
     """
@@ -129,6 +147,9 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
     Every process of the application has to be in the phase ``"write-sealed"``. From then on the
     sealed values and the keys are the only copy: have a backup of the key table.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param adoption: which column becomes which.
     :returns: what was compared; ``both`` is how many values were made NULL.
     :raises AdoptionError: values differ or do not open, or ``ensure_adopted`` comes first.
     """
@@ -151,6 +172,8 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
 def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     """Drop the plaintext column and the triggers.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param adoption: which column becomes which.
     :returns: where plaintext remains on disk, each with the command that removes it.
     :raises AdoptionError: ``close_plaintext`` comes first, or a row has plaintext yet.
     """
@@ -183,6 +206,11 @@ def refill_plaintext(
     Every process of the application has to be in the phase ``"read-sealed"`` again. Afterwards
     any earlier version may run.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param adoption: which column becomes which.
+    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
+    :param progress: called about twice a second with how far the run is.
     :raises AdoptionError: there is nothing to go back from, or a process in a later phase has
         written a row meanwhile.
     """
@@ -210,6 +238,8 @@ def refill_plaintext(
 def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     """Undo ``begin_adoption``: drop the encrypted column, its indexes and the triggers.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param adoption: which column becomes which.
     :raises AdoptionError: a row has no plaintext, so that ``refill_plaintext`` comes first.
     """
     engine = sync_engine(engine)

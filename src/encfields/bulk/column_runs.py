@@ -47,6 +47,9 @@ def rebinding(
     Until it is done, an application of the new declaration cannot read the values of before, and
     one of the old declaration not those that were moved: ``formerly=`` reads either.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
     :param column: the declared column, ``Patient.__table__.c.ssn``.
     :param was: the same column as its values are bound so far; by default as ``formerly=`` says.
     :raises DeclarationError: the two are not of one column, or neither says how they are bound.
@@ -71,6 +74,9 @@ def conversion(
 ) -> Reencryption:
     """The run that has values which another inner type wrote read by the declared one.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
     :param column: the declared column. :param was: the inner type that wrote the values; by
         default what ``formerly=`` says, in place of `was_bound` too.
     :param was_bound: the same column as it was bound before, where the declaration gives it

@@ -55,6 +55,11 @@ def work(
 ) -> list[Report]:
     """Work at runs that were recorded, one after the other: a worker, on any number of hosts.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param encryption: what :func:`~encfields.attach` returned for it.
+    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
+    :param progress: called about twice a second with how far the run is.
+    :param stop: set it, and the run ends between two batches; the next call goes on.
     :param run_id: work at this run alone; default every run that is under way, but for those that
         write plaintext, bind values anew or take in values under former keys: they are worked at
         by their id, so that nobody who only writes to the database can have one done once more.
@@ -131,6 +136,8 @@ def report_of(
 ) -> Report:
     """Where a run stands.
 
+    :param engine: the application's engine, whose database is worked on.
+    :param run_id: the run, as its start reported it.
     :param encryption: to see that a worker noted the end that the run's row tells. Without it,
         the report is what the database says.
     :param options: say which key is demanded.
@@ -144,7 +151,12 @@ def report_of(
 
 
 def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
-    """Let every worker of a run pause, or go on; they look about once a second."""
+    """Let every worker of a run pause, or go on; they look about once a second.
+
+    :param engine: the application's engine, whose database is worked on.
+    :param run_id: the run, as its start reported it.
+    :param paused: ``False`` lets the workers go on.
+    """
     store = RunStore()
 
     def set_flag(own: Connections) -> None:
@@ -155,7 +167,11 @@ def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
 
 
 def abandon(engine: Engine, run_id: str) -> None:
-    """End a run that is not to be finished; what it has written stays, and is valid."""
+    """End a run that is not to be finished; what it has written stays, and is valid.
+
+    :param engine: the application's engine, whose database is worked on.
+    :param run_id: the run, as its start reported it.
+    """
     store = RunStore()
 
     def end(own: Connections) -> None:

@@ -62,16 +62,26 @@ class KeyStore(ABC):
 
     @abstractmethod
     def active(self, key_id: str) -> BranchKey:
-        """The version of `key_id` under which new values are sealed."""
+        """The version of `key_id` under which new values are sealed.
+
+        :param key_id: the branch key id.
+        """
 
     @abstractmethod
     def version(self, key_id: str, version: str) -> BranchKey:
-        """One given version of `key_id`, active or not."""
+        """One given version of `key_id`, active or not.
+
+        :param key_id: the branch key id.
+        :param version: the version's UUID, as text.
+        """
 
     @abstractmethod
     def beacon(self, key_id: str) -> bytes:
         """32 secret bytes from which the blind-index keys of `key_id` are derived: of the newest
-        beacon key, if there are two."""
+        beacon key, if there are two.
+
+        :param key_id: the branch key id.
+        """
 
     def beacons(self, key_id: str) -> list[BeaconKey]:
         """Every beacon key version in force, the newest last; raises as :meth:`beacon`."""
@@ -173,6 +183,8 @@ class KeyStore(ABC):
     def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
         """Rotate a key whose newest version is still the given one.
 
+        :param key_id: the branch key id.
+        :param version: the UUID of the version that the caller has seen as the newest.
         :returns: ``None`` if it is not, because somebody else has rotated it.
         """
         newest = self.newest_versions([key_id]).get(key_id, version)
@@ -195,6 +207,8 @@ class KeyStore(ABC):
     def retire_beacon(self, key_id: str, version: int) -> None:
         """Wipe a beacon key version that is not the newest.
 
+        :param key_id: the branch key id.
+        :param version: the beacon key version's number.
         :raises ConfigurationError: it is the newest, or the store allows one only.
         :raises KeyNotFoundError: there is none of that number.
         """
@@ -203,13 +217,18 @@ class KeyStore(ABC):
     def refuse(self, key_id: str, version: str | None = None) -> bool:
         """Give nobody a key, or one version of it, from now on; what is wrapped is kept.
 
+        :param key_id: the branch key id.
         :param version: by default all of the key, its beacon key too.
         :returns: whether anything is refused now: ``False`` for a store that cannot.
         """
         return False
 
     def readmit(self, key_id: str, version: str | None = None) -> None:  # noqa: B027 - most stores need nothing here
-        """Take :meth:`refuse` back."""
+        """Take :meth:`refuse` back.
+
+        :param key_id: the branch key id.
+        :param version: by default all of the key, its beacon key too.
+        """
 
     def destroy(self, key_id: str) -> list[KeyVersion]:
         """Wipe every version of a key, its beacon keys too.
@@ -220,12 +239,18 @@ class KeyStore(ABC):
         raise self._cannot("destroy")
 
     def require_retirable(self, key_id: str, version: str) -> None:
-        """Raise as :meth:`retire` would, and change nothing."""
+        """Raise as :meth:`retire` would, and change nothing.
+
+        :param key_id: the branch key id.
+        :param version: the version's UUID, as text.
+        """
         raise self._cannot("retire")
 
     def retire(self, key_id: str, version: str) -> None:
         """Wipe a version that is not the active one.
 
+        :param key_id: the branch key id.
+        :param version: the version's UUID, as text.
         :raises ConfigurationError: it is the active one, or the store cannot.
         """
         raise self._cannot("retire")
@@ -233,6 +258,8 @@ class KeyStore(ABC):
     def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every wrapped key to another keyring, without touching a value.
 
+        :param new: the keyring that is to wrap the keys from now on.
+        :param progress: called with what was done so far, after each key.
         :raises ConfigurationError: the store cannot, or the keyring only opens keys.
         """
         raise self._cannot("rewrap")
