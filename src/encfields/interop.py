@@ -112,7 +112,7 @@ def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
     :raises UnknownIdentityError: `row` lacks a column, or its value is of another kind.
     """
     binding = _binding(column)
-    missing = [one.name for one in binding.identity if one.name not in row]
+    missing = [column.name for column in binding.identity if column.name not in row]
     if missing:
         raise UnknownIdentityError(
             f"the row lacks {', '.join(missing)}",
@@ -120,7 +120,7 @@ def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
             column=binding.column_name,
             reason="no-identity",
         )
-    texts = [CANONICAL[kind_of(one.type)](row[one.name]) for one in binding.identity]
+    texts = [CANONICAL[kind_of(column.type)](row[column.name]) for column in binding.identity]
     return binding.context.as_dict(texts)
 
 
@@ -134,7 +134,7 @@ def column_key(column: Any) -> Callable[[Mapping[str, str]], str]:
     :raises ConfigurationError: the column is not encrypted.
     """
     binding = _binding(column)
-    names = [ROW_KEY_PREFIX + one.name for one in binding.identity]
+    names = [ROW_KEY_PREFIX + column.name for column in binding.identity]
 
     def key_id(context: Mapping[str, str]) -> str:
         texts = [context[name] for name in names if name in context]

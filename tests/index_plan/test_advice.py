@@ -46,8 +46,8 @@ def test_uneven_values_are_hidden_as_far_as_lookups_may_cost(extra_rows, verdict
 def test_of_lengths_that_hide_enough_the_longest_is_recommended():
     advice = advise(Frequencies([round(30_000 / (i + 25)) for i in range(3_000)]), extra_rows=10**6)
 
-    good = [one.bits for one in advice.outlooks if judge(one.outsider_share) is Verdict.GOOD]
-    assert 1 < len(good) < len(advice.outlooks)
+    good = [one.bits for one in advice.forecasts if judge(one.outsider_share) is Verdict.GOOD]
+    assert 1 < len(good) < len(advice.forecasts)
     assert (advice.verdict, advice.bits, advice.reason) == (Verdict.GOOD, max(good), "truncated")
 
 
@@ -55,7 +55,7 @@ def test_what_only_a_costly_length_would_hide_is_refused_as_too_costly():
     advice = advise(STATES)
 
     assert (advice.verdict, advice.bits, advice.reason) == (Verdict.REFUSED, None, "too-costly")
-    assert any(judge(one.outsider_share) is not Verdict.REFUSED for one in advice.outlooks)
+    assert any(judge(one.outsider_share) is not Verdict.REFUSED for one in advice.forecasts)
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 15])
@@ -80,5 +80,5 @@ def test_of_too_few_rows_nothing_is_said(counts):
 
 
 def test_a_length_that_was_asked_about_is_looked_at():
-    assert 13 not in [one.bits for one in advise(UNIQUE).outlooks]
-    assert 13 in [one.bits for one in advise(UNIQUE, also=[13]).outlooks]
+    assert 13 not in [one.bits for one in advise(UNIQUE).forecasts]
+    assert 13 in [one.bits for one in advise(UNIQUE, also=[13]).forecasts]

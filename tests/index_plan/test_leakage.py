@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from encfields.index.hashing import index_value
 from encfields.index.leakage import (
     Frequencies,
+    forecast_of,
     lengths_to_consider,
-    outlook,
     outsider_share,
 )
 
@@ -48,7 +48,7 @@ def test_of_no_values():
     assert (seen.rows, seen.distinct, seen.entropy_bits, seen.min_entropy_bits) == (0, 0, 0, 0)
     assert (seen.most_common_share, seen.repeated_share, seen.insider_share) == (0, 0, 0)
     with pytest.raises(ValueError, match="no values"):
-        outlook(seen, 16)
+        forecast_of(seen, 16)
 
 
 def test_a_value_that_occurs_has_a_row():
@@ -108,7 +108,7 @@ def test_rows_read_in_vain(made):
     by_value = [statistics.mean(column) for column in zip(*read, strict=True)]
     of_a_row = sum(c * extra for c, extra in zip(COUNTS, by_value, strict=True)) / sum(COUNTS)
 
-    expected = outlook(Frequencies(COUNTS), bits)
+    expected = forecast_of(Frequencies(COUNTS), bits)
 
     assert expected.extra_rows == pytest.approx(of_a_row, rel=0.05)
     assert expected.extra_rows_most == pytest.approx(by_value[-1], rel=0.15)
@@ -122,7 +122,7 @@ def test_values_behind_a_hash_and_values_alone(made):
         sum(1 for times in Counter(stored).values() if times == 1) for stored in indexes
     )
 
-    expected = outlook(Frequencies(COUNTS), bits)
+    expected = forecast_of(Frequencies(COUNTS), bits)
 
     assert expected.values_per_hash == pytest.approx(len(VALUES) / used, rel=0.02)
     assert expected.alone == pytest.approx(alone / len(VALUES), rel=0.02)
@@ -130,7 +130,7 @@ def test_values_behind_a_hash_and_values_alone(made):
 
 @pytest.mark.parametrize("bits", [128, 256])
 def test_at_full_length_nothing_is_shared(bits):
-    expected = outlook(Frequencies([1] * 1_000_000), bits)
+    expected = forecast_of(Frequencies([1] * 1_000_000), bits)
 
     assert expected.extra_rows < 1e-30
     assert expected.values_per_hash == pytest.approx(1)
@@ -214,7 +214,7 @@ def test_a_larger_table_tells_more_than_the_sample_of_it():
     small, large = Frequencies(shares), Frequencies(shares, total_rows=100 * sum(shares))
 
     assert outsider_share(large, 128) > 1.5 * outsider_share(small, 128)
-    assert outlook(large, 8).extra_rows == pytest.approx(100 * outlook(small, 8).extra_rows)
+    assert forecast_of(large, 8).extra_rows == pytest.approx(100 * forecast_of(small, 8).extra_rows)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ class Adoption:
     @property
     def indexes(self) -> tuple[IndexDefinition, ...]:
         """The blind indexes that the encrypted column is part of."""
-        return tuple(one for one in self.spec.indexes if self.sealed in one.columns)
+        return tuple(index for index in self.spec.indexes if self.sealed in index.columns)
 
     @property
     def declared_types(self) -> dict[str, DeclaredTypes]:
@@ -108,13 +108,13 @@ class Adoption:
             )
         inner = cast("SealedColumnType", column.type).inner
         spec = spec_of_column(column)
-        companions = {one.name for one in spec.indexes}
-        unique = (one for one in indexes_of(column.table) if one.unique)
+        companions = {index.name for index in spec.indexes}
+        unique = (index for index in indexes_of(column.table) if index.unique)
         return cls(
             spec,
             adopts.column,
             declared_to_data(inner),
-            tuple(one.companion.name for one in unique if one.companion.name in companions),
+            tuple(index.companion.name for index in unique if index.companion.name in companions),
             None if adopts.type is None else declared_to_data(adopts.type),
             declared_types(column, adopts),
             cast("SealedColumnType", column.type).guard,

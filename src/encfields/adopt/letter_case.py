@@ -35,12 +35,12 @@ def ignored_case(
     indexes = list(_indexes(connection, table_name, schema, name))
     by = _collation(connection, table_name, schema, name)
     if by is not None:
-        return IgnoredCase(by, any(one.is_unique for one in indexes))
-    folding = [one for one in indexes if one.folds]
+        return IgnoredCase(by, any(index.is_unique for index in indexes))
+    folding = [index for index in indexes if index.folds]
     if not folding:
         return None
-    first = next((one for one in folding if one.is_unique), folding[0])
-    return IgnoredCase(f"its index {first.name}", any(one.is_unique for one in folding))
+    first = next((index for index in folding if index.is_unique), folding[0])
+    return IgnoredCase(f"its index {first.name}", any(index.is_unique for index in folding))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,8 @@ def advice_on_case(connection: Connection, sealed: Column[Any], plain: str) -> t
     :param sealed: the encrypted column that adopts it.
     :returns: sentences; none where nothing is to be said.
     """
-    of_column = [one for one in indexes_of(sealed.table) if one.sources[0].column is sealed]
-    if not of_column or any("casefold" in one.definition.derivation for one in of_column):
+    of_column = [index for index in indexes_of(sealed.table) if index.sources[0].column is sealed]
+    if not of_column or any("casefold" in index.definition.derivation for index in of_column):
         return ()
     found = ignored_case(connection, sealed.table.name, sealed.table.schema, plain)
     if found is None:

@@ -157,7 +157,7 @@ class Schema:
             if place.required:
                 self._require(connection, self._adoption.plain)
             self._drop_triggers(connection, place)
-            names = [self._adoption.sealed, *(one.name for one in self._adoption.indexes)]
+            names = [self._adoption.sealed, *(index.name for index in self._adoption.indexes)]
             there = [name for name in names if name in place.table.c]
             if self._name == "mysql":
                 self._drop_guard(connection)
@@ -171,8 +171,8 @@ class Schema:
         dialect = connection.dialect
         blob = "LONGBLOB" if self._name == "mysql" else LargeBinary().compile(dialect)
         wanted = {self._adoption.sealed: blob}
-        for one in self._adoption.indexes:
-            wanted[one.name] = bytes_type(dialect, one.stored_bytes).compile(dialect)
+        for index in self._adoption.indexes:
+            wanted[index.name] = bytes_type(dialect, index.stored_bytes).compile(dialect)
         missing = {name: type_ for name, type_ in wanted.items() if name not in place.table.c}
         clauses = [f"ADD COLUMN {self._quote(name)} {t} NULL" for name, t in missing.items()]
         if not clauses:
@@ -286,9 +286,9 @@ class Schema:
     # -- indexes -------------------------------------------------------------------------------
 
     def _create_indexes(self) -> None:
-        for one in self._adoption.indexes:
-            unique = "UNIQUE " if one.name in self._adoption.unique else ""
-            self._create_index(self._index_name(one.name), unique, one.name)
+        for index in self._adoption.indexes:
+            unique = "UNIQUE " if index.name in self._adoption.unique else ""
+            self._create_index(self._index_name(index.name), unique, index.name)
 
     def _index_name(self, column: str) -> str:
         """As SQLAlchemy names an index, and shortens what is too long for the database."""

@@ -95,7 +95,7 @@ def place_of(connection: Connection, adoption: Adoption) -> AdoptionProgress:
     required = has_plain and not table.c[adoption.plain].nullable
     adopted = adopted_in(connection, adoption, table, required=required)
     texts = _trigger_texts(connection, adopted)
-    notes = [found for one in texts if (found := stage_of(one)) is not None]
+    notes = [found for text in texts if (found := stage_of(text)) is not None]
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
     # They are of two stages where somebody was killed who put those of the next in their place.
     least = min((noted for noted, _ in notes), key=_order, default=None)
@@ -111,8 +111,8 @@ def adopted_in(
     """The adoption for the triggers, with what the table's columns are."""
     sealed = adoption.spec.columns[0]
     key = tuple(column.name for column in table.primary_key)
-    keys = [sealed.key, *(one.key for one in adoption.indexes if one.key)]
-    templated = [name for one in keys for name in KeyTemplate(one).columns]
+    keys = [sealed.key, *(index.key for index in adoption.indexes if index.key)]
+    templated = [name for key in keys for name in KeyTemplate(key).columns]
     bound_to = dict.fromkeys([*(sealed.bind_to or key), *templated])
     missing = [name for name in bound_to if name not in table.c]
     if missing or not key:
@@ -136,7 +136,7 @@ def adopted_in(
         adoption.spec.schema,
         compared(adoption.plain),
         adoption.sealed,
-        tuple(one.name for one in adoption.indexes),
+        tuple(index.name for index in adoption.indexes),
         tuple(map(compared, bound_to)),
         key,
         required,
@@ -189,7 +189,7 @@ def _triggers(
             " AND tbl_name = :table AND :schema IS :schema"
         )
     for *words, fires in connection.execute(text(sql), {"table": table, "schema": schema}):
-        name, body = (one.decode() if isinstance(one, bytes) else str(one) for one in words)
+        name, body = (word.decode() if isinstance(word, bytes) else str(word) for word in words)
         yield name, body, bool(fires)
 
 

@@ -78,7 +78,7 @@ class AdoptedColumn:
     def is_declared(self) -> bool:
         """Whether a type is one that only the application's models have."""
         types = (self.type, self.plain_type)
-        return any(one is not None and one["type"] == OF_APPLICATION for one in types)
+        return any(type_ is not None and type_["type"] == OF_APPLICATION for type_ in types)
 
     def adoption(self, type_: Mapping[str, Any], declared: DeclaredTypes | None = None) -> Adoption:
         """The adoption, with the inner type.

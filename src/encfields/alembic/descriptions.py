@@ -100,7 +100,7 @@ Indexes = Sequence[str | IndexColumn]
 
 def index_columns(indexes: Indexes) -> tuple[IndexColumn, ...]:
     """Descriptions from descriptions or plain names."""
-    return tuple(IndexColumn(one) if isinstance(one, str) else one for one in indexes)
+    return tuple(IndexColumn(index) if isinstance(index, str) else index for index in indexes)
 
 
 def with_indexes(

@@ -71,7 +71,7 @@ def retire_beacon_key(operations: Operations, operation: RetireBeaconKeyOp) -> N
         write_guard(operations, Guard.beacon, *arguments, message=message)
         return
     with keys_of(operations, operation.verb) as encryption:
-        in_force = [one.version for one in encryption.keys.list_beacons(key_id)]
+        in_force = [beacon.version for beacon in encryption.keys.list_beacons(key_id)]
         if version < in_force[0]:
             log.info("beacon key version %d of %r was retired before", version, key_id)
             return
@@ -173,15 +173,15 @@ def retire_branch_key(operations: Operations, operation: RetireBranchKeyOp) -> N
         )
         return
     with keys_of(operations, operation.verb) as encryption:
-        for one in encryption.keys.list():
-            if one.id != key_id or one.active:
+        for version in encryption.keys.list():
+            if version.id != key_id or version.active:
                 continue
             # Retired before. A version that was refused and not wiped yet is finished here.
             with suppress(KeyDestroyedError):
                 encryption.keys.retire(
-                    key_id, one.version, specs=operation.specs, at_once=operation.at_once
+                    key_id, version.version, specs=operation.specs, at_once=operation.at_once
                 )
-                log.info("version %s of branch key %r retired", one.version, key_id)
+                log.info("version %s of branch key %r retired", version.version, key_id)
 
 
 DeclaredTables = MetaData | Sequence[MetaData] | None
@@ -288,7 +288,10 @@ def _counts(report: KeysReport) -> tuple[int, int]:
 def _require_all(report: KeysReport) -> None:
     if report.is_complete:
         return
-    failures = [f"{one.key_id!r:.80} ({one.message})" for one in report.failed[:MAX_FAILURES_TOLD]]
+    failures = [
+        f"{failure.key_id!r:.80} ({failure.message})"
+        for failure in report.failed[:MAX_FAILURES_TOLD]
+    ]
     more = len(report.failed) + len(report.left) - len(failures)
     raise MigrationError(
         "some keys failed, the others are done: "

@@ -301,7 +301,7 @@ def _retire_branch_key(autogen_context: Any, op: RetireBranchKeyOp) -> str:
 @renderers.dispatch_for(ConvertEncryptedOp)
 def _convert_encrypted(autogen_context: Any, op: ConvertEncryptedOp) -> str | list[str]:
     prefix = autogen_context.opts.get("sqlalchemy_module_prefix") or ""
-    was, to = (f"{prefix}{type_from_data(one)!r}" for one in op.types)
+    was, to = (f"{prefix}{type_from_data(type_)!r}" for type_ in op.types)
     column = rendered_columns(autogen_context, op.spec.columns)[1:-1]
     arguments = [repr(op.spec.table), column, f"was={was}", f"to={to}"]
     if op.was_bound != op.spec.columns[0]:

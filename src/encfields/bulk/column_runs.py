@@ -140,19 +140,25 @@ def spec_of_column(column: Column[Any]) -> TableSpec:
     names = {column.name, *(s.column_name for index in indexes for s in index.sources)}
     whole = TableSpec.from_table(column.table)
     companions = {index.companion.name for index in indexes}
-    bindings = {one.column_name: one for one in bindings_of(column.table).values()}
+    bindings = {binding.column_name: binding for binding in bindings_of(column.table).values()}
     columns = sorted(
-        (with_uuids(one, bindings[one.name]) for one in whole.columns if one.name in names),
+        (
+            with_uuids(column, bindings[column.name])
+            for column in whole.columns
+            if column.name in names
+        ),
         key=lambda one: one.name != column.name,
     )
-    definitions = tuple(one for one in whole.indexes if one.name in companions)
+    definitions = tuple(index for index in whole.indexes if index.name in companions)
     return TableSpec(whole.table, tuple(columns), whole.schema, definitions)
 
 
 def with_uuids(sealed: SealedColumn, binding: ColumnBinding) -> SealedColumn:
     """The column with what only its declaration tells: which of its row's key are UUIDs."""
-    uuids = tuple(one.name for one in binding.identity if kind_of(one.type) is IdentityKind.UUID)
-    digits = any(isinstance(stored_type(one.type, None), CHAR) for one in binding.identity)
+    uuids = tuple(
+        column.name for column in binding.identity if kind_of(column.type) is IdentityKind.UUID
+    )
+    digits = any(isinstance(stored_type(column.type, None), CHAR) for column in binding.identity)
     return replace(sealed, uuids=uuids) if uuids or digits else sealed
 
 

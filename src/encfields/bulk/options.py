@@ -84,10 +84,10 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if isinstance(value, int | float) and value < _SMALLEST.get(one.name, 0):
-                raise _refused(f"{one.name}={value!r} is too small")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if isinstance(value, int | float) and value < _SMALLEST.get(option.name, 0):
+                raise _refused(f"{option.name}={value!r} is too small")
         if not 0 < self.duty_cycle <= 1:
             raise _refused("duty_cycle must be above 0 and at most 1")
         if self.rows_per_second is not None and self.rows_per_second <= 0:

@@ -170,7 +170,7 @@ def _find_key(settings: Settings, engine: Engine) -> FindKey:
 
 
 def _plan(counted: TableCount, subject: Subject, request: _Request) -> Plan:
-    index = next(one for one in counted.indexes if one.parts == subject.parts)
+    index = next(index for index in counted.indexes if index.parts == subject.parts)
     several_keys = len(index.by_key) > 1 and not subject.one_key
     key_id = index.largest_key() if several_keys else None
     frequencies = counted.frequencies(index, key_id)

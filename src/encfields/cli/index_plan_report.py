@@ -54,7 +54,7 @@ def _tell_one(plan: Plan, output: Output) -> None:
     seen = plan.frequencies
     about = "about " if seen.is_sample else ""
     title = f"{name}: {about}{seen.rows:,} values, {_different(plan)}"
-    rows = [_row(plan, one) for one in plan.advice.outlooks]
+    rows = [_row(plan, forecast) for forecast in plan.advice.forecasts]
     if rows:
         output.table(title, _HEADINGS, rows, right=5)
     else:
@@ -126,9 +126,9 @@ def _facts(plan: Plan) -> list[str]:
     odd |= {f"unreadable ({why})": n for why, n in sorted(plan.unreadable.items())}
     facts += [f"not counted: {n:,} {what}" for what, n in odd.items() if n]
     facts += [
-        f"{one.plaintext:,} values of {one.column} are not encrypted yet"
-        for one in plan.index.columns
-        if one.plaintext and one.encrypted
+        f"{column.plaintext:,} values of {column.column} are not encrypted yet"
+        for column in plan.index.columns
+        if column.plaintext and column.encrypted
     ]
     return facts
 
@@ -142,7 +142,7 @@ def _sentence(plan: Plan) -> str:
     if plan.verdict is Verdict.REFUSED:
         return _refusal(plan)
     judged = plan.judged
-    assert judged is not None  # noqa: S101 - a verdict on a length has the length's outlook
+    assert judged is not None  # noqa: S101 - a verdict on a length has the length's forecast
     said = "" if plan.bits is not None else "recommended: "
     said += f"{index_code(plan, judged.bits)}; "
     said += f"counting names {_share(judged.outsider_share)} of the rows"

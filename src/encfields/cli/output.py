@@ -52,8 +52,8 @@ class Output:
             hanging = indent + INDENT if indent else ""
             width = self._width()
             lines = [paragraph] if width is None else fold(paragraph, width, hanging)
-            for one in lines:
-                self._write([StyledText(one, style)])
+            for line in lines:
+                self._write([StyledText(line, style)])
 
     def table(
         self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], right: int = 0

@@ -170,14 +170,16 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
     stop, reports = SignalledStop(), []
     runs = [Reencryption(engine, encryption, spec, options=options) for spec in specs]
     # All are recorded before the first is worked at, so that other hosts find them at once.
-    ids = [one.record() for one in runs] if arguments.start else [arguments.run_id]
+    ids = [run.record() for run in runs] if arguments.start else [arguments.run_id]
     with working_progress(output) as progress:
-        for one in ids:
+        for run_id in ids:
             reports += work(
-                engine, encryption, run_id=one, options=options, progress=progress, stop=stop
+                engine, encryption, run_id=run_id, options=options, progress=progress, stop=stop
             )
     done = {report.run_id for report in reports}
-    reports += [report_of(engine, one) for one in ids if one is not None and one not in done]
+    reports += [
+        report_of(engine, run_id) for run_id in ids if run_id is not None and run_id not in done
+    ]
     code = tell_reports(reports, output)
     return exits.INTERRUPTED if stop.by_interrupt and code == exits.WORK_LEFT else code
 

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
-    code = max(_code(one, known) for one in censuses)
+    code = max(_code(census_, known) for census_ in censuses)
     tell(censuses, known, code, output)
     if not output.as_json:
         tell_changes(changing_columns(settings, specs), output)

@@ -68,17 +68,17 @@ def tell(censuses: list[Census], known: KeyVersions | None, code: int, output: O
     if output.as_json:
         output.json(_document(censuses, known, code))
         return
-    for one in censuses:
-        _tell_table(one, known, output)
-        _tell_indexes(one, output)
+    for census_ in censuses:
+        _tell_table(census_, known, output)
+        _tell_indexes(census_, output)
     output.gap()
     output.line(_summary(censuses, known))
     if known is None:
         output.line("The database has no key table, so which versions are active is not known.")
     _, style, sentence = _VERDICTS[code]
-    if code != exits.WORK_LEFT or not all(is_current(one, known) for one in censuses):
+    if code != exits.WORK_LEFT or not all(is_current(census_, known) for census_ in censuses):
         output.line(sentence, style=style)
-    if not all(one.is_indexed for one in censuses):
+    if not all(census_.is_indexed for census_ in censuses):
         output.line(NOT_INDEXED, style="yellow")
 
 
@@ -96,9 +96,9 @@ def is_current(one: Census, known: KeyVersions | None) -> bool:
 def _document(censuses: list[Census], known: KeyVersions | None, code: int) -> dict[str, object]:
     active = None if known is None else known.active
     tables = []
-    for one in censuses:
-        document = one.to_json()
-        for column, counted in zip(document["columns"], one.columns, strict=True):
+    for census_ in censuses:
+        document = census_.to_json()
+        for column, counted in zip(document["columns"], census_.columns, strict=True):
             column["current"] = None if active is None else counted.current(active)
             column["without_key"] = None if known is None else keyless(counted, known)
         tables.append(document)
@@ -175,13 +175,13 @@ def share_of(part: int, whole: int) -> str:
 def _summary(censuses: Sequence[Census], known: KeyVersions | None) -> str:
     """All tables in one sentence."""
     states: Counter[str] = Counter()
-    for one in censuses:
-        for column in one.columns:
+    for census_ in censuses:
+        for column in census_.columns:
             for kind in kinds(column, known):
                 if kind.state != "NULL":
                     states[kind.state.partition(":")[0]] += kind.values
     counts = [f"{states[state]:,} {state}" for state in _STYLES if states[state]]
-    columns = sum(len(one.columns) for one in censuses)
+    columns = sum(len(census_.columns) for census_ in censuses)
     return (
         f"{states.total():,} values in {counted(columns, 'column')} of "
         f"{counted(len(censuses), 'table')}{': ' if counts else ''}{', '.join(counts)}."

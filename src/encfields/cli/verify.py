@@ -59,9 +59,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         changing = changing_columns(settings, specs)
         # A sample opens few values, and this all of them.
         left = {} if arguments.sample else unconverted(changing, engine, encryption)
-    ok = all(one.ok for one in verified)
+    ok = all(verification.ok for verification in verified)
     if output.as_json:
-        tables = [one.to_json() for one in verified]
+        tables = [verification.to_json() for verification in verified]
         output.json({"ok": ok and not left, "tables": tables, "unconverted": left})
     else:
         _tell(verified, output)
@@ -92,22 +92,29 @@ def _verified(
 
 
 def _tell(verified: list[Verification], output: Output) -> None:
-    for one in verified:
-        if one.failures:
-            rows = [_row(failure) for failure in one.failures]
+    for verification in verified:
+        if verification.failures:
+            rows = [_row(failure) for failure in verification.failures]
             headings = ["column", "row", "error", "reason", "belongs to"]
-            output.table(f"{one.table}: faults", headings, rows)
-        failed = one.failed.total()
-        listed = f" ({len(one.failures):,} listed)" if failed > len(one.failures) else ""
-        indexes = sum(n for (_, reason), n in one.failed.items() if reason in INDEX_REASONS)
+            output.table(f"{verification.table}: faults", headings, rows)
+        failed = verification.failed.total()
+        listed = (
+            f" ({len(verification.failures):,} listed)"
+            if failed > len(verification.failures)
+            else ""
+        )
+        indexes = sum(
+            n for (_, reason), n in verification.failed.items() if reason in INDEX_REASONS
+        )
         of_indexes = f", {indexes:,} blind indexes are not their value's" if indexes else ""
         output.line(
-            f"{one.table}: {one.rows:,} rows; {one.opened:,} values opened, {one.nulls:,} NULL, "
-            f"{failed - indexes:,} did not open{of_indexes}{listed}",
-            style="green" if one.ok else "red",
+            f"{verification.table}: {verification.rows:,} rows; {verification.opened:,} values "
+            f"opened, {verification.nulls:,} NULL, {failed - indexes:,} did not open{of_indexes}"
+            f"{listed}",
+            style="green" if verification.ok else "red",
         )
-        if one.sample is not None:
-            output.line(one.sample.caveat, style="bold")
+        if verification.sample is not None:
+            output.line(verification.sample.caveat, style="bold")
 
 
 def _row(failure: Failure) -> list[str]:

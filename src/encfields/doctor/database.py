@@ -66,8 +66,10 @@ def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
             continue
         types = {column["name"]: column["type"] for column in columns}
         found += [
-            _column(f"column {spec.table}.{one.name}", types.get(one.name), engine.dialect.name)
-            for one in spec.columns
+            _column(
+                f"column {spec.table}.{column.name}", types.get(column.name), engine.dialect.name
+            )
+            for column in spec.columns
         ]
     return found
 

@@ -43,8 +43,8 @@ def check_key_table(store: Store, *, opens: bool) -> list[Finding]:
         versions = store.list()
     except EncFieldsError as error:
         return [Finding(name, "problem", error.message)]
-    active = [one for one in versions if one.active]
-    gone = len({one.id for one in versions if one.destroyed_at is not None})
+    active = [version for version in versions if version.active]
+    gone = len({version.id for version in versions if version.destroyed_at is not None})
     detail = f"{len(active):,} keys, {len(versions):,} versions, {gone:,} destroyed"
     if not active:
         detail += "; make the first with `encfields keys create default`"
@@ -80,10 +80,12 @@ def _check_name(store: Store) -> list[Finding]:
 
 def _check_rows(versions: list[KeyVersion]) -> list[Finding]:
     """A problem if some row is malformed."""
-    faulty = [one for one in versions if one.fault]
+    faulty = [version for version in versions if version.fault]
     if not faulty:
         return []
-    detail = "; ".join(f"{one.id!r} version {one.version!r:.60}: {one.fault}" for one in faulty[:3])
+    detail = "; ".join(
+        f"{version.id!r} version {version.version!r:.60}: {version.fault}" for version in faulty[:3]
+    )
     more = f" (and {len(faulty) - 3} more)" if len(faulty) > 3 else ""
     return [Finding("key rows", "problem", detail + more)]
 

@@ -136,7 +136,7 @@ class Forecast:
     outsider_share: float
 
 
-def outlook(frequencies: Frequencies, bits: int) -> Forecast:
+def forecast_of(frequencies: Frequencies, bits: int) -> Forecast:
     """What an index of `bits` bits would cost and give away.
 
     :raises ValueError: there are no values.

@@ -128,7 +128,7 @@ class KeyAdmin:
         :raises KeyNotFoundError: there is none of that number.
         """
         *older, newest = self._store.list_beacons(key_id)
-        if not at_once and version in [one.version for one in older]:
+        if not at_once and version in [version.version for version in older]:
             require_known_everywhere(newest, self._cache.ttl + self._cache.grace)
         self._store.retire_beacon(key_id, version)
         self._cache.forget_beacons(key_id)

@@ -47,7 +47,7 @@ def require_replaced_before(versions: Sequence[KeyVersion], version: str, ttl: f
     :raises ConfigurationError: the version after it is younger.
     """
     (old,) = [one for one in versions if one.version == version]
-    later = [one.created_at for one in versions if _is_after(one, old)]
+    later = [version.created_at for version in versions if _is_after(version, old)]
     known_at = min(later) + dt.timedelta(seconds=ttl)
     if dt.datetime.now(dt.UTC) < known_at:
         raise ConfigurationError(
@@ -199,7 +199,7 @@ class DestructionReceipt:
     @property
     def values(self) -> int:
         """Values that became unreadable, in the tables counted."""
-        return sum(one.values for one in self.unreadable)
+        return sum(place.values for place in self.unreadable)
 
     def to_json(self) -> dict[str, Any]:
         """The receipt as plain data, for ``json.dumps``."""
@@ -212,8 +212,8 @@ class DestructionReceipt:
             "tables_counted": None if self.tables is None else list(self.tables),
             "values_unreadable": None if self.tables is None else self.values,
             "columns": [
-                {"table": one.table, "column": one.column, "values": one.values}
-                for one in self.unreadable
+                {"table": place.table, "column": place.column, "values": place.values}
+                for place in self.unreadable
             ],
             "cached_until": self.cached_until.isoformat(),
             "signed_off_by": self.signed_off_by,
@@ -238,8 +238,8 @@ def receipt_of(
     now = dt.datetime.now(dt.UTC)
     return DestructionReceipt(
         key_id=key_id,
-        destroyed_at=min((one.destroyed_at or now for one in wiped), default=now),
-        versions=tuple(one.version for one in wiped),
+        destroyed_at=min((version.destroyed_at or now for version in wiped), default=now),
+        versions=tuple(version.version for version in wiped),
         store=repr(store),
         tables=None if tables is None else tuple(tables),
         unreadable=tuple(unreadable),

@@ -94,7 +94,11 @@ class KeyStore(ABC):
 
         :returns: keys that are missing, retired or destroyed are left out.
         """
-        return {one.id: one.version for one in self.list() if one.active and one.id in key_ids}
+        return {
+            version.id: version.version
+            for version in self.list()
+            if version.active and version.id in key_ids
+        }
 
     def wrapped_many(self, key_ids: Collection[str] | None) -> list[WrappedKey]:
         """Every version of some keys, destroyed ones included, in one query where that is
@@ -104,13 +108,13 @@ class KeyStore(ABC):
         """
         return [
             WrappedKey(
-                one,
-                partial(self.active, one.id)
-                if one.active
-                else partial(self.version, one.id, one.version),
+                version,
+                partial(self.active, version.id)
+                if version.active
+                else partial(self.version, version.id, version.version),
             )
-            for one in self.list()
-            if key_ids is None or one.id in key_ids
+            for version in self.list()
+            if key_ids is None or version.id in key_ids
         ]
 
     def versions_of(self, key_ids: Collection[str] | None) -> list[KeyVersion]:
@@ -120,7 +124,7 @@ class KeyStore(ABC):
         :param key_ids: ``None`` for all keys. Ids that the store does not have are left out.
         """
         wanted = None if key_ids is None else frozenset(key_ids)
-        return [one for one in self.list() if wanted is None or one.id in wanted]
+        return [version for version in self.list() if wanted is None or version.id in wanted]
 
     def wrapped_beacons(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
         """The beacon keys of some keys, in one query where that is possible.
@@ -128,7 +132,7 @@ class KeyStore(ABC):
         :param key_ids: those that the store does not have, or whose keys were destroyed, may be
             left out.
         """
-        return [WrappedBeacons(one, partial(self.beacons, one)) for one in sorted(key_ids)]
+        return [WrappedBeacons(key_id, partial(self.beacons, key_id)) for key_id in sorted(key_ids)]
 
     def wrapped_with_beacons(
         self, key_ids: Collection[str] | None

@@ -309,7 +309,7 @@ def no_hierarchical_key(providers: Iterable[bytes], offset: int | None) -> Malfo
 
     :param providers: the provider ids of these. :param offset: where the list of them starts.
     """
-    named = ", ".join(sorted({_printable(one) for one in providers}))
+    named = ", ".join(sorted({_printable(provider) for provider in providers}))
     return MalformedMessageError(
         "no data key of the AWS KMS hierarchical keyring; the message's keyrings: "
         f"{named or 'none'}. Open it with the AWS Encryption SDK and the keyring it was written "

@@ -117,8 +117,8 @@ class EncryptedType(
         check_formerly(formerly, adopts=adopts is not None, lazy=lazy)
         if isinstance(self.inner, EncryptedType):
             raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
-        for one in (key, *self.former_keys):
-            KeyTemplate(one)
+        for key_id in (key, *self.former_keys):
+            KeyTemplate(key_id)
         self.codec = codec_for(self.inner)
         # SQLAlchemy stores values as impl_instance has it; who makes schemas asks for impl.
         self.impl_instance = LargeBinary()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from encfields.index.hashing import FULL_BITS
-from encfields.index.leakage import Forecast, Frequencies, lengths_to_consider, outlook
+from encfields.index.leakage import Forecast, Frequencies, forecast_of, lengths_to_consider
 
 FEW_VALUES = 16
 """Fewer different values than these are refused outright: whoever counts them knows them."""
@@ -43,23 +43,23 @@ class Advice:
     :param reason: short word for why: ``"even"`` (frequencies tell little), ``"truncated"``
         (truncation hides them), ``"uneven"``, ``"boolean"``, ``"enum"``, ``"few-values"``,
         ``"few-rows"``, ``"too-costly"`` (what would hide them reads too many rows).
-    :param outlooks: of each length considered, the shortest first.
+    :param forecasts: of each length considered, the shortest first.
     """
 
     verdict: Verdict
     bits: int | None
     reason: str
-    outlooks: Sequence[Forecast] = ()
+    forecasts: Sequence[Forecast] = ()
 
     @property
     def chosen(self) -> Forecast | None:
-        """The outlook of the length recommended."""
-        return next((one for one in self.outlooks if one.bits == self.bits), None)
+        """The forecast of the length recommended."""
+        return next((forecast for forecast in self.forecasts if forecast.bits == self.bits), None)
 
     @property
     def full(self) -> Forecast | None:
-        """The outlook of a full-length index."""
-        return next((one for one in self.outlooks if one.bits == FULL_BITS), None)
+        """The forecast of a full-length index."""
+        return next((forecast for forecast in self.forecasts if forecast.bits == FULL_BITS), None)
 
 
 def judge(share: float) -> Verdict:
@@ -85,28 +85,30 @@ def advise(
     :param extra_rows: rows that a lookup of the rarest value may read in vain.
     :param also: further lengths in bits to look at.
     """
-    outlooks: Sequence[Forecast] = ()
+    forecasts: Sequence[Forecast] = ()
     if frequencies.counts:
         lengths = {*lengths_to_consider(frequencies), *also}
-        outlooks = [outlook(frequencies, bits) for bits in sorted(lengths)]
+        forecasts = [forecast_of(frequencies, bits) for bits in sorted(lengths)]
     if few_values_of is not None:
-        return Advice(Verdict.REFUSED, None, few_values_of, outlooks)
+        return Advice(Verdict.REFUSED, None, few_values_of, forecasts)
     if frequencies.counted_rows < FEW_ROWS:
-        return Advice(Verdict.UNKNOWN, None, "few-rows", outlooks)
+        return Advice(Verdict.UNKNOWN, None, "few-rows", forecasts)
     if frequencies.distinct_estimate < FEW_VALUES:
-        return Advice(Verdict.REFUSED, None, "few-values", outlooks)
-    return _by_length(outlooks, extra_rows)
+        return Advice(Verdict.REFUSED, None, "few-values", forecasts)
+    return _by_length(forecasts, extra_rows)
 
 
-def _by_length(outlooks: Sequence[Forecast], extra_rows: float) -> Advice:
-    affordable = [one for one in outlooks if one.extra_rows_most <= extra_rows]
-    good = [one for one in affordable if judge(one.outsider_share) is Verdict.GOOD]
+def _by_length(forecasts: Sequence[Forecast], extra_rows: float) -> Advice:
+    affordable = [forecast for forecast in forecasts if forecast.extra_rows_most <= extra_rows]
+    good = [forecast for forecast in affordable if judge(forecast.outsider_share) is Verdict.GOOD]
     if good:
         reason = "even" if good[-1].bits >= FULL_BITS else "truncated"
-        return Advice(Verdict.GOOD, good[-1].bits, reason, outlooks)
-    bearable = [one for one in affordable if judge(one.outsider_share) is Verdict.CAUTION]
+        return Advice(Verdict.GOOD, good[-1].bits, reason, forecasts)
+    bearable = [
+        forecast for forecast in affordable if judge(forecast.outsider_share) is Verdict.CAUTION
+    ]
     if bearable:
         best = min(bearable, key=lambda one: (round(one.outsider_share, 2), -one.bits))
-        return Advice(Verdict.CAUTION, best.bits, "uneven", outlooks)
-    would_do = any(judge(one.outsider_share) is not Verdict.REFUSED for one in outlooks)
-    return Advice(Verdict.REFUSED, None, "too-costly" if would_do else "uneven", outlooks)
+        return Advice(Verdict.CAUTION, best.bits, "uneven", forecasts)
+    would_do = any(judge(forecast.outsider_share) is not Verdict.REFUSED for forecast in forecasts)
+    return Advice(Verdict.REFUSED, None, "too-costly" if would_do else "uneven", forecasts)

@@ -43,9 +43,9 @@ class Plan:
 
     @property
     def judged(self) -> Forecast | None:
-        """The outlook of the length asked about, or else of the one recommended."""
+        """The forecast of the length asked about, or else of the one recommended."""
         bits = self.advice.bits if self.bits is None else self.bits
-        return next((one for one in self.advice.outlooks if one.bits == bits), None)
+        return next((forecast for forecast in self.advice.forecasts if forecast.bits == bits), None)
 
     @property
     def verdict(self) -> Verdict:
@@ -101,6 +101,6 @@ class Plan:
             "min_entropy_bits": seen.min_entropy_bits,
             "unique_counts": None if seen.is_sample else seen.unique_counts,
             "insider_share": None if seen.is_sample else seen.insider_share,
-            "lengths": [asdict(one) for one in self.advice.outlooks],
+            "lengths": [asdict(forecast) for forecast in self.advice.forecasts],
             "sample": None if self.sample is None else self.sample.to_json(),
         }

@@ -104,13 +104,13 @@ def _declared(column: Column[Any] | None, bits: int | None) -> list[Subject]:
     type_ = cast("EncryptedType", column.type)
     return [
         Subject(
-            ((column.name, one.transform),),
-            bits=one.bits if bits is None else bits,
-            one_key=_has_one_key(one),
-            accepted=one.accept_leakage,
+            ((column.name, index.transform),),
+            bits=index.bits if bits is None else bits,
+            one_key=_has_one_key(index),
+            accepted=index.accept_leakage,
             type=type_.inner,
         )
-        for one in type_.indexes
+        for index in type_.indexes
     ]
 
 
@@ -119,13 +119,13 @@ def _compound(table: Table, bits: int | None) -> list[Subject]:
     bindings = bindings_of(table)
     return [
         Subject(
-            tuple((bindings[key].column_name, transform) for key, transform in one.parts),
-            name=one.label,
-            bits=one.bits if bits is None else bits,
-            one_key=_has_one_key(one),
-            accepted=one.accept_leakage,
+            tuple((bindings[key].column_name, transform) for key, transform in index.parts),
+            name=index.label,
+            bits=index.bits if bits is None else bits,
+            one_key=_has_one_key(index),
+            accepted=index.accept_leakage,
         )
-        for one in compound_indexes(table)
+        for index in compound_indexes(table)
     ]
 
 
@@ -147,9 +147,9 @@ def _asked(
     if column is not None:
         encrypted = is_encrypted(column)
         type_ = cast("EncryptedType", column.type).inner if encrypted else column.type
-        fitting = [one for one in transforms if _fits(type_, one)]
+        fitting = [transform for transform in transforms if _fits(type_, transform)]
         if named and len(fitting) < len(transforms):
-            other = next(one for one in transforms if one not in fitting)
+            other = next(transform for transform in transforms if transform not in fitting)
             raise DeclarationError(
                 f"the transform {other.name!r} is not for the values of {type_!r}",
                 table=column.table.fullname,

@@ -145,4 +145,4 @@ class Canary:
 
 
 def _report(places: list[str]) -> str:
-    return "\n".join(["a plaintext shows where it must not:", *(f"  {one}" for one in places)])
+    return "\n".join(["a plaintext shows where it must not:", *(f"  {place}" for place in places)])

@@ -83,8 +83,8 @@ def frames_showing(
     forms: Collection[bytes], error: BaseException, is_exempt: Callable[[FrameType], bool]
 ) -> Iterator[str]:
     """The variables that show a canary, in the frames that an error and its causes passed."""
-    for one in chain_of(error):
-        for frame, _ in traceback.walk_tb(one.__traceback__):
+    for exception in chain_of(error):
+        for frame, _ in traceback.walk_tb(exception.__traceback__):
             if is_exempt(frame):
                 continue
             for name, value in list(frame.f_locals.items()):
@@ -95,7 +95,7 @@ def frames_showing(
 def is_of(frame: FrameType, modules: Collection[str]) -> bool:
     """Whether a frame is of one of the modules, or of a package's."""
     name = str(frame.f_globals.get("__name__", ""))
-    return any(name == one or name.startswith(f"{one}.") for one in modules)
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def texts(root: object, name: str) -> Iterator[tuple[str, bytes]]:

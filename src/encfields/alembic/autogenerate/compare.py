@@ -94,7 +94,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
         refused += unfit_types
     postponed = list(postponed_fills(tables, upgrade_ops))
     refused += unclear
-    unfit = {(one.schema, one.table_name, one.column) for one in refused}
+    unfit = {(refusal.schema, refusal.table_name, refusal.column) for refusal in refused}
     upgrade_ops.ops += missing_checks(autogen_context, upgrade_ops, unfit)
     # A column that goes takes its CHECK along on some databases, and is held by it on others.
     upgrade_ops.ops[:0] = needless_checks(autogen_context)
@@ -112,7 +112,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
 def _but(tables: Iterable[Stored], runs: Iterable[RebindOp | ConvertEncryptedOp]) -> list[Stored]:
     """The tables whose values no run is going to move."""
     moved = {(run.spec.schema, run.spec.table) for run in runs}
-    return [one for one in tables if (one[0].schema, one[0].name) not in moved]
+    return [table for table in tables if (table[0].schema, table[0].name) not in moved]
 
 
 def pass_over_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> None:

@@ -57,9 +57,11 @@ def unfilled(
     descriptions = tuple(described(index) for index in indexes)
     spec = with_indexes(declared, descriptions)
     sampled = SampledRows(connection, spec)
-    changed = {one.name for one in spec.indexes if sampled.is_changed(one, keys)}
-    missing = {one.name for one in spec.indexes if any_unindexed(connection, spec, one)}
-    found = tuple(one for one in descriptions if one.name in changed | missing)
+    changed = {index.name for index in spec.indexes if sampled.is_changed(index, keys)}
+    missing = {index.name for index in spec.indexes if any_unindexed(connection, spec, index)}
+    found = tuple(
+        description for description in descriptions if description.name in changed | missing
+    )
     return StaleIndexes(found, bool(changed))
 
 

@@ -102,7 +102,7 @@ class Job:
             raise self._refusal("adopted= may name only columns of the spec")
         if self.source is not None or self.to_plaintext is not None or self.conversions is not None:
             raise self._refusal("a run that adopts plaintext does nothing else")
-        if len({one.refill for one in adopted.values()}) > 1:
+        if len({plaintext.refill for plaintext in adopted.values()}) > 1:
             raise self._refusal("a run adopts plaintext or refills it, not both")
 
     def _require_conversions(self) -> None:
@@ -113,7 +113,9 @@ class Job:
             raise self._refusal("conversions= names a column that the run does not")
         if self.to_plaintext is not None:
             raise self._refusal("a run to plaintext converts nothing")
-        if self.source is None and not all(store_differently(*one) for one in conversions.values()):
+        if self.source is None and not all(
+            store_differently(*conversion) for conversion in conversions.values()
+        ):
             raise self._refusal(
                 "stored JSON and stored text, or bytes, look alike. Give the new declaration a "
                 "name of its own, EncryptedType(..., name='table.column.2'), and the former one "
@@ -129,7 +131,7 @@ class Job:
         if self.to_plaintext is not None:
             return DECRYPT
         if self.adopted is not None:
-            return REFILL if any(one.refill for one in self.adopted.values()) else ADOPT
+            return REFILL if any(plaintext.refill for plaintext in self.adopted.values()) else ADOPT
         if self.conversions is not None:
             return CONVERT
         if self.source is not None:

@@ -91,7 +91,9 @@ class PreparedJob:
     def uuids(self) -> frozenset[str]:
         """Names of the columns that are known to hold UUIDs, whatever the database has."""
         specs = [self.job.spec, *([self.job.source] if self.job.source else [])]
-        return frozenset(name for spec in specs for one in spec.columns for name in one.uuids or ())
+        return frozenset(
+            name for spec in specs for column in spec.columns for name in column.uuids or ()
+        )
 
     @property
     def leading_names(self) -> list[str]:

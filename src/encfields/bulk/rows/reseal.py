@@ -42,13 +42,13 @@ class _Waiting(NamedTuple):
 
 def _at_once(resealer: Resealer, waiting: Sequence[_Waiting]) -> list[bytes | None]:
     """The new messages of those that can be dealt with at once; ``None`` for the others."""
-    if not all(resealer.opens_under(one.key_ids) for one in waiting):
+    if not all(resealer.opens_under(value.key_ids) for value in waiting):
         return [None] * len(waiting)
     try:
         return resealer.reseal_many(
-            [one.data for one in waiting],
-            [one.context for one in waiting],
-            [one.place for one in waiting],
+            [value.data for value in waiting],
+            [value.context for value in waiting],
+            [value.place for value in waiting],
         )
     except OF_THIS_VALUE:  # of one version that some of them are under: tell which
         return [None] * len(waiting)
@@ -78,7 +78,7 @@ class Reseal:
         old = zip(*(replaced for replaced, _ in columns), strict=True)
         new = zip(*(sealed for _, sealed in columns), strict=True)
         unchanged, width = (None,) * len(columns), reader.key_width
-        refused = {one.key for one in outcome.refused}
+        refused = {refused_value.key for refused_value in outcome.refused}
         for row, before, after in zip(rows, old, new, strict=True):
             if after != unchanged:
                 outcome.changes.append(RowChange(row[:width], before, after))

@@ -98,7 +98,7 @@ def store_differently(was: dict[str, Any], to: dict[str, Any]) -> bool:
     would be converted once more.
     """
     types = {was["type"], to["type"]}
-    return all(types != {sa.JSON.__name__, one.__name__} for one in (sa.String, sa.LargeBinary))
+    return all(types != {sa.JSON.__name__, kind.__name__} for kind in (sa.String, sa.LargeBinary))
 
 
 def _plain(value: Any) -> Any:

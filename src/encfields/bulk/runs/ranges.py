@@ -311,7 +311,7 @@ class RangeStore:
 
         :param key_names: the columns of the table's primary key.
         """
-        rows = [_quarantine_row(claim, key_names, one) for one in refused]
+        rows = [_quarantine_row(claim, key_names, refused_value) for refused_value in refused]
         for row in rows:
             connection.execute(
                 delete(quarantine)

@@ -293,7 +293,7 @@ class Claim:
         return seals.fits(seal, *self._sealed(done))
 
     def _sealed(self, done: bool) -> tuple[str | int | None, ...]:
-        counts = (getattr(self.counts, one.name) for one in fields(Counts))
+        counts = (getattr(self.counts, field.name) for field in fields(Counts))
         place = (self.pass_number, self.begun, self.number)
         return ("range", *place, self.lower, self.upper, self.position, done, *counts)
 

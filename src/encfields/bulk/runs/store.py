@@ -262,7 +262,7 @@ def _require_present_shape(connection: Connection) -> None:
         there = {column["name"] for column in inspect(connection).get_columns(table.name)}
         missing = sorted(set(table.columns.keys()) - there)
         if missing:
-            names = ", ".join(one.name for one in metadata.sorted_tables)
+            names = ", ".join(table.name for table in metadata.sorted_tables)
             raise ConfigurationError(
                 f"the table {table.name!r} was made by an earlier version of this library and has "
                 f"no {', '.join(missing)}. These tables hold no values: drop {names}, and record "

@@ -147,7 +147,7 @@ class _Count:
         )
         names = [column.column for column in self.columns]
         indexes = reflected.spec.indexes
-        held = [one.name for one in indexes if one.name in reflected.table.c]
+        held = [index.name for index in indexes if index.name in reflected.table.c]
 
         def cells(table: FromClause) -> list[ColumnElement[Any]]:
             heads = [cell for name in names for cell in _head(table.c[name], source)]
@@ -163,8 +163,8 @@ class _Count:
         lengths = {name: first + 2 * number + 1 for number, name in enumerate(names)}
         nulls = {name: first + 2 * len(names) + number for number, name in enumerate(held)}
         self.indexes = tuple(
-            IndexCounter(one, [lengths[name] for name in one.columns], nulls.get(one.name))
-            for one in indexes
+            IndexCounter(index, [lengths[name] for name in index.columns], nulls.get(index.name))
+            for index in indexes
         )
 
     def add(self, rows: ScannedRows) -> None:

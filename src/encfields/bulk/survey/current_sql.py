@@ -67,7 +67,7 @@ class CurrentSql:
         kinds = [kind_of(column.type, prepared.dialect) for column in columns]
         text = _mysql_text if self._is_mysql else _postgresql_text
         texts = [text(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-        self._texts = texts if self._is_mysql else [_utf8(one) for one in texts]
+        self._texts = texts if self._is_mysql else [_utf8(text) for text in texts]
         # Converting costs PostgreSQL more than all the rest, and needs not be done for these.
         self._sizes = [
             func.octet_length(plain if kind in _ASCII else utf8)

@@ -205,10 +205,10 @@ class KeyVersions:
     def __init__(self, listed: Iterable[KeyVersion]) -> None:
         self._destroyed: dict[tuple[str, str], bool] = {}
         self.active: dict[str, str] = {}
-        for one in listed:
-            self._destroyed[one.id, one.version] = one.destroyed_at is not None
-            if one.active and one.destroyed_at is None:
-                self.active[one.id] = one.version
+        for version in listed:
+            self._destroyed[version.id, version.version] = version.destroyed_at is not None
+            if version.active and version.destroyed_at is None:
+                self.active[version.id] = version.version
 
     def state(self, key_id: str, version: str) -> str:
         """What a value in its place is that says it is under this version."""

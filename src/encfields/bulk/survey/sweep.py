@@ -104,7 +104,7 @@ class CountingSweep:
         prepared = self._prepared
         active = engine_encryption(self._encryption).active_key
         undone: ColumnElement[bool] = or_(
-            *(one.is_undone(active(one.key_id)) for one in self._conditions),
+            *(condition.is_undone(active(condition.key_id)) for condition in self._conditions),
             *(is_unindexed(index, prepared.table.c) for index in prepared.job.spec.indexes),
         )
         statement = select(func.count(), func.sum(case((undone, 1), else_=0))).select_from(
@@ -127,6 +127,6 @@ def sweep_of(
     """
     conditions = [CurrentSql.of(target, prepared) for target, _ in prepared.cells()]
     if all(conditions):
-        known = [one for one in conditions if one]
+        known = [condition for condition in conditions if condition]
         return CountingSweep(prepared, encryption, known, range_rows)
     return HeadSweep(prepared, values)

@@ -83,13 +83,16 @@ def _tell(versions: list[BeaconVersion], output: Output) -> None:
         output.json(
             [
                 {
-                    "key_id": one.id,
-                    "version": one.version,
-                    "created_at": one.created_at.isoformat(),
+                    "key_id": version.id,
+                    "version": version.version,
+                    "created_at": version.created_at.isoformat(),
                 }
-                for one in versions
+                for version in versions
             ]
         )
         return
-    rows = [[one.id, str(one.version), f"{one.created_at:%Y-%m-%d %H:%M:%S}"] for one in versions]
+    rows = [
+        [version.id, str(version.version), f"{version.created_at:%Y-%m-%d %H:%M:%S}"]
+        for version in versions
+    ]
     output.table("beacon keys in force", ["key", "version", "created (UTC)"], rows)

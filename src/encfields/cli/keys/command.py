@@ -118,9 +118,9 @@ def _export(arguments: argparse.Namespace, output: Output) -> int:
 
 def _tell_exported(exported: Iterable[ExportedKey], output: Output) -> None:
     if output.as_json:
-        output.json([asdict(one) for one in exported])
+        output.json([asdict(key) for key in exported])
         return
-    rows = [[one.id, one.active, f"{one.written:,}", f"{one.versions:,}"] for one in exported]
+    rows = [[key.id, key.active, f"{key.written:,}", f"{key.versions:,}"] for key in exported]
     headings = ["key", "active version", "versions written", "versions in all"]
     output.table("exported and read back", headings, rows, right=2)
 

@@ -93,7 +93,7 @@ def _tell(receipt: DestructionReceipt, output: Output) -> None:
     if output.as_json:
         output.json(receipt.to_json())
         return
-    rows = [[one.table, one.column, f"{one.values:,}"] for one in receipt.unreadable]
+    rows = [[place.table, place.column, f"{place.values:,}"] for place in receipt.unreadable]
     output.table("values that are unreadable now", ["table", "column", "values"], rows, right=1)
     counted = "" if receipt.tables is not None else " The values under it were not counted."
     output.line(

@@ -34,12 +34,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def tell(versions: list[KeyVersion], output: Output) -> None:
     """Show versions."""
     if output.as_json:
-        output.json([_document(one) for one in versions])
+        output.json([_document(version) for version in versions])
         return
-    alive = {one.id for one in versions if one.active}
+    alive = {version.id for version in versions if version.active}
     rows = [
-        [one.id, one.version, _state(one, one.id in alive), f"{one.created_at:%Y-%m-%d %H:%M:%S}"]
-        for one in versions
+        [
+            version.id,
+            version.version,
+            _state(version, version.id in alive),
+            f"{version.created_at:%Y-%m-%d %H:%M:%S}",
+        ]
+        for version in versions
     ]
     output.table("branch keys", _HEADINGS, rows)
 

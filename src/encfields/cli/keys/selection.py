@@ -146,10 +146,10 @@ def tell(report: KeysReport, done: str, output: Output) -> int:
 
 def tell_failures(failed: tuple[KeyFailure, ...]) -> None:
     """Name on standard error the keys that failed, each with its reason."""
-    for one in failed[:MAX_FAILURES_SHOWN]:
+    for failure in failed[:MAX_FAILURES_SHOWN]:
         sys.stderr.write(
-            f"encfields: key '{printable(one.key_id)}' ({one.reason or one.error}): "
-            f"{plain(one.message)}\n"
+            f"encfields: key '{printable(failure.key_id)}' ({failure.reason or failure.error}): "
+            f"{plain(failure.message)}\n"
         )
     if len(failed) > MAX_FAILURES_SHOWN:
         more = len(failed) - MAX_FAILURES_SHOWN

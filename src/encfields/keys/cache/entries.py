@@ -162,7 +162,7 @@ class Entries:
         """
         now = monotonic()
         keys: list[CacheKey] = [key, (key, value.version)] if isinstance(key, str) else [key]
-        stood_in = [one for one in keys if (old := self.held.get(one)) and old.is_logged]
+        stood_in = [key for key in keys if (old := self.held.get(key)) and old.is_logged]
         entry = self.held[key] = Entry(value, self._stats.of(key_id_of(key)), now, self._times)
         for version in keys[1:]:
             # Due at the same time, and then renewed by the same fetch.

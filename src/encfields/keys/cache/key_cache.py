@@ -246,7 +246,9 @@ class KeyCache:
         :param beacons: whose beacon keys, instead.
         """
         value = self._entries.value
-        return [one for one in key_ids if value((one, None) if beacons else one) is None]
+        return [
+            key_id for key_id in key_ids if value((key_id, None) if beacons else key_id) is None
+        ]
 
     def prefetch(
         self,

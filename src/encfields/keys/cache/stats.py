@@ -109,11 +109,13 @@ class CacheStats:
     def total(self) -> KeyCounters:
         """All counters over all keys."""
         counters = list(self.by_key.values())
-        sums = {name: sum(getattr(one, name) for one in counters) for name in _NAMES}
-        return KeyCounters(**sums, slowest=max((one.slowest for one in counters), default=0.0))
+        sums = {name: sum(getattr(counter, name) for counter in counters) for name in _NAMES}
+        return KeyCounters(
+            **sums, slowest=max((counter.slowest for counter in counters), default=0.0)
+        )
 
     def _sum(self, name: str) -> int:
-        return sum(getattr(one, name) for one in list(self.by_key.values()))
+        return sum(getattr(counter, name) for counter in list(self.by_key.values()))
 
     @property
     def hits(self) -> int:

@@ -62,9 +62,9 @@ def export_keys(
     :raises KeyStoreError: a key cannot be read, or a store is out of reach.
     """
     readable: dict[str, list[KeyVersion]] = {}
-    for one in source.list():
-        if one.destroyed_at is None:
-            readable.setdefault(one.id, []).append(one)
+    for version in source.list():
+        if version.destroyed_at is None:
+            readable.setdefault(version.id, []).append(version)
     wanted = list(readable) if key_ids is None else list(dict.fromkeys(key_ids))
     for key_id in wanted:
         found = readable.get(key_id, [])
@@ -88,24 +88,26 @@ class _Export:
         self._table = item_table_of(target)
         self._versions = sorted(versions, key=lambda one: (one.created_at, one.version))
         self._key_id = versions[0].id
-        self._active = next(one for one in versions if one.active)
+        self._active = next(version for version in versions if version.active)
         self._unwrapped: dict[str, bytes] = {}
         self._beacon: BeaconKey | None = None
 
     def run(self) -> ExportedKey:
         self._beacon_key()
-        present = {one["type"]["S"]: one for one in self._table.items_of(self._key_id)}
+        present = {item["type"]["S"]: item for item in self._table.items_of(self._key_id)}
         self._refuse_foreign(present)
         beacon_is_new = items.BEACON_TYPE not in present
         if not beacon_is_new:
             self._check_beacon()
         missing = [
-            one for one in self._versions if items.VERSION_PREFIX + one.version not in present
+            version
+            for version in self._versions
+            if items.VERSION_PREFIX + version.version not in present
         ]
         # What is there already is compared before anything is written beside it.
-        for one in self._versions:
-            if one not in missing:
-                self._check_version(one)
+        for version in self._versions:
+            if version not in missing:
+                self._check_version(version)
         for one in missing:
             self._put_version(one)
         self._put_active(present.get(items.ACTIVE_TYPE), with_beacon=beacon_is_new)
@@ -116,7 +118,7 @@ class _Export:
         return ExportedKey(self._key_id, self._active.version, len(self._versions), len(missing))
 
     def _refuse_foreign(self, present: dict[str, items.Item]) -> None:
-        known = {items.VERSION_PREFIX + one.version for one in self._versions}
+        known = {items.VERSION_PREFIX + version.version for version in self._versions}
         strange = [
             name for name in present if name.startswith(items.VERSION_PREFIX) and name not in known
         ]

@@ -128,21 +128,21 @@ def destroyed_at(item: Item) -> dt.datetime | None:
 def versions(items: list[Item]) -> list[KeyVersion]:
     """The key versions that items describe, ordered by id and age."""
     active = {
-        (_s(one, KEY_ID), _s(one, VERSION))
-        for one in items
-        if _s(one, TYPE) == ACTIVE_TYPE and DESTROYED_AT not in one
+        (_s(item, KEY_ID), _s(item, VERSION))
+        for item in items
+        if _s(item, TYPE) == ACTIVE_TYPE and DESTROYED_AT not in item
     }
     found = [
         KeyVersion(
-            _s(one, KEY_ID),
-            _s(one, TYPE).removeprefix(VERSION_PREFIX),
-            (_s(one, KEY_ID), _s(one, TYPE)) in active,
-            _time(_s(one, CREATED)),
-            destroyed_at(one),
-            wiped=DESTROYED_AT in one,
+            _s(item, KEY_ID),
+            _s(item, TYPE).removeprefix(VERSION_PREFIX),
+            (_s(item, KEY_ID), _s(item, TYPE)) in active,
+            _time(_s(item, CREATED)),
+            destroyed_at(item),
+            wiped=DESTROYED_AT in item,
         )
-        for one in items
-        if _s(one, TYPE).startswith(VERSION_PREFIX)
+        for item in items
+        if _s(item, TYPE).startswith(VERSION_PREFIX)
     ]
     return sorted(found, key=lambda one: (one.id, one.created_at, one.version))
 

@@ -47,8 +47,8 @@ def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
         with suppress(Conflict):
             _wipe(table, key_id, left, when)
             wiped += [
-                replace(one, active=False, destroyed_at=when, wiped=True)
-                for one in items.versions(left)
+                replace(item, active=False, destroyed_at=when, wiped=True)
+                for item in items.versions(left)
             ]
     raise KeyUnavailableError(
         "others kept changing this key at the same time; the versions that are left are still in "
@@ -95,5 +95,5 @@ def require_retirable(key_id: str, version: str, versions: list[KeyVersion]) -> 
 def retire_item(table: ItemTable, key_id: str, version: str) -> None:
     """Wipe one version's item."""
     name = items.VERSION_PREFIX + version
-    left = [one for one in table.items_of(key_id) if one[items.TYPE]["S"] == name]
+    left = [item for item in table.items_of(key_id) if item[items.TYPE]["S"] == name]
     _wipe(table, key_id, left, now())

@@ -90,8 +90,8 @@ class DynamoDbKeyStore(KeyStore):
         former: Sequence[AwsKmsKeyring] = (),
         **options: Unpack[ClientArguments],
     ) -> None:
-        for one in (keyring, *former):
-            _of_one_key(one)
+        for each_keyring in (keyring, *former):
+            _of_one_key(each_keyring)
         if not 3 <= len(table_name) <= 255 or not context:
             raise ConfigurationError(
                 "a DynamoDB table's name has 3 to 255 characters, and context= has a pair at least",
@@ -263,7 +263,7 @@ class DynamoDbKeyStore(KeyStore):
         """Wrap with another KMS key from now on; the ARNs of those before."""
         keyring = _of_one_key(new)
         (arn,) = keyring.arns
-        before = [one for one in (self.keyring, *self.former) if one.arns != (arn,)]
+        before = [keyring for keyring in (self.keyring, *self.former) if keyring.arns != (arn,)]
         former = [one.arns[0] for one in before]
         require_same_region(arn, former)
         self._use(keyring, before)
@@ -294,8 +294,8 @@ class DynamoDbKeyStore(KeyStore):
         A query for each id, or a scan of the table for more than :data:`MAX_QUERIES`.
         """
         if key_ids is None or len(key_ids) > MAX_QUERIES:
-            return [one for one in self.list() if key_ids is None or one.id in key_ids]
-        return [one for key_id in sorted(key_ids) for one in self._item_table.versions_of(key_id)]
+            return [version for version in self.list() if key_ids is None or version.id in key_ids]
+        return [item for key_id in sorted(key_ids) for item in self._item_table.versions_of(key_id)]
 
     def wrapped_many(self, key_ids: Collection[str] | None) -> WrappedKeyList:
         """See :meth:`KeyStore.wrapped_many
@@ -306,7 +306,8 @@ class DynamoDbKeyStore(KeyStore):
         """
         if key_ids is None:
             return [
-                WrappedKey(one, partial(self.version, one.id, one.version)) for one in self.list()
+                WrappedKey(version, partial(self.version, version.id, version.version))
+                for version in self.list()
             ]
         found = self._item_table.items_at(key_ids, items.ACTIVE_TYPE)
         return [
@@ -331,9 +332,9 @@ class DynamoDbKeyStore(KeyStore):
         self._item_table.create()
 
     def _active_of(self, key_id: str) -> KeyVersion:
-        for one in self._item_table.versions_of(key_id):
-            if one.active:
-                return one
+        for item in self._item_table.versions_of(key_id):
+            if item.active:
+                return item
         raise KeyNotFoundError(
             "the key was removed from the table meanwhile", key_id=key_id, reason="no-key"
         )

@@ -107,7 +107,7 @@ def _get_batches(tools: ThreadClients, table: str, key_ids: Sequence[str], name:
             answer = tools.dynamodb.batch_get_item(
                 RequestItems={table: {"Keys": keys, "ConsistentRead": True}}
             )
-            found |= {one[items.KEY_ID]["S"]: one for one in answer["Responses"].get(table, [])}
+            found |= {item[items.KEY_ID]["S"]: item for item in answer["Responses"].get(table, [])}
             keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
             if not keys:
                 break
@@ -193,7 +193,7 @@ class ItemTable:
                 ExpressionAttributeValues={":id": {"S": key_id}},
                 **_PUBLIC,
             )
-            return [one for page in pages for one in page["Items"]]
+            return [item for page in pages for item in page["Items"]]
 
         return self.run(query, key_id)
 
@@ -208,13 +208,13 @@ class ItemTable:
             pages = tools.dynamodb.get_paginator("scan").paginate(
                 TableName=self.name, ConsistentRead=True, **_PUBLIC
             )
-            return [one for page in pages for one in page["Items"]]
+            return [item for page in pages for item in page["Items"]]
 
         return self.run(scan)
 
     def places(self) -> list[tuple[str, str]]:
         """Branch key id and ``type`` of every item."""
-        return sorted((one[items.KEY_ID]["S"], one[items.TYPE]["S"]) for one in self.scan())
+        return sorted((item[items.KEY_ID]["S"], item[items.TYPE]["S"]) for item in self.scan())
 
     def create(self) -> None:
         """Make the table unless it is there (on demand, not provisioned), and wait for it."""
@@ -266,7 +266,9 @@ class ItemTable:
         from aws_cryptographic_material_providers.keystore import models
 
         dynamodb = RememberingClient(self._options.client(self._region, "dynamodb"))
-        clients = [one.options.client(one.arns[0].split(":")[3]) for one in self._keyrings]
+        clients = [
+            keyring.options.client(keyring.arns[0].split(":")[3]) for keyring in self._keyrings
+        ]
         libraries = tuple(
             self._library(keyring, dynamodb, kms)
             for keyring, kms in zip(self._keyrings, clients, strict=True)

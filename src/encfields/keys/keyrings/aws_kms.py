@@ -96,7 +96,7 @@ def aws_kms(
     :raises ConfigurationError: something is not the full ARN of a key.
     """
     return AwsKmsKeyring(
-        tuple(_key_arn(one) for one in (arn, *more_arns)), ClientOptions(**options)
+        tuple(_key_arn(each_arn) for each_arn in (arn, *more_arns)), ClientOptions(**options)
     )
 
 
@@ -112,7 +112,7 @@ def aws_kms_mrk(
     :param options: as for :func:`aws_kms`.
     :raises ConfigurationError: something is not the full ARN of a key.
     """
-    arns = tuple(_key_arn(one) for one in (arn, *more_arns))
+    arns = tuple(_key_arn(each_arn) for each_arn in (arn, *more_arns))
     return AwsKmsKeyring(arns, ClientOptions(**options), multi_region=True)
 
 

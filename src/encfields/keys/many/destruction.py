@@ -116,7 +116,7 @@ class Destruction:
             return True
 
         report = self._through(key_ids, wipe, progress)
-        return replace(report, receipts=tuple(self._receipts[one] for one in report.done))
+        return replace(report, receipts=tuple(self._receipts[key_id] for key_id in report.done))
 
     def _readmit(self, key_ids: Sequence[str]) -> None:
         """Take it back for those that were not wiped: work on them failed, or was broken off."""
@@ -125,7 +125,7 @@ class Destruction:
             self._store.readmit(key_id)
             return True
 
-        self._through([one for one in key_ids if one not in self._receipts], readmit, None)
+        self._through([key_id for key_id in key_ids if key_id not in self._receipts], readmit, None)
 
     def _counted(self, key_ids: Sequence[str]) -> tuple[list[str] | None, Unreadable]:
         if self._specs is None:
@@ -152,6 +152,6 @@ def _by_column(found: Unreadable) -> list[ValuesUnder]:
     """The values of all keys together, column by column."""
     totals: Counter[tuple[str, str]] = Counter()
     for columns in found.values():
-        for one in columns:
-            totals[one.table, one.column] += one.values
+        for column in columns:
+            totals[column.table, column.column] += column.values
     return [ValuesUnder(*place, values) for place, values in sorted(totals.items())]

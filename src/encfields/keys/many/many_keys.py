@@ -82,7 +82,7 @@ class ManyKeys:
         :param progress: called after each key.
         :raises ConfigurationError: the time has no time zone.
         """
-        newest = {one.id: one for one in self._versions() if one.active}
+        newest = {version.id: version for version in self._versions() if version.active}
         is_rotated = _reaches(made_before)
 
         def rotate_one(key_id: str) -> bool:
@@ -153,21 +153,21 @@ class ManyKeys:
         :raises ConfigurationError: not confirmed (``reason`` is ``"not-confirmed"``).
         """
         versions = self._versions()
-        holding = {one.id for one in versions if not one.wiped}
-        gone = {one.id for one in versions} - holding
+        holding = {version.id for version in versions if not version.wiped}
+        gone = {version.id for version in versions} - holding
         ids = self._selection.ids_among(holding | gone)
         destruction = Destruction(
             self._store, self._cache, self._count, specs, signed_off_by, keep, self._work
         )
-        destruction.require_confirmed([one for one in ids if one in holding], confirm)
-        meant = [one for one in ids if one not in gone]
+        destruction.require_confirmed([key_id for key_id in ids if key_id in holding], confirm)
+        meant = [key_id for key_id in ids if key_id not in gone]
         report = destruction.of(meant, at_once=at_once, progress=progress)
         return replace(report, already=tuple(sorted({*report.already, *gone.intersection(ids)})))
 
     adestroy = twin_for_coroutines(destroy)
 
     def _names(self) -> set[tuple[str, str]]:
-        return {(one.id, one.version) for one in self._versions()}
+        return {(version.id, version.version) for version in self._versions()}
 
     def _versions(self) -> KeyVersionList:
         return self._selection.versions(self._store)

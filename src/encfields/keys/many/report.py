@@ -104,11 +104,11 @@ class KeysReport:
         document: dict[str, Any] = {
             "done": list(self.done),
             "already": list(self.already),
-            "failed": [one.to_json() for one in self.failed],
+            "failed": [failure.to_json() for failure in self.failed],
             "left": list(self.left),
         }
         if self.rewrapped is not None:
             document["rewrapped"] = self.rewrapped.to_json()
         if self.receipts:
-            document["receipts"] = [one.to_json() for one in self.receipts]
+            document["receipts"] = [receipt.to_json() for receipt in self.receipts]
         return document

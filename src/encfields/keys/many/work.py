@@ -214,11 +214,21 @@ class _Tally:
 
 def joined(first: KeysReport, second: KeysReport) -> KeysReport:
     """Two reports as one. A key is counted by what became of it last."""
-    again = {*second.done, *second.already, *second.left, *(one.key_id for one in second.failed)}
+    again = {
+        *second.done,
+        *second.already,
+        *second.left,
+        *(failure.key_id for failure in second.failed),
+    }
     return replace(
         second,
-        done=tuple(sorted({*second.done, *(one for one in first.done if one not in again)})),
-        already=(*(one for one in first.already if one not in again), *second.already),
-        failed=(*(one for one in first.failed if one.key_id not in again), *second.failed),
-        left=(*(one for one in first.left if one not in again), *second.left),
+        done=tuple(
+            sorted({*second.done, *(key_id for key_id in first.done if key_id not in again)})
+        ),
+        already=(*(key_id for key_id in first.already if key_id not in again), *second.already),
+        failed=(
+            *(failure for failure in first.failed if failure.key_id not in again),
+            *second.failed,
+        ),
+        left=(*(key_id for key_id in first.left if key_id not in again), *second.left),
     )

@@ -28,7 +28,7 @@ class RowWrapper:
     def __init__(self, table: KeyTable, keyring: Keyring, former: Sequence[Keyring]) -> None:
         self._table = table
         self.current = KeyWrapper(keyring)
-        self.former = tuple(KeyWrapper(one) for one in former)
+        self.former = tuple(KeyWrapper(keyring) for keyring in former)
 
     def use(self, new: Keyring) -> None:
         """Wrap with another keyring from now on; the one before still opens."""

@@ -159,8 +159,8 @@ class KeyTable:
                     self.name_if_known = read_name(connection, self.table)
                 return [
                     read_row(row)
-                    for one in conditions
-                    for row in connection.execute(statement.where(one)).mappings()
+                    for condition in conditions
+                    for row in connection.execute(statement.where(condition)).mappings()
                 ]
 
         return self.run(read, key_id)
@@ -198,7 +198,7 @@ class KeyTable:
             .where(table.c.wrapped.is_not(None), table.c.destroyed_at.is_(None))
             .values(active=newest.number)
         )
-        is_uncommitted = any(newest.version == one["version"] for one in self.uncommitted)
+        is_uncommitted = any(newest.version == row["version"] for row in self.uncommitted)
         if locked.rowcount != 1 and not is_uncommitted:
             raise Conflict
         connection.execute(insert(table), [row])

@@ -185,7 +185,7 @@ def _key(column: Column[Any]) -> str:
 
 def _append(table: Table, binding: ColumnBinding, adopts: Plaintext) -> None:
     column, key = binding.column, _key(binding.column)
-    found = next((one for one in table.c if one.name == adopts.column), None)
+    found = next((column for column in table.c if column.name == adopts.column), None)
     if isinstance(found, PlaintextColumn):
         return
     if found is not None and not is_reflected(found):
