@@ -49,7 +49,7 @@ BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 # Where the example application runs: sqlite with a key in a file, or postgresql with a KMS emulator.
 ON             ?= sqlite
 
-.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test test-native compile conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test suite test-native compile conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
@@ -75,8 +75,12 @@ test-pages: $(VENVS)/frameworks/.ci ## the example application's pages without a
 		-k "not without_keys and not go_away and not shredded"
 
 test: native ## everything: set up the servers, run the whole suite on the three databases
-	@ENCFIELDS_NATIVE=off $(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)
+	@$(MAKE) --no-print-directory suite
 	@$(MAKE) --no-print-directory test-native
+
+# Of Python alone: what the compiled core does is test-native's.
+suite: $(VENV)/.ci
+	@ENCFIELDS_NATIVE=off $(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python $(PYTEST)
 
 test-native: native ## what seals and opens, on the compiled core; all of it: make test-native NATIVE_TESTS=tests
 	@[ ! -f $(VENV)/.native ] || ENCFIELDS_NATIVE=require \
