@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import LargeBinary, MetaData, Table
+from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, Table, inspect
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.bulk.rows.hidden_rows import refuse_hidden_rows
@@ -142,12 +142,22 @@ class TableDescription:
             an encrypted one.
         :raises ConfigurationError: rows of it are hidden from the database user.
         """
+        inspector = inspect(connection)
         try:
-            table = Table(self.table, MetaData(), schema=self.schema, autoload_with=connection)
+            columns = inspector.get_columns(self.table, schema=self.schema)
         except NoSuchTableError:
             raise DeclarationError(
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
+        # Indexes, comments, and the tables that it refers to would take most of the time.
+        key = inspector.get_pk_constraint(self.table, schema=self.schema)["constrained_columns"]
+        table = Table(
+            self.table,
+            MetaData(),
+            *(Column(one["name"], one["type"]) for one in columns),
+            PrimaryKeyConstraint(*key),
+            schema=self.schema,
+        )
         refuse_hidden_rows(table, connection)
         take_keys_as_stored(table, self._identifying(), connection)
         return ReflectedTable(self, table)
