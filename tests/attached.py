@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, insert, inspect, select
+from sqlalchemy import Engine, Select, insert, inspect, select
 
 from encfields import Encryption, attach
 from encfields.branch_key import BranchKey
@@ -23,7 +23,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass
 class Kept:
-    """What the first test's keys were, in the key table and as the library read them from it."""
+    """What a key of the first test was, in the key table and as the library read it from there."""
 
     rows: Rows
     active: BranchKey
@@ -35,7 +35,7 @@ _OWN = secrets.token_bytes(32)
 
 _kept: dict[tuple[str, bytes], Kept] = {}
 """By database and wrapping key."""
-_kept_keys: dict[tuple[str, str], Rows] = {}
+_kept_keys: dict[tuple[str, str], Kept] = {}
 """The same of a further key: by key store and key."""
 
 
@@ -66,22 +66,30 @@ def attach_with_kept_keys(
     if not is_new or not kept:
         encryption = attach(engine, local_store(wrapping_key), **{"create": True, **options})
         if is_new:
-            _kept[place] = _made(plain or engine, encryption)
+            _kept[place] = _made(plain or engine, encryption, DEFAULT_KEY, select(_TABLE))
         return encryption
     encryption = attach(engine, local_store(wrapping_key), **{**options, "create": False})
     # Which is for keys that are asked for from now on: what it makes at once is there.
-    inner = engine_encryption(encryption)
-    inner._create = options.get("create", True)
-    inner.cache._entries.keep(DEFAULT_KEY, kept.active, monotonic())
-    inner.cache._entries.keep((DEFAULT_KEY, None), kept.beacons, None)
+    engine_encryption(encryption)._create = options.get("create", True)
+    _put_into_cache(encryption, DEFAULT_KEY, kept)
     return encryption
 
 
-def _made(engine: Engine, encryption: Encryption) -> Kept:
+def _made(engine: Engine, encryption: Encryption, key_id: str, rows: Select[Any]) -> Kept:
+    """A key that the library has made.
+
+    :param engine: any on the database. :param rows: what to keep of the key table.
+    """
     with engine.connect() as connection:
-        rows = _rows(connection, select(_TABLE))
+        kept = [dict(row) for row in connection.execute(rows).mappings()]
     cache = engine_encryption(encryption).cache
-    return Kept(rows, cache.active(DEFAULT_KEY), cache.beacons(DEFAULT_KEY))
+    return Kept(kept, cache.active(key_id), cache.beacons(key_id))
+
+
+def _put_into_cache(encryption: Encryption, key_id: str, kept: Kept) -> None:
+    entries = engine_encryption(encryption).cache._entries
+    entries.keep(key_id, kept.active, monotonic())
+    entries.keep((key_id, None), kept.beacons, None)
 
 
 def local_key_file(folder: Path) -> str:
@@ -98,14 +106,11 @@ def create_kept_key(engine: Engine, encryption: Encryption, key_id: str) -> None
     :param engine: any on the database.
     """
     place = encryption.keys.store_name, key_id
-    if place in _kept_keys:
+    if kept := _kept_keys.get(place):
         with engine.begin() as connection:
-            connection.execute(insert(_TABLE), _kept_keys[place])
+            connection.execute(insert(_TABLE), kept.rows)
+        _put_into_cache(encryption, key_id, kept)
         return
     encryption.keys.create(key_id)
-    with engine.connect() as connection:
-        _kept_keys[place] = _rows(connection, select(_TABLE).where(_TABLE.c.key_id == key_id))
-
-
-def _rows(connection: Connection, statement: Select[Any]) -> Rows:
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    of_key = select(_TABLE).where(_TABLE.c.key_id == key_id)
+    _kept_keys[place] = _made(engine, encryption, key_id, of_key)

@@ -18,6 +18,7 @@ from encfields.errors import KeyDestroyedError, TamperedError
 from encfields.interop import column_context
 from encfields.message import read_header
 from encfields.testing import local_store
+from tests.attached import attach_with_kept_keys, create_kept_key
 from tests.servers.backends import Backend
 
 ROW = {"id": 7, "tenant": "7"}
@@ -34,7 +35,7 @@ def accounts(**options: Any) -> Table:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def wrapping_key() -> bytes:
     return secrets.token_bytes(32)
 
@@ -46,7 +47,10 @@ def engine(backend: Backend) -> Engine:
 
 @pytest.fixture
 def encryption(engine: Engine, wrapping_key: bytes) -> Encryption:
-    return attach(engine, local_store(wrapping_key), create=True, cache_check=0.2)
+    encryption = attach_with_kept_keys(engine, wrapping_key, cache_check=0.2)
+    for tenant in (7, 8):
+        create_kept_key(engine, encryption, f"tenant/{tenant}")
+    return encryption
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ from sqlalchemy.orm import (
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, Encryption, attach, blind
 from encfields.index.transforms import casefold
 from encfields.orm.declare.blind_index import indexes_of
-from encfields.testing import assert_absent, attach_locally, local_store
-from tests.attached import attach_with_kept_keys
+from encfields.testing import assert_absent, local_store
+from tests.attached import attach_with_kept_keys, create_kept_key
 from tests.servers.backends import AsyncBackend, Backend
 
 ADMIN, MALLORY = "token-of-the-admin", "token-of-mallory"
@@ -82,6 +82,16 @@ def _fill(session: Session) -> None:
     session.commit()
 
 
+def _filled(engine: Engine) -> Encryption:
+    """Attach to an empty database, and have the admin and two others in it."""
+    encryption = attach_with_kept_keys(engine)
+    create_kept_key(engine, encryption, "tenant/7")
+    Base.metadata.create_all(engine, checkfirst=False)
+    with Session(engine) as session:
+        _fill(session)
+    return encryption
+
+
 HASHES = [index.companion.name for index in indexes_of(cast("Table", User.__table__))]
 
 
@@ -104,11 +114,8 @@ class Forged:
 
     def __init__(self, backend: Backend, attacker: Engine) -> None:
         self.engine = backend.create_engine()
-        self.encryption: Encryption = attach_with_kept_keys(self.engine)
+        self.encryption = _filled(self.engine)
         self.attacker = attacker
-        Base.metadata.create_all(self.engine)
-        with Session(self.engine) as session:
-            _fill(session)
         _forge(attacker)
 
     def rows(self, statement: Any, *parameters: Any) -> list[Any]:
@@ -174,10 +181,8 @@ def test_a_row_that_was_asked_for_still_is(
     backend: Backend, statement: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = backend.create_engine()
-    encryption = attach_locally(engine)
-    Base.metadata.create_all(engine)
+    encryption = _filled(engine)
     with Session(engine) as session:
-        _fill(session)
         assert list(session.execute(statement).unique())
     assert encryption.stats.index_mismatches == 0
     assert not [record for record in caplog.records if record.name.startswith("encfields")]
