@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 from sqlalchemy import URL
 
+from tests.dafny_constants import remember_constants
 from tests.servers import localstack
 from tests.servers import mariadb as mariadb_server
 from tests.servers import mysql as mysql_server
@@ -39,6 +40,8 @@ pytest_plugins = ["encfields.testing", "pytester"]
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
 hypothesis.settings.load_profile("suite")
+
+remember_constants()
 
 BACKENDS = os.environ.get("ENCFIELDS_TEST_BACKENDS", "sqlite,postgresql,mariadb").split(",")
 _ASYNC_DRIVERS = {
