@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import secrets
 import tempfile
 from collections import Counter
@@ -23,7 +22,7 @@ from tests.servers import localstack
 from tests.servers import mariadb as mariadb_server
 from tests.servers import mysql as mysql_server
 from tests.servers import postgresql as postgresql_server
-from tests.servers.backends import AsyncBackend, Backend
+from tests.servers.backends import BACKENDS, AsyncBackend, Backend
 from tests.servers.drivers import through_driver
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.localstack import LocalStackServer
@@ -43,7 +42,6 @@ hypothesis.settings.load_profile("suite")
 
 remember_constants()
 
-BACKENDS = os.environ.get("ENCFIELDS_TEST_BACKENDS", "sqlite,postgresql,mariadb").split(",")
 _ASYNC_DRIVERS = {
     "sqlite": ["sqlite+aiosqlite"],
     "postgresql": ["postgresql+asyncpg", "postgresql+psycopg"],
@@ -76,6 +74,18 @@ LONG = (
     "tests/documents/test_blind_indexes.py",
     "tests/tenants/test_processes.py",
     "tests/house/test_second_chance.py",
+    "tests/backups/test_logical_replication.py",
+    "tests/adoption/test_types.py",
+    "tests/packaging/test_distribution.py",
+    "tests/cli/test_reencrypt.py",
+    "tests/tenants/test_no_mixing.py",
+    "tests/alembic/test_killed.py",
+    "tests/attach/test_fork.py",
+    "tests/lazy/test_shows_nothing.py",
+    "tests/lazy/test_writing.py",
+    "tests/keys/test_kms_outages.py",
+    "tests/house/test_sqlalchemy_privates.py",
+    "tests/adoption/test_two_columns.py",
 )
 """Files that take long though they have few tests, mostly because they wait."""
 

@@ -21,6 +21,7 @@ from encfields.bulk.recorded_runs import work
 from encfields.index.transforms import casefold, last
 from encfields.testing import assert_absent
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
+from tests.crossed import crossed
 from tests.servers.backends import Backend
 
 
@@ -97,14 +98,13 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("before, after, told", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.parametrize(
+    "backend, change", crossed(CHANGES, ["shorter", "longer"]), indirect=["backend"]
+)
 def test_an_index_that_is_made_otherwise_is_made_anew(
-    project: Project,
-    backend: Backend,
-    before: dict[str, Any],
-    after: dict[str, Any],
-    told: str,
+    project: Project, backend: Backend, change: str
 ) -> None:
+    before, after, told = CHANGES[change]
     clinic = Clinic(backend, **before)
     clinic.encryption.keys.create("clinical")
     metadata = _declared(**after)

@@ -33,6 +33,7 @@ from sqlalchemy.types import TypeEngine
 from encfields import EncryptedType, attach
 from encfields.errors import MalformedMessageError, ValueDecodingError
 from tests.alembic.project import Project, store
+from tests.crossed import crossed
 from tests.servers.backends import Backend
 
 DAY = dt.date(2020, 1, 2)
@@ -66,21 +67,23 @@ def _read(backend: Backend, inner: TypeEngine[Any]) -> list[Any]:
         return list(connection.scalars(select(table.c.what).order_by(table.c.id)))
 
 
+UNREADABLE: list[tuple[Any, Any, Any]] = [
+    (DateTime(), Date(), MOMENT),
+    (String(), Integer(), "twelve"),
+    (String(), Uuid(), "x"),
+    (Numeric(10, 2), Integer(), decimal.Decimal("1.50")),
+    (Integer(), Boolean(), 1234567),
+    (String(), JSON(), "{not json"),
+]
+
+
 @pytest.mark.parametrize(
-    "was, now, value",
-    [
-        (DateTime(), Date(), MOMENT),
-        (String(), Integer(), "twelve"),
-        (String(), Uuid(), "x"),
-        (Numeric(10, 2), Integer(), decimal.Decimal("1.50")),
-        (Integer(), Boolean(), 1234567),
-        (String(), JSON(), "{not json"),
-    ],
-    ids=str,
+    "backend, change", crossed(UNREADABLE, UNREADABLE[:2]), indirect=["backend"]
 )
 def test_a_type_that_cannot_read_the_values_is_refused_with_the_steps_to_take(
-    project: Project, backend: Backend, was: Any, now: Any, value: Any
+    project: Project, backend: Backend, change: Any
 ) -> None:
+    was, now, value = change
     _filled(backend, was, value)
 
     code = project.autogenerate(_table(now).metadata, keep=False)
@@ -94,20 +97,20 @@ def test_a_type_that_cannot_read_the_values_is_refused_with_the_steps_to_take(
         _read(backend, now)
 
 
-@pytest.mark.parametrize(
-    "was, now, value",
-    [
-        (Integer(), BigInteger(), 12),
-        (String(10), String(200), "x"),
-        (Integer(), String(), 12),
-        (DateTime(), DateTime(), MOMENT),
-        (Date(), DateTime(), None),
-    ],
-    ids=str,
-)
+READABLE: list[tuple[Any, Any, Any]] = [
+    (Integer(), BigInteger(), 12),
+    (String(10), String(200), "x"),
+    (Integer(), String(), 12),
+    (DateTime(), DateTime(), MOMENT),
+    (Date(), DateTime(), None),
+]
+
+
+@pytest.mark.parametrize("backend, change", crossed(READABLE, READABLE[:1]), indirect=["backend"])
 def test_a_type_that_reads_what_is_there_is_not_remarked_on(
-    project: Project, backend: Backend, was: Any, now: Any, value: Any
+    project: Project, backend: Backend, change: Any
 ) -> None:
+    was, now, value = change
     _filled(backend, was, value)
     assert "raise" not in project.autogenerate(_table(now).metadata, keep=False)
     assert len(_read(backend, now)) == 1

@@ -176,6 +176,7 @@ def test_a_row_whose_value_is_another_one_is_not_returned(forged: Forged, statem
     assert forged.reported > 0
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("statement", LOOK_UPS.values(), ids=LOOK_UPS)
 def test_a_row_that_was_asked_for_still_is(
     backend: Backend, statement: Any, caplog: pytest.LogCaptureFixture

@@ -125,6 +125,7 @@ OTHERS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS.keys())
 def test_a_copy_of_something_else_than_whole_rows_is_refused(
     emptied: Any, make: Callable[[], Any]

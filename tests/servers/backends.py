@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.servers import mariadb
 from tests.servers.kept_connections import KeptConnections
+
+BACKENDS = os.environ.get("ENCFIELDS_TEST_BACKENDS", "sqlite,postgresql,mariadb").split(",")
+"""The databases that tests run on."""
 
 BUSY_SECONDS = 60.0
 """How long SQLite waits for another connection's writing, on a machine that has other things to do
