@@ -64,7 +64,7 @@ class Backend:
 
         :param options: as for :func:`sqlalchemy.create_engine`.
         """
-        if self.name == "postgresql":
+        if self.url.drivername.startswith("postgresql+psycopg"):
             # Else each engine looks into the catalog for a type that no test uses.
             options = {"use_native_hstore": False, **options}
         engine = create_engine(self.url, **_patient(self.name, options))
