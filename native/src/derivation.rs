@@ -1,31 +1,38 @@
 //! The algorithm suite's key derivation with commitment: HKDF over SHA-512.
 //!
 //! From a data key and a message id to the key that encrypts the message, and to what commits to
-//! the data key. One message's ten blocks wait for each other, and the library hashes them; those
-//! of eight messages stand side by side in the lanes of the processor's registers, if it has any.
+//! the data key. That takes ten blocks. Of one message two pads, and what is expanded to the two,
+//! are hashed side by side, which leaves six steps that wait for each other; of eight messages the
+//! blocks of each step are.
 
 use std::sync::LazyLock;
 
 use aws_lc_rs::aead::LessSafeKey;
-use hkdf::Hkdf;
-use sha2::Sha512;
-use zeroize::Zeroizing;
 
+use crate::hmac::{Keyed, bits, last_block};
 use crate::keys::aes;
-use crate::lanes::{Block, LANES, Lane, Lanes, START, State};
+use crate::lanes::{Block, Compress, LANES, Lanes, Library, State, of_lane};
+use crate::wiped::Wiped;
 
 const MESSAGE_KEY: &[u8; 11] = b"\x04\x78DERIVEKEY";
 const COMMITMENT: &[u8; 9] = b"COMMITKEY";
 
+/// What the key of a message is expanded with, in one lane, and what commits to the data key, in
+/// the other.
+static INFO: LazyLock<Block<2>> = LazyLock::new(|| {
+    let each = info(MESSAGE_KEY).into_iter().zip(info(COMMITMENT));
+    let mut block = [[0; 2]; 16];
+    for (words, (key, commitment)) in block.iter_mut().zip(each) {
+        *words = [key, commitment];
+    }
+    block
+});
 /// In every lane, what the key of a message is expanded with.
-static KEY_INFO: LazyLock<Block> = LazyLock::new(|| info(MESSAGE_KEY));
+static KEY_INFO: LazyLock<Block<LANES>> =
+    LazyLock::new(|| info(MESSAGE_KEY).map(|word| [word; LANES]));
 /// The same of what commits to the data key.
-static COMMITMENT_INFO: LazyLock<Block> = LazyLock::new(|| info(COMMITMENT));
-
-// HMAC, RFC 2104.
-const INNER_PAD: u64 = 0x3636_3636_3636_3636;
-const OUTER_PAD: u64 = 0x5c5c_5c5c_5c5c_5c5c;
-const PAD_BYTES: u64 = 128;
+static COMMITMENT_INFO: LazyLock<Block<LANES>> =
+    LazyLock::new(|| info(COMMITMENT).map(|word| [word; LANES]));
 
 /// What the keys of a message are derived from: its data key and its id.
 #[derive(Clone, Copy)]
@@ -45,8 +52,13 @@ pub struct Derived {
 }
 
 impl Derived {
-    fn of(key: &[u8; 32], commitment: [u8; 32]) -> Option<Self> {
-        Some(Self { cipher: aes(key)?, commitment })
+    /// What stands in two lanes.
+    fn of<const N: usize>(
+        (keys, lane): (&State<N>, usize),
+        (commitments, other): (&State<N>, usize),
+    ) -> Option<Self> {
+        let cipher = aes(&*bytes_of_lane(keys, lane))?;
+        Some(Self { cipher, commitment: *bytes_of_lane(commitments, other) })
     }
 }
 
@@ -63,93 +75,49 @@ pub fn derive_each(sources: &[Option<Source<'_>>]) -> [Option<Derived>; LANES] {
 
 /// What is derived for one message.
 pub fn derive(source: Source<'_>) -> Option<Derived> {
-    let hkdf = Hkdf::<Sha512>::new(Some(source.message_id), source.data_key);
-    let mut key = Zeroizing::new([0; 32]);
-    hkdf.expand(MESSAGE_KEY, &mut *key).ok()?;
-    let mut commitment = [0; 32];
-    hkdf.expand(COMMITMENT, &mut commitment).ok()?;
-    Derived::of(&key, commitment)
+    match Lanes::found() {
+        Some(lanes) => in_pairs(lanes, source),
+        None => in_pairs(Library, source),
+    }
+}
+
+fn in_pairs(hash: impl Compress<1> + Compress<2>, source: Source<'_>) -> Option<Derived> {
+    let salted = Keyed::in_pair(hash, &words(source.message_id).map(|word| [word]));
+    let data_key = Wiped::new(words(source.data_key).map(|word| [word]));
+    let extracted = salted.authenticated(hash, &last_block(&*data_key, 32));
+    let keys = Keyed::in_pair(hash, &*extracted).twice().authenticated(hash, &INFO);
+    Derived::of((&keys, 0), (&keys, 1))
 }
 
 /// Of eight messages, each in its lane.
-fn side_by_side(lanes: Lanes, sources: &[Option<Source<'_>>]) -> [Option<Derived>; LANES] {
+fn side_by_side(
+    hash: impl Compress<LANES>,
+    sources: &[Option<Source<'_>>],
+) -> [Option<Derived>; LANES] {
     let salts = laid_out(sources, |source| source.message_id);
     let data_keys = laid_out(sources, |source| source.data_key);
-    let extracted = Keyed::new(lanes, &*salts).authenticated(lanes, &message(&*data_keys, 32));
-    let keyed = Keyed::new(lanes, &*extracted);
-    let keys = keyed.authenticated(lanes, &KEY_INFO);
-    let commitments = keyed.authenticated(lanes, &COMMITMENT_INFO);
+    let extracted = Keyed::new(hash, &*salts).authenticated(hash, &last_block(&*data_keys, 32));
+    let keyed = Keyed::new(hash, &*extracted);
+    let keys = keyed.authenticated(hash, &KEY_INFO);
+    let commitments = keyed.authenticated(hash, &COMMITMENT_INFO);
     std::array::from_fn(|lane| {
         (*sources.get(lane)?)?;
-        Derived::of(&of_lane(&*keys, lane), *of_lane(&*commitments, lane))
+        Derived::of((&keys, lane), (&commitments, lane))
     })
 }
 
-/// HMAC-SHA-512 under a key for each lane: the states after its two pads.
-struct Keyed {
-    inner: Zeroizing<State>,
-    outer: Zeroizing<State>,
-}
-
-impl Keyed {
-    fn new(lanes: Lanes, key: &[Lane]) -> Self {
-        let inner = padded(key, INNER_PAD);
-        let outer = padded(key, OUTER_PAD);
-        Self {
-            inner: Zeroizing::new(lanes.compress(&START, &inner)),
-            outer: Zeroizing::new(lanes.compress(&START, &outer)),
-        }
-    }
-
-    /// The code of a message for each lane, of one block.
-    fn authenticated(&self, lanes: Lanes, block: &Block) -> Zeroizing<State> {
-        let digest = Zeroizing::new(lanes.compress(&self.inner, block));
-        Zeroizing::new(lanes.compress(&self.outer, &message(&*digest, 64)))
-    }
-}
-
-fn padded(key: &[Lane], pad: u64) -> Zeroizing<Block> {
-    let mut block = Zeroizing::new([[pad; LANES]; 16]);
-    for (words, key) in block.iter_mut().zip(key) {
-        for (word, key) in words.iter_mut().zip(key) {
-            *word ^= key;
-        }
-    }
-    block
-}
-
-/// A message's last block, which comes after that of a pad.
-///
-/// `bytes` is how many they are, of at most 13 words.
-fn message(words: &[Lane], bytes: u64) -> Zeroizing<Block> {
-    let mut block = Zeroizing::new([[0; LANES]; 16]);
-    let end = std::iter::once([1 << 63; LANES]);
-    for (place, word) in block.iter_mut().zip(words.iter().copied().chain(end)) {
-        *place = word;
-    }
-    let [.., length] = &mut *block;
-    *length = [bits(bytes); LANES];
-    block
-}
-
 /// The block of a label and the number 1, as HKDF expands it, RFC 5869.
-fn info<const N: usize>(label: &[u8; N]) -> Block {
+fn info<const N: usize>(label: &[u8; N]) -> [u64; 16] {
     let mut bytes = [0; 128];
     for (place, byte) in bytes.iter_mut().zip(label.iter().copied().chain([1, 0x80])) {
         *place = byte;
     }
-    let mut block = [[0; LANES]; 16];
-    for (word, bytes) in block.iter_mut().zip(bytes.as_chunks().0) {
-        *word = [u64::from_be_bytes(*bytes); LANES];
-    }
+    let mut each = bytes.as_chunks().0.iter();
+    let mut block: [u64; 16] =
+        std::array::from_fn(|_| each.next().map_or(0, |word| u64::from_be_bytes(*word)));
     let [.., length] = &mut block;
-    *length = [u64::try_from(N).map_or(0, |size| bits(size.wrapping_add(1))); LANES];
+    *length = u64::try_from(N).map_or(0, |size| bits(size.wrapping_add(1)));
     block
-}
-
-/// How many bits are hashed with `bytes` that come after a pad.
-fn bits(bytes: u64) -> u64 {
-    bytes.wrapping_add(PAD_BYTES).wrapping_mul(8)
 }
 
 fn words(bytes: &[u8; 32]) -> [u64; 4] {
@@ -161,8 +129,8 @@ fn words(bytes: &[u8; 32]) -> [u64; 4] {
 fn laid_out<'a>(
     sources: &[Option<Source<'a>>],
     of: impl Fn(Source<'a>) -> &'a [u8; 32],
-) -> Zeroizing<[Lane; 4]> {
-    let mut found = Zeroizing::new([[0; LANES]; 4]);
+) -> Wiped<[[u64; LANES]; 4]> {
+    let mut found = Wiped::new([[0; LANES]; 4]);
     for (lane, source) in sources.iter().enumerate() {
         let Some(source) = source else { continue };
         for (place, word) in found.iter_mut().zip(words(of(*source))) {
@@ -175,18 +143,24 @@ fn laid_out<'a>(
 }
 
 /// The first 32 bytes in a lane.
-fn of_lane(words: &[Lane], lane: usize) -> Zeroizing<[u8; 32]> {
-    let mut bytes = Zeroizing::new([0; 32]);
+fn bytes_of_lane<const N: usize>(words: &State<N>, lane: usize) -> Wiped<[u8; 32]> {
+    let mut bytes = Wiped::new([0; 32]);
     for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-        *place = word.get(lane).copied().unwrap_or(0).to_be_bytes();
+        *place = of_lane(word, lane).to_be_bytes();
     }
     bytes
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Derived, Source, derive, derive_each};
-    use crate::keys::seal_in_place;
+    use hkdf::Hkdf;
+    use sha2::Sha512;
+
+    use super::{
+        COMMITMENT, Derived, MESSAGE_KEY, Source, derive, derive_each, in_pairs, side_by_side,
+    };
+    use crate::keys::{aes, seal_in_place};
+    use crate::lanes::Library;
 
     /// What tells two derivations apart: the commitment, and a tag under the key.
     fn told(derived: Option<Derived>) -> Option<([u8; 32], [u8; 16])> {
@@ -205,18 +179,32 @@ mod tests {
         (0..count).map(|number| (of(number, 1), of(number, 101))).collect()
     }
 
+    /// By a library that knows nothing of lanes.
+    fn expected(source: Source<'_>) -> Option<Derived> {
+        let hkdf = Hkdf::<Sha512>::new(Some(source.message_id), source.data_key);
+        let (mut key, mut commitment) = ([0; 32], [0; 32]);
+        hkdf.expand(MESSAGE_KEY, &mut key).ok()?;
+        hkdf.expand(COMMITMENT, &mut commitment).ok()?;
+        Some(Derived { cipher: aes(&key)?, commitment })
+    }
+
     #[test]
-    fn what_is_derived_at_once_is_what_the_library_derives() {
+    fn what_is_derived_is_what_the_library_derives() {
         let inputs = inputs(200);
         for some in inputs.chunks(8) {
             let sources: Vec<_> = some
                 .iter()
                 .map(|(data_key, message_id)| Some(Source { data_key, message_id }))
                 .collect();
-            for (source, derived) in sources.iter().flatten().zip(derive_each(&sources)) {
-                let expected = told(derive(*source));
+            let together = derive_each(&sources).into_iter();
+            let anywhere = side_by_side(Library, &sources);
+            for ((source, one), other) in sources.iter().flatten().zip(together).zip(anywhere) {
+                let expected = told(expected(*source));
                 assert!(expected.is_some());
-                assert_eq!(told(derived), expected);
+                assert_eq!(told(one), expected);
+                assert_eq!(told(other), expected);
+                assert_eq!(told(derive(*source)), expected);
+                assert_eq!(told(in_pairs(Library, *source)), expected, "without lanes");
             }
         }
     }

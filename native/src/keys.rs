@@ -2,27 +2,98 @@
 //!
 //! As `encfields.message.keys` has it. The primitives are AWS-LC's and RustCrypto's.
 
+use std::slice::from_ref;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use zeroize::{Zeroize, Zeroizing};
+use sha2::block_api::compress256;
+use zeroize::Zeroize;
 
 use crate::message::{PROVIDER_ID, WrappedKey};
+use crate::wiped::Wiped;
 
 // NIST SP 800-108 counter mode: i = 1, label, 0x00, context (the salt), L = 256 bits.
 const KDF_START: &[u8] = b"\x00\x00\x00\x01aws-kms-hierarchy\x00";
 const KDF_END: &[u8] = b"\x00\x00\x01\x00";
 
+/// SHA-256's initial value.
+const START: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+// HMAC, RFC 2104.
+const INNER_PAD: u8 = 0x36;
+const OUTER_PAD: u8 = 0x5c;
+const PAD_BYTES: usize = 64;
+
 /// What one branch key version needs to wrap and unwrap data keys, worked out once.
 ///
-/// It holds a keyed HMAC and not the branch key; both are wiped when it is dropped.
+/// It holds a keyed HMAC and not the branch key, and is wiped when it is dropped.
 pub struct BranchKey {
     /// The branch key id.
     pub id: Box<[u8]>,
     /// The version: a UUID.
     pub version: [u8; 16],
     aad_head: Box<[u8]>,
-    kdf: Box<Hmac<Sha256>>,
+    kdf: Box<Keyed>,
+}
+
+/// HMAC-SHA-256 under a key: what SHA-256 comes to after its two pads.
+struct Keyed {
+    inner: Wiped<[u32; 8]>,
+    outer: Wiped<[u32; 8]>,
+}
+
+impl Keyed {
+    fn new(key: &[u8; 32]) -> Self {
+        let [inner, outer] = [INNER_PAD, OUTER_PAD].map(|pad| {
+            let mut block = Wiped::new([pad; PAD_BYTES]);
+            for (byte, key) in block.iter_mut().zip(key) {
+                *byte ^= key;
+            }
+            let mut state = Wiped::new(START);
+            compress256(&mut state, from_ref(&*block));
+            state
+        });
+        Self { inner, outer }
+    }
+
+    /// The code of a message of at most 55 bytes.
+    fn authenticated(&self, parts: &[&[u8]]) -> Option<Wiped<[u8; 32]>> {
+        let mut digest = self.inner.clone();
+        compress256(&mut digest, from_ref(&*last_block(parts)?));
+        let mut code = self.outer.clone();
+        compress256(&mut code, from_ref(&*last_block(&[&*bytes_of(&digest)])?));
+        Some(bytes_of(&code))
+    }
+}
+
+/// The block of a message of at most 55 bytes, which comes after that of a pad.
+fn last_block(parts: &[&[u8]]) -> Option<Wiped<[u8; 64]>> {
+    let mut block = Wiped::new([0; 64]);
+    let mut rest = block.as_mut_slice();
+    for part in parts.iter().copied().chain([b"\x80".as_slice()]) {
+        let (place, after) = rest.split_at_mut_checked(part.len())?;
+        place.copy_from_slice(part);
+        rest = after;
+    }
+    let (_, length) = rest.split_last_chunk_mut()?;
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    *length = u64::try_from(bytes.checked_add(PAD_BYTES)?.checked_mul(8)?).ok()?.to_be_bytes();
+    Some(block)
+}
+
+fn bytes_of(words: &[u32; 8]) -> Wiped<[u8; 32]> {
+    let mut bytes = Wiped::new([0; 32]);
+    for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
+    bytes
 }
 
 impl BranchKey {
@@ -32,20 +103,13 @@ impl BranchKey {
             id: id.into(),
             version,
             aad_head: [PROVIDER_ID, id, &version].concat().into(),
-            kdf: Box::new(Hmac::new_from_slice(material).ok()?),
+            kdf: Box::new(Keyed::new(material)),
         })
     }
 
     /// The wrapping key of one message.
     fn cipher(&self, salt: &[u8; 16]) -> Option<LessSafeKey> {
-        let mut kdf = Hmac::clone(&self.kdf);
-        for part in [KDF_START, salt, KDF_END] {
-            kdf.update(part);
-        }
-        let mut key = kdf.finalize().into_bytes();
-        let cipher = aes(key.as_slice());
-        key.as_mut_slice().zeroize();
-        cipher
+        aes(&*self.kdf.authenticated(&[KDF_START, salt, KDF_END])?)
     }
 
     fn aad(&self, context: &[u8]) -> Vec<u8> {
@@ -64,8 +128,8 @@ impl BranchKey {
     }
 
     /// The data key of a message; `None` if it does not authenticate.
-    pub fn unwrap(&self, wrapped: &WrappedKey<'_>, context: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-        let mut data_key = Zeroizing::new([0; 32]);
+    pub fn unwrap(&self, wrapped: &WrappedKey<'_>, context: &[u8]) -> Option<Wiped<[u8; 32]>> {
+        let mut data_key = Wiped::new([0; 32]);
         let cipher = self.cipher(wrapped.salt)?;
         let aad = self.aad(context);
         open_into(&cipher, wrapped.iv, &aad, wrapped.key, wrapped.tag, &mut *data_key)?;

@@ -6,19 +6,22 @@
 //!
 //! * [`message`]: where the fields of a message lie.
 //! * [`keys`]: from the branch key to the data key.
-//! * [`derivation`]: from the data key to what encrypts; [`lanes`]: of many messages at once.
+//! * [`derivation`]: from the data key to what encrypts, by [`hmac`]; [`lanes`]: many blocks at once.
 //! * [`sealing`]: sealing and opening, on bytes.
 //! * [`cell`]: what a statement delivers: a row's key and its message.
+//! * [`wiped`]: what must not stay in memory.
 //! * [`guard`]: a panic is an answer of `None`.
 //! * `python`: all of it as Python sees it, and the only modules that know of Python.
 
 pub mod cell;
 pub mod derivation;
 pub mod guard;
+pub mod hmac;
 pub mod keys;
 pub mod lanes;
 pub mod message;
 pub mod sealing;
+pub mod wiped;
 
 #[cfg(feature = "python")]
 mod python;
