@@ -36,12 +36,10 @@ impl<const N: usize> Keyed<N> {
 
 impl Keyed<1> {
     /// One key, its two pads side by side.
-    pub fn in_pair(hash: impl Compress<2>, key: &[[u64; 1]]) -> Self {
-        let mut block = Wiped::new([[INNER_PAD, OUTER_PAD]; 16]);
-        for ([inner, outer], [key]) in block.iter_mut().zip(key) {
-            *inner ^= key;
-            *outer ^= key;
-        }
+    pub fn in_pair<const M: usize>(hash: impl Compress<2>, key: &[[u64; 1]; M]) -> Self {
+        let word = |place: usize| key.get(place).map_or(0, |[word]| *word);
+        let pads = |place| [INNER_PAD ^ word(place), OUTER_PAD ^ word(place)];
+        let block = Wiped::new(std::array::from_fn(pads));
         let mut states = Wiped::new(START.map(|word| [word; 2]));
         hash.compress(&mut states, &block);
         let [inner, outer] =

@@ -17,6 +17,10 @@ pub const MAX_CONTENT_BYTES: usize = 0x7fff_ffef;
 pub const FRAME_LENGTH: u32 = 4096;
 /// Bytes of a message beside its content, context and branch key id.
 pub const FIXED_BYTES: usize = 247;
+/// Those of them that the header's tag authenticates.
+const HEADER_BYTES: usize = 191;
+/// Those between the header and the content: a tag, and what stands before the content.
+pub const FRAME_HEAD_BYTES: usize = 40;
 
 const ONE_KEY: &[u8] = b"\x00\x01\x00\x11";
 const WRAPPED_KEY_BYTES: [u8; 2] = [0, 92];
@@ -158,9 +162,14 @@ pub struct NewMessage<'a> {
 }
 
 impl NewMessage<'_> {
-    /// Appends all that the header's tag authenticates.
-    pub fn write_header(&self, out: &mut Vec<u8>) -> Option<()> {
-        for part in [
+    /// How long all that the header's tag authenticates is.
+    pub fn header_bytes(&self) -> Option<usize> {
+        HEADER_BYTES.checked_add(self.context.len())?.checked_add(self.key_id.len())
+    }
+
+    /// Writes all that the header's tag authenticates, which fills `out`.
+    pub fn write_header(&self, out: &mut [u8]) -> Option<()> {
+        let parts = [
             MAGIC.as_slice(),
             self.id,
             &u16_of(self.context)?,
@@ -178,18 +187,25 @@ impl NewMessage<'_> {
             &[FRAMED],
             &self.size.max(FRAME_LENGTH).to_be_bytes(),
             self.commitment,
-        ] {
-            out.extend_from_slice(part);
-        }
-        Some(())
+        ];
+        write(&parts, out)
     }
 
-    /// Appends the header's tag and what stands before the content.
-    pub fn write_frame_head(&self, header_tag: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(header_tag);
-        out.extend_from_slice(&FRAME_HEAD);
-        out.extend_from_slice(&self.size.to_be_bytes());
+    /// Writes the header's tag and what stands before the content.
+    pub fn write_frame_head(&self, header_tag: &[u8], out: &mut [u8]) -> Option<()> {
+        write(&[header_tag, &FRAME_HEAD, &self.size.to_be_bytes()], out)
     }
+}
+
+/// Writes parts one after another; `None` if they are not just as long as `out`.
+fn write(parts: &[&[u8]], out: &mut [u8]) -> Option<()> {
+    let mut rest = out;
+    for part in parts {
+        let (place, after) = rest.split_at_mut_checked(part.len())?;
+        place.copy_from_slice(part);
+        rest = after;
+    }
+    rest.is_empty().then_some(())
 }
 
 /// What is authenticated with the content of the one frame.
@@ -201,12 +217,7 @@ pub fn content_aad(message_id: &[u8; 32], size: usize) -> Option<[u8; 78]> {
         &1_u32.to_be_bytes(),
         &u64::try_from(size).ok()?.to_be_bytes(),
     ];
-    let mut rest = aad.as_mut_slice();
-    for part in parts {
-        let (place, after) = rest.split_at_mut_checked(part.len())?;
-        place.copy_from_slice(part);
-        rest = after;
-    }
+    write(&parts, &mut aad)?;
     Some(aad)
 }
 

@@ -7,18 +7,34 @@ use crate::derivation::{Derived, Source, derive, derive_each};
 use crate::keys::{BranchKey, open_into, seal_in_place};
 use crate::lanes::LANES;
 use crate::message::{
-    FIRST_IV, FIXED_BYTES, HEADER_IV, MAX_CONTENT_BYTES, Message, NewMessage, RANDOM_BYTES, Random,
-    WrappedKey, content_aad,
+    FIRST_IV, FIXED_BYTES, FRAME_HEAD_BYTES, HEADER_IV, MAX_CONTENT_BYTES, Message, NewMessage,
+    RANDOM_BYTES, Random, WrappedKey, content_aad,
 };
+use crate::wiped::Wiped;
 
-/// Random bytes for `count` messages, from AWS-LC's generator, which knows that a process forked.
+/// Fills `bytes` from AWS-LC's random generator, which knows that a process forked.
+pub fn fill_with_random(bytes: &mut [u8]) -> Option<()> {
+    rand::fill(bytes).ok()
+}
+
+/// Random bytes for `count` messages.
 pub fn random(count: usize) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; count.checked_mul(RANDOM_BYTES)?]);
-    rand::fill(&mut bytes).ok()?;
+    fill_with_random(&mut bytes)?;
     Some(bytes)
 }
 
-/// A message of `plaintext` under a data key of its own.
+/// How long the message of a plaintext is; `None` if that is too long.
+pub fn sealed_size(plaintext: &[u8], context: &[u8], key: &BranchKey) -> Option<usize> {
+    if plaintext.len() > MAX_CONTENT_BYTES {
+        return None;
+    }
+    let sizes = [FIXED_BYTES, context.len(), key.id.len(), plaintext.len()];
+    sizes.into_iter().try_fold(0, usize::checked_add)
+}
+
+/// Writes a message of `plaintext` under a data key of its own into `out`, which is as long as
+/// [`sealed_size`] says.
 ///
 /// `random` are bytes that were never used before. Returns `None` for what is too long.
 pub fn seal(
@@ -26,9 +42,10 @@ pub fn seal(
     context: &[u8],
     key: &BranchKey,
     random: &[u8; RANDOM_BYTES],
-) -> Option<Vec<u8>> {
+    out: &mut [u8],
+) -> Option<()> {
     let random = Random::of(random)?;
-    written(plaintext, context, key, &random, &derive(random.source())?)
+    write(plaintext, context, key, &random, &derive(random.source())?, out)
 }
 
 /// The same of many plaintexts, each with its context; `None` in the place of none, and of what is
@@ -57,12 +74,22 @@ fn written(
     context: &[u8],
     key: &BranchKey,
     random: &Random<'_>,
-    Derived { cipher, commitment }: &Derived,
+    derived: &Derived,
 ) -> Option<Vec<u8>> {
-    if plaintext.len() > MAX_CONTENT_BYTES {
-        return None;
-    }
-    let mut wrapped = Zeroizing::new(*random.data_key);
+    let mut out = vec![0; sealed_size(plaintext, context, key)?];
+    write(plaintext, context, key, random, derived, &mut out)?;
+    Some(out)
+}
+
+fn write(
+    plaintext: &[u8],
+    context: &[u8],
+    key: &BranchKey,
+    random: &Random<'_>,
+    Derived { cipher, commitment }: &Derived,
+    out: &mut [u8],
+) -> Option<()> {
+    let mut wrapped = Wiped::new(*random.data_key);
     let tag = key.wrap(&mut wrapped, random.salt, random.iv, context)?;
     let message = NewMessage {
         id: random.message_id,
@@ -78,23 +105,25 @@ fn written(
         size: u32::try_from(plaintext.len()).ok()?,
         commitment,
     };
-    let sizes = [FIXED_BYTES, context.len(), key.id.len(), plaintext.len()];
-    let mut out = Vec::with_capacity(sizes.into_iter().try_fold(0, usize::checked_add)?);
-    message.write_header(&mut out)?;
-    let header_tag = seal_in_place(cipher, &HEADER_IV, &out, &mut [])?;
-    message.write_frame_head(&header_tag, &mut out);
-    let start = out.len();
-    out.extend_from_slice(plaintext);
+    let (header, rest) = out.split_at_mut_checked(message.header_bytes()?)?;
+    message.write_header(header)?;
+    let header_tag = seal_in_place(cipher, &HEADER_IV, header, &mut [])?;
+    let (head, rest) = rest.split_at_mut_checked(FRAME_HEAD_BYTES)?;
+    message.write_frame_head(&header_tag, head)?;
+    let (content, content_tag) = rest.split_last_chunk_mut()?;
+    if content.len() != plaintext.len() {
+        return None;
+    }
+    content.copy_from_slice(plaintext);
     let aad = content_aad(random.message_id, plaintext.len())?;
-    let content = out.get_mut(start..)?;
     match seal_in_place(cipher, &FIRST_IV, &aad, content) {
-        Some(tag) => out.extend_from_slice(&tag),
+        Some(tag) => *content_tag = tag,
         None => {
-            out.zeroize();
+            content.zeroize();
             return None;
         }
     }
-    Some(out)
+    Some(())
 }
 
 /// A message that was read, and what it is to be opened with.
@@ -160,7 +189,7 @@ pub fn open_each(work: &[Option<Sealed<'_>>]) -> Vec<Option<Zeroizing<Vec<u8>>>>
 
 #[cfg(test)]
 mod tests {
-    use super::{Sealed, open_each, random, seal, seal_each};
+    use super::{Sealed, open_each, random, seal, seal_each, sealed_size};
     use crate::keys::BranchKey;
     use crate::message::{FIXED_BYTES, Message, RANDOM_BYTES};
 
@@ -174,7 +203,17 @@ mod tests {
     fn sealed(plaintext: &[u8], key: &BranchKey) -> Result<Vec<u8>, &'static str> {
         let bytes = random(1).ok_or("no random bytes")?;
         let bytes: &[u8; RANDOM_BYTES] = bytes.as_slice().try_into().map_err(|_| "too few")?;
-        seal(plaintext, CONTEXT, key, bytes).ok_or("was not sealed")
+        sealed_with(plaintext, key, bytes).ok_or("was not sealed")
+    }
+
+    fn sealed_with(
+        plaintext: &[u8],
+        key: &BranchKey,
+        random: &[u8; RANDOM_BYTES],
+    ) -> Option<Vec<u8>> {
+        let mut message = vec![1; sealed_size(plaintext, CONTEXT, key)?];
+        seal(plaintext, CONTEXT, key, random, &mut message)?;
+        Some(message)
     }
 
     /// What opens by itself and as one of three alike, two lanes of which are beside it.
@@ -216,7 +255,7 @@ mod tests {
     fn a_message_is_what_the_format_says() -> Outcome {
         // Of fixed random bytes, and written down from Python: encfields.message.sealing.written.
         let random: [u8; RANDOM_BYTES] = std::array::from_fn(|i| u8::try_from(i).unwrap_or(0));
-        let message = seal(b"123-45-6789", CONTEXT, &key(1)?, &random).ok_or("was not sealed")?;
+        let message = sealed_with(b"123-45-6789", &key(1)?, &random).ok_or("was not sealed")?;
         let hex: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, include_str!("known_message.hex").trim_end());
         Ok(())
@@ -238,7 +277,7 @@ mod tests {
             let expected: Vec<_> = work
                 .iter()
                 .zip(random)
-                .map(|(one, random)| one.and_then(|(value, _)| seal(value, CONTEXT, &key, random)))
+                .map(|(one, random)| one.and_then(|(value, _)| sealed_with(value, &key, random)))
                 .collect();
             assert_eq!(messages, expected);
             let found: Vec<_> = messages

@@ -7,6 +7,7 @@ use super::branch_key::{CompiledKey, bytes, compiled, found};
 use crate::guard::guarded;
 use crate::message::{Message, RANDOM_BYTES};
 use crate::sealing::{self, Sealed};
+use crate::wiped::Wiped;
 
 /// Longer contents are worked on while other threads run.
 const LONG: usize = 64 * 1024;
@@ -28,15 +29,14 @@ pub fn seal<'py>(
         return Ok(None);
     };
     let key = &key.get().0;
-    let work = || {
-        guarded(|| {
-            let random = sealing::random(1)?;
-            let random: &[u8; RANDOM_BYTES] = random.as_slice().try_into().ok()?;
-            sealing::seal(plaintext, context, key, random)
-        })
+    let Some(size) = sealing::sealed_size(plaintext, context, key) else {
+        return Ok(None);
     };
-    let message = if plaintext.len() > LONG { py.detach(work) } else { work() };
-    Ok(message.map(|message| PyBytes::new(py, &message)))
+    filled(py, size, plaintext.len() > LONG, |out| {
+        let mut random = Wiped::new([0; RANDOM_BYTES]);
+        sealing::fill_with_random(&mut *random)?;
+        sealing::seal(plaintext, context, key, &random, out)
+    })
 }
 
 /// The plaintext of `message`, if it was sealed for `context` under `key_id`; `None` if it is of
@@ -73,14 +73,24 @@ pub fn opened<'py>(
     context: &[u8],
     key: &Bound<'py, CompiledKey>,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let py = key.py();
     let sealed = Sealed { message, context, key: &key.get().0 };
-    let mut is_open = false;
-    let plaintext = PyBytes::new_with(py, message.content.len(), |out| {
-        let is_long = out.len() > LONG;
-        let mut work = || guarded(|| sealed.open(out));
-        is_open = if is_long { py.detach(work) } else { work() }.is_some();
+    let size = message.content.len();
+    filled(key.py(), size, size > LONG, |out| sealed.open(out))
+}
+
+/// A Python object that nothing else holds, if `work` fills it; other threads run meanwhile if it
+/// is long.
+fn filled<'py>(
+    py: Python<'py>,
+    size: usize,
+    is_long: bool,
+    work: impl Fn(&mut [u8]) -> Option<()> + Sync,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let mut is_filled = false;
+    let bytes = PyBytes::new_with(py, size, |out| {
+        let mut work = || guarded(|| work(out));
+        is_filled = if is_long { py.detach(work) } else { work() }.is_some();
         Ok(())
     })?;
-    Ok(is_open.then_some(plaintext))
+    Ok(is_filled.then_some(bytes))
 }
