@@ -85,7 +85,7 @@ fn in_pairs(hash: impl Compress<1> + Compress<2>, source: Source<'_>) -> Option<
     let salted = Keyed::in_pair(hash, &words(source.message_id).map(|word| [word]));
     let data_key = Wiped::new(words(source.data_key).map(|word| [word]));
     let extracted = salted.authenticated(hash, &last_block(&*data_key, 32));
-    let keys = Keyed::in_pair(hash, &*extracted).twice().authenticated(hash, &INFO);
+    let keys = Keyed::in_pair(hash, &extracted).twice().authenticated(hash, &INFO);
     Derived::of((&keys, 0), (&keys, 1))
 }
 
