@@ -20,6 +20,7 @@ from encfields.codecs.base import (
     undecodable,
     wrong_type,
 )
+from encfields.errors import ValueEncodingError
 
 # Unbound on purpose: a str subclass may override the method, and another type is a TypeError.
 _utf8 = cast(Callable[[object], bytes], str.encode)
@@ -34,7 +35,11 @@ def encode_utf8(value: object) -> bytes:
         return _utf8(value)
     except (TypeError, UnicodeEncodeError):
         pass
-    raise not_unicode() if isinstance(value, str) else wrong_type("a str", value)
+    raise _no_utf8(value)
+
+
+def _no_utf8(value: object) -> ValueEncodingError:
+    return not_unicode() if isinstance(value, str) else wrong_type("a str", value)
 
 
 class TextCodec(KeepsValues):
@@ -52,7 +57,13 @@ class TextCodec(KeepsValues):
         self.max_bytes = None if length is None else 4 * length
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        data = encode_utf8(value)
+        try:
+            # encode_utf8() once more, without a call: most values are text.
+            data = _utf8(value)
+        except (TypeError, UnicodeEncodeError):
+            data = None
+        if data is None:
+            raise _no_utf8(value)
         # Only a text of more bytes than the limit can have more characters than it.
         if self._length is not None and len(data) > self._length:
             characters = len(data.decode())
@@ -61,6 +72,8 @@ class TextCodec(KeepsValues):
                     f"the string has {characters} characters; the column holds {self._length}"
                 )
         return data
+
+    encode_asked = encode
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
         try:

@@ -84,23 +84,20 @@ def index_value(key: bytes, normalised: bytes, bits: int) -> bytes:
     :returns: ``ceil(bits / 8)`` bytes; the bits of the last byte that are not used, its lowest,
         are zero.
     """
-    digest = _hmac(key, normalised)
+    if len(key) == INDEX_KEY_BYTES:
+        # HMAC-SHA256, put together as encfields.message.keys.derive does it: the standard library's
+        # has OpenSSL look up its algorithm anew for each value.
+        inner, outer = _sha256(), _sha256()
+        inner.update(key.translate(_INNER) + _INNER_32 + normalised)
+        outer.update(key.translate(_OUTER) + _OUTER_32 + inner.digest())
+        digest = outer.digest()
+    else:
+        digest = hmac.digest(key, normalised, "sha256")
     unused = -bits % 8
     if not unused:
         return digest[: bits // 8]
     last = bits // 8
     return digest[:last] + bytes((digest[last] >> unused << unused,))
-
-
-def _hmac(key: bytes, data: bytes) -> bytes:
-    """HMAC-SHA256, put together as :func:`encfields.message.keys.derive` does it: the standard
-    library's has OpenSSL look up its algorithm anew for each value."""
-    if len(key) != INDEX_KEY_BYTES:
-        return hmac.digest(key, data, "sha256")
-    inner, outer = _sha256(), _sha256()
-    inner.update(key.translate(_INNER) + _INNER_32 + data)
-    outer.update(key.translate(_OUTER) + _OUTER_32 + inner.digest())
-    return outer.digest()
 
 
 def compound(parts: Sequence[bytes]) -> bytes:

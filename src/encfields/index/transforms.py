@@ -80,6 +80,13 @@ class Transform(abc.ABC):
             neither in the error nor in what it was raised from.
         """
 
+    def form(self, encode: Encode) -> Encode:
+        """:meth:`apply` as a function of the value alone.
+
+        :param encode: canonical plaintext of a value under the column's type.
+        """
+        return lambda value: self.apply(value, encode)
+
     def then(self, other: Transform) -> Transform:
         """This one and then `other` on what it leaves: ``digits.then(last(4))``.
 
@@ -121,6 +128,9 @@ class _Exact(Transform):
 
     def apply(self, value: object, encode: Encode) -> bytes:
         return self.shared_form(encode(value))
+
+    def form(self, encode: Encode) -> Encode:
+        return encode if self.shared_form is _plaintext else super().form(encode)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -103,13 +103,24 @@ class EngineEncryption:
         :param for_writing: to store an index, and not only to look for one.
         :raises KeyStoreError: the beacon key cannot be fetched, or has no such version.
         """
-        beacon = self._beacon(key_id, version, for_writing=for_writing)
-        key: bytes | None = beacon.derived.get((domain, derivation))
+        key = self.index_key_at_hand(key_id, version, domain, derivation)
         if key is None:
-            key = beacon.derived[domain, derivation] = index_key(
-                beacon.material, domain, derivation
-            )
+            beacon = self._beacon(key_id, version, for_writing=for_writing)
+            key = beacon.derived.get((domain, derivation))
+            if key is None:
+                key = index_key(beacon.material, domain, derivation)
+                beacon.derived[domain, derivation] = key
         return key
+
+    def index_key_at_hand(
+        self, key_id: str, version: int, domain: str, derivation: str
+    ) -> bytes | None:
+        """The same key if it is known, and may be used without asking anybody."""
+        for beacon in self.cache.beacons_at_hand(key_id):
+            if beacon.version == version:
+                key: bytes | None = beacon.derived.get((domain, derivation))
+                return key
+        return None
 
     def _beacon(self, key_id: str, version: int, *, for_writing: bool) -> BeaconKey:
         if self._create:
@@ -199,5 +210,7 @@ class Attachment:
 
 def attachment_of(dialect: Dialect) -> Attachment:
     """The attachment of `dialect`, made on first sight."""
-    found: Attachment = vars(dialect).setdefault(ATTACHMENT, Attachment())
+    found: Attachment | None = vars(dialect).get(ATTACHMENT)
+    if found is None:
+        found = vars(dialect).setdefault(ATTACHMENT, Attachment())
     return found

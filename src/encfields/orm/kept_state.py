@@ -20,6 +20,9 @@ connection is: ``flush._known`` and ``flush._loaded`` by mapper and state,
 ``declare.table_events._in_the_making`` and ``declare.index_binding._reflected`` by table, and those
 of one engine's listeners, which are attributes of theirs (``write.hook``, ``write.read_back``,
 ``write.redaction``, ``write.triggered_tables``, ``write.generated_keys``).
+
+``internals._cache_keys`` holds what tells types apart in SQLAlchemy's statement cache, as long as a
+type or a cached statement does: of declarations only.
 """
 
 from __future__ import annotations

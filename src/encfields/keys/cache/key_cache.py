@@ -219,6 +219,10 @@ class KeyCache:
             found = self._fetch(key) if for_writing else self._read(key)
         return found
 
+    def beacons_at_hand(self, key_id: str) -> tuple[BeaconKey, ...]:
+        """:meth:`beacons`, none if anybody would have to be asked for them."""
+        return self._at_hand((key_id, None)) or ()
+
     def beacons_anew(self, key_id: str) -> tuple[BeaconKey, ...]:
         """:meth:`beacons` as the store has them now. What is at hand stays if it cannot be asked.
 

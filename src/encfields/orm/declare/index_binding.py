@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from encfields.index.blind_index import BlindIndex
     from encfields.index.transforms import Transform
     from encfields.orm.engine_encryption import EngineEncryption
+
+
+Form = Callable[[object], bytes]
+"""What is hashed of a value, or compared, made of a value of the declared type."""
 
 
 class IndexBinding:
@@ -148,14 +152,22 @@ class IndexBinding:
         transforms = self.definition.transforms
         return len(transforms) == 1 and not transforms[0].lossy
 
-    def shared_form(self, value: object, dialect: Dialect) -> bytes:
-        """What a whole value has in common with those that equal it.
+    def whole_form(self, dialect: Dialect) -> Form:
+        """What gives what a whole value has in common with those that equal it.
 
-        :raises ValueEncodingError: as ``encode_asked`` of the column's codec.
+        It raises what ``encode_asked`` of the column's codec raises.
         """
-        source = self.sources[0]
-        encode = functools.partial(source.written_codec.encode_asked, dialect=dialect)
-        return self._whole.apply(source.as_written(value, dialect), encode)
+        return _form(self.sources[0], self._whole, dialect, asked=True)
+
+    def forms(self, dialect: Dialect, *, asked: bool = False) -> tuple[Form, ...]:
+        """What gives what is hashed of a value, for each of the columns.
+
+        It raises what ``encode`` of the column's codec, or the transform, raises.
+
+        :param asked: of values that are looked up, and not stored.
+        """
+        pairs = zip(self.sources, self.definition.transforms, strict=True)
+        return tuple(_form(source, one, dialect, asked=asked) for source, one in pairs)
 
     @property
     def comparable(self) -> tuple[Any, ...]:
@@ -170,25 +182,18 @@ class IndexBinding:
         names = zip((c.key for c in self.key_columns), texts, strict=True)
         return self.key.key_id(dict(names))
 
-    def normalise(
-        self, values: Sequence[object], dialect: Dialect, *, asked: bool = False
-    ) -> bytes | None:
+    def normalise(self, values: Sequence[object], forms: Sequence[Form]) -> bytes | None:
         """What is hashed for a row's values; ``None`` if one of them is stored as NULL.
 
-        :param asked: they are looked up, and not stored.
+        :param forms: of :meth:`forms`.
         :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
         """
         parts: list[bytes] = []
-        transforms = self.definition.transforms
-        for source, transform, value in zip(self.sources, transforms, values, strict=True):
+        for source, form, value in zip(self.sources, forms, values, strict=True):
             if value is None and not source.none_is_value:
                 return None
-            codec = source.written_codec
-            encode = functools.partial(
-                codec.encode_asked if asked else codec.encode, dialect=dialect
-            )
             try:
-                parts.append(transform.apply(source.as_written(value, dialect), encode))
+                parts.append(form(value))
             except BecomesNullError:
                 return None
             except EncFieldsError as error:
@@ -213,6 +218,16 @@ class IndexBinding:
             error.table, error.column = self.table, self.column_name
             raise
         return index_value(key, normalised, one.bits)
+
+
+def _form(source: ColumnBinding, transform: Transform, dialect: Dialect, *, asked: bool) -> Form:
+    """See :meth:`IndexBinding.forms`."""
+    codec = source.written_codec
+    encode = codec.encode_asked if asked else codec.encode
+    form = transform.form(functools.partial(encode, dialect=dialect))
+    if codec is source.codec:
+        return form
+    return lambda value: form(source.as_written(value, dialect))
 
 
 TRANSFORM_OF_WHOLE = {

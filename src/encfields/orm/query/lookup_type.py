@@ -10,6 +10,7 @@ from sqlalchemy import LargeBinary, cast, func, literal_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import UnboundValueError
+from encfields.index.hashing import index_value
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.internals import CacheKeyedType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
     from encfields.orm.declare.index_binding import IndexBinding
+    from encfields.orm.engine_encryption import EngineEncryption
     from encfields.orm.query.comparison import IndexComparison
     from encfields.orm.query.operand import IndexOperand
     from encfields.orm.query.statement_scope import OuterStatement
@@ -83,19 +85,44 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         return bytes_type(dialect, self.index.definition.stored_bytes)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        """Parks a value: its hash is computed where the key is known."""
+        """Gives a value's hash if all is at hand for it; else parks the value, to be hashed where
+        the key is known and may be fetched, and where an error shows no value."""
         attachment = attachment_of(dialect)
         takes_none = any(source.none_is_value for source in self.index.sources)
+        hashed = self._hash_at_hand(dialect)
 
-        def park(value: Any) -> PendingLookup | None:
+        def hash_or_park(value: Any) -> bytes | PendingLookup | None:
             if value is None and not takes_none:
                 return None
-            if attachment.encryption is None:
+            encryption = attachment.encryption
+            if encryption is None:
                 del value
                 attachment.require(self.index.table, self.index.column_name)
-            return PendingLookup(value, self.token)
+            found = None if hashed is None or encryption is None else hashed(value, encryption)
+            return PendingLookup(value, self.token) if found is None else found
 
-        return park
+        return hash_or_park
+
+    def _hash_at_hand(
+        self, dialect: Dialect
+    ) -> Callable[[object, EngineEncryption], bytes | None] | None:
+        """What hashes a value without fetching anything, and gives ``None`` for one that it
+        cannot; ``None`` itself where more than the value has to be known."""
+        index, one = self.index, self.index.definition
+        if index.key_columns or len(index.sources) > 1 or self.hashed_for != (index,):
+            return None
+        (form,), key_id = index.forms(dialect, asked=True), index.key_id(())
+
+        def hashed(value: object, encryption: EngineEncryption) -> bytes | None:
+            key = encryption.index_key_at_hand(key_id, one.version, one.domain, one.derivation)
+            if key is None:
+                return None
+            try:
+                return index_value(key, form(value), one.bits)
+            except Exception:  # refused, or stored as NULL: it is told where no value is shown
+                return None
+
+        return hashed
 
     def literal_processor(self, dialect: Dialect) -> NoReturn:
         raise UnboundValueError(

@@ -19,7 +19,7 @@ from encfields.codecs.base import BecomesNullError
 from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
-from encfields.orm.query.lookup_type import Compared, CompoundValue, LookupType, SharedLookupType
+from encfields.orm.query.lookup_type import Compared, CompoundValue, LookupType
 from encfields.orm.query.statement_scope import conditions_beside, conjunction_of, deciding
 from encfields.orm.read.provenance import sibling
 from encfields.orm.write.pending import PendingLookup
@@ -27,7 +27,7 @@ from encfields.orm.write.pending import PendingLookup
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.orm.declare.index_binding import IndexBinding
+    from encfields.orm.declare.index_binding import Form, IndexBinding
     from encfields.orm.engine_encryption import EngineEncryption
 
 NO_ROW = b""
@@ -142,11 +142,11 @@ def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
 def refuse_empty_list(lookups: Sequence[LookupBind], context: Any) -> None:
     """SQLAlchemy renders an empty list so that no expression can be put around it.
 
-    :raises UnsupportedOperationError: a bind that two versions are asked with has one.
+    :param lookups: of binds that two versions are asked with.
+    :raises UnsupportedOperationError: one of them has such a list.
     """
     for lookup in lookups:
-        shared = isinstance(lookup.type, SharedLookupType)
-        if shared and not internals.bound_values(context, lookup.bind):
+        if not internals.bound_values(context, lookup.bind):
             raise UnsupportedOperationError(
                 f"while the key of its blind index is rotated, the bind {lookup.bind!r} cannot "
                 "have an empty list: pass the list itself to in_(), or skip the query",
@@ -188,7 +188,7 @@ def _answer(
         texts.append(to_text(values[bind]))
     hashes: list[bytes | None] = []
     for version in lookup.type.hashed_for:
-        normalised = normalised_lookup(version, dialect, value)
+        normalised = normalised_lookup(version, version.forms(dialect, asked=True), value)
         if normalised is None:
             return None
         if normalised is UNKNOWN:
@@ -205,9 +205,10 @@ UNKNOWN = b"\x00encfields: no value of this column"
 """Compared with ``is``."""
 
 
-def normalised_lookup(index: IndexBinding, dialect: Dialect, value: object) -> bytes | None:
+def normalised_lookup(index: IndexBinding, forms: tuple[Form, ...], value: object) -> bytes | None:
     """What of a value is looked up; :data:`UNKNOWN` for one that the column cannot hold.
 
+    :param forms: of the index, for values that are looked up.
     :raises ValueEncodingError: the value is of another type.
     """
     parts = value.values if isinstance(value, CompoundValue) else (value,)
@@ -220,16 +221,19 @@ def normalised_lookup(index: IndexBinding, dialect: Dialect, value: object) -> b
             reason="compound",
         )
     try:
-        return index.normalise(parts, dialect, asked=True)
+        return index.normalise(parts, forms)
     except ValueEncodingError as error:
         failure = error
     return _unknown(failure)
 
 
-def whole_lookup(index: IndexBinding, dialect: Dialect, value: object) -> bytes:
-    """The same of the whole value, whatever of it is indexed."""
+def whole_lookup(form: Form, value: object) -> bytes:
+    """The same of the whole value, whatever of it is indexed.
+
+    :param form: of the index, for whole values.
+    """
     try:
-        return index.shared_form(value, dialect)
+        return form(value)
     except ValueEncodingError as error:
         failure = error
     return _unknown(failure)

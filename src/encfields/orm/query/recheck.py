@@ -1,11 +1,9 @@
 """Rows that a blind index found and that were not asked for are taken out of the result.
 
-They are compared again after decryption, before anyone sees them (:mod:`filter_plan
+They are compared again after decryption, before anyone sees them (:mod:`recheck_plan
 <encfields.orm.query.recheck_plan>` says which can be). A truncated index is expected to find such
 rows. A full-length one finds them only if the row was given another one's hash, which is
-reported.
-
-Reporting rows that a full-length blind index found, and whose value is another one.
+reported: each is counted, and the first of a result logged.
 
 Rows are dropped from a result while they are fetched, so that a stream stays one.
 """
@@ -15,15 +13,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import EncFieldsError, ValueEncodingError
 from encfields.message.core import OpenedCell
 from encfields.orm import internals
-from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.lookup_type import CompoundValue
-from encfields.orm.query.lookups import normalised_lookup, whole_lookup
 from encfields.orm.query.recheck_plan import AnyOf, Condition, DeliveredCell, RowFilter
 from encfields.orm.read.fetched_rows import FetchedRows
 from encfields.traces import leaves_no_trace
@@ -31,35 +26,7 @@ from encfields.traces import leaves_no_trace
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.orm.query.recheck_plan import DeliveredCell, RowFilter
     from encfields.stats import Stats
-
-
-def filter_rows(
-    filters: tuple[Condition, ...], context: Any, result: Any, dialect: Dialect, stats: Stats
-) -> None:
-    """Take the rows that were not asked for out of `result`, as they are fetched.
-
-    :raises DecryptionError: by the fetch, if a row that was found does not open.
-    """
-    conditions = [_tested(one, context, dialect) for one in filters]
-    report = MismatchReport(stats, dialect)
-    admit = partial(_admitted, conditions, report)
-    result.cursor_strategy = FilteredFetch(result.cursor_strategy, admit)
-
-
-@leaves_no_trace
-def _admitted(
-    conditions: list[Callable[[FoundRow], bool]], report: MismatchReport, delivered: Any
-) -> Any:
-    """A row as it is to be seen; ``None`` for one that was not asked for."""
-    row = FoundRow(delivered)
-    for condition in conditions:
-        if not condition(row):
-            if row.mismatched is not None:
-                report.note(row.mismatched, delivered)
-            return None
-    return row.opened()
 
 
 class FoundRow:
@@ -69,76 +36,95 @@ class FoundRow:
     :ivar mismatched: of the full-length comparisons that it does not meet, the first.
     """
 
-    __slots__ = ("_delivered", "_values", "mismatched")
+    __slots__ = ("_delivered", "_opened", "mismatched")
 
     def __init__(self, delivered: Any) -> None:
         self._delivered = delivered
-        self._values: dict[int, Any] = {}
+        self._opened: dict[int, Any] = {}
         self.mismatched: RowFilter | None = None
 
-    def is_null(self, cell: DeliveredCell) -> bool:
-        """Whether a cell is NULL, which a type may have a value for."""
-        return self._delivered[cell.position] is None
+    def values(self, cells: tuple[DeliveredCell, ...]) -> list[Any] | None:
+        """The values in some cells, each opened once; ``None`` if one is NULL, which a type may
+        have a value for.
 
-    def value(self, cell: DeliveredCell) -> Any:
-        """The value in a cell, which is opened once.
-
-        :raises DecryptionError: it does not open.
+        :raises DecryptionError: one does not open.
         """
-        if cell.position not in self._values:
-            self._values[cell.position] = cell.open(self._delivered[cell.position])
-        return self._values[cell.position]
+        delivered, opened = self._delivered, self._opened
+        for cell in cells:
+            if delivered[cell.position] is None:
+                return None
+        values = []
+        for cell in cells:
+            position = cell.position
+            if position not in opened:
+                opened[position] = cell.open(delivered[position])
+            values.append(opened[position])
+        return values
 
-    def opened(self) -> tuple[Any, ...]:
+    def seen(self) -> tuple[Any, ...]:
         """The row with the values that are known already in the place of their cells."""
         parts = list(self._delivered)
-        for position, value in self._values.items():
+        for position, value in self._opened.items():
             parts[position] = OpenedCell(value, parts[position])
         return tuple(parts)
 
 
-def _tested(condition: Condition, context: Any, dialect: Dialect) -> Callable[[FoundRow], bool]:
-    """A condition with the values of one execution."""
-    if isinstance(condition, RowFilter):
-        return _Check(condition, context, dialect).holds
-    parts = [_tested(one, context, dialect) for one in condition.parts]
-    among = any if isinstance(condition, AnyOf) else all
-    return lambda row: among(part(row) for part in parts)
-
-
 class _Check:
-    """Whether a row holds what one comparison asked for."""
+    """Whether a row holds what one comparison asked for in one execution.
 
-    def __init__(self, row_filter: RowFilter, context: Any, dialect: Dialect) -> None:
-        type_ = row_filter.lookups[0].type
+    :param row_filter: the comparison.
+    """
+
+    __slots__ = ("_asked", "_filter", "_texts", "_wanted")
+
+    def __init__(self, row_filter: RowFilter, context: Any) -> None:
         self._filter = row_filter
-        self._is_full = not type_.compared.needs_filter
-        # What two values have in common if the comparison holds them for equal.
-        form = normalised_lookup if type_.compared.scope.view is not None else whole_lookup
-        self._form: Callable[[object], bytes | None] = partial(form, type_.index.of_values, dialect)
-        self._negative = type_.compared.element.operator in NEGATIVE
-        binds = [lookup.bind for lookup in row_filter.lookups]
-        asked = [value for bind in binds for value in internals.bound_values(context, bind)]
-        self._excludes_nothing = self._negative and not asked
-        takes_none = any(source.none_is_value for source in type_.index.sources)
-        self._wanted = {self._form(value) for value in asked if takes_none or value is not None}
+        asked = [v for bind in row_filter.binds for v in internals.bound_values(context, bind)]
+        self._asked = asked
+        self._texts = {value for value in asked if type(value) is str}
+        self._wanted = None if row_filter.is_checked else self._forms()
+
+    def _forms(self) -> set[bytes | None]:
+        """What the values that were asked for have in common with those that equal them."""
+        form, takes_none = self._filter.form, self._filter.takes_none
+        return {form(value) for value in self._asked if takes_none or value is not None}
 
     def holds(self, row: FoundRow) -> bool:
-        if self._excludes_nothing:
+        """Whether the row stays; a row that tells of tampering is marked."""
+        wanted = self._filter
+        if wanted.is_negative and not self._asked:
             return True  # NOT IN an empty list, which NULL meets as well.
-        if any(row.is_null(cell) for cell in self._filter.cells):
-            return self._missed(row)
-        values = [row.value(cell) for cell in self._filter.cells]
-        try:
-            form = self._form(values[0] if len(values) == 1 else CompoundValue(tuple(values)))
-        except ValueEncodingError:
-            return False  # What attach(destroyed=...) gives instead of a value.
-        return (form in self._wanted) is not self._negative or self._missed(row)
-
-    def _missed(self, row: FoundRow) -> bool:
-        if self._is_full and row.mismatched is None:
-            row.mismatched = self._filter
+        values = row.values(wanted.cells)
+        is_among: bool | None = False if values is None else self._is_asked(values)
+        if is_among is None:
+            return False
+        if values is not None and is_among is not wanted.is_negative:
+            return True
+        if wanted.is_full and row.mismatched is None:
+            row.mismatched = wanted
         return False
+
+    def _is_asked(self, values: list[Any]) -> bool | None:
+        """Whether values are among those that were asked for; ``None`` for what is no value of the
+        column, as what ``attach(destroyed=...)`` gives instead of one."""
+        value = values[0] if len(values) == 1 else CompoundValue(tuple(values))
+        if type(value) is str and value in self._texts:
+            return True  # whatever the comparison takes of it
+        if self._wanted is None:
+            self._wanted = self._forms()
+        try:
+            return self._filter.form(value) in self._wanted
+        except ValueEncodingError:
+            return None
+
+
+def _tested(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
+    """A condition with the values of one execution."""
+    if isinstance(condition, RowFilter):
+        return _Check(condition, context).holds
+    parts = [_tested(one, context) for one in condition.parts]
+    among = any if isinstance(condition, AnyOf) else all
+    return lambda row: among(part(row) for part in parts)
 
 
 _log = logging.getLogger(__name__)
@@ -147,24 +133,73 @@ MAX_SHOWN = 200
 """Characters of a row's identity in the log: it comes from the database."""
 
 
-class MismatchReport:
-    """What one result has to report: every row is counted, the first is logged.
+class FilteredFetch(FetchedRows):
+    """A result's way to its rows, less those that were not asked for.
 
-    :param stats: where rows are counted.
+    :param inner: the strategy that fetches.
+    :param filters: what every row has to meet.
+    :param context: of the execution.
+    :param stats: where rows are counted that a full-length index should not have found.
+    :raises DecryptionError: by a fetch, if a row that was found does not open.
     """
 
-    def __init__(self, stats: Stats, dialect: Dialect) -> None:
+    __slots__ = ("_conditions", "_dialect", "_has_logged", "_stats")
+
+    def __init__(
+        self, inner: Any, filters: tuple[Condition, ...], context: Any, stats: Stats
+    ) -> None:
+        super().__init__(inner)
+        self._conditions = [_tested(one, context) for one in filters]
+        self._dialect: Dialect = context.dialect
         self._stats = stats
-        self._dialect = dialect
         self._has_logged = False
 
-    def note(self, missed: RowFilter, row: Any) -> None:
-        """Report a row that is left out of the result."""
+    def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
+        while True:
+            row = self._inner.fetchone(result, dbapi_cursor, hard_close)
+            if row is None:
+                return None
+            admitted = self._admitted([row])
+            if admitted:
+                return admitted[0]
+
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        kept: list[Any] = []
+        while True:
+            wanted = None if size is None else size - len(kept)
+            rows = self._inner.fetchmany(result, dbapi_cursor, wanted)
+            kept += self._admitted(rows)
+            if not rows or result.cursor is None:
+                return kept
+            # Fewer than asked for would be taken for the end of the result.
+            if kept and (size is None or len(kept) == size):
+                return kept
+
+    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
+        return self._admitted(self._inner.fetchall(result, dbapi_cursor))
+
+    @leaves_no_trace
+    def _admitted(self, rows: Any) -> list[Any]:
+        """Those of some rows that were asked for, as they are to be seen."""
+        admitted = []
+        for delivered in rows:
+            row = FoundRow(delivered)
+            for condition in self._conditions:
+                if not condition(row):
+                    if row.mismatched is not None:
+                        self._report(row.mismatched, delivered)
+                    break
+            else:
+                admitted.append(row.seen())
+        return admitted
+
+    def _report(self, missed: RowFilter, row: Any) -> None:
+        """Report a row that is left out of the result and that a full-length index found."""
         self._stats.index_mismatches += 1
         if self._has_logged:
             return
         self._has_logged = True
-        index = missed.lookups[0].type.index
+        index = missed.index
         _log.warning(
             "%s.%s: the blind index %r of the row %s is not that of its value; the row was found "
             "by it and left out of the result. Find out who wrote to the column %s, and list all "
@@ -184,48 +219,3 @@ class MismatchReport:
                     found = cell.reader.row_of(row[cell.position], self._dialect)
                     return ", ".join(f"{name}={text!r}" for name, text in found.items())[:MAX_SHOWN]
         return "(its value is NULL)"
-
-
-Admit = Callable[[Any], Any]
-"""The row that stands in the result for one that the driver delivered; ``None`` for none."""
-
-
-class FilteredFetch(FetchedRows):
-    """A result's way to its rows, less those that are not to be seen.
-
-    :param inner: the strategy that fetches.
-    :param admit: tells which rows stay, and as what.
-    """
-
-    __slots__ = ("_admit",)
-
-    def __init__(self, inner: Any, admit: Admit) -> None:
-        super().__init__(inner)
-        self._admit = admit
-
-    def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
-        while True:
-            row = self._inner.fetchone(result, dbapi_cursor, hard_close)
-            if row is None:
-                return None
-            admitted = self._admit(row)
-            if admitted is not None:
-                return admitted
-
-    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
-        kept: list[Any] = []
-        while True:
-            wanted = None if size is None else size - len(kept)
-            rows = self._inner.fetchmany(result, dbapi_cursor, wanted)
-            kept += self._admitted(rows)
-            if not rows or result.cursor is None:
-                return kept
-            # Fewer than asked for would be taken for the end of the result.
-            if kept and (size is None or len(kept) == size):
-                return kept
-
-    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
-        return self._admitted(self._inner.fetchall(result, dbapi_cursor))
-
-    def _admitted(self, rows: Any) -> list[Any]:
-        return [row for row in map(self._admit, rows) if row is not None]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.sql import operators
@@ -22,10 +23,10 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.query.comparison import IndexComparison
+from encfields.orm.query.comparison import NEGATIVE, IndexComparison
 from encfields.orm.query.grouping import merges_rows
 from encfields.orm.query.lookup_type import Compared
-from encfields.orm.query.lookups import LookupBind
+from encfields.orm.query.lookups import LookupBind, normalised_lookup, whole_lookup
 from encfields.orm.query.statement_scope import certain_sources, conjunction_of
 from encfields.orm.read.provenance import proxies, sibling
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.index_binding import IndexBinding
-    from encfields.orm.query.lookups import LookupBind
     from encfields.orm.read.packed import RowReader
 
 
@@ -79,7 +79,7 @@ def _needed_filter(
         if cell is None:
             raise _refused(index, f"the encrypted column {source.column_name} is not selected")
         cells.append(cell)
-    return RowFilter(tuple(group), tuple(cells))
+    return RowFilter.of(group, cells, dialect)
 
 
 def _obstacle(compared: Compared, statement: Any) -> str | None:
@@ -174,7 +174,7 @@ class _Verifiable:
             if cell is None:
                 return None
             cells.append(cell)
-        return RowFilter(tuple(group), tuple(cells))
+        return RowFilter.of(group, cells, self._dialect)
 
 
 def _delivered(
@@ -215,12 +215,49 @@ class DeliveredCell:
 class RowFilter:
     """What one comparison asked for, and where its rows deliver it.
 
-    :ivar lookups: the binds that were looked up for it.
+    :ivar index: the index that was asked.
+    :ivar binds: those that were looked up for it.
     :ivar cells: one for each column of the index.
+    :ivar form: gives what two values have in common if the comparison holds them for equal.
+    :ivar is_full: whether the index finds nothing else, unless somebody tampered with it.
+    :ivar is_negative: whether it asks for the rows that differ.
+    :ivar is_checked: whether a value without a form was refused when it was hashed.
+    :ivar takes_none: whether ``None`` may be asked for like any value.
     """
 
-    lookups: tuple[LookupBind, ...]
+    index: IndexBinding
+    binds: tuple[str, ...]
     cells: tuple[DeliveredCell, ...]
+    form: Callable[[object], bytes | None]
+    is_full: bool
+    is_negative: bool
+    is_checked: bool
+    takes_none: bool
+
+    @classmethod
+    def of(cls, group: list[LookupBind], cells: list[DeliveredCell], dialect: Dialect) -> RowFilter:
+        """That of a comparison, given its binds and where rows deliver its columns."""
+        type_ = group[0].type
+        index, compared = type_.index, type_.compared
+        return cls(
+            index=index,
+            binds=tuple(lookup.bind for lookup in group),
+            cells=tuple(cells),
+            form=_form(index.of_values, compared, dialect),
+            is_full=not compared.needs_filter,
+            is_negative=compared.element.operator in NEGATIVE,
+            is_checked=index.is_exact or compared.scope.view is not None,
+            takes_none=any(source.none_is_value for source in index.sources),
+        )
+
+
+def _form(
+    index: IndexBinding, compared: Compared, dialect: Dialect
+) -> Callable[[object], bytes | None]:
+    """See :attr:`RowFilter.form`."""
+    if compared.scope.view is None:
+        return partial(whole_lookup, index.whole_form(dialect))
+    return partial(normalised_lookup, index, index.forms(dialect, asked=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,9 @@ class DmlPlanner:
         def identity(column: Column[Any]) -> IdentityBind | None:
             return self._identity_bind(column, row)
 
-        return indexed_binds(self.table, row, identity, self.types, is_update=self.is_update)
+        return indexed_binds(
+            self.table, row, identity, self.types, self.dialect, is_update=self.is_update
+        )
 
     def _identity_bind(
         self, column: Column[Any], row: Mapping[Any, Assigned]
@@ -184,7 +186,7 @@ class DmlPlanner:
             for key, binding in self.bindings.items()
             if isinstance(assigned := own.get(key), BoundValue)
         ]
-        indexed = indexes_of_own_values(self.table, row, own, identity)
+        indexed = indexes_of_own_values(self.table, row, own, identity, self.dialect)
         return SetValues(tuple(sealed), tuple(indexed), tuple(self._same_keys(row, own)))
 
     def _same_keys(

@@ -18,7 +18,7 @@ from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
-from encfields.orm.query.recheck import filter_rows
+from encfields.orm.query.recheck import FilteredFetch
 from encfields.orm.read.binary_results import DRIVERS, BinaryResults
 from encfields.orm.read.opened_at_once import open_at_once
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
@@ -121,9 +121,12 @@ class WriteHook:
         context: Any,
         executemany: bool,
     ) -> tuple[str, Any]:
-        self._refuse(plan, context)
+        if plan.may_refuse:
+            self._refuse(plan, context)
         rows = parameters if executemany and isinstance(parameters, list) else [parameters]
         first = first_pending(rows)
+        if first is None and not plan.may_be_generated:
+            return statement, parameters  # of a look-up too: its type has hashed the value
         rehearsal = rehearsal_of(context.execution_options)
         if first is not None and not first.done:
             self._prepare(plan, connection, context, is_rehearsal=rehearsal is not None)
@@ -158,8 +161,8 @@ class WriteHook:
             self._seal_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
 
     def _refuse(self, plan: StatementPlan, context: Any) -> None:
-        if plan.lookups:
-            refuse_empty_list(plan.lookups, context)
+        if plan.shared_lookups:
+            refuse_empty_list(plan.shared_lookups, context)
         if plan.refusal is not None and not (
             plan.raw_copy_allowed and context.execution_options.get(RAW_COPY_OPTION)
         ):
@@ -319,13 +322,14 @@ class WriteHook:
         if context is None:
             return
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
-        if plan is not None and plan is not NOTHING:
+        if plan is not None and (plan.may_be_generated or plan.sealed):
             self._check_written(plan, connection, context, result)
         if self._binary is not None:
             self._binary.note(connection, context, result)
         open_at_once(result, attachment_of(connection.dialect))
         if plan is not None and plan.filters:
-            filter_rows(plan.filters, context, result, connection.dialect, self._encryption.stats)
+            fetch, stats = result.cursor_strategy, self._encryption.stats
+            result.cursor_strategy = FilteredFetch(fetch, plan.filters, context, stats)
 
     def _check_written(
         self, plan: StatementPlan, connection: Connection, context: Any, result: Any

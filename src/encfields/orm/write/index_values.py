@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import Null
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
 from encfields.orm import internals
 from encfields.orm.declare.blind_index import indexes_of, known_indexes
-from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.index_binding import Form, IndexBinding
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.chosen_value import ChosenValue
@@ -65,6 +65,7 @@ class IndexedBind:
     :ivar sources: the binds of the values that it is of; ``None`` for NULL, and ``UNSTATED`` for
         one that the statement does not set.
     :ivar key: for each column of the key's template, where its value comes from.
+    :ivar forms: give what is hashed of the values.
     :ivar refusal: raised where a value that is not set does not come with the row either.
     """
 
@@ -72,6 +73,7 @@ class IndexedBind:
     index: IndexBinding
     sources: tuple[str | None, ...]
     key: tuple[IdentityBind | None, ...]
+    forms: tuple[Form, ...]
     refusal: Callable[[], EncFieldsError] | None = None
 
     def of_row(self, values: Mapping[str, Any], mark: object, dialect: Dialect) -> RowIndex:
@@ -83,7 +85,7 @@ class IndexedBind:
         :raises UnknownIdentityError: the key depends on a column whose value is not known.
         """
         given = self._given(values, mark, dialect)
-        normalised = None if given is None else self.index.normalise(given, dialect)
+        normalised = None if given is None else self.index.normalise(given, self.forms)
         if normalised is None:
             return RowIndex(None, "")
         texts: list[str] = []
@@ -152,6 +154,7 @@ def indexed_binds(
     row: Mapping[Any, Assigned],
     identity: Callable[[Column[Any]], IdentityBind | None],
     types: Mapping[str, list[Any]],
+    dialect: Dialect,
     *,
     is_update: bool,
 ) -> Iterator[IndexedBind]:
@@ -188,7 +191,8 @@ def indexed_binds(
                 for source, value in zip(sources, values, strict=True)
             )
         key = tuple(identity(column) for column in index.key_columns)
-        yield IndexedBind(assigned.bind, index, sources, key, _apart(index, values))
+        forms = index.forms(dialect)
+        yield IndexedBind(assigned.bind, index, sources, key, forms, _apart(index, values))
     _refuse_orphans(table, row, {index.companion.key for index in known})
 
 

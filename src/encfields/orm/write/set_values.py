@@ -25,6 +25,8 @@ from encfields.orm.write.pending import is_null
 from encfields.orm.write.upsert import is_own_value
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.declare.row_keys import IdentityBind
     from encfields.orm.write.execution import WriteExecution
@@ -91,6 +93,7 @@ def indexes_of_own_values(
     row: Mapping[Any, Assigned],
     own: Mapping[str, Assigned],
     identity: Callable[[Column[Any]], IdentityBind | None],
+    dialect: Dialect,
 ) -> Iterator[IndexedBind]:
     """The binds of the indexes of such values.
 
@@ -104,7 +107,7 @@ def indexes_of_own_values(
             keys = [source.column.key for source in index.sources]
             sources = tuple(source_of(own.get(key, row.get(key))) for key in keys)
             key = tuple(identity(column) for column in index.key_columns)
-            yield IndexedBind(assigned.bind, index, sources, key)
+            yield IndexedBind(assigned.bind, index, sources, key, index.forms(dialect))
 
 
 def refuse_shared(binding: ColumnBinding) -> EncFieldsError:

@@ -80,6 +80,7 @@ class StatementPlan:
     :ivar sealed: the encrypted binds, in the statement's order.
     :ivar indexed: the binds of their blind indexes.
     :ivar lookups: values that are looked up in one.
+    :ivar shared_lookups: those of them of which one bind is looked up in two versions.
     :ivar filters: what the rows that they found are compared with after decryption.
     :ivar unchanged: key columns that an UPDATE, or an upsert, sets and must not change.
     :ivar set_values: those of the encrypted binds that are in an upsert's SET.
@@ -94,6 +95,7 @@ class StatementPlan:
         named parameters.
     :ivar indexed_in_order: the same of the binds of blind indexes.
     :ivar unpinned: the encrypted binds that are refused if they hold a value.
+    :ivar may_refuse: whether something is refused, whatever the values are or because of them.
     :ivar read_back: names of the columns that tell whether a row was stored as it was sealed for.
     """
 
@@ -112,16 +114,21 @@ class StatementPlan:
     without_values: bool = False
     table: Table | None = None
     by_bind: dict[str, SealedBind] = field(default_factory=dict)
+    shared_lookups: tuple[LookupBind, ...] = ()
     by_token: dict[object, LookupBind] = field(default_factory=dict)
     sealed_in_order: list[tuple[SealedBind, str]] = field(default_factory=list)
     indexed_in_order: list[tuple[IndexedBind, str]] = field(default_factory=list)
     unpinned: tuple[tuple[SealedBind, Refusal], ...] = ()
+    may_refuse: bool = False
     read_back: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.by_bind = {sealed.bind: sealed for sealed in self.sealed}
         self.by_token = {lookup.type.token: lookup for lookup in self.lookups}
         self.unpinned = tuple((bind, bind.refusal) for bind in self.sealed if bind.refusal)
+        self.shared_lookups = tuple(one for one in self.lookups if len(one.type.hashed_for) > 1)
+        refuses = self.refusal, self.unchanged, self.shared_lookups
+        self.may_refuse = any(refuses)
         bindings = [sealed.binding for sealed in self.sealed]
         identity = {column.name for binding in bindings for column in binding.identity}
         self.read_back = frozenset(identity.union(binding.column_name for binding in bindings))
