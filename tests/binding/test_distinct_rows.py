@@ -77,6 +77,10 @@ def _dogs_of_notes(t: Twin) -> Any:
     return joined.distinct()
 
 
+def _named_key(t: Twin) -> Any:
+    return select(t.Note.id.label("number"), t.Note.text.label("words")).distinct()
+
+
 def _polymorphic(t: Twin) -> Any:
     every = with_polymorphic(t.Animal, [t.Dog])
     return select(every.id, every.Dog.chip).distinct()
@@ -119,6 +123,7 @@ ANSWERED: dict[str, Callable[[Twin], Any]] = {
     "an alias of a joined subclass": _alias_of_dog,
     "a flat alias of a joined subclass": _flat_alias_of_dog,
     "an outer join's other side": _dogs_of_notes,
+    "names of their own": _named_key,
     "with_polymorphic": _polymorphic,
     "a grouped subquery of a tenant's rows": _subquery,
     "columns that WHERE sets equal": lambda t: (

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column
-from sqlalchemy.sql.elements import ColumnClause, Over, TextClause
+from sqlalchemy.sql.elements import ColumnClause, Grouping, Label, Over, TextClause
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Select, SelectBase
 
@@ -28,7 +28,7 @@ def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any])
     if len(bases) != 1 or getattr(element, "table", None) is None:
         return False
     (base,) = bases
-    determined = determined_by({hash(other) for other in others}, select)
+    determined = determined_by({hash(_unnamed(other)) for other in others}, select)
     keys = (base.table.primary_key.columns, bindings_of(base.table)[base.key].own_identity)
     return any(
         bool(columns)
@@ -38,6 +38,13 @@ def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any])
         )
         for columns in keys
     )
+
+
+def _unnamed(element: Any) -> Any:
+    """What a label is of."""
+    while isinstance(element, Label | Grouping):
+        element = element.element
+    return element
 
 
 _NAMES = (
