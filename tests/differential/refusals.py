@@ -74,7 +74,13 @@ def _upserts(step: Step, schema: Schema) -> bool:
 
 
 def _upserts_a_value(step: Step, schema: Schema) -> bool:
-    return isinstance(step, UpsertMany) and step.how == "given"
+    if not isinstance(step, UpsertMany):
+        return False
+    return step.how == "given" or (step.how == "keep" and bool(schema.compound))
+
+
+def _compares_tenants(step: Step, schema: Schema) -> bool:
+    return isinstance(step, UpsertMany) and step.how == "changed" and bool(schema.tenant)
 
 
 def _returns_another_table(step: Step, schema: Schema) -> bool:
@@ -108,13 +114,18 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         errors.CiphertextCopyError,
         _upserts_a_value,
-        "upsert that sets an encrypted column to anything but its inserted value, a plain value "
-        "or `null()`",
+        "upsert that sets an encrypted column to anything but its inserted value, a plain value, "
+        "`null()` or `coalesce(excluded.ssn, table.ssn)`",
     ),
     Refusal(
         errors.AmbiguousRowError,
         _upserts_a_value,
         "one plain value in SET for several rows",
+    ),
+    Refusal(
+        errors.UnsupportedOperationError,
+        _compares_tenants,
+        "a comparison of columns that share no index",
     ),
     Refusal(
         StaleDataError,

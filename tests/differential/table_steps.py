@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from tests.differential.models import SLOTS, Schema
+from tests.differential.models import EXACT, SLOTS, Schema
 from tests.differential.step import RowStep, Step
 from tests.differential.world import World
 
@@ -107,6 +107,7 @@ class UpsertMany(Step):
         )
         ways = ("values", "list", "list returning", "core list", "core returning")
         hows = ("excluded", "given", "plain", "nothing", "where", "constraint", "along", "along")
+        hows += ("keep", "changed", "value")
         return {"rows": rows, "way": rng.choice(ways), "how": rng.choice(hows)}
 
     def run(self, world: World) -> Any:
@@ -142,13 +143,33 @@ class UpsertMany(Step):
         names = world.own({c.name: None for c in world.schema.columns})
         return list(world.core(names)) if core else list(names)
 
+    def _indexed(self, world: World, stored: list[str], kinds: tuple[str, ...]) -> list[str]:
+        """The names of the columns that have an index of such a kind, in the table."""
+        columns = [column for column in world.schema.columns if column.index in kinds]
+        names = [world.schema.stored_name(column.name) for column in columns]
+        return [name for name in names if name in stored]
+
     def _on_conflict(self, world: World, insert: Any, rows: Any, *, core: bool) -> Any:
         keys = list(world.schema.key_columns)
         stored = list(world.core(dict.fromkeys(self._own(world, core=False))))
         excluded = {n: insert.excluded[n] for n in stored}
         if world.schema.tenant and self.how == "along":
             excluded["tenant"] = insert.excluded.tenant
+        table = world.twin.item.__table__
+        exact = self._indexed(world, stored, EXACT)
+        unique = [] if world.schema.tenant else self._indexed(world, stored, ("unique",))
         match self.how:
+            case "keep":
+                kept = {n: sa.func.coalesce(value, table.c[n]) for n, value in excluded.items()}
+                return insert.on_conflict_do_update(index_elements=keys, set_=kept)
+            case "changed":
+                changes = [table.c[n].is_distinct_from(insert.excluded[n]) for n in exact]
+                where = sa.or_(sa.false(), *changes)
+                touched = {"touched": 9}
+                return insert.on_conflict_do_update(index_elements=keys, set_=touched, where=where)
+            case "value" if unique:
+                touched = {"touched": 9}
+                return insert.on_conflict_do_update(index_elements=unique[:1], set_=touched)
             case "nothing":
                 return insert.on_conflict_do_nothing()
             case "plain":
@@ -157,7 +178,6 @@ class UpsertMany(Step):
                 set_: dict[str, Any] = {stored[0]: rows[0][self._own(world, core=core)[0]]}
                 return insert.on_conflict_do_update(index_elements=keys, set_=set_)
             case "where":
-                table = world.twin.item.__table__
                 where = table.c.tag > 60
                 return insert.on_conflict_do_update(index_elements=keys, set_=excluded, where=where)
             case "constraint":
@@ -176,6 +196,10 @@ class UpsertMany(Step):
             case "given":
                 value = rows[0][self._own(world, core=core)[0]]
                 statement = insert.on_duplicate_key_update({stored[0]: value})
+            case "keep":
+                table = world.twin.item.__table__
+                values = {n: sa.func.coalesce(insert.inserted[n], table.c[n]) for n in stored}
+                statement = insert.on_duplicate_key_update(values)
             case _:
                 if self.how == "along":
                     tenant = ["tenant"] if world.schema.tenant else []
