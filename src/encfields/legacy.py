@@ -114,6 +114,7 @@ class LegacyReader:
     def open(self, message: bytes, row: Row) -> bytes:
         """The plaintext of `message`, if it carries what `context` demands of this row.
 
+        :param row: the identity of the row, by column name.
         :param message: a whole message of the AWS Encryption SDK, and nothing behind it.
         :raises MalformedMessageError: it is no such message, or not one that is allowed.
         :raises ContextMismatchError: it was written for another context.

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.check import Comparer, Comparison, compare
 from encfields.adopt.obstacles import before_the_first_step, before_the_last_step
+from encfields.adopt.remains import what_remains
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger
 from encfields.bulk.connections import Connections, sync_engine
@@ -26,7 +27,6 @@ from encfields.bulk.runs.pacing import refuses_row
 from encfields.bulk.writers.refusals import refusal_of
 from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -374,32 +374,3 @@ def _require_clean(verb: str, adoption: Adoption, comparison: Comparison) -> Non
 
 def _error(adoption: Adoption, message: str, reason: str) -> AdoptionError:
     return AdoptionError(message, table=adoption.table_name, column=adoption.plain, reason=reason)
-
-
-_POSTGRESQL = (
-    "the table's file: VACUUM FULL {table}; (or pg_repack, which locks less)",
-    "statistics: they went with the column; ANALYZE {table}; VACUUM FULL pg_statistic; removes "
-    "dead copies",
-    "the write-ahead log: CHECKPOINT; SELECT pg_switch_wal(); archives of it expire",
-    "replicas, base backups and dumps, and the server's log if it logs statements: they expire",
-)
-_MYSQL = (
-    "the table's file: ALTER TABLE {table} FORCE;",
-    "persistent statistics: ANALYZE TABLE {table} PERSISTENT FOR ALL; (MariaDB)",
-    "redo log and undo tablespace: they are overwritten in time",
-    "the binary log: PURGE BINARY LOGS BEFORE NOW(); when every replica has it; logs of queries",
-    "replicas, backups and dumps: they expire",
-)
-_SQLITE = (
-    "the database's file: VACUUM;",
-    "its write-ahead log: PRAGMA wal_checkpoint(TRUNCATE);",
-    "statistics of ANALYZE: ANALYZE {table};",
-    "copies and backups of the file: they expire",
-)
-
-
-def what_remains(adoption: Adoption, dialect_name: str) -> tuple[str, ...]:
-    """Where plaintext is still to be found, each with the command that removes it."""
-    lines = {"postgresql": _POSTGRESQL, "sqlite": _SQLITE}.get(dialect_name, _MYSQL)
-    assert dialect_name in {"postgresql", "sqlite", *MYSQL_NAMES}  # noqa: S101 - attach() sees to it
-    return tuple(line.format(table=adoption.table_name) for line in lines)

@@ -66,6 +66,7 @@ class Codec(Protocol):
     def encode(self, value: object, dialect: Dialect) -> bytes:
         """The canonical plaintext of `value`, which is ``None`` for JSON alone.
 
+        :param dialect: the database's, whose serializers of JSON are used.
         :raises ValueEncodingError: the value is of another type, or out of range.
         """
         ...
@@ -81,6 +82,7 @@ class Codec(Protocol):
     def decode(self, data: bytes, dialect: Dialect) -> object:
         """The value whose canonical plaintext is `data`.
 
+        :param dialect: the database's, whose serializers of JSON are used.
         :raises ValueDecodingError: `data` is not what `encode` writes.
         """
         ...

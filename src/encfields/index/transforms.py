@@ -76,6 +76,7 @@ class Transform(abc.ABC):
     def apply(self, value: object, encode: Encode) -> bytes:
         """The normalised value of `value`, whole or already transformed; never of ``None``.
 
+        :param encode: the codec's: gives the canonical plaintext of a value.
         :raises ValueEncodingError: the value is of another type than the column's. The value is
             neither in the error nor in what it was raised from.
         """

@@ -35,6 +35,7 @@ def attach_locally(
 ) -> Encryption:
     """Put encryption on an engine; the key table and the keys are made when they are missing.
 
+    :param engine: the engine, as :func:`encfields.attach` takes it.
     :param wrapping_key: by default a new one. Engines that share a database need the same.
     :param options: as for :func:`encfields.attach`.
     """
@@ -46,6 +47,7 @@ async def attach_locally_async(
 ) -> Encryption:
     """The same in an event loop, which it does not block.
 
+    :param engine: the engine, as :func:`encfields.attach` takes it.
     :param wrapping_key: by default a new one.
     :param options: as for :func:`encfields.attach`; keys but ``"default"`` are yours to make.
     """

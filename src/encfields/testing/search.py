@@ -52,6 +52,8 @@ def assert_absent_from_frames(
     What an error tracker records is searched: of every frame of the error and of those that it
     is chained to, containers with their members, and other objects by their ``repr``.
 
+    :param canary: the plaintext to look for, a string or bytes.
+    :param error: the exception that was caught.
     :param may_hold: modules and packages whose frames may hold it.
     :raises AssertionError: names the frame and the variable.
     :raises ValueError: the canary is too short.

@@ -32,6 +32,8 @@ class TableSpec(TableDescription):
         """The columns that hold values under a key. Every row is looked at once, and no key is
         used.
 
+        :param bind: an engine or connection.
+        :param key_id: the branch key id.
         :param version: only those under this version.
         :returns: the table's name, and the columns with values under the key.
         """

@@ -109,6 +109,8 @@ def aws_kms_mrk(
 
     Give the ARN of the replica in the region the application runs in.
 
+    :param arn: full ARN of the multi-Region key.
+    :param more_arns: further keys, each of which wraps the same branch key.
     :param options: as for :func:`aws_kms`.
     :raises ConfigurationError: something is not the full ARN of a key.
     """
