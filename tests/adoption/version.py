@@ -12,25 +12,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, bindparam, create_engine, delete, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import attach
 from encfields.adopt import Adoption, adopt
 from encfields.bulk.options import Options
 from encfields.testing import local_store
 from tests.adoption.models import customer
+from tests.contention import attempt, engine_of
 
 ROWS = 40
 WRAPPING_KEY = bytes(32)
-
-
-def engine_of(url: str) -> Engine:
-    if url.startswith("sqlite"):
-        return create_engine(url, connect_args={"timeout": 60})
-    return create_engine(url, isolation_level="READ COMMITTED")
 
 
 class Version:
@@ -63,19 +56,7 @@ class Version:
             self._attempt(self._read, key, note)
 
     def _attempt(self, what: Callable[[Any, int, str], None], key: int, note: str) -> None:
-        try:
-            with Session(self.engine) as session:
-                what(session, key, note)
-                session.commit()
-        except IntegrityError:
-            self.counts["duplicates"] += 1
-        except StaleDataError:
-            self.counts["gone"] += 1
-        except DBAPIError as error:
-            known = ("deadlock", "locked", "lock wait", "record has changed")
-            if not any(word in str(error.orig).lower() for word in known):
-                raise
-            self.counts["conflicts"] += 1
+        attempt(self.engine, self.counts, lambda session: what(session, key, note))
 
     # -- writes --------------------------------------------------------------------------------
 

@@ -17,26 +17,23 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    Engine,
     Integer,
     MetaData,
     String,
     Table,
     Uuid,
     bindparam,
-    create_engine,
     delete,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session, registry
-from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import BlindIndex, EncryptedType, Formerly, attach
 from encfields.bulk import Options, conversion
 from encfields.testing import local_store
+from tests.contention import attempt, engine_of
 
 ROWS = 30
 WRAPPING_KEY = bytes(32)
@@ -60,12 +57,6 @@ def ledger(version: str) -> Table:
         Column("note", BigInteger, nullable=False),
         Column("body", sealed),
     )
-
-
-def engine_of(url: str) -> Engine:
-    if url.startswith("sqlite"):
-        return create_engine(url, connect_args={"timeout": 60})
-    return create_engine(url, isolation_level="READ COMMITTED")
 
 
 def row(version: str, key: int, note: int) -> dict[str, Any]:
@@ -103,19 +94,7 @@ class Version:
             self._attempt(self._read, key, 0)
 
     def _attempt(self, what: Callable[[Session, int, int], None], key: int, note: int) -> None:
-        try:
-            with Session(self.engine) as session:
-                what(session, key, note)
-                session.commit()
-        except IntegrityError:
-            self.counts["duplicates"] += 1
-        except StaleDataError:
-            self.counts["gone"] += 1
-        except DBAPIError as error:
-            known = ("deadlock", "locked", "lock wait", "record has changed")
-            if not any(word in str(error.orig).lower() for word in known):
-                raise
-            self.counts["conflicts"] += 1
+        attempt(self.engine, self.counts, lambda session: what(session, key, note))
 
     def _by_orm(self, session: Session, key: int, note: int) -> None:
         one = session.get(self.model, key)
