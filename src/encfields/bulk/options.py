@@ -87,15 +87,15 @@ class Options:
         for option in fields(self):
             value = getattr(self, option.name)
             if isinstance(value, int | float) and value < _SMALLEST.get(option.name, 0):
-                raise _refused(f"{option.name}={value!r} is too small")
+                raise _refusal(f"{option.name}={value!r} is too small")
         if not 0 < self.duty_cycle <= 1:
-            raise _refused("duty_cycle must be above 0 and at most 1")
+            raise _refusal("duty_cycle must be above 0 and at most 1")
         if self.rows_per_second is not None and self.rows_per_second <= 0:
-            raise _refused("rows_per_second must be above 0")
+            raise _refusal("rows_per_second must be above 0")
         if not self.lease_seconds <= MAX_LEASE_SECONDS:
-            raise _refused(f"lease_seconds must be at most {MAX_LEASE_SECONDS:g}")
+            raise _refusal(f"lease_seconds must be at most {MAX_LEASE_SECONDS:g}")
         if self.max_lag_query is not None and self.max_lag is None:
-            raise _refused("max_lag_query is of use only together with max_lag")
+            raise _refusal("max_lag_query is of use only together with max_lag")
 
 
 _SMALLEST = {
@@ -108,5 +108,5 @@ _SMALLEST = {
 }
 
 
-def _refused(what: str) -> ConfigurationError:
+def _refusal(what: str) -> ConfigurationError:
     return ConfigurationError(f"Options: {what}", reason="options")

@@ -26,7 +26,7 @@ from encfields.bulk.reencryption import Report
 from encfields.cli import exits
 from encfields.cli.help import HelpFormatter, add_command
 from encfields.cli.output import Output
-from encfields.cli.reencrypt import tell_reports, work_options, working_progress
+from encfields.cli.reencrypt import print_reports, work_options, working_progress
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import metadata_named
 from encfields.errors import ConfigurationError
@@ -106,11 +106,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with settings.open_engine() as engine:
         if not step.needs_keys:
             advice = _advice(engine, column, adoption) if arguments.step == "begin" else ()
-            return _tell(step.run(engine, adoption), output, advice)
+            return _print_result(step.run(engine, adoption), output, advice)
         encryption = settings.encryption(engine)
         if arguments.step in ("run", "refill"):
             return _work(step, settings, engine, encryption, adoption, output)
-        return _tell(step.run(engine, encryption, adoption), output)
+        return _print_result(step.run(engine, encryption, adoption), output)
 
 
 def _work(
@@ -125,7 +125,7 @@ def _work(
         report = step.run(
             engine, encryption, adoption, options=work_options(settings, {}), progress=progress
         )
-    return _tell(report, output)
+    return _print_result(report, output)
 
 
 def _advice(engine: Engine, column: Column[Any], adoption: Adoption) -> tuple[str, ...]:
@@ -156,11 +156,11 @@ def _column(models: str | None, name: str) -> Column[Any]:
     )
 
 
-def _tell(result: object, output: Output, advice: Sequence[str] = ()) -> int:
+def _print_result(result: object, output: Output, advice: Sequence[str] = ()) -> int:
     if isinstance(result, Report):
-        return tell_reports([result], output)
+        return print_reports([result], output)
     if isinstance(result, Comparison):
-        return _tell_comparison(result, output)
+        return _print_comparison(result, output)
     remains = list(result) if isinstance(result, tuple) else []
     if output.as_json:
         noted = {"advice": list(advice)} if advice else {}
@@ -174,7 +174,7 @@ def _tell(result: object, output: Output, advice: Sequence[str] = ()) -> int:
     return exits.OK
 
 
-def _tell_comparison(comparison: Comparison, output: Output) -> int:
+def _print_comparison(comparison: Comparison, output: Output) -> int:
     code = exits.OK
     if comparison.pending or comparison.unindexed:
         code = exits.WORK_LEFT

@@ -14,7 +14,7 @@ from encfields.bulk.column_runs import conversion, rebinding, spec_of_column
 from encfields.bulk.rows.spec import SealedColumn
 from encfields.cli.help import add_command
 from encfields.cli.output import Output
-from encfields.cli.reencrypt import tell_reports, work_options, working_progress
+from encfields.cli.reencrypt import print_reports, work_options, working_progress
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import metadata_named
 from encfields.errors import ConfigurationError
@@ -118,7 +118,7 @@ def _work(settings: Settings, output: Output, column: Column[Any], of: Any) -> i
         encryption = settings.encryption(engine)
         run = of(engine, encryption, column, options=work_options(settings, {}))
         with working_progress(output) as progress:
-            return tell_reports([run.run(progress=progress)], output)
+            return print_reports([run.run(progress=progress)], output)
 
 
 def _as_yet(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:

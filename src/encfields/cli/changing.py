@@ -38,7 +38,7 @@ def changing_columns(settings: Settings, specs: Iterable[TableSpec]) -> list[Col
     ]
 
 
-def tell_changes(columns: Iterable[Column[Any]], output: Output) -> None:
+def print_changes(columns: Iterable[Column[Any]], output: Output) -> None:
     """Say of each why values may be counted as faults that the application reads."""
     for column in columns:
         formerly = _formerly(column)

@@ -63,7 +63,7 @@ def register(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Make all checks and tell what they found."""
+    """Make all checks and print what they found."""
     settings = Settings(arguments)
     of_engine = _application(settings)
     found = [*check_versions(), *_keyring(settings, arguments.key_id)]
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if output.as_json:
         output.json({"healthy": healthy, "findings": [one.to_json() for one in found]})
     else:
-        _tell(found, output)
+        _print_findings(found, output)
     return exits.OK if healthy else exits.FAULTS
 
 
@@ -140,7 +140,7 @@ def _keys(settings: Settings, engine: Engine) -> list[Finding]:
     return check_key_table(store, opens=given is not None)
 
 
-def _tell(found: Sequence[Finding], output: Output) -> None:
+def _print_findings(found: Sequence[Finding], output: Output) -> None:
     rows: list[list[Cell]] = [
         [(one.verdict, _STYLES[one.verdict]), one.check, one.detail] for one in found
     ]

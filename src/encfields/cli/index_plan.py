@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from encfields.branch_key import BranchKey, FindKey
 from encfields.cli import exits
 from encfields.cli.help import add_command
-from encfields.cli.index_plan_report import tell
+from encfields.cli.index_plan_report import print_plans
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import (
@@ -54,7 +54,7 @@ def _add_plan(verbs: Any) -> None:
     parser = add_command(
         verbs,
         "plan",
-        summary="recommend a length, and tell what an index gives away",
+        summary="recommend a length, and show what an index gives away",
         description=_DESCRIPTION,
     )
     add_common_options(parser)
@@ -96,7 +96,7 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Count, judge and tell."""
+    """Count, judge and print."""
     check_sample(arguments.sample)
     request = _Request(arguments)
     settings = Settings(arguments)
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             "--transform for every column that can have it",
             reason="no-index",
         )
-    tell(plans, output)
+    print_plans(plans, output)
     return exits.FAULTS if any(plan.is_refused for plan in plans) else exits.OK
 
 

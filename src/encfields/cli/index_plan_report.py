@@ -30,7 +30,7 @@ _OUTCOMES = ("refused", "accepted", "unknown", "caution", "good")
 """The worst first."""
 
 
-def tell(plans: Sequence[Plan], output: Output) -> None:
+def print_plans(plans: Sequence[Plan], output: Output) -> None:
     """Write the plans, as one document or as tables."""
     if output.as_json:
         verdict = min((outcome(plan) for plan in plans), key=_OUTCOMES.index)

@@ -61,23 +61,23 @@ def register(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Find the message and tell what it says."""
+    """Find the message and print what it says."""
     value = _stored(arguments) if arguments.key else given(arguments.what)
     try:
         document = describe(as_bytes(value))
     except MalformedMessageError as error:
-        document = _refused(value, error)
+        document = _not_of_ours(value, error)
     if output.as_json:
         output.json(document)
     else:
-        _tell(document, output)
+        _print_message(document, output)
     if "legacy" in document:
         return exits.WORK_LEFT
     return exits.OK if "fault" not in document else exits.FAULTS
 
 
-def _refused(value: Any, error: MalformedMessageError) -> dict[str, Any]:
-    """What there is to tell of a value that is not in our format."""
+def _not_of_ours(value: Any, error: MalformedMessageError) -> dict[str, Any]:
+    """What can be said of a value that is not in our format."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         legacy = describe_legacy(bytes(value), error)
         if legacy is not None:
@@ -116,7 +116,7 @@ def _fault(error: MalformedMessageError) -> dict[str, Any]:
     return {"fault": error.message, "reason": error.reason, "offset": error.offset}
 
 
-def _tell(document: dict[str, Any], output: Output) -> None:
+def _print_message(document: dict[str, Any], output: Output) -> None:
     names = {
         "format": "format version",
         "suite": "algorithm suite",

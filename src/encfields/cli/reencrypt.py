@@ -87,11 +87,11 @@ def register(subparsers: Any) -> None:
     verb = verbs.add_mutually_exclusive_group()
     verb.add_argument("--start", action="store_true", help="record a run for each table and work")
     verb.add_argument(
-        "--dry-run", action="store_true", help="tell what a run for each table would do; no key "
-        "is used, nothing is written",
+        "--dry-run", action="store_true", help="show what a run for each table would do; no key "
+                                               "is used, nothing is written",
     )  # fmt: skip
     verb.add_argument("--run", dest="run_id", metavar="ID", help="work at this run alone")
-    verb.add_argument("--show", metavar="ID", help="tell where a run stands")
+    verb.add_argument("--show", metavar="ID", help="show where a run stands")
     verb.add_argument("--pause", metavar="ID", help="let every worker of a run pause")
     verb.add_argument("--resume", metavar="ID", help="let them go on")
     verb.add_argument("--abandon", metavar="ID", help="end a run; what it has written stays")
@@ -121,14 +121,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             # With keys, an end that no worker noted is found out.
             known = settings.encryption(engine) if settings.keyring_text() else None
             options = _options(settings, arguments)
-            return tell_reports([report_of(engine, arguments.show, known, options)], output)
+            return print_reports([report_of(engine, arguments.show, known, options)], output)
         if arguments.pause or arguments.resume:
             run_id = arguments.pause or arguments.resume
             pause(engine, run_id, paused=bool(arguments.pause))
-            return tell_reports([report_of(engine, run_id)], output, code=exits.OK)
+            return print_reports([report_of(engine, run_id)], output, code=exits.OK)
         if arguments.abandon:
             abandon(engine, arguments.abandon)
-            return tell_reports([report_of(engine, arguments.abandon)], output, code=exits.OK)
+            return print_reports([report_of(engine, arguments.abandon)], output, code=exits.OK)
         if arguments.dry_run:
             return _dry_run(settings, engine, arguments, output)
         return _work(settings, engine, arguments, output)
@@ -180,7 +180,7 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
     reports += [
         report_of(engine, run_id) for run_id in ids if run_id is not None and run_id not in done
     ]
-    code = tell_reports(reports, output)
+    code = print_reports(reports, output)
     return exits.INTERRUPTED if stop.by_interrupt and code == exits.WORK_LEFT else code
 
 
@@ -225,7 +225,7 @@ def working_progress(output: Output) -> Iterator[Progress | None]:
         yield ProgressLog()
 
 
-def tell_reports(reports: list[Report], output: Output, code: int | None = None) -> int:
+def print_reports(reports: list[Report], output: Output, code: int | None = None) -> int:
     """Tell where runs stand; the exit status."""
     if output.as_json:
         output.json([asdict(report) for report in reports])

@@ -10,11 +10,11 @@ from sqlalchemy import Engine
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.surveyor import KeyVersions
 from encfields.cli import exits
-from encfields.cli.changing import changing_columns, tell_changes
+from encfields.cli.changing import changing_columns, print_changes
 from encfields.cli.help import add_command
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings, add_common_options
-from encfields.cli.status_report import is_current, keyless, tell
+from encfields.cli.status_report import is_current, keyless, print_status
 from encfields.cli.targets import add_sample_option, add_target_options, check_sample
 from encfields.errors import ConfigurationError
 
@@ -46,7 +46,7 @@ def register(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Take the census and tell it."""
+    """Take the census and print it."""
     check_sample(arguments.sample)
     settings = Settings(arguments)
     with settings.open_engine() as engine:
@@ -57,9 +57,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
     code = max(_code(census_, known) for census_ in censuses)
-    tell(censuses, known, code, output)
+    print_status(censuses, known, code, output)
     if not output.as_json:
-        tell_changes(changing_columns(settings, specs), output)
+        print_changes(changing_columns(settings, specs), output)
     return code
 
 

@@ -59,7 +59,9 @@ class ValueKind(NamedTuple):
     values: int
 
 
-def tell(censuses: list[Census], known: KeyVersions | None, code: int, output: Output) -> None:
+def print_status(
+    censuses: list[Census], known: KeyVersions | None, code: int, output: Output
+) -> None:
     """Write the censuses, as one document or as tables.
 
     :param known: the key versions that there are, if there is a key table.

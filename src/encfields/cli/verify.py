@@ -11,7 +11,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.index_check import INDEX_REASONS
 from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
-from encfields.cli.changing import changing_columns, tell_changes, unconverted
+from encfields.cli.changing import changing_columns, print_changes, unconverted
 from encfields.cli.help import add_command
 from encfields.cli.output import Output, pairs_of
 from encfields.cli.settings import Settings, add_common_options
@@ -49,7 +49,7 @@ def register(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Verify the tables and tell the outcome."""
+    """Verify the tables and print the outcome."""
     check_sample(arguments.sample)
     settings = Settings(arguments)
     with settings.open_engine() as engine:
@@ -64,10 +64,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         tables = [verification.to_json() for verification in verified]
         output.json({"ok": ok and not left, "tables": tables, "unconverted": left})
     else:
-        _tell(verified, output)
+        _print_tables(verified, output)
         for name, message in left.items():
             output.line(f"{name}: {message}", style="red")
-        tell_changes(changing, output)
+        print_changes(changing, output)
     if not ok:
         return exits.FAULTS
     return exits.WORK_LEFT if left else exits.OK
@@ -91,7 +91,7 @@ def _verified(
         )
 
 
-def _tell(verified: list[Verification], output: Output) -> None:
+def _print_tables(verified: list[Verification], output: Output) -> None:
     for verification in verified:
         if verification.failures:
             rows = [_row(failure) for failure in verification.failures]

@@ -61,7 +61,7 @@ def rebindings(
                 continue
             _log_strays(binding, verdict)
             if verdict.refusal is not None:
-                refused.append(_refused(binding, verdict))
+                refused.append(_refused_change(binding, verdict))
             elif verdict.was is not None:
                 found.append((binding, verdict))
         if found:
@@ -138,7 +138,7 @@ def _row_text(row: Any, key: Sequence[str]) -> str:
     return ", ".join(f"{name}={row[name]!r}" for name in key if name in row)
 
 
-def _refused(binding: ColumnBinding, verdict: BindingVerdict) -> RefusedChangeOp:
+def _refused_change(binding: ColumnBinding, verdict: BindingVerdict) -> RefusedChangeOp:
     table = binding.column.table
     reason = verdict.refusal or verdict.seen
     return RefusedChangeOp(

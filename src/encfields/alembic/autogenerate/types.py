@@ -86,7 +86,7 @@ def conversions(
                 continue
             was = _former(unread, _inner(binding), connection)
             if was is None or _is_in_compound(binding, types):
-                refused.append(_refused(table, binding))
+                refused.append(_refused_change(table, binding))
                 continue
             seen = (
                 f"encfields - {len(unread)} of the values looked at are not {_inner(binding)!r}, "
@@ -199,7 +199,7 @@ def _inner(binding: ColumnBinding) -> sa.TypeEngine[Any]:
     return type_.inner if isinstance(type_, EncryptedType) else type_
 
 
-def _refused(table: Table, binding: ColumnBinding) -> RefusedChangeOp:
+def _refused_change(table: Table, binding: ColumnBinding) -> RefusedChangeOp:
     inner = _inner(binding)
     reason = f"declared {inner!r}, but the database holds values that another type wrote"
     places = {

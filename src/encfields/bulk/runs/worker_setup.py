@@ -57,7 +57,7 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
     inner = engine_encryption(encryption)
     store, cache = inner.key_store, inner.cache
     if not isinstance(store, SqlKeyStore):
-        raise _refused("this key store")
+        raise _refusal("this key store")
     options = engine.get_execution_options()
     kept = {name: options[name] for name in ("schema_translate_map",) if name in options}
     setup = _AttachAgain(
@@ -69,7 +69,7 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
         cache.grace,
     )
     if not _can_be_sent(setup):
-        raise _refused("this keyring (a local wrapping key never leaves its process)")
+        raise _refusal("this keyring (a local wrapping key never leaves its process)")
     return setup
 
 
@@ -92,13 +92,13 @@ def _connect_args(engine: Engine) -> dict[str, Any]:
     """The ``connect_args`` that the engine was made with."""
     given = internals.connect_parameters(engine)
     if given is None:
-        raise _refused("an engine with a creator= of its own")
+        raise _refusal("an engine with a creator= of its own")
     if any(_is_foreign(one) for one in _listeners(engine)):
-        raise _refused("an engine whose connections have event listeners")
+        raise _refusal("an engine whose connections have event listeners")
     _, from_url = engine.dialect.create_connect_args(engine.url)
     added = {name: value for name, value in given.items() if from_url.get(name) != value}
     if not _can_be_sent(added):
-        raise _refused("an engine with these connect_args")
+        raise _refusal("an engine with these connect_args")
     return added
 
 
@@ -124,7 +124,7 @@ def _can_be_sent(what: Any) -> bool:
     return True
 
 
-def _refused(what: str) -> ConfigurationError:
+def _refusal(what: str) -> ConfigurationError:
     return ConfigurationError(
         "worker processes make their own engine and read their own keys, and cannot be handed "
         f"{what}: name a function of a module that returns (engine, encryption), as "

@@ -50,7 +50,7 @@ def rotate(arguments: argparse.Namespace, output: Output) -> int:
     """Make the second one."""
     with _administration(arguments, keys_needed=True) as keys:
         keys.rotate_beacon(arguments.key_id)
-        _tell(keys.list_beacons(arguments.key_id), output)
+        _print_beacons(keys.list_beacons(arguments.key_id), output)
     return exits.OK
 
 
@@ -58,14 +58,14 @@ def retire(arguments: argparse.Namespace, output: Output) -> int:
     """Wipe the older one."""
     with _administration(arguments) as keys:
         keys.retire_beacon(arguments.key_id, arguments.version, at_once=arguments.at_once)
-        _tell(keys.list_beacons(arguments.key_id), output)
+        _print_beacons(keys.list_beacons(arguments.key_id), output)
     return exits.OK
 
 
 def list_beacons(arguments: argparse.Namespace, output: Output) -> int:
     """Show those in force."""
     with _administration(arguments) as keys:
-        _tell(keys.list_beacons(arguments.key_id), output)
+        _print_beacons(keys.list_beacons(arguments.key_id), output)
     return exits.OK
 
 
@@ -78,7 +78,7 @@ def _administration(
         yield settings.keys(engine, keys_needed=keys_needed)
 
 
-def _tell(versions: list[BeaconVersion], output: Output) -> None:
+def _print_beacons(versions: list[BeaconVersion], output: Output) -> None:
     if output.as_json:
         output.json(
             [

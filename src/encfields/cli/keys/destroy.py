@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         )
         if file is not None:
             file.write_text(json.dumps(receipt.to_json(), indent=2) + "\n", "utf-8")
-    _tell(receipt, output)
+    _print_receipt(receipt, output)
     return exits.OK
 
 
@@ -89,7 +89,7 @@ def _ask(key_id: str, keys: KeyAdmin, specs: Sequence[TableSpec] | None) -> str:
     return sys.stdin.readline().rstrip("\n")
 
 
-def _tell(receipt: DestructionReceipt, output: Output) -> None:
+def _print_receipt(receipt: DestructionReceipt, output: Output) -> None:
     if output.as_json:
         output.json(receipt.to_json())
         return

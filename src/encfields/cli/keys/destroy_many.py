@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 keep=None if receipts is None else partial(_write, receipts),
                 progress=progress,
             )
-    return selection.tell(report, "destroyed", output)
+    return selection.print_report(report, "destroyed", output)
 
 
 def _count(text: str | None) -> int | None:

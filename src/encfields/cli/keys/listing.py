@@ -27,11 +27,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with settings.open_engine() as engine:
         keys = settings.keys(engine, keys_needed=False)
         versions = selection.selected(arguments, keys, all_by_default=True).list()
-    tell(versions, output)
+    print_versions(versions, output)
     return exits.OK
 
 
-def tell(versions: list[KeyVersion], output: Output) -> None:
+def print_versions(versions: list[KeyVersion], output: Output) -> None:
     """Show versions."""
     if output.as_json:
         output.json([_document(version) for version in versions])

@@ -50,12 +50,12 @@ def create(arguments: argparse.Namespace, output: Output) -> int:
 
 def _create(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
     if selection.names_one(arguments):
-        listing.tell([keys.create(arguments.key_ids[0])], output)
+        listing.print_versions([keys.create(arguments.key_ids[0])], output)
         return exits.OK
     many = selection.selected(arguments, keys)
     with selection.progress(output, "creating") as progress:
         report = many.create(progress=progress)
-    return selection.tell(report, "created", output)
+    return selection.print_report(report, "created", output)
 
 
 def rotate(arguments: argparse.Namespace, output: Output) -> int:
@@ -68,7 +68,7 @@ def rotate(arguments: argparse.Namespace, output: Output) -> int:
 def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
     made_before: dt.datetime | None = arguments.made_before
     if selection.names_one(arguments) and made_before is None:
-        listing.tell([keys.rotate(arguments.key_ids[0])], output)
+        listing.print_versions([keys.rotate(arguments.key_ids[0])], output)
         return exits.OK
     many = selection.selected(arguments, keys)
     began = made_before or dt.datetime.now(dt.UTC)
@@ -78,7 +78,7 @@ def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> in
         sys.stderr.write(f"encfields: if this is interrupted, go on with {again}\n")
     with selection.progress(output, "rotating", f"go on with {again}") as progress:
         report = many.rotate(made_before=made_before, progress=progress)
-    return selection.tell(report, "rotated", output)
+    return selection.print_report(report, "rotated", output)
 
 
 def _time(text: str) -> dt.datetime:

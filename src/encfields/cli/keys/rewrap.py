@@ -27,18 +27,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Rewrap and tell the outcome."""
+    """Rewrap and print the outcome."""
     settings = Settings(arguments)
     new = parse_keyring(arguments.to)
     with settings.open_engine() as engine:
         keys = selection.selected(arguments, settings.keys(engine), all_by_default=True)
         with selection.progress(output, "rewrapping") as progress:
             report = keys.rewrap(new, progress=progress)
-    _tell(report, output)
+    _print_rewrap(report, output)
     return selection.exit_status(report)
 
 
-def _tell(report: KeysReport, output: Output) -> None:
+def _print_rewrap(report: KeysReport, output: Output) -> None:
     wrapped = report.rewrapped or RewrapReport()
     if output.as_json:
         outcome = report.to_json()
@@ -49,4 +49,4 @@ def _tell(report: KeysReport, output: Output) -> None:
             f"before, {wrapped.destroyed:,} are destroyed.",
             style="green" if report.is_complete else "",
         )
-    selection.tell_failures(report.failed)
+    selection.print_failures(report.failed)

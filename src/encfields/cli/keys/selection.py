@@ -124,7 +124,7 @@ def progress(
             raise
 
 
-def tell(report: KeysReport, done: str, output: Output) -> int:
+def print_report(report: KeysReport, done: str, output: Output) -> int:
     """Tell what became of the keys.
 
     :param done: what was done to them, such as ``"rotated"``.
@@ -140,11 +140,11 @@ def tell(report: KeysReport, done: str, output: Output) -> int:
         if report.left:
             parts.append(f"{len(report.left):,} were not tried, for too many failed in a row")
         output.line("; ".join(parts) + ".", style="green" if report.is_complete else "bold")
-    tell_failures(report.failed)
+    print_failures(report.failed)
     return exit_status(report)
 
 
-def tell_failures(failed: tuple[KeyFailure, ...]) -> None:
+def print_failures(failed: tuple[KeyFailure, ...]) -> None:
     """Name on standard error the keys that failed, each with its reason."""
     for failure in failed[:MAX_FAILURES_SHOWN]:
         sys.stderr.write(

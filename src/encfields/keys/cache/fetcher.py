@@ -230,7 +230,7 @@ class Fetcher:
         # Without the lock: a handler of the log may well need a key.
         for one in recovered:
             log_recovered(one)
-        self._tell(fetch)
+        self._report_fetch(fetch)
 
     def _land_failed(
         self, key: CacheKey, flight: Flight, fetch: Fetch, error: BaseException
@@ -242,7 +242,7 @@ class Fetcher:
                     self._entries.note_missing(key, error)
                 else:
                     self._note_failed(key, fetch, error)
-        self._tell(fetch)
+        self._report_fetch(fetch)
 
     def _note_failed(self, key: CacheKey, fetch: Fetch, error: BaseException) -> None:
         """Remember an outage; have a decision end the use of a key that is past its time."""
@@ -258,7 +258,7 @@ class Fetcher:
         elif now >= entry.expires:
             del self._entries.held[key]
 
-    def _tell(self, fetch: Fetch) -> None:
+    def _report_fetch(self, fetch: Fetch) -> None:
         for observer in self._observers:
             try:
                 observer(fetch)

@@ -78,7 +78,7 @@ class IndexOperand:
         if there is not None:
             return there
         raise UnreadableError(
-            "the subquery that it is selected from does not carry the column's blind index, nor "
+            "the subquery that it is selected from carries neither the column's blind index nor "
             "the row's primary key, by which a plain SELECT's is looked up: put the comparison "
             f"into the subquery, or select column.blind({index.label!r}) in it too. "
             "(Relationships: load them with selectinload())",

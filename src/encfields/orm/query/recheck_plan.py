@@ -94,7 +94,7 @@ def _obstacle(compared: Compared, statement: Any) -> str | None:
         return "DISTINCT or GROUP BY would merge them"
     if internals.having_criteria(statement) or merges_rows(statement.inner_columns):
         return (
-            "an aggregate or a window function (which any function may be that is not known to "
+            "an aggregate or a window function (as which any function counts that is not known to "
             "work row by row) would count them"
         )
     return None
@@ -103,7 +103,7 @@ def _obstacle(compared: Compared, statement: Any) -> str | None:
 def _refused(index: IndexBinding, why: str) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         f"its blind index {index.label!r} finds rows that only look alike, which are taken out "
-        f"after decryption; here they cannot be, because {why}. {_ADVICE}",
+        f"after decryption; that is not possible here, because {why}. {_ADVICE}",
         table=index.table,
         column=index.column_name,
         reason="needs-filter",

@@ -112,7 +112,7 @@ def _require_check(connection: Connection, insert: KeylessInsert) -> None:
     """Refuse what could not be undone if the row were stored under another key."""
     if internals.is_autocommit(connection):
         raise insert.unknown(
-            "under AUTOCOMMIT no transaction holds the INSERT and what tells its key together: "
+            "under AUTOCOMMIT no transaction keeps the INSERT and the query for its key together: "
             "use a transaction, or give the key a Python-side default such as uuid.uuid4"
         )
     refuse_skipping(insert)

@@ -21,8 +21,8 @@ _TELL = text(
     " WHERE TABLE_SCHEMA = COALESCE(:schema, DATABASE()) AND TABLE_NAME = :name"
 )
 _AUTOCOMMIT = (
-    "the database generates the row's key, and under AUTOCOMMIT no transaction holds the INSERT "
-    "and what tells its key together: use a transaction, or give the key a Python-side default "
+    "the database generates the row's key, and under AUTOCOMMIT no transaction keeps the INSERT "
+    "and the query for its key together: use a transaction, or give the key a Python-side default "
     "such as uuid.uuid4"
 )
 

@@ -63,7 +63,7 @@ def next_row_ids(connection: Connection, insert: KeylessInsert) -> list[int] | N
     if highest is not None and highest < 0 and last == 0:
         last = highest
     if last > _HIGHEST - len(insert.rows):
-        raise insert.unknown("the table has no row ids left after its highest: give the key")
+        raise insert.unknown("the table has no row ids left after its highest: give the row a key")
     return list(range(last + 1, last + 1 + len(insert.rows)))
 
 
