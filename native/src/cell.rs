@@ -2,9 +2,7 @@
 //!
 //! `<tag> ':' <key part> ':' ... <message>`, as `encfields.message.cell` describes it.
 
-use std::borrow::Cow;
-
-use crate::message::u16_of;
+use std::ops::Range;
 
 const SEPARATOR: u8 = b':';
 
@@ -39,22 +37,22 @@ impl KeyForm {
         })
     }
 
-    /// The canonical text, in UTF-8, of a part that is delivered in this form.
+    /// Appends the canonical text, in UTF-8, of a part that is delivered in this form.
     ///
     /// Returns `None` for a part of another form, which could be another row's key.
-    pub fn canonical(self, part: &[u8]) -> Option<Cow<'_, [u8]>> {
+    fn write_canonical(self, part: &[u8], out: &mut Vec<u8>) -> Option<()> {
         match self {
-            Self::Integer => is_integer(part).then_some(Cow::Borrowed(part)),
-            Self::Uuid => is_uuid(part).then_some(Cow::Borrowed(part)),
-            Self::UuidDigits => hyphenated(part).map(Cow::Owned),
-            Self::UuidDigitsHex => hyphenated(&unhexed(part)?).map(Cow::Owned),
+            Self::Integer => is_integer(part).then(|| out.extend_from_slice(part)),
+            Self::Uuid => is_uuid(part).then(|| out.extend_from_slice(part)),
+            Self::UuidDigits => write_hyphenated(part, out),
+            Self::UuidDigitsHex => write_hyphenated(&unhexed(part)?, out),
             Self::TextHex => {
                 let text = unhexed(part)?;
-                std::str::from_utf8(&text).is_ok().then_some(Cow::Owned(text))
+                std::str::from_utf8(&text).is_ok().then(|| out.extend_from_slice(&text))
             }
             Self::BinaryHex => (part.len().is_multiple_of(2)
                 && part.iter().all(u8::is_ascii_hexdigit))
-            .then(|| Cow::Owned(part.to_ascii_lowercase())),
+            .then(|| out.extend(part.iter().map(u8::to_ascii_lowercase))),
         }
     }
 }
@@ -80,18 +78,17 @@ fn is_uuid(part: &[u8]) -> bool {
         })
 }
 
-fn hyphenated(digits: &[u8]) -> Option<Vec<u8>> {
+fn write_hyphenated(digits: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if digits.len() != 32 || !digits.iter().all(|&byte| is_lower_digit(byte)) {
         return None;
     }
-    let mut text = Vec::with_capacity(36);
     for (place, &digit) in digits.iter().enumerate() {
         if matches!(place, 8 | 12 | 16 | 20) {
-            text.push(b'-');
+            out.push(b'-');
         }
-        text.push(digit);
+        out.push(digit);
     }
-    Some(text)
+    Some(())
 }
 
 fn unhexed(part: &[u8]) -> Option<Vec<u8>> {
@@ -129,58 +126,93 @@ pub struct Cells {
     pub key: Box<[Piece]>,
 }
 
+/// The places that cells were delivered from, one after the other in one buffer.
+#[derive(Default)]
+pub struct Places {
+    bytes: Vec<u8>,
+    texts: Vec<Range<usize>>,
+}
+
+impl Places {
+    /// Has room for so many places of a usual size.
+    pub fn of(count: usize) -> Self {
+        Self { bytes: Vec::with_capacity(count.saturating_mul(192)), texts: Vec::new() }
+    }
+
+    fn at(&self, place: &Range<usize>) -> &[u8] {
+        self.bytes.get(place.clone()).unwrap_or_default()
+    }
+
+    /// Appends the text of a part of the row's key.
+    fn repeat(&mut self, text: Range<usize>) {
+        self.bytes.extend_from_within(text);
+    }
+}
+
 /// What a cell says: the place that it was delivered from, and the message found there.
 pub struct Cell<'a> {
-    /// The serialised encryption context of the place.
-    pub context: Vec<u8>,
-    /// The branch key id that the place demands.
-    pub key_id: Vec<u8>,
+    context: Range<usize>,
+    key_id: Range<usize>,
     /// What was found there.
     pub message: &'a [u8],
 }
 
+impl Cell<'_> {
+    /// The serialised encryption context of the place.
+    pub fn context<'p>(&self, places: &'p Places) -> &'p [u8] {
+        places.at(&self.context)
+    }
+
+    /// The branch key id that the place demands.
+    pub fn key_id<'p>(&self, places: &'p Places) -> &'p [u8] {
+        places.at(&self.key_id)
+    }
+}
+
 impl Cells {
     /// Takes a cell apart; `None` if it is of another column or form.
-    pub fn read<'a>(&self, cell: &'a [u8]) -> Option<Cell<'a>> {
+    pub fn read<'a>(&self, cell: &'a [u8], places: &mut Places) -> Option<Cell<'a>> {
         let mut rest = after_separator(cell.strip_prefix(&*self.tag)?)?;
-        let mut texts = Vec::with_capacity(self.forms.len());
+        places.texts.clear();
         for form in &self.forms {
             let end = rest.iter().position(|&byte| byte == SEPARATOR)?;
             let (part, after) = rest.split_at_checked(end)?;
-            texts.push(form.canonical(part)?);
+            let start = places.bytes.len();
+            form.write_canonical(part, &mut places.bytes)?;
+            places.texts.push(start..places.bytes.len());
             rest = after_separator(after)?;
         }
-        let context = self.context(&texts)?;
-        Some(Cell { context, key_id: self.key_id(&texts)?, message: rest })
+        let context = self.write_context(places)?;
+        Some(Cell { context, key_id: self.write_key_id(places)?, message: rest })
     }
 
-    fn context(&self, texts: &[Cow<'_, [u8]>]) -> Option<Vec<u8>> {
-        let mut context = Vec::with_capacity(256);
-        context.extend_from_slice(&self.head);
+    fn write_context(&self, places: &mut Places) -> Option<Range<usize>> {
+        let start = places.bytes.len();
+        places.bytes.extend_from_slice(&self.head);
         for (place, name) in &self.parts {
-            let text = texts.get(*place)?;
-            context.extend_from_slice(name);
-            context.extend_from_slice(&u16_of(text)?);
-            context.extend_from_slice(text);
+            let text = places.texts.get(*place)?.clone();
+            places.bytes.extend_from_slice(name);
+            places.bytes.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
+            places.repeat(text);
         }
-        Some(context)
+        Some(start..places.bytes.len())
     }
 
-    fn key_id(&self, texts: &[Cow<'_, [u8]>]) -> Option<Vec<u8>> {
-        let mut id = Vec::with_capacity(64);
+    fn write_key_id(&self, places: &mut Places) -> Option<Range<usize>> {
+        let start = places.bytes.len();
         for piece in &self.key {
             match piece {
-                Piece::Text(text) => id.extend_from_slice(text),
+                Piece::Text(text) => places.bytes.extend_from_slice(text),
                 Piece::Part(place) => {
-                    let text = texts.get(*place)?;
-                    if !text.iter().all(|&byte| is_plain(byte)) {
+                    let text = places.texts.get(*place)?.clone();
+                    if !places.at(&text).iter().all(|&byte| is_plain(byte)) {
                         return None; // it would have to be percent-encoded: left to Python
                     }
-                    id.extend_from_slice(text);
+                    places.repeat(text);
                 }
             }
         }
-        Some(id)
+        Some(start..places.bytes.len())
     }
 }
 
@@ -195,11 +227,12 @@ fn is_plain(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cells, KeyForm, Piece};
+    use super::{Cells, KeyForm, Piece, Places};
 
     fn canonical(form: KeyForm, part: &str) -> Option<String> {
-        let text = form.canonical(part.as_bytes())?;
-        std::str::from_utf8(&text).ok().map(str::to_owned)
+        let mut text = Vec::new();
+        form.write_canonical(part.as_bytes(), &mut text)?;
+        String::from_utf8(text).ok()
     }
 
     #[test]
@@ -264,10 +297,15 @@ mod tests {
     fn a_cell_says_the_place_that_it_is_from() -> Result<(), &'static str> {
         let key = [Piece::Text((*b"tenant/").into()), Piece::Part(0)];
         let cells = cells(&[KeyForm::Integer, KeyForm::TextHex], &key);
-        let cell = cells.read(b"abcdef:42:4142:mes:sage").ok_or("is none of the column")?;
-        assert_eq!(cell.context, b"headb\0\x02ABa\0\x0242");
-        assert_eq!(cell.key_id, b"tenant/42");
-        assert_eq!(cell.message, b"mes:sage");
+        let mut places = Places::default();
+        for _ in 0..3 {
+            let cell = b"abcdef:42:4142:mes:sage";
+            let cell = cells.read(cell, &mut places).ok_or("is none of the column")?;
+            assert_eq!(cell.context(&places), b"headb\0\x02ABa\0\x0242");
+            assert_eq!(cell.key_id(&places), b"tenant/42");
+            assert_eq!(cell.message, b"mes:sage");
+            assert!(cells.read(b"abcdef:42:4g:message", &mut places).is_none());
+        }
         Ok(())
     }
 
@@ -275,7 +313,7 @@ mod tests {
     fn a_cell_of_another_column_or_form_is_none() {
         let key = [Piece::Part(1)];
         let cells = cells(&[KeyForm::Integer, KeyForm::TextHex], &key);
-        assert!(cells.read(b"abcdef:42:41:message").is_some());
+        assert!(cells.read(b"abcdef:42:41:message", &mut Places::default()).is_some());
         for cell in [
             b"".as_slice(),
             b"abcdef",
@@ -287,7 +325,7 @@ mod tests {
             b"abcdef:!null!:41:message",
             b"abcdef:42:2f:a text that would have to be percent-encoded",
         ] {
-            assert!(cells.read(cell).is_none(), "{cell:?}");
+            assert!(cells.read(cell, &mut Places::default()).is_none(), "{cell:?}");
         }
     }
 }

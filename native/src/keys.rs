@@ -128,11 +128,21 @@ impl BranchKey {
     }
 
     /// The data key of a message; `None` if it does not authenticate.
-    pub fn unwrap(&self, wrapped: &WrappedKey<'_>, context: &[u8]) -> Option<Wiped<[u8; 32]>> {
+    ///
+    /// `aad` is a buffer that those of many messages may share.
+    pub fn unwrap(
+        &self,
+        wrapped: &WrappedKey<'_>,
+        context: &[u8],
+        aad: &mut Vec<u8>,
+    ) -> Option<Wiped<[u8; 32]>> {
         let mut data_key = Wiped::new([0; 32]);
         let cipher = self.cipher(wrapped.salt)?;
-        let aad = self.aad(context);
-        open_into(&cipher, wrapped.iv, &aad, wrapped.key, wrapped.tag, &mut *data_key)?;
+        aad.clear();
+        aad.reserve(self.aad_head.len().saturating_add(context.len()));
+        aad.extend_from_slice(&self.aad_head);
+        aad.extend_from_slice(context);
+        open_into(&cipher, wrapped.iv, aad, wrapped.key, wrapped.tag, &mut *data_key)?;
         Some(data_key)
     }
 }

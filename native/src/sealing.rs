@@ -1,5 +1,7 @@
 //! Seal a value and open a message, on bytes.
 
+use std::ops::Range;
+
 use aws_lc_rs::{constant_time, rand};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -142,8 +144,12 @@ impl Sealed<'_> {
     ///
     /// Returns `None`, and leaves nothing in `out`, if anything does not authenticate.
     pub fn open(&self, out: &mut [u8]) -> Option<()> {
-        let data_key = self.key.unwrap(&self.message.wrapped, self.context)?;
+        let data_key = self.data_key(&mut Vec::new())?;
         self.open_with(&derive(self.source(&data_key))?, out)
+    }
+
+    fn data_key(&self, aad: &mut Vec<u8>) -> Option<Wiped<[u8; 32]>> {
+        self.key.unwrap(&self.message.wrapped, self.context, aad)
     }
 
     fn source<'b>(&'b self, data_key: &'b [u8; 32]) -> Source<'b> {
@@ -157,34 +163,51 @@ impl Sealed<'_> {
         let aad = content_aad(message.id, message.content.len())?;
         open_into(cipher, &FIRST_IV, &aad, message.content, message.content_tag, out)
     }
+}
 
-    fn opened_with(&self, derived: &Derived) -> Option<Zeroizing<Vec<u8>>> {
-        let mut plaintext = Zeroizing::new(vec![0; self.message.content.len()]);
-        self.open_with(derived, &mut plaintext)?;
-        Some(plaintext)
+/// The plaintexts of many messages in one buffer, which is wiped when it is dropped.
+#[derive(Default)]
+pub struct Opened {
+    bytes: Zeroizing<Vec<u8>>,
+    each: Vec<Option<Range<usize>>>,
+}
+
+impl Opened {
+    /// So many that were not opened.
+    pub fn of_none(count: usize) -> Self {
+        Self { each: vec![None; count], ..Self::default() }
+    }
+
+    /// Each plaintext; `None` in the place of none, and of what did not authenticate.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.each.iter().map(|place| self.bytes.get(place.clone()?))
     }
 }
 
-/// The plaintexts of many messages; `None` in the place of none, and of what does not
-/// authenticate.
-pub fn open_each(work: &[Option<Sealed<'_>>]) -> Vec<Option<Zeroizing<Vec<u8>>>> {
-    let mut plaintexts = Vec::with_capacity(work.len());
+/// The plaintexts of many messages.
+pub fn open_each(work: &[Option<Sealed<'_>>]) -> Option<Opened> {
+    let mut sizes = work.iter().flatten().map(|one| one.message.content.len());
+    let mut bytes = Zeroizing::new(vec![0; sizes.try_fold(0, usize::checked_add)?]);
+    let mut each = Vec::with_capacity(work.len());
+    let mut aad = Vec::with_capacity(512);
+    let (mut start, mut rest) = (0_usize, bytes.as_mut_slice());
     for some in work.chunks(LANES) {
-        let data_keys: Vec<_> = some
-            .iter()
-            .map(|one| {
-                one.as_ref().and_then(|one| one.key.unwrap(&one.message.wrapped, one.context))
-            })
-            .collect();
-        let sources: Vec<_> = some
-            .iter()
-            .zip(&data_keys)
-            .map(|(one, data_key)| Some(one.as_ref()?.source(data_key.as_ref()?)))
-            .collect();
-        let each = some.iter().zip(derive_each(&sources));
-        plaintexts.extend(each.map(|(one, derived)| one.as_ref()?.opened_with(&derived?)));
+        let data_keys: [_; LANES] =
+            std::array::from_fn(|lane| some.get(lane)?.as_ref()?.data_key(&mut aad));
+        let sources: [_; LANES] = std::array::from_fn(|lane| {
+            Some(some.get(lane)?.as_ref()?.source(data_keys.get(lane)?.as_ref()?))
+        });
+        for (one, derived) in some.iter().zip(derive_each(&sources)) {
+            let size = one.as_ref().map_or(0, |one| one.message.content.len());
+            let (place, after) = std::mem::take(&mut rest).split_at_mut_checked(size)?;
+            let end = start.checked_add(size)?;
+            let opened = one.as_ref().zip(derived);
+            let opened = opened.and_then(|(one, derived)| one.open_with(&derived, place));
+            each.push(opened.map(|()| start..end));
+            (start, rest) = (end, after);
+        }
     }
-    plaintexts
+    Some(Opened { bytes, each })
 }
 
 #[cfg(test)]
@@ -234,9 +257,10 @@ mod tests {
             let message = Message::read(bytes, context, &key.id)?;
             Some(Sealed { message, context, key })
         });
-        let all = open_each(&work);
-        assert!(all.iter().all(|one| Some(one) == all.first()));
-        all.into_iter().next()?.map(|plaintext| plaintext.to_vec())
+        let all = open_each(&work)?;
+        let first = all.iter().next()?;
+        assert!(all.iter().all(|one| one == first));
+        first.map(<[u8]>::to_vec)
     }
 
     #[test]
@@ -287,8 +311,10 @@ mod tests {
                     Some(Sealed { message, context: CONTEXT, key: &key })
                 })
                 .collect();
-            for (one, opened) in work.iter().zip(open_each(&found)) {
-                assert_eq!(opened.as_ref().map(|value| value.as_slice()), one.map(|(v, _)| v));
+            let opened = open_each(&found).ok_or("nothing was opened")?;
+            assert_eq!(opened.iter().count(), count);
+            for (one, opened) in work.iter().zip(opened.iter()) {
+                assert_eq!(opened, one.map(|(value, _)| value));
             }
         }
         Ok(())

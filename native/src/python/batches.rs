@@ -7,7 +7,7 @@ use super::branch_key::{CompiledKey, bytes, compiled, found};
 use crate::guard::guarded;
 use crate::keys::BranchKey;
 use crate::message::{Message, RANDOM_BYTES};
-use crate::sealing::{self, Sealed};
+use crate::sealing::{self, Opened, Sealed};
 
 /// Values that are worked on before it is asked whether the user interrupts: some milliseconds.
 const AT_ONCE: usize = 1024;
@@ -54,8 +54,8 @@ pub fn open_many<'py>(
     for (values, contexts) in chunks(messages, contexts) {
         let work = keys.of(pairs(&values, &contexts))?;
         let work: Vec<_> = work.iter().map(|one| one.as_ref().map(Found::sealed)).collect();
-        let plaintexts = py.detach(|| guarded(|| Some(sealing::open_each(&work))));
-        append(&opened, plaintexts, work.len())?;
+        let plaintexts = py.detach(|| guarded(|| sealing::open_each(&work)));
+        append(&opened, plaintexts.as_ref().map(Opened::iter), work.len())?;
         py.check_signals()?;
     }
     Ok(opened)
@@ -105,12 +105,9 @@ fn resealed_all(
     places: &[Option<&[u8]>],
     key: &BranchKey,
 ) -> Option<Vec<Option<Vec<u8>>>> {
-    let opened = sealing::open_each(work);
-    let work: Vec<_> = opened
-        .iter()
-        .zip(places)
-        .map(|(plaintext, place)| Some((plaintext.as_ref()?.as_slice(), (*place)?)))
-        .collect();
+    let opened = sealing::open_each(work)?;
+    let work: Vec<_> =
+        opened.iter().zip(places).map(|(plaintext, place)| Some((plaintext?, (*place)?))).collect();
     sealed_all(&work, key)
 }
 
@@ -195,11 +192,12 @@ fn pairs<'a>(
 /// Appends what was found, or as often `None` if that came to nothing as a whole.
 fn append<T: AsRef<[u8]>>(
     list: &Bound<'_, PyList>,
-    found: Option<Vec<Option<T>>>,
+    found: Option<impl IntoIterator<Item = Option<T>>>,
     count: usize,
 ) -> PyResult<()> {
-    let found = found.unwrap_or_else(|| (0..count).map(|_| None).collect());
-    for one in found {
+    let mut found = found.into_iter().flatten();
+    for _ in 0..count {
+        let one = found.next().flatten();
         list.append(one.map(|bytes| PyBytes::new(list.py(), bytes.as_ref())))?;
     }
     Ok(())

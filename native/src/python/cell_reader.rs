@@ -6,7 +6,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::branch_key::{bytes, found};
 use super::single::opened;
-use crate::cell::{Cells, KeyForm, Piece};
+use crate::cell::{Cells, KeyForm, Piece, Places};
 use crate::guard::guarded;
 use crate::message::Message;
 
@@ -52,14 +52,18 @@ impl CellReader {
         cell: &Bound<'py, PyAny>,
         find_key: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(cell) = bytes(cell).and_then(|cell| guarded(|| self.cells.read(cell))) else {
+        let mut places = Places::of(1);
+        let Some(cell) = bytes(cell) else {
             return Ok(None);
         };
-        let (context, id) = (&cell.context, &cell.key_id);
+        let Some(cell) = guarded(|| self.cells.read(cell, &mut places)) else {
+            return Ok(None);
+        };
+        let (context, id) = (cell.context(&places), cell.key_id(&places));
         let Some(message) = guarded(|| Message::read(cell.message, context, id)) else {
             return Ok(None);
         };
-        let Some(key_id) = self.key_id(cell.key_id.as_slice(), find_key.py()) else {
+        let Some(key_id) = self.key_id(id, find_key.py()) else {
             return Ok(None);
         };
         match found(find_key, &key_id, message.wrapped.version)? {

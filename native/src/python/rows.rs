@@ -3,14 +3,13 @@
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
-use zeroize::Zeroizing;
 
 use super::branch_key::{CompiledKey, bytes, found};
 use super::cell_reader::CellReader;
-use crate::cell::Cell;
+use crate::cell::{Cell, Places};
 use crate::guard::guarded;
 use crate::message::Message;
-use crate::sealing::{Sealed, open_each};
+use crate::sealing::{Opened, Sealed, open_each};
 
 /// Cells that are opened before it is asked whether the user interrupts: a millisecond.
 const AT_ONCE: usize = 1024;
@@ -71,7 +70,8 @@ pub fn open_rows<'py>(
     let rows_at_once = AT_ONCE.checked_div(columns.len()).unwrap_or(1).max(1);
     for some in rows.chunks(rows_at_once) {
         let cells = cells_of(some, &columns)?;
-        let mut plaintexts = plaintexts(&cells, &columns, find_key, &mut lacks_key)?.into_iter();
+        let plaintexts = plaintexts(&cells, &columns, find_key, &mut lacks_key)?;
+        let mut plaintexts = plaintexts.iter();
         let mut cells = cells.chunks(columns.len().max(1));
         for row in some {
             let mut row = Row { row, columns: &columns, opened: 0 };
@@ -107,18 +107,18 @@ fn plaintexts<'py>(
     columns: &[Column<'py>],
     find_key: &Bound<'py, PyAny>,
     lacks_key: &mut bool,
-) -> PyResult<Vec<Option<Zeroizing<Vec<u8>>>>> {
+) -> PyResult<Opened> {
     let py = find_key.py();
+    let mut places = Places::of(cells.len());
     let read: Vec<_> = cells
         .iter()
         .zip(columns.iter().cycle())
         .map(|(cell, (_, reader, _))| {
-            let reader = reader.get();
-            let cell = bytes(cell).and_then(|cell| guarded(|| reader.cells.read(cell)))?;
-            Some((reader, cell))
+            let (reader, cell) = (reader.get(), bytes(cell)?);
+            Some((reader, guarded(|| reader.cells.read(cell, &mut places))?))
         })
         .collect();
-    let mut keys = Keys { find_key, known: Vec::new(), lacks_key };
+    let mut keys = Keys { find_key, places: &places, known: Vec::new(), lacks_key };
     let mut each = Vec::with_capacity(read.len());
     for one in &read {
         each.push(match one {
@@ -126,17 +126,18 @@ fn plaintexts<'py>(
             None => None,
         });
     }
+    let known = keys.known;
     let work: Vec<_> = each
         .iter()
-        .zip(&read)
-        .map(|(one, read)| {
-            let ((message, key), (_, cell)) = (one.as_ref()?, read.as_ref()?);
-            Some(Sealed { message: *message, context: &cell.context, key: &key.get().0 })
+        .map(|one| {
+            let (message, context, place) = (*one)?;
+            let key = &known.get(place)?.key.as_ref()?.get().0;
+            Some(Sealed { message, context, key })
         })
         .collect();
-    let open = || guarded(|| Some(open_each(&work)));
+    let open = || guarded(|| open_each(&work));
     let opened = if work.len() < MANY { open() } else { py.detach(open) };
-    Ok(opened.unwrap_or_else(|| work.iter().map(|_| None).collect()))
+    Ok(opened.unwrap_or_else(|| Opened::of_none(work.len())))
 }
 
 /// The branch keys of a batch, each of which is asked for once.
@@ -145,6 +146,7 @@ fn plaintexts<'py>(
 /// first of these rows is refused.
 struct Keys<'a, 'py> {
     find_key: &'a Bound<'py, PyAny>,
+    places: &'a Places,
     known: Vec<Known<'a, 'py>>,
     lacks_key: &'a mut bool,
 }
@@ -155,32 +157,34 @@ struct Known<'a, 'py> {
     key: Option<Bound<'py, CompiledKey>>,
 }
 
-impl<'a, 'py> Keys<'a, 'py> {
-    /// The message in a cell, and the key that it names.
+impl<'a> Keys<'a, '_> {
+    /// The message in a cell, its context, and which of the known keys it names.
     fn of(
         &mut self,
         reader: &CellReader,
-        cell: &'a Cell<'a>,
-    ) -> PyResult<Option<(Message<'a>, Bound<'py, CompiledKey>)>> {
-        let id = cell.key_id.as_slice();
-        let Some(message) = guarded(|| Message::read(cell.message, &cell.context, id)) else {
+        cell: &Cell<'a>,
+    ) -> PyResult<Option<(Message<'a>, &'a [u8], usize)>> {
+        let (context, id) = (cell.context(self.places), cell.key_id(self.places));
+        let Some(message) = guarded(|| Message::read(cell.message, context, id)) else {
             return Ok(None);
         };
         let version = message.wrapped.version;
         // Those of a page are one or a few, and the last one's is asked for most.
-        let known = self.known.iter().rev().find(|one| one.version == *version && one.id == id);
-        let key = match known {
-            Some(known) => known.key.clone(),
+        let known = self.known.iter().rposition(|one| one.version == *version && one.id == id);
+        let place = match known {
+            Some(place) => place,
             None => {
                 let key = if *self.lacks_key { None } else { self.asked(reader, id, version)? };
                 *self.lacks_key |= key.is_none();
-                self.known.push(Known { id, version: *version, key: key.clone() });
-                key
+                self.known.push(Known { id, version: *version, key });
+                self.known.len().saturating_sub(1)
             }
         };
-        Ok(key.map(|key| (message, key)))
+        Ok(Some((message, context, place)))
     }
+}
 
+impl<'py> Keys<'_, 'py> {
     fn asked(
         &self,
         reader: &CellReader,
@@ -204,18 +208,16 @@ struct Row<'a, 'py> {
 
 impl<'py> Row<'_, 'py> {
     /// The row with what its cells hold in their places.
-    fn with(
+    fn with<'p>(
         &mut self,
         cells: &[Bound<'py, PyAny>],
-        plaintexts: impl Iterator<Item = Option<Zeroizing<Vec<u8>>>>,
+        mut plaintexts: impl Iterator<Item = Option<&'p [u8]>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.row.py();
-        let mut items: Vec<_> = self.row.try_iter()?.collect::<PyResult<_>>()?;
-        for (((place, _, decode), cell), plaintext) in
-            self.columns.iter().zip(cells).zip(plaintexts)
-        {
-            let value = match plaintext {
-                Some(plaintext) => value_of(&plaintext, decode.as_ref(), py)?,
+        let mut items = items_of(self.row)?;
+        for ((place, _, decode), cell) in self.columns.iter().zip(cells) {
+            let value = match plaintexts.next().flatten() {
+                Some(plaintext) => value_of(plaintext, decode.as_ref(), py)?,
                 None => None,
             };
             if let (Some(value), Some(item)) = (value, items.get_mut(*place)) {
@@ -228,6 +230,14 @@ impl<'py> Row<'_, 'py> {
             return Ok(self.row.clone());
         }
         Ok(PyTuple::new(py, items)?.into_any())
+    }
+}
+
+/// The members of a row, which nearly every driver delivers as a tuple.
+fn items_of<'py>(row: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    match row.cast_exact::<PyTuple>() {
+        Ok(row) => Ok(row.iter().collect()),
+        Err(_) => row.try_iter()?.collect(),
     }
 }
 

@@ -9,6 +9,7 @@ connection once.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import UnreadableError
@@ -56,27 +57,25 @@ class BinaryResults:
         """Have a statement's result delivered in binary form, if that is known to be the same."""
         known = connection.info.get(IN_BINARY)
         if known is not None and known.get(context.statement):
-            of_psycopg = _of_psycopg(cursor)
-            if of_psycopg is not None:
-                of_psycopg.format = _BINARY
+            own = internals.driver_cursor(cursor)
+            if _delivers_all(type(own)):
+                own.format = _BINARY
 
     def note(self, connection: Connection, context: Any, result: Any) -> None:
         """Remember whether a statement's result may be asked for in binary form.
 
         :raises UnreadableError: it was, and has other columns than it used to have.
         """
-        cursor = _of_psycopg(context.cursor)
-        answer = None if cursor is None else cursor.pgresult
-        if cursor is None or answer is None or not answer.nfields:
-            return
-        types = [answer.ftype(column) for column in range(answer.nfields)]
         known: dict[str, bool] = connection.info.setdefault(IN_BINARY, {})
         may_be = known.get(context.statement)
-        if answer.fformat(0) == _BINARY:
-            if not all(one in _LOADERS for one in types):
-                known[context.statement] = False
-                raise _has_changed()
-        elif may_be is None and encrypted_columns(result):
+        if may_be is False or (may_be is None and not encrypted_columns(result)):
+            return
+        cursor = internals.driver_cursor(context.cursor)
+        if not _delivers_all(type(cursor)) or cursor.pgresult is None:
+            return
+        answer = cursor.pgresult
+        types = [answer.ftype(column) for column in range(answer.nfields)]
+        if may_be is None:
             if len(known) >= MAX_KNOWN:
                 known.clear()
             # What a write has written is there when its result would be refused.
@@ -84,15 +83,16 @@ class BinaryResults:
             known[context.statement] = not is_write and all(
                 _is_same_in_binary(one, cursor.adapters) for one in types
             )
+        elif not _LOADERS.keys() >= set(types) and answer.fformat(0) == _BINARY:
+            known[context.statement] = False
+            raise _has_changed()
 
 
-def _of_psycopg(cursor: Any) -> Any:
-    """The cursor that delivers all of a result; ``None`` if it is none of psycopg's own, or one
-    on the server."""
-    found = internals.driver_cursor(cursor)
-    kind = type(found)
-    is_plain = kind.__name__ in ("Cursor", "AsyncCursor")
-    return found if is_plain and kind.__module__.partition(".")[0] == "psycopg" else None
+@functools.cache
+def _delivers_all(kind: type[Any]) -> bool:
+    """Whether a cursor of this class is psycopg's own, and not one on the server."""
+    name, module = kind.__name__, kind.__module__
+    return name in ("Cursor", "AsyncCursor") and module.partition(".")[0] == "psycopg"
 
 
 def _is_same_in_binary(type_: int, adapters: Any) -> bool:

@@ -324,9 +324,10 @@ class WriteHook:
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
         if plan is not None and (plan.may_be_generated or plan.sealed):
             self._check_written(plan, connection, context, result)
-        if self._binary is not None:
-            self._binary.note(connection, context, result)
-        open_at_once(result, attachment_of(connection.dialect))
+        if any(internals.result_processors(result)):
+            if self._binary is not None:
+                self._binary.note(connection, context, result)
+            open_at_once(result, attachment_of(connection.dialect))
         if plan is not None and plan.filters:
             fetch, stats = result.cursor_strategy, self._encryption.stats
             result.cursor_strategy = FilteredFetch(fetch, plan.filters, context, stats)
