@@ -9,7 +9,6 @@ connection once.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import UnreadableError
@@ -24,6 +23,7 @@ DRIVERS = frozenset(("psycopg", "psycopg_async"))
 """SQLAlchemy's names of the driver; others deliver bytes in one form."""
 
 _PSYCOPG = frozenset(("psycopg", "psycopg_binary", "psycopg_c"))
+_CURSORS = frozenset((("psycopg", "Cursor"), ("psycopg", "AsyncCursor")))
 _TEXT, _BINARY = 0, 1
 MAX_KNOWN = 1_000
 """Statements of which a connection remembers the form."""
@@ -58,7 +58,7 @@ class BinaryResults:
         known = connection.info.get(IN_BINARY)
         if known is not None and known.get(context.statement):
             own = internals.driver_cursor(cursor)
-            if _delivers_all(type(own)):
+            if _delivers_all(own):
                 own.format = _BINARY
 
     def note(self, connection: Connection, context: Any, result: Any) -> None:
@@ -71,7 +71,7 @@ class BinaryResults:
         if may_be is False or (may_be is None and not encrypted_columns(result)):
             return
         cursor = internals.driver_cursor(context.cursor)
-        if not _delivers_all(type(cursor)) or cursor.pgresult is None:
+        if not _delivers_all(cursor) or cursor.pgresult is None:
             return
         answer = cursor.pgresult
         types = [answer.ftype(column) for column in range(answer.nfields)]
@@ -88,11 +88,10 @@ class BinaryResults:
             raise _has_changed()
 
 
-@functools.cache
-def _delivers_all(kind: type[Any]) -> bool:
-    """Whether a cursor of this class is psycopg's own, and not one on the server."""
-    name, module = kind.__name__, kind.__module__
-    return name in ("Cursor", "AsyncCursor") and module.partition(".")[0] == "psycopg"
+def _delivers_all(cursor: Any) -> bool:
+    """Whether a cursor is psycopg's own, and not one on the server."""
+    kind = type(cursor)
+    return (kind.__module__, kind.__name__) in _CURSORS
 
 
 def _is_same_in_binary(type_: int, adapters: Any) -> bool:
