@@ -37,6 +37,10 @@ CANARY = "canary-4711"
 """A plaintext that nothing else would contain."""
 
 
+_DDL: dict[tuple[MetaData, str], list[str]] = {}
+"""By driver, what makes the tables that many tests share."""
+
+
 class Database:
     """One backend with an attached engine, and a plain one for raw SQL.
 
@@ -56,9 +60,25 @@ class Database:
     def create(self, metadata: MetaData, *, is_empty: bool = False) -> None:
         """Make tables.
 
-        :param is_empty: there is none of them yet, and none is looked for.
+        :param is_empty: there is none of them yet, and none is looked for; what the driver is
+            given for it is compiled once.
         """
-        metadata.create_all(self.engine, checkfirst=not is_empty)
+        if not is_empty:
+            metadata.create_all(self.engine)
+            return
+        place = metadata, self.backend.url.drivername
+        if place not in _DDL:
+            _DDL[place] = self._made(metadata)
+            return
+        with self.engine.begin() as connection:
+            for statement in _DDL[place]:
+                connection.exec_driver_sql(statement)
+
+    def _made(self, metadata: MetaData) -> list[str]:
+        """Make all tables; what the driver was given for it."""
+        with self.statements() as contexts:
+            metadata.create_all(self.engine, checkfirst=False)
+        return [context.statement for context in contexts]
 
     def create_key(self, key_id: str) -> None:
         """A branch key beside ``"default"``."""
