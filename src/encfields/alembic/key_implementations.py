@@ -248,7 +248,7 @@ def _named_so(connection: Connection, schema: str | None, version: int) -> Itera
                 yield f"{place}.{name}"
 
 
-MAX_FAILURES_TOLD = 5
+MAX_FAILURES_NAMED = 5
 
 
 def each_of(key_id: KeyIds) -> Sequence[str]:
@@ -290,7 +290,7 @@ def _require_all(report: KeysReport) -> None:
         return
     failures = [
         f"{failure.key_id!r:.80} ({failure.message})"
-        for failure in report.failed[:MAX_FAILURES_TOLD]
+        for failure in report.failed[:MAX_FAILURES_NAMED]
     ]
     more = len(report.failed) + len(report.left) - len(failures)
     raise MigrationError(

@@ -16,8 +16,8 @@ from encfields.orm.read.async_prefetch import AsyncPrefetch
 from encfields.orm.write.chosen_values import mark_choices
 from encfields.orm.write.conflict_target import target_indexes
 from encfields.orm.write.default_context import (
-    tell_of_all_parameters,
-    tell_of_given_parameters,
+    show_all_parameters,
+    show_given_parameters,
 )
 from encfields.orm.write.execution import WriteExecution
 from encfields.orm.write.hidden_values import veil_written
@@ -53,13 +53,13 @@ class EngineListeners:
         """Have the engine's statements go through here."""
         for name, listener, changes in self.each():
             event.listen(engine, name, listener, **({"retval": True} if changes else {}))
-        tell_of_given_parameters(engine)
+        show_given_parameters(engine)
 
     def take_off(self, engine: Engine) -> None:
         """Undo :meth:`put_on`."""
         for name, listener, _ in self.each():
             event.remove(engine, name, listener)
-        tell_of_all_parameters(engine)
+        show_all_parameters(engine)
 
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
         """Each event's name, its listener, and whether that changes what is executed."""

@@ -59,19 +59,19 @@ def takes_bytes_alone(dialect: Dialect) -> bool:
     return dialect.driver == "asyncmy"
 
 
-class _Nothing:
+class _SqlNull:
     """NULL in a plaintext column: what a type of JSON would take ``None`` for is a value."""
 
     def __repr__(self) -> str:
         return "NULL"
 
 
-NOTHING = _Nothing()
+SQL_NULL = _SqlNull()
 
 
-def nothing_in(column: Column[Any]) -> _Nothing | None:
+def null_of(column: Column[Any]) -> _SqlNull | None:
     """What a row's plaintext is given that is to be NULL."""
-    return NOTHING if none_is_value(cast("PlaintextType", column.type).declared) else None
+    return SQL_NULL if none_is_value(cast("PlaintextType", column.type).declared) else None
 
 
 class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
@@ -100,7 +100,7 @@ class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
         has_none, shows_bytes = none_is_value(declared), takes_bytes_alone(dialect)
 
         def hide(value: Any) -> Any:
-            if value is NOTHING or (value is None and not has_none):
+            if value is SQL_NULL or (value is None and not has_none):
                 return None  # a type of another library may know no NULL
             bound = value if process is None else process(value)
             if shows_bytes and isinstance(bound, bytes):
@@ -134,7 +134,7 @@ class PlaintextOfRow:
 
     def __call__(self, context: Any) -> Any:
         if self.phase == WRITE_SEALED:
-            return nothing_in(context.current_column)
+            return null_of(context.current_column)
         # With the rows told apart, SQLAlchemy expects strings for keys, and may find columns.
         given = context.get_current_parameters(isolate_multiinsert_groups=False)
         row = internals.row_of_default(context.current_column)

@@ -21,7 +21,7 @@ from encfields.orm.adoption.columns import (
     PlaintextType,
     adopted_columns,
     hidden,
-    nothing_in,
+    null_of,
     plaintext_type,
 )
 from encfields.orm.adoption.pending_writes import note_unsealed
@@ -130,7 +130,7 @@ class _Completion:
     def _along(self, one: _Adopting, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if one.key not in row or one.plain.key in row:
             return row
-        value = nothing_in(one.plain) if one.adopts.phase == WRITE_SEALED else row[one.key]
+        value = null_of(one.plain) if one.adopts.phase == WRITE_SEALED else row[one.key]
         return {**row, one.plain.key: hidden(value)}
 
     def _plain_value(self, one: _Adopting, value: Any) -> Any:

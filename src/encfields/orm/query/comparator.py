@@ -152,8 +152,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         is_value = self.operate(operators.is_not, None)
         type_ = cast("SealedColumnType", self.expr.type)
         if asks_for_null(type_, value):
-            told = is_value if op is operators.is_distinct_from else is_null
-            return by_database_alone(told) if isinstance(type_.inner, TypeDecorator) else told
+            test = is_value if op is operators.is_distinct_from else is_null
+            return by_database_alone(test) if isinstance(type_.inner, TypeDecorator) else test
         if op is operators.is_distinct_from:
             return or_(self.operate(operators.ne, value), is_null)
         # The evaluator of synchronize_session ends AND at the first that is unknown.

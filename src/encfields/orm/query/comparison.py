@@ -103,9 +103,9 @@ def by_database_alone(test: ColumnElement[Any]) -> ColumnElement[Any]:
 
     The evaluator of ``synchronize_session`` would ask the value.
     """
-    told = Grouping(test)
-    told.__visit_name__ = _NOT_EVALUATED
-    return told
+    grouped = Grouping(test)
+    grouped.__visit_name__ = _NOT_EVALUATED
+    return grouped
 
 
 class BlindView(CacheKeyedType):

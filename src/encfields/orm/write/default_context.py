@@ -1,4 +1,4 @@
-"""What a Python-side default is told of its row: what the application gave, and nothing of ours.
+"""What a Python-side default sees of its row: what the application gave, and nothing of ours.
 
 ``context.get_current_parameters()`` gives a default the parameters of the row that is written. By
 then the row has more: places of generated keys and of blind indexes, and what seals it anew.
@@ -22,19 +22,19 @@ OUR_BINDS = "encfields_"
 """How the names of binds begin that a statement is completed with."""
 
 
-def tell_of_given_parameters(engine: Engine) -> None:
-    """Have defaults told of what the application gave alone."""
+def show_given_parameters(engine: Engine) -> None:
+    """Have defaults see only what the application gave."""
     dialect: Any = engine.dialect
-    told = type(dialect.execution_ctx_cls)
-    dialect.execution_ctx_cls = told(
+    metaclass = type(dialect.execution_ctx_cls)
+    dialect.execution_ctx_cls = metaclass(
         dialect.execution_ctx_cls.__name__,
         (_OfGivenParameters, dialect.execution_ctx_cls),
         {"__module__": __name__},
     )
 
 
-def tell_of_all_parameters(engine: Engine) -> None:
-    """Undo :func:`tell_of_given_parameters`."""
+def show_all_parameters(engine: Engine) -> None:
+    """Undo :func:`show_given_parameters`."""
     dialect: Any = engine.dialect
     made = dialect.execution_ctx_cls
     if _OfGivenParameters in made.__bases__:

@@ -145,22 +145,22 @@ class TriggeredTables:
             yet. ``None`` if there is nothing to look for.
         :raises UnknownIdentityError: they may, and this role cannot look.
         """
-        told: bool | None = None
+        must_look: bool | None = None
         answer = self._answer(connection, table)
         for one in answer.changed:
             if not (one.updates if is_update else one.inserts):
                 continue
             is_before = one.before_update if is_update else one.before_insert
             if one.hidden.isdisjoint(columns):
-                told = bool(told or is_before)
+                must_look = bool(must_look or is_before)
             elif is_before:
                 raise cannot_look(table.fullname)
-        if told is None and connection.dialect.name in MYSQL_NAMES:
+        if must_look is None and connection.dialect.name in MYSQL_NAMES:
             if is_update in answer.tried:
                 return None
             answer.tried.add(is_update)
             return False
-        return told
+        return must_look
 
     def _current(self, connection: Connection, table: Table) -> _Answer | None:
         found = self._known.get(table, {}).get(connection.schema_for_object(table))
