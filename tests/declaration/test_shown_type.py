@@ -6,7 +6,7 @@ import copy
 import enum
 import inspect
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import (
@@ -133,3 +133,12 @@ def test_it_is_one_class_for_one_inner_type(name):
     for one in again:
         assert type(one) is type(type_)
         assert repr(one) == repr(type_)
+
+
+def test_an_enumeration_is_of_none_of_the_databases_schemas():
+    """alembic-postgresql-enum asks for it, and would make and alter an enumeration there."""
+    type_: Any = EncryptedType(Enum(Colour))
+    assert type_.schema == "none: it is encrypted"
+    assert pickle.loads(pickle.dumps(type_)).schema == type_.schema
+    with pytest.raises(AttributeError):
+        _ = cast("Any", EncryptedType(JSON)).schema

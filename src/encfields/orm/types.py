@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from sqlalchemy import LargeBinary, String, event
+from sqlalchemy import Enum, LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.arguments import check_flag, check_text, names
@@ -307,6 +307,11 @@ _shown: dict[type[Any], type[EncryptedType]] = {}
 """By the class of the inner type; one class for each, which SQLAlchemy's caches rely on."""
 
 
+_NO_SCHEMA = "none: it is encrypted"
+"""Of an enumeration. alembic-postgresql-enum, which keeps the enumerations of the database in step
+with a column's, asks for the schema, and leaves alone what is in another than its own."""
+
+
 def _shown_as(inner: type[Any]) -> type[EncryptedType]:
     """``EncryptedType`` as generators of forms and schemas see it.
 
@@ -325,6 +330,8 @@ def _shown_as(inner: type[Any]) -> type[EncryptedType]:
         "__module__": __name__,
         "__doc__": EncryptedType.__doc__,
     }
+    if issubclass(inner, Enum):
+        namespace["schema"] = _NO_SCHEMA
     made = cast("type[EncryptedType]", _Shown("EncryptedType", bases, namespace))
     return _shown.setdefault(inner, made)
 
