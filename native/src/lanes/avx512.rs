@@ -6,8 +6,9 @@
 use pulp::x86::V4;
 
 use super::eight::Eight;
+use super::one::One;
 use super::pair::Pair;
-use super::{Block, Compress, LANES, Library, State};
+use super::{Block, Compress, LANES, State};
 
 /// The round constants.
 #[rustfmt::skip]
@@ -43,8 +44,7 @@ impl Compress<2> for Lanes {
 }
 
 impl Compress<1> for Lanes {
-    /// One alone is not quicker in these registers.
     fn compress(self, state: &mut State<1>, block: &Block<1>) {
-        Library.compress(state, block);
+        self.0.vectorize(One { simd: self.0, state, block });
     }
 }

@@ -9,6 +9,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod eight;
 #[cfg(target_arch = "x86_64")]
+mod one;
+#[cfg(target_arch = "x86_64")]
 mod pair;
 
 use std::slice::from_ref;
