@@ -285,6 +285,28 @@ def test_rows_with_and_without_a_value_return_what_was_asked_of_each(shop, names
     assert returned == [tuple(row.get(name) for name in names) for row in rows]
 
 
+def test_rows_without_a_value_are_returned_where_the_key_is_always_generated(postgresql_db):
+    class Base(DeclarativeBase):
+        pass
+
+    class Bill(Base):
+        __tablename__ = "bill"
+
+        id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+        payer: Mapped[str | None] = mapped_column(EncryptedType())
+        cents: Mapped[int]
+
+    postgresql_db.create(Base.metadata)
+    rows: list[dict[str, Any]] = [
+        {"payer": "a", "cents": 0},
+        *({"cents": n} for n in range(1, 1100)),
+    ]
+    statement = insert(Bill).returning(Bill.payer, Bill.cents, sort_by_parameter_order=True)
+    with postgresql_db.session() as session:
+        returned = session.execute(statement, rows).all()
+    assert returned == [(row.get("payer"), row["cents"]) for row in rows]
+
+
 def test_an_insert_that_may_do_nothing_is_refused_or_knows_its_key(shop):
     statement = {
         "sqlite": sqlite.insert(visit).on_conflict_do_nothing(),

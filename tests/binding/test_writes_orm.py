@@ -7,12 +7,36 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, insert, inspect, select, update
+from sqlalchemy import ForeignKey, MetaData, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, WriteOnlyMapped, mapped_column, relationship
 
+from encfields import BlindIndex, EncryptedType
 from encfields.errors import ValueEncodingError
 from tests.binding.database import CANARY
 from tests.binding.models import Card, Purchase, Seat
+
+
+class Albums(DeclarativeBase):
+    pass
+
+
+class Album(Albums):
+    __tablename__ = "album"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tracks: WriteOnlyMapped[Track] = relationship(passive_deletes=True)
+
+
+class Track(Albums):
+    """Its key has its album's key in it."""
+
+    __tablename__ = "track"
+
+    album_id: Mapped[int] = mapped_column(ForeignKey("album.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
+
 
 VALUES = ["", "x", "zażółć 🜚", "a" * 70_000]
 
@@ -286,6 +310,21 @@ def test_insert_of_rows_that_differ_in_their_columns(shop):
         session.execute(insert(Card), [{"id": 0, "number": "n-0"}, {"id": 1}, *rows_of(4)[2:]])
         session.commit()
     assert read(shop) == [(0, "n-0"), (1, None), (2, "n-2"), (3, "n-3")]
+
+
+def test_insert_into_a_write_only_collection_whose_parent_is_part_of_the_key(sqlite_db):
+    """The ORM gives the parent's key as a bind without a name, for all rows at once."""
+    sqlite_db.create(Album.metadata)
+    rows = [{"place": 1, "title": "one"}, {"place": 2, "title": "two"}]
+    with sqlite_db.session() as session:
+        album = Album(id=7)
+        session.add(album)
+        session.flush()
+        session.execute(album.tracks.insert(), rows)
+        session.execute(album.tracks.insert().values(place=3, title="three"))
+        session.commit()
+        stored = session.scalars(album.tracks.select().order_by(Track.place)).all()
+        assert [(t.album_id, t.title) for t in stored] == [(7, "one"), (7, "two"), (7, "three")]
 
 
 def test_bulk_update_mappings(cards):

@@ -324,7 +324,7 @@ def _assigned(compiled: Any, value: Any, default_name: str) -> Assigned:
     if isinstance(value, BindParameter):
         name = compiled.bind_names.get(value)
         if name is None:
-            name = default_name if value.unique else value.key
+            name = default_name if value.unique else bind_name(compiled, value)
         return BoundValue(name) if name in compiled.binds else Expression(value)
     if isinstance(value, ColumnElement) or hasattr(value, "__clause_element__"):
         return Expression(value)
@@ -355,7 +355,8 @@ def bind_name(compiled: Any, parameter: BindParameter[Any]) -> str | None:
     """The name under which a bind of the statement is executed."""
     name: str | None = compiled.bind_names.get(parameter)
     if name is None and parameter.key in compiled.binds:
-        name = parameter.key
+        # A copy of it is there, and executed under another name where it was given none.
+        name = compiled.bind_names.get(compiled.binds[parameter.key], parameter.key)
     return name
 
 

@@ -99,6 +99,8 @@ class WriteHook:
             sent = self._sealed(plan, connection, statement, parameters, context, executemany)
         else:
             self._triggered.note(statement)
+            if self.keys.are_given:
+                sent = self.keys.wording(context, statement), parameters
         if connection.dialect.name == "mysql":
             # Only now: what gave the statement its keys had to know what was written before it.
             self.keys.mysql.side.note(connection, statement)
@@ -133,7 +135,7 @@ class WriteHook:
         # A rehearsal is one without a value as well: undone, and with a step of its own.
         if rehearsal is not None:
             statement = rehearsal.reword(statement)
-        elif plan.may_be_generated:
+        elif plan.may_be_generated or self.keys.are_given:
             statement = self.keys.wording(context, statement)
         if first is None:
             return statement, parameters

@@ -105,9 +105,20 @@ class GeneratedKeys:
         if reserved.to_check or reserved.overriding:
             self._under_way[context] = insert, reserved
 
+    @property
+    def are_given(self) -> bool:
+        """Whether an INSERT was given its keys, and has not reached the driver."""
+        return bool(self._known)
+
     def wording(self, context: Any, statement: str) -> str:
         """The text of the INSERT, as the database has to be given it."""
         _, reserved = self._under_way.get(context, (None, None))
+        if reserved is None and context.isinsert and self.are_given:
+            # Its rows have no encrypted value, so that nobody learnt their keys or checks them.
+            insert, reserved = self.awaited(context) or (None, None)
+            if insert is not None and reserved is not None:
+                reserved = Reserved(reserved.keys, overriding=reserved.overriding)
+                self._under_way[context] = insert, reserved
         if reserved is not None and reserved.overriding:
             return overriding_system_value(statement)
         return statement
