@@ -537,9 +537,10 @@ def written_table(statement: Any) -> Any:
     for noted in ("_emit_update_table", "_emit_insert_table"):
         if noted in statement._annotations:
             return statement._annotations[noted]
-    entity = entity_of(statement.table)
-    if isinstance(statement, Update) and getattr(entity, "is_mapper", False):
-        return entity.local_table
+    if isinstance(statement, Update):
+        entity = entity_of(statement.table)
+        if getattr(entity, "is_mapper", False):
+            return entity.local_table
     return statement.table
 
 
@@ -864,6 +865,13 @@ def holds_bytes(column: Column[Any]) -> bool:
 def insert_values_by_key(statement: Insert) -> dict[str, Any]:
     """What an INSERT's own ``values()`` assigns, by key of the table's column."""
     return row_by_key(statement, statement._values or {})
+
+
+def takes_all_from_parameters(statement: Insert) -> bool:
+    """Whether an INSERT assigns nothing itself, and names its parameters by keys of columns."""
+    own = statement._values, statement._multi_values, statement._select_names
+    is_more = statement.select is not None or statement._post_values_clause is not None
+    return not (any(own) or is_more or statement._propagate_attrs)
 
 
 _PLAIN_NAMES = frozenset({str})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event
+from sqlalchemy import Update, event
 
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import Plaintext
@@ -20,6 +20,7 @@ from encfields.orm.write.default_context import (
     show_given_parameters,
 )
 from encfields.orm.write.execution import WriteExecution
+from encfields.orm.write.generated_keys.keyless import gives_all_keys
 from encfields.orm.write.hidden_values import veil_written
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.index_values import write_indexes_along
@@ -81,7 +82,9 @@ class EngineListeners:
     ) -> tuple[Any, Any, Any]:
         """What an execution still lacks is added before it is compiled."""
         write = internals.write_in(statement)
-        asked = self._with_criteria(statement if write is None else write)
+        asked = statement if write is None else write
+        if self._has_list_comparisons or Plaintext.is_used:
+            asked = self._with_criteria(asked)
         if write is None:
             self._redaction.note_statement(connection, statement)
             return asked, multiparams, params
@@ -108,7 +111,15 @@ class EngineListeners:
     def _complete(self, execution: WriteExecution) -> None:
         if Plaintext.is_used:
             write_plaintext_along(execution)
-        complete_row_update(execution)
+        if isinstance(execution.statement, Update):
+            complete_row_update(execution)
+            veil_written(execution)
+            write_indexes_along(execution)
+            return
+        if internals.takes_all_from_parameters(execution.statement):
+            if not gives_all_keys(execution):
+                self.hook.keys.ask(execution)
+            return
         veil_written(execution)
         bind_set_values(execution)
         mark_choices(execution)

@@ -217,7 +217,8 @@ class EncryptedType(
         has_none = self.none_is_value
 
         def park(value: Any) -> Pending | None:
-            if is_null(value, none_is_value=has_none):
+            # A text is none, and most values are.
+            if type(value) is not str and is_null(value, none_is_value=has_none):
                 return None
             if attachment.encryption is None:
                 del value

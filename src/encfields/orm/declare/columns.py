@@ -61,6 +61,7 @@ class ColumnBinding:
     :ivar identity: the columns that identify a row, then those its key template names.
     :ivar own_identity: the former alone.
     :ivar key_columns: the latter alone.
+    :ivar key_id: gives the branch key id for the row whose identity has these canonical texts.
     :ivar none_is_value: whether ``None`` is sealed like any value, as JSON's null is.
     :ivar lazy: whether values are delivered closed.
     :ivar former_keys: under which a value may be as well, from before `key` was declared.
@@ -74,7 +75,6 @@ class ColumnBinding:
     __slots__ = (
         "_fixed_key_ids",
         "_former_key_ids",
-        "_key_id",
         "bind_to",
         "bound_to",
         "codec",
@@ -85,6 +85,7 @@ class ColumnBinding:
         "identity",
         "key",
         "key_columns",
+        "key_id",
         "lazy",
         "logical_name",
         "none_is_value",
@@ -115,7 +116,7 @@ class ColumnBinding:
         keys = (self.key, *self.former_keys)
         _check_former_keys(self)
         names = [column.key for column in self.identity]
-        self._key_id, *self._former_key_ids = (key.by_position(names) for key in keys)
+        self.key_id, *self._former_key_ids = (key.by_position(names) for key in keys)
         self._fixed_key_ids: tuple[str, ...] | None = (
             None if any(key.columns for key in keys) else tuple(key.template for key in keys)
         )
@@ -172,10 +173,6 @@ class ColumnBinding:
         codec = self.codec
         return codec.as_written(value, dialect) if isinstance(codec, ChangedCodec) else value
 
-    def key_id(self, texts: Sequence[str]) -> str:
-        """The branch key id for the row whose identity's canonical texts are `texts`."""
-        return self._key_id(texts)
-
     @property
     def key_pieces(self) -> tuple[str | int, ...]:
         """The branch key id in pieces: a text stands for itself, and a number for the part of
@@ -192,8 +189,8 @@ class ColumnBinding:
         if self._fixed_key_ids is not None:
             return self._fixed_key_ids
         if not self._former_key_ids:
-            return (self._key_id(texts),)
-        return (self._key_id(texts), *[key_id(texts) for key_id in self._former_key_ids])
+            return (self.key_id(texts),)
+        return (self.key_id(texts), *[key_id(texts) for key_id in self._former_key_ids])
 
     def knows_key(self, texts: Sequence[str | None]) -> bool:
         """Whether the texts that are known, and not ``None``, tell the branch key."""
@@ -219,11 +216,21 @@ def is_encrypted(element: object) -> bool:
 
 
 class _Bindings(dict[str, ColumnBinding]):
-    """The bindings of one table, which the table itself holds: they go when it goes."""
+    """The bindings of one table, which the table itself holds: they go when it goes.
+
+    :ivar columns: the columns that they are of.
+    """
+
+    def __init__(self, columns: Sequence[Column[Any]] = ()) -> None:
+        super().__init__((column.key, ColumnBinding(column)) for column in columns)
+        self.columns = list(columns)
 
     def __reduce__(self) -> tuple[type[_Bindings], tuple[()]]:
         """Left out of a pickled table; they are worked out anew from its columns."""
         return _Bindings, ()
+
+
+_NO_BINDINGS = _Bindings()
 
 
 def bindings_of(table: Table) -> dict[str, ColumnBinding]:
@@ -231,10 +238,10 @@ def bindings_of(table: Table) -> dict[str, ColumnBinding]:
 
     :raises DeclarationError: one of them cannot be protected as it is declared.
     """
-    known: dict[str, ColumnBinding] = vars(table).get(BINDINGS, {})
+    known: _Bindings = vars(table).get(BINDINGS, _NO_BINDINGS)
     encrypted = [column for column in table.c if isinstance(column.type, SealedColumnType)]
-    if [b.column for b in known.values()] != encrypted:
-        known = _Bindings((column.key, ColumnBinding(column)) for column in encrypted)
+    if known.columns != encrypted:
+        known = _Bindings(encrypted)
         _refuse_shared_names(known.values())
         vars(table)[BINDINGS] = known
     return known

@@ -28,7 +28,7 @@ from encfields.orm.write.key_spelling import StoredSpelling
 from encfields.orm.write.parked_rows import (
     identity_texts,
     is_parked,
-    naming_row,
+    name_row,
     null_key,
     parked_in,
     refuse_unpinned,
@@ -48,7 +48,7 @@ from encfields.orm.write.statement_plan import (
     RAW_COPY_OPTION,
     StatementPlan,
 )
-from encfields.orm.write.triggered_tables import TriggeredTables
+from encfields.orm.write.triggered_tables import LATER, TriggeredTables
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -157,7 +157,9 @@ class WriteHook:
         if plan.set_values and internals.shares_statement(context):
             raise refuse_shared(plan.set_values[0].binding)
         spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
-        if plan.indexed or plan.without_values:
+        if plan.without_values:
+            _leave_indexes_empty(context)
+        elif plan.indexed:
             self._index_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
         if plan.sealed:
             self._seal_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
@@ -187,29 +189,28 @@ class WriteHook:
         binds = plan.indexed_in_order
         ready: list[_ReadyIndex] = []
         for values, given in internals.parameter_rows(context):
-            if plan.without_values:
-                for parked in given.values() if isinstance(given, dict) else given or ():
-                    if type(parked) is PendingIndex:
-                        parked.settle(None)
-                continue
             for bind, pending in parked_in(binds, values, given, PendingIndex):
                 if pending.value is None:
                     raise bind.not_ours()
                 if is_rehearsal:
                     pending.settle(_dummy_index(bind, values))
                     continue
-                with naming_row(plan, bind, values):
+                try:
                     row = bind.of_row(values, pending.value, connection.dialect)
+                except EncFieldsError as error:
+                    name_row(error, plan, bind, values)
+                    raise
                 if spelling is not None and bind.key and row.normalised is not None:
-                    value = next(plan.by_bind[source] for source in bind.sources if source)
-                    texts = cast("list[str]", identity_texts(value, values))
-                    row = row.under(value.binding.key_id(spelling.of(value, values, texts)))
+                    row = _as_spelt(row, plan, bind, values, spelling)
                 ready.append((bind, pending, row, values))
         if len(ready) > 1:
             self._fetch_beacons(ready)
         for bind, pending, row, values in ready:
-            with naming_row(plan, bind, values):
+            try:
                 pending.settle(bind.value(self._encryption, row))
+            except EncFieldsError as error:
+                name_row(error, plan, bind, values)
+                raise
 
     def _fetch_beacons(self, ready: list[_ReadyIndex]) -> None:
         """Have the beacon keys of rows of many tenants at hand, in one query for all."""
@@ -284,9 +285,11 @@ class WriteHook:
             if internals.is_autocommit(connection):
                 raise plan.hits_unseen()
             return True, []
-        if self._triggered.is_asked_later(connection, plan.table):
+        is_told = self._triggered.may_move_before(
+            connection, plan.table, plan.read_back, is_update=not plan.may_be_generated
+        )
+        if is_told is LATER:
             return None, []
-        is_told = self._may_be_moved(plan, connection)
         return bool(is_told), None if is_told is None else []
 
     def _may_be_moved(self, plan: StatementPlan, connection: Connection) -> bool | None:
@@ -349,6 +352,27 @@ def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
     """Whether a row that is there already keeps the value that it has, and others change."""
     given = {name for name, _ in internals.upsert_values(internals.dml_statement(compiled))}
     return bool(given) and not given & {binding.column.key, binding.column.name}
+
+
+def _leave_indexes_empty(context: Any) -> None:
+    """The blind indexes of rows that are given no value are NULL."""
+    for _, given in internals.parameter_rows(context):
+        for parked in given.values() if isinstance(given, dict) else given or ():
+            if type(parked) is PendingIndex:
+                parked.settle(None)
+
+
+def _as_spelt(
+    row: RowIndex,
+    plan: StatementPlan,
+    bind: IndexedBind,
+    values: Mapping[str, Any],
+    spelling: StoredSpelling,
+) -> RowIndex:
+    """The same under the key of the row as the database spells it."""
+    value = next(plan.by_bind[source] for source in bind.sources if source)
+    texts = cast("list[str]", identity_texts(value, values))
+    return row.under(value.binding.key_id(spelling.of(value, values, texts)))
 
 
 def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:

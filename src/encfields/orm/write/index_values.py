@@ -101,7 +101,9 @@ class IndexedBind:
         for source, part in zip(self.sources, self.index.sources, strict=True):
             if source is None:
                 return True
-            if source != UNSTATED and is_null(values[source], none_is_value=part.none_is_value):
+            if source == UNSTATED or type(values[source]) is str:
+                continue
+            if is_null(values[source], none_is_value=part.none_is_value):
                 return True
         return False
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from encfields.errors import (
@@ -24,19 +24,16 @@ from encfields.orm.write.statement_plan import (
 )
 
 
-@contextmanager
-def naming_row(plan: StatementPlan, bind: IndexedBind, values: Mapping[str, Any]) -> Iterator[None]:
+def name_row(
+    error: EncFieldsError, plan: StatementPlan, bind: IndexedBind, values: Mapping[str, Any]
+) -> None:
     """Have an error of a blind index say which row it is about."""
-    try:
-        yield
-    except EncFieldsError as error:
-        error.table = error.table or bind.index.table
-        error.column = error.column or bind.index.column_name
-        of_row = next((plan.by_bind[s] for s in bind.sources if s and s in plan.by_bind), None)
-        if error.row is None and of_row is not None:
-            with suppress(EncFieldsError):
-                error.row = known_row(of_row.binding, identity_texts(of_row, values))
-        raise
+    error.table = error.table or bind.index.table
+    error.column = error.column or bind.index.column_name
+    of_row = next((plan.by_bind[s] for s in bind.sources if s and s in plan.by_bind), None)
+    if error.row is None and of_row is not None:
+        with suppress(EncFieldsError):
+            error.row = known_row(of_row.binding, identity_texts(of_row, values))
 
 
 def identity_texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
@@ -97,6 +94,8 @@ def parked_in(
         pairs = [(bind, given.get(name)) for bind, name in binds]
         return [(bind, value) for bind, value in pairs if type(value) is kind]
     parked = [value for value in given if type(value) is kind]
+    if len(parked) == len(binds):
+        return [(bind, value) for (bind, _), value in zip(binds, parked, strict=True)]
     given_binds = [bind for bind, _ in binds if is_parked(bind, values)]
     return list(zip(given_binds, parked, strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from sqlalchemy.sql.elements import Null
@@ -129,19 +129,23 @@ def first_pending(rows: Sequence[Any]) -> Pending | None:
 def exchanged(row: Any) -> Any:
     """One parameter set of the driver's, with bytes in place of each parked value."""
     if isinstance(row, dict):
-        return {
-            name: _sealed_bytes(value) if isinstance(value, Pending) else value
-            for name, value in row.items()
-        }
-    values = [_sealed_bytes(value) if isinstance(value, Pending) else value for value in row]
+        return dict(zip(row, _sent(row.values()), strict=True))
+    values = _sent(row)
     return tuple(values) if isinstance(row, tuple) else values
 
 
-def _sealed_bytes(value: Pending) -> bytes | None:
-    if not value.done:
-        raise UnboundValueError(
-            "the statement does not tell which row a value, or its blind index, is for; nothing "
-            "was sent to the database",
-            reason="unbound",
-        )
-    return value.sealed
+def _sent(row: Iterable[Any]) -> list[Any]:
+    """What the driver gets of each value."""
+    sent = []
+    for value in row:
+        if not isinstance(value, Pending):
+            sent.append(value)
+        elif value.done:
+            sent.append(value.sealed)
+        else:
+            raise UnboundValueError(
+                "the statement does not tell which row a value, or its blind index, is for; "
+                "nothing was sent to the database",
+                reason="unbound",
+            )
+    return sent

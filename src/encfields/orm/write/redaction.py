@@ -44,10 +44,10 @@ class Redaction:
 
     def note_statement(self, connection: Any, statement: Any) -> None:
         """Note which statement the connection executes."""
-        with suppress(TypeError):  # raised for what is no statement of SQLAlchemy's own
+        try:
             self._statements[connection] = weakref.ref(statement)
-            return
-        self._statements.pop(connection, None)
+        except TypeError:  # what is executed is no statement of SQLAlchemy's own
+            self._statements.pop(connection, None)
 
     def hide_unsealed_parameters(self, context: Any) -> None:
         """SQLAlchemy's ``handle_error`` event."""

@@ -40,9 +40,7 @@ _PIN = "encfields_was_"
 
 
 def complete_row_update(execution: WriteExecution) -> None:
-    """Complete what is executed, if it is an UPDATE of rows by their primary key."""
-    if not isinstance(execution.statement, Update):
-        return
+    """Complete an UPDATE, if it is one of rows by their primary key."""
     rows = execution.rows
     if not all(isinstance(row, Mapping) for row in rows):
         return

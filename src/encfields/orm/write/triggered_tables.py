@@ -7,6 +7,7 @@ table is looked at as well, whatever the server tells.
 
 from __future__ import annotations
 
+import enum
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -76,6 +77,15 @@ WHERE EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE
 """)
 
 
+class Later(enum.Enum):
+    """That the database is asked only after a write."""
+
+    LATER = "later"
+
+
+LATER = Later.LATER
+
+
 @dataclass(frozen=True, slots=True)
 class _Changed:
     """A table whose triggers, or rules, a database tells of.
@@ -125,28 +135,40 @@ class TriggeredTables:
         if statement.lstrip()[:5].upper() in ("CREAT", "ALTER", "DROP "):
             self._made += 1
 
-    def is_asked_later(self, connection: Connection, table: Table) -> bool:
-        """Whether the database is to be asked, and only after the write.
+    def may_move_before(
+        self, connection: Connection, table: Table, columns: Iterable[str], *, is_update: bool
+    ) -> bool | Later | None:
+        """:meth:`may_move` before the write; :data:`LATER` if it is to be asked only after it.
 
         A question before it would begin the transaction with a read. SQLite then refuses at once
         a write that would have waited for another's; MySQL then reads what was there before the
         write waited for a lock.
         """
-        return connection.dialect.name != "postgresql" and not self._current(connection, table)
+        answer = self._current(connection, table)
+        if answer is None and connection.dialect.name != "postgresql":
+            return LATER
+        return self.may_move(connection, table, columns, is_update=is_update, known=answer)
 
     def may_move(
-        self, connection: Connection, table: Table, columns: Iterable[str], *, is_update: bool
+        self,
+        connection: Connection,
+        table: Table,
+        columns: Iterable[str],
+        *,
+        is_update: bool,
+        known: _Answer | None = None,
     ) -> bool | None:
         """Whether any may give a row another key, so that a look is required.
 
         :param columns: those that tell whether one did.
+        :param known: what the database told a moment ago, if it did.
         :returns: ``False`` if the look is for a role that may: the database tells of one that does
             so after the row is stored, or may hide some, and no write of this kind was looked at
             yet. ``None`` if there is nothing to look for.
         :raises UnknownIdentityError: they may, and this role cannot look.
         """
         must_look: bool | None = None
-        answer = self._answer(connection, table)
+        answer = known or self._answer(connection, table)
         for one in answer.changed:
             if not (one.updates if is_update else one.inserts):
                 continue

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
-from sqlalchemy.sql.dml import Insert
 
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import MYSQL_NAMES
@@ -62,7 +61,7 @@ class GeneratedKeys:
     def ask(self, execution: WriteExecution) -> None:
         """Give an INSERT that lacks keys these, or places for them, before it is compiled."""
         statement, connection = execution.statement, execution.connection
-        if not isinstance(statement, Insert) or rehearsal_of(execution.options):
+        if rehearsal_of(execution.options):
             return
         parameters = execution.rows if execution.multiparams or execution.params else []
         insert = keyless_insert(statement, execution.table, execution.bindings, parameters)
