@@ -30,7 +30,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.schema import CreateTable
 
-from encfields import EncryptedType
+from encfields import BlindIndex, EncryptedType
 from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.columns import binding_of as binding_of_column
@@ -257,6 +257,23 @@ def test_equal_declarations_share_a_statement_cache_key() -> None:
     assert EncryptedType(String(9))._static_cache_key == EncryptedType(String(9))._static_cache_key
     assert EncryptedType()._static_cache_key != EncryptedType(key="other")._static_cache_key
     assert EncryptedType(Integer)._static_cache_key != EncryptedType(BigInteger)._static_cache_key
+
+
+def test_the_statement_cache_key_survives_copies_and_pickling() -> None:
+    type_ = EncryptedType(String(9), index=BlindIndex(bits=160))
+    key = type_._static_cache_key
+    for made in (copy.copy(type_), copy.deepcopy(type_), pickle.loads(pickle.dumps(type_))):
+        assert made._static_cache_key == key
+    assert EncryptedType(String(9), index=BlindIndex())._static_cache_key != key
+
+
+def test_statement_cache_keys_go_with_the_types_that_have_them() -> None:
+    type_ = EncryptedType(String(9), name="a.name.of.this.test")
+    key = weakref.ref(type_._static_cache_key)
+    assert key() is not None
+    del type_
+    gc.collect()
+    assert key() is None
 
 
 # -- DDL ---------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from typing import Any
 
 import pytest
@@ -177,3 +179,45 @@ def test_an_execution_without_a_cache_is_answered(clinic):
             assert uncached.execute(statement, {"q": f"ssn-{n}"}).scalars().all() == [n]
         counted = select(func.count()).where(claim.c.ssn == "ssn-1")
         assert uncached.execute(counted).scalar_one() == 2
+
+
+WORKED_OUT_ONCE = {
+    "resolved",
+    "bind_processor",
+    "make_plan",
+    "plan_lookups",
+    "plan_filters",
+    "forms",
+    "whole_form",
+    "statement_cache_key",
+}
+"""Functions whose results depend on no value."""
+
+
+def _called(work: Any) -> set[str]:
+    """Names of this library's functions that are called meanwhile."""
+    called: set[str] = set()
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and f"{os.sep}encfields{os.sep}" in frame.f_code.co_filename:
+            called.add(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def test_a_look_up_that_is_executed_again_works_nothing_out_anew(sqlite_clinic):
+    with sqlite_clinic.engine.connect() as connection:
+
+        def look_up(number: str) -> None:
+            wanted = select(patient.c.id, patient.c.ssn).where(patient.c.ssn == number)
+            assert [row.ssn for row in connection.execute(wanted)] == [number]
+
+        assert _called(lambda: look_up("ssn-1")) >= WORKED_OUT_ONCE - {"statement_cache_key"}
+        again = _called(lambda: look_up("ssn-2"))
+    assert "index_value" in again
+    assert not again & WORKED_OUT_ONCE
