@@ -148,6 +148,9 @@ class PrivateServer:
             ]
             if not durable:
                 settings.append("--innodb-flush-method=nosync")
+                # A table that lives for one test needs no file and no record of its statistics:
+                # to make it and to drop it takes half the work.
+                settings += ["--innodb-file-per-table=0", "--innodb-stats-persistent=0"]
             self._command = [str(binary), *common, *settings]
             self.start()
         except BaseException:
