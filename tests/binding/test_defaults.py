@@ -252,8 +252,10 @@ def copied(things):
 
 
 def test_a_default_behind_insert_from_select_is_refused(things, copied):
-    with things.begin() as connection, things.refused(BindingError, copied):
+    with things.begin() as connection, things.refused(BindingError, copied) as caught:
         connection.execute(insert(copied).from_select(["id"], select(thing.c.id)))
+    assert caught.value.column == "v"
+    assert "include_defaults=False" in str(caught.value)
 
 
 def test_insert_from_select_without_its_defaults_stores_null(things, copied):

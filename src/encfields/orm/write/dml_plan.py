@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
@@ -18,6 +18,7 @@ from encfields.errors import (
     AmbiguousRowError,
     CiphertextCopyError,
     IdentityChangeError,
+    UnboundValueError,
     UnknownIdentityError,
 )
 from encfields.orm import internals
@@ -90,6 +91,21 @@ class DmlPlanner:
                     "not open. Read and insert the values, or, to copy whole rows under the same "
                     f"table name and keys, pass execution_options({RAW_COPY_OPTION}=True)",
                     COPIED_ROWS,
+                )
+        self._refuse_select_defaults(names)
+
+    def _refuse_select_defaults(self, names: Collection[str]) -> None:
+        """Refuse a default, which would be one value for every row that is selected."""
+        if not self.statement.include_insert_from_select_defaults:
+            return
+        for key, binding in self.bindings.items():
+            if key not in names and binding.column.default is not None:
+                raise UnboundValueError(
+                    "INSERT .. SELECT would give its default to rows that nobody knows: read and "
+                    "insert the values, or pass from_select(..., include_defaults=False)",
+                    table=binding.table,
+                    column=binding.column_name,
+                    reason="unbound",
                 )
 
     def sealed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[SealedBind]:
