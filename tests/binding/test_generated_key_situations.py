@@ -148,7 +148,9 @@ def test_python_defaults_are_evaluated_once(db):
 
 def test_an_audit_trigger_sees_one_insert_and_the_sealed_value(db):
     table = made(db, secrets())
-    db.execute_plain("CREATE TABLE audit (op VARCHAR(9), id INTEGER, s " + BYTES[db.name] + ")")
+    db.execute_plain(
+        "CREATE TABLE audit (op VARCHAR(9), id INTEGER, s " + BYTES[db.backend.family] + ")"
+    )
     for statement in audit_triggers(db.name):
         db.execute_plain(statement)
     with db.begin() as connection:

@@ -190,6 +190,8 @@ def keyed_table(type_: Any) -> Table:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_key_of_any_kind_binds_and_tells_rows_apart(db, kind):
     type_, keys = KINDS[kind]
+    if db.name == "mysql" and kind == "String, binary collation":
+        type_ = String(60, collation="utf8mb4_0900_bin")
     table = keyed_table(type_)
     if db.name == "mariadb" and kind in ("String", "Unicode"):
         keys = [key for key in keys if key != "trailing"]

@@ -117,6 +117,7 @@ def test_the_result_reports_the_default_key(shop):
 
 
 def test_insert_returning_the_value(shop):
+    shop.backend.require_returning()
     statement = insert(card).returning(card.c.id, card.c.number)
     with shop.begin() as connection:
         assert connection.execute(statement.values(ROWS[0])).one() == (1, "n-1")

@@ -291,6 +291,7 @@ def test_insert_of_a_model_with_a_list(shop):
 
 
 def test_insert_of_a_model_with_a_list_returning_entities(shop):
+    shop.backend.require_returning()
     with shop.session() as session:
         statement = insert(Card).returning(Card, sort_by_parameter_order=True)
         made = session.scalars(statement, rows_of(1500)).all()
@@ -300,6 +301,7 @@ def test_insert_of_a_model_with_a_list_returning_entities(shop):
 
 
 def test_insert_of_a_model_returning_a_column(shop):
+    shop.backend.require_returning()
     with shop.session() as session:
         statement = insert(Card).returning(Card.id, Card.number)
         assert [tuple(r) for r in session.execute(statement, rows_of(3))] == EXPECTED[:3]
