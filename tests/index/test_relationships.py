@@ -134,6 +134,18 @@ def test_a_join_delivers_what_it_loaded(clinic):
         assert {p.id: [c.id for c in p.claims] for p in people} == {1: [2], 2: [3]}
 
 
+@pytest.mark.parametrize("name", ["lazyload", "selectinload", "joinedload"])
+def test_criteria_of_a_loader_are_asked_with_each_value_anew(sqlite_clinic, name):
+    """From the second time on SQLAlchemy gives the values to a statement that it has cached."""
+    load = LOADERS[name]
+    for ssn, expected in (("ssn-1", 1), ("ssn-1", 1), ("ssn-2", 2), ("none", None)):
+        statement = select(Claim).options(load(Claim.patient.and_(Patient.ssn == ssn)))
+        with sqlite_clinic.session() as session:
+            claims = session.scalars(statement).unique().all()
+            found = {c.patient.id for c in claims if c.patient is not None}
+        assert found == ({expected} if expected else set())
+
+
 def test_loading_takes_criteria_along(clinic):
     with clinic.session() as session:
         for load in (selectinload, joinedload, lazyload):

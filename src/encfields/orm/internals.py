@@ -57,6 +57,7 @@ Overridden by classes of ours, which call what they override::
 
     sqlalchemy.sql.base.SchemaEventTarget           _set_parent
     sqlalchemy.sql.elements.BinaryExpression        _negate
+    sqlalchemy.sql.elements.BindParameter           _gen_cache_key
     sqlalchemy.sql.elements.ColumnElement           _from_objects
     sqlalchemy.types.TypeEngine                     _static_cache_key
 """
@@ -588,6 +589,16 @@ def check_of_type(
     :param has_check: whether it is emitted, by the DDL compiler.
     """
     return CheckConstraint(condition, name=conv(name), _create_rule=has_check, _type_bound=True)
+
+
+class OwnBind(BindParameter[Any]):
+    """A bind of a class of ours, which SQLAlchemy's statement cache takes for one of its own."""
+
+    inherit_cache = True
+
+    def _gen_cache_key(self, *args: Any) -> Any:
+        key: Any = super()._gen_cache_key(*args)  # type: ignore[no-untyped-call]
+        return key and tuple(BindParameter if part is type(self) else part for part in key)
 
 
 def copy_of_bind(bind: BindParameter[Any]) -> BindParameter[Any]:

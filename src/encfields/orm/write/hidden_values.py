@@ -53,6 +53,31 @@ class Veiled:
         raise TypeError("a veiled value is never pickled")
 
 
+class VeiledBind(internals.OwnBind):
+    """A bind whose value is veiled, and shown to whoever reads its attribute.
+
+    SQLAlchemy asks the callable when it executes the statement that has the bind. Where a loader
+    option with criteria meets a statement that is cached, it reads ``value`` instead.
+    """
+
+    inherit_cache = True
+
+    @property
+    def value(self) -> Any:
+        """The value, as an attribute of SQLAlchemy's class."""
+        return self.callable() if type(self.callable) is Veiled else self.__dict__["value"]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.__dict__["value"] = value
+        if type(self.callable) is Veiled:
+            # What is set replaces what the callable would give: so does ``params()``.
+            self.callable = None
+
+    def __repr__(self) -> str:
+        return f"BindParameter({self.key!r}, <veiled value>)"
+
+
 def veil(bind: BindParameter[Any]) -> None:
     """Take the value out of a bind that nobody else has, or will ask for its value.
 
@@ -64,7 +89,9 @@ def veil(bind: BindParameter[Any]) -> None:
         return
     value = bind.value
     try:
-        bind.callable, bind.value = Veiled(value), None
+        bind.value, bind.callable = None, Veiled(value)
+        if type(bind) is BindParameter:
+            bind.__class__ = VeiledBind
     except Exception:
         bind.callable = lambda: value
 
