@@ -132,7 +132,7 @@ def test_what_another_driver_does_not_know_is_refused_not_left_out(
     "lines, place, message",
     [
         ((), ":engine", "has no attribute 'engine'"),
-        (("engine = 5",), ":engine", "is a int, not an engine"),
+        (("engine = 5",), ":engine", "is an int, not an engine"),
         (("raise RuntimeError('secret-in-here')",), ":engine", "raised RuntimeError"),
         ((), "", "engine is given as package.module:NAME"),
     ],

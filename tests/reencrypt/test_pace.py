@@ -120,9 +120,11 @@ def test_a_run_pauses_while_postgresql_vacuums_the_table(postgresql, told):
     # A cursor stands on a page, and a freezing VACUUM waits until it may clean that up.
     reading.exec_driver_sql("DECLARE standing CURSOR FOR SELECT * FROM patient")
     reading.exec_driver_sql("FETCH 1 FROM standing")
+    pid = vacuuming.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
     thread = threading.Thread(target=vacuuming.exec_driver_sql, args=("VACUUM (FREEZE) patient",))
     thread.start()
-    query = "SELECT count(*) FROM pg_stat_progress_vacuum"
+    # The server's own may be under way in another database.
+    query = f"SELECT count(*) FROM pg_stat_progress_vacuum WHERE pid = {pid}"
     until(lambda: looking.exec_driver_sql(query).scalar())
     reasons: list[str | None] = []
 
