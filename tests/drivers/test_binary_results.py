@@ -127,3 +127,61 @@ def test_a_column_whose_type_has_changed_is_refused_once(leg: Leg) -> None:
         return read(connection, visit.c.note, visit.c.place)
 
     assert leg.run(changed) == (("sleeps badly", "first"), False)
+
+
+def test_a_loader_that_is_registered_between_two_executions_is_used(leg: Leg) -> None:
+    def registered(connection: Connection) -> list[tuple[tuple[Any, ...], bool]]:
+        rows = [read(connection, visit.c.note, visit.c.price) for _ in "12"]
+        driver: Any = connection.connection.driver_connection
+        driver.adapters.register_loader("numeric", FloatLoader)
+        return [*rows, read(connection, visit.c.note, visit.c.price)]
+
+    rows = leg.run(registered)
+    assert [repr(row[1]) for row, _ in rows] == ["Decimal('12000.10')"] * 2 + ["12000.1"]
+    assert [is_binary for _, is_binary in rows] == [False, True, False]
+
+
+def test_a_column_changed_to_a_type_with_a_loader_of_the_application_is_refused(leg: Leg) -> None:
+    def changed(connection: Connection) -> tuple[tuple[Any, ...], bool]:
+        driver: Any = connection.connection.driver_connection
+        driver.adapters.register_loader("numeric", FloatLoader)
+        for _ in "12":
+            assert read(connection, visit.c.note, visit.c.place)[0] == ("sleeps badly", "Wien")
+        connection.execute(
+            text("ALTER TABLE visit_in_binary ALTER place TYPE numeric USING 12000.10")
+        )
+        with pytest.raises(UnreadableError, match="Execute it again"):
+            read(connection, visit.c.note, visit.c.place)
+        return read(connection, visit.c.note, visit.c.place)
+
+    assert leg.run(changed) == (("sleeps badly", 12000.1), False)
+
+
+def test_what_a_listener_executes_with_the_cursor_is_answered_in_text(leg: Leg) -> None:
+    seen: list[object] = []
+
+    def beside(connection: Any, cursor: Any, *_: Any) -> None:
+        cursor.execute("SET LOCAL work_mem = '4MB'; SET LOCAL enable_sort = on")
+        cursor.execute("SELECT 'again'::kind_in_binary")
+        seen.append(cursor.fetchone()[0])
+
+    engine = getattr(leg.engine, "sync_engine", leg.engine)
+    event.listen(engine, "before_cursor_execute", beside)
+    rows = leg.run(lambda connection: [read(connection, *OF_ANY_FORM) for _ in "12"])
+    event.remove(engine, "before_cursor_execute", beside)
+    assert [is_binary for _, is_binary in rows] == [False, True]
+    assert seen == ["again"] * 2
+
+
+def test_sql_of_the_application_that_reads_the_same_is_answered_in_text(leg: Leg) -> None:
+    def executed(connection: Connection) -> tuple[Any, int]:
+        statement = select(visit.c.id, visit.c.note)
+        for _ in "12":
+            result: Any = connection.execute(statement)
+        result.close()
+        raw: Any = connection.exec_driver_sql(result.context.statement)
+        cursor = getattr(raw.cursor, "_cursor", raw.cursor)
+        form = cursor.pgresult.fformat(0)
+        return raw.one().id, form
+
+    assert leg.run(executed) == (1, 0)

@@ -66,6 +66,8 @@ class EngineListeners:
         """Each event's name, its listener, and whether that changes what is executed."""
         yield "before_execute", self.before_execute, True
         yield "before_cursor_execute", self.hook.before_cursor_execute, True
+        if self.hook.binary is not None:
+            yield "do_execute", self.hook.binary.do_execute, False
         yield "after_execute", self.hook.after_execute, False
         if self._prefetch is not None:
             yield "after_execute", self._prefetch.after_execute, False

@@ -9,6 +9,7 @@ connection once.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import UnreadableError
@@ -50,42 +51,64 @@ _LOADERS = {
 both. Floating point is not one of them: its text may be rounded."""
 
 
+_Readers = tuple[tuple[int, Any, Any], ...]
+"""The types of a result, and what reads each of them as text and in binary form."""
+
+NOT_THE_SAME: _Readers = ()
+"""Stands for the types of a result that is asked for as text."""
+
+
 class BinaryResults:
     """Has an engine's encrypted cells delivered in binary form, where psycopg is its driver."""
 
-    def ask(self, connection: Connection, cursor: Any, context: Any) -> None:
-        """Have a statement's result delivered in binary form, if that is known to be the same."""
-        known = connection.info.get(IN_BINARY)
-        if known is not None and known.get(context.statement):
+    def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+        """SQLAlchemy's event: have a statement's result delivered in binary form, if that is known
+        to be the same.
+
+        Only now: others that listen may have executed something of theirs with the cursor, and may
+        have changed what the connection reads types with.
+        """
+        if context.compiled is None:
+            return  # an application's own SQL, which may read as one of ours
+        known = context.root_connection.info.get(IN_BINARY)
+        readers = NOT_THE_SAME if known is None else known.get(context.statement)
+        if readers:
             own = internals.driver_cursor(cursor)
-            if _delivers_all(own):
+            if _delivers_all(own) and _are_in_use(readers, own.adapters):
                 own.format = _BINARY
 
     def note(self, connection: Connection, context: Any, result: Any) -> None:
         """Remember whether a statement's result may be asked for in binary form.
 
-        :raises UnreadableError: it was, and has other columns than it used to have.
+        :raises UnreadableError: it was, and it may not be any more.
         """
-        known: dict[str, bool] = connection.info.setdefault(IN_BINARY, {})
-        may_be = known.get(context.statement)
-        if may_be is False or (may_be is None and not encrypted_columns(result)):
+        known: dict[str, _Readers] = connection.info.setdefault(IN_BINARY, {})
+        readers = known.get(context.statement)
+        if readers is None:
+            if not any(internals.result_processors(result)) or not encrypted_columns(result):
+                return
+        elif not readers:
             return
         cursor = internals.driver_cursor(context.cursor)
-        if not _delivers_all(cursor) or cursor.pgresult is None:
+        if not _delivers_all(cursor) or not cursor.pgresult:
             return
         answer = cursor.pgresult
-        types = [answer.ftype(column) for column in range(answer.nfields)]
-        if may_be is None:
+        types = {answer.ftype(column) for column in range(answer.nfields)}
+        if readers is None:
             if len(known) >= MAX_KNOWN:
                 known.clear()
             # What a write has written is there when its result would be refused.
             is_write = context.isinsert or context.isupdate or context.isdelete
-            known[context.statement] = not is_write and all(
-                _is_same_in_binary(one, cursor.adapters) for one in types
+            known[context.statement] = (
+                NOT_THE_SAME if is_write else _same_in_binary(types, cursor.adapters)
             )
-        elif not _LOADERS.keys() >= set(types) and answer.fformat(0) == _BINARY:
-            known[context.statement] = False
-            raise _has_changed()
+        elif types and answer.fformat(0) == _BINARY:
+            is_as_known = types <= {one for one, *_ in readers}
+            if is_as_known and _are_in_use(readers, cursor.adapters):
+                return
+            known[context.statement] = _same_in_binary(types, cursor.adapters)
+            if not known[context.statement]:
+                raise _has_changed()
 
 
 def _delivers_all(cursor: Any) -> bool:
@@ -94,19 +117,35 @@ def _delivers_all(cursor: Any) -> bool:
     return (kind.__module__, kind.__name__) in _CURSORS
 
 
-def _is_same_in_binary(type_: int, adapters: Any) -> bool:
-    """Whether psycopg reads a type in both forms, by readers of its own that belong together."""
-    readers = [adapters.get_loader(type_, form) for form in (_TEXT, _BINARY)]
-    if None in readers or type_ not in _LOADERS:
+def _are_in_use(readers: _Readers, adapters: Any) -> bool:
+    """Whether types are read as they were: an application may register others at any time."""
+    return all(
+        adapters.get_loader(type_, _TEXT) is text and adapters.get_loader(type_, _BINARY) is binary
+        for type_, text, binary in readers
+    )
+
+
+def _same_in_binary(types: Set[int], adapters: Any) -> _Readers:
+    """What reads the types, if psycopg reads each of them in both forms, by readers of its own
+    that belong together."""
+    readers = tuple(
+        (type_, adapters.get_loader(type_, _TEXT), adapters.get_loader(type_, _BINARY))
+        for type_ in types
+    )
+    return readers if all(_belong_together(*one) for one in readers) else NOT_THE_SAME
+
+
+def _belong_together(type_: int, text: Any, binary: Any) -> bool:
+    if text is None or binary is None or type_ not in _LOADERS:
         return False
-    names = tuple(reader.__name__ for reader in readers)
-    packages = {reader.__module__.partition(".")[0] for reader in readers}
-    return names == _LOADERS[type_] and packages <= _PSYCOPG
+    packages = {reader.__module__.partition(".")[0] for reader in (text, binary)}
+    return (text.__name__, binary.__name__) == _LOADERS[type_] and packages <= _PSYCOPG
 
 
 def _has_changed() -> UnreadableError:
     return UnreadableError(
         "the columns of the statement's result are of other types than when it was executed on "
-        "this connection before: the schema was changed meanwhile. Execute it again",
+        "this connection before, or psycopg reads them in another way: the schema was changed "
+        "meanwhile, or a loader was registered. Execute it again",
         reason="changed-types",
     )

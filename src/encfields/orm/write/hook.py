@@ -68,11 +68,12 @@ class WriteHook:
     :param encryption: where branch keys come from.
     :param driver: SQLAlchemy's name of the engine's.
     :ivar keys: those of rows that the database gives keys.
+    :ivar binary: has encrypted cells delivered in binary form, if the driver is psycopg.
     """
 
     def __init__(self, encryption: EngineEncryption, driver: str) -> None:
         self._encryption = encryption
-        self._binary = BinaryResults() if driver in DRIVERS else None
+        self.binary = BinaryResults() if driver in DRIVERS else None
         self._sealer = RowSealer(encryption)
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
         self._tables = EngineTables()
@@ -93,8 +94,6 @@ class WriteHook:
         """SQLAlchemy's event; returns the statement and what the driver gets."""
         plan = NOTHING if context.compiled is None else self._plan_of(context.compiled, connection)
         sent = statement, parameters
-        if self._binary is not None:
-            self._binary.ask(connection, cursor, context)
         if plan is not NOTHING:
             sent = self._sealed(plan, connection, statement, parameters, context, executemany)
         else:
@@ -329,9 +328,9 @@ class WriteHook:
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
         if plan is not None and (plan.may_be_generated or plan.sealed):
             self._check_written(plan, connection, context, result)
+        if self.binary is not None:
+            self.binary.note(connection, context, result)
         if any(internals.result_processors(result)):
-            if self._binary is not None:
-                self._binary.note(connection, context, result)
             open_at_once(result, attachment_of(connection.dialect))
         if plan is not None and plan.filters:
             fetch, stats = result.cursor_strategy, self._encryption.stats
