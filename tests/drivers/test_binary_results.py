@@ -28,11 +28,13 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from encfields import EncryptedType
 from encfields.errors import UnreadableError
+from encfields.orm import internals
 from tests.drivers.conftest import Leg
 
 NOW = dt.datetime(2026, 11, 28, 12, 30, tzinfo=dt.UTC)
@@ -83,7 +85,7 @@ def read(connection: Connection, *columns: Any) -> tuple[tuple[Any, ...], bool]:
     """The only row, and whether it was delivered in binary form."""
     result = connection.execute(select(*columns))
     cursor: Any = result.cursor
-    answer = getattr(cursor, "_cursor", cursor).pgresult
+    answer = internals.driver_cursor(cursor).pgresult
     return tuple(result.one()), answer.fformat(0) == 1
 
 
@@ -113,6 +115,17 @@ def test_text_is_asked_for_where_an_application_reads_a_type_in_its_own_way(leg:
 def test_what_is_encrypted_alone_matters(leg: Leg) -> None:
     rows = leg.run(lambda connection: [read(connection, visit.c.raw) for _ in "12"])
     assert rows == [((ROW["raw"],), False)] * 2
+
+
+@pytest.mark.parametrize("nesting", [False, True])
+def test_text_is_asked_for_where_a_cte_writes(leg: Leg, nesting: bool) -> None:
+    def executed(connection: Connection) -> list[int]:
+        moved = update(visit).values(place="Graz").returning(visit.c.id)
+        statement = select(visit.c.note).add_cte(moved.cte("moved", nesting=nesting))
+        results: list[Any] = [connection.execute(statement) for _ in "12"]
+        return [internals.driver_cursor(one.cursor).pgresult.fformat(0) for one in results]
+
+    assert leg.run(executed) == [0, 0]
 
 
 def test_a_column_whose_type_has_changed_is_refused_once(leg: Leg) -> None:
@@ -180,8 +193,7 @@ def test_sql_of_the_application_that_reads_the_same_is_answered_in_text(leg: Leg
             result: Any = connection.execute(statement)
         result.close()
         raw: Any = connection.exec_driver_sql(result.context.statement)
-        cursor = getattr(raw.cursor, "_cursor", raw.cursor)
-        form = cursor.pgresult.fformat(0)
+        form = internals.driver_cursor(raw.cursor).pgresult.fformat(0)
         return raw.one().id, form
 
     assert leg.run(executed) == (1, 0)

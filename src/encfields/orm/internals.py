@@ -136,6 +136,12 @@ def is_dml(compiled: Any) -> bool:
     return bool(compiled.isinsert or compiled.isupdate)
 
 
+def has_written(compiled: Any) -> bool:
+    """Whether a statement writes, or a CTE of it does."""
+    ctes = compiled.ctes or ()
+    return is_dml(compiled) or compiled.isdelete or any(cte.element.is_dml for cte in ctes)
+
+
 def dml_statement(compiled: Any) -> Insert | Update:
     """The INSERT or UPDATE as SQLAlchemy compiled it, the ORM's rewriting included."""
     statement: Insert | Update = compiled.compile_state.statement

@@ -98,7 +98,7 @@ class BinaryResults:
             if len(known) >= MAX_KNOWN:
                 known.clear()
             # What a write has written is there when its result would be refused.
-            is_write = context.isinsert or context.isupdate or context.isdelete
+            is_write = internals.has_written(context.compiled)
             known[context.statement] = (
                 NOT_THE_SAME if is_write else _same_in_binary(types, cursor.adapters)
             )
