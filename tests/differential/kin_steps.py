@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased, joinedload, selectinload, subqueryload
+from sqlalchemy.orm import (
+    Session,
+    aliased,
+    joinedload,
+    lazyload,
+    selectinload,
+    subqueryload,
+    with_loader_criteria,
+)
 
 from tests.differential.models import SLOTS, Both, Schema
 from tests.differential.step import RowStep, Step
+from tests.differential.tree_steps import NOTES
+from tests.differential.values import KINDS
 from tests.differential.world import World, shown
 
 LOADERS = {
@@ -75,6 +85,63 @@ class LoadKin(Step):
         statement = statement.limit(3).offset(1) if self.limit else statement
         found = world.sessions[self.session].scalars(statement).unique().all()
         return [(world.see(i), [world.see(k) for k in i.kin]) for i in found]
+
+
+@dataclass(frozen=True)
+class LoadSome(Step):
+    """Items with those of their children, or relatives, whose value is asked for: one statement
+    after the other, each with its own value, of which SQLAlchemy compiles the first."""
+
+    loader: str
+    way: str
+    name: str
+    notes: tuple[str | None, ...]
+    values: tuple[Any, ...]
+
+    @classmethod
+    def draw_rest(cls, rng: random.Random, schema: Schema, tag: int) -> dict[str, Any]:
+        column = rng.choice([c for c in schema.columns if c.is_found_exactly] or schema.columns)
+        return {
+            "loader": rng.choice(tuple(LOADERS)),
+            "way": rng.choice(("note", "class", "notes", "kin")),
+            "name": column.name,
+            "notes": tuple(rng.choice((*NOTES, None)) for _ in range(3)),
+            "values": tuple(KINDS[column.kind].draw_asked(rng) for _ in range(3)),
+        }
+
+    def run(self, world: World) -> Any:
+        session = world.sessions[self.session]
+        if self.way == "kin":
+            is_exact = world.schema.column(self.name).is_found_exactly
+            if not world.schema.kin or world.schema.tenant or not is_exact:
+                return None
+        session.flush()
+        loaded = []
+        for value in self.values if self.way == "kin" else self.notes:
+            # Another session has nothing loaded yet, and its own copy of each item.
+            with Session(session.connection()) as other:
+                loaded.append(self._load(world, other, value))
+        return loaded
+
+    def _load(self, world: World, session: Session, value: Any) -> Any:
+        item, child = world.twin.item, world.twin.child
+        load = LOADERS[self.loader] or lazyload
+        statement = sa.select(item).order_by(item.tag)
+        match self.way:
+            case "kin":
+                some = load(item.kin.and_(getattr(item, self.name) == value))
+            case "notes":
+                some = load(item.children.and_(child.note.in_([value, "x"])))
+            case "class":
+                statement = statement.options(with_loader_criteria(child, child.note == value))
+                some = load(item.children)
+            case _:
+                some = load(item.children.and_(child.note == value))
+        found = session.scalars(statement.options(some)).unique()
+        return [
+            (i.tag, [one.tag for one in (i.kin if self.way == "kin" else i.children)])
+            for i in found
+        ]
 
 
 @dataclass(frozen=True)
@@ -180,4 +247,4 @@ class UseExtra(RowStep):
         )
 
 
-KIN_STEPS = (Relate, LoadKin, FindKin, UseExtra)
+KIN_STEPS = (Relate, LoadKin, LoadSome, FindKin, UseExtra)

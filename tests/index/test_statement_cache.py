@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.orm import aliased, joinedload, selectinload
 
 from encfields import SqlKeyStore, attach, keyrings
+from encfields.orm.write.hidden_values import veil
 from tests.index.clinic import Base, Claim, Patient, claim, fill, patient
 
 pytestmark = pytest.mark.usefixtures("older_objects_stay")
@@ -132,6 +133,27 @@ def test_equal_comparisons_share_a_cache_key():
         one, two = (select(Patient.id).where(make(v))._generate_cache_key() for v in "ab")
         assert one is not None
         assert one == two
+
+
+def test_a_value_is_there_at_every_moment_while_it_is_veiled():
+    """A statement of a module is compiled by one thread while others execute it."""
+    bind: Any = bindparam(None, "ssn-1", unique=True)
+    seen: list[Any] = []
+
+    def look(frame: Any, event: str, argument: Any) -> Any:
+        if frame.f_code is veil.__code__:
+            seen.append((bind.value, bind.effective_value))
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        veil(bind)
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 3
+    assert set(seen) == {("ssn-1", "ssn-1")}
+    assert "ssn-1" not in vars(bind).values()
 
 
 def test_plans_do_not_grow_with_executions(sqlite_clinic):

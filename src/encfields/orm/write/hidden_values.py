@@ -65,12 +65,14 @@ class VeiledBind(internals.OwnBind):
     @property
     def value(self) -> Any:
         """The value, as an attribute of SQLAlchemy's class."""
-        return self.callable() if type(self.callable) is Veiled else self.__dict__["value"]
+        # In this order, for another thread may be about to veil it.
+        value, shown_by = self.__dict__["value"], self.__dict__.get("callable")
+        return shown_by() if type(shown_by) is Veiled else value
 
     @value.setter
     def value(self, value: Any) -> None:
         self.__dict__["value"] = value
-        if type(self.callable) is Veiled:
+        if type(self.__dict__.get("callable")) is Veiled:
             # What is set replaces what the callable would give: so does ``params()``.
             self.callable = None
 
@@ -89,11 +91,15 @@ def veil(bind: BindParameter[Any]) -> None:
         return
     value = bind.value
     try:
-        bind.value, bind.callable = None, Veiled(value)
-        if type(bind) is BindParameter:
-            bind.__class__ = VeiledBind
+        veiled = Veiled(value)
     except Exception:
         bind.callable = lambda: value
+        return
+    # Another thread may execute the same statement meanwhile: at no moment is the value not there.
+    if type(bind) is BindParameter:
+        bind.__class__ = VeiledBind
+    bind.callable = veiled
+    bind.__dict__["value"] = None
 
 
 def veil_written(execution: WriteExecution) -> None:
