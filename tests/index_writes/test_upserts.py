@@ -6,8 +6,9 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from sqlalchemy import case, func, literal, null, select
+from sqlalchemy import and_, case, func, literal, literal_column, null, select, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from encfields.errors import BindingError, IdentityChangeError, UnsupportedOperationError
 from tests.binding.database import CANARY, Database
@@ -163,6 +164,37 @@ def test_the_index_is_that_of_the_value_that_is_chosen(db_with_upsert, choice, e
     own = {"n-1": BEFORE[1], "n-2": BEFORE[2]}
     found = numbers(db)
     assert [found[1], found[2]] == [own.get(value, value) for value in expected]
+
+
+CHANGING = {
+    "a function": lambda: func.random() > 0,
+    "in a subquery": lambda: select(func.random()).scalar_subquery() > 0,
+    "in raw SQL": lambda: text("random() > 0"),
+    "in a column of raw SQL": lambda: literal_column("random()") > 0,
+}
+
+
+@pytest.mark.parametrize("condition", CHANGING.values(), ids=CHANGING.keys())
+def test_no_condition_that_may_choose_another_index_than_value(sqlite, condition):
+    """The index has a CASE of its own, in which the database would ask the condition again."""
+    db = Database(sqlite)
+    db.create(Base.metadata)
+    for when in (condition(), and_(patient.c.name == "a", condition())):
+        statement = upsert(
+            sqlite_insert, lambda e, when=when: {"ssn": case((when, e.ssn), else_=patient.c.ssn)}
+        )
+        with db.begin() as connection, db.refused(UnsupportedOperationError, patient) as refused:
+            connection.execute(statement.values(id=1, ssn=CANARY))
+        assert "random" in str(refused.value)
+
+
+def test_a_function_whose_answer_stays_may_choose(db_with_upsert):
+    db, insert = db_with_upsert
+    longer = func.length(func.coalesce(patient.c.name, "")) > 9
+    statement = upsert(insert, lambda e: {"ssn": case((longer, e.ssn), else_=patient.c.ssn)})
+    with db.begin() as connection:
+        connection.execute(statement.values(id=1, ssn="new"))
+    assert numbers(db) == BEFORE
 
 
 def test_a_row_that_gets_another_key_may_not_keep_its_value(db_with_upsert):

@@ -15,8 +15,10 @@ from sqlalchemy.sql.functions import coalesce
 
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
+from encfields.orm.declare.blind_index import known_indexes
 from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.query.chosen_value import ChosenValue, chosen_from
+from encfields.orm.write.changing_answers import refuse_changing_answers
 from encfields.orm.write.upsert import is_excluded
 
 if TYPE_CHECKING:
@@ -24,17 +26,25 @@ if TYPE_CHECKING:
 
 
 def mark_choices(execution: WriteExecution) -> None:
-    """Mark what SET chooses for encrypted columns, so that it is told apart later."""
+    """Mark what SET chooses for encrypted columns, so that it is told apart later.
+
+    :raises UnsupportedOperationError: the blind index could be chosen otherwise than the value.
+    """
     given = internals.upsert_values(execution.statement)
     sealed = {name: b.column for b in execution.bindings.values() for name in _names(b.column)}
     if not any(key in sealed and internals.is_expression(value) for key, value in given):
         return
     is_mysql = execution.connection.dialect.name in MYSQL_NAMES
 
+    indexed = {one.column for index in known_indexes(execution.table) for one in index.sources}
+
     def marked(key: str, value: Any) -> Any:
         column = sealed.get(key)
-        is_choice = column is not None and _is_choice(value, column, is_mysql=is_mysql)
-        return ChosenValue(value) if is_choice else value
+        if column is None or not _is_choice(value, column, is_mysql=is_mysql):
+            return value
+        if column in indexed and isinstance(value, Case):
+            refuse_changing_answers(value, column)
+        return ChosenValue(value)
 
     execution.statement = internals.with_changed_upsert_values(execution.statement, marked)
 
