@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, event, insert, text
 from encfields.bulk import Reencryption
 from encfields.bulk.survey.census import census
 from encfields.bulk.survey.verify import verify
+from encfields.doctor.database import check_columns
 from encfields.errors import ConfigurationError
 from tests.attached import attach_with_kept_keys
 from tests.reencrypt.support import PATIENT, WRAPPING_KEY, Base, Clinic, Patient
@@ -46,6 +47,24 @@ def test_a_schema_chosen_in_an_event_of_the_engine(postgresql, name, chooses):
     event.remove(clinic.engine, name, chooses)
     clinic.engine.dispose()
     assert clinic.stored() == elsewhere
+
+
+def test_a_schema_that_the_engine_translates_to(postgresql):
+    """Run, census and doctor; no table of that name is where the table is declared to be."""
+    clinic = Clinic(postgresql)
+    Base.metadata.drop_all(clinic.engine)
+    clinic.encryption.detach()
+    with clinic.engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA ward"))
+    clinic.engine.update_execution_options(schema_translate_map={None: "ward"})
+    clinic.encryption = attach_with_kept_keys(clinic.engine, WRAPPING_KEY)
+    Base.metadata.create_all(clinic.engine)
+    clinic.fill(3)
+    version = clinic.rotate()
+    assert {finding.verdict for finding in check_columns(clinic.engine, [PATIENT])} == {"ok"}
+    assert clinic.run().run().finished
+    assert {held for _, held in clinic.versions()} == {version}
+    assert census(clinic.engine, PATIENT).is_current({"default": version})
 
 
 def test_rows_that_a_policy_hides_are_not_taken_for_rows_that_are_not_there(postgresql):

@@ -26,7 +26,11 @@ def imported(place: str, what: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{place} cannot be imported: {error}", reason=what) from None
+        raise ConfigurationError(
+            f"{place} cannot be imported: {error}; name what is there, as MODULE:NAME, and "
+            "run the command in the module's directory, or have that in $PYTHONPATH",
+            reason=what,
+        ) from None
     except EncFieldsError:
         raise
     # A module of the user's may raise anything, and even end the program, with a status of its own.

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 
+from encfields.bulk.rows.schema_of_table import schema_of
 from encfields.bulk.rows.spec import TableSpec
 from encfields.doctor.finding import Finding
 
@@ -60,7 +61,9 @@ def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     found = []
     for spec in specs:
         try:
-            columns = inspect(engine).get_columns(spec.table, schema=spec.schema)
+            with engine.connect() as connection:
+                schema = schema_of(spec.table, spec.schema, connection)
+                columns = inspect(connection).get_columns(spec.table, schema=schema)
         except NoSuchTableError:
             found.append(Finding(f"table {spec.table}", "problem", "is not in the database"))
             continue

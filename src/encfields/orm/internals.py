@@ -854,6 +854,11 @@ def has_defaults_of(compiled: Any, type_: type[Any]) -> bool:
     return any(isinstance(column.type, type_) for column in compiled.insert_prefetch)
 
 
+def leave_schema(table: Table) -> None:
+    """Have no ``schema_translate_map`` apply to a table."""
+    table._use_schema_map = False
+
+
 def is_column_flag(rule: Any) -> bool:
     """Whether a constraint or index stems from a column's ``unique=True`` or ``index=True``."""
     return bool(rule._column_flag)

@@ -16,6 +16,7 @@ from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, Tabl
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.bulk.rows.hidden_rows import refuse_hidden_rows
+from encfields.bulk.rows.schema_of_table import schema_of
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
@@ -143,21 +144,24 @@ class TableDescription:
         :raises ConfigurationError: rows of it are hidden from the database user.
         """
         inspector = inspect(connection)
+        # An inspector's questions, other than Table's, leave a schema_translate_map out.
+        schema = schema_of(self.table, self.schema, connection)
         try:
-            columns = inspector.get_columns(self.table, schema=self.schema)
+            columns = inspector.get_columns(self.table, schema=schema)
         except NoSuchTableError:
             raise DeclarationError(
                 "the database has no such table", table=self.table, reason="no-table"
             ) from None
         # Indexes, comments, and the tables that it refers to would take most of the time.
-        key = inspector.get_pk_constraint(self.table, schema=self.schema)["constrained_columns"]
+        key = inspector.get_pk_constraint(self.table, schema=schema)["constrained_columns"]
         table = Table(
             self.table,
             MetaData(),
             *(Column(one["name"], one["type"]) for one in columns),
             PrimaryKeyConstraint(*key),
-            schema=self.schema,
+            schema=schema,
         )
+        internals.leave_schema(table)  # It is translated once, and written in plain SQL as well.
         refuse_hidden_rows(table, connection)
         take_keys_as_stored(table, self._identifying(), connection)
         return ReflectedTable(self, table)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     RowMapping,
+    Table,
     and_,
     case,
     func,
@@ -93,7 +94,7 @@ def create_run_tables(engine: Engine) -> None:
         except DBAPIError:
             # Another process made it between the check and the statement.
             with engine.connect() as connection:
-                if not inspect(connection).has_table(table.name):
+                if not _is_there(table, connection):
                     raise
     with engine.connect() as connection:
         _require_present_shape(connection)
@@ -237,10 +238,14 @@ def has_run_tables(connection: Connection) -> bool:
 
     :raises ConfigurationError: those of an earlier version are.
     """
-    if not inspect(connection).has_table(runs.name):
+    if not _is_there(runs, connection):
         return False
     _require_present_shape(connection)
     return True
+
+
+def _is_there(table: Table, connection: Connection) -> bool:
+    return inspect(connection).has_table(table.name, connection.schema_for_object(table))
 
 
 def require_run_tables(connection: Connection) -> None:
@@ -259,7 +264,9 @@ def require_run_tables(connection: Connection) -> None:
 
 def _require_present_shape(connection: Connection) -> None:
     for table in metadata.sorted_tables:
-        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        schema = connection.schema_for_object(table)
+        listed = inspect(connection).get_columns(table.name, schema=schema)
+        there = {column["name"] for column in listed}
         missing = sorted(set(table.columns.keys()) - there)
         if missing:
             names = ", ".join(table.name for table in metadata.sorted_tables)

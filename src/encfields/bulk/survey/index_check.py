@@ -6,7 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, column, func, select, table
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    MetaData,
+    Select,
+    Table,
+    and_,
+    column,
+    func,
+    select,
+)
 
 from encfields.bulk.rows.description import TableDescription
 from encfields.bulk.survey.sampling import Sample
@@ -136,7 +147,7 @@ def is_unindexed(index: IndexDefinition, columns: Any = None) -> ColumnElement[b
 
 def _table(spec: TableDescription, index: IndexDefinition) -> Any:
     names: Iterable[str] = (index.name, *index.columns)
-    return table(spec.table, *(column(name) for name in names), schema=spec.schema)
+    return Table(spec.table, MetaData(), *map(Column, names), schema=spec.schema)
 
 
 @dataclass(slots=True)

@@ -286,7 +286,8 @@ class KeyTable:
 
     def _is_there(self, engine: Engine) -> bool:
         with engine.connect() as connection:
-            return inspect(connection).has_table(self.table.name, schema=self.table.schema)
+            schema = connection.schema_for_object(self.table)
+            return inspect(connection).has_table(self.table.name, schema=schema)
 
     def create(self) -> None:
         """See :meth:`SqlKeyStore.create_table
