@@ -256,6 +256,16 @@ def test_a_database_out_of_reach_is_told_without_its_password(command, url, mess
     assert_absent("pass-word-here", told.out, told.err)
 
 
+@pytest.mark.parametrize("before", [["adopt", "--database"], ["keys", "list"], []])
+def test_a_url_in_the_wrong_place_is_told_without_its_password(before, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args([*before, "postgresql://user:pass-word@here@host/db"])
+    assert ended.value.code == exits.USAGE
+    told = capsys.readouterr().err
+    assert "host/db" in told
+    assert_absent("pass-word", told)
+
+
 def test_what_the_driver_says_is_told_with_what_to_do(command):
     url = "mysql+pymysql://u:pass-word-here@127.0.0.1:9/db"
     told = command("inspect", "patient.ssn", "1", "--json", "--database", url)

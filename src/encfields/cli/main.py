@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -55,12 +56,17 @@ or, in place of models, without importing the application:
 """
 
 
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)\S*@")
+
+
 class _Parser(argparse.ArgumentParser):
     """Exits with a status that no answer of a subcommand has."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(exits.USAGE, f"{self.prog}: {message}\n")
+        # A URL in the wrong place is repeated in it.
+        shown = _PASSWORD.sub(r"\1***@", message)
+        self.exit(exits.USAGE, f"{self.prog}: {shown}\n")
 
 
 def parser() -> argparse.ArgumentParser:
