@@ -256,7 +256,7 @@ def test_a_database_out_of_reach_is_told_without_its_password(command, url, mess
     assert_absent("pass-word-here", told.out, told.err)
 
 
-@pytest.mark.parametrize("before", [["adopt", "--database"], ["keys", "list"], []])
+@pytest.mark.parametrize("before", [["adopt", "--database"], ["status"], []])
 def test_a_url_in_the_wrong_place_is_told_without_its_password(before, capsys):
     with pytest.raises(SystemExit) as ended:
         parser().parse_args([*before, "postgresql://user:pass-word@here@host/db"])
