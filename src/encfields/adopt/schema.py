@@ -15,7 +15,7 @@ from sqlalchemy import LargeBinary, text
 from sqlalchemy import column as sql_column
 from sqlalchemy import inspect as inspected
 from sqlalchemy import table as sql_table
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from encfields.adopt import sqlite_schema as sqlite
 from encfields.adopt.adoption import Adoption, AdoptionError
@@ -362,7 +362,7 @@ class Schema:
             try:
                 attempt()
                 return
-            except OperationalError as error:
+            except DBAPIError as error:
                 if number == TRIES - 1 or not _is_lock(error):
                     raise
             time.sleep(0.2 * (number + 1))
@@ -390,6 +390,6 @@ class Schema:
 _LOCKED = ("lock timeout", "lock wait timeout", "database is locked", "database table is locked")
 
 
-def _is_lock(error: OperationalError) -> bool:
+def _is_lock(error: DBAPIError) -> bool:
     text = str(error.orig).lower()
     return any(word in text for word in _LOCKED) or "canceling statement due to lock" in text

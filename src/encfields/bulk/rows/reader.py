@@ -22,12 +22,12 @@ from sqlalchemy import (
     tuple_,
     type_coerce,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.stored_keys import Key
-from encfields.bulk.runs.pacing import refuses_row
+from encfields.bulk.runs.pacing import is_operational, refuses_row
 from encfields.keys.sql.failures import sql_state
 from encfields.orm.adoption.text_form import read_in_sql
 from encfields.orm.declare.row_keys import MYSQL_NAMES
@@ -55,7 +55,7 @@ def _is_of_connection(error: Exception) -> bool:
         return False
     # SQLite's of a function that was registered is of this class, too.
     is_of_function = "user-defined function" in str(error.orig)
-    outage = isinstance(error, OperationalError) and not is_of_function
+    outage = is_operational(error) and not is_of_function
     return outage or error.connection_invalidated
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from encfields.bulk.rows.row_work import BatchOutcome, RowChange
 from encfields.bulk.runs.pacing import is_lock_wait, refuses_row
@@ -72,7 +72,7 @@ class BatchCommit:
         """
         try:
             return self._keep_or_refuse(claim, outcome, waiting, position)
-        except OperationalError as error:
+        except DBAPIError as error:
             # Whoever holds an entry of a unique index may be waiting for this batch's rows, so
             # that they are given up at once. The next batches are smaller, down to that row.
             is_held = self._index_names and is_lock_wait(error)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import (
+    DatabaseError,
     DataError,
     DBAPIError,
     IntegrityError,
@@ -145,6 +146,11 @@ _KEY_OUTAGES = frozenset({"unreachable", "throttled", "error"})
 _REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
 """Errors of a value, a CHECK or a trigger, for which drivers have no class of their own."""
 
+_REFUSAL_STATES = ("22", "23")
+_OUTAGE_STATES = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
+"""How SQLSTATEs begin of refused values, and of what a server tells of itself. pg8000 has one
+class of errors, ProgrammingError, for nearly all of them."""
+
 _LOCK_WAITS = frozenset({1205, "55P03"})
 """MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
 
@@ -168,14 +174,29 @@ def may_pass(error: Exception) -> bool:
         and not is_denied(error)
         and (
             error.connection_invalidated
-            or isinstance(error, OperationalError | InterfaceError | InternalError)
+            or isinstance(error, InterfaceError | InternalError)
+            or is_operational(error)
         )
+    )
+
+
+def is_operational(error: DBAPIError) -> bool:
+    """Whether an error tells of the server, not of the statement, whatever class it is of."""
+    # MySQL Connector/Python's of no class, where others have OperationalError: a lock wait.
+    return (
+        isinstance(error, OperationalError)
+        or type(error) is DatabaseError
+        or (sql_state(error.orig) or "").startswith(_OUTAGE_STATES)
     )
 
 
 def refuses_row(error: DBAPIError) -> bool:
     """Whether a constraint, a column's type or a trigger does not let a row in."""
-    return isinstance(error, IntegrityError | DataError) or code_of(error.orig) in _REFUSALS
+    return (
+        isinstance(error, IntegrityError | DataError)
+        or code_of(error.orig) in _REFUSALS
+        or (sql_state(error.orig) or "").startswith(_REFUSAL_STATES)
+    )
 
 
 def is_lock_wait(error: DBAPIError) -> bool:

@@ -57,6 +57,9 @@ _BY_CODE: dict[int | str, Refusal] = {
 }
 """By PostgreSQL's SQLSTATE, and by the numbers of MariaDB and MySQL."""
 
+_OF_VALUES = "22"
+"""How SQLSTATEs of a value begin. pg8000's errors of them are of no class of their own."""
+
 _BY_SQLITE: dict[str, Refusal] = {
     "SQLITE_CONSTRAINT_UNIQUE": Refusal.UNIQUE,
     "SQLITE_CONSTRAINT_PRIMARYKEY": Refusal.UNIQUE,
@@ -78,4 +81,5 @@ def refusal_of(error: DBAPIError) -> Refusal:
         known = _BY_CODE.get(code)
     if known is not None:
         return known
-    return Refusal.VALUE if isinstance(error, DataError) else Refusal.UNKNOWN
+    is_value = isinstance(error, DataError) or str(code).startswith(_OF_VALUES)
+    return Refusal.VALUE if is_value else Refusal.UNKNOWN
