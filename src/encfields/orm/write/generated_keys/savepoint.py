@@ -53,9 +53,6 @@ def release(connection: Connection) -> None:
 _NOT_UNDONE = 1196
 """ER_WARNING_NOT_COMPLETE_ROLLBACK."""
 
-_COUNTING_DRIVER = "pymysql"
-"""Whose cursors still know after they are closed how many warnings there were."""
-
 REASON = "not-undone"
 """Of the refusal."""
 
@@ -94,7 +91,16 @@ def refusal(insert: KeylessInsert) -> UnknownIdentityError:
 
 
 def _is_warned(connection: Connection, undone: Any) -> bool:
-    driver = connection.dialect.driver
-    if driver == _COUNTING_DRIVER and undone.cursor.warning_count == 0:
+    if _warnings(connection, undone) == 0:
         return False
     return any(row[1] == _NOT_UNDONE for row in connection.exec_driver_sql("SHOW WARNINGS"))
+
+
+def _warnings(connection: Connection, undone: Any) -> int | None:
+    """How many there were, where the driver still knows it of a closed cursor."""
+    if connection.dialect.driver == "pymysql":
+        return int(undone.cursor.warning_count)
+    if connection.dialect.driver == "mysqldb":  # of the connection's last statement
+        driver_connection: Any = connection.connection.driver_connection
+        return int(driver_connection.warning_count())
+    return None
