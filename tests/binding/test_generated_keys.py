@@ -23,7 +23,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType
@@ -367,10 +367,11 @@ def test_keys_that_are_sql_expressions_of_many_rows_are_learnt_or_refused(shop):
 
 def test_none_as_key_among_given_keys_is_learnt_or_refused(shop):
     rows = [{**row, "id": 50 if row["place"] == "0" else None} for row in rows_of(3)]
+    refused = ProgrammingError if shop.engine.driver == "pg8000" else IntegrityError
     try:
         with shop.begin() as connection:
             connection.execute(insert(visit), rows)
-    except (UnknownIdentityError, IntegrityError):
+    except (UnknownIdentityError, refused):
         assert reasons(shop) == []
     else:
         assert sorted(reasons(shop)) == expected(3)

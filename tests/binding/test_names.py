@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import ContextMismatchError
 from tests.binding.database import Database
+from tests.servers.mariadb import for_any_driver
 
 ODD = [
     "plain",
@@ -229,6 +230,8 @@ STYLES = [
 @pytest.mark.parametrize("name, style", STYLES)
 def test_a_parameter_style(request, name, style):
     db = Database(request.getfixturevalue(name), paramstyle=style)
+    if db.engine.driver == "pg8000" and style == "pyformat":
+        pytest.skip("has not this style")
     table = Table(
         "styled",
         MetaData(),
@@ -262,7 +265,7 @@ def test_a_parameter_style(request, name, style):
 @pytest.mark.parametrize("driver", ["sqlite+pysqlite", "mariadb+pymysql"])
 def test_other_names_of_the_same_dialect(request, driver):
     backend = request.getfixturevalue(driver.partition("+")[0])
-    engine = create_engine(backend.url.set(drivername=driver))
+    engine = create_engine(for_any_driver(backend.url.set(drivername=driver)))
     attach(engine, SqlKeyStore(keyrings.local(bytes(32))), create=True)
     table = in_schema(None)
     table.metadata.create_all(engine)

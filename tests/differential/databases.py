@@ -125,9 +125,7 @@ class Database:
     def _async_engines(self) -> tuple[AsyncEngine, AsyncEngine, Engines]:
         driver = ASYNC_DRIVERS[self._urls[0].get_backend_name()]
         urls = [
-            u.set(drivername=f"{u.get_backend_name()}+{driver}").difference_update_query(
-                [mariadb.WITHOUT_TLS]
-            )
+            mariadb.for_any_driver(u.set(drivername=f"{u.get_backend_name()}+{driver}"))
             for u in self._urls
         ]
         plain, encrypted = (create_async_engine(url) for url in urls)

@@ -72,6 +72,8 @@ ASKED = [Decimal(text) for text in ("1.5", "1.50", "1.500", "1.501", "1.4951", "
 
 @pytest.mark.parametrize("kind", [Numeric(10, 2), Percent()], ids=["Numeric", "TypeDecorator"])
 def test_a_number_is_not_rounded_to_what_the_column_keeps(db, kind):
+    if db.engine.driver == "pg8000":
+        pytest.skip("SQLAlchemy has a plain column's parameter rounded by a cast")
     table = twins(db, kind, Numeric(10, 2))
     stored = [Decimal("1.50"), Decimal("1.00"), Decimal("0"), None]
     with db.engine.begin() as connection:

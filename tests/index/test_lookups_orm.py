@@ -158,6 +158,8 @@ def test_a_comparison_can_be_sorted_and_grouped_by(clinic):
     first = case((hit, 0), else_=1)
     with clinic.session() as session:
         assert session.scalars(select(Patient.id).order_by(first, Patient.id)).all() == [2, 1, 3, 4]
+        if clinic.engine.driver == "pg8000":
+            pytest.skip("PostgreSQL does not know two numbered parameters of a GROUP BY equal")
         grouped = select(first, func.count()).group_by(first).order_by(first)
         assert [tuple(row) for row in session.execute(grouped)] == [(0, 1), (1, 3)]
 

@@ -97,8 +97,7 @@ class AsyncBackend:
     def __init__(self, sync: Backend, drivername: str) -> None:
         self.name = sync.name
         self.sync = sync
-        url = sync.url.set(drivername=drivername)
-        self.url = url.difference_update_query([mariadb.WITHOUT_TLS])
+        self.url = mariadb.for_any_driver(sync.url.set(drivername=drivername))
         self._engines: list[AsyncEngine] = []
 
     def create_engine(self, **options: Any) -> AsyncEngine:

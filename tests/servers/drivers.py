@@ -32,4 +32,7 @@ def through_driver(url: URL) -> URL:
     driver = next((name for name in asked if name in others), usual)
     if driver == "pymysql":
         return mariadb.through_pymysql(url)
-    return url.set(drivername=f"{'postgresql' if is_postgresql else 'mysql'}+{driver}")
+    url = url.set(drivername=f"{'postgresql' if is_postgresql else 'mysql'}+{driver}")
+    # SQLAlchemy hands it UUIDs as such, for MariaDB's type of that name.
+    is_connector = driver == "mysqlconnector"
+    return url.update_query_dict({mariadb.AS_TEXT: "true"}) if is_connector else url

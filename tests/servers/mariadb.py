@@ -25,6 +25,9 @@ HOW_TO_GET = (
 WITHOUT_TLS = "ssl_disabled"
 """PyMySQL's option, which other drivers do not know."""
 
+AS_TEXT = "converter_str_fallback"
+"""MySQL Connector/Python's: send what it does not know, such as a UUID, as ``str()`` of it."""
+
 _LOCAL = URL.create("mysql", username="root", host=HOST, port=3306)
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
 
@@ -76,6 +79,11 @@ def through_pymysql(url: URL) -> URL:
     """
     url = url.set(drivername="mysql+pymysql")
     return url.update_query_dict({WITHOUT_TLS: "true"}) if _is_at_home(url) else url
+
+
+def for_any_driver(url: URL) -> URL:
+    """The URL without what one driver alone takes."""
+    return url.difference_update_query([WITHOUT_TLS, AS_TEXT])
 
 
 def _is_at_home(url: URL) -> bool:
