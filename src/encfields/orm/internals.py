@@ -47,6 +47,7 @@ application made::
 
     sqlalchemy.engine.base.Connection               _transaction
     sqlalchemy.schema.Column                        _omit_from_statements
+    sqlalchemy.schema.Table                         _use_schema_map
     sqlalchemy.sql.dml.Insert                       _multi_values _post_values_clause _values
     sqlalchemy.sql.dml.Insert                       _return_defaults _return_defaults_columns
     sqlalchemy.sql.dml.Insert                       _select_names _sort_by_parameter_order
