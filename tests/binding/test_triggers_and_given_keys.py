@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy import Uuid as UuidType
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -152,6 +152,23 @@ def test_an_update_that_moves_the_row_is_rolled_back(db, setting):
     by_key = (table.c.id == 1) & (table.c.tenant == "a")
     with db.refused(IdentityChangeError, table), db.begin() as connection:
         connection.execute(table.update().where(by_key).values(t="new"))
+
+
+def test_an_upsert_whose_update_moves_the_row_is_rolled_back(db):
+    """What fires is a trigger of UPDATE, and the statement is an INSERT."""
+    table = made(db, cases())
+    trigger(db, "UPDATE", "id = new.id + 1000")
+    with db.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "s": "before"})
+    dialect = {"postgresql": postgresql, "sqlite": sqlite}.get(db.name, mysql)
+    upsert: Any = dialect.insert(table)
+    if dialect is mysql:
+        upsert = upsert.on_duplicate_key_update(s=upsert.inserted.s)
+    else:
+        upsert = upsert.on_conflict_do_update(index_elements=["id"], set_={"s": upsert.excluded.s})
+    with db.refused(IdentityChangeError, table), db.begin() as connection:
+        connection.execute(upsert, {"id": 1, "s": "after"})
+    assert read(db, table) == [(1, "before", None)]
 
 
 def test_the_orm_says_so_at_the_flush_and_goes_on(db):

@@ -285,15 +285,15 @@ class WriteHook:
                 raise plan.hits_unseen()
             return True, []
         is_told = self._triggered.may_move_before(
-            connection, plan.table, plan.read_back, is_update=not plan.may_be_generated
+            connection, plan.table, plan.read_back, plan.kinds
         )
         if is_told is LATER:
             return None, []
         return bool(is_told), None if is_told is None else []
 
     def _may_be_moved(self, plan: StatementPlan, connection: Connection) -> bool | None:
-        table, is_update = cast("Table", plan.table), not plan.may_be_generated
-        return self._triggered.may_move(connection, table, plan.read_back, is_update=is_update)
+        table = cast("Table", plan.table)
+        return self._triggered.may_move(connection, table, plan.read_back, plan.kinds)
 
     def _require_keys(self, plan: StatementPlan, context: Any) -> None:
         """Have the branch keys, while no lock is held that the making of one would wait for."""

@@ -154,6 +154,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
         unchanged=tuple(maker.unchanged(rows[0])) if maker.is_update else set_values.keys,
         looks_up_spelling=maker.is_update and maker.spelling_matters(rows[0]),
         may_be_generated=not maker.is_update,
+        kinds=(False, True) if internals.upsert_values(statement) else (maker.is_update,),
         may_skip=not maker.is_update and internals.may_skip_rows(statement),
         hits_unseen=hits_unseen,
         table=table,

@@ -89,6 +89,7 @@ class StatementPlan:
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
     :ivar looks_up_spelling: the row's key may be spelt differently in the database.
     :ivar may_be_generated: an INSERT, whose row's key the database may generate.
+    :ivar kinds: what it may be to a row, an UPDATE or not: an upsert may be either.
     :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
     :ivar without_values: no indexed column is given a value, nor its index.
     :ivar sealed_in_order: the encrypted binds as the driver gets them, each with its key among
@@ -110,6 +111,7 @@ class StatementPlan:
     raw_copy_allowed: bool = False
     looks_up_spelling: bool = False
     may_be_generated: bool = False
+    kinds: tuple[bool, ...] = (True,)
     may_skip: bool = False
     without_values: bool = False
     table: Table | None = None

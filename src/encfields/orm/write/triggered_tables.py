@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Table
 
+Kinds = tuple[bool, ...]
+"""What a write may be to a row, an UPDATE or not: an upsert is either, and fires both triggers."""
+
 KNOWN_SECONDS = 10.0
 """For how long an answer is believed: a trigger may be made while the application runs."""
 
@@ -136,7 +139,7 @@ class TriggeredTables:
             self._made += 1
 
     def may_move_before(
-        self, connection: Connection, table: Table, columns: Iterable[str], *, is_update: bool
+        self, connection: Connection, table: Table, columns: Iterable[str], kinds: Kinds
     ) -> bool | Later | None:
         """:meth:`may_move` before the write; :data:`LATER` if it is to be asked only after it.
 
@@ -147,20 +150,21 @@ class TriggeredTables:
         answer = self._current(connection, table)
         if answer is None and connection.dialect.name != "postgresql":
             return LATER
-        return self.may_move(connection, table, columns, is_update=is_update, known=answer)
+        return self.may_move(connection, table, columns, kinds, known=answer)
 
     def may_move(
         self,
         connection: Connection,
         table: Table,
         columns: Iterable[str],
+        kinds: Kinds,
         *,
-        is_update: bool,
         known: _Answer | None = None,
     ) -> bool | None:
         """Whether any may give a row another key, so that a look is required.
 
         :param columns: those that tell whether one did.
+        :param kinds: what the write may be to a row.
         :param known: what the database told a moment ago, if it did.
         :returns: ``False`` if the look is for a role that may: the database tells of one that does
             so after the row is stored, or may hide some, and no write of this kind was looked at
@@ -170,17 +174,19 @@ class TriggeredTables:
         must_look: bool | None = None
         answer = known or self._answer(connection, table)
         for one in answer.changed:
-            if not (one.updates if is_update else one.inserts):
+            if not any(one.updates if is_update else one.inserts for is_update in kinds):
                 continue
-            is_before = one.before_update if is_update else one.before_insert
+            is_before = any(
+                one.before_update if is_update else one.before_insert for is_update in kinds
+            )
             if one.hidden.isdisjoint(columns):
                 must_look = bool(must_look or is_before)
             elif is_before:
                 raise cannot_look(table.fullname)
         if must_look is None and connection.dialect.name in MYSQL_NAMES:
-            if is_update in answer.tried:
+            if answer.tried.issuperset(kinds):
                 return None
-            answer.tried.add(is_update)
+            answer.tried.update(kinds)
             return False
         return must_look
 
