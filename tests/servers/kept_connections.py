@@ -43,8 +43,8 @@ class KeptConnections:
             dialect: Any, record: object, arguments: list[Any], parameters: dict[str, Any]
         ) -> psycopg.Connection | None:
             settings = {k: str(v) for k, v in parameters.items() if k not in _OTHER_DEFAULTS}
-            listens_alone = len(dialect.dispatch.do_connect) == 1
-            if not listens_alone or arguments or settings != self._settings:
+            is_alone = dialect.driver == "psycopg" and len(dialect.dispatch.do_connect) == 1
+            if not is_alone or arguments or settings != self._settings:
                 return None
             return _connection_class(self).connect(**parameters)
 
