@@ -50,7 +50,11 @@ class UnionReader(TypeEngine[Any]):
         of_first = processors[self.readers[0].tag]
 
         def open_cell(cell: Any) -> Any:
-            tag = bytes(cell[:6]).decode("ascii", "replace") if isinstance(cell, bytes) else ""
+            tag = (
+                bytes(cell[:6]).decode("ascii", "replace")
+                if isinstance(cell, bytes | memoryview)
+                else ""
+            )
             return processors.get(tag, of_first)(cell)
 
         return leaves_no_trace(open_cell)
