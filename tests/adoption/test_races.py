@@ -24,7 +24,7 @@ from tests.binding.database import Database
 from tests.forked import Program
 from tests.waiting import until
 
-ROUNDS = int(os.environ.get("ENCFIELDS_ADOPTION_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("ENCFIELDS_ADOPTION_ROUNDS", "10"))
 PATIENCE = 600 + 5 * ROUNDS
 
 
