@@ -15,7 +15,7 @@ from tests.reencrypt.changing_application import ROWS, convert, ledger, row, wor
 from tests.servers.backends import Backend
 from tests.waiting import until
 
-ROUNDS = int(os.environ.get("ENCFIELDS_ADOPTION_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("ENCFIELDS_ADOPTION_ROUNDS", "8"))
 PATIENCE = 600 + 5 * ROUNDS
 
 
