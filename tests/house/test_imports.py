@@ -64,13 +64,10 @@ def imports() -> dict[str, set[str]]:
 
 
 def floor(name: str) -> int:
-    top = name.split(".")[0]
-    lowest = next((number for number, names in enumerate(FLOORS) if name in names), None)
-    return (
-        next(number for number, tops in enumerate(FLOORS) if top in tops)
-        if lowest is None
-        else lowest
-    )
+    """The number of a file's floor: that of the innermost folder around it that has one."""
+    here = (number for number, names in enumerate(FLOORS) if name in names)
+    number = next(here, None)
+    return floor(name.rpartition(".")[0]) if number is None else number
 
 
 def reached_from(name: str) -> set[str]:

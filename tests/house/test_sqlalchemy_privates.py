@@ -1,4 +1,4 @@
-"""Private names of SQLAlchemy and Alembic are known in one module for each, which lists them.
+"""Private names of SQLAlchemy are known in one folder and Alembic's in one file, which list them.
 
 Anywhere else, nobody reads a private name of another object at all, ours included: so no list of
 SQLAlchemy's names is needed to find one.
@@ -10,6 +10,7 @@ import ast
 import functools
 import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,13 @@ import encfields.orm.internals
 
 PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
-INTERNALS = [encfields.orm.internals, encfields.alembic.internals]
+INTERNALS = [
+    *(
+        importlib.import_module(f"encfields.orm.internals.{file.name}")
+        for file in pkgutil.iter_modules(encfields.orm.internals.__path__)
+    ),
+    encfields.alembic.internals,
+]
 """The modules that know private names of SQLAlchemy and of Alembic."""
 
 OTHERS = {
@@ -195,10 +202,10 @@ class Listed(NamedTuple):
 _LINE = re.compile(r"^    ([\w.]+) +((?:_\w+ ?)+)(?:\((\d\.\d)\))?$", re.M)
 
 
-def listed(module: Any, section: int | None = None) -> list[Listed]:
-    """What a module's docstring lists: what is read, written and overridden, in this order."""
-    sections = re.split(r"::\n", module.__doc__)[1:]
-    text = "".join(sections if section is None else sections[section : section + 1])
+def listed(module: Any, heading: str = r"\w+") -> list[Listed]:
+    """What a module's docstring lists under ``Read::``, ``Written::`` or ``Overridden::``, or all
+    of it."""
+    text = "".join(re.findall(rf"^{heading}::\n\n((?:    .+\n)+)", module.__doc__, re.M))
     return [
         Listed(place, name, release)
         for place, names, release in _LINE.findall(text)
@@ -238,7 +245,10 @@ def thing_at(place: str) -> Any:
 @pytest.mark.parametrize("module", INTERNALS, ids=lambda module: module.__name__)
 def test_a_module_lists_what_it_uses_and_nothing_else(module):
     tree = files()[str(Path(module.__file__).relative_to(PACKAGE))]
-    read, written, overridden = ({one.name for one in listed(module, at)} for at in range(3))
+    read, written, overridden = (
+        {one.name for one in listed(module, heading)}
+        for heading in ("Read", "Written", "Overridden")
+    )
     used = [use for use in uses(tree) if use.name not in defined_in(tree) - listed_by(module)]
 
     assert {use.name for use in used if use.is_written} == written

@@ -1,6 +1,6 @@
 """The one place where private names of Alembic are read; nothing is written.
 
-::
+Read::
 
     alembic.runtime.migration.MigrationContext  _in_external_transaction
     alembic.autogenerate.api.AutogenContext     _name_filters

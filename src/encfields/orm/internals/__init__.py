@@ -1,0 +1,152 @@
+"""The one place that knows private names of SQLAlchemy: the files of this folder, and no other.
+
+Each file lists the names that it reads, writes and overrides, with the class that has each. Were
+one of them to vanish, ``tests/house/test_sqlalchemy_privates.py`` would fail, and statements with
+``AttributeError`` or with a value left unsealed, which is refused: none would go through in
+plaintext.
+
+What is written is on copies of statements, and on columns and connections of ours, never on what
+the application made. What is overridden is so by classes of ours, which call what they override.
+
+The rest of the package imports from here alone, as ``internals.name`` for the most part: by that
+word all is found that leans on those names.
+"""
+# mypy: implicit-reexport
+# ruff: noqa: F401
+
+from __future__ import annotations
+
+from encfields.orm.internals.binds import (
+    OwnBind,
+    clones_of,
+    copy_of_bind,
+    retyped_bind,
+    same_value_bind,
+)
+from encfields.orm.internals.cache_keys import (
+    CacheKey,
+    CacheKeyedType,
+    cache_key_by_arguments,
+    cache_key_of,
+)
+from encfields.orm.internals.compiled import (
+    MULTI_VALUES_SUFFIX,
+    Assigned,
+    BoundValue,
+    Expression,
+    assignments,
+    bind_name,
+    bound_values,
+    compiled_statement,
+    default_values,
+    dml_state,
+    dml_statement,
+    driver_name,
+    has_defaults_of,
+    has_written,
+    is_dml,
+    is_multi_values,
+    name_of_copy,
+    note_key,
+    parameter_rows,
+    positional_names,
+    rendered_bind_names,
+    result_position,
+    row_of_default,
+    shares_statement,
+    types_by_bind_name,
+    values_count,
+)
+from encfields.orm.internals.execution import (
+    UNTRANSLATED,
+    connect_parameters,
+    driver_cursor,
+    in_sqlite_transaction,
+    is_autocommit,
+    plain_engine,
+    result_processors,
+    rows_at_hand,
+    take_back,
+    unobserved,
+)
+from encfields.orm.internals.inserts import (
+    are_plain_rows,
+    has_prefixes,
+    has_select_source,
+    insert_values_by_key,
+    is_joined_part_of_insert,
+    is_part_of_insert,
+    may_skip_rows,
+    multi_value_rows,
+    row_by_key,
+    select_source_names,
+    stated_keys,
+    takes_all_from_parameters,
+    with_insert_values,
+    with_multi_value_rows,
+    with_select_name,
+    without_reported_keys,
+)
+from encfields.orm.internals.schema import (
+    ANY_BINARY,
+    ANY_INTERVAL,
+    CompanionColumn,
+    NegatableComparison,
+    SchemaPart,
+    WrappedColumn,
+    autoincrement_column,
+    check_of_type,
+    column_copy,
+    discard_rule,
+    holds_bytes,
+    is_carried,
+    is_column_flag,
+    json_deserializer,
+    json_serializer,
+    leave_schema,
+    of_one_kind,
+    variant_of,
+)
+from encfields.orm.internals.selects import (
+    annotated_like,
+    array_items,
+    distinct_on_clauses,
+    entity_of,
+    group_by_clauses,
+    has_row_limit,
+    having_criteria,
+    is_bare_select,
+    is_distinct,
+    is_label_reference,
+    is_model,
+    order_by_clauses,
+    select_parts,
+    stands_for_its_parts,
+    top_level_from,
+    where_criteria,
+    with_criteria_rewritten,
+    with_order_by,
+)
+from encfields.orm.internals.updates import (
+    has_loaded_change,
+    is_expression,
+    old_value_bind,
+    same_table,
+    stale_data,
+    update_values,
+    update_values_by_key,
+    with_replaced_values,
+    with_update_values,
+    with_write,
+    write_in,
+    written_table,
+)
+from encfields.orm.internals.upserts import (
+    conflict_elements,
+    post_values_clause,
+    sibling_in,
+    upsert_values,
+    with_changed_upsert_values,
+    with_conflict_elements,
+    with_upsert_values,
+)

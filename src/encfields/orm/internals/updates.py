@@ -1,0 +1,161 @@
+"""An UPDATE, and what an INSERT has in common with it: the table, and what values() assigns.
+
+Read::
+
+    sqlalchemy.schema.Column                       _label _annotations
+    sqlalchemy.sql.dml.Update                      _generate _propagate_attrs _values
+    sqlalchemy.sql.dml.Update                      _ordered_values (2.0)
+    sqlalchemy.sql.lambdas.LambdaElement           _rec _resolved
+    sqlalchemy.orm.bulk_persistence                _BulkUDCompileState (2.1)
+    sqlalchemy.orm.bulk_persistence._BulkUDCompileState _get_orm_crud_kv_pairs (2.1)
+    sqlalchemy.orm.bulk_persistence.BulkUDCompileState _get_orm_crud_kv_pairs (2.0)
+
+Written::
+
+    sqlalchemy.sql.dml.Update                      _values
+    sqlalchemy.sql.dml.Update                      _ordered_values (2.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import Column, Table, update
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.lambdas import LambdaElement
+from sqlalchemy.util import immutabledict
+
+from encfields.orm.internals.selects import entity_of
+
+
+def same_table(owner: Any, table: Any) -> bool:
+    """Whether two tables are one, or the ORM's annotated copies of it."""
+    return hash(owner) == hash(table)
+
+
+def is_expression(value: Any) -> bool:
+    """Whether it is an SQL expression, an attribute of the ORM among them, and no plain value."""
+    return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
+
+
+def old_value_bind(column: Any) -> str:
+    """Name of the bind that the ORM compares a row's key to in its UPDATE by primary key."""
+    return str(column._label)
+
+
+def stale_data(table: Table, expected: int) -> Exception:
+    """The error that the ORM raises where an UPDATE matches fewer rows than it wrote."""
+    from sqlalchemy.orm.exc import StaleDataError
+
+    return StaleDataError(
+        f"UPDATE statement on table '{table.description}' expected to update {expected} row(s), "
+        "and the identity of one or more has changed since it was loaded"
+    )
+
+
+def written_table(statement: Any) -> Any:
+    """The table that an INSERT or UPDATE writes to.
+
+    The ORM executes an INSERT or UPDATE of many rows of a joined subclass once for each of its
+    tables, and notes which on the statement. An UPDATE of a class that is queried together with its
+    subclasses (``with_polymorphic="*"``) names the join of all their tables, until it is compiled.
+    """
+    for noted in ("_emit_update_table", "_emit_insert_table"):
+        if noted in statement._annotations:
+            return statement._annotations[noted]
+    if isinstance(statement, Update):
+        entity = entity_of(statement.table)
+        if getattr(entity, "is_mapper", False):
+            return entity.local_table
+    return statement.table
+
+
+def has_loaded_change(state: Any, key: str) -> bool:
+    """Whether an ORM attribute was set since it was loaded."""
+    return key in state.committed_state
+
+
+def update_values(statement: Any) -> list[tuple[Any, Any]]:
+    """What an UPDATE's own values() or ordered_values() assign."""
+    ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
+    return list(ordered) if ordered else list((statement._values or {}).items())
+
+
+def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> Update:
+    """The same UPDATE with more assignments; the given statement is left as it is."""
+    ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
+    wanted = update_values(update(statement.table).values(dict(added)))
+    copied: Any = statement._generate()
+    if ordered:
+        copied._ordered_values = [*ordered, *wanted]
+    else:
+        # A lambda's statement has an ordinary dictionary, which values() cannot add to.
+        copied._values = immutabledict({**(copied._values or {}), **dict(wanted)})
+    return cast("Update", copied)
+
+
+def with_replaced_values(
+    statement: Update, replaced: Column[Any], added: Mapping[Column[Any], Any]
+) -> Update:
+    """The same UPDATE without what it assigns to `replaced`, and with other assignments."""
+    ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
+    copied: Any = statement._generate()
+    kept = [
+        (target, value)
+        for target, value in update_values(statement)
+        if replaced.key not in _by_key(statement, [(target, value)])
+    ]
+    if ordered:
+        copied._ordered_values = kept
+    else:
+        copied._values = immutabledict(dict(kept))
+    return with_update_values(copied, added)
+
+
+def write_in(statement: Any) -> Any:
+    """The INSERT or UPDATE that a statement is, or that its lambda or its ``from_statement()``
+    holds; ``None`` where there is none."""
+    if isinstance(statement, Insert | Update):
+        return statement
+    if isinstance(statement, LambdaElement):
+        is_write = isinstance(statement._rec.expected_expr, Insert | Update)
+        return statement._resolved if is_write else None
+    if getattr(statement, "__visit_name__", "") == "orm_from_statement":
+        return statement.element if isinstance(statement.element, Insert | Update) else None
+    return None
+
+
+def with_write(statement: Any, write: Any) -> Any:
+    """The same statement with another INSERT or UPDATE; the given one is left as it is."""
+    if isinstance(statement, Insert | Update | LambdaElement):
+        return write
+    copied = statement._generate()
+    copied.element = write
+    return copied
+
+
+def update_values_by_key(statement: Update) -> dict[str, Any]:
+    """The same by key of the table's column, whatever attribute of the ORM stands for it."""
+    return _by_key(statement, update_values(statement))
+
+
+def _by_key(statement: Update, values: Any) -> dict[str, Any]:
+    table: Any = written_table(statement)
+    mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
+    if mapper is not None:
+        from sqlalchemy.orm import bulk_persistence
+
+        persistence: Any = bulk_persistence
+        try:
+            state = persistence._BulkUDCompileState
+        except AttributeError:  # SQLAlchemy 2.0
+            state = persistence.BulkUDCompileState
+        values = state._get_orm_crud_kv_pairs(mapper, statement, values, False)
+    by_key: dict[str, Any] = {}
+    for target, value in values:
+        owner = getattr(target, "table", None)
+        if owner is None or same_table(owner, table):
+            by_key[str(getattr(target, "key", target))] = value
+    return by_key
