@@ -40,7 +40,7 @@ OTHERS = {
     "keys/aws/deadline.py": {"_endpoint", "_pool_classes_by_scheme", "_new_conn"},
     "testing/plugin.py": {"_report_sections"},
     "testing/channels.py": {"_getframe"},
-    "orm/adoption/pending_writes.py": {"_getframe"},
+    "orm/adoption/writes.py": {"_getframe"},
     "cli/terminal.py": {"_exit"},
     "doctor/key_table.py": {"_exit"},
 }

@@ -13,12 +13,7 @@ from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.query.in_plaintext import with_plaintext_asked
 from encfields.orm.query.list_comparison import with_lists_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
-from encfields.orm.write.chosen_values import mark_choices
-from encfields.orm.write.conflict_target import target_indexes
-from encfields.orm.write.default_context import (
-    show_all_parameters,
-    show_given_parameters,
-)
+from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
 from encfields.orm.write.execution import WriteExecution
 from encfields.orm.write.generated_keys.keyless import gives_all_keys
 from encfields.orm.write.hidden_values import veil_written
@@ -26,7 +21,9 @@ from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.index_values import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
-from encfields.orm.write.set_values import bind_set_values
+from encfields.orm.write.upsert import target_indexes
+from encfields.orm.write.upsert_choices import mark_choices
+from encfields.orm.write.upsert_set_values import bind_set_values
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

@@ -7,8 +7,11 @@ plaintext and makes the rows pending, as long as the plaintext is complete.
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, bindparam, null
@@ -24,16 +27,20 @@ from encfields.orm.adoption.columns import (
     null_of,
     plaintext_type,
 )
-from encfields.orm.adoption.pending_writes import note_unsealed
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
 from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.in_plaintext import in_plaintext
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.statement_plan import RAW_COPY_OPTION
-from encfields.orm.write.upsert import is_excluded, targets_row_key
+from encfields.orm.write.upsert import targets_row_key
+from encfields.orm.write.upsert_choices import is_excluded
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from encfields.orm.write.execution import WriteExecution
+
 
 _COPY = "__plaintext"
 
@@ -281,3 +288,57 @@ def _is_by_orm(statement: Update, rows: list[Mapping[str, Any]]) -> bool:
     table = internals.written_table(statement)
     binds = {internals.old_value_bind(column) for column in table.primary_key}
     return bool(rows) and all(binds <= set(row) for row in rows)
+
+
+log = logging.getLogger("encfields.adoption")
+
+MAX_PLACES = 1_000
+"""Places that are remembered, so that each is logged once."""
+
+_LIBRARIES = ("encfields.", "sqlalchemy.", "greenlet", "asyncio.", "contextlib")
+
+
+def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> None:
+    """Count a statement that writes the plaintext alone.
+
+    :param why: what encryption cannot carry about it, in a few words.
+    """
+    encryption = attachment_of(connection.dialect).encryption
+    name = f"{binding.table}.{binding.column_name}"
+    if encryption is None:
+        return
+    stats, place = encryption.stats.adoption, _place()
+    stats.unsealed_statements[name] += 1
+    if (name, place, why) in stats.places or len(stats.places) >= MAX_PLACES:
+        return
+    stats.places.add((name, place, why))
+    log.warning(
+        "%s: %s in %s; the rows are left in plaintext until the next backfill, and from the phase "
+        '"write-sealed" on the statement is refused',
+        name,
+        why,
+        place,
+    )
+
+
+def _place() -> str:
+    """File, line and function of the application's own frame that executes the statement."""
+    for start in (sys._getframe(1), _frame_around_greenlet()):
+        frame = start
+        while frame is not None:
+            module = str(frame.f_globals.get("__name__", ""))
+            if not module.startswith(_LIBRARIES):
+                return f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})"
+            frame = frame.f_back
+    return "an unknown place"
+
+
+def _frame_around_greenlet() -> FrameType | None:
+    """Where an asynchronous engine's greenlet was entered."""
+    try:
+        from greenlet import getcurrent  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    parent = getcurrent().parent
+    found: FrameType | None = getattr(parent, "gr_frame", None)
+    return found

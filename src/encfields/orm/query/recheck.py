@@ -20,7 +20,7 @@ from encfields.message.core import OpenedCell
 from encfields.orm import internals
 from encfields.orm.query.lookup_type import CompoundValue
 from encfields.orm.query.recheck_plan import AnyOf, Condition, DeliveredCell, RowFilter
-from encfields.orm.read.fetched_rows import FetchedRows
+from encfields.orm.read.results import FetchedRows
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

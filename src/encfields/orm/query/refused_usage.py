@@ -38,7 +38,6 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.query.chosen_value import ChosenValue, parts_of_choice
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -49,10 +48,11 @@ from encfields.orm.query.comparison import (
     instead_of_any,
     viewed,
 )
-from encfields.orm.query.copied_elsewhere import refuse_copies_elsewhere
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_order import encrypted_column_in, raw_texts, sorted_in
 from encfields.orm.read.provenance import column_named, table_named
+from encfields.orm.write.ciphertext_copies import refuse_copies_elsewhere
+from encfields.orm.write.upsert_choices import ChosenValue, parts_of_choice
 
 _FIRST = (
     "compare it with a value or an equally indexed column, and write the encrypted column first, "

@@ -18,7 +18,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.read.encrypted_columns import encrypted_columns
+from encfields.orm.read.results import encrypted_columns
 
 HoldsKey = Callable[[str, str], bool]
 

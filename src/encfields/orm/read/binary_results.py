@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from encfields.errors import UnreadableError
 from encfields.orm import internals
 from encfields.orm.kept_state import IN_BINARY
-from encfields.orm.read.encrypted_columns import encrypted_columns
+from encfields.orm.read.results import encrypted_columns
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
-from sqlalchemy.sql.elements import (
-    BinaryExpression,
-    BindParameter,
-    Null,
-)
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
 
 from encfields.errors import (
     AmbiguousRowError,
@@ -23,10 +19,7 @@ from encfields.errors import (
 )
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
-from encfields.orm.declare.columns import (
-    ColumnBinding,
-    SealedColumnType,
-)
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.declare.row_keys import (
     MYSQL_NAMES,
     IdentityBind,
@@ -35,13 +28,8 @@ from encfields.orm.declare.row_keys import (
 )
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.statement_scope import conjunction
-from encfields.orm.write.index_values import (
-    IndexedBind,
-    indexed_binds,
-    refuse_half_copy,
-)
-from encfields.orm.write.raw_copy import refuse_other_copies
-from encfields.orm.write.set_values import indexes_of_own_values, own_values
+from encfields.orm.write.ciphertext_copies import refuse_other_copies
+from encfields.orm.write.index_values import IndexedBind, indexed_binds, refuse_half_copy
 from encfields.orm.write.statement_plan import (
     RAW_COPY_OPTION,
     Refusal,
@@ -49,6 +37,7 @@ from encfields.orm.write.statement_plan import (
     SetValues,
     UnchangedIdentity,
 )
+from encfields.orm.write.upsert_set_values import indexes_of_own_values, own_values
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect

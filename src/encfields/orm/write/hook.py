@@ -11,21 +11,25 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from encfields.codecs.base import BecomesNullError
-from encfields.errors import (
-    EncFieldsError,
-)
+from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.engine_tables import EngineTables
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import FilteredFetch
 from encfields.orm.read.binary_results import DRIVERS, BinaryResults
-from encfields.orm.read.opened_at_once import open_at_once
+from encfields.orm.read.results import open_at_once
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
-from encfields.orm.write.parked_rows import (
+from encfields.orm.write.pending import Pending, PendingIndex, exchanged, first_pending
+from encfields.orm.write.plan import make_plan
+from encfields.orm.write.read_back import ReadBack, WrittenRow
+from encfields.orm.write.sealing import (
+    Ready,
+    RowSealer,
+    encode,
     identity_texts,
     is_parked,
     name_row,
@@ -33,22 +37,9 @@ from encfields.orm.write.parked_rows import (
     parked_in,
     refuse_unpinned,
 )
-from encfields.orm.write.pending import (
-    Pending,
-    PendingIndex,
-    exchanged,
-    first_pending,
-)
-from encfields.orm.write.plan import make_plan
-from encfields.orm.write.read_back import ReadBack, WrittenRow
-from encfields.orm.write.sealing import Ready, RowSealer, encode
-from encfields.orm.write.set_values import refuse_shared
-from encfields.orm.write.statement_plan import (
-    NOTHING,
-    RAW_COPY_OPTION,
-    StatementPlan,
-)
+from encfields.orm.write.statement_plan import NOTHING, RAW_COPY_OPTION, StatementPlan
 from encfields.orm.write.triggered_tables import LATER, TriggeredTables
+from encfields.orm.write.upsert_set_values import refuse_shared
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

@@ -23,11 +23,10 @@ from encfields.orm.declare.blind_index import indexes_of, known_indexes
 from encfields.orm.declare.index_binding import Form, IndexBinding
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
 from encfields.orm.internals import Assigned, BoundValue, Expression
-from encfields.orm.query.chosen_value import ChosenValue
 from encfields.orm.sealed import Sealed, to_be_written
-from encfields.orm.write.chosen_values import index_of_choice
 from encfields.orm.write.pending import Carried, is_null
-from encfields.orm.write.upsert import is_excluded, is_own_value
+from encfields.orm.write.upsert import is_own_value
+from encfields.orm.write.upsert_choices import ChosenValue, index_of_choice, is_excluded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect

@@ -4,6 +4,9 @@ The row that an upsert hits is one that was there. What its key is like follows 
 the conflict target, whose columns agree; a WHERE that compares a column with the inserted one; and
 SET itself, which may give the row the inserted row's key. ON DUPLICATE KEY UPDATE has only the
 last of them, since any unique key may have been hit.
+
+An encrypted column in the target stands for its unique blind index: no two ciphertexts are alike,
+so that what ``unique=True`` asks for is on the column of the index.
 """
 
 from __future__ import annotations
@@ -13,23 +16,25 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, PrimaryKeyConstraint, UniqueConstraint
+from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement, Null
-from sqlalchemy.sql.selectable import Alias
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
 
 from encfields.errors import (
     AmbiguousRowError,
     BindingError,
     CiphertextCopyError,
+    EncFieldsError,
     IdentityChangeError,
+    UnsupportedOperationError,
 )
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
+from encfields.orm.declare.blind_index import known_indexes
 from encfields.orm.declare.row_keys import may_match_another_spelling
 from encfields.orm.internals import Assigned, BoundValue
-from encfields.orm.query.chosen_value import ChosenValue
 from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.write.upsert_choices import ChosenValue, is_excluded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,13 +42,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.write.execution import WriteExecution
+
 
 _EQUAL = (operators.eq, operators.is_not_distinct_from)
 
 _UNIQUE = (PrimaryKeyConstraint, UniqueConstraint)
-
-_INSERTED_ROW = ("excluded", "inserted")
-"""SQLAlchemy's names of the alias that stands for the inserted row, ON CONFLICT's and MySQL's."""
 
 
 def refuse_upsert(
@@ -96,23 +100,6 @@ def _refuse_misspelt(statement: Any) -> None:
 def _letters(name: str) -> str:
     """What is left of a name without case and quotes."""
     return re.sub(r"\W", "", name).casefold()
-
-
-def is_excluded(value: Any, column: Column[Any]) -> bool:
-    """Whether `value` is the inserted value of the column, ``excluded.column`` or, on MySQL and
-    MariaDB, ``inserted.column``.
-
-    That is of an alias of the table, or of its join with the tables of subclasses that a mapped
-    class is always loaded with.
-    """
-    source = getattr(value, "table", None)
-    return (
-        isinstance(value, ColumnElement)
-        and getattr(value, "key", None) == column.key
-        and isinstance(source, Alias)
-        and source.name in _INSERTED_ROW
-        and any(hash(base) == hash(column) for base in value.base_columns)
-    )
 
 
 def is_own_value(value: Any, column: Column[Any]) -> bool:
@@ -310,3 +297,53 @@ class _Upsert:
 
 def _refusal(cls: type[BindingError], binding: ColumnBinding, message: str) -> BindingError:
     return cls(message, table=binding.table, column=binding.column_name, reason="upsert")
+
+
+# -- the target --------------------------------------------------------------------------------
+
+
+def target_indexes(execution: WriteExecution) -> None:
+    """Have a conflict target name blind indexes in the place of encrypted columns.
+
+    :raises UnsupportedOperationError: a column in it has no index under which equal values, and
+        no others, look alike.
+    """
+    elements = internals.conflict_elements(execution.statement)
+    encrypted = {binding.column.name: binding for binding in execution.bindings.values()}
+    named = [encrypted.get(targeted_name(element) or "") for element in elements]
+    if not any(named):
+        return
+    is_alone = len(named) == 1
+    target = [
+        element if binding is None else _index_of(binding, execution.table, is_alone=is_alone)
+        for element, binding in zip(elements, named, strict=True)
+    ]
+    execution.statement = internals.with_conflict_elements(execution.statement, target)
+
+
+def _index_of(binding: ColumnBinding, table: Table, *, is_alone: bool) -> Column[Any]:
+    """The column in which the database finds a second row of the same value.
+
+    :param is_alone: whether the target is of this column alone, whose index is then unique by
+        itself: that of its letters regardless of case, for one.
+    """
+    full = [
+        index
+        for index in known_indexes(table)
+        if index.is_full and [source.column for source in index.sources] == [binding.column]
+    ]
+    unique = [index for index in full if index.unique] if is_alone else []
+    found = [index for index in (*unique, *full) if index.is_exact] or unique
+    if not found:
+        raise _no_index(binding)
+    return found[0].companion
+
+
+def _no_index(binding: ColumnBinding) -> EncFieldsError:
+    return UnsupportedOperationError(
+        "it is the target of ON CONFLICT, and no two ciphertexts are alike: give the column "
+        "index=BlindIndex(unique=True), which is asked in its place",
+        table=binding.table,
+        column=binding.column_name,
+        reason="upsert",
+    )

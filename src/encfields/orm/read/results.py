@@ -1,24 +1,67 @@
-"""The cells of many rows are opened at once, while they are fetched.
+"""A result's rows on their way from its cursor, and the encrypted cells in them.
 
-SQLAlchemy asks for one value after the other. The compiled core opens eight in the time of two
-or three, and has other threads run meanwhile. So the cells of all rows that a fetch delivers are
-opened before they are processed, and what opens a cell finds its value. A cell that does not open
-stays as it is: it is refused where it is asked for.
+What changes rows before they are processed stands before SQLAlchemy's own strategy, with which a
+result fetches. So the cells of all rows that a fetch delivers are opened at once: SQLAlchemy asks
+for one value after the other, and the compiled core opens eight in the time of two or three, while
+other threads run. What opens a cell then finds its value. A cell that does not open stays as it
+is: it is refused where it is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.engine.cursor import CursorFetchStrategy
 
 from encfields.message.core import open_rows
 from encfields.orm import internals
-from encfields.orm.read.fetched_rows import FetchedRows
-from encfields.orm.read.packed import read_at_once
+from encfields.orm.adoption.reads import AdoptingReader
+from encfields.orm.read.packed import RowReader, read_at_once
+from encfields.orm.read.union_reads import UnionReader
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from encfields.message.core import Column, OpenRows
     from encfields.orm.engine_encryption import Attachment
+
+
+_READERS = tuple(f"{reader.__name__}." for reader in (RowReader, AdoptingReader, UnionReader))
+"""How the names of what opens a cell begin."""
+
+
+def encrypted_columns(result: Any) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Positions of encrypted columns in the rows of a result, and what opens their cells."""
+    return [
+        (position, processor)
+        for position, processor in enumerate(internals.result_processors(result))
+        if getattr(processor, "__qualname__", "").startswith(_READERS)
+    ]
+
+
+class FetchedRows(CursorFetchStrategy):
+    """A result's way to its rows.
+
+    :param inner: the strategy that fetches.
+    """
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
+        self._inner.soft_close(result, dbapi_cursor)
+
+    def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
+        self._inner.hard_close(result, dbapi_cursor)
+
+    def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
+        # What fetches in batches takes the place of the strategy that it is asked of.
+        outermost, result.cursor_strategy = result.cursor_strategy, self._inner
+        self._inner.yield_per(result, dbapi_cursor, num)
+        self._inner, result.cursor_strategy = result.cursor_strategy, outermost
+
 
 WORTH_WHILE = 3
 """Cells from which opening them at once is faster than one by one."""

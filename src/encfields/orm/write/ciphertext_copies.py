@@ -1,10 +1,14 @@
-"""Copies of whole rows with their ciphertext, inside the database.
+"""Copies of ciphertext inside the database: of whole rows, and no other.
 
 A ciphertext opens in one place: the row and the column that it was sealed for. So the one copy
 that makes sense takes it, with the row's key and its blind indexes, from the columns of the same
 names of one table, as a migration does that rebuilds a table. Anything else assigned to an
 encrypted column, the database would store as it is: a literal in plaintext, another column's
 value where nothing opens it.
+
+Nor does anything open it in a column that is not encrypted: ``update(patient).values(note=
+patient.c.ssn)`` copies a text between plain columns. A column of bytes may keep a message as the
+bytes that it is, unless the values that were sealed are bytes themselves.
 """
 
 from __future__ import annotations
@@ -12,9 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Alias, Column, Table
-from sqlalchemy.sql.elements import ColumnClause, Label, TextClause
-from sqlalchemy.sql.selectable import Select, TableClause
+from sqlalchemy import Alias, Column, LargeBinary, Table
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.elements import (
+    BindParameter,
+    ColumnClause,
+    ColumnElement,
+    Grouping,
+    Label,
+    TextClause,
+)
+from sqlalchemy.sql.selectable import ScalarSelect, Select, SelectBase, TableClause
 from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeEngine
 
@@ -22,6 +34,8 @@ from encfields.errors import CiphertextCopyError
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.query.comparison import clause_of
+from encfields.orm.read.provenance import column_named, table_named
 
 
 def refuse_other_copies(
@@ -127,3 +141,53 @@ def _refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:
     return CiphertextCopyError(
         message, table=binding.table, column=binding.column_name, reason="half-copy"
     )
+
+
+def refuse_copies_elsewhere(statement: Insert | Update) -> None:
+    """Look at what an INSERT or UPDATE assigns.
+
+    :raises CiphertextCopyError: a column that is not encrypted is given an encrypted one.
+    """
+    columns = {name: its for its in statement.table.c for name in (its.name, its.key)}
+    for target, value in _assigned(statement):
+        clause = clause_of(target)
+        column: Any = clause if isinstance(clause, ColumnElement) else columns.get(clause)
+        element = _bare(value)
+        if column is None or is_encrypted(column) or not is_encrypted(element):
+            continue
+        if not isinstance(element, BindParameter) and not _keeps_bytes(column, element):
+            raise CiphertextCopyError(
+                f"{getattr(column, 'key', column)!r} is not encrypted and would be given its "
+                "ciphertext, which nothing opens there: load the value and write that. A column "
+                "of bytes keeps a message as it is with type_coerce(column, LargeBinary)",
+                table=table_named(element),
+                column=column_named(element),
+                reason="elsewhere",
+            )
+
+
+def _assigned(statement: Any) -> Iterator[tuple[Any, Any]]:
+    """What columns are given, in VALUES, SET, ON CONFLICT and SELECT, by column or its name."""
+    yield from internals.update_values(statement)
+    yield from internals.upsert_values(statement)
+    if isinstance(statement, Insert):
+        for row in internals.multi_value_rows(statement) or ():
+            yield from row.items()
+        names = internals.select_source_names(statement)
+        fills_encrypted = any(is_encrypted(statement.table.c.get(name)) for name in names)
+        if statement.select is not None and not fills_encrypted:  # else a copy of whole rows
+            yield from zip(names, statement.select.selected_columns, strict=False)
+
+
+def _bare(value: Any) -> Any:
+    """The expression that is delivered, without a name, parentheses or SELECT around it."""
+    element = clause_of(value)
+    while isinstance(element, Label | Grouping | ScalarSelect):
+        inner: Any = element.element
+        is_select = isinstance(inner, SelectBase)
+        element = next(iter(inner.selected_columns)) if is_select else inner
+    return element
+
+
+def _keeps_bytes(column: Any, element: Any) -> bool:
+    return internals.holds_bytes(column) and not isinstance(element.type.inner, LargeBinary)
