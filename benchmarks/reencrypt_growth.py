@@ -28,8 +28,9 @@ from benchmarks.support.plans import Read, watched
 from encfields.bulk.connections import Connections
 from encfields.bulk.reencryption import Options, ProgressState, Reencryption
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.runs.worker import values_of
 from encfields.bulk.writers import writer_for
 

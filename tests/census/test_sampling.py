@@ -6,11 +6,10 @@ import pytest
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, func, insert, select
 
 from encfields import EncryptedType, Encryption
-from encfields.bulk.rows.scan import RowSource
 from encfields.bulk.rows.spec import TableSpec
-from encfields.bulk.survey import sampling
+from encfields.bulk.survey import scan
 from encfields.bulk.survey.census import census
-from encfields.bulk.survey.sampling import Sample, count_rows
+from encfields.bulk.survey.scan import RowSource, Sample, count_rows
 from encfields.bulk.survey.verify import verify
 from tests.census.clinic import fill, spec_of
 
@@ -73,7 +72,7 @@ def test_keys_that_are_no_numbers_are_drawn_row_by_row(engine, encryption):
 
 
 def test_whole_pages_are_drawn_from_a_huge_postgresql_table(request, monkeypatch):
-    monkeypatch.setattr(sampling, "PAGES_FROM", 2_000)
+    monkeypatch.setattr(scan, "PAGES_FROM", 2_000)
     backend = request.getfixturevalue("postgresql")
     engine = backend.create_engine()
     table = Table(
@@ -92,7 +91,7 @@ def test_whole_pages_are_drawn_from_a_huge_postgresql_table(request, monkeypatch
 
 
 def test_the_databases_own_estimate_stands_for_a_count_of_a_huge_table(engine, filled, monkeypatch):
-    monkeypatch.setattr(sampling, "ESTIMATE_FROM", 100)
+    monkeypatch.setattr(scan, "ESTIMATE_FROM", 100)
     if engine.dialect.name != "sqlite":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             analyze = "ANALYZE" if engine.dialect.name == "postgresql" else "ANALYZE TABLE"

@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import Executable, create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
-from encfields.bulk.runs.pacing import is_lock_wait, may_pass, refuses_row
-from encfields.bulk.writers.refusals import Refusal, refusal_of
+from encfields.bulk.failures import Refusal, is_lock_wait, may_pass, refusal_of, refuses_row
 from tests.drivers.conftest import Leg
 from tests.drivers.model import Patient
 

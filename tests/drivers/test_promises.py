@@ -12,9 +12,9 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, text, upda
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
+from encfields.bulk.failures import code_of
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
-from encfields.bulk.runs.pacing import code_of
 from encfields.errors import ContextMismatchError, EncFieldsError
 from encfields.message import read_header
 from encfields.orm.read.provenance import raw_select

@@ -15,8 +15,9 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.bulk.connections import Connections
 from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.runs.worker import values_of
 from encfields.bulk.writers import writer_for

@@ -14,8 +14,9 @@ from sqlalchemy import event, insert, text
 from encfields.bulk.connections import Connections
 from encfields.bulk.reencryption import Options, ProgressBar
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.row_work import RowChange
 from encfields.bulk.writers import writer_for
 from encfields.engine import engine_encryption

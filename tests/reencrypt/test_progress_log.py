@@ -7,8 +7,7 @@ import re
 from dataclasses import replace
 
 from encfields.bulk.reencryption import ProgressLog, ProgressState
-from encfields.bulk.runs.progress_bar import short
-from encfields.bulk.runs.progress_log import TimedLog, line_of
+from encfields.bulk.runs.progress_display import TimedLog, line_of, short
 
 STATE = ProgressState("patient", 0, 12_000, 20_000, 11_000, 0, 3_000.4, 2.7, None)
 

@@ -9,8 +9,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from encfields import EncryptedType
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.rows.stored_keys import key_from_text
 from encfields.bulk.runs.run_row import read_run

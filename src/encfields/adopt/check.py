@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.adopt.adoption import Adoption
 from encfields.bulk.connections import Connections
-from encfields.bulk.rows.adopt import PlaintextReader
-from encfields.bulk.rows.indexes import IndexPlaces
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.places import message_bytes
+from encfields.bulk.rows.plaintext import PlaintextReader
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import BatchReader, Bounds
+from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.reseal_and_index import IndexPlaces
 from encfields.bulk.rows.row_work import OF_THIS_VALUE
 from encfields.bulk.rows.stored_keys import Key, key_to_text, readable_key
 from encfields.engine import engine_encryption

@@ -20,11 +20,10 @@ from encfields.adopt.remains import what_remains
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger
 from encfields.bulk.connections import Connections, sync_engine
+from encfields.bulk.failures import refusal_of, refuses_row
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, Report
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.runs.pacing import refuses_row
-from encfields.bulk.writers.refusals import refusal_of
 from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
 from encfields.traces import leaves_no_trace

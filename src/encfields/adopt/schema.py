@@ -23,7 +23,7 @@ from encfields.adopt.mysql_columns import nullable, required
 from encfields.adopt.obstacles import CatalogColumn
 from encfields.adopt.stages import AdoptionProgress, adopted_in, place_of
 from encfields.bulk.connections import Connections
-from encfields.bulk.rows.hidden_rows import hides_rows
+from encfields.bulk.rows.catalog import hides_rows
 from encfields.orm.adoption.triggers import Triggers
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.declare.message_check import check_name, is_message

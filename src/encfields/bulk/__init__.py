@@ -24,13 +24,12 @@ from encfields.bulk.recorded_runs import abandon, pause, report_of, work
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.runs.progress import ProgressState
-from encfields.bulk.runs.progress_bar import ProgressBar
-from encfields.bulk.runs.progress_log import ProgressLog
+from encfields.bulk.runs.progress_display import ProgressBar, ProgressLog
 from encfields.bulk.runs.report import DryRun, Quarantined, Report, Summary
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus
 from encfields.bulk.survey.index_check import IndexCensus
-from encfields.bulk.survey.sampling import Sample
+from encfields.bulk.survey.scan import Sample
 from encfields.bulk.survey.verify import Failure, Verification, verify
 
 __all__ = [

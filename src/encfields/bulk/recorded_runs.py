@@ -18,10 +18,10 @@ from encfields.bulk.errors import (
     ReencryptionError,
     RunRefusedError,
 )
+from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options
 from encfields.bulk.runs.coordinator import Coordinator, setup_for
 from encfields.bulk.runs.loop import RunLoop
-from encfields.bulk.runs.pacing import Patience, TranslatedFailure
 from encfields.bulk.runs.progress import Progress
 from encfields.bulk.runs.report import REFUSED, Quarantined, Report
 from encfields.bulk.runs.run_row import ABANDONED, FINISHED, RUNNING, Run

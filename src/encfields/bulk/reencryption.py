@@ -26,8 +26,7 @@ from encfields.bulk.rows.job import Adopted, Conversions, Job
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.progress import Progress, ProgressState
-from encfields.bulk.runs.progress_bar import ProgressBar
-from encfields.bulk.runs.progress_log import ProgressLog
+from encfields.bulk.runs.progress_display import ProgressBar, ProgressLog
 from encfields.bulk.runs.report import DryRun, Quarantined, Report, Summary
 from encfields.bulk.runs.run_row import RUNNING
 from encfields.bulk.runs.sealed_job import JobSealer

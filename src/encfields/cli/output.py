@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, TextIO
 
-from encfields.bulk.runs.progress_log import TimedLog
+from encfields.bulk.runs.progress_display import TimedLog
 from encfields.cli.folding import fold
 from encfields.cli.table import INDENT, Line, StyledText, lay_out
 from encfields.errors import printable

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 
-from encfields.bulk.rows.schema_of_table import schema_of
+from encfields.bulk.rows.catalog import schema_of
 from encfields.bulk.rows.spec import TableSpec
 from encfields.doctor.finding import Finding
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine
 
-from encfields.bulk.rows.scan import RowSource, Scan, ScannedRows
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.census import OnRows, spec_name
-from encfields.bulk.survey.sampling import Sample, draw
+from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
 from encfields.bulk.survey.verify import BATCH_BYTES, FIRST_BATCH_ROWS, VERIFIED_AT_ONCE
 from encfields.errors import (
     DecryptionError,

@@ -10,7 +10,7 @@ from encfields.index.leakage import Forecast, Frequencies
 from encfields.planner.advice import Advice, Verdict, judge
 
 if TYPE_CHECKING:
-    from encfields.bulk.survey.sampling import Sample
+    from encfields.bulk.survey.scan import Sample
     from encfields.planner.counting import ValueFrequencies
 
 _WHATEVER_THE_LENGTH = frozenset({"boolean", "enum", "few-values"})

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, Table, inspect
 from sqlalchemy.exc import NoSuchTableError
 
-from encfields.bulk.rows.hidden_rows import refuse_hidden_rows
-from encfields.bulk.rows.schema_of_table import schema_of
+from encfields.bulk.rows.catalog import refuse_hidden_rows, schema_of
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
 from encfields.errors import DeclarationError

@@ -1,4 +1,7 @@
-"""The run that writes the plaintext of encrypted columns into columns beside them."""
+"""The runs between plaintext columns and sealed ones: that adopt plaintext, refill it, and decrypt.
+
+Each is a :class:`~encfields.bulk.rows.row_work.RowWork`.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,199 @@ from typing import TYPE_CHECKING, Any
 
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.reader import UNREADABLE, BatchReader
+from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
 from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange
+from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
+from encfields.errors import (
+    DeclarationError,
+    EncFieldsError,
+    ValueDecodingError,
+    ValueEncodingError,
+)
 from encfields.message import open_
+from encfields.message.reseal import Resealer
+from encfields.orm.adoption.text_form import TextForm
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption
 
+_UNREADABLE = (ValueDecodingError, ValueEncodingError, *OF_THIS_VALUE)
+
+
+class PlaintextReader:
+    """What a plaintext column's exact bytes are as the encrypted column's plaintext.
+
+    :param number: of the plaintext column, among those of the job.
+    """
+
+    def __init__(self, prepared: PreparedJob, number: int) -> None:
+        start = BatchReader(prepared)
+        self._dialect = prepared.dialect
+        self.at = start.value_end + number
+        self._read_at = start.read_places[number]
+        declared, value = prepared.plain[number].type, prepared.values[number]
+        self._form = TextForm(declared, self._dialect) if self._read_at is None else None
+        self._codec = codec_for(value)
+
+    def sealed_form(self, row: Any) -> bytes:
+        """The bytes that are sealed for a row that has plaintext.
+
+        :raises ValueDecodingError: the column's type cannot read it.
+        :raises ValueEncodingError: the column's type reads it as no value that can be sealed.
+        """
+        if self._form is not None:
+            value = self._form.value(bytes(row[self.at]))
+        elif (value := row[self._read_at]) is UNREADABLE or value is None:
+            raise ValueDecodingError(
+                "the plaintext cannot be read: the database refuses what its type asks of it",
+                reason="plaintext",
+            )
+        return self._codec.encode(value, self._dialect)
+
+
+class Adopt(ResealAndIndex):
+    """Seals the plaintext of rows that have no sealed value, and fills their blind indexes.
+
+    Each is stored only where the row has no sealed value yet and its plaintext is still the same,
+    byte for byte. What the column's type cannot read is quarantined.
+    """
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        _require_known_keys(prepared)
+        super().__init__(prepared, encryption)
+        self.sweeps_by_header = False
+        self._readers = {
+            number: PlaintextReader(prepared, at)
+            for at, number in enumerate(prepared.adopted_numbers)
+        }
+
+    def _place(self, row: Any, number: int, key: Any, outcome: BatchOutcome) -> ValueInWork:
+        cell = super()._place(row, number, key, outcome)
+        target, _ = self._columns[number]
+        if row[target.value_at] is not None or number not in self._readers:
+            return cell
+        reader = self._readers[number]
+        if row[reader.at] is None:
+            return cell
+        try:
+            context, (key_id, *_) = cell.place = target.place(row, b"")
+            cell.plaintext = reader.sealed_form(row)
+            resealer = self._resealers.get(key_id) or self._resealer(key_id)
+            cell.new = resealer.seal(cell.plaintext, context, resealer.frame(context))
+            # Its blind index has to be computed.
+            cell.moves = True
+        except _UNREADABLE as error:
+            _name_plaintext_column(error)
+            outcome.refuse(key, target.binding.column_name, error)
+        return cell
+
+    def _plain(self, row: Any, new: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            bytes(row[reader.at])
+            if row[self._columns[number][0].value_at] is None and new[number] is not None
+            else None
+            for number, reader in self._readers.items()
+        )
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        return True
+
+
+def _require_known_keys(prepared: PreparedJob) -> None:
+    """See that nobody has to guess how a key is spelt to which plaintext is to be bound.
+
+    :raises DeclarationError: a key may hold UUIDs, and the job does not say.
+    """
+    for stated, binding in zip(prepared.job.spec.columns, prepared.targets, strict=True):
+        unsure = [column.name for column in binding.identity if may_be_uuid(column)]
+        if stated.uuids is None and unsure:
+            name = unsure[0]
+            raise DeclarationError(
+                f"{name} is CHAR(32), which may be a UUID or text, and values are bound to it: "
+                f"give into=SealedColumn({stated.name!r}, ..., uuids=[{name!r}]), or uuids=[] "
+                "where it is text",
+                table=prepared.job.table_name,
+                column=name,
+                reason="uuids",
+            )
+
+
+def _name_plaintext_column(error: EncFieldsError) -> None:
+    error.message = error.message.removesuffix("; nothing was stored")
+
+
+class Refill:
+    """Writes the plaintext of rows that are sealed only, and seals their values anew.
+
+    Because the sealed bytes change with the plaintext, the database's trigger keeps both.
+    """
+
+    sweeps_by_header = False
+
+    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        self._encryption = encryption
+        self._dialect = prepared.dialect
+        names = prepared.leading_names
+        start = BatchReader(prepared).value_end
+        values = dict(zip(prepared.adopted_numbers, prepared.values, strict=True))
+        self._width = len(prepared.columns)
+        self._columns = tuple(
+            (
+                number,
+                prepared.cell(prepared.targets[number], len(names) + number),
+                start + at,
+                codec_for(value),
+            )
+            for at, (number, value) in enumerate(values.items())
+        )
+
+    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+        outcome = BatchOutcome(seen=len(rows))
+        for row in rows:
+            refused = len(outcome.refused)
+            old: list[bytes | None] = [None] * self._width
+            new: list[bytes | None] = [None] * self._width
+            plain: list[Any] = []
+            for number, cell, plain_at, codec in self._columns:
+                stored = row[cell.value_at]
+                is_sealed_only = stored is not None and row[plain_at] is None
+                opened = self._opened(row, cell, codec, reader, outcome) if is_sealed_only else None
+                plain.append(None if opened is None else opened[1])
+                if opened is not None:
+                    old[number], new[number] = message_bytes(stored), opened[0]
+            if any(new):
+                change = RowChange(reader.key_of(row), tuple(old), tuple(new), None, tuple(plain))
+                outcome.changes.append(change)
+            elif len(outcome.refused) == refused:
+                outcome.current += 1
+        return outcome
+
+    def _opened(
+        self, row: Any, cell: SealedCell, codec: Any, reader: BatchReader, outcome: BatchOutcome
+    ) -> tuple[bytes, Any] | None:
+        """A value sealed anew, and the same in Python."""
+        try:
+            data = message_bytes(row[cell.value_at])
+            context, key_ids = cell.place(row, data)
+            keys = engine_encryption(self._encryption)
+            resealer = Resealer(keys.active_key(key_ids[0]), keys.find_key)
+            frame = resealer.frame(context)
+            plaintext = resealer.open_(data, context, frame, key_ids)
+            value = codec.decode(plaintext, self._dialect)
+            return resealer.seal(plaintext, context, frame), value
+        except OF_THIS_VALUE as error:
+            outcome.refuse(reader.key_of(row), cell.binding.column_name, error)
+            return None
+
+    def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
+        return True
+
 
 class ToPlaintext:
-    """See :class:`~encfields.bulk.rows.row_work.RowWork`.
+    """Writes the plaintext of encrypted columns into columns beside them.
 
     :param prepared: the job. :param encryption: gives the keys.
     """

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
+from encfields.bulk.rows.catalog import updated_by_server
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.places import SealedCell
-from encfields.bulk.rows.server_updates import updated_by_server
 from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,
     DeclaredTypes,

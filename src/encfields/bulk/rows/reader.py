@@ -7,30 +7,33 @@ batch costs the same wherever it lies, and nothing is held on to in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Select,
-    and_,
     bindparam,
     func,
-    or_,
     select,
-    tuple_,
     type_coerce,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
+from encfields.bulk.failures import is_operational, refuses_row
+from encfields.bulk.rows.key_order import (
+    Bounds,
+    bound_parameters,
+    key_after,
+    key_binds,
+    key_upto,
+    part_parameters,
+)
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.stored_keys import Key
-from encfields.bulk.runs.pacing import is_operational, refuses_row
 from encfields.keys.sql.failures import sql_state
 from encfields.orm.adoption.text_form import read_in_sql
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 DELIVERED_HEAD_BYTES = 512
 """Bytes of a value that a sweep reads: its header, unless the row's key is very long."""
@@ -57,13 +60,6 @@ def _is_of_connection(error: Exception) -> bool:
     is_of_function = "user-defined function" in str(error.orig)
     outage = is_operational(error) and not is_of_function
     return outage or error.connection_invalidated
-
-
-class Bounds(NamedTuple):
-    """Part of a table: keys after `after` up to and including `upto`; ``None`` is no bound."""
-
-    after: Key | None
-    upto: Key | None
 
 
 class BatchReader:
@@ -126,7 +122,7 @@ class BatchReader:
         except Exception as error:  # a type of the application's own may raise anything
             if _is_of_connection(error):
                 raise
-        same = [k == bind for k, bind in zip(self._key, _binds(self._key, "key"), strict=True)]
+        same = [k == bind for k, bind in zip(self._key, key_binds(self._key, "key"), strict=True)]
         one = select(*self._columns, *cells).where(*same)
         rows = connection.execute(statement, parameters).all()
         return [self._read_one(connection, one, row) for row in rows]
@@ -185,61 +181,3 @@ def key_at(prepared: PreparedJob, connection: Connection, part: Bounds, rows: in
         statement = statement.where(key_upto(key, "upto", name))
     row = connection.execute(statement, part_parameters(part)).first()
     return None if row is None else tuple(row)
-
-
-def part_parameters(part: Bounds) -> dict[str, Any]:
-    """The parameters of :func:`key_after` for a part's start and :func:`key_upto` for its end."""
-    return bound_parameters("after", part.after) | bound_parameters("upto", part.upto)
-
-
-def bound_parameters(name: str, key: Key | None) -> dict[str, Any]:
-    """The parameters of :func:`key_after` and its like."""
-    return {} if key is None else {f"{name}_{i}": value for i, value in enumerate(key)}
-
-
-def key_after(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
-    """SQL for "the primary key comes after the one bound as `name`"."""
-    binds = _binds(key, name)
-    if len(key) == 1:
-        return cast("ColumnElement[bool]", key[0] > binds[0])
-    if dialect_name not in MYSQL_NAMES:
-        return tuple_(*key) > tuple_(*binds)
-    return _spelt_out(key, binds, strict=True)
-
-
-def key_upto(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
-    """SQL for "the primary key is the one bound as `name` or comes before it"."""
-    binds = _binds(key, name)
-    if len(key) == 1:
-        return cast("ColumnElement[bool]", key[0] <= binds[0])
-    if dialect_name not in MYSQL_NAMES:
-        return tuple_(*key) <= tuple_(*binds)
-    return _spelt_out(key, binds, strict=False)
-
-
-def key_from(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
-    """SQL for "the primary key is the one bound as `name` or comes after it"."""
-    if len(key) == 1:
-        return cast("ColumnElement[bool]", key[0] >= _binds(key, name)[0])
-    if dialect_name not in MYSQL_NAMES:
-        return tuple_(*key) >= tuple_(*_binds(key, name))
-    exact = and_(*(c == b for c, b in zip(key, _binds(key, name), strict=True)))
-    return or_(_spelt_out(key, _binds(key, name), strict=True), exact)
-
-
-def _binds(key: Sequence[Column[Any]], name: str) -> list[Any]:
-    return [bindparam(f"{name}_{i}", type_=column.type) for i, column in enumerate(key)]
-
-
-def _spelt_out(key: Sequence[Any], binds: Sequence[Any], *, strict: bool) -> ColumnElement[bool]:
-    """MySQL scans the whole index for ``(a, b) > (1, 2)``, but not for the same spelt out."""
-    parts = []
-    for i, column in enumerate(key):
-        last = i == len(key) - 1
-        if strict:
-            compared = column > binds[i]
-        else:
-            compared = column <= binds[i] if last else column < binds[i]
-        same = [k == b for k, b in zip(key[:i], binds[:i], strict=True)]
-        parts.append(and_(*same, compared))
-    return or_(*parts)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from encfields.bulk.failures import is_lock_wait, refuses_row
 from encfields.bulk.rows.row_work import BatchOutcome, RowChange
-from encfields.bulk.runs.pacing import is_lock_wait, refuses_row
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import Claim, Counts
 from encfields.bulk.writers import writer_for

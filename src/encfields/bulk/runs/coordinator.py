@@ -22,9 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.bulk.connections import Connections
 from encfields.bulk.errors import ReencryptionError
+from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options, Setup
 from encfields.bulk.runs.loop import RunLoop
-from encfields.bulk.runs.pacing import Patience, TranslatedFailure
 from encfields.bulk.runs.progress import Progress, Teller
 from encfields.bulk.runs.signals import deaf_children
 from encfields.bulk.runs.store import RunStore, Totals

@@ -10,12 +10,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.bulk.connections import Connections
+from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options
 from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import Bounds, key_at
+from encfields.bulk.rows.reader import key_at
 from encfields.bulk.rows.stored_keys import Key
-from encfields.bulk.runs.pacing import Patience, TranslatedFailure
 from encfields.bulk.runs.progress import Progress, Teller
 from encfields.bulk.runs.ranges import Pass, RangeStore
 from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Claim, Run

@@ -102,21 +102,3 @@ class Teller:
     def _rate(self) -> float:
         (start, first), (end, last) = self._points[0], self._points[-1]
         return (last - first) / (end - start) if end > start else 0.0
-
-
-def title_of(state: ProgressState) -> str:
-    """The table, and which pass over it."""
-    return f"{state.table}, sweep {state.sweep}" if state.sweep else state.table
-
-
-def notes_on(state: ProgressState) -> list[str]:
-    """What is not as usual."""
-    notes = [f"{state.quarantined:,} values do not open"] if state.quarantined else []
-    return [*notes, f"paused: {state.paused}"] if state.paused else notes
-
-
-def clock(seconds: float) -> str:
-    """A length of time as hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import DataError
 
 from encfields.bulk.errors import ReencryptionError, RunRefusedError
-from encfields.bulk.rows.reader import Bounds
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.stored_keys import Key, key_from_text, key_to_text
 from encfields.bulk.runs.tables import runs
 

@@ -16,19 +16,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.bulk.connections import Connections
 from encfields.bulk.errors import LeaseLostError, TooManyQuarantinedError
+from encfields.bulk.failures import Patience, TranslatedFailure, translated
 from encfields.bulk.options import Options
-from encfields.bulk.rows.adopt import Adopt, Refill
 from encfields.bulk.rows.convert import Convert
 from encfields.bulk.rows.job import ADOPT, REFILL
-from encfields.bulk.rows.plaintext import ToPlaintext
+from encfields.bulk.rows.key_order import Bounds
+from encfields.bulk.rows.plaintext import Adopt, Refill, ToPlaintext
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
+from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader
 from encfields.bulk.rows.reseal import Reseal
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex
 from encfields.bulk.rows.row_work import BatchOutcome, RowWork
 from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.batch_commit import BatchCommit
-from encfields.bulk.runs.pacing import Patience, Throttle, TranslatedFailure, translated
+from encfields.bulk.runs.pacing import Throttle
 from encfields.bulk.runs.progress import Teller
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import FAILED, RUNNING, Claim, Counts, read_run
@@ -104,7 +105,7 @@ class Worker:
         self._sweep: Sweep | None = None
         if self._values.sweeps_by_header:
             self._sweep = sweep_of(prepared, encryption, self._values, options.range_rows)
-        self._stretch: _UnfinishedPart | None = None
+        self._unfinished: _UnfinishedPart | None = None
         self._throttle = Throttle(options, stop, prepared)
         self._limit = min(FIRST_ROWS, options.batch_rows)
         self._claim: Claim
@@ -128,7 +129,7 @@ class Worker:
 
         :raises EncFieldsError: it cannot go on; the range was given back.
         """
-        self._claim, self._bounds, self._stretch = claim, claim.bounds, None
+        self._claim, self._bounds, self._unfinished = claim, claim.bounds, None
         self._counts, self._saved = Counts(), time.monotonic()
         patience = Patience(self._options.outage_seconds, self._stop)
         lost = False
@@ -142,7 +143,7 @@ class Worker:
                 if lost:
                     self._claim = self._store.position(self._connections.reading(), self._claim)
                     self._bounds = self._claim.bounds
-                    self._stretch, lost = None, False
+                    self._unfinished, lost = None, False
                 settled = self._settled
                 if self._step():
                     return
@@ -201,8 +202,8 @@ class Worker:
         if self._sweep is None or self._claim.pass_number == 0:
             weight = float(self._batch(self._bounds))
             ended = not weight
-        elif self._stretch is not None:
-            weight, ended = self._work_stretch(self._stretch)
+        elif self._unfinished is not None:
+            weight, ended = self._work_unfinished(self._unfinished)
         else:
             weight, ended = self._look(self._sweep)
         if ended:
@@ -233,21 +234,21 @@ class Worker:
             self._pass_by(looked.rows, looked.upto)
             return looked.rows * _HEADERS_WEIGHT, looked.upto is None
         upto = self._bounds.upto if looked.upto is None else looked.upto
-        self._stretch = _UnfinishedPart(Bounds(self._bounds.after, upto), looked.upto is None)
+        self._unfinished = _UnfinishedPart(Bounds(self._bounds.after, upto), looked.upto is None)
         return 0.0, False
 
-    def _work_stretch(self, stretch: _UnfinishedPart) -> tuple[float, bool]:
+    def _work_unfinished(self, part: _UnfinishedPart) -> tuple[float, bool]:
         """Do a batch of what a sweep found; as :meth:`_look`."""
-        rows = self._batch(stretch.left)
+        rows = self._batch(part.left)
         if rows:
-            left = Bounds(self._bounds.after, stretch.left.upto)
-            self._stretch = stretch._replace(left=left)
+            left = Bounds(self._bounds.after, part.left.upto)
+            self._unfinished = part._replace(left=left)
             return float(rows), False
-        self._stretch = None
+        self._unfinished = None
         self._settle()
-        if self._bounds.after != stretch.left.upto:  # its last rows were deleted meanwhile
-            self._pass_by(0, stretch.left.upto)
-        return 0.0, stretch.ends_range
+        if self._bounds.after != part.left.upto:  # its last rows were deleted meanwhile
+            self._pass_by(0, part.left.upto)
+        return 0.0, part.ends_range
 
     def _fit(self, size: int, rows: int) -> None:
         """Let the next batch have about as many bytes as a batch should."""

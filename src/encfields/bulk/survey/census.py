@@ -18,10 +18,9 @@ from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.description import ReflectedTable, TableDescription
 from encfields.bulk.rows.places import ColumnPlaces, to_show
-from encfields.bulk.rows.scan import RowSource, Scan, ScannedRows
 from encfields.bulk.survey.column_census import ColumnCensus, Example, count_name
 from encfields.bulk.survey.index_check import IndexCensus, IndexCounter
-from encfields.bulk.survey.sampling import Sample, draw
+from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
 from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, State, StoredValue, look
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError

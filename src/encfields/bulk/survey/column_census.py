@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from encfields.bulk.survey.sampling import Sample
+from encfields.bulk.survey.scan import Sample
 from encfields.keys.versions import MAX_KEY_ID_CHARS
 
 if TYPE_CHECKING:

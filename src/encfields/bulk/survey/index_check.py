@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from encfields.bulk.rows.description import TableDescription
-from encfields.bulk.survey.sampling import Sample
+from encfields.bulk.survey.scan import Sample
 from encfields.engine import engine_encryption
 from encfields.errors import BlindIndexError, DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.index.definition import IndexDefinition

@@ -19,10 +19,12 @@ from sqlalchemy import Connection, func, select
 from encfields.branch_key import BRANCH_KEY_BYTES, BranchKey
 from encfields.bulk.connections import Connections
 from encfields.bulk.options import Options
+from encfields.bulk.rows.catalog import row_estimate
 from encfields.bulk.rows.convert import Convert
-from encfields.bulk.rows.indexes import IndexPlaces
+from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader, Bounds
+from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader
+from encfields.bulk.rows.reseal_and_index import IndexPlaces
 from encfields.bulk.rows.row_work import ABSENT, RowChange
 from encfields.bulk.runs.report import DryRun, Summary
 from encfields.errors import BindingError, DecryptionError
@@ -167,14 +169,11 @@ def dry_run_of(survey: Survey, options: Options, dialect_name: str) -> DryRun:
 
 
 def estimated_rows(prepared: PreparedJob, connection: Connection) -> int:
-    """About how many rows the table has, without counting a large one."""
+    """About how many rows the table has; PostgreSQL is not made to count them."""
     if prepared.dialect.name == "postgresql":
-        found = connection.exec_driver_sql(
-            "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
-            (prepared.dialect.identifier_preparer.format_table(prepared.table),),
-        ).scalar()
-        if found is not None and found > 0:
-            return int(found)
+        estimate = row_estimate(prepared.table, connection)
+        if estimate > 0:
+            return estimate
     return int(connection.execute(select(func.count()).select_from(prepared.table)).scalar_one())
 
 

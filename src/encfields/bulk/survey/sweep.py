@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
+from encfields.bulk.rows.key_order import Bounds, key_after, key_upto, part_parameters
 from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.bulk.rows.reader import (
-    BatchReader,
-    Bounds,
-    key_after,
-    key_at,
-    key_upto,
-    part_parameters,
-)
+from encfields.bulk.rows.reader import BatchReader, key_at
 from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.survey.current_sql import CurrentSql
 from encfields.bulk.survey.index_check import is_unindexed

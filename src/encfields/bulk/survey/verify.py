@@ -16,11 +16,10 @@ from sqlalchemy import Connection, Engine, type_coerce
 from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.places import ColumnPlaces, ValuePlace, to_show
-from encfields.bulk.rows.scan import RowSource, Scan, ScannedRows
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.census import OnRows, spec_name
 from encfields.bulk.survey.index_check import OpenedColumnValue, index_checks
-from encfields.bulk.survey.sampling import Sample, draw
+from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
 from encfields.engine import engine_encryption
 from encfields.errors import (
     BindingError,

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
+from encfields.bulk.failures import refusal_of, refuses_row
 from encfields.bulk.rows.row_work import ABSENT, BatchOutcome, RefusedValue, RowChange
-from encfields.bulk.runs.pacing import refuses_row
-from encfields.bulk.writers.refusals import refusal_of
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.adoption.text_form import TextForm
 from encfields.orm.declare.row_keys import MYSQL_NAMES

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from encfields.bulk.errors import ReencryptionError
-from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
+from encfields.bulk.rows.key_order import bound_parameters, key_from, key_upto
 from encfields.bulk.rows.row_work import RowChange
 from encfields.bulk.rows.stored_keys import key_to_text, readable_key
 from encfields.bulk.writers.base import IDENTIFYING_BYTES, ChangeShape, UnchangedPlaintext, shape_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import LargeBinary, Update, bindparam, func, select, text, update
 
 from encfields.bulk.rows.job import REFILL
-from encfields.bulk.rows.reader import bound_parameters, key_from, key_upto
+from encfields.bulk.rows.key_order import bound_parameters, key_from, key_upto
 from encfields.bulk.writers.base import ChangeShape, UnchangedPlaintext, by_shape
 
 if TYPE_CHECKING:

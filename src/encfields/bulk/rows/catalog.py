@@ -1,0 +1,92 @@
+"""What a database's catalog tells of a table beside what reflection reads of it.
+
+In which schema a connection finds it, whether rows of it are hidden, which columns the server
+changes by itself, and about how many rows it has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import DateTime, MetaData, Table, text
+
+from encfields.errors import ConfigurationError
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, Connection, TableClause
+
+
+def schema_of(table: str, schema: str | None, connection: Connection) -> str | None:
+    """The schema in which a connection finds a table, by its ``schema_translate_map``: for
+    questions that SQLAlchemy passes on to the database as they are.
+
+    :param schema: as it is declared; ``None`` for the connection's own.
+    """
+    # Of a Table only: table() is never translated.
+    return connection.schema_for_object(Table(table, MetaData(), schema=schema))
+
+
+_ROW_SECURITY = text("SELECT row_security_active(CAST(to_regclass(CAST(:name AS text)) AS oid))")
+
+
+def hides_rows(table: TableClause, connection: Connection) -> bool:
+    """Whether PostgreSQL's row level security may hide rows of a table from the database user."""
+    if connection.dialect.name != "postgresql":
+        return False
+    name = connection.dialect.identifier_preparer.format_table(table)
+    return bool(connection.scalar(_ROW_SECURITY, {"name": name}))
+
+
+def refuse_hidden_rows(table: Table, connection: Connection) -> None:
+    """
+    :raises ConfigurationError: row level security may hide rows. A run would end without them, and
+        a census would call a key unused under which they are.
+    """
+    if hides_rows(table, connection):
+        raise ConfigurationError(
+            f"row level security hides rows of {table.fullname} from this database user: work on "
+            "the whole table as a user with BYPASSRLS, or as its owner without FORCE",
+            reason="row-security",
+        )
+
+
+_ON_UPDATE = text(
+    "SELECT column_name FROM information_schema.columns WHERE table_schema = "
+    "COALESCE(:schema, DATABASE()) AND table_name = :table AND extra LIKE '%on update%'"
+)
+
+
+def updated_by_server(connection: Connection, table: Table) -> tuple[Column[Any], ...]:
+    """The columns of a reflected table that MySQL or MariaDB changes with every UPDATE of a row:
+    ``ON UPDATE CURRENT_TIMESTAMP``. A run leaves a row as it is but for its encryption.
+
+    Only those of dates with times can be. For other tables the server is not asked: its answer is
+    a temporary table, for which a full disk has no space.
+    """
+    can_be = any(isinstance(column.type, DateTime) for column in table.columns)
+    if connection.dialect.name not in MYSQL_NAMES or not can_be:
+        return ()
+    names = connection.execute(_ON_UPDATE, {"schema": table.schema, "table": table.name})
+    return tuple(table.c[name] for name in names.scalars())
+
+
+_POSTGRESQL_ROWS = text(
+    "SELECT reltuples FROM pg_class WHERE oid = to_regclass(CAST(:name AS text))"
+)
+_MYSQL_ROWS = text(
+    "SELECT table_rows FROM information_schema.tables WHERE table_name = :name "
+    "AND table_schema = COALESCE(:schema, DATABASE())"
+)
+
+
+def row_estimate(table: Table, connection: Connection) -> int:
+    """The database's own estimate of a table's rows; 0 or less where it has none."""
+    name = connection.dialect.name
+    if name == "postgresql":
+        quoted = connection.dialect.identifier_preparer.format_table(table)
+        return int(connection.scalar(_POSTGRESQL_ROWS, {"name": quoted}) or 0)
+    if name in MYSQL_NAMES:
+        parameters = {"name": table.name, "schema": table.schema}
+        return int(connection.scalar(_MYSQL_ROWS, parameters) or 0)
+    return 0

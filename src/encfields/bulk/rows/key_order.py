@@ -1,0 +1,83 @@
+"""Primary keys in their order, in SQL: a part of a table, and where it begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import Column, ColumnElement, and_, bindparam, or_, tuple_
+
+from encfields.bulk.rows.stored_keys import Key
+from encfields.orm.declare.row_keys import MYSQL_NAMES
+
+
+class Bounds(NamedTuple):
+    """Part of a table: keys after `after` up to and including `upto`; ``None`` is no bound."""
+
+    after: Key | None
+    upto: Key | None
+
+
+def part_parameters(part: Bounds) -> dict[str, Any]:
+    """The parameters of :func:`key_after` for a part's start and :func:`key_upto` for its end."""
+    return bound_parameters("after", part.after) | bound_parameters("upto", part.upto)
+
+
+def bound_parameters(name: str, key: Key | None) -> dict[str, Any]:
+    """The parameters of :func:`key_after` and its like."""
+    return {} if key is None else {f"{name}_{i}": value for i, value in enumerate(key)}
+
+
+def key_binds(key: Sequence[Column[Any]], name: str) -> list[Any]:
+    """The placeholders of a primary key that is bound as `name`."""
+    return [bindparam(f"{name}_{i}", type_=column.type) for i, column in enumerate(key)]
+
+
+def key_after(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
+    """SQL for "the primary key comes after the one bound as `name`"."""
+    return comes_after(key, key_binds(key, name), dialect_name)
+
+
+def comes_after(
+    key: Sequence[ColumnElement[Any]], values: Sequence[Any], dialect_name: str
+) -> ColumnElement[bool]:
+    """SQL for "the key comes after these values"."""
+    if len(key) == 1:
+        return cast("ColumnElement[bool]", key[0] > values[0])
+    if dialect_name not in MYSQL_NAMES:
+        return tuple_(*key) > tuple_(*values)
+    return _spelt_out(key, values, strict=True)
+
+
+def key_upto(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
+    """SQL for "the primary key is the one bound as `name` or comes before it"."""
+    binds = key_binds(key, name)
+    if len(key) == 1:
+        return cast("ColumnElement[bool]", key[0] <= binds[0])
+    if dialect_name not in MYSQL_NAMES:
+        return tuple_(*key) <= tuple_(*binds)
+    return _spelt_out(key, binds, strict=False)
+
+
+def key_from(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
+    """SQL for "the primary key is the one bound as `name` or comes after it"."""
+    if len(key) == 1:
+        return cast("ColumnElement[bool]", key[0] >= key_binds(key, name)[0])
+    if dialect_name not in MYSQL_NAMES:
+        return tuple_(*key) >= tuple_(*key_binds(key, name))
+    exact = and_(*(c == b for c, b in zip(key, key_binds(key, name), strict=True)))
+    return or_(_spelt_out(key, key_binds(key, name), strict=True), exact)
+
+
+def _spelt_out(key: Sequence[Any], values: Sequence[Any], *, strict: bool) -> ColumnElement[bool]:
+    """MySQL scans the whole index for ``(a, b) > (1, 2)``, but not for the same spelt out."""
+    parts = []
+    for i, column in enumerate(key):
+        last = i == len(key) - 1
+        if strict:
+            compared = column > values[i]
+        else:
+            compared = column <= values[i] if last else column < values[i]
+        same = [k == b for k, b in zip(key[:i], values[:i], strict=True)]
+        parts.append(and_(*same, compared))
+    return or_(*parts)
