@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from encfields.orm.adoption.plaintext import Plaintext
     from encfields.orm.declare.compound_index import CompoundBlindIndex
     from encfields.orm.declare.formerly import Formerly
-    from encfields.orm.query.compound import blind
+    from encfields.orm.query.compound_query import blind
     from encfields.orm.sealed import Reveal, Sealed
     from encfields.orm.types import EncryptedType
 
@@ -65,7 +65,7 @@ _MODULES = {
     "Sealed": "orm.sealed",
     "SqlKeyStore": "keys.sql.store",
     "attach": "engine",
-    "blind": "orm.query.compound",
+    "blind": "orm.query.compound_query",
     "encryption_of": "engine",
     "read_header": "message.header",
 }

@@ -17,8 +17,8 @@ from encfields.alembic.descriptions import (
 )
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.index.transforms import casefold, last
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import bindings_of
+from encfields.orm.declare.table_indexes import indexes_of
 
 
 def _visit(*more: Any, **options: Any) -> Table:

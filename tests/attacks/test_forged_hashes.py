@@ -36,7 +36,7 @@ from sqlalchemy.orm import (
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, Encryption, attach, blind
 from encfields.index.transforms import casefold
-from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.testing import assert_absent, local_store
 from tests.attached import attach_with_kept_keys, create_kept_key
 from tests.servers.backends import AsyncBackend, Backend

@@ -17,8 +17,8 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.errors import BindingError, DeclarationError
 from encfields.key_template import ENCODED, KeyTemplate
 from encfields.keys.versions import check_key_id
+from encfields.orm.declare.collisions import overlap
 from encfields.orm.declare.columns import binding_of
-from encfields.orm.declare.key_collisions import overlap
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

@@ -17,8 +17,8 @@ from encfields.errors import DeclarationError
 from encfields.index.definition import IndexDefinition
 from encfields.orm.adoption.columns import adopted_columns, plaintext_type
 from encfields.orm.adoption.plaintext import Plaintext, adoption_of
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import SealedColumnType
+from encfields.orm.declare.table_indexes import indexes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

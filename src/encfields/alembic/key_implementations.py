@@ -32,8 +32,8 @@ from encfields.keys.admin import KeyAdmin
 from encfields.keys.many.report import KeysReport
 from encfields.keys.sql.name import has_keys
 from encfields.keys.sql.schema import key_table
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.table_indexes import indexes_of
 
 log = logging.getLogger("encfields.alembic")
 

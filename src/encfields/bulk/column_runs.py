@@ -17,14 +17,9 @@ from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import InnerType, type_to_data
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
-from encfields.orm.declare.blind_index import indexes_of
-from encfields.orm.declare.columns import (
-    ColumnBinding,
-    SealedColumnType,
-    binding_of,
-    bindings_of,
-)
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, binding_of, bindings_of
 from encfields.orm.declare.row_keys import kind_of, stored_type
+from encfields.orm.declare.table_indexes import indexes_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Engine

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Update, event
 
 from encfields.orm import internals
+from encfields.orm.adoption.expressions import with_plaintext_asked
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.adoption.writes import write_plaintext_along
-from encfields.orm.query.in_plaintext import with_plaintext_asked
 from encfields.orm.query.list_comparison import with_lists_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters

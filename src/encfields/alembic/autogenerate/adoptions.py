@@ -37,8 +37,8 @@ from encfields.errors import DeclarationError
 from encfields.orm.adoption.columns import adopted_columns
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import bindings_of
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.types import EncryptedType
 
 log = logging.getLogger("encfields.alembic")

@@ -18,9 +18,9 @@ from encfields.alembic.refused_or_postponed import PostponedFillOp
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.engine import known_encryption
 from encfields.errors import EncFieldsError
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.declare.table_indexes import indexes_of
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext

@@ -19,9 +19,9 @@ from encfields.alembic.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.column_runs import with_uuids
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import KeyStoreError
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
 from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.table_indexes import indexes_of
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption

@@ -22,8 +22,8 @@ from encfields.errors import DeclarationError
 from encfields.index.definition import IndexDefinition
 from encfields.key_template import KeyTemplate
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.types import DEFAULT_KEY, EncryptedType
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from encfields.orm.adoption.columns import (
     null_of,
     plaintext_type,
 )
+from encfields.orm.adoption.expressions import in_plaintext
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.query.in_plaintext import in_plaintext
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.statement_plan import RAW_COPY_OPTION
 from encfields.orm.write.upsert import targets_row_key

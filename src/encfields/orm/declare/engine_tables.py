@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Table, inspect
 
 from encfields.errors import DeclarationError
+from encfields.orm.declare.collisions import is_rebuilt, refuse_keys_of, refuse_names_of
 from encfields.orm.declare.columns import bindings_of
-from encfields.orm.declare.key_collisions import refuse_collisions_of
-from encfields.orm.declare.shared_names import is_rebuilt, refuse_names_of
 from encfields.orm.query.refused_usage import elements_of
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _compare(table: Table, other: Table, connection: Connection) -> None:
         return
     try:
         refuse_names_of(table, other)
-        refuse_collisions_of(table, other)
+        refuse_keys_of(table, other)
     except DeclarationError:
         schema = connection.schema_for_object(other)
         if inspect(connection).has_table(other.name, schema=schema):

@@ -23,15 +23,14 @@ from sqlalchemy import (
 
 from encfields.orm.adoption.columns import adopt_columns
 from encfields.orm.adoption.create_all_triggers import create_triggers, drop_triggers
-from encfields.orm.declare.blind_index import indexes_of
+from encfields.orm.declare.collisions import refuse_colliding_keys, refuse_shared_names
 from encfields.orm.declare.column_rules import check_column
 from encfields.orm.declare.columns import SealedColumnType, bindings_of, is_encrypted
 from encfields.orm.declare.compound_index import CompoundBlindIndex
 from encfields.orm.declare.foreign_key_actions import refuse_actions
 from encfields.orm.declare.index_binding import note_reflected
-from encfields.orm.declare.key_collisions import refuse_collisions
 from encfields.orm.declare.message_check import message_check
-from encfields.orm.declare.shared_names import refuse_shared_names
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.declare.uniqueness import keep_uniqueness
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
@@ -65,7 +64,7 @@ def _judge(table: Table) -> None:
         refuse_shared_names(bindings.values())
         indexes_of(table)
         adopt_columns(table)
-        refuse_collisions(table)
+        refuse_colliding_keys(table)
         keep_uniqueness(table)
 
 

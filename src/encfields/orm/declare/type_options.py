@@ -10,8 +10,8 @@ from sqlalchemy.types import TypeEngine
 from encfields.errors import DeclarationError
 from encfields.index.blind_index import BlindIndex
 from encfields.orm.adoption.plaintext import Plaintext
-from encfields.orm.declare.blind_index import indexed_type
 from encfields.orm.declare.formerly import Formerly
+from encfields.orm.declare.table_indexes import indexed_type
 
 
 def check_storage(storage: object) -> None:

@@ -9,9 +9,9 @@ from sqlalchemy.sql import visitors
 
 from encfields.errors import DeclarationError
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.declare.table_rules import Rule, add_rule, parts_of
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
 from encfields.orm.adoption.columns import plaintext_type
+from encfields.orm.adoption.expressions import NullTest, OfPlaintext, plain_of
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.query.as_loaded import as_loaded, asks_for_null
@@ -34,9 +35,8 @@ from encfields.orm.query.comparison import (
     clause_of,
     is_column,
 )
-from encfields.orm.query.in_plaintext import NullTest, OfPlaintext, plain_of
+from encfields.orm.query.index_operand import companion_of_view
 from encfields.orm.query.list_comparison import compared_to_list
-from encfields.orm.query.operand import companion_of_view
 from encfields.orm.query.resolution import resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace

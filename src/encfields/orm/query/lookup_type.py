@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from encfields.orm.declare.index_binding import IndexBinding
     from encfields.orm.engine_encryption import EngineEncryption
     from encfields.orm.query.comparison import IndexComparison
-    from encfields.orm.query.operand import IndexOperand
+    from encfields.orm.query.index_operand import IndexOperand
     from encfields.orm.query.statement_scope import OuterStatement
 
 

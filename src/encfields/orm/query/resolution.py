@@ -27,18 +27,7 @@ from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.declare.index_binding import IndexBinding
-from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.query.comparison import (
-    MEMBERSHIP,
-    NEGATIVE,
-    BlindValue,
-    IndexComparison,
-    instead_of_any,
-)
-from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
-from encfields.orm.query.operand import IndexOperand, asked
-from encfields.orm.query.pending_rows import (
+from encfields.orm.adoption.comparisons import (
     by_either,
     compared_in_plaintext,
     is_answered_by_plaintext,
@@ -48,6 +37,17 @@ from encfields.orm.query.pending_rows import (
     joined_in_plaintext,
     may_be_pending,
 )
+from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.query.comparison import (
+    MEMBERSHIP,
+    NEGATIVE,
+    BlindValue,
+    IndexComparison,
+    instead_of_any,
+)
+from encfields.orm.query.index_operand import IndexOperand, asked
+from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
 from encfields.orm.query.statement_scope import enclosing
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Table
 
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import known_indexes
+from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.write.pending import Carried, Pending
 
 if TYPE_CHECKING:

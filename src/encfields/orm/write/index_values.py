@@ -19,9 +19,9 @@ from sqlalchemy.sql.elements import Null
 
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import indexes_of, known_indexes
 from encfields.orm.declare.index_binding import Form, IndexBinding
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
+from encfields.orm.declare.table_indexes import indexes_of, known_indexes
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.sealed import Sealed, to_be_written
 from encfields.orm.write.pending import Carried, is_null

@@ -21,10 +21,10 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import known_indexes
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.index_column_type import IndexWithRest
 from encfields.orm.declare.row_keys import from_bound_value
+from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.flush import loaded_identity, row_key_of
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.current_rows import CurrentRows

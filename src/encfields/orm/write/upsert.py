@@ -30,8 +30,8 @@ from encfields.errors import (
 )
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
-from encfields.orm.declare.blind_index import known_indexes
 from encfields.orm.declare.row_keys import may_match_another_spelling
+from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.internals import Assigned, BoundValue
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.upsert_choices import ChosenValue, is_excluded

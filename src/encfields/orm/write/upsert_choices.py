@@ -19,8 +19,8 @@ from sqlalchemy.sql.selectable import Alias
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
-from encfields.orm.declare.blind_index import known_indexes
 from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.orm.declare.table_indexes import known_indexes
 
 if TYPE_CHECKING:
     from encfields.orm.write.execution import WriteExecution

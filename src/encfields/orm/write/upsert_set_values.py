@@ -16,8 +16,8 @@ from sqlalchemy.types import NullType
 
 from encfields.errors import AmbiguousRowError, EncFieldsError
 from encfields.orm import internals
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import SealedColumnType
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue
 from encfields.orm.write.hidden_values import veil_all
 from encfields.orm.write.index_values import IndexedBind, source_of

@@ -14,50 +14,30 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, and_, not_, or_
 from sqlalchemy import types as sa
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import (
-    BinaryExpression,
-    ColumnElement,
-    Grouping,
-)
+from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.columns import plaintext_type
-from encfields.orm.adoption.plaintext import (
-    WRITE_BOTH,
-    WRITE_SEALED,
-    Plaintext,
-    adoption_of,
-)
-from encfields.orm.adoption.text_form import ExactForm, read_in_sql, read_type
-from encfields.orm.declare.row_keys import stored_type
-from encfields.orm.query.comparison import (
-    EQUALITY,
-    MEMBERSHIP,
-    NEGATIVE,
-    IndexComparison,
-)
-from encfields.orm.query.in_plaintext import plain_of
-from encfields.orm.query.operand import IndexOperand
-from encfields.orm.query.plain_operand import (
+from encfields.orm.adoption.expressions import plain_of
+from encfields.orm.adoption.plain_operand import (
     PlainOperand,
     plain_operand,
     random_ciphertext,
     writes_at_random,
 )
+from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED, Plaintext, adoption_of
+from encfields.orm.adoption.text_form import ExactForm, read_in_sql, read_type
+from encfields.orm.declare.row_keys import stored_type
+from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, NEGATIVE, IndexComparison
+from encfields.orm.query.index_operand import IndexOperand
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.index_binding import IndexBinding
-
-
-# -- IS NULL -----------------------------------------------------------------------------------
-
-
-# -- comparisons -------------------------------------------------------------------------------
 
 
 def is_answered_by_plaintext(*sides: IndexOperand | None) -> bool:
@@ -172,9 +152,6 @@ def _follows_collation(declared: TypeEngine[Any], dialect: Dialect) -> bool:
     """Whether the database may hold two different values for equal."""
     stored = stored_type(declared, dialect)
     return isinstance(stored, String) and not isinstance(stored, sa.Enum)
-
-
-# -- other expressions -------------------------------------------------------------------------
 
 
 # -- columns compared with columns -------------------------------------------------------------

@@ -9,23 +9,14 @@ from sqlalchemy import and_, not_, type_coerce
 from sqlalchemy import types as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import (
-    BinaryExpression,
-    ColumnElement,
-    Grouping,
-)
+from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping
 from sqlalchemy.sql.selectable import Select
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.adoption.columns import plaintext_column
-from encfields.orm.adoption.plaintext import (
-    WRITE_BOTH,
-    adoption_of,
-)
-from encfields.orm.query.comparison import (
-    IndexComparison,
-)
+from encfields.orm.adoption.plaintext import WRITE_BOTH, adoption_of
+from encfields.orm.query.comparison import IndexComparison
 from encfields.orm.read.provenance import row_part, source_column
 
 

@@ -9,8 +9,8 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.sql.selectable import Alias, FromClause
 
 from encfields.errors import UnsupportedOperationError
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.query.comparison import BlindValue, BlindView
 from encfields.orm.query.lookup_type import CompoundValue
 

@@ -14,9 +14,9 @@ from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
-from encfields.orm.declare.blind_index import indexes_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.query.comparison import BlindValue, BlindView, viewed
 from encfields.orm.read.provenance import row_part, same_row, sibling, source_column
 

@@ -14,26 +14,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, literal_column
 from sqlalchemy import types as sa
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import (
-    BindParameter,
-    ClauseList,
-    False_,
-    Grouping,
-    Null,
-    True_,
-)
+from sqlalchemy.sql.elements import BindParameter, ClauseList, False_, Grouping, Null, True_
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.columns import HiddenBytes, PlaintextType, takes_bytes_alone
-from encfields.orm.adoption.plaintext import (
-    is_sqlalchemys,
-)
+from encfields.orm.adoption.plaintext import is_sqlalchemys
 from encfields.orm.adoption.text_form import read_in_sql
-from encfields.orm.query.comparison import (
-    BlindValue,
-)
+from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.lookup_type import CompoundValue
 from encfields.traces import leaves_no_trace
 

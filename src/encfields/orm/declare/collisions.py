@@ -1,0 +1,267 @@
+"""Declarations of two tables that collide: in a logical name, or in the ids of their keys.
+
+Columns that shared one logical name could have their values exchanged. An archive or an audit table
+shares a name on purpose: its ``name=`` is that which a column of another table has by itself, and
+it holds that column's values. Anything else is a mistake: a name given to two columns, or dots in
+the names of tables and columns that add up to the same. A name that ``formerly=`` says is one of
+the column's, because its values open under it.
+
+Nor may some row turn a key's template into another column's key id. Templates with the same texts
+around their columns name the same keys, on purpose: every table of a tenant has the tenant's key.
+All others must be apart, or whoever chooses a tenant's name would choose a key. Keys of blind
+indexes are of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import Column, MetaData, Table
+
+from encfields.errors import DeclarationError
+from encfields.identity import IdentityKind
+from encfields.key_template import DEFAULT_KEY, ENCODED, KeyTemplate
+from encfields.orm.declare.columns import SealedColumnType, bindings_of
+from encfields.orm.declare.formerly import ways_of
+from encfields.orm.declare.row_keys import kind_of
+from encfields.orm.declare.table_indexes import known_indexes
+from encfields.orm.kept_state import DECLARED_KEYS, LOGICAL_NAMES
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from encfields.orm.declare.columns import ColumnBinding
+
+
+_TEMPORARY = "_alembic_tmp_"
+"""How tables are called in which Alembic's batch mode rebuilds others."""
+
+
+# -- logical names ------------------------------------------------------------------------------
+
+
+class NamedColumn(NamedTuple):
+    """A column of a table, by their keys."""
+
+    table: str
+    column: str
+
+    def has_name(self, name: str, metadata: MetaData) -> Column[Any] | None:
+        """The column, if it is still there and has this logical name."""
+        table = metadata.tables.get(self.table)
+        column = None if table is None else table.c.get(self.column)
+        if column is None or not isinstance(column.type, SealedColumnType):
+            return None
+        ways = ways_of(column.type)
+        return column if name in {way.name or _own_name(column) for way in ways} else None
+
+
+def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
+    """Refuse a column whose logical name is that of another table's column by mistake.
+
+    :param bindings: of one table.
+    :raises DeclarationError: says which column has the name.
+    """
+    for way in _ways(bindings):
+        table = way.column.table
+        if is_rebuilt(table):
+            continue
+        named: dict[str, set[NamedColumn]] = table.metadata.info.setdefault(LOGICAL_NAMES, {})
+        places = named.setdefault(way.logical_name, set())
+        here = NamedColumn(table.key, way.column.key)
+        others = [
+            column
+            for place in places
+            if place.table != here.table
+            and (column := place.has_name(way.logical_name, table.metadata)) is not None
+        ]
+        if others and not _is_on_purpose(way.logical_name, [way.column, *others]):
+            raise _name_refusal(way, others[0])
+        places.add(here)
+
+
+def refuse_names_of(table: Table, other: Table) -> None:
+    """The same for two tables of different ``MetaData``.
+
+    :raises DeclarationError: says which column has the name.
+    """
+    named = {way.logical_name: way.column for way in _ways(bindings_of(other).values())}
+    for way in _ways(bindings_of(table).values()):
+        column = named.get(way.logical_name)
+        if column is not None and not _is_on_purpose(way.logical_name, [way.column, column]):
+            raise _name_refusal(way, column)
+
+
+def _ways(bindings: Iterable[ColumnBinding]) -> Iterator[ColumnBinding]:
+    """All ways in which the columns' values may be bound."""
+    for binding in bindings:
+        yield from binding.ways()
+
+
+def is_rebuilt(table: Table) -> bool:
+    """Whether it takes another one's place for a moment, as in Alembic's batch mode."""
+    return table.name.startswith(_TEMPORARY)
+
+
+def _is_on_purpose(name: str, columns: list[Column[Any]]) -> bool:
+    """Whether the name is one column's own, and all others state it."""
+    own = [column for column in columns if _own_name(column) == name]
+    return len(own) == 1
+
+
+def _own_name(column: Column[Any]) -> str:
+    """The logical name of a column that is given none."""
+    return f"{column.table.fullname}.{column.name}"
+
+
+def _name_refusal(binding: ColumnBinding, other: Column[Any]) -> DeclarationError:
+    return DeclarationError(
+        f"its logical name {binding.logical_name!r} is that of {other.table.fullname}."
+        f"{other.name} too, so their values could be exchanged: give each a name= of its own. (A "
+        "table that takes another one's rows with their ciphertext names that column by table and "
+        "column, and is defined after it)",
+        table=binding.table,
+        column=binding.column_name,
+        reason="logical-name",
+    )
+
+
+# -- keys --------------------------------------------------------------------------------------
+
+Part = str | frozenset[str]
+"""A character of an id, or characters of which any number may stand there."""
+
+_DIGITS = frozenset("0123456789")
+_LETTERS = {
+    IdentityKind.INTEGER: _DIGITS | {"-"},
+    IdentityKind.DATE: _DIGITS | {"-"},
+    IdentityKind.UUID: _DIGITS | frozenset("abcdef-"),
+    IdentityKind.BINARY: _DIGITS | frozenset("abcdef"),
+}
+
+
+def refuse_colliding_keys(table: Table) -> None:
+    """Refuse a column one of whose keys can give an id that another declaration gives.
+
+    :param table: with its blind indexes.
+    :raises DeclarationError: says which two.
+    """
+    declared: dict[DeclaredKey, set[KeyedColumn]] = table.metadata.info.setdefault(
+        DECLARED_KEYS, {}
+    )
+    for key, column in _keys_of(table):
+        if key not in declared:
+            _refuse_collision(key, column, declared)
+        declared.setdefault(key, set()).add(KeyedColumn(table.fullname, column.key))
+
+
+def refuse_keys_of(table: Table, other: Table) -> None:
+    """The same for two tables of different ``MetaData``.
+
+    :raises DeclarationError: says which two keys.
+    """
+    for key, column in _keys_of(table):
+        for met, place in _keys_of(other):
+            if _may_meet(key, met):
+                raise _key_refusal(key, column, met, f"{other.fullname}.{place.key}")
+
+
+def _keys_of(table: Table) -> Iterator[tuple[DeclaredKey, Column[Any]]]:
+    """The keys that a table's columns and blind indexes declare, each with its column."""
+    for binding in bindings_of(table).values():
+        for template in (binding.key, *binding.former_keys):
+            yield _key(template, binding.identity), binding.column
+    for index in known_indexes(table):
+        yield _key(index.key, index.key_columns), index.sources[0].column
+
+
+class DeclaredKey(NamedTuple):
+    """A declared key id or template.
+
+    :param template: as it is declared. :param parts: what its ids look like.
+    """
+
+    template: str
+    parts: tuple[Part, ...]
+
+
+class KeyedColumn(NamedTuple):
+    """A column that declares a key."""
+
+    table: str
+    column: str
+
+    def declares(self, key: DeclaredKey, metadata: MetaData) -> bool:
+        """Whether it is still there and does so."""
+        table = metadata.tables.get(self.table)
+        found = () if table is None else _keys_of(table)
+        return any(key == its and column.key == self.column for its, column in found)
+
+
+_NONE_NAMED = DeclaredKey(DEFAULT_KEY, tuple(DEFAULT_KEY))
+
+
+def _refuse_collision(
+    key: DeclaredKey, column: Column[Any], declared: dict[DeclaredKey, set[KeyedColumn]]
+) -> None:
+    metadata = column.table.metadata
+    for other in (_NONE_NAMED, *declared):
+        if not _may_meet(key, other):
+            continue
+        places = [place for place in declared.get(other, ()) if place.declares(other, metadata)]
+        if places or other == _NONE_NAMED:
+            whose = ".".join(places[0]) if places else "columns that name none"
+            raise _key_refusal(key, column, other, whose)
+
+
+def _may_meet(one: DeclaredKey, other: DeclaredKey) -> bool:
+    """Whether two declarations that are not the same on purpose can give one id."""
+    return _texts(one.parts) != _texts(other.parts) and overlap(one.parts, other.parts)
+
+
+def _key_refusal(
+    key: DeclaredKey, column: Column[Any], other: DeclaredKey, whose: str
+) -> DeclarationError:
+    return DeclarationError(
+        f"its key {key.template!r} can give the same branch key id as {other.template!r}, the key "
+        f"of {whose}: have each begin with a text of its own, as in 'tenant/{{tenant_id}}'",
+        table=column.table.fullname,
+        column=column.name,
+        reason="key",
+    )
+
+
+def _key(template: KeyTemplate, columns: Sequence[Column[Any]]) -> DeclaredKey:
+    return DeclaredKey(template.template, tuple(_parts(template, columns)))
+
+
+def _parts(key: KeyTemplate, columns: Sequence[Column[Any]]) -> Iterator[Part]:
+    """What the ids of a template look like; `columns` are those that it names, or more."""
+    kinds = {column.key: kind_of(column.type) for column in columns}
+    for text, name in key.pieces:
+        yield from text
+        if name is not None:
+            yield _LETTERS.get(kinds[name], ENCODED)
+
+
+def _texts(parts: Sequence[Part]) -> list[str | None]:
+    return [part if isinstance(part, str) else None for part in parts]
+
+
+def overlap(one: Sequence[Part], other: Sequence[Part]) -> bool:
+    """Whether some text is of both forms."""
+
+    @cache
+    def meet(i: int, j: int) -> bool:
+        """Whether it is so from these positions on."""
+        a = one[i] if i < len(one) else ""
+        b = other[j] if j < len(other) else ""
+        if isinstance(a, frozenset):  # ends here, or takes one more of the other along
+            return meet(i + 1, j) or ((isinstance(b, frozenset) or b in a) and meet(i, j + 1))
+        if isinstance(b, frozenset):
+            return meet(i, j + 1) or (a in b and meet(i + 1, j))
+        return a == b and (not a or meet(i + 1, j + 1))
+
+    return meet(0, 0)
