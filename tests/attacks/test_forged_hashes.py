@@ -92,7 +92,7 @@ def _filled(engine: Engine) -> Encryption:
     return encryption
 
 
-HASHES = [index.companion.name for index in indexes_of(cast("Table", User.__table__))]
+HASHES = [index.index_column.name for index in indexes_of(cast("Table", User.__table__))]
 
 
 def _copy_hashes(attacker: Engine, source: int, target: int) -> None:

@@ -47,14 +47,14 @@ def year_of(value: Any) -> bytes:
 class Index:
     """One column that holds a blind index, as the test expects it.
 
-    :ivar companion: name of the column.
+    :ivar index_column: name of the column.
     :ivar domain: what the key is derived for.
     :ivar parts: keys of the encrypted columns, each with what is taken of its value.
     :ivar transform: names of the transforms.
     :ivar key: branch key id, or a template over the row's columns.
     """
 
-    companion: str
+    index_column: str
     domain: str
     parts: Mapping[str, Normalise]
     transform: str = "exact"
@@ -128,9 +128,9 @@ def check_indexes(
     keys = list(table.primary_key.columns)
     rows = _rows(db, table)
     for index in indexes:
-        held = stored(db, table, index.companion)
+        held = stored(db, table, index.index_column)
         expected = {tuple(row[key.key] for key in keys): index.of(db, row) for row in rows}
-        assert held == expected, index.companion
+        assert held == expected, index.index_column
     for column in {key for index in indexes if len(index.parts) == 1 for key in index.parts}:
         if not look_up:
             break

@@ -214,7 +214,7 @@ def test_a_value_that_is_refused_leaves_none_of_its_rows(clinic):
     assert (caught.value.table, caught.value.column) == ("patient", "ssn")
 
 
-def test_no_companion_column_is_selected(patients):
+def test_no_index_column_is_selected(patients):
     with patients.begin() as connection:
         row = connection.execute(select(patient).where(patient.c.id == 1)).mappings().one()
         assert list(row) == ["id", "name", "ssn", "mail", "notes"]

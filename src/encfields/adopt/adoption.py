@@ -108,13 +108,17 @@ class Adoption:
             )
         inner = cast("SealedColumnType", column.type).inner
         spec = spec_of_column(column)
-        companions = {index.name for index in spec.indexes}
+        index_columns = {index.name for index in spec.indexes}
         unique = (index for index in indexes_of(column.table) if index.unique)
         return cls(
             spec,
             adopts.column,
             declared_to_data(inner),
-            tuple(index.companion.name for index in unique if index.companion.name in companions),
+            tuple(
+                index.index_column.name
+                for index in unique
+                if index.index_column.name in index_columns
+            ),
             None if adopts.type is None else declared_to_data(adopts.type),
             declared_types(column, adopts),
             cast("SealedColumnType", column.type).guard,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from encfields.orm.declare.index_binding import IndexBinding
 
 _CONVENTION = re.compile(r"(.+)_bidx(?:_v([1-9][0-9]*))?")
-"""How :func:`encfields.index.blind_index.companion_name` makes names."""
+"""How :func:`encfields.index.blind_index.index_column_name` makes names."""
 
 
 @dataclass(frozen=True, slots=True)

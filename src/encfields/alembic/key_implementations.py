@@ -203,7 +203,7 @@ def columns_under(
         _name(i) for i in indexes if i.definition.version == version and may_be_for(i.key, key_id)
     }
     others = {_name(index) for index in indexes} - ours
-    schemas = {None, *(index.companion.table.schema for index in indexes)}
+    schemas = {None, *(index.index_column.table.schema for index in indexes)}
     there = {name for schema in schemas for name in _named_so(connection, schema, version)}
     return ours | (there - others)
 
@@ -230,8 +230,8 @@ def _all(declared: DeclaredTables) -> Sequence[MetaData]:
 
 
 def _name(index: IndexBinding) -> str:
-    table: Table = index.companion.table
-    return f"{table.fullname}.{index.companion.name}"
+    table: Table = index.index_column.table
+    return f"{table.fullname}.{index.index_column.name}"
 
 
 def _named_so(connection: Connection, schema: str | None, version: int) -> Iterator[str]:

@@ -134,7 +134,7 @@ def spec_of_column(column: Column[Any]) -> TableSpec:
     ]
     names = {column.name, *(s.column_name for index in indexes for s in index.sources)}
     whole = TableSpec.from_table(column.table)
-    companions = {index.companion.name for index in indexes}
+    index_columns = {index.index_column.name for index in indexes}
     bindings = {binding.column_name: binding for binding in bindings_of(column.table).values()}
     columns = sorted(
         (
@@ -144,7 +144,7 @@ def spec_of_column(column: Column[Any]) -> TableSpec:
         ),
         key=lambda one: one.name != column.name,
     )
-    definitions = tuple(index for index in whole.indexes if index.name in companions)
+    definitions = tuple(index for index in whole.indexes if index.name in index_columns)
     return TableSpec(whole.table, tuple(columns), whole.schema, definitions)
 
 

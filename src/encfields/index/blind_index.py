@@ -140,12 +140,12 @@ class BlindIndex(DeclaredIndex):
         """The name by which queries choose the index."""
         return self.name or self.transform.name
 
-    def companion_name(self, column: str, version: int) -> str:
+    def index_column_name(self, column: str, version: int) -> str:
         """Name of the database column that holds the index; **frozen**, migrations hold it."""
         parts = [column]
         if self.label != exact.name:
             parts.append(self.label.replace(".", "_"))
-        return companion_name(*parts, version=version)
+        return index_column_name(*parts, version=version)
 
     def check_type(self, python_type: type[Any]) -> None:
         """Refuse what the transform cannot be applied to, or what an index would give away.
@@ -169,7 +169,7 @@ class BlindIndex(DeclaredIndex):
             )
 
 
-def companion_name(*parts: str, version: int) -> str:
+def index_column_name(*parts: str, version: int) -> str:
     """``ssn_bidx``, and ``ssn_bidx_v2`` for the second version of the beacon key."""
     return "_".join([*parts, "bidx"]) + (f"_v{version}" if version > 1 else "")
 

@@ -158,7 +158,7 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
         sealed,
         declared_to_data(type_.inner),
         tuple(map(described, indexes)),
-        tuple(index.companion.name for index in indexes if index.unique),
+        tuple(index.index_column.name for index in indexes if index.unique),
         plain_type,
         guard=type_.guard,
     )
@@ -168,12 +168,12 @@ def _leave_to_us(
     upgrade_ops: ops.UpgradeOps, table: Table, column: Column[Any], plain: str
 ) -> None:
     """Take out what Alembic found about the columns of an adoption, and their indexes."""
-    companions = {
-        index.companion.name
+    index_columns = {
+        index.index_column.name
         for index in indexes_of(table)
         if any(source.column is column for source in index.sources)
     }
-    names = {plain, column.name, *companions}
+    names = {plain, column.name, *index_columns}
     for modified in upgrade_ops.ops:
         if isinstance(modified, ops.ModifyTableOps) and _is_of(modified, table):
             modified.ops[:] = [op for op in modified.ops if not _is_about(op, names)]

@@ -56,7 +56,7 @@ def fills(
         found = unfilled(connection, TableSpec(table.name, columns, table.schema), there, keys)
         if found.indexes:
             names = {index.name for index in found.indexes}
-            indexes_to_fill = [index for index in there if index.companion.name in names]
+            indexes_to_fill = [index for index in there if index.index_column.name in names]
             yield _fill(table, indexes_to_fill, anew=found.changed)
 
 
@@ -73,7 +73,7 @@ def postponed_fills(
         indexes_to_fill = [
             index
             for index in indexes_of(table)
-            if (table.schema, table.name, index.companion.name) in added
+            if (table.schema, table.name, index.index_column.name) in added
             and {source.column_name for source in index.sources} <= types.keys()
         ]
         if indexes_to_fill:
@@ -127,7 +127,7 @@ def _fill(table: Table, indexes: list[IndexBinding], *, anew: bool) -> FillBlind
 
 
 def _names(index: IndexBinding) -> set[str]:
-    return {index.companion.name, *(source.column_name for source in index.sources)}
+    return {index.index_column.name, *(source.column_name for source in index.sources)}
 
 
 def _added(found: Iterable[Any]) -> Iterator[tuple[str | None, str, str]]:

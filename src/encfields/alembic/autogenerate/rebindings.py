@@ -180,5 +180,5 @@ def indexes_over(
     return [
         index
         for index in indexes_of(table)
-        if index.companion.name in types and any(s.column_name in columns for s in index.sources)
+        if index.index_column.name in types and any(s.column_name in columns for s in index.sources)
     ]

@@ -116,7 +116,7 @@ class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
         return shown(self.declared)
 
 
-class PlaintextColumn(internals.CompanionColumn):
+class PlaintextColumn(internals.UnmappedColumn):
     """A plaintext column that is being adopted."""
 
     inherit_cache = True

@@ -63,15 +63,15 @@ def may_be_pending(index: IndexBinding) -> bool:
 
 def by_either(
     by_index: ColumnElement[Any],
-    companions: Sequence[ColumnElement[Any]],
+    index_columns: Sequence[ColumnElement[Any]],
     by_plaintext: ColumnElement[Any],
 ) -> ColumnElement[bool]:
     """A comparison by the index where the row has one, else by the plaintext.
 
-    :param companions: the columns of the index, one a version.
+    :param index_columns: the columns of the index, one a version.
     """
-    has_index = or_(*(companion.is_not(None) for companion in companions))
-    has_none = and_(*(companion.is_(None) for companion in companions))
+    has_index = or_(*(index_column.is_not(None) for index_column in index_columns))
+    has_none = and_(*(index_column.is_(None) for index_column in index_columns))
     return Grouping(or_(and_(has_index, by_index), and_(has_none, by_plaintext)))
 
 
@@ -200,13 +200,13 @@ def join_by_either(
                 'the phase "write-sealed" on',
             )
     plain = [plain_of(side.expression, side.column) for side, _ in sides]
-    companions = [companion for _, companion in sides]
+    index_columns = [index_column for _, index_column in sides]
     equal = element.operator is operators.eq
     return Grouping(
         or_(
-            and_(*(companion.is_not(None) for companion in companions), by_index),
+            and_(*(index_column.is_not(None) for index_column in index_columns), by_index),
             and_(
-                or_(*(companion.is_(None) for companion in companions)),
+                or_(*(index_column.is_(None) for index_column in index_columns)),
                 plain[0] == plain[1] if equal else plain[0] != plain[1],
             ),
         )

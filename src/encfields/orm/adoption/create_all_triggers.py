@@ -46,7 +46,9 @@ def described(
 ) -> AdoptionInDatabase:
     """The adoption of a declared column, as the database is to know it."""
     table, declared = binding.column.table, plaintext_type(binding.column, adopts)
-    indexes = tuple(index.companion.name for index in indexes_of(table) if binding in index.sources)
+    indexes = tuple(
+        index.index_column.name for index in indexes_of(table) if binding in index.sources
+    )
     beside = {column.name: column for column in binding.identity}
     beside |= {column.name: column for index in indexes_of(table) for column in index.key_columns}
     return AdoptionInDatabase(

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.schema import SchemaItem
 
 from encfields.errors import DeclarationError
-from encfields.index.blind_index import DeclaredIndex, check_name, companion_name
+from encfields.index.blind_index import DeclaredIndex, check_name, index_column_name
 from encfields.index.hashing import FULL_BITS
 from encfields.index.transforms import Transform, exact
 from encfields.orm.internals import SchemaPart
@@ -78,9 +78,9 @@ class CompoundBlindIndex(DeclaredIndex, SchemaPart, SchemaItem):
         parts = ", ".join(f"{name} ({transform.name})" for name, transform in self.parts)
         return f"<CompoundBlindIndex {self.label!r} of {parts}>"
 
-    def companion_name(self, column: str, version: int) -> str:
+    def index_column_name(self, column: str, version: int) -> str:
         """Name of the database column that holds the index; **frozen**, migrations hold it."""
-        return companion_name(self.label, version=version)
+        return index_column_name(self.label, version=version)
 
     def given_to(self, parent: Any) -> None:
         """The index was given to a table."""
@@ -110,7 +110,7 @@ def compound_indexes(table: Table) -> Iterator[CompoundBlindIndex]:
     yield from declared.values()
 
 
-def remember(companion: Column[Any], declared: object) -> None:
+def remember(index_column: Column[Any], declared: object) -> None:
     """Have copies of the table know the index: SQLAlchemy copies columns and what they note."""
     if isinstance(declared, CompoundBlindIndex):
-        companion.info[COMPOUND_INDEXES] = declared
+        index_column.info[COMPOUND_INDEXES] = declared

@@ -37,7 +37,7 @@ Form = Callable[[object], bytes]
 class IndexBinding:
     """One version of one blind index of a table.
 
-    :ivar companion: the column that holds it.
+    :ivar index_column: the column that holds it.
     :ivar sources: the encrypted columns it is of, in the order in which they are hashed.
     :ivar declared: as it was declared.
     :ivar definition: what decides its bytes.
@@ -50,9 +50,9 @@ class IndexBinding:
 
     __slots__ = (
         "_whole",
-        "companion",
         "declared",
         "definition",
+        "index_column",
         "is_full",
         "key",
         "key_columns",
@@ -68,15 +68,15 @@ class IndexBinding:
         declared: BlindIndex | CompoundBlindIndex,
         sources: Sequence[ColumnBinding],
         transforms: Sequence[Transform],
-        companion: str,
+        name: str,
         version: int,
     ) -> None:
         self.declared = declared
         self.is_full = declared.is_full
         self.label = declared.label
-        self._define(table, sources, transforms, companion, version)
+        self._define(table, sources, transforms, name, version)
         self.unique = declared.unique or (self.is_full and self.is_exact and _is_unique(sources[0]))
-        self.companion = _companion(table, self, companion)
+        self.index_column = _index_column(table, self, name)
         self.other = self._of_others(table, transforms)
 
     def _define(
@@ -84,7 +84,7 @@ class IndexBinding:
         table: Table,
         sources: Sequence[ColumnBinding],
         transforms: Sequence[Transform],
-        companion: str,
+        name: str,
         version: int,
     ) -> None:
         """Work out what the index's values depend on."""
@@ -94,7 +94,7 @@ class IndexBinding:
         self.key = _key(declared, sources)
         self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
         self.definition = IndexDefinition(
-            companion,
+            name,
             declared.label,
             tuple(source.column_name for source in sources),
             tuple(map(_of_type, sources, transforms)),
@@ -113,7 +113,7 @@ class IndexBinding:
         if others == list(self.sources):
             return None
         twin = copy.copy(self)
-        twin._define(table, others, transforms, self.companion.name, self.definition.version)
+        twin._define(table, others, transforms, self.index_column.name, self.definition.version)
         twin.other = self
         if twin.comparable == self.comparable and all(
             one.codec is source.codec for one, source in zip(others, self.sources, strict=True)
@@ -279,7 +279,7 @@ def _key_column(index: IndexBinding, name: str) -> Column[Any]:
     return column
 
 
-def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
+def _index_column(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     """The index's column, appended to the table unless it was copied or reflected with it."""
     length = index.definition.stored_bytes
     found = next((column for column in table.c if column.name == name), None)
@@ -293,7 +293,7 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
             "name already: give the index a name=",
             "companion",
         )
-    companion = internals.CompanionColumn(
+    index_column = internals.UnmappedColumn(
         name,
         IndexColumnType(length),
         key=name if found is None else found.key,
@@ -301,11 +301,11 @@ def _companion(table: Table, index: IndexBinding, name: str) -> Column[Any]:
         index=True,
         unique=index.unique,
     )
-    remember(companion, index.declared)
-    table.append_column(companion, replace_existing=True)
+    remember(index_column, index.declared)
+    table.append_column(index_column, replace_existing=True)
     if found is not None:
-        take_over_rules(table, found, companion)
-    return companion
+        take_over_rules(table, found, index_column)
+    return index_column
 
 
 _reflected: weakref.WeakKeyDictionary[Table, set[str]] = weakref.WeakKeyDictionary()

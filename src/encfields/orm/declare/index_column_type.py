@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class IndexOfRow:
     """Stands for "the index of this row's value" until the value is at hand.
 
-    It is what a companion column is assigned in every INSERT and UPDATE; the application assigns
+    It is what an index column is assigned in every INSERT and UPDATE; the application assigns
     nothing.
     """
 
@@ -45,7 +45,7 @@ INDEX_OF_ROW = IndexOfRow()
 
 
 def index_of_row(context: Any) -> IndexOfRow:
-    """A companion column's Python-side default."""
+    """An index column's Python-side default."""
     return INDEX_OF_ROW
 
 

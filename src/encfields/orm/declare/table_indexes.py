@@ -117,14 +117,14 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
 
 
 def _name_of(blind: Any, sources: Sequence[ColumnBinding], version: int) -> str:
-    name: str = blind.companion_name(sources[0].column_name, version)
+    name: str = blind.index_column_name(sources[0].column_name, version)
     return name
 
 
 def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
     seen: dict[str, IndexBinding] = {}
     for index in indexes:
-        other = seen.setdefault(index.companion.key, index)
+        other = seen.setdefault(index.index_column.key, index)
         if other is not index:
             raise refusal_of(
                 index.sources[0],

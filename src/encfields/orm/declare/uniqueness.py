@@ -67,7 +67,7 @@ def _exact_indexes(table: Table, column: Column[Any]) -> dict[int, Column[Any]]:
     there: dict[int, Column[Any]] = {}
     for index in indexes_of(table):
         if index.is_full and index.is_exact and _is_of(index, column):
-            there.setdefault(index.definition.version, index.companion)
+            there.setdefault(index.definition.version, index.index_column)
     return there
 
 

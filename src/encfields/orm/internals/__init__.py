@@ -90,9 +90,9 @@ from encfields.orm.internals.inserts import (
 from encfields.orm.internals.schema import (
     ANY_BINARY,
     ANY_INTERVAL,
-    CompanionColumn,
     NegatableComparison,
     SchemaPart,
+    UnmappedColumn,
     WrappedColumn,
     autoincrement_column,
     check_of_type,

@@ -53,7 +53,7 @@ def is_carried(element: Any) -> bool:
     return bool(getattr(element.type, "carries_row_key", False))
 
 
-class CompanionColumn(Column[Any]):
+class UnmappedColumn(Column[Any]):
     """A column that no mapper maps, and that is selected only by name, from aliases too.
 
     SQLAlchemy has the like of it in ``insert_sentinel(omit_from_statements=True)``.

@@ -35,7 +35,7 @@ from encfields.orm.query.comparison import (
     clause_of,
     is_column,
 )
-from encfields.orm.query.index_operand import companion_of_view
+from encfields.orm.query.index_operand import index_column_of_view
 from encfields.orm.query.list_comparison import compared_to_list
 from encfields.orm.query.resolution import resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
@@ -203,7 +203,7 @@ def _compile_comparison(element: IndexComparison, compiler: Any, **kw: Any) -> s
 
 @compiles(BlindValue)
 def _compile_blind_value(element: BlindValue, compiler: Any, **kw: Any) -> str:
-    return str(compiler.process(companion_of_view(element), **kw))
+    return str(compiler.process(index_column_of_view(element), **kw))
 
 
 @compiles(CiphertextComparison)

@@ -56,7 +56,7 @@ class IndexOperand:
         """Whether the index may find rows that were not asked for."""
         return not index.is_full or (self.view is None and not index.is_exact)
 
-    def companion(self, index: IndexBinding) -> ColumnElement[Any]:
+    def index_column(self, index: IndexBinding) -> ColumnElement[Any]:
         """The index's column, out of the same row as the encrypted column, or looked up there.
 
         :raises UnreadableError: the column comes out of a subquery that tells neither it nor the
@@ -104,14 +104,14 @@ class IndexOperand:
         ):
             return None
         try:
-            return row_part(self.expression, index.companion, self.column)
+            return row_part(self.expression, index.index_column, self.column)
         except UnreadableError:
             return None
 
     def _carried(self, index: IndexBinding) -> ColumnElement[Any] | None:
         if not _is_view(self.expression):
             try:
-                return sibling(self.expression, index.companion, self.column)
+                return sibling(self.expression, index.index_column, self.column)
             except UnreadableError:
                 pass
         # A subquery's column.blind(), which is that of the first version.
@@ -170,7 +170,7 @@ def _is_view(part: Any) -> bool:
     return isinstance(part.type, BlindView)
 
 
-def companion_of_view(view: BlindValue) -> ColumnElement[Any]:
+def index_column_of_view(view: BlindValue) -> ColumnElement[Any]:
     """The column that ``column.blind(name)`` is, selected or grouped by.
 
     :raises UnsupportedOperationError: there is no such index.

@@ -208,7 +208,7 @@ class FilteredFetch(FetchedRows):
             index.column_name,
             index.label,
             self._identity(missed.cells, row),
-            index.companion.name,
+            index.index_column.name,
         )
 
     def _identity(self, cells: tuple[DeliveredCell, ...], row: Any) -> str:

@@ -94,7 +94,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     if not may_be_pending(versions[0]) or _is_after_all(there, versions[0], compiler.dialect):
         return by_index
     in_plaintext = compared_in_plaintext(element, there, operand, versions[0], compiler)
-    return by_either(by_index, [there.companion(i) for i in versions], in_plaintext)
+    return by_either(by_index, [there.index_column(i) for i in versions], in_plaintext)
 
 
 def _is_after_all(there: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
@@ -145,7 +145,7 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
                 if is_last_phase(left, right):
                     return by_index
                 o, t = pairs[0]
-                sides = [(left, left.companion(o)), (right, right.companion(t))]
+                sides = [(left, left.index_column(o)), (right, right.index_column(t))]
                 return join_by_either(element, by_index, sides)
     raise _refused(
         left,
@@ -197,22 +197,22 @@ def _selected(
 
     :param without: where rows have no index but under another version, select those only.
     """
-    companion = there.companion(index)
+    index_column = there.index_column(index)
     while isinstance(part, Grouping):
         part = part.element
     if isinstance(part, ScalarSelect):
         part = part.element
     if not isinstance(part, Select):
-        return companion
+        return index_column
     (column,) = part.selected_columns
-    alike = internals.annotated_like(companion, column)
+    alike = internals.annotated_like(index_column, column)
     inner = part.with_only_columns(alike, maintain_column_froms=True)
     if len(index.declared.versions) > 1 and element.operator in MEMBERSHIP:
         # A row that has only the other version is none of this comparison's; a NULL is. Of a
         # single row's value that would make another row's.
-        inner = inner.where(or_(companion.is_not(None), there.expression.is_(None)))
+        inner = inner.where(or_(index_column.is_not(None), there.expression.is_(None)))
         if without is not None:
-            inner = inner.where(there.companion(without).is_(None))
+            inner = inner.where(there.index_column(without).is_(None))
     return inner.scalar_subquery()
 
 

@@ -52,27 +52,27 @@ class _OfGivenParameters:
         found = execution.get_current_parameters(isolate_multiinsert_groups)
         table = internals.written_table(internals.dml_statement(self.compiled))
         indexes = known_indexes(table) if isinstance(table, Table) else ()
-        return _given(found, {index.companion.key for index in indexes})
+        return _given(found, {index.index_column.key for index in indexes})
 
 
-def _given(parameters: Mapping[str, Any], companions: set[str]) -> Mapping[str, Any]:
+def _given(parameters: Mapping[str, Any], index_columns: set[str]) -> Mapping[str, Any]:
     """The parameters of a row that are not ours.
 
-    :param companions: keys of the table's columns that hold blind indexes.
+    :param index_columns: keys of the table's columns that hold blind indexes.
     """
     ours = {
         name
         for name, value in parameters.items()
         if name.startswith(OUR_BINDS)
         or isinstance(value, Pending | Carried)
-        or _column_of(name, companions) in companions
+        or _column_of(name, index_columns) in index_columns
     }
     if not ours:
         return parameters  # the execution's own, which a default may change
     return {name: value for name, value in parameters.items() if name not in ours}
 
 
-def _column_of(name: str, companions: set[str]) -> str:
+def _column_of(name: str, index_columns: set[str]) -> str:
     """The key of the column that a bind is for, in a row of ``values([...])`` too."""
     key, suffix, row = name.rpartition(internals.MULTI_VALUES_SUFFIX)
-    return key if suffix and row.isdigit() and name not in companions else name
+    return key if suffix and row.isdigit() and name not in index_columns else name

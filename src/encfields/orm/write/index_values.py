@@ -169,7 +169,7 @@ def indexed_binds(
     known = indexes_of(table)
     for index in known:
         values = [row.get(source.column.key) for source in index.sources]
-        assigned = row.get(index.companion.key)
+        assigned = row.get(index.index_column.key)
         if assigned is None and not any(values):
             continue
         if any(_is_null(value) for value in values) and _is_null(assigned):
@@ -194,7 +194,7 @@ def indexed_binds(
         key = tuple(identity(column) for column in index.key_columns)
         forms = index.forms(dialect)
         yield IndexedBind(assigned.bind, index, sources, key, forms, _apart(index, values))
-    _refuse_orphans(table, row, {index.companion.key for index in known})
+    _refuse_orphans(table, row, {index.index_column.key for index in known})
 
 
 WRITTEN_BY_US = (
@@ -253,9 +253,9 @@ def refuse_half_copy(table: Table, names: Collection[str]) -> None:
     """
     for index in indexes_of(table):
         given = [source.column.key in names for source in index.sources]
-        if (index.companion.key in names) == all(given):
+        if (index.index_column.key in names) == all(given):
             continue
-        copied, missing = index.companion.name, index.column_name
+        copied, missing = index.index_column.name, index.column_name
         if all(given):
             copied, missing = missing, copied
         raise _refused(
@@ -273,20 +273,20 @@ def refuse_half_upsert(statement: Any, table: Table) -> None:
     given = dict(internals.upsert_values(statement))
     for index in indexes_of(table) if given else ():
         values = [_set_by(given, source.column) for source in index.sources]
-        companion = _set_by(given, index.companion)
-        if companion is None and all(value is None for value in values):
+        index_column = _set_by(given, index.index_column)
+        if index_column is None and all(value is None for value in values):
             continue
-        if isinstance(companion, Null) and any(isinstance(value, Null) for value in values):
+        if isinstance(index_column, Null) and any(isinstance(value, Null) for value in values):
             continue
-        columns = [index.companion, *(source.column for source in index.sources)]
-        pairs = zip([companion, *values], columns, strict=True)
+        columns = [index.index_column, *(source.column for source in index.sources)]
+        pairs = zip([index_column, *values], columns, strict=True)
         if all(is_excluded(value, column) for value, column in pairs):
             continue
-        if isinstance(companion, ChosenValue) and isinstance(values[0], ChosenValue):
+        if isinstance(index_column, ChosenValue) and isinstance(values[0], ChosenValue):
             continue
-        if _is_of_own_values(index, values) and is_own_value(companion, index.companion):
+        if _is_of_own_values(index, values) and is_own_value(index_column, index.index_column):
             continue
-        if companion is None or any(value is None for value in values):
+        if index_column is None or any(value is None for value in values):
             raise _refused(
                 index,
                 f"an upsert has to set the columns of its blind index {index.label!r} together",
@@ -304,7 +304,7 @@ def refuse_alias(table: Any, rows: Iterable[Mapping[Any, Assigned]]) -> None:
     if not isinstance(base, Table):
         return
     for index in indexes_of(base):
-        written = {index.companion.key, *(source.column.key for source in index.sources)}
+        written = {index.index_column.key, *(source.column.key for source in index.sources)}
         if any(written & {str(getattr(target, "key", target)) for target in row} for row in rows):
             raise _refused(
                 index,
@@ -346,9 +346,9 @@ def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], 
     for index in indexes:
         columns = [source.column for source in index.sources]
         is_set = any(c.key in stated or c.onupdate is not None for c in columns)
-        if is_set and index.companion.key not in stated:
+        if is_set and index.index_column.key not in stated:
             is_null = any(isinstance(stated.get(c.key), Null) for c in columns)
-            added[index.companion] = null() if is_null else INDEX_OF_ROW
+            added[index.index_column] = null() if is_null else INDEX_OF_ROW
     return added
 
 
@@ -357,10 +357,10 @@ def _marked(row: Any, indexes: list[IndexBinding]) -> Any:
     if not isinstance(row, Mapping):
         return row
     added = {
-        index.companion.key: INDEX_OF_ROW
+        index.index_column.key: INDEX_OF_ROW
         for index in indexes
         if any(source.column.key in row for source in index.sources)
-        and index.companion.key not in row
+        and index.index_column.key not in row
     }
     return {**row, **added} if added else row
 
@@ -389,12 +389,12 @@ def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
         elif any(value is None for value in values):
             continue
         elif isinstance(values[0], ChosenValue) and len(values) == 1:
-            along = index_of_choice(values[0], index.sources[0].column, index.companion)
+            along = index_of_choice(values[0], index.sources[0].column, index.index_column)
         elif _is_of_own_values(index, values):
-            kind = index.companion.type
+            kind = index.index_column.type
             along = bindparam(None, INDEX_OF_ROW, type_=kind, unique=True)
         else:
-            along = internals.sibling_in(values[0], index.companion.key)
-        if along is not None and _set_by(keys, index.companion) is None:
-            added.append((index.companion.key, along))
+            along = internals.sibling_in(values[0], index.index_column.key)
+        if along is not None and _set_by(keys, index.index_column) is None:
+            added.append((index.index_column.key, along))
     return internals.with_upsert_values(statement, added) if added else statement

@@ -204,11 +204,11 @@ class RowUpdate:
             parts = {source.column.key: source.column for source in index.sources}
             stated = self._set & set(parts)
             rest = [column for key, column in parts.items() if key not in stated]
-            if stated and rest and not (stated | {index.companion.key}) & self._by_expression:
+            if stated and rest and not (stated | {index.index_column.key}) & self._by_expression:
                 self._carry_rest(index, stated, rest)
 
     def _carry_rest(self, index: IndexBinding, stated: set[str], rest: list[Column[Any]]) -> None:
-        name = index.companion.key
+        name = index.index_column.key
         if name in self._set:
             return  # the application's own value, which the plan refuses
         needed = [row for row in self.rows if not any(is_null(row[key]) for key in stated)]

@@ -336,7 +336,7 @@ def _index_of(binding: ColumnBinding, table: Table, *, is_alone: bool) -> Column
     found = [index for index in (*unique, *full) if index.is_exact] or unique
     if not found:
         raise _no_index(binding)
-    return found[0].companion
+    return found[0].index_column
 
 
 def _no_index(binding: ColumnBinding) -> EncFieldsError:

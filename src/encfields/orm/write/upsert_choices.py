@@ -124,17 +124,17 @@ def _is_own(value: Any, column: Column[Any]) -> bool:
     return hash(value) == hash(column)  # an annotated column hashes as what it was made of
 
 
-def index_of_choice(chosen: ChosenValue, column: Column[Any], companion: Column[Any]) -> Any:
+def index_of_choice(chosen: ChosenValue, column: Column[Any], index_column: Column[Any]) -> Any:
     """The blind index of the value that is chosen.
 
-    :param companion: the column that holds the index.
+    :param index_column: the column that holds the index.
     """
 
     def along(value: Any) -> Any:
         if isinstance(value, Null):
             return null()
         is_inserted = is_excluded(value, column)
-        return internals.sibling_in(value, companion.key) if is_inserted else companion
+        return internals.sibling_in(value, index_column.key) if is_inserted else index_column
 
     element: Any = chosen.element
     if isinstance(element, coalesce):

@@ -102,7 +102,7 @@ def indexes_of_own_values(
     :param identity: gives the bind of a column of the row's key.
     """
     for index in indexes_of(table):
-        assigned = own.get(index.companion.key)
+        assigned = own.get(index.index_column.key)
         if isinstance(assigned, BoundValue):
             keys = [source.column.key for source in index.sources]
             sources = tuple(source_of(own.get(key, row.get(key))) for key in keys)
