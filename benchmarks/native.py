@@ -45,7 +45,6 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.branch_key import BranchKey
 from encfields.context import RowContext
 from encfields.message import core, one_pass, open_, seal
-from encfields.orm.read import packed
 
 try:
     import encfields_native
@@ -68,7 +67,6 @@ def using(chosen: ModuleType) -> Iterator[None]:
     before = [getattr(core, name) for name in names]
     for name in names:
         setattr(core, name, getattr(chosen, name))
-    packed.CellReader = chosen.CellReader  # type: ignore[misc]
     try:
         yield
     finally:

@@ -59,18 +59,24 @@ UNUSABLE = {
         "def open_(message, context, key_id, find_key): return b'self-test'\n",
         "do not read each other's values",
     ),
+    "that has nothing to try": (
+        "from encfields.version import VERSION as __version__\n",
+        "do not read each other's values",
+    ),
 }
+
+
+SEAL = (
+    "from encfields.branch_key import BranchKey\n"
+    "from encfields.message import open_, seal\n"
+    "key = BranchKey('k', '00000000-0000-4000-8000-000000000000', bytes(32))\n"
+    "assert open_(seal(b'a', b'', key), b'', lambda *_: key, ('k',)) == b'a'\n"
+)
 
 
 @pytest.mark.parametrize("module, reason", UNUSABLE.values(), ids=UNUSABLE)
 def test_one_that_cannot_be_used_is_warned_of_once_and_python_goes_on(run, module, reason):
-    seal = (
-        "from encfields.branch_key import BranchKey\n"
-        "from encfields.message import open_, seal\n"
-        "key = BranchKey('k', '00000000-0000-4000-8000-000000000000', bytes(32))\n"
-        "assert open_(seal(b'a', b'', key), b'', lambda *_: key, ('k',)) == b'a'\n"
-    )
-    done = run(f"{SHOW}\n{seal}", module=module)
+    done = run(f"{SEAL}\n{SHOW}", module=module)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Python: ")
     assert reason in done.stdout
@@ -84,3 +90,31 @@ def test_where_it_is_required_nothing_goes_on_without(run, module, reason):
     assert done.returncode
     assert "ConfigurationError: ENCFIELDS_NATIVE is 'require'" in done.stderr
     assert reason in done.stderr.splitlines()[-1]
+
+
+def test_where_it_is_required_and_fails_its_trial_no_value_is_sealed(run):
+    module, _ = UNUSABLE["that does not agree"]
+    done = run(
+        "from encfields import errors\n"
+        "for _ in range(2):\n"
+        "    try:\n        exec(code)\n"
+        "    except errors.ConfigurationError as error: print(error.reason)\n".replace(
+            "code", repr(SEAL)
+        ),
+        module=module,
+        choice="require",
+    )
+    assert (done.stdout, done.returncode) == ("native\nnative\n", 0), done.stderr
+
+
+def test_it_is_tried_before_its_first_use_and_not_by_a_program_that_starts(run):
+    """The trial draws random bytes, and the first ones take AWS-LC a fiftieth of a second."""
+    module, _ = UNUSABLE["that does not agree"]
+    started = (
+        "from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings\n"
+        "import encfields.bulk.reencryption\n"
+        "print('started')\n"
+    )
+    shouting = module.replace("return b'sealed'", "print('tried')")
+    done = run(started + SEAL, module=shouting)
+    assert (done.stdout, done.returncode) == ("started\ntried\n", 0), done.stderr

@@ -12,7 +12,6 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 SEPARATOR = b":"
 
@@ -93,25 +92,3 @@ CONVERSIONS: dict[KeyForm, Conversion] = {
     KeyForm.TEXT_HEX: _text_hex,
     KeyForm.BINARY_HEX: _binary_hex,
 }
-
-
-class OpenedCell:
-    """Stands in a driver's row for a cell that was opened before the row is processed.
-
-    It shows nothing of its value, as the cell itself does not.
-
-    :ivar value: the column's value.
-    :ivar cell: as it was delivered.
-    """
-
-    __slots__ = ("cell", "value")
-
-    def __init__(self, value: object, cell: Any) -> None:
-        self.value = value
-        self.cell = cell
-
-    def __repr__(self) -> str:
-        return "<opened value>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a value on its way out of a result is never pickled")

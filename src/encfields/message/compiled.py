@@ -10,6 +10,9 @@ not set      the compiled core is used if it is there
 ``off``      it is not used
 ``require``  this module cannot be imported without it
 ===========  ==============================================================================
+
+Whether it does what Python does is tried once, before it seals or opens the first value of the
+application. It is not tried at import, for AWS-LC's first random bytes take 20 ms.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ _AT_ONCE = 8
 """Values that the compiled core may seal and open together."""
 
 _CHOICES = ("", "off", "require")
+_DISAGREES = "encfields-native and Python do not read each other's values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,11 @@ class Status:
 
 
 def status() -> Status:
-    """Which core seals and opens values in this process."""
-    return _STATUS
+    """Which core seals and opens values in this process. The first to ask has it tried.
+
+    :raises ConfigurationError: it has to be the compiled one, which failed the trial.
+    """
+    return _as_chosen(_tried.get(MODULE) or _trial())
 
 
 def _found(choice: str) -> Status:
@@ -72,8 +79,15 @@ def _found(choice: str) -> Status:
         )
     if choice == "off":
         return Status(False, reason=f"{VARIABLE} is off")
-    found = _looked_for()
-    if choice == "require" and not found.is_native:
+    return _as_chosen(_looked_for())
+
+
+def _as_chosen(found: Status) -> Status:
+    """The same.
+
+    :raises ConfigurationError: the compiled core has to be used, and cannot be.
+    """
+    if _CHOICE == "require" and not found.is_native:
         raise ConfigurationError(
             f"{VARIABLE} is 'require', and the compiled core cannot be used: {found.reason}",
             reason="native",
@@ -94,13 +108,33 @@ def _looked_for() -> Status:
     if version != VERSION:
         mismatch = f"encfields-native {version} does not belong to encfields {VERSION}"
         return _unusable(f"{mismatch}: install 'encfields[native]' again", version)
-    if not _agrees(core):
-        return _unusable("encfields-native and Python do not read each other's values", version)
     return Status(True, version)
+
+
+def _trial() -> Status:
+    """Which core is used from now on.
+
+    Threads that ask at the same moment may each try it, and all go by the answer of one: a lock
+    would be found locked for ever by a child that is forked meanwhile.
+    """
+    found = _FOUND
+    if found.is_native and not _agrees(importlib.import_module(MODULE)):
+        found = Status(False, found.version, _DISAGREES)
+    first = _tried.setdefault(MODULE, found)
+    if first is found and first is not _FOUND:
+        _warn(first.reason)
+    return first
 
 
 def _agrees(core: ModuleType) -> bool:
     """Whether both cores open what the other one seals, on this machine."""
+    try:
+        return _read_each_other(core)
+    except Exception:  # of a core that was built wrongly, which may raise anything
+        return False
+
+
+def _read_each_other(core: ModuleType) -> bool:
     key = BranchKey("self-test", "00000000-0000-4000-8000-000000000000", bytes(32))
 
     def find(key_id: str, version: str) -> BranchKey:
@@ -119,8 +153,17 @@ def _agrees(core: ModuleType) -> bool:
 
 def _unusable(reason: str, version: str | None = None) -> Status:
     """It was installed on purpose, so its place is not taken in silence."""
-    warnings.warn(f"{reason}. Values are sealed and opened in Python", RuntimeWarning, stacklevel=2)
+    _warn(reason)
     return Status(False, version, reason)
 
 
-_STATUS = _found(os.environ.get(VARIABLE, ""))
+def _warn(reason: str) -> None:
+    warnings.warn(f"{reason}. Values are sealed and opened in Python", RuntimeWarning, stacklevel=3)
+
+
+_tried: dict[str, Status] = {}
+"""The answer of the trial, once there was one."""
+
+_CHOICE = os.environ.get(VARIABLE, "")
+_FOUND = _found(_CHOICE)
+"""Whether there is a compiled core that belongs to this encfields, and why if not."""

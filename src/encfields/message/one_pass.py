@@ -6,15 +6,18 @@ Whatever is not of that form, byte for byte, or does not authenticate, or is giv
 than ``bytes``, is answered with ``None``: then :mod:`encfields.message.sealing` reads or writes it
 by the long way, and every refusal is worded there.
 
-These four names are all that a compiled implementation replaces. Who uses them imports them from
+These names are all that a compiled implementation replaces. Who uses them finds them in
 :mod:`encfields.message.core`, which chooses.
 
-===================  ==========================================================================
-:func:`seal`         from plaintext, context and branch key to message
-:func:`seal_many`    the same of many values at once
-:func:`open_`        from message, context and branch key id to plaintext
-:class:`CellReader`  from what a statement delivers, a row's key and the message, to plaintext
-===================  ==========================================================================
+====================  =========================================================================
+:func:`seal`          from plaintext, context and branch key to message
+:func:`seal_many`     the same of many values at once
+:func:`open_`         from message, context and branch key id to plaintext
+:class:`CellReader`   from what a statement delivers, a row's key and the message, to plaintext
+:data:`open_rows`     the same of all cells of some rows, if it can
+:class:`OpenedCell`   what stands in the place of such a cell then
+:func:`reseal_many`   messages opened for one context and sealed for another, as far as it can
+====================  =========================================================================
 
 An implementation raises nothing of its own, and lets through what `find_key` raises. It asks
 `find_key` for every value, so that what the key cache forgets is not used here, and what it
@@ -30,7 +33,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hmac import compare_digest
-from typing import TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 from cryptography.exceptions import InvalidTag
 
@@ -297,6 +300,57 @@ def _key_id(key: tuple[str | int, ...], texts: list[bytes]) -> str | None:
         else:
             return None
     return "".join(pieces)
+
+
+class OpenedCell:
+    """Stands in a driver's row for a cell that was opened before the row is processed.
+
+    It shows nothing of its value, as the cell itself does not.
+
+    :ivar value: the column's value.
+    :ivar cell: as it was delivered.
+    """
+
+    __slots__ = ("cell", "value")
+
+    def __init__(self, value: object, cell: Any) -> None:
+        self.value = value
+        self.cell = cell
+
+    def __repr__(self) -> str:
+        return "<opened value>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a value on its way out of a result is never pickled")
+
+
+Column = tuple[int, CellReader, Callable[[bytes], object] | None]
+"""An encrypted column of a result: where it stands in a row, what reads its cells, and what makes
+a value of a plaintext, ``None`` for a text."""
+
+OpenRows = Callable[[list[Any], Sequence[Column], FindKey], tuple[list[Any], int]]
+
+open_rows: OpenRows | None = None
+"""The rows with an :class:`OpenedCell` in the place of each cell of the columns that opens, and how
+many do. Every other cell stays as it is, and so does one whose key is not found; of what `find_key`
+and the columns raise, only what is no ``Exception`` passes. In Python there is no such thing,
+because opening one cell after another takes as long."""
+
+
+def reseal_many(
+    messages: list[bytes],
+    contexts: list[bytes],
+    new_contexts: list[bytes],
+    key: BranchKey,
+    find_key: FindKey,
+) -> list[bytes | None]:
+    """Messages of the key id of `key`, each opened for a context and sealed for a new one, while
+    other threads run; ``None`` for each that is to be dealt with by itself: in Python that is all
+    of them.
+
+    :param find_key: asked once for each version; what it raises passes.
+    """
+    return [None] * len(messages)
 
 
 @lru_cache(maxsize=4096)

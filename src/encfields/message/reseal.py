@@ -41,9 +41,6 @@ _VERSION_OFFSET = 28
 _FRAMED_OFFSET = CONTEXT_OFFSET - 2
 _AT_ONCE = 256
 
-_IS_NATIVE = status().is_native
-"""Then nothing is quicker than the compiled core, which deals with each value as a whole."""
-
 
 class Resealer:
     """Seals values of one branch key id again under its active version.
@@ -58,6 +55,8 @@ class Resealer:
     def __init__(self, key: BranchKey, find_key: FindKey) -> None:
         self._key = key
         self._find_key = find_key
+        # Nothing is quicker than the compiled core, which deals with each value as a whole.
+        self._is_native = status().is_native
         self._new = Wrapping.of(key)
         self._version = key.version_bytes
         self._old: dict[bytes, Wrapping] = {}
@@ -110,7 +109,7 @@ class Resealer:
 
         :param frame: of `context`, from :meth:`frame`.
         """
-        if _IS_NATIVE or len(plaintext) > MAX_CONTENT_BYTES:
+        if self._is_native or len(plaintext) > MAX_CONTENT_BYTES:
             return seal(plaintext, context, self._key)  # refuses a long one, in its own words
         return written(plaintext, context, frame, self._new, self._random_bytes())
 
@@ -131,7 +130,7 @@ class Resealer:
 
     def _open(self, data: bytes, context: bytes, frame: bytes) -> bytes | None:
         """The plaintext of a message in the form that `seal` writes, or ``None``."""
-        if _IS_NATIVE:
+        if self._is_native:
             return core.open_(data, context, self._key.id, self._find_key)
         at = _FRAMED_OFFSET + len(frame)
         if not data.startswith(frame, _FRAMED_OFFSET) or not data.startswith(MAGIC):

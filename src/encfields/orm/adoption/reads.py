@@ -15,7 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 
 from encfields.errors import EncFieldsError
-from encfields.message.core import OpenedCell
+from encfields.message import core
 from encfields.orm.adoption.text_form import ReadForm
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.declare.row_keys import MYSQL_NAMES
@@ -54,9 +54,10 @@ class AdoptingReader(RowReader):
         open_sealed = super().opener(dialect, decode)
         form = self.plain_form(dialect).form
         attachment, binding = attachment_of(dialect), self.binding
+        opened = core.OpenedCell
 
         def open_cell(cell: Any) -> Any:
-            if cell is None or type(cell) is OpenedCell or bytes(cell[:2]) != _MARK:
+            if cell is None or type(cell) is opened or bytes(cell[:2]) != _MARK:
                 return open_sealed(cell)
             encryption = attachment.encryption or attachment.require(
                 binding.table, binding.column_name

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import EncFieldsError, ValueEncodingError
-from encfields.message.core import OpenedCell
+from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.query.lookup_type import CompoundValue
 from encfields.orm.query.recheck_plan import AnyOf, Condition, DeliveredCell, RowFilter
@@ -65,7 +65,7 @@ class FoundRow:
         """The row with the values that are known already in the place of their cells."""
         parts = list(self._delivered)
         for position, value in self._opened.items():
-            parts[position] = OpenedCell(value, parts[position])
+            parts[position] = core.OpenedCell(value, parts[position])
         return tuple(parts)
 
 

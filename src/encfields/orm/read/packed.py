@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeEngine
 
+from encfields.branch_key import FindKey
 from encfields.codecs.decorated import null_value
 from encfields.codecs.text import TextCodec
 from encfields.errors import (
@@ -32,9 +33,8 @@ from encfields.errors import (
     MalformedMessageError,
 )
 from encfields.legacy import LegacyReader, is_legacy
-from encfields.message import open_
+from encfields.message import core, open_
 from encfields.message.cell import SEPARATOR
-from encfields.message.core import CellReader, FindKey, OpenedCell
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
@@ -48,6 +48,8 @@ from encfields.traces import leaves_no_trace
 if TYPE_CHECKING:
     from sqlalchemy import Column
     from sqlalchemy.engine import Dialect
+
+    from encfields.message.core import CellReader
 
 
 Decode = Callable[[bytes, Any], Any]
@@ -87,9 +89,10 @@ class RowReader(TypeEngine[Any]):
             return open_cell
         carry = self.opener(dialect, carried)
         deliver = LazyCells(self.binding, dialect, open_cell, carry, self.row_of).deliver
+        opened = core.OpenedCell
 
         def leave_closed(cell: Any) -> Any:
-            return deliver(cell.cell if type(cell) is OpenedCell else cell)
+            return deliver(cell.cell if type(cell) is opened else cell)
 
         return leave_closed
 
@@ -104,9 +107,10 @@ class RowReader(TypeEngine[Any]):
         is_carried = decode is not None
         decode = decode or codec.decode
         the_long_way = leaves_no_trace(_LongWay(self, dialect, decode, is_carried).value)
+        opened = core.OpenedCell
 
         def open_cell(cell: Any) -> Any:
-            if type(cell) is OpenedCell:
+            if type(cell) is opened:
                 return cell.value
             encryption, failures = attachment.encryption, _NONE
             if type(cell) in _BYTES and encryption is not None:
@@ -141,7 +145,7 @@ class RowReader(TypeEngine[Any]):
             return None
         context, pieces = binding.context, binding.key_pieces
         tag = self.tag.encode("ascii")
-        return CellReader(tag, context.head, context.parts, known, pieces)
+        return core.CellReader(tag, context.head, context.parts, known, pieces)
 
     def row_of(self, cell: Any, dialect: Dialect) -> Mapping[str, str]:
         """The identity of a cell's row, by column name.
@@ -149,7 +153,7 @@ class RowReader(TypeEngine[Any]):
         :raises ValueError: it is no cell of this column.
         """
         columns = self.binding.bound_to
-        cell = cell.cell if type(cell) is OpenedCell else cell
+        cell = cell.cell if type(cell) is core.OpenedCell else cell
         parts = bytes(cell).split(SEPARATOR, len(columns) + 1)[1:-1]
         texts = {
             column: from_delivered(column.type, dialect)(part)

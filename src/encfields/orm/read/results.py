@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 
-from encfields.message.core import open_rows
+from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.adoption.reads import AdoptingReader
 from encfields.orm.read.packed import RowReader, read_at_once
@@ -22,7 +22,7 @@ from encfields.orm.read.union_reads import UnionReader
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
-    from encfields.message.core import Column, OpenRows
+    from encfields.message.one_pass import Column, OpenRows
     from encfields.orm.engine_encryption import Attachment
 
 
@@ -69,6 +69,7 @@ WORTH_WHILE = 3
 
 def open_at_once(result: Any, attachment: Attachment) -> None:
     """Have the encrypted cells of a result opened as its rows are fetched, if the core can."""
+    open_rows = core.open_rows
     if open_rows is None:
         return
     columns = [

@@ -10,8 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
-from encfields.message import seal
-from encfields.message.core import seal_many
+from encfields.message import core, seal
 from encfields.orm import internals
 from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
 from encfields.orm.write.dml_plan import row_not_pinned
@@ -182,7 +181,7 @@ class RowSealer:
             contexts = [binding.context.serialize(texts) for binding, _, texts, _ in those]
         except EncFieldsError:
             return [None] * len(those)
-        messages = seal_many([plaintext for *_, plaintext in those], contexts, key)
+        messages = core.seal_many([plaintext for *_, plaintext in those], contexts, key)
         self._encryption.stats.sealed += len(messages) - messages.count(None)
         return messages
 
