@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Dialect, Engine
 
 from encfields import context as encryption_context
 from encfields.arguments import kind
+from encfields.databases import SUPPORTED
 from encfields.errors import BindingError, ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import (
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 T = TypeVar("T")
-
-SUPPORTED_DATABASES = frozenset({"postgresql", "mysql", "mariadb", "sqlite"})
-"""SQLAlchemy's names of the dialects for which the row's key can be delivered beside a value."""
 
 
 class ValueCounter:
@@ -338,10 +336,9 @@ def _engine_to_attach(engine: object) -> Engine:
             f"attach() takes an Engine or AsyncEngine, not {kind(engine)}",
             reason="engine",
         )
-    if sync_engine.dialect.name not in SUPPORTED_DATABASES:
+    if sync_engine.dialect.name not in SUPPORTED:
         raise ConfigurationError(
-            f"{sync_engine.dialect.name} is not supported; "
-            f"{', '.join(sorted(SUPPORTED_DATABASES))} are",
+            f"{sync_engine.dialect.name} is not supported; {', '.join(sorted(SUPPORTED))} are",
             reason="dialect",
         )
     refuse_driver(sync_engine.dialect)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from encfields.databases import MYSQL_NAMES
 from tests.differential.models import SLOTS, Schema
 from tests.differential.step import RowStep, Step, WholeRowStep
 from tests.differential.world import World
@@ -130,7 +131,7 @@ class Upsert(WholeRowStep):
         row = world.core(row)
         own = list(world.core(world.own({c.name: None for c in world.schema.columns})))
         name = world.engine.dialect.name
-        if name in ("mysql", "mariadb"):
+        if name in MYSQL_NAMES:
             insert: Any = mysql.insert(table).values(row)
             statement = insert.on_duplicate_key_update({n: insert.inserted[n] for n in own})
         else:

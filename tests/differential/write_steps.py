@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from encfields.databases import MYSQL_NAMES
 from tests.differential.bulk_steps import SYNCHRONIZE
 from tests.differential.models import SLOTS, Schema
 from tests.differential.step import RowStep, Step, WholeRowStep
@@ -47,7 +48,7 @@ class InsertOne(WholeRowStep):
                 core = sa.insert(table).values(world.core(row)).returning(table.c.tag, *stored)
                 return world.rows(connection.execute(core))
         if self.way.startswith("ignore"):
-            if world.engine.dialect.name in ("mysql", "mariadb"):
+            if world.engine.dialect.name in MYSQL_NAMES:
                 return None
             row |= dict(zip(world.schema.key_columns, world.key(self.slot), strict=True))
             insert = insert.on_conflict_do_nothing(index_elements=list(world.schema.key_columns))
@@ -77,7 +78,7 @@ class OrmUpsert(WholeRowStep):
 
     def run(self, world: World) -> Any:
         item, session = world.twin.item, world.sessions[self.session]
-        if world.engine.dialect.name in ("mysql", "mariadb"):
+        if world.engine.dialect.name in MYSQL_NAMES:
             return None
         row = world.base_row(self.slot, self.values, self.tenant, self.tag)
         row |= dict(zip(world.schema.key_columns, world.key(self.slot), strict=True))
@@ -219,7 +220,7 @@ class UpdateWhere(Step):
         statement = sa.delete(item) if is_delete else sa.update(item).values(touched=value)
         statement = statement.where(*where)
         name = world.engine.dialect.name
-        returns = name not in ("mysql", "mariadb") or (name == "mariadb" and is_delete)
+        returns = name not in MYSQL_NAMES or (name == "mariadb" and is_delete)
         if returns and self.way == "entity":
             found = session.scalars(statement.returning(item), execution_options=options)
             return sorted(repr(world.see(i)) for i in found)
@@ -246,7 +247,7 @@ class UpdateWhere(Step):
                 names = world.schema.key_columns
                 is_of = [getattr(child, f"item_{n}") == getattr(item, n) for n in names]
                 return [sa.exists().where(*is_of, child.note == "x")]
-            case "subquery" if world.engine.dialect.name not in ("mysql", "mariadb"):
+            case "subquery" if world.engine.dialect.name not in MYSQL_NAMES:
                 return [item.tag.in_(sa.select(item.tag).where(by.is_not(None)))]
         return [by.is_not(None)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 FLOORS = (
-    ("errors", "traces", "version", "orm.internals"),
+    ("databases", "errors", "traces", "version", "orm.internals"),
     ("arguments", "branch_key", "codecs", "context", "identity", "key_template"),
     ("message", "message_header", "native_core", "stock_reader"),
     ("keys", "keyrings"),

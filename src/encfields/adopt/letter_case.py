@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import column, func, inspect, literal_column, select, table, text, union_all
 
-from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES
 from encfields.orm.declare.table_indexes import indexes_of
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from encfields.adopt.sqlite_schema import definitions, is_column, table_sql
+from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.triggers import PREFIX
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

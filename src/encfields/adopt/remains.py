@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from encfields.adopt.adoption import Adoption
-from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES
 
 _POSTGRESQL = (
     "the table's file: VACUUM FULL {table}; (or pg_repack, which locks less)",

@@ -24,10 +24,10 @@ from encfields.adopt.obstacles import CatalogColumn
 from encfields.adopt.stages import AdoptionProgress, adopted_in, place_of
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.catalog import hides_rows
+from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.triggers import Triggers
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.declare.message_check import check_name, is_message
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -11,11 +11,11 @@ from sqlalchemy.exc import NoSuchTableError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.bulk.rows.types_as_data import OF_APPLICATION
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
 from encfields.orm.adoption.trigger_notes import NotedAdoption, columns_of, stage_of
 from encfields.orm.adoption.triggers import SUFFIXES, AdoptionInDatabase, WatchedColumn
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -26,11 +26,11 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.run_row import FINISHED
 from encfields.bulk.runs.tables import runs
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
+from encfields.databases import MYSQL_NAMES
 from encfields.key_template import KeyTemplate
 from encfields.keys.sql.name import NAME_PURPOSE
 from encfields.keys.sql.rows import BEACON
 from encfields.message.header import CONTEXT_OFFSET, MAGIC
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.arguments import kind
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import ConfigurationError
 from encfields.keys.sql.connection import OwnConnection, hand_on_listeners
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 
 def sync_engine(engine: Any) -> Engine:

@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.bulk.rows.catalog import schema_of
 from encfields.bulk.rows.spec import TableSpec
+from encfields.databases import MYSQL_NAMES
 from encfields.doctor.finding import Finding
 
 SLIGHT_SKEW = 5.0
@@ -85,7 +86,7 @@ def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:
         detail = f"is {kind}: messages are bytes, and text columns refuse or alter them"
         return Finding(check, "problem", detail)
     length = getattr(type_, "length", None)
-    if length is None and dialect in ("mysql", "mariadb"):
+    if length is None and dialect in MYSQL_NAMES:
         length = _BLOBS.get(kind.upper())
     if length is None:
         return Finding(check, "ok", f"{kind}, not bounded")

@@ -15,6 +15,7 @@ from encfields.arguments import check_flag, check_text, names
 from encfields.codecs import codec_for
 from encfields.codecs.base import none_is_value
 from encfields.codecs.decorated import null_value
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError, UnboundValueError, UnreadableError
 from encfields.index.blind_index import BlindIndex
 from encfields.key_template import DEFAULT_KEY, KeyTemplate
@@ -203,7 +204,7 @@ class EncryptedType(
         """BYTEA on PostgreSQL, LONGBLOB on MySQL and MariaDB, whose BLOB ends at 64 KB."""
         if self.storage is not None:
             return dialect.type_descriptor(self.storage)
-        if dialect.name in ("mysql", "mariadb"):
+        if dialect.name in MYSQL_NAMES:
             from sqlalchemy.dialects.mysql import LONGBLOB
 
             return dialect.type_descriptor(LONGBLOB())

@@ -15,8 +15,9 @@ from sqlalchemy.types import NullType, TypeEngine
 
 from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, look
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX, deserialize
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError, MalformedMessageError
-from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
+from encfields.orm.declare.row_keys import kind_of
 
 SEARCHED_ROWS = 1000
 """Rows at either end of the primary key among which values are sought."""

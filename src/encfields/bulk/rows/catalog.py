@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, MetaData, Table, text
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import ConfigurationError
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, TableClause

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import Column, ColumnElement, and_, bindparam, or_, tuple_
 
 from encfields.bulk.rows.stored_keys import Key
-from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES
 
 
 class Bounds(NamedTuple):

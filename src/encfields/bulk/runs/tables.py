@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import LONGTEXT
 
+from encfields.databases import MYSQL_NAMES
 from encfields.keys.sql.schema import ExactText, UtcDateTime
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 RUNS = "encfields_runs"
 RANGES = "encfields_ranges"

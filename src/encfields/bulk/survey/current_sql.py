@@ -24,11 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import CHAR as MYSQL_CHAR
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
 from encfields.message.header import CONTEXT_OFFSET, MAGIC
 from encfields.message.keys import Wrapping
-from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
+from encfields.orm.declare.row_keys import kind_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Column

@@ -15,7 +15,7 @@ from sqlalchemy import types as sqltypes
 
 from encfields.bulk.rows.catalog import row_estimate
 from encfields.bulk.rows.key_order import comes_after
-from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause, Select, Table

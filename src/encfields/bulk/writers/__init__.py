@@ -9,7 +9,7 @@ from encfields.bulk.writers.mysql import MysqlWriter
 from encfields.bulk.writers.portable import PortableWriter
 from encfields.bulk.writers.postgresql import PostgresqlWriter
 from encfields.bulk.writers.sqlite import SqliteWriter
-from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES
 
 __all__ = ["Writer", "writer_for"]
 

@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.bulk.failures import refusal_of, refuses_row
 from encfields.bulk.rows.row_work import ABSENT, BatchOutcome, RefusedValue, RowChange
+from encfields.databases import MYSQL_NAMES
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.adoption.text_form import TextForm
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -8,22 +8,23 @@ pool of one would never end. So a connection is made with the user's own connect
 An in-memory SQLite database, and any pool that has one connection only (``StaticPool``,
 ``SingletonThreadPool``), cannot have a second one. There the user's connection is borrowed, and
 neither committed nor rolled back nor closed.
-
-Every attribute of SQLAlchemy's that is not part of its documented API is read in this module.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import ConfigurationError
 from encfields.keys.fetching.loop_runner import needs_prefetch, on_event_loop
 from encfields.keys.fetching.threads import fetch_threads
@@ -197,3 +198,36 @@ class _Borrowed:
     def close(self) -> None: ...
 
     def terminate(self) -> None: ...
+
+
+# -- a change of the key table in one transaction ----------------------------------------------
+
+TableChange = Callable[[Connection], None]
+
+
+def change_as_one(connection: Connection, change: TableChange) -> None:
+    """Keep all of a change or nothing, even if the engine is set to AUTOCOMMIT."""
+    name = connection.dialect.name
+    if name == "sqlite":
+        # A savepoint opens a transaction where there is none and nests in one where there is.
+        with connection.begin():
+            _change_in_savepoint(connection, change)
+        return
+    # Not READ COMMITTED on MariaDB: a server with statement-based replication refuses it.
+    level = "REPEATABLE READ" if name in MYSQL_NAMES else "READ COMMITTED"
+    connection.execution_options(isolation_level=level)
+    with connection.begin():
+        change(connection)
+
+
+def _change_in_savepoint(connection: Connection, change: TableChange) -> None:
+    connection.exec_driver_sql("SAVEPOINT encfields_keys")
+    try:
+        change(connection)
+    except BaseException:
+        # SQLite has ended the transaction by itself if the disk is full, for instance.
+        with suppress(DBAPIError):
+            connection.exec_driver_sql("ROLLBACK TO encfields_keys")
+            connection.exec_driver_sql("RELEASE encfields_keys")
+        raise
+    connection.exec_driver_sql("RELEASE encfields_keys")

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.databases import MYSQL_NAMES
 from encfields.keys.versions import MAX_KEY_ID_CHARS
 
 TABLE_NAME = "encfields_keys"
@@ -38,7 +39,7 @@ class ExactText(TypeDecorator[str]):
         self.length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name not in ("mysql", "mariadb"):
+        if dialect.name not in MYSQL_NAMES:
             return dialect.type_descriptor(String(self.length))
         from sqlalchemy.dialects.mysql import VARCHAR
 
@@ -54,7 +55,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name in ("mysql", "mariadb"):
+        if dialect.name in MYSQL_NAMES:
             from sqlalchemy.dialects.mysql import DATETIME
 
             return dialect.type_descriptor(DATETIME(fsp=6))

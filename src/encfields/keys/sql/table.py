@@ -10,14 +10,9 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine, Table, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from encfields.errors import (
-    ConfigurationError,
-    EncFieldsError,
-    KeyStoreError,
-    KeyUnavailableError,
-)
+from encfields.errors import ConfigurationError, EncFieldsError, KeyStoreError, KeyUnavailableError
 from encfields.keys.keyrings.wrapping import Purpose
-from encfields.keys.sql.connection import OwnConnection
+from encfields.keys.sql.connection import OwnConnection, TableChange, change_as_one
 from encfields.keys.sql.failures import database_error
 from encfields.keys.sql.name import (
     NAME_PURPOSE,
@@ -29,7 +24,6 @@ from encfields.keys.sql.name import (
     require_same_name,
 )
 from encfields.keys.sql.rows import KeyRow, KeyRows, NewRow, read_row, readable_columns
-from encfields.keys.sql.transaction import TableChange, change_as_one
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 
 T = TypeVar("T")

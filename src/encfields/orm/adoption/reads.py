@@ -14,18 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import EncFieldsError
 from encfields.message import core
 from encfields.orm.adoption.text_form import ReadForm
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.read.packed import (
-    Decode,
-    Packed,
-    RowReader,
-    without_result_map,
-)
+from encfields.orm.read.packed import Decode, Packed, RowReader, without_result_map
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

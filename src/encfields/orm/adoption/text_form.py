@@ -20,9 +20,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.codecs import codec_for
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError, EncFieldsError, ValueDecodingError
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect

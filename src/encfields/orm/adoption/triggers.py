@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sa
 
+from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN
-from encfields.orm.declare.row_keys import MYSQL_NAMES, stored_type
+from encfields.orm.declare.row_keys import stored_type
 from encfields.orm.declare.table_rules import short_name
 
 if TYPE_CHECKING:

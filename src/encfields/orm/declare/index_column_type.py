@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sqlalchemy import LargeBinary
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import UnboundValueError
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.write.pending import PendingIndex
 

@@ -13,6 +13,7 @@ from sqlalchemy import Boolean, CheckConstraint, Column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from encfields.databases import SUPPORTED
 from encfields.message.header import MAGIC
 from encfields.orm import internals
 from encfields.orm.declare.table_rules import short_name
@@ -52,7 +53,7 @@ def message_check(column: Column[Any]) -> CheckConstraint:
 
 def has_check(compiler: Any) -> bool:
     """Whether there is such a CHECK in the dialect of a compiler."""
-    return compiler.dialect.name in ("sqlite", "postgresql", "mysql", "mariadb")
+    return compiler.dialect.name in SUPPORTED
 
 
 @compiles(is_message, "postgresql")

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError, UnknownIdentityError
 from encfields.identity import CANONICAL, IdentityKind
 from encfields.orm import internals
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
-
-MYSQL_NAMES = frozenset({"mysql", "mariadb"})
 
 _EXACT_MYSQL_COLLATION = re.compile(r"(_nopad_bin|_0900_bin)$|^binary$")
 

@@ -15,10 +15,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import ContextMismatchError, EncFieldsError, UnreadableError
 from encfields.identity import CANONICAL, IdentityKind
 from encfields.message.cell import KeyForm
-from encfields.orm.declare.row_keys import MYSQL_NAMES, date_reader, is_native_uuid, kind_of
+from encfields.orm.declare.row_keys import date_reader, is_native_uuid, kind_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Column

@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeEngine
 from encfields.branch_key import FindKey
 from encfields.codecs.decorated import null_value
 from encfields.codecs.text import TextCodec
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import (
     DecryptionError,
     EncFieldsError,
@@ -37,7 +38,7 @@ from encfields.message import core, open_
 from encfields.message.cell import SEPARATOR
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
-from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of
+from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.engine_encryption import EngineEncryption, attachment_of
 from encfields.orm.internals import WrappedColumn
 from encfields.orm.query.statement_scope import enclosing

@@ -10,6 +10,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import (
     AmbiguousRowError,
     CiphertextCopyError,
@@ -21,7 +22,6 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.declare.row_keys import (
-    MYSQL_NAMES,
     IdentityBind,
     from_bound_value,
     may_match_another_spelling,

@@ -18,11 +18,12 @@ from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.exc import DBAPIError
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import IdentityChangeError
 from encfields.identity import IdentityKind
 from encfields.keys.sql.failures import is_denied
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import MYSQL_NAMES, kind_of, padded_length
+from encfields.orm.declare.row_keys import kind_of, padded_length
 from encfields.orm.read.delivered_keys import from_delivered
 from encfields.orm.read.packed import Packed, RowReader
 from encfields.orm.write.triggered_tables import cannot_look

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import UnknownIdentityError
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,10 +16,10 @@ from sqlalchemy.sql.elements import ColumnClause, ColumnElement, Grouping, Null,
 from sqlalchemy.sql.functions import FunctionElement, coalesce
 from sqlalchemy.sql.selectable import Alias
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.declare.table_indexes import known_indexes
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import UnknownIdentityError
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.write.generated_keys.mysql_autoincrement import is_counted, next_numbers
 from encfields.orm.write.generated_keys.mysql_innodb import InnodbTables, require_transaction
 from encfields.orm.write.generated_keys.mysql_side_connection import SideConnections, SideHook

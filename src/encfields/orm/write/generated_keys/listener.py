@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
+from encfields.databases import MYSQL_NAMES
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import MYSQL_NAMES
 from encfields.orm.write.generated_keys import savepoint
 from encfields.orm.write.generated_keys.choice import MySql, Reserved, reserve, reserve_at_once
 from encfields.orm.write.generated_keys.keyless import (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from encfields.orm.declare.row_keys import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
