@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from encfields.adopt.sqlite_schema import definitions, is_column, table_sql
+from encfields.adopt.column_definitions import definitions, is_column
+from encfields.adopt.sqlite_schema import table_sql
 from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.triggers import PREFIX
 

@@ -47,15 +47,15 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     :raises AdoptionError: it was begun long ago, or a trigger of the table's own would run last.
     """
     schema = Schema(sync_engine(engine), adoption)
-    place = schema.place()
-    if not place.has_plain:
+    state = schema.state()
+    if not state.has_plain:
         raise _error(adoption, "the table has no such column to adopt", "column")
-    if place.stage not in (None, OPEN):
-        message = f"begin_adoption has run already: its triggers are in the stage {place.stage!r}"
+    if state.stage not in (None, OPEN):
+        message = f"begin_adoption has run already: its triggers are in the stage {state.stage!r}"
         raise _error(adoption, message, "adoption-order")
-    _refuse_later_trigger(engine, adoption, place.table)
+    _refuse_later_trigger(engine, adoption, state.table)
     schema.require_nothing(before_the_first_step, "the column cannot be adopted")
-    schema.begin(place.left_at or OPEN)
+    schema.begin(state.left_at or OPEN)
 
 
 @leaves_no_trace
@@ -96,7 +96,7 @@ def adopting_run(
     :raises AdoptionError: ``begin_adoption`` comes first.
     """
     engine = sync_engine(engine)
-    Schema(engine, adoption).place().require("adopt", adoption, OPEN, READY)
+    Schema(engine, adoption).state().require("adopt", adoption, OPEN, READY)
     return _run(engine, encryption, adoption, options, refill=False)
 
 
@@ -109,7 +109,7 @@ def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) 
     :param adoption: which column becomes which.
     :raises AdoptionError: rows are hidden from the database user.
     """
-    Schema(sync_engine(engine), adoption).place()
+    Schema(sync_engine(engine), adoption).state()
     own = Connections(sync_engine(engine))
     try:
         return compare(own, encryption, adoption)
@@ -128,12 +128,12 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
         comes first.
     """
     schema = Schema(sync_engine(engine), adoption)
-    place = schema.place()
-    place.require("ensure_adopted", adoption, OPEN, READY, CLOSED)
-    _refuse_later_trigger(engine, adoption, place.table)
+    state = schema.state()
+    state.require("ensure_adopted", adoption, OPEN, READY, CLOSED)
+    _refuse_later_trigger(engine, adoption, state.table)
     comparison = compare_adopted(engine, encryption, adoption)
     _require_clean("ensure_adopted", adoption, comparison)
-    if place.stage == OPEN:
+    if state.stage == OPEN:
         schema.set_stage(READY)
     return comparison
 
@@ -154,9 +154,9 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
-    place = schema.place()
-    place.require("close_plaintext", adoption, READY, CLOSED)
-    if place.stage == READY:
+    state = schema.state()
+    state.require("close_plaintext", adoption, READY, CLOSED)
+    if state.stage == READY:
         _require_clean("close_plaintext", adoption, compare_adopted(engine, encryption, adoption))
     schema.close(CLOSED)
     own = Connections(engine)
@@ -178,12 +178,12 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
-    place = schema.place()
-    if not place.has_plain:
+    state = schema.state()
+    if not state.has_plain:
         schema.end()
         return what_remains(adoption, engine.dialect.name)
-    place.require("end_adoption", adoption, CLOSED)
-    if _any_row(engine, place.table.c[adoption.plain].is_not(None)):
+    state.require("end_adoption", adoption, CLOSED)
+    if _any_row(engine, state.table.c[adoption.plain].is_not(None)):
         message = "rows still have plaintext: run close_plaintext first"
         raise _error(adoption, message, "adoption-order")
     schema.require_nothing(before_the_last_step, "the plaintext column is still needed")
@@ -215,14 +215,14 @@ def refill_plaintext(
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
-    place = schema.place()
-    place.require("refill_plaintext", adoption, OPEN, READY, CLOSED)
-    if place.stage == CLOSED:
+    state = schema.state()
+    state.require("refill_plaintext", adoption, OPEN, READY, CLOSED)
+    if state.stage == CLOSED:
         schema.set_stage(READY)
     report = _run(engine, encryption, adoption, options, refill=True).run(progress=progress)
-    if report.finished and place.stage != OPEN:
+    if report.finished and state.stage != OPEN:
         schema.set_stage(OPEN)
-        if _any_row(engine, *_sealed_only(adoption, place.table)):
+        if _any_row(engine, *_sealed_only(adoption, state.table)):
             schema.set_stage(READY)
             raise _error(
                 adoption,
@@ -243,14 +243,14 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
-    place = schema.place()
-    if place.stage is None and not place.has_sealed:
+    state = schema.state()
+    if state.stage is None and not state.has_sealed:
         return
-    if not place.has_plain:
+    if not state.has_plain:
         message = "the plaintext column is gone: the values to be dropped are the only copy"
         raise _error(adoption, message, "adoption-order")
-    if place.stage == CLOSED or (
-        place.has_sealed and _any_row(engine, *_sealed_only(adoption, place.table))
+    if state.stage == CLOSED or (
+        state.has_sealed and _any_row(engine, *_sealed_only(adoption, state.table))
     ):
         message = "rows no longer have plaintext: run refill_plaintext first"
         raise _error(adoption, message, "adoption-order")

@@ -19,9 +19,15 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.adopt import sqlite_schema as sqlite
 from encfields.adopt.adoption import Adoption, AdoptionError
-from encfields.adopt.mysql_columns import nullable, required
+from encfields.adopt.column_definitions import (
+    nullable,
+    required,
+    with_not_null,
+    without_default,
+    without_not_null,
+)
 from encfields.adopt.obstacles import CatalogColumn
-from encfields.adopt.stages import AdoptionProgress, adopted_in, place_of
+from encfields.adopt.stages import AdoptionState, adopted_in, state_of
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.catalog import hides_rows
 from encfields.databases import MYSQL_NAMES
@@ -52,7 +58,7 @@ class Schema:
         self._name = "mysql" if engine.dialect.name in MYSQL_NAMES else engine.dialect.name
         self._quote = engine.dialect.identifier_preparer.quote
 
-    def place(self) -> AdoptionProgress:
+    def state(self) -> AdoptionState:
         """Where the adoption stands.
 
         :raises AdoptionError: rows of the table are hidden from the database user, who would take
@@ -66,7 +72,7 @@ class Schema:
                     "adopt it as a user with BYPASSRLS, or as the owner without FORCE",
                     "row-security",
                 )
-            return place_of(connection, self._adoption)
+            return state_of(connection, self._adoption)
 
     def require_nothing(self, look: Callable[[CatalogColumn], list[str]], otherwise: str) -> None:
         """See that nothing stands in the way of a step.
@@ -97,17 +103,17 @@ class Schema:
         self._create_indexes()
 
     def _begin(self, connection: Connection, stage: str) -> None:
-        place = place_of(connection, self._adoption)
-        self._add_columns(connection, place)
-        self._create_triggers(connection, place, stage)
-        if not place.table.c[self._adoption.plain].nullable:
+        state = state_of(connection, self._adoption)
+        self._add_columns(connection, state)
+        self._create_triggers(connection, state, stage)
+        if not state.table.c[self._adoption.plain].nullable:
             self._let_be_null(connection)
 
     def set_stage(self, stage: str) -> None:
         """Put the triggers of a stage in the place of those of another."""
 
         def change(connection: Connection) -> None:
-            self._create_triggers(connection, place_of(connection, self._adoption), stage)
+            self._create_triggers(connection, state_of(connection, self._adoption), stage)
 
         self._change(change)
 
@@ -115,9 +121,9 @@ class Schema:
         """The same, and no default of the database's gives a row plaintext any more."""
 
         def change(connection: Connection) -> None:
-            place = place_of(connection, self._adoption)
-            self._create_triggers(connection, place, stage)
-            if place.table.c[self._adoption.plain].server_default is not None:
+            state = state_of(connection, self._adoption)
+            self._create_triggers(connection, state, stage)
+            if state.table.c[self._adoption.plain].server_default is not None:
                 self._drop_default(connection)
 
         self._change(change)
@@ -130,19 +136,19 @@ class Schema:
         """
 
         def change(connection: Connection) -> None:
-            place = place_of(connection, self._adoption)
-            if place.required:
+            state = state_of(connection, self._adoption)
+            if state.required:
                 self._require(connection, self._adoption.sealed)
-            plain = [self._adoption.plain] if place.has_plain else []
+            plain = [self._adoption.plain] if state.has_plain else []
             if self._name != "mysql":
-                self._drop_triggers(connection, place)
+                self._drop_triggers(connection, state)
                 self._drop_columns(connection, plain)
                 return
             # Nobody writes while there are triggers of a column that is gone.
             connection.exec_driver_sql(f"LOCK TABLES {self._table()} WRITE")
             try:
                 self._drop_columns(connection, plain)
-                self._drop_triggers(connection, place)
+                self._drop_triggers(connection, state)
             finally:
                 if not connection.invalidated:
                     connection.exec_driver_sql("UNLOCK TABLES")
@@ -153,12 +159,12 @@ class Schema:
         """Drop the encrypted column, its indexes and the triggers."""
 
         def change(connection: Connection) -> None:
-            place = place_of(connection, self._adoption)
-            if place.required:
+            state = state_of(connection, self._adoption)
+            if state.required:
                 self._require(connection, self._adoption.plain)
-            self._drop_triggers(connection, place)
+            self._drop_triggers(connection, state)
             names = [self._adoption.sealed, *(index.name for index in self._adoption.indexes)]
-            there = [name for name in names if name in place.table.c]
+            there = [name for name in names if name in state.table.c]
             if self._name == "mysql":
                 self._drop_guard(connection)
             self._drop_columns(connection, there)
@@ -167,13 +173,13 @@ class Schema:
 
     # -- columns -------------------------------------------------------------------------------
 
-    def _add_columns(self, connection: Connection, place: AdoptionProgress) -> None:
+    def _add_columns(self, connection: Connection, state: AdoptionState) -> None:
         dialect = connection.dialect
         blob = "LONGBLOB" if self._name == "mysql" else LargeBinary().compile(dialect)
         wanted = {self._adoption.sealed: blob}
         for index in self._adoption.indexes:
             wanted[index.name] = bytes_type(dialect, index.stored_bytes).compile(dialect)
-        missing = {name: type_ for name, type_ in wanted.items() if name not in place.table.c}
+        missing = {name: type_ for name, type_ in wanted.items() if name not in state.table.c}
         clauses = [f"ADD COLUMN {self._quote(name)} {t} NULL" for name, t in missing.items()]
         if not clauses:
             return
@@ -227,13 +233,13 @@ class Schema:
             self._alter(connection, f"MODIFY COLUMN {nullable(line)}")
         else:
             table = self._adoption.spec.table
-            sqlite.change_column(connection, table, plain, sqlite.without_not_null)
+            sqlite.change_column(connection, table, plain, without_not_null)
 
     def _drop_default(self, connection: Connection) -> None:
         plain = self._adoption.plain
         if self._name == "sqlite":
             table = self._adoption.spec.table
-            sqlite.change_column(connection, table, plain, sqlite.without_default)
+            sqlite.change_column(connection, table, plain, without_default)
         else:
             self._alter(connection, f"ALTER COLUMN {self._quote(plain)} DROP DEFAULT")
 
@@ -253,7 +259,7 @@ class Schema:
             if (changed := required(line)) != line:
                 self._alter(connection, f"MODIFY COLUMN {changed}")
         else:
-            sqlite.change_column(connection, self._adoption.spec.table, name, sqlite.with_not_null)
+            sqlite.change_column(connection, self._adoption.spec.table, name, with_not_null)
 
     def _alter(self, connection: Connection, clause: str) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {self._table()} {clause}")
@@ -270,17 +276,17 @@ class Schema:
 
     # -- triggers ------------------------------------------------------------------------------
 
-    def _create_triggers(self, connection: Connection, place: AdoptionProgress, stage: str) -> None:
-        for statement in self._triggers(connection, place).create(stage):
+    def _create_triggers(self, connection: Connection, state: AdoptionState, stage: str) -> None:
+        for statement in self._triggers(connection, state).create(stage):
             connection.exec_driver_sql(statement)
 
-    def _drop_triggers(self, connection: Connection, place: AdoptionProgress) -> None:
-        for statement in self._triggers(connection, place).drop():
+    def _drop_triggers(self, connection: Connection, state: AdoptionState) -> None:
+        for statement in self._triggers(connection, state).drop():
             connection.exec_driver_sql(statement)
 
-    def _triggers(self, connection: Connection, place: AdoptionProgress) -> Triggers:
-        required = place.required
-        adopted = adopted_in(connection, self._adoption, place.table, required=required)
+    def _triggers(self, connection: Connection, state: AdoptionState) -> Triggers:
+        required = state.required
+        adopted = adopted_in(connection, self._adoption, state.table, required=required)
         return Triggers(adopted, connection.dialect)
 
     # -- indexes -------------------------------------------------------------------------------

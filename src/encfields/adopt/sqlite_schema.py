@@ -7,77 +7,20 @@ anew, with its indexes and triggers.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import OperationalError
 
+from encfields.adopt.column_definitions import (
+    definition_without,
+    definitions,
+    is_column,
+    names_column,
+)
 from encfields.errors import DeclarationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-_QUOTED = re.compile(
-    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", re.S
-)
-_NOT_NULL = re.compile(
-    r"\s*(?:CONSTRAINT\s+\S+\s+)?\bNOT\s+NULL\b(?:\s+ON\s+CONFLICT\s+\w+)?", re.I
-)
-_DEFAULT = re.compile(r"\s*\bDEFAULT\s*(?:\(x*\)|[+-]?\s*[\w.]+)", re.I)
-_RULE = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.I)
-
-
-def definitions(sql: str) -> tuple[str, list[str], str]:
-    """A CREATE TABLE in three parts: before its parenthesis, what is defined, and after it."""
-    masked = _QUOTED.sub(lambda found: "x" * len(found[0]), sql)
-    start = masked.index("(") + 1
-    depth, begin, parts = 1, start, []
-    for at in range(start, len(masked)):
-        depth += {"(": 1, ")": -1}.get(masked[at], 0)
-        if depth == 0 or (depth == 1 and masked[at] == ","):
-            parts.append(sql[begin:at])
-            begin = at + 1
-        if depth == 0:
-            return sql[:start], parts, sql[at:]
-    raise ValueError("not a CREATE TABLE")
-
-
-def is_column(part: str, name: str) -> bool:
-    """Whether a part of a CREATE TABLE defines this column."""
-    found = _column_name(part)
-    return found is not None and found.lower() == name.lower()
-
-
-def without_not_null(part: str) -> str:
-    """A column's definition without its NOT NULL."""
-    return _outside(_NOT_NULL, part)
-
-
-def without_default(part: str) -> str:
-    """A column's definition without its DEFAULT."""
-    return _outside(_DEFAULT, part)
-
-
-def with_not_null(part: str) -> str:
-    """A column's definition with a NOT NULL."""
-    return part if _NOT_NULL.search(_masked(part)) else f"{part.rstrip()} NOT NULL"
-
-
-def _outside(pattern: re.Pattern[str], part: str) -> str:
-    """A definition without what a pattern finds outside of quotes and parentheses."""
-    found = pattern.search(_masked(part))
-    return part if found is None else part[: found.start()] + part[found.end() :]
-
-
-def _masked(part: str) -> str:
-    """A definition with what stands in quotes and parentheses made unrecognisable."""
-    masked, depth, out = _QUOTED.sub(lambda found: "x" * len(found[0]), part), 0, []
-    for one in masked:
-        depth -= one == ")"
-        out.append(one if depth <= 0 else "x")
-        depth += one == "("
-    return "".join(out)
-
 
 def change_column(connection: Connection, table: str, column: str, *changes: object) -> None:
     """Change the rules of a column in the text of the schema, within a transaction.
@@ -152,9 +95,9 @@ def drop_column(connection: Connection, table: str, column: str) -> None:
 def _make_anew(connection: Connection, table: str, column: str) -> None:
     """Copy the table into one without the column."""
     quote = connection.dialect.identifier_preparer.quote
-    definition = _definition_without(table_sql(connection, table), table, column)
+    definition = definition_without(table_sql(connection, table), table, column)
     made = quote(f"{table}_encfields_new")
-    indexes = (one for one in made_of(connection, table, "index") if not _names(one, column))
+    indexes = (one for one in made_of(connection, table, "index") if not names_column(one, column))
     others = [*indexes, *made_of(connection, table, "trigger")]
     columns = ", ".join(
         quote(row[1])
@@ -173,44 +116,6 @@ def _make_anew(connection: Connection, table: str, column: str) -> None:
     ):
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql("PRAGMA legacy_alter_table=OFF")
-
-
-def _definition_without(sql: str, table: str, column: str) -> str:
-    """What stands behind CREATE TABLE and its name, without one column.
-
-    :raises DeclarationError: a constraint is of this column and of others.
-    """
-    _, parts, after = definitions(sql)
-    columns = [found for part in parts if (found := _column_name(part)) is not None]
-    others = [one for one in columns if one.lower() != column.lower()]
-    kept = [
-        part
-        for part in parts
-        if not is_column(part, column)
-        and not (_RULE.match(part) and _names(part, column) and not _names(part, *others))
-    ]
-    if any(_RULE.match(part) and _names(part, column) for part in kept):
-        raise DeclarationError(
-            "a constraint is of this column and of others: drop it first",
-            table=table,
-            column=column,
-            reason="constraint",
-        )
-    return f"({','.join(kept)}{after}"
-
-
-def _column_name(part: str) -> str | None:
-    """The name of the column that a part of a CREATE TABLE defines, if it does."""
-    if _RULE.match(part):
-        return None
-    found = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
-    return None if found is None else found[1].strip('"`[]')
-
-
-def _names(part: str, *columns: str) -> bool:
-    """Whether a constraint names one of some columns."""
-    words = "|".join(map(re.escape, columns))
-    return bool(columns) and re.search(rf"\b(?:{words})\b", part, re.IGNORECASE) is not None
 
 
 def _indexes_of(connection: Connection, table: str, column: str) -> list[str]:

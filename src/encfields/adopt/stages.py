@@ -31,7 +31,7 @@ COMES_FIRST = {
 
 
 @dataclass(frozen=True, slots=True)
-class AdoptionProgress:
+class AdoptionState:
     """Where an adoption stands.
 
     :ivar table: the table as the database has it.
@@ -79,7 +79,7 @@ def _order(stage: str) -> int:
     return ("open", "ready", "closed").index(stage)
 
 
-def place_of(connection: Connection, adoption: Adoption) -> AdoptionProgress:
+def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     """Where the adoption stands in a database.
 
     :raises DeclarationError: there is no such table.
@@ -102,7 +102,7 @@ def place_of(connection: Connection, adoption: Adoption) -> AdoptionProgress:
     noted = any(is_required for _, is_required in notes)
     stage, left_at = (least, None) if len(notes) == expected else (None, least)
     has_sealed = adoption.sealed in table.c
-    return AdoptionProgress(table, stage, required or noted, has_sealed, has_plain, left_at)
+    return AdoptionState(table, stage, required or noted, has_sealed, has_plain, left_at)
 
 
 def adopted_in(

@@ -20,7 +20,7 @@ from encfields.adopt import (
     withdraw_adoption,
 )
 from encfields.adopt.adoption import declared_types
-from encfields.adopt.stages import place_of
+from encfields.adopt.stages import state_of
 from encfields.alembic.adoption_operations import (
     DECLARED,
     AdoptedColumn,
@@ -139,7 +139,7 @@ def adopt(operations: Operations, operation: AdoptOp) -> None:
     context = operations.migration_context
     own = Connections(engine_for(context, settings_of(context)))
     try:
-        place_of(own.reading(), adoption).require("adopt", adoption, OPEN, READY)
+        state_of(own.reading(), adoption).require("adopt", adoption, OPEN, READY)
     finally:
         own.close()
     types = adoption.declared_types

@@ -18,7 +18,7 @@ from sqlalchemy import table as sql_table
 
 from encfields.adopt.adoption import Adoption
 from encfields.adopt.letter_case import advice_on_case
-from encfields.adopt.stages import adoptions_in, place_of
+from encfields.adopt.stages import adoptions_in, state_of
 from encfields.alembic.adoption_operations import (
     AdoptedColumn,
     AdoptionOp,
@@ -81,19 +81,19 @@ def _next(
     except DeclarationError as error:
         log.warning("%s: %s; write the steps of its adoption by hand", column.table.name, error)
         return
-    place = place_of(connection, adoption)
+    state = state_of(connection, adoption)
     adopted = adopted_column(column, plain)
-    if not place.has_plain:
+    if not state.has_plain:
         return
-    if place.stage is None:
+    if state.stage is None:
         begin = BeginAdoptionOp(adopted)
         begin.advice = advice_on_case(connection, column, plain)
         for sentence in begin.advice:
             log.warning("%s", sentence)
         yield begin
-    elif place.stage in (OPEN, READY) and _is_pending(connection, adoption):
+    elif state.stage in (OPEN, READY) and _is_pending(connection, adoption):
         yield AdoptOp(adopted)
-    elif place.stage == OPEN and phase == WRITE_SEALED:
+    elif state.stage == OPEN and phase == WRITE_SEALED:
         yield EnsureAdoptedOp(adopted)
 
 
@@ -124,7 +124,7 @@ def _ended(connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table) ->
             # The models do not say it any more: whoever runs the step is told to give it.
             known = {"type": OF_APPLICATION, "name": through}
             adopted = replace(adopted, plain_type=known)
-        stage = place_of(connection, adopted.adoption(adopted.type or {})).stage
+        stage = state_of(connection, adopted.adoption(adopted.type or {})).stage
         if stage == READY:
             yield ClosePlaintextOp(adopted)
         elif stage == CLOSED:

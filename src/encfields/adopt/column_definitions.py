@@ -1,0 +1,139 @@
+"""Definitions of columns as text: with NOT NULL or without, in the DDL that a database keeps.
+
+What stands in quotes and parentheses is made unrecognisable first, so that a default or a comment
+is never taken for a rule.
+"""
+
+from __future__ import annotations
+
+import re
+
+from encfields.errors import DeclarationError
+
+
+def _masked(definition: str, quoted: re.Pattern[str]) -> str:
+    """A definition of the same length with what stands in quotes and parentheses made x's."""
+    masked, depth, out = quoted.sub(lambda found: "x" * len(found[0]), definition), 0, []
+    for character in masked:
+        depth -= character == ")"
+        out.append(character if depth <= 0 else "x")
+        depth += character == "("
+    return "".join(out)
+
+
+# -- of SQLite ---------------------------------------------------------------------------------
+
+_SQLITE_QUOTED = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", re.S
+)
+_NOT_NULL = re.compile(
+    r"\s*(?:CONSTRAINT\s+\S+\s+)?\bNOT\s+NULL\b(?:\s+ON\s+CONFLICT\s+\w+)?", re.I
+)
+_DEFAULT = re.compile(r"\s*\bDEFAULT\s*(?:\(x*\)|[+-]?\s*[\w.]+)", re.I)
+_RULE = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.I)
+
+
+def definitions(sql: str) -> tuple[str, list[str], str]:
+    """A CREATE TABLE in three parts: before its parenthesis, what is defined, and after it."""
+    masked = _SQLITE_QUOTED.sub(lambda found: "x" * len(found[0]), sql)
+    start = masked.index("(") + 1
+    depth, begin, parts = 1, start, []
+    for at in range(start, len(masked)):
+        depth += {"(": 1, ")": -1}.get(masked[at], 0)
+        if depth == 0 or (depth == 1 and masked[at] == ","):
+            parts.append(sql[begin:at])
+            begin = at + 1
+        if depth == 0:
+            return sql[:start], parts, sql[at:]
+    raise ValueError("not a CREATE TABLE")
+
+
+def is_column(part: str, name: str) -> bool:
+    """Whether a part of a CREATE TABLE defines this column."""
+    found = _column_name(part)
+    return found is not None and found.lower() == name.lower()
+
+
+def without_not_null(part: str) -> str:
+    """A column's definition without its NOT NULL."""
+    return _outside(_NOT_NULL, part)
+
+
+def without_default(part: str) -> str:
+    """A column's definition without its DEFAULT."""
+    return _outside(_DEFAULT, part)
+
+
+def with_not_null(part: str) -> str:
+    """A column's definition with a NOT NULL."""
+    return part if _NOT_NULL.search(_masked(part, _SQLITE_QUOTED)) else f"{part.rstrip()} NOT NULL"
+
+
+def _outside(pattern: re.Pattern[str], part: str) -> str:
+    """A definition without what a pattern finds outside of quotes and parentheses."""
+    found = pattern.search(_masked(part, _SQLITE_QUOTED))
+    return part if found is None else part[: found.start()] + part[found.end() :]
+
+
+def definition_without(sql: str, table: str, column: str) -> str:
+    """What stands behind CREATE TABLE and its name, without one column.
+
+    :raises DeclarationError: a constraint is of this column and of others.
+    """
+    _, parts, after = definitions(sql)
+    columns = [found for part in parts if (found := _column_name(part)) is not None]
+    others = [one for one in columns if one.lower() != column.lower()]
+    kept = [
+        part
+        for part in parts
+        if not is_column(part, column)
+        and not (_RULE.match(part) and names_column(part, column) and not names_column(part, *others))
+    ]
+    if any(_RULE.match(part) and names_column(part, column) for part in kept):
+        raise DeclarationError(
+            "a constraint is of this column and of others: drop it first",
+            table=table,
+            column=column,
+            reason="constraint",
+        )
+    return f"({','.join(kept)}{after}"
+
+
+def names_column(part: str, *columns: str) -> bool:
+    """Whether a constraint names one of some columns."""
+    words = "|".join(map(re.escape, columns))
+    return bool(columns) and re.search(rf"\b(?:{words})\b", part, re.IGNORECASE) is not None
+
+
+def _column_name(part: str) -> str | None:
+    """The name of the column that a part of a CREATE TABLE defines, if it does."""
+    if _RULE.match(part):
+        return None
+    found = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
+    return None if found is None else found[1].strip('"`[]')
+
+
+# -- of MySQL and MariaDB ----------------------------------------------------------------------
+
+_MYSQL_QUOTED = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"", re.DOTALL)
+_MYSQL_REST = re.compile(r" (?:COMMENT|CHECK|DEFAULT|ON UPDATE)\b")
+
+
+def nullable(line: str) -> str:
+    """The definition of a column that may be NULL."""
+    return _changed(line, r" NOT NULL", " NULL")
+
+
+def required(line: str) -> str:
+    """The definition of a column that must not be NULL; MariaDB writes DEFAULT NULL for others."""
+    if re.search(r" NOT NULL", _masked(line, _MYSQL_QUOTED)):
+        return line
+    line = _changed(_changed(line, r" DEFAULT NULL", ""), r"(?<! DEFAULT) NULL", "")
+    rest = _MYSQL_REST.search(_masked(line, _MYSQL_QUOTED))
+    end = rest.start() if rest else len(line)
+    return f"{line[:end]} NOT NULL{line[end:]}"
+
+
+def _changed(line: str, pattern: str, instead: str) -> str:
+    found = re.search(pattern, _masked(line, _MYSQL_QUOTED))
+    return line if found is None else line[: found.start()] + instead + line[found.end() :]
