@@ -71,8 +71,7 @@ class Adoption:
     @property
     def table_name(self) -> str:
         """The table's name, with its schema where it has one."""
-        spec = self.spec
-        return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+        return self.spec.full_name
 
     @property
     def indexes(self) -> tuple[IndexDefinition, ...]:

@@ -87,9 +87,9 @@ def definition_without(sql: str, table: str, column: str) -> str:
         part
         for part in parts
         if not is_column(part, column)
-        and not (_RULE.match(part) and names_column(part, column) and not names_column(part, *others))
+        and not (_RULE.match(part) and names_any(part, column) and not names_any(part, *others))
     ]
-    if any(_RULE.match(part) and names_column(part, column) for part in kept):
+    if any(_RULE.match(part) and names_any(part, column) for part in kept):
         raise DeclarationError(
             "a constraint is of this column and of others: drop it first",
             table=table,
@@ -99,7 +99,7 @@ def definition_without(sql: str, table: str, column: str) -> str:
     return f"({','.join(kept)}{after}"
 
 
-def names_column(part: str, *columns: str) -> bool:
+def names_any(part: str, *columns: str) -> bool:
     """Whether a constraint names one of some columns."""
     words = "|".join(map(re.escape, columns))
     return bool(columns) and re.search(rf"\b(?:{words})\b", part, re.IGNORECASE) is not None

@@ -15,12 +15,13 @@ from encfields.adopt.column_definitions import (
     definition_without,
     definitions,
     is_column,
-    names_column,
+    names_any,
 )
 from encfields.errors import DeclarationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
 
 def change_column(connection: Connection, table: str, column: str, *changes: object) -> None:
     """Change the rules of a column in the text of the schema, within a transaction.
@@ -97,7 +98,7 @@ def _make_anew(connection: Connection, table: str, column: str) -> None:
     quote = connection.dialect.identifier_preparer.quote
     definition = definition_without(table_sql(connection, table), table, column)
     made = quote(f"{table}_encfields_new")
-    indexes = (one for one in made_of(connection, table, "index") if not names_column(one, column))
+    indexes = (one for one in made_of(connection, table, "index") if not names_any(one, column))
     others = [*indexes, *made_of(connection, table, "trigger")]
     columns = ", ".join(
         quote(row[1])

@@ -143,7 +143,7 @@ def described(index: IndexBinding) -> IndexColumn:
 
 def default_domain(spec: TableSpec, name: str, columns: Sequence[str]) -> str:
     """The domain of an index that names none, as the declaration has it."""
-    table = f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+    table = spec.full_name
     if len(columns) > 1:
         conventional = _CONVENTION.fullmatch(name)
         return f"{table}.{conventional[1] if conventional else name}"

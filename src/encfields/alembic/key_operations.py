@@ -305,13 +305,9 @@ class RetireBranchKeyOp(Operation):
         )
 
     def arguments(self) -> tuple[Any, ...]:
-        return self.key_id, *(table_name_of(spec) for spec in self.specs)
+        return self.key_id, *(spec.full_name for spec in self.specs)
 
 
 def _spec(name: str, columns: Columns) -> TableSpec:
     schema, _, table = name.rpartition(".")
     return TableSpec.of(table, columns, schema=schema or None)
-
-
-def table_name_of(spec: TableSpec) -> str:
-    return f"{spec.schema}.{spec.table}" if spec.schema else spec.table

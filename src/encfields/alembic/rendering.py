@@ -20,7 +20,6 @@ from encfields.alembic.key_operations import (
     RetireBranchKeyOp,
     RotateBeaconKeyOp,
     RotateBranchKeyOp,
-    table_name_of,
 )
 from encfields.alembic.operation import NothingOp
 from encfields.alembic.operations import (
@@ -291,7 +290,7 @@ def rendered_comment(*paragraphs: str) -> list[str]:
 @renderers.dispatch_for(RetireBranchKeyOp)
 def _retire_branch_key(autogen_context: Any, op: RetireBranchKeyOp) -> str:
     tables = ", ".join(
-        f"{table_name_of(spec)!r}: {rendered_columns(autogen_context, spec.columns)}"
+        f"{spec.full_name!r}: {rendered_columns(autogen_context, spec.columns)}"
         for spec in op.specs
     )
     arguments = [repr(op.key_id), f"{{{tables}}}"]

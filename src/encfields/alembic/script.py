@@ -259,8 +259,7 @@ class Guard:
 
     def _is_current(self, spec: TableSpec, column: SealedColumn, keys: Table) -> str:
         value = self._quoted(column.name)
-        table = f"{spec.schema}.{spec.table}" if spec.schema else spec.table
-        pair = _field(COLUMN_KEY) + _field(column.logical_name or f"{table}.{column.name}")
+        pair = _field(COLUMN_KEY) + _field(column.logical_name or f"{spec.full_name}.{column.name}")
         template = KeyTemplate(column.key)
         head = self._part(value, 1, GUARDED_HEAD_BYTES)
         parts = [

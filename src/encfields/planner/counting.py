@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Connection, Engine
 
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
-from encfields.bulk.survey.census import OnRows, spec_name
+from encfields.bulk.survey.census import OnRows
 from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
 from encfields.bulk.survey.verify import BATCH_BYTES, FIRST_BATCH_ROWS, VERIFIED_AT_ONCE
 from encfields.errors import (
@@ -207,7 +207,7 @@ class _Counting:
             for parts in indexes
         ]
         made = [index for index, _ in self._indexes]
-        self.result = TableCount(spec_name(reflected.spec), columns, made)
+        self.result = TableCount(reflected.spec.full_name, columns, made)
 
     def count_all(self, rows: ScannedRows) -> int:
         """Count the values of some rows; returns how many bytes or characters they had."""

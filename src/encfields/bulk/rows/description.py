@@ -75,6 +75,11 @@ class TableDescription:
     indexes: tuple[IndexDefinition, ...] = ()
     reindex: bool = False
 
+    @property
+    def full_name(self) -> str:
+        """The table's name, with its schema where it has one."""
+        return f"{self.schema}.{self.table}" if self.schema else self.table
+
     @classmethod
     def of(
         cls, table: str, columns: Sequence[SealedColumn | str], *, schema: str | None = None

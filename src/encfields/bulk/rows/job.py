@@ -154,8 +154,7 @@ class Job:
     @property
     def table_name(self) -> str:
         """The table's name, with its schema where the spec has one."""
-        spec = self.spec
-        return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+        return self.spec.full_name
 
     def to_json(self) -> str:
         """The job as canonical JSON; :meth:`from_json` is the inverse."""

@@ -128,12 +128,7 @@ def census(
             progress(count.rows)
     drawn = drawing.sample(count.rows) if drawing is not None else None
     indexes = tuple(index.result for index in count.indexes)
-    return Census(spec_name(spec), count.rows, count.columns, drawn, indexes)
-
-
-def spec_name(spec: TableDescription) -> str:
-    """The table's name, with the schema where the spec has one."""
-    return f"{spec.schema}.{spec.table}" if spec.schema else spec.table
+    return Census(spec.full_name, count.rows, count.columns, drawn, indexes)
 
 
 class _Count:

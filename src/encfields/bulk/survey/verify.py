@@ -17,7 +17,7 @@ from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.places import ColumnPlaces, ValuePlace, to_show
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
-from encfields.bulk.survey.census import OnRows, spec_name
+from encfields.bulk.survey.census import OnRows
 from encfields.bulk.survey.index_check import OpenedColumnValue, index_checks
 from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
 from encfields.engine import engine_encryption
@@ -154,7 +154,7 @@ def verify(
     source = RowSource(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
-    work = _Verifying(reflected, source, encryption, Verification(spec_name(spec)), max_failures)
+    work = _Verifying(reflected, source, encryption, Verification(spec.full_name), max_failures)
     work.scan.batch_rows = min(batch_rows, FIRST_BATCH_ROWS)
     drawing = draw(work.scan, sample)
     for rows in (drawing or work.scan).batches():
