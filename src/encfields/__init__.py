@@ -76,13 +76,13 @@ runs this file before any line of the command's, which has to be there to answer
 def _asked_for(name: str) -> Any:
     """A public name that nobody asked for before."""
     if name in _MODULES:
-        found = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     elif name in ("errors", "keyrings"):
-        found = importlib.import_module(f"{__name__}.{name}")
+        value = importlib.import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+    globals()[name] = value
+    return value
 
 
 if not TYPE_CHECKING:  # a checker would take any name for one of ours

@@ -48,12 +48,12 @@ def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
     :raises DeclarationError: it is neither a string nor a list of strings.
     """
     several = given if isinstance(given, Iterable) else (None,)
-    found = (given,) if isinstance(given, str) else tuple(several)
-    if not all(isinstance(one, str) for one in found):
+    texts = (given,) if isinstance(given, str) else tuple(several)
+    if not all(isinstance(one, str) for one in texts):
         raise DeclarationError(
             f"{option}= takes a name, or a list of names, not {kind(given)}", reason=option
         )
-    return found
+    return texts
 
 
 def kind(value: object) -> str:

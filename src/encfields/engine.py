@@ -50,16 +50,16 @@ class ValueCounter:
 
     def __call__(self, tables: CountableTables, key_id: str, version: str | None = None) -> Counted:
         counted = self._on_own(lambda own: [t.count_under(own, key_id, version) for t in tables])
-        return [name for name, _ in counted], [one for _, found in counted for one in found]
+        return [name for name, _ in counted], [one for _, values in counted for one in values]
 
     def under_each(self, tables: CountableTables, key_ids: Collection[str]) -> CountedForEach:
         """The same for many keys, with one look at every table."""
         counted = self._on_own(lambda own: [t.count_under_each(own, key_ids) for t in tables])
-        found: dict[str, list[ValuesUnder]] = {}
+        by_key_id: dict[str, list[ValuesUnder]] = {}
         for _, by_key in counted:
             for key_id, columns in by_key.items():
-                found.setdefault(key_id, []).extend(columns)
-        return [name for name, _ in counted], found
+                by_key_id.setdefault(key_id, []).extend(columns)
+        return [name for name, _ in counted], by_key_id
 
     def _on_own(self, count: Callable[[Engine], list[T]]) -> list[T]:
         engine = self._engine()

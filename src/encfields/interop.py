@@ -96,8 +96,10 @@ def materials_manager(
     """
     choices = (key, *former_keys)
     if isinstance(keys, Encryption):
-        found = engine_encryption(keys)
-        return EncfieldsMaterialsManager(found.active_key, found.find_key, choices, require_context)
+        encryption = engine_encryption(keys)
+        return EncfieldsMaterialsManager(
+            encryption.active_key, encryption.find_key, choices, require_context
+        )
     cache = keys if isinstance(keys, KeyCache) else KeyCache(keys)
     return EncfieldsMaterialsManager(cache.active, cache.find, choices, require_context)
 

@@ -284,13 +284,13 @@ class ChangedCodec:
     def _comes_back(self, data: bytes, value: object, dialect: Dialect) -> bool:
         """Whether what the former type wrote is read as `value`, or as the new one would be."""
         try:
-            there = self.decode(data, dialect)
-            if are_equal(there, value):
+            read_back = self.decode(data, dialect)
+            if are_equal(read_back, value):
                 return True
             as_new = self._new.decode(self._new.encode(value, dialect), dialect)
         except EncFieldsError:
             return False
-        return are_equal(there, as_new)
+        return are_equal(read_back, as_new)
 
     def encode_asked(self, value: object, dialect: Dialect) -> bytes:
         """As :meth:`Codec.encode_asked`."""

@@ -341,9 +341,9 @@ def transform_named(name: str) -> Transform:
 
     :raises DeclarationError: there is none of that name.
     """
-    found = [_part(part) for part in name.split(".")] if isinstance(name, str) else [None]
-    if all(found):
-        made, *others = cast("list[Transform]", found)
+    parts = [_part(part) for part in name.split(".")] if isinstance(name, str) else [None]
+    if all(parts):
+        made, *others = cast("list[Transform]", parts)
         for other in others:
             made = made.then(other)
         return made

@@ -195,7 +195,7 @@ class KeyAdmin:
             raise _not_confirmed(key_id, counted)
         try:
             with nullcontext() if at_once else refused(self._store, self._cache, key_id, None):
-                tables, found = (None, []) if specs is None else self._counted(key_id, specs)
+                tables, unreadable = (None, []) if specs is None else self._counted(key_id, specs)
                 wiped = self._store.destroy(key_id)
         finally:
             self._cache.forget(key_id)
@@ -205,7 +205,7 @@ class KeyAdmin:
             key_id,
             wiped,
             tables=tables,
-            unreadable=found,
+            unreadable=unreadable,
             signed_off_by=signed_off_by,
         )
 
@@ -251,9 +251,9 @@ class KeyAdmin:
     aretire = twin_for_coroutines(retire)
 
     def _require_nothing_under(self, key_id: str, version: str, specs: CountableTables) -> None:
-        _, found = self._counted(key_id, specs, version)
-        if found:
-            raise values_left(key_id, version, found)
+        _, values = self._counted(key_id, specs, version)
+        if values:
+            raise values_left(key_id, version, values)
 
     def _versions_of(self, key_id: str) -> KeyVersionList:
         return self._store.versions_of([key_id])

@@ -100,18 +100,18 @@ def no_tables(key_id: str) -> ConfigurationError:
     )
 
 
-def values_left(key_id: str, version: str, found: Sequence[Any]) -> ConfigurationError:
+def values_left(key_id: str, version: str, values: Sequence[Any]) -> ConfigurationError:
     """The error for a version under which there are values.
 
     :param found: columns with table, column, values.
     """
-    places = places_of(found)
+    places = places_of(values)
     return ConfigurationError(
         f"version {version} cannot be retired, because values are under it: {places}. "
         "Re-encrypt them first; without this version they cannot be read",
         key_id=key_id,
-        table=found[0].table,
-        column=found[0].column,
+        table=values[0].table,
+        column=values[0].column,
         reason="values-left",
     )
 
@@ -260,6 +260,6 @@ def loss(unreadable: Sequence[ValuesUnder] | None) -> str:
     return f"these would become unreadable: {places_of(unreadable)}"
 
 
-def places_of(found: Sequence[ValuesUnder]) -> str:
+def places_of(values: Sequence[ValuesUnder]) -> str:
     """Columns and how many values are in each."""
-    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in found)
+    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in values)

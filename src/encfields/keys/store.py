@@ -139,9 +139,9 @@ class KeyStore(ABC):
     ) -> tuple[list[WrappedKey], list[WrappedBeacons]]:
         """Both :meth:`wrapped_many` and the beacon keys of the same keys, in one query where that
         is possible."""
-        found = self.wrapped_many(key_ids)
-        in_force = {one.key_version.id for one in found if one.key_version.destroyed_at is None}
-        return found, self.wrapped_beacons(in_force)
+        keys = self.wrapped_many(key_ids)
+        in_force = {one.key_version.id for one in keys if one.key_version.destroyed_at is None}
+        return keys, self.wrapped_beacons(in_force)
 
     # -- how it is reached ---------------------------------------------------------------------
 

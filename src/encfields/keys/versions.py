@@ -40,12 +40,12 @@ def asked_ids(given: Iterable[str] | str) -> frozenset[str]:
     :raises ConfigurationError: something else was given.
     """
     several = given if isinstance(given, Iterable) else (given,)
-    found = [given] if isinstance(given, str) else list(several)
-    for one in found:
+    ids = [given] if isinstance(given, str) else list(several)
+    for one in ids:
         if not isinstance(one, str) or not is_unicode(one):
             named = "text with a lone surrogate" if isinstance(one, str) else type(one).__name__
             raise ConfigurationError(f"a key id is text, not {named}", reason="key-id")
-    return frozenset(found)
+    return frozenset(ids)
 
 
 class BeaconKey:

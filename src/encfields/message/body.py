@@ -76,9 +76,9 @@ def read_frames(data: bytes, header: Header) -> list[Frame]:
 
 
 def _read_final(data: bytes, header: Header, offset: int, sequence: int) -> Frame:
-    _, found, iv, size = _unpack_final(data, offset)
-    if found != sequence:
-        raise _out_of_order(found, sequence, offset + 4)
+    _, number, iv, size = _unpack_final(data, offset)
+    if number != sequence:
+        raise _out_of_order(number, sequence, offset + 4)
     if size > header.frame_length:
         raise MalformedMessageError(
             f"the final frame holds {size} bytes, the frame length is {header.frame_length}",
@@ -90,9 +90,9 @@ def _read_final(data: bytes, header: Header, offset: int, sequence: int) -> Fram
 
 
 def _read_regular(data: bytes, header: Header, offset: int, sequence: int) -> Frame:
-    found, iv = _unpack_regular(data, offset)
-    if found != sequence:
-        raise _out_of_order(found, sequence, offset)
+    number, iv = _unpack_regular(data, offset)
+    if number != sequence:
+        raise _out_of_order(number, sequence, offset)
     start = offset + _REGULAR_SIZE
     end = start + header.frame_length + TAG_BYTES
     if end > len(data):
@@ -128,7 +128,7 @@ def _last(data: bytes, aad: bytes, iv: bytes, start: int, size: int) -> Frame:
     return aad, iv, start, end
 
 
-def _out_of_order(found: int, expected: int, offset: int) -> MalformedMessageError:
+def _out_of_order(number: int, expected: int, offset: int) -> MalformedMessageError:
     return MalformedMessageError(
-        f"frame {found} is where frame {expected} belongs", offset=offset, reason="sequence"
+        f"frame {number} is where frame {expected} belongs", offset=offset, reason="sequence"
     )

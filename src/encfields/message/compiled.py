@@ -82,17 +82,17 @@ def _found(choice: str) -> Status:
     return _as_chosen(_looked_for())
 
 
-def _as_chosen(found: Status) -> Status:
+def _as_chosen(core: Status) -> Status:
     """The same.
 
     :raises ConfigurationError: the compiled core has to be used, and cannot be.
     """
-    if _CHOICE == "require" and not found.is_native:
+    if _CHOICE == "require" and not core.is_native:
         raise ConfigurationError(
-            f"{VARIABLE} is 'require', and the compiled core cannot be used: {found.reason}",
+            f"{VARIABLE} is 'require', and the compiled core cannot be used: {core.reason}",
             reason="native",
         )
-    return found
+    return core
 
 
 def _looked_for() -> Status:
@@ -117,11 +117,11 @@ def _trial() -> Status:
     Threads that ask at the same moment may each try it, and all go by the answer of one: a lock
     would be found locked for ever by a child that is forked meanwhile.
     """
-    found = _FOUND
-    if found.is_native and not _agrees(importlib.import_module(MODULE)):
-        found = Status(False, found.version, _DISAGREES)
-    first = _tried.setdefault(MODULE, found)
-    if first is found and first is not _FOUND:
+    core = _FOUND
+    if core.is_native and not _agrees(importlib.import_module(MODULE)):
+        core = Status(False, core.version, _DISAGREES)
+    first = _tried.setdefault(MODULE, core)
+    if first is core and first is not _FOUND:
         _warn(first.reason)
     return first
 

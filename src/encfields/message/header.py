@@ -268,16 +268,16 @@ def _read_keys(data: bytes, offset: int) -> tuple[tuple[EncryptedDataKey, ...], 
             reason="too-many-keys",
         )
     offset += 2
-    found = []
+    ours = []
     for _ in range(count):
         provider, end = read_field(data, offset)
         if provider == PROVIDER_ID:
             key, offset = _read_hierarchical(data, end)
-            found.append(key)
+            ours.append(key)
         else:
             _, offset = read_field(data, end)
             _, offset = read_field(data, offset)
-    return tuple(found), offset
+    return tuple(ours), offset
 
 
 def read_field(data: bytes, offset: int) -> tuple[bytes, int]:
@@ -355,8 +355,8 @@ def _not_ours(data: bytes) -> MalformedMessageError:
         return _empty()
     if MAGIC.startswith(data):
         return truncated(data, "header")
-    if found := suite_of(data):
-        version, suite = found
+    if named := suite_of(data):
+        version, suite = named
         return MalformedMessageError(
             f"a message of the AWS Encryption SDK in format version {version} with "
             f"{other_suite(suite)}. Open this one with the AWS Encryption SDK",

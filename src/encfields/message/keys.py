@@ -134,9 +134,9 @@ def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list
     :param key_ids: the id that is demanded, then the former ones.
     :raises TamperedError: there is none.
     """
-    found = [edk for edk in edks if edk.key_id in key_ids]
-    if found:
-        return found
+    matching = [edk for edk in edks if edk.key_id in key_ids]
+    if matching:
+        return matching
     named = edks[0].key_id
     raise TamperedError(
         f"the value is sealed under the branch key {shortened(named)!r}, but only "

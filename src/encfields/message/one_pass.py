@@ -247,9 +247,9 @@ def _simple_opener(
 
     def open_cell(cell: bytes, find_key: FindKey) -> bytes | None:
         try:
-            found, part, message = cell.split(SEPARATOR, 2)
+            read_tag, part, message = cell.split(SEPARATOR, 2)
             text = convert(part)
-            if found != tag or text is None:
+            if read_tag != tag or text is None:
                 return None
             context = head + pack_u16(len(text)) + text
         except (TypeError, ValueError, struct.error):
@@ -271,11 +271,11 @@ def _opener(
     fields = len(forms) + 2
 
     def open_cell(cell: bytes, find_key: FindKey) -> bytes | None:
-        found = cell.split(SEPARATOR, fields - 1)
-        if len(found) != fields or found[0] != tag:
+        fields_of_cell = cell.split(SEPARATOR, fields - 1)
+        if len(fields_of_cell) != fields or fields_of_cell[0] != tag:
             return None
         texts: list[bytes] = []
-        for convert, part in zip(conversions, found[1:-1], strict=True):
+        for convert, part in zip(conversions, fields_of_cell[1:-1], strict=True):
             text = convert(part)
             if text is None or len(text) > MAX_FIELD_BYTES:
                 return None
@@ -284,7 +284,7 @@ def _opener(
         for place, name in parts:
             context += name + pack_u16(len(texts[place])) + texts[place]
         key_id = _key_id(key, texts)
-        return None if key_id is None else open_(found[-1], context, key_id, find_key)
+        return None if key_id is None else open_(fields_of_cell[-1], context, key_id, find_key)
 
     return open_cell
 

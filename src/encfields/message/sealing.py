@@ -227,25 +227,25 @@ def _misplaced(header: Header, context: bytes) -> EncFieldsError:
             "the context asked for is not a serialised encryption context", reason="context-type"
         )
     try:
-        found = deserialize(header.context)
+        sealed_for = deserialize(header.context)
     except MalformedMessageError as error:
         return MalformedMessageError(
             error.message, offset=CONTEXT_OFFSET + (error.offset or 0), reason=error.reason
         )
-    if found == expected:
+    if sealed_for == expected:
         return ContextMismatchError(
             "the value was sealed for this place, but the names of its encryption context are not "
-            f"in the order of their bytes ({', '.join(found)}). AWS's SDK for JavaScript sorts "
-            "them by locale unless its hierarchical keyring is made with utf8Sorting: true",
+            f"in the order of their bytes ({', '.join(sealed_for)}). AWS's SDK for JavaScript "
+            "sorts them by locale unless its hierarchical keyring is made with utf8Sorting: true",
             expected=expected,
-            found=found,
+            found=sealed_for,
             key_id=header.key_id,
             reason="context-order",
         )
     return ContextMismatchError(
-        difference(found, expected),
+        difference(sealed_for, expected),
         expected=expected,
-        found=found,
+        found=sealed_for,
         key_id=header.key_id,
         reason="context",
     )

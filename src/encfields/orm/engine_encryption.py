@@ -132,9 +132,9 @@ class EngineEncryption:
         for beacon in beacons:
             if beacon.version == version:
                 return beacon
-        there = ", ".join(str(beacon.version) for beacon in beacons)
+        in_force = ", ".join(str(beacon.version) for beacon in beacons)
         raise KeyNotFoundError(
-            f"its beacon key has no version {version}, only {there}: make the next one with "
+            f"its beacon key has no version {version}, only {in_force}: make the next one with "
             "keys.rotate_beacon(), or name in BlindIndex(versions=...) those that are in force",
             key_id=key_id,
             reason="beacon-version",
@@ -210,7 +210,7 @@ class Attachment:
 
 def attachment_of(dialect: Dialect) -> Attachment:
     """The attachment of `dialect`, made on first sight."""
-    found: Attachment | None = vars(dialect).get(ATTACHMENT)
-    if found is None:
-        found = vars(dialect).setdefault(ATTACHMENT, Attachment())
-    return found
+    attachment: Attachment | None = vars(dialect).get(ATTACHMENT)
+    if attachment is None:
+        attachment = vars(dialect).setdefault(ATTACHMENT, Attachment())
+    return attachment

@@ -65,16 +65,16 @@ class Confirmation:
             flight.set_result(None)
 
     def _to_be_confirmed(self, key_id: str) -> list[str]:
-        found, now = [key_id], monotonic()
+        key_ids, now = [key_id], monotonic()
         with self._fetcher.lock:
             for key, entry in self._entries.held.items():
-                if len(found) >= self._store.confirms_at_once:
+                if len(key_ids) >= self._store.confirms_at_once:
                     break
                 if not isinstance(key, str) or key == key_id or entry.used <= entry.asked:
                     continue
                 if entry.usable - self._times.check / 2 <= now < entry.expires:
-                    found.append(key)
-        return found
+                    key_ids.append(key)
+        return key_ids
 
     def _ask(self, key_ids: list[str]) -> None:
         asked = monotonic()

@@ -41,8 +41,8 @@ def what_of(key: CacheKey) -> What:
 
 def cache_key_of(wrapped: WrappedKey) -> CacheKey:
     """Where a key version goes that was read but not unwrapped yet."""
-    found = wrapped.key_version
-    return found.id if found.active else (found.id, found.version)
+    version = wrapped.key_version
+    return version.id if version.active else (version.id, version.version)
 
 
 def belongs(key: CacheKey, key_id: str, active_only: bool) -> bool:
@@ -184,10 +184,10 @@ class Entries:
 
     def known_missing(self, key: CacheKey) -> EncFieldsError | None:
         """The error of a key that was missing a moment ago, to be raised by this caller."""
-        found = self.missing.get(key)
-        if found is None:
+        noted = self.missing.get(key)
+        if noted is None:
             return None
-        error, until = found
+        error, until = noted
         if monotonic() >= until:
             del self.missing[key]
             return None

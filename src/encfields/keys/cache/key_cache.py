@@ -174,8 +174,8 @@ class KeyCache:
             if now < entry.usable:
                 entry.used = now
                 entry.counters.hits += 1
-                found: BranchKey = entry.value
-                return found
+                branch_key: BranchKey = entry.value
+                return branch_key
         key: BranchKey = self._read((key_id, version))
         return key
 
@@ -214,10 +214,10 @@ class KeyCache:
             expired copy within the grace period either.
         """
         key = (key_id, None)
-        found: tuple[BeaconKey, ...] | None = self._at_hand(key)
-        if found is None:
-            found = self._fetch(key) if for_writing else self._read(key)
-        return found
+        beacon_keys: tuple[BeaconKey, ...] | None = self._at_hand(key)
+        if beacon_keys is None:
+            beacon_keys = self._fetch(key) if for_writing else self._read(key)
+        return beacon_keys
 
     def beacons_at_hand(self, key_id: str) -> tuple[BeaconKey, ...]:
         """:meth:`beacons`, none if anybody would have to be asked for them."""
@@ -228,19 +228,19 @@ class KeyCache:
 
         :raises KeyStoreError: they cannot be fetched.
         """
-        found: tuple[BeaconKey, ...] = self._fetcher.fetch_anew((key_id, None))
+        beacon_keys: tuple[BeaconKey, ...] = self._fetcher.fetch_anew((key_id, None))
         self._have_renewed()
-        return found
+        return beacon_keys
 
     def _fetch(self, key: CacheKey) -> Any:
-        found = self._fetcher.fetch(key)
+        fetched = self._fetcher.fetch(key)
         self._have_renewed()
-        return found
+        return fetched
 
     def _read(self, key: CacheKey) -> Any:
-        found = self._grace.read(key)
+        value = self._grace.read(key)
         self._have_renewed()
-        return found
+        return value
 
     # -- many keys at once ---------------------------------------------------------------------
 
@@ -278,12 +278,12 @@ class KeyCache:
             if beacons
             else (self.store.wrapped_many(wanted), [])
         )
-        found = [
+        wrapped = [
             one
             for one in of_branches
             if one.key_version.destroyed_at is None and (one.key_version.active or not active_only)
         ]
-        jobs: Jobs = [(cache_key_of(one), one.unwrap) for one in found]
+        jobs: Jobs = [(cache_key_of(one), one.unwrap) for one in wrapped]
         jobs += beacon_jobs(of_beacons)
         if epoch == self._entries.epoch:
             self._fetcher.fetch_many(jobs, asked)
@@ -292,7 +292,7 @@ class KeyCache:
             for key, _ in jobs:
                 self._fetcher.fetch(key)
         self._have_renewed()
-        return len(found)
+        return len(wrapped)
 
     async def aprefetch(
         self, key_ids: Iterable[str] | None = None, *, beacons: bool = False

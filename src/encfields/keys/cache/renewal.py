@@ -176,14 +176,14 @@ class Renewal:
         epoch = self._entries.epoch
         indexed = frozenset(key[0] for key in due if isinstance(key, tuple) and key[1] is None)
         try:
-            found = self._store.wrapped_many(frozenset(key_id_of(key) for key in due))
+            wrapped_keys = self._store.wrapped_many(frozenset(key_id_of(key) for key in due))
             beacons = beacon_jobs(self._store.wrapped_beacons(indexed)) if indexed else []
         except EncFieldsError:
             return {}
         if epoch != self._entries.epoch:
             return {}
         unwraps: dict[CacheKey, Callable[[], Any]] = dict(beacons)
-        for wrapped in found:
+        for wrapped in wrapped_keys:
             version = wrapped.key_version
             if version.active:
                 unwraps[version.id] = wrapped.unwrap

@@ -80,16 +80,16 @@ class CacheStats:
 
     def of(self, key_id: str) -> KeyCounters:
         """The counters of a key id. Call it under the cache's lock."""
-        found = self.by_key.get(key_id)
-        if found is not None:
-            return found
+        counters = self.by_key.get(key_id)
+        if counters is not None:
+            return counters
         if len(self._unknown) >= MAX_UNKNOWN_IDS:
             self._lump(next(iter(self._unknown)))
         if len(self.by_key) >= MAX_KEY_IDS:
             return self.by_key.setdefault(OTHERS, KeyCounters())
         self._unknown[key_id] = None
-        found = self.by_key[key_id] = KeyCounters()
-        return found
+        counters = self.by_key[key_id] = KeyCounters()
+        return counters
 
     def add(self, fetch: Fetch) -> None:
         """Count a fetch that is over. Call it under the cache's lock."""

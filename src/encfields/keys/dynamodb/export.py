@@ -67,8 +67,8 @@ def export_keys(
             readable.setdefault(version.id, []).append(version)
     wanted = list(readable) if key_ids is None else list(dict.fromkeys(key_ids))
     for key_id in wanted:
-        found = readable.get(key_id, [])
-        if not any(one.active for one in found):
+        versions = readable.get(key_id, [])
+        if not any(one.active for one in versions):
             raise KeyNotFoundError(
                 "the source has no active version of this key", key_id=key_id, reason="no-key"
             )
@@ -149,23 +149,23 @@ class _Export:
     def _material(self, one: KeyVersion) -> bytes:
         """The source's key, unwrapped once."""
         if one.version not in self._unwrapped:
-            found = self._source.version(self._key_id, one.version)
-            self._unwrapped[one.version] = found.material
+            branch_key = self._source.version(self._key_id, one.version)
+            self._unwrapped[one.version] = branch_key.material
         return self._unwrapped[one.version]
 
     def _beacon_key(self) -> BeaconKey:
         """The source's one beacon key, unwrapped once."""
         if self._beacon is None:
-            found = self._source.beacons(self._key_id)
-            if len(found) > 1:
+            beacons = self._source.beacons(self._key_id)
+            if len(beacons) > 1:
                 raise ConfigurationError(
                     "this key has two beacon keys, and AWS's key store holds only one: index all "
-                    f"values under version {found[-1].version}, then "
-                    f"retire_beacon({self._key_id!r}, {found[0].version})",
+                    f"values under version {beacons[-1].version}, then "
+                    f"retire_beacon({self._key_id!r}, {beacons[0].version})",
                     key_id=self._key_id,
                     reason="two-beacons",
                 )
-            self._beacon = found[0]
+            self._beacon = beacons[0]
         return self._beacon
 
     def _context(self, one: KeyVersion) -> items.Context:
@@ -211,22 +211,22 @@ class _Export:
         return {**put, "ExpressionAttributeValues": values} if values else put
 
     def _check_version(self, one: KeyVersion) -> None:
-        there = self._patiently(lambda: self._target.version(self._key_id, one.version))
-        if not hmac.compare_digest(self._material(one), there.material):
+        target = self._patiently(lambda: self._target.version(self._key_id, one.version))
+        if not hmac.compare_digest(self._material(one), target.material):
             raise self._other(f"its version {one.version} holds another key")
 
     def _check_beacon(self) -> None:
-        here = self._beacon_key()
-        (there,) = self._patiently(lambda: self._target.beacons(self._key_id))
-        same = hmac.compare_digest(here.material, there.material)
-        if not same or here.version != there.version:
+        source = self._beacon_key()
+        (target,) = self._patiently(lambda: self._target.beacons(self._key_id))
+        same = hmac.compare_digest(source.material, target.material)
+        if not same or source.version != target.version:
             raise self._other("its beacon key is another one")
 
     def _check_active(self) -> None:
         for _ in range(MAX_READ_TRIES):
-            there = self._patiently(lambda: self._target.active(self._key_id))
-            if there.version == self._active.version:
-                if hmac.compare_digest(self._material(self._active), there.material):
+            target = self._patiently(lambda: self._target.active(self._key_id))
+            if target.version == self._active.version:
+                if hmac.compare_digest(self._material(self._active), target.material):
                     return
                 raise self._other("its active version holds another key")
             time.sleep(READ_PAUSE)

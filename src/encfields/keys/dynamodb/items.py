@@ -132,7 +132,7 @@ def versions(items: list[Item]) -> list[KeyVersion]:
         for item in items
         if _s(item, TYPE) == ACTIVE_TYPE and DESTROYED_AT not in item
     }
-    found = [
+    key_versions = [
         KeyVersion(
             _s(item, KEY_ID),
             _s(item, TYPE).removeprefix(VERSION_PREFIX),
@@ -144,7 +144,7 @@ def versions(items: list[Item]) -> list[KeyVersion]:
         for item in items
         if _s(item, TYPE).startswith(VERSION_PREFIX)
     ]
-    return sorted(found, key=lambda one: (one.id, one.created_at, one.version))
+    return sorted(key_versions, key=lambda one: (one.id, one.created_at, one.version))
 
 
 def active_version(item: Item) -> KeyVersion:

@@ -63,18 +63,18 @@ class OpenedKeys:
 
         def ask(library: Any, models: Any) -> BeaconKey:
             asked = models.GetBeaconKeyInput(branch_key_identifier=key_id)
-            found = library.get_beacon_key(asked).beacon_key_materials
-            number = items.beacon_number(found.encryption_context)
-            return BeaconKey(key_id, number, bytes(found.beacon_key))
+            materials = library.get_beacon_key(asked).beacon_key_materials
+            number = items.beacon_number(materials.encryption_context)
+            return BeaconKey(key_id, number, bytes(materials.beacon_key))
 
         return [self._open(ask, key_id, items.BEACON_TYPE, given)]
 
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
         """The active version of each key that is in force, without opening it."""
-        found = self._table.items_at(key_ids, items.ACTIVE_TYPE)
+        active = self._table.items_at(key_ids, items.ACTIVE_TYPE)
         return {
             key_id: items.version_of(item)
-            for key_id, item in found.items()
+            for key_id, item in active.items()
             if items.destroyed_at(item) is None
         }
 
@@ -117,6 +117,6 @@ def _ask(ask: Ask[T], number: int, tools: ThreadClients) -> T:
 
 
 def _branch_key(answer: Any) -> BranchKey:
-    found = answer.branch_key_materials
-    version = str(uuid.UUID(found.branch_key_version))
-    return BranchKey(found.branch_key_identifier, version, bytes(found.branch_key))
+    materials = answer.branch_key_materials
+    version = str(uuid.UUID(materials.branch_key_version))
+    return BranchKey(materials.branch_key_identifier, version, bytes(materials.branch_key))

@@ -35,12 +35,12 @@ def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
     """See :meth:`DynamoDbKeyStore.destroy`."""
     when, wiped = now(), []  # type: dt.datetime, list[KeyVersion]
     for _ in range(MAX_TRIES):
-        found = table.items_of(key_id)
-        left = [one for one in found if items.destroyed_at(one) is None]
-        if not found:
+        all_items = table.items_of(key_id)
+        left = [one for one in all_items if items.destroyed_at(one) is None]
+        if not all_items:
             raise no_such_key(table.name, key_id)
         if not left and not wiped:
-            raise was_destroyed(key_id, max(filter(None, map(items.destroyed_at, found))))
+            raise was_destroyed(key_id, max(filter(None, map(items.destroyed_at, all_items))))
         if not left:
             return wiped
         # Again afterwards: a rotation may have written a version meanwhile.
@@ -83,12 +83,12 @@ def _put(table_name: str, item: items.Item, when: dt.datetime) -> dict[str, Any]
 
 def require_retirable(key_id: str, version: str, versions: list[KeyVersion]) -> None:
     """See :meth:`DynamoDbKeyStore.require_retirable`."""
-    found = next((one for one in versions if one.version == version), None)
-    if found is None:
+    named = next((one for one in versions if one.version == version), None)
+    if named is None:
         raise no_version(key_id, version)
-    if found.destroyed_at is not None:
-        raise was_retired(key_id, version, found.destroyed_at)
-    if found.active:
+    if named.destroyed_at is not None:
+        raise was_retired(key_id, version, named.destroyed_at)
+    if named.active:
         raise newest_version(key_id, version)
 
 

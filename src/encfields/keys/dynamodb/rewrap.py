@@ -50,8 +50,8 @@ def rewrap_items(
     """
     report, seen = RewrapReport(), set()  # type: RewrapReport, set[ItemKey]
     # Again until nothing new is found: older processes rotate with the old KMS key meanwhile.
-    while found := [place for place in table.places() if place not in seen]:
-        for place in found:
+    while places := [place for place in table.places() if place not in seen]:
+        for place in places:
             seen.add(place)
             report = _rewrap_item(table, former, place, report)
             if progress is not None:
@@ -64,11 +64,11 @@ def rewrap_key(table: ItemTable, former: Collection[str], key_id: str) -> Rewrap
 
     :raises KeyNotFoundError: there is no such key.
     """
-    found = table.items_of(key_id)
-    if not found:
+    all_items = table.items_of(key_id)
+    if not all_items:
         raise no_such_key(table.name, key_id)
     report = RewrapReport()
-    for item in found:
+    for item in all_items:
         report = _rewrap_item(table, former, (key_id, item[items.TYPE]["S"]), report)
     return report
 

@@ -309,10 +309,10 @@ class DynamoDbKeyStore(KeyStore):
                 WrappedKey(version, partial(self.version, version.id, version.version))
                 for version in self.list()
             ]
-        found = self._item_table.items_at(key_ids, items.ACTIVE_TYPE)
+        active = self._item_table.items_at(key_ids, items.ACTIVE_TYPE)
         return [
             WrappedKey(items.active_version(item), partial(self._keys.active, key_id, item))
-            for key_id, item in found.items()
+            for key_id, item in active.items()
         ]
 
     def wrapped_beacons(self, key_ids: Collection[str]) -> WrappedBeaconsList:
@@ -320,10 +320,10 @@ class DynamoDbKeyStore(KeyStore):
 
         A hundred in a request.
         """
-        found = self._item_table.items_at(key_ids, items.BEACON_TYPE)
+        beacons = self._item_table.items_at(key_ids, items.BEACON_TYPE)
         return [
             WrappedBeacons(key_id, partial(self._keys.beacons, key_id, item))
-            for key_id, item in found.items()
+            for key_id, item in beacons.items()
             if items.destroyed_at(item) is None
         ]
 

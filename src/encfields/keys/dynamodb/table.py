@@ -97,7 +97,7 @@ class RememberingClient:
 
 
 def _get_batches(tools: ThreadClients, table: str, key_ids: Sequence[str], name: str) -> Any:
-    found: dict[str, items.Item] = {}
+    items_by_key: dict[str, items.Item] = {}
     for start in range(0, len(key_ids), MAX_IN_BATCH):
         keys = [
             {items.KEY_ID: {"S": key_id}, items.TYPE: {"S": name}}
@@ -107,7 +107,9 @@ def _get_batches(tools: ThreadClients, table: str, key_ids: Sequence[str], name:
             answer = tools.dynamodb.batch_get_item(
                 RequestItems={table: {"Keys": keys, "ConsistentRead": True}}
             )
-            found |= {item[items.KEY_ID]["S"]: item for item in answer["Responses"].get(table, [])}
+            items_by_key |= {
+                item[items.KEY_ID]["S"]: item for item in answer["Responses"].get(table, [])
+            }
             keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
             if not keys:
                 break
@@ -117,7 +119,7 @@ def _get_batches(tools: ThreadClients, table: str, key_ids: Sequence[str], name:
                     reason="throttled",
                 )
             time.sleep(FIRST_PAUSE * 2**tries)
-    return found
+    return items_by_key
 
 
 class ItemTable:
@@ -162,8 +164,8 @@ class ItemTable:
                 "Item"
             )
 
-        found: items.Item | None = self.run(get, key_id)
-        return found
+        item: items.Item | None = self.run(get, key_id)
+        return item
 
     def items_at(self, key_ids: Collection[str], name: str) -> dict[str, items.Item]:
         """One whole item of each of many keys, :data:`MAX_IN_BATCH` in a request, or one by one
@@ -179,8 +181,8 @@ class ItemTable:
                 if error.reason != "denied":
                     raise
                 self._may_batch = False
-        found = {key_id: self.item_at(key_id, name) for key_id in ids}
-        return {key_id: item for key_id, item in found.items() if item is not None}
+        items_by_key = {key_id: self.item_at(key_id, name) for key_id in ids}
+        return {key_id: item for key_id, item in items_by_key.items() if item is not None}
 
     def items_of(self, key_id: str) -> items.Items:
         """What the items of one key say of themselves, without what they wrap."""

@@ -72,12 +72,12 @@ def _each_alone(keyring: Keyring) -> list[Keyring]:
 
 
 def _held_by(wrapped: bytes, keyring: Keyring) -> bool:
-    found = _key_infos(wrapped)
+    key_infos = _key_infos(wrapped)
     if isinstance(keyring, AwsKmsKeyring):
-        return found == sorted(arn.encode() for arn in keyring.arns)
+        return key_infos == sorted(arn.encode() for arn in keyring.arns)
     if isinstance(keyring, LocalKeyring):
         # The raw AES keyring puts tag length and nonce after the name.
-        return len(found) == 1 and found[0].startswith(keyring.name.encode())
+        return len(key_infos) == 1 and key_infos[0].startswith(keyring.name.encode())
     return False
 
 

@@ -91,7 +91,7 @@ class Destruction:
         self._cache.runner.pause(self._cache.check)
 
     def _wipe(self, key_ids: Sequence[str], progress: OnKeys | None) -> KeysReport:
-        tables, found = self._counted(key_ids)
+        tables, unreadable = self._counted(key_ids)
 
         def wipe(key_id: str) -> bool:
             try:
@@ -106,7 +106,7 @@ class Destruction:
                 key_id,
                 wiped,
                 tables=tables,
-                unreadable=found.get(key_id, []),
+                unreadable=unreadable.get(key_id, []),
                 signed_off_by=self._signed_off_by,
             )
             with self._keeping:
@@ -135,8 +135,8 @@ class Destruction:
         return self._count.under_each(self._specs, key_ids)
 
     def _not_confirmed(self, key_ids: Sequence[str]) -> ConfigurationError:
-        tables, found = self._counted(key_ids)
-        lost = None if tables is None else _by_column(found)
+        tables, unreadable = self._counted(key_ids)
+        lost = None if tables is None else _by_column(unreadable)
         keys = len(key_ids)
         return ConfigurationError(
             f"nothing was destroyed: there are {keys:,} keys to destroy, and {loss(lost)}. "
@@ -148,10 +148,10 @@ class Destruction:
 Unreadable = dict[str, list[ValuesUnder]]
 
 
-def _by_column(found: Unreadable) -> list[ValuesUnder]:
+def _by_column(unreadable: Unreadable) -> list[ValuesUnder]:
     """The values of all keys together, column by column."""
     totals: Counter[tuple[str, str]] = Counter()
-    for columns in found.values():
+    for columns in unreadable.values():
         for column in columns:
             totals[column.table, column.column] += column.values
     return [ValuesUnder(*place, values) for place, values in sorted(totals.items())]

@@ -111,10 +111,10 @@ class ManyKeys:
         move, moved = self._store.mover_to(keyring), dict[str, RewrapReport]()
 
         def move_one(key_id: str) -> bool:
-            before, found = moved.get(key_id, RewrapReport()), move(key_id)
+            before, report = moved.get(key_id, RewrapReport()), move(key_id)
             # What an earlier look at the key has moved is there already at the next one.
             moved[key_id] = RewrapReport(
-                before.moved + found.moved, found.already - before.moved, found.destroyed
+                before.moved + report.moved, report.already - before.moved, report.destroyed
             )
             return moved[key_id].moved > 0
 

@@ -53,14 +53,14 @@ class Selection:
         """All versions of the keys that are meant, in one query where that is possible."""
         named = self.key_ids
         # What is no id may not even be text to the database, and would spoil the query.
-        found = store.versions_of(None if named is None else list(filter(_is_id, named)))
+        all_versions = store.versions_of(None if named is None else list(filter(_is_id, named)))
         if self._matches is None:
-            return found
-        return [one for one in found if self._matches(one.id)]
+            return all_versions
+        return [one for one in all_versions if self._matches(one.id)]
 
-    def ids_among(self, found: Collection[str]) -> list[str]:
+    def ids_among(self, present: Collection[str]) -> list[str]:
         """The ids that are named, there or not; else those that were found."""
-        return sorted(found) if self.key_ids is None else list(self.key_ids)
+        return sorted(present) if self.key_ids is None else list(self.key_ids)
 
 
 def _is_id(text: str) -> bool:

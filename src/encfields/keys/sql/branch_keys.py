@@ -86,8 +86,8 @@ class BranchKeys:
             with engine.connect() as connection:
                 return list(connection.execute(statement))
 
-        found = [*self._table.run(read), *map(_as_confirmed, self._table.uncommitted)]
-        ordered = sorted(found, key=lambda row: row[2] if isinstance(row[2], int) else 0)
+        rows = [*self._table.run(read), *map(_as_confirmed, self._table.uncommitted)]
+        ordered = sorted(rows, key=lambda row: row[2] if isinstance(row[2], int) else 0)
         return {key_id: version for key_id, version, _ in ordered}
 
     def wrapped(self, key_ids: Collection[str] | None) -> WrappedKeyList:
@@ -95,7 +95,7 @@ class BranchKeys:
 
     def wrapped_in(self, rows_of_many: KeyRows) -> WrappedKeyList:
         """The same of rows that were read already."""
-        found = []
+        wrapped = []
         for key_id, rows in by_key(rows_of_many):
             newest = in_order(rows)[-1:]
             for row in rows:
@@ -103,8 +103,8 @@ class BranchKeys:
                 unwrap = partial(self._wrapper.branch_key, row)
                 if is_newest:
                     unwrap = partial(self._unwrap_newest, key_id, rows)
-                found.append(WrappedKey(key_version(row, active=is_newest), unwrap))
-        return found
+                wrapped.append(WrappedKey(key_version(row, active=is_newest), unwrap))
+        return wrapped
 
     def _unwrap_newest(self, key_id: str, rows: KeyRows) -> BranchKey:
         newest = self._newest_of(key_id, rows)
@@ -164,11 +164,11 @@ class BranchKeys:
         )
 
     def _require_free(self, key_id: str) -> None:
-        there = self._table.rows_of(key_id, BRANCH)
-        if there and not in_order(there):
+        rows = self._table.rows_of(key_id, BRANCH)
+        if rows and not in_order(rows):
             # The id is not free: values may still be there that name it.
-            raise was_destroyed(key_id, there[-1].destroyed_at)
-        if there:
+            raise was_destroyed(key_id, rows[-1].destroyed_at)
+        if rows:
             raise already_exists(key_id)
 
     def rotate(self, key_id: str) -> KeyVersion:

@@ -53,10 +53,10 @@ def _name_of(table: KeyTable) -> str:
     kept: list[str] = []
 
     def keep(connection: Connection) -> None:
-        found = read_name(connection, table.table)
-        if found is None:
+        present = read_name(connection, table.table)
+        if present is None:
             insert_name(connection, table.table, name)
-        kept.append(found or name)
+        kept.append(present or name)
 
     for _ in range(MAX_TRIES):
         with suppress(Conflict):

@@ -40,9 +40,9 @@ def hand_on_listeners(engine: Engine, own: Engine | Connection, name: str) -> No
     :param name: ``"engine_connect"`` or ``"begin"``, in which applications choose a role, a schema
         or a variable of the session: without it, another table of the same name may be meant.
     """
-    told = [*getattr(own.dispatch, name)]
+    own_listeners = [*getattr(own.dispatch, name)]
     for listener in getattr(engine.dispatch, name):
-        if listener not in told:  # As those are that listen to every engine.
+        if listener not in own_listeners:  # As those are that listen to every engine.
             event.listen(own, name, listener)
 
 

@@ -56,11 +56,11 @@ def read_name(connection: Connection, table: Table) -> str | None:
 
     :raises KeyAccessError: what is there is no name.
     """
-    found = connection.execute(select_name(table)).scalar()
-    if found is None:
+    stored = connection.execute(select_name(table)).scalar()
+    if stored is None:
         return None
     try:
-        return check_store_name(bytes(found).decode("utf-8"))
+        return check_store_name(bytes(stored).decode("utf-8"))
     except (TypeError, UnicodeDecodeError, ConfigurationError):
         pass
     raise KeyAccessError(
@@ -101,14 +101,14 @@ def lost_name(table: Table) -> ConfigurationError:
     )
 
 
-def require_same_name(ours: str, found: str | None, table: Table) -> None:
+def require_same_name(ours: str, stored: str | None, table: Table) -> None:
     """Refuse to make keys beside those of another key store.
 
     :raises ConfigurationError: the table has another name.
     """
-    if found is not None and found != ours:
+    if stored is not None and stored != ours:
         raise ConfigurationError(
-            f"the key table {table.fullname!r} is of the key store {found!r}, and this one is "
+            f"the key table {table.fullname!r} is of the key store {stored!r}, and this one is "
             f"{ours!r}: give SqlKeyStore the name that the table was made with",
             table=table.fullname,
             reason="store-name",

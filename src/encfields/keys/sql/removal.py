@@ -81,12 +81,12 @@ def retirable_row(table: KeyTable, keys: BranchKeys, key_id: str, version: str) 
     newest = keys.newest_row(key_id)
     if version == newest.version:
         raise newest_version(key_id, version)
-    found = table.rows_of(key_id, BRANCH, version=version)
-    if not found:
+    rows = table.rows_of(key_id, BRANCH, version=version)
+    if not rows:
         raise no_version(key_id, version)
-    if found[0].wrapped is None:
-        raise was_retired(key_id, version, found[0].destroyed_at)
-    return found[0]
+    if rows[0].wrapped is None:
+        raise was_retired(key_id, version, rows[0].destroyed_at)
+    return rows[0]
 
 
 def destroy(table: KeyTable, key_id: str) -> list[KeyVersion]:

@@ -62,10 +62,10 @@ def _rewrap_row(
                 return replace(report, moved=report.moved + 1)
         # Moved by another run, or destroyed, since it was read: look again.
         purpose: Any = row.purpose
-        found = table.rows_of(row.key_id, purpose, version=row.version)
-        if not found:  # the whole row was deleted
+        current = table.rows_of(row.key_id, purpose, version=row.version)
+        if not current:  # the whole row was deleted
             return report
-        row = found[0]
+        row = current[0]
     raise busy(row.key_id, "run it again")
 
 

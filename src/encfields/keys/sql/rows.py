@@ -132,23 +132,23 @@ def _as_text(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[Any]
     return cast(column, String())
 
 
-def read_row(found: Mapping[Any, Any]) -> KeyRow:
+def read_row(stored: Mapping[Any, Any]) -> KeyRow:
     """A row as the table has it; ``fault`` says what is wrong with it."""
     faults: list[str] = []
     row = KeyRow(
-        str(found["key_id"]),
-        _version(found["version"], faults),
-        str(found["purpose"]),
-        _wrapped(found["wrapped"], faults),
-        found["active"],
-        _time(found["created_at"], "created_at", faults) or _EPOCH,
-        _time(found["destroyed_at"], "destroyed_at", faults),
+        str(stored["key_id"]),
+        _version(stored["version"], faults),
+        str(stored["purpose"]),
+        _wrapped(stored["wrapped"], faults),
+        stored["active"],
+        _time(stored["created_at"], "created_at", faults) or _EPOCH,
+        _time(stored["destroyed_at"], "destroyed_at", faults),
     )
     return _with_context(row, faults)
 
 
-def _version(found: Any, faults: list[str]) -> str:
-    text = str(found)
+def _version(stored: Any, faults: list[str]) -> str:
+    text = str(stored)
     try:
         if str(uuid.UUID(text)) == text:
             return text
@@ -158,23 +158,23 @@ def _version(found: Any, faults: list[str]) -> str:
     return text
 
 
-def _wrapped(found: Any, faults: list[str]) -> bytes | None:
-    if found is None:
+def _wrapped(stored: Any, faults: list[str]) -> bytes | None:
+    if stored is None:
         return None
-    if not isinstance(found, (bytes, memoryview, bytearray)):
+    if not isinstance(stored, (bytes, memoryview, bytearray)):
         faults.append("wrapped holds no bytes")
         return b""
-    if len(found) > MAX_WRAPPED_BYTES:
+    if len(stored) > MAX_WRAPPED_BYTES:
         faults.append(f"wrapped is longer than {MAX_WRAPPED_BYTES:,} bytes")
         return b""
-    return bytes(found)
+    return bytes(stored)
 
 
-def _time(found: Any, name: str, faults: list[str]) -> dt.datetime | None:
-    if found is None and name == "destroyed_at":
+def _time(stored: Any, name: str, faults: list[str]) -> dt.datetime | None:
+    if stored is None and name == "destroyed_at":
         return None
     try:
-        read = found if isinstance(found, dt.datetime) else dt.datetime.fromisoformat(found)
+        read = stored if isinstance(stored, dt.datetime) else dt.datetime.fromisoformat(stored)
         return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
         faults.append(f"{name} is not a time")
@@ -246,19 +246,19 @@ def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = No
     :param store: the key store's name, that all must be bound to.
     :raises KeyAccessError: names row and field.
     """
-    found = list(rows)
-    for row in found:
+    all_rows = list(rows)
+    for row in all_rows:
         row.require_sound(table)
         if row.store != (store or row.store):
             raise other_key_store(row, store or "", table)
-    highest = max((row.number for row in found), default=0)
-    count = sum(row.number == highest for row in found)
+    highest = max((row.number for row in all_rows), default=0)
+    count = sum(row.number == highest for row in all_rows)
     if count > 1:
         raise KeyAccessError(
             f"{count} rows of this key in {table!r} have the number {highest}, and none is newer. "
             "Remove those that were restored from a backup, rotate the key, and restore them "
             "again: below a newer version they may stay",
-            key_id=found[0].key_id,
+            key_id=all_rows[0].key_id,
             reason="malformed-row",
         )
 

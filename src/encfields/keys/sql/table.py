@@ -100,13 +100,13 @@ class KeyTable:
         condition = (table.c.key_id == key_id) & (table.c.purpose == purpose)
         if version is not None:
             condition &= table.c.version == version
-        found = [
+        committed = [
             row
             for row in self.select(condition, key_id=key_id)
             if row.key_id == key_id and version in (None, row.version)
         ]
-        stored = {row.version for row in found}
-        return found + [
+        stored = {row.version for row in committed}
+        return committed + [
             read_row(row)
             for row in self.uncommitted
             if (row["key_id"], row["purpose"]) == (key_id, purpose)
@@ -322,10 +322,10 @@ class KeyTable:
 
         :raises ConfigurationError: it does.
         """
-        found = self.run(self._read_name)
-        if found is None:
+        stored = self.run(self._read_name)
+        if stored is None:
             raise lost_name(self.table)
-        require_same_name(self.name, found, self.table)
+        require_same_name(self.name, stored, self.table)
 
     def use_name(self, name: str) -> None:
         """Take the name that the table was found to have.
@@ -357,11 +357,11 @@ class KeyTable:
         raise busy("")
 
     def _keep_name(self, connection: Connection) -> None:
-        found = read_name(connection, self.table)
-        if found is None:
+        kept = read_name(connection, self.table)
+        if kept is None:
             if self.name_if_known is None and has_keys(connection, self.table):
                 raise lost_name(self.table)
-            found = self.name_if_known or new_name()
-            insert_name(connection, self.table, found)
-        require_same_name(self.name_if_known or found, found, self.table)
-        self.name_if_known = found
+            kept = self.name_if_known or new_name()
+            insert_name(connection, self.table, kept)
+        require_same_name(self.name_if_known or kept, kept, self.table)
+        self.name_if_known = kept

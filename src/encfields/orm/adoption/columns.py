@@ -185,10 +185,10 @@ def _key(column: Column[Any]) -> str:
 
 def _append(table: Table, binding: ColumnBinding, adopts: Plaintext) -> None:
     column, key = binding.column, _key(binding.column)
-    found = next((column for column in table.c if column.name == adopts.column), None)
-    if isinstance(found, PlaintextColumn):
+    declared = next((column for column in table.c if column.name == adopts.column), None)
+    if isinstance(declared, PlaintextColumn):
         return
-    if found is not None and not is_reflected(found):
+    if declared is not None and not is_reflected(declared):
         raise _refusal(
             binding,
             f"it adopts {adopts.column!r}, and the table declares a column of that name as well: "
@@ -204,8 +204,8 @@ def _append(table: Table, binding: ColumnBinding, adopts: Plaintext) -> None:
     # Before the attribute's own column may hold NULL: whether a row has to have a value.
     plain.info[REQUIRED] = not column.nullable
     table.append_column(plain, replace_existing=True)
-    if found is not None:
-        take_over_rules(table, found, plain)
+    if declared is not None:
+        take_over_rules(table, declared, plain)
 
 
 def _require_name(binding: ColumnBinding, adopts: Plaintext) -> None:

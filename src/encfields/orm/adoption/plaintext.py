@@ -108,5 +108,5 @@ def is_sqlalchemys(type_: TypeEngine[Any]) -> bool:
 
 def adoption_of(column: Column[Any] | Any) -> Plaintext | None:
     """The adoption that an encrypted column is in, if it is in one."""
-    found: Plaintext | None = getattr(getattr(column, "type", None), "adopts", None)
-    return found
+    adoption: Plaintext | None = getattr(getattr(column, "type", None), "adopts", None)
+    return adoption

@@ -20,9 +20,9 @@ def stage_of(text: str) -> tuple[str, bool] | None:
 
     :returns: ``None`` if it is none of ours.
     """
-    found = _NOTE.search(text)
+    noted = _NOTE.search(text)
     try:
-        note = json.loads(found.group(1)) if found else {}
+        note = json.loads(noted.group(1)) if noted else {}
     except ValueError:
         return None
     stage = note.get("stage")
@@ -43,9 +43,9 @@ class NotedAdoption(NamedTuple):
 
 def columns_of(text: str) -> NotedAdoption | None:
     """What a trigger's text says of its adoption's columns."""
-    found = _NOTE.search(text)
+    noted = _NOTE.search(text)
     try:
-        note = json.loads(found.group(1)) if found else {}
+        note = json.loads(noted.group(1)) if noted else {}
         through = note.get("through")
         return NotedAdoption(str(note["plain"]), str(note["sealed"]), through and str(through))
     except (ValueError, KeyError):

@@ -268,7 +268,7 @@ def _is_expression(value: Any) -> bool:
 def _pinned(statement: Update) -> set[str]:
     """Keys of the columns that WHERE compares with ``=`` to one value."""
     columns = {hash(column): column.key for column in internals.written_table(statement).c}
-    found: set[str] = set()
+    keys: set[str] = set()
     for criterion in conjunction(internals.where_criteria(statement)):
         if isinstance(criterion, BinaryExpression) and criterion.operator in _PINS:
             for side, other in (
@@ -276,8 +276,8 @@ def _pinned(statement: Update) -> set[str]:
                 (criterion.right, criterion.left),
             ):
                 if isinstance(other, BindParameter) and not other.expanding:
-                    found |= {columns[hash(side)]} if hash(side) in columns else set()
-    return found
+                    keys |= {columns[hash(side)]} if hash(side) in columns else set()
+    return keys
 
 
 _PINS = (operators.eq, operators.is_not_distinct_from)
@@ -340,5 +340,5 @@ def _frame_around_greenlet() -> FrameType | None:
     except ImportError:
         return None
     parent = getcurrent().parent
-    found: FrameType | None = getattr(parent, "gr_frame", None)
-    return found
+    frame: FrameType | None = getattr(parent, "gr_frame", None)
+    return frame

@@ -196,8 +196,8 @@ class KeyedColumn(NamedTuple):
     def declares(self, key: DeclaredKey, metadata: MetaData) -> bool:
         """Whether it is still there and does so."""
         table = metadata.tables.get(self.table)
-        found = () if table is None else _keys_of(table)
-        return any(key == its and column.key == self.column for its, column in found)
+        keys = () if table is None else _keys_of(table)
+        return any(key == its and column.key == self.column for its, column in keys)
 
 
 _NONE_NAMED = DeclaredKey(DEFAULT_KEY, tuple(DEFAULT_KEY))

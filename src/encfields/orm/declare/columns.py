@@ -270,15 +270,15 @@ def binding_of(column: Column[Any]) -> ColumnBinding:
 
 
 def _column(column: Column[Any], name: str, option: str) -> Column[Any]:
-    found: Column[Any] | None = column.table.c.get(name)
-    if found is None:
+    named: Column[Any] | None = column.table.c.get(name)
+    if named is None:
         raise DeclarationError(
             f"{option}= names a column {name!r} that the table does not have",
             table=column.table.fullname,
             column=column.name,
             reason=option,
         )
-    return found
+    return named
 
 
 def _identity_columns(

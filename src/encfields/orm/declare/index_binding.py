@@ -282,11 +282,11 @@ def _key_column(index: IndexBinding, name: str) -> Column[Any]:
 def _index_column(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     """The index's column, appended to the table unless it was copied or reflected with it."""
     length = index.definition.stored_bytes
-    found = next((column for column in table.c if column.name == name), None)
-    if found is not None and isinstance(found.type, IndexColumnType):
-        if found.type.length == length:
-            return found
-    elif found is not None and not (is_reflected(found) and internals.holds_bytes(found)):
+    present = next((column for column in table.c if column.name == name), None)
+    if present is not None and isinstance(present.type, IndexColumnType):
+        if present.type.length == length:
+            return present
+    elif present is not None and not (is_reflected(present) and internals.holds_bytes(present)):
         raise refusal_of(
             index.sources[0],
             f"its blind index would be held in a column {name!r}, and the table has one of that "
@@ -296,15 +296,15 @@ def _index_column(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     index_column = internals.UnmappedColumn(
         name,
         IndexColumnType(length),
-        key=name if found is None else found.key,
+        key=name if present is None else present.key,
         default=index_of_row,
         index=True,
         unique=index.unique,
     )
     remember(index_column, index.declared)
     table.append_column(index_column, replace_existing=True)
-    if found is not None:
-        take_over_rules(table, found, index_column)
+    if present is not None:
+        take_over_rules(table, present, index_column)
     return index_column
 
 

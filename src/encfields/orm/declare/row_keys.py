@@ -211,20 +211,20 @@ def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], obj
     def read(text: str) -> object:
         if to_date is None or to_text is None:
             raise ValueError("dates are not stored as text")
-        found: object = to_date(text)
-        if to_text(found) != text:
+        date: object = to_date(text)
+        if to_text(date) != text:
             raise ValueError("not spelt as its type spells dates")
-        return found
+        return date
 
     return read
 
 
 def _date_of_the_driver(text: str) -> dt.date:
     """A date that sqlite3 made the text of, under ``create_engine(native_datetime=True)``."""
-    found = dt.date.fromisoformat(text)
-    if found.isoformat() != text:
+    date = dt.date.fromisoformat(text)
+    if date.isoformat() != text:
         raise ValueError("not spelt as the driver spells dates")
-    return found
+    return date
 
 
 def may_match_another_spelling(type_: TypeEngine[Any], dialect: Dialect) -> bool:

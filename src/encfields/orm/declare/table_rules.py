@@ -28,7 +28,9 @@ def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
     if isinstance(name, str) and version > 1:
         made = f"{name}_v{version}"
         name = conv(made) if isinstance(name, conv) else made
-    if any(_is_same(there, rule, name, parts) for there in (*table.constraints, *table.indexes)):
+    if any(
+        _is_same(present, rule, name, parts) for present in (*table.constraints, *table.indexes)
+    ):
         return  # it was declared, and attached, twice
     if isinstance(rule, Index):
         Index(name, *parts, unique=rule.unique, **dict(rule.dialect_kwargs))
@@ -44,10 +46,10 @@ def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
     )
 
 
-def _is_same(there: Any, rule: Rule, name: Any, parts: list[Any]) -> bool:
-    if type(there) is not type(rule) or there.name != name:
+def _is_same(present: Any, rule: Rule, name: Any, parts: list[Any]) -> bool:
+    if type(present) is not type(rule) or present.name != name:
         return False
-    return [id(part) for part in parts_of(there)] == [id(part) for part in parts]
+    return [id(part) for part in parts_of(present)] == [id(part) for part in parts]
 
 
 def take_over_rules(table: Table, old: Column[Any], new: Column[Any]) -> None:

@@ -56,19 +56,23 @@ def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:
         choices.append(_exact_indexes(table, part) if is_encrypted(part) else {0: part})
         if not choices[-1]:
             raise _refusal(part, rule)
-    versions = sorted({version for there in choices for version in there if version})
+    versions = sorted({version for by_version in choices for version in by_version if version})
     return {
-        v: [there[v] if v in there else there[max(there)] for there in choices] for v in versions
+        v: [
+            by_version[v] if v in by_version else by_version[max(by_version)]
+            for by_version in choices
+        ]
+        for v in versions
     }
 
 
 def _exact_indexes(table: Table, column: Column[Any]) -> dict[int, Column[Any]]:
     """The columns in which equal values of `column`, and no others, are equal, by version."""
-    there: dict[int, Column[Any]] = {}
+    columns: dict[int, Column[Any]] = {}
     for index in indexes_of(table):
         if index.is_full and index.is_exact and _is_of(index, column):
-            there.setdefault(index.definition.version, index.index_column)
-    return there
+            columns.setdefault(index.definition.version, index.index_column)
+    return columns
 
 
 def _is_of(index: IndexBinding, column: Column[Any]) -> bool:

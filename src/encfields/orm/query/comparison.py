@@ -185,8 +185,8 @@ class BlindValue(TypeCoerce[Any]):
 
 def viewed(column: Any) -> BlindValue | None:
     """The ``column.blind(name)`` that a subquery's column delivers, if it is but one."""
-    found = {id(base): base for base in column.proxy_set if isinstance(base, BlindValue)}
-    return next(iter(found.values())) if len(found) == 1 else None
+    views = {id(base): base for base in column.proxy_set if isinstance(base, BlindValue)}
+    return next(iter(views.values())) if len(views) == 1 else None
 
 
 class CiphertextComparison(BinaryExpression[bool]):

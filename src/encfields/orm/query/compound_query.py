@@ -66,10 +66,10 @@ def blind(entity: Any, name: str) -> CompoundQuery:
         mapper = inspect(entity).mapper
     except (NoInspectionAvailable, AttributeError):
         raise _no_index(name) from None
-    found = [index for index in (_find(table, name) for table in mapper.tables) if index]
-    if not found:
+    indexes = [index for index in (_find(table, name) for table in mapper.tables) if index]
+    if not indexes:
         raise _no_index(name)
-    names = [mapper.get_property_by_column(source.column).key for source in found[0].sources]
+    names = [mapper.get_property_by_column(source.column).key for source in indexes[0].sources]
     view = BlindView(name, is_compound=True)
     return CompoundQuery(names, BlindValue(getattr(entity, names[0]), view))
 
@@ -82,10 +82,10 @@ def _find(table: Any, name: str) -> IndexBinding | None:
 
 
 def _index(table: Any, name: str) -> IndexBinding:
-    found = _find(table, name)
-    if found is None:
+    index = _find(table, name)
+    if index is None:
         raise _no_index(name)
-    return found
+    return index
 
 
 def _no_index(name: str) -> UnsupportedOperationError:

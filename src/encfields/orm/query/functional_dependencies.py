@@ -21,10 +21,10 @@ def determined_by(known: set[int], select: Select[Any]) -> set[int]:
     """The columns that have one value wherever the `known` ones have, by hash."""
     pairs = [(hash(one), hash(other)) for one, other in _determines(select)]
     while True:
-        found = {other for one, other in pairs if one in known} - known
-        if not found:
+        others = {other for one, other in pairs if one in known} - known
+        if not others:
             return known
-        known = known | found
+        known = known | others
 
 
 def _determines(select: Select[Any]) -> Iterator[tuple[Any, Any]]:

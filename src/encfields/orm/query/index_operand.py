@@ -62,10 +62,10 @@ class IndexOperand:
         :raises UnreadableError: the column comes out of a subquery that tells neither it nor the
             row's primary key.
         """
-        there = self._carried(index)
-        if there is None:
-            there = self._looked_up(index)
-        return self._found(index, there)
+        column = self._carried(index)
+        if column is None:
+            column = self._looked_up(index)
+        return self._found(index, column)
 
     def selected(self, index: IndexBinding) -> ColumnElement[Any]:
         """The index's column, out of the same row as the encrypted column.
@@ -175,25 +175,25 @@ def index_column_of_view(view: BlindValue) -> ColumnElement[Any]:
 
     :raises UnsupportedOperationError: there is no such index.
     """
-    there = asked(view)
-    groups = there.candidates(operators.eq) if there is not None else []
-    if there is None or not groups:
+    operand = asked(view)
+    groups = operand.candidates(operators.eq) if operand is not None else []
+    if operand is None or not groups:
         raise UnsupportedOperationError("there is no such blind index", reason="no-index")
     if groups[0][0].other is not None:
         raise UnsupportedOperationError(
             "while the column's declaration is being changed (formerly=), equal values may have "
             "two hashes, by which they cannot be grouped or counted",
-            table=there.column.table.fullname,
-            column=there.column.name,
+            table=operand.column.table.fullname,
+            column=operand.column.name,
             reason="formerly",
         )
-    adopts = adoption_of(there.column)
+    adopts = adoption_of(operand.column)
     if adopts is not None and adopts.phase != WRITE_SEALED:
         raise UnsupportedOperationError(
             f"in the phase {adopts.phase!r} of its adoption, rows that are not sealed yet have no "
             "blind index, by which they could be grouped or counted",
-            table=there.column.table.fullname,
-            column=there.column.name,
+            table=operand.column.table.fullname,
+            column=operand.column.name,
             reason="adoption",
         )
-    return there.selected(groups[0][0])
+    return operand.selected(groups[0][0])

@@ -69,9 +69,9 @@ def encrypted_column_in(
             if 0 <= place < len(selected) and is_encrypted(selected[place]):
                 return selected[place]
         for word in _WORD.findall(sql):
-            found = by_name.get(_unquoted(word).casefold())
-            if found is not None:
-                return found
+            named = by_name.get(_unquoted(word).casefold())
+            if named is not None:
+                return named
     return None
 
 

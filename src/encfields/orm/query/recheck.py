@@ -216,6 +216,8 @@ class FilteredFetch(FetchedRows):
         for cell in cells:
             if row[cell.position] is not None:
                 with suppress(EncFieldsError, ValueError):
-                    found = cell.reader.row_of(row[cell.position], self._dialect)
-                    return ", ".join(f"{name}={text!r}" for name, text in found.items())[:MAX_SHOWN]
+                    row_key = cell.reader.row_of(row[cell.position], self._dialect)
+                    return ", ".join(f"{name}={text!r}" for name, text in row_key.items())[
+                        :MAX_SHOWN
+                    ]
         return "(its value is NULL)"

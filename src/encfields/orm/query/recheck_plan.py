@@ -180,10 +180,10 @@ class _Verifiable:
 def _delivered(
     compiled: Any, is_wanted: Callable[[Any], bool], dialect: Dialect
 ) -> DeliveredCell | None:
-    found = internals.result_position(compiled, is_wanted)
-    if found is None:
+    delivered = internals.result_position(compiled, is_wanted)
+    if delivered is None:
         return None
-    position, type_ = found
+    position, type_ = delivered
     reader = cast("RowReader", type_)
     return DeliveredCell(position, reader, reader.opener(dialect))
 

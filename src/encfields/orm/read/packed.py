@@ -234,10 +234,10 @@ class _LongWay:
         texts = [
             _text_or_none(convert, part) for convert, part in zip(self._to_text, parts, strict=True)
         ]
-        found = binding.way_of(message, texts)
-        if found is None:
+        way = binding.way_of(message, texts)
+        if way is None:
             raise misspelt(binding, parts, self._dialect)
-        return *found, message
+        return *way, message
 
     def _instead(
         self,

@@ -89,9 +89,9 @@ def row_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnEl
     if next(row_siblings(expression, key, source), None) is None:
         columns = source.table.primary_key.columns
         primary_key = {c: next(row_siblings(expression, c, source), None) for c in columns}
-        there = {column: found for column, found in primary_key.items() if found is not None}
-        if there and len(there) == len(primary_key):
-            return looked_up(key, there, expression.table)
+        selected = {column: found for column, found in primary_key.items() if found is not None}
+        if selected and len(selected) == len(primary_key):
+            return looked_up(key, selected, expression.table)
     return sibling(expression, key, source)
 
 
@@ -116,14 +116,14 @@ def source_column(expression: Any) -> Column[Any]:
 
 def _origins(expression: Any) -> frozenset[int]:
     """The selectables that a column passed through: what tells two aliases of a table apart."""
-    found: set[int] = set()
+    origins: set[int] = set()
     for column in expression.proxy_set:
         table = getattr(column, "table", None)
         if table is not None:
-            found.add(id(table))
+            origins.add(id(table))
         elif isinstance(column, BlindValue):
-            found |= _origins(column.clause)
-    return frozenset(found)
+            origins |= _origins(column.clause)
+    return frozenset(origins)
 
 
 def same_row(one: Any, other: Any) -> bool:
@@ -149,19 +149,19 @@ def row_siblings(
     if expression.table is source.table:
         yield key
         return
-    found = False
+    is_selected = False
     for candidate in expression.table.c:
         if any(base is key for base in candidate.base_columns) and same_row(candidate, expression):
-            found = True
+            is_selected = True
             yield candidate
-    if not found:
+    if not is_selected:
         yield from equal_keys(expression, lambda inner: row_siblings(inner, key, source))
 
 
 def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
     """The row-key column that comes from the same row as `expression`."""
-    for found in row_siblings(expression, key, source):
-        return found
+    for column in row_siblings(expression, key, source):
+        return column
     raise UnreadableError(
         f"the subquery or alias that it is selected from does not carry the row's key "
         f"{key.name!r}: select that too, and load relationships with selectinload(), not "
@@ -274,7 +274,7 @@ def looked_up(
     :param primary_key: what `subquery` selects of the row's primary key, which is all of it.
     """
     row = key.table.alias()
-    is_row = [row.c[column.key] == there for column, there in primary_key.items()]
+    is_row = [row.c[column.key] == value for column, value in primary_key.items()]
     return select(row.c[key.key]).where(*is_row).correlate(subquery).scalar_subquery()
 
 

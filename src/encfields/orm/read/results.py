@@ -73,9 +73,9 @@ def open_at_once(result: Any, attachment: Attachment) -> None:
     if open_rows is None:
         return
     columns = [
-        (position, *found)
+        (position, *reading)
         for position, processor in enumerate(internals.result_processors(result))
-        if processor is not None and (found := read_at_once(processor)) is not None
+        if processor is not None and (reading := read_at_once(processor)) is not None
     ]
     if columns:
         inner = result.cursor_strategy

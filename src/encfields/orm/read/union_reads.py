@@ -152,14 +152,14 @@ def _identity(
         return None
     if not is_encrypted(value):
         return None
-    found: list[ColumnElement[Any]] = []
+    identity: list[ColumnElement[Any]] = []
     for key in binding_of(value).bound_to:
         place = next((n for n, one in enumerate(branch) if one is key), None)
         column = None if place is None else union.beside(place)
         if column is None:
             return None
-        found.append(column)
-    return tuple(found)
+        identity.append(column)
+    return tuple(identity)
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ class _Union:
 
 def _union_of(expression: Any) -> _Union | None:
     """The one UNION that a column comes out of, if there is one and no more."""
-    found = [(one, _compound(one.table)) for one in expression.proxy_set if hasattr(one, "table")]
-    unions = [(column, compound) for column, compound in found if compound is not None]
+    sources = [(one, _compound(one.table)) for one in expression.proxy_set if hasattr(one, "table")]
+    unions = [(column, compound) for column, compound in sources if compound is not None]
     if len(unions) != 1:
         return None
     ((column, compound),) = unions
@@ -273,13 +273,13 @@ def branches_of(expression: Any) -> list[Branch]:
         return []
     columns = list(subquery.c)
     place = next((n for n, one in enumerate(columns) if one is expression), None)
-    found: list[Branch] = []
+    branches: list[Branch] = []
     for select in _selects(subquery.element):
         inner = [_without_label(one) for one in getattr(select, "selected_columns", ())]
         if place is None or not isinstance(select, Select) or len(inner) != len(columns):
             return []
-        found.append(Branch(select, inner, inner[place]))
-    return found
+        branches.append(Branch(select, inner, inner[place]))
+    return branches
 
 
 def _selects(selectable: Any) -> Iterator[Any]:

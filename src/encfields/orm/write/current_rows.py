@@ -99,12 +99,12 @@ class CurrentRows:
         """
         chosen = list(columns)
         self._lock(chosen)
-        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        rows_by_key: dict[tuple[Any, ...], dict[str, Any]] = {}
         for start in range(0, len(self._wanted), ROWS_OF_ONE_SELECT):
             some = self._wanted[start : start + ROWS_OF_ONE_SELECT]
             rows = self._select(chosen, self._among(some))
-            found |= dict(rows)
-        return [found.get(key) or self._alone(chosen, key) for key in self._wanted]
+            rows_by_key |= dict(rows)
+        return [rows_by_key.get(key) or self._alone(chosen, key) for key in self._wanted]
 
     def _among(self, some: Sequence[tuple[Any, ...]]) -> Any:
         if len(self._keys) == 1:

@@ -49,10 +49,10 @@ class _OfGivenParameters:
     def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> Any:
         """SQLAlchemy's method: the parameters of the row that a default is evaluated for."""
         execution: Any = super()
-        found = execution.get_current_parameters(isolate_multiinsert_groups)
+        parameters = execution.get_current_parameters(isolate_multiinsert_groups)
         table = internals.written_table(internals.dml_statement(self.compiled))
         indexes = known_indexes(table) if isinstance(table, Table) else ()
-        return _given(found, {index.index_column.key for index in indexes})
+        return _given(parameters, {index.index_column.key for index in indexes})
 
 
 def _given(parameters: Mapping[str, Any], index_columns: set[str]) -> Mapping[str, Any]:

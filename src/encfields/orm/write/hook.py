@@ -292,14 +292,14 @@ class WriteHook:
             rows = context.compiled_parameters
         else:
             rows = context.compiled_parameters[:1]
-        found: dict[str, ColumnBinding] = {}
+        first_with_key: dict[str, ColumnBinding] = {}
         for values in rows:
             for bind in plan.sealed:
                 texts = identity_texts(bind, values)
                 if is_parked(bind, values) and bind.binding.knows_key(texts):
                     known = [text or "" for text in texts]
-                    found.setdefault(bind.binding.key_id(known), bind.binding)
-        self._sealer.require_active(found)
+                    first_with_key.setdefault(bind.binding.key_id(known), bind.binding)
+        self._sealer.require_active(first_with_key)
 
     @leaves_no_trace
     def after_execute(

@@ -267,10 +267,10 @@ class _Messages:
 
     def where(self, criterion: Any) -> Found:
         """The identity of rows, as a read would have it, and how their messages begin."""
-        found = self._connection.scalars(
+        identities = self._connection.scalars(
             self._select.where(criterion), execution_options=internals.UNTRANSLATED
         )
-        return [one for one in found if one is not None]
+        return [one for one in identities if one is not None]
 
 
 def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:

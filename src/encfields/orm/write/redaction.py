@@ -136,8 +136,8 @@ def _hide_diagnosis(error: Any) -> None:
         return
     with suppress(Exception):  # it is another driver's
         *_, state = error.__reduce__()
-        told = state["_info"]
-        kept = {n: _hidden_text(v) for n, v in told.items() if int(n) not in _QUOTING}
+        fields = state["_info"]
+        kept = {n: _hidden_text(v) for n, v in fields.items() if int(n) not in _QUOTING}
         error.__setstate__({"_info": kept})
 
 

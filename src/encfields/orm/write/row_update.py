@@ -127,10 +127,10 @@ class RowUpdate:
         known = [loaded_identity(self._connection, self._table, self._key(r)) for r in self.rows]
         incomplete = any(name not in one for one in known for name in names)
         if incomplete or not self._is_counted():
-            found = CurrentRows(self._connection, self._keys, self._old_keys()).read(beyond)
-            if not _agree(known, found):
+            current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(beyond)
+            if not _agree(known, current_rows):
                 raise internals.stale_data(self._table, len(self.rows))
-            known = self._keep(found)
+            known = self._keep(current_rows)
         for row, one in zip(self.rows, known, strict=True):
             row.update({_PIN + name: one[name] for name in names})
 
@@ -146,11 +146,11 @@ class RowUpdate:
         dialect = self._connection.dialect
         return len(self.rows) == 1 or dialect.supports_sane_multi_rowcount
 
-    def _keep(self, found: Sequence[_Row | None]) -> list[_Row]:
+    def _keep(self, current_rows: Sequence[_Row | None]) -> list[_Row]:
         """Leave out the rows that are not there, which the UPDATE would not match either."""
-        pairs = zip(self.rows, found, strict=True)
+        pairs = zip(self.rows, current_rows, strict=True)
         self.rows = [row for row, current in pairs if current is not None]
-        return [current for current in found if current is not None]
+        return [current for current in current_rows if current is not None]
 
     def _pin(self, column: Column[Any]) -> Any:
         bind = bindparam(_PIN + column.key, type_=column.type)
@@ -192,8 +192,8 @@ class RowUpdate:
         ]
         if not left or not self.rows:
             return
-        found = CurrentRows(self._connection, self._keys, self._old_keys()).read(left)
-        kept = self._keep(found)
+        current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(left)
+        kept = self._keep(current_rows)
         for row, current in zip(self.rows, kept, strict=True):
             row.update(current)
         self._set |= {column.key for column in left}
@@ -218,8 +218,8 @@ class RowUpdate:
             return
         others = [row for row in self.rows if not any(row is one for one in needed)]
         self.rows = needed
-        found = CurrentRows(self._connection, self._keys, self._old_keys()).read(rest)
-        kept = self._keep(found)
+        current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(rest)
+        kept = self._keep(current_rows)
         for row, current in zip(self.rows, kept, strict=True):
             row[name] = IndexWithRest(current)
         self.rows = [*others, *self.rows]
@@ -239,10 +239,10 @@ class RowUpdate:
         return self._statement.where(text("1 = 0"), *(self._pin(column) for column in beyond))
 
 
-def _agree(known: Sequence[Mapping[str, Any]], found: Sequence[_Row | None]) -> bool:
+def _agree(known: Sequence[Mapping[str, Any]], current_rows: Sequence[_Row | None]) -> bool:
     """Whether the rows still are what the session loaded, as far as it did."""
     return all(
         current is None or name not in current or current[name] == value
-        for one, current in zip(known, found, strict=True)
+        for one, current in zip(known, current_rows, strict=True)
         for name, value in one.items()
     )

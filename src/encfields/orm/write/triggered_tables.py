@@ -191,30 +191,30 @@ class TriggeredTables:
         return must_look
 
     def _current(self, connection: Connection, table: Table) -> _Answer | None:
-        found = self._known.get(table, {}).get(connection.schema_for_object(table))
-        if found is None or time.monotonic() >= found.until or found.made != self._made:
+        answer = self._known.get(table, {}).get(connection.schema_for_object(table))
+        if answer is None or time.monotonic() >= answer.until or answer.made != self._made:
             return None
-        return found
+        return answer
 
     def _answer(self, connection: Connection, table: Table) -> _Answer:
-        found = self._current(connection, table)
-        if found is None:
+        answer = self._current(connection, table)
+        if answer is None:
             schema = connection.schema_for_object(table)
             known, made = self._known.setdefault(table, {}), self._made
             changed = _ask(internals.unobserved(connection), table, schema)
             self._on_asked(connection, str(_MYSQL))
             before = known.get(schema)
             tried = before.tried if before is not None and before.made == made else set()
-            found = _Answer(changed, time.monotonic() + KNOWN_SECONDS, made, tried)
-            known[schema] = found
-        return found
+            answer = _Answer(changed, time.monotonic() + KNOWN_SECONDS, made, tried)
+            known[schema] = answer
+        return answer
 
 
 def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Changed]:
     values = {"name": table.name, "schema": schema}
     if connection.dialect.name == "postgresql":
-        found = connection.execute(_POSTGRESQL, values, execution_options=internals.UNTRANSLATED)
-        rows = found.mappings()
+        answer = connection.execute(_POSTGRESQL, values, execution_options=internals.UNTRANSLATED)
+        rows = answer.mappings()
         return [_Changed(**{**row, "hidden": frozenset(row["hidden"])}) for row in rows]
     if connection.dialect.name in MYSQL_NAMES:
         events = connection.execute(_MYSQL, values, execution_options=internals.UNTRANSLATED).one()
@@ -247,10 +247,10 @@ def cannot_look(table: str) -> UnknownIdentityError:
 
 def _has_any_of_sqlite(connection: Connection, table: Table, schema: str | None) -> bool:
     prefix = f"{connection.dialect.identifier_preparer.quote_schema(schema)}." if schema else ""
-    there = "type = 'trigger' AND lower(tbl_name) = lower(:name)"
+    is_trigger = "type = 'trigger' AND lower(tbl_name) = lower(:name)"
     sql = (
-        f"SELECT EXISTS (SELECT 1 FROM {prefix}sqlite_master WHERE {there})"  # noqa: S608
-        f" OR EXISTS (SELECT 1 FROM sqlite_temp_master WHERE {there})"
+        f"SELECT EXISTS (SELECT 1 FROM {prefix}sqlite_master WHERE {is_trigger})"  # noqa: S608
+        f" OR EXISTS (SELECT 1 FROM sqlite_temp_master WHERE {is_trigger})"
     )
-    found: Any = connection.exec_driver_sql(sql, {"name": table.name}).scalar()
-    return bool(found)
+    exists: Any = connection.exec_driver_sql(sql, {"name": table.name}).scalar()
+    return bool(exists)

@@ -333,10 +333,10 @@ def _index_of(binding: ColumnBinding, table: Table, *, is_alone: bool) -> Column
         if index.is_full and [source.column for source in index.sources] == [binding.column]
     ]
     unique = [index for index in full if index.unique] if is_alone else []
-    found = [index for index in (*unique, *full) if index.is_exact] or unique
-    if not found:
+    suitable = [index for index in (*unique, *full) if index.is_exact] or unique
+    if not suitable:
         raise _no_index(binding)
-    return found[0].index_column
+    return suitable[0].index_column
 
 
 def _no_index(binding: ColumnBinding) -> EncFieldsError:

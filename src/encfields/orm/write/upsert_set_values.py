@@ -76,7 +76,7 @@ def _bound(value: Any, column: Column[Any]) -> Any:
 
 def own_values(compiled: Any, statement: Any) -> dict[str, Assigned]:
     """The binds of the values that SET gives by itself, by the keys of their columns."""
-    found: dict[str, Assigned] = {}
+    binds: dict[str, Assigned] = {}
     by_name = {name: column for column in statement.table.c for name in (column.name, column.key)}
     by_name |= {column.key: column for column in statement.table.c}
     for key, value in internals.upsert_values(statement):
@@ -84,8 +84,8 @@ def own_values(compiled: Any, statement: Any) -> dict[str, Assigned]:
         if column is not None and is_own_value(value, column):
             name = internals.name_of_copy(compiled, value)
             if name is not None:
-                found[column.key] = BoundValue(name)
-    return found
+                binds[column.key] = BoundValue(name)
+    return binds
 
 
 def indexes_of_own_values(

@@ -283,9 +283,9 @@ def _binds_of_row(
 
 def _binds_in_replaced(insert: KeylessInsert) -> set[str]:
     """Names of the binds in the SQL expressions that keys take the place of."""
-    found: set[str] = set()
+    names: set[str] = set()
     for column in insert.missing:
         value = insert.values.get(column.key)
         if isinstance(value, ClauseElement):
-            found.update(e.key for e in iterate(value) if isinstance(e, BindParameter))
-    return found
+            names.update(e.key for e in iterate(value) if isinstance(e, BindParameter))
+    return names

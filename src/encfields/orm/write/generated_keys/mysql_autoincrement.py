@@ -158,8 +158,8 @@ def _step_by_step(
     require_transaction(connection, insert)
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=True))}
     savepoint.begin(connection)
-    found = connection.execute(statement, parameters, execution_options=options).scalars()
-    numbers = list(found)
+    reported = connection.execute(statement, parameters, execution_options=options).scalars()
+    numbers = list(reported)
     refuse_what_stayed(connection, insert, _as_keys(numbers), savepoint.undo(connection))
     return numbers
 
@@ -178,9 +178,9 @@ def _of_mysql(
     require_transaction(connection, insert)
     savepoint.begin(connection)
     if side.is_better(connection):
-        found = side.last_row_id(connection, insert, statement, parameters, options)
-        if found is not None:
-            return list(range(found, found + rows))
+        number = side.last_row_id(connection, insert, statement, parameters, options)
+        if number is not None:
+            return list(range(number, number + rows))
     result = connection.execute(statement, parameters, execution_options=options)
     first = first_number(connection, result)
     numbers = list(range(first, first + rows)) if isinstance(first, int) else []

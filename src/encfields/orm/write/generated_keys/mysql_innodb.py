@@ -143,7 +143,7 @@ def first_number(connection: Connection, result: Any) -> int | None:
 
     Through MariaDB Connector/Python, SQLAlchemy knows that of a single row only.
     """
-    found: int | None = result.lastrowid
-    if found is None:
-        found = connection.exec_driver_sql("SELECT LAST_INSERT_ID()").scalar()
-    return found
+    number: int | None = result.lastrowid
+    if number is None:
+        number = connection.exec_driver_sql("SELECT LAST_INSERT_ID()").scalar()
+    return number

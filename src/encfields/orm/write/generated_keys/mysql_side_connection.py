@@ -106,10 +106,10 @@ class SideConnections:
                     name = connection.dialect.identifier_preparer.quote(database)
                     side.exec_driver_sql(f"USE {name}")
                 result = side.execute(statement, parameters, execution_options=options)
-                found = first_number(side, result)
+                number = first_number(side, result)
                 undone = side.exec_driver_sql("ROLLBACK").context
-                refuse_what_stayed(side, insert, [(found,)], undone)
-                return found
+                refuse_what_stayed(side, insert, [(number,)], undone)
+                return number
         except SQLAlchemyError:
             return None
 

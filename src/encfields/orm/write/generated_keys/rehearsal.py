@@ -92,10 +92,10 @@ def _insert_dummies(
     if len(rows) > 1 and reports_many(connection.dialect) and _are_alike(insert, rows):
         reporting = statement.returning(*insert.missing, sort_by_parameter_order=True)
         try:
-            found = connection.execute(reporting, rows, execution_options=options)
+            reported = connection.execute(reporting, rows, execution_options=options)
         except TypeError:  # SQLAlchemy sorts the rows by their keys, which are NULL
             return []
-        return [tuple(row) for row in found]
+        return [tuple(row) for row in reported]
     keys: Keys = []
     for row in rows:
         one = statement.values(row) if insert.is_multi else statement
@@ -124,8 +124,8 @@ def _last_key(
     one = statement.values(row) if insert.is_multi else statement
     result = connection.execute(one, {} if insert.is_multi else row, execution_options=options)
     primary = insert.table.primary_key.columns
-    found = dict(zip(primary, result.inserted_primary_key or (), strict=False))
-    return tuple(found.get(column) for column in insert.missing)
+    key = dict(zip(primary, result.inserted_primary_key or (), strict=False))
+    return tuple(key.get(column) for column in insert.missing)
 
 
 def _require(insert: KeylessInsert, keys: Keys) -> None:
@@ -177,8 +177,8 @@ _LIKELY_TEXT = "0"
 
 def rehearsal_of(execution_options: Mapping[str, Any]) -> Rehearsal | None:
     """What an execution is a rehearsal of: it will be undone; ``None`` for any other."""
-    found = execution_options.get(REHEARSAL_OPTION)
-    return found if isinstance(found, Rehearsal) else None
+    rehearsal = execution_options.get(REHEARSAL_OPTION)
+    return rehearsal if isinstance(rehearsal, Rehearsal) else None
 
 
 def dummy_value(binding: ColumnBinding, texts: Sequence[str | None], plaintext: bytes) -> bytes:

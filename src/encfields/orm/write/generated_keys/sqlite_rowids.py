@@ -92,13 +92,13 @@ def _last_given(connection: Connection, table: Table, schema: str | None) -> int
     The table can be written to like any other; what is no number is read as SQLite itself does.
     """
     prefix = f"{connection.dialect.identifier_preparer.quote_schema(schema)}." if schema else ""
-    there = f"SELECT 1 FROM {prefix}sqlite_master WHERE name = 'sqlite_sequence'"  # noqa: S608
-    if connection.exec_driver_sql(there).first() is None:
+    sequence_table = f"SELECT 1 FROM {prefix}sqlite_master WHERE name = 'sqlite_sequence'"  # noqa: S608
+    if connection.exec_driver_sql(sequence_table).first() is None:
         return 0
     given = f"SELECT CAST(seq AS INTEGER) AS seq, name FROM {prefix}sqlite_sequence"  # noqa: S608
     sql = f"SELECT max(seq) FROM ({given}) WHERE lower(name) = lower(?)"  # noqa: S608
-    found: Any = connection.exec_driver_sql(sql, (table.name,)).scalar()
-    return found or 0
+    last: Any = connection.exec_driver_sql(sql, (table.name,)).scalar()
+    return last or 0
 
 
 def _quoted(connection: Connection, table: Table) -> str:
