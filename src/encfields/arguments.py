@@ -49,7 +49,7 @@ def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
     """
     several = given if isinstance(given, Iterable) else (None,)
     texts = (given,) if isinstance(given, str) else tuple(several)
-    if not all(isinstance(one, str) for one in texts):
+    if not all(isinstance(text, str) for text in texts):
         raise DeclarationError(
             f"{option}= takes a name, or a list of names, not {kind(given)}", reason=option
         )

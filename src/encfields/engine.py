@@ -50,7 +50,7 @@ class ValueCounter:
 
     def __call__(self, tables: CountableTables, key_id: str, version: str | None = None) -> Counted:
         counted = self._on_own(lambda own: [t.count_under(own, key_id, version) for t in tables])
-        return [name for name, _ in counted], [one for _, values in counted for one in values]
+        return [name for name, _ in counted], [column for _, values in counted for column in values]
 
     def under_each(self, tables: CountableTables, key_ids: Collection[str]) -> CountedForEach:
         """The same for many keys, with one look at every table."""

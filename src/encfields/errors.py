@@ -145,7 +145,8 @@ def printable(text: str) -> str:
     if shown.isprintable():
         return shown
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in shown
     )
 
 

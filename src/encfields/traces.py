@@ -48,8 +48,8 @@ def without_frames(error: BaseException, handled: BaseException | None) -> BaseE
     if not isinstance(error, EncFieldsError) and error.__traceback__ is not None:
         places = "".join(traceback.format_tb(error.__traceback__))
         error.add_note(f"It passed these places, whose frames are left out:\n{places}")
-    for one in chained(error, handled):
-        one.__traceback__ = None
+    for each in chained(error, handled):
+        each.__traceback__ = None
     return error
 
 
@@ -58,11 +58,11 @@ def chained(error: BaseException, end: BaseException | None = None) -> Iterator[
     seen: set[int] = {id(end)}
     waiting: list[BaseException | None] = [error]
     while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+        exception = waiting.pop()
+        if exception is None or id(exception) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions
+        seen.add(id(exception))
+        yield exception
+        waiting += [exception.__cause__, exception.__context__]
+        if isinstance(exception, BaseExceptionGroup):
+            waiting += exception.exceptions

@@ -266,12 +266,14 @@ def _fold(text: str) -> str:
 
 def _digits(text: str) -> str:
     return "".join(
-        one if one.isascii() else str(unicodedata.decimal(one)) for one in text if one.isdecimal()
+        character if character.isascii() else str(unicodedata.decimal(character))
+        for character in text
+        if character.isdecimal()
     )
 
 
 def _first_letter(text: str) -> str:
-    return next((one for one in _fold(text) if one.isalpha()), "")
+    return next((character for character in _fold(text) if character.isalpha()), "")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def require_replaced_before(versions: Sequence[KeyVersion], version: str, ttl: f
     :param ttl: seconds for which a process uses a version without asking.
     :raises ConfigurationError: the version after it is younger.
     """
-    (old,) = [one for one in versions if one.version == version]
+    (old,) = [known for known in versions if known.version == version]
     later = [version.created_at for version in versions if _is_after(version, old)]
     known_at = min(later) + dt.timedelta(seconds=ttl)
     if dt.datetime.now(dt.UTC) < known_at:
@@ -59,10 +59,10 @@ def require_replaced_before(versions: Sequence[KeyVersion], version: str, ttl: f
         )
 
 
-def _is_after(one: KeyVersion, old: KeyVersion) -> bool:
-    if one.number is None or old.number is None:
-        return one.created_at > old.created_at
-    return one.number > old.number
+def _is_after(version: KeyVersion, old: KeyVersion) -> bool:
+    if version.number is None or old.number is None:
+        return version.created_at > old.created_at
+    return version.number > old.number
 
 
 def require_known_everywhere(newest: BeaconVersion, seconds: float) -> None:
@@ -262,4 +262,6 @@ def loss(unreadable: Sequence[ValuesUnder] | None) -> str:
 
 def places_of(values: Sequence[ValuesUnder]) -> str:
     """Columns and how many values are in each."""
-    return ", ".join(f"{one.table}.{one.column} ({one.values:,} values)" for one in values)
+    return ", ".join(
+        f"{counted.table}.{counted.column} ({counted.values:,} values)" for counted in values
+    )

@@ -140,7 +140,9 @@ class KeyStore(ABC):
         """Both :meth:`wrapped_many` and the beacon keys of the same keys, in one query where that
         is possible."""
         keys = self.wrapped_many(key_ids)
-        in_force = {one.key_version.id for one in keys if one.key_version.destroyed_at is None}
+        in_force = {
+            wrapped.key_version.id for wrapped in keys if wrapped.key_version.destroyed_at is None
+        }
         return keys, self.wrapped_beacons(in_force)
 
     # -- how it is reached ---------------------------------------------------------------------

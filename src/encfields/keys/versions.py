@@ -41,9 +41,11 @@ def asked_ids(given: Iterable[str] | str) -> frozenset[str]:
     """
     several = given if isinstance(given, Iterable) else (given,)
     ids = [given] if isinstance(given, str) else list(several)
-    for one in ids:
-        if not isinstance(one, str) or not is_unicode(one):
-            named = "text with a lone surrogate" if isinstance(one, str) else type(one).__name__
+    for key_id in ids:
+        if not isinstance(key_id, str) or not is_unicode(key_id):
+            named = (
+                "text with a lone surrogate" if isinstance(key_id, str) else type(key_id).__name__
+            )
             raise ConfigurationError(f"a key id is text, not {named}", reason="key-id")
     return frozenset(ids)
 

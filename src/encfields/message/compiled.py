@@ -140,9 +140,9 @@ def _read_each_other(core: ModuleType) -> bool:
     def find(key_id: str, version: str) -> BranchKey:
         return key
 
-    for one, other in ((core, one_pass), (one_pass, core)):
-        message = one.seal(b"self-test", b"", key)
-        if other.open_(message, b"", key.id, find) != b"self-test":
+    for sealing, opening in ((core, one_pass), (one_pass, core)):
+        message = sealing.seal(b"self-test", b"", key)
+        if opening.open_(message, b"", key.id, find) != b"self-test":
             return False
     # Many at once have code of their own, which is chosen by the processor.
     plaintexts, contexts = [bytes(size) for size in range(_AT_ONCE)], [b""] * _AT_ONCE

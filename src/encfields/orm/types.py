@@ -171,7 +171,7 @@ class EncryptedType(
         """
         storage = self.storage and internals.cache_key_of(self.storage)
         keys = self.key, self.former_keys
-        changes = (one and one.cache_key for one in (self.adopts, self.formerly))
+        changes = (change and change.cache_key for change in (self.adopts, self.formerly))
         inherited = internals.cache_key_by_arguments(self)
         of_ours = *keys, self.name, self.bind_to, storage, self.indexes, *changes, self.lazy
         return inherited, *of_ours

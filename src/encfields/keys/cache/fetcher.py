@@ -228,8 +228,8 @@ class Fetcher:
                 can_confirm = self._store.confirms_at_once > 0
                 recovered = self._entries.keep(key, value, asked if can_confirm else None)
         # Without the lock: a handler of the log may well need a key.
-        for one in recovered:
-            log_recovered(one)
+        for stood_in in recovered:
+            log_recovered(stood_in)
         self._report_fetch(fetch)
 
     def _land_failed(

@@ -203,7 +203,7 @@ class Renewal:
 
 def beacon_jobs(wrapped: Iterable[WrappedBeacons]) -> Jobs:
     """What unwraps beacon keys that were read already."""
-    return [((one.id, None), _as_tuple(one.unwrap)) for one in wrapped]
+    return [((beacons.id, None), _as_tuple(beacons.unwrap)) for beacons in wrapped]
 
 
 def _as_tuple(unwrap: Callable[[], list[BeaconKey]]) -> Callable[[], tuple[BeaconKey, ...]]:

@@ -108,11 +108,11 @@ class _Export:
         for version in self._versions:
             if version not in missing:
                 self._check_version(version)
-        for one in missing:
-            self._put_version(one)
+        for exported in missing:
+            self._put_version(exported)
         self._put_active(present.get(items.ACTIVE_TYPE), with_beacon=beacon_is_new)
-        for one in missing:
-            self._check_version(one)
+        for exported in missing:
+            self._check_version(exported)
         self._check_beacon()
         self._check_active()
         return ExportedKey(self._key_id, self._active.version, len(self._versions), len(missing))
@@ -125,8 +125,8 @@ class _Export:
         if strange:
             raise self._other(f"it has a version that the source lacks ({strange[0]})")
 
-    def _put_version(self, one: KeyVersion) -> None:
-        self._write([(self._context(one), self._material(one), _NEW, {})])
+    def _put_version(self, version: KeyVersion) -> None:
+        self._write([(self._context(version), self._material(version), _NEW, {})])
 
     def _put_active(self, present: items.Item | None, *, with_beacon: bool) -> None:
         """The active item, and the beacon key's where it is missing, in one transaction."""
@@ -146,12 +146,12 @@ class _Export:
     def _active_item(self) -> tuple[items.Context, bytes]:
         return items.active_context(self._context(self._active)), self._material(self._active)
 
-    def _material(self, one: KeyVersion) -> bytes:
+    def _material(self, version: KeyVersion) -> bytes:
         """The source's key, unwrapped once."""
-        if one.version not in self._unwrapped:
-            branch_key = self._source.version(self._key_id, one.version)
-            self._unwrapped[one.version] = branch_key.material
-        return self._unwrapped[one.version]
+        if version.version not in self._unwrapped:
+            branch_key = self._source.version(self._key_id, version.version)
+            self._unwrapped[version.version] = branch_key.material
+        return self._unwrapped[version.version]
 
     def _beacon_key(self) -> BeaconKey:
         """The source's one beacon key, unwrapped once."""
@@ -168,9 +168,11 @@ class _Export:
             self._beacon = beacons[0]
         return self._beacon
 
-    def _context(self, one: KeyVersion) -> items.Context:
+    def _context(self, version: KeyVersion) -> items.Context:
         table = self._table
-        return items.version_context(one, table.kms_arn, table.logical_name, self._target.context)
+        return items.version_context(
+            version, table.kms_arn, table.logical_name, self._target.context
+        )
 
     def _write(self, puts: list[Any]) -> None:
         """Encrypt some keys by KMS and put their items: all of them, or none."""
@@ -210,10 +212,10 @@ class _Export:
         }
         return {**put, "ExpressionAttributeValues": values} if values else put
 
-    def _check_version(self, one: KeyVersion) -> None:
-        target = self._patiently(lambda: self._target.version(self._key_id, one.version))
-        if not hmac.compare_digest(self._material(one), target.material):
-            raise self._other(f"its version {one.version} holds another key")
+    def _check_version(self, version: KeyVersion) -> None:
+        target = self._patiently(lambda: self._target.version(self._key_id, version.version))
+        if not hmac.compare_digest(self._material(version), target.material):
+            raise self._other(f"its version {version.version} holds another key")
 
     def _check_beacon(self) -> None:
         source = self._beacon_key()

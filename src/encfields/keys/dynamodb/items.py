@@ -144,7 +144,9 @@ def versions(items: list[Item]) -> list[KeyVersion]:
         for item in items
         if _s(item, TYPE).startswith(VERSION_PREFIX)
     ]
-    return sorted(key_versions, key=lambda one: (one.id, one.created_at, one.version))
+    return sorted(
+        key_versions, key=lambda version: (version.id, version.created_at, version.version)
+    )
 
 
 def active_version(item: Item) -> KeyVersion:
@@ -170,8 +172,8 @@ def beacon_created(item: Item) -> dt.datetime:
     return _time(_s(item, CREATED))
 
 
-def _s(one: Item, name: str) -> str:
-    return str(one.get(name, {}).get("S", ""))
+def _s(item: Item, name: str) -> str:
+    return str(item.get(name, {}).get("S", ""))
 
 
 def _time(text: str) -> dt.datetime:

@@ -60,13 +60,13 @@ def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
 
 def _wipe(table: ItemTable, key_id: str, left: items.Items, when: dt.datetime) -> None:
     # What seals and indexes first: nothing new is to come under a key that is half gone.
-    ordered = sorted(left, key=lambda one: one[items.TYPE]["S"].startswith(items.VERSION_PREFIX))
+    ordered = sorted(left, key=lambda item: item[items.TYPE]["S"].startswith(items.VERSION_PREFIX))
 
     def write(tools: ThreadClients) -> None:
         for start in range(0, len(ordered), MAX_IN_TRANSACTION):
             part = ordered[start : start + MAX_IN_TRANSACTION]
             tools.dynamodb.transact_write_items(
-                TransactItems=[{"Put": _put(table.name, one, when)} for one in part]
+                TransactItems=[{"Put": _put(table.name, item, when)} for item in part]
             )
 
     table.run(write, key_id)
@@ -83,7 +83,7 @@ def _put(table_name: str, item: items.Item, when: dt.datetime) -> dict[str, Any]
 
 def require_retirable(key_id: str, version: str, versions: list[KeyVersion]) -> None:
     """See :meth:`DynamoDbKeyStore.require_retirable`."""
-    named = next((one for one in versions if one.version == version), None)
+    named = next((known for known in versions if known.version == version), None)
     if named is None:
         raise no_version(key_id, version)
     if named.destroyed_at is not None:

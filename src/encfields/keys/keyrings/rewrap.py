@@ -38,7 +38,7 @@ class Rewrapper:
             )
         self._keyring = new
         self._unwrap = unwrap
-        self._each = [KeyWrapper(one) for one in _each_alone(new)]
+        self._each = [KeyWrapper(alone) for alone in _each_alone(new)]
 
     def is_moved(self, wrapped: bytes) -> bool:
         """Whether exactly the new wrapping keys hold this wrapped key."""

@@ -202,10 +202,10 @@ def _ids(names: Iterable[tuple[str, str]]) -> set[str]:
 def _reaches(made_before: dt.datetime | None) -> Callable[[KeyVersion], bool]:
     """Whether a version was made at this time or later: not one that is dated in the future."""
     if made_before is None:
-        return lambda one: False
+        return lambda version: False
     if made_before.tzinfo is None:
         raise ConfigurationError(
             "made_before= needs a time zone, such as datetime.UTC", reason="no-time-zone"
         )
     since, now = made_before, dt.datetime.now(dt.UTC)
-    return lambda one: since <= one.created_at <= max(now, dt.datetime.now(dt.UTC))
+    return lambda version: since <= version.created_at <= max(now, dt.datetime.now(dt.UTC))

@@ -56,7 +56,7 @@ class Selection:
         all_versions = store.versions_of(None if named is None else list(filter(_is_id, named)))
         if self._matches is None:
             return all_versions
-        return [one for one in all_versions if self._matches(one.id)]
+        return [version for version in all_versions if self._matches(version.id)]
 
     def ids_among(self, present: Collection[str]) -> list[str]:
         """The ids that are named, there or not; else those that were found."""

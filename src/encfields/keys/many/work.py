@@ -207,7 +207,7 @@ class _Tally:
         return KeysReport(
             tuple(sorted(self.done)),
             tuple(sorted(self.already)),
-            tuple(sorted(self.failed, key=lambda one: one.key_id)),
+            tuple(sorted(self.failed, key=lambda failure: failure.key_id)),
             tuple(sorted(left)),
         )
 

@@ -88,7 +88,7 @@ def compared_in_plaintext(
     :param index: that answers where a row has one.
     :raises UnsupportedOperationError: the plaintext cannot answer it.
     """
-    sources = [side.column] if index is None else [one.column for one in index.sources]
+    sources = [side.column] if index is None else [source.column for source in index.sources]
     _require_whole(side, index, sources)
     many = len(sources) > 1
     if many and element.operator not in EQUALITY:

@@ -94,8 +94,8 @@ def plain_operand(part: Any, type_: TypeEngine[Any], compiler: Any) -> Any:
         part = part.element
     if isinstance(part, ClauseList):
         listed = [
-            one if isinstance(one, Null) else plain_operand(one, type_, compiler)
-            for one in part.clauses
+            item if isinstance(item, Null) else plain_operand(item, type_, compiler)
+            for item in part.clauses
         ]
         return ClauseList(*listed).self_group(against=operators.in_op)
     value = part.clause if isinstance(part, BlindValue) else part

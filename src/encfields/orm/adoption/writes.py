@@ -87,95 +87,101 @@ class _Completion:
     def statement(self, completed: Any) -> None:
         self._execution.statement = completed
 
-    def complete(self, one: _Adopting) -> None:
+    def complete(self, adopting: _Adopting) -> None:
         """Have the statement write the plaintext column where it writes the encrypted one."""
         if isinstance(self.statement, Update):
-            self._update(one)
+            self._update(adopting)
         elif internals.has_select_source(self.statement):
-            self._insert_from_select(one)
+            self._insert_from_select(adopting)
         else:
-            self._insert(one)
-            self._upsert(one)
+            self._insert(adopting)
+            self._upsert(adopting)
 
     # -- UPDATE --------------------------------------------------------------------------------
 
-    def _update(self, one: _Adopting) -> None:
+    def _update(self, adopting: _Adopting) -> None:
         stated = internals.update_values_by_key(self.statement)
-        in_rows = any(one.key in row for row in self._rows())
-        if one.key not in stated and not in_rows:
-            self._note_moved(one, stated)
-            if one.binding.column.onupdate is not None:
-                self._set_by_default(one)
+        in_rows = any(adopting.key in row for row in self._rows())
+        if adopting.key not in stated and not in_rows:
+            self._note_moved(adopting, stated)
+            if adopting.binding.column.onupdate is not None:
+                self._set_by_default(adopting)
             return
-        if one.plain.key in stated:
+        if adopting.plain.key in stated:
             return
-        why = self._cannot_be_sealed(one, stated)
-        if why and one.adopts.carries_unsealable:
-            self._leave_pending(one, stated, why)
+        why = self._cannot_be_sealed(adopting, stated)
+        if why and adopting.adopts.carries_unsealable:
+            self._leave_pending(adopting, stated, why)
             return
-        if one.key in stated:
-            added = {one.plain: self._plain_value(one, stated[one.key])}
+        if adopting.key in stated:
+            added = {adopting.plain: self._plain_value(adopting, stated[adopting.key])}
             self.statement = internals.with_update_values(self.statement, added)
         if in_rows:
-            self._each_row(lambda row: self._along(one, row))
+            self._each_row(lambda row: self._along(adopting, row))
 
-    def _note_moved(self, one: _Adopting, stated: Mapping[str, Any]) -> None:
+    def _note_moved(self, adopting: _Adopting, stated: Mapping[str, Any]) -> None:
         """An UPDATE of what a value is bound to, which leaves the rest to the trigger."""
         rows = self._rows()
         in_row = rows[0] if rows and not _is_by_orm(self.statement, rows) else {}
         given = {*stated, *in_row}
-        moves = [column.name for column in one.binding.identity if column.key in given]
-        if moves and one.adopts.carries_unsealable:
-            note_unsealed(self._connection, one.binding, f"an UPDATE changes {', '.join(moves)}")
+        moves = [column.name for column in adopting.binding.identity if column.key in given]
+        if moves and adopting.adopts.carries_unsealable:
+            note_unsealed(
+                self._connection, adopting.binding, f"an UPDATE changes {', '.join(moves)}"
+            )
 
-    def _set_by_default(self, one: _Adopting) -> None:
+    def _set_by_default(self, adopting: _Adopting) -> None:
         """An ``onupdate`` default gives a value with every UPDATE, which nothing here knows yet."""
-        if one.adopts.phase == WRITE_SEALED:
-            added = {one.plain: null()}
+        if adopting.adopts.phase == WRITE_SEALED:
+            added = {adopting.plain: null()}
             self.statement = internals.with_update_values(self.statement, added)
 
-    def _along(self, one: _Adopting, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        if one.key not in row or one.plain.key in row:
+    def _along(self, adopting: _Adopting, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        if adopting.key not in row or adopting.plain.key in row:
             return row
-        value = null_of(one.plain) if one.adopts.phase == WRITE_SEALED else row[one.key]
-        return {**row, one.plain.key: hidden(value)}
+        value = (
+            null_of(adopting.plain) if adopting.adopts.phase == WRITE_SEALED else row[adopting.key]
+        )
+        return {**row, adopting.plain.key: hidden(value)}
 
-    def _plain_value(self, one: _Adopting, value: Any) -> Any:
+    def _plain_value(self, adopting: _Adopting, value: Any) -> Any:
         """What the plaintext column is assigned where the encrypted one is assigned `value`."""
-        if one.adopts.phase == WRITE_SEALED or isinstance(value, Null) or value is None:
+        if adopting.adopts.phase == WRITE_SEALED or isinstance(value, Null) or value is None:
             return null()
         if not isinstance(value, BindParameter):
             return in_plaintext(value)
         if value.unique:
-            bind = internals.retyped_bind(value, one.type, rename=True)
+            bind = internals.retyped_bind(value, adopting.type, rename=True)
             if (given := bind.callable) is not None:
                 bind.callable = lambda: hidden(given())
             return bind
         key, name = value.key, value.key + _COPY
         self._each_row(lambda row: {**row, name: hidden(row[key])} if key in row else row)
         if value.required:
-            return bindparam(name, type_=one.type, required=True)
-        return bindparam(name, value=value.effective_value, type_=one.type)
+            return bindparam(name, type_=adopting.type, required=True)
+        return bindparam(name, value=value.effective_value, type_=adopting.type)
 
-    def _leave_pending(self, one: _Adopting, stated: Mapping[str, Any], why: str) -> None:
+    def _leave_pending(self, adopting: _Adopting, stated: Mapping[str, Any], why: str) -> None:
         """Write the plaintext alone: the row is sealed by the next backfill."""
-        note_unsealed(self._connection, one.binding, why)
-        added: dict[Column[Any], Any] = {one.binding.column: null()}
-        if one.key in stated:
-            added[one.plain] = self._plain_value(one, stated[one.key])
-        self.statement = internals.with_replaced_values(self.statement, one.binding.column, added)
+        note_unsealed(self._connection, adopting.binding, why)
+        added: dict[Column[Any], Any] = {adopting.binding.column: null()}
+        if adopting.key in stated:
+            added[adopting.plain] = self._plain_value(adopting, stated[adopting.key])
+        self.statement = internals.with_replaced_values(
+            self.statement, adopting.binding.column, added
+        )
 
         def moved(row: Mapping[str, Any]) -> Mapping[str, Any]:
-            if one.key not in row:
+            if adopting.key not in row:
                 return row
-            rest = {key: value for key, value in row.items() if key != one.key}
-            return {**rest, one.plain.key: hidden(row[one.key])}
+            rest = {key: value for key, value in row.items() if key != adopting.key}
+            return {**rest, adopting.plain.key: hidden(row[adopting.key])}
 
         self._each_row(moved)
 
-    def _cannot_be_sealed(self, one: _Adopting, stated: Mapping[str, Any]) -> str | None:
+    def _cannot_be_sealed(self, adopting: _Adopting, stated: Mapping[str, Any]) -> str | None:
         """What encryption cannot carry about an UPDATE, in a few words; ``None`` if it can."""
-        value = stated.get(one.key)
+        value = stated.get(adopting.key)
         if _is_expression(value):
             return "an UPDATE assigns an SQL expression"
         if isinstance(value, Null):
@@ -183,7 +189,9 @@ class _Completion:
         pinned = _pinned(self.statement)
         rows = self._rows()
         given = set(stated) | (set(rows[0]) if rows else set())
-        missing = [c for c in one.binding.identity if c.key not in pinned and c.key not in given]
+        missing = [
+            c for c in adopting.binding.identity if c.key not in pinned and c.key not in given
+        ]
         if not missing or _is_by_orm(self.statement, rows):
             return None
         names = ", ".join(column.name for column in missing)
@@ -191,48 +199,52 @@ class _Completion:
 
     # -- INSERT --------------------------------------------------------------------------------
 
-    def _insert(self, one: _Adopting) -> None:
-        value = internals.insert_values_by_key(self.statement).get(one.key)
+    def _insert(self, adopting: _Adopting) -> None:
+        value = internals.insert_values_by_key(self.statement).get(adopting.key)
         if isinstance(value, BindParameter) and not value.unique:
-            added = {one.plain: self._plain_value(one, value)}
+            added = {adopting.plain: self._plain_value(adopting, value)}
             self.statement = internals.with_insert_values(self.statement, [], added)
-        elif _is_expression(value) and one.adopts.carries_unsealable:
-            note_unsealed(self._connection, one.binding, "an INSERT gives an SQL expression")
-            added = {one.binding.column: null(), one.plain: in_plaintext(value)}
-            column = one.binding.column
+        elif _is_expression(value) and adopting.adopts.carries_unsealable:
+            note_unsealed(self._connection, adopting.binding, "an INSERT gives an SQL expression")
+            added = {adopting.binding.column: null(), adopting.plain: in_plaintext(value)}
+            column = adopting.binding.column
             self.statement = internals.with_insert_values(self.statement, [column], added)
 
-    def _insert_from_select(self, one: _Adopting) -> None:
+    def _insert_from_select(self, adopting: _Adopting) -> None:
         names = internals.select_source_names(self.statement)
         if (
-            one.key not in names
+            adopting.key not in names
             or self._execution.options.get(RAW_COPY_OPTION)
-            or one.plain.key in names
+            or adopting.plain.key in names
         ):
             return
-        if one.adopts.carries_unsealable:
-            note_unsealed(self._connection, one.binding, "an INSERT copies from a SELECT")
-            self.statement = internals.with_select_name(self.statement, one.key, one.plain.key)
+        if adopting.adopts.carries_unsealable:
+            note_unsealed(self._connection, adopting.binding, "an INSERT copies from a SELECT")
+            self.statement = internals.with_select_name(
+                self.statement, adopting.key, adopting.plain.key
+            )
 
-    def _upsert(self, one: _Adopting) -> None:
+    def _upsert(self, adopting: _Adopting) -> None:
         """ON CONFLICT, and ON DUPLICATE KEY, set the plaintext where they set the value."""
         given = dict(internals.upsert_values(self.statement))
-        name = one.key if one.key in given else one.binding.column.name
-        if name not in given or one.plain.key in given:
+        name = adopting.key if adopting.key in given else adopting.binding.column.name
+        if name not in given or adopting.plain.key in given:
             return
         value = given[name]
-        along = internals.sibling_in(value, one.plain.key)
+        along = internals.sibling_in(value, adopting.plain.key)
         clause = internals.post_values_clause(self.statement)
-        is_sealed = is_excluded(value, one.binding.column) and targets_row_key(clause, one.binding)
-        if is_sealed or isinstance(value, Null) or not one.adopts.carries_unsealable:
+        is_sealed = is_excluded(value, adopting.binding.column) and targets_row_key(
+            clause, adopting.binding
+        )
+        if is_sealed or isinstance(value, Null) or not adopting.adopts.carries_unsealable:
             added = null() if isinstance(value, Null) else along
             if added is not None:
-                pairs = [(one.plain.key, added)]
+                pairs = [(adopting.plain.key, added)]
                 self.statement = internals.with_upsert_values(self.statement, pairs)
             return
-        note_unsealed(self._connection, one.binding, "an upsert may hit a row of another key")
-        plain = self._plain_value(one, value) if along is None else along
-        pairs = [(name, null()), (one.plain.key, _as_value(plain, one))]
+        note_unsealed(self._connection, adopting.binding, "an upsert may hit a row of another key")
+        plain = self._plain_value(adopting, value) if along is None else along
+        pairs = [(name, null()), (adopting.plain.key, _as_value(plain, adopting))]
         self.statement = internals.with_upsert_values(self.statement, pairs)
 
     # -- parameters ----------------------------------------------------------------------------
@@ -249,12 +261,12 @@ class _Completion:
         execution.params = changed(execution.params) if execution.params else execution.params
 
 
-def _as_value(value: Any, one: _Adopting) -> Any:
+def _as_value(value: Any, adopting: _Adopting) -> Any:
     """A value of an upsert's SET, whose plain values SQLAlchemy would give the column's type."""
     return (
         value
         if internals.is_expression(value)
-        else bindparam(None, value, type_=one.type, unique=True)
+        else bindparam(None, value, type_=adopting.type, unique=True)
     )
 
 

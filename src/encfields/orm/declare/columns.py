@@ -253,7 +253,7 @@ def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
     A name that ``formerly=`` says opens values as well as the one that is declared.
     """
     seen: dict[str, ColumnBinding] = {}
-    for binding, name in ((one, way.logical_name) for one in bindings for way in one.ways()):
+    for binding, name in ((bound, way.logical_name) for bound in bindings for way in bound.ways()):
         other = seen.setdefault(name, binding)
         if other is not binding:
             raise refusal(

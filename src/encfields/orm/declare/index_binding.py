@@ -116,7 +116,7 @@ class IndexBinding:
         twin._define(table, others, transforms, self.index_column.name, self.definition.version)
         twin.other = self
         if twin.comparable == self.comparable and all(
-            one.codec is source.codec for one, source in zip(others, self.sources, strict=True)
+            other.codec is source.codec for other, source in zip(others, self.sources, strict=True)
         ):
             return None
         if self.unique:
@@ -167,13 +167,19 @@ class IndexBinding:
         :param asked: of values that are looked up, and not stored.
         """
         pairs = zip(self.sources, self.definition.transforms, strict=True)
-        return tuple(_form(source, one, dialect, asked=asked) for source, one in pairs)
+        return tuple(_form(source, transform, dialect, asked=asked) for source, transform in pairs)
 
     @property
     def comparable(self) -> tuple[Any, ...]:
         """What two indexes must have in common for their values to mean the same."""
-        one = self.definition
-        return one.domain, one.derivation, one.bits, self.key.template, one.version
+        definition = self.definition
+        return (
+            definition.domain,
+            definition.derivation,
+            definition.bits,
+            self.key.template,
+            definition.version,
+        )
 
     def key_id(self, texts: Sequence[str]) -> str:
         """The branch key id for a row, given the canonical texts of `key_columns`."""
@@ -209,15 +215,19 @@ class IndexBinding:
         :param for_writing: to store it, and not only to look for it.
         :raises KeyStoreError: the beacon key cannot be fetched.
         """
-        one = self.definition
+        definition = self.definition
         try:
             key = encryption.index_key(
-                key_id, one.version, one.domain, one.derivation, for_writing=for_writing
+                key_id,
+                definition.version,
+                definition.domain,
+                definition.derivation,
+                for_writing=for_writing,
             )
         except EncFieldsError as error:
             error.table, error.column = self.table, self.column_name
             raise
-        return index_value(key, normalised, one.bits)
+        return index_value(key, normalised, definition.bits)
 
 
 def _form(source: ColumnBinding, transform: Transform, dialect: Dialect, *, asked: bool) -> Form:

@@ -74,13 +74,13 @@ def blind_indexes(
     :raises DeclarationError: one of them is none, does not suit the type, or is named as another.
     """
     given = () if index is None else tuple(index) if isinstance(index, list | tuple) else (index,)
-    for one in given:
-        if not isinstance(one, BlindIndex):
+    for declared in given:
+        if not isinstance(declared, BlindIndex):
             raise DeclarationError(
                 "index= takes a BlindIndex(...), or a list of them", reason="index"
             )
-        one.check_type(indexed_type(inner))
-    if len({one.label for one in given}) < len(given):
+        declared.check_type(indexed_type(inner))
+    if len({declared.label for declared in given}) < len(given):
         raise DeclarationError(
             "two blind indexes of one column have the same name: give each a name= of its own",
             reason="index",

@@ -66,4 +66,4 @@ def same_value_bind(
 
 def clones_of(bind: BindParameter[Any]) -> set[BindParameter[Any]]:
     """A bind and those that it was copied from, which it keeps."""
-    return {one for one in bind._cloned_set if isinstance(one, BindParameter)}
+    return {clone for clone in bind._cloned_set if isinstance(clone, BindParameter)}

@@ -149,7 +149,7 @@ def bind_name(compiled: Any, parameter: BindParameter[Any]) -> str | None:
 def name_of_copy(compiled: Any, parameter: BindParameter[Any]) -> str | None:
     """The name of a bind of an upsert's SET, which MySQL's compiler copies."""
     for bind, name in compiled.bind_names.items():
-        if any(one is parameter for one in clones_of(bind)):
+        if any(clone is parameter for clone in clones_of(bind)):
             return str(name)
     return bind_name(compiled, parameter)
 

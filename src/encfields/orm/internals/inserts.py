@@ -75,7 +75,7 @@ def with_select_name(statement: Insert, name: str, other: str) -> Insert:
     """The same INSERT .. SELECT, which fills another column in the place of one."""
     copied: Any = statement._generate()
     names = select_source_names(statement)
-    copied._select_names = [other if one == name else one for one in names]
+    copied._select_names = [other if filled == name else filled for filled in names]
     return cast("Insert", copied)
 
 

@@ -57,7 +57,7 @@ def with_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> An
     :returns: `statement` itself if no criterion is another.
     """
     criteria = where_criteria(statement)
-    rewritten = tuple(rewrite(one) for one in criteria)
+    rewritten = tuple(rewrite(criterion) for criterion in criteria)
     if all(new is old for new, old in zip(rewritten, criteria, strict=True)):
         return statement
     changed = statement._generate()
@@ -78,7 +78,9 @@ def having_criteria(select: Select[Any]) -> tuple[ColumnElement[Any], ...]:
 def group_by_clauses(select: Any) -> tuple[Any, ...]:
     """What a SELECT groups by, the columns of a model in the place of the model."""
     given = select._group_by_clauses
-    return tuple(part for one in given for part in (one.clauses if is_model(one) else (one,)))
+    return tuple(
+        part for clause in given for part in (clause.clauses if is_model(clause) else (clause,))
+    )
 
 
 def is_model(clause: Any) -> bool:

@@ -76,11 +76,11 @@ def encrypted_column_in(
 
 
 def _columns(froms: Iterable[Any]) -> Iterator[Any]:
-    for one in froms:
-        if isinstance(one, Join):
-            yield from _columns((one.left, one.right))
+    for source in froms:
+        if isinstance(source, Join):
+            yield from _columns((source.left, source.right))
         else:
-            yield from one.c
+            yield from source.c
 
 
 def _names(column: Any) -> Iterator[str]:

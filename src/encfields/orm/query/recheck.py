@@ -149,7 +149,7 @@ class FilteredFetch(FetchedRows):
         self, inner: Any, filters: tuple[Condition, ...], context: Any, stats: Stats
     ) -> None:
         super().__init__(inner)
-        self._conditions = [_tested(one, context) for one in filters]
+        self._conditions = [_tested(condition, context) for condition in filters]
         self._dialect: Dialect = context.dialect
         self._stats = stats
         self._has_logged = False

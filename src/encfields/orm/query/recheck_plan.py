@@ -86,7 +86,9 @@ def _obstacle(compared: Compared, statement: Any) -> str | None:
     if not isinstance(statement, Select):
         return "the statement is no SELECT"
     is_nested = len(compared.enclosing) > 1 or compared.scope.subquery is not None
-    if is_nested or not any(one is compared.element for one in conjunction_of(statement)):
+    if is_nested or not any(
+        criterion is compared.element for criterion in conjunction_of(statement)
+    ):
         return "the comparison is part of an OR, a NOT, a subquery or an expression"
     if internals.has_row_limit(statement):
         return "LIMIT or OFFSET would count them"

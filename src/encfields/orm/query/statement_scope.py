@@ -33,7 +33,9 @@ class OuterStatement:
 def enclosing(compiler: Any) -> tuple[OuterStatement, ...]:
     """The statements that are being compiled, the innermost first."""
     return tuple(
-        OuterStatement(entry["selectable"], frozenset(hash(one) for one in entry["asfrom_froms"]))
+        OuterStatement(
+            entry["selectable"], frozenset(hash(source) for source in entry["asfrom_froms"])
+        )
         for entry in reversed(compiler.stack)
     )
 
@@ -42,10 +44,10 @@ def deciding(around: tuple[OuterStatement, ...], table: Any) -> Iterator[Any]:
     """Those statements whose conditions a row of `table` has to meet for the comparison to count:
     the one that has the table in its FROM, and those between it and the comparison."""
     passed: list[Any] = []
-    for one in around:
-        if isinstance(one.statement, Select | Update | Delete):
-            passed.append(one.statement)
-            if hash(table) in one.own:
+    for outer in around:
+        if isinstance(outer.statement, Select | Update | Delete):
+            passed.append(outer.statement)
+            if hash(table) in outer.own:
                 yield from passed
                 return
 
@@ -69,7 +71,11 @@ def conditions_beside(statement: Any, comparison: Any) -> list[Any]:
         parts = [*internals.select_parts(statement), *internals.top_level_from(statement)]
     places = [beside for part in parts for beside in _beside(part, comparison, ())]
     first, *others = places or [()]
-    return [one for one in first if all(any(one is o for o in other) for other in others)]
+    return [
+        condition
+        for condition in first
+        if all(any(condition is o for o in other) for other in others)
+    ]
 
 
 def _beside(part: Any, comparison: Any, around: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

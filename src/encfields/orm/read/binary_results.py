@@ -103,7 +103,7 @@ class BinaryResults:
                 NOT_THE_SAME if is_write else _same_in_binary(types, cursor.adapters)
             )
         elif types and answer.fformat(0) == _BINARY:
-            is_as_known = types <= {one for one, *_ in readers}
+            is_as_known = types <= {type_ for type_, *_ in readers}
             if is_as_known and _are_in_use(readers, cursor.adapters):
                 return
             known[context.statement] = _same_in_binary(types, cursor.adapters)
@@ -132,7 +132,7 @@ def _same_in_binary(types: Set[int], adapters: Any) -> _Readers:
         (type_, adapters.get_loader(type_, _TEXT), adapters.get_loader(type_, _BINARY))
         for type_ in types
     )
-    return readers if all(_belong_together(*one) for one in readers) else NOT_THE_SAME
+    return readers if all(_belong_together(*reader) for reader in readers) else NOT_THE_SAME
 
 
 def _belong_together(type_: int, text: Any, binary: Any) -> bool:

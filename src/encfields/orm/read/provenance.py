@@ -246,8 +246,10 @@ def table_named(expression: Any) -> str | None:
     """
     table: Any = getattr(expression, "table", None)
     bases = getattr(expression, "base_columns", ())
-    for one in (table, *(getattr(base, "table", None) for base in bases)):
-        name = one.fullname if isinstance(one, Table) else getattr(one, "name", None)
+    for candidate in (table, *(getattr(base, "table", None) for base in bases)):
+        name = (
+            candidate.fullname if isinstance(candidate, Table) else getattr(candidate, "name", None)
+        )
         if name and not _is_anonymous(name):
             return str(name)
     return None
@@ -255,8 +257,8 @@ def table_named(expression: Any) -> str | None:
 
 def column_named(expression: Any) -> str | None:
     """Name of a column, or of the table's column that an expression without a name delivers."""
-    for one in (expression, *getattr(expression, "base_columns", ())):
-        name = getattr(one, "name", None)
+    for candidate in (expression, *getattr(expression, "base_columns", ())):
+        name = getattr(candidate, "name", None)
         if name and not _is_anonymous(name):
             return str(name)
     return None
@@ -296,9 +298,9 @@ def _places(branch: Branch, siblings_of: Siblings) -> set[int]:
     """Where a SELECT has what cannot have a value without the row's key having the same."""
     if getattr(branch.value, "table", None) is None:
         return set()
-    keys = {hash(one) for one in siblings_of(branch.value)}
+    keys = {hash(column) for column in siblings_of(branch.value)}
     return {
         n
-        for n, one in enumerate(branch.columns if keys else ())
-        if keys & determined_by({hash(one)}, branch.select)
+        for n, column in enumerate(branch.columns if keys else ())
+        if keys & determined_by({hash(column)}, branch.select)
     }

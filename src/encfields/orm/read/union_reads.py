@@ -154,7 +154,7 @@ def _identity(
         return None
     identity: list[ColumnElement[Any]] = []
     for key in binding_of(value).bound_to:
-        place = next((n for n, one in enumerate(branch) if one is key), None)
+        place = next((n for n, selected in enumerate(branch) if selected is key), None)
         column = None if place is None else union.beside(place)
         if column is None:
             return None
@@ -272,10 +272,10 @@ def branches_of(expression: Any) -> list[Branch]:
     if not isinstance(subquery, AliasedReturnsRows):
         return []
     columns = list(subquery.c)
-    place = next((n for n, one in enumerate(columns) if one is expression), None)
+    place = next((n for n, selected in enumerate(columns) if selected is expression), None)
     branches: list[Branch] = []
     for select in _selects(subquery.element):
-        inner = [_without_label(one) for one in getattr(select, "selected_columns", ())]
+        inner = [_without_label(selected) for selected in getattr(select, "selected_columns", ())]
         if place is None or not isinstance(select, Select) or len(inner) != len(columns):
             return []
         branches.append(Branch(select, inner, inner[place]))
@@ -286,7 +286,7 @@ def _selects(selectable: Any) -> Iterator[Any]:
     if isinstance(selectable, SelectStatementGrouping):
         yield from _selects(selectable.element)
     elif isinstance(selectable, CompoundSelect):
-        for one in selectable.selects:
-            yield from _selects(one)
+        for part in selectable.selects:
+            yield from _selects(part)
     else:
         yield selectable

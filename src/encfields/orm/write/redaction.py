@@ -110,11 +110,11 @@ def hide_quoted_values(context: Any) -> None:
     for error in chained(original):
         _hide_in(error)
     if shown is not None:
-        shown.args = tuple(str(one).replace(before, str(original)) for one in shown.args)
+        shown.args = tuple(str(argument).replace(before, str(original)) for argument in shown.args)
 
 
 def _hide_in(error: BaseException) -> None:
-    error.args = tuple(_hidden(one) for one in error.args)
+    error.args = tuple(_hidden(argument) for argument in error.args)
     for name, value in list(vars(error).items()):  # MySQL's connector keeps its text so
         if isinstance(value, str) and (hidden := _hidden(value)) != value:
             setattr(error, name, hidden)

@@ -125,14 +125,14 @@ class RowUpdate:
         names = [column.key for column in beyond]
         known: Sequence[Mapping[str, Any]]
         known = [loaded_identity(self._connection, self._table, self._key(r)) for r in self.rows]
-        incomplete = any(name not in one for one in known for name in names)
+        incomplete = any(name not in identity for identity in known for name in names)
         if incomplete or not self._is_counted():
             current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(beyond)
             if not _agree(known, current_rows):
                 raise internals.stale_data(self._table, len(self.rows))
             known = self._keep(current_rows)
-        for row, one in zip(self.rows, known, strict=True):
-            row.update({_PIN + name: one[name] for name in names})
+        for row, identity in zip(self.rows, known, strict=True):
+            row.update({_PIN + name: identity[name] for name in names})
 
     def _key(self, row: _Row) -> tuple[Any, ...]:
         return row_key_of({c: row[internals.old_value_bind(c)] for c in self._keys})
@@ -243,6 +243,6 @@ def _agree(known: Sequence[Mapping[str, Any]], current_rows: Sequence[_Row | Non
     """Whether the rows still are what the session loaded, as far as it did."""
     return all(
         current is None or name not in current or current[name] == value
-        for one, current in zip(known, current_rows, strict=True)
-        for name, value in one.items()
+        for loaded, current in zip(known, current_rows, strict=True)
+        for name, value in loaded.items()
     )

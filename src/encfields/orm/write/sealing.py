@@ -149,8 +149,8 @@ class RowSealer:
             return
         self._fetch_keys(ready)
         by_key: dict[str, list[Ready]] = {}
-        for one in ready:
-            by_key.setdefault(one[0].key_id(one[2]), []).append(one)
+        for value in ready:
+            by_key.setdefault(value[0].key_id(value[2]), []).append(value)
         for key_id, those in by_key.items():
             messages = self._sealed_at_once(key_id, those)
             for (binding, pending, texts, plaintext), message in zip(those, messages, strict=True):
@@ -158,7 +158,7 @@ class RowSealer:
 
     def _fetch_keys(self, ready: list[Ready]) -> None:
         """Have the keys of rows of many tenants at hand, in one query for all."""
-        templated = [one for one in ready if one[0].key.columns]
+        templated = [value for value in ready if value[0].key.columns]
         if key_ids := {binding.key_id(texts) for binding, _, texts, _ in templated}:
             try:
                 self._encryption.require_keys(key_ids)

@@ -173,13 +173,13 @@ class TriggeredTables:
         """
         must_look: bool | None = None
         answer = known or self._answer(connection, table)
-        for one in answer.changed:
-            if not any(one.updates if is_update else one.inserts for is_update in kinds):
+        for change in answer.changed:
+            if not any(change.updates if is_update else change.inserts for is_update in kinds):
                 continue
             is_before = any(
-                one.before_update if is_update else one.before_insert for is_update in kinds
+                change.before_update if is_update else change.before_insert for is_update in kinds
             )
-            if one.hidden.isdisjoint(columns):
+            if change.hidden.isdisjoint(columns):
                 must_look = bool(must_look or is_before)
             elif is_before:
                 raise cannot_look(table.fullname)

@@ -239,7 +239,11 @@ class _Upsert:
         """Whether every unique key that is declared has all that identifies the row."""
         table, identity = self._statement.table, set(binding.identity)
         unique = [
-            *(one.columns for one in table.constraints if isinstance(one, _UNIQUE)),
+            *(
+                constraint.columns
+                for constraint in table.constraints
+                if isinstance(constraint, _UNIQUE)
+            ),
             *(index.columns for index in table.indexes if index.unique),
         ]
         return all(identity <= set(columns) for columns in unique) and not any(

@@ -85,7 +85,9 @@ def mark_choices(execution: WriteExecution) -> None:
         return
     is_mysql = execution.connection.dialect.name in MYSQL_NAMES
 
-    indexed = {one.column for index in known_indexes(execution.table) for one in index.sources}
+    indexed = {
+        source.column for index in known_indexes(execution.table) for source in index.sources
+    }
 
     def marked(key: str, value: Any) -> Any:
         column = sealed.get(key)

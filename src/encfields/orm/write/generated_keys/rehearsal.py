@@ -98,9 +98,9 @@ def _insert_dummies(
         return [tuple(row) for row in reported]
     keys: Keys = []
     for row in rows:
-        one = statement.values(row) if insert.is_multi else statement
+        of_row = statement.values(row) if insert.is_multi else statement
         parameters = {} if insert.is_multi else row
-        reporting = one.returning(*insert.missing)
+        reporting = of_row.returning(*insert.missing)
         first = connection.execute(reporting, parameters, execution_options=options).first()
         keys.append(tuple(first or ()))
     return keys
@@ -121,8 +121,8 @@ def _last_key(
     connection: Connection, insert: KeylessInsert, statement: Any, row: Any, options: Any
 ) -> tuple[Any, ...]:
     """The key of one row, where the database reports the last one only."""
-    one = statement.values(row) if insert.is_multi else statement
-    result = connection.execute(one, {} if insert.is_multi else row, execution_options=options)
+    of_row = statement.values(row) if insert.is_multi else statement
+    result = connection.execute(of_row, {} if insert.is_multi else row, execution_options=options)
     primary = insert.table.primary_key.columns
     key = dict(zip(primary, result.inserted_primary_key or (), strict=False))
     return tuple(key.get(column) for column in insert.missing)
