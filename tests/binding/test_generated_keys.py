@@ -142,6 +142,17 @@ def test_the_key_is_reported(shop):
         assert connection.scalar(select(visit.c.reason).where(visit.c.id == key)) == "r"
 
 
+def test_mysql_s_last_row_id_of_several_rows_is_their_first(mariadb):
+    database = Database(mariadb)
+    database.create(Visit.metadata)
+    rows = rows_of(3)
+    with database.begin() as connection:
+        for statement, *parameters in ((insert(visit).values(rows),), (insert(visit), rows)):
+            connection.execute(visit.delete())
+            done = connection.execute(statement, *parameters)
+            assert done.lastrowid == connection.scalar(select(func.min(visit.c.id)))
+
+
 def test_a_given_key_and_a_generated_one_can_be_mixed(shop):
     with shop.session() as session:
         session.add(Visit(id=100, place="a", reason="given"))

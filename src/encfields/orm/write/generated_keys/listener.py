@@ -145,6 +145,8 @@ class GeneratedKeys:
                 "Give the key a value that they keep"
             )
         savepoint.release(connection)
+        if connection.dialect.name in MYSQL_NAMES:
+            _report_first_key(context, reserved.keys)
         return insert.missing
 
 
@@ -199,6 +201,16 @@ def are_stored(
         if _count(connection, insert, among) < len(set(wanted)):
             return False
     return True
+
+
+def _report_first_key(context: Any, keys: list[tuple[Any, ...]]) -> None:
+    """Have ``lastrowid`` be the first of several rows' keys, as MySQL reports those that it generates.
+
+    Of keys that it was given, it reports the last.
+    """
+    if len(keys) > 1:
+        ((first, *_), *_) = keys
+        context.get_lastrowid = lambda: first
 
 
 def _reported_by_driver(keys: list[tuple[Any, ...]], context: Any) -> bool:
