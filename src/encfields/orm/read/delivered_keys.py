@@ -33,6 +33,8 @@ NULL_PART = b"!null!"
 
 _MARK = b"!"
 
+_INFINITE_DAYS = {b"infinity": dt.date.max.isoformat(), b"-infinity": dt.date.min.isoformat()}
+
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]*")
 _DATE = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _HEX_UUID = re.compile(rb"[0-9a-f]{32}")
@@ -73,7 +75,8 @@ def _postgresql_sql(column: str, kind: IdentityKind) -> str:
     if kind is IdentityKind.BINARY:
         return f"encode({column}, 'hex')"
     if kind is IdentityKind.DATE:
-        return f"to_char({column}, 'YYYY-MM-DDBC')"  # of infinity, NULL
+        # of infinity, to_char() makes NULL
+        return f"COALESCE(to_char({column}, 'YYYY-MM-DDBC'), CAST({column} AS TEXT))"
     return f"CAST({column} AS TEXT)"
 
 
@@ -158,12 +161,24 @@ def _hyphenated(digits: bytes) -> str:
 
 def _date(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes], str]:
     if dialect.name == "postgresql":
-        return lambda part: _iso_date(part.removesuffix(b"AD"))
+        return _asyncpg_date if dialect.driver == "asyncpg" else _postgresql_date
     if dialect.name != "sqlite":
         return _iso_date
     read = date_reader(type_, dialect)
     canonical = CANONICAL[IdentityKind.DATE]
     return lambda part: canonical(read(_text(part)))
+
+
+def _postgresql_date(part: bytes) -> str:
+    return _iso_date(part.removesuffix(b"AD"))
+
+
+def _asyncpg_date(part: bytes) -> str:
+    """What asyncpg writes: it stores Python's last day as infinity, and its first one likewise."""
+    day = _INFINITE_DAYS.get(part) or _postgresql_date(part)
+    if day in _INFINITE_DAYS.values() and part not in _INFINITE_DAYS:
+        raise ValueError("asyncpg writes this day as infinity")
+    return day
 
 
 def _iso_date(part: bytes) -> str:

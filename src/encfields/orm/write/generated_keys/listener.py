@@ -145,7 +145,8 @@ class GeneratedKeys:
                 "Give the key a value that they keep"
             )
         savepoint.release(connection)
-        if connection.dialect.name in MYSQL_NAMES:
+        is_mysql = connection.dialect.name in MYSQL_NAMES
+        if is_mysql and insert.is_multi and not result.returns_rows:
             _report_first_key(context, reserved.keys)
         return insert.missing
 
@@ -204,13 +205,10 @@ def are_stored(
 
 
 def _report_first_key(context: Any, keys: list[tuple[Any, ...]]) -> None:
-    """Have ``lastrowid`` be the first of several rows' keys, as MySQL reports those that it generates.
-
-    Of keys that it was given, it reports the last.
-    """
-    if len(keys) > 1:
-        ((first, *_), *_) = keys
-        context.get_lastrowid = lambda: first
+    """Have ``lastrowid`` be the key of the first row that a statement inserts, as MySQL reports
+    those that it generates. Of keys that it is given, it reports the last."""
+    ((first, *_), *_) = keys
+    context.get_lastrowid = lambda: first
 
 
 def _reported_by_driver(keys: list[tuple[Any, ...]], context: Any) -> bool:
