@@ -11,7 +11,7 @@ from encfields.orm import internals
 from encfields.orm.adoption.expressions import with_plaintext_asked
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.adoption.writes import write_plaintext_along
-from encfields.orm.query.list_comparison import with_lists_asked
+from encfields.orm.query.asked_otherwise import with_all_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
 from encfields.orm.write.execution import WriteExecution
@@ -43,8 +43,6 @@ class EngineListeners:
     def __init__(self, engine: Engine, encryption: EngineEncryption) -> None:
         self.hook = WriteHook(encryption, engine.dialect.driver)
         self._redaction = Redaction()
-        # ANY of a list; elsewhere no statement is looked through for what the database has not.
-        self._has_list_comparisons = engine.dialect.name == "postgresql"
         self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
 
     def put_on(self, engine: Engine) -> None:
@@ -81,9 +79,9 @@ class EngineListeners:
     ) -> tuple[Any, Any, Any]:
         """What an execution still lacks is added before it is compiled."""
         write = internals.write_in(statement)
-        asked = statement if write is None else write
-        if self._has_list_comparisons or Plaintext.is_used:
-            asked = self._with_criteria(asked)
+        asked = with_all_asked(statement if write is None else write)
+        if Plaintext.is_used:
+            asked = with_plaintext_asked(asked)
         if write is None:
             self._redaction.note_statement(connection, statement)
             return asked, multiparams, params
@@ -100,12 +98,6 @@ class EngineListeners:
         if asked is not write:
             statement = internals.with_write(statement, asked)
         return statement, multiparams, params
-
-    def _with_criteria(self, statement: Any) -> Any:
-        """The statement with what it asks for in the form in which it is looked up."""
-        if self._has_list_comparisons:
-            statement = with_lists_asked(statement)
-        return with_plaintext_asked(statement) if Plaintext.is_used else statement
 
     def _complete(self, execution: WriteExecution) -> None:
         if Plaintext.is_used:

@@ -235,7 +235,9 @@ class EncryptedType(
         one that prints the value.
         """
         raise UnboundValueError(
-            "an encrypted value cannot be rendered into the text of a statement", reason="literal"
+            "an encrypted value cannot be rendered into the text of a statement: leave "
+            "literal_execute and literal_binds out",
+            reason="literal",
         )
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:

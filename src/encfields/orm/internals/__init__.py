@@ -112,6 +112,7 @@ from encfields.orm.internals.selects import (
     array_items,
     distinct_on_clauses,
     entity_of,
+    exists_rewritten,
     group_by_clauses,
     has_row_limit,
     having_criteria,

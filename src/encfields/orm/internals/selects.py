@@ -3,6 +3,7 @@
 Read::
 
     sqlalchemy.schema.Column                       _annotate _annotations
+    sqlalchemy.sql.selectable.Exists               _clone
     sqlalchemy.sql.selectable.Select               _compile_state_factory _generate _prefixes
     sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _hints
     sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseList, ColumnElement
 from sqlalchemy.sql.selectable import Select
@@ -62,6 +64,23 @@ def with_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> An
         return statement
     changed = statement._generate()
     changed._where_criteria = rewritten
+    return changed
+
+
+def exists_rewritten(exists: Any, rewrite: Callable[[Any], Any]) -> Any:
+    """The same EXISTS with its SELECT rewritten.
+
+    :param rewrite: gives a SELECT, or another one in its place.
+    :returns: `exists` itself if the SELECT is no other.
+    """
+    inner = getattr(exists.element, "element", None)
+    if not isinstance(inner, Select):
+        return exists
+    select = rewrite(inner)
+    if select is inner:
+        return exists
+    changed = exists._clone()
+    changed.element = select.self_group(against=operators.exists)
     return changed
 
 

@@ -27,17 +27,19 @@ from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
     NULL_TESTS,
+    OF_NULL_TOO,
     BlindValue,
     BlindView,
     CiphertextComparison,
     IndexComparison,
+    IsNullGiven,
     by_database_alone,
     clause_of,
     is_column,
 )
 from encfields.orm.query.index_operand import index_column_of_view
 from encfields.orm.query.list_comparison import compared_to_list
-from encfields.orm.query.resolution import resolved
+from encfields.orm.query.resolution import null_given, resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
 
@@ -54,14 +56,18 @@ _ADVICE = {
     "desc_op": "sort after loading",
     "asc_op": "sort after loading",
 }
-_ADVICE_WITH_INDEX = {"distinct_op": "write column.blind().distinct(), which tells hashes apart"}
-
-
-_OF_NULL_TOO = (operators.is_distinct_from, operators.is_not_distinct_from)
+_WITH_VALUE_OR_COLUMN = "compare it with a value or an equally indexed column"
+_ADVICE_WITH_INDEX = {
+    "distinct_op": "write column.blind().distinct(), which tells hashes apart",
+    "is_distinct_from": _WITH_VALUE_OR_COLUMN,
+    "is_not_distinct_from": _WITH_VALUE_OR_COLUMN,
+}
 
 
 def _has_answer(type_: SealedColumnType, operand: object) -> bool:
     """Whether a column can be told apart from a value, from NULL, or from another column."""
+    if isinstance(operand, BindParameter):
+        return type_.adopts is None and bool(type_.indexes)
     if isinstance(operand, ClauseElement) or hasattr(operand, "__clause_element__"):
         return _is_told_by_indexes(type_, operand)
     return type_.adopts is None and (bool(type_.indexes) or asks_for_null(type_, operand))
@@ -105,6 +111,11 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     )
 
 
+def _encrypted_side(expression: Any, operand: Any) -> Any:
+    """The column among the sides of an operation: of ``"x" + column``, the right one."""
+    return operand if isinstance(expression, BindParameter) and is_column(operand) else expression
+
+
 class EncryptedComparator(TypeDecorator.Comparator[Any]):
     """Allows ``is_(None)`` and its like, equality where there is a blind index, and refuses
     everything else by name."""
@@ -115,9 +126,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
         type_ = cast("SealedColumnType", self.expr.type)
-        if op in _OF_NULL_TOO and _has_answer(type_, operand):
-            tell = self._of_two if is_column(operand) else self._with_null
-            return tell(op, operand)
+        if op in OF_NULL_TOO and _has_answer(type_, operand):
+            return self._told_apart(op, operand)
         adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
             if _is_null_test(type_, op, operand):
@@ -144,7 +154,13 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             if adopts.phase == WRITE_BOTH:
                 return asked
             return OfPlaintext(asked, lambda: refuse_operator(column, op))
-        raise refuse_operator(self.expr, op)
+        raise refuse_operator(_encrypted_side(self.expr, operand), op)
+
+    def _told_apart(self, op: Any, operand: object) -> ColumnElement[Any]:
+        """``is_distinct_from()`` and its opposite, of whatever can stand on the other side."""
+        if isinstance(operand, BindParameter):
+            return self._with_bind(op, operand)
+        return self._of_two(op, operand) if is_column(operand) else self._with_null(op, operand)
 
     def _with_null(self, op: Any, value: object) -> ColumnElement[Any]:
         """``is_distinct_from()`` and its opposite, in terms of what an index answers."""
@@ -155,9 +171,28 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             test = is_value if op is operators.is_distinct_from else is_null
             return by_database_alone(test) if isinstance(type_.inner, TypeDecorator) else test
         if op is operators.is_distinct_from:
-            return or_(self.operate(operators.ne, value), is_null)
+            return or_(self._compared(operators.ne, value, op), is_null)
         # The evaluator of synchronize_session ends AND at the first that is unknown.
-        return and_(is_value, self.operate(operators.eq, value))
+        return and_(is_value, self._compared(operators.eq, value, op))
+
+    def _with_bind(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
+        """The same of a value that comes in a bind, which may be NULL in one execution and not in
+        the next."""
+        if bind.unique:
+            return self._with_null(op, bind.effective_value)
+        is_null = _is_null(cast("SealedColumnType", self.expr.type), self.expr)
+        is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))
+        if op is operators.is_distinct_from:
+            one = or_(and_(is_null, is_given), and_(not_(is_null), not_(is_given)))
+            return or_(self._compared(operators.ne, bind, op), one)
+        both = and_(is_null, not_(is_given))
+        return or_(and_(not_(is_null), self._compared(operators.eq, bind, op)), both)
+
+    def _compared(self, operator: Any, other: Any, written: Any) -> Any:
+        """A comparison that is a part of what `written` asks."""
+        compared = self.operate(operator, other)
+        is_ours = isinstance(compared, IndexComparison)
+        return compared.written_as(written) if is_ours else compared
 
     def _of_two(self, op: Any, other: Any) -> ColumnElement[Any]:
         """``is_distinct_from()`` of two columns, and its opposite; never NULL themselves."""
@@ -167,8 +202,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         both = and_(not_(is_null), not_(other_is_null))
         if op is operators.is_distinct_from:
             one = or_(and_(is_null, not_(other_is_null)), and_(not_(is_null), other_is_null))
-            return or_(and_(both, self.operate(operators.ne, other)), one)
-        return or_(and_(both, self.operate(operators.eq, other)), and_(is_null, other_is_null))
+            return or_(and_(both, self._compared(operators.ne, other, op)), one)
+        is_equal = and_(both, self._compared(operators.eq, other, op))
+        return or_(is_equal, and_(is_null, other_is_null))
 
     @leaves_no_trace
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
@@ -199,6 +235,12 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 @compiles(IndexComparison)
 def _compile_comparison(element: IndexComparison, compiler: Any, **kw: Any) -> str:
     return str(compiler.process(resolved(element, compiler), **kw))
+
+
+@compiles(IsNullGiven)
+def _compile_null_given(element: IsNullGiven, compiler: Any, **kw: Any) -> str:
+    (comparison,) = element.clauses
+    return str(compiler.process(null_given(cast("Any", comparison), compiler), **kw))
 
 
 @compiles(BlindValue)

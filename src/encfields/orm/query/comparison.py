@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import (
     Null,
     TypeCoerce,
 )
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
@@ -32,6 +33,7 @@ from encfields.traces import leaves_no_trace
 
 EQUALITY = (operators.eq, operators.ne)
 MEMBERSHIP = (operators.in_op, operators.not_in_op)
+OF_NULL_TOO = (operators.is_distinct_from, operators.is_not_distinct_from)
 NULL_TESTS = (operators.is_, operators.is_not, *EQUALITY)
 NEGATIVE = (operators.ne, operators.not_in_op)
 
@@ -46,6 +48,9 @@ class IndexComparison(NegatableComparison):
     """One of ``==``, ``!=``, ``IN`` and ``NOT IN`` on an encrypted column or on its index."""
 
     inherit_cache = True
+
+    written: Any = None
+    """The operator that the application wrote, if this is a part of what was made of it."""
 
     @classmethod
     def of(cls, binary: BinaryExpression[Any]) -> IndexComparison:
@@ -81,6 +86,11 @@ class IndexComparison(NegatableComparison):
         negated = operators.ne if operator is operators.eq else operators.eq
         return cls(column, operand, operator, type_=_BOOLEAN, negate=negated)
 
+    def written_as(self, operator: Any) -> IndexComparison:
+        """The same, as a part of what another operator asks."""
+        self.written = operator
+        return self
+
     def negation(self, negated: Any) -> Any:
         """``~(a == b)`` is ``a != b``, and stays a comparison by index."""
         return IndexComparison.of(negated) if type(negated) is BinaryExpression else negated
@@ -96,6 +106,20 @@ def _is_none_to_python(side: Any) -> bool:
         return False
     none_is_null = type(None) in getattr(side.type, "coerce_to_is_types", (type(None),))
     return side.required or (not none_is_null and side.effective_value is None)
+
+
+class IsNullGiven(FunctionElement[bool]):
+    """Whether the value that a bind is given with each execution is NULL.
+
+    :param comparison: of the column with the bind, which says what the bind is looked up as.
+    """
+
+    name = "is_null_given"
+    type = _BOOLEAN
+    inherit_cache = True
+
+    def __init__(self, comparison: IndexComparison) -> None:
+        super().__init__(comparison)
 
 
 def by_database_alone(test: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -142,7 +166,8 @@ class BlindView(CacheKeyedType):
 
     def literal_processor(self, dialect: Any) -> NoReturn:
         raise UnboundValueError(
-            "a value that is looked up cannot be rendered into the text of a statement",
+            "a value that is looked up cannot be rendered into the text of a statement: leave "
+            "literal_execute and literal_binds out",
             reason="literal",
         )
 

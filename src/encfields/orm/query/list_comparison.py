@@ -1,63 +1,26 @@
 """``any_([...]) == column``, PostgreSQL's IN: asked of a blind index as ``in_()`` is.
 
-SQLAlchemy builds it without asking the column's type: what stands in the WHERE of a statement is
-exchanged for look-ups before the statement is compiled. Elsewhere, and with a list that is not
-known by then, it is refused.
+With a list that the statement does not hold, it is refused.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import and_, false, not_, null, or_, true
+from sqlalchemy import and_, false, null, or_, true
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
-    BinaryExpression,
     BindParameter,
-    BooleanClauseList,
     CollectionAggregate,
     ColumnElement,
     Grouping,
     Null,
-    UnaryExpression,
 )
 
 from encfields.orm import internals
-from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.comparison import EQUALITY, BlindView
+from encfields.orm.query.comparison import EQUALITY
 from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
-
-
-def with_lists_asked(statement: Any) -> Any:
-    """The statement with the lists of its WHERE looked up."""
-    return internals.with_criteria_rewritten(statement, _asked)
-
-
-def _asked(criterion: Any) -> Any:
-    """The criterion, or another one in its place if a column in it is compared to a list."""
-    if isinstance(criterion, BinaryExpression):
-        if isinstance(criterion.right, CollectionAggregate) and _is_indexed(criterion.left):
-            compared = compared_to_list(criterion.left, criterion.operator, criterion.right)
-            return criterion if compared is None else compared
-        return criterion
-    if isinstance(criterion, BooleanClauseList):
-        parts = [_asked(part) for part in criterion.clauses]
-        if all(new is old for new, old in zip(parts, criterion.clauses, strict=True)):
-            return criterion
-        return or_(*parts) if criterion.operator is operators.or_ else and_(*parts)
-    if isinstance(criterion, Grouping):
-        part = _asked(criterion.element)
-        return criterion if part is criterion.element else part
-    if isinstance(criterion, UnaryExpression) and criterion.operator is operators.inv:
-        part = _asked(criterion.element)
-        return criterion if part is criterion.element else not_(part)
-    return criterion
-
-
-def _is_indexed(side: Any) -> bool:
-    type_: Any = getattr(side, "type", None)
-    return isinstance(type_, BlindView) or (is_encrypted(side) and bool(type_.indexes))
 
 
 @leaves_no_trace

@@ -126,7 +126,8 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
 
     def literal_processor(self, dialect: Dialect) -> NoReturn:
         raise UnboundValueError(
-            "a value that is looked up cannot be rendered into the text of a statement",
+            "a value that is looked up cannot be rendered into the text of a statement: leave "
+            "literal_execute and literal_binds out",
             table=self.index.table,
             column=self.index.column_name,
             reason="literal",

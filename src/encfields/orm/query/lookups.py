@@ -1,8 +1,8 @@
 """Values that are looked up in a blind index: planned once for a compiled statement, then hashed.
 
 Where the index key is a tenant's, the tenant must be known: the statement has to compare the
-template's columns, of the same table or alias, with ``=`` to a value, in the same SELECT's WHERE,
-in one around it, or in the AND that the comparison is part of.
+template's columns, of the same table or alias, with ``=`` to a value, or with ``IN`` to a list of
+one, in the same SELECT's WHERE, in one around it, or in the AND that the comparison is part of.
 """
 
 from __future__ import annotations
@@ -121,19 +121,22 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
 
 def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
     """The bind that each column is compared with wherever the comparison counts, by its hash."""
-    inner = compared.scope.subquery
+    inner, rendered = compared.scope.subquery, internals.rendered_bind_names(compiled)
     around = deciding(compared.enclosing, compared.scope.expression.table)
     for statement in around if inner is None else [inner]:
         for criterion in (
             *conjunction_of(statement),
             *conditions_beside(statement, compared.element),
         ):
-            if isinstance(criterion, BinaryExpression) and criterion.operator is operators.eq:
+            if isinstance(criterion, BinaryExpression) and criterion.operator in _NAMES_TENANT:
                 for column, value in permutations((criterion.left, criterion.right)):
-                    if isinstance(value, BindParameter) and not value.expanding:
+                    if isinstance(value, BindParameter):
                         name = internals.bind_name(compiled, value)
-                        if name is not None:
+                        if name is not None and name not in rendered:
                             yield hash(column), name
+
+
+_NAMES_TENANT = (operators.eq, operators.is_not_distinct_from, operators.in_op)
 
 
 # -- at every execution ------------------------------------------------------------------------
@@ -171,21 +174,51 @@ def answer_lookups(
         for value in given.values() if isinstance(given, dict) else given:
             if type(value) is PendingLookup and not value.done:
                 lookup = lookups[value.token]
-                value.settle(_answer(lookup, values, value.value, encryption, dialect))
+                texts = _tenant(lookup, values, context)
+                value.settle(
+                    None
+                    if texts is None
+                    else _answer(lookup, texts, value.value, encryption, dialect)
+                )
+
+
+def _tenant(lookup: LookupBind, values: Mapping[str, Any], context: Any) -> list[str] | None:
+    """What the key of a look-up depends on, in one execution; ``None`` where that is NULL.
+
+    :raises UnsupportedOperationError: it is several, each with hashes of its own.
+    """
+    texts: list[str] = []
+    for bind, to_text in lookup.key:
+        given = [values[bind]] if bind in values else internals.bound_values(context, bind)
+        named = {to_text(one) for one in given if one is not None}
+        if len(named) > 1:
+            raise _several_tenants(lookup.type.index)
+        if not named:
+            return None
+        texts += named
+    return texts
+
+
+def _several_tenants(index: IndexBinding) -> UnsupportedOperationError:
+    names = ", ".join(column.name for column in index.key_columns)
+    return UnsupportedOperationError(
+        f"its blind index has a key of its own for each {names}, and IN names several: ask for "
+        f"each by itself, as in or_(and_({names} == ..., column == ...), ...)",
+        table=index.table,
+        column=index.column_name,
+        reason="tenant-unknown",
+    )
 
 
 def _answer(
     lookup: LookupBind,
-    values: Mapping[str, Any],
+    texts: list[str] | None,
     value: object,
     encryption: EngineEncryption,
     dialect: Dialect,
 ) -> bytes | None:
-    texts: list[str] = []
-    for bind, to_text in lookup.key:
-        if values[bind] is None:
-            return None
-        texts.append(to_text(values[bind]))
+    if texts is None:
+        return None
     hashes: list[bytes | None] = []
     for version in lookup.type.hashed_for:
         normalised = normalised_lookup(version, version.forms(dialect, asked=True), value)

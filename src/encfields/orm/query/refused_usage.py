@@ -22,11 +22,13 @@ from sqlalchemy.sql.dml import Insert, Update, UpdateBase
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
+    Case,
     ClauseElement,
     ClauseList,
     Grouping,
     Label,
     Null,
+    Tuple,
     TypeCoerce,
     UnaryExpression,
 )
@@ -169,7 +171,7 @@ def _check(element: Any) -> None:
             is_comparison = getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP)
             indexed = is_comparison and ciphertext.type.indexes
             first = instead_of_any(*element.get_children()) or _FIRST
-            fix = first if indexed else "do it in Python after loading"
+            fix = first if indexed else _instead(element, ciphertext)
             raise _refuse(ciphertext, _use(element), fix)
         if not _may_hold_hash(element):
             for hashed in _hashes(element.get_children()):
@@ -236,7 +238,21 @@ def _may_hold_hash(element: Any) -> bool:
     return type(element) is ClauseList  # PARTITION BY, for instance.
 
 
+def _instead(element: Any, ciphertext: Any) -> str:
+    """What to write in the place of a use that is no comparison."""
+    if ciphertext.type.indexes and isinstance(element, Tuple):
+        return (
+            "compare each column by itself, as in and_(a == x, b == y), a tuple_() with rows that "
+            "it is given as they are, or a subquery in exists()"
+        )
+    if ciphertext.type.indexes and isinstance(element, Case):
+        return "write case((column == value, result), ...)"
+    return "do it in Python after loading"
+
+
 def _use(element: Any) -> str:
+    if isinstance(element, Tuple):
+        return "tuple_()"
     operator = getattr(element, "operator", None)
     if operator is not None:
         return f"the operator {getattr(operator, '__name__', operator)!r}"

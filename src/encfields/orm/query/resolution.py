@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import and_, func, not_, or_
+from sqlalchemy import LargeBinary, and_, func, not_, or_
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -95,6 +96,21 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
         return by_index
     in_plaintext = compared_in_plaintext(element, there, operand, versions[0], compiler)
     return by_either(by_index, [there.index_column(i) for i in versions], in_plaintext)
+
+
+def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:
+    """Whether the bind that a column is compared with is given NULL.
+
+    :param element: the comparison, with the column on its left side.
+    :raises UnsupportedOperationError: no index answers it.
+    """
+    there = cast("IndexOperand", asked(element.left))
+    versions = _answering(element, there)
+    compared = Compared(element, there, there.needs_filter(versions[0]), enclosing(compiler))
+    all_asked = [*versions, *(i.other for i in versions if i.other is not None)]
+    # Declared as bytes, for drivers that ask the server for the types of parameters.
+    hashed = sql_cast(_lookup(element.right, versions[0], all_asked, compared), LargeBinary)
+    return hashed.is_(None)
 
 
 def _is_after_all(there: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
@@ -262,7 +278,8 @@ def _lookup(
 
 
 def _refused(there: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
-    operator = getattr(element.operator, "__name__", str(element.operator))
+    written = element.written or element.operator
+    operator = getattr(written, "__name__", str(written))
     return UnsupportedOperationError(
         f"{operator!r} cannot be answered: {why}",
         table=str(there.column.table.fullname) if there else None,

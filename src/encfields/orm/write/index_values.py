@@ -232,10 +232,12 @@ def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) 
 
 def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], EncFieldsError]:
     missing = [s.column_name for s, value in zip(index.sources, values, strict=True) if not value]
+    written = ", ".join(f"{source.column.key}=..." for source in index.sources)
     return lambda: _refused(
         index,
         f"the blind index {index.label!r} is of several columns, and the statement does not set "
-        f"{', '.join(missing)}: set them together, or through the ORM",
+        f"{', '.join(missing)}: set all of them, as in values({written}), or set the attributes of "
+        "an object of the ORM, which reads the others",
     )
 
 
@@ -287,11 +289,20 @@ def refuse_half_upsert(statement: Any, table: Table) -> None:
         if _is_of_own_values(index, values) and is_own_value(index_column, index.index_column):
             continue
         if index_column is None or any(value is None for value in values):
-            raise _refused(
-                index,
-                f"an upsert has to set the columns of its blind index {index.label!r} together",
-            )
+            raise _refused(index, _not_all_inserted(statement, index))
         raise _refused(index, WRITTEN_BY_US)
+
+
+def _not_all_inserted(statement: Any, index: IndexBinding) -> str:
+    """What to write where SET leaves, or may leave, some of an index's values as they are."""
+    inserted = "excluded" if hasattr(statement, "excluded") else "inserted"
+    columns = [source.column for source in index.sources]
+    written = ", ".join(f'"{column.key}": statement.{inserted}.{column.key}' for column in columns)
+    return (
+        f"its blind index {index.label!r} is of {', '.join(column.name for column in columns)}, of "
+        "which the row that is hit would keep some, and the upsert does not know those: set each "
+        f"to its inserted value ({written}), or read the row and change it through the ORM"
+    )
 
 
 def refuse_alias(table: Any, rows: Iterable[Mapping[Any, Assigned]]) -> None:

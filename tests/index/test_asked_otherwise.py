@@ -1,0 +1,255 @@
+"""A look-up spelt in another way than ``column == value`` answers what a plain column answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from encfields import BlindIndex, EncryptedType
+from encfields.errors import UnsupportedOperationError
+from tests.binding.database import CANARY, Database
+from tests.index.clinic import Base, Claim, fill, patient, sent
+
+twins = Table(
+    "twins",
+    MetaData(),
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer),
+    Column("plain", String(20)),
+    Column("secret", EncryptedType(String(20), index=BlindIndex())),
+)
+id_, number = twins.c.id, twins.c.number
+
+Condition = Callable[[Any], Any]
+
+SPELT: dict[str, Condition] = {
+    "a value first": lambda c: literal("a") == c,
+    "a value first, differing": lambda c: literal("a") != c,
+    "a value first, negated": lambda c: ~(literal("a") == c),
+    "a value first, told apart": lambda c: literal("a").is_distinct_from(c),
+    "NULL first": lambda c: literal(None, String) == c,
+    "a value in columns": lambda c: literal("a").in_([c, func.lower("A")]),
+    "a value in no column": lambda c: literal("a").not_in([c, func.lower("B")]),
+    "within OR and AND": lambda c: or_(id_ == 4, (literal("a") == c) & (id_ > 1)),
+    "within EXISTS": lambda c: exists().where(literal("c") == c),
+    "within NOT EXISTS": lambda c: ~exists().where(literal("x") == c),
+    "a value as a bind": lambda c: c.is_distinct_from(literal("a")),
+    "rows": lambda c: tuple_(number, c).in_([(1, "a"), (2, "b"), (9, "c")]),
+    "no rows": lambda c: tuple_(number, c).in_([]),
+    "not among rows": lambda c: tuple_(number, c).not_in([(1, "a"), (2, "b")]),
+    "not among no rows": lambda c: tuple_(number, c).not_in([]),
+    "rows with NULL": lambda c: tuple_(number, c).not_in([(1, "a"), (1, None)]),
+    "a row": lambda c: tuple_(id_, c) == (1, "a"),
+    "not a row": lambda c: tuple_(id_, c) != tuple_(1, "a"),
+    "one of rows or else": lambda c: or_(id_ == 5, tuple_(number, c).in_([(1, "a")])),
+    "very many rows": lambda c: tuple_(id_, c).in_([(n, "a") for n in range(1500)]),
+}
+
+GIVEN: dict[str, Condition] = {
+    "a bind first": lambda c: bindparam("x") == c,
+    "told apart": lambda c: c.is_distinct_from(bindparam("x")),
+    "not told apart": lambda c: c.is_not_distinct_from(bindparam("x")),
+    "told apart, a bind first": lambda c: bindparam("x").is_not_distinct_from(c),
+}
+
+
+@pytest.fixture
+def filled(db: Database) -> Database:
+    db.create(twins.metadata, is_empty=True)
+    values = [(1, "a"), (2, "b"), (2, "a"), (3, None), (None, "c")]
+    rows = [
+        {"id": n, "number": number, "plain": value, "secret": value}
+        for n, (number, value) in enumerate(values, start=1)
+    ]
+    with db.begin() as connection:
+        connection.execute(twins.insert(), rows)
+    return db
+
+
+def found(connection: Any, condition: Any, **given: Any) -> list[int]:
+    return sorted(connection.scalars(select(id_).where(condition), given))
+
+
+def test_it_finds_what_it_finds_of_a_plain_column(filled: Database) -> None:
+    with filled.begin() as connection:
+        for name, condition in SPELT.items():
+            expected = found(connection, condition(twins.c.plain))
+            assert found(connection, condition(twins.c.secret)) == expected, name
+
+
+def test_a_value_that_comes_with_the_execution_may_be_null(filled: Database) -> None:
+    with filled.begin() as connection:
+        for name, condition in GIVEN.items():
+            for x in ("a", None, "z"):
+                expected = found(connection, condition(twins.c.plain), x=x)
+                assert found(connection, condition(twins.c.secret), x=x) == expected, (name, x)
+
+
+def test_rows_are_changed_and_deleted_by_it(filled: Database) -> None:
+    secret = twins.c.secret
+    with filled.begin() as connection:
+        changed = update(twins).values(plain="new").where(tuple_(id_, secret).in_([(1, "a")]))
+        assert connection.execute(changed).rowcount == 1
+        assert connection.execute(delete(twins).where(literal("a") == secret)).rowcount == 2
+        gone = delete(twins).where(secret.is_distinct_from(bindparam("x")))
+        assert connection.execute(gone, {"x": "c"}).rowcount == 2
+
+
+def test_the_value_goes_nowhere(sqlite_db: Database) -> None:
+    sqlite_db.create(Base.metadata, is_empty=True)
+    fill(sqlite_db)
+    with sent(sqlite_db), sqlite_db.begin() as connection:
+        for condition in (
+            literal(CANARY) == patient.c.ssn,
+            tuple_(patient.c.id, patient.c.ssn).in_([(1, CANARY)]),
+            literal(CANARY).in_([patient.c.ssn]),
+        ):
+            assert connection.scalars(select(patient.c.id).where(condition)).all() == []
+
+
+def test_an_entity_is_found_and_compared(sqlite_clinic: Database) -> None:
+    with sqlite_clinic.session() as session:
+        rows = tuple_(Claim.amount, Claim.ssn).in_([(10, "ssn-1"), (20, "ssn-2")])
+        assert [one.ssn for one in session.scalars(select(Claim).where(rows))] == ["ssn-1"]
+        with_patients = select(Claim.id).where(Claim.patient.has(literal("ssn-1") == patient.c.ssn))
+        assert sorted(session.scalars(with_patients)) == [1, 2]
+
+
+REFUSED: dict[str, tuple[Condition, str]] = {
+    "rows that come with the execution": (
+        lambda c: tuple_(id_, c).in_(bindparam("x", expanding=True)),
+        r"tuple_\(\).*and_\(a == x, b == y\)",
+    ),
+    "rows of a subquery": (
+        lambda c: tuple_(id_, c).in_(select(id_, c)),
+        r"tuple_\(\).*exists\(\)",
+    ),
+    "rows that are less": (lambda c: tuple_(id_, c) < (1, "a"), r"tuple_\(\)"),
+    "a CASE of the value": (
+        lambda c: case({"a": 1}, value=c) == 1,
+        r"write case\(\(column == value, result\)",
+    ),
+    "told apart from a plain column": (
+        lambda c: c.is_distinct_from(twins.c.plain),
+        "is_distinct_from.*value or an equally indexed column",
+    ),
+    "rendered into the text": (
+        lambda c: c == bindparam("x", "a", literal_execute=True),
+        "leave literal_execute",
+    ),
+}
+
+
+@pytest.mark.parametrize("condition, says", REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_says_what_to_write(
+    sqlite_db: Database, condition: Condition, says: str
+) -> None:
+    twins.metadata.create_all(sqlite_db.engine)
+    with (
+        sqlite_db.begin() as connection,
+        pytest.raises(Exception, match=says) as caught,
+    ):
+        connection.execute(select(id_).where(condition(twins.c.secret)), {"x": []})
+    assert (caught.value.table, caught.value.column) == ("twins", "secret")  # type: ignore[attr-defined]
+
+
+def test_columns_without_a_common_index_are_refused_by_the_operator_that_was_written(
+    sqlite_clinic: Database,
+) -> None:
+    apart = patient.c.ssn.is_distinct_from(patient.c.mail)
+    with (
+        sqlite_clinic.begin() as connection,
+        pytest.raises(UnsupportedOperationError, match="'is_distinct_from' cannot be answered"),
+    ):
+        connection.execute(select(patient.c.id).where(apart))
+
+
+def test_an_operator_with_a_value_first_names_the_column(sqlite_clinic: Database) -> None:
+    with pytest.raises(UnsupportedOperationError, match="add") as caught:
+        "x" + Claim.ssn
+    assert (caught.value.table, caught.value.column) == ("claim", "ssn")
+
+
+class TenantBase(DeclarativeBase):
+    pass
+
+
+class Note(TenantBase):
+    __tablename__ = "note"
+    tenant: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    body: Mapped[str] = mapped_column(
+        EncryptedType(String(20), key="tenant/{tenant}", index=BlindIndex())
+    )
+
+
+@pytest.fixture
+def notes(sqlite_db: Database) -> Any:
+    sqlite_db.create(TenantBase.metadata, is_empty=True)
+    for tenant in (1, 2):
+        sqlite_db.create_key(f"tenant/{tenant}")
+    with Session(sqlite_db.engine) as session:
+        session.add_all(Note(tenant=t, id=n, body=f"b{n}") for t in (1, 2) for n in (1, 2))
+        session.commit()
+        yield session
+
+
+NAMED: dict[str, tuple[Any, dict[str, Any], list[int]]] = {
+    "IN of one": (Note.tenant.in_([1]), {}, [1]),
+    "IN of one twice": (Note.tenant.in_([1, 1]), {}, [1]),
+    "IN of one and NULL": (Note.tenant.in_([1, None]), {}, [1]),
+    "IN of none": (Note.tenant.in_([]), {}, []),
+    "IN of a bind": (Note.tenant.in_(bindparam("t", expanding=True)), {"t": [1]}, [1]),
+    "not distinct": (Note.tenant.is_not_distinct_from(1), {}, [1]),
+    "a value first": (literal(1) == Note.tenant, {}, [1]),
+    "NULL": (Note.tenant == bindparam("t"), {"t": None}, []),
+}
+
+
+@pytest.mark.parametrize("tenant, given, expected", NAMED.values(), ids=NAMED)
+def test_a_tenant_is_named(
+    notes: Session, tenant: Any, given: dict[str, Any], expected: list[int]
+) -> None:
+    asked = select(Note.id).where(tenant, Note.body == "b1")
+    assert notes.scalars(asked, given).all() == expected
+
+
+def test_a_tenant_is_named_in_rows(notes: Session) -> None:
+    rows = tuple_(Note.tenant, Note.body).in_([(1, "b1"), (2, "b2"), (2, "b9")])
+    found = notes.execute(select(Note.tenant, Note.id).where(rows))
+    assert sorted(map(tuple, found)) == [(1, 1), (2, 2)]
+
+
+def test_several_tenants_in_a_list_are_refused(notes: Session) -> None:
+    notes.scalars(select(Note.id).where(Note.tenant.in_([1]), Note.body == "b1")).all()
+    with pytest.raises(UnsupportedOperationError, match=r"IN names several.*or_\(and_\(") as caught:
+        notes.scalars(select(Note.id).where(Note.tenant.in_([1, 2]), Note.body == "b1")).all()
+    assert (caught.value.column, caught.value.reason) == ("body", "tenant-unknown")
+
+
+def test_a_tenant_in_the_text_of_the_statement_is_not_named(notes: Session) -> None:
+    rendered: Any = bindparam("t", 1, literal_execute=True)
+    for tenant in (Note.tenant == rendered, Note.tenant == text("1")):
+        with pytest.raises(UnsupportedOperationError, match=r"add note\.tenant =="):
+            notes.scalars(select(Note.id).where(tenant, Note.body == "b1"))
