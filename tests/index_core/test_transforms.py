@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import datetime as dt
 import enum
 import hashlib
@@ -323,7 +322,7 @@ def test_equal_by_name():
 
 @pytest.mark.parametrize("transform", [*TEXT_TRANSFORMS, year], ids=lambda t: t.name)
 def test_immutable_copied_and_pickled(transform):
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         transform.name = "other"
     assert pickle.loads(pickle.dumps(transform)) == transform == copy.deepcopy(transform)
     assert repr(transform) == f"<Transform {transform.name}>"

@@ -8,7 +8,6 @@ import pickle
 import secrets
 import stat
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +69,7 @@ def test_the_wrap_is_a_committing_message_that_names_all_that_it_is_bound_to(key
 def test_a_wrap_moved_to_another_place_is_refused(keyring, other):
     wrapper = KeyWrapper(keyring)
     wrapped = wrapper.wrap_new(PLACE)
-    asked = replace(PLACE, **other)
+    asked = PLACE._replace(**other)
 
     with pytest.raises(KeyAccessError) as caught:
         wrapper.unwrap(wrapped, asked)

@@ -46,6 +46,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 from encfields.arguments import kind
@@ -134,11 +135,12 @@ class _Exact(Transform):
         return encode if self.shared_form is _plaintext else super().form(encode)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class _Year(Transform):
     """The year of a date, in the time zone that it is written in; or a year given as an int."""
 
-    name: str = "year"
+    __slots__ = ()
+
+    name = "year"
 
     def accepts(self, python_type: type) -> bool:
         return issubclass(python_type, dt.date)
@@ -276,20 +278,12 @@ def _first_letter(text: str) -> str:
     return next((character for character in _fold(text) if character.isalpha()), "")
 
 
-@dataclass(frozen=True)
-class _First:
-    count: int
-
-    def __call__(self, text: str) -> str:
-        return _nfc(text)[: self.count]
+def _first(count: int, text: str) -> str:
+    return _nfc(text)[:count]
 
 
-@dataclass(frozen=True)
-class _Last:
-    count: int
-
-    def __call__(self, text: str) -> str:
-        return _nfc(text)[-self.count :]
+def _last(count: int, text: str) -> str:
+    return _nfc(text)[-count:]
 
 
 exact: Transform = _Exact("exact", _plaintext)
@@ -321,7 +315,7 @@ def first(count: int) -> Transform:
 
     :raises DeclarationError: `count` is not a whole number from 1.
     """
-    return _Text(f"first{_count(count)}", (_First(count),))
+    return _Text(f"first{_count(count)}", (partial(_first, count),))
 
 
 def last(count: int) -> Transform:
@@ -329,7 +323,7 @@ def last(count: int) -> Transform:
 
     :raises DeclarationError: `count` is not a whole number from 1.
     """
-    return _Text(f"last{_count(count)}", (_Last(count),))
+    return _Text(f"last{_count(count)}", (partial(_last, count),))
 
 
 def _count(count: int) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from encfields.errors import ConfigurationError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.coroutine_twins import twin_for_coroutines
 from encfields.keys.keyrings.keyring import Keyring
-from encfields.keys.many.many_keys import ManyKeys
-from encfields.keys.many.selection import Selection
 from encfields.keys.removal import (
     CountableTables,
     Counted,
@@ -37,6 +36,9 @@ from encfields.keys.versions import (
     asked_ids,
 )
 from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from encfields.keys.many.many_keys import ManyKeys
 
 
 class KeyAdmin:
@@ -280,6 +282,9 @@ class KeyAdmin:
             and all else stands for itself.
         :raises ConfigurationError: both are given.
         """
+        from encfields.keys.many.many_keys import ManyKeys  # not at every program's start
+        from encfields.keys.many.selection import Selection
+
         return ManyKeys(self._store, self._cache, self._count, Selection(key_ids, like))
 
     def create_table(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from encfields.arguments import is_unicode
 from encfields.branch_key import BEACON_KEY_BYTES, BranchKey
@@ -129,8 +129,7 @@ class BeaconVersion:
     created_at: dt.datetime
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
+class WrappedKey(NamedTuple):
     """A branch key version that was read but not unwrapped yet.
 
     :ivar key_version: what is public about it.
@@ -142,8 +141,7 @@ class WrappedKey:
     unwrap: Callable[[], BranchKey]
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedBeacons:
+class WrappedBeacons(NamedTuple):
     """The beacon key versions in force of one key, read but not unwrapped yet.
 
     :ivar id: branch key id.

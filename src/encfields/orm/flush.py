@@ -13,8 +13,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Table
 from sqlalchemy.sql.visitors import iterate
@@ -32,8 +31,7 @@ Identity = Mapping[str, Any]
 """Values of a row's identity columns, by column key."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableAttributes:
+class TableAttributes(NamedTuple):
     """The ORM attributes of one table with encrypted columns.
 
     :ivar watched: attributes of the encrypted columns and of what they are bound to.

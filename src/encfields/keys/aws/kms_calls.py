@@ -16,8 +16,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from encfields.errors import shortened
 from encfields.keys.aws.deadline import DeadlineExceeded, exceeded, limit
@@ -83,8 +82,7 @@ _URGENCY = ("unreachable", "throttled", "error", "denied", "disabled")
 comes first, so that an outage is never reported as a final refusal."""
 
 
-@dataclass(frozen=True, slots=True)
-class KmsFault:
+class KmsFault(NamedTuple):
     """One failed KMS call.
 
     :param operation: for instance ``"Decrypt"``.

@@ -12,8 +12,7 @@ import os
 import secrets
 import struct
 import threading
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from encfields.arguments import kind
 from encfields.branch_key import BRANCH_KEY_BYTES
@@ -37,8 +36,7 @@ MAX_WRAPPING_KEYS = 16
 """Encrypted data keys that are looked at, so that a forged row cannot cost many KMS calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class WrappingContext:
+class WrappingContext(NamedTuple):
     """What a wrapped key is bound to.
 
     :ivar store: the key store's logical name.

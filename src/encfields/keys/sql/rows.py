@@ -11,9 +11,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -56,8 +55,7 @@ BRANCH: Purpose = "branch-key"
 BEACON: Purpose = "beacon-key"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRow:
+class KeyRow(NamedTuple):
     """One row of the key table.
 
     :ivar wrapped: ``None`` when the key is retired or destroyed.
@@ -192,7 +190,7 @@ def _with_context(row: KeyRow, faults: list[str]) -> KeyRow:
         else:
             store, number = context.get(KEY_STORE, ""), _number(context.get(KEY_NUMBER, ""))
             faults += _context_faults(row, context, number)
-    return replace(row, store=store, number=number, fault="; ".join(faults))
+    return row._replace(store=store, number=number, fault="; ".join(faults))
 
 
 def _number(text: str) -> int:

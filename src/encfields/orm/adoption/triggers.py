@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import types as sa
 
@@ -42,8 +41,7 @@ _MAX_NAME = 60
 """In bytes, which PostgreSQL counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedColumn:
+class WatchedColumn(NamedTuple):
     """A column whose changes a trigger notices.
 
     :param name: of the column. :param is_json: MySQL casts JSON in two steps.
@@ -62,8 +60,7 @@ class WatchedColumn:
         return cls(name, isinstance(stored, sa.JSON), is_float)
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptionInDatabase:
+class AdoptionInDatabase(NamedTuple):
     """One adoption, as the database knows it.
 
     :param plain: the plaintext column. :param sealed: the encrypted one.

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, bindparam, null
 from sqlalchemy.sql import operators
@@ -45,8 +44,7 @@ if TYPE_CHECKING:
 _COPY = "__plaintext"
 
 
-@dataclass(frozen=True, slots=True)
-class _Adopting:
+class _Adopting(NamedTuple):
     """One encrypted column of the table that a statement writes to.
 
     :ivar plain: its plaintext column.

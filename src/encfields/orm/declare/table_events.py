@@ -21,8 +21,7 @@ from sqlalchemy import (
     event,
 )
 
-from encfields.orm.adoption.columns import adopt_columns
-from encfields.orm.adoption.create_all_triggers import create_triggers, drop_triggers
+from encfields.orm.adoption.columns import adopt_columns, adopted_columns
 from encfields.orm.declare.collisions import refuse_colliding_keys, refuse_shared_names
 from encfields.orm.declare.column_rules import check_column
 from encfields.orm.declare.columns import SealedColumnType, bindings_of, is_encrypted
@@ -94,12 +93,18 @@ def _table_to_be_created(table: Table, connection: Any, **options: Any) -> None:
 
 @event.listens_for(Table, "after_create")
 def _table_created(table: Table, connection: Any, **options: Any) -> None:
-    create_triggers(table, connection)
+    if adopted_columns(table):
+        from encfields.orm.adoption.create_all_triggers import create_triggers
+
+        create_triggers(table, connection)
 
 
 @event.listens_for(Table, "after_drop")
 def _table_dropped(table: Table, connection: Any, **options: Any) -> None:
-    drop_triggers(table, connection)
+    if adopted_columns(table):
+        from encfields.orm.adoption.create_all_triggers import drop_triggers
+
+        drop_triggers(table, connection)
 
 
 @event.listens_for(Table, "column_reflect")

@@ -12,8 +12,7 @@ Read::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column
 from sqlalchemy.engine.interfaces import ExecuteStyle
@@ -28,15 +27,13 @@ MULTI_VALUES_SUFFIX = "_m"
 """How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoundValue:
+class BoundValue(NamedTuple):
     """A column is assigned the bind of this name."""
 
     bind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(NamedTuple):
     """A column is assigned something else than a bind."""
 
     element: Any

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Column
 from sqlalchemy.sql import operators
@@ -21,8 +20,7 @@ from encfields.orm.query.comparison import BlindValue, BlindView, viewed
 from encfields.orm.read.provenance import row_part, same_row, sibling, source_column
 
 
-@dataclass(frozen=True, slots=True)
-class IndexOperand:
+class IndexOperand(NamedTuple):
     """One side of a comparison that a blind index stands for.
 
     :ivar expression: the encrypted column, or an alias's or subquery's, or a subquery's column
@@ -146,7 +144,7 @@ def asked(part: Any) -> IndexOperand | None:
             )
         (column,) = inner.selected_columns
         selected = asked(column)
-        return selected and replace(selected, subquery=inner)
+        return selected and selected._replace(subquery=inner)
     if isinstance(part, BlindValue):
         if isinstance(part.clause, BindParameter):
             return None

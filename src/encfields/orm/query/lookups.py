@@ -8,9 +8,8 @@ one, in the same SELECT's WHERE, in one around it, or in the AND that the compar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
@@ -34,8 +33,7 @@ NO_ROW = b""
 """What a value that the column cannot hold is looked up as: no row's index is empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class LookupBind:
+class LookupBind(NamedTuple):
     """One bind that is looked up.
 
     :ivar bind: its name in the compiled statement.

@@ -8,8 +8,7 @@ deployed before writes the one that it knows, and leaves the other as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import LargeBinary, and_, func, not_, or_
 from sqlalchemy import cast as sql_cast
@@ -288,8 +287,7 @@ def _refused(there: IndexOperand | None, element: IndexComparison, why: str) -> 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class VersionSides:
+class VersionSides(NamedTuple):
     """Both sides of a comparison under one version of the beacon key.
 
     :ivar left: the column of the index, a subquery of it, or a value that is looked up.

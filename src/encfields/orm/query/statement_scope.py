@@ -7,8 +7,7 @@ own FROM, or takes the row of the statement around it. The ORM has made its own 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Delete, Update
@@ -18,8 +17,7 @@ from sqlalchemy.sql.selectable import Join, Select
 from encfields.orm import internals
 
 
-@dataclass(frozen=True, slots=True)
-class OuterStatement:
+class OuterStatement(NamedTuple):
     """One statement around a comparison.
 
     :ivar statement: the SELECT, UPDATE or DELETE; or a UNION, an INSERT, of which nothing is asked.

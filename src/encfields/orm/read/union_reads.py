@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Table
 from sqlalchemy.ext.compiler import compiles
@@ -162,8 +161,7 @@ def _identity(
     return tuple(identity)
 
 
-@dataclass(frozen=True)
-class _Union:
+class _Union(NamedTuple):
     """The UNION that a column comes out of.
 
     :ivar expression: the column. :ivar columns: those of the UNION itself, in whose `place` it
@@ -254,8 +252,7 @@ _LITERAL = re.compile(r"[0-9]+|'(?:[^'\\]|'')*'")
 """A constant that every database reads as such."""
 
 
-@dataclass(frozen=True)
-class Branch:
+class Branch(NamedTuple):
     """One SELECT of a subquery.
 
     :ivar columns: what it selects, without labels. :ivar value: what the column stands for.

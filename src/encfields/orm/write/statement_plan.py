@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.errors import EncFieldsError
 from encfields.orm.write.pending import Pending
@@ -39,8 +39,7 @@ class SealedBind:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnchangedIdentity:
+class UnchangedIdentity(NamedTuple):
     """An UPDATE sets a key column that its WHERE pins: both must be the same."""
 
     set_bind: str
@@ -61,8 +60,7 @@ class UnchangedIdentity:
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class SetValues:
+class SetValues(NamedTuple):
     """What an upsert's SET gives by itself.
 
     :ivar keys: columns of the row's key, which must get the inserted row's value.

@@ -11,7 +11,7 @@ import enum
 import time
 import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
@@ -89,8 +89,7 @@ class Later(enum.Enum):
 LATER = Later.LATER
 
 
-@dataclass(frozen=True, slots=True)
-class _Changed:
+class _Changed(NamedTuple):
     """A table whose triggers, or rules, a database tells of.
 
     :ivar inserts: whether INSERTs may change a row's key. :ivar updates: whether UPDATEs may.

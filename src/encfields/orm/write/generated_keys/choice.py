@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import UnknownIdentityError
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from encfields.orm.write.generated_keys.keyless import KeylessInsert
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(NamedTuple):
     """The keys of an INSERT's rows, and what else it needs.
 
     :ivar keys: row by row, as Python sees them.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Table, text
 
@@ -27,8 +26,7 @@ _AUTOCOMMIT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InnodbTable:
+class InnodbTable(NamedTuple):
     """What the server tells of a table.
 
     :ivar takes_blocks: whether one row can take the numbers of many: the table is not
@@ -93,8 +91,7 @@ def _is_in_cluster(connection: Connection) -> bool:
     return row is not None and str(row[1]).upper() in ("ON", "1")
 
 
-@dataclass(frozen=True, slots=True)
-class InnodbTransaction:
+class InnodbTransaction(NamedTuple):
     """What the server tells of the transaction that is open.
 
     :ivar keeps_locks: whether it keeps the lock of a row that it undid: REPEATABLE READ does.

@@ -7,8 +7,7 @@ takes as many numbers as there are rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Sequence, text
 
@@ -54,8 +53,7 @@ FROM (
 # tgtype: 1 each row, 2 before, 4 insert. OFFSET 0 has the sequence looked up once.
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What a sequence gave.
 
     :ivar numbers: one for each row; ``None`` where they cannot be drawn.
