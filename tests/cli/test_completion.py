@@ -10,8 +10,8 @@ import pytest
 import shtab
 
 from encfields.cli import exits
-from encfields.cli.completion import SHELLS
-from encfields.cli.file_names import BY_SHELL
+from encfields.cli.commands.completion import SHELLS
+from encfields.cli.parsing import BY_SHELL
 
 BASH = """
 source ./encfields.sh

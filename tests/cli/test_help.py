@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from encfields.cli import exits
-from encfields.cli.help import filled
+from encfields.cli.parsing import filled
 
 
 @pytest.mark.parametrize(

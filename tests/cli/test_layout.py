@@ -6,8 +6,7 @@ import uuid
 
 import pytest
 
-from encfields.cli.folding import fold, width_of
-from encfields.cli.table import LEAST_WIDTH, StyledText, lay_out
+from encfields.cli.layout import LEAST_WIDTH, StyledText, fold, lay_out, width_of
 
 HEADINGS = ["column", "state", "key", "version", "values", "share"]
 VERSIONS = ["e1aadd91-9fef-490e-a608-38450957b7d6", "f18f2861-c4c3-4c0b-968b-a5b1a047786f"]

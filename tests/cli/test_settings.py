@@ -12,7 +12,7 @@ import pytest
 from encfields import keyrings
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.cli import exits
-from encfields.cli.keyring_option import NoKeyring, parse_keyring
+from encfields.cli.key_store import NoKeyring, parse_keyring
 from encfields.cli.main import parser
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
 from encfields.errors import ConfigurationError

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from encfields.cli import exits
-from encfields.cli.status_report import MAX_ALIKE, ValueKind, share_of, shown_kinds
+from encfields.cli.commands.status import MAX_ALIKE, ValueKind, share_of, shown_kinds
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
 from tests.cli.conftest import on_sqlite

@@ -17,7 +17,7 @@ import pytest
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli import exits
-from encfields.cli.folding import width_of
+from encfields.cli.layout import width_of
 from tests.census.clinic import fill, overwrite, patient_table
 from tests.cli.processes import COMMAND, ROOT
 from tests.servers.backends import Backend

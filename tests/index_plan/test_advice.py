@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from encfields.index.leakage import Frequencies
-from encfields.planner.advice import Verdict, advise, judge
+from encfields.planner.plan import Verdict, advise, judge
 
 UNIQUE = Frequencies([1] * 5_000)
 SURNAMES = Frequencies([round(100_000 / (i + 5)) for i in range(5_000)])

@@ -27,7 +27,7 @@ except ImportError:
 
 with atheris.instrument_imports(include=["encfields"]):
     from encfields.branch_key import BranchKey
-    from encfields.cli.inspect import describe
+    from encfields.cli.commands.inspect import describe
     from encfields.context import deserialize, serialize
     from encfields.errors import EncFieldsError
     from encfields.message import read_header

@@ -7,6 +7,9 @@ import os
 import sys
 from typing import Any
 
+from sqlalchemy import Engine, MetaData
+
+from encfields.arguments import kind
 from encfields.errors import ConfigurationError, EncFieldsError
 
 
@@ -41,3 +44,36 @@ def imported(place: str, what: str) -> Any:
             reason=what,
         ) from None
     return found
+
+
+def engine_named(place: str) -> Engine:
+    """The engine of an application, or the one inside its ``AsyncEngine``.
+
+    :param place: ``package.module:NAME``.
+    :raises ConfigurationError: there is none.
+    """
+    found = imported(place, "engine")
+    engine = getattr(found, "sync_engine", found)
+    if not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"{place} is {kind(found)}, not an engine; name what create_engine() or "
+            "create_async_engine() returned",
+            reason="engine",
+        )
+    return engine
+
+
+def metadata_named(place: str) -> MetaData:
+    """An application's ``MetaData``.
+
+    :param place: ``package.module:NAME`` of a ``MetaData`` or of what has a ``metadata``.
+    :raises ConfigurationError: there is no such thing.
+    """
+    found = imported(place, "models")
+    metadata = getattr(found, "metadata", found)
+    if not isinstance(metadata, MetaData):
+        raise ConfigurationError(
+            f"{place} is {kind(found)}, not a MetaData or declarative base",
+            reason="models",
+        )
+    return metadata

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from encfields.arguments import kind
-from encfields.cli.application import imported
+from encfields.cli.application import engine_named
 from encfields.errors import ConfigurationError
 from encfields.keys.sql.connection import hand_on_listeners
 from encfields.orm.internals import connect_parameters
@@ -49,23 +48,6 @@ class Database:
         if self.engine is not None:
             return engine_like(engine_named(self.engine), self.engine)
         return engine_of(self.url or "")
-
-
-def engine_named(place: str) -> Engine:
-    """The engine of an application, or the one inside its ``AsyncEngine``.
-
-    :param place: ``package.module:NAME``.
-    :raises ConfigurationError: there is none.
-    """
-    found = imported(place, "engine")
-    engine = getattr(found, "sync_engine", found)
-    if not isinstance(engine, Engine):
-        raise ConfigurationError(
-            f"{place} is {kind(found)}, not an engine; name what create_engine() or "
-            "create_async_engine() returned",
-            reason="engine",
-        )
-    return engine
 
 
 def engine_like(engine: Engine, place: str) -> Engine:

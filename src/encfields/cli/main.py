@@ -12,22 +12,22 @@ from typing import NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from encfields.cli import (
+from encfields.cli import exits
+from encfields.cli.commands import (
     adopt,
     change,
     completion,
     doctor,
-    exits,
     index_plan,
     inspect,
+    keys,
     reencrypt,
     status,
     verify,
 )
 from encfields.cli.error_report import tell_error
-from encfields.cli.help import HelpFormatter
-from encfields.cli.keys import command as keys
 from encfields.cli.output import Output
+from encfields.cli.parsing import HelpFormatter
 from encfields.errors import EncFieldsError
 from encfields.version import VERSION
 

@@ -11,8 +11,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, TextIO
 
 from encfields.bulk.runs.progress_display import TimedLog
-from encfields.cli.folding import fold
-from encfields.cli.table import INDENT, Line, StyledText, lay_out
+from encfields.cli.layout import INDENT, Line, StyledText, fold, lay_out
 from encfields.errors import printable
 
 if TYPE_CHECKING:

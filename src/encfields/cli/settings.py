@@ -6,17 +6,22 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli.config_file import FILE_NAME, read_file
 from encfields.cli.database import Database
-from encfields.cli.file_names import names_a_file
-from encfields.cli.keyring_option import KEYRING_FORMS, NoKeyring, parse_keyring
+from encfields.cli.key_store import (
+    DYNAMODB,
+    KEYRING_FORMS,
+    NoKeyring,
+    any_key_store_of,
+    key_store_of,
+)
+from encfields.cli.parsing import names_a_file
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
-from encfields.engine import Encryption, attach
+from encfields.engine import Encryption, ValueCounter, attach
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
@@ -27,9 +32,6 @@ from encfields.keys.sql.store import SqlKeyStore
 DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"
 KEYRING_VARIABLE = "ENCFIELDS_KEYRING"
 KEY_STORE_VARIABLE = "ENCFIELDS_KEY_STORE"
-
-DYNAMODB = "dynamodb:"
-"""What a key table's name starts with that is one of AWS's key store, in the KMS key's region."""
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True) -> None:
@@ -186,11 +188,14 @@ class Settings:
         return key_store_of(keyring, self.key_table_name(), self.store_name())
 
     def keys(self, engine: Engine, *, keys_needed: bool = True) -> KeyAdmin:
-        """The administration of keys, without attaching anything to `engine`."""
+        """The administration of keys, without attaching anything to `engine`.
+
+        :param keys_needed: whether keys are opened or made, and not only listed, counted or wiped.
+        """
         store = self._any_key_store(keys_needed)
         if isinstance(store, SqlKeyStore):
             store.bind(engine)
-        return KeyAdmin(store, KeyCache(store))
+        return KeyAdmin(store, KeyCache(store), ValueCounter(engine))
 
     def encryption(self, engine: Engine, *, keys_needed: bool = True) -> Encryption:
         """An encryption on `engine`."""
@@ -200,39 +205,3 @@ class Settings:
         if self.key_table_name().startswith(DYNAMODB):
             return any_key_store_of(self.keyring_text(), self.key_table_name(), self.store_name())
         return self.key_store(keys_needed=keys_needed)
-
-
-def key_store_of(keyring: str | None, key_table: str, name: str | None = None) -> SqlKeyStore:
-    """A key store, to be bound to an engine.
-
-    :param keyring: as for ``--keyring``; ``None`` if keys are only listed.
-    :param key_table: the key table, with its schema where it has one.
-    :param name: the key store's logical name; by default the one that the table holds.
-    :raises ConfigurationError: the keyring is not usable, or the table is AWS's key store's.
-    """
-    if key_table.startswith(DYNAMODB):
-        raise ConfigurationError(
-            "this works on a key table of the database alone, not on AWS's key store; name one "
-            "with --key-table",
-            reason="key-table",
-        )
-    schema, _, table = key_table.rpartition(".")
-    return SqlKeyStore(parse_keyring(keyring), name=name, table_name=table, schema=schema or None)
-
-
-def any_key_store_of(
-    keyring: str | None, key_table: str, name: str | None = None
-) -> SqlKeyStore | DynamoDbKeyStore:
-    """The same, or AWS's key store.
-
-    :param key_table: may be ``dynamodb:TABLE`` or ``dynamodb:TABLE@LOGICAL_NAME`` too, which
-        needs the keyring that wraps its keys even where they are only listed: it says where the
-        table is.
-    """
-    if not key_table.startswith(DYNAMODB):
-        return key_store_of(keyring, key_table, name)
-    if keyring is None:
-        NoKeyring().build()
-    table, _, logical_name = key_table.removeprefix(DYNAMODB).partition("@")
-    wrapping: Any = parse_keyring(keyring)
-    return DynamoDbKeyStore(wrapping, table, logical_name=logical_name or None)

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import MetaData
-
-from encfields.arguments import kind
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
-from encfields.cli.application import imported
+from encfields.cli.application import metadata_named
 from encfields.errors import ConfigurationError
 from encfields.orm.declare.columns import is_encrypted
 
@@ -161,19 +158,3 @@ def specs_from_models(place: str, only: Sequence[TableSpec] = ()) -> list[TableS
     if not found:
         raise ConfigurationError(f"nothing in {place} is encrypted", reason="models")
     return found
-
-
-def metadata_named(place: str) -> MetaData:
-    """An application's ``MetaData``.
-
-    :param place: as for :func:`specs_from_models`.
-    :raises ConfigurationError: there is no such thing.
-    """
-    found = imported(place, "models")
-    metadata = getattr(found, "metadata", found)
-    if not isinstance(metadata, MetaData):
-        raise ConfigurationError(
-            f"{place} is {kind(found)}, not a MetaData or declarative base",
-            reason="models",
-        )
-    return metadata

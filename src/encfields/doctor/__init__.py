@@ -1,1 +1,27 @@
 """``encfields doctor``: what would fail in production, found before it does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Severity = Literal["ok", "warning", "problem", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; it never holds a key or a value.
+
+    :ivar check: what was looked at.
+    :ivar verdict: ``"ok"``; ``"warning"``: works, but see; ``"problem"``: does not work or will
+        not; ``"skipped"``: could not be looked at.
+    :ivar detail: what was found, and what to do about it.
+    """
+
+    check: str
+    verdict: Severity
+    detail: str
+
+    def to_json(self) -> dict[str, str]:
+        """The finding as plain data."""
+        return asdict(self)

@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeEngine
 from encfields.bulk.rows.catalog import schema_of
 from encfields.bulk.rows.spec import TableSpec
 from encfields.databases import MYSQL_NAMES
-from encfields.doctor.finding import Finding
+from encfields.doctor import Finding
 
 SLIGHT_SKEW = 5.0
 """Seconds. Dates of keys and tombstones are then not to be compared between machines."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from encfields.doctor.finding import Finding
+from encfields.doctor import Finding
 from encfields.engine import known_encryption
 from encfields.native_core import status
 

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.surveyor import DESTROYED, KeyVersions
-from encfields.doctor.finding import Finding
+from encfields.doctor import Finding
 from encfields.errors import EncFieldsError
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.store import SqlKeyStore, table_behind

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from encfields.branch_key import BRANCH_KEY_BYTES
-from encfields.doctor.finding import Finding, Severity
+from encfields.doctor import Finding, Severity
 from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
 from encfields.keys.keyrings.aws_kms import AwsKmsKeyring, DiscoveryKeyring
 from encfields.keys.keyrings.keyring import Keyring

@@ -1,17 +1,125 @@
-"""A planned blind index: what it would give away, and what is advised."""
+"""What a planned blind index would give away, and whether the column should have it, of which
+length."""
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from encfields.index.leakage import Forecast, Frequencies
-from encfields.planner.advice import Advice, Verdict, judge
+from encfields.index.hashing import FULL_BITS
+from encfields.index.leakage import Forecast, Frequencies, forecast_of, lengths_to_consider
 
 if TYPE_CHECKING:
     from encfields.bulk.survey.scan import Sample
     from encfields.planner.counting import ValueFrequencies
+
+FEW_VALUES = 16
+"""Fewer different values than these are refused outright: whoever counts them knows them."""
+
+FEW_ROWS = 100
+"""With fewer rows, frequencies say nothing about those that the table will have."""
+
+GOOD_SHARE = 0.05
+"""Up to here, counting rows names so few of them that an index is recommended without more."""
+
+MOST_SHARE = 0.25
+"""Beyond this share of rows named rightly, an index is refused."""
+
+EXTRA_ROWS = 1_000
+"""Rows that a lookup may read in vain, by default: some 20 ms of decryption."""
+
+
+class Verdict(enum.Enum):
+    """The judgement of an index."""
+
+    GOOD = "good"
+    CAUTION = "caution"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The planner's answer about one transform of one column.
+
+    :param verdict: on the length in `bits`; ``REFUSED`` if on every one.
+    :param bits: the length recommended, or ``None``.
+    :param reason: short word for why: ``"even"`` (frequencies tell little), ``"truncated"``
+        (truncation hides them), ``"uneven"``, ``"boolean"``, ``"enum"``, ``"few-values"``,
+        ``"few-rows"``, ``"too-costly"`` (what would hide them reads too many rows).
+    :param forecasts: of each length considered, the shortest first.
+    """
+
+    verdict: Verdict
+    bits: int | None
+    reason: str
+    forecasts: Sequence[Forecast] = ()
+
+    @property
+    def chosen(self) -> Forecast | None:
+        """The forecast of the length recommended."""
+        return next((forecast for forecast in self.forecasts if forecast.bits == self.bits), None)
+
+    @property
+    def full(self) -> Forecast | None:
+        """The forecast of a full-length index."""
+        return next((forecast for forecast in self.forecasts if forecast.bits == FULL_BITS), None)
+
+
+def judge(share: float) -> Verdict:
+    """What is thought of an index by which an outsider names `share` of the rows rightly."""
+    if share <= GOOD_SHARE:
+        return Verdict.GOOD
+    return Verdict.CAUTION if share <= MOST_SHARE else Verdict.REFUSED
+
+
+def advise(
+    frequencies: Frequencies,
+    *,
+    few_values_of: str | None = None,
+    extra_rows: float = EXTRA_ROWS,
+    also: Iterable[int] = (),
+) -> Advice:
+    """Whether, and with how many bits, to index values of these frequencies.
+
+    A full-length index is preferred: it needs no filter, can be unique and answers counts. Then
+    the longest one that hides enough and reads no more than `extra_rows` rows in vain.
+
+    :param few_values_of: ``"boolean"`` or ``"enum"``, if the column's type allows few values.
+    :param extra_rows: rows that a lookup of the rarest value may read in vain.
+    :param also: further lengths in bits to look at.
+    """
+    forecasts: Sequence[Forecast] = ()
+    if frequencies.counts:
+        lengths = {*lengths_to_consider(frequencies), *also}
+        forecasts = [forecast_of(frequencies, bits) for bits in sorted(lengths)]
+    if few_values_of is not None:
+        return Advice(Verdict.REFUSED, None, few_values_of, forecasts)
+    if frequencies.counted_rows < FEW_ROWS:
+        return Advice(Verdict.UNKNOWN, None, "few-rows", forecasts)
+    if frequencies.distinct_estimate < FEW_VALUES:
+        return Advice(Verdict.REFUSED, None, "few-values", forecasts)
+    return _by_length(forecasts, extra_rows)
+
+
+def _by_length(forecasts: Sequence[Forecast], extra_rows: float) -> Advice:
+    affordable = [forecast for forecast in forecasts if forecast.extra_rows_most <= extra_rows]
+    good = [forecast for forecast in affordable if judge(forecast.outsider_share) is Verdict.GOOD]
+    if good:
+        reason = "even" if good[-1].bits >= FULL_BITS else "truncated"
+        return Advice(Verdict.GOOD, good[-1].bits, reason, forecasts)
+    bearable = [
+        forecast for forecast in affordable if judge(forecast.outsider_share) is Verdict.CAUTION
+    ]
+    if bearable:
+        best = min(bearable, key=lambda one: (round(one.outsider_share, 2), -one.bits))
+        return Advice(Verdict.CAUTION, best.bits, "uneven", forecasts)
+    would_do = any(judge(forecast.outsider_share) is not Verdict.REFUSED for forecast in forecasts)
+    return Advice(Verdict.REFUSED, None, "too-costly" if would_do else "uneven", forecasts)
+
 
 _WHATEVER_THE_LENGTH = frozenset({"boolean", "enum", "few-values"})
 

@@ -17,8 +17,8 @@ from encfields.index.transforms import Transform, exact
 from encfields.orm.declare.columns import bindings_of, is_encrypted
 from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes
 from encfields.orm.types import EncryptedType
-from encfields.planner.advice import FEW_VALUES
 from encfields.planner.counting import Parts
+from encfields.planner.plan import FEW_VALUES
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,18 @@ from sqlalchemy import Engine
 
 from encfields.branch_key import BranchKey, FindKey
 from encfields.cli import exits
-from encfields.cli.help import add_command
-from encfields.cli.index_plan_report import print_plans
+from encfields.cli.application import metadata_named
+from encfields.cli.commands.index_plan_report import print_plans
 from encfields.cli.output import Output
+from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
-from encfields.cli.targets import (
-    add_sample_option,
-    add_target_options,
-    check_sample,
-    metadata_named,
-)
+from encfields.cli.targets import add_sample_option, add_target_options, check_sample
 from encfields.engine import Encryption, engine_encryption
 from encfields.errors import ConfigurationError, DeclarationError
 from encfields.index.hashing import MAX_BITS, MIN_BITS, check_bits
 from encfields.index.transforms import transform_named
-from encfields.planner.advice import EXTRA_ROWS, advise
 from encfields.planner.counting import TableCount, count_values
-from encfields.planner.plan import Plan
+from encfields.planner.plan import EXTRA_ROWS, Plan, advise
 from encfields.planner.subjects import Subject, completed, few_values_of, subjects_of
 
 _DESCRIPTION = """\

@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from encfields.cli import exits
-from encfields.cli.help import add_command
 from encfields.cli.output import Output
+from encfields.cli.parsing import add_command
 from encfields.errors import ConfigurationError
 
 SHELLS = ("bash", "zsh", "fish")

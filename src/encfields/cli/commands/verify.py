@@ -11,9 +11,9 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.index_check import INDEX_REASONS
 from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
-from encfields.cli.changing import changing_columns, print_changes, unconverted
-from encfields.cli.help import add_command
+from encfields.cli.commands.change import changing_columns, print_changes, unconverted
 from encfields.cli.output import Output, pairs_of
+from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_sample_option, add_target_options, check_sample
 from encfields.engine import Encryption

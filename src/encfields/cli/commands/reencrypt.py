@@ -26,11 +26,13 @@ from encfields.bulk.runs.report import REFUSED
 from encfields.bulk.runs.run_row import FAILED, QUARANTINED
 from encfields.bulk.runs.signals import SignalledStop
 from encfields.cli import exits
+from encfields.cli.application import metadata_named
 from encfields.cli.database import Database
-from encfields.cli.help import add_command
-from encfields.cli.output import Output
-from encfields.cli.settings import Settings, add_common_options, any_key_store_of
-from encfields.cli.targets import add_target_options, metadata_named
+from encfields.cli.key_store import any_key_store_of
+from encfields.cli.output import Output, pairs_of
+from encfields.cli.parsing import add_command
+from encfields.cli.settings import Settings, add_common_options
+from encfields.cli.targets import add_target_options
 from encfields.engine import Encryption, attach
 from encfields.errors import ConfigurationError
 
@@ -243,7 +245,7 @@ def print_reports(reports: list[Report], output: Output, code: int | None = None
             output.line(report.error, style=style)
         if report.quarantined:
             headings = ["table", "column", "row", "reason"]
-            rows = [[q.table, q.column, _pairs(q.key), q.reason] for q in report.quarantined]
+            rows = [[q.table, q.column, pairs_of(q.key), q.reason] for q in report.quarantined]
             output.table("values that do not open; they were left as they are", headings, rows)
     if code is not None:
         return code
@@ -268,7 +270,3 @@ def _document(one: DryRun) -> dict[str, Any]:
         for (key_id, version), count in sorted(one.versions.items())
     ]
     return {**asdict(one), "versions": versions}
-
-
-def _pairs(texts: dict[str, str]) -> str:
-    return ", ".join(f"{name}={text}" for name, text in texts.items())

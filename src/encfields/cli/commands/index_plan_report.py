@@ -8,8 +8,7 @@ from encfields.cli.output import Cell, Output
 from encfields.index.hashing import FULL_BITS
 from encfields.index.leakage import Forecast
 from encfields.index.transforms import exact
-from encfields.planner.advice import FEW_ROWS, FEW_VALUES, Verdict, judge
-from encfields.planner.plan import Plan
+from encfields.planner.plan import FEW_ROWS, FEW_VALUES, Plan, Verdict, judge
 
 _STYLES = {
     Verdict.GOOD: "green",

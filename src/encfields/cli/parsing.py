@@ -1,5 +1,5 @@
-"""The parser of a command, and how its ``--help`` is set: within the terminal, its examples and
-lists as they are written."""
+"""How the parsers of commands are made: help within the terminal, its examples and lists as they
+are written; and options whose names of files a shell completes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from encfields.cli.exits import EXIT_STATUSES
-from encfields.cli.folding import fold
+from encfields.cli.layout import fold
 
 _ITEM = re.compile(r"\s+\S+\s{2,}")
 """Where the second column of a list begins."""
@@ -51,3 +51,17 @@ def filled(text: str, width: int) -> Iterator[str]:
             item = _ITEM.match(line)
             hanging = len(item[0]) if item else len(line) - len(line.lstrip()) + 2
             yield from fold(line, width, " " * min(hanging, width // 2))
+
+
+BY_SHELL = {
+    "bash": "_shtab_compgen_files",
+    "zsh": "_files",
+    "fish": "(__fish_complete_path (commandline -ct))",
+}
+"""As ``shtab.FILE`` has it, which is not there in every environment."""
+
+
+def names_a_file(action: argparse.Action) -> None:
+    """Have shells complete names of files for an option."""
+    labelled: Any = action
+    labelled.complete = BY_SHELL  # where shtab looks

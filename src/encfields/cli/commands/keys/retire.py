@@ -1,16 +1,44 @@
-"""``encfields keys retire``: wipe a version under which no value is any more."""
+"""``encfields keys count-values`` and ``retire``: count what is under a key, and wipe a version
+under which no value is any more."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from encfields.cli import exits
-from encfields.cli.keys.administration import key_admin
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
 
-WHAT = (
+COUNT = (
+    "count the values under a key, which nobody could read without it; needs no keyring, except "
+    "to say where AWS's key store is. Every row of the tables named is looked at"
+)
+
+
+def add_count_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those that all commands have."""
+    parser.add_argument("key_id", metavar="ID")
+    add_target_options(parser)
+
+
+def count_values(arguments: argparse.Namespace, output: Output) -> int:
+    """Count them, column by column."""
+    settings = Settings(arguments)
+    specs = settings.specs()
+    with settings.open_engine() as engine:
+        keys = settings.keys(engine, keys_needed=False)
+        found = keys.count_values(arguments.key_id, specs)
+    if output.as_json:
+        output.json([asdict(place) for place in found])
+    else:
+        rows = [[place.table, place.column, f"{place.values:,}"] for place in found]
+        output.table("values under the key", ["table", "column", "values"], rows, right=1)
+    return exits.OK
+
+
+RETIRE = (
     "wipe one version of a branch key, when no value is under it; needs no keyring, except to say "
     "where AWS's key store is. Every value of the tables named is looked at, before and after the "
     "version is refused to all processes: name every table that may hold values under the key. "
@@ -18,7 +46,7 @@ WHAT = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_retire_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
     parser.add_argument("key_id", metavar="ID")
     parser.add_argument("version", metavar="VERSION", help="as `encfields keys list` shows it")
@@ -31,12 +59,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def retire(arguments: argparse.Namespace, output: Output) -> int:
     """Count, refuse, count again, and wipe."""
     settings = Settings(arguments)
     specs = settings.specs()
     with settings.open_engine() as engine:
-        keys = key_admin(settings, engine)
+        keys = settings.keys(engine, keys_needed=False)
         keys.retire(arguments.key_id, arguments.version, specs=specs, at_once=arguments.at_once)
     if output.as_json:
         output.json({"key_id": arguments.key_id, "retired": arguments.version})

@@ -1,17 +1,21 @@
-"""``encfields keys create`` and ``rotate``: new keys, and new versions of keys."""
+"""``encfields keys create-table``, ``create``, ``rotate`` and ``list``: branch keys and their
+versions; never any key material."""
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
 import sys
+from typing import Any
 
 from encfields.cli import exits
-from encfields.cli.keys import listing, selection
+from encfields.cli.commands.keys import selection
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.keys.admin import KeyAdmin
+from encfields.keys.versions import KeyVersion
 
+CREATE_TABLE = "make the key table unless it is there; needs a --keyring"
 CREATE = (
     "make new branch keys; needs a --keyring. Of several, those that are there are left as they "
     "are. " + selection.GOES_ON
@@ -21,6 +25,21 @@ ROTATE = (
     "older versions stay readable; `encfields status` counts them. Several keys are rotated "
     "each by itself: one that fails stops no other. Broken off, it goes on with --made-before"
 )
+LIST = "show every version of every key, or of those that are named; needs no keyring"
+
+
+def create_table(arguments: argparse.Namespace, output: Output) -> int:
+    """Make it."""
+    settings = Settings(arguments)
+    with settings.open_engine() as engine:
+        keys = settings.keys(engine)
+        keys.create_table()
+        name = keys.store_name
+    if output.as_json:
+        output.json({"key_store": name})
+    elif settings.store_name() is None:
+        _tell_name(name, output)
+    return exits.OK
 
 
 def add_rotate_options(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +63,13 @@ def create(arguments: argparse.Namespace, output: Output) -> int:
             keys.create_table()
         status = _create(arguments, keys, output)
         if arguments.create_table and settings.store_name() is None:
-            tell_name(keys.store_name, output)
+            _tell_name(keys.store_name, output)
     return status
 
 
 def _create(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
     if selection.names_one(arguments):
-        listing.print_versions([keys.create(arguments.key_ids[0])], output)
+        _print_versions([keys.create(arguments.key_ids[0])], output)
         return exits.OK
     many = selection.selected(arguments, keys)
     with selection.progress(output, "creating") as progress:
@@ -68,7 +87,7 @@ def rotate(arguments: argparse.Namespace, output: Output) -> int:
 def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
     made_before: dt.datetime | None = arguments.made_before
     if selection.names_one(arguments) and made_before is None:
-        listing.print_versions([keys.rotate(arguments.key_ids[0])], output)
+        _print_versions([keys.rotate(arguments.key_ids[0])], output)
         return exits.OK
     many = selection.selected(arguments, keys)
     began = made_before or dt.datetime.now(dt.UTC)
@@ -89,10 +108,66 @@ def _time(text: str) -> dt.datetime:
     return given.replace(tzinfo=dt.UTC) if given.tzinfo is None else given
 
 
-def tell_name(name: str, output: Output) -> None:
+def _tell_name(name: str, output: Output) -> None:
     """Show the name that a key store was given by chance."""
     if not output.as_json:
         output.line(
             f"The key store is called {name!r}. Give that name to the application, "
             f"SqlKeyStore(..., name={name!r}), so that nobody can change it in the database."
         )
+
+
+_HEADINGS = ["key", "version", "state", "created (UTC)"]
+
+
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those that all commands have."""
+    selection.add_options(parser, help_="default: all keys")
+
+
+def list_versions(arguments: argparse.Namespace, output: Output) -> int:
+    """List them."""
+    settings = Settings(arguments)
+    with settings.open_engine() as engine:
+        keys = settings.keys(engine, keys_needed=False)
+        versions = selection.selected(arguments, keys, all_by_default=True).list()
+    _print_versions(versions, output)
+    return exits.OK
+
+
+def _print_versions(versions: list[KeyVersion], output: Output) -> None:
+    """Show versions."""
+    if output.as_json:
+        output.json([_document(version) for version in versions])
+        return
+    alive = {version.id for version in versions if version.active}
+    rows = [
+        [
+            version.id,
+            version.version,
+            _state(version, version.id in alive),
+            f"{version.created_at:%Y-%m-%d %H:%M:%S}",
+        ]
+        for version in versions
+    ]
+    output.table("branch keys", _HEADINGS, rows)
+
+
+def _state(one: KeyVersion, has_active: bool) -> str:
+    if one.fault:
+        return f"malformed: {one.fault}"
+    if one.destroyed_at is not None:
+        return f"{'retired' if has_active else 'destroyed'} {one.destroyed_at:%Y-%m-%d}"
+    return "active" if one.active else "reads only"
+
+
+def _document(one: KeyVersion) -> dict[str, Any]:
+    return {
+        "key_id": one.id,
+        "version": one.version,
+        "active": one.active,
+        "created_at": one.created_at.isoformat(),
+        "destroyed_at": one.destroyed_at.isoformat() if one.destroyed_at is not None else None,
+        "number": one.number,
+        "fault": one.fault or None,
+    }

@@ -17,8 +17,8 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.cli import exits
-from encfields.cli.help import add_command
 from encfields.cli.output import Output
+from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
 from encfields.context import deserialize
 from encfields.errors import ConfigurationError, MalformedMessageError

@@ -24,11 +24,11 @@ from encfields.adopt import (
 from encfields.adopt.letter_case import advice_on_case
 from encfields.bulk.reencryption import Report
 from encfields.cli import exits
-from encfields.cli.help import HelpFormatter, add_command
+from encfields.cli.application import metadata_named
+from encfields.cli.commands.reencrypt import print_reports, work_options, working_progress
 from encfields.cli.output import Output
-from encfields.cli.reencrypt import print_reports, work_options, working_progress
+from encfields.cli.parsing import HelpFormatter, add_command
 from encfields.cli.settings import Settings, add_common_options
-from encfields.cli.targets import metadata_named
 from encfields.errors import ConfigurationError
 from encfields.orm.adoption.columns import adopted_columns
 

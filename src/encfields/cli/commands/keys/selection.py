@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from encfields.cli import exits
-from encfields.cli.file_names import names_a_file
 from encfields.cli.output import Output, plain
+from encfields.cli.parsing import names_a_file
 from encfields.errors import ConfigurationError, printable
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.many.many_keys import ManyKeys

@@ -11,21 +11,15 @@ from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
-from encfields.cli.database import engine_named
-from encfields.cli.help import add_command
-from encfields.cli.keyring_option import parse_keyring
+from encfields.cli.application import engine_named
+from encfields.cli.key_store import DYNAMODB, any_key_store_of, key_store_of, parse_keyring
 from encfields.cli.output import Cell, Output
-from encfields.cli.settings import (
-    DYNAMODB,
-    Settings,
-    add_common_options,
-    any_key_store_of,
-    key_store_of,
-)
+from encfields.cli.parsing import add_command
+from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
+from encfields.doctor import Finding
 from encfields.doctor.database import check_clock, check_columns
 from encfields.doctor.engine import check_engine, check_versions
-from encfields.doctor.finding import Finding
 from encfields.doctor.key_table import check_key_table, check_key_versions
 from encfields.doctor.kms_actions import check_keyring
 from encfields.errors import ConfigurationError, EncFieldsError

@@ -1,0 +1,1 @@
+"""The commands: one file each, or two for one with a long report."""

@@ -1,1 +1,0 @@
-"""``encfields keys``: one file for each of its verbs, or for two that are alike."""
