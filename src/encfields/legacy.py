@@ -45,7 +45,7 @@ from encfields.errors import (
     ValueDecodingError,
 )
 from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
-from encfields.stock_reader import stock_stream
+from encfields.keys.keyrings.wrapping import stock_stream
 
 if TYPE_CHECKING:
     from encfields.keys.keyrings.keyring import Keyring

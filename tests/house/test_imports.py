@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 FLOORS = (
     ("databases", "errors", "traces", "version", "orm.internals"),
     ("arguments", "branch_key", "codecs", "context", "identity", "key_template"),
-    ("message", "message_header", "native_core", "stock_reader"),
+    ("message", "message_header", "native_core"),
     ("keys", "keyrings"),
     ("index",),
     ("legacy", "orm", "sizes", "stats"),

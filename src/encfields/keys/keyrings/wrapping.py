@@ -8,10 +8,13 @@ which key was opened. It never holds a row's identity.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from encfields.arguments import kind
@@ -21,7 +24,6 @@ from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
 from encfields.keys.aws.kms_requests import announce
 from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.keyrings.local import LocalKeyring
-from encfields.stock_reader import stock_stream
 
 Purpose = Literal["branch-key", "beacon-key"]
 
@@ -142,9 +144,7 @@ class KeyWrapper:
 
     def _try_wrap(self, material: bytes, context: dict[str, str]) -> bytes | Exception:
         try:
-            from aws_encryption_sdk.identifiers import (
-                AlgorithmSuite,
-            )
+            from aws_encryption_sdk.identifiers import AlgorithmSuite
 
             message, _ = self._client().encrypt(
                 source=material,
@@ -174,10 +174,7 @@ class KeyWrapper:
         return bytes(material)
 
     def _client(self) -> Any:
-        from aws_encryption_sdk import (
-            CommitmentPolicy,
-            EncryptionSDKClient,
-        )
+        from aws_encryption_sdk import CommitmentPolicy, EncryptionSDKClient
 
         return EncryptionSDKClient(
             commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
@@ -212,6 +209,21 @@ def _outage(faults: list[KmsFault], key_id: str) -> KeyUnavailableError | None:
 
 class _NotBuilt(Exception):
     """The keyring or its clients could not be made; holds the name of the cause's class."""
+
+
+@contextmanager
+def stock_stream(client: Any, source: bytes | io.BytesIO, **arguments: Any) -> Iterator[Any]:
+    """AWS's stream that decrypts `source`, closed at the end whether it opened or not.
+
+    :param client: an ``EncryptionSDKClient``. :param arguments: as its ``stream()`` takes them.
+    """
+    stream = client.stream(mode="decrypt", source=source, **arguments)
+    try:
+        yield stream
+    finally:
+        # Its own close() raises where the message was not read to its end, and is called again
+        # when it is collected: Python 3.13 and newer then write a traceback to stderr.
+        io.IOBase.close(stream)
 
 
 def _unexpected(error: Exception, key_id: str) -> KeyUnavailableError:

@@ -14,9 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, bindparam, null
-from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
+from sqlalchemy.sql.elements import BindParameter, Null
 
 from encfields.orm import internals
 from encfields.orm.adoption.columns import (
@@ -30,7 +29,7 @@ from encfields.orm.adoption.expressions import in_plaintext
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.query.statement_scope import equated
 from encfields.orm.write.statement_plan import RAW_COPY_OPTION
 from encfields.orm.write.upsert import targets_row_key
 from encfields.orm.write.upsert_choices import is_excluded
@@ -278,19 +277,11 @@ def _is_expression(value: Any) -> bool:
 def _pinned(statement: Update) -> set[str]:
     """Keys of the columns that WHERE compares with ``=`` to one value."""
     columns = {hash(column): column.key for column in internals.written_table(statement).c}
-    keys: set[str] = set()
-    for criterion in conjunction(internals.where_criteria(statement)):
-        if isinstance(criterion, BinaryExpression) and criterion.operator in _PINS:
-            for side, other in (
-                (criterion.left, criterion.right),
-                (criterion.right, criterion.left),
-            ):
-                if isinstance(other, BindParameter) and not other.expanding:
-                    keys |= {columns[hash(side)]} if hash(side) in columns else set()
-    return keys
-
-
-_PINS = (operators.eq, operators.is_not_distinct_from)
+    return {
+        columns[hash(side)]
+        for side, other in equated(internals.where_criteria(statement))
+        if hash(side) in columns and isinstance(other, BindParameter) and not other.expanding
+    }
 
 
 def _is_by_orm(statement: Update, rows: list[Mapping[str, Any]]) -> bool:

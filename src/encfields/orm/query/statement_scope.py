@@ -6,12 +6,12 @@ own FROM, or takes the row of the statement around it. The ORM has made its own 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Delete, Update
-from sqlalchemy.sql.elements import BooleanClauseList, Grouping
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, Grouping
 from sqlalchemy.sql.selectable import Join, Select
 
 from encfields.orm import internals
@@ -120,3 +120,17 @@ def conjunction(criteria: Any) -> Iterator[Any]:
             yield from conjunction(criterion.clauses)
         else:
             yield criterion
+
+
+_EQUALITY = (operators.eq, operators.is_not_distinct_from)
+
+
+def equated(criteria: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """The two sides of each comparison for equality that has to hold, either way round.
+
+    :param criteria: joined by AND.
+    """
+    for criterion in conjunction(criteria):
+        if isinstance(criterion, BinaryExpression) and criterion.operator in _EQUALITY:
+            yield criterion.left, criterion.right
+            yield criterion.right, criterion.left

@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
-from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
+from sqlalchemy.sql.elements import BindParameter, Null
 
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import (
@@ -27,7 +26,7 @@ from encfields.orm.declare.row_keys import (
     may_match_another_spelling,
 )
 from encfields.orm.internals import Assigned, BoundValue, Expression
-from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.query.statement_scope import equated
 from encfields.orm.write.ciphertext_copies import refuse_other_copies
 from encfields.orm.write.index_values import IndexedBind, indexed_binds, refuse_half_copy
 from encfields.orm.write.statement_plan import (
@@ -229,19 +228,12 @@ def _refuse_zero(value: object) -> object:
 def _pinned(compiled: Any, statement: Update) -> Iterator[tuple[str, BoundValue]]:
     """The key columns that WHERE compares with ``=`` to a bind, by column key."""
     columns = {hash(column): column for column in statement.table.c}
-    for criterion in conjunction(internals.where_criteria(statement)):
-        if not isinstance(criterion, BinaryExpression) or criterion.operator not in _PINS:
-            continue
-        sides = (criterion.left, criterion.right)
-        for side, other in (sides, sides[::-1]):
-            column = columns.get(hash(side)) if isinstance(side, Column) else None
-            if column is not None and isinstance(other, BindParameter) and not other.expanding:
-                name = internals.bind_name(compiled, other)
-                if name is not None:
-                    yield column.key, BoundValue(name)
-
-
-_PINS = (operators.eq, operators.is_not_distinct_from)
+    for side, other in equated(internals.where_criteria(statement)):
+        column = columns.get(hash(side)) if isinstance(side, Column) else None
+        if column is not None and isinstance(other, BindParameter) and not other.expanding:
+            name = internals.bind_name(compiled, other)
+            if name is not None:
+                yield column.key, BoundValue(name)
 
 
 def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> CiphertextCopyError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Null
+from sqlalchemy.sql.elements import BindParameter, Null
 
 from encfields.errors import (
     AmbiguousRowError,
@@ -33,7 +33,7 @@ from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.row_keys import may_match_another_spelling
 from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.internals import Assigned, BoundValue
-from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.query.statement_scope import equated
 from encfields.orm.write.upsert_choices import ChosenValue, is_excluded
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.write.execution import WriteExecution
 
-
-_EQUAL = (operators.eq, operators.is_not_distinct_from)
 
 _UNIQUE = (PrimaryKeyConstraint, UniqueConstraint)
 
@@ -285,14 +283,10 @@ class _Upsert:
         """The columns that the clause's WHERE compares with the inserted row's."""
         columns = {hash(column): column for column in self._statement.table.c}
         where = getattr(clause, "update_whereclause", None)
-        for criterion in conjunction(() if where is None else (where,)):
-            if not isinstance(criterion, BinaryExpression) or criterion.operator not in _EQUAL:
-                continue
-            sides = (criterion.left, criterion.right)
-            for side, other in (sides, sides[::-1]):
-                column = columns.get(hash(side))
-                if column is not None and is_excluded(other, column):
-                    yield column
+        for side, other in equated(() if where is None else (where,)):
+            column = columns.get(hash(side))
+            if column is not None and is_excluded(other, column):
+                yield column
 
     def _inserted(self, column: Column[Any]) -> str:
         """The inserted value of a column, as an application writes it."""
