@@ -68,7 +68,7 @@ def export_keys(
     wanted = list(readable) if key_ids is None else list(dict.fromkeys(key_ids))
     for key_id in wanted:
         versions = readable.get(key_id, [])
-        if not any(one.active for one in versions):
+        if not any(known.active for known in versions):
             raise KeyNotFoundError(
                 "the source has no active version of this key", key_id=key_id, reason="no-key"
             )
@@ -86,7 +86,7 @@ class _Export:
         self._source = source
         self._target = target
         self._table = item_table_of(target)
-        self._versions = sorted(versions, key=lambda one: (one.created_at, one.version))
+        self._versions = sorted(versions, key=lambda known: (known.created_at, known.version))
         self._key_id = versions[0].id
         self._active = next(version for version in versions if version.active)
         self._unwrapped: dict[str, bytes] = {}

@@ -31,7 +31,13 @@ from encfields.orm.adoption.plain_operand import (
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED, Plaintext, adoption_of
 from encfields.orm.adoption.text_form import ExactForm, read_in_sql, read_type
 from encfields.orm.declare.row_keys import stored_type
-from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, NEGATIVE, IndexComparison
+from encfields.orm.query.comparison import (
+    EQUALITY,
+    MEMBERSHIP,
+    NEGATIVE,
+    IndexComparison,
+    ungrouped,
+)
 from encfields.orm.query.index_operand import IndexOperand
 
 if TYPE_CHECKING:
@@ -171,8 +177,7 @@ def joined_in_plaintext(
 
 
 def _plain_side(part: Any, side: IndexOperand) -> Any:
-    while isinstance(part, Grouping):
-        part = part.element
+    part = ungrouped(part)
     plain = plain_of(side.expression, side.column)
     if not isinstance(part, ScalarSelect | Select):
         return plain

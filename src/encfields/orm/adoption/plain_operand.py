@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, literal_column
 from sqlalchemy import types as sa
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BindParameter, ClauseList, False_, Grouping, Null, True_
+from sqlalchemy.sql.elements import BindParameter, ClauseList, False_, Null, True_
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
@@ -22,7 +22,7 @@ from encfields.orm import internals
 from encfields.orm.adoption.columns import HiddenBytes, PlaintextType, takes_bytes_alone
 from encfields.orm.adoption.plaintext import is_sqlalchemys
 from encfields.orm.adoption.text_form import read_in_sql
-from encfields.orm.query.comparison import BlindValue
+from encfields.orm.query.comparison import BlindValue, ungrouped
 from encfields.orm.query.lookup_type import CompoundValue
 from encfields.traces import leaves_no_trace
 
@@ -90,8 +90,7 @@ def random_ciphertext(declared: TypeEngine[Any]) -> EncFieldsError:
 
 def plain_operand(part: Any, type_: TypeEngine[Any], compiler: Any) -> Any:
     """A value of the comparison, or a list of them, as binds of the plaintext."""
-    while isinstance(part, Grouping):
-        part = part.element
+    part = ungrouped(part)
     if isinstance(part, ClauseList):
         listed = [
             item if isinstance(item, Null) else plain_operand(item, type_, compiler)

@@ -183,8 +183,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         is_null = _is_null(cast("SealedColumnType", self.expr.type), self.expr)
         is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))
         if op is operators.is_distinct_from:
-            one = or_(and_(is_null, is_given), and_(not_(is_null), not_(is_given)))
-            return or_(self._compared(operators.ne, bind, op), one)
+            is_null_once = or_(and_(is_null, is_given), and_(not_(is_null), not_(is_given)))
+            return or_(self._compared(operators.ne, bind, op), is_null_once)
         both = and_(is_null, not_(is_given))
         return or_(and_(not_(is_null), self._compared(operators.eq, bind, op)), both)
 
@@ -201,8 +201,10 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         other_is_null = _is_null(other.type, other)
         both = and_(not_(is_null), not_(other_is_null))
         if op is operators.is_distinct_from:
-            one = or_(and_(is_null, not_(other_is_null)), and_(not_(is_null), other_is_null))
-            return or_(and_(both, self._compared(operators.ne, other, op)), one)
+            is_null_once = or_(
+                and_(is_null, not_(other_is_null)), and_(not_(is_null), other_is_null)
+            )
+            return or_(and_(both, self._compared(operators.ne, other, op)), is_null_once)
         is_equal = and_(both, self._compared(operators.eq, other, op))
         return or_(is_equal, and_(is_null, other_is_null))
 
@@ -221,10 +223,10 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         indexes = cast("SealedColumnType", self.expr.type).indexes
         label = name or "exact"
         if all(index.label != label for index in indexes):
-            there = ", ".join(repr(index.label) for index in indexes)
+            names = ", ".join(repr(index.label) for index in indexes)
             raise UnsupportedOperationError(
                 f"the column has no blind index {label!r}; "
-                + (f"it has {there}" if there else "give it one with index=BlindIndex(...)"),
+                + (f"it has {names}" if names else "give it one with index=BlindIndex(...)"),
                 table=table_named(self.expr),
                 column=column_named(self.expr),
                 reason="no-index",

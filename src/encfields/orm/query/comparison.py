@@ -239,6 +239,13 @@ def clause_of(operand: Any) -> Any:
     return operand.__clause_element__() if hasattr(operand, "__clause_element__") else operand
 
 
+def ungrouped(element: Any) -> Any:
+    """What parentheses stand around."""
+    while isinstance(element, Grouping):
+        element = element.element
+    return element
+
+
 def is_column(operand: object) -> bool:
     """Whether an operand is an SQL expression and no Python value."""
     try:

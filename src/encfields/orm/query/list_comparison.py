@@ -9,16 +9,10 @@ from typing import Any, cast
 
 from sqlalchemy import and_, false, null, or_, true
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import (
-    BindParameter,
-    CollectionAggregate,
-    ColumnElement,
-    Grouping,
-    Null,
-)
+from sqlalchemy.sql.elements import BindParameter, CollectionAggregate, ColumnElement, Null
 
 from encfields.orm import internals
-from encfields.orm.query.comparison import EQUALITY
+from encfields.orm.query.comparison import EQUALITY, ungrouped
 from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
 
@@ -49,16 +43,14 @@ def compared_to_list(
 
 def _items(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
     """The items of the list, if the statement holds them."""
-    element: Any = aggregate.element
-    while isinstance(element, Grouping):
-        element = element.element
+    element = ungrouped(aggregate.element)
     if isinstance(element, BindParameter):
         value = element.effective_value if element.unique else None
         return list(value) if isinstance(value, list | tuple | set | frozenset) else None
     parts = internals.array_items(element)
     if parts is None or not all(map(_is_value, parts)):
         return None
-    return [None if isinstance(one, Null) else one.effective_value for one in parts]
+    return [None if isinstance(item, Null) else item.effective_value for item in parts]
 
 
 def _is_value(part: Any) -> bool:

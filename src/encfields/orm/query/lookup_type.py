@@ -98,8 +98,10 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
             if encryption is None:
                 del value
                 attachment.require(self.index.table, self.index.column_name)
-            found = None if hashed is None or encryption is None else hashed(value, encryption)
-            return PendingLookup(value, self.token) if found is None else found
+            hash_at_hand = (
+                None if hashed is None or encryption is None else hashed(value, encryption)
+            )
+            return PendingLookup(value, self.token) if hash_at_hand is None else hash_at_hand
 
         return hash_or_park
 
@@ -108,17 +110,19 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
     ) -> Callable[[object, EngineEncryption], bytes | None] | None:
         """What hashes a value without fetching anything, and gives ``None`` for one that it
         cannot; ``None`` itself where more than the value has to be known."""
-        index, one = self.index, self.index.definition
+        index, definition = self.index, self.index.definition
         if index.key_columns or len(index.sources) > 1 or self.hashed_for != (index,):
             return None
         (form,), key_id = index.forms(dialect, asked=True), index.key_id(())
 
         def hashed(value: object, encryption: EngineEncryption) -> bytes | None:
-            key = encryption.index_key_at_hand(key_id, one.version, one.domain, one.derivation)
+            key = encryption.index_key_at_hand(
+                key_id, definition.version, definition.domain, definition.derivation
+            )
             if key is None:
                 return None
             try:
-                return index_value(key, form(value), one.bits)
+                return index_value(key, form(value), definition.bits)
             except Exception:  # refused, or stored as NULL: it is told where no value is shown
                 return None
 

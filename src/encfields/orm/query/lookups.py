@@ -52,21 +52,21 @@ def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
     :raises UnsupportedOperationError: the statement does not tell the tenant, or one bind serves
         what needs two.
     """
-    found = [
+    lookups = [
         LookupBind(name, bind.type, tuple(_key(compiled, bind.type, dialect)))
         for bind, name in compiled.bind_names.items()
         if isinstance(bind.type, LookupType)
     ]
-    if found:
+    if lookups:
         types = internals.types_by_bind_name(compiled)
-        for lookup in found:
-            _refuse_shared_name(lookup, found, types[lookup.bind])
-    return tuple(found)
+        for lookup in lookups:
+            _refuse_shared_name(lookup, lookups, types[lookup.bind])
+    return tuple(lookups)
 
 
-def _refuse_shared_name(lookup: LookupBind, found: list[LookupBind], types: list[Any]) -> None:
+def _refuse_shared_name(lookup: LookupBind, lookups: list[LookupBind], types: list[Any]) -> None:
     """One name has one value, and one value one hash."""
-    uses = [other for other in found if other.bind == lookup.bind]
+    uses = [other for other in lookups if other.bind == lookup.bind]
     alike = all(_hashed_as(other) == _hashed_as(lookup) for other in uses)
     if not alike or not all(isinstance(type_, LookupType) for type_ in types):
         index = lookup.type.index
@@ -82,7 +82,7 @@ def _refuse_shared_name(lookup: LookupBind, found: list[LookupBind], types: list
 def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
     index = lookup.type.index
     inner = [cast("Any", source.column.type).inner for source in index.sources]
-    types = [(type(one), repr(one)) for one in inner]
+    types = [(type(type_), repr(type_)) for type_ in inner]
     comparable = [version.comparable for version in lookup.type.hashed_for]
     return (*comparable, *types, *(bind for bind, _ in lookup.key))
 
@@ -94,8 +94,8 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
     pins = dict(_pins(compiled, type_.compared))
     scope = type_.compared.scope
     for column in index.key_columns:
-        there = sibling(scope.expression, column, scope.column)
-        bind = pins.get(hash(there))
+        key_column = sibling(scope.expression, column, scope.column)
+        bind = pins.get(hash(key_column))
         if bind is None:
             raise UnsupportedOperationError(
                 f"its blind index has a key of its own for each {column.name}: add "
@@ -188,7 +188,7 @@ def _tenant(lookup: LookupBind, values: Mapping[str, Any], context: Any) -> list
     texts: list[str] = []
     for bind, to_text in lookup.key:
         given = [values[bind]] if bind in values else internals.bound_values(context, bind)
-        named = {to_text(one) for one in given if one is not None}
+        named = {to_text(value) for value in given if value is not None}
         if len(named) > 1:
             raise _several_tenants(lookup.type.index)
         if not named:
@@ -227,9 +227,9 @@ def _answer(
             continue
         key_id = version.key_id(texts)
         hashes.append(version.value(encryption, key_id, normalised, for_writing=False))
-    known = [one for one in hashes if one is not None]
+    known = [index_hash for index_hash in hashes if index_hash is not None]
     # Where one way of keeping values cannot hold this one, the other's hash is asked for twice.
-    return b"".join(one or known[0] for one in hashes) if known else NO_ROW
+    return b"".join(index_hash or known[0] for index_hash in hashes) if known else NO_ROW
 
 
 UNKNOWN = b"\x00encfields: no value of this column"

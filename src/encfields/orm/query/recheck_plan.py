@@ -154,8 +154,8 @@ class _Verifiable:
         if isinstance(criterion, Grouping):
             return self._condition(criterion.element, via)
         if isinstance(criterion, BooleanClauseList):
-            parts = [self._condition(one, via) for one in criterion.clauses]
-            known = tuple(one for one in parts if one is not None)
+            parts = [self._condition(part, via) for part in criterion.clauses]
+            known = tuple(part for part in parts if part is not None)
             if criterion.operator is operators.or_:
                 return AnyOf(known) if len(known) == len(parts) else None
             return AllOf(known) if known else None

@@ -45,6 +45,7 @@ from encfields.orm.query.comparison import (
     BlindValue,
     IndexComparison,
     instead_of_any,
+    ungrouped,
 )
 from encfields.orm.query.index_operand import IndexOperand, asked
 from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
@@ -61,25 +62,25 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
         # The ORM made it of ==, for a relationship that is compared with None.
         return BinaryExpression(element.left, element.right, element.operator, type_=element.type)
     left, right = asked(element.left), asked(element.right)
-    there = left or right
-    if there is None:
+    index_side = left or right
+    if index_side is None:
         raise _refused(None, element, "a comparison of two values needs no database")
     if left is not None and right is not None:
         if is_answered_by_plaintext(left, right):
             return joined_in_plaintext(element, left, right)
         return _join(element, left, right)
     operand = element.right if left is not None else element.left
-    versions = _answering(element, there)
-    if is_answered_by_plaintext(there):
-        return compared_in_plaintext(element, there, operand, versions[0], compiler)
-    needs_filter = there.needs_filter(versions[0])
-    compared = Compared(element, there, needs_filter, enclosing(compiler))
+    versions = _answering(element, index_side)
+    if is_answered_by_plaintext(index_side):
+        return compared_in_plaintext(element, index_side, operand, versions[0], compiler)
+    needs_filter = index_side.needs_filter(versions[0])
+    compared = Compared(element, index_side, needs_filter, enclosing(compiler))
 
     all_asked = [*versions, *(i.other for i in versions if i.other is not None)]
 
     def side(part: Any, index: IndexBinding) -> Any:
         if asked(part) is not None:
-            return _selected(part, there, index, element)
+            return _selected(part, index_side, index, element)
         return _lookup(part, index, all_asked, compared)
 
     def by_versions(indexes: list[IndexBinding]) -> ColumnElement[Any]:
@@ -91,10 +92,10 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
         in_other_way = by_versions([i.other or i for i in versions])
         either = and_ if element.operator in NEGATIVE else or_
         by_index = Grouping(either(by_index, in_other_way))
-    if not may_be_pending(versions[0]) or _is_after_all(there, versions[0], compiler.dialect):
+    if not may_be_pending(versions[0]) or _is_after_all(index_side, versions[0], compiler.dialect):
         return by_index
-    in_plaintext = compared_in_plaintext(element, there, operand, versions[0], compiler)
-    return by_either(by_index, [there.index_column(i) for i in versions], in_plaintext)
+    in_plaintext = compared_in_plaintext(element, index_side, operand, versions[0], compiler)
+    return by_either(by_index, [index_side.index_column(i) for i in versions], in_plaintext)
 
 
 def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:
@@ -103,40 +104,42 @@ def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:
     :param element: the comparison, with the column on its left side.
     :raises UnsupportedOperationError: no index answers it.
     """
-    there = cast("IndexOperand", asked(element.left))
-    versions = _answering(element, there)
-    compared = Compared(element, there, there.needs_filter(versions[0]), enclosing(compiler))
+    index_side = cast("IndexOperand", asked(element.left))
+    versions = _answering(element, index_side)
+    compared = Compared(
+        element, index_side, index_side.needs_filter(versions[0]), enclosing(compiler)
+    )
     all_asked = [*versions, *(i.other for i in versions if i.other is not None)]
     # Declared as bytes, for drivers that ask the server for the types of parameters.
     hashed = sql_cast(_lookup(element.right, versions[0], all_asked, compared), LargeBinary)
     return hashed.is_(None)
 
 
-def _is_after_all(there: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
+def _is_after_all(index_side: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
     """Whether it asks what no plaintext could answer, when no row is pending: for a transform that
     the database does not know, or of ciphertext that is never twice the same."""
-    if not is_last_phase(there):
+    if not is_last_phase(index_side):
         return False
     lossy = any(transform.lossy for transform in index.definition.transforms)
     sources = [source.column for source in index.sources]
-    return (lossy and there.view is not None) or any(is_random(c, dialect) for c in sources)
+    return (lossy and index_side.view is not None) or any(is_random(c, dialect) for c in sources)
 
 
-def _answering(element: IndexComparison, there: IndexOperand) -> list[IndexBinding]:
+def _answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexBinding]:
     """The versions of the index that answers a comparison with a value."""
-    groups = there.candidates(element.operator)
+    groups = index_side.candidates(element.operator)
     if not groups:
-        raise _refused(there, element, "the column has no blind index that answers it")
-    groups = [versions for versions in groups if there.carries(versions[0])] or groups
-    if there.needs_filter(groups[0][0]) and element.operator in NEGATIVE:
+        raise _refused(index_side, element, "the column has no blind index that answers it")
+    groups = [versions for versions in groups if index_side.carries(versions[0])] or groups
+    if index_side.needs_filter(groups[0][0]) and element.operator in NEGATIVE:
         raise _refused(
-            there,
+            index_side,
             element,
             "its blind index finds rows that only look alike, so what differs cannot be seen "
             "from it: use a full-length index over the whole value, or compare in Python",
         )
     versions = groups[0]
-    return versions if there.carries(versions[-1]) else versions[:1]
+    return versions if index_side.carries(versions[-1]) else versions[:1]
 
 
 # -- columns compared with columns -------------------------------------------------------------
@@ -202,7 +205,7 @@ def _pairs(
 
 def _selected(
     part: Any,
-    there: IndexOperand,
+    index_side: IndexOperand,
     index: IndexBinding,
     element: IndexComparison,
     *,
@@ -212,9 +215,8 @@ def _selected(
 
     :param without: where rows have no index but under another version, select those only.
     """
-    index_column = there.index_column(index)
-    while isinstance(part, Grouping):
-        part = part.element
+    index_column = index_side.index_column(index)
+    part = ungrouped(part)
     if isinstance(part, ScalarSelect):
         part = part.element
     if not isinstance(part, Select):
@@ -225,9 +227,9 @@ def _selected(
     if len(index.declared.versions) > 1 and element.operator in MEMBERSHIP:
         # A row that has only the other version is none of this comparison's; a NULL is. Of a
         # single row's value that would make another row's.
-        inner = inner.where(or_(index_column.is_not(None), there.expression.is_(None)))
+        inner = inner.where(or_(index_column.is_not(None), index_side.expression.is_(None)))
         if without is not None:
-            inner = inner.where(there.index_column(without).is_(None))
+            inner = inner.where(index_side.index_column(without).is_(None))
     return inner.scalar_subquery()
 
 
@@ -241,8 +243,7 @@ def _lookup(
 
     :param versions: all that are asked, of which `index` is one.
     """
-    while isinstance(part, Grouping):
-        part = part.element
+    part = ungrouped(part)
     if isinstance(part, ClauseList) and compared.element.operator in MEMBERSHIP:
         listed = [
             one if isinstance(one, Null) else _lookup(one, index, versions, compared)
@@ -276,13 +277,13 @@ def _lookup(
     return internals.retyped_bind(value, LookupType(index, compared), rename=rename)
 
 
-def _refused(there: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
+def _refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
     written = element.written or element.operator
     operator = getattr(written, "__name__", str(written))
     return UnsupportedOperationError(
         f"{operator!r} cannot be answered: {why}",
-        table=str(there.column.table.fullname) if there else None,
-        column=there.column.name if there else None,
+        table=str(index_side.column.table.fullname) if index_side else None,
+        column=index_side.column.name if index_side else None,
         reason="operator",
     )
 
@@ -345,10 +346,10 @@ def _in_subquery(element: IndexComparison, sides: list[VersionSides]) -> ColumnE
     lacks_first = and_(first.left.is_(None), second.left.is_not(None))
     has_both = and_(first.left.is_not(None), second.left.is_not(None))
     alone = second.right if second.right_alone is None else second.right_alone
-    found = or_(
+    is_found = or_(
         and_(or_(first.left.is_not(None), is_null), first.left.in_(first.right)),
         and_(lacks_first, second.left.in_(second.right)),
         and_(has_both, second.left.in_(alone)),
         and_(is_null, second.left.in_(second.right)),
     )
-    return Grouping(not_(found) if element.operator in NEGATIVE else found)
+    return Grouping(not_(is_found) if element.operator in NEGATIVE else is_found)

@@ -12,7 +12,7 @@ from sqlalchemy import and_, false, null, or_, true
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BindParameter, ClauseList, ColumnElement, Grouping, Tuple
 
-from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, NEGATIVE
+from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, NEGATIVE, ungrouped
 from encfields.traces import leaves_no_trace
 
 
@@ -79,9 +79,7 @@ def _compared(column: Any, operator: Any, value: Any) -> Any:
 
 
 def _parts(listed: Any) -> Iterator[Any]:
-    element = listed
-    while isinstance(element, Grouping):
-        element = element.element
+    element = ungrouped(listed)
     if isinstance(element, ClauseList):
         yield from element.clauses
 
@@ -94,12 +92,12 @@ def _rows(other: Any) -> list[list[Any]] | None:
     """The rows of a list, if the statement holds them."""
     if isinstance(other, BindParameter):
         given = (other.effective_value if other.unique else None) or ()
-        are_rows = other.unique and all(isinstance(one, tuple | list) for one in given)
-        return [list(one) for one in given] if are_rows else None
+        are_rows = other.unique and all(isinstance(row, tuple | list) for row in given)
+        return [list(row) for row in given] if are_rows else None
     rows = list(_parts(other))
-    if not rows or not all(isinstance(one, Tuple) for one in rows):
+    if not rows or not all(isinstance(row, Tuple) for row in rows):
         return None
-    return [list(map(_value, one.clauses)) for one in rows]
+    return [list(map(_value, row.clauses)) for row in rows]
 
 
 def _value(part: Any) -> Any:

@@ -25,12 +25,7 @@ from encfields.errors import UnreadableError
 from encfields.orm.adoption.columns import plaintext_column, plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_BOTH, Plaintext, adoption_of
 from encfields.orm.adoption.reads import AdoptingReader, PackedOrPlain
-from encfields.orm.declare.columns import (
-    WITH_ITS_KEY,
-    ColumnBinding,
-    binding_of,
-    is_encrypted,
-)
+from encfields.orm.declare.columns import WITH_ITS_KEY, ColumnBinding, binding_of, is_encrypted
 from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.functional_dependencies import determined_by
 from encfields.orm.read.packed import Packed, RowReader
@@ -138,8 +133,8 @@ def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
     """
     if getattr(column, "table", None) is not via[0] or not hasattr(column, "proxy_set"):
         return False
-    stands_for = {hash(one) for one in column.proxy_set}
-    return hash(expression) in stands_for and _origins(column) >= {id(one) for one in via}
+    stands_for = {hash(source) for source in column.proxy_set}
+    return hash(expression) in stands_for and _origins(column) >= {id(source) for source in via}
 
 
 def row_siblings(

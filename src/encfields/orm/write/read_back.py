@@ -270,7 +270,7 @@ class _Messages:
         identities = self._connection.scalars(
             self._select.where(criterion), execution_options=internals.UNTRANSLATED
         )
-        return [one for one in identities if one is not None]
+        return [identity for identity in identities if identity is not None]
 
 
 def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:

@@ -216,7 +216,7 @@ class RowUpdate:
             row[name] = IndexWithRest({})
         if not needed:
             return
-        others = [row for row in self.rows if not any(row is one for one in needed)]
+        others = [row for row in self.rows if not any(row is other for other in needed)]
         self.rows = needed
         current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(rest)
         kept = self._keep(current_rows)

@@ -118,7 +118,8 @@ def _is_choice(value: Any, column: Column[Any], *, is_mysql: bool) -> bool:
         if not _is_own(values_last, column) or not all(is_excluded(v, column) for v in first):
             return False
     return adoption_of(column) is None and all(
-        is_excluded(one, column) or _is_own(one, column) or isinstance(one, Null) for one in values
+        is_excluded(choice, column) or _is_own(choice, column) or isinstance(choice, Null)
+        for choice in values
     )
 
 
