@@ -33,7 +33,6 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
-    tuple_,
     union_all,
     update,
 )
@@ -411,7 +410,6 @@ SQL_VALUES: dict[str, Any] = {
     "plain column": lambda: patient.c.ssn == patient.c.name,
     "in with a column": lambda: patient.c.ssn.in_([patient.c.name, CANARY]),
     "in a list of SQL": lambda: patient.c.ssn.in_([func.lower(CANARY), CANARY]),
-    "in a tuple": lambda: tuple_(patient.c.ssn, patient.c.name).in_([(CANARY, "a")]),
 }
 
 
