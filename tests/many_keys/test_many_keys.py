@@ -16,7 +16,7 @@ from encfields.errors import ConfigurationError, KeyDestroyedError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.many.report import KeysProgress, KeysReport
-from encfields.keys.many.work import GIVE_UP_AFTER
+from encfields.keys.many.worker_threads import GIVE_UP_AFTER
 from encfields.keys.removal import DestructionReceipt
 from encfields.keys.sql.schema import key_table
 from encfields.keys.versions import RewrapReport

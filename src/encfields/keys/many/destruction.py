@@ -10,7 +10,7 @@ from threading import Lock
 from encfields.errors import ConfigurationError, KeyDestroyedError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.many.report import KeysReport, OnKeys
-from encfields.keys.many.work import KeyWork
+from encfields.keys.many.worker_threads import KeyWork
 from encfields.keys.removal import (
     CountableTables,
     CountValues,

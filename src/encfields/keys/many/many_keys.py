@@ -13,7 +13,7 @@ from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.many.destruction import Destruction, KeepReceipt
 from encfields.keys.many.report import KeysReport, OnKeys
 from encfields.keys.many.selection import Selection
-from encfields.keys.many.work import Break, KeyWork, joined, threads_for, work_through
+from encfields.keys.many.worker_threads import Break, KeyWork, joined, threads_for, work_through
 from encfields.keys.removal import CountableTables, CountValues
 from encfields.keys.store import KeyStore
 from encfields.keys.versions import KeyVersion, KeyVersionList, RewrapReport, check_key_id

@@ -24,7 +24,6 @@ from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_valu
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
 from encfields.orm.write.pending import Pending, PendingIndex, exchanged, first_pending
-from encfields.orm.write.plan import make_plan
 from encfields.orm.write.read_back import ReadBack, WrittenRow
 from encfields.orm.write.sealing import (
     Ready,
@@ -38,6 +37,7 @@ from encfields.orm.write.sealing import (
     refuse_unpinned,
 )
 from encfields.orm.write.statement_plan import NOTHING, RAW_COPY_OPTION, StatementPlan
+from encfields.orm.write.statement_planner import make_plan
 from encfields.orm.write.triggered_tables import LATER, TriggeredTables
 from encfields.orm.write.upsert_set_values import refuse_shared
 from encfields.traces import leaves_no_trace

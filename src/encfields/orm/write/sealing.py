@@ -13,9 +13,9 @@ from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentit
 from encfields.message import core, seal
 from encfields.orm import internals
 from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
-from encfields.orm.write.dml_plan import row_not_pinned
 from encfields.orm.write.index_values import IndexedBind
 from encfields.orm.write.pending import Carried, Pending, is_null
+from encfields.orm.write.row_planner import row_not_pinned
 from encfields.orm.write.statement_plan import SealedBind, StatementPlan
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ COPIED_ROWS = "copied-rows"
 """Reason of the one refusal that the option lifts."""
 
 
-class DmlPlanner:
+class RowPlanner:
     """Plans the rows of one INSERT or UPDATE."""
 
     def __init__(

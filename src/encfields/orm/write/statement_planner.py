@@ -13,36 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Table
 from sqlalchemy.sql.selectable import TableClause
 
-from encfields.errors import (
-    AmbiguousRowError,
-    BindingError,
-    EncFieldsError,
-    UnboundValueError,
-)
+from encfields.errors import AmbiguousRowError, BindingError, EncFieldsError, UnboundValueError
 from encfields.orm import internals
-from encfields.orm.declare.columns import (
-    WITH_ITS_KEY,
-    SealedColumnType,
-    bindings_of,
-    is_encrypted,
-)
+from encfields.orm.declare.columns import WITH_ITS_KEY, SealedColumnType, bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.internals import Assigned
 from encfields.orm.query.lookups import plan_lookups
 from encfields.orm.query.recheck_plan import plan_filters
 from encfields.orm.query.refused_usage import refuse_usage
-from encfields.orm.write.dml_plan import COPIED_ROWS, DmlPlanner
-from encfields.orm.write.index_values import (
-    IndexedBind,
-    refuse_alias,
-    refuse_half_upsert,
-)
-from encfields.orm.write.statement_plan import (
-    NOTHING,
-    Refusal,
-    SealedBind,
-    StatementPlan,
-)
+from encfields.orm.write.index_values import IndexedBind, refuse_alias, refuse_half_upsert
+from encfields.orm.write.row_planner import COPIED_ROWS, RowPlanner
+from encfields.orm.write.statement_plan import NOTHING, Refusal, SealedBind, StatementPlan
 from encfields.orm.write.upsert import refuse_upsert
 
 if TYPE_CHECKING:
@@ -137,7 +118,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     bindings = bindings_of(table)
     if not bindings:
         return NOTHING
-    maker = DmlPlanner(compiled, dialect, statement, table, bindings)
+    maker = RowPlanner(compiled, dialect, statement, table, bindings)
     hits_unseen = refuse_upsert(statement, rows, bindings, dialect)
     refuse_half_upsert(statement, table)
     if internals.has_select_source(statement):
