@@ -46,7 +46,10 @@ def old_value_bind(column: Any) -> str:
 
 
 def stale_data(table: Table, expected: int) -> Exception:
-    """The error that the ORM raises where an UPDATE matches fewer rows than it wrote."""
+    """The error that the ORM raises where an UPDATE matches fewer rows than it wrote.
+
+    :param expected: rows that were to be updated.
+    """
     from sqlalchemy.orm.exc import StaleDataError
 
     return StaleDataError(

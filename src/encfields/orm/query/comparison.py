@@ -73,6 +73,9 @@ class IndexComparison(NegatableComparison):
     def directly(cls, operator: Any, column: Any, operand: Any) -> IndexComparison | None:
         """What SQLAlchemy would make of ``==`` or ``!=``, in a fraction of the time.
 
+        :param operator: SQLAlchemy's.
+        :param column: the side that was compared.
+        :param operand: what it was compared with: a value, or a column.
         :returns: ``None`` for anything but a column compared with a value, as most look-ups are,
             or with a column, as SQLAlchemy compares those of a result.
         """

@@ -18,7 +18,10 @@ from encfields.orm.query.statement_scope import conjunction
 
 
 def determined_by(known: set[int], select: Select[Any]) -> set[int]:
-    """The columns that have one value wherever the `known` ones have, by hash."""
+    """The columns that have one value wherever the `known` ones have, by hash.
+
+    :param select: whose conditions and joins are gone by.
+    """
     pairs = [(hash(one), hash(other)) for one, other in _determines(select)]
     while True:
         others = {other for one, other in pairs if one in known} - known

@@ -23,6 +23,9 @@ def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any])
 
     Its table's primary key does, or what its values are bound to; the columns of a key template
     need not be there, for the row has but one of each.
+
+    :param element: an encrypted column of what `select` selects from.
+    :param others: columns that are the same in all rows of a group.
     """
     bases = [base for base in getattr(element, "base_columns", ()) if isinstance(base, Column)]
     if len(bases) != 1 or getattr(element, "table", None) is None:

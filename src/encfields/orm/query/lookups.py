@@ -166,6 +166,8 @@ def answer_lookups(
     """Exchange every value that is looked up for its blind index.
 
     :param lookups: by the token of their types.
+    :param encryption: where beacon keys come from.
+    :param context: the execution.
     :raises KeyStoreError: a beacon key cannot be fetched.
     """
     for values, given in internals.parameter_rows(context):

@@ -48,6 +48,8 @@ def plan_filters(
 ) -> tuple[Condition, ...]:
     """What every row of the statement has to meet.
 
+    :param lookups: the statement's.
+    :param statement: as SQLAlchemy compiled it.
     :raises UnsupportedOperationError: the statement does not deliver rows that would have to be
         compared.
     """

@@ -40,7 +40,11 @@ def enclosing(compiler: Any) -> tuple[OuterStatement, ...]:
 
 def deciding(around: tuple[OuterStatement, ...], table: Any) -> Iterator[Any]:
     """Those statements whose conditions a row of `table` has to meet for the comparison to count:
-    the one that has the table in its FROM, and those between it and the comparison."""
+    the one that has the table in its FROM, and those between it and the comparison.
+
+    :param around: the statements that the comparison stands in, the innermost first.
+    :param table: the table, alias or subquery that has the row.
+    """
     passed: list[Any] = []
     for outer in around:
         if isinstance(outer.statement, Select | Update | Delete):
@@ -63,6 +67,8 @@ def conditions_beside(statement: Any, comparison: Any) -> list[Any]:
 
     Where one of these conditions does not hold, the comparison's answer changes nothing. The same
     object may stand in several places: what is beside all of them is meant.
+
+    :param statement: that the comparison is a part of.
     """
     parts = [*statement.get_children()]
     if isinstance(statement, Select):

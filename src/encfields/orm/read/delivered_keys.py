@@ -49,6 +49,9 @@ def delivered_sql(column: str, kind: IdentityKind, dialect_name: str) -> str:
 
     Text and binary keys are delivered in hexadecimal, so that no key can imitate another
     key's boundary.
+
+    :param column: the column, as it is written in SQL.
+    :param kind: of key that it holds.
     """
     if dialect_name == "sqlite":
         return _sqlite_sql(column, kind)
@@ -100,6 +103,8 @@ def from_delivered(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes]
 
     What is returned raises ``ValueError`` for a key that is not in the form that the dialect's
     type writes.
+
+    :param type_: of the key's column.
     """
     kind = kind_of(type_, dialect)
     if kind is IdentityKind.INTEGER:
@@ -115,7 +120,10 @@ def from_delivered(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes]
 
 def form_of(type_: TypeEngine[Any], dialect: Dialect) -> KeyForm | None:
     """The form in which :func:`delivered_sql` delivers a key of this type, if it is one of those
-    that are read in one pass."""
+    that are read in one pass.
+
+    :param type_: of the key's column.
+    """
     kind = kind_of(type_, dialect)
     if kind is not IdentityKind.UUID:
         return _FORMS.get(kind)
@@ -193,7 +201,11 @@ def _matched(pattern: re.Pattern[bytes], part: bytes) -> str:
 
 
 def as_stored(part: bytes, type_: TypeEngine[Any], dialect: Dialect) -> str:
-    """A delivered key for people, in whatever form it is stored."""
+    """A delivered key for people, in whatever form it is stored.
+
+    :param part: the key as it was delivered.
+    :param type_: of its column.
+    """
     if part == NULL_PART or part.startswith(_MARK + b"null"):
         return "NULL"
     if part.startswith(_MARK):

@@ -80,7 +80,13 @@ def _adopted(
 
 
 def row_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
-    """Another column of the row that `expression` is of, selected beside it or looked up."""
+    """Another column of the row that `expression` is of, selected beside it or looked up.
+
+    :param expression: an encrypted column, or an alias's or subquery's that stands for it.
+    :param key: the other column of the table.
+    :param source: the table's encrypted column that `expression` is.
+    :raises UnreadableError: what it is selected from tells neither the column nor the row's key.
+    """
     if next(row_siblings(expression, key, source), None) is None:
         columns = source.table.primary_key.columns
         primary_key = {c: next(row_siblings(expression, c, source), None) for c in columns}
@@ -130,6 +136,7 @@ def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
     """Whether a subquery's column stands for `expression` in it.
 
     :param via: the subquery, and those within it that the column passed through.
+    :param column: the subquery's.
     """
     if getattr(column, "table", None) is not via[0] or not hasattr(column, "proxy_set"):
         return False
@@ -140,7 +147,12 @@ def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
 def row_siblings(
     expression: Any, key: Column[Any], source: Column[Any]
 ) -> Iterator[ColumnElement[Any]]:
-    """The columns that stand for `key` in what `expression` is selected from, of the same row."""
+    """The columns that stand for `key` in what `expression` is selected from, of the same row.
+
+    :param expression: an encrypted column, or an alias's or subquery's that stands for it.
+    :param key: a column of the same table.
+    :param source: the table's encrypted column that `expression` is.
+    """
     if expression.table is source.table:
         yield key
         return
@@ -154,7 +166,13 @@ def row_siblings(
 
 
 def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
-    """The row-key column that comes from the same row as `expression`."""
+    """The row-key column that comes from the same row as `expression`.
+
+    :param expression: an encrypted column, or an alias's or subquery's that stands for it.
+    :param key: a column of the same table.
+    :param source: the table's encrypted column that `expression` is.
+    :raises UnreadableError: what it is selected from does not carry the key.
+    """
     for column in row_siblings(expression, key, source):
         return column
     raise UnreadableError(
@@ -269,6 +287,7 @@ def looked_up(
     """The column `key` of a row, as a subquery of its own.
 
     :param primary_key: what `subquery` selects of the row's primary key, which is all of it.
+    :param key: a column of the table that the row is in.
     """
     row = key.table.alias()
     is_row = [row.c[column.key] == value for column, value in primary_key.items()]

@@ -68,7 +68,10 @@ WORTH_WHILE = 3
 
 
 def open_at_once(result: Any, attachment: Attachment) -> None:
-    """Have the encrypted cells of a result opened as its rows are fetched, if the core can."""
+    """Have the encrypted cells of a result opened as its rows are fetched, if the core can.
+
+    :param attachment: where the engine's encryption is found.
+    """
     open_rows = core.open_rows
     if open_rows is None:
         return

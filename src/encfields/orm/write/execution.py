@@ -41,6 +41,8 @@ class WriteExecution:
     ) -> WriteExecution | None:
         """The execution of an INSERT or UPDATE; ``None`` if its table has no encrypted column.
 
+        :param write: the INSERT or UPDATE.
+        :param multiparams: as SQLAlchemy's event has them, like what follows.
         :raises DeclarationError: the table cannot be protected as it is declared.
         """
         table = internals.written_table(write)

@@ -132,6 +132,8 @@ class IndexedBind:
     def value(self, encryption: EngineEncryption, row: RowIndex) -> bytes | None:
         """The index of one row; ``None`` for NULL.
 
+        :param encryption: where beacon keys come from.
+        :param row: what is indexed, as :meth:`of_row` gives it.
         :raises KeyStoreError: the beacon key cannot be fetched.
         """
         if row.normalised is None:
@@ -164,6 +166,7 @@ def indexed_binds(
     :param row: what each column is assigned.
     :param identity: gives the bind of a column of the row's key.
     :param types: of each bind.
+    :param table: that is written to.
     :raises CiphertextCopyError: an index and its value would no longer belong together.
     """
     known = indexes_of(table)

@@ -45,6 +45,9 @@ class StoredSpelling:
     def of(self, bind: SealedBind, values: Mapping[str, Any], texts: list[str]) -> list[str]:
         """The canonical texts as stored; `texts` themselves where no row matches.
 
+        :param bind: of an encrypted value of the row.
+        :param values: the row's parameters, by bind.
+        :param texts: canonical texts of the row's identity, as they are given.
         :raises AmbiguousRowError: rows match whose keys are spelt differently.
         """
         pinned = [

@@ -101,6 +101,11 @@ class ReadBack:
         """Remember what an execution is about to write: one column of each row and identity.
 
         :param count: of its rows, those without a value included.
+        :param context: the execution.
+        :param rows: those that have a value.
+        :param may_match_none: whether there may be fewer rows than parameter sets.
+        :param is_required: as :meth:`TriggeredTables.may_move` says, ``None`` if nobody has asked
+            yet.
         """
         first: dict[Any, WrittenRow] = {}
         for row in rows:

@@ -36,7 +36,11 @@ _Parked = TypeVar("_Parked", bound=Pending)
 def name_row(
     error: EncFieldsError, plan: StatementPlan, bind: IndexedBind, values: Mapping[str, Any]
 ) -> None:
-    """Have an error of a blind index say which row it is about."""
+    """Have an error of a blind index say which row it is about.
+
+    :param bind: of the index.
+    :param values: the row's parameters, by bind.
+    """
     error.table = error.table or bind.index.table
     error.column = error.column or bind.index.column_name
     of_row = next((plan.by_bind[s] for s in bind.sources if s and s in plan.by_bind), None)
@@ -46,7 +50,12 @@ def name_row(
 
 
 def identity_texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
-    """The canonical texts of the row's identity; ``None`` for a part that is not known yet."""
+    """The canonical texts of the row's identity; ``None`` for a part that is not known yet.
+
+    :param bind: of an encrypted value of the row.
+    :param values: the row's parameters, by bind.
+    :raises EncFieldsError: a part of the key has no canonical text; names the row.
+    """
     texts: list[str | None] = []
     for part in bind.identity:
         value = None if part is None else values[part.bind]
@@ -64,7 +73,11 @@ def identity_texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | No
 
 
 def refuse_unpinned(plan: StatementPlan, context: Any) -> None:
-    """Refuse values whose row the statement does not say, before they are indexed."""
+    """Refuse values whose row the statement does not say, before they are indexed.
+
+    :param context: the execution.
+    :raises BindingError: the plan's own refusal of the first of them.
+    """
     for values, _ in internals.parameter_rows(context):
         for bind, refusal in plan.unpinned:
             if is_parked(bind, values):
@@ -72,7 +85,11 @@ def refuse_unpinned(plan: StatementPlan, context: Any) -> None:
 
 
 def null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:
-    """A part of the row's key has no value: WHERE compares it to NULL, or it is not learnt."""
+    """A part of the row's key has no value: WHERE compares it to NULL, or it is not learnt.
+
+    :param bind: of an encrypted value of the row.
+    :param texts: canonical texts of the row's identity, as far as they are known.
+    """
     columns = zip(bind.binding.identity, texts, strict=True)
     missing = [column.name for column, text in columns if text is None]
     if not plan.may_be_generated:
@@ -92,7 +109,13 @@ def null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> 
 def parked_in(
     binds: list[tuple[_Bind, str]], values: Mapping[str, Any], given: Any, kind: type[_Parked]
 ) -> list[tuple[_Bind, _Parked]]:
-    """The parked values of one parameter set and one kind, each with its bind."""
+    """The parked values of one parameter set and one kind, each with its bind.
+
+    :param binds: those of the kind, each with its name in the driver's parameters.
+    :param values: the parameter set as the application gave it.
+    :param given: the same as the driver is to get it.
+    :param kind: the class of the parked values.
+    """
     if isinstance(given, dict):
         pairs = [(bind, given.get(name)) for bind, name in binds]
         return [(bind, value) for bind, value in pairs if type(value) is kind]
@@ -104,7 +127,10 @@ def parked_in(
 
 
 def is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> bool:
-    """Whether the type of a bind parked what the statement was given for it."""
+    """Whether the type of a bind parked what the statement was given for it.
+
+    :param values: the row's parameters, by bind.
+    """
     if isinstance(bind, IndexedBind):
         return True
     return not is_null(values[bind.bind], none_is_value=bind.binding.none_is_value)
@@ -206,6 +232,8 @@ def encode(
     """The plaintext bytes of a value.
 
     :param texts: canonical texts of the row's identity, as far as they are known.
+    :param binding: of the column that the value is for.
+    :param connection: that it is written on, whose dialect the codec may depend on.
     :raises ValueEncodingError: the column's type has no encoding for it.
     :raises CiphertextCopyError: it is a sealed value of another place.
     """
@@ -224,7 +252,10 @@ def encode(
 
 
 def known_row(binding: ColumnBinding, texts: Sequence[str | None]) -> dict[str, str] | None:
-    """What is known of a row's identity, for an error."""
+    """What is known of a row's identity, for an error.
+
+    :param texts: canonical texts, ``None`` for each that is not known.
+    """
     named = zip(binding.row([text or "" for text in texts]), texts, strict=True)
     return {name: text for name, text in named if text is not None} or None
 

@@ -145,6 +145,10 @@ class TriggeredTables:
         A question before it would begin the transaction with a read. SQLite then refuses at once
         a write that would have waited for another's; MySQL then reads what was there before the
         write waited for a lock.
+
+        :param columns: those that tell whether one did.
+        :param kinds: what the write may be to a row.
+        :raises UnknownIdentityError: they may, and this role cannot look.
         """
         answer = self._current(connection, table)
         if answer is None and connection.dialect.name != "postgresql":

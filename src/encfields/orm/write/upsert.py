@@ -57,6 +57,7 @@ def refuse_upsert(
     """Refuse an upsert whose row, or whose value, is not the one that was inserted.
 
     :param rows: what each VALUES row assigns.
+    :param bindings: the table's encrypted columns, by key.
     :returns: the refusal of one whose row has to be looked at afterwards, where nobody could:
         as far as the table is declared, it hits the inserted row's key.
     :raises AmbiguousRowError: the conflict may hit a row of another key.
@@ -110,7 +111,11 @@ def is_own_value(value: Any, column: Column[Any]) -> bool:
 
 
 def targets_row_key(clause: Any, binding: ColumnBinding) -> bool:
-    """Whether the row that an ON CONFLICT clause hits has the inserted row's key."""
+    """Whether the row that an ON CONFLICT clause hits has the inserted row's key.
+
+    :param clause: SQLAlchemy's, of the INSERT.
+    :param binding: of the encrypted column whose row it is.
+    """
     return set(binding.identity) <= _targeted(clause, binding.column.table)
 
 

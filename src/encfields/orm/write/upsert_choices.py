@@ -131,6 +131,8 @@ def index_of_choice(chosen: ChosenValue, column: Column[Any], index_column: Colu
     """The blind index of the value that is chosen.
 
     :param index_column: the column that holds the index.
+    :param chosen: what SET gives the encrypted column.
+    :param column: the encrypted column.
     """
 
     def along(value: Any) -> Any:

@@ -201,7 +201,12 @@ def _is_plain(value: Any) -> bool:
 def with_keys_to_come(
     statement: Insert, insert: KeylessInsert, parameters: list[Any], dialect: Dialect
 ) -> tuple[Insert, list[dict[str, Any]]]:
-    """The INSERT with places for its keys, and its parameter sets."""
+    """The INSERT with places for its keys, and its parameter sets.
+
+    :param statement: as the application gave it.
+    :param insert: what it lacks.
+    :param parameters: the parameter sets that it is executed with; may be empty.
+    """
     insert.places = [tuple(PendingKey(insert) for _ in insert.missing) for _ in insert.rows]
     if insert.is_multi:
         keyed = [_binds_of_row(insert, i, places) for i, places in enumerate(insert.places)]
@@ -226,6 +231,10 @@ def with_keys(
 
     :param may_report: leave it asked to report them, which costs nothing and has SQLAlchemy put
         many rows into each statement.
+    :param statement: as the application gave it.
+    :param insert: what it lacks.
+    :param parameters: the parameter sets that it is executed with; may be empty.
+    :param keys: row by row, as Python sees them.
     """
     if insert.is_multi:
         names = [column.key for column in insert.missing]

@@ -93,6 +93,8 @@ class GeneratedKeys:
     def learn(self, connection: Connection, context: Any, awaited: AwaitedKeys) -> None:
         """Have the keys that an INSERT waits for, and put them among its parameters.
 
+        :param context: the INSERT's execution, which has not reached the driver yet.
+        :param awaited: what the INSERT lacks.
         :raises UnknownIdentityError: they cannot be learnt; nothing was stored.
         """
         insert, reserved = awaited
@@ -183,6 +185,7 @@ def are_stored(
     """Whether each key has its row.
 
     :param context: of the INSERT, after it was executed.
+    :param keys: row by row, as Python sees them.
     """
     columns = insert.missing
     is_mysql = connection.dialect.name in MYSQL_NAMES

@@ -69,6 +69,7 @@ def next_numbers(
 
     :param context: of the INSERT, which has not been sent.
     :param side: where numbers are taken that a transaction had better not take itself.
+    :param table: what is known of the INSERT's.
     :raises UnknownIdentityError: no transaction is open that could undo anything.
     """
     refuse_skipping(insert)

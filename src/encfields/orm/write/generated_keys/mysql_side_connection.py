@@ -56,7 +56,10 @@ class SideConnections:
         self._engine: Engine | None = None
 
     def note(self, connection: Connection, statement: str) -> None:
-        """Remember of a transaction of MySQL that it wrote."""
+        """Remember of a transaction of MySQL that it wrote.
+
+        :param statement: its text, which is about to be executed.
+        """
         if connection.dialect.name != "mysql":
             return
         transaction = connection.get_transaction()
@@ -92,6 +95,11 @@ class SideConnections:
     ) -> int | None:
         """The first number that an INSERT gets, which is undone.
 
+        :param connection: the application's.
+        :param insert: what the INSERT lacks.
+        :param statement: the INSERT in rehearsal.
+        :param parameters: what it is executed with.
+        :param options: its execution options.
         :returns: ``None`` if it does not go through there: the application's own transaction may
             hold what it would have to wait for.
         :raises UnknownIdentityError: not all of it could be undone.

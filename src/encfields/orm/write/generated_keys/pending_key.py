@@ -88,6 +88,7 @@ def key_bind_of_row(column: Column[Any], index: int, place: PendingKey) -> BindP
     ``get_current_parameters()`` is told its own row's.
 
     :param index: of the row.
+    :param place: of the key in the row.
     """
     name = f"{column.key}{internals.MULTI_VALUES_SUFFIX}{index}"
     return bindparam(name, place, type_=KeyToCome(column.type))
@@ -97,6 +98,8 @@ def settle(column: Column[Any], place: PendingKey, value: Any, dialect: Dialect)
     """Note a row's key.
 
     :param value: as Python sees it.
+    :param column: of the key.
+    :param place: of the key in the row.
     """
     to_driver = column.type.dialect_impl(dialect).bind_processor(dialect)
     place.value = value

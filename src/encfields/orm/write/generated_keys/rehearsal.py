@@ -185,6 +185,9 @@ def dummy_value(binding: ColumnBinding, texts: Sequence[str | None], plaintext: 
     """What a rehearsed INSERT has in the place of a sealed value.
 
     It begins as every value does, for a CHECK may demand that.
+
+    :param texts: canonical texts of the row's identity, as far as they are known.
+    :param plaintext: the value's, of which only the length counts.
     """
     likely = [_LIKELY_TEXT if text is None else text for text in texts]
     return MAGIC + os.urandom(stored_size(binding, len(plaintext), likely) - len(MAGIC))
