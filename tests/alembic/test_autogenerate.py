@@ -16,7 +16,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, in
 
 from encfields import EncryptedType, attach
 from encfields.alembic import MigrationError
-from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Date, Engine, Integer, MetaData, String, Table, i
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, attach
 from encfields.alembic import MigrationError
-from encfields.alembic.refused_or_postponed import PostponedFillOp
+from encfields.alembic.operations.refused_or_postponed import PostponedFillOp
 from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.recorded_runs import work
 from encfields.index.transforms import casefold, last

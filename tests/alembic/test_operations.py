@@ -17,16 +17,11 @@ from alembic.operations.ops import UpgradeOps
 from sqlalchemy import Date, DateTime
 
 import encfields.alembic
-from encfields.alembic import (
-    IndexColumn,
-    IrreversibleError,
-    SealedColumn,
-    index_operations,
-    key_operations,
-    operations,
-)
-from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
-from encfields.alembic.key_operations import (
+from encfields.alembic import IndexColumn, IrreversibleError, SealedColumn
+from encfields.alembic.operations import indexes, keys, values
+from encfields.alembic.operations.base import NothingOp
+from encfields.alembic.operations.indexes import EnsureBlindIndexOp, FillBlindIndexOp
+from encfields.alembic.operations.keys import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
     DropKeyTableOp,
@@ -34,8 +29,7 @@ from encfields.alembic.key_operations import (
     RotateBeaconKeyOp,
     RotateBranchKeyOp,
 )
-from encfields.alembic.operation import NothingOp
-from encfields.alembic.operations import (
+from encfields.alembic.operations.values import (
     ConvertEncryptedOp,
     DecryptColumnOp,
     EnsureEncryptedOp,
@@ -168,13 +162,13 @@ def test_what_has_no_inverse_says_why_and_what_to_do(operation: Any, why: str) -
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_stub_says_what_the_operation_takes(verb: str) -> None:
-    stub = Path(operations.__file__).with_name("op.pyi").read_text()
+    stub = Path(encfields.alembic.__file__).with_name("op.pyi").read_text()
     declared = next(
         node
         for node in ast.parse(stub).body
         if isinstance(node, ast.FunctionDef) and node.name == verb
     )
-    modules = operations, index_operations, key_operations
+    modules = values, indexes, keys
     kinds = [kind for module in modules for kind in vars(module).values()]
     kind = next(c for c in kinds if getattr(c, "verb", None) == verb)
     parameters = list(inspect.signature(getattr(kind, verb)).parameters.values())[1:]

@@ -21,13 +21,7 @@ nobody uses this library. One import in the ``env.py`` that wants it costs less.
 from __future__ import annotations
 
 # Importing these registers what they define with Alembic.
-from encfields.alembic import (  # noqa: F401
-    adoption_implementations,
-    implementations,
-    key_implementations,
-    message_checks,
-    op,
-)
+from encfields.alembic import implementations, message_checks, op  # noqa: F401
 from encfields.alembic.autogenerate import compare  # noqa: F401
 from encfields.alembic.descriptions import IndexColumn
 from encfields.alembic.errors import IrreversibleError, MigrationError

@@ -7,9 +7,10 @@ and a revision that is then killed could not be run again. So nothing may preced
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from encfields.alembic.errors import MigrationError
 from encfields.arguments import kind
 from encfields.bulk.options import Options
 from encfields.engine import Encryption, attach, engine_encryption, known_encryption
-from encfields.errors import ConfigurationError
+from encfields.errors import ConfigurationError, EncFieldsError
 from encfields.keys.sql.schema import key_table
 from encfields.keys.sql.store import SqlKeyStore
 from encfields.keys.store import KeyStore
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
     from encfields.bulk.runs.progress import Progress
+
+log = logging.getLogger("encfields.alembic")
 
 _NEEDED = (
     "this operation needs the keys: give them in env.py, as in context.configure(..., "
@@ -150,6 +153,44 @@ def engine_for(context: MigrationContext, settings: MigrationSettings) -> Engine
             reason="async-engine",
         )
     return engine
+
+
+FetchKeys = Callable[[], "Encryption | None"]
+"""Gives the keys, when they are needed; ``None`` if they cannot be fetched."""
+
+
+class LazyKeys:
+    """The keys of the environment, asked for when they are needed first.
+
+    :param stack: detaches at its end what was attached.
+    """
+
+    def __init__(self, context: MigrationContext, stack: ExitStack) -> None:
+        self._context = context
+        self._stack = stack
+        self._known: list[Encryption | None] = []
+
+    def __call__(self) -> Encryption | None:
+        if not self._known:
+            self._known.append(self._get())
+        return self._known[0]
+
+    def if_any(self) -> Encryption | None:
+        """The keys; without a word, ``None`` where the environment names none."""
+        settings, connection = settings_of(self._context), self._context.connection
+        known = connection is not None and known_encryption(connection.dialect)
+        if not (known or settings.encryption or settings.key_store):
+            return None
+        return self()
+
+    def _get(self) -> Encryption | None:
+        try:
+            settings = settings_of(self._context)
+            engine = engine_for(self._context, settings)
+            return self._stack.enter_context(settings.attached(engine))
+        except EncFieldsError as error:
+            log.warning("values are not opened, and indexes not compared with them: %s", error)
+            return None
 
 
 def require_first(context: MigrationContext, verb: str) -> None:

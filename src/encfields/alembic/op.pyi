@@ -2,10 +2,10 @@ from collections.abc import Mapping, Sequence
 
 from alembic.op import *  # noqa: F403
 
-from encfields.alembic.adoption_operations import DeclaredType
 from encfields.alembic.descriptions import Indexes
-from encfields.alembic.key_operations import KeyIds, Tables
-from encfields.alembic.operations import Columns
+from encfields.alembic.operations.adoptions import DeclaredType
+from encfields.alembic.operations.keys import KeyIds, Tables
+from encfields.alembic.operations.values import Columns
 from encfields.bulk.rows.spec import SealedColumn
 from encfields.bulk.rows.types_as_data import InnerType
 

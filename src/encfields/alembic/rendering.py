@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from alembic.autogenerate import renderers
 
-from encfields.alembic.adoption_operations import PostponedAdoptionOp
 from encfields.alembic.descriptions import IndexColumn
-from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
-from encfields.alembic.key_operations import (
+from encfields.alembic.operations.adoptions import PostponedAdoptionOp
+from encfields.alembic.operations.base import NothingOp
+from encfields.alembic.operations.indexes import EnsureBlindIndexOp, FillBlindIndexOp
+from encfields.alembic.operations.keys import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
     DropKeyTableOp,
@@ -21,18 +22,17 @@ from encfields.alembic.key_operations import (
     RotateBeaconKeyOp,
     RotateBranchKeyOp,
 )
-from encfields.alembic.operation import NothingOp
-from encfields.alembic.operations import (
+from encfields.alembic.operations.refused_or_postponed import (
+    PostponedFillOp,
+    PostponedRunOp,
+    RefusedChangeOp,
+)
+from encfields.alembic.operations.values import (
     ConvertEncryptedOp,
     DecryptColumnOp,
     EnsureEncryptedOp,
     RebindOp,
     ReencryptOp,
-)
-from encfields.alembic.refused_or_postponed import (
-    PostponedFillOp,
-    PostponedRunOp,
-    RefusedChangeOp,
 )
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import type_from_data

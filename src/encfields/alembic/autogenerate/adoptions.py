@@ -19,7 +19,8 @@ from sqlalchemy import table as sql_table
 from encfields.adopt.adoption import Adoption
 from encfields.adopt.letter_case import advice_on_case
 from encfields.adopt.stages import adoptions_in, state_of
-from encfields.alembic.adoption_operations import (
+from encfields.alembic.descriptions import described
+from encfields.alembic.operations.adoptions import (
     AdoptedColumn,
     AdoptionOp,
     AdoptOp,
@@ -29,8 +30,7 @@ from encfields.alembic.adoption_operations import (
     EnsureAdoptedOp,
     PostponedAdoptionOp,
 )
-from encfields.alembic.descriptions import described
-from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.column_runs import spec_of_column
 from encfields.bulk.rows.types_as_data import OF_APPLICATION, declared_to_data
 from encfields.errors import DeclarationError

@@ -19,23 +19,23 @@ from sqlalchemy.types import LargeBinary
 from encfields.alembic import internals
 from encfields.alembic.autogenerate.adoptions import adoption_steps
 from encfields.alembic.autogenerate.adoptions import postponed as postponed_steps
-from encfields.alembic.autogenerate.indexes import LazyKeys, fills, must_wait, postponed_fills
-from encfields.alembic.autogenerate.message_checks import (
-    leave_checks_to_us,
-    missing_checks,
-    needless_checks,
-)
+from encfields.alembic.autogenerate.indexes import fills, must_wait, postponed_fills
 from encfields.alembic.autogenerate.rebindings import Stored, rebindings
 from encfields.alembic.autogenerate.sampled import drawn, holds_bytes, near_ends
 from encfields.alembic.autogenerate.types import conversions
 from encfields.alembic.autogenerate.under_way import changes_under_way
-from encfields.alembic.environment import settings_of
-from encfields.alembic.operations import ConvertEncryptedOp, RebindOp
-from encfields.alembic.refused_or_postponed import (
+from encfields.alembic.environment import LazyKeys, settings_of
+from encfields.alembic.message_checks import (
+    leave_checks_to_us,
+    missing_checks,
+    needless_checks,
+)
+from encfields.alembic.operations.refused_or_postponed import (
     PostponedFillOp,
     PostponedRunOp,
     RefusedChangeOp,
 )
+from encfields.alembic.operations.values import ConvertEncryptedOp, RebindOp
 from encfields.bulk.runs.store import RunStore, has_run_tables
 from encfields.bulk.runs.tables import TABLE_NAMES
 from encfields.keys.sql.schema import TABLE_NAME

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, MetaData, Table
 
-from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.stored_binding import BindingVerdict, Examination
 from encfields.alembic.descriptions import columns_without_defaults, without_defaults
 from encfields.alembic.descriptions import described as index_described
-from encfields.alembic.operations import RebindOp
-from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.environment import FetchKeys
+from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.operations.values import RebindOp
 from encfields.bulk.column_runs import with_uuids
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import KeyStoreError

@@ -16,13 +16,13 @@ from sqlalchemy import Connection, Table
 from sqlalchemy import types as sa
 
 from encfields.alembic.autogenerate.binding_check import binding_check_of
-from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.rebindings import Stored, indexes_over, stored_table
 from encfields.alembic.autogenerate.sampled import near_ends
 from encfields.alembic.descriptions import described as index_described
 from encfields.alembic.descriptions import without_defaults
-from encfields.alembic.operations import ConvertEncryptedOp
-from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.environment import FetchKeys
+from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.operations.values import ConvertEncryptedOp
 from encfields.bulk.column_runs import with_uuids
 from encfields.bulk.rows.description import described
 from encfields.bulk.rows.spec import TableSpec

@@ -17,17 +17,17 @@ from encfields.alembic.autogenerate.binding_check import (
     BindingCheck,
     binding_check_of,
 )
-from encfields.alembic.autogenerate.index_contents import FetchKeys
 from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stored_table
 from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
 from encfields.alembic.autogenerate.types import conversion_of, is_read
+from encfields.alembic.environment import FetchKeys
 from encfields.bulk.rows.description import described
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import EncFieldsError
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 
 if TYPE_CHECKING:
-    from encfields.alembic.operations import ConvertEncryptedOp, RebindOp
+    from encfields.alembic.operations.values import ConvertEncryptedOp, RebindOp
     from encfields.orm.declare.formerly import Formerly
 
 log = logging.getLogger("encfields.alembic")

@@ -1,4 +1,4 @@
-"""Operations on blind indexes, as data."""
+"""The operations on blind indexes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.operation import NothingOp, Operation
-from encfields.alembic.operations import Columns
+from encfields.alembic.operations.base import NothingOp, Operation
+from encfields.alembic.operations.values import Columns
 from encfields.bulk.rows.spec import TableSpec
 
 

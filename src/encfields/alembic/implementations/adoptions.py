@@ -21,7 +21,15 @@ from encfields.adopt import (
 )
 from encfields.adopt.adoption import declared_types
 from encfields.adopt.stages import state_of
-from encfields.alembic.adoption_operations import (
+from encfields.alembic.environment import engine_for, outside_transaction, settings_of
+from encfields.alembic.implementations.running import (
+    LoggedProgress,
+    keys_of,
+    require_finished,
+    work,
+)
+from encfields.alembic.implementations.script import Guard, write_comment, write_guard
+from encfields.alembic.operations.adoptions import (
     DECLARED,
     AdoptedColumn,
     AdoptionOp,
@@ -33,15 +41,12 @@ from encfields.alembic.adoption_operations import (
     RefillPlaintextOp,
     WithdrawAdoptionOp,
 )
-from encfields.alembic.environment import engine_for, outside_transaction, settings_of
 from encfields.alembic.rendering import (
     rendered_call,
     rendered_columns,
     rendered_comment,
     rendered_indexes,
 )
-from encfields.alembic.running import LoggedProgress, keys_of, require_finished, work
-from encfields.alembic.script import Guard, write_comment, write_guard
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,

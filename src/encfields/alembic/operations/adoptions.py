@@ -1,7 +1,4 @@
-"""The steps of an adoption as data: a plaintext column that becomes an encrypted one.
-
-What they do is in :mod:`encfields.alembic.adoption_implementations`.
-"""
+"""The steps of an adoption: a plaintext column that becomes an encrypted one."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.adopt.adoption import Adoption
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
-from encfields.alembic.operation import NothingOp, Operation
-from encfields.alembic.refused_or_postponed import RefusedChangeOp
+from encfields.alembic.operations.base import NothingOp, Operation
+from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,

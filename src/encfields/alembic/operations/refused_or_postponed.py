@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.alembic.operation import NothingOp, Operation
+from encfields.alembic.operations.base import NothingOp, Operation
 
 if TYPE_CHECKING:
-    from encfields.alembic.index_operations import FillBlindIndexOp
-    from encfields.alembic.operations import ConvertEncryptedOp, RebindOp
+    from encfields.alembic.operations.indexes import FillBlindIndexOp
+    from encfields.alembic.operations.values import ConvertEncryptedOp, RebindOp
 
 
 class RefusedChangeOp(Operation):

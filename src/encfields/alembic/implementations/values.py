@@ -1,4 +1,4 @@
-"""What the operations on values and their blind indexes do: on a database, or in a script."""
+"""What the operations on values and their blind indexes do."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import logging
 
 from alembic.operations import Operations
 
-from encfields.alembic.adoption_operations import PostponedAdoptionOp
 from encfields.alembic.environment import engine_for, require_first, settings_of
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.index_operations import EnsureBlindIndexOp, FillBlindIndexOp
-from encfields.alembic.operation import NothingOp
-from encfields.alembic.operations import (
-    ConvertEncryptedOp,
-    DecryptColumnOp,
-    EnsureEncryptedOp,
-    RebindOp,
-    ReencryptOp,
-)
-from encfields.alembic.refused_or_postponed import (
-    PostponedFillOp,
-    PostponedRunOp,
-    RefusedChangeOp,
-)
-from encfields.alembic.running import work
-from encfields.alembic.script import (
+from encfields.alembic.implementations.running import work
+from encfields.alembic.implementations.script import (
     Guard,
     columns_text,
     write_comment,
     write_guard,
     write_index_guard,
     write_run_guard,
+)
+from encfields.alembic.operations.adoptions import PostponedAdoptionOp
+from encfields.alembic.operations.base import NothingOp
+from encfields.alembic.operations.indexes import EnsureBlindIndexOp, FillBlindIndexOp
+from encfields.alembic.operations.refused_or_postponed import (
+    PostponedFillOp,
+    PostponedRunOp,
+    RefusedChangeOp,
+)
+from encfields.alembic.operations.values import (
+    ConvertEncryptedOp,
+    DecryptColumnOp,
+    EnsureEncryptedOp,
+    RebindOp,
+    ReencryptOp,
 )
 from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.reencryption import Reencryption
@@ -110,9 +110,6 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
         arguments = runs, job.fingerprint(), now
         write_guard(operations, Guard.no_finished_run, *arguments, message=message)
     write_index_guard(operations, job.spec)
-
-
-log = logging.getLogger("encfields.alembic")
 
 
 @Operations.implementation_for(ReencryptOp)

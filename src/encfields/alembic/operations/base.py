@@ -1,4 +1,4 @@
-"""What the operations have in common."""
+"""What all operations have in common, and the one that does nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations on keys, and on the table that they are kept in, as data."""
+"""The operations on keys, and on the table that they are kept in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.operation import Operation
-from encfields.alembic.operations import Columns
+from encfields.alembic.operations.base import Operation
+from encfields.alembic.operations.values import Columns
 from encfields.bulk.rows.spec import TableSpec
 from encfields.keys.sql.schema import TABLE_NAME
 

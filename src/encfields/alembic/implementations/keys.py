@@ -1,4 +1,4 @@
-"""What the operations on keys do: on a database, or, in ``--sql`` mode, in a script."""
+"""What the operations on keys do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from sqlalchemy import Connection, MetaData, Table, inspect
 from encfields.alembic.autogenerate.sampled import holds_bytes
 from encfields.alembic.descriptions import conventional_version, is_conventional
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.key_operations import (
+from encfields.alembic.implementations.running import keys_of
+from encfields.alembic.implementations.script import Guard, key_table_of, write_comment, write_guard
+from encfields.alembic.operations.keys import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
     DropKeyTableOp,
@@ -24,8 +26,6 @@ from encfields.alembic.key_operations import (
     RotateBeaconKeyOp,
     RotateBranchKeyOp,
 )
-from encfields.alembic.running import keys_of
-from encfields.alembic.script import Guard, key_table_of, write_comment, write_guard
 from encfields.errors import KeyDestroyedError, KeyExistsError
 from encfields.key_template import KeyTemplate
 from encfields.keys.admin import KeyAdmin

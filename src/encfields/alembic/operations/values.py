@@ -1,9 +1,7 @@
-"""The operations on values as data: what a migration asks for, its inverse, its form in a diff.
+"""The operations on values. Those on keys, blind indexes and adoptions are beside it.
 
-Those on keys are in :mod:`encfields.alembic.key_operations`, those on blind indexes in
-:mod:`encfields.alembic.index_operations`. What they do is in
-:mod:`encfields.alembic.implementations` and :mod:`encfields.alembic.key_implementations`, how they
-are written into a migration in :mod:`encfields.alembic.rendering`.
+What they do is in :mod:`encfields.alembic.implementations`, how they are written into a migration
+in :mod:`encfields.alembic.rendering`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.operation import Operation
+from encfields.alembic.operations.base import Operation
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import InnerType, type_from_data, type_to_data
