@@ -20,6 +20,7 @@ Written::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import is_
 from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
@@ -59,8 +60,8 @@ def with_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> An
     :returns: `statement` itself if no criterion is another.
     """
     criteria = where_criteria(statement)
-    rewritten = tuple(rewrite(criterion) for criterion in criteria)
-    if all(new is old for new, old in zip(rewritten, criteria, strict=True)):
+    rewritten = tuple(map(rewrite, criteria))
+    if all(map(is_, rewritten, criteria)):  # this runs for every statement
         return statement
     changed = statement._generate()
     changed._where_criteria = rewritten

@@ -7,6 +7,7 @@ before the statement is compiled. Elsewhere it is refused.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any
 
 from sqlalchemy import and_, not_, or_
@@ -41,7 +42,7 @@ def _asked(criterion: Any) -> Any:
         return _compared(criterion)
     if isinstance(criterion, BooleanClauseList):
         parts = [_asked(part) for part in criterion.clauses]
-        if all(new is old for new, old in zip(parts, criterion.clauses, strict=True)):
+        if all(map(is_, parts, criterion.clauses)):
             return criterion
         return or_(*parts) if criterion.operator is operators.or_ else and_(*parts)
     if isinstance(criterion, Grouping):
