@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Update, event
+from sqlalchemy import Insert, Update, event
 
 from encfields.orm import internals
 from encfields.orm.adoption.expressions import with_plaintext_asked
@@ -41,7 +41,7 @@ class EngineListeners:
     """
 
     def __init__(self, engine: Engine, encryption: EngineEncryption) -> None:
-        self.hook = WriteHook(encryption, engine.dialect.driver)
+        self.hook = WriteHook(encryption, engine.dialect)
         self._redaction = Redaction()
         self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
 
@@ -79,9 +79,11 @@ class EngineListeners:
     ) -> tuple[Any, Any, Any]:
         """What an execution still lacks is added before it is compiled."""
         write = internals.write_in(statement)
-        asked = with_all_asked(statement if write is None else write)
-        if Plaintext.is_used:
-            asked = with_plaintext_asked(asked)
+        asked = statement if write is None else write
+        if not isinstance(asked, Insert):  # which has no WHERE
+            asked = with_all_asked(asked)
+            if Plaintext.is_used:
+                asked = with_plaintext_asked(asked)
         if write is None:
             self._redaction.note_statement(connection, statement)
             return asked, multiparams, params

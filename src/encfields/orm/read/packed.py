@@ -56,8 +56,9 @@ if TYPE_CHECKING:
 Decode = Callable[[bytes, Any], Any]
 """From a plaintext, and the dialect, to a Python value."""
 
-_AT_ONCE = "_encfields_at_once"
-"""Attribute of what opens a cell: how those of many rows are opened at once."""
+AT_ONCE = "_encfields_at_once"
+"""Attribute of what opens a cell, where those of many rows can be opened at once: what reads them,
+and what makes a value of a plaintext, ``None`` for a text."""
 
 _NONE: tuple[BaseException, ...] = ()
 _BYTES = frozenset((bytes, bytearray, memoryview))
@@ -131,7 +132,7 @@ class RowReader(TypeEngine[Any]):
         if cells is not None:
             is_text = decode == codec.decode and type(codec) is TextCodec
             at_once = cells, None if is_text else partial(_decoded, decode, dialect)
-            setattr(open_cell, _AT_ONCE, at_once)
+            setattr(open_cell, AT_ONCE, at_once)
         return open_cell
 
     def _cells(self, dialect: Dialect) -> CellReader | None:
@@ -169,12 +170,6 @@ def _nothing(cell: bytes, find_key: FindKey) -> None:
 
 def _decoded(decode: Decode, dialect: Dialect, data: bytes) -> Any:
     return decode(data, dialect)
-
-
-def read_at_once(processor: object) -> tuple[CellReader, Callable[[bytes], object] | None] | None:
-    """What opens the cells of a column many at once, if what processes them lets it, and what
-    makes a value of a plaintext, ``None`` for a text."""
-    return getattr(processor, _AT_ONCE, None)
 
 
 class _LongWay:

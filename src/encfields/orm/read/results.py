@@ -9,7 +9,7 @@ is: it is refused where it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.cursor import CursorFetchStrategy
@@ -17,7 +17,7 @@ from sqlalchemy.engine.cursor import CursorFetchStrategy
 from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.adoption.reads import AdoptingReader
-from encfields.orm.read.packed import RowReader, read_at_once
+from encfields.orm.read.packed import AT_ONCE, RowReader
 from encfields.orm.read.union_reads import UnionReader
 from encfields.traces import leaves_no_trace
 
@@ -67,18 +67,19 @@ WORTH_WHILE = 3
 """Cells from which opening them at once is faster than one by one."""
 
 
-def open_at_once(result: Any, attachment: Attachment) -> None:
+def open_at_once(result: Any, processors: Sequence[Any], attachment: Attachment) -> None:
     """Have the encrypted cells of a result opened as its rows are fetched, if the core can.
 
-    :param attachment: where the engine's encryption is found.
+    :param processors: what each column of the result goes through.
+    :param attachment: where the engine's encryption is found, as long as it has one.
     """
     open_rows = core.open_rows
     if open_rows is None:
         return
     columns = [
         (position, *reading)
-        for position, processor in enumerate(internals.result_processors(result))
-        if processor is not None and (reading := read_at_once(processor)) is not None
+        for position, processor in enumerate(processors)
+        if (reading := getattr(processor, AT_ONCE, None)) is not None
     ]
     if columns:
         inner = result.cursor_strategy

@@ -44,6 +44,7 @@ from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
+    from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.engine_encryption import EngineEncryption
@@ -57,14 +58,15 @@ class WriteHook:
     """The listener of one engine.
 
     :param encryption: where branch keys come from.
-    :param driver: SQLAlchemy's name of the engine's.
+    :param dialect: of the engine.
     :ivar keys: those of rows that the database gives keys.
     :ivar binary: has encrypted cells delivered in binary form, if the driver is psycopg.
     """
 
-    def __init__(self, encryption: EngineEncryption, driver: str) -> None:
+    def __init__(self, encryption: EngineEncryption, dialect: Dialect) -> None:
         self._encryption = encryption
-        self.binary = BinaryResults() if driver in DRIVERS else None
+        self._attachment = attachment_of(dialect)
+        self.binary = BinaryResults() if dialect.driver in DRIVERS else None
         self._sealer = RowSealer(encryption)
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
         self._tables = EngineTables()
@@ -89,7 +91,7 @@ class WriteHook:
             sent = self._sealed(plan, connection, statement, parameters, context, executemany)
         else:
             self._triggered.note(statement)
-            if self.keys.are_given:
+            if self.keys.given:
                 sent = self.keys.wording(context, statement), parameters
         if connection.dialect.name == "mysql":
             # Only now: what gave the statement its keys had to know what was written before it.
@@ -125,7 +127,7 @@ class WriteHook:
         # A rehearsal is one without a value as well: undone, and with a step of its own.
         if rehearsal is not None:
             statement = rehearsal.reword(statement)
-        elif plan.may_be_generated or self.keys.are_given:
+        elif self.keys.given or self.keys.under_way:
             statement = self.keys.wording(context, statement)
         if first is None:
             return statement, parameters
@@ -321,8 +323,9 @@ class WriteHook:
             self._check_written(plan, connection, context, result)
         if self.binary is not None:
             self.binary.note(connection, context, result)
-        if any(internals.result_processors(result)):
-            open_at_once(result, attachment_of(connection.dialect))
+        processors = internals.result_processors(result)
+        if any(processors):
+            open_at_once(result, processors, self._attachment)
         if plan is not None and plan.filters:
             fetch, stats = result.cursor_strategy, self._encryption.stats
             result.cursor_strategy = FilteredFetch(fetch, plan.filters, context, stats)

@@ -47,14 +47,16 @@ class GeneratedKeys:
     """The keys of the INSERTs that one engine has under way.
 
     :param hook: what gives an INSERT its dummies.
+    :ivar given: those that were given their keys, and have not reached the driver.
+    :ivar under_way: executions that need another wording, or a look at the keys afterwards.
     """
 
     def __init__(self, hook: SideHook) -> None:
         self.mysql = MySql(hook)
-        self._known: weakref.WeakKeyDictionary[Any, tuple[KeylessInsert, Reserved]] = (
+        self.given: weakref.WeakKeyDictionary[Any, tuple[KeylessInsert, Reserved]] = (
             weakref.WeakKeyDictionary()
         )
-        self._under_way: weakref.WeakKeyDictionary[Any, tuple[KeylessInsert, Reserved]] = (
+        self.under_way: weakref.WeakKeyDictionary[Any, tuple[KeylessInsert, Reserved]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -73,7 +75,7 @@ class GeneratedKeys:
         else:
             plainly = not (known.to_check or known.overriding)
             keyed, rows = with_keys(statement, insert, parameters, known.keys, may_report=plainly)
-            self._known[keyed] = insert, known
+            self.given[keyed] = insert, known
         execution.statement = keyed
         if execution.multiparams:
             execution.multiparams, execution.params = rows, {}
@@ -82,9 +84,9 @@ class GeneratedKeys:
 
     def awaited(self, context: Any) -> AwaitedKeys | None:
         """The keys that an execution waits for, or was given; ``None`` if its rows have theirs."""
-        write = internals.write_in(context.invoked_statement) if self._known else None
-        if write in self._known:
-            return self._known.pop(write)
+        write = internals.write_in(context.invoked_statement) if self.given else None
+        if write in self.given:
+            return self.given.pop(write)
         for value in context.compiled_parameters[0].values():
             if type(value) is PendingKey:
                 return cast("KeylessInsert", value.insert), None
@@ -104,22 +106,17 @@ class GeneratedKeys:
         elif reserved.to_check:
             savepoint.begin(connection)
         if reserved.to_check or reserved.overriding:
-            self._under_way[context] = insert, reserved
-
-    @property
-    def are_given(self) -> bool:
-        """Whether an INSERT was given its keys, and has not reached the driver."""
-        return bool(self._known)
+            self.under_way[context] = insert, reserved
 
     def wording(self, context: Any, statement: str) -> str:
         """The text of the INSERT, as the database has to be given it."""
-        _, reserved = self._under_way.get(context, (None, None))
-        if reserved is None and context.isinsert and self.are_given:
+        _, reserved = self.under_way.get(context, (None, None))
+        if reserved is None and context.isinsert and self.given:
             # Its rows have no encrypted value, so that nobody learnt their keys or checks them.
             insert, reserved = self.awaited(context) or (None, None)
             if insert is not None and reserved is not None:
                 reserved = Reserved(reserved.keys, overriding=reserved.overriding)
-                self._under_way[context] = insert, reserved
+                self.under_way[context] = insert, reserved
         if reserved is not None and reserved.overriding:
             return overriding_system_value(statement)
         return statement
@@ -135,7 +132,7 @@ class GeneratedKeys:
         if internals.is_part_of_insert(context.invoked_statement) and not result.returns_rows:
             # Its keys were given and need not be returned, but the ORM reads rows nevertheless.
             result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=[])
-        insert, reserved = self._under_way.pop(context, (None, None))
+        insert, reserved = self.under_way.pop(context, (None, None))
         if insert is None or reserved is None or not reserved.to_check:
             return ()
         _fetch_at_once(result)
