@@ -19,6 +19,7 @@ from encfields.orm.write.generated_keys.keyless import gives_all_keys
 from encfields.orm.write.hidden_values import veil_written
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.index_values import write_indexes_along
+from encfields.orm.write.named_binds import type_named_binds
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
 from encfields.orm.write.upsert import target_indexes
@@ -105,6 +106,7 @@ class EngineListeners:
         if Plaintext.is_used:
             write_plaintext_along(execution)
         if isinstance(execution.statement, Update):
+            type_named_binds(execution)
             complete_row_update(execution)
             veil_written(execution)
             write_indexes_along(execution)
@@ -113,6 +115,7 @@ class EngineListeners:
             if not gives_all_keys(execution):
                 self.hook.keys.ask(execution)
             return
+        type_named_binds(execution)
         veil_written(execution)
         bind_set_values(execution)
         mark_choices(execution)

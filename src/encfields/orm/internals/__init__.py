@@ -136,6 +136,7 @@ from encfields.orm.internals.updates import (
     stale_data,
     update_values,
     update_values_by_key,
+    with_changed_values,
     with_replaced_values,
     with_update_values,
     with_write,

@@ -3,6 +3,7 @@
 Read::
 
     sqlalchemy.schema.Column                       _label _annotations
+    sqlalchemy.sql.dml.Insert                      _multi_values
     sqlalchemy.sql.dml.Update                      _generate _propagate_attrs _values
     sqlalchemy.sql.dml.Update                      _ordered_values (2.0)
     sqlalchemy.sql.lambdas.LambdaElement           _rec _resolved
@@ -12,13 +13,14 @@ Read::
 
 Written::
 
+    sqlalchemy.sql.dml.Insert                      _multi_values
     sqlalchemy.sql.dml.Update                      _values
     sqlalchemy.sql.dml.Update                      _ordered_values (2.0)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from sqlalchemy import Column, Table, update
@@ -97,6 +99,32 @@ def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> U
         # A lambda's statement has an ordinary dictionary, which values() cannot add to.
         copied._values = immutabledict({**(copied._values or {}), **dict(wanted)})
     return cast("Update", copied)
+
+
+def with_changed_values(statement: Any, change: Callable[[Any, Any], Any]) -> Any:
+    """The same INSERT or UPDATE, whose values() have what `change` makes of target and value.
+
+    :returns: `statement` itself if they are the same.
+    """
+    ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
+    groups = getattr(statement, "_multi_values", ())
+    are_rows = bool(groups) and all(isinstance(row, dict) for group in groups for row in group)
+    own = statement._values or {}
+    values = {target: change(target, value) for target, value in own.items()}
+    is_same = all(values[target] is value for target, value in own.items())
+    if is_same and not ordered and not are_rows:
+        return statement
+    copied = statement._generate()
+    if not is_same:
+        copied._values = immutabledict(values)
+    if ordered:
+        copied._ordered_values = [(target, change(target, one)) for target, one in ordered]
+    if are_rows:
+        copied._multi_values = tuple(
+            [{target: change(target, one) for target, one in row.items()} for row in group]
+            for group in groups
+        )
+    return copied
 
 
 def with_replaced_values(

@@ -29,6 +29,7 @@ from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.statement_scope import equated
 from encfields.orm.write.ciphertext_copies import refuse_other_copies
 from encfields.orm.write.index_values import IndexedBind, indexed_binds, refuse_half_copy
+from encfields.orm.write.named_binds import shared_bind
 from encfields.orm.write.statement_plan import (
     RAW_COPY_OPTION,
     Refusal,
@@ -116,6 +117,8 @@ class RowPlanner:
     def _check_bind(self, binding: ColumnBinding, assigned: BoundValue) -> None:
         """A bind with a type of its own would carry its plaintext past ours."""
         types = self.types.get(assigned.bind, [])
+        if len({isinstance(type_, SealedColumnType) for type_ in types}) > 1:
+            raise shared_bind(binding, assigned.bind)
         if not types or not all(isinstance(type_, SealedColumnType) for type_ in types):
             raise CiphertextCopyError(
                 "the value has a type of its own (literal(), a typed bindparam() or a lambda's "

@@ -22,6 +22,7 @@ from encfields.orm.query.lookups import plan_lookups
 from encfields.orm.query.recheck_plan import plan_filters
 from encfields.orm.query.refused_usage import refuse_usage
 from encfields.orm.write.index_values import IndexedBind, refuse_alias, refuse_half_upsert
+from encfields.orm.write.named_binds import refuse_shared_binds
 from encfields.orm.write.row_planner import COPIED_ROWS, RowPlanner
 from encfields.orm.write.statement_plan import NOTHING, Refusal, SealedBind, StatementPlan
 from encfields.orm.write.upsert import refuse_upsert
@@ -128,6 +129,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     indexed = tuple(bind for row in rows for bind in maker.indexed_binds(row))
     sealed = tuple(bind for row in rows for bind in maker.sealed_binds(row))
     set_values = maker.set_values(rows[0])
+    refuse_shared_binds(sealed + set_values.sealed)
     return StatementPlan(
         sealed=sealed + set_values.sealed,
         indexed=indexed + set_values.indexed,

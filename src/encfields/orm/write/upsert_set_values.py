@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, bindparam, null
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.types import NullType
 
 from encfields.errors import AmbiguousRowError, EncFieldsError
 from encfields.orm import internals
@@ -21,6 +20,7 @@ from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue
 from encfields.orm.write.hidden_values import veil_all
 from encfields.orm.write.index_values import IndexedBind, source_of
+from encfields.orm.write.named_binds import has_no_type_of_its_own, typed_as
 from encfields.orm.write.pending import is_null
 from encfields.orm.write.upsert import is_own_value
 
@@ -58,10 +58,9 @@ def _bound_columns(execution: WriteExecution) -> Iterator[tuple[str, Column[Any]
 
 def _bound(value: Any, column: Column[Any]) -> Any:
     if isinstance(value, BindParameter):
-        if not isinstance(value.type, NullType):
+        if not has_no_type_of_its_own(value):
             return value
-        bind = internals.copy_of_bind(value)
-        bind.type = column.type
+        bind = typed_as(value, column)
     elif internals.is_expression(value):
         return value
     else:

@@ -1,0 +1,83 @@
+"""Binds of the application's own names that values() gives encrypted columns.
+
+``values(ssn=bindparam("b", value="..."))`` takes its type from the value, as SQLAlchemy has it, and
+no type at all in ``values([{...}, {...}])``. Neither was chosen by anybody: they get the column's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, literal
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.types import NullType
+
+from encfields.errors import AmbiguousRowError, BindingError
+from encfields.orm import internals
+from encfields.orm.write.hidden_values import veil
+
+if TYPE_CHECKING:
+    from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.write.execution import WriteExecution
+    from encfields.orm.write.statement_plan import SealedBind
+
+
+def has_no_type_of_its_own(bind: BindParameter[Any]) -> bool:
+    """Whether nobody chose the bind's type: it has none, or the one that its value has."""
+    if isinstance(bind.type, NullType):
+        return True
+    return not bind.unique and bind.value is not None and literal(bind.value).type is bind.type
+
+
+def typed_as(bind: BindParameter[Any], column: Column[Any]) -> BindParameter[Any]:
+    """The same bind with the column's type."""
+    typed = internals.copy_of_bind(bind)
+    typed.type = column.type
+    return typed
+
+
+def type_named_binds(execution: WriteExecution) -> None:
+    """Have the binds that encrypted columns are given in the columns' types."""
+    statement = execution.statement
+
+    def typed(target: Any, value: Any) -> Any:
+        if not isinstance(value, BindParameter) or value.unique:
+            return value
+        (key,) = internals.row_by_key(statement, {target: value})
+        binding = execution.bindings.get(key)
+        if binding is None or not has_no_type_of_its_own(value):
+            return value
+        bind = typed_as(value, binding.column)
+        veil(bind)
+        return bind
+
+    execution.statement = internals.with_changed_values(statement, typed)
+
+
+def refuse_shared_binds(sealed: Sequence[SealedBind]) -> None:
+    """Refuse one bind for several columns or rows: it is one ciphertext, which belongs to one.
+
+    :raises AmbiguousRowError: names a column that it is given to.
+    """
+    first: dict[str, SealedBind] = {}
+    for one in sealed:
+        other = first.setdefault(one.bind, one)
+        if other is not one and _place(other) != _place(one):
+            raise shared_bind(one.binding, one.bind)
+
+
+def shared_bind(binding: ColumnBinding, name: str) -> BindingError:
+    """The refusal of a bind whose value is needed in another form elsewhere."""
+    return AmbiguousRowError(
+        f"the bind {name!r} is given to this column and used elsewhere too, where its ciphertext "
+        "does not belong: give each column, and each row, a bind of its own name",
+        table=binding.table,
+        column=binding.column_name,
+        reason="shared-bind",
+    )
+
+
+def _place(sealed: SealedBind) -> tuple[Any, ...]:
+    """The column and row that a value is for."""
+    return sealed.binding, *(part and part.bind for part in sealed.identity)
