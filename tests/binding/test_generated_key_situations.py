@@ -407,6 +407,24 @@ def test_under_a_trigger_an_insert_returns_its_row(sqlite_db):
     assert sorted(read(sqlite_db, table)) == sorted(found)
 
 
+def test_under_a_trigger_a_row_is_looked_for_whatever_class_it_is_of(sqlite_db):
+    class Kept:
+        pass
+
+    class Shared(Kept):
+        pass
+
+    table = made(sqlite_db, secrets())
+    classes = registry()
+    classes.map_imperatively(Kept, table, polymorphic_on=table.c.name)
+    classes.map_imperatively(Shared, inherits=Kept, polymorphic_identity="shared")
+    sqlite_db.execute_plain("CREATE TRIGGER tr AFTER INSERT ON secret BEGIN SELECT 1; END")
+    with sqlite_db.session() as session:
+        session.execute(insert(Shared).values(s="without the name of its class"))
+        session.commit()
+    assert read(sqlite_db, table) == [(1, "without the name of its class")]
+
+
 def test_a_number_that_was_given_out_is_not_given_again(sqlite_db):
     table = made(sqlite_db, secrets(sqlite_autoincrement=True))
     for value in ("a", "b"):

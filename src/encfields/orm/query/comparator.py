@@ -163,16 +163,16 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         return self._of_two(op, operand) if is_column(operand) else self._with_null(op, operand)
 
     def _with_null(self, op: Any, value: object) -> ColumnElement[Any]:
-        """``is_distinct_from()`` and its opposite, in terms of what an index answers."""
-        is_null = self.operate(operators.is_, None)
-        is_value = self.operate(operators.is_not, None)
-        type_ = cast("SealedColumnType", self.expr.type)
-        if asks_for_null(type_, value):
-            test = is_value if op is operators.is_distinct_from else is_null
-            return by_database_alone(test) if isinstance(type_.inner, TypeDecorator) else test
+        """``is_distinct_from()`` and its opposite, in terms of what an index answers.
+
+        SQLAlchemy's evaluator of ``synchronize_session`` knows neither, so none is offered it.
+        """
+        is_null = by_database_alone(self.operate(operators.is_, None))
+        is_value = by_database_alone(self.operate(operators.is_not, None))
+        if asks_for_null(cast("SealedColumnType", self.expr.type), value):
+            return is_value if op is operators.is_distinct_from else is_null
         if op is operators.is_distinct_from:
             return or_(self._compared(operators.ne, value, op), is_null)
-        # The evaluator of synchronize_session ends AND at the first that is unknown.
         return and_(is_value, self._compared(operators.eq, value, op))
 
     def _with_bind(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
@@ -180,7 +180,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         the next."""
         if bind.unique:
             return self._with_null(op, bind.effective_value)
-        is_null = _is_null(cast("SealedColumnType", self.expr.type), self.expr)
+        is_null = by_database_alone(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
         is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))
         if op is operators.is_distinct_from:
             is_null_once = or_(and_(is_null, is_given), and_(not_(is_null), not_(is_given)))
@@ -197,7 +197,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def _of_two(self, op: Any, other: Any) -> ColumnElement[Any]:
         """``is_distinct_from()`` of two columns, and its opposite; never NULL themselves."""
         other = clause_of(other)
-        is_null = _is_null(cast("SealedColumnType", self.expr.type), self.expr)
+        is_null = by_database_alone(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
         other_is_null = _is_null(other.type, other)
         both = and_(not_(is_null), not_(other_is_null))
         if op is operators.is_distinct_from:

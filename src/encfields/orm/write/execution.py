@@ -49,6 +49,8 @@ class WriteExecution:
         bindings = bindings_of(table) if isinstance(table, Table) else None
         if not bindings:
             return None
+        # Itself, not as an ORM statement has it: queries of that look for rows of its class only.
+        table = next(iter(bindings.values())).column.table
         return cls(connection, write, table, bindings, multiparams, params, options)
 
     @property
