@@ -282,8 +282,10 @@ class KeyAdmin:
             and all else stands for itself.
         :raises ConfigurationError: both are given.
         """
-        from encfields.keys.many.many_keys import ManyKeys  # not at every program's start
-        from encfields.keys.many.selection import Selection
+        from encfields.keys.many.many_keys import (
+            ManyKeys,  # not at every program's start
+            Selection,
+        )
 
         return ManyKeys(self._store, self._cache, self._count, Selection(key_ids, like))
 

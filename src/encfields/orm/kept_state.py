@@ -21,8 +21,8 @@ connection is: ``flush._known`` and ``flush._loaded`` by mapper and state,
 of one engine's listeners, which are attributes of theirs (``write.hook``, ``write.read_back``,
 ``write.redaction``, ``write.triggered_tables``, ``write.generated_keys``).
 
-``internals.cache_keys._cache_keys`` holds what tells types apart in SQLAlchemy's statement cache,
-as long as a type or a cached statement does: of declarations only.
+``internals.statement_cache._cache_keys`` holds what tells types apart in SQLAlchemy's cache of
+statements, as long as a type or a cached statement does: of declarations only.
 """
 
 from __future__ import annotations

@@ -16,19 +16,6 @@ word all is found that leans on those names.
 
 from __future__ import annotations
 
-from encfields.orm.internals.binds import (
-    OwnBind,
-    clones_of,
-    copy_of_bind,
-    retyped_bind,
-    same_value_bind,
-)
-from encfields.orm.internals.cache_keys import (
-    CacheKey,
-    CacheKeyedType,
-    cache_key_by_arguments,
-    cache_key_of,
-)
 from encfields.orm.internals.compiled import (
     MULTI_VALUES_SUFFIX,
     Assigned,
@@ -71,6 +58,7 @@ from encfields.orm.internals.execution import (
 )
 from encfields.orm.internals.inserts import (
     are_plain_rows,
+    conflict_elements,
     has_prefixes,
     has_select_source,
     insert_values_by_key,
@@ -78,13 +66,19 @@ from encfields.orm.internals.inserts import (
     is_part_of_insert,
     may_skip_rows,
     multi_value_rows,
+    post_values_clause,
     row_by_key,
     select_source_names,
+    sibling_in,
     stated_keys,
     takes_all_from_parameters,
+    upsert_values,
+    with_changed_upsert_values,
+    with_conflict_elements,
     with_insert_values,
     with_multi_value_rows,
     with_select_name,
+    with_upsert_values,
     without_reported_keys,
 )
 from encfields.orm.internals.schema import (
@@ -128,6 +122,17 @@ from encfields.orm.internals.selects import (
     with_criteria_rewritten,
     with_order_by,
 )
+from encfields.orm.internals.statement_cache import (
+    CacheKey,
+    CacheKeyedType,
+    OwnBind,
+    cache_key_by_arguments,
+    cache_key_of,
+    clones_of,
+    copy_of_bind,
+    retyped_bind,
+    same_value_bind,
+)
 from encfields.orm.internals.updates import (
     has_loaded_change,
     is_expression,
@@ -142,13 +147,4 @@ from encfields.orm.internals.updates import (
     with_write,
     write_in,
     written_table,
-)
-from encfields.orm.internals.upserts import (
-    conflict_elements,
-    post_values_clause,
-    sibling_in,
-    upsert_values,
-    with_changed_upsert_values,
-    with_conflict_elements,
-    with_upsert_values,
 )

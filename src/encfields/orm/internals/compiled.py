@@ -20,7 +20,7 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from sqlalchemy.types import TypeEngine
 
-from encfields.orm.internals.binds import clones_of
+from encfields.orm.internals.statement_cache import clones_of
 from encfields.orm.internals.updates import same_table
 
 MULTI_VALUES_SUFFIX = "_m"

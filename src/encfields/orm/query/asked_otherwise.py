@@ -2,31 +2,47 @@
 
 ``any_([...]) == column`` is one, ``literal("x") == column`` another, and ``tuple_(a, b).in_(...)``
 a third. What stands in the WHERE of a statement, or of an EXISTS in it, is exchanged for look-ups
-before the statement is compiled. Elsewhere it is refused.
+before the statement is compiled. Elsewhere it is refused, as is a list or a row that the statement
+does not hold.
+
+Of rows and columns SQL says what AND and OR of the parts say, NULL included: each column answers by
+itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from operator import is_
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import and_, not_, or_
+from sqlalchemy import and_, false, not_, null, or_, true
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
+    ClauseList,
     CollectionAggregate,
+    ColumnElement,
     Grouping,
+    Null,
     Tuple,
     UnaryExpression,
 )
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.comparison import EQUALITY, OF_NULL_TOO, BlindView, IndexComparison
-from encfields.orm.query.list_comparison import compared_to_list
-from encfields.orm.query.row_values import compared_by_parts, found_in_columns
+from encfields.orm.query.comparison import (
+    EQUALITY,
+    MEMBERSHIP,
+    NEGATIVE,
+    OF_NULL_TOO,
+    BlindView,
+    IndexComparison,
+    ungrouped,
+)
+from encfields.orm.write.hidden_values import veil_all
+from encfields.traces import leaves_no_trace
 
 
 def with_all_asked(statement: Any) -> Any:
@@ -85,3 +101,141 @@ _SYMMETRIC = (*EQUALITY, *OF_NULL_TOO)
 def _is_indexed(side: Any) -> bool:
     type_: Any = getattr(side, "type", None)
     return isinstance(type_, BlindView) or (is_encrypted(side) and bool(type_.indexes))
+
+
+# -- lists -------------------------------------------------------------------------------------
+
+
+@leaves_no_trace
+def compared_to_list(
+    column: Any, operator: Any, aggregate: CollectionAggregate[Any]
+) -> ColumnElement[bool] | None:
+    """A column with a blind index compared to any, or to all, items of a list.
+
+    :param column: an encrypted column, or ``column.blind()``.
+    :param operator: of the comparison.
+    :returns: ``None`` if it is no comparison that look-ups answer, or the list is not known.
+    :raises UnsupportedOperationError: the index cannot answer it.
+    """
+    items = _items(aggregate)
+    if items is None or operator not in EQUALITY:
+        return None
+    veil_all(aggregate.element)
+    is_equal, is_any = operator is operators.eq, aggregate.operator is operators.any_op
+    if is_equal and is_any:
+        return cast("ColumnElement[bool]", column.in_(items))
+    if not is_equal and not is_any:
+        return cast("ColumnElement[bool]", column.not_in(items))
+    each = [null() if item is None else operator(column, item) for item in items]
+    return or_(false(), *each) if is_any else and_(true(), *each)
+
+
+def _items(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
+    """The items of the list, if the statement holds them."""
+    element = ungrouped(aggregate.element)
+    if isinstance(element, BindParameter):
+        value = element.effective_value if element.unique else None
+        return list(value) if isinstance(value, list | tuple | set | frozenset) else None
+    parts = internals.array_items(element)
+    if parts is None or not all(map(_is_value, parts)):
+        return None
+    return [None if isinstance(item, Null) else item.effective_value for item in parts]
+
+
+def _is_value(part: Any) -> bool:
+    return isinstance(part, Null) or (isinstance(part, BindParameter) and part.unique)
+
+
+# -- rows and several columns ------------------------------------------------------------------
+
+
+@leaves_no_trace
+def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bool] | None:
+    """A row of columns compared with a row, or with a list of rows.
+
+    :param operator: of the comparison.
+    :returns: ``None`` if it is no comparison of equality, or the rows are not known.
+    :raises UnsupportedOperationError: an index cannot answer it.
+    """
+    columns = list(row.clauses)
+    rows = _rows(other) if operator in MEMBERSHIP else _row(other)
+    if rows is None or operator not in (*EQUALITY, *MEMBERSHIP):
+        return None
+    if any(len(values) != len(columns) for values in rows):
+        return None
+    differs = operator in NEGATIVE
+    compare, within, among = (operators.ne, or_, and_) if differs else (operators.eq, and_, or_)
+    each = [
+        within(
+            *(_value_compared(c, compare, value) for c, value in zip(columns, values, strict=True))
+        )
+        for values in rows
+    ]
+    return _in_balance(among, each) if each else (true() if differs else false())
+
+
+@leaves_no_trace
+def found_in_columns(
+    bind: BindParameter[Any], operator: Any, listed: Any, is_indexed: Callable[[Any], bool]
+) -> ColumnElement[bool] | None:
+    """One value looked for in several columns.
+
+    :returns: ``None`` if none of them has a blind index, or the value is not known.
+    """
+    columns = list(_parts(listed))
+    if not bind.unique or not any(map(is_indexed, columns)):
+        return None
+    value = bind.effective_value
+    if operator is operators.not_in_op:
+        return and_(*(_value_compared(column, operators.ne, value) for column in columns))
+    return or_(*(_value_compared(column, operators.eq, value) for column in columns))
+
+
+def _in_balance(join: Callable[..., Any], parts: list[Any]) -> Any:
+    """Parts joined by ``and_()`` or ``or_()``, in parentheses where they are many.
+
+    SQLite takes no expression of a thousand levels, and each part in a row is one to it.
+    """
+    if len(parts) <= _PARTS_IN_ROW:
+        return join(*parts)
+    chunks = [parts[n : n + _PARTS_IN_ROW] for n in range(0, len(parts), _PARTS_IN_ROW)]
+    joined = join(*parts[:2])
+    # SQLAlchemy's functions would take each chunk out of its parentheses again.
+    joined.clauses = tuple(Grouping(join(*chunk)) for chunk in chunks)
+    return joined
+
+
+_PARTS_IN_ROW = 200
+
+
+def _value_compared(column: Any, operator: Any, value: Any) -> Any:
+    """NULL equals nothing, and differs from nothing."""
+    return null() if value is None else operator(column, value)
+
+
+def _parts(listed: Any) -> Iterator[Any]:
+    element = ungrouped(listed)
+    if isinstance(element, ClauseList):
+        yield from element.clauses
+
+
+def _row(other: Any) -> list[list[Any]] | None:
+    return [list(map(_value, other.clauses))] if isinstance(other, Tuple) else None
+
+
+def _rows(other: Any) -> list[list[Any]] | None:
+    """The rows of a list, if the statement holds them."""
+    if isinstance(other, BindParameter):
+        given = (other.effective_value if other.unique else None) or ()
+        are_rows = other.unique and all(isinstance(row, tuple | list) for row in given)
+        return [list(row) for row in given] if are_rows else None
+    rows = list(_parts(other))
+    if not rows or not all(isinstance(row, Tuple) for row in rows):
+        return None
+    return [list(map(_value, row.clauses)) for row in rows]
+
+
+def _value(part: Any) -> Any:
+    """What a part is compared as: a value that the statement holds, or an expression."""
+    is_value = isinstance(part, BindParameter) and part.unique
+    return part.effective_value if is_value else part

@@ -23,6 +23,7 @@ from encfields.orm.adoption.expressions import NullTest, OfPlaintext, plain_of
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.query.as_loaded import as_loaded, asks_for_null
+from encfields.orm.query.asked_otherwise import compared_to_list
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -38,7 +39,6 @@ from encfields.orm.query.comparison import (
     is_column,
 )
 from encfields.orm.query.index_operand import index_column_of_view
-from encfields.orm.query.list_comparison import compared_to_list
 from encfields.orm.query.resolution import null_given, resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
