@@ -147,7 +147,10 @@ class CountableTable(Protocol):
     def count_under_each(
         self, bind: Engine | Connection, key_ids: Collection[str]
     ) -> tuple[str, dict[str, list[ValuesUnder]]]:
-        """The same for many keys at once."""
+        """The columns that hold values under each of many keys; no key is used.
+
+        :returns: the table's name, and the columns by key id.
+        """
         ...
 
 
@@ -155,7 +158,8 @@ Counted = tuple[list[str], list[ValuesUnder]]
 """The tables that were looked at, and their columns with values under a key."""
 
 CountedForEach = tuple[list[str], dict[str, list[ValuesUnder]]]
-"""The same for many keys: those that no value is under are left out."""
+"""The tables that were looked at, and their columns by key id; keys that no value is under are
+left out."""
 
 CountableTables = Sequence[CountableTable]
 

@@ -26,7 +26,7 @@ class KeyForm(enum.StrEnum):
     UUID_DIGITS = "uuid-digits"
     """In 32 digits in lower case."""
     UUID_DIGITS_HEX = "uuid-digits-hex"
-    """The same, each digit's ASCII code in hexadecimal."""
+    """In 32 digits in lower case, each digit's ASCII code in hexadecimal."""
     TEXT_HEX = "text-hex"
     """The text's UTF-8 in hexadecimal."""
     BINARY_HEX = "binary-hex"

@@ -83,7 +83,7 @@ def _found(choice: str) -> Status:
 
 
 def _as_chosen(core: Status) -> Status:
-    """The same.
+    """A core that may be used, as the environment variable says.
 
     :raises ConfigurationError: the compiled core has to be used, and cannot be.
     """

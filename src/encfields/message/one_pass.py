@@ -89,7 +89,7 @@ def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes | None:
 
 
 def seal_many(plaintexts: list[bytes], contexts: list[bytes], key: BranchKey) -> list[bytes | None]:
-    """The same of many values, each for its own context, in their order.
+    """Messages of many values, each for its own context, in their order.
 
     The random bytes of some hundreds are drawn at once, which is what it saves.
     """

@@ -11,12 +11,7 @@ import time
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
-from encfields.errors import (
-    ConfigurationError,
-    KeyExistsError,
-    KeyNotFoundError,
-    NotAttachedError,
-)
+from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError, NotAttachedError
 from encfields.index.hashing import index_key
 from encfields.orm.kept_state import ATTACHMENT
 from encfields.stats import Stats
@@ -115,7 +110,7 @@ class EngineEncryption:
     def index_key_at_hand(
         self, key_id: str, version: int, domain: str, derivation: str
     ) -> bytes | None:
-        """The same key if it is known, and may be used without asking anybody."""
+        """The key of a blind index, if it is known and may be used without asking anybody."""
         for beacon in self.cache.beacons_at_hand(key_id):
             if beacon.version == version:
                 key: bytes | None = beacon.derived.get((domain, derivation))
@@ -159,7 +154,7 @@ class EngineEncryption:
         self._prefetch_missing(self.cache.without(key_ids), beacons=False)
 
     def require_beacons(self, key_ids: Set[str]) -> None:
-        """The same of their beacon keys.
+        """Fetch the beacon keys of several keys at once, those at hand excepted.
 
         :raises KeyStoreError: one cannot be fetched.
         """

@@ -43,7 +43,7 @@ class LazyColumn(Protocol):
         """The value in a cell."""
 
     def carry(self, cell: bytes) -> object:
-        """The same to be sealed anew, which nobody sees."""
+        """The value in a cell, to be sealed anew, which nobody sees."""
 
     def is_of(self, cell: bytes, column: str, texts: Sequence[str | None]) -> bool:
         """Whether a cell is of a column, by its logical name, and of a row, by its key's texts."""

@@ -66,12 +66,12 @@ def version_context(
 
 
 def active_context(of_version: Context) -> Context:
-    """The same of the active item, a copy of that version's."""
+    """KMS's encryption context of the active item, a copy of that version's."""
     return {**of_version, VERSION: of_version[TYPE], TYPE: ACTIVE_TYPE}
 
 
 def beacon_context(of_version: Context, number: int = FIRST_VERSION) -> Context:
-    """The same of the beacon key's item, made with that version.
+    """KMS's encryption context of the beacon key's item, made with that version.
 
     :param number: of the beacon key, if it was rotated before it came here: a pair of the item's
         own encryption context says so.

@@ -67,11 +67,11 @@ class Beacons:
         raise no_such_key(self._table.fullname, key_id)
 
     def wrapped(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
-        """Of many keys, in one query."""
+        """Beacon keys of many branch keys, still wrapped, in one query."""
         return self.wrapped_in(self._table.rows_of_many(BEACON, key_ids))
 
     def wrapped_in(self, rows_of_many: KeyRows) -> list[WrappedBeacons]:
-        """The same of rows that were read already."""
+        """Beacon keys, still wrapped, of rows that were read already."""
         return [
             WrappedBeacons(key_id, partial(self._unwrap, in_force))
             for key_id, rows in by_key(rows_of_many)

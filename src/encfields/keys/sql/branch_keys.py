@@ -94,7 +94,7 @@ class BranchKeys:
         return self.wrapped_in(self._table.rows_of_many(BRANCH, key_ids))
 
     def wrapped_in(self, rows_of_many: KeyRows) -> WrappedKeyList:
-        """The same of rows that were read already."""
+        """Key versions, still wrapped, of rows that were read already."""
         wrapped = []
         for key_id, rows in by_key(rows_of_many):
             newest = in_order(rows)[-1:]

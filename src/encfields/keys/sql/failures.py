@@ -16,7 +16,7 @@ NOT_ALLOWED = frozenset({"42501", 1044, 1142, 1143})
 MariaDB's and MySQL's numbers."""
 
 _DENIED = NOT_ALLOWED | {"28000", "28P01", 1045}
-"""The same, and a user who may not log in."""
+"""Codes of what the user has no right to, and of one who may not log in."""
 
 READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
 """Codes of a database, or a transaction, in which nothing may be written."""

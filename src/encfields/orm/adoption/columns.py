@@ -39,7 +39,7 @@ class HiddenText(str):
 
 
 class HiddenBytes(bytes):
-    """The same of bytes."""
+    """Bytes that show nothing of themselves where SQLAlchemy prints parameters."""
 
     __slots__ = ()
 

@@ -83,7 +83,7 @@ def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
 
 
 def refuse_names_of(table: Table, other: Table) -> None:
-    """The same for two tables of different ``MetaData``.
+    """Refuse two tables of different ``MetaData`` of which one has a logical name of the other.
 
     :raises DeclarationError: says which column has the name.
     """
@@ -158,7 +158,8 @@ def refuse_colliding_keys(table: Table) -> None:
 
 
 def refuse_keys_of(table: Table, other: Table) -> None:
-    """The same for two tables of different ``MetaData``.
+    """Refuse two tables of different ``MetaData`` of which one has a key that can give an id of the
+    other's.
 
     :raises DeclarationError: says which two keys.
     """

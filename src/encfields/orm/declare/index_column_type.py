@@ -29,7 +29,7 @@ class IndexOfRow:
 
 
 class IndexWithRest(IndexOfRow):
-    """The same for an index of several columns, of which a statement sets some.
+    """Stands for the index of several columns, of which a statement sets some.
 
     :param rest: what the row holds in the others, by column key.
     """

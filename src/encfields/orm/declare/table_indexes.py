@@ -53,8 +53,11 @@ def indexes_of(table: Table) -> list[IndexBinding]:
 
 
 def known_indexes(table: Table) -> list[IndexBinding]:
-    """The same without looking for columns that were added since the table was completed, which
-    completes it anew: for every statement that is executed."""
+    """The blind indexes of `table` as they are known, for every statement that is executed.
+
+    Columns that were added since the table was completed are not looked for: to do so completes it
+    anew.
+    """
     known = vars(table).get(INDEXES)
     if known is None or known.made_from is None:
         return indexes_of(table)

@@ -168,7 +168,8 @@ def with_write(statement: Any, write: Any) -> Any:
 
 
 def update_values_by_key(statement: Update) -> dict[str, Any]:
-    """The same by key of the table's column, whatever attribute of the ORM stands for it."""
+    """What an UPDATE's own values() assign, by key of the table's column, whatever attribute of the
+    ORM stands for it."""
     return _by_key(statement, update_values(statement))
 
 

@@ -176,8 +176,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         return and_(is_value, self._compared(operators.eq, value, op))
 
     def _with_bind(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
-        """The same of a value that comes in a bind, which may be NULL in one execution and not in
-        the next."""
+        """``is_distinct_from()`` and its opposite, of a value that comes in a bind: it may be NULL
+        in one execution and not in the next."""
         if bind.unique:
             return self._with_null(op, bind.effective_value)
         is_null = by_database_alone(_is_null(cast("SealedColumnType", self.expr.type), self.expr))

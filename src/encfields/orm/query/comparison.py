@@ -90,7 +90,10 @@ class IndexComparison(NegatableComparison):
         return cls(column, operand, operator, type_=_BOOLEAN, negate=negated)
 
     def written_as(self, operator: Any) -> IndexComparison:
-        """The same, as a part of what another operator asks."""
+        """This comparison, as a part of what another operator asks.
+
+        :param operator: that the application wrote.
+        """
         self.written = operator
         return self
 

@@ -261,7 +261,7 @@ def normalised_lookup(index: IndexBinding, forms: tuple[Form, ...], value: objec
 
 
 def whole_lookup(form: Form, value: object) -> bytes:
-    """The same of the whole value, whatever of it is indexed.
+    """What is compared of a whole value that is looked up, whatever of it is indexed.
 
     :param form: of the index, for whole values.
     """

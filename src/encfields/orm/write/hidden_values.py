@@ -103,7 +103,7 @@ def veil(bind: BindParameter[Any]) -> None:
 
 
 def veil_written(execution: WriteExecution) -> None:
-    """The same for what ``values()`` gives encrypted columns."""
+    """Take out of their binds the values that ``values()`` gives encrypted columns."""
     for target, value in internals.update_values(execution.statement):
         # An attribute of the ORM may have another name than its column.
         if getattr(target, "key", target) in execution.bindings or is_encrypted(target):
@@ -111,7 +111,7 @@ def veil_written(execution: WriteExecution) -> None:
 
 
 def veil_all(side: Any) -> None:
-    """The same for each value on one side of a comparison."""
+    """Take each value on one side of a comparison out of its bind."""
     parts: Iterable[Any] = ()
     if isinstance(side, BindParameter):
         if side.unique:

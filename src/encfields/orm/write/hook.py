@@ -362,7 +362,7 @@ def _as_spelt(
     values: Mapping[str, Any],
     spelling: StoredSpelling,
 ) -> RowIndex:
-    """The same under the key of the row as the database spells it."""
+    """What of a row is indexed, under the key of the row as the database spells it."""
     value = next(plan.by_bind[source] for source in bind.sources if source)
     texts = cast("list[str]", identity_texts(value, values))
     return row.under(value.binding.key_id(spelling.of(value, values, texts)))

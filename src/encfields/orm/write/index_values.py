@@ -52,7 +52,7 @@ class RowIndex:
     key_id: str
 
     def under(self, key_id: str) -> RowIndex:
-        """The same under the key of the row as the database spells it."""
+        """What is indexed, under another branch key: of the row as the database spells it."""
         return replace(self, key_id=key_id)
 
 

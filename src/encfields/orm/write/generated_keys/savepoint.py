@@ -39,7 +39,7 @@ def undo(connection: Connection) -> Any:
 
 
 def try_to_undo(connection: Connection) -> None:
-    """The same, if there is still something to undo: a deadlock ends the whole transaction."""
+    """Undo what was done since, if it is still there: a deadlock ends the whole transaction."""
     with suppress(DBAPIError):
         undo(connection)
 
