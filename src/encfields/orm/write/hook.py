@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from encfields.codecs.base import BecomesNullError
@@ -334,11 +335,10 @@ class WriteHook:
         self, plan: StatementPlan, connection: Connection, context: Any, result: Any
     ) -> None:
         """Look that rows have the keys they were sealed for."""
-        seen = self.keys.check(connection, context, result) if plan.may_be_generated else ()
+        ask = cache(lambda: self._may_be_moved(plan, connection))
+        seen = self.keys.check(connection, context, result, ask) if plan.may_be_generated else ()
         if plan.sealed:
-            self._read_back.check(
-                connection, context, result, seen, lambda: self._may_be_moved(plan, connection)
-            )
+            self._read_back.check(connection, context, result, seen, ask)
 
 
 def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:

@@ -26,6 +26,7 @@ from encfields.orm import internals
 from encfields.orm.declare.row_keys import kind_of, padded_length
 from encfields.orm.read.delivered_keys import from_delivered
 from encfields.orm.read.packed import Packed, RowReader
+from encfields.orm.write.rows_by_key import rows_by_key
 from encfields.orm.write.triggered_tables import cannot_look
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ def _delivered(connection: Connection, rows: list[WrittenRow]) -> Found:
     binding = rows[0].binding
     source = _Messages(connection, binding)
     keys = [_as_stored(binding, row.key, connection.dialect) for row in rows]
+    if connection.dialect.name in MYSQL_NAMES:
+        return source.of(keys)
     if len(source.identity) == 1:
         return source.where(source.identity[0].in_([key for (key,) in keys]))
     return source.where(tuple_(*source.identity).in_(keys))
@@ -276,6 +279,11 @@ class _Messages:
             self._select.where(criterion), execution_options=internals.UNTRANSLATED
         )
         return [identity for identity in identities if identity is not None]
+
+    def of(self, keys: Sequence[tuple[Any, ...]]) -> Found:
+        """The same of rows by their keys."""
+        identities = rows_by_key(self._connection, self._select, self.identity, keys)
+        return [one for one in identities if one is not None]
 
 
 def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:

@@ -12,7 +12,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
 from encfields.databases import MYSQL_NAMES
@@ -32,8 +32,11 @@ from encfields.orm.write.generated_keys.pending_key import (
     settle,
 )
 from encfields.orm.write.generated_keys.rehearsal import rehearsal_of
+from encfields.orm.write.rows_by_key import rows_by_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Column, Connection
 
     from encfields.orm.write.execution import WriteExecution
@@ -121,11 +124,14 @@ class GeneratedKeys:
             return overriding_system_value(statement)
         return statement
 
-    def check(self, connection: Connection, context: Any, result: Any) -> tuple[Column[Any], ...]:
+    def check(
+        self, connection: Connection, context: Any, result: Any, ask: Callable[[], bool | None]
+    ) -> tuple[Column[Any], ...]:
         """Look that the rows were stored under their keys; otherwise undo the INSERT.
 
         :param result: of the INSERT. What it returns is fetched first: SQLite ends no savepoint
             while a statement is open.
+        :param ask: whether a trigger may give a row another key; ``None`` if there is none.
         :returns: the columns that were looked at.
         :raises UnknownIdentityError: the database stored one under another key.
         """
@@ -136,7 +142,12 @@ class GeneratedKeys:
         if insert is None or reserved is None or not reserved.to_check:
             return ()
         _fetch_at_once(result)
-        if not are_stored(connection, insert, reserved.keys, context):
+        is_mysql = connection.dialect.name in MYSQL_NAMES
+        if is_mysql and _is_untouched(reserved.keys, context, ask):
+            is_stored = True
+        else:
+            is_stored = are_stored(connection, insert, reserved.keys)
+        if not is_stored:
             savepoint.undo(connection)
             raise insert.unknown(
                 "the database stored the row under another key than the INSERT gave, as a trigger "
@@ -144,7 +155,6 @@ class GeneratedKeys:
                 "Give the key a value that they keep"
             )
         savepoint.release(connection)
-        is_mysql = connection.dialect.name in MYSQL_NAMES
         if is_mysql and insert.is_multi and not result.returns_rows:
             _report_first_key(context, reserved.keys)
         return insert.missing
@@ -176,21 +186,28 @@ _ROWS = 1000
 """Keys that one query looks for."""
 
 
-def are_stored(
-    connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]], context: Any
+def _is_untouched(
+    keys: list[tuple[Any, ...]], context: Any, ask: Callable[[], bool | None]
 ) -> bool:
-    """Whether each key has its row.
+    """Whether MySQL can only have stored the keys that it was given.
 
     :param context: of the INSERT, after it was executed.
     :param keys: row by row, as Python sees them.
     """
+    reported = _reported_key(context)
+    if reported and len(keys) == 1:
+        return bool(keys == [(reported,)])
+    return ask() is None
+
+
+def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]]) -> bool:
+    """Whether each key has its row."""
     columns = insert.missing
-    is_mysql = connection.dialect.name in MYSQL_NAMES
-    if is_mysql and _reported_by_driver(keys, context):
-        return True
-    # Under SERIALIZABLE, MySQL would lock a range to its end, and rows one by one do not.
-    is_range = len(columns) == 1 and not is_mysql and _are_consecutive(keys)
-    if is_range and not has_own_bind(columns[0], context.dialect):
+    if connection.dialect.name in MYSQL_NAMES:
+        query = select(literal(1)).select_from(insert.table)
+        return sum(rows_by_key(connection, query, columns, keys)) == len(keys)
+    is_range = len(columns) == 1 and _are_consecutive(keys)
+    if is_range and not has_own_bind(columns[0], connection.dialect):
         within = columns[0].between(keys[0][0], keys[-1][0])
         return _count(connection, insert, within) == len(keys)
     for start in range(0, len(keys), _ROWS):
@@ -211,13 +228,12 @@ def _report_first_key(context: Any, keys: list[tuple[Any, ...]]) -> None:
     context.get_lastrowid = lambda: first
 
 
-def _reported_by_driver(keys: list[tuple[Any, ...]], context: Any) -> bool:
-    """Whether MySQL's driver reported the key of the one row that was stored."""
-    reported = None
+def _reported_key(context: Any) -> Any:
+    """The last key that MySQL's driver reported, if it did."""
     # MariaDB Connector/Python does not tell it of a cursor that SQLAlchemy has closed.
     with suppress(AttributeError, context.dialect.loaded_dbapi.Error):
-        reported = context.cursor.lastrowid
-    return bool(reported) and keys == [(reported,)]
+        return context.cursor.lastrowid
+    return None
 
 
 def _are_consecutive(keys: list[tuple[Any, ...]]) -> bool:

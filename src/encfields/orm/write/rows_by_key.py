@@ -1,0 +1,56 @@
+"""Reading back the rows that a transaction wrote, and nothing more, on MySQL and MariaDB.
+
+Under REPEATABLE READ a transaction sees what was committed until its first plain SELECT. That is
+the application's to choose: a SELECT of ours would hide from it what others commit after its write.
+A locking read fixes no such moment. By a whole key it locks that row alone, which the transaction
+has locked by writing it; by a list of keys it would lock the end of the table too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, union_all
+
+from encfields.orm import internals
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Select
+    from sqlalchemy.sql.elements import ColumnElement
+
+_ROWS = 50
+"""Rows of one query, each of which is a SELECT of its own in it."""
+
+
+def rows_by_key(
+    connection: Connection,
+    query: Select[Any],
+    columns: Sequence[ColumnElement[Any]],
+    keys: Sequence[tuple[Any, ...]],
+) -> Iterator[Any]:
+    """What a SELECT has of rows that were just written.
+
+    :param query: of one column, without criteria.
+    :param columns: a whole key. :param keys: its values in each row.
+    :returns: the column's values.
+    """
+    query = query.limit(1)
+    if _keeps_what_it_saw(connection):
+        query = query.with_for_update(read=True)
+    options = internals.UNTRANSLATED
+    for start in range(0, len(keys), _ROWS):
+        single = [query.where(_is(columns, key)) for key in keys[start : start + _ROWS]]
+        rows = union_all(*single) if len(single) > 1 else single[0]
+        yield from connection.scalars(rows, execution_options=options)
+
+
+def _keeps_what_it_saw(connection: Connection) -> bool:
+    """Whether the first plain SELECT of the open transaction settles what it sees."""
+    if internals.is_autocommit(connection):
+        return False
+    return connection.get_isolation_level() == "REPEATABLE READ"
+
+
+def _is(columns: Sequence[ColumnElement[Any]], key: tuple[Any, ...]) -> ColumnElement[bool]:
+    return and_(*(column == value for column, value in zip(columns, key, strict=True)))

@@ -1,0 +1,61 @@
+"""REPEATABLE READ on MySQL and MariaDB: a transaction's first SELECT settles what it sees.
+
+It is the application's own SELECT that does, and not one of ours after a write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text, update
+
+from encfields import EncryptedType
+from tests.binding.database import Database
+
+metadata = MetaData()
+note = Table(
+    "note",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("title", String(20)),
+    Column("body", EncryptedType(String)),
+)
+ROWS = [{"body": "one"}, {"body": "two"}, {"body": "three"}]
+WRITES: dict[str, tuple[Any, ...]] = {
+    "UPDATE": (update(note).where(note.c.id == 1).values(body="b"),),
+    "INSERT of one row": (insert(note).values(body="b"),),
+    "INSERT of many rows": (insert(note), ROWS),
+    "INSERT of many rows' values": (insert(note).values(ROWS),),
+}
+
+
+@pytest.fixture(params=["no trigger", "a trigger"])
+def notes(request, mariadb) -> Database:
+    """Two notes, in a table that nobody has written to through this engine."""
+    database = Database(mariadb)
+    database.create(metadata)
+    if request.param == "a trigger":
+        with database.begin() as connection:
+            connection.execute(
+                text(
+                    "CREATE TRIGGER titled BEFORE INSERT ON note FOR EACH ROW "
+                    "SET NEW.title = COALESCE(NEW.title, 'none')"
+                )
+            )
+    with database.begin() as connection:
+        rows = "INSERT INTO note (id, title) VALUES (1, 'a'), (2, 'b')"
+        connection.execute(text(rows))
+    return database
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_what_others_commit_after_a_write_is_seen(notes, write):
+    theirs = insert(note).values(id=1000, title="theirs", body="theirs")
+    with notes.begin() as connection:
+        connection.execute(*WRITES[write])
+        with notes.begin() as other:
+            other.execute(text("SET innodb_lock_wait_timeout = 1"))
+            other.execute(theirs)
+        found = connection.scalars(select(note.c.body).where(note.c.id == 1000)).all()
+    assert found == ["theirs"]
