@@ -142,6 +142,16 @@ def test_the_key_is_reported(shop):
         assert connection.scalar(select(visit.c.reason).where(visit.c.id == key)) == "r"
 
 
+def test_the_key_is_among_the_defaults_that_are_returned(shop):
+    statement = insert(visit).values(reason="r").return_defaults()
+    with shop.begin() as connection:
+        done = connection.execute(statement)
+        has_returning = done.returned_defaults is not None
+        assert has_returning or shop.backend.family == "mariadb"
+        if has_returning:
+            assert (done.returned_defaults.id,) == done.inserted_primary_key
+
+
 def test_mysql_s_last_row_id_of_several_rows_is_their_first(mariadb):
     database = Database(mariadb)
     database.create(Visit.metadata)

@@ -76,6 +76,7 @@ from encfields.orm.internals.inserts import (
     with_changed_upsert_values,
     with_conflict_elements,
     with_insert_values,
+    with_keys_among_defaults,
     with_multi_value_rows,
     with_select_name,
     with_upsert_values,

@@ -157,6 +157,15 @@ def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Ins
     return cast("Insert", copied)
 
 
+def with_keys_among_defaults(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
+    """The INSERT, where it is asked for what the database generates, asked for keys that it is
+    given as well."""
+    if not statement._return_defaults:
+        return statement
+    columns: Any = statement._return_defaults_columns or ()
+    return statement.return_defaults(*columns, supplemental_cols=keys)
+
+
 def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:
     """Whether rows hold Python values only, all for the same columns."""
     keys = set(rows[0])

@@ -244,6 +244,7 @@ def with_keys(
     rows = [dict(zip(names, key, strict=True)) for key in keys]
     if not (may_report and len(rows) > 1 and _are_reported_alone(insert)):
         statement = internals.without_reported_keys(statement, insert.missing)
+    statement = internals.with_keys_among_defaults(statement, insert.missing)
     return _with_parameters(statement, insert, {}, parameters, rows)
 
 
