@@ -158,12 +158,11 @@ def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Ins
 
 
 def with_keys_among_defaults(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
-    """The INSERT, where it is asked for what the database generates, asked for keys that it is
-    given as well."""
-    if not statement._return_defaults:
+    """The INSERT, where it is asked for all that the database generates, asked for keys that it is
+    given as well. The ORM asks for columns by name."""
+    if not statement._return_defaults or statement._return_defaults_columns:
         return statement
-    columns: Any = statement._return_defaults_columns or ()
-    return statement.return_defaults(*columns, supplemental_cols=keys)
+    return statement.return_defaults(supplemental_cols=keys)
 
 
 def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:
