@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from encfields.bulk import SealedColumn, TableSpec
 from encfields.errors import ConfigurationError
 from encfields.keys.removal import ValuesUnder
 from tests.census.clinic import fill, overwrite, spec_of, stored
@@ -49,3 +50,14 @@ def test_a_misplaced_value_keeps_its_version_alive(engine, encryption, patients)
     overwrite(engine, 3, moved)
     with pytest.raises(ConfigurationError, match=r"patient\.ssn"):
         encryption.keys.retire("default", old, specs=[spec_of(patients)], at_once=True)
+
+
+def test_a_view_which_may_leave_rows_out_is_not_counted(engine, encryption, patients):
+    fill(engine, patients, range(1, 11))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE VIEW few AS SELECT * FROM patient WHERE id < 3")
+    view = TableSpec.of("few", [SealedColumn("ssn", "patient.ssn", bind_to=("id",))])
+    with pytest.raises(ConfigurationError, match="is a view") as caught:
+        encryption.keys.destroy("default", confirm="default", specs=[view])
+    assert caught.value.reason == "view"
+    assert encryption.keys.list()[0].active

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import DateTime, MetaData, Table, text
+from sqlalchemy import DateTime, MetaData, Table, inspect, text
 
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import ConfigurationError
@@ -49,6 +49,32 @@ def refuse_hidden_rows(table: Table, connection: Connection) -> None:
             "the whole table as a user with BYPASSRLS, or as its owner without FORCE",
             reason="row-security",
         )
+
+
+def refuse_view(table: Table, connection: Connection) -> None:
+    """
+    :raises ConfigurationError: it is a view. A count that decides whether a key may go has to see
+        the rows that the view leaves out as well.
+    """
+    name, names = table.name, _views(table.schema, connection)
+    if connection.dialect.name != "postgresql":  # elsewhere a name may be written in either case
+        name, names = name.lower(), {one.lower() for one in names}
+    if name in names:
+        raise ConfigurationError(
+            f"{table.fullname} is a view, which may leave rows out: have the table counted that "
+            "its rows are in",
+            reason="view",
+        )
+
+
+def _views(schema: str | None, connection: Connection) -> set[str]:
+    inspector = inspect(connection)
+    names = {*inspector.get_view_names(schema=schema)}
+    if connection.dialect.name == "postgresql":
+        names.update(inspector.get_materialized_view_names(schema=schema))
+    if connection.dialect.name == "sqlite":
+        names.update(inspector.get_temp_view_names())
+    return names
 
 
 _ON_UPDATE = text(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, cast, func
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import NullType
 
+from encfields.bulk.rows.catalog import refuse_view
 from encfields.bulk.rows.description import ReflectedTable, TableDescription
 from encfields.bulk.rows.places import ColumnPlaces, to_show
 from encfields.bulk.survey.column_census import ColumnCensus, Example, count_name
@@ -112,11 +113,14 @@ def census(
     :param progress: called after each step with the number of rows looked at.
     :param asked: branch key ids that are to be counted exactly, and one of their versions or
         ``None``: of names that values make up, only so many are counted apart.
+    :raises ConfigurationError: keys are `asked` about, and it is a view.
     :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
     """
     source = RowSource(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
+        if asked is not None:
+            refuse_view(reflected.table, connection)
     count = _Count(reflected, source, batch_rows)
     if asked is not None:
         for column in count.columns:
