@@ -111,6 +111,15 @@ def test_concurrent_rotations_each_make_a_version(store):
     assert sum(one.active for one in listed) == 1
 
 
+def test_of_those_who_replace_one_version_at_once_one_does(store):
+    first, found = store.create("default").version, []
+    _together(lambda: found.append(store.rotate_from("default", first)), 4)
+    (made,) = [one for one in found if one is not None]
+    assert [one.version for one in store.list()] == [first, made.version]
+    assert store.active("default").version == made.version
+    assert store.rotate_from("default", first) is None
+
+
 def test_threads_share_one_store(store):
     version = store.create("default").version
     found = []

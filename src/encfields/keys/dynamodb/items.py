@@ -106,6 +106,15 @@ def item(context: Context, wrapped: bytes) -> Item:
     return made
 
 
+def replaces(version: str) -> dict[str, Any]:
+    """The condition of a write that replaces the active item, if it is a copy of this version's."""
+    return {
+        "ConditionExpression": "#version = :version",
+        "ExpressionAttributeNames": {"#version": VERSION},
+        "ExpressionAttributeValues": {":version": {"S": VERSION_PREFIX + version}},
+    }
+
+
 def context_of(item: Item, logical_name: str) -> Context:
     """KMS's encryption context of an item, from what it holds."""
     texts = {

@@ -223,6 +223,24 @@ class DynamoDbKeyStore(KeyStore):
             "others kept rotating this key at the same time; retry", key_id=key_id, reason="error"
         )
 
+    def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
+        """See :meth:`KeyStore.rotate_from <encfields.keys.store.KeyStore.rotate_from>`. Of many
+        who do so at once, one makes a version: DynamoDB writes it only if the one that is replaced
+        is in force still."""
+
+        def make(tools: ThreadClients) -> None:
+            with tools.dynamodb.replacing(version):
+                tools.library.version_key(
+                    tools.models.VersionKeyInput(branch_key_identifier=key_id)
+                )
+
+        self._keys.refuse_destroyed(key_id)
+        try:
+            self._item_table.run(make, key_id)
+        except Conflict:
+            return None
+        return self._active_of(key_id)
+
     def list(self) -> list[KeyVersion]:
         """See :meth:`KeyStore.list <encfields.keys.store.KeyStore.list>`. It scans the table."""
         return items.versions(self._item_table.scan())

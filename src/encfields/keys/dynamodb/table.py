@@ -75,6 +75,7 @@ class RememberingClient:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._read: items.Item | None = None
+        self._seen: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -94,6 +95,24 @@ class RememberingClient:
         if read is not None and all(read[name] == key[name] for name in key):
             return {"Item": read}
         return self._client.get_item(**request)
+
+    @contextmanager
+    def replacing(self, version: str) -> Iterator[None]:
+        """Within it, have a transaction replace the active item only if it is of this version."""
+        self._seen = version
+        try:
+            yield
+        finally:
+            self._seen = None
+
+    def transact_write_items(self, **request: Any) -> Any:
+        """As boto3's."""
+        if self._seen is not None:
+            for write in request["TransactItems"]:
+                put = write["Put"]
+                if put["Item"][items.TYPE] == {"S": items.ACTIVE_TYPE}:
+                    put.update(items.replaces(self._seen))
+        return self._client.transact_write_items(**request)
 
 
 def _get_batches(tools: ThreadClients, table: str, key_ids: Sequence[str], name: str) -> Any:
