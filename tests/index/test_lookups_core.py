@@ -30,7 +30,9 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     literal_column,
+    null,
     select,
     text,
     union_all,
@@ -191,7 +193,15 @@ def test_a_grouped_index_is_asked(clinic):
 def test_a_subquery_without_the_index_is_asked_by_its_rows_keys(clinic):
     selected = select(patient.c.id.label("n"), patient.c.ssn.label("number"))
     chained = select(selected.cte("first")).cte("second")
-    for inner in (selected.subquery(), selected.cte(), chained, selected.subquery().alias()):
+    parts = selected.where(patient.c.id < 3), selected.where(patient.c.id > 2)
+    hashed = [part.add_columns(patient.c.ssn.blind().label("k")) for part in parts]
+    start = selected.where(patient.c.id == 1).cte("steps", recursive=True)
+    steps = start.union_all(selected.join(start, patient.c.id == start.c.n + 1))
+    for inner in (
+        *(selected.subquery(), selected.cte(), chained, selected.subquery().alias()),
+        *(union_all(*parts).subquery(), union_all(*parts).cte(), union_all(*hashed).subquery()),
+        steps,
+    ):
         assert scalars(clinic, select(inner.c.n).where(inner.c.number == "ssn-2")) == [2]
         assert scalars(clinic, select(inner.c.n).where(inner.c.number != "ssn-2")) == [1, 3]
         either = inner.c.number.in_(["ssn-1", "ssn-2"])
@@ -200,9 +210,24 @@ def test_a_subquery_without_the_index_is_asked_by_its_rows_keys(clinic):
         assert scalars(clinic, joined) == [1, 2, 3]
 
 
+def crossed_union() -> Any:
+    one, two = patient.alias("one"), patient.alias("two")
+    follows = one.c.id == two.c.id + 1
+    left = select(one.c.id, two.c.ssn, one.c.ssn.blind().label("k")).join(two, follows)
+    right = select(two.c.id, one.c.ssn, two.c.ssn.blind().label("k")).join(one, follows)
+    return union_all(left, right).subquery()
+
+
 WITHOUT_A_ROW = {
     "no key": lambda: select(patient.c.ssn).subquery(),
-    "a UNION": lambda: union_all(*[select(patient.c.id, patient.c.ssn)] * 2).subquery(),
+    "a UNION of one row's key and another's value": crossed_union,
+    "a UNION with keys in two places": lambda: union_all(
+        select(patient.c.id, literal(0).label("n"), patient.c.ssn),
+        select(literal(0), patient.c.id, patient.c.ssn),
+    ).subquery(),
+    "a UNION with NULL": lambda: union_all(
+        select(patient.c.id, patient.c.ssn), select(patient.c.id, null())
+    ).subquery(),
     "a text": lambda: (
         text("SELECT id, ssn FROM patient").columns(patient.c.id, patient.c.ssn).cte()
     ),

@@ -18,6 +18,7 @@ from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.query.comparison import BlindValue, BlindView, viewed
 from encfields.orm.read.provenance import row_part, same_row, sibling, source_column
+from encfields.orm.read.union_reads import branches_of, selects_rows
 
 
 class IndexOperand(NamedTuple):
@@ -78,8 +79,8 @@ class IndexOperand(NamedTuple):
         raise UnreadableError(
             "the subquery that it is selected from carries neither the column's blind index nor "
             "the row's primary key, by which a plain SELECT's is looked up: put the comparison "
-            f"into the subquery, or select column.blind({index.label!r}) in it too. "
-            "(Relationships: load them with selectinload())",
+            f"into the subquery, or select column.blind({index.label!r}) in it too, in a text() "
+            f"{index.index_column.name}. (Relationships: load them with selectinload())",
             table=index.table,
             column=index.column_name,
             reason="index-not-selected",
@@ -93,13 +94,16 @@ class IndexOperand(NamedTuple):
         """The index's column in the table's row that the encrypted column is of.
 
         A subquery that the ORM makes, as of ``aliased()`` of a joined subclass, selects what is
-        mapped. What a UNION or a text delivers may be no value of that row, and what a write in a
-        CTE returns is newer than what a statement sees in the table.
+        mapped. What a text delivers, or a UNION that is not seen through, may be no value of that
+        row, and what a write in a CTE returns is newer than what a statement sees in the table.
         """
-        if _is_view(self.expression) or any(
-            isinstance(part, CompoundSelect | TextualSelect | UpdateBase)
-            for part in iterate(self.expression.table)
-        ):
+        if _is_view(self.expression):
+            return None
+        kinds = {type(part) for part in iterate(self.expression.table)}
+        if any(issubclass(kind, TextualSelect | UpdateBase) for kind in kinds):
+            return None
+        is_union = any(issubclass(kind, CompoundSelect) for kind in kinds)
+        if is_union and not selects_rows(self.expression, self.column):
             return None
         try:
             return row_part(self.expression, index.index_column, self.column)
@@ -114,15 +118,27 @@ class IndexOperand(NamedTuple):
                 pass
         # A subquery's column.blind(), which is that of the first version.
         if index.definition.version == index.declared.versions[0]:
-            for candidate in self.expression.table.c:
-                if self._is_index(candidate, index) and same_row(candidate, self.expression):
+            for place, candidate in enumerate(self.expression.table.c):
+                is_index = self._is_index(candidate, index) and same_row(candidate, self.expression)
+                if is_index or self._is_index_in_each(place, index):
                     return cast("ColumnElement[Any]", candidate)
         return None
 
     def _is_index(self, candidate: Any, index: IndexBinding) -> bool:
         view = viewed(candidate) if _is_view(candidate) else None
-        if view is None:
-            return False
+        return view is not None and self._is_view_of(view, index)
+
+    def _is_index_in_each(self, place: int, index: IndexBinding) -> bool:
+        """Whether each SELECT of a UNION has the index of the column itself in this place."""
+        branches = branches_of(self.expression)
+        return len(branches) > 1 and all(
+            isinstance(view := branch.columns[place], BlindValue)
+            and hash(view.clause) == hash(branch.value)
+            and self._is_view_of(view, index)
+            for branch in branches
+        )
+
+    def _is_view_of(self, view: BlindValue, index: IndexBinding) -> bool:
         asks = IndexOperand(view.clause, source_column(view.clause), cast("BlindView", view.type))
         return asks._may_answer(index)
 

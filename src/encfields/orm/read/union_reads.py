@@ -16,6 +16,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import Cast, ColumnClause, ColumnElement, Label, Null, TypeCoerce
 from sqlalchemy.sql.selectable import (
+    Alias,
     AliasedReturnsRows,
     CompoundSelect,
     Select,
@@ -269,7 +270,9 @@ def branches_of(expression: Any) -> list[Branch]:
     if not isinstance(subquery, AliasedReturnsRows):
         return []
     columns = list(subquery.c)
-    place = next((n for n, selected in enumerate(columns) if selected is expression), None)
+    place = next(
+        (n for n, selected in enumerate(columns) if hash(selected) == hash(expression)), None
+    )
     branches: list[Branch] = []
     for select in _selects(subquery.element):
         inner = [_without_label(selected) for selected in getattr(select, "selected_columns", ())]
@@ -277,6 +280,31 @@ def branches_of(expression: Any) -> list[Branch]:
             return []
         branches.append(Branch(select, inner, inner[place]))
     return branches
+
+
+def selects_rows(expression: Any, source: Column[Any]) -> bool:
+    """Whether all SELECTs of a UNION have a column, and its row's key, straight from its table.
+
+    :param expression: the UNION's column. :param source: the table's column that it is.
+    """
+    places = {_key_places(branch, source) for branch in branches_of(expression)}
+    return len(places) == 1 and None not in places
+
+
+def _key_places(branch: Branch, source: Column[Any]) -> tuple[str | None, ...] | None:
+    """What of the row's key a SELECT has in each place; ``None`` if it may be another row's."""
+    table: Any = getattr(branch.value, "table", None)
+    element = table.element if isinstance(table, Alias) else table
+    if not isinstance(element, Table) or hash(element) != hash(source.table):
+        return None
+    keys = source.table.primary_key.columns
+    found: list[str | None] = []
+    for column in branch.columns:
+        key = next((key.key for key in keys if key in getattr(column, "base_columns", ())), None)
+        if key is not None and hash(column.table) != hash(table):
+            return None
+        found.append(key)
+    return tuple(found)
 
 
 def _selects(selectable: Any) -> Iterator[Any]:
