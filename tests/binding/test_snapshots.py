@@ -59,3 +59,15 @@ def test_what_others_commit_after_a_write_is_seen(notes, write):
             other.execute(theirs)
         found = connection.scalars(select(note.c.body).where(note.c.id == 1000)).all()
     assert found == ["theirs"]
+
+
+def test_rows_are_looked_at_where_a_schema_is_translated(mariadb):
+    database = Database(mariadb)
+    elsewhere = note.to_metadata(MetaData(), schema="elsewhere")
+    engine = database.engine.execution_options(schema_translate_map={"elsewhere": None})
+    with engine.begin() as connection:
+        elsewhere.metadata.create_all(connection)
+        connection.execute(insert(elsewhere).values(ROWS))
+        connection.execute(update(elsewhere).where(elsewhere.c.id == 1).values(body="b"))
+        bodies = connection.scalars(select(elsewhere.c.body).order_by(elsewhere.c.id)).all()
+    assert bodies == ["b", "two", "three"]

@@ -282,7 +282,8 @@ class _Messages:
 
     def of(self, keys: Sequence[tuple[Any, ...]]) -> Found:
         """The same of rows by their keys."""
-        identities = rows_by_key(self._connection, self._select, self.identity, keys)
+        options = internals.UNTRANSLATED
+        identities = rows_by_key(self._connection, self._select, self.identity, keys, options)
         return [one for one in identities if one is not None]
 
 

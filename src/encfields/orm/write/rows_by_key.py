@@ -8,7 +8,7 @@ has locked by writing it; by a list of keys it would lock the end of the table t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, union_all
@@ -28,21 +28,22 @@ def rows_by_key(
     query: Select[Any],
     columns: Sequence[ColumnElement[Any]],
     keys: Sequence[tuple[Any, ...]],
+    options: Mapping[str, Any] | None = None,
 ) -> Iterator[Any]:
     """What a SELECT has of rows that were just written.
 
     :param query: of one column, without criteria.
     :param columns: a whole key. :param keys: its values in each row.
+    :param options: to execute it with.
     :returns: the column's values.
     """
     query = query.limit(1)
     if _keeps_what_it_saw(connection):
         query = query.with_for_update(read=True)
-    options = internals.UNTRANSLATED
     for start in range(0, len(keys), _ROWS):
         single = [query.where(_is(columns, key)) for key in keys[start : start + _ROWS]]
         rows = union_all(*single) if len(single) > 1 else single[0]
-        yield from connection.scalars(rows, execution_options=options)
+        yield from connection.scalars(rows, execution_options=options or {})
 
 
 def _keeps_what_it_saw(connection: Connection) -> bool:
