@@ -122,11 +122,11 @@ class Comparer:
         sealed, plain = row[self.value_at], row[self.plain_at]
         if sealed is None and plain is None:
             return False
-        found = self._fault(row, sealed, plain)
-        if found is None and self._indexes.are_missing(row):
-            found = UNINDEXED, "it has a value and no blind index of it: run adopt"
-        if found is not None:
-            self._note(row, comparison, *found)
+        fault = self._fault(row, sealed, plain)
+        if fault is None and self._indexes.are_missing(row):
+            fault = UNINDEXED, "it has a value and no blind index of it: run adopt"
+        if fault is not None:
+            self._note(row, comparison, *fault)
             return False
         if plain is None:
             comparison.sealed_only += 1

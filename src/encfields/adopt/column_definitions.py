@@ -50,8 +50,8 @@ def definitions(sql: str) -> tuple[str, list[str], str]:
 
 def is_column(part: str, name: str) -> bool:
     """Whether a part of a CREATE TABLE defines this column."""
-    found = _column_name(part)
-    return found is not None and found.lower() == name.lower()
+    defined = _column_name(part)
+    return defined is not None and defined.lower() == name.lower()
 
 
 def without_not_null(part: str) -> str:
@@ -71,8 +71,8 @@ def with_not_null(part: str) -> str:
 
 def _outside(pattern: re.Pattern[str], part: str) -> str:
     """A definition without what a pattern finds outside of quotes and parentheses."""
-    found = pattern.search(_masked(part, _SQLITE_QUOTED))
-    return part if found is None else part[: found.start()] + part[found.end() :]
+    match = pattern.search(_masked(part, _SQLITE_QUOTED))
+    return part if match is None else part[: match.start()] + part[match.end() :]
 
 
 def definition_without(sql: str, table: str, column: str) -> str:
@@ -81,8 +81,8 @@ def definition_without(sql: str, table: str, column: str) -> str:
     :raises DeclarationError: a constraint is of this column and of others.
     """
     _, parts, after = definitions(sql)
-    columns = [found for part in parts if (found := _column_name(part)) is not None]
-    others = [one for one in columns if one.lower() != column.lower()]
+    columns = [name for part in parts if (name := _column_name(part)) is not None]
+    others = [name for name in columns if name.lower() != column.lower()]
     kept = [
         part
         for part in parts
@@ -109,8 +109,8 @@ def _column_name(part: str) -> str | None:
     """The name of the column that a part of a CREATE TABLE defines, if it does."""
     if _RULE.match(part):
         return None
-    found = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
-    return None if found is None else found[1].strip('"`[]')
+    match = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
+    return None if match is None else match[1].strip('"`[]')
 
 
 # -- of MySQL and MariaDB ----------------------------------------------------------------------
@@ -135,5 +135,5 @@ def required(line: str) -> str:
 
 
 def _changed(line: str, pattern: str, instead: str) -> str:
-    found = re.search(pattern, _masked(line, _MYSQL_QUOTED))
-    return line if found is None else line[: found.start()] + instead + line[found.end() :]
+    match = re.search(pattern, _masked(line, _MYSQL_QUOTED))
+    return line if match is None else line[: match.start()] + instead + line[match.end() :]

@@ -100,8 +100,10 @@ def _collation(
     if connection.dialect.name == "sqlite":
         return _collation_of_sqlite(connection, table_name, schema, name)
     if connection.dialect.name in MYSQL_NAMES:
-        found = connection.execute(_OF_MYSQL, {"s": schema, "t": table_name, "c": name}).scalar()
-        return f"its collation {found}" if found and "_ci" in found else None
+        collation = connection.execute(
+            _OF_MYSQL, {"s": schema, "t": table_name, "c": name}
+        ).scalar()
+        return f"its collation {collation}" if collation and "_ci" in collation else None
     if connection.dialect.name != "postgresql":
         return None
     place = connection.dialect.identifier_preparer.format_table(table(table_name, schema=schema))
@@ -150,13 +152,13 @@ def advice_on_case(connection: Connection, sealed: Column[Any], plain: str) -> t
     of_column = [index for index in indexes_of(sealed.table) if index.sources[0].column is sealed]
     if not of_column or any("casefold" in index.definition.derivation for index in of_column):
         return ()
-    found = ignored_case(connection, sealed.table.name, sealed.table.schema, plain)
-    if found is None:
+    ignored = ignored_case(connection, sealed.table.name, sealed.table.schema, plain)
+    if ignored is None:
         return ()
-    index = "BlindIndex(casefold, unique=True)" if found.is_unique else "BlindIndex(casefold)"
-    unique = "be equal and unique" if found.is_unique else "be equal"
+    index = "BlindIndex(casefold, unique=True)" if ignored.is_unique else "BlindIndex(casefold)"
+    unique = "be equal and unique" if ignored.is_unique else "be equal"
     return (
-        f"{sealed.table.name}.{plain} ignores the case of letters ({found.by}), and its blind "
+        f"{sealed.table.name}.{plain} ignores the case of letters ({ignored.by}), and its blind "
         "index does not: from the phase write-sealed on, values that differ by it alone would no "
         f"longer {unique}.",
         f"To keep that, declare {index} (from encfields.index import casefold) in place of "

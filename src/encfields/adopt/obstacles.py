@@ -36,7 +36,7 @@ class CatalogColumn:
         asked = {"table": self.table, "schema": self.schema, "name": self.name, "ours": PREFIX}
         named = {name: value for name, value in asked.items() if f":{name}" in sql}
         rows = self.connection.execute(text(sql), named)
-        return [tuple("" if one is None else _as_text(one) for one in row) for row in rows]
+        return [tuple("" if cell is None else _as_text(cell) for cell in row) for row in rows]
 
     def is_named_in(self, sql: str) -> bool:
         """Whether SQL names the column, as far as words tell."""
@@ -57,20 +57,20 @@ def before_the_first_step(plain: CatalogColumn) -> list[str]:
 
 def _references(plain: CatalogColumn) -> Iterator[str]:
     if plain.connection.dialect.name == "postgresql":
-        found = plain.ask(
+        references = plain.ask(
             "SELECT f.conname, f.conrelid::regclass::text FROM pg_constraint f "  # noqa: S608
             f"JOIN {_PG_TABLE} AND f.confrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
             "AND a.attnum = ANY (f.confkey) WHERE f.contype = 'f' AND a.attname = :name"
         )
     elif plain.connection.dialect.name in MYSQL_NAMES:
-        found = plain.ask(
+        references = plain.ask(
             "SELECT CONSTRAINT_NAME, TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE "
             "WHERE REFERENCED_TABLE_SCHEMA = COALESCE(:schema, DATABASE()) "
             "AND REFERENCED_TABLE_NAME = :table AND REFERENCED_COLUMN_NAME = :name"
         )
     else:
-        found = list(_references_in_sqlite(plain))
-    for name, table in found:
+        references = list(_references_in_sqlite(plain))
+    for name, table in references:
         yield (
             f"the foreign key {name} of {table} refers to it, and would be made NULL with it, or "
             "hold it back: have it refer to another column first"
@@ -114,12 +114,12 @@ def before_the_last_step(plain: CatalogColumn) -> list[str]:
     """What still needs the column, in words."""
     name = plain.connection.dialect.name
     if name == "postgresql":
-        found: Iterable[str] = _needed_in_postgresql(plain)
+        needs: Iterable[str] = _needed_in_postgresql(plain)
     elif name in MYSQL_NAMES:
-        found = _needed_in_mysql(plain)
+        needs = _needed_in_mysql(plain)
     else:
-        found = _needed_in_sqlite(plain)
-    return [*_references(plain), *found]
+        needs = _needed_in_sqlite(plain)
+    return [*_references(plain), *needs]
 
 
 _PG_TABLE = (

@@ -333,8 +333,8 @@ def _any_row(engine: Engine, *conditions: Any) -> bool:
     own = Connections(engine)
     try:
         (table,) = {c.left.table for c in conditions}
-        found = own.reading().execute(select(1).select_from(table).where(*conditions).limit(1))
-        return found.first() is not None
+        result = own.reading().execute(select(1).select_from(table).where(*conditions).limit(1))
+        return result.first() is not None
     finally:
         own.close()
 

@@ -97,9 +97,7 @@ class Schema:
         """Add what is missing: columns, triggers, a plaintext column that may be NULL, indexes."""
         self._change(lambda connection: self._begin(connection, stage))
         if self._adoption.guard and self._name == "postgresql":
-            # It was added with the column, and not looked at yet: that locks no writer out.
-            check = f"VALIDATE CONSTRAINT {self._check_name()}"
-            self._change(lambda connection: self._validate(connection, check))
+            self._change(self._validate)
         self._create_indexes()
 
     def _begin(self, connection: Connection, stage: str) -> None:
@@ -164,10 +162,10 @@ class Schema:
                 self._require(connection, self._adoption.plain)
             self._drop_triggers(connection, state)
             names = [self._adoption.sealed, *(index.name for index in self._adoption.indexes)]
-            there = [name for name in names if name in state.table.c]
+            present = [name for name in names if name in state.table.c]
             if self._name == "mysql":
                 self._drop_guard(connection)
-            self._drop_columns(connection, there)
+            self._drop_columns(connection, present)
 
         self._change(change)
 
@@ -202,17 +200,19 @@ class Schema:
     def _check_name(self) -> str:
         return self._quote(check_name(self._adoption.spec.table, self._adoption.sealed))
 
-    def _validate(self, connection: Connection, clause: str) -> None:
+    def _has_guard(self, connection: Connection) -> bool:
         spec = self._adoption.spec
-        there = inspected(connection).get_check_constraints(spec.table, schema=spec.schema)
-        if any(self._quote(str(one["name"])) == self._check_name() for one in there):
-            self._alter(connection, clause)
+        checks = inspected(connection).get_check_constraints(spec.table, schema=spec.schema)
+        return any(self._quote(str(check["name"])) == self._check_name() for check in checks)
+
+    def _validate(self, connection: Connection) -> None:
+        """Have PostgreSQL check the rows that were there before the CHECK: no writer waits."""
+        if self._has_guard(connection):
+            self._alter(connection, f"VALIDATE CONSTRAINT {self._check_name()}")
 
     def _drop_guard(self, connection: Connection) -> None:
         """MySQL holds on to a column that a CHECK names."""
-        spec = self._adoption.spec
-        there = inspected(connection).get_check_constraints(spec.table, schema=spec.schema)
-        if any(self._quote(str(one["name"])) == self._check_name() for one in there):
+        if self._has_guard(connection):
             self._alter(connection, f"DROP CONSTRAINT {self._check_name()}")
 
     def _drop_columns(self, connection: Connection, names: list[str]) -> None:

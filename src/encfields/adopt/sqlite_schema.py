@@ -59,10 +59,10 @@ def _changed(part: str, changes: tuple[object, ...]) -> str:
 
 def table_sql(connection: Connection, table: str) -> str:
     """The text by which a table was made."""
-    found = connection.exec_driver_sql(
+    result = connection.exec_driver_sql(
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     )
-    return str(found.scalar_one())
+    return str(result.scalar_one())
 
 
 def made_of(connection: Connection, table: str, kind: str) -> list[str]:
@@ -70,11 +70,11 @@ def made_of(connection: Connection, table: str, kind: str) -> list[str]:
 
     :param kind: ``"index"`` or ``"trigger"``.
     """
-    found = connection.exec_driver_sql(
+    result = connection.exec_driver_sql(
         "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type = ? AND sql IS NOT NULL",
         (table, kind),
     )
-    return [str(sql) for sql in found.scalars()]
+    return [str(sql) for sql in result.scalars()]
 
 
 def drop_column(connection: Connection, table: str, column: str) -> None:
@@ -98,7 +98,9 @@ def _make_anew(connection: Connection, table: str, column: str) -> None:
     quote = connection.dialect.identifier_preparer.quote
     definition = definition_without(table_sql(connection, table), table, column)
     made = quote(f"{table}_encfields_new")
-    indexes = (one for one in made_of(connection, table, "index") if not names_any(one, column))
+    indexes = (
+        index for index in made_of(connection, table, "index") if not names_any(index, column)
+    )
     others = [*indexes, *made_of(connection, table, "trigger")]
     columns = ", ".join(
         quote(row[1])
@@ -126,9 +128,9 @@ def _indexes_of(connection: Connection, table: str, column: str) -> list[str]:
         "SELECT name FROM sqlite_master WHERE tbl_name = ? AND type = 'index' AND sql IS NOT NULL",
         (table,),
     )
-    found = []
+    indexes = []
     for name in list(names.scalars()):
         parts = connection.exec_driver_sql(f"PRAGMA index_info({quote(name)})")
         if any(str(row[2]).lower() == column.lower() for row in parts):
-            found.append(name)
-    return found
+            indexes.append(name)
+    return indexes

@@ -98,9 +98,9 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     notes = [found for text in texts if (found := stage_of(text)) is not None]
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
     # They are of two stages where somebody was killed who put those of the next in their place.
-    least = min((noted for noted, _ in notes), key=_order, default=None)
+    earliest = min((noted for noted, _ in notes), key=_order, default=None)
     noted = any(is_required for _, is_required in notes)
-    stage, left_at = (least, None) if len(notes) == expected else (None, least)
+    stage, left_at = (earliest, None) if len(notes) == expected else (None, earliest)
     has_sealed = adoption.sealed in table.c
     return AdoptionState(table, stage, required or noted, has_sealed, has_plain, left_at)
 
@@ -216,6 +216,6 @@ def last_trigger(connection: Connection, table: Table) -> str | None:
         )
     else:
         return None
-    found = connection.execute(text(sql), {"table": table.name, "schema": table.schema})
-    name: str | None = found.scalars().first()
+    result = connection.execute(text(sql), {"table": table.name, "schema": table.schema})
+    name: str | None = result.scalars().first()
     return name

@@ -203,12 +203,16 @@ def missing_checks(
         place = table.schema, table.name
         if not (is_there := _is_compared(autogen_context, table)) and place not in created:
             continue
-        there = _check_names(autogen_context, table) if is_there else set()
+        existing = _check_names(autogen_context, table) if is_there else set()
         for column in table.c:
             if is_there and adoption_of(column) and not _has(autogen_context, column):
                 continue  # op.begin_adoption() adds it with the column
             name = check_name(table.name, column.name)
-            if _is_guarded(column) and name not in there and (*place, column.name) not in refused:
+            if (
+                _is_guarded(column)
+                and name not in existing
+                and (*place, column.name) not in refused
+            ):
                 yield CreateMessageCheckOp(table.name, column.name, schema=table.schema)
 
 
@@ -217,10 +221,12 @@ def needless_checks(autogen_context: Any) -> Iterator[DropMessageCheckOp]:
     for table in autogen_context.sorted_tables:
         if not _is_compared(autogen_context, table):
             continue
-        there = _check_names(autogen_context, table)
-        columns = autogen_context.inspector.get_columns(table.name, table.schema) if there else []
+        existing = _check_names(autogen_context, table)
+        columns = (
+            autogen_context.inspector.get_columns(table.name, table.schema) if existing else []
+        )
         for name in (column["name"] for column in columns):
-            if check_name(table.name, name) in there and not _is_guarded(table.c.get(name)):
+            if check_name(table.name, name) in existing and not _is_guarded(table.c.get(name)):
                 yield DropMessageCheckOp(table.name, name, schema=table.schema)
 
 
@@ -232,8 +238,8 @@ def leave_checks_to_us(modified: ops.ModifyTableOps) -> None:
 def _has(autogen_context: Any, column: Any) -> bool:
     """Whether the database has a column."""
     table = column.table
-    there = autogen_context.inspector.get_columns(table.name, table.schema)
-    return column.name in {one["name"] for one in there}
+    listed = autogen_context.inspector.get_columns(table.name, table.schema)
+    return column.name in {known["name"] for known in listed}
 
 
 def _is_ours(op: Any) -> bool:
@@ -253,5 +259,5 @@ def _is_compared(autogen_context: Any, table: Table) -> bool:
 
 
 def _check_names(autogen_context: Any, table: Table) -> set[str]:
-    found = autogen_context.inspector.get_check_constraints(table.name, schema=table.schema)
-    return {str(one["name"]) for one in found}
+    checks = autogen_context.inspector.get_check_constraints(table.name, schema=table.schema)
+    return {str(check["name"]) for check in checks}

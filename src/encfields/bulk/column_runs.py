@@ -142,7 +142,7 @@ def spec_of_column(column: Column[Any]) -> TableSpec:
             for column in whole.columns
             if column.name in names
         ),
-        key=lambda one: one.name != column.name,
+        key=lambda sealed: sealed.name != column.name,
     )
     definitions = tuple(index for index in whole.indexes if index.name in index_columns)
     return TableSpec(whole.table, tuple(columns), whole.schema, definitions)

@@ -80,13 +80,13 @@ def work(
 
     ids = patiently(engine, chosen.outage_seconds, stop, find)
     reports = []
-    for one in ids:
+    for each_id in ids:
         if stop.is_set():
             break
         if run_id is not None:
-            reports.append(run_recorded(engine, encryption, one, chosen, progress, stop))
+            reports.append(run_recorded(engine, encryption, each_id, chosen, progress, stop))
         else:
-            reports.append(_join(engine, encryption, one, chosen, progress, stop))
+            reports.append(_join(engine, encryption, each_id, chosen, progress, stop))
     return reports
 
 

@@ -135,15 +135,15 @@ class Reencryption:
         create_run_tables(own.engine)
         sealer = JobSealer(self._encryption, self._options)
         for _ in range(_RECORD_TRIES):
-            found = self._store.active(own.reading(), self._job)
-            if found is None:
+            active = self._store.active(own.reading(), self._job)
+            if active is None:
                 row = new_run(self._job, rows, sealer)
                 with own.writing().begin() as begun:
                     if self._store.insert(begun.connection, row):
                         return str(row["id"])
-            elif (run := self._store.load(own.reading(), found)).state == RUNNING:
+            elif (run := self._store.load(own.reading(), active)).state == RUNNING:
                 sealer.require_same_job(run, self._job)
-                return found
+                return active
         raise ReencryptionError(
             "other runs on the table keep starting and ending, or one that ended is still marked "
             "as active: look in encfields_runs for active = 1, and end that run with abandon()",

@@ -163,8 +163,8 @@ class _Checker:
     def _place(self, name: str, where: str) -> str:
         """Where a setting is: its line, if no other line has one of that name."""
         given = re.compile(rf"""(?:^|[{{,])\s*\[*\s*["']?{re.escape(name)}["']?\s*[=\]]""")
-        found = [number for number, line in enumerate(self._lines, 1) if given.search(line)]
-        line = f"line {found[0]}" if len(found) == 1 else ""
+        lines = [number for number, line in enumerate(self._lines, 1) if given.search(line)]
+        line = f"line {lines[0]}" if len(lines) == 1 else ""
         place = ", ".join(part for part in (line, where) if part)
         return f" ({place})" if place else ""
 

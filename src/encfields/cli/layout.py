@@ -25,10 +25,10 @@ def width_of(text: str) -> int:
     return sum(map(_places, text))
 
 
-def _places(one: str) -> int:
-    if category(one) in ("Mn", "Me", "Cf"):
+def _places(character: str) -> int:
+    if category(character) in ("Mn", "Me", "Cf"):
         return 0
-    return 2 if east_asian_width(one) in "WF" else 1
+    return 2 if east_asian_width(character) in "WF" else 1
 
 
 def fold(text: str, width: int, hanging: str = "") -> list[str]:
@@ -66,12 +66,12 @@ def _words(text: str) -> list[str]:
 
 def _chunks(piece: str, width: int) -> Iterator[str]:
     chunk, places = "", 0
-    for one in piece:
-        taken = _places(one)
+    for character in piece:
+        taken = _places(character)
         if places + taken > width and chunk:
             yield chunk
             chunk, places = "", 0
-        chunk, places = chunk + one, places + taken
+        chunk, places = chunk + character, places + taken
     yield chunk
 
 
@@ -158,7 +158,7 @@ def _shortened(column: Column) -> Column:
         return column  # of a list of properties, each on its own line
     whole = {cell.text for cell in column.cells if _UUID.fullmatch(cell.text)}
     for digits in _SHORT:
-        if len({one[:digits] for one in whole}) == len(whole):
+        if len({identifier[:digits] for identifier in whole}) == len(whole):
             cells = [
                 cell._replace(text=f"{cell.text[:digits]}…") if cell.text in whole else cell
                 for cell in column.cells

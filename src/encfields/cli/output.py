@@ -143,8 +143,10 @@ def plain(text: str) -> str:
     """`text` without control characters: key ids and contexts come from whoever wrote a value,
     and must not steer the terminal."""
     return "".join(
-        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
-        for one in text
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 

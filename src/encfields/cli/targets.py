@@ -146,15 +146,15 @@ def specs_from_models(place: str, only: Sequence[TableSpec] = ()) -> list[TableS
     """
     metadata = metadata_named(place)
     names = {(spec.schema, spec.table) for spec in only}
-    found = [
+    specs = [
         TableSpec.from_table(table)
         for table in metadata.sorted_tables
         if any(is_encrypted(column) for column in table.columns)
         and (not names or (table.schema, table.name) in names)
     ]
-    if missing := names - {(spec.schema, spec.table) for spec in found}:
+    if missing := names - {(spec.schema, spec.table) for spec in specs}:
         tables = ", ".join(sorted(table for _, table in missing))
         raise ConfigurationError(f"{place} has no encrypted columns in {tables}", reason="models")
-    if not found:
+    if not specs:
         raise ConfigurationError(f"nothing in {place} is encrypted", reason="models")
-    return found
+    return specs

@@ -59,23 +59,23 @@ def check_clock(engine: Engine) -> Finding:
 
 def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     """Whether each encrypted column can hold messages, and how long ones."""
-    found = []
+    findings = []
     for spec in specs:
         try:
             with engine.connect() as connection:
                 schema = schema_of(spec.table, spec.schema, connection)
                 columns = inspect(connection).get_columns(spec.table, schema=schema)
         except NoSuchTableError:
-            found.append(Finding(f"table {spec.table}", "problem", "is not in the database"))
+            findings.append(Finding(f"table {spec.table}", "problem", "is not in the database"))
             continue
         types = {column["name"]: column["type"] for column in columns}
-        found += [
+        findings += [
             _column(
                 f"column {spec.table}.{column.name}", types.get(column.name), engine.dialect.name
             )
             for column in spec.columns
         ]
-    return found
+    return findings
 
 
 def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:

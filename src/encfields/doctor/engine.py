@@ -121,7 +121,9 @@ def _fork(engine: Engine) -> Finding:
             "clients are safe: each process makes its own"
         )
         return Finding("fork", "problem", detail)
-    threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+    threads = [
+        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
+    ]
     others = [name for name in threads if not name.startswith("encfields-")]
     if others:
         names = ", ".join(others[:3])
@@ -212,14 +214,14 @@ def check_versions() -> list[Finding]:
 
 def _library(name: str, least: tuple[int, ...], below: tuple[int, ...] | None) -> Finding:
     try:
-        found = version(name)
+        installed = version(name)
     except PackageNotFoundError:
         return Finding(name, "problem", "is not installed")
-    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    numbers = tuple(int(part) for part in re.findall(r"\d+", installed)[:3])
     if numbers < least or (below is not None and numbers >= below):
         wanted = f"{_dotted(least)} or newer" + (f", below {_dotted(below)}" if below else "")
-        return Finding(name, "problem", f"{found}; {wanted} is supported")
-    return Finding(name, "ok", found)
+        return Finding(name, "problem", f"{installed}; {wanted} is supported")
+    return Finding(name, "ok", installed)
 
 
 def _dotted(numbers: tuple[int, ...]) -> str:

@@ -48,11 +48,11 @@ def check_key_table(store: Store, *, opens: bool) -> list[Finding]:
     detail = f"{len(active):,} keys, {len(versions):,} versions, {gone:,} destroyed"
     if not active:
         detail += "; make the first with `encfields keys create default`"
-    found = [Finding(name, "ok" if active else "problem", detail)]
-    found += [*_check_name(store), *_check_rows(versions)]
+    findings = [Finding(name, "ok" if active else "problem", detail)]
+    findings += [*_check_name(store), *_check_rows(versions)]
     if active:
-        found += _check_opening(store, active) if opens else [_not_opened()]
-    return found
+        findings += _check_opening(store, active) if opens else [_not_opened()]
+    return findings
 
 
 def _name(store: Store) -> str:
@@ -194,14 +194,14 @@ def check_key_versions(
     :param listed: the versions that the key store has.
     """
     known = KeyVersions(listed)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for spec in specs:
         name = f"key versions of {spec.table}"
         try:
-            found += _findings(name, census(engine, spec, sample=MAX_COUNTED_ROWS), known)
+            findings += _findings(name, census(engine, spec, sample=MAX_COUNTED_ROWS), known)
         except EncFieldsError as error:
-            found.append(Finding(name, "skipped", error.message))
-    return found
+            findings.append(Finding(name, "skipped", error.message))
+    return findings
 
 
 def _findings(name: str, counted: Census, known: KeyVersions) -> list[Finding]:

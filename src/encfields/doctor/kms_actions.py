@@ -38,10 +38,10 @@ def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
                 "keyring", "skipped", f"{keyring!r} is not a kind of keyring that is known here"
             )
         ]
-    found = [_region_finding(keyring)]
+    findings = [_region_finding(keyring)]
     for number, arn in enumerate(keyring.arns):
-        found += _Probe(keyring, arn, key_id, store).findings(generates=number == 0)
-    return found
+        findings += _Probe(keyring, arn, key_id, store).findings(generates=number == 0)
+    return findings
 
 
 def _region_finding(keyring: AwsKmsKeyring) -> Finding:
@@ -119,4 +119,4 @@ class _Probe:
 
 def _described(faults: list[KmsFault]) -> str:
     reason = worst_reason(faults)
-    return f"{reason}: {'; '.join(dict.fromkeys(str(one) for one in faults))}" if faults else ""
+    return f"{reason}: {'; '.join(dict.fromkeys(str(fault) for fault in faults))}" if faults else ""

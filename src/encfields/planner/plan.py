@@ -180,7 +180,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data, for ``json.dumps``."""
-        index, seen = self.index, self.frequencies
+        index, frequencies = self.index, self.frequencies
         return {
             "table": self.table,
             "name": self.name,
@@ -192,10 +192,10 @@ class Plan:
             "bits": self.bits,
             "recommended_bits": self.advice.bits,
             "reason": self.advice.reason,
-            "rows": seen.rows,
-            "counted_rows": seen.counted_rows,
-            "distinct": seen.distinct,
-            "distinct_estimate": seen.distinct_estimate,
+            "rows": frequencies.rows,
+            "counted_rows": frequencies.counted_rows,
+            "distinct": frequencies.distinct,
+            "distinct_estimate": frequencies.distinct_estimate,
             "nulls": self.nulls,
             "encrypted": sum(column.encrypted for column in index.columns),
             "plaintext": sum(column.plaintext for column in index.columns),
@@ -203,12 +203,12 @@ class Plan:
             "inapplicable": index.inapplicable,
             "key_id": self.key_id,
             "keys": len(index.by_key),
-            "most_common_share": seen.most_common_share,
-            "repeated_share": seen.repeated_share,
-            "entropy_bits": seen.entropy_bits,
-            "min_entropy_bits": seen.min_entropy_bits,
-            "unique_counts": None if seen.is_sample else seen.unique_counts,
-            "insider_share": None if seen.is_sample else seen.insider_share,
+            "most_common_share": frequencies.most_common_share,
+            "repeated_share": frequencies.repeated_share,
+            "entropy_bits": frequencies.entropy_bits,
+            "min_entropy_bits": frequencies.min_entropy_bits,
+            "unique_counts": None if frequencies.is_sample else frequencies.unique_counts,
+            "insider_share": None if frequencies.is_sample else frequencies.insider_share,
             "lengths": [asdict(forecast) for forecast in self.advice.forecasts],
             "sample": None if self.sample is None else self.sample.to_json(),
         }

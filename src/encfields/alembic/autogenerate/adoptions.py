@@ -101,12 +101,12 @@ def _is_pending(connection: Connection, adoption: Adoption) -> bool:
     spec = adoption.spec
     names = [adoption.plain, adoption.sealed]
     table = sql_table(spec.table, *map(sql_column, names), schema=spec.schema)
-    found = (
+    pending = (
         select(1)
         .select_from(table)
         .where(table.c[adoption.sealed].is_(None), table.c[adoption.plain].is_not(None))
     )
-    return connection.execute(found.limit(1)).first() is not None
+    return connection.execute(pending.limit(1)).first() is not None
 
 
 def _ended(connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table) -> Iterator[Step]:

@@ -63,15 +63,15 @@ def fills(
     :param tables: declared tables, with the types of the columns that the database has.
     """
     for table, types in tables:
-        there = [index for index in indexes_of(table) if _names(index) <= types.keys()]
-        if not there:
+        present = [index for index in indexes_of(table) if _names(index) <= types.keys()]
+        if not present:
             continue
         columns = tuple(c for c in TableSpec.from_table(table).columns if c.name in types)
-        found = unfilled(connection, TableSpec(table.name, columns, table.schema), there, keys)
-        if found.indexes:
-            names = {index.name for index in found.indexes}
-            indexes_to_fill = [index for index in there if index.index_column.name in names]
-            yield _fill(table, indexes_to_fill, anew=found.changed)
+        stale = unfilled(connection, TableSpec(table.name, columns, table.schema), present, keys)
+        if stale.indexes:
+            names = {index.name for index in stale.indexes}
+            indexes_to_fill = [index for index in present if index.index_column.name in names]
+            yield _fill(table, indexes_to_fill, anew=stale.changed)
 
 
 def postponed_fills(
@@ -145,10 +145,10 @@ def unfilled(
     sampled = SampledRows(connection, spec)
     changed = {index.name for index in spec.indexes if sampled.is_changed(index, keys)}
     missing = {index.name for index in spec.indexes if any_unindexed(connection, spec, index)}
-    found = tuple(
+    stale = tuple(
         description for description in descriptions if description.name in changed | missing
     )
-    return StaleIndexes(found, bool(changed))
+    return StaleIndexes(stale, bool(changed))
 
 
 class SampledRows:

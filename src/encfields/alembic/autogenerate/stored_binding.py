@@ -171,7 +171,7 @@ class Examination:
     def _identifies(self, binding: ColumnBinding, was: SealedColumn) -> bool:
         """Whether the source's identity tells rows apart.
 
-        Else whoever can write to the database chooses the row by a column that is his to fill.
+        Otherwise a hostile writer chooses the row, by a column that is theirs to fill.
         """
         own = {column.name for column in binding.own_identity}
         names = set(was.bind_to or ())

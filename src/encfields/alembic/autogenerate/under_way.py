@@ -72,8 +72,8 @@ def _seen(
     try:
         judge = binding_check_of(connection, spec, former, keys())
         for look in (near_ends, drawn):
-            found = look(connection, column, encrypted)
-            cells = {(cell.context, cell.value): cell for cell in found}.values()
+            sampled = look(connection, column, encrypted)
+            cells = {(cell.context, cell.value): cell for cell in sampled}.values()
             count = sum(_is_former(judge, binding, cell, connection) for cell in cells)
             if count:
                 return f"{count} of {len(cells)} values looked at are kept as formerly= says"

@@ -235,8 +235,8 @@ def _name(index: IndexBinding) -> str:
 
 
 def _named_so(connection: Connection, schema: str | None, version: int) -> Iterator[str]:
-    found = inspect(connection).get_multi_columns(schema=schema)
-    for (schema_name, table_name), columns in found.items():
+    tables = inspect(connection).get_multi_columns(schema=schema)
+    for (schema_name, table_name), columns in tables.items():
         place = f"{schema_name}.{table_name}" if schema_name else table_name
         for column in columns:
             name = column["name"]

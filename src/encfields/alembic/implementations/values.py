@@ -62,7 +62,7 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
     # What is not filled yet is counted; that an index is being made anew, only its run tells.
     if has_run_tables(connection) and RunStore().fills_indexes_of(connection, table_name):
         raise UnfinishedError(
-            f"a run is still working on {', '.join(one.name for one in spec.indexes)}, or on "
+            f"a run is still working on {', '.join(index.name for index in spec.indexes)}, or on "
             "another index of the table: let it finish",
             table=table_name,
             reason="unfinished",

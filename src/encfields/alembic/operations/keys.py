@@ -294,7 +294,7 @@ class RetireBranchKeyOp(Operation):
         :raises ConfigurationError: values are under an older version, or it was rotated just now.
         :raises KeyStoreError: there is no such key, or the store is out of reach.
         """
-        operations.invoke(cls(key_id, [_spec(*one) for one in tables.items()], at_once))
+        operations.invoke(cls(key_id, [_spec(*entry) for entry in tables.items()], at_once))
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(

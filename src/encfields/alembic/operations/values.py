@@ -128,9 +128,9 @@ class RebindOp(Operation):
 
         A value is moved if it is bound, as `was` says, to the very row that it stands in; any
         other is left alone and reported. So the columns that `was` names have to be the row's
-        key, or others that nobody but the application fills: by a column that somebody else may
-        write, he chooses the row. And never name a source that another column is declared
-        under: its values, put into this one, would be moved as well.
+        key, or others that nobody but the application fills: whoever else may write one of them
+        chooses the row. And never name a source that another column is declared under: its
+        values, put into this one, would be moved as well.
 
         :param table_name: the table's name now.
         :param columns: how its columns are to be bound.
@@ -338,7 +338,7 @@ class ConvertEncryptedOp(Operation):
         (column,) = self.spec.columns
         source = None
         if self.was_bound != column:
-            others = tuple(one for one in whole.columns if one.name != column.name)
+            others = tuple(other for other in whole.columns if other.name != column.name)
             source = TableSpec(whole.table, (self.was_bound, *others), whole.schema)
         return Job(whole, source, conversions={column.name: self.types})
 

@@ -161,7 +161,7 @@ class TableDescription:
         table = Table(
             self.table,
             MetaData(),
-            *(Column(one["name"], one["type"]) for one in columns),
+            *(Column(column["name"], column["type"]) for column in columns),
             PrimaryKeyConstraint(*key),
             schema=schema,
         )

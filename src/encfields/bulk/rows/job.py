@@ -145,8 +145,8 @@ class Job:
         """Whether a worker does it only when it is given the run's id.
 
         It writes plaintext, seals what anybody could have written, or takes in what was sealed
-        for another place or under another key:
-        whoever put its run back, long after, would have that done for values of his own.
+        for another place or under another key. Somebody who put the run's row back long after
+        would have that done to values of their own.
         """
         has_former = any(column.former_keys for column in self.spec.columns)
         return self.kind in (REBIND, DECRYPT, CONVERT, ADOPT, REFILL) or has_former

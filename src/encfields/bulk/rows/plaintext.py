@@ -95,7 +95,7 @@ class Adopt(ResealAndIndex):
             # Its blind index has to be computed.
             cell.moves = True
         except _UNREADABLE as error:
-            _name_plaintext_column(error)
+            _say_nothing_of_storing(error)
             outcome.refuse(key, target.binding.column_name, error)
         return cell
 
@@ -130,7 +130,7 @@ def _require_known_keys(prepared: PreparedJob) -> None:
             )
 
 
-def _name_plaintext_column(error: EncFieldsError) -> None:
+def _say_nothing_of_storing(error: EncFieldsError) -> None:
     error.message = error.message.removesuffix("; nothing was stored")
 
 

@@ -163,12 +163,12 @@ class PreparedJob:
         adopted = self.job.adopted
         if adopted is None:
             return tuple(column.type for column in self.plain)
-        found = ((c.name, adopted[c.name].type) for c in self.columns if c.name in adopted)
+        described = ((c.name, adopted[c.name].type) for c in self.columns if c.name in adopted)
         return tuple(
             self._declared_types(name, data).inner
             if data["type"] == OF_APPLICATION
             else type_from_data(dict(data))
-            for name, data in found
+            for name, data in described
         )
 
     def _declared_types(self, name: str, data: Mapping[str, Any]) -> DeclaredTypes:

@@ -123,16 +123,16 @@ class BatchReader:
             if _is_of_connection(error):
                 raise
         same = [k == bind for k, bind in zip(self._key, key_binds(self._key, "key"), strict=True)]
-        one = select(*self._columns, *cells).where(*same)
+        single = select(*self._columns, *cells).where(*same)
         rows = connection.execute(statement, parameters).all()
-        return [self._read_one(connection, one, row) for row in rows]
+        return [self._read_one(connection, single, row) for row in rows]
 
     def _read_one(self, connection: Connection, statement: Select[Any], row: Any) -> Any:
         """A row with what the database reads of it, or with :data:`UNREADABLE` in its place."""
         unread = (*row, *(UNREADABLE for _ in self._reads))
         try:
-            found = connection.execute(statement, bound_parameters("key", self.key_of(row)))
-            return found.first() or unread  # one that is gone is not written either
+            result = connection.execute(statement, bound_parameters("key", self.key_of(row)))
+            return result.first() or unread  # one that is gone is not written either
         except Exception as error:
             if _is_of_connection(error):
                 raise

@@ -88,12 +88,12 @@ class Reseal:
 
     def _resealer(self, key_id: str) -> Resealer:
         """Of the active version, which is asked for once a batch."""
-        found = self._resealers.get(key_id)
-        if found is None:
+        resealer = self._resealers.get(key_id)
+        if resealer is None:
             keys = engine_encryption(self._encryption)
-            found = Resealer(keys.active_key(key_id), keys.find_key)
-            self._resealers[key_id] = found
-        return found
+            resealer = Resealer(keys.active_key(key_id), keys.find_key)
+            self._resealers[key_id] = resealer
+        return resealer
 
     def _column(
         self,
@@ -119,18 +119,18 @@ class Reseal:
                 resealer = resealers.get(key_ids[0]) or self._resealer(key_ids[0])
                 if not resealer.is_current(data, resealer.frame(context)):
                     bound = self._bound(row, data, source, place)
-                    one = _Waiting(number, data, context, *bound)
-                    waiting.setdefault(key_ids[0], []).append(one)
+                    value = _Waiting(number, data, context, *bound)
+                    waiting.setdefault(key_ids[0], []).append(value)
             except OF_THIS_VALUE as error:
                 outcome.refuse(reader.key_of(row), target.binding.column_name, error)
-        for key_id, those in waiting.items():
+        for key_id, values in waiting.items():
             resealer = resealers[key_id]
-            for one, new in zip(those, _at_once(resealer, those), strict=True):
+            for value, new in zip(values, _at_once(resealer, values), strict=True):
                 try:
-                    sealed[one.number] = new or one.resealed(resealer)
-                    replaced[one.number] = one.data
+                    sealed[value.number] = new or value.resealed(resealer)
+                    replaced[value.number] = value.data
                 except OF_THIS_VALUE as error:
-                    key = reader.key_of(rows[one.number])
+                    key = reader.key_of(rows[value.number])
                     outcome.refuse(key, target.binding.column_name, error)
         return replaced, sealed
 

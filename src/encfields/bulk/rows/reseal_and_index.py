@@ -42,19 +42,19 @@ class IndexPlaces:
             _IndexPlace(index.name, at, tuple(numbers[name] for name in index.columns))
             for at, index in enumerate(prepared.job.spec.indexes, start=reader.indexes_start)
         )
-        self.needed = frozenset(i for one in self._each for i in one.sources)
+        self.needed = frozenset(i for place in self._each for i in place.sources)
 
     def are_missing(self, row: Sequence[Any]) -> bool:
         """Whether one is NULL whose values are there."""
         start = self._value_start
         return any(
-            row[one.at] is None and all(row[start + i] is not None for i in one.sources)
-            for one in self._each
+            row[place.at] is None and all(row[start + i] is not None for i in place.sources)
+            for place in self._each
         )
 
     def stored(self, row: Sequence[Any]) -> tuple[bytes | None, ...]:
         """What they hold now."""
-        values = [row[one.at] for one in self._each]
+        values = [row[place.at] for place in self._each]
         return tuple(None if value is None else bytes(value) for value in values)
 
 
@@ -84,14 +84,14 @@ class RowIndexes(IndexPlaces):
         :raises KeyStoreError: a beacon key cannot be fetched.
         """
         values = []
-        for one, index in zip(self._each, self._definitions, strict=True):
+        for place, index in zip(self._each, self._definitions, strict=True):
             try:
-                given = [plaintexts[i] for i in one.sources]
-                values.append(index.of_plaintexts(given, key_ids[one.sources[0]], self._keys))
+                given = [plaintexts[i] for i in place.sources]
+                values.append(index.of_plaintexts(given, key_ids[place.sources[0]], self._keys))
             except KeyStoreError:
                 raise
             except EncFieldsError as error:
-                outcome.refuse(row_key, one.name, error)
+                outcome.refuse(row_key, place.name, error)
                 return None
         return tuple(values)
 

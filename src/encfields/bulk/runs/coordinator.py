@@ -89,9 +89,9 @@ class Coordinator:
         return next((worker.outcome for worker in self._workers if worker.outcome), None)
 
     def _tell(self, teller: Teller) -> None:
-        found = self._totals()
-        if found is not None:
-            teller.tell(self._store.load(self._connections.reading(), self._run_id), found)
+        totals = self._totals()
+        if totals is not None:
+            teller.tell(self._store.load(self._connections.reading(), self._run_id), totals)
 
     def _start(self) -> _Process:
         return _Process(self._setup, self._run_id, self._options)
@@ -110,8 +110,8 @@ class Coordinator:
         return self._start()
 
     def _count_death(self, worker: _Process) -> None:
-        found = self._totals()
-        done = 0 if found is None else found.seen + found.written
+        totals = self._totals()
+        done = 0 if totals is None else totals.seen + totals.written
         self._deaths = 1 if done != self._progress_at_death else self._deaths + 1
         self._progress_at_death = done
         if self._deaths >= MAX_DEATHS:

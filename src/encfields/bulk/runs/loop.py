@@ -196,8 +196,8 @@ class RunLoop:
         if upper is not None:
             return upper
         rest = Bounds(run.frontier, None)
-        found: Key | None = key_at(self._prepared, reading, rest, self._options.range_rows)
-        return found
+        end: Key | None = key_at(self._prepared, reading, rest, self._options.range_rows)
+        return end
 
     def _turn(self, run: Run) -> str | None:
         """At the end of a pass, begin another or end the run; ``None`` to go on."""

@@ -100,8 +100,8 @@ class Throttle:
         table = self._vacuum_of
         if table is None:
             return None
-        found = connection.exec_driver_sql(_POSTGRESQL_VACUUM, (table.replace("%%", "%"),))
-        return None if found.first() is None else "the table is being vacuumed"
+        result = connection.exec_driver_sql(_POSTGRESQL_VACUUM, (table.replace("%%", "%"),))
+        return None if result.first() is None else "the table is being vacuumed"
 
     def _query(self, connection: Connection) -> str | None:
         query = self._options.pause_query

@@ -49,7 +49,7 @@ class Progress(Protocol):
 
 
 class Teller:
-    """Turns a run's sums into :class:`ProgressState`, no oftener than makes sense.
+    """Turns a run's sums into :class:`ProgressState`, no more often than makes sense.
 
     :param progress: called with it; ``None`` for nobody.
     """
@@ -63,7 +63,7 @@ class Teller:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody is told."""
+        """Whether anybody listens."""
         return self._progress is not None
 
     @property

@@ -129,7 +129,7 @@ EVERY_SECONDS = 30.0
 
 
 class TimedLog:
-    """Writes lines that begin with the time in UTC, no oftener than makes sense.
+    """Writes lines that begin with the time in UTC, no more often than makes sense.
 
     :param stream: where to; default standard error as it is when a line is written.
     :param every: seconds between two lines.

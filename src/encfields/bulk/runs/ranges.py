@@ -182,8 +182,8 @@ class RangeStore:
             "seal": claim.seal(self._seals, done=False),
         }
         # Whoever may cut this range knows that nobody did: one that is there, somebody put there.
-        there = [ranges.c[name] == row[name] for name in ("run_id", "pass_number", "number")]
-        connection.execute(delete(ranges).where(*there))
+        same_range = [ranges.c[name] == row[name] for name in ("run_id", "pass_number", "number")]
+        connection.execute(delete(ranges).where(*same_range))
         connection.execute(insert(ranges).values(lease_until=self._now + seconds, **row))
         return claim
 
@@ -283,10 +283,10 @@ class RangeStore:
         """
         statement = select(ranges).where(*_my_range(claim))
         row = connection.execute(statement).mappings().first()
-        found = None if row is None or row["done"] else self._verified(row, claim.begun)
-        if found is None:
+        verified = None if row is None or row["done"] else self._verified(row, claim.begun)
+        if verified is None:
             raise LeaseLostError
-        return found
+        return verified
 
     def _of_pass(self, run: Run) -> list[Any]:
         return [ranges.c.run_id == run.id, ranges.c.pass_number == run.pass_number]

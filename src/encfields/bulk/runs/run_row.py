@@ -160,8 +160,8 @@ def _fetch(connection: Connection, run_id: str) -> Mapping[str, Any]:
     """The row, if each of its columns can be read at all."""
     columns = [runs.c[name] for name in _FIELDS]
     try:
-        found = connection.execute(select(*columns).where(runs.c.id == run_id)).mappings()
-        row: Mapping[str, Any] | None = found.first()  # type: ignore[assignment]
+        result = connection.execute(select(*columns).where(runs.c.id == run_id)).mappings()
+        row: Mapping[str, Any] | None = result.first()  # type: ignore[assignment]
     except _UNREADABLE:
         row = _fetch_one_by_one(connection, run_id)
     if row is None:
@@ -170,15 +170,15 @@ def _fetch(connection: Connection, run_id: str) -> Mapping[str, Any]:
 
 
 def _fetch_one_by_one(connection: Connection, run_id: str) -> dict[str, Any]:
-    found = {}
+    row = {}
     for name in _FIELDS:
         try:
             statement = select(runs.c[name]).where(runs.c.id == run_id)
-            found[name] = connection.execute(statement).scalar()
+            row[name] = connection.execute(statement).scalar()
         except _UNREADABLE:
             problem = "its content cannot be read as the column's type"
             raise RunRefusedError(run_id, name, problem, reason="malformed-run") from None
-    return found
+    return row
 
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError, DataError)

@@ -163,12 +163,12 @@ class RunStore:
     def fills_indexes_of(self, connection: Connection, table_name: str) -> bool:
         """Whether a run is said to be at work on the table that may write blind indexes."""
         kinds = (FILL_INDEX, ROTATE_INDEX, REBIND, CONVERT)
-        found = (
+        statement = (
             select(runs.c.id)
             .where(runs.c.active == 1, runs.c.table_name == table_name)
             .where(runs.c.kind.in_(kinds))
         )
-        return connection.execute(found.limit(1)).first() is not None
+        return connection.execute(statement.limit(1)).first() is not None
 
     # -- what needs no key ---------------------------------------------------------------------
 
@@ -266,8 +266,8 @@ def _require_present_shape(connection: Connection) -> None:
     for table in metadata.sorted_tables:
         schema = connection.schema_for_object(table)
         listed = inspect(connection).get_columns(table.name, schema=schema)
-        there = {column["name"] for column in listed}
-        missing = sorted(set(table.columns.keys()) - there)
+        present = {column["name"] for column in listed}
+        missing = sorted(set(table.columns.keys()) - present)
         if missing:
             names = ", ".join(table.name for table in metadata.sorted_tables)
             raise ConfigurationError(

@@ -321,11 +321,11 @@ class Worker:
     def _refuse_too_many(self) -> None:
         connection = self._connections.reading()
         run = read_run(connection, self._claim.run_id)
-        found = self._store.read_pass(connection, run).counts.refused
-        if found <= self._options.max_quarantined:
+        refused = self._store.read_pass(connection, run).counts.refused
+        if refused <= self._options.max_quarantined:
             return
         error = TooManyQuarantinedError(
-            f"{found} values do not open as they are described, more than "
+            f"{refused} values do not open as they are described, more than "
             f"max_quarantined={self._options.max_quarantined}. Check the description (logical "
             "names, keys, bind_to) and the key store first. None of these values was changed",
             table=run.table_name,

@@ -93,7 +93,7 @@ def _connect_args(engine: Engine) -> dict[str, Any]:
     given = internals.connect_parameters(engine)
     if given is None:
         raise _refusal("an engine with a creator= of its own")
-    if any(_is_foreign(one) for one in _listeners(engine)):
+    if any(_is_foreign(listener) for listener in _listeners(engine)):
         raise _refusal("an engine whose connections have event listeners")
     _, from_url = engine.dialect.create_connect_args(engine.url)
     added = {name: value for name, value in given.items() if from_url.get(name) != value}
@@ -105,9 +105,11 @@ def _connect_args(engine: Engine) -> dict[str, Any]:
 def _listeners(engine: Engine) -> list[Any]:
     pool: Any = engine.pool
     dialect: Any = engine.dialect
-    found = [one for name in _POOL_EVENTS for one in getattr(pool.dispatch, name)]
-    found += [one for name in _ENGINE_EVENTS for one in getattr(engine.dispatch, name)]
-    return found + list(dialect.dispatch.do_connect)
+    listeners = [listener for name in _POOL_EVENTS for listener in getattr(pool.dispatch, name)]
+    listeners += [
+        listener for name in _ENGINE_EVENTS for listener in getattr(engine.dispatch, name)
+    ]
+    return listeners + list(dialect.dispatch.do_connect)
 
 
 def _is_foreign(listener: Any) -> bool:

@@ -178,11 +178,11 @@ class _Count:
                     column.nulls += 1
                     continue
                 # SQLite's substr() makes NULL of an empty value.
-                seen = look(b"" if head is None else head, length)
-                if seen.state is State.UNKNOWN:
+                stored = look(b"" if head is None else head, length)
+                if stored.state is State.UNKNOWN:
                     unknown.append(row)
                 else:
-                    _count_value(column, places, [row[i] for i in positions], seen)
+                    _count_value(column, places, [row[i] for i in positions], stored)
             for some in _portions(unknown, at + 1):
                 values = self.scan.whole_values(column.column, some)
                 for row in some:
@@ -190,8 +190,8 @@ class _Count:
                     if value is None:
                         column.nulls += 1  # deleted or emptied meanwhile
                         continue
-                    seen = look(value, len(value))
-                    _count_value(column, places, [row[i] for i in positions], seen)
+                    stored = look(value, len(value))
+                    _count_value(column, places, [row[i] for i in positions], stored)
 
 
 def _portions(rows: ScannedRows, length_at: int) -> Iterator[ScannedRows]:
@@ -221,20 +221,22 @@ def _head(column: ColumnElement[Any], source: RowSource) -> list[ColumnElement[A
 
 
 def _count_value(
-    column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], seen: StoredValue
+    column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], stored: StoredValue
 ) -> None:
     """Count one value under what it is."""
     texts, fault = _texts(places, identity)
-    if seen.header is not None and texts is not None:
-        _count_message(column, places, texts, seen.header)
+    if stored.header is not None and texts is not None:
+        _count_message(column, places, texts, stored.header)
         return
     names = [c.name for c in places.binding.identity]
     row = dict(zip(names, texts if texts is not None else to_show(identity), strict=True))
-    reason = seen.reason or fault
-    column.note("damaged" if seen.header is not None else seen.state.value, Example(row, reason))
-    if seen.state is State.PLAINTEXT:
+    reason = stored.reason or fault
+    column.note(
+        "damaged" if stored.header is not None else stored.state.value, Example(row, reason)
+    )
+    if stored.state is State.PLAINTEXT:
         column.plaintext += 1
-    elif seen.state is State.OTHER_FORMAT:
+    elif stored.state is State.OTHER_FORMAT:
         column.other_format[reason] += 1
     else:
         column.damaged[reason] += 1
@@ -283,12 +285,12 @@ def count_under(
     :returns: the table's name, and the columns with values under the key.
     """
     counted = census(bind, spec, asked=((key_id,), version))
-    found = [
+    places = [
         ValuesUnder(counted.table, column.column, values)
         for column in counted.columns
         if (values := column.under(key_id, version))
     ]
-    return counted.table, found
+    return counted.table, places
 
 
 def count_under_each(
@@ -299,8 +301,8 @@ def count_under_each(
     :returns: the table's name, and for each key that values are under the columns with them.
     """
     counted = census(bind, spec, asked=(key_ids, None))
-    found: dict[str, list[ValuesUnder]] = {}
+    by_key: dict[str, list[ValuesUnder]] = {}
     for column in counted.columns:
         for key_id, values in column.under_each().items():
-            found.setdefault(key_id, []).append(ValuesUnder(counted.table, column.column, values))
-    return counted.table, found
+            by_key.setdefault(key_id, []).append(ValuesUnder(counted.table, column.column, values))
+    return counted.table, by_key

@@ -173,12 +173,12 @@ class ColumnCensus:
     def under_each(self) -> Counter[str]:
         """Values under each key that was asked for, wherever they are; those with none are left
         out."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for kind in self.by_version:
             for (key_id, _), count in kind.items():
                 if key_id in kind.asked:
-                    found[key_id] += count
-        return found
+                    counts[key_id] += count
+        return counts
 
     def note(self, kind: str, example: Example) -> None:
         """Keep an example, unless there are enough of its kind."""
@@ -221,8 +221,8 @@ class ColumnCensus:
 def _versions_json(counts: Counter[KeyVersionName], sample: Sample | None) -> list[dict[str, Any]]:
     document: list[dict[str, Any]] = []
     for (key_id, version), count in sorted(counts.items()):
-        one: dict[str, Any] = {"key_id": key_id, "version": version, "values": count}
+        entry: dict[str, Any] = {"key_id": key_id, "version": version, "values": count}
         if sample is not None:
-            one["estimated"] = sample.extrapolate(count)
-        document.append(one)
+            entry["estimated"] = sample.extrapolate(count)
+        document.append(entry)
     return document

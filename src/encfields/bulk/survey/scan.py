@@ -116,11 +116,11 @@ class Scan:
             statement = ordered.limit(limit)
             if last is not None:
                 statement = statement.where(comes_after(columns, last, self.source.dialect.name))
-            found = self.source.fetch(statement)
-            if found:
-                yield found
-                last = tuple(found[-1])[: len(columns)]
-            if len(found) < limit:
+            rows = self.source.fetch(statement)
+            if rows:
+                yield rows
+                last = tuple(rows[-1])[: len(columns)]
+            if len(rows) < limit:
                 return
 
     def positions(self, binding: ColumnBinding) -> tuple[int, ...]:
@@ -139,8 +139,8 @@ class Scan:
             condition = columns[0].in_([key[0] for key in keys])
         else:
             condition = tuple_(*columns).in_(keys)
-        found = self.source.fetch(select(*columns, self.table.c[name]).where(condition))
-        return {tuple(row[: len(columns)]): row[len(columns)] for row in found}
+        result = self.source.fetch(select(*columns, self.table.c[name]).where(condition))
+        return {tuple(row[: len(columns)]): row[len(columns)] for row in result}
 
 
 ESTIMATE_FROM = 1_000_000
@@ -190,15 +190,15 @@ class Sample:
     def caveat(self) -> str:
         """In plain words, what the figures are worth."""
         about = "about " if self.total_is_estimate else ""
-        said = (
+        drawn = (
             f"{self.rows:,} of {about}{self.total_rows:,} rows were looked at: "
             f"{_HOW[self.method]}. Totals are extrapolated."
         )
         if not self.rows:
-            return said + " No row was drawn, so nothing is known."
+            return drawn + " No row was drawn, so nothing is known."
         missed = math.ceil(3 * self.total_rows / self.rows)
         return (
-            f"{said} A kind of value that was not found may still be in some {missed:,} rows or "
+            f"{drawn} A kind of value that was not found may still be in some {missed:,} rows or "
             "more; only a run without sampling shows that none is left."
         )
 
@@ -289,8 +289,8 @@ def _key_ranges(scan: Scan, wanted: int) -> Iterator[ScannedRows]:
     for _ in range(blocks):
         start = _random.randint(bounds[0], bounds[1])
         statement = scan.statement().where(key >= start).order_by(key)
-        found = scan.source.fetch(statement.limit(math.ceil(wanted / blocks)))
-        fresh = [row for row in found if row[position] not in seen]
+        rows = scan.source.fetch(statement.limit(math.ceil(wanted / blocks)))
+        fresh = [row for row in rows if row[position] not in seen]
         seen.update(row[position] for row in fresh)
         if fresh:
             yield fresh

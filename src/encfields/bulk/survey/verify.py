@@ -210,9 +210,9 @@ class _Verifying:
             for at, places, positions in self._work:
                 value = row[at]
                 identity = [row[i] for i in positions]
-                found = self._open(value, places, identity)
-                if found is not None:
-                    opened[places.binding.column_name] = found
+                opened_value = self._open(value, places, identity)
+                if opened_value is not None:
+                    opened[places.binding.column_name] = opened_value
                 if value is not None:
                     size += len(value) if hasattr(value, "__len__") else 8
             if self._checks:

@@ -106,8 +106,8 @@ class UnchangedPlaintext:
         if plain is None:
             return [None] * len(self.forms)
         return [
-            hashlib.sha256(one).digest() if self._hashes and one is not None else one
-            for one in plain
+            hashlib.sha256(value).digest() if self._hashes and value is not None else value
+            for value in plain
         ]
 
 

@@ -142,7 +142,7 @@ class MysqlWriter:
         where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
         for number, form in enumerate(self._plain.forms):
             expected = [self._plain.expected(row.change.plain)[number] for row in rows]
-            if any(one is not None for one in expected):
+            if any(value is not None for value in expected):
                 # The case is NULL where the row's own plaintext does not matter. The form is where
                 # the application has made the plaintext NULL meanwhile; it is no digest then.
                 case = self._case("", rows, expected, parameters).removeprefix(" = ")

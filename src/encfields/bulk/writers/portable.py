@@ -43,9 +43,9 @@ class PortableWriter:
         bounds = bound_parameters("first", changes[0].key)
         bounds.update(bound_parameters("last", changes[-1].key))
         locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
-        ours = [change for change in changes if change.key in locked]
+        held = [change for change in changes if change.key in locked]
         written = 0
-        for shape, group in by_shape(ours):
+        for shape, group in by_shape(held):
             rows = [self._row(change, shape) for change in group]
             statement = self._statement(shape)
             if _may_write_many(connection):

@@ -49,5 +49,5 @@ class SqliteWriter:
         key = [bind(v) if bind else v for bind, v in zip(self._bind, change.key, strict=True)]
         new = [change.new[i] for i in shape.written]
         old = [change.old[i] for i in shape.compared]
-        plain = [one for one in self._plain.expected(change.plain) for _ in range(2)]
+        plain = [value for value in self._plain.expected(change.plain) for _ in range(2)]
         return (*new, *(change.indexes or ()), *key, *old, *plain)

@@ -178,15 +178,15 @@ def _type(text: str) -> sa.TypeEngine[Any]:
 
     :raises ConfigurationError: it is none that is known.
     """
-    found = _TYPE.fullmatch(text)
-    if found is None or found[1] not in _TYPES:
+    match = _TYPE.fullmatch(text)
+    if match is None or match[1] not in _TYPES:
         raise ConfigurationError(f"--was takes one of {', '.join(_TYPES)}", reason="options")
-    kind: Any = getattr(sa, found[1])
+    kind: Any = getattr(sa, match[1])
     try:
-        made: sa.TypeEngine[Any] = kind(*map(int, found[2].split(",") if found[2] else ()))
+        made: sa.TypeEngine[Any] = kind(*map(int, match[2].split(",") if match[2] else ()))
     except TypeError:
         raise ConfigurationError(
-            f"--was: {found[1]} takes fewer numbers, or none", reason="options"
+            f"--was: {match[1]} takes fewer numbers, or none", reason="options"
         ) from None
     return made
 

@@ -60,16 +60,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Make all checks and print what they found."""
     settings = Settings(arguments)
     of_engine = _application(settings)
-    found = [*check_versions(), *_keyring(settings, arguments.key_id)]
+    findings = [*check_versions(), *_keyring(settings, arguments.key_id)]
     with settings.open_engine() as engine:
-        found += _database(settings, engine)
-    found += of_engine
+        findings += _database(settings, engine)
+    findings += of_engine
     bad = {"problem", "warning"} if arguments.strict else {"problem"}
-    healthy = not any(one.verdict in bad for one in found)
+    healthy = not any(finding.verdict in bad for finding in findings)
     if output.as_json:
-        output.json({"healthy": healthy, "findings": [one.to_json() for one in found]})
+        output.json({"healthy": healthy, "findings": [finding.to_json() for finding in findings]})
     else:
-        _print_findings(found, output)
+        _print_findings(findings, output)
     return exits.OK if healthy else exits.FAULTS
 
 
@@ -95,16 +95,16 @@ def _keyring(settings: Settings, key_id: str) -> list[Finding]:
 
 
 def _database(settings: Settings, engine: Engine) -> list[Finding]:
-    found = [check_clock(engine), *_keys(settings, engine)]
+    findings = [check_clock(engine), *_keys(settings, engine)]
     try:
         specs = settings.specs()
     except ConfigurationError as error:
         if error.reason != "no-table-named":
             raise
-        return [*found, Finding("columns", "skipped", "no table is named: --models or --table")]
+        return [*findings, Finding("columns", "skipped", "no table is named: --models or --table")]
     except EncFieldsError as error:  # the models declare what cannot be protected
-        return [*found, Finding("columns", "problem", str(error))]
-    return [*found, *check_columns(engine, specs), *_key_versions(settings, engine, specs)]
+        return [*findings, Finding("columns", "problem", str(error))]
+    return [*findings, *check_columns(engine, specs), *_key_versions(settings, engine, specs)]
 
 
 def _key_versions(settings: Settings, engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
@@ -134,13 +134,14 @@ def _keys(settings: Settings, engine: Engine) -> list[Finding]:
     return check_key_table(store, opens=given is not None)
 
 
-def _print_findings(found: Sequence[Finding], output: Output) -> None:
+def _print_findings(findings: Sequence[Finding], output: Output) -> None:
     rows: list[list[Cell]] = [
-        [(one.verdict, _STYLES[one.verdict]), one.check, one.detail] for one in found
+        [(finding.verdict, _STYLES[finding.verdict]), finding.check, finding.detail]
+        for finding in findings
     ]
     output.table("doctor", ["verdict", "check", "found"], rows)
     output.gap()
-    count = Counter(one.verdict for one in found)
+    count = Counter(finding.verdict for finding in findings)
     worst = "problem" if count["problem"] else "warning" if count["warning"] else "ok"
     output.line(
         f"{count['problem']} problems, {count['warning']} warnings, {count['ok']} in order, "

@@ -79,24 +79,24 @@ def _different(plan: Plan) -> str:
     return f"{seen.distinct:,} different seen, about {seen.distinct_estimate:,} in all"
 
 
-def _row(plan: Plan, one: Forecast) -> list[Cell]:
+def _row(plan: Plan, forecast: Forecast) -> list[Cell]:
     marks = [
         word
         for word, bits in (("given", plan.bits), ("recommended", plan.advice.bits))
-        if one.bits == bits
+        if forecast.bits == bits
     ]
-    verdict = judge(one.outsider_share)
+    verdict = judge(forecast.outsider_share)
     if plan.advice.reason in ("boolean", "enum", "few-values"):
         verdict = Verdict.REFUSED
     said = f"{verdict.value}, {' and '.join(marks)}" if marks else verdict.value
     return [
-        f"{one.bits}",
+        f"{forecast.bits}",
         (said, _STYLES[verdict]),
-        _number(one.extra_rows),
-        _number(one.extra_rows_most),
-        _number(one.values_per_hash),
-        _share(one.alone),
-        _share(one.outsider_share),
+        _number(forecast.extra_rows),
+        _number(forecast.extra_rows_most),
+        _number(forecast.values_per_hash),
+        _share(forecast.alone),
+        _share(forecast.outsider_share),
     ]
 
 

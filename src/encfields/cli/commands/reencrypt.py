@@ -146,19 +146,20 @@ def _dry_run(
         for spec in settings.specs()
     ]
     if output.as_json:
-        output.json([{"table": table, **_document(one)} for table, one in dry_runs])
+        output.json([{"table": table, **_document(outcome)} for table, outcome in dry_runs])
     else:
         headings = ["table", "rows", "rows to rewrite", "bytes", "seconds, about", "KMS calls",
                     "unreadable"]  # fmt: skip
         rows = [
-            [table, f"{one.rows:,}", f"{one.rows_to_rewrite:,}", f"{one.bytes_to_rewrite:,}",
-             f"{one.seconds:,.0f}", f"{one.kms_calls:,}", f"{one.unreadable:,}"]
-            for table, one in dry_runs
+            [table, f"{outcome.rows:,}", f"{outcome.rows_to_rewrite:,}",
+             f"{outcome.bytes_to_rewrite:,}", f"{outcome.seconds:,.0f}",
+             f"{outcome.kms_calls:,}", f"{outcome.unreadable:,}"]
+            for table, outcome in dry_runs
         ]  # fmt: skip
         output.table("what a run would do", headings, rows, right=6)
-    if any(one.unreadable for _, one in dry_runs):
+    if any(outcome.unreadable for _, outcome in dry_runs):
         return exits.FAULTS
-    return exits.WORK_LEFT if any(one.rows_to_rewrite for _, one in dry_runs) else exits.OK
+    return exits.WORK_LEFT if any(outcome.rows_to_rewrite for _, outcome in dry_runs) else exits.OK
 
 
 def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, output: Output) -> int:
@@ -264,9 +265,9 @@ def _code(reports: list[Report]) -> int:
     return exits.OK if all(report.finished for report in reports) else exits.WORK_LEFT
 
 
-def _document(one: DryRun) -> dict[str, Any]:
+def _document(dry_run: DryRun) -> dict[str, Any]:
     versions = [
         {"key_id": key_id, "version": version, "values": count}
-        for (key_id, version), count in sorted(one.versions.items())
+        for (key_id, version), count in sorted(dry_run.versions.items())
     ]
-    return {**asdict(one), "versions": versions}
+    return {**asdict(dry_run), "versions": versions}

@@ -77,10 +77,10 @@ def _known_versions(settings: Settings, engine: Engine) -> KeyVersions | None:
         return None
 
 
-def _code(one: Census, known: KeyVersions | None) -> int:
-    if one.faults or (known is not None and any(keyless(c, known) for c in one.columns)):
+def _code(counted: Census, known: KeyVersions | None) -> int:
+    if counted.faults or (known is not None and any(keyless(c, known) for c in counted.columns)):
         return exits.FAULTS
-    return exits.OK if is_current(one, known) and one.is_indexed else exits.WORK_LEFT
+    return exits.OK if is_current(counted, known) and counted.is_indexed else exits.WORK_LEFT
 
 
 # -- how it is shown --------------------------------------------------------------------------
@@ -160,10 +160,10 @@ def keyless(column: ColumnCensus, known: KeyVersions) -> int:
     return known.without_key(column.versions) + known.without_key(column.former_key)
 
 
-def is_current(one: Census, known: KeyVersions | None) -> bool:
+def is_current(counted: Census, known: KeyVersions | None) -> bool:
     """Whether every value of a table is under the active version of its key."""
-    has_values = any(column.values for column in one.columns)
-    return one.is_current(known.active if known else {}) or not has_values
+    has_values = any(column.values for column in counted.columns)
+    return counted.is_current(known.active if known else {}) or not has_values
 
 
 def _document(censuses: list[Census], known: KeyVersions | None, code: int) -> dict[str, object]:
@@ -178,28 +178,28 @@ def _document(censuses: list[Census], known: KeyVersions | None, code: int) -> d
     return {"verdict": _VERDICTS[code][0], "active": active, "tables": tables}
 
 
-def _tell_table(one: Census, known: KeyVersions | None, output: Output) -> None:
+def _tell_table(counted: Census, known: KeyVersions | None, output: Output) -> None:
     headings = ["column", "state", "key", "version", "values", "share"]
-    if one.sample is not None:
+    if counted.sample is not None:
         headings.append("in all, about")
     rows: list[list[Cell]] = []
-    for column in one.columns:
+    for column in counted.columns:
         for kind in shown_kinds(kinds(column, known)):
             style = _STYLES[kind.state.partition(":")[0]]
             row: list[Cell] = [column.column, (kind.state, style), kind.key_id, kind.version]
             row += [f"{kind.values:,}", share_of(kind.values, column.rows)]
-            if one.sample is not None:
-                row.append(f"{one.sample.extrapolate(kind.values):,}")
+            if counted.sample is not None:
+                row.append(f"{counted.sample.extrapolate(kind.values):,}")
             rows.append(row)
-    output.table(f"{one.table}: {one.rows:,} rows", headings, rows, right=len(headings) - 4)
-    if any(column.examples for column in one.columns):
+    output.table(f"{counted.table}: {counted.rows:,} rows", headings, rows, right=len(headings) - 4)
+    if any(column.examples for column in counted.columns):
         output.gap()
-    for column in one.columns:
+    for column in counted.columns:
         for state, examples in sorted(column.examples.items()):
             for example in examples:
                 output.line(f"  {column.column}, {_example(state, example)}")
-    if one.sample is not None:
-        output.line(one.sample.caveat, style="bold")
+    if counted.sample is not None:
+        output.line(counted.sample.caveat, style="bold")
 
 
 def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[ValueKind]:
@@ -274,19 +274,19 @@ def _example(state: str, example: Example) -> str:
     return f"row {place}: {state.replace('_', ' ')} ({example.reason})"
 
 
-def _tell_indexes(one: Census, output: Output) -> None:
+def _tell_indexes(counted: Census, output: Output) -> None:
     """The blind indexes of a table, if the census looked at any."""
-    if not one.indexes:
+    if not counted.indexes:
         return
     headings = ["blind index", "of", "beacon key", "indexed", "not indexed", "without a value"]
-    rows = [_row(index) for index in one.indexes]
-    output.table(f"{one.table}: blind indexes", headings, rows, right=3)
-    for index in one.indexes:
+    rows = [_row(index) for index in counted.indexes]
+    output.table(f"{counted.table}: blind indexes", headings, rows, right=3)
+    for index in counted.indexes:
         if not index.is_there:
             output.line(f"  {index.column}: the database has no such column yet")
-    if one.sample is not None:
+    if counted.sample is not None:
         return  # what was not drawn may be missing
-    for older, newer in _rotations(one.indexes):
+    for older, newer in _rotations(counted.indexes):
         if newer.is_complete:
             output.line(
                 f"  {newer.column} is complete: declare versions=({newer.version},), have a "

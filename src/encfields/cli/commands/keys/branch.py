@@ -153,21 +153,23 @@ def _print_versions(versions: list[KeyVersion], output: Output) -> None:
     output.table("branch keys", _HEADINGS, rows)
 
 
-def _state(one: KeyVersion, has_active: bool) -> str:
-    if one.fault:
-        return f"malformed: {one.fault}"
-    if one.destroyed_at is not None:
-        return f"{'retired' if has_active else 'destroyed'} {one.destroyed_at:%Y-%m-%d}"
-    return "active" if one.active else "reads only"
+def _state(version: KeyVersion, has_active: bool) -> str:
+    if version.fault:
+        return f"malformed: {version.fault}"
+    if version.destroyed_at is not None:
+        return f"{'retired' if has_active else 'destroyed'} {version.destroyed_at:%Y-%m-%d}"
+    return "active" if version.active else "reads only"
 
 
-def _document(one: KeyVersion) -> dict[str, Any]:
+def _document(version: KeyVersion) -> dict[str, Any]:
     return {
-        "key_id": one.id,
-        "version": one.version,
-        "active": one.active,
-        "created_at": one.created_at.isoformat(),
-        "destroyed_at": one.destroyed_at.isoformat() if one.destroyed_at is not None else None,
-        "number": one.number,
-        "fault": one.fault or None,
+        "key_id": version.id,
+        "version": version.version,
+        "active": version.active,
+        "created_at": version.created_at.isoformat(),
+        "destroyed_at": version.destroyed_at.isoformat()
+        if version.destroyed_at is not None
+        else None,
+        "number": version.number,
+        "fault": version.fault or None,
     }

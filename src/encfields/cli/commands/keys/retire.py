@@ -29,11 +29,11 @@ def count_values(arguments: argparse.Namespace, output: Output) -> int:
     specs = settings.specs()
     with settings.open_engine() as engine:
         keys = settings.keys(engine, keys_needed=False)
-        found = keys.count_values(arguments.key_id, specs)
+        counts = keys.count_values(arguments.key_id, specs)
     if output.as_json:
-        output.json([asdict(place) for place in found])
+        output.json([asdict(place) for place in counts])
     else:
-        rows = [[place.table, place.column, f"{place.values:,}"] for place in found]
+        rows = [[place.table, place.column, f"{place.values:,}"] for place in counts]
         output.table("values under the key", ["table", "column", "values"], rows, right=1)
     return exits.OK
 
