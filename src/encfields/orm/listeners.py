@@ -18,7 +18,7 @@ from encfields.orm.write.execution import WriteExecution
 from encfields.orm.write.generated_keys.keyless import gives_all_keys
 from encfields.orm.write.hidden_values import veil_written
 from encfields.orm.write.hook import WriteHook
-from encfields.orm.write.index_values import write_indexes_along
+from encfields.orm.write.indexes_along import write_indexes_along
 from encfields.orm.write.named_binds import type_named_binds
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update

@@ -2,9 +2,9 @@
 
 In an INSERT the index's column has a Python-side default, which SQLAlchemy applies on every path
 there is. An UPDATE and an upsert that set the encrypted column are made to set the index's column
-as well, before they are compiled. In both the column is assigned a mark, and the index takes its
-place where the row's value is at hand. A statement that would write the one without the other is
-refused.
+as well (:mod:`encfields.orm.write.indexes_along`). In both the column is assigned a mark, and the
+index takes its place where the row's value is at hand. A statement that would write the one without
+the other is refused.
 """
 
 from __future__ import annotations
@@ -13,27 +13,22 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Table, bindparam, null
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy import Column, Table
 from sqlalchemy.sql.elements import Null
 
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
-from encfields.orm import internals
 from encfields.orm.declare.index_binding import Form, IndexBinding
-from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType, IndexWithRest
-from encfields.orm.declare.table_indexes import indexes_of, known_indexes
+from encfields.orm.declare.index_column_type import IndexColumnType, IndexWithRest
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.sealed import Sealed, to_be_written
 from encfields.orm.write.pending import Carried, is_null
-from encfields.orm.write.upsert import is_own_value
-from encfields.orm.write.upsert_choices import ChosenValue, index_of_choice, is_excluded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.row_keys import IdentityBind
     from encfields.orm.engine_encryption import EngineEncryption
-    from encfields.orm.write.execution import WriteExecution
 
 
 UNSTATED = ""
@@ -127,7 +122,7 @@ class IndexedBind:
 
     def not_ours(self) -> EncFieldsError:
         """The refusal of an index that the application sets to NULL."""
-        return _refused(self.index, WRITTEN_BY_US)
+        return refused(self.index, WRITTEN_BY_US)
 
     def value(self, encryption: EngineEncryption, row: RowIndex) -> bytes | None:
         """The index of one row; ``None`` for NULL.
@@ -178,16 +173,16 @@ def indexed_binds(
         if any(_is_null(value) for value in values) and _is_null(assigned):
             continue
         if is_update and not any(values):
-            raise _refused(index, WRITTEN_BY_US)
+            raise refused(index, WRITTEN_BY_US)
         if not isinstance(assigned, BoundValue):
             if is_update and None in values:
                 raise _apart(index, values)()
             if _is_copy(assigned) and all(_is_copy(value) for value in values):
                 continue  # of whole rows, or refused because of the value
-            raise _refused(index, "the statement does not write its blind index along with it")
+            raise refused(index, "the statement does not write its blind index along with it")
         of_bind = types.get(assigned.bind, [None])
         if not all(isinstance(type_, IndexColumnType) for type_ in of_bind):
-            raise _refused(index, WRITTEN_BY_US)
+            raise refused(index, WRITTEN_BY_US)
         sources = tuple(source_of(value) for value in values)
         if is_update:
             sources = tuple(
@@ -236,7 +231,7 @@ def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) 
 def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], EncFieldsError]:
     missing = [s.column_name for s, value in zip(index.sources, values, strict=True) if not value]
     written = ", ".join(f"{source.column.key}=..." for source in index.sources)
-    return lambda: _refused(
+    return lambda: refused(
         index,
         f"the blind index {index.label!r} is of several columns, and the statement does not set "
         f"{', '.join(missing)}: set all of them, as in values({written}), or set the attributes of "
@@ -244,7 +239,8 @@ def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], E
     )
 
 
-def _refused(index: IndexBinding, message: str) -> CiphertextCopyError:
+def refused(index: IndexBinding, message: str) -> CiphertextCopyError:
+    """The error of a statement that would write a value and its index apart."""
     return CiphertextCopyError(
         message, table=index.table, column=index.column_name, reason="companion"
     )
@@ -263,49 +259,11 @@ def refuse_half_copy(table: Table, names: Collection[str]) -> None:
         copied, missing = index.index_column.name, index.column_name
         if all(given):
             copied, missing = missing, copied
-        raise _refused(
+        raise refused(
             index,
             f"INSERT .. SELECT would copy {copied} without {missing}, which belong together as a "
             "value and its blind index: copy whole rows, or read and insert the values",
         )
-
-
-def refuse_half_upsert(statement: Any, table: Table) -> None:
-    """Refuse an upsert whose SET has an indexed column, or its index, without the other.
-
-    :raises CiphertextCopyError: says which.
-    """
-    given = dict(internals.upsert_values(statement))
-    for index in indexes_of(table) if given else ():
-        values = [_set_by(given, source.column) for source in index.sources]
-        index_column = _set_by(given, index.index_column)
-        if index_column is None and all(value is None for value in values):
-            continue
-        if isinstance(index_column, Null) and any(isinstance(value, Null) for value in values):
-            continue
-        columns = [index.index_column, *(source.column for source in index.sources)]
-        pairs = zip([index_column, *values], columns, strict=True)
-        if all(is_excluded(value, column) for value, column in pairs):
-            continue
-        if isinstance(index_column, ChosenValue) and isinstance(values[0], ChosenValue):
-            continue
-        if _is_of_own_values(index, values) and is_own_value(index_column, index.index_column):
-            continue
-        if index_column is None or any(value is None for value in values):
-            raise _refused(index, _not_all_inserted(statement, index))
-        raise _refused(index, WRITTEN_BY_US)
-
-
-def _not_all_inserted(statement: Any, index: IndexBinding) -> str:
-    """What to write where SET leaves, or may leave, some of an index's values as they are."""
-    inserted = "excluded" if hasattr(statement, "excluded") else "inserted"
-    columns = [source.column for source in index.sources]
-    written = ", ".join(f'"{column.key}": statement.{inserted}.{column.key}' for column in columns)
-    return (
-        f"its blind index {index.label!r} is of {', '.join(column.name for column in columns)}, of "
-        "which the row that is hit would keep some, and the upsert does not know those: set each "
-        f"to its inserted value ({written}), or read the row and change it through the ORM"
-    )
 
 
 def refuse_alias(table: Any, rows: Iterable[Mapping[Any, Assigned]]) -> None:
@@ -320,95 +278,8 @@ def refuse_alias(table: Any, rows: Iterable[Mapping[Any, Assigned]]) -> None:
     for index in indexes_of(base):
         written = {index.index_column.key, *(source.column.key for source in index.sources)}
         if any(written & {str(getattr(target, "key", target)) for target in row} for row in rows):
-            raise _refused(
+            raise refused(
                 index,
                 "an UPDATE of an alias does not write its blind index along: update the table "
                 "itself",
             )
-
-
-def _set_by(given: Mapping[str, Any], column: Column[Any]) -> Any:
-    """What SET assigns to a column: SQLAlchemy takes its key, and with a warning its name."""
-    return given.get(column.key, given.get(column.name))
-
-
-# -- before the statement is compiled ----------------------------------------------------------
-
-
-def write_indexes_along(execution: WriteExecution) -> None:
-    """Have an UPDATE or upsert set the index with the value."""
-    indexes, statement = known_indexes(execution.table), execution.statement
-    if not indexes:
-        return
-    if isinstance(statement, Insert):
-        if internals.post_values_clause(statement) is not None:
-            execution.statement = _upsert(statement, indexes)
-        return
-    added = _along(statement, indexes)
-    if added:
-        execution.statement = internals.with_update_values(statement, added)
-    execution.multiparams = [_marked(row, indexes) for row in execution.multiparams]
-    if execution.params:
-        execution.params = _marked(execution.params, indexes)
-
-
-def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], Any]:
-    """What an UPDATE has to assign to the indexes of columns that it sets, or that change with
-    every UPDATE."""
-    stated = internals.update_values_by_key(statement)
-    added: dict[Column[Any], Any] = {}
-    for index in indexes:
-        columns = [source.column for source in index.sources]
-        is_set = any(c.key in stated or c.onupdate is not None for c in columns)
-        if is_set and index.index_column.key not in stated:
-            is_null = any(isinstance(stated.get(c.key), Null) for c in columns)
-            added[index.index_column] = null() if is_null else INDEX_OF_ROW
-    return added
-
-
-def _marked(row: Any, indexes: list[IndexBinding]) -> Any:
-    """The parameters of one row, those of the indexes added."""
-    if not isinstance(row, Mapping):
-        return row
-    added = {
-        index.index_column.key: INDEX_OF_ROW
-        for index in indexes
-        if any(source.column.key in row for source in index.sources)
-        and index.index_column.key not in row
-    }
-    return {**row, **added} if added else row
-
-
-def _is_of_own_values(index: IndexBinding, values: list[Any]) -> bool:
-    """Whether SET gives a value by itself, and the inserted row's for the rest of an index."""
-    own = [
-        is_own_value(value, source.column)
-        for source, value in zip(index.sources, values, strict=True)
-    ]
-    return any(own) and all(
-        is_own or is_excluded(value, source.column)
-        for is_own, source, value in zip(own, index.sources, values, strict=True)
-    )
-
-
-def _upsert(statement: Insert, indexes: list[IndexBinding]) -> Insert:
-    """ON CONFLICT DO UPDATE sets the index where it sets the value."""
-    given = internals.upsert_values(statement)
-    keys = dict(given)
-    added: list[tuple[Any, Any]] = []
-    for index in indexes if given else ():
-        values = [_set_by(keys, source.column) for source in index.sources]
-        if any(isinstance(value, Null) for value in values):
-            along: Any = null()
-        elif any(value is None for value in values):
-            continue
-        elif isinstance(values[0], ChosenValue) and len(values) == 1:
-            along = index_of_choice(values[0], index.sources[0].column, index.index_column)
-        elif _is_of_own_values(index, values):
-            kind = index.index_column.type
-            along = bindparam(None, INDEX_OF_ROW, type_=kind, unique=True)
-        else:
-            along = internals.sibling_in(values[0], index.index_column.key)
-        if along is not None and _set_by(keys, index.index_column) is None:
-            added.append((index.index_column.key, along))
-    return internals.with_upsert_values(statement, added) if added else statement
