@@ -9,13 +9,14 @@ an expression over the column has no true answer in the database either.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import ColumnClause, TextClause
-from sqlalchemy.sql.selectable import Join
+from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause
+from sqlalchemy.sql.selectable import Join, Select
 
+from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 
 _NO_NAMES = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -28,7 +29,51 @@ _SORTED_BY = re.compile(r"\b(?:order|partition)\s+by\b(.*)", re.IGNORECASE | re.
 _POSITION = re.compile(r"(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)", re.IGNORECASE)
 
 
-def raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
+def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) -> Any | None:
+    """The encrypted column that a SELECT, or a UNION, sorts or groups by in raw SQL, or ``None``.
+
+    :param froms: gives what it selects from.
+    """
+    clauses = [
+        *internals.order_by_clauses(select),
+        *internals.group_by_clauses(select),
+        *window_clauses(select),
+    ]
+    if isinstance(select, Select):
+        clauses.extend(internals.distinct_on_clauses(select))
+    texts = list(_raw_texts(clause for clause in clauses if not _is_name(clause)))
+    texts.extend(_sorted_in(_raw_texts(_others(select))))
+    if not texts:
+        return None
+    return _encrypted_column_in(texts, froms(), list(select.selected_columns))
+
+
+def _others(select: Any) -> Iterator[Any]:
+    """Where raw SQL may hold a window or a subquery that sorts."""
+    if isinstance(select, Select):
+        yield from select.inner_columns
+        yield from internals.where_criteria(select)
+        yield from internals.having_criteria(select)
+
+
+def _is_name(clause: Any) -> bool:
+    """Whether it is the name of a selected column, which is looked up by itself."""
+    return internals.is_label_reference(clause) and isinstance(clause.element, str)
+
+
+def window_clauses(select: Any) -> Iterator[Any]:
+    """What windows and aggregates of the selected columns are sorted or partitioned by."""
+    if not isinstance(select, Select):
+        return
+    for column in (*select.inner_columns, *internals.order_by_clauses(select)):
+        for element in visitors.iterate(column):
+            for name in ("order_by", "partition_by"):
+                clause = getattr(element, name, None)
+                if isinstance(clause, ClauseElement):
+                    yield clause
+
+
+def _raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
     """The raw SQL within `clauses`: their own text, and names that are of no table."""
     for clause in clauses:
         for element in visitors.iterate(clause):
@@ -38,14 +83,14 @@ def raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
                 yield element.name if element.is_literal else f'"{element.name}"'
 
 
-def sorted_in(texts: Iterable[str]) -> Iterator[str]:
+def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
     """Of raw SQL that is no clause of its own, what it sorts by: ``row_number() OVER (ORDER BY
     note)`` among the selected columns, for instance."""
     for text in texts:
         yield from _SORTED_BY.findall(_NO_NAMES.sub(" ", text))
 
 
-def encrypted_column_in(
+def _encrypted_column_in(
     texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any]
 ) -> Any | None:
     """The encrypted column that one of the `texts` names, or ``None``.

@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import LargeBinary, Table
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert, Update, UpdateBase
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     Case,
-    ClauseElement,
     ClauseList,
     Grouping,
     Label,
@@ -51,7 +50,7 @@ from encfields.orm.query.comparison import (
     viewed,
 )
 from encfields.orm.query.grouping import row_key_determined
-from encfields.orm.query.raw_order import encrypted_column_in, raw_texts, sorted_in
+from encfields.orm.query.raw_order import encrypted_column_sorted_by, window_clauses
 from encfields.orm.read.provenance import column_named, table_named
 from encfields.orm.write.ciphertext_copies import refuse_copies_elsewhere
 from encfields.orm.write.upsert_choices import ChosenValue, parts_of_choice
@@ -308,51 +307,15 @@ def _is_coerced(element: Any) -> bool:
 
 
 def _window_parts(select: Any) -> Iterator[Any]:
-    for clause in _window_clauses(select):
+    for clause in window_clauses(select):
         yield from clause.clauses if isinstance(clause, ClauseList) else (clause,)
 
 
 def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
     """Refuse what sorts or groups by an encrypted column that it names in raw SQL."""
-    clauses = [
-        *internals.order_by_clauses(select),
-        *internals.group_by_clauses(select),
-        *_window_clauses(select),
-    ]
-    if isinstance(select, Select):
-        clauses.extend(internals.distinct_on_clauses(select))
-    texts = list(raw_texts(clause for clause in clauses if not _is_name(clause)))
-    texts.extend(sorted_in(raw_texts(_others(select))))
-    if not texts:
-        return
-    element = encrypted_column_in(texts, froms(), list(select.selected_columns))
+    element = encrypted_column_sorted_by(select, froms)
     if element is not None:
         raise _refuse(element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading")
-
-
-def _others(select: Any) -> Iterator[Any]:
-    """Where raw SQL may hold a window or a subquery that sorts."""
-    if isinstance(select, Select):
-        yield from select.inner_columns
-        yield from internals.where_criteria(select)
-        yield from internals.having_criteria(select)
-
-
-def _is_name(clause: Any) -> bool:
-    """Whether it is the name of a selected column, which is looked up by itself."""
-    return internals.is_label_reference(clause) and isinstance(clause.element, str)
-
-
-def _window_clauses(select: Any) -> Iterator[Any]:
-    """What windows and aggregates of the selected columns are sorted or partitioned by."""
-    if not isinstance(select, Select):
-        return
-    for column in (*select.inner_columns, *internals.order_by_clauses(select)):
-        for element in visitors.iterate(column):
-            for name in ("order_by", "partition_by"):
-                clause = getattr(element, name, None)
-                if isinstance(clause, ClauseElement):
-                    yield clause
 
 
 def _named(select: Any, clause: Any) -> Any:
