@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,3 +39,18 @@ def test_every_folder_and_file_of_the_package_is_in_the_architecture():
     }
 
     assert there - told == {"reencrypt.py", "message_header.py", "version.py"}
+
+
+ORM = ROOT / "src/encfields/orm"
+
+FOLDERS = sorted({path.parent for path in ORM.rglob("__init__.py")} - {ORM / "internals"})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_says_what_each_of_its_files_is_about(folder):
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    rows = [line.partition("  ")[0] for line in text.splitlines() if line.startswith("``")]
+    listed = [name for row in rows for name in re.findall(r"``(\w+)``", row)]
+    files = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}
+
+    assert sorted(listed) == sorted(files)

@@ -1,1 +1,33 @@
-"""Asking: look-ups by blind index, and the refusal of what ciphertext cannot answer."""
+"""Asking: look-ups by blind index, and the refusal of what ciphertext cannot answer.
+
+What an application writes, and its answer as the statement is compiled:
+
+===================  ================================================
+``comparator``       the operators of an encrypted column
+``as_loaded``        a value in the form in which it is loaded
+``comparison``       ``encrypted == value``
+``compound_query``   ``blind(Patient, "who").matches(...)``
+``asked_otherwise``  what SQLAlchemy builds without asking the column
+``resolution``       which index answers a comparison
+``index_operand``    one side of it
+``statement_scope``  the statements and conditions around it
+===================  ================================================
+
+Values, and rows:
+
+================  ==============================================
+``lookup_type``   a value that is looked up
+``lookups``       how it is hashed
+``recheck_plan``  which rows are compared again after decryption
+``recheck``       those that were not asked for are left out
+================  ==============================================
+
+What is refused:
+
+===========================  =========================================
+``refused_usage``            uses that ciphertext would answer wrongly
+``raw_order``                the same in raw SQL
+``grouping``                 what makes rows and groups distinct
+``functional_dependencies``  which columns are determined by others
+===========================  =========================================
+"""
