@@ -41,9 +41,12 @@ def test_every_folder_and_file_of_the_package_is_in_the_architecture():
     assert there - told == {"reencrypt.py", "message_header.py", "version.py"}
 
 
-ORM = ROOT / "src/encfields/orm"
+ORM, KEYS = ROOT / "src/encfields/orm", ROOT / "src/encfields/keys"
 
-FOLDERS = sorted({path.parent for path in ORM.rglob("__init__.py")} - {ORM / "internals"})
+FOLDERS = [
+    *sorted({path.parent for path in ORM.rglob("__init__.py")} - {ORM / "internals"}),
+    *(KEYS / name for name in ("cache", "dynamodb", "sql")),
+]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -8,6 +8,7 @@
 ``fetching``              threads and event loops on which keys are fetched
 ``aws``                   clients of AWS, their time limits and their failures
 ``admin``, ``removal``    ``encryption.keys``
+``many``                  ``encryption.keys.each(...)``
 ========================  ====================================================================
 
 What a key store of your own is made of is to be imported from here.
