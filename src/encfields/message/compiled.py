@@ -20,8 +20,8 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 from encfields.branch_key import BranchKey
 from encfields.errors import ConfigurationError
@@ -39,8 +39,7 @@ _CHOICES = ("", "off", "require")
 _DISAGREES = "encfields-native and Python do not read each other's values"
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """Which core runs.
 
     :ivar is_native: whether it is the compiled one.

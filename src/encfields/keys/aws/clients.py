@@ -11,8 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from encfields.keys.aws.kms_calls import watch
 
@@ -32,8 +31,7 @@ class ClientArguments(TypedDict, total=False):
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
+class ClientOptions(NamedTuple):
     """How an AWS service is reached: KMS, and DynamoDB for the key store there.
 
     :param client_factory: makes a new boto3 client for a region, called once per thread,

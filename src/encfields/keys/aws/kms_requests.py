@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from encfields.errors import shortened
 
 
-@dataclass(frozen=True, slots=True)
-class KmsRequest:
+class KmsRequest(NamedTuple):
     """One request to KMS, repeated attempts each on their own.
 
     :ivar operation: for instance ``"Decrypt"``.

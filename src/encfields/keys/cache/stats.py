@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from encfields.keys.aws.kms_calls import kms_attempts
 
@@ -163,8 +163,7 @@ class CacheStats:
         return f"CacheStats({counts}, evicted={self.evicted}, key_ids={len(self.by_key)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(NamedTuple):
     """One fetch that is over, for observers. It holds no key.
 
     :ivar key_id: branch key id.

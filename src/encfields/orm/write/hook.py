@@ -252,7 +252,7 @@ class WriteHook:
             self._sealer.seal_all(ready)
         if keys:
             rows = [
-                WrittenRow.of(binding, key, texts, pending.sealed or b"")
+                WrittenRow(binding, key, texts, pending.sealed or b"")
                 for (binding, pending, texts, _), key in zip(ready, keys, strict=True)
                 if not _is_left_by_upsert(binding, context.compiled)
             ]

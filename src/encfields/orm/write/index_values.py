@@ -10,7 +10,7 @@ the other is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
@@ -35,7 +35,6 @@ UNSTATED = ""
 """Stands for the bind of a value that the statement does not set."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class RowIndex:
     """What of a row is indexed.
 
@@ -43,12 +42,15 @@ class RowIndex:
     :ivar key_id: the branch key whose beacon key is used.
     """
 
-    normalised: bytes | None
-    key_id: str
+    __slots__ = ("key_id", "normalised")
+
+    def __init__(self, normalised: bytes | None, key_id: str) -> None:
+        self.normalised = normalised
+        self.key_id = key_id
 
     def under(self, key_id: str) -> RowIndex:
         """What is indexed, under another branch key: of the row as the database spells it."""
-        return replace(self, key_id=key_id)
+        return RowIndex(self.normalised, key_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, LargeBinary, func, select, tuple_
 from sqlalchemy import column as sql_column
@@ -46,7 +45,6 @@ Found = list[tuple[tuple[str, ...], bytes]]
 """The canonical texts of rows' identities, and the first bytes of their messages."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class WrittenRow:
     """A row, and one column of it that a value was sealed for.
 
@@ -55,31 +53,28 @@ class WrittenRow:
     :ivar starts: the first bytes of the message; of several for one row, of each.
     """
 
-    binding: ColumnBinding
-    key: tuple[Any, ...]
-    texts: tuple[str, ...]
-    starts: list[bytes]
+    __slots__ = ("binding", "key", "starts", "texts")
 
-    @classmethod
-    def of(
-        cls, binding: ColumnBinding, key: Iterable[Any], texts: Sequence[str], message: bytes
-    ) -> WrittenRow:
-        """The row of a message."""
-        return cls(binding, tuple(key), tuple(texts), [message[:_START]])
+    def __init__(
+        self, binding: ColumnBinding, key: Iterable[Any], texts: Iterable[str], message: bytes
+    ) -> None:
+        self.binding = binding
+        self.key = tuple(key)
+        self.texts = tuple(texts)
+        self.starts = [message[:_START]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
+class _Written(NamedTuple):
     """What one execution writes.
 
-    :ivar count: of its rows, those without a value included.
+    :ivar row_count: of its rows, those without a value included.
     :ivar may_match_none: an UPDATE, or an INSERT that may skip a row.
     :ivar is_required: the table is known to have triggers. Otherwise a role that may not look
         need not. ``None`` if nobody has asked yet.
     """
 
     rows: list[WrittenRow]
-    count: int
+    row_count: int
     may_match_none: bool
     is_required: bool | None
 
@@ -143,7 +138,7 @@ class ReadBack:
             own = internals.unobserved(connection)
             # Under AUTOCOMMIT somebody else may have written to the row since.
             is_ours = not internals.is_autocommit(connection)
-            written = _rowcount(connection, result, due.count)
+            written = _rowcount(connection, result, due.row_count)
             astray = _row_astray(own, rows, due, written, is_ours=is_ours)
         except DBAPIError as error:
             refused = is_denied(error)
@@ -180,9 +175,9 @@ def _row_astray(
         missing = [row for row in some if held.get(row.texts) not in row.starts]
         if not missing:
             continue
-        if due.may_match_none and written == due.count - len(missing):
+        if due.may_match_none and written == due.row_count - len(missing):
             continue
-        all_written = written == due.count or (written is None and not due.may_match_none)
+        all_written = written == due.row_count or (written is None and not due.may_match_none)
         for row in missing:
             # What is nowhere is hidden from this role, taken out, or NULL: nothing is unreadable.
             is_altered = is_ours and all_written and held.get(row.texts) is not None
