@@ -32,7 +32,7 @@ from tests.servers.process import ServerError
 from tests.servers.provision import existing, missing
 from tests.waiting import PATIENCE
 
-pytest_plugins = ["encfields.testing", "pytester"]
+pytest_plugins = ["encfields.testing", "pytester", "tests.database"]
 
 # A test run gives the same verdict twice, by the same examples, of which more would tell no more;
 # `make fuzz` looks for what no run has seen yet.

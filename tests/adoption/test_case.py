@@ -12,7 +12,7 @@ from encfields import BlindIndex, EncryptedType, Plaintext
 from encfields.adopt.letter_case import ignored_case
 from encfields.index import casefold
 from tests.alembic.project import Project
-from tests.binding.database import Database
+from tests.database import Database
 
 COLUMNS = {
     "sqlite": {

@@ -20,7 +20,7 @@ from encfields.adopt import (
     ensure_adopted,
     withdraw_adoption,
 )
-from tests.binding.database import Database
+from tests.database import Database
 
 CHANGES = ("ALTER", "CREATE", "DROP", "LOCK", "UPDATE")
 

@@ -18,7 +18,7 @@ from encfields.adopt import (
     ensure_adopted,
     refill_plaintext,
 )
-from tests.binding.database import Database
+from tests.database import Database
 
 PAIRS: dict[str, tuple[Any, list[tuple[Any, Any]]]] = {
     "text": (

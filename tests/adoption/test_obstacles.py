@@ -33,7 +33,7 @@ from encfields.adopt import (
     refill_plaintext,
 )
 from encfields.testing import local_store
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 

@@ -20,7 +20,7 @@ from encfields.bulk.recorded_runs import work
 from encfields.errors import ConfigurationError, DeclarationError
 from tests.alembic.project import WRAPPING_KEY, Project
 from tests.attached import attach_with_kept_keys
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 KEY = "canary-4711, the key of the other library"

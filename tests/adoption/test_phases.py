@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from tests.adoption.models import PHASES, customer
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 OWN, OLD, LATER = "own@x", "old@x", "later@x"

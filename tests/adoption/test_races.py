@@ -20,7 +20,7 @@ from encfields.adopt import (
 )
 from tests.adoption.models import customer
 from tests.adoption.version import ROWS, backfill, work
-from tests.binding.database import Database
+from tests.database import Database
 from tests.forked import Program
 from tests.waiting import until
 

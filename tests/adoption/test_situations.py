@@ -34,7 +34,7 @@ from encfields.adopt import (
 )
 from encfields.bulk import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 

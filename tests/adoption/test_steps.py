@@ -19,7 +19,7 @@ from encfields.adopt import (
     withdraw_adoption,
 )
 from tests.adoption.models import customer
-from tests.binding.database import Database
+from tests.database import Database
 
 EMAILS = [f"c{n}@x" for n in range(1, 6)]
 

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.adoption.models import customer
-from tests.binding.database import Database
+from tests.database import Database
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from encfields.adopt import (
     refill_plaintext,
     withdraw_adoption,
 )
-from tests.binding.database import Database
+from tests.database import Database
 
 
 def person(mail: str | None, phone: str | None) -> Table:

@@ -14,7 +14,7 @@ from sqlalchemy import types as sa
 
 from encfields import BlindIndex, EncryptedType, Plaintext
 from encfields.adopt import Adoption, adopt, begin_adoption, ensure_adopted
-from tests.binding.database import Database
+from tests.database import Database
 
 
 class Grade(enum.Enum):

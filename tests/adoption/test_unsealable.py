@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.errors import BindingError
 from tests.adoption.models import customer
-from tests.binding.database import Database
+from tests.database import Database
 
 
 @pytest.fixture(params=["write-both", "read-sealed"])

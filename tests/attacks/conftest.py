@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from tests.index_writes.conftest import clinic, db, mariadb_db, patients, postgresql_db, sqlite_db
+from tests.index_writes.conftest import clinic, patients
 from tests.servers.backends import Backend
 
-__all__ = ["clinic", "db", "mariadb_db", "patients", "postgresql_db", "sqlite_db"]
+__all__ = ["clinic", "patients"]
 
 
 @pytest.fixture

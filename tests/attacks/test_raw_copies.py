@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from encfields.errors import CiphertextCopyError
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index_writes.expected import PATIENT, check_indexes, stored
 from tests.index_writes.models import Patient
 

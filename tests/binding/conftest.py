@@ -4,41 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.binding.database import Database
 from tests.binding.models import Base, Card
-from tests.servers.backends import Backend
-
-
-@pytest.fixture
-def db(backend: Backend) -> Database:
-    """An attached engine on an empty database, on each of the three servers in turn."""
-    return Database(backend)
-
-
-@pytest.fixture
-def sqlite_db(sqlite: Backend) -> Database:
-    return Database(sqlite)
-
-
-@pytest.fixture
-def postgresql_db(postgresql: Backend) -> Database:
-    return Database(postgresql)
-
-
-@pytest.fixture
-def mariadb_db(mariadb: Backend) -> Database:
-    return Database(mariadb)
-
-
-@pytest.fixture
-def mysql_db(mysql: Backend) -> Database:
-    return Database(mysql)
-
-
-@pytest.fixture(params=["mariadb", "mysql"])
-def innodb_db(request: pytest.FixtureRequest) -> Database:
-    """MariaDB, and MySQL where there is one."""
-    return Database(request.getfixturevalue(request.param))
+from tests.database import Database
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sqlalchemy.orm import (
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import ContextMismatchError, UnreadableError
-from tests.binding.database import CANARY
+from tests.database import CANARY
 
 
 class Base(DeclarativeBase):

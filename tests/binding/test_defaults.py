@@ -28,7 +28,7 @@ from sqlalchemy.schema import Computed, FetchedValue, ForeignKey
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError, BindingError, DeclarationError
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 
 class Base(DeclarativeBase):

@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased, declarative_base, mapped_column, with_polymo
 
 from encfields import EncryptedType
 from encfields.errors import UnsupportedOperationError
-from tests.binding.database import Database
+from tests.database import Database
 
 
 class Twin:

@@ -32,7 +32,7 @@ from sqlalchemy.orm import registry
 
 from encfields import EncryptedType
 from encfields.errors import UnknownIdentityError
-from tests.binding.database import Database
+from tests.database import Database
 
 
 class Shifted(TypeDecorator[int]):

@@ -32,8 +32,8 @@ from encfields.errors import (
     UnknownIdentityError,
     ValueEncodingError,
 )
-from tests.binding.database import CANARY, Database
 from tests.binding.models import Visit
+from tests.database import CANARY, Database
 
 visit: Any = Visit.__table__
 

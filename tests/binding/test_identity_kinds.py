@@ -40,7 +40,7 @@ from encfields.errors import (
     ContextMismatchError,
     UnknownIdentityError,
 )
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 
 class Colour(enum.Enum):

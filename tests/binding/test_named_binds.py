@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError, CiphertextCopyError
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 
 class Base(DeclarativeBase):

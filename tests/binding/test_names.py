@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import ContextMismatchError
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.mariadb import for_any_driver
 
 ODD = [

@@ -13,8 +13,8 @@ from encfields.errors import (
     UnboundValueError,
     UnreadableError,
 )
-from tests.binding.database import CANARY
 from tests.binding.models import Card
+from tests.database import CANARY
 
 MAGIC = b"\x02\x04\x78"
 

@@ -33,9 +33,9 @@ from sqlalchemy.orm import (
 
 from encfields import EncryptedType
 from encfields.errors import ContextMismatchError, MalformedMessageError, UnreadableError
-from tests.binding.database import raw
 from tests.binding.models import Base, Card, Purchase, Seat, Visit
 from tests.binding.read_shapes import MARIADB_CANNOT, SHAPES
+from tests.database import raw
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from encfields import BlindIndex, EncryptedType, attach
 from encfields.errors import BindingError, EncFieldsError, KeyNotFoundError, ValueEncodingError
 from encfields.testing import local_store
-from tests.binding.database import Database
+from tests.database import Database
 
 
 class Base(DeclarativeBase):

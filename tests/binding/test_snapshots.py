@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text, update
 
 from encfields import EncryptedType
-from tests.binding.database import Database
+from tests.database import Database
 
 metadata = MetaData()
 note = Table(

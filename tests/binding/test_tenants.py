@@ -18,7 +18,7 @@ from encfields.errors import (
     KeyUnavailableError,
     UnknownIdentityError,
 )
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 
 class Base(DeclarativeBase):

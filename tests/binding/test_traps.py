@@ -23,8 +23,8 @@ from sqlalchemy.engine import default
 from sqlalchemy.orm import aliased, joinedload
 
 from encfields.errors import BindingError, CiphertextCopyError, UnsupportedOperationError
-from tests.binding.database import CANARY
 from tests.binding.models import Card, Purchase
+from tests.database import CANARY
 
 card: Any = Card.__table__
 

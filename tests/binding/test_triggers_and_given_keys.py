@@ -34,7 +34,7 @@ from encfields import EncryptedType
 from encfields.errors import IdentityChangeError, UnknownIdentityError
 from encfields.orm.write import read_back, triggered_tables
 from tests.attached import attach_with_kept_keys
-from tests.binding.database import Database
+from tests.database import Database
 
 
 def cases(key: Any = Integer) -> Table:

@@ -23,8 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from encfields.errors import AmbiguousRowError, CiphertextCopyError, UnknownIdentityError
-from tests.binding.database import CANARY
 from tests.binding.models import Card, Purchase, Seat
+from tests.database import CANARY
 
 card: Any = Card.__table__
 seat: Any = Seat.__table__

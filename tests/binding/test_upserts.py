@@ -36,8 +36,8 @@ from encfields.errors import (
     IdentityChangeError,
     UnboundValueError,
 )
-from tests.binding.database import CANARY, Database
 from tests.binding.models import Card, Purchase, Seat
+from tests.database import CANARY, Database
 
 card: Any = Card.__table__
 seat: Any = Seat.__table__

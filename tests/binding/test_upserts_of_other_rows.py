@@ -11,7 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError, BindingError, IdentityChangeError
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert, "mariadb": mysql.insert}
 

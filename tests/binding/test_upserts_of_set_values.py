@@ -27,7 +27,7 @@ from encfields.errors import (
     IdentityChangeError,
     ValueEncodingError,
 )
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 
 class Base(DeclarativeBase):

@@ -15,8 +15,8 @@ from encfields.errors import (
     UnboundValueError,
     ValueEncodingError,
 )
-from tests.binding.database import CANARY
 from tests.binding.models import Card, Purchase, Seat
+from tests.database import CANARY
 
 card: Any = Card.__table__
 seat: Any = Seat.__table__

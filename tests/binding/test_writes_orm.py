@@ -13,8 +13,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, WriteOnlyMapped, mapped_colu
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import ValueEncodingError
-from tests.binding.database import CANARY
 from tests.binding.models import Card, Purchase, Seat
+from tests.database import CANARY
 
 
 class Albums(DeclarativeBase):

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, select
 
 from encfields import EncryptedType
 from encfields.errors import UnknownIdentityError
-from tests.binding.database import Database
+from tests.database import Database
 
 metadata = MetaData()
 zero = Table(

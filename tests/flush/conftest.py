@@ -7,16 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.binding.database import Database
+from tests.database import Database
 from tests.flush.models import twins
-from tests.servers.backends import Backend
-
-
-@pytest.fixture
-def db(backend: Backend) -> Database:
-    """An attached engine on an empty database, on each of the three servers in turn."""
-    return Database(backend)
-
 
 KINDS = ("tenant", "compound", "tenant_compound", "simple")
 

@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeDecorator
 
 from encfields import EncryptedType
 from encfields.errors import AmbiguousRowError
-from tests.binding.database import Database
+from tests.database import Database
 
 
 class Settings(TypeDecorator[Any]):

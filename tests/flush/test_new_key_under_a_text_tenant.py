@@ -6,7 +6,7 @@ from sqlalchemy import Integer, String
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from encfields import EncryptedType
-from tests.binding.database import Database
+from tests.database import Database
 
 
 class Base(DeclarativeBase):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import defer, load_only
 from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import blind
-from tests.binding.database import Database
+from tests.database import Database
 
 
 def held(db: Database, model: Any) -> list[tuple[Any, ...]]:

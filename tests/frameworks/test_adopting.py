@@ -48,7 +48,7 @@ from encfields.adopt import (
     refill_plaintext,
 )
 from encfields.errors import UnsupportedOperationError
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 SECRET = "the-other-library's-key-4711"

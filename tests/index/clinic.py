@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from encfields import BlindIndex, EncryptedType
 from encfields.index.transforms import casefold, last
 from encfields.testing import assert_absent
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 
 class Base(DeclarativeBase):

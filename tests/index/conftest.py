@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.binding.database import Database
+from tests.database import Database
 from tests.index.clinic import Base, fill
-from tests.servers.backends import Backend
-
-
-@pytest.fixture
-def db(backend: Backend) -> Database:
-    """An attached engine on an empty database, on each of the three servers in turn."""
-    return Database(backend)
-
-
-@pytest.fixture
-def sqlite_db(sqlite: Backend) -> Database:
-    return Database(sqlite)
 
 
 @pytest.fixture

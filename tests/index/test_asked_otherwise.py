@@ -28,7 +28,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnsupportedOperationError
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 from tests.index.clinic import Base, Claim, fill, patient, sent
 
 twins = Table(

@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.testing import assert_absent
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.servers.backends import AsyncBackend
 
 KEY = "tenant/{tenant_id}"

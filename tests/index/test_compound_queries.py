@@ -13,7 +13,7 @@ from encfields import CompoundBlindIndex, EncryptedType, blind
 from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.index.transforms import casefold, first, year
 from encfields.testing import assert_absent
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 from tests.index.clinic import ids, sent
 
 

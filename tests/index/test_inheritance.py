@@ -16,7 +16,7 @@ from sqlalchemy.orm import (
 )
 
 from encfields import BlindIndex, EncryptedType
-from tests.binding.database import Database
+from tests.database import Database
 from tests.index.clinic import ids
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, with
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import CiphertextCopyError, UnsupportedOperationError
 from encfields.index.transforms import casefold
-from tests.binding.database import Database
+from tests.database import Database
 from tests.index.clinic import Claim, Patient, claim, fill, ids, patient
 
 

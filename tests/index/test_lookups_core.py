@@ -49,7 +49,7 @@ from encfields.errors import (
 )
 from encfields.index.transforms import casefold, digits, first, first_letter, last, year
 from encfields.testing import assert_absent
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index.clinic import Base, claim, fill, patient, sent
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Bundle, aliased, defer, with_loader_criteria
 
 from encfields.testing import assert_absent
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index.clinic import Claim, Patient, ids, sent
 
 CRITERIA: dict[str, tuple[Any, list[int]]] = {

@@ -34,7 +34,7 @@ from sqlalchemy.types import LargeBinary, String
 
 from encfields.errors import BindingError, UnsupportedOperationError
 from encfields.testing import assert_absent
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index.clinic import Claim, Patient
 
 number: Any = Patient.ssn

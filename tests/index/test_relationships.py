@@ -25,7 +25,7 @@ from sqlalchemy.orm import (
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnreadableError
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 from tests.index.clinic import Claim, Patient, ids, sent
 
 CLAIMS = {1: [1, 2], 2: [3], 3: [], 4: []}

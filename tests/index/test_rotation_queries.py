@@ -33,7 +33,7 @@ from sqlalchemy.orm import (
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnsupportedOperationError
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 from tests.index.clinic import sent
 
 

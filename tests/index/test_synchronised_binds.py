@@ -12,7 +12,7 @@ from sqlalchemy import Float, Uuid, bindparam, or_, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
-from tests.binding.database import Database
+from tests.database import Database
 
 
 class SyncBase(DeclarativeBase):

@@ -38,7 +38,7 @@ from sqlalchemy.orm import (
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyNotFoundError, UnsupportedOperationError
 from encfields.index.transforms import last
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 from tests.index.clinic import ids, sent
 
 KEY = "tenant/{tenant_id}"

@@ -48,7 +48,7 @@ from sqlalchemy.schema import ForeignKey
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import ContextMismatchError, DecryptionError, UnsupportedOperationError
 from encfields.index.transforms import casefold, last
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 
 ROWS = 120
 NAMES = [f"name-{n}" for n in range(40)]

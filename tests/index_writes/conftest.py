@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.binding.conftest import db, mariadb_db, postgresql_db, sqlite_db
-from tests.binding.database import Database
+from tests.database import Database
 from tests.index_writes.models import Base, Patient
-
-__all__ = ["clinic", "clinic_once", "db", "mariadb_db", "patients", "postgresql_db", "sqlite_db"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import MetaData, delete, func, insert, literal, null, select, update
 
 from encfields.errors import BindingError, CiphertextCopyError
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index_writes.expected import PATIENT, PERSON, check_indexes, stored
 from tests.index_writes.models import Patient, Person
 

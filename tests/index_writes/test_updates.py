@@ -30,7 +30,7 @@ from encfields.errors import (
     CiphertextCopyError,
     UnboundValueError,
 )
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index_writes.expected import (
     MEMBER,
     PATIENT,

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from encfields.errors import BindingError, IdentityChangeError, UnsupportedOperationError
-from tests.binding.database import CANARY, Database
+from tests.database import CANARY, Database
 from tests.index_writes.expected import PATIENT, PERSON, check_indexes, stored
 from tests.index_writes.models import Base, Member, Patient, Person
 

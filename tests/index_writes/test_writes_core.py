@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import bindparam, delete, insert, lambda_stmt, null, select
 
 from encfields.errors import ValueEncodingError
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index_writes.expected import GUEST, PATIENT, SEAT, VISIT, check_indexes, stored
 from tests.index_writes.models import Guest, Patient, Seat, Visit
 

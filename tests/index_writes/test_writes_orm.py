@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, inspect, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from encfields.errors import UnknownIdentityError, ValueEncodingError
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.index_writes.expected import (
     GUEST,
     MEMBER,

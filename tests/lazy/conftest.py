@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from encfields import Sealed
-from tests.binding.database import Database
+from tests.database import Database
 from tests.lazy.model import Base, Person
 from tests.servers.backends import Backend
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 from encfields import Sealed
 from encfields.errors import CiphertextCopyError, EncFieldsError
 from encfields.orm.engine_encryption import attachment_of
-from tests.binding.database import CANARY
+from tests.database import CANARY
 from tests.lazy.model import Person
 
 

@@ -38,7 +38,7 @@ from encfields.cli.main import main
 from encfields.errors import DecryptionError, EncFieldsError
 from tests.alembic.project import WRAPPING_KEY, Project
 from tests.attached import attach_with_kept_keys
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 ROWS = {1: "ada", 2: "eve"}

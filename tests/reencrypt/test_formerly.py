@@ -37,7 +37,7 @@ from encfields.errors import (
     UnsupportedOperationError,
     ValueEncodingError,
 )
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 PHASES = ("write-former", "write-new")

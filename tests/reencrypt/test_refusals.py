@@ -7,7 +7,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 
 from encfields import BlindIndex, EncryptedType
 from encfields.bulk import Reencryption, TableSpec
-from tests.binding.database import Database
+from tests.database import Database
 from tests.servers.backends import Backend
 
 TRIGGERS = {

@@ -196,3 +196,38 @@ def _where_key(statement: Any, table: Table, key: tuple[Any, ...]) -> Any:
 def raw(column: Any) -> Any:
     """The column's stored bytes, in a statement of the attached engine."""
     return type_coerce(column, LargeBinary)
+
+
+# -- fixtures ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def db(backend: Backend) -> Database:
+    """An attached engine on an empty database, on each of the three servers in turn."""
+    return Database(backend)
+
+
+@pytest.fixture
+def sqlite_db(sqlite: Backend) -> Database:
+    return Database(sqlite)
+
+
+@pytest.fixture
+def postgresql_db(postgresql: Backend) -> Database:
+    return Database(postgresql)
+
+
+@pytest.fixture
+def mariadb_db(mariadb: Backend) -> Database:
+    return Database(mariadb)
+
+
+@pytest.fixture
+def mysql_db(mysql: Backend) -> Database:
+    return Database(mysql)
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def innodb_db(request: pytest.FixtureRequest) -> Database:
+    """MariaDB, and MySQL where there is one."""
+    return Database(request.getfixturevalue(request.param))
