@@ -13,8 +13,11 @@ PHASES = ("write-both", "read-sealed", "write-sealed")
 NAME = "customer.email"
 
 
-def customer(phase: str) -> Any:
-    """The class ``Customer`` of one version: ``"old"``, one of the phases, or ``"done"``."""
+def customer(phase: str, versions: tuple[int, ...] = (1,)) -> Any:
+    """The class ``Customer`` of one version: ``"old"``, one of the phases, or ``"done"``.
+
+    :param versions: of the blind index's key.
+    """
 
     class Base(DeclarativeBase):
         pass
@@ -27,12 +30,13 @@ def customer(phase: str) -> Any:
         if phase == "old":
             email: Mapped[str] = mapped_column(String(120), unique=True)
         else:
-            email: Mapped[str] = mapped_column("email_enc", encrypted(phase))  # type: ignore[no-redef]
+            email: Mapped[str] = mapped_column("email_enc", encrypted(phase, versions))  # type: ignore[no-redef]
 
     return Customer
 
 
-def encrypted(phase: str) -> EncryptedType:
+def encrypted(phase: str, versions: tuple[int, ...] = (1,)) -> EncryptedType:
     """The encrypted column's type."""
     adopts: Any = None if phase == "done" else Plaintext("email", phase=phase)  # type: ignore[arg-type]
-    return EncryptedType(String(120), name=NAME, index=BlindIndex(unique=True), adopts=adopts)
+    index = BlindIndex(unique=True, versions=versions)
+    return EncryptedType(String(120), name=NAME, index=index, adopts=adopts)

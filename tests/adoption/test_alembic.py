@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from encfields.adopt import AdoptionError
+from encfields import encryption_of
+from encfields.adopt import Adoption, AdoptionError, adopt
 from tests.adoption.models import customer
 from tests.alembic.project import WRAPPING_KEY, Project
 from tests.attached import attach_with_kept_keys
@@ -113,3 +114,46 @@ def test_a_script_ends_where_a_step_was_not_done(project: Project, engine: Engin
     assert "op.begin_adoption() of customer.email" in script
     assert "encfields-adoption" in script
     project.upgrade()
+
+
+def test_the_triggers_learn_of_a_blind_index_that_comes_or_goes_meanwhile(
+    project: Project, engine: Engine
+):
+    for _ in ("begin", "adopt"):
+        project.autogenerate(customer("read-sealed").metadata)
+        project.upgrade()
+    encryption = encryption_of(engine)
+    encryption.keys.rotate_beacon("default")
+    both, other, last = (customer("read-sealed", n) for n in ((1, 2), (2, 1), (2,)))
+    adoption = Adoption.of(both.__table__.c.email_enc)
+    with pytest.raises(AdoptionError, match="email_enc_bidx_v2; run begin_adoption again"):
+        adopt(engine, encryption, adoption)
+
+    body = body_of(project.autogenerate(both.metadata))
+    assert body.count("op.") == 1
+    assert "op.begin_adoption('customer', 'email'" in body
+    project.upgrade()
+    assert adopt(engine, encryption, adoption).finished
+    change_as_an_old_process(engine, 1, "new@x")
+    with Session(engine) as session:
+        for model in (both, other):
+            assert session.scalars(select(model.id).where(model.email == "a@x")).all() == []
+            assert session.scalars(select(model.id).where(model.email == "new@x")).all() == [1]
+
+    adopt(engine, encryption, adoption)
+    assert "op.begin_adoption(" in body_of(project.autogenerate(last.metadata))
+    project.upgrade()
+    dropped = body_of(project.autogenerate(last.metadata))
+    assert "op.drop_column('customer', 'email_enc_bidx')" in dropped
+    project.upgrade()
+    change_as_an_old_process(engine, 2, "newer@x")
+    project.downgrade("-2")
+    assert read(engine, "old") == ["new@x", "newer@x", "c@x"]
+    with Session(engine) as session:
+        assert session.scalars(select(last.id).where(last.email == "c@x")).all() == [3]
+
+
+def change_as_an_old_process(engine: Engine, key: int, email: str) -> None:
+    old = customer("old")
+    with engine.begin() as connection:
+        connection.execute(update(old).where(old.id == key).values(email=email))

@@ -40,7 +40,8 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     from now on, and a row without any value is refused as it was.
 
     Before the application is in the phase ``"write-both"``. May be run again after a failure, and
-    brings triggers back that are gone, at whatever stage.
+    brings triggers back that are gone, at whatever stage. After a blind index was declared or
+    dropped meanwhile it has to be: it adds the index's column, and the triggers learn of it.
 
     :param engine: the application's engine, whose database is worked on.
     :param adoption: which column becomes which.
@@ -50,12 +51,12 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     state = schema.state()
     if not state.has_plain:
         raise _error(adoption, "the table has no such column to adopt", "column")
-    if state.stage not in (None, OPEN):
+    if state.stage not in (None, OPEN) and state.knows_indexes_of(adoption):
         message = f"begin_adoption has run already: its triggers are in the stage {state.stage!r}"
         raise _error(adoption, message, "adoption-order")
     _refuse_later_trigger(engine, adoption, state.table)
     schema.require_nothing(before_the_first_step, "the column cannot be adopted")
-    schema.begin(state.left_at or OPEN)
+    schema.begin(state.left_at or state.stage or OPEN)
 
 
 @leaves_no_trace

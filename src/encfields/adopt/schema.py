@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,8 @@ class Schema:
         """Put the triggers of a stage in the place of those of another."""
 
         def change(connection: Connection) -> None:
-            self._create_triggers(connection, state_of(connection, self._adoption), stage)
+            state = state_of(connection, self._adoption)
+            self._create_triggers(connection, state, stage, also=state.emptied)
 
         self._change(change)
 
@@ -120,7 +121,7 @@ class Schema:
 
         def change(connection: Connection) -> None:
             state = state_of(connection, self._adoption)
-            self._create_triggers(connection, state, stage)
+            self._create_triggers(connection, state, stage, also=state.emptied)
             if state.table.c[self._adoption.plain].server_default is not None:
                 self._drop_default(connection)
 
@@ -276,17 +277,29 @@ class Schema:
 
     # -- triggers ------------------------------------------------------------------------------
 
-    def _create_triggers(self, connection: Connection, state: AdoptionState, stage: str) -> None:
-        for statement in self._triggers(connection, state).create(stage):
+    def _create_triggers(
+        self,
+        connection: Connection,
+        state: AdoptionState,
+        stage: str,
+        *,
+        also: Collection[str] = (),
+    ) -> None:
+        """:param also: columns of blind indexes that this step was not told of, and others were."""
+        for statement in self._triggers(connection, state, also).create(stage):
             connection.exec_driver_sql(statement)
 
     def _drop_triggers(self, connection: Connection, state: AdoptionState) -> None:
         for statement in self._triggers(connection, state).drop():
             connection.exec_driver_sql(statement)
 
-    def _triggers(self, connection: Connection, state: AdoptionState) -> Triggers:
+    def _triggers(
+        self, connection: Connection, state: AdoptionState, also: Collection[str] = ()
+    ) -> Triggers:
         required = state.required
         adopted = adopted_in(connection, self._adoption, state.table, required=required)
+        kept = {*also}.intersection(state.table.columns.keys())
+        adopted = adopted._replace(indexes=tuple(sorted({*adopted.indexes, *kept})))
         return Triggers(adopted, connection.dialect)
 
     # -- indexes -------------------------------------------------------------------------------

@@ -14,7 +14,13 @@ from encfields.bulk.rows.types_as_data import OF_APPLICATION
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
-from encfields.orm.adoption.trigger_notes import NotedAdoption, columns_of, stage_of
+from encfields.orm.adoption.trigger_notes import (
+    CLOSED,
+    NotedAdoption,
+    columns_of,
+    indexes_of,
+    stage_of,
+)
 from encfields.orm.adoption.triggers import SUFFIXES, AdoptionInDatabase, WatchedColumn
 
 if TYPE_CHECKING:
@@ -39,6 +45,8 @@ class AdoptionState:
     :ivar required: whether a row has to have a value.
     :ivar left_at: where some of its triggers are gone, the stage that the others are of.
     :ivar has_sealed: whether the encrypted column is there. :ivar has_plain: the plaintext one.
+    :ivar emptied: the columns of blind indexes that the triggers empty with the sealed value; none
+        where they do not agree.
     """
 
     table: Table
@@ -47,6 +55,11 @@ class AdoptionState:
     has_sealed: bool
     has_plain: bool
     left_at: str | None = None
+    emptied: frozenset[str] = frozenset()
+
+    def knows_indexes_of(self, adoption: Adoption) -> bool:
+        """Whether the triggers empty the columns of the adoption's blind indexes, and no other."""
+        return self.emptied == {index.name for index in adoption.indexes}
 
     def require(self, verb: str, adoption: Adoption, *stages: str) -> None:
         """See that an operation may be done now.
@@ -54,6 +67,7 @@ class AdoptionState:
         :raises AdoptionError: it may not, and says what comes first.
         """
         if self.stage in stages:
+            self._require_indexes(verb, adoption)
             return
         where = (
             f"its triggers are in the stage {self.stage!r}"
@@ -73,6 +87,21 @@ class AdoptionState:
             column=adoption.plain,
             reason="adoption-order",
         )
+
+    def _require_indexes(self, verb: str, adoption: Adoption) -> None:
+        """
+        :raises AdoptionError: a blind index was declared later, whose column the triggers would
+            leave as it is when a row's plaintext changes: the row would be found by what it was.
+        """
+        unknown = sorted({index.name for index in adoption.indexes} - self.emptied)
+        if unknown and self.stage != CLOSED:
+            raise AdoptionError(
+                f"{verb} cannot be done yet: the triggers know nothing of the blind index in "
+                f"{', '.join(unknown)}; run begin_adoption again",
+                table=adoption.table_name,
+                column=adoption.plain,
+                reason="adoption-order",
+            )
 
 
 def _order(stage: str) -> int:
@@ -102,7 +131,16 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     noted = any(is_required for _, is_required in notes)
     stage, left_at = (earliest, None) if len(notes) == expected else (None, earliest)
     has_sealed = adoption.sealed in table.c
-    return AdoptionState(table, stage, required or noted, has_sealed, has_plain, left_at)
+    emptied = {indexes_of(text) for text in texts}
+    return AdoptionState(
+        table,
+        stage,
+        required or noted,
+        has_sealed,
+        has_plain,
+        left_at,
+        emptied.pop() if len(emptied) == 1 else frozenset(),
+    )
 
 
 def adopted_in(
@@ -163,6 +201,12 @@ def adoptions_in(connection: Connection, table: str, schema: str | None) -> set[
     """The adoptions that a table's triggers tell of."""
     triggers = _triggers(connection, table, schema)
     return {noted for _, body, _ in triggers if (noted := columns_of(body)) is not None}
+
+
+def emptied_in(connection: Connection, table: str, schema: str | None) -> set[str]:
+    """The columns of blind indexes that triggers of a table's adoptions empty."""
+    triggers = _triggers(connection, table, schema)
+    return {name for _, body, _ in triggers for name in indexes_of(body)}
 
 
 def _triggers(

@@ -18,7 +18,7 @@ from sqlalchemy import table as sql_table
 
 from encfields.adopt.adoption import Adoption
 from encfields.adopt.letter_case import advice_on_case
-from encfields.adopt.stages import adoptions_in, state_of
+from encfields.adopt.stages import adoptions_in, emptied_in, state_of
 from encfields.alembic.descriptions import described
 from encfields.alembic.operations.adoptions import (
     AdoptedColumn,
@@ -59,7 +59,8 @@ def adoption_steps(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> list[St
         if not bindings_of(table):
             continue
         for binding, adopts, plain in adopted_columns(table):
-            _leave_to_us(upgrade_ops, table, binding.column, plain.name)
+            emptied = emptied_in(connection, table.name, table.schema)
+            _leave_to_us(upgrade_ops, table, binding.column, plain.name, *emptied)
             steps += _next(connection, binding.column, plain.name, adopts.phase)
         steps += _ended(connection, upgrade_ops, table)
     return steps
@@ -85,8 +86,9 @@ def _next(
     adopted = adopted_column(column, plain)
     if not state.has_plain:
         return
-    if state.stage is None:
+    if state.stage is None or not state.knows_indexes_of(adoption):
         begin = BeginAdoptionOp(adopted)
+        begin.is_anew = state.stage is not None
         begin.advice = advice_on_case(connection, column, plain)
         for sentence in begin.advice:
             log.warning("%s", sentence)
@@ -165,15 +167,19 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
 
 
 def _leave_to_us(
-    upgrade_ops: ops.UpgradeOps, table: Table, column: Column[Any], plain: str
+    upgrade_ops: ops.UpgradeOps, table: Table, column: Column[Any], *others: str
 ) -> None:
-    """Take out what Alembic found about the columns of an adoption, and their indexes."""
+    """Take out what Alembic found about the columns of an adoption, and their indexes.
+
+    :param others: the plaintext column, and index columns that no declaration has any more: to
+        drop one while a trigger empties it would have every write of such a row fail.
+    """
     index_columns = {
         index.index_column.name
         for index in indexes_of(table)
         if any(source.column is column for source in index.sources)
     }
-    names = {plain, column.name, *index_columns}
+    names = {column.name, *others, *index_columns}
     for modified in upgrade_ops.ops:
         if isinstance(modified, ops.ModifyTableOps) and _is_of(modified, table):
             modified.ops[:] = [op for op in modified.ops if not _is_about(op, names)]

@@ -212,6 +212,9 @@ class BeginAdoptionOp(AdoptionOp):
     advice: tuple[str, ...] = ()
     """Of one that autogenerate proposes: what to declare first, in words."""
 
+    is_anew: bool = False
+    """It was done before, and is done again for a blind index: the way back undoes nothing."""
+
     @classmethod
     def begin_adoption(
         cls,
@@ -236,7 +239,7 @@ class BeginAdoptionOp(AdoptionOp):
         )
 
     def reverse(self) -> MigrateOperation:
-        return self._other(WithdrawAdoptionOp)
+        return NothingOp() if self.is_anew else self._other(WithdrawAdoptionOp)
 
 
 BeginAdoptionOp.begin_adoption.__func__.__doc__ += _ABOUT + (  # type: ignore[attr-defined]

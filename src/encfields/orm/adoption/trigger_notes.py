@@ -29,6 +29,16 @@ def stage_of(text: str) -> tuple[str, bool] | None:
     return (stage, note.get("required") is True) if stage in STAGES else None
 
 
+def indexes_of(text: str) -> frozenset[str]:
+    """The columns of blind indexes that a trigger makes NULL with the sealed value."""
+    found = _NOTE.search(text)
+    try:
+        note = json.loads(found.group(1)) if found else {}
+    except ValueError:
+        return frozenset()
+    return frozenset(map(str, note.get("indexes", ())))
+
+
 class NotedAdoption(NamedTuple):
     """The columns of an adoption, as a trigger's text says them.
 

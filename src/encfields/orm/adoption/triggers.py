@@ -344,6 +344,7 @@ class Triggers:
         adopted = self._adopted
         note: dict[str, Any] = {"stage": stage, "required": adopted.required}
         note |= {"plain": adopted.plain.name, "sealed": adopted.sealed}
+        note |= {"indexes": adopted.indexes} if adopted.indexes else {}
         note |= {"through": adopted.through} if adopted.through else {}
         text = json.dumps(note).replace("*/", "*\\/")
         return f"/* encfields-adoption {self._written(text)} */"
