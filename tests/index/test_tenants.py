@@ -250,6 +250,44 @@ PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
         ),
         [1],
     ),
+    "another table's, which it equals": (
+        lambda: (
+            select(Member.id)
+            .join(Card, and_(Card.member_id == Member.id, Card.tenant_id == Member.tenant_id))
+            .where(Card.tenant_id == 2, ssn)
+        ),
+        [12],
+    ),
+    "another table's, by way of a third": (
+        lambda: (
+            select(Member.id)
+            .join(other, other.tenant_id == Member.tenant_id)
+            .join(Card, and_(Card.tenant_id == other.tenant_id, Card.member_id == other.id))
+            .where(Card.tenant_id.in_([2]), other.id == 11, ssn)
+        ),
+        [12],
+    ),
+    "outside of exists, which it equals": (
+        lambda: select(Card.id).where(
+            Card.tenant_id == 2,
+            exists().where(Member.id == Card.member_id, Member.tenant_id == Card.tenant_id, ssn),
+        ),
+        [12],
+    ),
+    "beside exists in an AND, which it equals": (
+        lambda: select(Card.id).where(
+            or_(
+                Card.id == 0,
+                and_(
+                    Card.tenant_id == 2,
+                    exists().where(
+                        Member.id == Card.member_id, Member.tenant_id == Card.tenant_id, ssn
+                    ),
+                ),
+            )
+        ),
+        [12],
+    ),
     "counted": (lambda: select(func.count()).select_from(Member).where(one, ssn), [1]),
     "a subquery that carries the index": (
         lambda: select(carried.c.id).where(carried.c.tenant_id == 2, carried.c.ssn == "ssn-1"),
@@ -331,6 +369,36 @@ def test_a_tenant_without_a_key_is_an_error_that_names_the_key(club):
 
 
 UNPINNED: dict[str, Callable[[], Any]] = {
+    "another table's, which it need not equal": lambda: (
+        select(Member.id).join(Card, Card.member_id == Member.id).where(Card.tenant_id == 2, ssn)
+    ),
+    "another table's, which it equals or not": lambda: (
+        select(Member.id)
+        .join(Card, Card.member_id == Member.id)
+        .where(Card.tenant_id == 2, or_(Card.tenant_id == Member.tenant_id, Card.id == 2), ssn)
+    ),
+    "a row of the same table outside": lambda: (
+        select(Member.id)
+        .join(Card, Card.member_id == Member.id)
+        .where(
+            Card.tenant_id == 1,
+            select(Card.id)
+            .where(Card.tenant_id == Member.tenant_id, ssn)
+            .correlate(Member)
+            .exists(),
+        )
+    ),
+    "a row of the same table inside": lambda: (
+        select(Member.id)
+        .join(Card, Card.tenant_id == Member.tenant_id)
+        .where(select(Card.id).where(Card.tenant_id == 1, ssn).correlate(Member).exists())
+    ),
+    "exists in an OR, which it equals": lambda: select(Card.id).where(
+        or_(
+            Card.tenant_id == 1,
+            exists().where(Member.tenant_id == Card.tenant_id, ssn),
+        )
+    ),
     "nowhere": lambda: select(Member.id).where(ssn),
     "another column": lambda: select(Member.id).where(Member.id == 1, ssn),
     "every tenant but": lambda: select(Member.id).where(Member.tenant_id.not_in([2]), ssn),

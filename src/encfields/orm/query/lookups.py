@@ -3,11 +3,12 @@
 Where the index key is a tenant's, the tenant must be known: the statement has to compare the
 template's columns, of the same table or alias, with ``=`` to a value, or with ``IN`` to a list of
 one, in the same SELECT's WHERE, in one around it, or in the AND that the comparison is part of.
+So it may another table's column, which the template's has to equal there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -19,7 +20,12 @@ from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
 from encfields.orm.query.lookup_type import Compared, CompoundValue, LookupType
-from encfields.orm.query.statement_scope import conditions_beside, conjunction_of, deciding
+from encfields.orm.query.statement_scope import (
+    OuterStatement,
+    conditions_beside,
+    conjunction_of,
+    deciding,
+)
 from encfields.orm.read.provenance import sibling
 from encfields.orm.write.pending import PendingLookup
 
@@ -91,11 +97,11 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
     index = type_.index
     if not index.key_columns:
         return
-    pins = dict(_pins(compiled, type_.compared))
+    pins = _Pins(compiled, type_.compared)
     scope = type_.compared.scope
     for column in index.key_columns:
         key_column = sibling(scope.expression, column, scope.column)
-        bind = pins.get(hash(key_column))
+        bind = pins.bind_of(key_column)
         if bind is None:
             raise UnsupportedOperationError(
                 f"its blind index has a key of its own for each {column.name}: add "
@@ -117,21 +123,63 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
         yield bind, from_bound_value(column.type, dialect)
 
 
-def _pins(compiled: Any, compared: Compared) -> Iterator[tuple[int, str]]:
-    """The bind that each column is compared with wherever the comparison counts, by its hash."""
-    inner, rendered = compared.scope.subquery, internals.rendered_bind_names(compiled)
-    around = deciding(compared.enclosing, compared.scope.expression.table)
-    for statement in around if inner is None else [inner]:
-        for criterion in (
-            *conjunction_of(statement),
-            *conditions_beside(statement, compared.element),
-        ):
+class _Pins:
+    """The binds that columns are compared with wherever a comparison counts."""
+
+    def __init__(self, compiled: Any, compared: Compared) -> None:
+        self._compiled = compiled
+        self._compared = compared
+        self._rendered = internals.rendered_bind_names(compiled)
+
+    def bind_of(self, column: Any) -> str | None:
+        """The bind that a column of the comparison's row has the value of."""
+        inner = self._compared.scope.subquery
+        if inner is not None:
+            return self._bind_in([(OuterStatement(inner, frozenset()),)], column, frozenset())
+        around = deciding(self._compared.enclosing, self._compared.scope.expression.table)
+        return self._bind_in(around, column, frozenset())
+
+    def _bind_in(
+        self,
+        scopes: Iterable[tuple[OuterStatement, ...]],
+        column: Any,
+        seen: frozenset[int],
+    ) -> str | None:
+        """The same within statements, each with those around it.
+
+        :param seen: hashes of the columns that this one is known to equal.
+        """
+        equal: list[tuple[Any, tuple[OuterStatement, ...]]] = []
+        for scope in scopes:
+            for side, other in self._compared_in(scope):
+                if hash(side) != hash(column):
+                    continue
+                if isinstance(other, BindParameter):
+                    name = internals.bind_name(self._compiled, other)
+                    if name is not None and name not in self._rendered:
+                        return name
+                elif _is_alike(column, other) and hash(other) not in seen:
+                    equal.append((other, scope))
+        for other, scope in equal:
+            around = deciding(scope, other.table)
+            bind = self._bind_in(around, other, seen | {hash(column)})
+            if bind is not None:
+                return bind
+        return None
+
+    def _compared_in(self, scope: tuple[OuterStatement, ...]) -> Iterator[tuple[Any, Any]]:
+        """Both sides of each comparison that holds wherever a statement's row counts."""
+        statement = scope[0].statement
+        beside = conditions_beside(statement, self._compared.element)
+        for criterion in (*conjunction_of(statement), *beside):
             if isinstance(criterion, BinaryExpression) and criterion.operator in _NAMES_TENANT:
-                for column, value in permutations((criterion.left, criterion.right)):
-                    if isinstance(value, BindParameter):
-                        name = internals.bind_name(compiled, value)
-                        if name is not None and name not in rendered:
-                            yield hash(column), name
+                yield from permutations((criterion.left, criterion.right))
+
+
+def _is_alike(column: Any, other: Any) -> bool:
+    """Whether what stands beside a column is one whose values have the same text."""
+    is_column = getattr(other, "table", None) is not None
+    return is_column and repr(other.type) == repr(column.type)
 
 
 _NAMES_TENANT = (operators.eq, operators.is_not_distinct_from, operators.in_op)

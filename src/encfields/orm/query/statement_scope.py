@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Delete, Update
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, Grouping
-from sqlalchemy.sql.selectable import Join, Select
+from sqlalchemy.sql.selectable import Join, Select, SelectBase
 
 from encfields.orm import internals
 
@@ -38,17 +38,18 @@ def enclosing(compiler: Any) -> tuple[OuterStatement, ...]:
     )
 
 
-def deciding(around: tuple[OuterStatement, ...], table: Any) -> Iterator[Any]:
+def deciding(
+    around: tuple[OuterStatement, ...], table: Any
+) -> Iterator[tuple[OuterStatement, ...]]:
     """Those statements whose conditions a row of `table` has to meet for the comparison to count:
     the one that has the table in its FROM, and those between it and the comparison.
 
-    :param around: the statements that the comparison stands in, the innermost first.
-    :param table: the table, alias or subquery that has the row.
+    :returns: each with those around it, the innermost first.
     """
-    passed: list[Any] = []
-    for outer in around:
+    passed: list[tuple[OuterStatement, ...]] = []
+    for place, outer in enumerate(around):
         if isinstance(outer.statement, Select | Update | Delete):
-            passed.append(outer.statement)
+            passed.append(around[place:])
             if hash(table) in outer.own:
                 yield from passed
                 return
@@ -82,15 +83,21 @@ def conditions_beside(statement: Any, comparison: Any) -> list[Any]:
     ]
 
 
-def _beside(part: Any, comparison: Any, around: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The conditions beside each place of a comparison within `part`."""
+def _beside(
+    part: Any, comparison: Any, around: tuple[Any, ...], *, is_nested: bool = False
+) -> Iterator[tuple[Any, ...]]:
+    """The conditions beside each place of a comparison within `part`.
+
+    Those of a SELECT in it are about other rows, and found when that is asked.
+    """
     if part is comparison:
         yield around
         return
-    if isinstance(part, BooleanClauseList) and part.operator is operators.and_:
+    is_nested = is_nested or isinstance(part, SelectBase)
+    if isinstance(part, BooleanClauseList) and part.operator is operators.and_ and not is_nested:
         around = (*around, *conjunction([part]))
     for child in part.get_children():
-        yield from _beside(child, comparison, around)
+        yield from _beside(child, comparison, around, is_nested=is_nested)
 
 
 def certain_sources(select: Select[Any]) -> Iterator[Any]:
