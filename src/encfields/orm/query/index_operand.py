@@ -64,18 +64,20 @@ class IndexOperand(NamedTuple):
         column = self._carried(index)
         if column is None:
             column = self._looked_up(index)
-        return self._found(index, column)
+        return self._required(index, column)
 
     def selected(self, index: IndexBinding) -> ColumnElement[Any]:
         """The index's column, out of the same row as the encrypted column.
 
         :raises UnreadableError: the column comes out of a subquery that does not select it.
         """
-        return self._found(index, self._carried(index))
+        return self._required(index, self._carried(index))
 
-    def _found(self, index: IndexBinding, there: ColumnElement[Any] | None) -> ColumnElement[Any]:
-        if there is not None:
-            return there
+    def _required(
+        self, index: IndexBinding, column: ColumnElement[Any] | None
+    ) -> ColumnElement[Any]:
+        if column is not None:
+            return column
         raise UnreadableError(
             "the subquery that it is selected from carries neither the column's blind index nor "
             "the row's primary key, by which a plain SELECT's is looked up: put the comparison "

@@ -122,7 +122,7 @@ def _tested(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
     """A condition with the values of one execution."""
     if isinstance(condition, RowFilter):
         return _Check(condition, context).holds
-    parts = [_tested(one, context) for one in condition.parts]
+    parts = [_tested(each, context) for each in condition.parts]
     among = any if isinstance(condition, AnyOf) else all
     return lambda row: among(part(row) for part in parts)
 

@@ -202,17 +202,21 @@ class _Union(NamedTuple):
 
 def _union_of(expression: Any) -> _Union | None:
     """The one UNION that a column comes out of, if there is one and no more."""
-    sources = [(one, _compound(one.table)) for one in expression.proxy_set if hasattr(one, "table")]
+    sources = [
+        (source, _compound(source.table))
+        for source in expression.proxy_set
+        if hasattr(source, "table")
+    ]
     unions = [(column, compound) for column, compound in sources if compound is not None]
     if len(unions) != 1:
         return None
     ((column, compound),) = unions
     branches = [_elements(select) for select in compound.selects]
     columns = list(column.table.c)
-    place = next((n for n, one in enumerate(columns) if one is column), None)
+    place = next((n for n, source in enumerate(columns) if source is column), None)
     if place is None or any(len(branch) != len(columns) for branch in branches):
         return None
-    inside = frozenset(id(one) for one in iterate(compound))
+    inside = frozenset(id(source) for source in iterate(compound))
     return _Union(expression, columns, place, branches, inside)
 
 

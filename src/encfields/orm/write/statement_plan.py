@@ -126,7 +126,9 @@ class StatementPlan:
         self.by_bind = {sealed.bind: sealed for sealed in self.sealed}
         self.by_token = {lookup.type.token: lookup for lookup in self.lookups}
         self.unpinned = tuple((bind, bind.refusal) for bind in self.sealed if bind.refusal)
-        self.shared_lookups = tuple(one for one in self.lookups if len(one.type.hashed_for) > 1)
+        self.shared_lookups = tuple(
+            shared for shared in self.lookups if len(shared.type.hashed_for) > 1
+        )
         refuses = self.refusal, self.unchanged, self.shared_lookups
         self.may_refuse = any(refuses)
         bindings = [sealed.binding for sealed in self.sealed]
