@@ -120,7 +120,7 @@ def test_a_plan_goes_with_its_statement(sqlite_db):
 
 
 def test_inserts_with_generated_keys_are_forgotten(shop):
-    under_way = shop.encryption._listeners.hook.keys._under_way
+    under_way = shop.encryption._listeners.hook.keys.under_way
     with shop.session() as session:
         for _ in range(5):
             session.add(Visit(reason="r"))
