@@ -41,11 +41,15 @@ def test_every_folder_and_file_of_the_package_is_in_the_architecture():
     assert there - told == {"reencrypt.py", "message_header.py", "version.py"}
 
 
-ORM, KEYS = ROOT / "src/encfields/orm", ROOT / "src/encfields/keys"
+PACKAGE = ROOT / "src" / "encfields"
+ORM = PACKAGE / "orm"
 
 FOLDERS = [
     *sorted({path.parent for path in ORM.rglob("__init__.py")} - {ORM / "internals"}),
-    *(KEYS / name for name in ("cache", "dynamodb", "sql")),
+    *(PACKAGE / "keys" / name for name in ("cache", "dynamodb", "sql")),
+    *(PACKAGE / "bulk" / name for name in ("rows", "runs", "survey", "writers")),
+    *(PACKAGE / "alembic" / name for name in ("operations", "implementations", "autogenerate")),
+    *(PACKAGE / name for name in ("cli", "cli/commands", "cli/commands/keys", "doctor", "planner")),
 ]
 
 

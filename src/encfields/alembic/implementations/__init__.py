@@ -1,4 +1,13 @@
-"""What the operations do: on a database, or, in ``--sql`` mode, as a guard in the script."""
+"""What the operations do: on a database, or, in ``--sql`` mode, as a guard in the script.
+
+=============  ======================================================
+``values``     operations on values and their blind indexes
+``keys``       on keys
+``adoptions``  on columns that are adopted, and how these are written
+``running``    runs within a migration
+``script``     guards, and comments, for a script
+=============  ======================================================
+"""
 
 from __future__ import annotations
 

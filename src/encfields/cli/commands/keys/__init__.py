@@ -1,7 +1,13 @@
 """``encfields keys``: make, rotate, retire, list, rewrap, destroy and export branch keys.
 
-A file for the verbs of branch keys, one for those of beacon keys, one for keys that move, two for
-keys that go.
+=============  ======================================================
+``selection``  which keys are meant
+``branch``     ``create-table``, ``create``, ``rotate``, ``list``
+``beacon``     ``rotate-beacon``, ``retire-beacon``, ``list-beacons``
+``move``       ``rewrap``, ``export``, ``bring-over``
+``retire``     ``count-values``, ``retire``
+``destroy``    ``destroy``
+=============  ======================================================
 """
 
 from __future__ import annotations
