@@ -344,3 +344,20 @@ def test_variants_and_nested_types_are_refused_as_declared():
         EncryptedType().with_variant(LargeBinary(), "sqlite")
     with pytest.raises(DeclarationError):
         EncryptedType(EncryptedType())
+
+
+def test_rows_that_are_tuples_give_their_keys(sqlite_db):
+    table = Table(
+        "tuples",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("given", EncryptedType(String)),
+        Column("made", EncryptedType(String), default="made"),
+    )
+    sqlite_db.create(table.metadata)
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table).values([(1, "a"), (2, "b")]))
+        connection.execute(insert(table).values([(3, "c", "own"), (4, "d", None)]))
+        rows = connection.execute(select(table).order_by(table.c.id)).all()
+    found = [(row.id, row.given, row.made) for row in rows]
+    assert found == [(1, "a", "made"), (2, "b", "made"), (3, "c", "own"), (4, "d", None)]

@@ -103,8 +103,14 @@ INSERTS = {
     "values": lambda s: [s.execute(insert(visit).values(row)) for row in rows_of(3)],
     "several rows in one values()": lambda s: s.execute(insert(visit).values(rows_of(3))),
     "several rows in the ORM's values()": lambda s: s.execute(insert(Visit).values(rows_of(3))),
+    "rows in values() that are tuples": lambda s: s.execute(
+        insert(visit).values([(None, row["place"], row["reason"]) for row in rows_of(3)])
+    ),
     "parameters": lambda s: [s.execute(insert(visit), row) for row in rows_of(3)],
     "core executemany": lambda s: s.connection().execute(insert(visit), rows_of(3)),
+    "core executemany of keys that are None": lambda s: s.connection().execute(
+        insert(visit), [{"id": None, **row} for row in rows_of(3)]
+    ),
     "orm insert one": lambda s: [s.execute(insert(Visit).values(row)) for row in rows_of(3)],
     "orm insert list": lambda s: s.execute(insert(Visit), rows_of(3)),
     "bulk_insert_mappings": lambda s: s.bulk_insert_mappings(inspect(Visit), rows_of(3)),

@@ -51,18 +51,21 @@ def may_skip_rows(statement: Any) -> bool:
 def stated_keys(statement: Insert | Update) -> set[str]:
     """Keys of the columns that the statement itself gives values."""
     names: set[Any] = set(statement._values or ())
-    for group in statement._multi_values or ():
-        for row in group:
-            names.update(row)
+    for row in multi_value_rows(statement) or ():
+        names.update(row)
     return {str(getattr(name, "key", name)) for name in names}
 
 
-def multi_value_rows(statement: Insert) -> list[dict[Any, Any]] | None:
-    """The rows of ``values([...])``, or ``None`` where the statement has not that form."""
+def multi_value_rows(statement: Insert | Update) -> list[dict[Any, Any]] | None:
+    """The rows of ``values([...])``, or ``None`` where the statement has not that form.
+
+    A row may be given as a tuple too, in the order of the table's columns.
+    """
     if not statement._multi_values:
         return None
+    keys = [column.key for column in statement.table.c]
     rows: list[Any] = [row for group in statement._multi_values for row in group]
-    return rows if all(isinstance(row, dict) for row in rows) else None
+    return [row if isinstance(row, dict) else dict(zip(keys, row, strict=False)) for row in rows]
 
 
 def with_multi_value_rows(statement: Insert, rows: list[dict[Any, Any]]) -> Insert:

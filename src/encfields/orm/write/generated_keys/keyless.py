@@ -256,7 +256,7 @@ def _are_reported_alone(insert: KeylessInsert) -> bool:
 
 def _with_rows(statement: Insert, insert: KeylessInsert, keys: list[dict[str, Any]]) -> Insert:
     given = internals.multi_value_rows(statement) or []
-    rows = [{**_without(row, insert.missing), **key} for row, key in zip(given, keys, strict=True)]
+    rows = [{**without(row, insert.missing), **key} for row, key in zip(given, keys, strict=True)]
     statement = internals.without_reported_keys(statement, insert.missing)
     return internals.with_multi_value_rows(statement, rows)
 
@@ -277,7 +277,8 @@ def _with_parameters(
     return statement, rows
 
 
-def _without(row: Mapping[Any, Any], columns: tuple[Column[Any], ...]) -> dict[Any, Any]:
+def without(row: Mapping[Any, Any], columns: tuple[Column[Any], ...]) -> dict[Any, Any]:
+    """A row that says nothing of some columns."""
     keys = {column.key for column in columns}
     return {name: value for name, value in row.items() if getattr(name, "key", name) not in keys}
 

@@ -20,6 +20,7 @@ from encfields.orm import internals
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.declare.stored_size import stored_size
 from encfields.orm.write.generated_keys import savepoint
+from encfields.orm.write.generated_keys.keyless import without
 from encfields.orm.write.generated_keys.savepoint import refuse_what_stayed
 
 if TYPE_CHECKING:
@@ -66,12 +67,16 @@ def refuse_skipping(insert: KeylessInsert) -> None:
 
 
 def rows_with_defaults(insert: KeylessInsert, context: Any) -> list[dict[str, Any]]:
-    """The rows with the Python-side defaults that the INSERT itself evaluated."""
+    """The rows with the Python-side defaults that the INSERT itself evaluated.
+
+    A key that is ``None`` in every row is left out: SQLAlchemy would sort what it is told by it.
+    """
     given = internals.default_values(context)
     columns = insert.table.c
+    left_out = () if insert.is_partial else insert.missing
     return [
         {
-            **row,
+            **without(row, left_out),
             **{
                 key: value
                 for key, value in defaults.items()
