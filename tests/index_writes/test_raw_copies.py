@@ -56,6 +56,27 @@ def test_rows_may_be_copied_without_a_value_and_without_its_index(kept):
     assert {row["mail"] for row in rows} == {None}
 
 
+def test_null_is_selected_for_a_value(kept):
+    """As a migration may that fills a table: there is nothing to seal, and nothing to index."""
+    db, table = kept
+    source = select(table.c.id, table.c.name, null(), null().label("mail"))
+    with db.begin() as connection:
+        connection.execute(insert(patient).from_select(["id", "name", "ssn", "mail"], source))
+    rows = check_indexes(db, patient, *PATIENT)
+    assert {(row["name"], row["ssn"], row["mail"]) for row in rows} == {
+        (f"name-{n}", None, None) for n in BEFORE
+    }
+
+
+def test_null_beside_a_copied_value_lets_nothing_through(kept):
+    db, table = kept
+    source = select(table.c.id, table.c.ssn, null())
+    for options in ({}, RAW):
+        with db.begin() as connection, db.refused(CiphertextCopyError, patient):
+            copied = insert(patient).from_select(["id", "ssn", "mail"], source)
+            connection.execute(copied, execution_options=options)
+
+
 HALVES = {
     "a value without its indexes": ["id", "ssn"],
     "a value without one of its indexes": ["id", "ssn", "ssn_bidx"],

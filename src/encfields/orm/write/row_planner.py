@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
 from sqlalchemy.sql.dml import Update
-from sqlalchemy.sql.elements import BindParameter, Null
+from sqlalchemy.sql.elements import BindParameter, Label, Null
+from sqlalchemy.sql.selectable import Select
 
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import (
@@ -27,6 +28,7 @@ from encfields.orm.declare.row_keys import (
 )
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.statement_scope import equated
+from encfields.orm.read.union_reads import is_no_value
 from encfields.orm.write.ciphertext_copies import refuse_other_copies
 from encfields.orm.write.index_values import IndexedBind, indexed_binds, refuse_half_copy
 from encfields.orm.write.named_binds import shared_bind
@@ -70,10 +72,13 @@ class RowPlanner:
 
     def refuse_select_source(self) -> None:
         names = internals.select_source_names(self.statement)
-        refuse_half_copy(self.table, names)
-        refuse_other_copies(self.statement, self.table, self.bindings, names)
+        empty = _names_of_null(self.statement, names)
+        filled = [name for name in names if name not in empty or self._is_adopting(name)]
+        bindings = {key: one for key, one in self.bindings.items() if key in filled}
+        refuse_half_copy(self.table, filled)
+        refuse_other_copies(self.statement, self.table, bindings, names)
         for key in names:
-            if key in self.bindings:
+            if key in bindings:
                 raise _copy_refused(
                     self.bindings[key],
                     "INSERT .. SELECT would copy a ciphertext into another row, where it does "
@@ -82,6 +87,11 @@ class RowPlanner:
                     COPIED_ROWS,
                 )
         self._refuse_select_defaults(names)
+
+    def _is_adopting(self, name: str) -> bool:
+        """Whether a column has its values, and its NULL, from a plaintext column too."""
+        binding = self.bindings.get(name)
+        return binding is not None and adoption_of(binding.column) is not None
 
     def _refuse_select_defaults(self, names: Collection[str]) -> None:
         """Refuse a default, which would be one value for every row that is selected."""
@@ -215,6 +225,18 @@ class RowPlanner:
             if key in row
             for column in binding.identity
         )
+
+
+def _names_of_null(statement: Any, names: Sequence[str]) -> set[str]:
+    """The columns for which an INSERT .. SELECT selects NULL."""
+    selected = statement.select.selected_columns if isinstance(statement.select, Select) else ()
+    if len(selected) != len(names):
+        return set()
+    return {
+        name
+        for name, element in zip(names, selected, strict=True)
+        if is_no_value(element.element if isinstance(element, Label) else element)
+    }
 
 
 def _refuse_zero(value: object) -> object:
