@@ -16,6 +16,7 @@ from encfields.adopt import (
     end_adoption,
     ensure_adopted,
     refill_plaintext,
+    reopen_plaintext,
     withdraw_adoption,
 )
 from tests.adoption.models import customer
@@ -130,6 +131,25 @@ def test_the_database_refuses_an_old_process_once_plaintext_is_closed(
     db.execute_plain("UPDATE customer SET note = 'n' WHERE id = 1")
     with pytest.raises(DBAPIError, match="sealed anew"):
         db.execute_plain("UPDATE customer SET id = 77 WHERE id = 1")
+
+
+def test_reopened_plaintext_lets_every_phase_write_that_the_way_back_needs(
+    legacy: Database, adoption: Adoption
+):
+    db, engine = legacy, legacy.engine
+    with pytest.raises(AdoptionError, match="run begin_adoption first"):
+        reopen_plaintext(engine, adoption)
+    begin_adoption(engine, adoption)
+    adopt(engine, db.encryption, adoption)
+    ensure_adopted(engine, db.encryption, adoption)
+    close_plaintext(engine, db.encryption, adoption)
+
+    reopen_plaintext(engine, adoption)
+    reopen_plaintext(engine, adoption)
+    write(db, "write-sealed", 6, "six@x")
+    write(db, "read-sealed", 7, "seven@x")
+    refill_plaintext(engine, db.encryption, adoption)
+    assert read(db, "old") == [*EMAILS, "six@x", "seven@x"]
 
 
 def test_a_step_before_its_time_says_which_comes_first(legacy: Database, adoption: Adoption):

@@ -121,6 +121,7 @@ PUBLIC = {
         "end_adoption",
         "ensure_adopted",
         "refill_plaintext",
+        "reopen_plaintext",
         "withdraw_adoption",
     ],
     "encfields.bulk": [

@@ -76,6 +76,7 @@ ADOPTION = {
     "ensure_adopted": "ensure",
     "close_plaintext": "close",
     "end_adoption": "end",
+    "reopen_plaintext": "reopen",
     "refill_plaintext": "refill",
     "withdraw_adoption": "withdraw",
 }

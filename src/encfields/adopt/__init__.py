@@ -13,6 +13,7 @@ from encfields.adopt.operations import (
     end_adoption,
     ensure_adopted,
     refill_plaintext,
+    reopen_plaintext,
     withdraw_adoption,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "end_adoption",
     "ensure_adopted",
     "refill_plaintext",
+    "reopen_plaintext",
     "withdraw_adoption",
 ]

@@ -193,6 +193,23 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
 
 
 @leaves_no_trace
+def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
+    """Have the database take plaintext again after ``close_plaintext``, beside processes that
+    write sealed values alone: the first step of the way back, before the phase ``"read-sealed"``
+    is deployed.
+
+    :param engine: the application's engine, whose database is worked on.
+    :param adoption: which column becomes which.
+    :raises AdoptionError: ``begin_adoption`` comes first.
+    """
+    schema = Schema(sync_engine(engine), adoption)
+    state = schema.state()
+    state.require("reopen_plaintext", adoption, OPEN, READY, CLOSED)
+    if state.stage == CLOSED:
+        schema.set_stage(READY)
+
+
+@leaves_no_trace
 def refill_plaintext(
     engine: Engine,
     encryption: Encryption,
@@ -203,8 +220,9 @@ def refill_plaintext(
 ) -> Report:
     """The way back: write the plaintext of rows that are sealed only.
 
-    Every process of the application has to be in the phase ``"read-sealed"`` again. Afterwards
-    any earlier version may run.
+    Every process of the application has to be in the phase ``"read-sealed"`` again, for which
+    ``reopen_plaintext`` comes first once the plaintext was closed. Afterwards any earlier version
+    may run.
 
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.

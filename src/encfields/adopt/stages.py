@@ -31,6 +31,7 @@ COMES_FIRST = {
     "ensure_adopted": "begin_adoption",
     "close_plaintext": "ensure_adopted",
     "end_adoption": "close_plaintext",
+    "reopen_plaintext": "begin_adoption",
     "refill_plaintext": "begin_adoption",
     "withdraw_adoption": "begin_adoption",
 }

@@ -127,6 +127,17 @@ def end_adoption(
     unique: Sequence[str] = (),
     schema: str | None = None,
 ) -> None: ...
+def reopen_plaintext(
+    table_name: str,
+    plain: str | Sequence[str],
+    *,
+    into: str | SealedColumn | None = None,
+    type_: DeclaredType | None = None,
+    plain_type: DeclaredType | None = None,
+    indexes: Indexes = (),
+    unique: Sequence[str] = (),
+    schema: str | None = None,
+) -> None: ...
 def refill_plaintext(
     table_name: str,
     plain: str | Sequence[str],

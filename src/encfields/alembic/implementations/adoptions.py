@@ -17,6 +17,7 @@ from encfields.adopt import (
     end_adoption,
     ensure_adopted,
     refill_plaintext,
+    reopen_plaintext,
     withdraw_adoption,
 )
 from encfields.adopt.adoption import declared_types
@@ -39,6 +40,7 @@ from encfields.alembic.operations.adoptions import (
     EndAdoptionOp,
     EnsureAdoptedOp,
     RefillPlaintextOp,
+    ReopenPlaintextOp,
     WithdrawAdoptionOp,
 )
 from encfields.alembic.rendering import (
@@ -163,6 +165,12 @@ def close(operations: Operations, operation: ClosePlaintextOp) -> None:
         log.info("%s: %s", _place_of(operation), _with_keys(operations, operation, close_plaintext))
 
 
+@Operations.implementation_for(ReopenPlaintextOp)
+def reopen(operations: Operations, operation: ReopenPlaintextOp) -> None:
+    if not _is_script(operations, operation, (OPEN, READY)):
+        _without_keys(operations, operation, reopen_plaintext)
+
+
 @Operations.implementation_for(RefillPlaintextOp)
 def refill(operations: Operations, operation: RefillPlaintextOp) -> None:
     if _is_script(operations, operation, (OPEN,)):
@@ -241,6 +249,7 @@ def _place_of(operation: AdoptionOp) -> str:
 @renderers.dispatch_for(AdoptOp)
 @renderers.dispatch_for(EnsureAdoptedOp)
 @renderers.dispatch_for(ClosePlaintextOp)
+@renderers.dispatch_for(ReopenPlaintextOp)
 @renderers.dispatch_for(RefillPlaintextOp)
 @renderers.dispatch_for(EndAdoptionOp)
 def _render(autogen_context: Any, op: AdoptionOp) -> str | list[str]:

@@ -250,6 +250,15 @@ BeginAdoptionOp.begin_adoption.__func__.__doc__ += _ABOUT + (  # type: ignore[at
 
 
 @_step(
+    "reopen_plaintext",
+    "The way back from ``close_plaintext``: have the database take plaintext again, before the "
+    'phase ``"read-sealed"`` is deployed.',
+)
+class ReopenPlaintextOp(AdoptionOp):
+    """The way back from where plaintext is refused."""
+
+
+@_step(
     "refill_plaintext",
     "The way back: write the plaintext of rows that are sealed only. Every process has to be in "
     'the phase ``"read-sealed"`` again.',
@@ -279,7 +288,7 @@ class ClosePlaintextOp(AdoptionOp):
     """The end of plaintext."""
 
     def reverse(self) -> MigrateOperation:
-        return self._other(RefillPlaintextOp)
+        return self._other(ReopenPlaintextOp)
 
 
 @_step(

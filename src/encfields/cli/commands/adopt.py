@@ -19,6 +19,7 @@ from encfields.adopt import (
     end_adoption,
     ensure_adopted,
     refill_plaintext,
+    reopen_plaintext,
     withdraw_adoption,
 )
 from encfields.adopt.letter_case import advice_on_case
@@ -44,10 +45,12 @@ deployed in between:
   end       drop the plaintext column; tells what remains on disk      then without adopts=
 
   status    compare, and change nothing
-  refill    the way back: write plaintext again, from "read-sealed"
+  reopen    the way back from close: take plaintext again              then "read-sealed"
+  refill    write plaintext again, from "read-sealed"
   withdraw  undo begin
 
-No value is ever shown. All steps but begin, end and withdraw need a --keyring.
+No value is ever shown. Steps other than begin, end, reopen and withdraw need a
+--keyring.
 """
 
 
@@ -71,6 +74,7 @@ STEPS = {
     "ensure": _Step("compare all values, and allow rows without plaintext", ensure_adopted),
     "close": _Step("refuse plaintext, and set what is there to NULL", close_plaintext),
     "end": _Step("drop the plaintext column", end_adoption, False),
+    "reopen": _Step("take plaintext again", reopen_plaintext, False),
     "refill": _Step("write plaintext again", refill_plaintext),
     "withdraw": _Step("undo begin", withdraw_adoption, False),
 }
