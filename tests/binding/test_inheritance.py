@@ -170,6 +170,17 @@ def test_bulk_inserts_of_a_child_whose_rows_differ_in_their_columns(clinic):
     assert [tuple(r) for r in found[-6:]] == [*told_of, (None, "l-3"), (None, "l-4"), *told_of]
 
 
+def test_all_rows_of_a_child_are_given_one_value_under_a_trigger(sqlite_db):
+    """Which has each table's INSERT rehearsed by itself, as on MariaDB and MySQL without one."""
+    sqlite_db.create(Base.metadata)
+    sqlite_db.execute_plain("CREATE TRIGGER tr AFTER INSERT ON person BEGIN SELECT 1; END")
+    with sqlite_db.session() as session:
+        session.execute(insert(Doctor).values(licence="l"), [{"name": "a"}, {"name": "b"}])
+        session.execute(insert(Doctor).values(name="c"), [{"licence": "m"}])
+        found = session.execute(select(Doctor.name, Doctor.licence).order_by(Doctor.id)).all()
+    assert [tuple(row) for row in found] == [("a", "l"), ("b", "l"), ("c", "m")]
+
+
 def test_a_changed_key_of_a_child_takes_all_its_values_along(sqlite_db):
     sqlite_db.create(Base.metadata)
     with sqlite_db.session() as session:

@@ -111,7 +111,7 @@ def keyless_insert(
     if statement.select is not None:
         return None
     multi = internals.multi_value_rows(statement)
-    values = {} if multi is not None else internals.insert_values_by_key(statement)
+    values = {} if multi is not None else _values_of_table(statement, table)
     given = parameters if multi is None else multi
     rows = [internals.row_by_key(statement, row) for row in given or [{}]]
     identity = dict.fromkeys([c for binding in bindings.values() for c in binding.identity])
@@ -138,6 +138,17 @@ def keyless_insert(
     )
     _refuse_without_value(insert)
     return insert
+
+
+def _values_of_table(statement: Insert, table: Table) -> dict[str, Any]:
+    """What an INSERT's own ``values()`` assigns, by key of the table's column.
+
+    That of a joined subclass is executed for each of its tables, with the values of all.
+    """
+    values = internals.insert_values_by_key(statement)
+    if not internals.is_part_of_insert(statement):
+        return values
+    return {key: value for key, value in values.items() if key in table.c}
 
 
 def _refuse_without_value(insert: KeylessInsert) -> None:
