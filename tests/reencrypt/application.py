@@ -18,6 +18,9 @@ DEADLOCKS = ("40P01", 1213)
 REST_SECONDS = 0.02
 """Between two transactions of a thread, that the run at whose side it works gets on."""
 
+LONG_REST_SECONDS = 0.1
+"""The same beside processes that take seconds to start, in which it need not write all the time."""
+
 OUTLIVES_SECONDS = 120.0
 """How long the application tries again before it counts as an error."""
 
@@ -29,7 +32,7 @@ class Application:
     :param outlives: whether it tries again, with the same values, what fails for want of the
         database; it ends after its last try has succeeded, so that what is stored is known even
         where a COMMIT was not answered. A deadlock is an error all the same.
-    :param rests: whether each thread does so between its transactions.
+    :ivar rest_seconds: how long each thread rests between two transactions, from its next one on.
     :ivar written: the value last committed for each patient. :ivar errors: what went wrong.
     :ivar failures: tries that the database did not take.
     """
@@ -43,7 +46,7 @@ class Application:
         rows: int = 500,
         model: Any = Patient,
         outlives: bool = False,
-        rests: bool = True,
+        rest_seconds: float = REST_SECONDS,
     ) -> None:
         self.written: dict[int, str] = {}
         self.errors: list[BaseException] = []
@@ -52,7 +55,7 @@ class Application:
         self._model = model
         self._outlives = outlives
         self._rows = rows
-        self._rest_seconds = REST_SECONDS if rests else 0.0
+        self.rest_seconds = rest_seconds
         self._stop = threading.Event()
         options = {"connect_args": {"timeout": 60}} if clinic.backend.name == "sqlite" else {}
         self._engine = clinic.backend.create_engine(pool_size=threads, **options)
@@ -75,7 +78,7 @@ class Application:
                 self.written.update(values)
                 self.commits += 1
                 turn += 1
-                time.sleep(self._rest_seconds)
+                time.sleep(self.rest_seconds)
         except BaseException as error:
             self.errors.append(error)
 

@@ -16,7 +16,7 @@ from encfields import EncryptedType
 from encfields.bulk.errors import DatabaseUnavailableError
 from encfields.bulk.reencryption import Options, Reencryption, Report
 from encfields.bulk.rows.spec import TableSpec
-from tests.reencrypt.application import Application, code_of
+from tests.reencrypt.application import LONG_REST_SECONDS, Application, code_of
 from tests.reencrypt.faults import rows_written
 from tests.reencrypt.server_trial import private_server
 from tests.reencrypt.support import Clinic
@@ -189,8 +189,7 @@ class DiskTrial:
             rows=self._rows,
             model=GrowingPatient,
             outlives=True,
-            # To use up what a database holds in reserve on a full disk takes many writes.
-            rests=False,
+            rest_seconds=LONG_REST_SECONDS,
         )
 
     def _run(self, **options: Any) -> RunInThread:
@@ -200,7 +199,10 @@ class DiskTrial:
         """Fill the disk, and wait until what the database had in reserve is used up too."""
         until(lambda: application.commits > 0)
         self._disk.fill()
+        # What the database has in reserve takes many writes.
+        application.rest_seconds = 0.0
         until(lambda: sum(code_of(error) in FULL for error in application.failures) >= MET)
+        application.rest_seconds = LONG_REST_SECONDS
 
     def _compare(self, application: Application) -> None:
         assert not application.errors, application.errors

@@ -23,7 +23,7 @@ from typing import Any
 
 from sqlalchemy import inspect, make_url, text
 
-from tests.reencrypt.application import Application
+from tests.reencrypt.application import LONG_REST_SECONDS, Application
 from tests.reencrypt.process import start
 from tests.reencrypt.support import Base, Clinic
 from tests.servers import mariadb, postgresql
@@ -95,7 +95,12 @@ class KillTrial:
 
     def _application(self) -> Application:
         return Application(
-            self._clinic, threads=2, rows_at_once=4, rows=self._rows, outlives=self.outlives
+            self._clinic,
+            threads=2,
+            rows_at_once=4,
+            rows=self._rows,
+            outlives=self.outlives,
+            rest_seconds=LONG_REST_SECONDS,
         )
 
     def _compare(self, application: Application) -> None:

@@ -12,7 +12,7 @@ from tests.reencrypt.server_trial import can_start, on_both
 from tests.servers.process import ServerError
 from tests.servers.small_disk import SmallDisk
 
-ROWS = 4000
+ROWS = 2000
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -292,7 +292,7 @@ def test_a_full_disk_is_waited_for(sqlite, told):
     assert after == before
 
 
-@both
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)  # nothing reaches a database
 def test_a_worker_process_waits_for_a_database_that_is_away_when_it_starts(clinic, tmp_path):
     version = clinic.rotate()
     marker = tmp_path / "met"

@@ -56,7 +56,7 @@ def write_and_read(url: str, key: bytes, number: int) -> str:
 def test_spawned_workers_use_the_same_tenants_keys(postgresql: Backend, wrapping_key):
     invoice_table().create(postgresql.create_engine())
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(3, mp_context=context) as pool:
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
         jobs = [
             pool.submit(write_and_read, postgresql.url_text, wrapping_key, number)
             for number in range(6)
