@@ -7,10 +7,20 @@ interpreter and import it takes a second, most of what a short program takes.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+import os
+import runpy
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
+
+from tests.waiting import PATIENCE
 
 _IMPORTED = [
     "aws_cryptographic_material_providers.mpl",
@@ -25,10 +35,13 @@ _IMPORTED = [
 ]
 
 
-def processes() -> ForkServerContext:
-    """To start such processes by, and to talk with them."""
+def processes(imported: Sequence[str] = _IMPORTED) -> ForkServerContext:
+    """To start such processes by, and to talk with them.
+
+    :param imported: modules to have imported; the first call's, for all of a test process.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED)
+    context.set_forkserver_preload(list(imported))
     return context
 
 
@@ -36,10 +49,16 @@ class Program:
     """A function at work in a process of its own.
 
     :param function: of a module, with what it takes; its result has to be one that is pickled.
+    :param imported: see :func:`processes`.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        context = processes()
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        imported: Sequence[str] = _IMPORTED,
+    ) -> None:
+        context = processes(imported)
         self._result, theirs = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(theirs, function, arguments))
         self._process.start()
@@ -72,3 +91,63 @@ class Program:
 def _run(result: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     with result:
         result.send(function(*arguments))
+
+
+def run(
+    *arguments: str, folder: Path, environment: Mapping[str, str], imported: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """As ``python ARGUMENTS`` in a folder, for a program to which it is all the same when the
+    interpreter began.
+
+    :param arguments: ``-m`` and a module's name, ``-c`` and code, or a file's name; then what the
+        program takes.
+    :param environment: all of its environment variables.
+    :param imported: see :func:`processes`.
+    :returns: its exit status, and what it printed.
+    """
+    with TemporaryDirectory(prefix="encfields-program-") as told:
+        files = Path(told, "out"), Path(told, "err")
+        command = _as_main, list(arguments), folder, dict(environment)
+        code = Program(*command, *files, imported=imported).result(PATIENCE)
+        return subprocess.CompletedProcess(arguments, code, *(file.read_text() for file in files))
+
+
+def _as_main(
+    arguments: list[str], folder: Path, environment: dict[str, str], out: Path, err: Path
+) -> int:
+    """Do what the interpreter would do with these arguments; its exit status."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for path, stream in ((out, sys.stdout), (err, sys.stderr)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    try:
+        _run_as_main(arguments)
+    except SystemExit as ending:
+        if ending.code is None or isinstance(ending.code, int):
+            return ending.code or 0
+        print(ending.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _run_as_main(arguments: list[str]) -> None:
+    sys.path.insert(0, str(Path.cwd()))
+    kind, *rest = arguments
+    if kind == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        exec(rest[0], vars(main))
+    else:
+        sys.argv = arguments
+        runpy.run_path(kind, run_name="__main__")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from encfields.cli import exits, terminal
+from tests import forked
 from tests.census.clinic import fill
 from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in an interpreter of its own."""
     start = ["-c", code] if code is not None else ["-m", "encfields.cli"]
     return subprocess.run(
         [sys.executable, *start, *arguments],
@@ -28,6 +30,18 @@ def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProces
         text=True,
         timeout=240,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+
+
+def _run_forked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same for what does not show how the interpreter begins: it is imported once."""
+    return forked.run(
+        "-m",
+        "encfields.cli",
+        *arguments,
+        folder=Path.cwd(),
+        environment=os.environ,
+        imported=("encfields.cli.main", "encfields.testing"),
     )
 
 
@@ -43,15 +57,15 @@ def test_a_whole_rotation(backend: Backend, local_key, engine, encryption, patie
     database = ("--database", backend.url_text)
     columns = ("--table", "patient", "--column", "ssn", "--column", "notes")
 
-    assert _run("status", *database, *columns).returncode == exits.OK
-    done = _run("keys", "rotate", "default", *database, "--keyring", local_key)
+    assert _run_forked("status", *database, *columns).returncode == exits.OK
+    done = _run_forked("keys", "rotate", "default", *database, "--keyring", local_key)
     assert (done.returncode, done.stderr) == (exits.OK, "")
-    status = _run("status", "--json", *database, *columns)
+    status = _run_forked("status", "--json", *database, *columns)
     assert status.returncode == exits.WORK_LEFT
     assert json.loads(status.stdout)["verdict"] == "work-left"
-    verify = _run("verify", *database, *columns, "--keyring", local_key)
+    verify = _run_forked("verify", *database, *columns, "--keyring", local_key)
     assert (verify.returncode, verify.stderr) == (exits.OK, "")
-    row = _run("inspect", *database, "patient.ssn", "1")
+    row = _run_forked("inspect", *database, "patient.ssn", "1")
     assert row.returncode == exits.OK
 
 
@@ -68,14 +82,14 @@ def test_an_error_is_what_happened_and_what_to_do_without_a_traceback():
     "arguments", [(), ("nonsense",), ("status", "--nonsense"), ("status", "--sample", "many")]
 )
 def test_a_wrong_command_line_has_a_status_of_its_own(arguments):
-    done = _run(*arguments)
+    done = _run_forked(*arguments)
     assert done.returncode == exits.USAGE
     assert "usage: encfields" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("status",), ("verify",), ("keys", "rotate")])
 def test_help_documents_the_exit_statuses(arguments):
-    done = _run(*arguments, "--help")
+    done = _run_forked(*arguments, "--help")
     assert done.returncode == exits.OK
     for status in ("0 ", "1 ", "2 ", "3 ", "64 ", "130 "):
         assert f"\n  {status}" in done.stdout

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.documents.pages import ROOT, blocks, name_of
 from tests.frameworks import test_celery, test_gunicorn
 
@@ -22,6 +24,9 @@ PROGRAMS = {
     "sharding": "",
 }
 """Pages whose code is one program, with what shows that its last part works too."""
+
+IMPORTED = ("fastapi.testclient", "flask", "litestar.testing", "sqladmin", "sqlalchemy.orm")
+"""What most of them import, once."""
 
 CLINIC = """
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -44,26 +49,24 @@ def _page(name: str) -> Path:
     return ROOT / "docs" / "frameworks" / f"{name}.md"
 
 
-def _run(folder: Path, *command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_page_is_a_program_that_runs(name: str, tmp_path: Path) -> None:
     found = [one.code for one in blocks(_page(name), "python")]
     code = [one for one in found if "context.configure" not in one]
     (tmp_path / "application.py").write_text("\n".join([*code, PROGRAMS[name]]))
-    _run(tmp_path, "application.py")
+    done = forked.run("application.py", folder=tmp_path, environment=os.environ, imported=IMPORTED)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_page_on_rolled_back_tests_passes_as_tests(tmp_path: Path) -> None:
     (tmp_path / "clinic.py").write_text(CLINIC)
     (block,) = blocks(_page("rolled-back-tests"), "python")
     (tmp_path / "test_clinic.py").write_text(block.code)
-    _run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_clinic.py")
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_clinic.py"]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_what_workers_do_after_a_fork_is_what_is_tested_with_them() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
+from tests import forked
 from tests.frameworks.stored import assert_sealed
 from tests.servers.backends import Backend
 
@@ -136,17 +135,16 @@ class Project:
 
         :returns: what they printed.
         """
-        done = subprocess.run(
-            [sys.executable, "application.py", *commands],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+        done = forked.run(
+            "application.py",
+            *commands,
+            folder=self.folder,
+            environment={**self.environment, **environment},
+            imported=("encfields.alembic", "flask_migrate", "flask_sqlalchemy"),
         )
-        assert (done.returncode != 0) is fails, done.stdout
-        return done.stdout
+        told = done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, told
+        return told
 
     def text_of(self, revision: str) -> str:
         """A revision that was written, its ways up and down for each database."""
