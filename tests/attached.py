@@ -43,7 +43,12 @@ _TABLE = local_store().table
 
 
 def attach_with_kept_keys(
-    engine: Engine, wrapping_key: bytes = _OWN, *, plain: Engine | None = None, **options: Any
+    engine: Engine,
+    wrapping_key: bytes = _OWN,
+    *,
+    plain: Engine | None = None,
+    are_there: bool = False,
+    **options: Any,
 ) -> Encryption:
     """As :func:`encfields.testing.attach_locally`, for tests that are about something else than
     how keys are made.
@@ -54,16 +59,13 @@ def attach_with_kept_keys(
 
     :param wrapping_key: the same for whoever is to open the keys; by default one of the process.
     :param plain: another engine on the database, to leave `engine` without a connection.
+    :param are_there: the key table is known to hold them: nothing is asked of the database.
     :param options: as for :func:`encfields.attach`.
     """
     place = engine.dialect.name, wrapping_key
     kept = _kept.get(place)
-    with (plain or engine).begin() as connection:
-        is_new = not inspect(connection).has_table(_TABLE.name)
-        if is_new and kept:
-            _TABLE.create(connection, checkfirst=False)
-            connection.execute(insert(_TABLE), kept.rows)
-    if not is_new or not kept:
+    is_new = not are_there and _make_key_table(plain or engine, kept)
+    if not kept or not (is_new or are_there):
         encryption = attach(engine, local_store(wrapping_key), **{"create": True, **options})
         if is_new:
             _kept[place] = _made(plain or engine, encryption, DEFAULT_KEY, select(_TABLE))
@@ -73,6 +75,25 @@ def attach_with_kept_keys(
     engine_encryption(encryption)._create = options.get("create", True)
     _put_into_cache(encryption, DEFAULT_KEY, kept)
     return encryption
+
+
+def make_kept_keys(engine: Engine, wrapping_key: bytes) -> None:
+    """Put the keys into an empty database for which :func:`attach_with_kept_keys` was called."""
+    _make_key_table(engine, _kept[engine.dialect.name, wrapping_key])
+
+
+def _make_key_table(engine: Engine, kept: Kept | None) -> bool:
+    """Make a key table with the kept keys in it, if there are any.
+
+    :returns: whether there was no key table.
+    """
+    with engine.begin() as connection:
+        if inspect(connection).has_table(_TABLE.name):
+            return False
+        if kept:
+            _TABLE.create(connection, checkfirst=False)
+            connection.execute(insert(_TABLE), kept.rows)
+    return True
 
 
 def _made(engine: Engine, encryption: Encryption, key_id: str, rows: Select[Any]) -> Kept:
@@ -100,15 +121,19 @@ def local_key_file(folder: Path) -> str:
     return f"local:{file}"
 
 
-def create_kept_key(engine: Engine, encryption: Encryption, key_id: str) -> None:
+def create_kept_key(
+    engine: Engine, encryption: Encryption, key_id: str, *, is_there: bool = False
+) -> None:
     """A further key for such tests, which the library makes once for each key store.
 
     :param engine: any on the database.
+    :param is_there: the key table is known to hold it.
     """
     place = encryption.keys.store_name, key_id
     if kept := _kept_keys.get(place):
-        with engine.begin() as connection:
-            connection.execute(insert(_TABLE), kept.rows)
+        if not is_there:
+            with engine.begin() as connection:
+                connection.execute(insert(_TABLE), kept.rows)
         _put_into_cache(encryption, key_id, kept)
         return
     encryption.keys.create(key_id)

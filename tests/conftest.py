@@ -30,6 +30,7 @@ from tests.servers.memory import folder_in_memory
 from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.process import ServerError
 from tests.servers.provision import existing, missing
+from tests.servers.shared_tables import SharedFiles, SharedTables
 from tests.waiting import PATIENCE
 
 pytest_plugins = ["encfields.testing", "pytester", "tests.database"]
@@ -219,42 +220,96 @@ def _sqlite_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="session")
+def _sqlite_files(_sqlite_folder: Path) -> SharedFiles:
+    return SharedFiles(_sqlite_folder)
+
+
+@pytest.fixture(scope="session")
+def _postgresql_tables(_postgresql_database: postgresql_server.ServerDatabase) -> SharedTables:
+    return SharedTables(_postgresql_database)
+
+
+@pytest.fixture(scope="session")
+def _mariadb_tables(_mariadb_database: mariadb_server.ServerDatabase) -> SharedTables:
+    return SharedTables(_mariadb_database)
+
+
+@pytest.fixture(scope="session")
+def _mysql_tables(_mysql_database: mysql_server.ServerDatabase) -> SharedTables:
+    return SharedTables(_mysql_database)
+
+
 @pytest.fixture
-def sqlite(_sqlite_folder: Path) -> Iterator[Backend]:
+def shared_tables() -> None:
+    """The test's databases are not empty: they may hold what the test before it has shared.
+
+    For fixtures that then ask for the tables by name: see :mod:`tests.servers.shared_tables`.
+    """
+
+
+def _shares_tables(request: pytest.FixtureRequest) -> bool:
+    return "shared_tables" in request.fixturenames
+
+
+def _sharing(
+    request: pytest.FixtureRequest, backend: Backend, tables: SharedTables
+) -> Iterator[Backend]:
+    """A server's database for a test, which is empty unless the test asks for shared tables."""
+    if not _shares_tables(request):
+        tables.remove()
+    backend.shared = tables
+    yield backend
+    backend.dispose()
+    tables.end_test()
+
+
+@pytest.fixture
+def sqlite(
+    request: pytest.FixtureRequest, _sqlite_folder: Path, _sqlite_files: SharedFiles
+) -> Iterator[Backend]:
     """An empty SQLite database in a file."""
     with tempfile.TemporaryDirectory(dir=_sqlite_folder) as folder:
         path = Path(folder, "test.sqlite")
-        backend = Backend("sqlite", URL.create("sqlite", database=str(path)))
+        _sqlite_files.begin_test(path, may_hold=_shares_tables(request))
+        url = URL.create("sqlite", database=str(path))
+        backend = Backend("sqlite", url, shared=_sqlite_files)
         yield backend
         backend.dispose()
 
 
 @pytest.fixture
-def postgresql(_postgresql_database: postgresql_server.ServerDatabase) -> Iterator[Backend]:
+def postgresql(
+    request: pytest.FixtureRequest,
+    _postgresql_database: postgresql_server.ServerDatabase,
+    _postgresql_tables: SharedTables,
+) -> Iterator[Backend]:
     """An empty PostgreSQL database, through psycopg 3 or the driver that is asked for."""
     url = through_driver(_postgresql_database.url)
     backend = Backend("postgresql", url, _postgresql_database.kept)
-    yield backend
-    backend.dispose()
-    _postgresql_database.empty()
+    yield from _sharing(request, backend, _postgresql_tables)
 
 
 @pytest.fixture
-def mariadb(_mariadb_database: mariadb_server.ServerDatabase) -> Iterator[Backend]:
+def mariadb(
+    request: pytest.FixtureRequest,
+    _mariadb_database: mariadb_server.ServerDatabase,
+    _mariadb_tables: SharedTables,
+) -> Iterator[Backend]:
     """An empty MariaDB database, through PyMySQL or the driver that is asked for."""
     backend = Backend("mariadb", through_driver(_mariadb_database.url))
-    yield backend
-    backend.dispose()
-    _mariadb_database.empty()
+    yield from _sharing(request, backend, _mariadb_tables)
 
 
 @pytest.fixture
-def mysql(_mysql_database: mysql_server.ServerDatabase) -> Iterator[Backend]:
+def mysql(
+    request: pytest.FixtureRequest,
+    _mysql_database: mysql_server.ServerDatabase,
+    _mysql_tables: SharedTables,
+) -> Iterator[Backend]:
     """An empty MySQL database, through PyMySQL or the driver that is asked for."""
     backend = Backend("mysql", through_driver(_mysql_database.url))
-    yield backend
-    backend.dispose()
-    _mysql_database.empty()
+    yield from _sharing(request, backend, _mysql_tables)
 
 
 @pytest.fixture(params=BACKENDS)

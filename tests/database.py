@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,15 +30,11 @@ from sqlalchemy.orm import Session
 from encfields import Encryption
 from encfields.errors import EncFieldsError
 from encfields.testing import assert_absent
-from tests.attached import attach_with_kept_keys, create_kept_key
+from tests.attached import attach_with_kept_keys, create_kept_key, make_kept_keys
 from tests.servers.backends import Backend
 
 CANARY = "canary-4711"
 """A plaintext that nothing else would contain."""
-
-
-_DDL: dict[tuple[MetaData, str], list[str]] = {}
-"""By driver, what makes the tables that many tests share."""
 
 
 class Database:
@@ -53,32 +49,65 @@ class Database:
         self.backend = backend
         self.engine: Engine = backend.create_engine(**engine_options)
         self.plain: Engine = backend.create_engine()
+        self._shared = backend.shared
         self.encryption: Encryption = attach_with_kept_keys(
-            self.engine, bytes(32), plain=self.plain
+            self.engine,
+            bytes(32),
+            plain=self.plain,
+            are_there=self._shared is not None and self._shared.holds is not None,
         )
 
     def create(self, metadata: MetaData, *, is_empty: bool = False) -> None:
         """Make tables.
 
-        :param is_empty: there is none of them yet, and none is looked for; what the driver is
-            given for it is compiled once.
+        :param is_empty: there is none of them yet, and none is looked for.
         """
-        if not is_empty:
-            metadata.create_all(self.engine)
-            return
-        place = metadata, self.backend.url.drivername
-        if place not in _DDL:
-            _DDL[place] = self._made(metadata)
-            return
-        with self.engine.begin() as connection:
-            for statement in _DDL[place]:
-                connection.exec_driver_sql(statement)
+        metadata.create_all(self.engine, checkfirst=not is_empty)
 
-    def _made(self, metadata: MetaData) -> list[str]:
-        """Make all tables; what the driver was given for it."""
-        with self.statements() as contexts:
-            metadata.create_all(self.engine, checkfirst=False)
-        return [context.statement for context in contexts]
+    def share(
+        self,
+        metadata: MetaData,
+        keys: Iterable[str] = (),
+        fill: Callable[[Database], object] | None = None,
+    ) -> None:
+        """Have tables that other tests have as well.
+
+        The test asks for the fixture ``shared_tables``, before this database is made.
+
+        :param keys: branch keys beside ``"default"``.
+        :param fill: puts the rows into them that each test finds.
+        """
+        assert self._shared is not None
+        what = metadata, frozenset(keys), fill
+        had_keys = self._shared.holds is not None
+        self._dispose()  # connections do not outlive what they are connected to
+        if not self._shared.has(what):
+            if had_keys:
+                make_kept_keys(self.plain, bytes(32))
+            self._make(metadata, keys, fill)
+            self._dispose()
+            self._shared.keep(what)
+        for key in keys:
+            create_kept_key(self.plain, self.encryption, key, is_there=True)
+
+    def _make(
+        self,
+        metadata: MetaData,
+        keys: Iterable[str],
+        fill: Callable[[Database], object] | None,
+    ) -> None:
+        """Make tables through other engines: this one's do not differ from test to test."""
+        maker = Database(self.backend)
+        metadata.create_all(maker.plain, checkfirst=False)
+        for key in keys:
+            maker.create_key(key)
+        if fill is not None:
+            fill(maker)
+        maker._dispose()
+
+    def _dispose(self) -> None:
+        self.engine.dispose()
+        self.plain.dispose()
 
     def create_key(self, key_id: str) -> None:
         """A branch key beside ``"default"``."""

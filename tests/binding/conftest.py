@@ -9,35 +9,37 @@ from tests.database import Database
 
 
 @pytest.fixture
-def shop(db: Database) -> Database:
+def shop(shared_tables: None, db: Database) -> Database:
     """The shared models' tables, with nothing in them."""
-    db.create(Base.metadata, is_empty=True)
+    db.share(Base.metadata)
     return db
 
 
-@pytest.fixture
-def cards(shop: Database) -> Database:
-    """Three cards: 1 to 3, with numbers "number-1" to "number-3"."""
-    with shop.session() as session:
+def _three_cards(db: Database) -> None:
+    with db.session() as session:
         session.add_all(
             Card(id=n, holder=f"holder-{n}", number=f"number-{n}", details={"n": n})
             for n in (1, 2, 3)
         )
         session.commit()
-    return shop
 
 
 @pytest.fixture
-def shop_once(sqlite_db: Database) -> Database:
+def cards(shared_tables: None, db: Database) -> Database:
+    """Three cards: 1 to 3, with numbers "number-1" to "number-3"."""
+    db.share(Base.metadata, fill=_three_cards)
+    return db
+
+
+@pytest.fixture
+def shop_once(shared_tables: None, sqlite_db: Database) -> Database:
     """The shared models' tables on SQLite alone, for what is refused before any server sees it."""
-    sqlite_db.create(Base.metadata, is_empty=True)
+    sqlite_db.share(Base.metadata)
     return sqlite_db
 
 
 @pytest.fixture
-def sqlite_cards(shop_once: Database) -> Database:
+def sqlite_cards(shared_tables: None, sqlite_db: Database) -> Database:
     """The three cards on SQLite alone."""
-    with shop_once.session() as session:
-        session.add_all(Card(id=n, holder=f"holder-{n}", number=f"number-{n}") for n in (1, 2, 3))
-        session.commit()
-    return shop_once
+    sqlite_db.share(Base.metadata, fill=_three_cards)
+    return sqlite_db

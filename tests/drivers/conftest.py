@@ -111,6 +111,7 @@ def leg(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if server == "sqlite":
         url = URL.create("sqlite", database=str(tmp_path_factory.mktemp("drivers") / "db.sqlite"))
     else:
+        request.getfixturevalue(f"_{server}_tables").remove()
         database = request.getfixturevalue(f"_{server}_database")
         url = database.url
     made = Leg(server, url.set(drivername=f"{SERVERS[server][0]}+{driver}"))

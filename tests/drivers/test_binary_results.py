@@ -70,6 +70,7 @@ OF_ANY_FORM = [column for column in visit.c if column.name != "kind"]
 
 @pytest.fixture(params=["psycopg", "psycopg_async"])
 def leg(request: pytest.FixtureRequest) -> Iterator[Leg]:
+    request.getfixturevalue("_postgresql_tables").remove()
     database = request.getfixturevalue("_postgresql_database")
     url: URL = database.url
     leg = Leg("postgresql", url.set(drivername=f"postgresql+{request.param}")).attach()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from types import SimpleNamespace
 
 import pytest
@@ -10,33 +9,31 @@ import pytest
 from tests.database import Database
 from tests.flush.models import twins
 
+TENANTS = ("tenant/1", "tenant/2")
 KINDS = ("tenant", "compound", "tenant_compound", "simple")
 
 
 @pytest.fixture
-def models(db: Database) -> SimpleNamespace:
+def models(shared_tables: None, db: Database) -> SimpleNamespace:
     """Each kind of model in its plaintext and its encrypted form; row 1 is of tenant 1."""
-    fill(db, KINDS)
+    db.share(twins().metadata, TENANTS, _fill_all)
     return twins()
 
 
 @pytest.fixture(params=KINDS)
-def pair(request: pytest.FixtureRequest, db: Database) -> tuple[type, type]:
-    """One kind's plaintext and encrypted model, with the same row."""
-    fill(db, [request.param])
+def pair(request: pytest.FixtureRequest, shared_tables: None, db: Database) -> tuple[type, type]:
+    """One kind's plaintext and encrypted model, with the same row; those of others have it too."""
+    db.share(twins().metadata, TENANTS, _fill_all)
     found: tuple[type, type] = getattr(twins(), request.param)
     return found
 
 
-def fill(db: Database, kinds: Iterable[str]) -> None:
-    """Make some kinds' tables, and a row in each."""
-    made = twins()
-    chosen = [model for kind in kinds for model in getattr(made, kind)]
-    made.metadata.create_all(db.engine, tables=[model.__table__ for model in chosen])
-    for tenant in (1, 2):
-        db.create_key(f"tenant/{tenant}")
+def _fill_all(db: Database) -> None:
+    """A row in each table."""
     with db.session() as session:
         session.add_all(
-            model(id=1, tenant=1, email="old", phone="old", title="old") for model in chosen
+            model(id=1, tenant=1, email="old", phone="old", title="old")
+            for kind in KINDS
+            for model in getattr(twins(), kind)
         )
         session.commit()

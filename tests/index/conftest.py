@@ -9,16 +9,14 @@ from tests.index.clinic import Base, fill
 
 
 @pytest.fixture
-def clinic(db: Database) -> Database:
+def clinic(shared_tables: None, db: Database) -> Database:
     """The shared models' tables with the people of :func:`tests.index.clinic.fill`."""
-    db.create(Base.metadata, is_empty=True)
-    fill(db)
+    db.share(Base.metadata, fill=fill)
     return db
 
 
 @pytest.fixture
-def sqlite_clinic(sqlite_db: Database) -> Database:
+def sqlite_clinic(shared_tables: None, sqlite_db: Database) -> Database:
     """The same on SQLite alone, for what is refused before any server sees it."""
-    sqlite_db.create(Base.metadata, is_empty=True)
-    fill(sqlite_db)
+    sqlite_db.share(Base.metadata, fill=fill)
     return sqlite_db

@@ -74,9 +74,7 @@ GIVEN: dict[str, Condition] = {
 }
 
 
-@pytest.fixture
-def filled(db: Database) -> Database:
-    db.create(twins.metadata, is_empty=True)
+def _fill(db: Database) -> None:
     values = [(1, "a"), (2, "b"), (2, "a"), (3, None), (None, "c")]
     rows = [
         {"id": n, "number": number, "plain": value, "secret": value}
@@ -84,6 +82,11 @@ def filled(db: Database) -> Database:
     ]
     with db.begin() as connection:
         connection.execute(twins.insert(), rows)
+
+
+@pytest.fixture
+def filled(shared_tables: None, db: Database) -> Database:
+    db.share(twins.metadata, fill=_fill)
     return db
 
 

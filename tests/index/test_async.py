@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.testing import assert_absent
-from tests.database import CANARY
+from tests.database import CANARY, Database
 from tests.servers.backends import AsyncBackend
 
 KEY = "tenant/{tenant_id}"
@@ -61,21 +61,22 @@ ROWS = 40
 
 
 @pytest.fixture
-async def engine(async_backend: AsyncBackend) -> AsyncEngine:
+async def engine(shared_tables: None, async_backend: AsyncBackend) -> AsyncEngine:
     """Forty people of two tenants, whose `rough` index tells about sixteen values apart."""
+    Database(async_backend.sync).share(Base.metadata, ("tenant/0", "tenant/1"), _fill)
     engine = async_backend.create_engine()
     attach(engine, _store(), create=True)
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-        rows = [
-            {"id": n, "tenant_id": n % 2, "ssn": f"ssn-{n}", "rough": f"r-{n}"}
-            | {"own": f"o-{n // 2}"}
-            for n in range(ROWS)
-        ]
-        await connection.execute(insert(person), rows)
-        claims = [{"id": n, "ssn": f"ssn-{n // 2}"} for n in range(6)]
-        await connection.execute(insert(Claim), claims)
     return engine
+
+
+def _fill(db: Database) -> None:
+    rows = [
+        {"id": n, "tenant_id": n % 2, "ssn": f"ssn-{n}", "rough": f"r-{n}", "own": f"o-{n // 2}"}
+        for n in range(ROWS)
+    ]
+    with db.begin() as connection:
+        connection.execute(insert(person), rows)
+        connection.execute(insert(Claim), [{"id": n, "ssn": f"ssn-{n // 2}"} for n in range(6)])
 
 
 def _store() -> SqlKeyStore:

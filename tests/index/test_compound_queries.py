@@ -51,18 +51,19 @@ ADA = dt.date(1815, 12, 10)
 
 
 @pytest.fixture
-def house(db: Database) -> Database:
+def house(shared_tables: None, db: Database) -> Database:
     """Ada, two more of her name, and people who lack a name or a day."""
-    return _filled(db)
+    db.share(Base.metadata, fill=_fill)
+    return db
 
 
 @pytest.fixture
-def sqlite_house(sqlite_db: Database) -> Database:
-    return _filled(sqlite_db)
+def sqlite_house(shared_tables: None, sqlite_db: Database) -> Database:
+    sqlite_db.share(Base.metadata, fill=_fill)
+    return sqlite_db
 
 
-def _filled(db: Database) -> Database:
-    db.create(Base.metadata)
+def _fill(db: Database) -> None:
     with db.session() as session:
         session.add_all(
             [
@@ -79,7 +80,6 @@ def _filled(db: Database) -> Database:
         )
         session.add_all([Visitor(id=1, name="LoveLace", born=ADA), Visitor(id=2, name="x")])
         session.commit()
-    return db
 
 
 def test_all_its_values_are_asked_for_whole_or_transformed(house):

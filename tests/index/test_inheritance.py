@@ -65,9 +65,7 @@ class Doctor(Person):
     licence: Mapped[str | None] = mapped_column(_number())
 
 
-@pytest.fixture
-def practice(db: Database) -> Database:
-    db.create(Base.metadata)
+def _fill(db: Database) -> None:
     with db.session() as session:
         session.add_all(
             [
@@ -80,6 +78,11 @@ def practice(db: Database) -> Database:
             ]
         )
         session.commit()
+
+
+@pytest.fixture
+def practice(shared_tables: None, db: Database) -> Database:
+    db.share(Base.metadata, fill=_fill)
     return db
 
 

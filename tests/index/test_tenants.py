@@ -81,20 +81,19 @@ member: Any = Member.__table__
 
 
 @pytest.fixture
-def club(db: Database) -> Database:
+def club(shared_tables: None, db: Database) -> Database:
     """Members 1 to 3 of tenant 1 and 11 to 13 of tenant 2, whose numbers are the same."""
-    return _filled(db)
+    db.share(Base.metadata, ("tenant/1", "tenant/2"), fill=_fill)
+    return db
 
 
 @pytest.fixture
-def sqlite_club(sqlite_db: Database) -> Database:
-    return _filled(sqlite_db)
+def sqlite_club(shared_tables: None, sqlite_db: Database) -> Database:
+    sqlite_db.share(Base.metadata, ("tenant/1", "tenant/2"), fill=_fill)
+    return sqlite_db
 
 
-def _filled(db: Database) -> Database:
-    for tenant in (1, 2):
-        db.create_key(f"tenant/{tenant}")
-    db.create(Base.metadata)
+def _fill(db: Database) -> None:
     with db.session() as session:
         for tenant, first in ((1, 1), (2, 11)):
             for n in range(3):
@@ -103,7 +102,6 @@ def _filled(db: Database) -> Database:
                     Card(id=first + n, tenant_id=tenant, member_id=first + n, number=f"card-{n}")
                 )
         session.commit()
-    return db
 
 
 def test_one_value_of_two_tenants_has_two_hashes(club):

@@ -85,23 +85,23 @@ person: Any = Person.__table__
 
 
 @pytest.fixture
-def town(db: Database) -> Database:
+def town(shared_tables: None, db: Database) -> Database:
     """People 0 to 119; their names, three of each and every tenth NULL, are in `plain` too."""
-    return _filled(db)
+    db.share(Base.metadata, fill=_fill)
+    return db
 
 
 @pytest.fixture
-def sqlite_town(sqlite_db: Database) -> Database:
-    return _filled(sqlite_db)
+def sqlite_town(shared_tables: None, sqlite_db: Database) -> Database:
+    sqlite_db.share(Base.metadata, fill=_fill)
+    return sqlite_db
 
 
-def _filled(db: Database) -> Database:
-    db.create(Base.metadata)
+def _fill(db: Database) -> None:
     with db.begin() as connection:
         connection.execute(insert(person), [_person(n) for n in range(ROWS)])
         pets = [{"id": n * 2 + m, "owner_id": n} for n in range(ROWS) for m in (0, 1)]
         connection.execute(insert(Pet), pets)
-    return db
 
 
 def _person(n: int) -> dict[str, Any]:

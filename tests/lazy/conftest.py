@@ -10,24 +10,27 @@ from tests.servers.backends import Backend
 
 
 @pytest.fixture
-def db(backend: Backend) -> Database:
+def db(shared_tables: None, backend: Backend) -> Database:
     """One person, on each of the three servers in turn."""
     return with_people(Database(backend))
 
 
 @pytest.fixture
-def sqlite_db(sqlite: Backend) -> Database:
+def sqlite_db(shared_tables: None, sqlite: Backend) -> Database:
     """The same, where the database makes no difference."""
     return with_people(Database(sqlite))
 
 
 def with_people(database: Database) -> Database:
-    database.create(Base.metadata)
+    database.share(Base.metadata, fill=_fill)
+    return database
+
+
+def _fill(database: Database) -> None:
     with database.session() as session:
         session.add(Person(id=1, name="Ada", ssn="ssn-1", notes={"n": 1}))
         session.add(Person(id=2, name="Bob", ssn="ssn-2"))
         session.commit()
-    return database
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.servers import mariadb
 from tests.servers.kept_connections import KeptConnections
+from tests.servers.shared_tables import SharedFiles, SharedTables
 
 BACKENDS = os.environ.get("ENCFIELDS_TEST_BACKENDS", "sqlite,postgresql,mariadb").split(",")
 """The databases that tests run on."""
@@ -25,12 +26,20 @@ class Backend:
 
     :ivar name: ``"sqlite"``, ``"postgresql"``, ``"mariadb"`` or ``"mysql"``.
     :param kept: connections for its engines that outlive it.
+    :param shared: the tables in it that outlive it.
     :ivar url: its URL, driver included.
     """
 
-    def __init__(self, name: str, url: URL, kept: KeptConnections | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: URL,
+        kept: KeptConnections | None = None,
+        shared: SharedTables | SharedFiles | None = None,
+    ) -> None:
         self.name = name
         self.url = url
+        self.shared = shared
         self._kept = kept
         self._engines: list[Engine] = []
 

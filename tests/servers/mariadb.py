@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pymysql
 from sqlalchemy import URL
 
 from tests.servers.process import HOST, ServerError, ServerProcess, free_port, unprivileged_user
+from tests.servers.shared_tables import Contents
 
 NAME = "MariaDB"
 VARIABLE = "ENCFIELDS_TEST_MARIADB_URL"
@@ -27,6 +29,9 @@ WITHOUT_TLS = "ssl_disabled"
 
 AS_TEXT = "converter_str_fallback"
 """MySQL Connector/Python's: send what it does not know, such as a UUID, as ``str()`` of it."""
+
+_COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
+"""In a table's definition: what its next key will be, once it had one."""
 
 _LOCAL = URL.create("mysql", username="root", host=HOST, port=3306)
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
@@ -203,16 +208,69 @@ class ServerDatabase:
 
     def empty(self) -> None:
         """Remove everything in the database."""
-        # A connection that a test left in a transaction would hold its locks for ever.
-        others = self._others()
-        with self._connection.cursor() as cursor:
-            for process_id in others:
-                try:
-                    cursor.execute(f"KILL CONNECTION {int(process_id)}")
-                except pymysql.Error:
-                    continue  # It left between the two statements.
-            cursor.execute(f"DROP DATABASE `{self._name}`")
+        self._end_others()
+        self._run(f"DROP DATABASE `{self._name}`")
         self._create()
+
+    def contents(self) -> Contents:
+        """What its tables are and hold."""
+        schema, _ = self._schema()
+        return Contents(schema, {table: self._run(f"SELECT * FROM {table}") for table in schema[0]})
+
+    def put_back(self, contents: Contents) -> bool:
+        """Let its tables hold the same rows as then, and count on from there.
+
+        :returns: whether they do; not if anything was defined or altered.
+        """
+        self._end_others()
+        schema, counting = self._schema()
+        if schema != contents.schema:
+            return False
+        self._run("SET foreign_key_checks = 0")
+        for table, rows in contents.rows.items():
+            self._run(f"DELETE FROM {table}")
+            if rows:
+                places = ", ".join(["%s"] * len(rows[0]))
+                with self._connection.cursor() as cursor:
+                    cursor.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+        # Which goes no further back than to the key after the last that is there.
+        for table in counting:
+            self._run(f"ALTER TABLE {table} AUTO_INCREMENT = 1")
+        self._run("SET foreign_key_checks = 1")
+        return True
+
+    def _schema(self) -> tuple[tuple[dict[str, str], object], list[str]]:
+        """All that is defined in it: tables as they were made and the rest, and apart from that the
+        tables whose keys have been counted."""
+        tables = {}
+        counting = []
+        for name, kind in self._run(f"SHOW FULL TABLES FROM `{self._name}`"):
+            table = f"`{self._name}`.`{name}`"
+            made = str(self._run(f"SHOW CREATE TABLE {table}")[0][1])
+            tables[table] = _COUNTER.sub("", made) if kind == "BASE TABLE" else made
+            if tables[table] != made:
+                counting.append(table)
+        others = (
+            self._run(f"SHOW TRIGGERS FROM `{self._name}`"),
+            self._run(
+                "SELECT routine_name FROM information_schema.routines WHERE routine_schema = %s",
+                (self._name,),
+            ),
+        )
+        return (tables, others), counting
+
+    def _end_others(self) -> None:
+        # A connection that a test left in a transaction would hold its locks for ever.
+        for process_id in self._others():
+            try:
+                self._run(f"KILL CONNECTION {int(process_id)}")
+            except pymysql.Error:
+                continue  # It left between the two statements.
+
+    def _run(self, statement: str, values: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
 
     def drop(self) -> None:
         with self._connection as connection, connection.cursor() as cursor:

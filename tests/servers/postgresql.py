@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from sqlalchemy import URL
 
 from tests.servers.kept_connections import KeptConnections
 from tests.servers.process import HOST, ServerError, ServerProcess, free_port, unprivileged_user
+from tests.servers.shared_tables import Contents
 
 NAME = "PostgreSQL"
 VARIABLE = "ENCFIELDS_TEST_POSTGRESQL_URL"
@@ -22,6 +24,31 @@ HOW_TO_GET = (
     f"install its server (Debian, Ubuntu: apt-get install {PACKAGE}); `make test`\n"
     "    starts a private one from the binaries, nothing else need be set up;"
 )
+
+_CATALOGS = (
+    "pg_class",
+    "pg_proc",
+    "pg_type",
+    "pg_trigger",
+    "pg_constraint",
+    "pg_attrdef",
+    "pg_policy",
+    "pg_rewrite",
+    "pg_namespace",
+    "pg_extension",
+)
+_OBJECTS = " UNION ALL ".join(
+    [
+        *(f"SELECT '{name}', oid, xmin FROM {name} WHERE oid >= 16384" for name in _CATALOGS),
+        "SELECT attname::text, attrelid, xmin FROM pg_attribute WHERE attrelid >= 16384",
+    ]
+)
+_SCHEMA = (
+    "SELECT md5(string_agg(objects::text, '' ORDER BY kind, id, objects::text))"
+    f" FROM ({_OBJECTS}) AS objects (kind, id, since)"
+)
+"""What users define has numbers from 16384 on; a row of a catalog that was changed is of a later
+transaction."""
 
 _LOCAL = URL.create("postgresql", username="postgres", host=HOST, port=5432, database="postgres")
 
@@ -167,12 +194,7 @@ class ServerDatabase:
     def empty(self) -> None:
         """Remove every schema, hence every table, type and sequence."""
         run = self._connection.execute
-        # A connection that a test left in a transaction would hold its locks for ever.
-        run(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL (%s)",
-            [self.kept.process_ids],
-        )
+        self._end_others()
         schemas = run(
             "SELECT nspname FROM pg_namespace"
             " WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%'"
@@ -180,6 +202,59 @@ class ServerDatabase:
         for (schema,) in schemas:
             run(f'DROP SCHEMA "{schema}" CASCADE')
         run("CREATE SCHEMA public")
+
+    def contents(self) -> Contents:
+        """What its tables are and hold."""
+        run = self._connection.execute
+        found = run("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid >= 16384")
+        order = TopologicalSorter[str]({name: () for (name,) in found})
+        for name, other in run(
+            "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint"
+            " WHERE contype = 'f' AND conrelid <> confrelid"
+        ):
+            order.add(other, name)
+        rows = {name: self._copy(name) for name in order.static_order()}
+        counters = [
+            f"setval('{name}', {last or start}, {last is not None})"
+            for name, start, last in run(
+                "SELECT format('%I.%I', schemaname, sequencename), start_value, last_value"
+                " FROM pg_sequences"
+            )
+        ]
+        return Contents(self._schema(), rows, f"SELECT {', '.join(counters)}")
+
+    def put_back(self, contents: Contents) -> bool:
+        """Let its tables hold the same rows as then, and sequences go on from there.
+
+        :returns: whether they do; not if anything was defined or altered.
+        """
+        self._end_others()
+        if self._schema() != contents.schema:
+            return False
+        deletions = [f"DELETE FROM {table}" for table in contents.rows]
+        self._connection.execute("; ".join([*deletions, contents.counters]))
+        for table, rows in reversed(contents.rows.items()):
+            if rows:
+                with self._connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:
+                    copy.write(rows)
+        return True
+
+    def _copy(self, table: str) -> bytes:
+        """A table's rows."""
+        with self._connection.cursor().copy(f"COPY {table} TO STDOUT") as copy:
+            return b"".join(copy)
+
+    def _schema(self) -> object:
+        """Another after whatever was defined or altered: rows of the catalogs are then others."""
+        return self._connection.execute(_SCHEMA).fetchone()
+
+    def _end_others(self) -> None:
+        # A connection that a test left in a transaction would hold its locks for ever.
+        self._connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL (%s)",
+            [self.kept.process_ids],
+        )
 
     def drop(self) -> None:
         self.kept.end()
