@@ -58,6 +58,7 @@ def test_a_folder_says_what_each_of_its_files_is_about(folder):
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     rows = [line.partition("  ")[0] for line in text.splitlines() if line.startswith("``")]
     listed = [name for row in rows for name in re.findall(r"``(\w+)``", row)]
-    files = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}
+    files = {path.stem for path in folder.glob("*.py") if not path.name.startswith("_")}
+    files |= {path.parent.name for path in folder.glob("*/__init__.py")}
 
     assert sorted(listed) == sorted(files)
