@@ -81,7 +81,7 @@ def plans(bench: Bench) -> list[Read]:
             for batch in range(BATCHES):
                 start = (after + batch * BATCH_ROWS,)
                 rows = reader.read(own.reading(), Bounds(start, None), BATCH_ROWS)
-                changes = values.work(rows, reader).changes
+                changes = values.outcome_of(rows, reader).changes
                 statements.clear()
                 with own.writing().begin() as begun:
                     writer.write(begun.connection, changes)

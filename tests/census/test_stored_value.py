@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encfields.branch_key import BranchKey
-from encfields.bulk.survey.stored_value import State, look
+from encfields.bulk.survey.stored_value import State, examine
 from encfields.context import serialize
 from encfields.message import read_header, seal
 from tests.message.stock import client, hierarchical_keyring, multi_keyring, raw_aes_keyring
@@ -41,7 +41,7 @@ def stock_frames() -> bytes:
 
 @given(st.integers(0, len(OURS)))
 def test_a_head_tells_what_the_whole_tells_or_nothing(size):
-    seen = look(OURS[:size], len(OURS))
+    seen = examine(OURS[:size], len(OURS))
     if size < read_header(OURS).body_offset:
         assert seen.state is State.UNKNOWN
     if seen.state is not State.UNKNOWN:
@@ -52,9 +52,9 @@ def test_a_head_tells_what_the_whole_tells_or_nothing(size):
 
 @given(st.integers(300, len(OURS) + 300).filter(lambda length: length != len(OURS)))
 def test_a_length_that_is_not_the_messages_own_is_damage(length):
-    seen = look(OURS[:300], length)
+    seen = examine(OURS[:300], length)
     assert seen.state is State.UNKNOWN or seen.state is State.DAMAGED
-    seen = look(OURS[:1024], max(length, 1025))
+    seen = examine(OURS[:1024], max(length, 1025))
     assert (seen.state, seen.reason) == (
         State.DAMAGED,
         "truncated" if max(length, 1025) < len(OURS) else "trailing",
@@ -63,38 +63,38 @@ def test_a_length_that_is_not_the_messages_own_is_damage(length):
 
 @given(st.binary(max_size=600))
 def test_no_bytes_are_taken_for_a_message_by_chance(data):
-    seen = look(data, len(data))
+    seen = examine(data, len(data))
     assert seen.state in (State.PLAINTEXT, State.DAMAGED, State.OTHER_FORMAT)
     assert seen.header is None
 
 
 def test_several_frames_of_the_stock_client_have_to_be_read_whole(stock_frames):
-    assert look(stock_frames[:1024], len(stock_frames)).state is State.UNKNOWN
-    assert look(stock_frames, len(stock_frames)).state is State.MESSAGE
+    assert examine(stock_frames[:1024], len(stock_frames)).state is State.UNKNOWN
+    assert examine(stock_frames, len(stock_frames)).state is State.MESSAGE
     cut = stock_frames[:-1]
-    assert look(cut, len(cut)) == (State.DAMAGED, None, "truncated")
+    assert examine(cut, len(cut)) == (State.DAMAGED, None, "truncated")
 
 
 def test_one_frame_of_the_stock_client_is_told_from_its_head():
     message = _stock(b"x" * 2_000, hierarchical_keyring(KEY))
-    assert look(message[:1024], len(message)).state is State.MESSAGE
+    assert examine(message[:1024], len(message)).state is State.MESSAGE
 
 
 def test_a_message_of_another_keyring_is_another_format():
     message = _stock(b"x" * 2_000, raw_aes_keyring(os.urandom(32)))
     for head in (message, message[:1024]):
-        assert look(head, len(message)) == (State.OTHER_FORMAT, None, "keyring")
+        assert examine(head, len(message)) == (State.OTHER_FORMAT, None, "keyring")
 
 
 def test_the_stock_clients_signed_suite_is_another_format():
     signed = AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384
     message = _stock(b"x", hierarchical_keyring(KEY), algorithm=signed)
-    assert look(message, len(message)) == (State.OTHER_FORMAT, None, "suite")
+    assert examine(message, len(message)) == (State.OTHER_FORMAT, None, "suite")
 
 
 def test_a_message_of_several_keyrings_is_ours_if_one_is():
     keyring = multi_keyring(raw_aes_keyring(os.urandom(32)), hierarchical_keyring(KEY))
-    seen = look(message := _stock(b"x", keyring), len(message))
+    seen = examine(message := _stock(b"x", keyring), len(message))
     assert seen.state is State.MESSAGE
     assert seen.header is not None
     assert seen.header.key_id == KEY.id
@@ -102,9 +102,9 @@ def test_a_message_of_several_keyrings_is_ours_if_one_is():
 
 @pytest.mark.parametrize("value", ["plain text", "", 5, 2.5, True])
 def test_what_is_not_bytes_is_plaintext(value):
-    assert look(value, 10).state is State.PLAINTEXT
+    assert examine(value, 10).state is State.PLAINTEXT
 
 
 @pytest.mark.parametrize("type_", [bytearray, memoryview])
 def test_other_kinds_of_bytes_that_drivers_give(type_):
-    assert look(type_(OURS), len(OURS)).state is State.MESSAGE
+    assert examine(type_(OURS), len(OURS)).state is State.MESSAGE

@@ -188,7 +188,7 @@ class Halves:
         prepared = PreparedJob(Job(spec), self.own.reading())
         reader = BatchReader(prepared)
         rows = reader.read(self.own.reading(), Bounds(None, None), 100)
-        outcome = values_of(prepared, clinic.encryption).work(rows, reader)
+        outcome = values_of(prepared, clinic.encryption).outcome_of(rows, reader)
         self.changes = outcome.changes
         self._writer = writer_for(prepared)
 

@@ -113,7 +113,7 @@ class Comparer:
         self._plain = PlaintextReader(prepared, 0)
         self._indexes = IndexPlaces(prepared)
 
-    def look(self, row: Any, comparison: Comparison) -> bool:
+    def compare_row(self, row: Any, comparison: Comparison) -> bool:
         """Count one row.
 
         :returns: whether it has both values, and they are equal.
@@ -179,7 +179,7 @@ def compare(own: Connections, encryption: Encryption, adoption: Adoption) -> Com
     comparison = Comparison()
     for rows in comparer.batches(own):
         for row in rows:
-            comparer.look(row, comparison)
+            comparer.compare_row(row, comparison)
     return comparison
 
 

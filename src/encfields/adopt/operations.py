@@ -300,7 +300,7 @@ def _scrub(own: Connections, encryption: Encryption, adoption: Adoption) -> Comp
     statement = _scrubbing(prepared)
     comparison = Comparison()
     for rows in comparer.batches(own):
-        equal = [row for row in rows if comparer.look(row, comparison)]
+        equal = [row for row in rows if comparer.compare_row(row, comparison)]
         if not equal:
             continue
         with own.writing().begin() as begun:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Table, and_, case, func, select, type_coerce
 from sqlalchemy.types import NullType, TypeEngine
 
-from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, look
+from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, examine
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX, deserialize
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError, MalformedMessageError
@@ -117,7 +117,7 @@ def _cells(
 
 
 def _cell(read: Any, length: int, row: Mapping[str, Any]) -> SampledValue | None:
-    header = look(read, length).header if read is not None else None
+    header = examine(read, length).header if read is not None else None
     if header is None:
         return None
     try:

@@ -27,7 +27,7 @@ from encfields.alembic.implementations.running import (
     LoggedProgress,
     keys_of,
     require_finished,
-    work,
+    run_job,
 )
 from encfields.alembic.implementations.script import Guard, write_comment, write_guard
 from encfields.alembic.operations.adoptions import (
@@ -150,7 +150,7 @@ def adopt(operations: Operations, operation: AdoptOp) -> None:
     finally:
         own.close()
     types = adoption.declared_types
-    work(operations, operation.verb, adoption.job(), queue=operation.queue, declared_types=types)
+    run_job(operations, operation.verb, adoption.job(), queue=operation.queue, declared_types=types)
 
 
 @Operations.implementation_for(EnsureAdoptedOp)

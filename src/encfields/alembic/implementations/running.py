@@ -41,7 +41,7 @@ def keys_of(operations: Operations, verb: str) -> Iterator[Encryption]:
         yield encryption
 
 
-def work(
+def run_job(
     operations: Operations,
     verb: str,
     job: Job,

@@ -9,7 +9,7 @@ from alembic.operations import Operations
 
 from encfields.alembic.environment import engine_for, require_first, settings_of
 from encfields.alembic.errors import MigrationError
-from encfields.alembic.implementations.running import work
+from encfields.alembic.implementations.running import run_job
 from encfields.alembic.implementations.script import (
     Guard,
     columns_text,
@@ -49,7 +49,7 @@ def fill_blind_index(operations: Operations, operation: FillBlindIndexOp) -> Non
     if operations.migration_context.as_sql:
         _write_fill_guard(operations, operation, job)
     else:
-        work(operations, operation.verb, job, queue=operation.queue)
+        run_job(operations, operation.verb, job, queue=operation.queue)
 
 
 @Operations.implementation_for(EnsureBlindIndexOp)
@@ -116,14 +116,14 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
 def reencrypt(operations: Operations, operation: ReencryptOp) -> None:
     job = Job(operation.whole)
     if not write_run_guard(operations, operation.verb, job, queue=operation.queue):
-        work(operations, operation.verb, job, queue=operation.queue)
+        run_job(operations, operation.verb, job, queue=operation.queue)
 
 
 @Operations.implementation_for(RebindOp)
 def rebind(operations: Operations, operation: RebindOp) -> None:
     job = Job(operation.whole, operation.source)
     if not write_run_guard(operations, operation.verb, job, queue=operation.queue):
-        work(operations, operation.verb, job, queue=operation.queue)
+        run_job(operations, operation.verb, job, queue=operation.queue)
 
 
 @Operations.implementation_for(DecryptColumnOp)
@@ -134,7 +134,7 @@ def decrypt_column(operations: Operations, operation: DecryptColumnOp) -> None:
         message = f"{columns_text(job.spec)}: values have no plaintext yet: run the migration"
         write_guard(operations, Guard.not_decrypted, job.spec, operation.into, message=message)
         return
-    work(operations, operation.verb, job, queue=False)
+    run_job(operations, operation.verb, job, queue=False)
 
 
 @Operations.implementation_for(EnsureEncryptedOp)
@@ -178,7 +178,7 @@ def convert_encrypted(operations: Operations, operation: ConvertEncryptedOp) -> 
     """Convert them, or have the script see to it that they were."""
     job = operation.job
     if not operations.migration_context.as_sql:
-        work(operations, operation.verb, job, queue=operation.queue)
+        run_job(operations, operation.verb, job, queue=operation.queue)
         return
     columns = columns_text(operation.spec)
     write_comment(operations, f"Convert {columns} by running the migration, before this goes on.")

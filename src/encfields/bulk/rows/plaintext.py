@@ -159,7 +159,7 @@ class Refill:
             for at, (number, value) in enumerate(values.items())
         )
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+    def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         outcome = BatchOutcome(seen=len(rows))
         for row in rows:
             refused = len(outcome.refused)
@@ -221,7 +221,7 @@ class ToPlaintext:
             )
         )
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+    def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         outcome = BatchOutcome(seen=len(rows))
         for row in rows:
             refused = len(outcome.refused)

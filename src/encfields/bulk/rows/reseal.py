@@ -70,7 +70,7 @@ class Reseal:
         self._resealers: dict[str, Resealer] = {}
         self._moves = prepared.job.source is not None
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+    def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         outcome = BatchOutcome(seen=len(rows))
         self._resealers = {}
         rows = list(map(tuple, rows))

@@ -129,7 +129,7 @@ class ResealAndIndex(Reseal):
         self._reindexes = prepared.job.spec.reindex
         self.sweeps_by_header = not self._reindexes
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+    def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         outcome = BatchOutcome(seen=len(rows))
         self._resealers = {}
         for row in map(tuple, rows):

@@ -81,7 +81,7 @@ class RowWork(Protocol):
     sweeps_by_header: bool
     """Whether the first bytes of a value tell that it is current."""
 
-    def work(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
+    def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         """What is to be done about some rows.
 
         :raises KeyStoreError: a key cannot be fetched just now.

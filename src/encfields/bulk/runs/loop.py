@@ -118,7 +118,7 @@ class RunLoop:
             if outcome is not None:
                 return outcome or None
             if claim is not None and self._worker is not None:
-                self._worker.work(claim)
+                self._worker.work_off(claim)
         return None
 
     def _look(self) -> tuple[Claim | None, str | None]:

@@ -124,7 +124,7 @@ class Worker:
         if self._writing_thread is not None:
             self._writing_thread.shutdown()
 
-    def work(self, claim: Claim) -> None:
+    def work_off(self, claim: Claim) -> None:
         """Work off a range, or give it back if it is to stop.
 
         :raises EncFieldsError: it cannot go on; the range was given back.
@@ -272,7 +272,7 @@ class Worker:
 
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
         """Work on rows that were read, and store the outcome with the new position."""
-        outcome = self._values.work(rows, self._whole)
+        outcome = self._values.outcome_of(rows, self._whole)
         self._settle()
         if self._writing_thread is None:
             self._finish_batch(self._keep(outcome, bounds.upto), outcome, len(rows), bounds)
@@ -304,7 +304,7 @@ class Worker:
                 return
             again = self._whole.read(self._connections.reading(), bounds, 2 * rows)
             # They were seen, and refused, the first time.
-            changes = self._values.work(again, self._whole).changes
+            changes = self._values.outcome_of(again, self._whole).changes
             missed = self._keep(BatchOutcome(changes=changes), None) if changes else 0
 
     def _keep(self, outcome: BatchOutcome, position: Key | None) -> int:

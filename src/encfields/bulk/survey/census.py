@@ -22,7 +22,7 @@ from encfields.bulk.rows.places import ColumnPlaces, to_show
 from encfields.bulk.survey.column_census import ColumnCensus, Example, count_name
 from encfields.bulk.survey.index_check import IndexCensus, IndexCounter
 from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
-from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, State, StoredValue, look
+from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, State, StoredValue, examine
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError
 from encfields.keys.removal import ValuesUnder
@@ -178,7 +178,7 @@ class _Count:
                     column.nulls += 1
                     continue
                 # SQLite's substr() makes NULL of an empty value.
-                stored = look(b"" if head is None else head, length)
+                stored = examine(b"" if head is None else head, length)
                 if stored.state is State.UNKNOWN:
                     unknown.append(row)
                 else:
@@ -190,7 +190,7 @@ class _Count:
                     if value is None:
                         column.nulls += 1  # deleted or emptied meanwhile
                         continue
-                    stored = look(value, len(value))
+                    stored = examine(value, len(value))
                     _count_value(column, places, [row[i] for i in positions], stored)
 
 

@@ -42,7 +42,7 @@ class State(enum.Enum):
 
 
 class StoredValue(NamedTuple):
-    """The outcome of a look at a value.
+    """What a value was found to be.
 
     :param state: what it is.
     :param header: what it says of itself; of a ``MESSAGE`` only.
@@ -58,7 +58,7 @@ class StoredValue(NamedTuple):
 _UNKNOWN = StoredValue(State.UNKNOWN)
 
 
-def look(head: object, length: int) -> StoredValue:
+def examine(head: object, length: int) -> StoredValue:
     """What a stored value is.
 
     :param head: its first bytes, at best all of them, as the driver gave them. Text and numbers,
@@ -67,7 +67,7 @@ def look(head: object, length: int) -> StoredValue:
     :returns: ``UNKNOWN`` only if `head` is not the whole value; never anything of the value.
     """
     if isinstance(head, str):
-        return _look_at_text(head)
+        return _examine_text(head)
     if not isinstance(head, bytes | bytearray | memoryview):
         return StoredValue(State.PLAINTEXT, reason="not-bytes")
     data = as_bytes(head)
@@ -77,13 +77,13 @@ def look(head: object, length: int) -> StoredValue:
         if whole:
             read_frames(data, header)
         else:
-            return _look_at_length(data, header, length)
+            return _examine_length(data, header, length)
     except MalformedMessageError as error:
         return _not_a_message(data, error.reason or "malformed", whole)
     return StoredValue(State.MESSAGE, header)
 
 
-def _look_at_text(text: str) -> StoredValue:
+def _examine_text(text: str) -> StoredValue:
     if form := text_form(text[:_TEXT_START].encode("ascii", "replace")):
         return StoredValue(State.OTHER_FORMAT, reason=form)
     return StoredValue(State.PLAINTEXT, reason="text")
@@ -99,7 +99,7 @@ def _not_a_message(data: bytes, reason: str, whole: bool) -> StoredValue:
     return StoredValue(State.DAMAGED, reason=reason)
 
 
-def _look_at_length(data: bytes, header: Header, length: int) -> StoredValue:
+def _examine_length(data: bytes, header: Header, length: int) -> StoredValue:
     """Whether the length of a message fits what its first bytes say of it.
 
     A body of several frames, which only other software writes, has to be read as a whole.

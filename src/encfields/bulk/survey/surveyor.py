@@ -247,7 +247,7 @@ class ConversionSurveyor:
         """
         began = time.monotonic()
         for rows in batches(self._reader, connections, options):
-            outcome = self._values.work(rows, self._reader)
+            outcome = self._values.outcome_of(rows, self._reader)
             for row in rows:
                 self._row(row)
             for change in outcome.changes:
