@@ -14,6 +14,8 @@ from tests.differential.models import SLOTS, Schema
 from tests.differential.step import RowStep, Step, WholeRowStep
 from tests.differential.world import World
 
+BULK_WAYS = ("orm", "core", "core without keys", "values", "tuples", "returning")
+
 
 @dataclass(frozen=True)
 class BulkInsert(Step):
@@ -29,7 +31,7 @@ class BulkInsert(Step):
             (s, schema.draw_values(rng, whole=True), schema.draw_tenant(rng), tag + i)
             for i, s in enumerate(slots)
         )
-        return {"rows": rows, "way": rng.choice(("orm", "core", "values", "returning"))}
+        return {"rows": rows, "way": rng.choice(BULK_WAYS)}
 
     def run(self, world: World) -> Any:
         rows = [world.base_row(*row) for row in self.rows]
@@ -41,12 +43,26 @@ class BulkInsert(Step):
             case "core":
                 core = [world.core(row) for row in rows]
                 session.connection().execute(sa.insert(item.__table__), core)
+            case "core without keys":
+                keys = dict.fromkeys(world.schema.key_columns)
+                core = [keys | world.core(row) for row in rows]
+                session.connection().execute(sa.insert(item.__table__), core)
             case "values":
                 return session.execute(sa.insert(item.__table__).values(rows)).rowcount
+            case "tuples":
+                made = [_in_order(item.__table__, world.core(row)) for row in rows]
+                return session.connection().execute(sa.insert(item.__table__).values(made)).rowcount
             case _:
                 entity = sa.insert(item).returning(item, sort_by_parameter_order=True)
                 return [world.see(i) for i in session.scalars(entity, rows)]
         return None
+
+
+def _in_order(table: sa.Table, row: dict[str, Any]) -> tuple[Any, ...]:
+    """A row as a tuple, up to the last column that it has a value of."""
+    keys = [column.key for column in table.c]
+    last = max(keys.index(name) for name in row)
+    return tuple(row.get(key) for key in keys[: last + 1])
 
 
 @dataclass(frozen=True)
