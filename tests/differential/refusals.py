@@ -104,7 +104,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         errors.CiphertextCopyError,
         _sets_part_of_compound,
-        "a Core UPDATE of some columns of a compound index",
+        "a Core UPDATE, or an upsert, of some columns of a compound index",
     ),
     Refusal(
         errors.AmbiguousRowError,
