@@ -18,6 +18,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    null,
     or_,
     select,
     text,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import BlindIndex, EncryptedType
-from encfields.errors import UnsupportedOperationError
+from encfields.errors import UnknownIdentityError, UnreadableError, UnsupportedOperationError
 from tests.database import CANARY, Database
 from tests.index.clinic import Base, Claim, fill, patient, sent
 
@@ -55,6 +56,8 @@ SPELT: dict[str, Condition] = {
     "within EXISTS": lambda c: exists().where(literal("c") == c),
     "within NOT EXISTS": lambda c: ~exists().where(literal("x") == c),
     "a value as a bind": lambda c: c.is_distinct_from(literal("a")),
+    "told apart from NULL": lambda c: c.is_distinct_from(null()),
+    "no other than NULL": lambda c: c.is_not_distinct_from(null()),
     "rows": lambda c: tuple_(number, c).in_([(1, "a"), (2, "b"), (9, "c")]),
     "no rows": lambda c: tuple_(number, c).in_([]),
     "not among rows": lambda c: tuple_(number, c).not_in([(1, "a"), (2, "b")]),
@@ -157,6 +160,14 @@ REFUSED: dict[str, tuple[Condition, str]] = {
         lambda c: c.is_distinct_from(twins.c.plain),
         "is_distinct_from.*value or an equally indexed column",
     ),
+    "a function of the column": (
+        lambda c: func.coalesce(c, "a") == "a",
+        "compare the column itself",
+    ),
+    "a hash told apart": (
+        lambda c: c.blind().is_distinct_from("a"),
+        "answers ==, != and IN, not 'is_distinct_from'",
+    ),
     "rendered into the text": (
         lambda c: c == bindparam("x", "a", literal_execute=True),
         "leave literal_execute",
@@ -186,6 +197,16 @@ def test_columns_without_a_common_index_are_refused_by_the_operator_that_was_wri
         pytest.raises(UnsupportedOperationError, match="'is_distinct_from' cannot be answered"),
     ):
         connection.execute(select(patient.c.id).where(apart))
+
+
+def test_what_delivers_no_column_names_those_in_it(sqlite_clinic: Database) -> None:
+    for expression in (func.coalesce(Claim.ssn, "x"), case((Claim.id == 1, Claim.ssn))):
+        with (
+            sqlite_clinic.session() as session,
+            pytest.raises(UnreadableError, match="select the column itself") as caught,
+        ):
+            session.execute(select(expression))
+        assert (caught.value.table, caught.value.column) == ("claim", "ssn")
 
 
 def test_an_operator_with_a_value_first_names_the_column(sqlite_clinic: Database) -> None:
@@ -241,6 +262,13 @@ def test_a_tenant_is_named_in_rows(notes: Session) -> None:
     rows = tuple_(Note.tenant, Note.body).in_([(1, "b1"), (2, "b2"), (2, "b9")])
     found = notes.execute(select(Note.tenant, Note.id).where(rows))
     assert sorted(map(tuple, found)) == [(1, 1), (2, 2)]
+
+
+def test_a_tenant_that_is_none_is_refused_with_the_column(notes: Session) -> None:
+    for tenant in (Note.tenant == "one", Note.tenant.in_([object()])):
+        with pytest.raises(UnknownIdentityError, match="kind integer") as caught:
+            notes.scalars(select(Note.id).where(tenant, Note.body == "b1"))
+        assert (caught.value.table, caught.value.column) == ("note", "body")
 
 
 def test_several_tenants_in_a_list_are_refused(notes: Session) -> None:

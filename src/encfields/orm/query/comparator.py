@@ -66,6 +66,8 @@ _ADVICE_WITH_INDEX = {
 
 def _has_answer(type_: SealedColumnType, operand: object) -> bool:
     """Whether a column can be told apart from a value, from NULL, or from another column."""
+    if isinstance(operand, Null):
+        return True
     if isinstance(operand, BindParameter):
         return type_.adopts is None and bool(type_.indexes)
     if isinstance(operand, ClauseElement) or hasattr(operand, "__clause_element__"):
@@ -158,6 +160,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 
     def _told_apart(self, op: Any, operand: object) -> ColumnElement[Any]:
         """``is_distinct_from()`` and its opposite, of whatever can stand on the other side."""
+        if isinstance(operand, Null):
+            is_distinct = op is operators.is_distinct_from
+            return self.operate(operators.is_not if is_distinct else operators.is_, operand)
         if isinstance(operand, BindParameter):
             return self._with_bind(op, operand)
         return self._of_two(op, operand) if is_column(operand) else self._with_null(op, operand)
@@ -242,7 +247,7 @@ def _compile_comparison(element: IndexComparison, compiler: Any, **kw: Any) -> s
 @compiles(IsNullGiven)
 def _compile_null_given(element: IsNullGiven, compiler: Any, **kw: Any) -> str:
     (comparison,) = element.clauses
-    return str(compiler.process(null_given(cast("Any", comparison), compiler), **kw))
+    return f"({compiler.process(null_given(cast('Any', comparison), compiler), **kw)})"
 
 
 @compiles(BlindValue)

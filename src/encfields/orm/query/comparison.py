@@ -195,17 +195,26 @@ class BlindView(CacheKeyedType):
                 compared = super().operate(op, *other, **kwargs)
                 if isinstance(compared, BinaryExpression):
                     return IndexComparison.of(compared)
-            raise UnsupportedOperationError(
-                f"a blind index answers ==, != and IN, not {_name(op)!r}: hashes have no order "
-                "and no parts. Index what you search for with a transform such as first(n), or "
-                "compare in Python after loading",
-                reason="operator",
-            )
+            raise _refuse_for_hash(self.expr, op)
 
         def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
             return self.operate(op, other, **kwargs)
 
     comparator_factory = Comparator
+
+
+def _refuse_for_hash(expression: Any, operator: Any) -> UnsupportedOperationError:
+    """The refusal of an operator that a hash cannot answer."""
+    view = expression if isinstance(expression, BlindValue) else viewed(expression)
+    column: Any = None if view is None else next(iter(view.clause.base_columns))
+    return UnsupportedOperationError(
+        f"a blind index answers ==, != and IN, not {_name(operator)!r}: hashes have no order "
+        "and no parts. Index what you search for with a transform such as first(n), or "
+        "compare in Python after loading",
+        table=getattr(getattr(column, "table", None), "fullname", None),
+        column=getattr(column, "name", None),
+        reason="operator",
+    )
 
 
 class BlindValue(TypeCoerce[Any]):

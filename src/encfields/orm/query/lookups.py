@@ -16,7 +16,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
 from encfields.codecs.base import BecomesNullError
-from encfields.errors import UnsupportedOperationError, ValueEncodingError
+from encfields.errors import EncFieldsError, UnsupportedOperationError, ValueEncodingError
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
 from encfields.orm.query.lookup_type import Compared, CompoundValue, LookupType
@@ -238,7 +238,12 @@ def _tenant(lookup: LookupBind, values: Mapping[str, Any], context: Any) -> list
     texts: list[str] = []
     for bind, to_text in lookup.key:
         given = [values[bind]] if bind in values else internals.bound_values(context, bind)
-        named = {to_text(value) for value in given if value is not None}
+        try:
+            named = {to_text(value) for value in given if value is not None}
+        except EncFieldsError as error:
+            index = lookup.type.index
+            error.table, error.column = index.table, index.column_name
+            raise
         if len(named) > 1:
             raise _several_tenants(lookup.type.index)
         if not named:

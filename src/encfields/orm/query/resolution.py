@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     ClauseList,
+    ColumnClause,
     ColumnElement,
     False_,
     Grouping,
@@ -24,6 +25,7 @@ from sqlalchemy.sql.elements import (
     True_,
 )
 from sqlalchemy.sql.selectable import ScalarSelect, Select
+from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
@@ -37,6 +39,7 @@ from encfields.orm.adoption.comparisons import (
     joined_in_plaintext,
     may_be_pending,
 )
+from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.comparison import (
@@ -50,6 +53,7 @@ from encfields.orm.query.comparison import (
 from encfields.orm.query.index_operand import IndexOperand, asked
 from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
 from encfields.orm.query.statement_scope import enclosing
+from encfields.orm.read.provenance import column_named, table_named
 
 
 def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
@@ -61,10 +65,13 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     if element.operator in (operators.is_, operators.is_not):
         # The ORM made it of ==, for a relationship that is compared with None.
         return BinaryExpression(element.left, element.right, element.operator, type_=element.type)
-    left, right = asked(element.left), asked(element.right)
+    left, right = _asked_sides(element)
     index_side = left or right
     if index_side is None:
-        raise _refused(None, element, "a comparison of two values needs no database")
+        raise _name_column(
+            _refused(None, element, "compare the column itself with a value, without a function"),
+            element,
+        )
     if left is not None and right is not None:
         if is_answered_by_plaintext(left, right):
             return joined_in_plaintext(element, left, right)
@@ -96,6 +103,21 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
         return by_index
     in_plaintext = compared_in_plaintext(element, index_side, operand, versions[0], compiler)
     return by_either(by_index, [index_side.index_column(i) for i in versions], in_plaintext)
+
+
+def _asked_sides(element: IndexComparison) -> tuple[IndexOperand | None, IndexOperand | None]:
+    try:
+        return asked(element.left), asked(element.right)
+    except UnsupportedOperationError as error:
+        raise _name_column(error, element) from None
+
+
+def _name_column(error: EncFieldsError, element: IndexComparison) -> EncFieldsError:
+    """Have a refusal name an encrypted column of the comparison."""
+    for part in iterate(element):
+        if error.column is None and isinstance(part, ColumnClause) and is_encrypted(part):
+            error.table, error.column = table_named(part), column_named(part)
+    return error
 
 
 def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, Table, select, type_coerce
-from sqlalchemy.sql.elements import ColumnElement, Label, quoted_name
+from sqlalchemy.sql.elements import ColumnClause, ColumnElement, Label, quoted_name
 from sqlalchemy.sql.selectable import ScalarSelect, Select, TableClause
+from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import UnreadableError
 from encfields.orm.adoption.columns import plaintext_column, plaintext_type
@@ -51,7 +52,7 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
     if is_no_value(expression):
         return expression
     if not isinstance(expression, Column) and not _is_proxy(expression):
-        raise _untraceable(type(expression).__name__)
+        raise _untraceable(type(expression).__name__, expression)
     of_branches = packed_branches(expression)
     if of_branches is not None:
         return of_branches
@@ -188,7 +189,7 @@ def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnEle
 def _packed_scalar(expression: ScalarSelect[Any]) -> ColumnElement[Any]:
     inner = expression.element
     if not isinstance(inner, Select):
-        raise _untraceable("scalar subquery of a UNION")
+        raise _untraceable("scalar subquery of a UNION", expression)
     (column,) = inner.selected_columns
     cell = packed(column)
     rebuilt = inner.with_only_columns(cell, maintain_column_froms=True).scalar_subquery()
@@ -223,7 +224,7 @@ def _keyless(expression: Any) -> UnreadableError:
     """The refusal of a column whose table, made by ``table()``, tells no key."""
     table = getattr(expression, "table", None)
     if not isinstance(table, TableClause):
-        return _untraceable("expression")
+        return _untraceable("expression", expression)
     return UnreadableError(
         f"table() and column() do not tell the row's key: {WITH_ITS_KEY}",
         table=table.name,
@@ -232,10 +233,14 @@ def _keyless(expression: Any) -> UnreadableError:
     )
 
 
-def _untraceable(what: str) -> UnreadableError:
+def _untraceable(what: str, expression: Any) -> UnreadableError:
+    columns = (part for part in iterate(expression) if isinstance(part, ColumnClause))
+    column = next(filter(is_encrypted, columns), None)
     return UnreadableError(
         f"an encrypted value comes out of a {what}, which does not tell the row it came from: "
         "select the column itself and apply the function in Python",
+        table=table_named(column),
+        column=column_named(column),
         reason="untraceable",
     )
 
