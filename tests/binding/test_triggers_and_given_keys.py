@@ -171,6 +171,23 @@ def test_an_upsert_whose_update_moves_the_row_is_rolled_back(db):
     assert read(db, table) == [(1, "before", None)]
 
 
+def test_an_upsert_that_returns_rows_is_looked_after_before_they_are_fetched(sqlite_db):
+    table = made(sqlite_db, cases())
+    trigger(sqlite_db, "UPDATE", "id = new.id + 1000")
+    upsert = sqlite.insert(table)
+    upsert = upsert.on_conflict_do_update(index_elements=["id"], set_={"s": upsert.excluded.s})
+    with sqlite_db.begin() as connection:
+        assert connection.execute(upsert.returning(table.c.s), {"id": 1, "s": "a"}).all() == [
+            ("a",)
+        ]
+    with sqlite_db.refused(IdentityChangeError, table), sqlite_db.begin() as connection:
+        connection.execute(upsert.returning(table.c.id), {"id": 1, "s": "b"})
+    skip = sqlite.insert(table).on_conflict_do_nothing().returning(table.c.id)
+    with sqlite_db.begin() as connection:
+        assert connection.execute(skip, {"id": 1, "s": "c"}).all() == []
+    assert read(sqlite_db, table) == [(1, "a", None)]
+
+
 def test_the_orm_says_so_at_the_flush_and_goes_on(db):
     class Base(DeclarativeBase):
         pass

@@ -151,6 +151,7 @@ class ReadBack:
                 raise cannot_look(rows[0].binding.table) from None
             raise
         if astray is not None:
+            result.close()  # SQLite ends no transaction while rows are to be fetched
             raise _moved(astray, is_undone=_take_back(connection))
 
 
@@ -286,6 +287,8 @@ def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:
     """How many rows were written, where the driver can be believed."""
     if rows > 1 and not connection.dialect.supports_sane_multi_rowcount:
         return None
+    if result.returns_rows and connection.dialect.name == "sqlite":
+        return None  # it says 0 as long as rows of RETURNING are to be fetched
     with suppress(AttributeError, connection.dialect.loaded_dbapi.Error):
         count: int = result.rowcount
         return count if count >= 0 else None
