@@ -91,6 +91,13 @@ def test_an_insert_with_null_in_between(shop):
         assert numbers(shop) == [(1, "n-1"), (2, None), (3, "n-3")]
 
 
+def test_a_column_that_the_first_of_many_values_does_not_name_is_left_out(shop):
+    """SQLAlchemy has the first row say which columns are written."""
+    with shop.begin() as connection:
+        connection.execute(insert(card).values([{"id": 1}, {"id": 2, "number": "n-2"}]))
+    assert numbers(shop) == [(1, None), (2, None)]
+
+
 def test_sql_null_is_allowed(shop):
     with shop.begin() as connection:
         connection.execute(insert(card).values(id=1, number=null()))

@@ -85,7 +85,7 @@ def assignments(compiled: Any) -> list[dict[Any, Assigned]]:
     state = dml_state(compiled)
     if compiled.isinsert and state._has_multi_parameters:
         rows = [
-            _stated(compiled, row, f"{MULTI_VALUES_SUFFIX}{index}")
+            _written(compiled, _stated(compiled, row, f"{MULTI_VALUES_SUFFIX}{index}"))
             for index, row in enumerate(state._multi_parameters)
         ]
     else:
@@ -94,6 +94,15 @@ def assignments(compiled: Any) -> list[dict[Any, Assigned]]:
             rows[0].setdefault(key, BoundValue(key))
     _add_defaults(compiled, rows)
     return rows
+
+
+def _written(compiled: Any, stated: dict[Any, Assigned]) -> dict[Any, Assigned]:
+    """Without what SQLAlchemy leaves out: values of columns that the first row does not name."""
+    return {
+        key: assigned
+        for key, assigned in stated.items()
+        if not isinstance(assigned, BoundValue) or assigned.bind in compiled.binds
+    }
 
 
 def _stated(compiled: Any, values: Mapping[Any, Any], suffix: str) -> dict[Any, Assigned]:
