@@ -109,7 +109,8 @@ class BulkSub(Step):
         )
         if not whole:
             rows = tuple((s, {n: v[n] for n in names}, t, g) for s, v, t, g in rows)
-        ways = ("insert", "insert returning", "mappings", "objects", "update", "update mappings")
+        inserts = ("insert", "insert returning", "insert with a value for all")
+        ways = (*inserts, "mappings", "objects", "update", "update mappings")
         return {"rows": rows, "way": rng.choice(ways)}
 
     def run(self, world: World) -> Any:
@@ -125,6 +126,10 @@ class BulkSub(Step):
             case "insert returning":
                 statement = sa.insert(sub).returning(sub, sort_by_parameter_order=True)
                 return [world.see(i) for i in session.scalars(statement, rows)]
+            case "insert with a value for all":
+                named = next((c.name for c in world.schema.columns if c.name in rows[0]), "tag")
+                other = [{n: v for n, v in row.items() if n != named} for row in rows]
+                session.execute(sa.insert(sub).values(**{named: rows[0][named]}), other)
             case "mappings":
                 session.bulk_insert_mappings(sa.inspect(sub), rows, return_defaults=True)
             case "objects":
