@@ -130,14 +130,13 @@ def test_a_value_under_a_key_that_is_not_allowed_is_refused_and_no_key_asked_for
 
 
 def test_current_means_this_context_key_and_version(resealer, old, key, context):
-    frame = resealer.frame(context)
     elsewhere = serialize({"enc:column": "patient.ssn", "enc:row:id": "43"})
     stranger = BranchKey("tenant/43", key.version, key.material)
-    assert resealer.is_current(seal(b"value", context, key), frame)
-    assert not resealer.is_current(seal(b"value", context, old), frame)
-    assert not resealer.is_current(seal(b"value", elsewhere, key), frame)
-    assert not resealer.is_current(seal(b"value", context, stranger), frame)
-    assert not resealer.is_current(b"", frame)
+    assert resealer.is_current(seal(b"value", context, key), context)
+    assert not resealer.is_current(seal(b"value", context, old), context)
+    assert not resealer.is_current(seal(b"value", elsewhere, key), context)
+    assert not resealer.is_current(seal(b"value", context, stranger), context)
+    assert not resealer.is_current(b"", context)
 
 
 def test_no_two_messages_share_their_random_bytes(resealer, context):

@@ -59,6 +59,7 @@ class Resealer:
         self._is_native = status().is_native
         self._new = Wrapping.of(key)
         self._version = key.version_bytes
+        self._version_offset = CONTEXT_OFFSET + len(self._new.head) + _VERSION_OFFSET
         self._old: dict[bytes, Wrapping] = {}
         self._random = b""
         self._used = 0
@@ -77,19 +78,20 @@ class Resealer:
                 reason="context-too-long",
             ) from None
 
-    def is_current(self, data: bytes, frame: bytes) -> bool:
+    def is_current(self, data: bytes, context: bytes) -> bool:
         """Whether a value, or its first bytes, names a context, this branch key and version.
 
         By its header alone: no key is used, and a message that is whole looks like one
         that was altered.
 
-        :param frame: of the context, from :meth:`frame`.
+        :param context: serialised, at most 65,535 bytes.
+        :raises BindingError: it is longer, and the version is this one.
         """
         return (
             # What differs in most of the values that a run rewrites comes first.
-            data.startswith(self._version, _FRAMED_OFFSET + len(frame) + _VERSION_OFFSET)
+            data.startswith(self._version, self._version_offset + len(context))
             and data.startswith(MAGIC)
-            and data.startswith(frame, _FRAMED_OFFSET)
+            and data.startswith(self.frame(context), _FRAMED_OFFSET)
         )
 
     def open_(self, data: bytes, context: bytes, frame: bytes, key_ids: tuple[str, ...]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
@@ -17,41 +17,30 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 
-class _Waiting(NamedTuple):
-    """A value that is to be sealed anew.
-
-    :ivar number: of its row. :ivar place: the context that it is to have.
-    :ivar context: the one that it has. :ivar key_ids: under which it may be.
-    """
-
-    number: int
-    data: bytes
-    place: bytes
-    context: bytes
-    key_ids: tuple[str, ...]
-
-    def resealed(self, resealer: Resealer) -> bytes:
-        """The new message.
-
-        :raises EncFieldsError: the value does not open.
-        """
-        frame = resealer.frame(self.context)
-        plaintext = resealer.open_(self.data, self.context, frame, self.key_ids)
-        return resealer.seal(plaintext, self.place, resealer.frame(self.place))
+_Waiting = tuple[int, bytes, bytes, bytes, tuple[str, ...]]
+"""A value that is to be sealed anew: the number of its row, its message, the context that it is to
+have, the one that it has, and under which key ids it may be. A plain tuple, made for every row."""
 
 
 def _at_once(resealer: Resealer, waiting: Sequence[_Waiting]) -> list[bytes | None]:
     """The new messages of those that can be dealt with at once; ``None`` for the others."""
-    if not all(resealer.opens_under(value.key_ids) for value in waiting):
+    _, messages, places, contexts, key_ids = zip(*waiting, strict=True)
+    if not all(map(resealer.opens_under, set(key_ids))):
         return [None] * len(waiting)
     try:
-        return resealer.reseal_many(
-            [value.data for value in waiting],
-            [value.context for value in waiting],
-            [value.place for value in waiting],
-        )
+        return resealer.reseal_many(list(messages), list(contexts), list(places))
     except OF_THIS_VALUE:  # of one version that some of them are under: tell which
         return [None] * len(waiting)
+
+
+def _by_itself(resealer: Resealer, value: _Waiting) -> bytes:
+    """The new message of one.
+
+    :raises EncFieldsError: the value does not open.
+    """
+    _, data, place, context, key_ids = value
+    plaintext = resealer.open_(data, context, resealer.frame(context), key_ids)
+    return resealer.seal(plaintext, place, resealer.frame(place))
 
 
 class Reseal:
@@ -106,7 +95,7 @@ class Reseal:
         """One column's old and new values, ``None`` for what stays as it is."""
         replaced: list[bytes | None] = [None] * len(rows)
         sealed: list[bytes | None] = [None] * len(rows)
-        value_at, resealers = target.value_at, self._resealers
+        value_at, resealers, moves = target.value_at, self._resealers, self._moves
         waiting: dict[str, list[_Waiting]] = {}
         for number, row in enumerate(rows):
             data = row[value_at]
@@ -115,11 +104,13 @@ class Reseal:
             try:
                 if type(data) is not bytes:
                     data = message_bytes(data)
-                context, key_ids = place = target.place(row, data)
+                context, key_ids = target.place(row, data)
                 resealer = resealers.get(key_ids[0]) or self._resealer(key_ids[0])
-                if not resealer.is_current(data, resealer.frame(context)):
-                    bound = self._bound(row, data, source, place)
-                    value = _Waiting(number, data, context, *bound)
+                if not resealer.is_current(data, context):
+                    was, may_be = context, key_ids
+                    if moves:
+                        was, may_be = self._bound(row, data, source, (context, key_ids))
+                    value = (number, data, context, was, may_be)
                     waiting.setdefault(key_ids[0], []).append(value)
             except OF_THIS_VALUE as error:
                 outcome.refuse(reader.key_of(row), target.binding.column_name, error)
@@ -127,10 +118,10 @@ class Reseal:
             resealer = resealers[key_id]
             for value, new in zip(values, _at_once(resealer, values), strict=True):
                 try:
-                    sealed[value.number] = new or value.resealed(resealer)
-                    replaced[value.number] = value.data
+                    sealed[value[0]] = new or _by_itself(resealer, value)
+                    replaced[value[0]] = value[1]
                 except OF_THIS_VALUE as error:
-                    key = reader.key_of(rows[value.number])
+                    key = reader.key_of(rows[value[0]])
                     outcome.refuse(key, target.binding.column_name, error)
         return replaced, sealed
 
@@ -180,6 +171,6 @@ class Reseal:
         try:
             context, (key_id, *_) = target.place(row, data)
             resealer = self._resealers.get(key_id) or self._resealer(key_id)
-            return resealer.is_current(data, resealer.frame(context))
+            return resealer.is_current(data, context)
         except OF_THIS_VALUE:
             return False

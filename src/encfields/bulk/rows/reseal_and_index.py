@@ -187,7 +187,7 @@ class ResealAndIndex(Reseal):
                 return cell
             resealer = self._resealers.get(key_id) or self._resealer(key_id)
             frame = resealer.frame(context)
-            cell.is_current = resealer.is_current(data, frame)
+            cell.is_current = resealer.is_current(data, context)
             cell.moves = not data.startswith(frame, CONTEXT_OFFSET - 2)
             cell.resealer, cell.frame, cell.data = resealer, frame, data
         except OF_THIS_VALUE as error:

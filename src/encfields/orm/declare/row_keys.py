@@ -143,9 +143,12 @@ def padded_length(type_: TypeEngine[Any], dialect: Dialect) -> int:
     return (stored.length or 1) if pads else 0  # type: ignore[attr-defined]
 
 
+_canonical_uuid = CANONICAL[IdentityKind.UUID]
+
+
 def _uuid_in_digits(value: object) -> str:
     """The text of a UUID that is stored as 32 digits, just as they are given."""
-    text = CANONICAL[IdentityKind.UUID](value)
+    text = _canonical_uuid(value)
     if isinstance(value, str) and value.replace("-", "") != text.replace("-", ""):
         raise UnknownIdentityError(
             "the database keeps this UUID as it is spelt, but a row is identified by one spelling "
@@ -156,6 +159,7 @@ def _uuid_in_digits(value: object) -> str:
 
 
 _DIGITS = re.compile(r"-?[1-9][0-9]{0,17}")
+_canonical_integer = CANONICAL[IdentityKind.INTEGER]
 
 
 def _integer_or_digits(value: object) -> str:
@@ -163,9 +167,11 @@ def _integer_or_digits(value: object) -> str:
 
     No zero: MySQL and MariaDB take it for the request to generate a key.
     """
+    if type(value) is int:
+        return int.__repr__(value)
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return str.__str__(value)
-    return CANONICAL[IdentityKind.INTEGER](value)
+    return _canonical_integer(value)
 
 
 def _padded_binary(length: int) -> Callable[[object], str]:
