@@ -1,12 +1,13 @@
 """Writing a batch: one way per database, and one for every other.
 
-==============  ===============================================
-``base``        what a writer is, and what they have in common
-``postgresql``  one statement locks, compares and swaps a batch
-``mysql``       MariaDB and MySQL: locked, then swapped
-``sqlite``      ``executemany``
-``portable``    every other database, driver and type of column
-==============  ===============================================
+================  ===============================================
+``base``          what a writer is, and what they have in common
+``postgresql``    one statement locks, compares and swaps a batch
+``binary_array``  its parameters
+``mysql``         MariaDB and MySQL: locked, then swapped
+``sqlite``        ``executemany``
+``portable``      every other database, driver and type of column
+================  ===============================================
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.bulk.rows.row_work import ABSENT
 from encfields.bulk.writers.base import IDENTIFYING_BYTES, UnchangedPlaintext
+from encfields.bulk.writers.binary_array import BinaryArray, array_of, take_binary_arrays
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -59,6 +60,7 @@ class PostgresqlWriter:
         self._table = prepare.format_table(prepared.table)
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._types = [column.type.compile(prepared.dialect) for column in prepared.key]
+        self._key_arrays = list(map(array_of, self._types))
         self._columns = [prepare.quote(c.name) for c in prepared.columns]
         self._indexes = [
             (prepare.quote(c.name), c.type.compile(prepared.dialect))
@@ -70,6 +72,7 @@ class PostgresqlWriter:
 
     def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
         connection.exec_driver_sql(self._settings)
+        take_binary_arrays(connection)
         if not self._indexes:
             return self._write(connection, changes, with_indexes=False)
         written = 0
@@ -87,16 +90,19 @@ class PostgresqlWriter:
         if statement is None:
             statement = self._statements[uses, with_indexes] = self._statement(uses, with_indexes)
         first, last = changes[0].key, changes[-1].key
-        arrays = [[change.key[i] for change in changes] for i in range(len(self._key))]
-        values: list[list[Any]] = []
+        arrays = [
+            array([change.key[i] for change in changes]) for i, array in enumerate(self._key_arrays)
+        ]
+        values: list[Any] = []
         for i, use in enumerate(uses):
             if use.compared:
-                values.append([_head(change.old[i]) for change in changes])
+                heads = [_head(change.old[i]) for change in changes]
+                values.append(BinaryArray.of_bytes(heads))
             if use.written:
-                values.append([change.new[i] for change in changes])
+                values.append(BinaryArray.of_bytes([change.new[i] for change in changes]))
         if self._plain.forms:
             expected = (self._plain.expected(change.plain) for change in changes)
-            values += map(list, zip(*expected, strict=True))
+            values += map(BinaryArray.of_bytes, zip(*expected, strict=True))
         if with_indexes:
             values += map(list, zip(*(change.indexes or () for change in changes), strict=True))
         parameters = (arrays[0], *first, *last, *arrays, *values, *first, *last)
