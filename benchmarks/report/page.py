@@ -287,7 +287,8 @@ def bulk(measured: Measured) -> Section:
 
 Each row holds 250 bytes; the final sweep is included, and the database shares the cores. "The one
 statement" is an `UPDATE` of all rows, "cipher" opening and sealing as many values by the same core,
-each by itself. (`python -m benchmarks.reencrypt`)"""
+each by itself. "Its own statements" are a run's batch reads and compare-and-set writes, which the
+driver alone executes. (`python -m benchmarks.reencrypt`)"""
     return Section(text, {"reencrypt": chart})
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,11 +36,16 @@ BATCHES_AT_ONCE = 20
 
 
 class Statement(NamedTuple):
+    """What the driver is given."""
+
     text: str
     parameters: Any
 
 
 class Batch(NamedTuple):
+    """The statements of one batch."""
+
+    rows: int
     read: list[Statement]
     write: list[Statement]
 
@@ -70,7 +76,7 @@ def seconds_of_statements(engine: Engine, encryption: Encryption, spec: TableSpe
     :param engine: of a database where the run is the only one. The values are left rewritten.
     """
     connections = Connections(engine)
-    seconds = 0.0
+    seconds, missed = 0.0, 0
     try:
         with engine.connect() as connection:
             prepared = PreparedJob(Job(spec), connection)
@@ -79,50 +85,66 @@ def seconds_of_statements(engine: Engine, encryption: Encryption, spec: TableSpe
         batches = _recorded(prepared, encryption, connections)
         while some := list(islice(batches, BATCHES_AT_ONCE)):
             began = time.perf_counter()
-            for batch in some:
-                _execute(connections, batch)
+            written = sum(_execute(connections, batch) for batch in some)
             seconds += time.perf_counter() - began
+            missed += sum(batch.rows for batch in some) - written
     finally:
         connections.close()
+    if missed:
+        raise RuntimeError(f"{missed} rows were not written")
     return seconds
 
 
 def _recorded(
     prepared: PreparedJob, encryption: Encryption, connections: Connections
 ) -> Iterator[Batch]:
+    """The batches of the whole table, one after the other."""
     reader, writer = BatchReader(prepared), writer_for(prepared)
     values = values_of(prepared, encryption)
     part = Bounds(None, None)
     while True:
-        connection = connections.reading()
-        read: list[Statement] = []
-
-        def record(
-            _: Any, cursor: Any, text: str, parameters: Any, *more: Any, to: Any = read
-        ) -> None:
-            to.append(Statement(text, parameters))
-
-        event.listen(connection, "before_cursor_execute", record)
-        rows = reader.read(connection, part, Options().batch_rows)
-        event.remove(connection, "before_cursor_execute", record)
+        with _recording(connections.reading()) as read:
+            rows = reader.read(connections.reading(), part, Options().batch_rows)
         if not rows:
             return
         part = Bounds(reader.key_of(rows[-1]), None)
         with connections.writing().begin() as begun:
             recorder: Any = Recorder(begun.connection)
             writer.write(recorder, values.outcome_of(rows, reader).changes)
-        yield Batch(read, recorder.statements)
+        yield Batch(len(rows), read, recorder.statements)
 
 
-def _execute(connections: Connections, batch: Batch) -> None:
+@contextmanager
+def _recording(connection: Connection) -> Iterator[list[Statement]]:
+    """What is executed on a connection meanwhile."""
+    statements: list[Statement] = []
+
+    def record(_: Connection, cursor: Any, text: str, parameters: Any, *more: Any) -> None:
+        statements.append(Statement(text, parameters))
+
+    event.listen(connection, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(connection, "before_cursor_execute", record)
+
+
+def _execute(connections: Connections, batch: Batch) -> int:
+    """Execute a batch's statements, past SQLAlchemy.
+
+    :returns: how many rows were written.
+    """
     reading: Any = connections.reading().connection.dbapi_connection
     with reading.cursor() as cursor:
         for statement in batch.read:
             cursor.execute(*statement)
             cursor.fetchall()
-    connection = connections.writing()
+    written, connection = 0, connections.writing()
     with connection.begin():
         writing: Any = connection.connection.dbapi_connection
         with writing.cursor() as cursor:
             for statement in batch.write:
                 cursor.execute(*statement)
+                if not statement.text.startswith("SELECT"):
+                    written += cursor.rowcount
+    return written
