@@ -95,6 +95,26 @@ class Reseal:
         """One column's old and new values, ``None`` for what stays as it is."""
         replaced: list[bytes | None] = [None] * len(rows)
         sealed: list[bytes | None] = [None] * len(rows)
+        for key_id, values in self._waiting(rows, target, source, reader, outcome).items():
+            resealer = self._resealers[key_id]
+            for value, new in zip(values, _at_once(resealer, values), strict=True):
+                number, data, *_ = value
+                try:
+                    sealed[number] = new or _by_itself(resealer, value)
+                    replaced[number] = data
+                except OF_THIS_VALUE as error:
+                    outcome.refuse(reader.key_of(rows[number]), target.binding.column_name, error)
+        return replaced, sealed
+
+    def _waiting(
+        self,
+        rows: Sequence[Any],
+        target: SealedCell,
+        source: SealedCell,
+        reader: BatchReader,
+        outcome: BatchOutcome,
+    ) -> dict[str, list[_Waiting]]:
+        """One column's values that are to be sealed anew, by the branch key id to seal under."""
         value_at, resealers, moves = target.value_at, self._resealers, self._moves
         waiting: dict[str, list[_Waiting]] = {}
         for number, row in enumerate(rows):
@@ -104,26 +124,15 @@ class Reseal:
             try:
                 if type(data) is not bytes:
                     data = message_bytes(data)
-                context, key_ids = target.place(row, data)
+                context, key_ids = place = target.place(row, data)
                 resealer = resealers.get(key_ids[0]) or self._resealer(key_ids[0])
                 if not resealer.is_current(data, context):
-                    was, may_be = context, key_ids
-                    if moves:
-                        was, may_be = self._bound(row, data, source, (context, key_ids))
+                    was, may_be = self._bound(row, data, source, place) if moves else place
                     value = (number, data, context, was, may_be)
                     waiting.setdefault(key_ids[0], []).append(value)
             except OF_THIS_VALUE as error:
                 outcome.refuse(reader.key_of(row), target.binding.column_name, error)
-        for key_id, values in waiting.items():
-            resealer = resealers[key_id]
-            for value, new in zip(values, _at_once(resealer, values), strict=True):
-                try:
-                    sealed[value[0]] = new or _by_itself(resealer, value)
-                    replaced[value[0]] = value[1]
-                except OF_THIS_VALUE as error:
-                    key = reader.key_of(rows[value[0]])
-                    outcome.refuse(key, target.binding.column_name, error)
-        return replaced, sealed
+        return waiting
 
     def _open(
         self,

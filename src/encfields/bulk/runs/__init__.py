@@ -12,15 +12,16 @@ How they stand in the database:
 
 How they are worked at:
 
-================  ========================================================
-``coordinator``   worker processes: started, watched, replaced
-``worker_setup``  how they come to the engine and the keys
-``loop``          one of them: ranges one after the other, passes, the end
-``worker``        a range, batch by batch
-``batch_commit``  a batch and its checkpoint, in one transaction
-``pacing``        how fast it may be, and what it pauses for
-``signals``       SIGINT and SIGTERM
-================  ========================================================
+======================  ========================================================
+``coordinator``         worker processes: started, watched, replaced
+``worker_setup``        how they come to the engine and the keys
+``loop``                one of them: ranges one after the other, passes, the end
+``worker``              a range, batch by batch
+``batch_commit``        a batch and its checkpoint, in one transaction
+``garbage_collection``  which Python does less often meanwhile
+``pacing``              how fast it may be, and what it pauses for
+``signals``             SIGINT and SIGTERM
+======================  ========================================================
 
 What is told of them:
 

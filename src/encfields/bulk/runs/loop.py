@@ -17,6 +17,7 @@ from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import key_at
 from encfields.bulk.rows.stored_keys import Key
+from encfields.bulk.runs.garbage_collection import fewer_collections
 from encfields.bulk.runs.progress import Progress, Teller
 from encfields.bulk.runs.ranges import Pass, RangeStore
 from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Claim, Run
@@ -93,7 +94,7 @@ class RunLoop:
         :returns: why the run is not at its end, where it is not because of a stop.
         :raises EncFieldsError: it cannot go on.
         """
-        with short_switch_interval(_SWITCH_SECONDS):
+        with short_switch_interval(_SWITCH_SECONDS), fewer_collections():
             try:
                 return self._work()
             finally:
