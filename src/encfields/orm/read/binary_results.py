@@ -119,10 +119,11 @@ def _delivers_all(cursor: Any) -> bool:
 
 def _are_in_use(readers: _Readers, adapters: Any) -> bool:
     """Whether types are read as they were: an application may register others at any time."""
-    return all(
-        adapters.get_loader(type_, _TEXT) is text and adapters.get_loader(type_, _BINARY) is binary
-        for type_, text, binary in readers
-    )
+    loader = adapters.get_loader
+    for type_, text, binary in readers:  # every look-up comes by here twice
+        if loader(type_, _TEXT) is not text or loader(type_, _BINARY) is not binary:
+            return False
+    return True
 
 
 def _same_in_binary(types: Set[int], adapters: Any) -> _Readers:
