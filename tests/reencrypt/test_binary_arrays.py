@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import psycopg
 import pytest
 
 from encfields.bulk.writers.binary_array import BinaryArray, array_of, take_binary_arrays
@@ -18,9 +19,11 @@ EDGES: dict[str, list[Any]] = {
 }
 
 
-@pytest.fixture
-def connection(postgresql):
-    with postgresql.create_engine().connect() as connection:
+@pytest.fixture(params=[psycopg.Cursor, psycopg.ClientCursor])
+def connection(request, postgresql):
+    """One that sends parameters apart, and one that puts them into the statement's text."""
+    options = {"cursor_factory": request.param}
+    with postgresql.create_engine(connect_args=options).connect() as connection:
         take_binary_arrays(connection)
         yield connection
 

@@ -27,29 +27,31 @@ _INTEGERS = {"SMALLINT": (21, "h", 2), "INTEGER": (23, "i", 4), "BIGINT": (20, "
 class BinaryArray:
     """A parameter that the server takes for the array that the statement says it is.
 
-    :ivar data: its binary form.
+    :ivar data: its binary form. :ivar values: what it holds.
     """
 
-    __slots__ = ("data",)
+    __slots__ = ("data", "values")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, values: Sequence[Any]) -> None:
         self.data = data
+        self.values = values
 
     @classmethod
     def of_bytes(cls, values: Sequence[bytes | None]) -> BinaryArray:
         """A ``bytea[]``."""
-        return cls(_array(_BYTEA, values))
+        return cls(_array(_BYTEA, values), values)
 
 
 def take_binary_arrays(connection: Connection) -> None:
     """Have a connection of psycopg's take a :class:`BinaryArray` as a parameter."""
     driver_connection: Any = connection.connection.dbapi_connection
-    driver_connection.adapters.register_dumper(BinaryArray, _dumper())
+    for dumper in _dumpers():
+        driver_connection.adapters.register_dumper(BinaryArray, dumper)
 
 
 @cache
-def _dumper() -> type[Any]:
-    from psycopg.adapt import Dumper
+def _dumpers() -> tuple[type[Any], type[Any]]:
+    from psycopg.adapt import Dumper, Transformer
     from psycopg.pq import Format
 
     class ArrayDumper(Dumper):
@@ -59,7 +61,15 @@ def _dumper() -> type[Any]:
         def dump(self, obj: BinaryArray) -> bytes:
             return obj.data
 
-    return ArrayDumper
+    class LiteralDumper(ArrayDumper):
+        """For a ``ClientCursor``, which puts parameters into the statement's text."""
+
+        format = Format.TEXT
+
+        def quote(self, obj: BinaryArray) -> bytes:
+            return Transformer.from_context(self.connection).as_literal(list(obj.values))
+
+    return LiteralDumper, ArrayDumper
 
 
 def array_of(type_name: str) -> Callable[[Sequence[Any]], Any]:
@@ -78,13 +88,14 @@ def array_of(type_name: str) -> Callable[[Sequence[Any]], Any]:
         count = len(values)
         pairs = [size] * (2 * count)
         pairs[1::2] = values
-        return BinaryArray(_head(number, count) + struct.pack(f">{f'i{form}' * count}", *pairs))
+        data = _head(number, count) + struct.pack(f">{f'i{form}' * count}", *pairs)
+        return BinaryArray(data, values)
 
     return of_integers
 
 
 def _of_uuids(values: Sequence[uuid.UUID]) -> BinaryArray:
-    return BinaryArray(_array(_UUID, [value.bytes for value in values]))
+    return BinaryArray(_array(_UUID, [value.bytes for value in values]), values)
 
 
 def _array(number: int, values: Sequence[bytes | None]) -> bytes:
