@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from encfields import EncryptedType
 from tests.database import Database
@@ -71,3 +81,24 @@ def test_rows_are_looked_at_where_a_schema_is_translated(mariadb):
         connection.execute(update(elsewhere).where(elsewhere.c.id == 1).values(body="b"))
         bodies = connection.scalars(select(elsewhere.c.body).order_by(elsewhere.c.id)).all()
     assert bodies == ["b", "two", "three"]
+
+
+def test_other_transactions_rows_are_not_waited_for_where_the_identity_is_no_key(mariadb):
+    database = Database(mariadb)
+    numbered = Table(
+        "numbered",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("number", Integer),
+        Column("body", EncryptedType(String, bind_to="number")),
+    )
+    database.create(numbered.metadata)
+    database.execute_plain(
+        "CREATE TRIGGER touched BEFORE INSERT ON numbered FOR EACH ROW SET NEW.id = NEW.id"
+    )
+    with database.begin() as connection, database.begin() as other:
+        other.execute(text("SET innodb_lock_wait_timeout = 1"))
+        for number, writer in enumerate((connection, other)):
+            writer.execute(insert(numbered).values(number=number, body="b"))
+    with database.begin() as connection:
+        assert connection.scalars(select(numbered.c.body)).all() == ["b", "b"]

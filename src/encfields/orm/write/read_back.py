@@ -266,6 +266,7 @@ class _Messages:
         self.identity = tuple(source.c[column.name] for column in binding.identity)
         self.start = func.substr(source.c[name], 1, _START, type_=LargeBinary())
         self._connection = connection
+        self._table = table
         self._select = select(Packed(self.start, self.identity, _StartReader(binding)))
         self._select = self._select.select_from(source)
 
@@ -278,8 +279,14 @@ class _Messages:
 
     def of(self, keys: Sequence[tuple[Any, ...]]) -> Found:
         """The same of rows by their keys."""
-        options = internals.UNTRANSLATED
-        identities = rows_by_key(self._connection, self._select, self.identity, keys, options)
+        identities = rows_by_key(
+            self._connection,
+            self._table,
+            self._select,
+            self.identity,
+            keys,
+            internals.UNTRANSLATED,
+        )
         return [one for one in identities if one is not None]
 
 

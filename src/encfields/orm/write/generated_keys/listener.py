@@ -205,7 +205,8 @@ def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[A
     columns = insert.missing
     if connection.dialect.name in MYSQL_NAMES:
         query = select(literal(1)).select_from(insert.table)
-        return len([*rows_by_key(connection, query, columns, keys)]) == len(keys)
+        stored = rows_by_key(connection, insert.table, query, columns, keys)
+        return len([*stored]) == len(keys)
     is_range = len(columns) == 1 and _are_consecutive(keys)
     if is_range and not has_own_bind(columns[0], connection.dialect):
         within = columns[0].between(keys[0][0], keys[-1][0])
