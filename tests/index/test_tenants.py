@@ -444,6 +444,11 @@ UNPINNED: dict[str, Callable[[], Any]] = {
         .outerjoin(Member, Member.id == Card.member_id)
         .where(Card.tenant_id == 1, ssn)
     ),
+    "right of an outer join, where it may be NULL": lambda: (
+        select(Card.id)
+        .outerjoin(Member, and_(Member.id == Card.member_id, ssn))
+        .where(Member.tenant_id.is_not_distinct_from(1))
+    ),
     "inside a subquery": lambda: select(Member.id).where(
         Member.id.in_(select(other.id).where(other.tenant_id == 1)), ssn
     ),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.sql.selectable import Select
 
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import EncFieldsError, UnsupportedOperationError, ValueEncodingError
@@ -22,6 +23,7 @@ from encfields.orm.declare.row_keys import from_bound_value, may_match_another_s
 from encfields.orm.query.lookup_type import Compared, CompoundValue, LookupType
 from encfields.orm.query.statement_scope import (
     OuterStatement,
+    certain_sources,
     conditions_beside,
     conjunction_of,
     deciding,
@@ -171,9 +173,24 @@ class _Pins:
         """Both sides of each comparison that holds wherever a statement's row counts."""
         statement = scope[0].statement
         beside = conditions_beside(statement, self._compared.element)
-        for criterion in (*conjunction_of(statement), *beside):
+        whole = (c for c in conjunction_of(statement) if not _may_hold_of_no_row(c, statement))
+        for criterion in (*whole, *beside):
             if isinstance(criterion, BinaryExpression) and criterion.operator in _NAMES_TENANT:
                 yield from permutations((criterion.left, criterion.right))
+
+
+def _may_hold_of_no_row(criterion: Any, statement: Any) -> bool:
+    """Whether a condition may hold where an outer join finds no row, as when told apart from NULL.
+
+    The look-up may be what it finds none by.
+    """
+    if getattr(criterion, "operator", None) is not operators.is_not_distinct_from:
+        return False
+    if not isinstance(statement, Select):
+        return False
+    certain = {hash(source) for source in certain_sources(statement)}
+    tables = (getattr(side, "table", None) for side in (criterion.left, criterion.right))
+    return any(table is not None and hash(table) not in certain for table in tables)
 
 
 def _is_alike(column: Any, other: Any) -> bool:
