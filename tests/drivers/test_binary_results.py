@@ -53,6 +53,13 @@ visit = Table(
     Column("raw", LargeBinary),
     Column("kind", Enum("first", "again", name="kind_in_binary")),
 )
+numbered = Table(
+    "numbered_in_binary",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("note", String(20)),
+    implicit_returning=False,
+)
 ROW = {
     "id": 1,
     "note": "sleeps badly",
@@ -198,3 +205,13 @@ def test_sql_of_the_application_that_reads_the_same_is_answered_in_text(leg: Leg
         return raw.one().id, form
 
     assert leg.run(executed) == (1, 0)
+
+
+def test_a_sequence_that_is_asked_for_a_key_after_a_read_answers(leg: Leg) -> None:
+    def insert_after_reads(connection: Connection) -> tuple[Any, ...]:
+        for _ in "12":
+            read(connection, visit.c.note)
+        connection.execute(insert(numbered), {"note": "sleeps well"})
+        return tuple(connection.execute(select(numbered)).one())
+
+    assert leg.run(insert_after_reads) == (1, "sleeps well")

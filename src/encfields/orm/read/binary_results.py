@@ -71,7 +71,9 @@ class BinaryResults:
         if context.compiled is None:
             return  # an application's own SQL, which may read as one of ours
         known = context.root_connection.info.get(IN_BINARY)
-        readers = NOT_THE_SAME if known is None else known.get(context.statement)
+        # An INSERT that asks a sequence for its key has no statement of its own until then.
+        own_statement = getattr(context, "statement", None)
+        readers = NOT_THE_SAME if known is None else known.get(own_statement)
         if readers:
             own = internals.driver_cursor(cursor)
             if _delivers_all(own) and _are_in_use(readers, own.adapters):
