@@ -9,6 +9,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    false,
     func,
     lambda_stmt,
     literal,
@@ -60,6 +61,9 @@ PINNED = {
     "or_ beside": lambda: set_number().where(
         card.c.id == 2, or_(card.c.id == 2, card.c.holder == "x")
     ),
+    "a list of one": lambda: set_number().where(card.c.id.in_([2])),
+    "a list of one, nested": lambda: set_number().where(and_(card.c.id.in_([2]), card.c.id > 0)),
+    "a list of one, ORM": lambda: update(Card).values(number="new").where(Card.id.in_([2])),
     "bindparam with value": lambda: set_number().where(card.c.id == bindparam("k", 2)),
     "is not distinct": lambda: set_number().where(card.c.id.is_not_distinct_from(2)),
     "lambda": lambda: (
@@ -100,6 +104,7 @@ def test_set_by_name_of_the_parameter(cards):
 def test_an_update_that_matches_no_row_changes_nothing(cards):
     with cards.begin() as connection:
         assert connection.execute(set_number().where(card.c.id == 77)).rowcount == 0
+        assert connection.execute(set_number().where(false(), card.c.id == 2)).rowcount == 0
     assert numbers(cards) == ["number-1", "number-2", "number-3"]
 
 
@@ -159,7 +164,6 @@ other_card = card.alias("other_card")
 AMBIGUOUS = {
     "no WHERE": lambda: set_number(CANARY),
     "another column": lambda: set_number(CANARY).where(card.c.holder == "holder-2"),
-    "key in list": lambda: set_number(CANARY).where(card.c.id.in_([2])),
     "key in lists": lambda: set_number(CANARY).where(card.c.id.in_([2, 3])),
     "key < value": lambda: set_number(CANARY).where(card.c.id < 2),
     "key != value": lambda: set_number(CANARY).where(card.c.id != 2),

@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    and_,
     bindparam,
     case,
     delete,
@@ -23,8 +24,10 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    type_coerce,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import BlindIndex, EncryptedType
@@ -41,6 +44,7 @@ twins = Table(
     Column("secret", EncryptedType(String(20), index=BlindIndex())),
 )
 id_, number = twins.c.id, twins.c.number
+other = twins.alias()
 
 Condition = Callable[[Any], Any]
 
@@ -66,6 +70,13 @@ SPELT: dict[str, Condition] = {
     "a row": lambda c: tuple_(id_, c) == (1, "a"),
     "not a row": lambda c: tuple_(id_, c) != tuple_(1, "a"),
     "one of rows or else": lambda c: or_(id_ == 5, tuple_(number, c).in_([(1, "a")])),
+    "a value first, in a subquery": lambda c: id_.in_(select(id_).where(literal("a") == c)),
+    "a value first, in the ON of a join": lambda c: id_.in_(
+        select(other.c.id).join(twins, and_(other.c.id == id_, literal("a") == c))
+    ),
+    "of the column's own type": lambda c: type_coerce(c, c.type) == "a",
+    "one of a list, of its own type": lambda c: type_coerce(c, c.type).in_(["a", "b"]),
+    "a value with a type": lambda c: c == type_coerce("a", String),
     "very many rows": lambda c: tuple_(id_, c).in_([(n, "a") for n in range(1500)]),
 }
 
@@ -120,6 +131,23 @@ def test_rows_are_changed_and_deleted_by_it(filled: Database) -> None:
         assert connection.execute(delete(twins).where(literal("a") == secret)).rowcount == 2
         gone = delete(twins).where(secret.is_distinct_from(bindparam("x")))
         assert connection.execute(gone, {"x": "c"}).rowcount == 2
+
+
+def test_a_value_first_is_looked_up_by_inserts_too(filled: Database) -> None:
+    selected = select(id_ + 100, literal(9)).where(literal("a") == twins.c.secret)
+    with filled.begin() as connection:
+        connection.execute(twins.insert().from_select(["id", "number"], selected))
+        assert found(connection, id_ > 100) == [101, 103]
+        if filled.name in ("sqlite", "postgresql"):
+            upsert = (sqlite if filled.name == "sqlite" else postgresql).insert(twins)
+            for value, expected in (("a", [9]), ("b", [])):
+                numbered = upsert.values(id=1, number=9).on_conflict_do_update(
+                    index_elements=["id"],
+                    set_={"number": 9},
+                    where=literal(value) == twins.c.secret,
+                )
+                written = connection.scalars(numbered.returning(twins.c.number)).all()
+                assert written == expected
 
 
 def test_the_value_goes_nowhere(sqlite_db: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import operator
 from typing import Any
 
 import pytest
@@ -173,6 +174,13 @@ def test_it_is_asked_for_all_of_its_columns_and_no_other():
     for values in ({}, {"born": 1}, {"surname": "x", "born": 1, "given": "y"}, {"last_name": "x"}):
         with pytest.raises(UnsupportedOperationError, match="a value of each of surname, born"):
             who.matches(**values)
+
+
+def test_it_is_not_compared_as_a_python_object():
+    who = blind(Guest, "who")
+    for compare in (operator.eq, operator.ne):
+        with pytest.raises(UnsupportedOperationError, match=r"matches\(surname=\.\.\., born"):
+            compare(who, (CANARY, ADA))
 
 
 def test_one_value_is_no_value_of_it(sqlite_house):

@@ -22,6 +22,7 @@ from encfields.orm.write.indexes_along import write_indexes_along
 from encfields.orm.write.named_binds import type_named_binds
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
+from encfields.orm.write.single_row import with_row_named
 from encfields.orm.write.upsert import target_indexes
 from encfields.orm.write.upsert_choices import mark_choices
 from encfields.orm.write.upsert_set_values import bind_set_values
@@ -81,10 +82,12 @@ class EngineListeners:
         """What an execution still lacks is added before it is compiled."""
         write = internals.write_in(statement)
         asked = statement if write is None else write
-        if not isinstance(asked, Insert):  # which has no WHERE
+        if not isinstance(asked, Insert):
             asked = with_all_asked(asked)
             if Plaintext.is_used:
                 asked = with_plaintext_asked(asked)
+        elif internals.asks_something(asked):
+            asked = with_all_asked(asked)
         if write is None:
             self._redaction.note_statement(connection, statement)
             return asked, multiparams, params
@@ -106,6 +109,7 @@ class EngineListeners:
         if Plaintext.is_used:
             write_plaintext_along(execution)
         if isinstance(execution.statement, Update):
+            execution.statement = with_row_named(execution.statement)
             type_named_binds(execution)
             complete_row_update(execution)
             veil_written(execution)

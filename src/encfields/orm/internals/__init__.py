@@ -58,6 +58,7 @@ from encfields.orm.internals.execution import (
 )
 from encfields.orm.internals.inserts import (
     are_plain_rows,
+    asks_something,
     conflict_elements,
     has_prefixes,
     has_select_source,
@@ -79,7 +80,9 @@ from encfields.orm.internals.inserts import (
     with_keys_among_defaults,
     with_multi_value_rows,
     with_select_name,
+    with_select_rewritten,
     with_upsert_values,
+    with_upsert_where,
     without_reported_keys,
 )
 from encfields.orm.internals.schema import (
@@ -118,10 +121,13 @@ from encfields.orm.internals.selects import (
     order_by_clauses,
     select_parts,
     stands_for_its_parts,
+    subquery_rewritten,
     top_level_from,
     where_criteria,
     with_criteria_rewritten,
+    with_joins_rewritten,
     with_order_by,
+    with_sides,
 )
 from encfields.orm.internals.statement_cache import (
     CacheKey,

@@ -25,12 +25,17 @@ from typing import Any, cast
 from sqlalchemy import Column
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.sql.selectable import Alias
+from sqlalchemy.sql.selectable import Alias, Select
 
 
 def has_select_source(statement: Insert | Update) -> bool:
     """Whether it is an INSERT .. SELECT."""
     return isinstance(statement, Insert) and statement.select is not None
+
+
+def asks_something(statement: Insert) -> bool:
+    """Whether an INSERT may hold conditions: of what it selects, or of a row that is there."""
+    return statement.select is not None or statement._post_values_clause is not None
 
 
 def select_source_names(statement: Any) -> list[str]:
@@ -212,6 +217,39 @@ def with_conflict_elements(statement: Any, elements: list[Any]) -> Insert:
     copied: Any = statement._generate()
     copied._post_values_clause = changed
     return cast("Insert", copied)
+
+
+def with_upsert_where(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
+    """The same upsert with its ``where=`` rewritten.
+
+    :param rewrite: gives a condition, or another one in its place.
+    :returns: `statement` itself if the condition is no other.
+    """
+    clause: Any = statement._post_values_clause
+    where = getattr(clause, "update_whereclause", None)
+    rewritten = None if where is None else rewrite(where)
+    if rewritten is where:
+        return statement
+    changed = clause._clone()
+    changed.update_whereclause = rewritten
+    copied = statement._generate()
+    copied._post_values_clause = changed
+    return copied
+
+
+def with_select_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
+    """The same INSERT .. SELECT with its SELECT rewritten.
+
+    :param rewrite: gives a SELECT, or another one in its place.
+    :returns: `statement` itself if the SELECT is no other.
+    """
+    select = statement.select if isinstance(statement.select, Select) else None
+    rewritten = None if select is None else rewrite(select)
+    if rewritten is select:
+        return statement
+    copied = statement._generate()
+    copied.select = rewritten
+    return copied
 
 
 def with_upsert_values(statement: Insert, added: list[tuple[str, Any]]) -> Insert:

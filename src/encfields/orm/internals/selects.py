@@ -3,18 +3,20 @@
 Read::
 
     sqlalchemy.schema.Column                       _annotate _annotations
+    sqlalchemy.sql.elements.BinaryExpression       _clone
     sqlalchemy.sql.selectable.Exists               _clone
+    sqlalchemy.sql.selectable.ScalarSelect         _clone
     sqlalchemy.sql.selectable.Select               _compile_state_factory _generate _prefixes
     sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _hints
     sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria
     sqlalchemy.sql.selectable.Select               _independent_ctes _limit_clause _offset_clause
     sqlalchemy.sql.selectable.Select               _order_by_clauses _statement_hints _suffixes
-    sqlalchemy.sql.selectable.Select               _where_criteria
+    sqlalchemy.sql.selectable.Select               _setup_joins _where_criteria
     sqlalchemy.sql.selectable.SelectState          _get_display_froms
 
 Written::
 
-    sqlalchemy.sql.selectable.Select               _order_by_clauses _where_criteria
+    sqlalchemy.sql.selectable.Select               _order_by_clauses _setup_joins _where_criteria
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseList, ColumnElement
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 
 def is_bare_select(select: Select[Any]) -> bool:
@@ -82,6 +84,46 @@ def exists_rewritten(exists: Any, rewrite: Callable[[Any], Any]) -> Any:
         return exists
     changed = exists._clone()
     changed.element = select.self_group(against=operators.exists)
+    return changed
+
+
+def with_joins_rewritten(select: Any, rewrite: Callable[[Any], Any]) -> Any:
+    """The same SELECT with the ON of each ``join()`` rewritten.
+
+    :param rewrite: gives a condition, or another one in its place.
+    :returns: `select` itself if no condition is another.
+    """
+    joins = getattr(select, "_setup_joins", ())
+    if not joins:
+        return select
+    rewritten = tuple((target, rewrite(on), *others) for target, on, *others in joins)
+    if all(new[1] is old[1] for new, old in zip(rewritten, joins, strict=True)):
+        return select
+    changed = select._generate()
+    changed._setup_joins = rewritten
+    return changed
+
+
+def subquery_rewritten(part: Any, rewrite: Callable[[Any], Any]) -> Any:
+    """The same scalar subquery with its SELECT rewritten.
+
+    :param rewrite: gives a SELECT, or another one in its place.
+    :returns: `part` itself if it is no subquery, or its SELECT is no other.
+    """
+    if not isinstance(part, ScalarSelect) or not isinstance(part.element, Select):
+        return part
+    select = rewrite(part.element)
+    if select is part.element:
+        return part
+    changed = part._clone()
+    changed.element = select
+    return changed
+
+
+def with_sides(binary: Any, left: Any, right: Any) -> Any:
+    """The same comparison of other sides."""
+    changed = binary._clone()
+    changed.left, changed.right = left, right
     return changed
 
 

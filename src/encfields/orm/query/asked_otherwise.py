@@ -1,9 +1,10 @@
 """Comparisons that SQLAlchemy builds without asking the encrypted column's type, looked up too.
 
 ``any_([...]) == column`` is one, ``literal("x") == column`` another, and ``tuple_(a, b).in_(...)``
-a third. What stands in the WHERE of a statement, or of an EXISTS in it, is exchanged for look-ups
-before the statement is compiled. Elsewhere it is refused, as is a list or a row that the statement
-does not hold.
+a third. What stands in the WHERE of a statement or of a subquery in it, in the ON of a ``join()``,
+in an upsert's ``where=`` or in what an INSERT selects is exchanged for look-ups before the
+statement is compiled. Elsewhere it is refused, as is a list or a row that the statement does not
+hold.
 
 Of rows and columns SQL says what AND and OR of the parts say, NULL included: each column answers by
 itself.
@@ -17,6 +18,7 @@ from typing import Any, cast
 
 from sqlalchemy import and_, false, not_, null, or_, true
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
@@ -46,8 +48,13 @@ from encfields.traces import leaves_no_trace
 
 
 def with_all_asked(statement: Any) -> Any:
-    """The statement with all that its WHERE asks in the form in which it is looked up."""
-    return internals.with_criteria_rewritten(statement, _asked)
+    """The statement with all that its WHERE, its joins' ON and what it inserts from ask in the form
+    in which it is looked up."""
+    if isinstance(statement, Insert):
+        inserted = internals.with_select_rewritten(statement, with_all_asked)
+        return internals.with_upsert_where(inserted, _asked)
+    asked = internals.with_criteria_rewritten(statement, _asked)
+    return internals.with_joins_rewritten(asked, _asked)
 
 
 def _asked(criterion: Any) -> Any:
@@ -92,7 +99,16 @@ def _compared(criterion: BinaryExpression[Any]) -> Any:
             compared = found_in_columns(left, operator, right, _is_indexed)
     elif isinstance(left, Tuple) and any(map(_is_indexed, left.clauses)):
         compared = compared_by_parts(left, operator, right)
-    return criterion if compared is None else compared
+    return _with_subqueries(criterion) if compared is None else compared
+
+
+def _with_subqueries(criterion: BinaryExpression[Any]) -> Any:
+    """The comparison with what SELECTs on its sides ask in the form in which it is looked up."""
+    left = internals.subquery_rewritten(criterion.left, with_all_asked)
+    right = internals.subquery_rewritten(criterion.right, with_all_asked)
+    if left is criterion.left and right is criterion.right:
+        return criterion
+    return internals.with_sides(criterion, left, right)
 
 
 _SYMMETRIC = (*EQUALITY, *OF_NULL_TOO)

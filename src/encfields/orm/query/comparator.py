@@ -14,6 +14,7 @@ from sqlalchemy.sql.elements import (
     CollectionAggregate,
     ColumnElement,
     Null,
+    TypeCoerce,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -118,6 +119,12 @@ def _encrypted_side(expression: Any, operand: Any) -> Any:
     return operand if isinstance(expression, BindParameter) and is_column(operand) else expression
 
 
+def _uncoerced(operand: Any) -> Any:
+    """The bind of a value that type_coerce() gives a type; anything else as it is."""
+    is_value = isinstance(operand, TypeCoerce) and isinstance(operand.clause, BindParameter)
+    return operand.typed_expression if is_value else operand
+
+
 class EncryptedComparator(TypeDecorator.Comparator[Any]):
     """Allows ``is_(None)`` and its like, equality where there is a blind index, and refuses
     everything else by name."""
@@ -126,6 +133,12 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 
     @leaves_no_trace
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        if isinstance(self.expr, TypeCoerce) and self.expr.clause.type is self.expr.type:
+            return self.expr.clause.operate(op, *other, **kwargs)
+        other = tuple(map(_uncoerced, other))
+        return self._operate(op, *other, **kwargs)
+
+    def _operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
         type_ = cast("SealedColumnType", self.expr.type)
         if op in OF_NULL_TOO and _has_answer(type_, operand):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import Table, inspect
 from sqlalchemy.exc import NoInspectionAvailable
@@ -46,6 +46,23 @@ class CompoundQuery:
             tuple(values[name] for name in self._names)
         )
         return answer
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise _ask_by_matches(self._names)
+
+    def __ne__(self, other: object) -> NoReturn:
+        raise _ask_by_matches(self._names)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _ask_by_matches(names: list[str]) -> UnsupportedOperationError:
+    values = ", ".join(f"{name}=..." for name in names)
+    return UnsupportedOperationError(
+        f"a compound blind index is not compared with ==, which would be Python's: write "
+        f"blind(...).matches({values}), and not_() of that for what differs",
+        reason="compound",
+    )
 
 
 def blind(entity: Any, name: str) -> CompoundQuery:

@@ -6,6 +6,7 @@ Before the statement is compiled, it is completed:
 ``execution``                     the statement and its parameters, to be completed
 ``indexes_along``                 index columns are set where an encrypted one is
 ``row_update``, ``current_rows``  an UPDATE by primary key reads what its rows hold
+``single_row``                    ``key.in_([value])`` is as good as ``key == value``
 ``upsert_choices``                ``coalesce(excluded.ssn, table.ssn)`` and CASE
 ``upsert_set_values``             ``set_={"ssn": "..."}``
 ``named_binds``                   binds of the application's own names
