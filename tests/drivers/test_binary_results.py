@@ -32,10 +32,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from encfields import EncryptedType
+from encfields import EncryptedType, attach
 from encfields.errors import UnreadableError
 from encfields.orm import internals
-from tests.drivers.conftest import Leg
+from encfields.testing import local_store
+from tests.drivers.conftest import WRAPPING_KEY, Leg
 
 NOW = dt.datetime(2026, 11, 28, 12, 30, tzinfo=dt.UTC)
 metadata = MetaData()
@@ -215,3 +216,22 @@ def test_a_sequence_that_is_asked_for_a_key_after_a_read_answers(leg: Leg) -> No
         return tuple(connection.execute(select(numbered)).one())
 
     assert leg.run(insert_after_reads) == (1, "sleeps well")
+
+
+def test_a_dialect_executes_while_it_gets_to_know_the_server(leg: Leg) -> None:
+    again = Leg("postgresql", leg.url)
+    dialect: Any = again.engine.dialect
+    initialize = dialect.initialize
+    told: list[Any] = []
+
+    def executing(connection: Connection) -> None:
+        initialize(connection)
+        told.append(connection.scalar(select(visit.c.place)))
+
+    dialect.initialize = executing
+    attach(again.engine, local_store(WRAPPING_KEY))
+    try:
+        note = again.run(lambda connection: connection.scalar(select(visit.c.note)))
+    finally:
+        again.dispose()
+    assert (told, note) == ([ROW["place"]], ROW["note"])

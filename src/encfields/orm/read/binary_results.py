@@ -70,10 +70,11 @@ class BinaryResults:
         """
         if context.compiled is None:
             return  # an application's own SQL, which may read as one of ours
-        known = context.root_connection.info.get(IN_BINARY)
+        known = _known_on(context.root_connection)
+        if known is None:
+            return
         # An INSERT that asks a sequence for its key has no statement of its own until then.
-        own_statement = getattr(context, "statement", None)
-        readers = NOT_THE_SAME if known is None else known.get(own_statement)
+        readers = known.get(getattr(context, "statement", ""))
         if readers:
             own = internals.driver_cursor(cursor)
             if _delivers_all(own) and _are_in_use(readers, own.adapters):
@@ -84,7 +85,8 @@ class BinaryResults:
 
         :raises UnreadableError: it was, and it may not be any more.
         """
-        known: dict[str, _Readers] = connection.info.setdefault(IN_BINARY, {})
+        if (known := _known_on(connection)) is None:
+            return
         readers = known.get(context.statement)
         if readers is None:
             if not any(internals.result_processors(result)) or not encrypted_columns(result):
@@ -111,6 +113,19 @@ class BinaryResults:
             known[context.statement] = _same_in_binary(types, cursor.adapters)
             if not known[context.statement]:
                 raise _has_changed()
+
+
+def _known_on(connection: Connection) -> dict[str, _Readers] | None:
+    """What a connection remembers of its statements' results.
+
+    :returns: ``None`` where there is no place for it: on the connection that a dialect gets to know
+        the server by.
+    """
+    try:
+        known: dict[str, _Readers] = connection.info.setdefault(IN_BINARY, {})
+    except NotImplementedError:
+        return None
+    return known
 
 
 def _delivers_all(cursor: Any) -> bool:
