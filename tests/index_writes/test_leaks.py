@@ -21,7 +21,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import (
@@ -164,19 +164,24 @@ def test_every_write_and_look_up_in_the_log(engine, log, keys):
 
 
 def test_an_integrity_error(engine, log, keys):
+    # pg8000 tells by itself only that another row has the same.
+    missing = ProgrammingError if engine.driver == "pg8000" else IntegrityError
     flushed_once = row(id=1)
     with Session(engine) as session:
         session.add(Patient(**flushed_once))
         session.commit()
-    for action in (
-        executed(engine, insert(patient), row(id=2, name="b")),
-        executed(engine, insert(patient), [row(id=2, name="b"), row(id=3, name="c")]),
-        executed(engine, insert(patient).values([row(id=2, name="b")])),
-        flushed(engine, row(id=2, name="b")),
-        flushed(engine, {"name": "b", "ssn": SSN, "code": 1}),
-        executed(engine, insert(patient), row(id=4, name=None, ssn=SSN + "z")),
+    for kind, action in (
+        (IntegrityError, executed(engine, insert(patient), row(id=2, name="b"))),
+        (
+            IntegrityError,
+            executed(engine, insert(patient), [row(id=2, name="b"), row(id=3, name="c")]),
+        ),
+        (IntegrityError, executed(engine, insert(patient).values([row(id=2, name="b")]))),
+        (IntegrityError, flushed(engine, row(id=2, name="b"))),
+        (IntegrityError, flushed(engine, {"name": "b", "ssn": SSN, "code": 1})),
+        (missing, executed(engine, insert(patient), row(id=4, name=None, ssn=SSN + "z"))),
     ):
-        error = caught(keys, IntegrityError, action)
+        error = caught(keys, kind, action)
         nothing_shows(keys, error.params, str(error), repr(error), str(error.orig))
     nothing_shows(keys, log.records, log.text)
 
