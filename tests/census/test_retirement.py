@@ -58,6 +58,6 @@ def test_a_view_which_may_leave_rows_out_is_not_counted(engine, encryption, pati
         connection.exec_driver_sql("CREATE VIEW few AS SELECT * FROM patient WHERE id < 3")
     view = TableSpec.of("few", [SealedColumn("ssn", "patient.ssn", bind_to=("id",))])
     with pytest.raises(ConfigurationError, match="is a view") as caught:
-        encryption.keys.destroy("default", confirm="default", specs=[view])
+        encryption.keys.destroy("default", confirm="default", specs=[view], at_once=True)
     assert caught.value.reason == "view"
     assert encryption.keys.list()[0].active

@@ -97,7 +97,7 @@ def test_one_cannot_be_made_of_nothing():
 def test_a_destroyed_key_is_told_when_it_is_revealed(sqlite_db):
     with sqlite_db.session() as session:
         value = session.get_one(Person, 1).ssn
-        sqlite_db.encryption.keys.destroy("default", confirm="default", specs=None)
+        sqlite_db.encryption.keys.destroy("default", confirm="default", specs=None, at_once=True)
         person = session.get_one(Person, 2)
         with pytest.raises(KeyDestroyedError):
             person.ssn.reveal()

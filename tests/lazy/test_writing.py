@@ -119,7 +119,7 @@ def test_the_value_of_a_destroyed_key_is_not_written_back(sqlite_db):
     attachment_of(sqlite_db.engine.dialect).require().destroyed = None
     with sqlite_db.session() as session:
         value, before = session.get_one(Person, 1).ssn, sqlite_db.stored(Person.ssn, 1)
-        sqlite_db.encryption.keys.destroy("default", confirm="default", specs=None)
+        sqlite_db.encryption.keys.destroy("default", confirm="default", specs=None, at_once=True)
         assert value.reveal() is None
         with pytest.raises(EncFieldsError):
             session.execute(update(Person).where(Person.id == 1).values(ssn=value))
