@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
     and_,
     bindparam,
     case,
@@ -170,7 +171,22 @@ def test_an_entity_is_found_and_compared(sqlite_clinic: Database) -> None:
         assert sorted(session.scalars(with_patients)) == [1, 2]
 
 
+class Lower(TypeDecorator[str]):
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: object) -> str | None:
+        return value and value.lower()
+
+
+CONVERTED = "does not convert its value by Lower"
+
 REFUSED: dict[str, tuple[Condition, str]] = {
+    "a value that its type converts": (lambda c: c == type_coerce("A", Lower), CONVERTED),
+    "such a value first": (lambda c: literal("A", Lower) == c, CONVERTED),
+    "such a value in columns": (lambda c: literal("A", Lower).in_([c, c]), CONVERTED),
+    "such a value told apart": (lambda c: c.is_distinct_from(literal("A", Lower)), CONVERTED),
+    "such a value in a row": (lambda c: tuple_(id_, c) == (1, literal("A", Lower)), CONVERTED),
     "rows that come with the execution": (
         lambda c: tuple_(id_, c).in_(bindparam("x", expanding=True)),
         r"tuple_\(\).*and_\(a == x, b == y\)",

@@ -103,7 +103,6 @@ CONDITIONS: dict[str, Callable[[], Any]] = {
     "cast of the index": lambda: cast(index, String) == value,
     "cast of the value": lambda: number == cast(value, String),
     "coerced index": lambda: type_coerce(index, String) == value,
-    "coerced value": lambda: number == type_coerce(literal(value), String),
     "coalesce": lambda: func.coalesce(number, value) == value,
     "coalesce of the index": lambda: func.coalesce(index, value) == value,
     "case of columns": lambda: case((Patient.id == 1, number), else_=value) == value,

@@ -41,6 +41,7 @@ from encfields.orm.query.comparison import (
     OF_NULL_TOO,
     BlindView,
     IndexComparison,
+    is_converted,
     ungrouped,
 )
 from encfields.orm.write.hidden_values import veil_all
@@ -155,7 +156,7 @@ def _items(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
     parts = internals.array_items(element)
     if parts is None or not all(map(_is_value, parts)):
         return None
-    return [None if isinstance(item, Null) else item.effective_value for item in parts]
+    return [None if isinstance(item, Null) else _value(item) for item in parts]
 
 
 def _is_value(part: Any) -> bool:
@@ -201,7 +202,7 @@ def found_in_columns(
     columns = list(_parts(listed))
     if not bind.unique or not any(map(is_indexed, columns)):
         return None
-    value = bind.effective_value
+    value = _value(bind)
     if operator is operators.not_in_op:
         return and_(*(_value_compared(column, operators.ne, value) for column in columns))
     return or_(*(_value_compared(column, operators.eq, value) for column in columns))
@@ -253,5 +254,5 @@ def _rows(other: Any) -> list[list[Any]] | None:
 
 def _value(part: Any) -> Any:
     """What a part is compared as: a value that the statement holds, or an expression."""
-    is_value = isinstance(part, BindParameter) and part.unique
+    is_value = isinstance(part, BindParameter) and part.unique and not is_converted(part)
     return part.effective_value if is_value else part

@@ -38,6 +38,7 @@ from encfields.orm.query.comparison import (
     by_database_alone,
     clause_of,
     is_column,
+    is_converted_for,
 )
 from encfields.orm.query.index_operand import index_column_of_view
 from encfields.orm.query.resolution import null_given, resolved
@@ -196,7 +197,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def _with_bind(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
         """``is_distinct_from()`` and its opposite, of a value that comes in a bind: it may be NULL
         in one execution and not in the next."""
-        if bind.unique:
+        if bind.unique and not is_converted_for(bind, self.expr.type):
             return self._with_null(op, bind.effective_value)
         is_null = by_database_alone(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
         is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))

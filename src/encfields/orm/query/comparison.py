@@ -24,9 +24,10 @@ from sqlalchemy.sql.elements import (
     TypeCoerce,
 )
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
+from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.internals import CacheKeyedType, NegatableComparison
 from encfields.orm.write.hidden_values import veil, veil_all
 from encfields.traces import leaves_no_trace
@@ -247,6 +248,21 @@ def instead_of_any(*sides: Any) -> str | None:
             is_all = side.operator is operators.all_op
             return f"write column.{'not_in' if is_all else 'in_'}([...])"
     return None
+
+
+def is_converted(bind: BindParameter[Any]) -> bool:
+    """Whether a user's own type, and not a column's, would make another value of a bind's.
+
+    A loader's bind, which has no value yet, has the type of the column that it takes it from.
+    """
+    if not isinstance(bind.type, TypeDecorator) or isinstance(bind.type, SealedColumnType):
+        return False
+    return not bind.unique or bind.effective_value is not None
+
+
+def is_converted_for(bind: BindParameter[Any], type_: Any) -> bool:
+    """The same, of an encrypted column's type: its own inner type converts as the column does."""
+    return is_converted(bind) and type(bind.type) is not type(type_.inner)
 
 
 def clause_of(operand: Any) -> Any:

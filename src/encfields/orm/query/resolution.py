@@ -48,6 +48,7 @@ from encfields.orm.query.comparison import (
     BlindValue,
     IndexComparison,
     instead_of_any,
+    is_converted_for,
     ungrouped,
 )
 from encfields.orm.query.index_operand import IndexOperand, asked
@@ -283,6 +284,13 @@ def _lookup(
             compared.element,
             instead_of_any(value)
             or "it can be compared with a value or an equally indexed column only",
+        )
+    if is_converted_for(value, index.sources[0].column.type):
+        raise _refused(
+            compared.scope,
+            compared.element,
+            f"a look-up does not convert its value by {type(value.type).__name__}: compare with "
+            "the converted value itself",
         )
     if not value.unique and len(versions) > 1:
         # One name has one value: the hashes of both versions, of which each side takes its own.
