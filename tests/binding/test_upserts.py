@@ -406,6 +406,34 @@ def test_under_autocommit_nobody_could_take_such_an_upsert_back(notes):
     assert bodies(db, table) == [(1, "b1", "o"), (2, "b2", "o")]
 
 
+def test_a_tenant_that_is_set_along_need_not_be_part_of_the_only_unique_key(innodb_db):
+    table = Table(
+        "visit",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("tenant", Integer, nullable=False),
+        Column("title", String(20)),
+        Column("body", EncryptedType(key="tenant/{tenant}")),
+    )
+    for tenant in (1, 2):
+        innodb_db.create_key(f"tenant/{tenant}")
+    innodb_db.create(table.metadata)
+    set_along = mysql.insert(table)
+    set_along = set_along.on_duplicate_key_update(
+        body=set_along.inserted.body, tenant=set_along.inserted.tenant
+    )
+    with innodb_db.begin() as connection:
+        given = [{"id": n, "tenant": 1, "title": f"t{n}", "body": "old"} for n in (1, 2)]
+        connection.execute(insert_plainly(table), given)
+        connection.execute(set_along, [{"id": n, "tenant": 2, "body": "new"} for n in (2, 3)])
+    innodb_db.execute_plain("ALTER TABLE visit ADD UNIQUE INDEX hidden (title)")
+    with pytest.raises(IdentityChangeError), innodb_db.begin() as connection:
+        connection.execute(set_along, {"id": 9, "tenant": 2, "title": "t1", "body": CANARY})
+    with innodb_db.begin() as connection:
+        found = connection.execute(select(table.c.id, table.c.tenant, table.c.body))
+        assert sorted(map(tuple, found)) == [(1, 1, "old"), (2, 2, "new"), (3, 2, "new")]
+
+
 def test_insert_ignore_and_or_replace_with_a_given_key_work(shop):
     prefix = {"sqlite": "OR REPLACE", "mariadb": "IGNORE"}.get(shop.backend.family)
     if prefix is None:

@@ -233,14 +233,14 @@ class _Upsert:
                 f"be ({key}), have its where= say {where}, or set it in the same statement "
                 f"({along})"
             )
-        if self._hits_any and self._is_hit_by_its_key(binding):
+        if self._hits_any and self._is_hit_by(missing):
             self.unseen = partial(_refusal, AmbiguousRowError, binding, message)
             return
         raise _refusal(AmbiguousRowError, binding, message)
 
-    def _is_hit_by_its_key(self, binding: ColumnBinding) -> bool:
-        """Whether every unique key that is declared has all that identifies the row."""
-        table, identity = self._statement.table, set(binding.identity)
+    def _is_hit_by(self, missing: Sequence[Column[Any]]) -> bool:
+        """Whether every unique key that is declared has all of the row's key that SET leaves."""
+        table = self._statement.table
         unique = [
             *(
                 constraint.columns
@@ -249,8 +249,8 @@ class _Upsert:
             ),
             *(index.columns for index in table.indexes if index.unique),
         ]
-        return all(identity <= set(columns) for columns in unique) and not any(
-            may_match_another_spelling(column.type, self._dialect) for column in identity
+        return all(set(missing) <= set(columns) for columns in unique) and not any(
+            may_match_another_spelling(column.type, self._dialect) for column in missing
         )
 
     def _is_for_this_row(self, value: Any, column: Column[Any]) -> bool:
