@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnknownIdentityError, UnreadableError, UnsupportedOperationError
@@ -315,10 +315,48 @@ def test_a_tenant_that_is_none_is_refused_with_the_column(notes: Session) -> Non
         assert (caught.value.table, caught.value.column) == ("note", "body")
 
 
-def test_several_tenants_in_a_list_are_refused(notes: Session) -> None:
-    notes.scalars(select(Note.id).where(Note.tenant.in_([1]), Note.body == "b1")).all()
+FIRST, SECOND = Note.tenant == 1, Note.tenant == 2
+BOTH = Note.tenant.in_([1, 2])
+
+SEVERAL: dict[str, tuple[Any, list[tuple[int, int]]]] = {
+    "a list": (and_(BOTH, Note.body == "b1"), [(1, 1), (2, 1)]),
+    "two lists": (and_(BOTH, Note.body.in_(["b2", "b9"])), [(1, 2), (2, 2)]),
+    "a list with more": (and_(Note.tenant.in_([2, None, 2]), Note.body == "b1"), [(2, 1)]),
+    "one or the other": (and_(or_(FIRST, SECOND), Note.body == "b2"), [(1, 2), (2, 2)]),
+    "one twice": (and_(or_(FIRST, FIRST), Note.body == "b2"), [(1, 2)]),
+    "what differs": (and_(BOTH, Note.body != "b1"), [(1, 2), (2, 2)]),
+    "not": (and_(BOTH, ~(Note.body == "b1")), [(1, 2), (2, 2)]),
+    "within an OR": (
+        and_(BOTH, or_(Note.body == "b1", and_(Note.body == "b2", Note.tenant == 2))),
+        [(1, 1), (2, 1), (2, 2)],
+    ),
+}
+
+
+@pytest.mark.parametrize("asked, expected", SEVERAL.values(), ids=SEVERAL)
+def test_each_of_several_tenants_is_asked(
+    notes: Session, asked: Any, expected: list[tuple[int, int]]
+) -> None:
+    for _ in range(2):
+        found = notes.execute(select(Note.tenant, Note.id).where(asked))
+        assert sorted(map(tuple, found)) == expected
+
+
+def test_each_of_several_tenants_is_asked_of_an_alias_and_in_writes(notes: Session) -> None:
+    other = aliased(Note)
+    listed = other.tenant.in_([1, 2]), other.body == "b1"
+    assert notes.scalars(select(other.tenant).where(*listed).order_by(other.tenant)).all() == [1, 2]
+    assert notes.scalars(select(Note.id).where(exists().where(*listed, other.id == Note.id))).all()
+    gone: Any = notes.execute(delete(Note).where(BOTH, Note.body == "b1"))
+    assert gone.rowcount == 2
+
+
+def test_several_tenants_that_come_with_the_execution_are_refused(notes: Session) -> None:
+    listed = Note.tenant.in_(bindparam("t", expanding=True))
+    asked = select(Note.id).where(listed, Note.body == "b1")
+    assert notes.scalars(asked, {"t": [1]}).all() == [1]
     with pytest.raises(UnsupportedOperationError, match=r"IN names several.*or_\(and_\(") as caught:
-        notes.scalars(select(Note.id).where(Note.tenant.in_([1, 2]), Note.body == "b1")).all()
+        notes.scalars(asked, {"t": [1, 2]}).all()
     assert (caught.value.column, caught.value.reason) == ("body", "tenant-unknown")
 
 

@@ -8,6 +8,7 @@ What an application writes, and its answer as the statement is compiled:
 ``comparison``       ``encrypted == value``
 ``compound_query``   ``blind(Patient, "who").matches(...)``
 ``asked_otherwise``  what SQLAlchemy builds without asking the column
+``several_tenants``  a look-up in a list of tenants
 ``resolution``       which index answers a comparison
 ``index_operand``    one side of it
 ``statement_scope``  the statements and conditions around it

@@ -44,6 +44,7 @@ from encfields.orm.query.comparison import (
     is_converted,
     ungrouped,
 )
+from encfields.orm.query.several_tenants import with_tenants_apart
 from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
 
@@ -54,7 +55,7 @@ def with_all_asked(statement: Any) -> Any:
     if isinstance(statement, Insert):
         inserted = internals.with_select_rewritten(statement, with_all_asked)
         return internals.with_upsert_where(inserted, _asked)
-    asked = internals.with_criteria_rewritten(statement, _asked)
+    asked = with_tenants_apart(internals.with_criteria_rewritten(statement, _asked))
     return internals.with_joins_rewritten(asked, _asked)
 
 

@@ -170,13 +170,18 @@ class _Pins:
         return None
 
     def _compared_in(self, scope: tuple[OuterStatement, ...]) -> Iterator[tuple[Any, Any]]:
-        """Both sides of each comparison that holds wherever a statement's row counts."""
+        """Both sides of each comparison that holds wherever a statement's row counts, those with
+        one value before those with a list."""
         statement = scope[0].statement
         beside = conditions_beside(statement, self._compared.element)
         whole = (c for c in conjunction_of(statement) if not _may_hold_of_no_row(c, statement))
-        for criterion in (*whole, *beside):
-            if isinstance(criterion, BinaryExpression) and criterion.operator in _NAMES_TENANT:
-                yield from permutations((criterion.left, criterion.right))
+        naming = [
+            criterion
+            for criterion in (*whole, *beside)
+            if isinstance(criterion, BinaryExpression) and criterion.operator in _NAMES_TENANT
+        ]
+        for criterion in sorted(naming, key=lambda one: one.operator is operators.in_op):
+            yield from permutations((criterion.left, criterion.right))
 
 
 def _may_hold_of_no_row(criterion: Any, statement: Any) -> bool:
