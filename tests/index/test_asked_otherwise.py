@@ -351,6 +351,20 @@ def test_each_of_several_tenants_is_asked_of_an_alias_and_in_writes(notes: Sessi
     assert gone.rowcount == 2
 
 
+class Raised(TypeDecorator[int]):
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Any) -> int | None:
+        return None if value is None else value + 1
+
+
+def test_several_tenants_that_a_type_converts_are_not_asked_as_they_are(notes: Session) -> None:
+    listed = or_(Note.tenant == literal(0, Raised()), Note.tenant == literal(1, Raised()))
+    with pytest.raises(UnsupportedOperationError, match=r"add note\.tenant =="):
+        notes.scalars(select(Note.id).where(listed, Note.body == "b1")).all()
+
+
 def test_several_tenants_that_come_with_the_execution_are_refused(notes: Session) -> None:
     listed = Note.tenant.in_(bindparam("t", expanding=True))
     asked = select(Note.id).where(listed, Note.body == "b1")

@@ -23,7 +23,7 @@ from sqlalchemy.sql.elements import (
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.query.comparison import IndexComparison, ungrouped
+from encfields.orm.query.comparison import IndexComparison, is_converted, ungrouped
 from encfields.orm.query.index_operand import asked
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.read.provenance import sibling
@@ -64,22 +64,27 @@ def _listed(criterion: Any) -> _Tenants | None:
         return None
     if isinstance(criterion, IndexComparison):
         return None
-    values = _items(ungrouped(criterion.right))
+    values = _items(ungrouped(criterion.right), criterion.left)
     if not 1 < len(values) <= _MOST:
         return None
     return _Tenants(criterion.left, [value for value in values if value is not None])
 
 
-def _items(given: Any) -> Sequence[Any]:
+def _items(given: Any, column: Any) -> Sequence[Any]:
     """The values of a list, if the statement holds them; early releases of SQLAlchemy 2.0 make an
     expression of one that has ``None``."""
     parts = given.clauses if isinstance(given, ClauseList) else [given]
-    if not all(isinstance(part, Null) or _is_held(part) for part in parts):
+    if not all(isinstance(part, Null) or _is_value_of(part, column) for part in parts):
         return ()
     if isinstance(given, ClauseList):
         return [None if isinstance(part, Null) else part.effective_value for part in parts]
     values = None if isinstance(given, Null) else given.effective_value
     return values if isinstance(values, list | tuple) else ()
+
+
+def _is_value_of(part: Any, column: Any) -> bool:
+    """Whether the statement holds a value, and its type makes of it what the column's would."""
+    return _is_held(part) and type(part.type) is type(column.type)
 
 
 def _is_held(part: Any) -> bool:
@@ -101,7 +106,7 @@ def _value_of(part: Any, column: Any) -> Any:
     if not is_equality or hash(part.left) != hash(column):
         return None
     bind = part.right
-    return bind.effective_value if _is_held(bind) else None
+    return bind.effective_value if _is_value_of(bind, column) else None
 
 
 def _apart(criterion: Any, listed: list[_Tenants]) -> Any:
@@ -121,7 +126,7 @@ def _apart(criterion: Any, listed: list[_Tenants]) -> Any:
 
 def _asked_apart(comparison: IndexComparison, listed: list[_Tenants]) -> Any:
     bind = ungrouped(comparison.right)
-    if not _is_held(bind):
+    if not _is_held(bind) or is_converted(bind):
         return comparison
     keys = _key_columns(comparison)
     tenants = next((one for one in listed if hash(one.column) in keys), None)
