@@ -19,6 +19,7 @@ from encfields.message import core
 from encfields.native_core import status
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("older_objects_stay")
 in_use = pytest.mark.skipif(not status().is_native, reason="the compiled core is not in use here")
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_is_their_own(older_objects_stay: None) -> None:
+    """At its end each such pytest looks for garbage, time and again."""
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
     """An empty project whose tests take the plugin in."""
