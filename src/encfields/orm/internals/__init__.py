@@ -108,6 +108,7 @@ from encfields.orm.internals.schema import (
 from encfields.orm.internals.selects import (
     annotated_like,
     array_items,
+    clauses_rewritten,
     distinct_on_clauses,
     entity_of,
     exists_rewritten,

@@ -25,10 +25,11 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import is_
 from typing import Any
 
+from sqlalchemy import and_, or_
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import ClauseList, ColumnElement
+from sqlalchemy.sql.elements import BooleanClauseList, ClauseList, ColumnElement
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 
 
@@ -68,6 +69,18 @@ def with_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> An
     changed = statement._generate()
     changed._where_criteria = rewritten
     return changed
+
+
+def clauses_rewritten(criterion: BooleanClauseList, rewrite: Callable[[Any], Any]) -> Any:
+    """The same AND or OR with each of its parts rewritten.
+
+    :param rewrite: gives a part, or another one in its place.
+    :returns: `criterion` itself if no part is another.
+    """
+    parts = [rewrite(part) for part in criterion.clauses]
+    if all(map(is_, parts, criterion.clauses)):
+        return criterion
+    return or_(*parts) if criterion.operator is operators.or_ else and_(*parts)
 
 
 def exists_rewritten(exists: Any, rewrite: Callable[[Any], Any]) -> Any:

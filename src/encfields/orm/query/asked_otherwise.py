@@ -13,7 +13,6 @@ itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from operator import is_
 from typing import Any, cast
 
 from sqlalchemy import and_, false, not_, null, or_, true
@@ -66,10 +65,7 @@ def _asked(criterion: Any) -> Any:
     if isinstance(criterion, BinaryExpression):
         return _compared(criterion)
     if isinstance(criterion, BooleanClauseList):
-        parts = [_asked(part) for part in criterion.clauses]
-        if all(map(is_, parts, criterion.clauses)):
-            return criterion
-        return or_(*parts) if criterion.operator is operators.or_ else and_(*parts)
+        return internals.clauses_rewritten(criterion, _asked)
     if isinstance(criterion, Grouping):
         part = _asked(criterion.element)
         return criterion if part is criterion.element else part

@@ -116,12 +116,9 @@ def _apart(criterion: Any, listed: list[_Tenants]) -> Any:
     if isinstance(criterion, Grouping):
         part = _apart(criterion.element, listed)
         return criterion if part is criterion.element else part
-    if not isinstance(criterion, BooleanClauseList):
-        return criterion
-    parts = [_apart(part, listed) for part in criterion.clauses]
-    if all(new is old for new, old in zip(parts, criterion.clauses, strict=True)):
-        return criterion
-    return or_(*parts) if criterion.operator is operators.or_ else and_(*parts)
+    if isinstance(criterion, BooleanClauseList):
+        return internals.clauses_rewritten(criterion, lambda part: _apart(part, listed))
+    return criterion
 
 
 def _asked_apart(comparison: IndexComparison, listed: list[_Tenants]) -> Any:

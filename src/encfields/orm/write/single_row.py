@@ -6,10 +6,9 @@ all that the WHERE says, and the row that a value is for would not be told any m
 
 from __future__ import annotations
 
-from operator import is_
 from typing import Any
 
-from sqlalchemy import Column, and_, bindparam, text
+from sqlalchemy import Column, bindparam, text
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, False_
@@ -31,8 +30,7 @@ def _named(criterion: Any) -> Any:
     if isinstance(criterion, False_):
         return text("1 = 0")
     if isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
-        parts = [_named(part) for part in criterion.clauses]
-        return criterion if all(map(is_, parts, criterion.clauses)) else and_(*parts)
+        return internals.clauses_rewritten(criterion, _named)
     if isinstance(criterion, BinaryExpression) and criterion.operator is operators.in_op:
         return _of_one_value(criterion)
     return criterion
