@@ -246,6 +246,15 @@ def test_an_engine_in_order(application):
     assert found["multiprocessing"] == "ok"
 
 
+def test_the_name_that_an_application_gives_its_key_store_is_the_one_checked(application):
+    named = ATTACH.replace("bytes(32))", "bytes(32)), name='production'")
+    makes = f"keys = {named}.keys", "keys.create_table()", "keys.create('default')"
+    assert verdicts(application("", *makes))["key store name"] == "ok"
+    assert verdicts(application("", ATTACH))["key store name"] == "warning"
+    other = named.replace("production", "staging")
+    assert verdicts(application("", other))["key store name"] == "problem"
+
+
 def test_an_engine_that_tells_too_much(application):
     assert verdicts(application("echo='debug'"))["echo"] == "problem"
     found = verdicts(application("echo=True"))

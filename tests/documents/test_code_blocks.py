@@ -76,7 +76,7 @@ ENVIRONMENT = """
 from alembic import context
 from sqlalchemy import MetaData, create_engine, pool
 
-metadata = MetaData()
+target_metadata = MetaData()
 ARN = {arn!r}
 with create_engine({url!r}, poolclass=pool.NullPool).connect() as connection:
 {block}

@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.doctor import Finding
-from encfields.engine import known_encryption
+from encfields.engine import engine_encryption, known_encryption
+from encfields.keys.sql.store import SqlKeyStore, table_behind
 from encfields.native_core import status
 
 
@@ -39,6 +40,13 @@ def _attached(engine: Engine) -> Finding:
         )
         return Finding("attach()", "warning", detail)
     return Finding("attach()", "ok", "an encryption is attached")
+
+
+def store_name_given(engine: Engine) -> str | None:
+    """The logical name that an application gives to the key store it attaches, if it gives one."""
+    encryption = known_encryption(engine.dialect)
+    store = None if encryption is None else engine_encryption(encryption).key_store
+    return table_behind(store).given_name if isinstance(store, SqlKeyStore) else None
 
 
 def _echo(engine: Engine) -> Finding:

@@ -19,7 +19,7 @@ from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
 from encfields.doctor import Finding
 from encfields.doctor.database import check_clock, check_columns
-from encfields.doctor.engine import check_engine, check_versions
+from encfields.doctor.engine import check_engine, check_versions, store_name_given
 from encfields.doctor.key_table import check_key_table, check_key_versions
 from encfields.doctor.kms_actions import check_keyring
 from encfields.errors import ConfigurationError, EncFieldsError
@@ -127,11 +127,18 @@ def _keys(settings: Settings, engine: Engine) -> list[Finding]:
         except ConfigurationError as error:
             return [Finding("key table", "problem", error.message)]
     try:
-        store = key_store_of(given, name, settings.store_name())
+        store = key_store_of(given, name, _store_name(settings))
     except ConfigurationError:  # reported already
-        given, store = None, settings.key_store(keys_needed=False)
+        given, store = None, key_store_of(None, name, _store_name(settings))
     store.bind(engine)
     return check_key_table(store, opens=given is not None)
+
+
+def _store_name(settings: Settings) -> str | None:
+    """The key store's name, which the application's engine knows where no option says it."""
+    place = settings.engine_place()
+    given = settings.store_name()
+    return given if given or place is None else store_name_given(engine_named(place))
 
 
 def _print_findings(findings: Sequence[Finding], output: Output) -> None:

@@ -77,7 +77,8 @@ def generate_local_key(path: str | PathLike[str]) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise ConfigurationError(
-            f"{os.fspath(path)!r} exists; a wrapping key is never overwritten",
+            f"{os.fspath(path)!r} exists already, and a wrapping key is never overwritten; "
+            f"keyrings.local({os.fspath(path)!r}) uses the one that is there",
             reason="local-key-exists",
         ) from None
     except OSError as error:
