@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    not_,
     or_,
     select,
     update,
@@ -497,6 +498,49 @@ def test_where_the_tenant_is_not_known_for_certain_it_is_refused(sqlite_club, na
         session.execute(UNPINNED[name](), execution_options={"synchronize_session": False})
     assert caught.value.reason == "tenant-unknown"
     assert "add member.tenant_id == ... to the WHERE" in caught.value.message
+
+
+GIVEN_NULL: dict[str, Callable[[Any], Any]] = {
+    "in the WHERE": lambda both: both,
+    "under OR": lambda both: or_(both, Member.id == 3),
+    "in a CASE": lambda both: case((both, 1), else_=2) == 2,
+    "in NOT EXISTS": lambda both: ~exists().where(Card.member_id == Member.id, both),
+}
+DEPENDING_ON_NULL: dict[str, Callable[[Any], Any]] = {
+    "under NOT": lambda both: select(Member.id).where(not_(both)),
+    "under NOT and OR": lambda both: select(Member.id).where(not_(or_(both, Member.id == 3))),
+    "in a NOT that a CASE has": lambda both: select(Member.id).where(
+        case((not_(both), 1), else_=2) == 1
+    ),
+    "tested for NULL": lambda both: select(Member.id).where(func.coalesce(both, True)),
+    "delivered": select,
+    "under NOT, differing": lambda both: select(Member.id).where(
+        not_(and_(Member.tenant_id == bindparam("t"), Member.ssn != "ssn-1"))
+    ),
+}
+
+
+def test_a_tenant_that_is_null_answers_what_it_does_of_a_plain_column(sqlite_club):
+    tenant = Member.tenant_id == bindparam("t")
+    with sqlite_club.session() as session:
+        for name, condition in GIVEN_NULL.items():
+            plain = select(Member.id).where(condition(and_(tenant, Member.name == "n-1")))
+            asked = select(Member.id).where(condition(and_(tenant, Member.ssn == "ssn-1")))
+            for t in (None, 1):
+                expected = sorted(session.scalars(plain, {"t": t}))
+                assert sorted(session.scalars(asked, {"t": t})) == expected, (name, t)
+
+
+@pytest.mark.parametrize("name", DEPENDING_ON_NULL)
+def test_where_null_is_told_apart_from_false_a_tenant_that_is_null_is_refused(sqlite_club, name):
+    statement = DEPENDING_ON_NULL[name](
+        and_(Member.tenant_id == bindparam("t"), Member.ssn == "ssn-1")
+    )
+    with sqlite_club.session() as session:
+        assert session.scalars(statement, {"t": 1}).all()
+        with sqlite_club.refused(UnsupportedOperationError, member) as caught:
+            session.scalars(statement, {"t": None})
+    assert "the bind 't' is given NULL for tenant_id" in caught.value.message
 
 
 def test_one_bind_for_two_tenants_is_refused(sqlite_club):

@@ -46,12 +46,25 @@ class LookupBind(NamedTuple):
 
     :ivar bind: its name in the compiled statement.
     :ivar type: tells the index, and the comparison it is part of.
-    :ivar key: for each column of the key's template, its bind and how it becomes text.
+    :ivar key: for each column of the key's template, what tells it.
     """
 
     bind: str
     type: LookupType
-    key: tuple[tuple[str, Callable[[object], str]], ...]
+    key: tuple[KeyPart, ...]
+
+
+class KeyPart(NamedTuple):
+    """A bind that tells a column of a key's template.
+
+    :ivar bind: its name in the compiled statement.
+    :ivar to_text: how its value becomes text.
+    :ivar takes_null: whether the answer is what it has to be where the bind is given NULL.
+    """
+
+    bind: str
+    to_text: Callable[[object], str]
+    takes_null: bool
 
 
 def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
@@ -92,10 +105,10 @@ def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
     inner = [cast("Any", source.column.type).inner for source in index.sources]
     types = [(type(type_), repr(type_)) for type_ in inner]
     comparable = [version.comparable for version in lookup.type.hashed_for]
-    return (*comparable, *types, *(bind for bind, _ in lookup.key))
+    return (*comparable, *types, *(part.bind for part in lookup.key))
 
 
-def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
+def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[KeyPart]:
     index = type_.index
     if not index.key_columns:
         return
@@ -103,8 +116,8 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
     scope = type_.compared.scope
     for column in index.key_columns:
         key_column = sibling(scope.expression, column, scope.column)
-        bind = pins.bind_of(key_column)
-        if bind is None:
+        pinned = pins.bind_of(key_column)
+        if pinned is None:
             raise UnsupportedOperationError(
                 f"its blind index has a key of its own for each {column.name}: add "
                 f"{column.table.name}.{column.name} == ... to the WHERE, next to this comparison",
@@ -122,7 +135,8 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[Any]:
                 column=index.column_name,
                 reason="spelling",
             )
-        yield bind, from_bound_value(column.type, dialect)
+        bind, takes_null = pinned
+        yield KeyPart(bind, from_bound_value(column.type, dialect), takes_null)
 
 
 class _Pins:
@@ -133,8 +147,9 @@ class _Pins:
         self._compared = compared
         self._rendered = internals.rendered_bind_names(compiled)
 
-    def bind_of(self, column: Any) -> str | None:
-        """The bind that a column of the comparison's row has the value of."""
+    def bind_of(self, column: Any) -> tuple[str, bool] | None:
+        """The bind that a column of the comparison's row has the value of, and whether the answer
+        is right where that is given NULL."""
         inner = self._compared.scope.subquery
         if inner is not None:
             return self._bind_in([(OuterStatement(inner, frozenset()),)], column, frozenset())
@@ -146,20 +161,20 @@ class _Pins:
         scopes: Iterable[tuple[OuterStatement, ...]],
         column: Any,
         seen: frozenset[int],
-    ) -> str | None:
+    ) -> tuple[str, bool] | None:
         """The same within statements, each with those around it.
 
         :param seen: hashes of the columns that this one is known to equal.
         """
         equal: list[tuple[Any, tuple[OuterStatement, ...]]] = []
         for scope in scopes:
-            for side, other in self._compared_in(scope):
+            for side, other, takes_null in self._compared_in(scope):
                 if hash(side) != hash(column):
                     continue
                 if isinstance(other, BindParameter):
                     name = internals.bind_name(self._compiled, other)
                     if name is not None and name not in self._rendered:
-                        return name
+                        return name, takes_null
                 elif _is_alike(column, other) and hash(other) not in seen:
                     equal.append((other, scope))
         for other, scope in equal:
@@ -169,19 +184,24 @@ class _Pins:
                 return bind
         return None
 
-    def _compared_in(self, scope: tuple[OuterStatement, ...]) -> Iterator[tuple[Any, Any]]:
+    def _compared_in(self, scope: tuple[OuterStatement, ...]) -> Iterator[tuple[Any, Any, bool]]:
         """Both sides of each comparison that holds wherever a statement's row counts, those with
-        one value before those with a list."""
+        one value before those with a list; and whether the bind in it may be given NULL.
+
+        Where NULL is compared, the comparison is not met, and no row of a WHERE counts. But
+        what NOT makes of it depends on what stands beside.
+        """
         statement = scope[0].statement
         beside = conditions_beside(statement, self._compared.element)
         whole = (c for c in conjunction_of(statement) if not _may_hold_of_no_row(c, statement))
         naming = [
-            criterion
-            for criterion in (*whole, *beside)
+            (criterion, is_met_or_not or criterion.operator is operators.is_not_distinct_from)
+            for criterion, is_met_or_not in (*((c, True) for c in whole), *beside)
             if isinstance(criterion, BinaryExpression) and criterion.operator in _NAMES_TENANT
         ]
-        for criterion in sorted(naming, key=lambda one: one.operator is operators.in_op):
-            yield from permutations((criterion.left, criterion.right))
+        for criterion, takes_null in sorted(naming, key=lambda one: one[0].operator is _IN):
+            for side, other in permutations((criterion.left, criterion.right)):
+                yield side, other, takes_null
 
 
 def _may_hold_of_no_row(criterion: Any, statement: Any) -> bool:
@@ -204,7 +224,8 @@ def _is_alike(column: Any, other: Any) -> bool:
     return is_column and repr(other.type) == repr(column.type)
 
 
-_NAMES_TENANT = (operators.eq, operators.is_not_distinct_from, operators.in_op)
+_IN = operators.in_op
+_NAMES_TENANT = (operators.eq, operators.is_not_distinct_from, _IN)
 
 
 # -- at every execution ------------------------------------------------------------------------
@@ -255,10 +276,11 @@ def answer_lookups(
 def _tenant(lookup: LookupBind, values: Mapping[str, Any], context: Any) -> list[str] | None:
     """What the key of a look-up depends on, in one execution; ``None`` where that is NULL.
 
-    :raises UnsupportedOperationError: it is several, each with hashes of its own.
+    :raises UnsupportedOperationError: it is several, each with hashes of its own; or it is NULL
+        where the answer depends on what the rows of no certain tenant hold.
     """
     texts: list[str] = []
-    for bind, to_text in lookup.key:
+    for bind, to_text, takes_null in lookup.key:
         given = [values[bind]] if bind in values else internals.bound_values(context, bind)
         try:
             named = {to_text(value) for value in given if value is not None}
@@ -266,6 +288,8 @@ def _tenant(lookup: LookupBind, values: Mapping[str, Any], context: Any) -> list
             index = lookup.type.index
             error.table, error.column = index.table, index.column_name
             raise
+        if not takes_null and None in given:
+            raise _null_tenant(lookup.type.index, bind)
         if len(named) > 1:
             raise _several_tenants(lookup.type.index)
         if not named:
@@ -279,6 +303,18 @@ def _several_tenants(index: IndexBinding) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         f"its blind index has a key of its own for each {names}, and IN names several: ask for "
         f"each by itself, as in or_(and_({names} == ..., column == ...), ...)",
+        table=index.table,
+        column=index.column_name,
+        reason="tenant-unknown",
+    )
+
+
+def _null_tenant(index: IndexBinding, bind: str) -> UnsupportedOperationError:
+    names = ", ".join(column.name for column in index.key_columns)
+    return UnsupportedOperationError(
+        f"the bind {bind!r} is given NULL for {names}, and the comparison is where NULL is told "
+        "apart from false, as under NOT: the answer would depend on the rows of all tenants. Give "
+        f"a value, leave the condition out, or put {names} == ... into the WHERE itself",
         table=index.table,
         column=index.column_name,
         reason="tenant-unknown",

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Delete, Update
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, Grouping
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BooleanClauseList,
+    Case,
+    FunctionFilter,
+    Grouping,
+)
 from sqlalchemy.sql.selectable import Join, Select, SelectBase
 
 from encfields.orm import internals
@@ -63,7 +69,19 @@ def conjunction_of(statement: Any) -> Iterator[Any]:
             yield from _join_conditions(source)
 
 
-def conditions_beside(statement: Any, comparison: Any) -> list[Any]:
+class Beside(NamedTuple):
+    """A condition that a comparison is joined with by AND.
+
+    :ivar condition: what it is.
+    :ivar is_met_or_not: whether of that AND nothing counts but whether it is met, as in a WHERE. To
+        NOT, or to who is delivered the answer, NULL is another one than false.
+    """
+
+    condition: Any
+    is_met_or_not: bool
+
+
+def conditions_beside(statement: Any, comparison: Any) -> list[Beside]:
     """What a comparison is joined with by AND, wherever that is: in an OR, a CASE, an ON.
 
     Where one of these conditions does not hold, the comparison's answer changes nothing. The same
@@ -71,33 +89,67 @@ def conditions_beside(statement: Any, comparison: Any) -> list[Any]:
 
     :param statement: that the comparison is a part of.
     """
-    parts = [*statement.get_children()]
-    if isinstance(statement, Select):
-        parts = [*internals.select_parts(statement), *internals.top_level_from(statement)]
-    places = [beside for part in parts for beside in _beside(part, comparison, ())]
-    first, *others = places or [()]
-    return [
-        condition
-        for condition in first
-        if all(any(condition is o for o in other) for other in others)
+    places = [
+        beside
+        for part, is_condition in _parts(statement)
+        for beside in _beside(part, comparison, (), is_condition=is_condition)
     ]
+    first, *others = places or [()]
+    common = []
+    for one in first:
+        alike = [one, *(o for other in others for o in other if o.condition is one.condition)]
+        if len(alike) > len(others):
+            common.append(one._replace(is_met_or_not=all(o.is_met_or_not for o in alike)))
+    return common
+
+
+def _parts(statement: Any) -> Iterator[tuple[Any, bool]]:
+    """What a statement consists of, and whether each decides only by being met or not."""
+    conditions = [*internals.where_criteria(statement)]
+    if isinstance(statement, Select):
+        conditions += internals.having_criteria(statement)
+        others = [*internals.select_parts(statement), *internals.top_level_from(statement)]
+    else:
+        others = [*statement.get_children()]
+    known = set(map(id, conditions))
+    yield from ((condition, True) for condition in conditions)
+    yield from ((part, False) for part in others if id(part) not in known)
 
 
 def _beside(
-    part: Any, comparison: Any, around: tuple[Any, ...], *, is_nested: bool = False
-) -> Iterator[tuple[Any, ...]]:
+    part: Any,
+    comparison: Any,
+    around: tuple[Beside, ...],
+    *,
+    is_condition: bool,
+    is_nested: bool = False,
+) -> Iterator[tuple[Beside, ...]]:
     """The conditions beside each place of a comparison within `part`.
 
     Those of a SELECT in it are about other rows, and found when that is asked.
+
+    :param is_condition: whether nothing counts of `part` but whether it is met.
     """
     if part is comparison:
         yield around
         return
     is_nested = is_nested or isinstance(part, SelectBase)
     if isinstance(part, BooleanClauseList) and part.operator is operators.and_ and not is_nested:
-        around = (*around, *conjunction([part]))
+        around = (*around, *(Beside(one, is_condition) for one in conjunction([part])))
+    keeps = is_condition and isinstance(part, BooleanClauseList | Grouping)
+    decide = set(map(id, _deciding_parts(part)))
     for child in part.get_children():
-        yield from _beside(child, comparison, around, is_nested=is_nested)
+        is_one = keeps or id(child) in decide
+        yield from _beside(child, comparison, around, is_condition=is_one, is_nested=is_nested)
+
+
+def _deciding_parts(part: Any) -> tuple[Any, ...]:
+    """The conditions within a part that decide only by being met or not."""
+    if isinstance(part, Join):
+        return (part.onclause,)
+    if isinstance(part, Case) and part.value is None:
+        return tuple(condition for condition, _ in part.whens)
+    return (part.criterion,) if isinstance(part, FunctionFilter) else ()
 
 
 def certain_sources(select: Select[Any]) -> Iterator[Any]:
