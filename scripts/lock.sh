@@ -19,6 +19,7 @@ compile() {
         --no-emit-options --annotation-style=line --output-file "requirements/$target" "$@"
 }
 
+compile pip.txt requirements/pip.in
 compile runtime.txt pyproject.toml requirements/runtime.in
 compile ci.txt pyproject.toml requirements/ci.in
 compile bench.txt pyproject.toml requirements/bench.in

@@ -6,7 +6,8 @@ usage: PYTHON scripts/make_venv.py [--alone] [--over BASE] VENV REQUIREMENTS...
                or in another version: most of two environments is often the same
 
 Needs nothing but the standard library of the Python that runs it. Distributions take ``venv``
-or ``ensurepip`` out of Python, so several ways are tried before a package is asked for.
+or ``ensurepip`` out of Python, so several ways are tried before a package is asked for. Whatever
+pip that brings, the locked one takes its place: old ones take twice as long for the same.
 """
 
 from __future__ import annotations
@@ -29,27 +30,44 @@ def main(
     if sys.version_info < OLDEST:
         sys.exit(f"encfields needs Python 3.11 or newer; {sys.executable} is {sys.version}")
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not usable(python):
-        create(venv, with_pip=base is None)
+    is_new = not usable(python)
+    if is_new:
+        create(venv, with_pip=base is None and not has("pip"))
     if base:
         see_packages_of(base, python)
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    # Twice quiet: errors are shown, warnings about this machine's pip configuration are not.
-    # Most modules are never imported; what is, Python compiles by then.
-    quiet = ["install", "-qq", "--no-input", "--no-compile"]
+    elif is_new:
+        install_pip(python)
     for requirement in requirements:
         print(f"installing {requirement} into {venv}", flush=True)
-        run([*pip, *quiet, "--require-hashes", "-r", requirement])
+        install(python, "--require-hashes", "-r", requirement)
     if alone:
         return
     # The build backend is in the lock, so the build fetches nothing of its own.
-    run([*pip, *quiet, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    install(python, "--no-build-isolation", "--editable", str(ROOT))
+
+
+def install(python: Path, *what: str, pip: tuple[str, ...] = ()) -> None:
+    """Install what names all that it depends on itself.
+
+    :param pip: how to run pip; by default the environment's own.
+    """
+    pip = pip or (str(python), "-m", "pip")
+    # Twice quiet: errors are shown, warnings about this machine's pip configuration are not.
+    # Most modules are never imported; what is, Python compiles by then.
+    quiet = ("-qq", "--no-input", "--no-compile", "--no-deps")
+    run([*pip, "--disable-pip-version-check", "install", *quiet, *what])
+
+
+def install_pip(python: Path) -> None:
+    """Install the locked pip into an environment, by its own pip or that of this Python."""
+    others = () if usable(python) else (sys.executable, "-m", "pip", "--python", str(python))
+    install(python, "--require-hashes", "-r", str(ROOT / "requirements" / "pip.txt"), pip=others)
 
 
 def create(venv: Path, *, with_pip: bool = True) -> None:
     """Make ``venv``, by whichever way this Python has.
 
-    :param with_pip: with a pip of its own, and not that of the environment that it is made over.
+    :param with_pip: with a pip of its own, where no other can do its work.
     """
     shutil.rmtree(venv, ignore_errors=True)
     if not with_pip and has("venv"):
