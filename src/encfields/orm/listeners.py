@@ -11,6 +11,7 @@ from encfields.orm import internals
 from encfields.orm.adoption.expressions import with_plaintext_asked
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.adoption.writes import write_plaintext_along
+from encfields.orm.query.asked_as_compiled import ask_as_compiled, compile_as_before
 from encfields.orm.query.asked_otherwise import with_all_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
@@ -52,12 +53,14 @@ class EngineListeners:
         for name, listener, changes in self.each():
             event.listen(engine, name, listener, **({"retval": True} if changes else {}))
         show_given_parameters(engine)
+        ask_as_compiled(engine.dialect)
 
     def take_off(self, engine: Engine) -> None:
         """Undo :meth:`put_on`."""
         for name, listener, _ in self.each():
             event.remove(engine, name, listener)
         show_all_parameters(engine)
+        compile_as_before(engine.dialect)
 
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
         """Each event's name, its listener, and whether that changes what is executed."""

@@ -88,14 +88,14 @@ def _compared(criterion: BinaryExpression[Any]) -> Any:
     left, right, operator = criterion.left, criterion.right, criterion.operator
     compared = None
     if isinstance(right, CollectionAggregate):
-        if _is_indexed(left):
+        if is_indexed(left):
             compared = compared_to_list(left, operator, right)
     elif isinstance(left, BindParameter):
-        if operator in _SYMMETRIC and _is_indexed(right):
+        if operator in _SYMMETRIC and is_indexed(right):
             compared = operator(right, left)
         elif operator in (operators.in_op, operators.not_in_op):
-            compared = found_in_columns(left, operator, right, _is_indexed)
-    elif isinstance(left, Tuple) and any(map(_is_indexed, left.clauses)):
+            compared = found_in_columns(left, operator, right)
+    elif isinstance(left, Tuple) and any(map(is_indexed, left.clauses)):
         compared = compared_by_parts(left, operator, right)
     return _with_subqueries(criterion) if compared is None else compared
 
@@ -112,7 +112,8 @@ def _with_subqueries(criterion: BinaryExpression[Any]) -> Any:
 _SYMMETRIC = (*EQUALITY, *OF_NULL_TOO)
 
 
-def _is_indexed(side: Any) -> bool:
+def is_indexed(side: Any) -> bool:
+    """Whether it is an encrypted column with a blind index, or ``column.blind()``."""
     type_: Any = getattr(side, "type", None)
     return isinstance(type_, BlindView) or (is_encrypted(side) and bool(type_.indexes))
 
@@ -190,7 +191,7 @@ def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bo
 
 @leaves_no_trace
 def found_in_columns(
-    bind: BindParameter[Any], operator: Any, listed: Any, is_indexed: Callable[[Any], bool]
+    bind: BindParameter[Any], operator: Any, listed: Any
 ) -> ColumnElement[bool] | None:
     """One value looked for in several columns.
 

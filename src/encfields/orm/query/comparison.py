@@ -39,8 +39,14 @@ NULL_TESTS = (operators.is_, operators.is_not, *EQUALITY)
 NEGATIVE = (operators.ne, operators.not_in_op)
 
 
+_NEGATED = {
+    operators.eq: operators.ne,
+    operators.ne: operators.eq,
+    operators.in_op: operators.not_in_op,
+    operators.not_in_op: operators.in_op,
+}
 _VALUES = frozenset((str, bytes, int, uuid.UUID, dt.date, dt.datetime))
-_BOOLEAN = Boolean()
+BOOLEAN = Boolean()
 _NOT_EVALUATED = "compared_later"
 """The name of a form that the evaluator of ``synchronize_session`` does not know."""
 
@@ -52,6 +58,10 @@ class IndexComparison(NegatableComparison):
 
     written: Any = None
     """The operator that the application wrote, if this is a part of what was made of it."""
+    part_of: Any = None
+    """The element of the statement that it is compiled in the place of, or in that of a part of."""
+    is_all: bool = True
+    """Whether it is compiled in the place of that element, and not of a part of it."""
 
     @classmethod
     def of(cls, binary: BinaryExpression[Any]) -> IndexComparison:
@@ -88,7 +98,27 @@ class IndexComparison(NegatableComparison):
         elif not isinstance(operand, ColumnClause):
             return None
         negated = operators.ne if operator is operators.eq else operators.eq
-        return cls(column, operand, operator, type_=_BOOLEAN, negate=negated)
+        return cls(column, operand, operator, type_=BOOLEAN, negate=negated)
+
+    @classmethod
+    def exchanged(
+        cls, column: Any, operator: Any, value: Any, place: Any, *, is_all: bool
+    ) -> IndexComparison:
+        """What is compiled in the place of a comparison that SQLAlchemy has built.
+
+        :param place: the element of the statement that says it.
+        :param is_all: whether that says nothing more.
+        """
+        veil_all(value)
+        negated = _NEGATED[operator]
+        made = cls(column, value, operator, type_=BOOLEAN, negate=negated)
+        made.part_of, made.is_all = place, is_all
+        return made
+
+    @property
+    def place(self) -> Any:
+        """The element of the statement that asks it."""
+        return self if self.part_of is None else self.part_of
 
     def written_as(self, operator: Any) -> IndexComparison:
         """This comparison, as a part of what another operator asks.
@@ -122,7 +152,7 @@ class IsNullGiven(FunctionElement[bool]):
     """
 
     name = "is_null_given"
-    type = _BOOLEAN
+    type = BOOLEAN
     inherit_cache = True
 
     def __init__(self, comparison: IndexComparison) -> None:

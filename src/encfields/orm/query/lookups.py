@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.selectable import Select
+from sqlalchemy.types import TupleType
 
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import EncFieldsError, UnsupportedOperationError, ValueEncodingError
@@ -47,11 +48,13 @@ class LookupBind(NamedTuple):
     :ivar bind: its name in the compiled statement.
     :ivar type: tells the index, and the comparison it is part of.
     :ivar key: for each column of the key's template, what tells it.
+    :ivar place: in each row, of a bind that has rows.
     """
 
     bind: str
     type: LookupType
     key: tuple[KeyPart, ...]
+    place: int = 0
 
 
 class KeyPart(NamedTuple):
@@ -74,9 +77,10 @@ def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
         what needs two.
     """
     lookups = [
-        LookupBind(name, bind.type, tuple(_key(compiled, bind.type, dialect)))
+        LookupBind(name, type_, tuple(_key(compiled, type_, dialect)), place)
         for bind, name in compiled.bind_names.items()
-        if isinstance(bind.type, LookupType)
+        for place, type_ in enumerate(_types_in(bind.type))
+        if isinstance(type_, LookupType)
     ]
     if lookups:
         types = internals.types_by_bind_name(compiled)
@@ -85,11 +89,18 @@ def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
     return tuple(lookups)
 
 
+def _types_in(type_: Any) -> list[Any]:
+    """The types of a row's values; of a bind that has none, its own."""
+    return list(type_.types) if isinstance(type_, TupleType) else [type_]
+
+
 def _refuse_shared_name(lookup: LookupBind, lookups: list[LookupBind], types: list[Any]) -> None:
     """One name has one value, and one value one hash."""
-    uses = [other for other in lookups if other.bind == lookup.bind]
+    place = lookup.place
+    uses = [one for one in lookups if one.bind == lookup.bind and one.place == place]
     alike = all(_hashed_as(other) == _hashed_as(lookup) for other in uses)
-    if not alike or not all(isinstance(type_, LookupType) for type_ in types):
+    in_place = [_types_in(type_)[place:][:1] for type_ in types]
+    if not alike or not all(one and isinstance(one[0], LookupType) for one in in_place):
         index = lookup.type.index
         raise UnsupportedOperationError(
             f"the bind {lookup.bind!r} is compared with this column and used elsewhere too, where "
@@ -192,7 +203,7 @@ class _Pins:
         what NOT makes of it depends on what stands beside.
         """
         statement = scope[0].statement
-        beside = conditions_beside(statement, self._compared.element)
+        beside = conditions_beside(statement, self._compared.element.place)
         whole = (c for c in conjunction_of(statement) if not _may_hold_of_no_row(c, statement))
         naming = [
             (criterion, is_met_or_not or criterion.operator is operators.is_not_distinct_from)

@@ -23,7 +23,7 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.query.comparison import NEGATIVE, IndexComparison
+from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.grouping import merges_rows
 from encfields.orm.query.lookup_type import Compared
 from encfields.orm.query.lookups import LookupBind, normalised_lookup, whole_lookup
@@ -88,9 +88,8 @@ def _obstacle(compared: Compared, statement: Any) -> str | None:
     if not isinstance(statement, Select):
         return "the statement is no SELECT"
     is_nested = len(compared.enclosing) > 1 or compared.scope.subquery is not None
-    if is_nested or not any(
-        criterion is compared.element for criterion in conjunction_of(statement)
-    ):
+    place = compared.element.place if compared.element.is_all else None
+    if is_nested or not any(criterion is place for criterion in conjunction_of(statement)):
         return "the comparison is part of an OR, a NOT, a subquery or an expression"
     if internals.has_row_limit(statement):
         return "LIMIT or OFFSET would count them"
@@ -129,9 +128,9 @@ class _Verifiable:
         self._compiled = compiled
         self._dialect = dialect
         self._groups = {
-            id(compared.element): group
+            id(compared.element.place): group
             for compared, group in exact.items()
-            if compared.scope.subquery is None
+            if compared.scope.subquery is None and compared.element.is_all
         }
 
     def conditions(self, statement: Any, via: tuple[Any, ...]) -> Iterator[Condition]:
@@ -161,7 +160,7 @@ class _Verifiable:
             if criterion.operator is operators.or_:
                 return AnyOf(known) if len(known) == len(parts) else None
             return AllOf(known) if known else None
-        if isinstance(criterion, IndexComparison) and id(criterion) in self._groups:
+        if id(criterion) in self._groups:
             return self._filter(self._groups[id(criterion)], via)
         return None
 

@@ -39,9 +39,11 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.query.asked_as_compiled import is_asked_as_compiled, is_exchanging
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
+    OF_NULL_TOO,
     BlindValue,
     BlindView,
     CiphertextComparison,
@@ -72,8 +74,10 @@ def refuse_usage(compiled: Any) -> None:
     statement = internals.compiled_statement(compiled)
     if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
         _check_returning(statement)
-    for element in _walk(statement):
-        _check(element)
+    is_exchanged = is_asked_as_compiled if is_exchanging(compiled) else _never
+    for element in _walk(statement, is_exchanged):
+        if not is_exchanged(element):
+            _check(element)
         if isinstance(element, count):
             _check_count(element)
         if isinstance(element, Insert | Update):
@@ -87,8 +91,17 @@ def elements_of(compiled: Any) -> Iterator[Any]:
     return _walk(internals.compiled_statement(compiled))
 
 
-def _walk(root: Any) -> Iterator[Any]:
-    """Every element of the statement once; a column that ``count()`` counts is left out."""
+def _never(element: Any) -> bool:
+    """Whether an element is exchanged by a compiler that exchanges none."""
+    return False
+
+
+def _walk(root: Any, is_exchanged: Callable[[Any], bool] = _never) -> Iterator[Any]:
+    """Every element of the statement once; a column that ``count()`` counts is left out.
+
+    :param is_exchanged: whether an element is looked up where it is compiled: a row of columns in
+        it is none of the database's.
+    """
     stack, seen = [root], set()
     while stack:
         element = stack.pop()
@@ -102,8 +115,20 @@ def _walk(root: Any) -> Iterator[Any]:
             stack.extend(parts_of_choice(element))
         elif isinstance(element, Select):
             stack.extend(internals.select_parts(element))
+        elif isinstance(element, BinaryExpression) and is_exchanged(element):
+            stack.extend((*_parts_of_row(element.left), *_parts_of_row(element.right)))
         elif not isinstance(element, Table):
             stack.extend(element.get_children())
+
+
+def _parts_of_row(side: Any) -> Iterator[Any]:
+    """What a list, a row or a list of rows is made of; anything else is its own part."""
+    element = side.element if isinstance(side, Grouping) else side
+    if isinstance(element, ClauseList):
+        for part in element.clauses:
+            yield from _parts_of_row(part)
+    else:
+        yield side
 
 
 def _ciphertexts(elements: Iterable[Any]) -> Iterator[Any]:
@@ -167,7 +192,8 @@ def _check(element: Any) -> None:
             raise _refuse_hash(hashed, f"the function {name}()")
     elif not _may_hold_ciphertext(element):
         for ciphertext in _ciphertexts(element.get_children()):
-            is_comparison = getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP)
+            operator = getattr(element, "operator", None)
+            is_comparison = operator in (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO)
             indexed = is_comparison and ciphertext.type.indexes
             first = instead_of_any(*element.get_children()) or _FIRST
             fix = first if indexed else _instead(element, ciphertext)

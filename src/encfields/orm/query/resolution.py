@@ -70,7 +70,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     index_side = left or right
     if index_side is None:
         raise _name_column(
-            _refused(None, element, "compare the column itself with a value, without a function"),
+            refused(None, element, "compare the column itself with a value, without a function"),
             element,
         )
     if left is not None and right is not None:
@@ -78,7 +78,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
             return joined_in_plaintext(element, left, right)
         return _join(element, left, right)
     operand = element.right if left is not None else element.left
-    versions = _answering(element, index_side)
+    versions = answering(element, index_side)
     if is_answered_by_plaintext(index_side):
         return compared_in_plaintext(element, index_side, operand, versions[0], compiler)
     needs_filter = index_side.needs_filter(versions[0])
@@ -128,7 +128,7 @@ def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:
     :raises UnsupportedOperationError: no index answers it.
     """
     index_side = cast("IndexOperand", asked(element.left))
-    versions = _answering(element, index_side)
+    versions = answering(element, index_side)
     compared = Compared(
         element, index_side, index_side.needs_filter(versions[0]), enclosing(compiler)
     )
@@ -148,14 +148,14 @@ def _is_after_all(index_side: IndexOperand, index: IndexBinding, dialect: Any) -
     return (lossy and index_side.view is not None) or any(is_random(c, dialect) for c in sources)
 
 
-def _answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexBinding]:
+def answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexBinding]:
     """The versions of the index that answers a comparison with a value."""
     groups = index_side.candidates(element.operator)
     if not groups:
-        raise _refused(index_side, element, "the column has no blind index that answers it")
+        raise refused(index_side, element, "the column has no blind index that answers it")
     groups = [versions for versions in groups if index_side.carries(versions[0])] or groups
     if index_side.needs_filter(groups[0][0]) and element.operator in NEGATIVE:
-        raise _refused(
+        raise refused(
             index_side,
             element,
             "its blind index finds rows that only look alike, so what differs cannot be seen "
@@ -171,7 +171,7 @@ def _answering(element: IndexComparison, index_side: IndexOperand) -> list[Index
 def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> ColumnElement[Any]:
     """Two columns compared by indexes under which equal values look alike."""
     if any(v[0].other for side in (left, right) for v in side.candidates(element.operator)):
-        raise _refused(
+        raise refused(
             left,
             element,
             "while the declaration of one of the columns is being changed (formerly=), equal "
@@ -188,7 +188,7 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
                 o, t = pairs[0]
                 sides = [(left, left.index_column(o)), (right, right.index_column(t))]
                 return join_by_either(element, by_index, sides)
-    raise _refused(
+    raise refused(
         left,
         element,
         "the two columns have no full-length blind index in common: equal values look alike only "
@@ -279,14 +279,14 @@ def _lookup(
         type_ = LookupType(index, compared)
         return BindParameter(None, isinstance(value, True_), type_=type_, unique=True)
     if not isinstance(value, BindParameter):
-        raise _refused(
+        raise refused(
             compared.scope,
             compared.element,
             instead_of_any(value)
             or "it can be compared with a value or an equally indexed column only",
         )
     if is_converted_for(value, index.sources[0].column.type):
-        raise _refused(
+        raise refused(
             compared.scope,
             compared.element,
             f"a look-up does not convert its value by {type(value.type).__name__}: compare with "
@@ -295,7 +295,7 @@ def _lookup(
     if not value.unique and len(versions) > 1:
         # One name has one value: the hashes of both versions, of which each side takes its own.
         if any(one.key_columns != index.key_columns for one in versions):
-            raise _refused(
+            raise refused(
                 compared.scope,
                 compared.element,
                 "while the key of the column is being changed (formerly=), compare it with the "
@@ -307,7 +307,8 @@ def _lookup(
     return internals.retyped_bind(value, LookupType(index, compared), rename=rename)
 
 
-def _refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
+def refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
+    """The refusal of a comparison that no index answers."""
     written = element.written or element.operator
     operator = getattr(written, "__name__", str(written))
     return UnsupportedOperationError(

@@ -1,0 +1,183 @@
+"""Comparisons that SQLAlchemy builds without asking the encrypted column's type, looked up wherever
+they stand: in a CASE, a CTE, a subquery in FROM, a loader's criteria.
+
+:mod:`asked_otherwise <encfields.orm.query.asked_otherwise>` exchanges those of a WHERE before the
+statement is compiled. What it does not see is exchanged here, as the compiler of an attached engine
+comes to it. The compiled statement is kept and executed with other values, so nothing here may
+depend on a value: every bind is one that the statement has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, or_
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    Case,
+    ClauseList,
+    CollectionAggregate,
+    ColumnElement,
+    Grouping,
+    Null,
+    Tuple,
+)
+
+from encfields.orm import internals
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.asked_otherwise import is_indexed
+from encfields.orm.query.comparison import (
+    BOOLEAN,
+    EQUALITY,
+    MEMBERSHIP,
+    NEGATIVE,
+    IndexComparison,
+    ungrouped,
+)
+from encfields.orm.query.row_among import is_row_among, row_among
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+class _AskingCompiler:
+    """What is put before the compiler of a dialect."""
+
+    def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
+        """SQLAlchemy's, of a comparison."""
+        asked = _asked(binary, self) if is_asked_as_compiled(binary) else binary
+        if asked is binary:
+            return str(super().visit_binary(binary, **kw))  # type: ignore[misc]
+        return str(self.process(asked, **kw))  # type: ignore[attr-defined]
+
+    def visit_case(self, clause: Case[Any], **kw: Any) -> str:
+        """SQLAlchemy's, of a CASE."""
+        asked = _searched(clause) if is_asked_as_compiled(clause) else clause
+        return str(super().visit_case(asked, **kw))  # type: ignore[misc]
+
+
+_classes: dict[type[Any], type[Any]] = {}
+"""By the class of the dialect's compiler."""
+
+
+def ask_as_compiled(dialect: Dialect) -> None:
+    """Have an engine's statements compiled by such a compiler."""
+    compiler = dialect.statement_compiler
+    if not issubclass(compiler, _AskingCompiler):
+        if compiler not in _classes:
+            _classes[compiler] = type(compiler.__name__, (_AskingCompiler, compiler), {})
+        dialect.statement_compiler = _classes[compiler]
+
+
+def compile_as_before(dialect: Dialect) -> None:
+    """Undo :func:`ask_as_compiled`."""
+    for plain, asking in _classes.items():
+        if dialect.statement_compiler is asking:
+            dialect.statement_compiler = plain
+
+
+def is_exchanging(compiled: Any) -> bool:
+    """Whether a statement was compiled by such a compiler."""
+    return isinstance(compiled, _AskingCompiler)
+
+
+def is_asked_as_compiled(element: Any) -> bool:
+    """Whether such a compiler exchanges an element."""
+    if isinstance(element, Case):
+        return element.value is not None and is_indexed(element.value)
+    if not isinstance(element, BinaryExpression):
+        return False
+    left, right, operator = element.left, element.right, element.operator
+    if isinstance(left, BindParameter):
+        if operator in EQUALITY:
+            return is_indexed(right)
+        columns = _parts(right)
+        return operator in MEMBERSHIP and any(map(is_indexed, columns))
+    if isinstance(left, Tuple):
+        return any(map(is_indexed, left.clauses)) and _is_row(element)
+    if isinstance(right, CollectionAggregate):
+        items = internals.array_items(ungrouped(right.element))
+        return bool(items) and operator in EQUALITY and is_indexed(left)
+    return False
+
+
+def _is_row(element: BinaryExpression[Any]) -> bool:
+    """Whether a row of columns is compared with rows whose parts are looked up by themselves."""
+    columns = list(element.left.clauses)
+    if any(is_encrypted(column) and not is_indexed(column) for column in columns):
+        return False
+    if element.operator in EQUALITY:
+        rows = [element.right]
+    elif element.operator in MEMBERSHIP:
+        if is_row_among(element):
+            return True
+        rows = _parts(element.right)
+    else:
+        return False
+    return bool(rows) and all(
+        isinstance(row, Tuple) and len(row.clauses) == len(columns) for row in rows
+    )
+
+
+def _asked(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
+    left, right, operator = binary.left, binary.right, binary.operator
+    differs = operator in NEGATIVE
+    equal = operators.ne if differs else operators.eq
+    if isinstance(left, BindParameter):
+        if operator in EQUALITY:
+            return IndexComparison.exchanged(right, operator, left, binary, is_all=True)
+        binds = _copies(left)
+        each = [
+            _compared(column, equal, bind, binary)
+            for column, bind in zip(_parts(right), binds, strict=False)
+        ]
+        return Grouping((and_ if differs else or_)(*each))
+    if isinstance(left, Tuple):
+        if is_row_among(binary):
+            return row_among(binary, compiler)
+        rows = [right] if operator in EQUALITY else _parts(right)
+        within, among = (or_, and_) if differs else (and_, or_)
+        each = [
+            within(
+                *(
+                    _compared(column, equal, value, binary)
+                    for column, value in zip(left.clauses, row.clauses, strict=True)
+                )
+            )
+            for row in rows
+        ]
+        return Grouping(among(*each))
+    items = internals.array_items(ungrouped(right.element)) or ()
+    is_any = right.operator is operators.any_op
+    each = [_compared(left, operator, item, binary) for item in items]
+    return Grouping((or_ if is_any else and_)(*each))
+
+
+def _copies(bind: BindParameter[Any]) -> Iterator[BindParameter[Any]]:
+    """A bind as often as it is looked up: each look-up has a hash of its own."""
+    yield bind
+    while True:
+        yield internals.retyped_bind(bind, bind.type, rename=True)
+
+
+def _compared(column: Any, operator: Any, value: Any, place: Any) -> ColumnElement[Any]:
+    """A part of what is compared at `place`."""
+    if is_indexed(column) and not isinstance(value, Null):
+        return IndexComparison.exchanged(column, operator, value, place, is_all=False)
+    return BinaryExpression(column, value, operator, type_=BOOLEAN)
+
+
+def _searched(case: Case[Any]) -> Case[Any]:
+    """``CASE column WHEN value``, which is ``CASE WHEN column = value``."""
+    whens = [
+        (_compared(case.value, operators.eq, value, case), result) for value, result in case.whens
+    ]
+    return Case(*whens, else_=case.else_)
+
+
+def _parts(listed: Any) -> list[Any]:
+    element = ungrouped(listed)
+    return list(element.clauses) if isinstance(element, ClauseList) else []
