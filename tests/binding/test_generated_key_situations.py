@@ -610,21 +610,29 @@ def test_a_mariadb_trigger_that_always_sets_the_key_is_found_out(mariadb_db, cou
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "READ COMMITTED", "SERIALIZABLE"])
-@pytest.mark.parametrize("wrote", [True, False], ids=["wrote-before", "writes-first"])
-def test_two_transactions_do_not_wait_for_each_other(innodb_db, level, wrote):
+@pytest.mark.parametrize(
+    "before",
+    [None, "INSERT INTO parent VALUES (NULL)", "SELECT id FROM parent", "SELECT id\nFROM parent"],
+    ids=["writes-first", "wrote-before", "read-before", "orm-read-before"],
+)
+def test_two_transactions_do_not_wait_for_each_other(innodb_db, level, before):
     table = made(innodb_db, secrets())
     innodb_db.execute_plain("CREATE TABLE parent (id INTEGER PRIMARY KEY AUTO_INCREMENT)")
+    with innodb_db.begin() as connection:  # from here on the dictionary is asked nothing
+        connection.execute(insert(table), {"name": "-", "s": "-"})
     engine = innodb_db.engine.execution_options(isolation_level=level)
     with engine.connect() as one, engine.connect() as other:
         for connection in (one, other):
             connection.exec_driver_sql("SET innodb_lock_wait_timeout = 2")
-            if wrote:
-                connection.exec_driver_sql("INSERT INTO parent VALUES (NULL)")
+            if before is not None:
+                connection.exec_driver_sql(before)
         for n, connection in enumerate((one, other, one, other)):
             connection.execute(insert(table), {"name": str(n), "s": str(n)})
         one.commit()
         other.commit()
-    assert sorted(value for _, value in read(innodb_db, table)) == ["0", "1", "2", "3"]
+    stored = read(innodb_db, table)
+    assert sorted(value for _, value in stored) == ["-", "0", "1", "2", "3"]
+    assert sorted(key for key, _ in stored) == [1, 2, 3, 4, 5]
 
 
 def test_autocommit_that_only_the_driver_saw_is_refused_before_a_row_is_stored(innodb_db):

@@ -1,9 +1,9 @@
 """MySQL: numbers of AUTO_INCREMENT that are taken on a connection beside the application's.
 
-Under REPEATABLE READ, InnoDB keeps the lock of a row that a transaction undid, if it had written
-before, and passes it on to the end of the table. From then on everybody else's INSERT waits for
-the COMMIT, and two such transactions deadlock. A transaction that did nothing else, and is undone
-as a whole, keeps nothing: so the number is taken in one of those.
+Under REPEATABLE READ, InnoDB keeps the lock of a row that a transaction undid, if it had read or
+written any table before, and passes it on to the end of the table. From then on everybody else's
+INSERT waits for the COMMIT, and two such transactions deadlock. A transaction that did nothing
+else, and is undone as a whole, keeps nothing: so the number is taken in one of those.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 SideHook = Callable[..., Any]
 """The ``before_cursor_execute`` listener that gives an INSERT its dummies."""
 
-_READS = ("SELECT", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "USE")
+_HARMLESS = ("SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "USE")
 
-_DICTIONARY = "INFORMATION_SCHEMA"
-"""What asks MySQL's data dictionary, as SHOW and EXPLAIN do too, counts as if it wrote: a later
-partial rollback then keeps the lock."""
+_MAY_READ_A_TABLE = (" FROM ", "\nFROM ", "(")
+"""By what a SELECT is known to begin a transaction of InnoDB, which is then undone in part only, and
+keeps the lock. A function may read too. SHOW and EXPLAIN ask the data dictionary, of tables too."""
 
 _SETTINGS = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -51,12 +51,12 @@ class SideConnections:
 
     def __init__(self, hook: SideHook) -> None:
         self._hook = hook
-        self._wrote: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._began: weakref.WeakSet[Any] = weakref.WeakSet()
         self._asked: weakref.WeakKeyDictionary[Any, InnodbTransaction] = weakref.WeakKeyDictionary()
         self._engine: Engine | None = None
 
     def note(self, connection: Connection, statement: str) -> None:
-        """Remember of a transaction of MySQL that it wrote.
+        """Remember of a transaction of MySQL that InnoDB has begun it.
 
         :param statement: its text, which is about to be executed.
         """
@@ -66,15 +66,19 @@ class SideConnections:
         if transaction is None:
             return
         verb = statement[:40].lstrip("( ").upper()
-        if not verb.startswith(_READS) or _DICTIONARY in statement.upper():
-            self._wrote.add(transaction)
+        if verb.startswith("SELECT"):
+            begins = any(mark in statement.upper() for mark in _MAY_READ_A_TABLE)
+        else:
+            begins = not verb.startswith(_HARMLESS)
+        if begins:
+            self._began.add(transaction)
         if verb.startswith("USE"):
             self._asked.pop(transaction, None)
 
     def is_better(self, connection: Connection) -> bool:
         """Whether the application's transaction would keep a lock that others wait for."""
         return (
-            connection.get_transaction() in self._wrote
+            connection.get_transaction() in self._began
             and self._transaction(connection).keeps_locks
         )
 
