@@ -1,4 +1,27 @@
-"""Live plaintext columns that become encrypted ones, and the way back."""
+"""Live plaintext columns that become encrypted ones, and the way back.
+
+The steps, and what each has to know first:
+
+===============  =======================================================================
+``adoption``     an adoption as data: which plaintext column becomes which encrypted one
+``operations``   the steps, each refused before its time
+``stages``       how far an adoption is, as the database's triggers record it
+``obstacles``    what in a database keeps a column from being adopted
+``letter_case``  plaintext whose database ignores the case of letters
+``check``        sealed values compared with the plaintext beside them
+``remains``      where plaintext is still to be found on disk
+===============  =======================================================================
+
+What they change in the database:
+
+=======================  ========================================================
+``schema``               columns, triggers and indexes of the table, step by step
+``column_changes``       the columns, in each database's words
+``column_definitions``   definitions of columns as text
+``sqlite_schema``        what SQLite's ALTER TABLE has no words for
+``schema_transactions``  in one transaction, and asking again for a lock
+=======================  ========================================================
+"""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
     state.require("close_plaintext", adoption, READY, CLOSED)
     if state.stage == READY:
         _require_clean("close_plaintext", adoption, compare_adopted(engine, encryption, adoption))
-    schema.close(CLOSED)
+    schema.set_stage(CLOSED)
     own = Connections(engine)
     try:
         comparison = _scrub(own, encryption, adoption)

@@ -16,6 +16,21 @@ There is no ``alembic.plugins`` entry point on purpose. In its documented form, 
 ``import alembic`` itself fail on 1.18.0 to 1.20.0; the form that would work everywhere is a trick,
 and any failure of a plug-in there takes the whole Alembic of an environment down, also where
 nobody uses this library. One import in the ``env.py`` that wants it costs less.
+
+What it is made of:
+
+===================  =================================================================
+``op``               the operations, with their types, as a migration calls them
+``operations``       them as data
+``implementations``  what they do, on a database or in a script of ``--sql`` mode
+``autogenerate``     which of them a changed declaration asks for
+``rendering``        how autogenerate writes them
+``descriptions``     columns and indexes as a migration describes them
+``message_checks``   the operation on ``EncryptedType(guard=True)``, with all of these
+``environment``      what ``env.py`` sets
+``errors``           what a migration raises
+``internals``        private names of Alembic
+===================  =================================================================
 """
 
 from __future__ import annotations

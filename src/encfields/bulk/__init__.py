@@ -6,6 +6,22 @@
 
     spec = TableSpec.from_table(Patient.__table__)
     report = Reencryption(engine, encryption, spec, options=Options(workers=2)).run()
+
+What it is made of:
+
+=================  ======================================================================
+``reencryption``   ``Reencryption``: a run as its caller sees it
+``column_runs``    ``rebinding()`` and ``conversion()``
+``recorded_runs``  ``work()``, ``pause()``, ``abandon()``: runs by their ids
+``options``        how a run works
+``rows``           the rows of a table, and what is done to a batch of them
+``runs``           a run as rows of the database, and the processes that work at it
+``writers``        how a batch is stored, on each database
+``survey``         ``census()``, ``verify()`` and dry runs: looking, and changing nothing
+``connections``    a run's own connections
+``failures``       what a database's error means to a run
+``errors``         what a run raises
+=================  ======================================================================
 """
 
 from __future__ import annotations

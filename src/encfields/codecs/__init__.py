@@ -41,6 +41,17 @@ NULL has no plaintext: it stays NULL. A length that String or LargeBinary declar
 precision that Numeric declares, are enforced here, since the database sees only ciphertext. A
 naive or aware DateTime comes back as it was given, whatever ``timezone`` says. PickleType, and
 every type that is not above, is refused when the column is declared.
+
+Where they are:
+
+=====================================  ==============================================
+``base``                               what a codec is, and how it refuses a value
+``registry``                           which codec a type has
+``text``, ``numbers``, ``temporal``    most of the types above
+``enums``, ``json_value``, ``arrays``  the others
+``decorated``                          a ``TypeDecorator`` of the user's own
+``conversion``                         from what one type wrote to what another reads
+=====================================  ==============================================
 """
 
 from __future__ import annotations

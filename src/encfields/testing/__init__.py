@@ -12,6 +12,17 @@ It adds fixtures, and does nothing to a test that asks for none of them:
   parameters, a pickle, a warning or the terminal;
 
 and to import ``kms_calls``, a budget: ``with kms_calls(max=1): ...``.
+
+What it is made of:
+
+============  =======================================================
+``plugin``    the fixtures, and what pytest calls
+``local``     encryption with a local wrapping key
+``canary``    plaintext that is looked for wherever it could leave by
+``channels``  the ways it could leave by
+``search``    looking through one of them
+``budget``    ``kms_calls``
+============  =======================================================
 """
 
 from __future__ import annotations
