@@ -222,6 +222,16 @@ def _where_key(statement: Any, table: Table, key: tuple[Any, ...]) -> Any:
     return statement
 
 
+def raw_select(table: Table) -> Any:
+    """A SELECT of a table's rows in which ciphertext stays ciphertext."""
+    return sql_select(
+        *(
+            type_coerce(column, LargeBinary).label(column.key) if _is_sealed(column) else column
+            for column in table.c
+        )
+    )
+
+
 def raw(column: Any) -> Any:
     """The column's stored bytes, in a statement of the attached engine."""
     return type_coerce(column, LargeBinary)

@@ -12,7 +12,7 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.alembic.descriptions import (
     IndexColumn,
     columns_without_defaults,
-    described,
+    index_column_of,
     with_indexes,
 )
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
@@ -93,7 +93,7 @@ INDEXES: dict[str, tuple[Any, IndexColumn]] = {
 def test_an_index_is_told_by_what_is_not_the_default(index: BlindIndex, told: IndexColumn) -> None:
     table = _visit(index=index)
     (binding,) = indexes_of(table)
-    assert described(binding) == told
+    assert index_column_of(binding) == told
     _same_derivation(table)
 
 
@@ -102,15 +102,15 @@ def test_a_compound_index_names_its_columns() -> None:
     table = _visit(more, CompoundBlindIndex("who", ("name", casefold), "town", versions=(1, 2)))
     first, second = indexes_of(table)
     told = ("name", "town"), ("casefold", "exact")
-    assert described(first) == IndexColumn("who_bidx", *told)
-    assert described(second) == IndexColumn("who_bidx_v2", *told)
+    assert index_column_of(first) == IndexColumn("who_bidx", *told)
+    assert index_column_of(second) == IndexColumn("who_bidx_v2", *told)
     _same_derivation(table)
 
 
 def _same_derivation(table: Table) -> None:
     """The description computes what the declaration does."""
     spec = TableSpec(table.name, columns_without_defaults(table), table.schema)
-    whole = with_indexes(spec, [described(index) for index in indexes_of(table)])
+    whole = with_indexes(spec, [index_column_of(index) for index in indexes_of(table)])
     for found, index in zip(whole.indexes, indexes_of(table), strict=True):
         declared = index.definition
         assert (found.key or "default") == (declared.key or "default")

@@ -19,9 +19,9 @@ from encfields.errors import (
     TamperedError,
     ValueEncodingError,
 )
-from encfields.orm.read.provenance import raw_select
 from encfields.testing import local_store
 from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Patient, Visit
+from tests.database import raw_select
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import Kms
 

@@ -31,7 +31,7 @@ from encfields.message import core, seal
 from encfields.orm.declare.columns import ColumnBinding, binding_of
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.read import packed
-from encfields.orm.read.packed import RowReader
+from encfields.orm.read.row_reader import RowReader
 from tests.message.fuzz import Corpus, mutate
 
 URLS = ("sqlite://", "postgresql+psycopg://", "mysql+pymysql://")

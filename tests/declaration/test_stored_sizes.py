@@ -28,8 +28,8 @@ from sqlalchemy import (
 
 from encfields import EncryptedType, sizes
 from encfields.errors import DeclarationError, UnknownIdentityError
-from encfields.orm.read.provenance import raw_select
 from encfields.testing import attach_locally
+from tests.database import raw_select
 from tests.servers.backends import Backend
 
 

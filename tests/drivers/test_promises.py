@@ -17,9 +17,9 @@ from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import ContextMismatchError, EncFieldsError
 from encfields.message import read_header
-from encfields.orm.read.provenance import raw_select
 from encfields.orm.write.pending import Pending
 from encfields.testing import assert_absent
+from tests.database import raw_select
 from tests.drivers.conftest import Leg
 from tests.drivers.model import EVERYTHING, KINDS, Note, Patient, Referral
 

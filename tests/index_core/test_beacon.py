@@ -18,7 +18,6 @@ from encfields.index.hashing import (
     compound,
     index_key,
     index_value,
-    is_truncated,
     stored_bytes,
 )
 
@@ -148,7 +147,6 @@ def test_several_values_are_told_from_any_others(one, other):
 @pytest.mark.parametrize("bits", [MIN_BITS, 16, 127, FULL_BITS, MAX_BITS])
 def test_lengths_that_an_index_can_have(bits):
     assert check_bits(bits) == bits
-    assert is_truncated(bits) is (bits < 128)
 
 
 @pytest.mark.parametrize("bits", [0, 3, -16, 257], ids=str)

@@ -17,8 +17,8 @@ from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.message import read_header
-from encfields.orm.read.provenance import raw_select
 from tests.attached import attach_with_kept_keys
+from tests.database import raw_select
 
 WRAPPING_KEY = hashlib.sha256(b"the tests' own wrapping key").digest()
 

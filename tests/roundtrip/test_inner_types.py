@@ -43,7 +43,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, registry
 
 from encfields import EncryptedType, Encryption
-from encfields.orm.read.provenance import raw_select
+from tests.database import raw_select
 
 
 class Ward(enum.Enum):

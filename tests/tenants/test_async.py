@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.engine import engine_encryption
 from encfields.message.header import read_header
-from encfields.orm.read.provenance import raw_select
 from encfields.testing import local_store
+from tests.database import raw_select
 from tests.keys.passing_time import let_pass
 from tests.servers.backends import AsyncBackend
 

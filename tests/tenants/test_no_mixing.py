@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Table, insert, select, update
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import ContextMismatchError
 from encfields.message.header import read_header
-from encfields.orm.read.provenance import raw_select
+from tests.database import raw_select
 from tests.servers.backends import Backend
 
 TENANTS = 25

@@ -19,7 +19,7 @@ from encfields.adopt.column_definitions import (
 )
 from encfields.databases import MYSQL_NAMES
 from encfields.orm.declare.index_column_type import bytes_type
-from encfields.orm.declare.message_check import check_name, is_message
+from encfields.orm.declare.message_check import is_message, name_of_check
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Table
@@ -70,7 +70,7 @@ class ColumnChanges:
         return [*clauses, f"ADD {check}{' NOT VALID' if self._name == 'postgresql' else ''}"]
 
     def _check_name(self) -> str:
-        return self._quote(check_name(self._adoption.spec.table, self._adoption.sealed))
+        return self._quote(name_of_check(self._adoption.spec.table, self._adoption.sealed))
 
     def _has_guard(self, connection: Connection) -> bool:
         spec = self._adoption.spec

@@ -48,7 +48,7 @@ def definitions(sql: str) -> tuple[str, list[str], str]:
     raise ValueError("not a CREATE TABLE")
 
 
-def is_column(part: str, name: str) -> bool:
+def defines_column(part: str, name: str) -> bool:
     """Whether a part of a CREATE TABLE defines this column."""
     defined = _column_name(part)
     return defined is not None and defined.lower() == name.lower()
@@ -86,7 +86,7 @@ def definition_without(sql: str, table: str, column: str) -> str:
     kept = [
         part
         for part in parts
-        if not is_column(part, column)
+        if not defines_column(part, column)
         and not (_RULE.match(part) and names_any(part, column) and not names_any(part, *others))
     ]
     if any(_RULE.match(part) and names_any(part, column) for part in kept):

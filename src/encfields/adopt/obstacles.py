@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from encfields.adopt.column_definitions import definitions, is_column
+from encfields.adopt.column_definitions import defines_column, definitions
 from encfields.adopt.sqlite_schema import table_sql
 from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.triggers import PREFIX
@@ -218,7 +218,11 @@ def _needed_in_sqlite(plain: CatalogColumn) -> Iterator[str]:
     _, parts, _ = definitions(table_sql(connection, plain.table))
     computed = re.compile(r"\bAS\s*\(", re.IGNORECASE)
     for part in parts:
-        if not is_column(part, plain.name) and computed.search(part) and plain.is_named_in(part):
+        if (
+            not defines_column(part, plain.name)
+            and computed.search(part)
+            and plain.is_named_in(part)
+        ):
             yield f"the column {part.split()[0]} is computed from it"
     listed = connection.exec_driver_sql(f"PRAGMA index_list({quote(plain.table)})").all()
     for _, index, is_unique, *_ in listed:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import OperationalError
 
 from encfields.adopt.column_definitions import (
+    defines_column,
     definition_without,
     definitions,
-    is_column,
     names_any,
 )
 from encfields.errors import DeclarationError
@@ -31,8 +31,8 @@ def change_column(connection: Connection, table: str, column: str, *changes: obj
     """
     sql = table_sql(connection, table)
     before, parts, after = definitions(sql)
-    wanted = [_changed(part, changes) if is_column(part, column) else part for part in parts]
-    if not any(is_column(part, column) for part in parts):
+    wanted = [_changed(part, changes) if defines_column(part, column) else part for part in parts]
+    if not any(defines_column(part, column) for part in parts):
         raise DeclarationError(
             "the table's definition has no such column",
             table=table,

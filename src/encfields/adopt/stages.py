@@ -17,9 +17,9 @@ from encfields.key_template import KeyTemplate
 from encfields.orm.adoption.trigger_notes import (
     CLOSED,
     NotedAdoption,
-    columns_of,
-    indexes_of,
-    stage_of,
+    noted_columns,
+    noted_indexes,
+    noted_stage,
 )
 from encfields.orm.adoption.triggers import SUFFIXES, AdoptionInDatabase, WatchedColumn
 
@@ -125,14 +125,14 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     required = has_plain and not table.c[adoption.plain].nullable
     adopted = adopted_in(connection, adoption, table, required=required)
     texts = _trigger_texts(connection, adopted)
-    notes = [found for text in texts if (found := stage_of(text)) is not None]
+    notes = [found for text in texts if (found := noted_stage(text)) is not None]
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
     # They are of two stages where somebody was killed who put those of the next in their place.
     earliest = min((noted for noted, _ in notes), key=_order, default=None)
     noted = any(is_required for _, is_required in notes)
     stage, left_at = (earliest, None) if len(notes) == expected else (None, earliest)
     has_sealed = adoption.sealed in table.c
-    emptied = {indexes_of(text) for text in texts}
+    emptied = {noted_indexes(text) for text in texts}
     return AdoptionState(
         table,
         stage,
@@ -201,13 +201,13 @@ def _trigger_texts(connection: Connection, adopted: AdoptionInDatabase) -> list[
 def adoptions_in(connection: Connection, table: str, schema: str | None) -> set[NotedAdoption]:
     """The adoptions that a table's triggers tell of."""
     triggers = _triggers(connection, table, schema)
-    return {noted for _, body, _ in triggers if (noted := columns_of(body)) is not None}
+    return {noted for _, body, _ in triggers if (noted := noted_columns(body)) is not None}
 
 
 def emptied_in(connection: Connection, table: str, schema: str | None) -> set[str]:
     """The columns of blind indexes that triggers of a table's adoptions empty."""
     triggers = _triggers(connection, table, schema)
-    return {name for _, body, _ in triggers for name in indexes_of(body)}
+    return {name for _, body, _ in triggers for name in noted_indexes(body)}
 
 
 def _triggers(

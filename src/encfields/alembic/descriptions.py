@@ -121,7 +121,7 @@ def with_indexes(
     return TableSpec(spec.table, columns, spec.schema, definitions, anew)
 
 
-def described(index: IndexBinding) -> IndexColumn:
+def index_column_of(index: IndexBinding) -> IndexColumn:
     """The description of a declared index, without what is the default anyway."""
     definition = index.definition
     name, columns = definition.name, definition.columns

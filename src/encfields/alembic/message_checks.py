@@ -17,7 +17,7 @@ from encfields.alembic.operations.base import Operation
 from encfields.alembic.rendering import rendered_call
 from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.declare.message_check import check_name, is_message
+from encfields.orm.declare.message_check import is_message, name_of_check
 
 
 class MessageCheckOp(Operation):
@@ -28,7 +28,7 @@ class MessageCheckOp(Operation):
     ) -> None:
         self.table_name = table_name
         self.column_name = column_name
-        self.name = check_name(table_name, column_name) if name is None else name
+        self.name = name_of_check(table_name, column_name) if name is None else name
         self.schema = schema
 
     def arguments(self) -> tuple[Any, ...]:
@@ -181,7 +181,7 @@ def _condition(operation: MessageCheckOp) -> Any:
 @renderers.dispatch_for(DropMessageCheckOp)
 def _render(autogen_context: Any, op: CreateMessageCheckOp | DropMessageCheckOp) -> str:
     arguments = [repr(op.table_name), repr(op.column_name)]
-    if op.name != check_name(op.table_name, op.column_name):
+    if op.name != name_of_check(op.table_name, op.column_name):
         arguments.append(f"name={op.name!r}")
     return rendered_call(autogen_context, op.verb, arguments, op.schema, {})
 
@@ -207,7 +207,7 @@ def missing_checks(
         for column in table.c:
             if is_there and adoption_of(column) and not _has(autogen_context, column):
                 continue  # op.begin_adoption() adds it with the column
-            name = check_name(table.name, column.name)
+            name = name_of_check(table.name, column.name)
             if (
                 _is_guarded(column)
                 and name not in existing
@@ -226,7 +226,7 @@ def needless_checks(autogen_context: Any) -> Iterator[DropMessageCheckOp]:
             autogen_context.inspector.get_columns(table.name, table.schema) if existing else []
         )
         for name in (column["name"] for column in columns):
-            if check_name(table.name, name) in existing and not _is_guarded(table.c.get(name)):
+            if name_of_check(table.name, name) in existing and not _is_guarded(table.c.get(name)):
                 yield DropMessageCheckOp(table.name, name, schema=table.schema)
 
 

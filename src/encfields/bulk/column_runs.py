@@ -12,7 +12,7 @@ from sqlalchemy import CHAR
 
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption
-from encfields.bulk.rows.description import described
+from encfields.bulk.rows.description import sealed_column_of
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import InnerType, type_to_data
 from encfields.errors import DeclarationError
@@ -118,7 +118,7 @@ def _formerly(column: Column[Any]) -> Formerly:
 def _bound_formerly(column: Column[Any]) -> SealedColumn:
     binding = binding_of(column)
     former = binding.other or binding
-    return with_uuids(described(former), former)
+    return with_uuids(sealed_column_of(former), former)
 
 
 def _not_said(column: Column[Any], message: str, reason: str = "was") -> DeclarationError:

@@ -35,7 +35,7 @@ from encfields.bulk.runs.store import (
     create_run_tables,
     new_run,
 )
-from encfields.bulk.survey.surveyor import (
+from encfields.bulk.survey.dry_run import (
     ConversionSurveyor,
     Survey,
     Surveyor,

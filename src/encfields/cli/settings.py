@@ -34,7 +34,7 @@ KEYRING_VARIABLE = "ENCFIELDS_KEYRING"
 KEY_STORE_VARIABLE = "ENCFIELDS_KEY_STORE"
 
 
-def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True) -> None:
+def add_common_options(parser: argparse.ArgumentParser) -> None:
     """``--json``, and what says where the database and the keys are."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     names_a_file(
@@ -44,8 +44,6 @@ def add_common_options(parser: argparse.ArgumentParser, *, database: bool = True
             help=f"default: {FILE_NAME} of the working directory, if any",
         )
     )
-    if not database:
-        return
     parser.add_argument(
         "--database",
         metavar="URL",

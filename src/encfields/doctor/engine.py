@@ -211,7 +211,7 @@ SUPPORTED: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
 """From which version on, and below which; as ``pyproject.toml`` says."""
 
 
-def check_versions() -> list[Finding]:
+def check_libraries() -> list[Finding]:
     """One finding for each library, and whether the material providers can be used at all."""
     python = ".".join(str(part) for part in sys.version_info[:3])
     findings = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.census import Census, census
-from encfields.bulk.survey.surveyor import DESTROYED, KeyVersions
+from encfields.bulk.survey.key_versions import DESTROYED, KeyVersions
 from encfields.doctor import Finding
 from encfields.errors import EncFieldsError
 from encfields.keys.dynamodb.store import DynamoDbKeyStore

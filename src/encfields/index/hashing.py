@@ -135,11 +135,6 @@ def check_bits(bits: int) -> int:
     return bits
 
 
-def is_truncated(bits: int) -> bool:
-    """Whether an index of `bits` bits finds rows that were not asked for."""
-    return bits < FULL_BITS
-
-
 def stored_bytes(bits: int) -> int:
     """Length in bytes of a stored index of `bits` bits."""
     return (bits + 7) // 8

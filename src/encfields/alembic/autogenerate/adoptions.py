@@ -19,7 +19,7 @@ from sqlalchemy import table as sql_table
 from encfields.adopt.adoption import Adoption
 from encfields.adopt.letter_case import advice_on_case
 from encfields.adopt.stages import adoptions_in, emptied_in, state_of
-from encfields.alembic.descriptions import described
+from encfields.alembic.descriptions import index_column_of
 from encfields.alembic.operations.adoptions import (
     AdoptedColumn,
     AdoptionOp,
@@ -159,7 +159,7 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
         plain,
         sealed,
         declared_to_data(type_.inner),
-        tuple(map(described, indexes)),
+        tuple(map(index_column_of, indexes)),
         tuple(index.index_column.name for index in indexes if index.unique),
         plain_type,
         guard=type_.guard,

@@ -21,7 +21,7 @@ from encfields.alembic.autogenerate.adoptions import adoption_steps
 from encfields.alembic.autogenerate.adoptions import postponed as postponed_steps
 from encfields.alembic.autogenerate.indexes import fills, must_wait, postponed_fills
 from encfields.alembic.autogenerate.rebindings import Stored, rebindings
-from encfields.alembic.autogenerate.sampled import drawn, holds_bytes, near_ends
+from encfields.alembic.autogenerate.sampled import drawn, is_of_bytes, near_ends
 from encfields.alembic.autogenerate.types import conversions
 from encfields.alembic.autogenerate.under_way import changes_under_way
 from encfields.alembic.environment import LazyKeys, settings_of
@@ -195,7 +195,7 @@ def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> Refuse
         return None
     stored = op.existing_type
     if isinstance(op.modify_type, EncryptedType):
-        if holds_bytes(stored):
+        if is_of_bytes(stored):
             return None
         reason = f"declared encrypted, but the database has {stored!r}"
         places = {
@@ -205,7 +205,7 @@ def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> Refuse
         }
         steps = tuple(step.format(**places) for step in _ADOPT)
         return RefusedChangeOp(op.table_name, op.column_name, reason, steps, schema=op.schema)
-    if not holds_bytes(stored) or holds_bytes(op.modify_type):
+    if not is_of_bytes(stored) or is_of_bytes(op.modify_type):
         return None
     table = Table(op.table_name, MetaData(), schema=op.schema)
     column: Column[Any] = Column(op.column_name, LargeBinary())

@@ -17,7 +17,7 @@ from sqlalchemy import Column, Connection, MetaData, Select, Table, func, select
 from encfields.alembic.descriptions import (
     IndexColumn,
     columns_without_defaults,
-    described,
+    index_column_of,
     with_indexes,
 )
 from encfields.alembic.environment import FetchKeys
@@ -101,7 +101,7 @@ def _fill(table: Table, indexes: list[IndexBinding], *, anew: bool) -> FillBlind
         for column in columns_without_defaults(table)
         if column.name in names and column != SealedColumn(column.name)
     )
-    indexes_to_fill = tuple(described(index) for index in indexes)
+    indexes_to_fill = tuple(index_column_of(index) for index in indexes)
     spec = TableSpec(table.name, columns, table.schema)
     return FillBlindIndexOp(spec, indexes_to_fill, anew=anew, queue=False)
 
@@ -140,7 +140,7 @@ def unfilled(
     :param declared: the table and its encrypted columns, those that the database has.
     :param indexes: declared indexes; the database has their columns.
     """
-    descriptions = tuple(described(index) for index in indexes)
+    descriptions = tuple(index_column_of(index) for index in indexes)
     spec = with_indexes(declared, descriptions)
     sampled = SampledRows(connection, spec)
     changed = {index.name for index in spec.indexes if sampled.is_changed(index, keys)}

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, MetaData, Table
 
 from encfields.alembic.autogenerate.stored_binding import BindingVerdict, Examination
-from encfields.alembic.descriptions import columns_without_defaults, without_defaults
-from encfields.alembic.descriptions import described as index_described
+from encfields.alembic.descriptions import (
+    columns_without_defaults,
+    index_column_of,
+    without_defaults,
+)
 from encfields.alembic.environment import FetchKeys
 from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.alembic.operations.values import RebindOp
@@ -168,7 +171,7 @@ def rebinding_of(
         TableSpec(table.name, now, table.schema),
         TableSpec(table.name, tuple(was.get(c.name, c) for c in now), table.schema),
         queue=False,
-        indexes=tuple(index_described(index) for index in indexes),
+        indexes=tuple(index_column_of(index) for index in indexes),
         seen=tuple(f"{binding.column_name}: {seen}." for binding, _, seen in moves),
     )
 

@@ -51,7 +51,7 @@ class SampledValue(NamedTuple):
     value: bytes | None
 
 
-def holds_bytes(type_: TypeEngine[Any] | None) -> bool:
+def is_of_bytes(type_: TypeEngine[Any] | None) -> bool:
     """Whether a type stores bytes: BYTEA, BLOB, LONGBLOB and their like."""
     try:
         return type_ is not None and type_.python_type is bytes
@@ -67,7 +67,7 @@ def near_ends(
     :param column: of a table as it was reflected.
     :param without: names of columns that no value is bound to: the encrypted ones.
     """
-    if not holds_bytes(column.type):
+    if not is_of_bytes(column.type):
         return []
     names = _keyed_by(column.table, {*without, column.name})
     key = list(column.table.primary_key.columns)
@@ -146,4 +146,4 @@ def _may_identify(column: Column[Any]) -> bool:
         return False
     # Bytes of any length are a value, unless the table itself says that they are its key.
     bounded = getattr(column.type, "length", None) is not None
-    return column.primary_key or bounded or not holds_bytes(column.type)
+    return column.primary_key or bounded or not is_of_bytes(column.type)

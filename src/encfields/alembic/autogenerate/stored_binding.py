@@ -126,7 +126,7 @@ class Examination:
         other = self._declared.get(name)
         if other is not None and name != binding.logical_name:
             return BindingVerdict(seen, refusal=f"{seen}, which is declared for {other}")
-        was = source_column(binding, name, names, self._stored.c.keys())
+        was = sealed_column_under(binding, name, names, self._stored.c.keys())
         lost = f"its values are bound to {identity_names}, which the table no longer has"
         if was is None:
             return BindingVerdict(seen, refusal=lost, steps=(_LOST_IDENTITY,))
@@ -221,7 +221,7 @@ def in_order(binding: ColumnBinding, names: Sequence[str]) -> list[str]:
     return ordered + sorted(set(names) - set(ordered))
 
 
-def source_column(
+def sealed_column_under(
     binding: ColumnBinding, logical_name: str, names: Sequence[str], there: Sequence[str]
 ) -> SealedColumn | None:
     """The description of a binding under these names, the key left open.

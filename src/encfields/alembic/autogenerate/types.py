@@ -18,13 +18,12 @@ from sqlalchemy import types as sa
 from encfields.alembic.autogenerate.binding_check import binding_check_of
 from encfields.alembic.autogenerate.rebindings import Stored, indexes_over, stored_table
 from encfields.alembic.autogenerate.sampled import near_ends
-from encfields.alembic.descriptions import described as index_described
-from encfields.alembic.descriptions import without_defaults
+from encfields.alembic.descriptions import index_column_of, without_defaults
 from encfields.alembic.environment import FetchKeys
 from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.alembic.operations.values import ConvertEncryptedOp
 from encfields.bulk.column_runs import with_uuids
-from encfields.bulk.rows.description import described
+from encfields.bulk.rows.description import sealed_column_of
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.rows.types_as_data import type_to_data
 from encfields.codecs import codec_for
@@ -113,7 +112,7 @@ def conversion_of(
     """
     table = binding.column.table
     now, before = (
-        with_uuids(without_defaults(table, described(one)), one) for one in (binding, bound)
+        with_uuids(without_defaults(table, sealed_column_of(one)), one) for one in (binding, bound)
     )
     indexes = indexes_over(table, [binding.column_name], types)
     return ConvertEncryptedOp(
@@ -121,7 +120,7 @@ def conversion_of(
         (type_to_data(was), type_to_data(_inner(binding))),
         before,
         queue=False,
-        indexes=tuple(index_described(index) for index in indexes),
+        indexes=tuple(index_column_of(index) for index in indexes),
         seen=tuple(seen),
     )
 

@@ -21,7 +21,7 @@ from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stor
 from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
 from encfields.alembic.autogenerate.types import conversion_of, is_read
 from encfields.alembic.environment import FetchKeys
-from encfields.bulk.rows.description import described
+from encfields.bulk.rows.description import sealed_column_of
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import EncFieldsError
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
@@ -51,7 +51,7 @@ def changes_under_way(
             if seen is None:
                 continue
             if formerly.inner is None:
-                moves.append((binding, described(other), seen))
+                moves.append((binding, sealed_column_of(other), seen))
             else:
                 yield conversion_of(binding, formerly.inner, other, types, (seen,))
         if moves:
@@ -68,7 +68,7 @@ def _seen(
     """How many values are kept the former way, in words; ``None`` if there are none."""
     spec = TableSpec.from_table(table)
     column, encrypted = stored.c[binding.column_name], {c.name for c in spec.columns}
-    former = described(binding.other or binding)
+    former = sealed_column_of(binding.other or binding)
     try:
         judge = binding_check_of(connection, spec, former, keys())
         for look in (near_ends, drawn):

@@ -11,7 +11,7 @@ from contextlib import suppress
 from alembic.operations import Operations
 from sqlalchemy import Connection, MetaData, Table, inspect
 
-from encfields.alembic.autogenerate.sampled import holds_bytes
+from encfields.alembic.autogenerate.sampled import is_of_bytes
 from encfields.alembic.descriptions import conventional_version, is_conventional
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.implementations.running import keys_of
@@ -243,7 +243,7 @@ def _named_so(connection: Connection, schema: str | None, version: int) -> Itera
             if (
                 is_conventional(name)
                 and conventional_version(name) == version
-                and holds_bytes(column["type"])
+                and is_of_bytes(column["type"])
             ):
                 yield f"{place}.{name}"
 

@@ -93,7 +93,7 @@ class TableDescription:
         """The spec of a declared table with ``EncryptedType`` columns."""
         columns = []
         for binding in bindings_of(table).values():
-            columns.append(described(binding))
+            columns.append(sealed_column_of(binding))
         indexes = tuple(index.definition for index in indexes_of(table))
         return cls(table.name, tuple(columns), table.schema, indexes)
 
@@ -179,7 +179,7 @@ class TableDescription:
         )
 
 
-def described(binding: ColumnBinding) -> SealedColumn:
+def sealed_column_of(binding: ColumnBinding) -> SealedColumn:
     """How one declared column's values are bound."""
     return SealedColumn(
         binding.column_name,

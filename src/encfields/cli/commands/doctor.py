@@ -19,7 +19,7 @@ from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
 from encfields.doctor import Finding
 from encfields.doctor.database import check_clock, check_columns
-from encfields.doctor.engine import check_engine, check_versions, store_name_given
+from encfields.doctor.engine import check_engine, check_libraries, store_name_given
 from encfields.doctor.key_table import check_key_table, check_key_versions
 from encfields.doctor.kms_actions import check_keyring
 from encfields.errors import ConfigurationError, EncFieldsError
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Make all checks and print what they found."""
     settings = Settings(arguments)
     of_engine = _application(settings)
-    findings = [*check_versions(), *_keyring(settings, arguments.key_id)]
+    findings = [*check_libraries(), *_keyring(settings, arguments.key_id)]
     with settings.open_engine() as engine:
         findings += _database(settings, engine)
     findings += of_engine

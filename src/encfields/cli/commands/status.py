@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.index_check import IndexCensus
-from encfields.bulk.survey.surveyor import KeyVersions
+from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.cli import exits
 from encfields.cli.commands.change import changing_columns, print_changes
 from encfields.cli.output import Cell, Output, pairs_of

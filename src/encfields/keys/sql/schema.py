@@ -76,10 +76,9 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
         return value.astimezone(dt.UTC)
 
 
-def key_table(
-    name: str = TABLE_NAME, schema: str | None = None, metadata: MetaData | None = None
-) -> Table:
-    """The table of branch keys.
+def key_table(name: str = TABLE_NAME, schema: str | None = None) -> Table:
+    """The table of branch keys, declared in a ``MetaData`` of its own, so that the application's
+    ``create_all()`` and autogenerate do not meet it unasked.
 
     ``active`` is the number of a version in force, 1 for a key's first one, and NULL when it was
     retired or destroyed. The unique constraint keeps two processes from making the same one;
@@ -89,12 +88,10 @@ def key_table(
 
     :param name: table name.
     :param schema: schema, or ``None`` for the connection's default.
-    :param metadata: where to declare it; by default a collection of its own, so that the
-        application's ``create_all()`` and autogenerate do not meet it unasked.
     """
     table = Table(
         name,
-        MetaData() if metadata is None else metadata,
+        MetaData(),
         Column("key_id", ExactText(MAX_KEY_ID_CHARS), primary_key=True),
         Column("version", ExactText(36), primary_key=True),
         Column("purpose", ExactText(16), nullable=False),

@@ -19,7 +19,7 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_of, shown
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.orm.declare.index_binding import is_reflected
-from encfields.orm.declare.table_rules import take_over_rules
+from encfields.orm.declare.table_constraints import take_over_rules
 from encfields.orm.kept_state import REQUIRED
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ def create_triggers(table: Table, connection: Connection | None) -> None:
     for binding, adopts, plain in adopted_columns(table) if connection is not None else ():
         assert connection is not None  # noqa: S101 - for mypy
         stage = READY if adopts.phase == WRITE_SEALED else OPEN
-        adopted = described(binding, adopts, plain, connection.dialect)
+        adopted = declared_adoption(binding, adopts, plain, connection.dialect)
         for statement in Triggers(adopted, connection.dialect).create(stage):
             connection.exec_driver_sql(statement)
 
@@ -37,11 +37,11 @@ def drop_triggers(table: Table, connection: Connection | None) -> None:
     if connection is None or connection.dialect.name != "postgresql":
         return
     for binding, adopts, plain in adopted_columns(table):
-        adopted = described(binding, adopts, plain, connection.dialect)
+        adopted = declared_adoption(binding, adopts, plain, connection.dialect)
         connection.exec_driver_sql(Triggers(adopted, connection.dialect).drop()[-1])
 
 
-def described(
+def declared_adoption(
     binding: ColumnBinding, adopts: Plaintext, plain: Column[Any], dialect: Dialect
 ) -> AdoptionInDatabase:
     """The adoption of a declared column, as the database is to know it."""

@@ -20,7 +20,8 @@ from encfields.message import core
 from encfields.orm.adoption.text_form import ReadForm
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.read.packed import Decode, Packed, RowReader, without_result_map
+from encfields.orm.read.packed import Packed, without_result_map
+from encfields.orm.read.row_reader import Decode, RowReader
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ STAGES = (OPEN, READY, CLOSED)
 _NOTE = re.compile(r"/\* encfields-adoption (\{.*?\}) \*/")
 
 
-def stage_of(text: str) -> tuple[str, bool] | None:
+def noted_stage(text: str) -> tuple[str, bool] | None:
     """What a trigger's text says: its stage, and whether a row has to have a value.
 
     :returns: ``None`` if it is none of ours.
@@ -29,7 +29,7 @@ def stage_of(text: str) -> tuple[str, bool] | None:
     return (stage, note.get("required") is True) if stage in STAGES else None
 
 
-def indexes_of(text: str) -> frozenset[str]:
+def noted_indexes(text: str) -> frozenset[str]:
     """The columns of blind indexes that a trigger makes NULL with the sealed value."""
     found = _NOTE.search(text)
     try:
@@ -51,7 +51,7 @@ class NotedAdoption(NamedTuple):
     through: str | None
 
 
-def columns_of(text: str) -> NotedAdoption | None:
+def noted_columns(text: str) -> NotedAdoption | None:
     """What a trigger's text says of its adoption's columns."""
     noted = _NOTE.search(text)
     try:

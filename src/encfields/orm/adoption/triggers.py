@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import types as sa
 
-from encfields.databases import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES, short_name
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN
 from encfields.orm.declare.row_keys import stored_type
-from encfields.orm.declare.table_rules import short_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect

@@ -11,7 +11,8 @@
 ``index_binding``                one version of one of them: its column, and how it is computed
 ``index_column_type``            the type of that column
 ``compound_index``               ``CompoundBlindIndex``
-``table_rules``, ``uniqueness``  unique constraints and indexes, moved to index columns
+``table_constraints``            unique constraints and indexes of a table, put on other columns
+``uniqueness``                   that, from encrypted columns to those of their blind indexes
 ``foreign_key_actions``          what the database would change by itself
 ``message_check``                ``EncryptedType(guard=True)``
 ``stored_size``                  how long stored values are

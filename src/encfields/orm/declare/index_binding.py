@@ -20,7 +20,7 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.compound_index import CompoundBlindIndex, remember
 from encfields.orm.declare.index_column_type import IndexColumnType, index_of_row
-from encfields.orm.declare.table_rules import take_over_rules
+from encfields.orm.declare.table_constraints import take_over_rules
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect

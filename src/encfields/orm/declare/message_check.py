@@ -13,10 +13,9 @@ from sqlalchemy import Boolean, CheckConstraint, Column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from encfields.databases import SUPPORTED
+from encfields.databases import SUPPORTED, short_name
 from encfields.message.header import MAGIC
 from encfields.orm import internals
-from encfields.orm.declare.table_rules import short_name
 
 SHORTEST_MESSAGE = 247
 """Bytes of a message whose encryption context, key id and content are empty."""
@@ -33,7 +32,7 @@ class is_message(FunctionElement[bool]):
     inherit_cache = True
 
 
-def check_name(table_name: str, column_name: str) -> str:
+def name_of_check(table_name: str, column_name: str) -> str:
     """The name of the CHECK of a column.
 
     :returns: ``<table>_<column>_is_message``; where that is too long for a database, its
@@ -47,7 +46,7 @@ def message_check(column: Column[Any]) -> CheckConstraint:
 
     It belongs to the column's type: a copy of the table makes its own.
     """
-    name = check_name(column.table.name, column.name)
+    name = name_of_check(column.table.name, column.name)
     return internals.check_of_type(is_message(column), name, has_check)
 
 

@@ -11,8 +11,8 @@ from encfields.errors import DeclarationError
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_binding import IndexBinding
+from encfields.orm.declare.table_constraints import Rule, add_rule, parts_of
 from encfields.orm.declare.table_indexes import indexes_of
-from encfields.orm.declare.table_rules import Rule, add_rule, parts_of
 
 
 def keep_uniqueness(table: Table) -> None:

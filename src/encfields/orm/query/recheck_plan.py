@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.index_binding import IndexBinding
-    from encfields.orm.read.packed import RowReader
+    from encfields.orm.read.row_reader import RowReader
 
 
 _ADVICE = (

@@ -2,7 +2,8 @@
 
 ==================  ============================================================
 ``provenance``      which row and key columns an expression is of
-``packed``          the cell of ciphertext and key, and what opens it
+``packed``          the cell of ciphertext and key, in SQL
+``row_reader``      what opens it
 ``delivered_keys``  row keys in cells, brought into canonical form
 ``union_reads``     cells that come out of a UNION
 ``results``         a result's encrypted columns, opened as its rows are fetched

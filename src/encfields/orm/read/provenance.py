@@ -29,7 +29,8 @@ from encfields.orm.adoption.reads import AdoptingReader, PackedOrPlain
 from encfields.orm.declare.columns import WITH_ITS_KEY, ColumnBinding, binding_of, is_encrypted
 from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.functional_dependencies import determined_by
-from encfields.orm.read.packed import Packed, RowReader
+from encfields.orm.read.packed import Packed
+from encfields.orm.read.row_reader import RowReader
 from encfields.orm.read.union_reads import (
     Branch,
     branches_of,
@@ -242,18 +243,6 @@ def _untraceable(what: str, expression: Any) -> UnreadableError:
         table=table_named(column),
         column=column_named(column),
         reason="untraceable",
-    )
-
-
-def raw_select(table: Table) -> Any:
-    """A SELECT of the table's stored bytes, for tests and tools: ciphertext stays ciphertext."""
-    from sqlalchemy import LargeBinary, type_coerce
-
-    return select(
-        *(
-            type_coerce(column, LargeBinary).label(column.key) if is_encrypted(column) else column
-            for column in table.c
-        )
     )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.engine.cursor import CursorFetchStrategy
 from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.adoption.reads import AdoptingReader
-from encfields.orm.read.packed import AT_ONCE, RowReader
+from encfields.orm.read.row_reader import AT_ONCE, RowReader
 from encfields.orm.read.union_reads import UnionReader
 from encfields.traces import leaves_no_trace
 

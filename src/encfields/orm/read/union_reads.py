@@ -28,7 +28,8 @@ from sqlalchemy.types import TypeEngine
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
 from encfields.orm.internals import WrappedColumn
-from encfields.orm.read.packed import Packed, RowReader, without_result_map
+from encfields.orm.read.packed import Packed, without_result_map
+from encfields.orm.read.row_reader import RowReader
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from encfields.errors import EncFieldsError, UnreadableError, UnsupportedOperati
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.read.packed import Packed, RowReader
+from encfields.orm.read.packed import Packed
+from encfields.orm.read.row_reader import RowReader
 from encfields.orm.write.pending import Carried
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from encfields.keys.sql.failures import is_denied
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import kind_of, padded_length
 from encfields.orm.read.delivered_keys import from_delivered
-from encfields.orm.read.packed import Packed, RowReader
+from encfields.orm.read.packed import Packed
+from encfields.orm.read.row_reader import RowReader
 from encfields.orm.write.rows_by_key import rows_by_key
 from encfields.orm.write.triggered_tables import cannot_look
 

@@ -1,4 +1,4 @@
-"""Looking at every value of a table: what a dry run and ``ensure()`` know of it.
+"""A dry run: looking at every value of a table, which ``ensure()`` does as well.
 
 Headers alone tell which values are current, and the key store which version is active, without
 unwrapping one. Only before a conversion is each value opened.
@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,8 @@ from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader
 from encfields.bulk.rows.reseal_and_index import IndexPlaces
 from encfields.bulk.rows.row_work import ABSENT, RowChange
 from encfields.bulk.runs.report import DryRun, Summary
+from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.errors import BindingError, DecryptionError
-from encfields.keys.versions import KeyVersion
 from encfields.message import open_, read_header, seal
 
 if TYPE_CHECKING:
@@ -185,46 +185,6 @@ def _seconds_per_value(size: int) -> float:
     for _ in range(_SAMPLES):
         seal(open_(message, b"", lambda key_id, version: key, (key.id,)), b"", key)
     return (time.perf_counter() - began) / _SAMPLES
-
-
-CURRENT = "current"
-OLDER = "older version"
-DESTROYED = "key destroyed"
-MISSING = "key version missing"
-"""Nobody has this version: the key table is of an older backup, or the value is not genuine."""
-
-
-class KeyVersions:
-    """The versions that a key store lists.
-
-    :param listed: as its ``list()`` gives them.
-    :ivar active: the active version of each key id.
-    """
-
-    def __init__(self, listed: Iterable[KeyVersion]) -> None:
-        self._destroyed: dict[tuple[str, str], bool] = {}
-        self.active: dict[str, str] = {}
-        for version in listed:
-            self._destroyed[version.id, version.version] = version.destroyed_at is not None
-            if version.active and version.destroyed_at is None:
-                self.active[version.id] = version.version
-
-    def state(self, key_id: str, version: str) -> str:
-        """What a value in its place is that says it is under this version."""
-        if self.active.get(key_id) == version:
-            return CURRENT
-        destroyed = self._destroyed.get((key_id, version))
-        if destroyed is None:
-            return MISSING
-        return DESTROYED if destroyed else OLDER
-
-    def opens(self, key_id: str, version: str) -> bool:
-        """Whether there is a key that values under this version open with."""
-        return self.state(key_id, version) in (CURRENT, OLDER)
-
-    def without_key(self, counts: Mapping[tuple[str, str], int]) -> int:
-        """How many values are under versions that nobody has, or that were destroyed."""
-        return sum(count for name, count in counts.items() if not self.opens(*name))
 
 
 class ConversionSurveyor:

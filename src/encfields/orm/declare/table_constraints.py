@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, cast
 
 from sqlalchemy import Column, Index, Table, UniqueConstraint
@@ -63,17 +62,3 @@ def take_over_rules(table: Table, old: Column[Any], new: Column[Any]) -> None:
             internals.discard_rule(table, rule)
             if len(parts) > 1:
                 add_rule(cast("Rule", rule), [new if part is old else part for part in parts])
-
-
-def short_name(name: str, longest: int, *, digits: int, end: str = "") -> str:
-    """A name that is not too long for a database.
-
-    :param longest: so many bytes of UTF-8.
-    :param digits: hexadecimal ones of the name's SHA-256, which take the place of what is cut off.
-    :param end: what a name that was cut ends with all the same.
-    """
-    whole = name.encode()
-    if len(whole) <= longest:
-        return name
-    tail = f"_{hashlib.sha256(whole).hexdigest()[:digits]}{end}"
-    return whole[: longest - len(tail)].decode(errors="ignore") + tail
