@@ -2,15 +2,15 @@
 
 The steps, and what each has to know first:
 
-===============  =======================================================================
-``adoption``     an adoption as data: which plaintext column becomes which encrypted one
-``operations``   the steps, each refused before its time
-``stages``       how far an adoption is, as the database's triggers record it
-``obstacles``    what in a database keeps a column from being adopted
-``letter_case``  plaintext whose database ignores the case of letters
-``check``        sealed values compared with the plaintext beside them
-``remains``      where plaintext is still to be found on disk
-===============  =======================================================================
+=====================  =======================================================================
+``adoption``           an adoption as data: which plaintext column becomes which encrypted one
+``operations``         the steps, each refused before its time
+``stages``             how far an adoption is, as the database's triggers record it
+``obstacles``          what in a database keeps a column from being adopted
+``letter_case``        plaintext whose database ignores the case of letters
+``comparison``         sealed values compared with the plaintext beside them
+``plaintext_on_disk``  where plaintext is still to be found on disk
+=====================  =======================================================================
 
 What they change in the database:
 
@@ -26,7 +26,7 @@ What they change in the database:
 from __future__ import annotations
 
 from encfields.adopt.adoption import Adoption, AdoptionError
-from encfields.adopt.check import Comparison, Fault
+from encfields.adopt.comparison import Comparison, Fault
 from encfields.adopt.operations import (
     adopt,
     adopting_run,

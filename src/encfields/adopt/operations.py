@@ -14,9 +14,9 @@ from sqlalchemy import LargeBinary, bindparam, null, select, type_coerce, update
 from sqlalchemy.exc import DBAPIError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
-from encfields.adopt.check import Comparer, Comparison, compare
+from encfields.adopt.comparison import Comparer, Comparison, compare
 from encfields.adopt.obstacles import before_the_first_step, before_the_last_step
-from encfields.adopt.remains import what_remains
+from encfields.adopt.plaintext_on_disk import what_remains
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger
 from encfields.bulk.connections import Connections, sync_engine

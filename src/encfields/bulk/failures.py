@@ -1,5 +1,7 @@
-"""What a database's error means to a run: whether it may pass, and is waited out; whether a row
-is refused, and for what. All in words of ours, for a driver's own can hold values of the row."""
+"""What a database's error means to a run: wait and try again, quarantine the row, or stop.
+
+The messages are our own, because a driver's can quote values of the row.
+"""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from encfields.cli import exits
 from encfields.cli.commands import (
     adopt,
-    change,
     completion,
     doctor,
     index_plan,
     inspect,
     keys,
+    rebind_and_convert,
     reencrypt,
     status,
     verify,
@@ -31,7 +31,18 @@ from encfields.cli.parsing import HelpFormatter
 from encfields.errors import EncFieldsError
 from encfields.version import VERSION
 
-COMMANDS = (status, verify, reencrypt, adopt, change, inspect, keys, index_plan, doctor, completion)
+COMMANDS = (
+    status,
+    verify,
+    reencrypt,
+    adopt,
+    rebind_and_convert,
+    inspect,
+    keys,
+    index_plan,
+    doctor,
+    completion,
+)
 """The subcommands: modules with ``register(subparsers)``, which sets ``run`` to a function of
 the parsed arguments and the :class:`~encfields.cli.output.Output` that returns an exit status."""
 

@@ -1,11 +1,12 @@
 """``encfields doctor``: what would fail in production, found before it does.
 
-===============  ====================================================
-``engine``       the application's process, and versions of libraries
+===============  =========================================
+``libraries``    versions that work
+``engine``       the application's engine, and its process
 ``kms_actions``  what this role may do with KMS
 ``key_table``    keys, and whether they open
 ``database``     the clock, and encrypted columns
-===============  ====================================================
+===============  =========================================
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The application's process: what its engine would print, and what a fork or threads would share.
-
-And whether the libraries in it are of versions that work.
-"""
+"""The application's engine: what it would print, and what forks and threads would share of it."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import os
 import re
 import sys
 import threading
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -19,7 +15,6 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from encfields.doctor import Finding
 from encfields.engine import engine_encryption, known_encryption
 from encfields.keys.sql.store import SqlKeyStore, table_behind
-from encfields.native_core import status
 
 
 def check_engine(engine: Engine) -> list[Finding]:
@@ -199,58 +194,3 @@ def _patched() -> Finding:
         "opening a key blocks all its greenlets for the time of one KMS call"
     )
     return Finding("threads", "warning", detail)
-
-
-SUPPORTED: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
-    "SQLAlchemy": ((2, 0, 25), (2, 2)),
-    "cryptography": ((43, 0, 1), None),
-    "aws-encryption-sdk": ((4, 0, 7), (5,)),
-    "aws-cryptographic-material-providers": ((1, 11, 2), (2,)),
-    "boto3": ((1, 35, 42), (2,)),
-}
-"""From which version on, and below which; as ``pyproject.toml`` says."""
-
-
-def check_libraries() -> list[Finding]:
-    """One finding for each library, and whether the material providers can be used at all."""
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    findings = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]
-    findings += [_library(name, *bounds) for name, bounds in SUPPORTED.items()]
-    findings += [_providers(), _core()]
-    return findings
-
-
-def _library(name: str, least: tuple[int, ...], below: tuple[int, ...] | None) -> Finding:
-    try:
-        installed = version(name)
-    except PackageNotFoundError:
-        return Finding(name, "problem", "is not installed")
-    numbers = tuple(int(part) for part in re.findall(r"\d+", installed)[:3])
-    if numbers < least or (below is not None and numbers >= below):
-        wanted = f"{_dotted(least)} or newer" + (f", below {_dotted(below)}" if below else "")
-        return Finding(name, "problem", f"{installed}; {wanted} is supported")
-    return Finding(name, "ok", installed)
-
-
-def _dotted(numbers: tuple[int, ...]) -> str:
-    return ".".join(str(number) for number in numbers)
-
-
-def _providers() -> Finding:
-    """The library is generated code with a runtime of its own: that it is there is not enough."""
-    name = "material providers"
-    try:
-        from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
-        from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
-
-        AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
-    except Exception as error:
-        return Finding(name, "problem", f"cannot be used: {type(error).__name__}")
-    return Finding(name, "ok", "can be used")
-
-
-def _core() -> Finding:
-    """Which core seals and opens values; one that is there and cannot be used is worth a look."""
-    core = status()
-    is_broken = core.version is not None and not core.is_native
-    return Finding("core", "warning" if is_broken else "ok", str(core))

@@ -1,4 +1,4 @@
-"""Autogenerate: what is changed in a declaration becomes an operation, or is refused in words.
+"""Our comparators: what has changed in encrypted columns, by the parts beside this file.
 
 Registered where every Alembic release since 1.17 looks, in the comparators that need no plug-in.
 It runs after Alembic's own comparison, and goes through what that has found.
@@ -19,11 +19,11 @@ from sqlalchemy.types import LargeBinary
 from encfields.alembic import internals
 from encfields.alembic.autogenerate.adoptions import adoption_steps
 from encfields.alembic.autogenerate.adoptions import postponed as postponed_steps
+from encfields.alembic.autogenerate.formerly import changes_under_way
 from encfields.alembic.autogenerate.indexes import fills, must_wait, postponed_fills
+from encfields.alembic.autogenerate.inner_types import conversions
 from encfields.alembic.autogenerate.rebindings import Stored, rebindings
 from encfields.alembic.autogenerate.sampled import drawn, is_of_bytes, near_ends
-from encfields.alembic.autogenerate.types import conversions
-from encfields.alembic.autogenerate.under_way import changes_under_way
 from encfields.alembic.environment import LazyKeys, settings_of
 from encfields.alembic.message_checks import (
     leave_checks_to_us,

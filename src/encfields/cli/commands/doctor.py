@@ -19,9 +19,10 @@ from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
 from encfields.doctor import Finding
 from encfields.doctor.database import check_clock, check_columns
-from encfields.doctor.engine import check_engine, check_libraries, store_name_given
+from encfields.doctor.engine import check_engine, store_name_given
 from encfields.doctor.key_table import check_key_table, check_key_versions
 from encfields.doctor.kms_actions import check_keyring
+from encfields.doctor.libraries import check_libraries
 from encfields.errors import ConfigurationError, EncFieldsError
 
 _DESCRIPTION = """\

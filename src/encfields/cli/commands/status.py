@@ -15,7 +15,7 @@ from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.index_check import IndexCensus
 from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.cli import exits
-from encfields.cli.commands.change import changing_columns, print_changes
+from encfields.cli.changing_columns import changing_columns, print_changes
 from encfields.cli.output import Cell, Output, pairs_of
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options

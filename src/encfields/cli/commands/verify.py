@@ -11,7 +11,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.index_check import INDEX_REASONS
 from encfields.bulk.survey.verify import MAX_FAILURES, Failure, Verification, verify
 from encfields.cli import exits
-from encfields.cli.commands.change import changing_columns, print_changes, unconverted
+from encfields.cli.changing_columns import changing_columns, print_changes, unconverted
 from encfields.cli.output import Output, pairs_of
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options

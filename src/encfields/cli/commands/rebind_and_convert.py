@@ -1,38 +1,27 @@
-"""``encfields rebind`` and ``encfields convert``: a column's values follow its declaration.
-
-And what the commands that count and verify say of a column while that is under way.
-"""
+"""``encfields rebind`` and ``encfields convert``: a column's values follow its declaration."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column
 from sqlalchemy import types as sa
 
 from encfields.bulk.column_runs import conversion, rebinding, spec_of_column
-from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.rows.spec import SealedColumn
 from encfields.cli.application import metadata_named
+from encfields.cli.changing_columns import says_formerly
 from encfields.cli.commands.reencrypt import print_reports, work_options, working_progress
 from encfields.cli.output import Output
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
 from encfields.errors import ConfigurationError
-from encfields.orm.declare.columns import SealedColumnType, is_encrypted
+from encfields.orm.declare.columns import is_encrypted
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Engine
-
-    from encfields.bulk.rows.spec import TableSpec
-    from encfields.cli.output import Output
-    from encfields.cli.settings import Settings
-    from encfields.engine import Encryption
-    from encfields.orm.declare.formerly import Formerly
+    from sqlalchemy import Column
 
 
 _REBIND = """\
@@ -93,7 +82,7 @@ def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
     was = _as_yet(column, arguments)
-    if _says_formerly(column) and was == spec_of_column(column).columns[0]:
+    if says_formerly(column) and was == spec_of_column(column).columns[0]:
         return _work(settings, output, column, rebinding)
     if was == spec_of_column(column).columns[0]:
         raise ConfigurationError(
@@ -168,11 +157,6 @@ def _column(models: str | None, name: str) -> Column[Any]:
     raise ConfigurationError(f"{models} declares no encrypted column {name}", reason="models")
 
 
-def _says_formerly(column: Column[Any]) -> bool:
-    """Whether the models tell how the values were kept before."""
-    return cast("SealedColumnType", column.type).formerly is not None
-
-
 def _type(text: str) -> sa.TypeEngine[Any]:
     """A type of SQLAlchemy's by its name, and what numbers it takes.
 
@@ -189,75 +173,3 @@ def _type(text: str) -> sa.TypeEngine[Any]:
             f"--was: {match[1]} takes fewer numbers, or none", reason="options"
         ) from None
     return made
-
-
-# -- while a declaration is being changed -----------------------------------------------------
-#
-# The commands that count and verify look at values as they are written; the application also reads
-# those that ``formerly=`` says.
-
-
-def changing_columns(settings: Settings, specs: Iterable[TableSpec]) -> list[Column[Any]]:
-    """The columns of these tables that the models declare with ``formerly=``."""
-    models = settings.models()
-    if models is None:
-        return []
-    named = {(spec.schema, spec.table) for spec in specs}
-    return [
-        column
-        for table in metadata_named(models).sorted_tables
-        if (table.schema, table.name) in named
-        for column in table.columns
-        if is_encrypted(column) and _says_formerly(column)
-    ]
-
-
-def print_changes(columns: Iterable[Column[Any]], output: Output) -> None:
-    """Say of each why values may be counted as faults that the application reads."""
-    for column in columns:
-        formerly = _formerly(column)
-        written, other = "new", "former"
-        until = f" until `encfields {_command(formerly)} {_name(column)}` has moved them"
-        if formerly.writes_former:
-            written, other, until = "former", "new", ""
-        output.line(
-            f"{_name(column)} is being changed (formerly=), and is looked at as it is written, the "
-            f"{written} way. The application reads what is kept the {other} way too; here it "
-            f"counts as misplaced, or its blind index as wrong{until}.",
-            style="yellow",
-        )
-
-
-def unconverted(
-    columns: Iterable[Column[Any]], engine: Engine, encryption: Encryption
-) -> Mapping[str, str]:
-    """What is left to convert, by column: values of a former inner type open as all others do.
-
-    :raises KeyStoreError: a key cannot be fetched.
-    """
-    return dict(_unconverted(columns, engine, encryption))
-
-
-def _unconverted(
-    columns: Iterable[Column[Any]], engine: Engine, encryption: Encryption
-) -> Iterator[tuple[str, str]]:
-    for column in columns:
-        formerly = _formerly(column)
-        if formerly.inner is None or formerly.writes_former:
-            continue
-        try:
-            conversion(engine, encryption, column).ensure()
-        except UnfinishedError as error:
-            yield _name(column), error.message
-
-
-def _formerly(column: Column[Any]) -> Formerly:
-    return cast("Formerly", cast("SealedColumnType", column.type).formerly)
-
-
-def _command(formerly: Formerly) -> str:
-    return "rebind" if formerly.inner is None else "convert"
-
-
-def _name(column: Column[Any]) -> str:
-    return f"{column.table.fullname}.{column.name}"

@@ -17,9 +17,9 @@ from encfields.alembic.autogenerate.binding_check import (
     BindingCheck,
     binding_check_of,
 )
+from encfields.alembic.autogenerate.inner_types import conversion_of, is_read
 from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stored_table
 from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
-from encfields.alembic.autogenerate.types import conversion_of, is_read
 from encfields.alembic.environment import FetchKeys
 from encfields.bulk.rows.description import sealed_column_of
 from encfields.bulk.rows.spec import TableSpec
