@@ -14,6 +14,7 @@ from encfields.bulk.rows.catalog import schema_of
 from encfields.bulk.rows.spec import TableSpec
 from encfields.databases import MYSQL_NAMES
 from encfields.doctor import Finding
+from encfields.orm.declare.column_rules import stores_bytes
 
 SLIGHT_SKEW = 5.0
 """Seconds. Dates of keys and tombstones are then not to be compared between machines."""
@@ -82,7 +83,7 @@ def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:
     if type_ is None:
         return Finding(check, "problem", "is not in the table")
     kind = type(type_).__name__
-    if not _holds_bytes(type_):
+    if not stores_bytes(type_):
         detail = f"is {kind}: messages are bytes, and text columns refuse or alter them"
         return Finding(check, "problem", detail)
     length = getattr(type_, "length", None)
@@ -92,10 +93,3 @@ def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:
         return Finding(check, "ok", f"{kind}, not bounded")
     detail = f"{kind} of {length:,} bytes; `encfields.sizes` tells what a value takes"
     return Finding(check, "warning" if length <= SMALL else "ok", detail)
-
-
-def _holds_bytes(type_: TypeEngine[Any]) -> bool:
-    try:
-        return type_.python_type is bytes
-    except NotImplementedError:
-        return False

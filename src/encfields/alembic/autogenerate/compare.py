@@ -23,7 +23,7 @@ from encfields.alembic.autogenerate.formerly import changes_under_way
 from encfields.alembic.autogenerate.indexes import fills, must_wait, postponed_fills
 from encfields.alembic.autogenerate.inner_types import conversions
 from encfields.alembic.autogenerate.rebindings import Stored, rebindings
-from encfields.alembic.autogenerate.sampled import drawn, is_of_bytes, near_ends
+from encfields.alembic.autogenerate.sampled import drawn, near_ends
 from encfields.alembic.environment import LazyKeys, settings_of
 from encfields.alembic.message_checks import (
     leave_checks_to_us,
@@ -39,6 +39,7 @@ from encfields.alembic.operations.values import ConvertEncryptedOp, RebindOp
 from encfields.bulk.runs.store import RunStore, has_run_tables
 from encfields.bulk.runs.tables import TABLE_NAMES
 from encfields.keys.sql.schema import TABLE_NAME
+from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.internals import column_copy
 from encfields.orm.types import EncryptedType
@@ -195,7 +196,7 @@ def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> Refuse
         return None
     stored = op.existing_type
     if isinstance(op.modify_type, EncryptedType):
-        if is_of_bytes(stored):
+        if stores_bytes(stored):
             return None
         reason = f"declared encrypted, but the database has {stored!r}"
         places = {
@@ -205,7 +206,7 @@ def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> Refuse
         }
         steps = tuple(step.format(**places) for step in _ADOPT)
         return RefusedChangeOp(op.table_name, op.column_name, reason, steps, schema=op.schema)
-    if not is_of_bytes(stored) or is_of_bytes(op.modify_type):
+    if not stores_bytes(stored) or stores_bytes(op.modify_type):
         return None
     table = Table(op.table_name, MetaData(), schema=op.schema)
     column: Column[Any] = Column(op.column_name, LargeBinary())

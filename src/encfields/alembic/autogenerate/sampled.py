@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Table, and_, case, func, select, type_coerce
-from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy.types import NullType
 
 from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, examine
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX, deserialize
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError, MalformedMessageError
+from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.row_keys import kind_of
 
 SEARCHED_ROWS = 1000
@@ -51,14 +52,6 @@ class SampledValue(NamedTuple):
     value: bytes | None
 
 
-def is_of_bytes(type_: TypeEngine[Any] | None) -> bool:
-    """Whether a type stores bytes: BYTEA, BLOB, LONGBLOB and their like."""
-    try:
-        return type_ is not None and type_.python_type is bytes
-    except NotImplementedError:
-        return False
-
-
 def near_ends(
     connection: Connection, column: Column[Any], without: Collection[str] = ()
 ) -> list[SampledValue]:
@@ -67,7 +60,7 @@ def near_ends(
     :param column: of a table as it was reflected.
     :param without: names of columns that no value is bound to: the encrypted ones.
     """
-    if not is_of_bytes(column.type):
+    if not stores_bytes(column.type):
         return []
     names = _keyed_by(column.table, {*without, column.name})
     key = list(column.table.primary_key.columns)
@@ -146,4 +139,4 @@ def _may_identify(column: Column[Any]) -> bool:
         return False
     # Bytes of any length are a value, unless the table itself says that they are its key.
     bounded = getattr(column.type, "length", None) is not None
-    return column.primary_key or bounded or not is_of_bytes(column.type)
+    return column.primary_key or bounded or not stores_bytes(column.type)

@@ -11,7 +11,6 @@ from contextlib import suppress
 from alembic.operations import Operations
 from sqlalchemy import Connection, MetaData, Table, inspect
 
-from encfields.alembic.autogenerate.sampled import is_of_bytes
 from encfields.alembic.descriptions import conventional_version, is_conventional
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.implementations.running import keys_of
@@ -32,6 +31,7 @@ from encfields.keys.admin import KeyAdmin
 from encfields.keys.many.report import KeysReport
 from encfields.keys.sql.name import has_keys
 from encfields.keys.sql.schema import key_table
+from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of
 
@@ -243,7 +243,7 @@ def _named_so(connection: Connection, schema: str | None, version: int) -> Itera
             if (
                 is_conventional(name)
                 and conventional_version(name) == version
-                and is_of_bytes(column["type"])
+                and stores_bytes(column["type"])
             ):
                 yield f"{place}.{name}"
 

@@ -29,6 +29,7 @@ from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
 from encfields.message.header import CONTEXT_OFFSET, MAGIC
 from encfields.message.keys import Wrapping
+from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.row_keys import kind_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class CurrentSql:
             return None
         if cell.binding.key.columns or not cell.is_exact:
             return None
-        if not _holds_bytes(prepared.table.c[cell.binding.column_name]):
+        if not stores_bytes(prepared.table.c[cell.binding.column_name].type):
             return None
         try:
             return cls(cell, prepared)
@@ -169,10 +170,3 @@ def _mysql_text(column: Column[Any], kind: IdentityKind) -> ColumnElement[Any]:
     utf8: ColumnElement[Any] = cast(text, MYSQL_CHAR(charset="utf8mb4"))
     # Beside a text, CONCAT makes text of bytes: of those that are no UTF-8, question marks.
     return cast(utf8, BINARY())
-
-
-def _holds_bytes(column: Column[Any]) -> bool:
-    try:
-        return column.type.python_type is bytes
-    except NotImplementedError:
-        return False

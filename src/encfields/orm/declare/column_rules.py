@@ -1,10 +1,11 @@
-"""What a column has to be, by itself, to be encrypted."""
+"""What a column has to be, by itself, to be encrypted, and what type stores bytes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from sqlalchemy import Column
+from sqlalchemy.types import TypeEngine
 
 from encfields.errors import DeclarationError
 
@@ -40,6 +41,14 @@ def check_column(column: Column[Any]) -> None:
                 "value or function",
                 "sql-default",
             )
+
+
+def stores_bytes(type_: TypeEngine[Any] | None) -> bool:
+    """Whether a type stores bytes: BYTEA, BLOB, LONGBLOB and their like."""
+    try:
+        return type_ is not None and type_.python_type is bytes
+    except NotImplementedError:
+        return False
 
 
 def refusal(column: Column[Any], message: str, reason: str) -> DeclarationError:

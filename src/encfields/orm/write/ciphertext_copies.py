@@ -32,6 +32,7 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.errors import CiphertextCopyError
 from encfields.orm import internals
+from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.comparison import clause_of
@@ -131,10 +132,7 @@ def _holds_bytes(type_: TypeEngine[Any]) -> bool:
     """Whether a column holds ciphertext or hashes, as far as its type tells, and no text."""
     if isinstance(type_, SealedColumnType | IndexColumnType):
         return True
-    try:
-        return type_.python_type is bytes
-    except NotImplementedError:
-        return False
+    return stores_bytes(type_)
 
 
 def _refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:
