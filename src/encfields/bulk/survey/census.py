@@ -97,7 +97,6 @@ def census(
     sample: int | None = None,
     batch_rows: int = COUNTED_AT_ONCE,
     progress: OnRows | None = None,
-    asked: tuple[Collection[str], str | None] | None = None,
 ) -> Census:
     """Count what the values of a table's encrypted columns are, without any key.
 
@@ -111,28 +110,19 @@ def census(
         how they were drawn and what that is worth. Default: every row.
     :param batch_rows: rows per step; at most some 1,100 bytes each and column.
     :param progress: called after each step with the number of rows looked at.
-    :param asked: branch key ids that are to be counted exactly, and one of their versions or
-        ``None``: of names that values make up, only so many are counted apart.
-    :raises ConfigurationError: keys are `asked` about, and it is a view.
     :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
     """
     source = RowSource(bind)
     with source.connection() as connection:
         reflected = spec.reflect(connection)
-        if asked is not None:
-            refuse_view(reflected.table, connection)
     count = _Count(reflected, source, batch_rows)
-    if asked is not None:
-        for column in count.columns:
-            column.ask_for(*asked)
     drawing = draw(count.scan, sample)
     for rows in (drawing or count.scan).batches():
         count.add(rows)
         if progress is not None:
             progress(count.rows)
     drawn = drawing.sample(count.rows) if drawing is not None else None
-    indexes = tuple(index.result for index in count.indexes)
-    return Census(spec.full_name, count.rows, count.columns, drawn, indexes)
+    return count.census(drawn)
 
 
 class _Count:
@@ -140,6 +130,7 @@ class _Count:
 
     def __init__(self, reflected: ReflectedTable, source: RowSource, batch_rows: int) -> None:
         self.rows = 0
+        self._table_name = reflected.spec.full_name
         self.columns = tuple(
             ColumnCensus(b.column_name, b.logical_name) for b in reflected.bindings
         )
@@ -192,6 +183,14 @@ class _Count:
                         continue
                     stored = examine(value, len(value))
                     _count_value(column, places, [row[i] for i in positions], stored)
+
+    def census(self, drawn: Sample | None) -> Census:
+        """What was counted.
+
+        :param drawn: how the rows were drawn; ``None`` for every row.
+        """
+        indexes = tuple(index.result for index in self.indexes)
+        return Census(self._table_name, self.rows, self.columns, drawn, indexes)
 
 
 def _portions(rows: ScannedRows, length_at: int) -> Iterator[ScannedRows]:
@@ -274,6 +273,31 @@ def _count_message(
     column.note("misplaced", Example(place.row, "misplaced", belongs_to))
 
 
+@leaves_no_trace
+def _exact_census(
+    bind: Engine | Connection,
+    spec: TableDescription,
+    key_ids: Collection[str],
+    version: str | None,
+) -> Census:
+    """A census of every row that counts the values under some keys exactly: of names that values
+    make up, only so many are counted apart.
+
+    :param version: one of the keys' versions, or ``None`` for any.
+    :raises ConfigurationError: it is a view.
+    """
+    source = RowSource(bind)
+    with source.connection() as connection:
+        reflected = spec.reflect(connection)
+        refuse_view(reflected.table, connection)
+    count = _Count(reflected, source, COUNTED_AT_ONCE)
+    for column in count.columns:
+        column.ask_for(key_ids, version)
+    for rows in count.scan.batches():
+        count.add(rows)
+    return count.census(None)
+
+
 def count_under(
     bind: Engine | Connection, spec: TableDescription, key_id: str, version: str | None = None
 ) -> tuple[str, list[ValuesUnder]]:
@@ -284,7 +308,7 @@ def count_under(
     :param version: only those under this version.
     :returns: the table's name, and the columns with values under the key.
     """
-    counted = census(bind, spec, asked=((key_id,), version))
+    counted = _exact_census(bind, spec, (key_id,), version)
     places = [
         ValuesUnder(counted.table, column.column, values)
         for column in counted.columns
@@ -300,7 +324,7 @@ def count_under_each(
 
     :returns: the table's name, and for each key that values are under the columns with them.
     """
-    counted = census(bind, spec, asked=(key_ids, None))
+    counted = _exact_census(bind, spec, key_ids, None)
     by_key: dict[str, list[ValuesUnder]] = {}
     for column in counted.columns:
         for key_id, values in column.under_each().items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sqlalchemy.types import TypeEngine
 
@@ -50,10 +50,6 @@ class Plaintext:
     is_used: ClassVar[bool] = False
     """Whether this process has made one, so that statements have to be looked through for it."""
 
-    def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        Plaintext.is_used = True
-        return super().__new__(cls)
-
     def __init__(
         self,
         column: str,
@@ -78,6 +74,11 @@ class Plaintext:
         self.type = type_() if isinstance(type_, type) else type_
         self.phase = phase
         self.unsealable = unsealable
+        Plaintext.is_used = True
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        Plaintext.is_used = True  # it was pickled, and this process may have made no other
 
     @property
     def carries_unsealable(self) -> bool:
