@@ -30,7 +30,7 @@ from encfields.errors import EncFieldsError, KeyNotFoundError
 from encfields.message import core, seal
 from encfields.orm.declare.columns import ColumnBinding, binding_of
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.read import packed
+from encfields.orm.read import row_reader
 from encfields.orm.read.row_reader import RowReader
 from tests.message.fuzz import Corpus, mutate
 
@@ -142,7 +142,7 @@ class Reading:
         self._quick = reader.result_processor(self.dialect, None)
         self._patch = monkeypatch
         with monkeypatch.context() as patch:
-            patch.setattr(packed, "form_of", lambda type_, dialect: None)
+            patch.setattr(row_reader, "form_of", lambda type_, dialect: None)
             self._long = reader.result_processor(self.dialect, None)
 
     def cell(self, plaintext: bytes, key_id: str | None = None) -> bytes:
