@@ -33,7 +33,7 @@ SideHook = Callable[..., Any]
 _HARMLESS = ("SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "USE")
 
 _MAY_READ_A_TABLE = (" FROM ", "\nFROM ", "(")
-"""By what a SELECT is known to begin a transaction of InnoDB, which is then undone in part only, and
+"""By what a SELECT is known to begin a transaction of InnoDB, which is then undone in part only and
 keeps the lock. A function may read too. SHOW and EXPLAIN ask the data dictionary, of tables too."""
 
 _SETTINGS = (
