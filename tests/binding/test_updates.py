@@ -62,6 +62,9 @@ PINNED = {
         card.c.id == 2, or_(card.c.id == 2, card.c.holder == "x")
     ),
     "a list of one": lambda: set_number().where(card.c.id.in_([2])),
+    "a list of one expression": lambda: set_number().where(card.c.id.in_([literal(2)])),
+    "a list of one row": lambda: set_number().where(tuple_(card.c.id).in_([(2,)])),
+    "a row": lambda: set_number().where(tuple_(card.c.id) == (2,)),
     "a list of one, nested": lambda: set_number().where(and_(card.c.id.in_([2]), card.c.id > 0)),
     "a list of one, ORM": lambda: update(Card).values(number="new").where(Card.id.in_([2])),
     "bindparam with value": lambda: set_number().where(card.c.id == bindparam("k", 2)),
@@ -185,7 +188,8 @@ AMBIGUOUS = {
         card.c.id == select(Purchase.card_id).limit(1).scalar_subquery()
     ),
     "text": lambda: set_number(CANARY).where(text("id = 2")),
-    "tuple": lambda: set_number(CANARY).where(tuple_(card.c.id, card.c.holder) == (2, "x")),
+    "rows": lambda: set_number(CANARY).where(tuple_(card.c.id).in_([(2,), (3,)])),
+    "a row with NULL": lambda: set_number(CANARY).where(tuple_(card.c.id) == tuple_(null())),
     "alias's key": lambda: set_number(CANARY).where(other_card.c.id == 2),
     "another table's key": lambda: set_number(CANARY).where(Seat.number == 2),
     "join to another table": lambda: set_number(CANARY).where(

@@ -100,6 +100,8 @@ def test_a_row_that_lacks_a_value_is_not_in_it(house):
     for given, surname in (("Ada", None), (None, "Lovelace"), (None, None)):
         found = select(Guest.id).where(full.matches(given=given, surname=surname))
         assert ids(house, found) == []
+    differs = ~blind(Guest, "who").matches(surname="x", born=1)
+    assert ids(house, select(Guest.id).where(differs, Guest.id < 10)) == [1, 2, 3]
     assert ids(house, select(Guest.id).where(blind(Guest, "who").value.is_(None))) == [4, 5]
 
 

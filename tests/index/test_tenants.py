@@ -21,6 +21,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -130,6 +131,11 @@ ssn = Member.ssn == "ssn-1"
 carried: Any = select(
     Member.id, Member.tenant_id, Member.ssn, Member.ssn.blind().label("k")
 ).subquery()
+
+inside: Any = select(Member.id, Member.tenant_id, Member.ssn).where(tenant_2).subquery()
+inside_cte: Any = (
+    select(Member.id.label("key"), Member.tenant_id, Member.ssn).where(tenant_2).cte("members")
+)
 
 PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
     "where": (lambda: select(Member.id).where(Member.tenant_id == 2, ssn), [12]),
@@ -288,6 +294,32 @@ PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
         [12],
     ),
     "counted": (lambda: select(func.count()).select_from(Member).where(one, ssn), [1]),
+    "the subquery that it is selected from": (
+        lambda: select(inside.c.id).where(inside.c.ssn == "ssn-1"),
+        [12],
+    ),
+    "the CTE of a subquery": (
+        lambda: select(
+            (
+                outside := select(
+                    inside_cte.c.key, inside_cte.c.ssn, inside_cte.c.tenant_id
+                ).subquery()
+            ).c.key
+        ).where(literal("ssn-1") == outside.c.ssn),
+        [12],
+    ),
+    "rows": (
+        lambda: select(Member.id).where(
+            tuple_(Member.tenant_id, Member.ssn).in_([(1, "ssn-1"), (2, "ssn-2")])
+        ),
+        [2, 13],
+    ),
+    "not among rows": (
+        lambda: select(Member.id).where(
+            tuple_(Member.tenant_id, Member.ssn).not_in([(1, "ssn-1"), (2, "ssn-2")])
+        ),
+        [1, 3, 11, 12],
+    ),
     "a subquery that carries the index": (
         lambda: select(carried.c.id).where(carried.c.tenant_id == 2, carried.c.ssn == "ssn-1"),
         [12],
@@ -468,10 +500,10 @@ UNPINNED: dict[str, Callable[[], Any]] = {
     "outside a FROM": lambda: select((s := select(Member).where(ssn).subquery()).c.id).where(
         s.c.tenant_id == 1
     ),
-    "inside a FROM": lambda: select(
+    "inside a FROM, under OR": lambda: select(
         (
             s := select(Member.id, Member.tenant_id, Member.ssn.blind().label("k"))
-            .where(one)
+            .where(or_(one, Member.id == 1))
             .subquery()
         ).c.id
     ).where(s.c.k == "ssn-1"),

@@ -36,6 +36,16 @@ def copying(table: Any, keys: list[str]) -> Any:
     return insert(patient).from_select(keys, select(*(table.c[key] for key in keys)))
 
 
+def test_rows_of_a_union_are_inserted_without_the_encrypted_columns(clinic):
+    with clinic.begin() as connection:
+        connection.execute(insert(patient).values(id=1, name="a", ssn="x"))
+        found = select(patient.c.id + 10, patient.c.name).where(patient.c.ssn == "x")
+        rows = found.union_all(select(patient.c.id + 20, patient.c.name))
+        connection.execute(insert(patient).from_select(["id", "name"], rows))
+        assert connection.scalars(select(patient.c.id).order_by(patient.c.id)).all() == [1, 11, 21]
+        assert connection.scalars(select(patient.c.ssn).where(patient.c.id > 9)).all() == [None] * 2
+
+
 def test_whole_rows_are_copied_on_request_and_found(kept):
     db, table = kept
     with db.begin() as connection:

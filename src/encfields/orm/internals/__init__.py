@@ -84,6 +84,7 @@ from encfields.orm.internals.inserts import (
     with_upsert_values,
     with_upsert_where,
     without_reported_keys,
+    without_select_defaults,
 )
 from encfields.orm.internals.schema import (
     ANY_BINARY,

@@ -252,6 +252,13 @@ def with_select_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
     return copied
 
 
+def without_select_defaults(statement: Insert) -> Insert:
+    """The same INSERT .. SELECT, to which SQLAlchemy adds no defaults of columns."""
+    copied = statement._generate()
+    copied.include_insert_from_select_defaults = False
+    return copied
+
+
 def with_upsert_values(statement: Insert, added: list[tuple[str, Any]]) -> Insert:
     """The same upsert with more in its SET; the given statement is left as it is."""
     return _with_set(statement, lambda given: [*given, *added])

@@ -179,13 +179,16 @@ def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bo
     if any(len(values) != len(columns) for values in rows):
         return None
     differs = operator in NEGATIVE
-    compare, within, among = (operators.ne, or_, and_) if differs else (operators.eq, and_, or_)
-    each = [
-        within(
-            *(_value_compared(c, compare, value) for c, value in zip(columns, values, strict=True))
+    is_row = [
+        and_(
+            *(
+                _value_compared(column, operators.eq, value)
+                for column, value in zip(columns, values, strict=True)
+            )
         )
         for values in rows
     ]
+    among, each = (and_, [not_(one) for one in is_row]) if differs else (or_, is_row)
     return _in_balance(among, each) if each else (true() if differs else false())
 
 

@@ -33,6 +33,9 @@ class CompoundQuery:
     def matches(self, **values: object) -> ColumnElement[bool]:
         """Rows that have these values, as far as the index's transforms tell.
 
+        A row that has NULL in one of the columns is in no compound index: of it the answer is
+        NULL, and so is what ``not_()`` makes of that. Ask for it by ``column.is_(None)``.
+
         :param values: one for each column of the index, whole or already transformed.
         :raises UnsupportedOperationError: a column is missing, or there is none of that name.
         """

@@ -28,6 +28,7 @@ from encfields.orm.query.statement_scope import (
     conditions_beside,
     conjunction_of,
     deciding,
+    selected_in,
 )
 from encfields.orm.read.provenance import sibling
 from encfields.orm.write.pending import PendingLookup
@@ -193,7 +194,12 @@ class _Pins:
             bind = self._bind_in(around, other, seen | {hash(column)})
             if bind is not None:
                 return bind
-        return None
+        inner = selected_in(column)
+        if inner is None or hash(inner[1]) in seen:
+            return None
+        select, selected = inner
+        within = [(OuterStatement(select, frozenset()),)]
+        return self._bind_in(within, selected, seen | {hash(column)})
 
     def _compared_in(self, scope: tuple[OuterStatement, ...]) -> Iterator[tuple[Any, Any, bool]]:
         """Both sides of each comparison that holds wherever a statement's row counts, those with

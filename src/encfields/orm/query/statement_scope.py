@@ -17,8 +17,9 @@ from sqlalchemy.sql.elements import (
     Case,
     FunctionFilter,
     Grouping,
+    Label,
 )
-from sqlalchemy.sql.selectable import Join, Select, SelectBase
+from sqlalchemy.sql.selectable import AliasedReturnsRows, Join, Select, SelectBase
 
 from encfields.orm import internals
 
@@ -59,6 +60,29 @@ def deciding(
             if hash(table) in outer.own:
                 yield from passed
                 return
+
+
+def selected_in(column: Any) -> tuple[Select[Any], Any] | None:
+    """The SELECT that a column of a subquery or CTE comes out of, and what it is there.
+
+    What holds of every row of that SELECT holds of the row that the column is of.
+    """
+    element = column.table
+    while isinstance(element, AliasedReturnsRows):
+        element = element.element
+    if not isinstance(element, Select):
+        return None
+    stands_for = {hash(one) for one in column.proxy_set}
+    for inside in map(_unlabelled, element.selected_columns):
+        if getattr(inside, "table", None) is not None and hash(inside) in stands_for:
+            return element, inside
+    return None
+
+
+def _unlabelled(element: Any) -> Any:
+    while isinstance(element, Label | Grouping):
+        element = element.element
+    return element
 
 
 def conjunction_of(statement: Any) -> Iterator[Any]:

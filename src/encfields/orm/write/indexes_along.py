@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table, bindparam, null
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import Null
+from sqlalchemy.sql.selectable import CompoundSelect
 
 from encfields.orm import internals
 from encfields.orm.declare.index_binding import IndexBinding
@@ -31,6 +32,8 @@ def write_indexes_along(execution: WriteExecution) -> None:
     if not indexes:
         return
     if isinstance(statement, Insert):
+        if isinstance(statement.select, CompoundSelect):
+            execution.statement = statement = _without_index_defaults(statement, indexes)
         if internals.post_values_clause(statement) is not None:
             execution.statement = _upsert(statement, indexes)
         return
@@ -40,6 +43,17 @@ def write_indexes_along(execution: WriteExecution) -> None:
     execution.multiparams = [_marked(row, indexes) for row in execution.multiparams]
     if execution.params:
         execution.params = _marked(execution.params, indexes)
+
+
+def _without_index_defaults(statement: Insert, indexes: list[IndexBinding]) -> Insert:
+    """An INSERT from a UNION, to which SQLAlchemy cannot add the defaults of columns.
+
+    Those of our own would be NULL. Where the table has others, SQLAlchemy refuses it.
+    """
+    named = {*internals.select_source_names(statement), *(i.index_column.key for i in indexes)}
+    others = (column for column in statement.table.columns if column.key not in named)
+    has_more = any(column.default is not None for column in others)
+    return statement if has_more else internals.without_select_defaults(statement)
 
 
 def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], Any]:

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, bindparam, text
+from sqlalchemy import Column, and_, bindparam, text
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, False_
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ClauseList,
+    False_,
+    Null,
+    Tuple,
+)
+from sqlalchemy.types import TupleType
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.comparison import ungrouped
 
 
 def with_row_named(statement: Update) -> Update:
-    """The UPDATE with ``key == value`` for a list of one value, and its key beside ``false()``.
+    """The UPDATE with ``key == value`` for a list of one value, or one row of values, and its key
+    beside ``false()``.
 
     :param statement: of a table with encrypted columns.
     """
@@ -31,18 +42,41 @@ def _named(criterion: Any) -> Any:
         return text("1 = 0")
     if isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
         return internals.clauses_rewritten(criterion, _named)
-    if isinstance(criterion, BinaryExpression) and criterion.operator is operators.in_op:
-        return _of_one_value(criterion)
+    if isinstance(criterion, BinaryExpression):
+        if criterion.operator is operators.in_op:
+            return _equal(criterion, _only(criterion.right))
+        if criterion.operator is operators.eq and isinstance(criterion.left, Tuple):
+            return _equal(criterion, criterion.right)
     return criterion
 
 
-def _of_one_value(listed: BinaryExpression[Any]) -> Any:
-    column, bind = listed.left, listed.right
-    if not isinstance(column, Column) or is_encrypted(column):
-        return listed
-    if not isinstance(bind, BindParameter) or not bind.unique:
-        return listed
-    values = bind.effective_value
+def _only(listed: Any) -> Any:
+    """The value, or row of values, of a list that has but one; ``None`` for any other."""
+    element = ungrouped(listed)
+    if isinstance(element, ClauseList) and not isinstance(element, Tuple):
+        parts = element.clauses
+        return parts[0] if len(parts) == 1 else None
+    if not isinstance(element, BindParameter) or not element.unique:
+        return None
+    values = element.effective_value
     if not isinstance(values, list | tuple) or len(values) != 1:
-        return listed
-    return column == bindparam(None, values[0], type_=bind.type, unique=True)
+        return None
+    if not isinstance(element.type, TupleType):
+        return bindparam(None, values[0], type_=element.type, unique=True)
+    return [
+        bindparam(None, value, type_=type_, unique=True)
+        for value, type_ in zip(values[0], element.type.types, strict=False)
+    ]
+
+
+def _equal(criterion: BinaryExpression[Any], value: Any) -> Any:
+    """The comparison of a column with a value, or of a row of columns with a row, in parts."""
+    columns = criterion.left.clauses if isinstance(criterion.left, Tuple) else [criterion.left]
+    if isinstance(value, Tuple):
+        value = list(value.clauses)
+    values = value if isinstance(value, list) else [value]
+    if len(values) != len(columns) or any(isinstance(one, Null | None) for one in values):
+        return criterion
+    if not all(isinstance(column, Column) and not is_encrypted(column) for column in columns):
+        return criterion
+    return and_(*(column == one for column, one in zip(columns, values, strict=True)))
