@@ -247,6 +247,12 @@ PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
         ),
         [12],
     ),
+    "loader criteria of both, of several tenants": (
+        lambda: select(Member.id).options(
+            with_loader_criteria(Member, and_(Member.tenant_id.in_([1, 2]), ssn))
+        ),
+        [2, 12],
+    ),
     "scalar subquery's own": (
         lambda: select(Card.id).where(
             Card.id == 1,

@@ -128,6 +128,7 @@ from encfields.orm.internals.selects import (
     where_criteria,
     with_criteria_rewritten,
     with_joins_rewritten,
+    with_loader_criteria_rewritten,
     with_order_by,
     with_sides,
 )

@@ -11,22 +11,25 @@ Read::
     sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria
     sqlalchemy.sql.selectable.Select               _independent_ctes _limit_clause _offset_clause
     sqlalchemy.sql.selectable.Select               _order_by_clauses _statement_hints _suffixes
-    sqlalchemy.sql.selectable.Select               _setup_joins _where_criteria
+    sqlalchemy.sql.selectable.Select               _setup_joins _where_criteria _with_options
     sqlalchemy.sql.selectable.SelectState          _get_display_froms
 
 Written::
 
     sqlalchemy.sql.selectable.Select               _order_by_clauses _setup_joins _where_criteria
+    sqlalchemy.sql.selectable.Select               _with_options
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from operator import is_
 from typing import Any
 
 from sqlalchemy import and_, or_
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.orm import LoaderCriteriaOption
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BooleanClauseList, ClauseList, ColumnElement
@@ -114,6 +117,36 @@ def with_joins_rewritten(select: Any, rewrite: Callable[[Any], Any]) -> Any:
         return select
     changed = select._generate()
     changed._setup_joins = rewritten
+    return changed
+
+
+def with_loader_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
+    """The same statement with what ``with_loader_criteria()`` adds to it rewritten.
+
+    What a lambda adds is left as it is: SQLAlchemy calls it when it compiles the statement.
+
+    :param rewrite: gives a criterion, or another one in its place.
+    :returns: `statement` itself if no criterion is another.
+    """
+    options = getattr(statement, "_with_options", ())
+    if not options:  # this runs for every statement
+        return statement
+    rewritten = tuple(_option_rewritten(option, rewrite) for option in options)
+    if all(map(is_, rewritten, options)):
+        return statement
+    changed = statement._generate()
+    changed._with_options = rewritten
+    return changed
+
+
+def _option_rewritten(option: Any, rewrite: Callable[[Any], Any]) -> Any:
+    if not isinstance(option, LoaderCriteriaOption) or option.deferred_where_criteria:
+        return option
+    criterion = rewrite(option.where_criteria)
+    if criterion is option.where_criteria:
+        return option
+    changed = copy(option)
+    changed.where_criteria = criterion
     return changed
 
 

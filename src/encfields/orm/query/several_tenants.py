@@ -45,16 +45,28 @@ class _Tenants(NamedTuple):
 
 @leaves_no_trace
 def with_tenants_apart(statement: Any) -> Any:
-    """The statement with each look-up asked for each tenant that its WHERE lists.
+    """The statement with each look-up asked for each tenant that its WHERE lists, or that
+    ``with_loader_criteria()`` lists beside it.
 
     :param statement: a SELECT, UPDATE or DELETE.
-    :returns: `statement` itself if its WHERE lists no tenants beside a look-up.
+    :returns: `statement` itself if no tenants are listed beside a look-up.
     """
-    criteria = internals.where_criteria(statement)
-    listed = [found for one in conjunction(criteria) if (found := _listed(one)) is not None]
-    if not listed:
-        return statement
-    return internals.with_criteria_rewritten(statement, lambda one: _apart(one, listed))
+    listed = _all_listed(internals.where_criteria(statement))
+    changed = statement
+    if listed:
+        changed = internals.with_criteria_rewritten(statement, lambda one: _apart(one, listed))
+    return internals.with_loader_criteria_rewritten(changed, _apart_by_itself)
+
+
+def _apart_by_itself(criterion: Any) -> Any:
+    """What ``with_loader_criteria()`` adds, where it lists the tenants itself: it may stand in the
+    ON of an outer join, of which the WHERE says nothing."""
+    listed = _all_listed([criterion])
+    return _apart(criterion, listed) if listed else criterion
+
+
+def _all_listed(criteria: Any) -> list[_Tenants]:
+    return [found for one in conjunction(criteria) if (found := _listed(one)) is not None]
 
 
 def _listed(criterion: Any) -> _Tenants | None:
