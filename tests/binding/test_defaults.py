@@ -231,8 +231,9 @@ def test_onupdate_of_rows_that_are_not_pinned_is_refused(things):
     with things.session() as session:
         session.add(Thing(id=1))
         session.commit()
-    with things.begin() as connection, things.refused(AmbiguousRowError, thing):
+    with things.begin() as connection, things.refused(AmbiguousRowError, thing) as refused:
         connection.execute(update(thing).values(label="x"))
+    assert "onupdate default" in str(refused.value)
 
 
 @pytest.fixture

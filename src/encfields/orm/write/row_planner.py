@@ -270,10 +270,13 @@ def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> Cipherte
 def row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
     """The refusal of an UPDATE that gives no value for these columns of the row's key."""
     names = ", ".join(missing)
+    default = ""
+    if binding.column.onupdate is not None:  # the caller may have given no value at all
+        default = ". Its onupdate default gives it one where the UPDATE does not set the column"
     return lambda: AmbiguousRowError(
         f"the UPDATE does not say which row the value is for: its WHERE must pin {names} with =, "
         "each to one value. To update many rows, execute it with a list of parameters, one for "
-        "each row",
+        f"each row{default}",
         table=binding.table,
         column=binding.column_name,
         reason="row-not-pinned",
