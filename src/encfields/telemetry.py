@@ -63,6 +63,7 @@ def instrument(
 ) -> Callable[[], None]:
     """Tell OpenTelemetry what `encryption` does from now on.
 
+    :param encryption: what :func:`~encfields.attach` returned.
     :param tracer_provider: by default the global one.
     :param meter_provider: by default the global one.
     :param by_key: give metrics the attribute ``encfields.key.id``. Spans have it always.

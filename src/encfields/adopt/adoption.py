@@ -84,7 +84,10 @@ class Adoption:
         return {} if self.declared is None else {f"{self.table_name}.{self.sealed}": self.declared}
 
     def job(self, *, refill: bool = False) -> Job:
-        """The run that seals the plaintext, or that brings it back."""
+        """The run that seals the plaintext, or that brings it back.
+
+        :param refill: bring the plaintext back.
+        """
         adopted = {self.sealed: Adopted(self.plain, self.type, refill, self.plain_type)}
         spec = self.spec
         if refill:
@@ -95,6 +98,7 @@ class Adoption:
     def of(cls, column: Column[Any]) -> Adoption:
         """The adoption of a declared column.
 
+        :param column: an encrypted column that declares ``adopts=Plaintext(...)``.
         :raises DeclarationError: it adopts nothing, or its type cannot be described in a run.
         """
         adopts = adoption_of(column)

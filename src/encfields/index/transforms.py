@@ -71,12 +71,16 @@ class Transform(abc.ABC):
 
     @abc.abstractmethod
     def accepts(self, python_type: type) -> bool:
-        """Whether a column whose values are of `python_type` can have it."""
+        """Whether a column whose values are of `python_type` can have it.
+
+        :param python_type: of the column's values.
+        """
 
     @abc.abstractmethod
     def apply(self, value: object, encode: Encode) -> bytes:
         """The normalised value of `value`, whole or already transformed; never of ``None``.
 
+        :param value: of the column, not ``None``.
         :param encode: the codec's: gives the canonical plaintext of a value.
         :raises ValueEncodingError: the value is of another type than the column's. The value is
             neither in the error nor in what it was raised from.
@@ -92,6 +96,7 @@ class Transform(abc.ABC):
     def then(self, other: Transform) -> Transform:
         """This one and then `other` on what it leaves: ``digits.then(last(4))``.
 
+        :param other: what is made of the result.
         :raises DeclarationError: one of them is not about text, or `other` is casefold.
         """
         given = other.name if isinstance(other, Transform) else kind(other)
@@ -313,6 +318,7 @@ _SIMPLE = {one.name: one for one in (exact, number, instant, casefold, digits, f
 def first(count: int) -> Transform:
     """The first `count` characters; of a shorter text, all.
 
+    :param count: characters, 1 or more.
     :raises DeclarationError: `count` is not a whole number from 1.
     """
     return _Text(f"first{_count(count)}", (partial(_first, count),))
@@ -321,6 +327,7 @@ def first(count: int) -> Transform:
 def last(count: int) -> Transform:
     """The last `count` characters; of a shorter text, all.
 
+    :param count: characters, 1 or more.
     :raises DeclarationError: `count` is not a whole number from 1.
     """
     return _Text(f"last{_count(count)}", (partial(_last, count),))
@@ -335,6 +342,7 @@ def _count(count: int) -> int:
 def transform_named(name: str) -> Transform:
     """The transform of a name, as the table of this module has them.
 
+    :param name: as its ``name`` has it: ``"last(4)"``.
     :raises DeclarationError: there is none of that name.
     """
     parts = [_part(part) for part in name.split(".")] if isinstance(name, str) else [None]

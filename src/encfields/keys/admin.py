@@ -87,6 +87,7 @@ class KeyAdmin:
     def rotate(self, key_id: str) -> KeyVersion:
         """Make a new version, which seals new values from now on; old values stay readable.
 
+        :param key_id: branch key id.
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         :raises KeyUnavailableError: KMS or the database is out of reach.
@@ -107,6 +108,7 @@ class KeyAdmin:
         ``cache_ttl`` some processes still index under the old one alone. Only then is what was
         written before indexed anew; and when every value is, :meth:`retire_beacon`.
 
+        :param key_id: branch key id.
         :raises ConfigurationError: there are two already, or the key store allows one only.
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
@@ -122,6 +124,7 @@ class KeyAdmin:
         """Wipe the older of two beacon key versions. A value that is indexed only under it is
         not found any more: first index all values under the newer one.
 
+        :param key_id: branch key id.
         :param version: its number.
         :param at_once: also while other processes may not know the newer one yet.
         :raises ConfigurationError: it is the newest; or (``reason`` is ``"too-early"``) the
@@ -138,7 +141,10 @@ class KeyAdmin:
     aretire_beacon = twin_for_coroutines(retire_beacon)
 
     def list_beacons(self, key_id: str) -> BeaconVersionList:
-        """The beacon key versions in force, the newest last; never any key material."""
+        """The beacon key versions in force, the newest last; never any key material.
+
+        :param key_id: branch key id.
+        """
         return self._store.list_beacons(key_id)
 
     alist_beacons = twin_for_coroutines(list_beacons)
@@ -146,6 +152,7 @@ class KeyAdmin:
     def count_values(self, key_id: str, specs: CountableTables) -> list[ValuesUnder]:
         """What destroying a key would make unreadable. Every row is looked at; no key is used.
 
+        :param key_id: branch key id.
         :param specs: every table that may hold values under the key
             (:class:`encfields.bulk.rows.spec.TableSpec`); others are not looked at.
         :returns: the columns with values under any version of the key.
@@ -180,6 +187,7 @@ class KeyAdmin:
         Backups of the key table still hold the wrapped key: it is gone for good when they are.
         What a transaction sealed before, and has not committed yet, is not counted.
 
+        :param key_id: branch key id.
         :param confirm: the very key id, once more. Otherwise nothing is done, and the error says
             how many values would become unreadable.
         :param specs: the tables to count first, every one that may hold values under the key;
@@ -224,6 +232,7 @@ class KeyAdmin:
         it in force. Reads under it then raise :class:`~encfields.errors.KeyDestroyedError`, with
         the reason ``"retired"``, whatever ``attach(destroyed=...)`` says.
 
+        :param key_id: branch key id.
         :param version: its UUID text; not the newest. See :meth:`list`.
         :param specs: every table that may hold values under the key; at least one. Values that
             :meth:`Encryption.seal <encfields.engine.Encryption.seal>` made are in none.

@@ -84,7 +84,10 @@ class KeyStore(ABC):
         """
 
     def beacons(self, key_id: str) -> list[BeaconKey]:
-        """Every beacon key version in force, the newest last; raises as :meth:`beacon`."""
+        """Every beacon key version in force, the newest last; raises as :meth:`beacon`.
+
+        :param key_id: branch key id.
+        """
         return [BeaconKey(key_id, FIRST_VERSION, self.beacon(key_id))]
 
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
@@ -92,6 +95,7 @@ class KeyStore(ABC):
 
         It is the store's word without proof, and only decides whether to fetch the key again.
 
+        :param key_ids: branch key ids.
         :returns: keys that are missing, retired or destroyed are left out.
         """
         return {
@@ -138,7 +142,10 @@ class KeyStore(ABC):
         self, key_ids: Collection[str] | None
     ) -> tuple[list[WrappedKey], list[WrappedBeacons]]:
         """Both :meth:`wrapped_many` and the beacon keys of the same keys, in one query where that
-        is possible."""
+        is possible.
+
+        :param key_ids: branch key ids.
+        """
         keys = self.wrapped_many(key_ids)
         in_force = {
             wrapped.key_version.id for wrapped in keys if wrapped.key_version.destroyed_at is None
@@ -153,7 +160,10 @@ class KeyStore(ABC):
         return True
 
     def bind(self, engine: Engine) -> None:  # noqa: B027 - most stores need nothing here
-        """Use the database of `engine`; of an ``AsyncEngine``, its ``sync_engine``."""
+        """Use the database of `engine`; of an ``AsyncEngine``, its ``sync_engine``.
+
+        :param engine: the application's, to which the store is attached.
+        """
 
     def preload(self) -> None:  # noqa: B027 - most stores need nothing here
         """Import what unwraps keys now, not when the first one is fetched."""
@@ -179,12 +189,16 @@ class KeyStore(ABC):
     def create(self, key_id: str) -> KeyVersion:
         """Make a new key and its first version.
 
+        :param key_id: branch key id.
         :raises KeyExistsError: there is one of that id.
         """
 
     @abstractmethod
     def rotate(self, key_id: str) -> KeyVersion:
-        """Make a new version and let new values use it; older ones stay readable."""
+        """Make a new version and let new values use it; older ones stay readable.
+
+        :param key_id: branch key id.
+        """
 
     def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
         """Rotate a key whose newest version is still the given one.
@@ -199,6 +213,7 @@ class KeyStore(ABC):
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
         """The beacon key versions in force, the newest last, without their material.
 
+        :param key_id: branch key id.
         :raises ConfigurationError: the store has one beacon key for each key and keeps no date.
         """
         raise self._has_one_beacon()
@@ -206,6 +221,7 @@ class KeyStore(ABC):
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
         """Make a second beacon key version beside the one in force.
 
+        :param key_id: branch key id.
         :raises ConfigurationError: there are two already, or the store allows one only.
         """
         raise self._has_one_beacon()
@@ -239,6 +255,7 @@ class KeyStore(ABC):
     def destroy(self, key_id: str) -> list[KeyVersion]:
         """Wipe every version of a key, its beacon keys too.
 
+        :param key_id: branch key id.
         :returns: the branch key versions that were wiped.
         :raises ConfigurationError: the store cannot.
         """
@@ -273,6 +290,7 @@ class KeyStore(ABC):
     def mover_to(self, new: Keyring) -> Callable[[str], RewrapReport]:
         """Use another keyring from now on, as :meth:`rewrap` does.
 
+        :param new: the keyring that wraps from now on.
         :returns: what moves all that is wrapped of one key; it is called from several threads.
         :raises ConfigurationError: as :meth:`rewrap`.
         """

@@ -60,14 +60,8 @@ class SealedColumn:
 
 @dataclass(frozen=True, slots=True)
 class TableDescription:
-    """One table and those of its encrypted columns that are worked on.
-
-    :param table: the table's name.
-    :param columns: columns, or their names where nothing but the name is out of the ordinary.
-    :param schema: the table's schema; default the connection's own.
-    :param indexes: their blind indexes, which are computed where they are NULL.
-    :param reindex: compute those of every row, and write those that are others.
-    """
+    """What :class:`~encfields.bulk.rows.spec.TableSpec` says of a table: its parameters are these.
+    Here is all of it that needs no counting."""
 
     table: str
     columns: tuple[SealedColumn, ...]
@@ -84,13 +78,21 @@ class TableDescription:
     def of(
         cls, table: str, columns: Sequence[SealedColumn | str], *, schema: str | None = None
     ) -> Self:
-        """A spec from columns or plain names."""
+        """A spec from columns or plain names.
+
+        :param table: the table's name.
+        :param columns: its encrypted columns, or their names.
+        :param schema: the table's schema; default the connection's own.
+        """
         sealed = tuple(SealedColumn(c) if isinstance(c, str) else c for c in columns)
         return cls(table, sealed, schema)
 
     @classmethod
     def from_table(cls, table: Table) -> Self:
-        """The spec of a declared table with ``EncryptedType`` columns."""
+        """The spec of a declared table with ``EncryptedType`` columns.
+
+        :param table: a declared table.
+        """
         columns = []
         for binding in bindings_of(table).values():
             columns.append(sealed_column_of(binding))
@@ -123,7 +125,10 @@ class TableDescription:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The inverse of :meth:`to_json`."""
+        """The inverse of :meth:`to_json`.
+
+        :param data: what :meth:`to_json` gave.
+        """
         columns = tuple(
             SealedColumn(
                 column["name"],
@@ -143,6 +148,7 @@ class TableDescription:
     def reflect(self, connection: Connection) -> ReflectedTable:
         """The table as the database has it now.
 
+        :param connection: to the database that has the table.
         :raises DeclarationError: it, or one of the columns, is missing, or a column cannot be
             an encrypted one.
         :raises ConfigurationError: rows of it are hidden from the database user.

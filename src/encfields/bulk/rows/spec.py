@@ -23,8 +23,16 @@ __all__ = ["ReflectedTable", "SealedColumn", "TableSpec"]
 
 @dataclass(frozen=True, slots=True)
 class TableSpec(TableDescription):
-    """One table and those of its encrypted columns that are worked on: see
-    :class:`~encfields.bulk.rows.description.TableDescription`."""
+    """One table and those of its encrypted columns that are worked on.
+
+    :meth:`from_table` makes it of a declared table, :meth:`of` of names.
+
+    :param table: the table's name.
+    :param columns: its encrypted columns; :meth:`of` takes their names as well.
+    :param schema: the table's schema; default the connection's own.
+    :param indexes: their blind indexes, which are computed where they are NULL.
+    :param reindex: compute those of every row, and write those that are others.
+    """
 
     def count_under(
         self, bind: Engine | Connection, key_id: str, version: str | None = None
@@ -44,6 +52,8 @@ class TableSpec(TableDescription):
     ) -> tuple[str, dict[str, list[ValuesUnder]]]:
         """The same for many keys, with one look at every row.
 
+        :param bind: an engine or connection.
+        :param key_ids: branch key ids.
         :returns: the table's name, and for each key that values are under the columns with them.
         """
         return count_under_each(bind, self, key_ids)

@@ -183,7 +183,10 @@ class Sample:
     method: str
 
     def extrapolate(self, count: int) -> int:
-        """About how many there are in the table, if `count` were found in the sample."""
+        """About how many there are in the table, if `count` were found in the sample.
+
+        :param count: of the rows that were drawn.
+        """
         return round(count * self.total_rows / self.rows) if self.rows else 0
 
     @property
