@@ -361,10 +361,25 @@ def test_several_tenants_that_a_type_converts_are_not_asked_as_they_are(notes: S
         notes.scalars(select(Note.id).where(listed, Note.body == "b1")).all()
 
 
-def test_several_tenants_that_come_with_the_execution_are_refused(notes: Session) -> None:
+def test_several_tenants_may_come_with_the_execution(notes: Session) -> None:
+    tenant: Any = bindparam("t", expanding=True)
+    asked = select(Note.tenant, Note.id).where(Note.tenant.in_(tenant), Note.body == bindparam("x"))
+    for given, expected in (
+        ({"t": [1, 2], "x": "b1"}, [(1, 1), (2, 1)]),
+        ({"t": [2], "x": "b2"}, [(2, 2)]),
+        ({"t": [2, 3, None], "x": "b2"}, [(2, 2)]),
+        ({"t": [], "x": "b2"}, []),
+    ):
+        assert sorted(map(tuple, notes.execute(asked, given))) == expected
+    gone: Any = notes.execute(
+        delete(Note).where(Note.tenant.in_(tenant), Note.body == "b1"), {"t": [1, 2]}
+    )
+    assert gone.rowcount == 2
+
+
+def test_several_tenants_in_a_bind_of_a_name_are_refused_elsewhere(notes: Session) -> None:
     listed = Note.tenant.in_(bindparam("t", expanding=True))
-    asked = select(Note.id).where(listed, Note.body == "b1")
-    assert notes.scalars(asked, {"t": [1]}).all() == [1]
+    asked = select(case((Note.body == "b1", 1), else_=0)).where(listed)
     with pytest.raises(UnsupportedOperationError, match=r"IN names several.*or_\(and_\(") as caught:
         notes.scalars(asked, {"t": [1, 2]}).all()
     assert (caught.value.column, caught.value.reason) == ("body", "tenant-unknown")

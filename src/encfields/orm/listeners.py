@@ -86,7 +86,7 @@ class EngineListeners:
         write = internals.write_in(statement)
         asked = statement if write is None else write
         if not isinstance(asked, Insert):
-            asked = with_all_asked(asked)
+            asked = with_all_asked(asked, params)
             if Plaintext.is_used:
                 asked = with_plaintext_asked(asked)
         elif internals.asks_something(asked):

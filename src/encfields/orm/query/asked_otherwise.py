@@ -43,18 +43,21 @@ from encfields.orm.query.comparison import (
     is_converted,
     ungrouped,
 )
-from encfields.orm.query.several_tenants import with_tenants_apart
+from encfields.orm.query.several_tenants import NOTHING_GIVEN, Given, with_tenants_apart
 from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
 
 
-def with_all_asked(statement: Any) -> Any:
+def with_all_asked(statement: Any, given: Given = NOTHING_GIVEN) -> Any:
     """The statement with all that its WHERE, its joins' ON and what it inserts from ask in the form
-    in which it is looked up."""
+    in which it is looked up.
+
+    :param given: the parameters that it is executed with, of a single execution.
+    """
     if isinstance(statement, Insert):
         inserted = internals.with_select_rewritten(statement, with_all_asked)
         return internals.with_upsert_where(inserted, _asked)
-    asked = with_tenants_apart(internals.with_criteria_rewritten(statement, _asked))
+    asked = with_tenants_apart(internals.with_criteria_rewritten(statement, _asked), given)
     return internals.with_joins_rewritten(asked, _asked)
 
 

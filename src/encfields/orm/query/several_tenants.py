@@ -7,7 +7,8 @@ comparison.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, or_
@@ -33,6 +34,11 @@ _MOST = 50
 """Tenants that are asked by themselves: the statement is as much longer."""
 
 
+Given = Mapping[str, Any]
+"""Values by the names of binds."""
+NOTHING_GIVEN: Given = MappingProxyType({})
+
+
 class _Tenants(NamedTuple):
     """Values that the WHERE says a column has one of.
 
@@ -44,104 +50,112 @@ class _Tenants(NamedTuple):
 
 
 @leaves_no_trace
-def with_tenants_apart(statement: Any) -> Any:
+def with_tenants_apart(statement: Any, given: Given) -> Any:
     """The statement with each look-up asked for each tenant that its WHERE lists, or that
     ``with_loader_criteria()`` lists beside it.
 
     :param statement: a SELECT, UPDATE or DELETE.
+    :param given: the parameters that it is executed with, of a single execution.
     :returns: `statement` itself if no tenants are listed beside a look-up.
     """
-    listed = _all_listed(internals.where_criteria(statement))
+    listed = _all_listed(internals.where_criteria(statement), given)
     changed = statement
     if listed:
-        changed = internals.with_criteria_rewritten(statement, lambda one: _apart(one, listed))
+        changed = internals.with_criteria_rewritten(
+            statement, lambda one: _apart(one, listed, given)
+        )
     return internals.with_loader_criteria_rewritten(changed, _apart_by_itself)
 
 
 def _apart_by_itself(criterion: Any) -> Any:
     """What ``with_loader_criteria()`` adds, where it lists the tenants itself: it may stand in the
     ON of an outer join, of which the WHERE says nothing."""
-    listed = _all_listed([criterion])
-    return _apart(criterion, listed) if listed else criterion
+    listed = _all_listed([criterion], NOTHING_GIVEN)
+    return _apart(criterion, listed, NOTHING_GIVEN) if listed else criterion
 
 
-def _all_listed(criteria: Any) -> list[_Tenants]:
-    return [found for one in conjunction(criteria) if (found := _listed(one)) is not None]
+def _all_listed(criteria: Any, given: Given) -> list[_Tenants]:
+    return [found for one in conjunction(criteria) if (found := _listed(one, given)) is not None]
 
 
-def _listed(criterion: Any) -> _Tenants | None:
+def _listed(criterion: Any, given: Given) -> _Tenants | None:
     if isinstance(criterion, BooleanClauseList):
-        return _one_or_other(criterion)
+        return _one_or_other(criterion, given)
     if not isinstance(criterion, BinaryExpression) or criterion.operator is not operators.in_op:
         return None
     if isinstance(criterion, IndexComparison):
         return None
-    values = _items(ungrouped(criterion.right), criterion.left)
+    values = _items(ungrouped(criterion.right), criterion.left, given)
     if not 1 < len(values) <= _MOST:
         return None
     return _Tenants(criterion.left, [value for value in values if value is not None])
 
 
-def _items(given: Any, column: Any) -> Sequence[Any]:
-    """The values of a list, if the statement holds them; early releases of SQLAlchemy 2.0 make an
+def _items(listed: Any, column: Any, given: Given) -> Sequence[Any]:
+    """The values of a list, if they are known; early releases of SQLAlchemy 2.0 make an
     expression of one that has ``None``."""
-    parts = given.clauses if isinstance(given, ClauseList) else [given]
-    if not all(isinstance(part, Null) or _is_value_of(part, column) for part in parts):
+    parts = listed.clauses if isinstance(listed, ClauseList) else [listed]
+    if not all(isinstance(part, Null) or _is_value_of(part, column, given) for part in parts):
         return ()
-    if isinstance(given, ClauseList):
-        return [None if isinstance(part, Null) else part.effective_value for part in parts]
-    values = None if isinstance(given, Null) else given.effective_value
+    if isinstance(listed, ClauseList):
+        return [None if isinstance(part, Null) else _held(part, given) for part in parts]
+    values = None if isinstance(listed, Null) else _held(listed, given)
     return values if isinstance(values, list | tuple) else ()
 
 
-def _is_value_of(part: Any, column: Any) -> bool:
-    """Whether the statement holds a value, and its type makes of it what the column's would."""
-    return _is_held(part) and type(part.type) is type(column.type)
+def _is_value_of(part: Any, column: Any, given: Given) -> bool:
+    """Whether a value is known, and its type makes of it what the column's would."""
+    return _is_held(part, given) and type(part.type) is type(column.type)
 
 
-def _is_held(part: Any) -> bool:
-    return isinstance(part, BindParameter) and part.unique
+def _is_held(part: Any, given: Given) -> bool:
+    """Whether the statement holds a value, or comes with it."""
+    return isinstance(part, BindParameter) and (part.unique or part.key in given)
 
 
-def _one_or_other(alternatives: BooleanClauseList) -> _Tenants | None:
+def _held(bind: Any, given: Given) -> Any:
+    return bind.effective_value if bind.unique else given[bind.key]
+
+
+def _one_or_other(alternatives: BooleanClauseList, given: Given) -> _Tenants | None:
     """``or_(tenant == 1, tenant == 2)``, which is a list too."""
     parts = alternatives.clauses
     if alternatives.operator is not operators.or_ or len(parts) > _MOST:
         return None
     column: Any = getattr(parts[0], "left", None)
-    values = [_value_of(part, column) for part in parts]
+    values = [_value_of(part, column, given) for part in parts]
     return None if column is None or None in values else _Tenants(column, values)
 
 
-def _value_of(part: Any, column: Any) -> Any:
+def _value_of(part: Any, column: Any, given: Given) -> Any:
     is_equality = type(part) is BinaryExpression and part.operator is operators.eq
     if not is_equality or hash(part.left) != hash(column):
         return None
     bind = part.right
-    return bind.effective_value if _is_value_of(bind, column) else None
+    return _held(bind, given) if _is_value_of(bind, column, given) else None
 
 
-def _apart(criterion: Any, listed: list[_Tenants]) -> Any:
+def _apart(criterion: Any, listed: list[_Tenants], given: Given) -> Any:
     """The criterion with the look-ups in it, those of an AND or OR too, asked for each tenant."""
     if isinstance(criterion, IndexComparison):
-        return _asked_apart(criterion, listed)
+        return _asked_apart(criterion, listed, given)
     if isinstance(criterion, Grouping):
-        part = _apart(criterion.element, listed)
+        part = _apart(criterion.element, listed, given)
         return criterion if part is criterion.element else part
     if isinstance(criterion, BooleanClauseList):
-        return internals.clauses_rewritten(criterion, lambda part: _apart(part, listed))
+        return internals.clauses_rewritten(criterion, lambda part: _apart(part, listed, given))
     return criterion
 
 
-def _asked_apart(comparison: IndexComparison, listed: list[_Tenants]) -> Any:
+def _asked_apart(comparison: IndexComparison, listed: list[_Tenants], given: Given) -> Any:
     bind = ungrouped(comparison.right)
-    if not _is_held(bind) or is_converted(bind):
+    if not _is_held(bind, given) or is_converted(bind):
         return comparison
     keys = _key_columns(comparison)
     tenants = next((one for one in listed if hash(one.column) in keys), None)
     if tenants is None:
         return comparison
-    operator, value = comparison.operator, bind.effective_value
+    operator, value = comparison.operator, _held(bind, given)
     return or_(
         *(
             and_(tenants.column == tenant, operator(comparison.left, value))
