@@ -64,6 +64,17 @@ class Program:
         self._process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has, by itself or by being killed."""
+        return not self._process.is_alive()
+
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
         self._process.kill()

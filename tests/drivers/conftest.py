@@ -16,24 +16,19 @@ from sqlalchemy.pool import NullPool
 from encfields import Encryption, attach
 from encfields.testing import local_store
 from tests.drivers.model import Base
+from tests.servers.drivers import with_driver
 
 SERVERS = {
-    "sqlite": ("sqlite", ["pysqlite", "aiosqlite"]),
-    "postgresql": ("postgresql", ["psycopg", "psycopg2", "asyncpg", "pg8000"]),
-    "mariadb": (
-        "mysql",
-        ["pymysql", "mysqldb", "mysqlconnector", "mariadbconnector", "asyncmy"],
-    ),
-    "mysql": (
-        "mysql",
-        ["pymysql", "mysqldb", "mysqlconnector", "mariadbconnector", "asyncmy"],
-    ),
+    "sqlite": ["pysqlite", "aiosqlite"],
+    "postgresql": ["psycopg", "psycopg2", "asyncpg", "pg8000"],
+    "mariadb": ["pymysql", "mysqldb", "mysqlconnector", "mariadbconnector", "asyncmy"],
+    "mysql": ["pymysql", "mysqldb", "mysqlconnector", "mariadbconnector", "asyncmy"],
 }
 ASYNC = frozenset({"aiosqlite", "asyncpg", "asyncmy", "psycopg_async"})
 BUILT_FROM_SOURCE = {"mysqldb": "MySQLdb", "mariadbconnector": "mariadb"}
 """Drivers that have no wheels for Linux: module to import, where they could be built."""
 
-LEGS = [f"{server}-{driver}" for server, (_, drivers) in SERVERS.items() for driver in drivers]
+LEGS = [f"{server}-{driver}" for server, drivers in SERVERS.items() for driver in drivers]
 WRAPPING_KEY = bytes(range(32))
 _T = TypeVar("_T")
 
@@ -114,7 +109,7 @@ def leg(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         request.getfixturevalue(f"_{server}_tables").remove()
         database = request.getfixturevalue(f"_{server}_database")
         url = database.url
-    made = Leg(server, url.set(drivername=f"{SERVERS[server][0]}+{driver}"))
+    made = Leg(server, with_driver(url, driver))
     made.attach()
     made.run(Base.metadata.create_all)
     yield made

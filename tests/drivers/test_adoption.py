@@ -38,6 +38,7 @@ from encfields.adopt import (
 from encfields.testing import local_store
 from encfields.traces import chained
 from tests.drivers.conftest import WRAPPING_KEY, Leg
+from tests.servers.drivers import with_driver
 
 CANARY = "canary-4711"
 DEFAULT = {"sqlite": "pysqlite", "postgresql": "psycopg"}
@@ -63,11 +64,7 @@ def account(phase: str) -> Table:
 @pytest.fixture
 def operator(driver: Leg) -> Iterator[Engine]:
     """Who carries out the operations, with the table of the old application and one row."""
-    engine = create_engine(
-        driver.url.set(
-            drivername=f"{driver.url.get_backend_name()}+{DEFAULT.get(driver.server, 'pymysql')}"
-        )
-    )
+    engine = create_engine(with_driver(driver.url, DEFAULT.get(driver.server, "pymysql")))
     encryption = attach(engine, local_store(WRAPPING_KEY))
     old = account("old")
     old.drop(engine, checkfirst=True)

@@ -9,8 +9,9 @@ from sqlalchemy.exc import DBAPIError
 from encfields.bulk.failures import Refusal, is_lock_wait, may_pass, refusal_of, refuses_row
 from tests.drivers.conftest import Leg
 from tests.drivers.model import Patient
+from tests.servers.drivers import with_driver
 
-USUAL = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
+USUAL = {"postgresql": "psycopg", "mariadb": "pymysql"}
 
 
 def _error(driver: Leg, statement: Executable) -> DBAPIError:
@@ -23,7 +24,7 @@ def test_a_lock_that_is_not_granted_is_asked_for_again(driver: Leg) -> None:
     if driver.server not in USUAL:
         pytest.skip("SQLite locks no rows, and MySQL tells the same as MariaDB")
     driver.run(lambda connection: connection.execute(insert(Patient), {"name": "p"}))
-    holder = create_engine(driver.url.set(drivername=USUAL[driver.server]))
+    holder = create_engine(with_driver(driver.url, USUAL[driver.server]))
     with holder.connect() as connection:
         connection.execute(select(Patient.__table__.c.id).with_for_update())
         error = _error(driver, select(Patient.id).with_for_update(nowait=True))

@@ -16,18 +16,19 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import inspect, make_url, text
 
+from tests.forked import Program
 from tests.reencrypt.application import LONG_REST_SECONDS, Application
 from tests.reencrypt.process import start
 from tests.reencrypt.support import Base, Clinic
 from tests.servers import mariadb, postgresql
 from tests.servers.backends import Backend
+from tests.servers.drivers import through_driver
 from tests.servers.provision import servers
 
 SECONDS = 240.0
@@ -52,7 +53,7 @@ class KillTrial:
         self.kills = {"worker": 0, "coordinator": 0}
         self.runs = 0
         self._expected = {row[0]: row[1] for row in clinic.values().values()}
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Program | None = None
         self.version = clinic.rotate()
 
     def kill(self, victim: str) -> None:
@@ -79,18 +80,16 @@ class KillTrial:
     def finish(self) -> None:
         """Let the last run end, and compare."""
         with self._application() as application:
-            process = self._started()
-            output, _ = process.communicate(timeout=SECONDS)
+            state, _ = self._started().result(SECONDS)
             self._process = None
-        assert output.startswith("finished"), output
+        assert state == "finished"
         self._compare(application)
         found = {version for _, version in self._clinic.versions()}
         assert found == {self.version}, "values were left behind"
 
     def close(self) -> None:
         if self._process is not None:
-            with self._process as process:  # closes its pipe
-                process.kill()
+            self._process.kill()
             self._process = None
 
     def _application(self) -> Application:
@@ -109,25 +108,23 @@ class KillTrial:
         found = {row[0]: row[1] for row in self._clinic.values().values()}
         assert found == self._expected, "an update was lost or a value changed"
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _started(self) -> Program:
         """The run's process; a new one, and a new rotation, when the last has ended."""
-        if self._process is not None and self._process.poll() is not None:
-            output, _ = self._process.communicate()
-            assert self._process.returncode == 0, output
+        if self._process is not None and self._process.has_ended:
+            self._process.result(SECONDS)
             self._process = None
             self.version = self._clinic.rotate()
         if self._process is None:
             self.runs += 1
             url = self._clinic.backend.url_text
-            pace = str(self._rows / 2)
-            self._process = start(url, "--workers", "2", "--rows-per-second", pace)
+            self._process = start(url, workers=2, rows_per_second=self._rows / 2)
         return self._process
 
     def _wait(self, condition: Any) -> None:
         deadline = time.monotonic() + SECONDS
         while not condition():
             assert time.monotonic() < deadline, "the run does not get on"
-            if self._process is None or self._process.poll() is not None:
+            if self._process is None or self._process.has_ended:
                 self._started()
             time.sleep(0.05)
 
@@ -169,9 +166,9 @@ def main() -> None:
         strike_private_servers(options)
         return
     with servers() as urls:
-        for kind, driver in ((postgresql, "postgresql+psycopg"), (mariadb, "mysql+pymysql")):
+        for kind in (postgresql, mariadb):
             database = kind.ServerDatabase(make_url(urls[kind.VARIABLE]), "encfields_faults")
-            backend = Backend(kind.NAME.lower(), database.url.set(drivername=driver))
+            backend = Backend(kind.NAME.lower(), through_driver(database.url))
             try:
                 kill_many(backend, options)
             finally:

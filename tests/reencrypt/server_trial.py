@@ -16,11 +16,11 @@ from tests.reencrypt.faults import KillTrial, rows_written
 from tests.reencrypt.support import Clinic
 from tests.servers import mariadb, postgresql
 from tests.servers.backends import Backend
+from tests.servers.drivers import through_driver
 from tests.servers.small_disk import SmallDisk
 from tests.waiting import until
 
 KINDS: dict[str, ModuleType] = {"postgresql": postgresql, "mariadb": mariadb}
-DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
 
 
 def can_start(name: str) -> Any:
@@ -54,8 +54,7 @@ def private_server(
         place = "" if disk is None or everything else _tablespace(server, disk)
         with closing(kind.connect(server.url)) as connection:
             connection.cursor().execute(f"CREATE DATABASE encfields_faults{place}")
-        url = server.url.set(database="encfields_faults", drivername=DRIVERS[name])
-        backend = Backend(name, url)
+        backend = Backend(name, through_driver(server.url.set(database="encfields_faults")))
         try:
             yield server, backend
         finally:

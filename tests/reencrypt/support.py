@@ -17,8 +17,6 @@ from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.message import read_header
-from tests.attached import attach_with_kept_keys
-from tests.database import raw_select
 
 WRAPPING_KEY = hashlib.sha256(b"the tests' own wrapping key").digest()
 
@@ -54,6 +52,9 @@ class Clinic:
     """
 
     def __init__(self, backend: Any, base: Any = Base) -> None:
+        # Worker processes import this module too, and none of what only tests need.
+        from tests.attached import attach_with_kept_keys
+
         self.backend = backend
         self.engine = backend.create_engine()
         self.encryption = attach_with_kept_keys(self.engine, WRAPPING_KEY)
@@ -107,6 +108,8 @@ class Clinic:
 
     def stored(self, model: Any = Patient) -> list[tuple[str, bytes]]:
         """Every stored value that is not NULL, with its column's name."""
+        from tests.database import raw_select
+
         table = model.__table__
         names = [c.name for c in table.c if isinstance(c.type, EncryptedType)]
         with self.engine.connect() as connection:

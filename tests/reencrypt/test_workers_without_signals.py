@@ -27,10 +27,13 @@ def clinic(postgresql) -> Clinic:
 
 
 def test_workers_end_when_their_coordinator_is_killed(clinic):
-    arguments = ("--workers", "2", "--rows-per-second", "20", "--as-on-windows")
-    with start(clinic.backend.url_text, *arguments) as process:
+    url = clinic.backend.url_text
+    setup = partial(attach_as_on_windows, url)
+    process = start(url, workers=2, rows_per_second=20, setup=setup)
+    try:
         until(lambda: rows_written(clinic) > 0)
         workers = children_of(process.pid)
+    finally:
         process.kill()
     assert workers
     until(lambda: not any(is_running(worker) for worker in workers))

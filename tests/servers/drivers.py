@@ -18,6 +18,18 @@ _MARIADB = ("pymysql", "mysqldb", "mysqlconnector", "mariadbconnector")
 """Synchronous ones, the usual one first."""
 
 
+def with_driver(url: URL, driver: str) -> URL:
+    """The URL for SQLAlchemy with a driver of its server's.
+
+    :param url: of any database. :param driver: SQLAlchemy's name of it.
+    """
+    url = mariadb.for_any_driver(url)
+    if driver == "pymysql":
+        return mariadb.through_pymysql(url)
+    kind = "mysql" if url.get_backend_name() == "mariadb" else url.get_backend_name()
+    return url.set(drivername=f"{kind}+{driver}")
+
+
 def through_driver(url: URL) -> URL:
     """The URL for SQLAlchemy with the driver that is asked for, or the usual one.
 
@@ -30,9 +42,7 @@ def through_driver(url: URL) -> URL:
     is_postgresql = url.get_backend_name() == "postgresql"
     usual, *others = _POSTGRESQL if is_postgresql else _MARIADB
     driver = next((name for name in asked if name in others), usual)
-    if driver == "pymysql":
-        return mariadb.through_pymysql(url)
-    url = url.set(drivername=f"{'postgresql' if is_postgresql else 'mysql'}+{driver}")
+    url = with_driver(url, driver)
     # SQLAlchemy hands it UUIDs as such, for MariaDB's type of that name.
     is_connector = driver == "mysqlconnector"
     return url.update_query_dict({mariadb.AS_TEXT: "true"}) if is_connector else url
