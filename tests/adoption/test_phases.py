@@ -69,6 +69,9 @@ def test_every_query_answers_as_it_did_on_plaintext(app: Any, db: Database):
         assert session.scalar(count.where(~or_(app.email == OWN, app.email == OLD))) == 1
         assert session.scalar(count.where(app.email.in_([OWN, OLD, "nobody@x"]))) == 2
         assert session.scalar(count.where(app.email.not_in([OLD]))) == 2
+        assert session.scalar(count.where(app.email.not_in([]))) == 3
+        assert session.scalar(count.where(~app.email.in_([]))) == 3
+        assert session.scalar(count.where(app.email.in_([]))) == 0
         assert session.scalar(count.where(app.email.is_(None))) == 0
         assert session.scalar(count.where(app.email.is_not(None))) == 3
         assert session.scalar(count.where(~app.email.is_(None))) == 3

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import String, and_, not_, or_
 from sqlalchemy import types as sa
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement, Grouping
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 from sqlalchemy.types import TypeEngine
 
@@ -151,6 +151,8 @@ def _compared(
     stored: ColumnElement[Any], operand: Any, type_: PlainOperand, operator: Any, compiler: Any
 ) -> ColumnElement[Any]:
     value = plain_operand(operand, type_, compiler)
+    if isinstance(value, BindParameter) and value.expanding:
+        value.expand_op = operator  # of an empty list, all rows or none are found by it
     return BinaryExpression(stored, value, operator, type_=sa.Boolean())
 
 
