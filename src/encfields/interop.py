@@ -45,7 +45,6 @@ from encfields.errors import (
     KeyNotFoundError,
     MalformedMessageError,
     TamperedError,
-    UnknownIdentityError,
 )
 from encfields.identity import CANONICAL
 from encfields.keys.cache.key_cache import KeyCache
@@ -114,15 +113,11 @@ def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
     :raises UnknownIdentityError: `row` lacks a column, or its value is of another kind.
     """
     binding = _binding(column)
-    missing = [column.name for column in binding.identity if column.name not in row]
-    if missing:
-        raise UnknownIdentityError(
-            f"the row lacks {', '.join(missing)}",
-            table=binding.table,
-            column=binding.column_name,
-            reason="no-identity",
-        )
-    texts = [CANONICAL[kind_of(column.type)](row[column.name]) for column in binding.identity]
+    values = binding.identity_in(row)
+    texts = [
+        CANONICAL[kind_of(column.type)](value)
+        for column, value in zip(binding.identity, values, strict=True)
+    ]
     return binding.context.as_dict(texts)
 
 

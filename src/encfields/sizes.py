@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Column
 
-from encfields.errors import DeclarationError, UnknownIdentityError
+from encfields.errors import DeclarationError
 from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.declare.stored_size import max_stored_size, stored_size
 
@@ -38,15 +38,7 @@ def stored_bytes(column: Any, plaintext_bytes: int, row: Mapping[str, str]) -> i
     :raises UnknownIdentityError: `row` lacks a column.
     """
     binding = _binding(column)
-    missing = [c.name for c in binding.identity if c.name not in row]
-    if missing:
-        raise UnknownIdentityError(
-            f"row= lacks {', '.join(missing)}",
-            table=binding.table,
-            column=binding.column_name,
-            reason="identity-unknown",
-        )
-    return stored_size(binding, plaintext_bytes, [row[c.name] for c in binding.identity])
+    return stored_size(binding, plaintext_bytes, binding.identity_in(row))
 
 
 def max_stored_bytes(column: Any) -> int | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Column, Table
 
 from encfields.codecs.conversion import ChangedCodec
 from encfields.context import RowContext
-from encfields.errors import DeclarationError
+from encfields.errors import DeclarationError, UnknownIdentityError
 from encfields.key_template import KeyTemplate
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.declare.column_rules import check_column, refusal
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from encfields.index.blind_index import BlindIndex
     from encfields.orm.adoption.plaintext import Plaintext
     from encfields.orm.declare.formerly import Formerly
+
+T = TypeVar("T")
 
 
 class SealedColumnType:
@@ -196,6 +198,21 @@ class ColumnBinding:
         """Whether the texts that are known, and not ``None``, tell the branch key."""
         known = {c for c, text in zip(self.identity, texts, strict=True) if text is not None}
         return known.issuperset(self.key_columns)
+
+    def identity_in(self, row: Mapping[str, T]) -> list[T]:
+        """What a row that a user describes has in the columns of its identity, in their order.
+
+        :raises UnknownIdentityError: it lacks one of them.
+        """
+        missing = [column.name for column in self.identity if column.name not in row]
+        if missing:
+            raise UnknownIdentityError(
+                f"row= lacks {', '.join(missing)}",
+                table=self.table,
+                column=self.column_name,
+                reason="identity-unknown",
+            )
+        return [row[column.name] for column in self.identity]
 
     def row(self, texts: Sequence[str]) -> Mapping[str, str]:
         """The identity by column name, for messages."""
