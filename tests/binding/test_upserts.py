@@ -537,3 +537,42 @@ def test_a_target_that_an_index_of_another_collation_answers_to_does_not_name_th
         assert connection.scalars(select(table.c.v)).all() == ["old"]
         connection.execute(upsert_by_login(set_={"login": excluded.login, "v": excluded.v}))
         assert connection.execute(select(table)).all() == [("ADA", CANARY)]
+
+
+COLLATED = {
+    "sqlite": ["CREATE UNIQUE INDEX visitor_login ON visitor (login COLLATE NOCASE)"],
+    "postgresql": [
+        "CREATE COLLATION regardless (provider = icu, locale = 'und-u-ks-level2',"
+        " deterministic = false)",
+        "CREATE UNIQUE INDEX visitor_login ON visitor (login COLLATE regardless)",
+    ],
+}
+
+
+def test_a_row_of_another_spelling_that_an_undeclared_index_finds_is_left_as_it_was(db_with_upsert):
+    db, insert = db_with_upsert
+    table = Table(
+        "visitor",
+        MetaData(),
+        Column("login", String(20), primary_key=True),
+        Column("v", EncryptedType()),
+    )
+    db.create(table.metadata)
+    with db.plain.begin() as connection:
+        for statement in COLLATED[db.name]:
+            connection.exec_driver_sql(statement)
+    with db.begin() as connection:
+        connection.execute(table.insert(), {"login": "ada", "v": "old"})
+    upsert = insert(table).values(login="ADA", v=CANARY)
+    kept = upsert.on_conflict_do_update(index_elements=["login"], set_={"v": upsert.excluded.v})
+
+    with db.refused(IdentityChangeError, table), db.begin() as connection:
+        connection.execute(kept)
+
+    with db.begin() as connection:
+        assert connection.execute(select(table)).all() == [("ada", "old")]
+        same = insert(table).values(login="ada", v="new")
+        connection.execute(
+            same.on_conflict_do_update(index_elements=["login"], set_={"v": same.excluded.v})
+        )
+        assert connection.execute(select(table)).all() == [("ada", "new")]

@@ -1,4 +1,5 @@
-"""Which tables have triggers or rules that may store a row under another key than a statement gave.
+"""Which tables have triggers or rules that may store a row under another key than a statement gave,
+or unique indexes by which an upsert may hit a row of another spelling.
 
 The database is asked every few seconds for each table that encrypted values are written to. A role
 sees no triggers of MySQL and MariaDB without the right to make some: there the first write to a
@@ -51,6 +52,11 @@ WITH RECURSIVE tree AS (
     UNION ALL
     SELECT CASE r.ev_type WHEN '3' THEN 6 ELSE 18 END FROM pg_catalog.pg_rewrite r
     WHERE r.ev_class = tree.oid AND r.ev_type IN ('2', '3')
+    UNION ALL
+    SELECT 128 FROM pg_catalog.pg_index i
+    WHERE i.indrelid = tree.oid AND i.indisunique AND EXISTS (
+      SELECT 1 FROM pg_catalog.pg_collation p
+      WHERE p.oid = ANY (i.indcollation) AND NOT p.collisdeterministic)
   ) c ON true
   GROUP BY root, schema
 )
@@ -61,10 +67,12 @@ SELECT is_view OR changes & 4 = 4 AS inserts, is_view OR changes & 16 = 16 AS up
     AND has_any_column_privilege(root, 'UPDATE') AS before_update,
   ARRAY(SELECT CAST(a.attname AS text) FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = root AND a.attnum > 0 AND NOT a.attisdropped
-      AND NOT has_column_privilege(root, a.attnum, 'SELECT')) AS hidden
-FROM changed WHERE is_view OR changes & 20 <> 0
+      AND NOT has_column_privilege(root, a.attnum, 'SELECT')) AS hidden,
+  coalesce(changes & 128 = 128, false) AS upserts
+FROM changed WHERE is_view OR changes & 148 <> 0
 """)
-# tgtype: 2 before, 4 insert, 16 update, 64 instead of; ev_type: 3 insert, 2 update. Without a
+# tgtype: 2 before, 4 insert, 16 update, 64 instead of; ev_type: 3 insert, 2 update; 128, of ours:
+# a unique index that holds different texts for equal, which a conflict target may mean. Without a
 # schema, tables of that name in any: search_path may change from one transaction to the next.
 
 _MYSQL = text("""
@@ -96,6 +104,7 @@ class _Changed(NamedTuple):
     :ivar before_insert: whether they do so to an INSERT of this role before the row is stored.
     :ivar before_update: the same of an UPDATE.
     :ivar hidden: the columns that this role may not read.
+    :ivar upserts: whether an upsert may hit a row whose key is spelt in another way.
     """
 
     inserts: bool
@@ -103,6 +112,7 @@ class _Changed(NamedTuple):
     before_insert: bool = False
     before_update: bool = False
     hidden: frozenset[str] = frozenset()
+    upserts: bool = False
 
 
 @dataclass(slots=True)
@@ -177,9 +187,11 @@ class TriggeredTables:
         must_look: bool | None = None
         answer = known or self._answer(connection, table)
         for change in answer.changed:
-            if not any(change.updates if is_update else change.inserts for is_update in kinds):
+            is_hit = change.upserts and len(kinds) > 1
+            may_be = (change.updates if is_update else change.inserts for is_update in kinds)
+            if not is_hit and not any(may_be):
                 continue
-            is_before = any(
+            is_before = is_hit or any(
                 change.before_update if is_update else change.before_insert for is_update in kinds
             )
             if change.hidden.isdisjoint(columns):
@@ -233,7 +245,8 @@ def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Chan
             )
         ]
     has_any = _has_any_of_sqlite(connection, table, schema)
-    return [_Changed(has_any, has_any, has_any, has_any)]
+    upserts = _has_other_collation_of_sqlite(connection, table, schema)
+    return [_Changed(has_any, has_any, has_any, has_any, upserts=upserts)]
 
 
 def cannot_look(table: str) -> UnknownIdentityError:
@@ -256,4 +269,19 @@ def _has_any_of_sqlite(connection: Connection, table: Table, schema: str | None)
         f" OR EXISTS (SELECT 1 FROM sqlite_temp_master WHERE {is_trigger})"
     )
     exists: Any = connection.exec_driver_sql(sql, {"name": table.name}).scalar()
+    return bool(exists)
+
+
+def _has_other_collation_of_sqlite(
+    connection: Connection, table: Table, schema: str | None
+) -> bool:
+    """Whether a unique index, declared or not, compares under another collation than bytes."""
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM pragma_index_list(:name, :schema) AS i,"
+        " pragma_index_xinfo(i.name, :schema) AS x"
+        " WHERE i.\"unique\" AND x.key AND x.coll <> 'BINARY')"
+    )
+    exists: Any = connection.exec_driver_sql(
+        sql, {"name": table.name, "schema": schema or "main"}
+    ).scalar()
     return bool(exists)
