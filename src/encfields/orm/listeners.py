@@ -11,6 +11,8 @@ from encfields.orm import internals
 from encfields.orm.adoption.expressions import with_plaintext_asked
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.adoption.writes import write_plaintext_along
+from encfields.orm.asyncmy_bytes import DRIVER as ASYNCMY
+from encfields.orm.asyncmy_bytes import refuse_altered_bytes
 from encfields.orm.query.asked_as_compiled import ask_as_compiled, compile_as_before
 from encfields.orm.query.asked_otherwise import with_all_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
@@ -46,6 +48,7 @@ class EngineListeners:
     def __init__(self, engine: Engine, encryption: EngineEncryption) -> None:
         self.hook = WriteHook(encryption, engine.dialect)
         self._redaction = Redaction()
+        self._is_asyncmy = engine.dialect.driver == ASYNCMY
         self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
 
     def put_on(self, engine: Engine) -> None:
@@ -64,6 +67,8 @@ class EngineListeners:
 
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
         """Each event's name, its listener, and whether that changes what is executed."""
+        if self._is_asyncmy:
+            yield "engine_connect", refuse_altered_bytes, False
         yield "before_execute", self.before_execute, True
         yield "before_cursor_execute", self.hook.before_cursor_execute, True
         if self.hook.binary is not None:
