@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 from sqlalchemy import URL
 
+from tests.aws_sessions import remember_events
 from tests.dafny_constants import remember_constants
 from tests.servers import localstack
 from tests.servers import mariadb as mariadb_server
@@ -42,6 +43,7 @@ hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=20_000,
 hypothesis.settings.load_profile("suite")
 
 remember_constants()
+remember_events()
 
 _ASYNC_DRIVERS = {
     "sqlite": ["sqlite+aiosqlite"],

@@ -200,15 +200,15 @@ def test_a_type_checker_sees_our_operations_and_alembics(tmp_path: Path) -> None
         "op.rebind('patient', ['ssn'])\n"
         "op.no_such_operation()\n"
     )
-    root = Path(encfields.alembic.__file__).parents[3]
+    # By the project's own settings, strict, and with what it remembers of everything else.
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file=", "--strict", str(good), str(bad)],
+        [sys.executable, "-m", "mypy", str(good), str(bad)],
         capture_output=True,
         text=True,
         check=False,
         timeout=240,
-        cwd=tmp_path,
-        env={"MYPYPATH": str(root / "src"), "PATH": ""},
+        cwd=Path(__file__).parents[2],
+        env={"PATH": ""},
     )
     faults = [line for line in done.stdout.splitlines() if "error:" in line and "bad.py" in line]
     assert [line.split(":")[1] for line in faults] == ["2", "3", "4"], done.stdout
