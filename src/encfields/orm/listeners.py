@@ -18,7 +18,6 @@ from encfields.orm.query.asked_otherwise import with_all_asked
 from encfields.orm.read.async_prefetch import AsyncPrefetch
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
 from encfields.orm.write.execution import WriteExecution
-from encfields.orm.write.generated_keys.keyless import gives_all_keys
 from encfields.orm.write.hidden_values import veil_written
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.indexes_along import write_indexes_along
@@ -89,13 +88,9 @@ class EngineListeners:
     ) -> tuple[Any, Any, Any]:
         """What an execution still lacks is added before it is compiled."""
         write = internals.write_in(statement)
-        asked = statement if write is None else write
-        if not isinstance(asked, Insert):
-            asked = with_all_asked(asked, params)
-            if Plaintext.is_used:
-                asked = with_plaintext_asked(asked)
-        elif internals.asks_something(asked):
-            asked = with_all_asked(asked)
+        asked = with_all_asked(statement if write is None else write, params)
+        if Plaintext.is_used and not isinstance(asked, Insert):
+            asked = with_plaintext_asked(asked)
         if write is None:
             self._redaction.note_statement(connection, statement)
             return asked, multiparams, params
@@ -124,7 +119,7 @@ class EngineListeners:
             write_indexes_along(execution)
             return
         if internals.takes_all_from_parameters(execution.statement):
-            if not gives_all_keys(execution):
+            if not execution.gives_all_keys():
                 self.hook.keys.ask(execution)
             return
         type_named_binds(execution)

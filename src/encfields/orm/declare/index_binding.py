@@ -19,7 +19,7 @@ from encfields.key_template import KeyTemplate
 from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.compound_index import CompoundBlindIndex, remember
-from encfields.orm.declare.index_column_type import IndexColumnType, index_of_row
+from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType
 from encfields.orm.declare.table_constraints import take_over_rules
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def _index_column(table: Table, index: IndexBinding, name: str) -> Column[Any]:
         name,
         IndexColumnType(length),
         key=name if present is None else present.key,
-        default=index_of_row,
+        default=INDEX_OF_ROW,
         index=True,
         unique=index.unique,
     )

@@ -42,11 +42,7 @@ class IndexWithRest(IndexOfRow):
 
 
 INDEX_OF_ROW = IndexOfRow()
-
-
-def index_of_row(context: Any) -> IndexOfRow:
-    """An index column's Python-side default."""
-    return INDEX_OF_ROW
+"""What an index column is assigned, as its Python-side default too."""
 
 
 class IndexColumnType(TypeDecorator[bytes]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,8 @@ _canonical_uuid = CANONICAL[IdentityKind.UUID]
 
 def _uuid_in_digits(value: object) -> str:
     """The text of a UUID that is stored as 32 digits, just as they are given."""
+    if type(value) is uuid.UUID:
+        return str(value)
     text = _canonical_uuid(value)
     if isinstance(value, str) and value.replace("-", "") != text.replace("-", ""):
         raise UnknownIdentityError(

@@ -1,7 +1,9 @@
-"""A statement that was compiled: its binds, and what they assign.
+"""A statement that was compiled: its binds, what they assign, and the results that it has.
 
 Read::
 
+    sqlalchemy.engine.cursor.CursorResult          _metadata
+    sqlalchemy.engine.cursor.CursorResultMetaData  _processors
     sqlalchemy.engine.default.DefaultExecutionContext _expanded_parameters
     sqlalchemy.sql.compiler.SQLCompiler            _result_columns
     sqlalchemy.sql.dml.Insert                      _compile_state_factory
@@ -21,7 +23,7 @@ from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from sqlalchemy.types import TypeEngine
 
 from encfields.orm.internals.statement_cache import clones_of
-from encfields.orm.internals.updates import same_table
+from encfields.orm.internals.statements import same_table
 
 MULTI_VALUES_SUFFIX = "_m"
 """How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
@@ -229,6 +231,13 @@ def result_position(
         if delivered and any(is_wanted(part) for part in entry.objects):
             return position, entry.type
     return None
+
+
+def result_processors(result: Any) -> Sequence[Any]:
+    """What each column of a result's rows goes through: a callable, or ``None``."""
+    if not getattr(result, "returns_rows", False):
+        return ()
+    return getattr(getattr(result, "_metadata", None), "_processors", None) or ()
 
 
 def has_defaults_of(compiled: Any, type_: type[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Engines, connections and transactions, and the rows of a result.
+"""Engines, connections and transactions, and rows that a driver has delivered.
 
 Read::
 
@@ -7,8 +7,6 @@ Read::
     sqlalchemy.engine.base.NestedTransaction       _savepoint
     sqlalchemy.engine.base.RootTransaction         _connection_rollback_impl
     sqlalchemy.engine.base.OptionEngine            _proxied
-    sqlalchemy.engine.cursor.CursorResult          _metadata
-    sqlalchemy.engine.cursor.CursorResultMetaData  _processors
     sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor _cursor _rows
     sqlalchemy.pool.base.Pool                      _creator
 
@@ -103,10 +101,3 @@ def rows_at_hand(result: Any) -> Sequence[Any]:
 def driver_cursor(cursor: Any) -> Any:
     """The driver's own, of one that an asyncio driver's is wrapped in."""
     return getattr(cursor, "_cursor", cursor)
-
-
-def result_processors(result: Any) -> Sequence[Any]:
-    """What each column of a result's rows goes through: a callable, or ``None``."""
-    if not getattr(result, "returns_rows", False):
-        return ()
-    return getattr(getattr(result, "_metadata", None), "_processors", None) or ()

@@ -33,11 +33,6 @@ def has_select_source(statement: Insert | Update) -> bool:
     return isinstance(statement, Insert) and statement.select is not None
 
 
-def asks_something(statement: Insert) -> bool:
-    """Whether an INSERT may hold conditions: of what it selects, or of a row that is there."""
-    return statement.select is not None or statement._post_values_clause is not None
-
-
 def select_source_names(statement: Any) -> list[str]:
     """Keys of the columns that an INSERT .. SELECT fills."""
     return [getattr(name, "key", name) for name in statement._select_names or ()]
@@ -91,13 +86,6 @@ def with_select_name(statement: Insert, name: str, other: str) -> Insert:
 def insert_values_by_key(statement: Insert) -> dict[str, Any]:
     """What an INSERT's own ``values()`` assigns, by key of the table's column."""
     return row_by_key(statement, statement._values or {})
-
-
-def takes_all_from_parameters(statement: Insert) -> bool:
-    """Whether an INSERT assigns nothing itself, and names its parameters by keys of columns."""
-    own = statement._values, statement._multi_values, statement._select_names
-    is_more = statement.select is not None or statement._post_values_clause is not None
-    return not (any(own) or is_more or statement._propagate_attrs)
 
 
 _PLAIN_NAMES = frozenset({str})

@@ -6,7 +6,6 @@ Read::
 
 Overridden::
 
-    sqlalchemy.sql.elements.BindParameter          _gen_cache_key
     sqlalchemy.types.TypeEngine                    _static_cache_key
 """
 
@@ -76,16 +75,6 @@ def cache_key_of(type_: TypeEngine[Any]) -> Any:
 
 
 # -- binds -------------------------------------------------------------------------------------
-
-
-class OwnBind(BindParameter[Any]):
-    """A bind of a class of ours, which SQLAlchemy's statement cache takes for one of its own."""
-
-    inherit_cache = True
-
-    def _gen_cache_key(self, *args: Any) -> Any:
-        key: Any = super()._gen_cache_key(*args)  # type: ignore[no-untyped-call]
-        return key and tuple(BindParameter if part is type(self) else part for part in key)
 
 
 def copy_of_bind(bind: BindParameter[Any]) -> BindParameter[Any]:

@@ -1,12 +1,11 @@
-"""An UPDATE, and what an INSERT has in common with it: the table, and what values() assigns.
+"""An UPDATE, and what an INSERT has in common with it: what values() assigns.
 
 Read::
 
-    sqlalchemy.schema.Column                       _label _annotations
+    sqlalchemy.schema.Column                       _label
     sqlalchemy.sql.dml.Insert                      _multi_values
     sqlalchemy.sql.dml.Update                      _generate _propagate_attrs _values
     sqlalchemy.sql.dml.Update                      _ordered_values (2.0)
-    sqlalchemy.sql.lambdas.LambdaElement           _rec _resolved
     sqlalchemy.orm.bulk_persistence                _BulkUDCompileState (2.1)
     sqlalchemy.orm.bulk_persistence._BulkUDCompileState _get_orm_crud_kv_pairs (2.1)
     sqlalchemy.orm.bulk_persistence.BulkUDCompileState _get_orm_crud_kv_pairs (2.0)
@@ -24,17 +23,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from sqlalchemy import Column, Table, update
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.sql.lambdas import LambdaElement
 from sqlalchemy.util import immutabledict
 
-from encfields.orm.internals.selects import entity_of
-
-
-def same_table(owner: Any, table: Any) -> bool:
-    """Whether two tables are one, or the ORM's annotated copies of it."""
-    return hash(owner) == hash(table)
+from encfields.orm.internals.statements import same_table, written_table
 
 
 def is_expression(value: Any) -> bool:
@@ -58,23 +51,6 @@ def stale_data(table: Table, expected: int) -> Exception:
         f"UPDATE statement on table '{table.description}' expected to update {expected} row(s), "
         "and the identity of one or more has changed since it was loaded"
     )
-
-
-def written_table(statement: Any) -> Any:
-    """The table that an INSERT or UPDATE writes to.
-
-    The ORM executes an INSERT or UPDATE of many rows of a joined subclass once for each of its
-    tables, and notes which on the statement. An UPDATE of a class that is queried together with its
-    subclasses (``with_polymorphic="*"``) names the join of all their tables, until it is compiled.
-    """
-    for noted in ("_emit_update_table", "_emit_insert_table"):
-        if noted in statement._annotations:
-            return statement._annotations[noted]
-    if isinstance(statement, Update):
-        entity = entity_of(statement.table)
-        if getattr(entity, "is_mapper", False):
-            return entity.local_table
-    return statement.table
 
 
 def has_loaded_change(state: Any, key: str) -> bool:
@@ -143,28 +119,6 @@ def with_replaced_values(
     else:
         copied._values = immutabledict(dict(kept))
     return with_update_values(copied, added)
-
-
-def write_in(statement: Any) -> Any:
-    """The INSERT or UPDATE that a statement is, or that its lambda or its ``from_statement()``
-    holds; ``None`` where there is none."""
-    if isinstance(statement, Insert | Update):
-        return statement
-    if isinstance(statement, LambdaElement):
-        is_write = isinstance(statement._rec.expected_expr, Insert | Update)
-        return statement._resolved if is_write else None
-    if getattr(statement, "__visit_name__", "") == "orm_from_statement":
-        return statement.element if isinstance(statement.element, Insert | Update) else None
-    return None
-
-
-def with_write(statement: Any, write: Any) -> Any:
-    """The same statement with another INSERT or UPDATE; the given one is left as it is."""
-    if isinstance(statement, Insert | Update | LambdaElement):
-        return write
-    copied = statement._generate()
-    copied.element = write
-    return copied
 
 
 def update_values_by_key(statement: Update) -> dict[str, Any]:

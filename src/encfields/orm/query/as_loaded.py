@@ -23,13 +23,15 @@ from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 
-_OF_SEVERAL_FORMS = (
+OF_SEVERAL_FORMS = (
     sqltypes.Uuid,
     sqltypes.Numeric,
     sqltypes.Float,
     sqltypes.Enum,
     sqltypes.DateTime,
 )
+"""Types that take a value in other forms than the one that it is loaded in."""
+
 _SCALARS = (str, int, float, decimal.Decimal, uuid.UUID, dt.date)
 _LISTS = (list, tuple, set, frozenset)
 _ANY_DIALECT = DefaultDialect()  # None of these types' plaintexts depends on it.
@@ -38,10 +40,8 @@ _ANY_DIALECT = DefaultDialect()  # None of these types' plaintexts depends on it
 def as_loaded(type_: SealedColumnType, operand: Any) -> Any:
     """The same value, or list of values; what the column does not take is left as it is.
 
-    :param type_: the encrypted column's type.
+    :param type_: the encrypted column's type, whose inner one is of :data:`OF_SEVERAL_FORMS`.
     """
-    if not isinstance(type_.inner, _OF_SEVERAL_FORMS):
-        return operand
     if isinstance(operand, BindParameter):
         return _bind_as_loaded(type_.codec, operand)
     return _asked(type_.codec, operand)

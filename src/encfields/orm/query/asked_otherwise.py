@@ -24,6 +24,7 @@ from sqlalchemy.sql.elements import (
     BooleanClauseList,
     ClauseList,
     CollectionAggregate,
+    ColumnClause,
     ColumnElement,
     Grouping,
     Null,
@@ -54,11 +55,29 @@ def with_all_asked(statement: Any, given: Given = NOTHING_GIVEN) -> Any:
 
     :param given: the parameters that it is executed with, of a single execution.
     """
+    criteria = internals.criteria_alone(statement)
+    if criteria is not None and all(map(_stays, criteria)):
+        return statement
     if isinstance(statement, Insert):
         inserted = internals.with_select_rewritten(statement, with_all_asked)
         return internals.with_upsert_where(inserted, _asked)
     asked = with_tenants_apart(internals.with_criteria_rewritten(statement, _asked), given)
     return internals.with_joins_rewritten(asked, _asked)
+
+
+def _stays(criterion: Any) -> bool:
+    """Whether a criterion stays as it is, whatever stands beside it.
+
+    So do nearly all: it is looked up already, or compares a column with one value or with another
+    column.
+    """
+    if type(criterion) is IndexComparison:
+        return True
+    if not isinstance(criterion, BinaryExpression) or not isinstance(criterion.left, ColumnClause):
+        return False
+    if isinstance(criterion.right, BindParameter):
+        return criterion.operator is not operators.in_op  # it may list tenants
+    return isinstance(criterion.right, ColumnClause)
 
 
 def _asked(criterion: Any) -> Any:

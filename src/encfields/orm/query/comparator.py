@@ -23,7 +23,7 @@ from encfields.orm.adoption.columns import plaintext_type
 from encfields.orm.adoption.expressions import NullTest, OfPlaintext, plain_of
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
-from encfields.orm.query.as_loaded import as_loaded, asks_for_null
+from encfields.orm.query.as_loaded import OF_SEVERAL_FORMS, as_loaded, asks_for_null
 from encfields.orm.query.asked_otherwise import compared_to_list
 from encfields.orm.query.comparison import (
     EQUALITY,
@@ -158,7 +158,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             if looked_up is not None:
                 return looked_up
         if op in (*EQUALITY, *MEMBERSHIP) and is_indexed:
-            asked = as_loaded(type_, operand)
+            has_forms = isinstance(type_.inner, OF_SEVERAL_FORMS)
+            asked = as_loaded(type_, operand) if has_forms else operand
             directly = IndexComparison.directly(op, self.expr, asked)
             compared = directly if directly is not None else super().operate(op, asked, **kwargs)
             if isinstance(compared, BinaryExpression):

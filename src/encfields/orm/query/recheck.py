@@ -95,7 +95,13 @@ class _Check:
         if wanted.is_negative and not self._asked:
             return True  # NOT IN an empty list, which NULL meets as well.
         values = row.values(wanted.cells)
-        is_among: bool | None = False if values is None else self._is_asked(values)
+        is_among: bool | None
+        if values is None:
+            is_among = False
+        elif type(values[0]) is str and len(values) == 1 and values[0] in self._texts:
+            is_among = True  # whatever the comparison takes of it
+        else:
+            is_among = self._is_asked(values)
         if is_among is None:
             return False
         if values is not None and is_among is not wanted.is_negative:
@@ -108,8 +114,6 @@ class _Check:
         """Whether values are among those that were asked for; ``None`` for what is no value of the
         column, as what ``attach(destroyed=...)`` gives instead of one."""
         value = values[0] if len(values) == 1 else CompoundValue(tuple(values))
-        if type(value) is str and value in self._texts:
-            return True  # whatever the comparison takes of it
         if self._wanted is None:
             self._wanted = self._forms()
         try:

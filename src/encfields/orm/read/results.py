@@ -23,7 +23,7 @@ from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from encfields.message.one_pass import Column, OpenRows
-    from encfields.orm.engine_encryption import Attachment
+    from encfields.orm.engine_encryption import Attachment, EngineEncryption
 
 
 _READERS = tuple(f"{reader.__name__}." for reader in (RowReader, AdoptingReader, UnionReader))
@@ -115,11 +115,14 @@ class OpenedAtOnce(FetchedRows):
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
         return self._opened(self._inner.fetchall(result, dbapi_cursor))
 
-    @leaves_no_trace
     def _opened(self, rows: Any) -> Any:
         encryption = self._attachment.encryption
         if encryption is None or len(rows) * len(self._columns) < WORTH_WHILE:
             return rows
+        return self._opened_by(encryption, rows)
+
+    @leaves_no_trace
+    def _opened_by(self, encryption: EngineEncryption, rows: Any) -> Any:
         opened, count = self._open(list(rows), self._columns, encryption.find_key)
         encryption.stats.opened += count
         return opened

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy import Table
 
@@ -57,3 +59,18 @@ class WriteExecution:
     def rows(self) -> list[Any]:
         """Its parameter sets; an empty one where it has none."""
         return list(self.multiparams) if self.multiparams else [self.params]
+
+    def gives_all_keys(self) -> bool:
+        """Whether the parameters surely give each row its key, as nearly all do that lack none.
+
+        Asked of an INSERT that takes all from them.
+        """
+        columns = {c.key for binding in self.bindings.values() for c in binding.identity}
+        for row in self.multiparams or [self.params]:
+            for name in columns:
+                if type(row) is not dict or type(row.get(name)) not in _PLAIN:
+                    return False
+        return True
+
+
+_PLAIN = frozenset((int, str, UUID, bytes, dt.date, dt.datetime))

@@ -53,7 +53,7 @@ class Veiled:
         raise TypeError("a veiled value is never pickled")
 
 
-class VeiledBind(internals.OwnBind):
+class VeiledBind(BindParameter[Any]):
     """A bind whose value is veiled, and shown to whoever reads its attribute.
 
     SQLAlchemy asks the callable when it executes the statement that has the bind. Where a loader

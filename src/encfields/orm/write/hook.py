@@ -7,7 +7,7 @@ client-side defaults included, and nothing has reached a driver or a log yet.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,10 +21,15 @@ from encfields.orm.query.recheck import FilteredFetch
 from encfields.orm.read.binary_results import DRIVERS, BinaryResults
 from encfields.orm.read.results import open_at_once
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
-from encfields.orm.write.generated_keys.rehearsal import dummy_index, dummy_value, rehearsal_of
+from encfields.orm.write.generated_keys.rehearsal import (
+    REHEARSAL_OPTION,
+    dummy_index,
+    dummy_value,
+    rehearsal_of,
+)
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
-from encfields.orm.write.pending import Pending, PendingIndex, exchanged, first_pending
+from encfields.orm.write.pending import Pending, PendingIndex, exchanged
 from encfields.orm.write.read_back import ReadBack, WrittenRow
 from encfields.orm.write.sealing import (
     Ready,
@@ -50,6 +55,9 @@ if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.engine_encryption import EngineEncryption
 
+
+_Rows = list[tuple[Mapping[str, Any], Any]]
+"""Each parameter set of an execution as the application gave it, and as the driver will get it."""
 
 _ReadyIndex = tuple[IndexedBind, PendingIndex, RowIndex, Mapping[str, Any]]
 """A blind index that can be computed: where it goes, what is indexed, and the row's parameters."""
@@ -91,7 +99,8 @@ class WriteHook:
         if plan is not NOTHING:
             sent = self._sealed(plan, connection, statement, parameters, context, executemany)
         else:
-            self._triggered.note(statement)
+            if context.compiled is None or context.is_text or context.isddl:
+                self._triggered.note(statement)
             if self.keys.given:
                 sent = self.keys.wording(context, statement), parameters
         if connection.dialect.name == "mysql":
@@ -119,10 +128,11 @@ class WriteHook:
         if plan.may_refuse:
             self._refuse(plan, context)
         rows = parameters if executemany and isinstance(parameters, list) else [parameters]
-        first = first_pending(rows)
+        first = _first_pending(rows)
         if first is None and not plan.may_be_generated:
             return statement, parameters  # of a look-up too: its type has hashed the value
-        rehearsal = rehearsal_of(context.execution_options)
+        options = context.execution_options
+        rehearsal = rehearsal_of(options) if REHEARSAL_OPTION in options else None
         if first is not None and not first.done:
             self._prepare(plan, connection, context, is_rehearsal=rehearsal is not None)
         # A rehearsal is one without a value as well: undone, and with a step of its own.
@@ -132,7 +142,7 @@ class WriteHook:
             statement = self.keys.wording(context, statement)
         if first is None:
             return statement, parameters
-        sent = [exchanged(row) for row in rows]
+        sent = list(map(exchanged, rows))
         return statement, sent if rows is parameters else sent[0]
 
     def _prepare(
@@ -150,12 +160,13 @@ class WriteHook:
         if plan.set_values and internals.shares_statement(context):
             raise refuse_shared(plan.set_values[0].binding)
         spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
+        rows = list(internals.parameter_rows(context))
         if plan.without_values:
-            _leave_indexes_empty(context)
+            _leave_indexes_empty(rows)
         elif plan.indexed:
-            self._index_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
+            self._index_rows(plan, connection, rows, spelling, is_rehearsal=is_rehearsal)
         if plan.sealed:
-            self._seal_rows(plan, connection, context, spelling, is_rehearsal=is_rehearsal)
+            self._seal_rows(plan, connection, context, rows, spelling, is_rehearsal=is_rehearsal)
 
     def _refuse(self, plan: StatementPlan, context: Any) -> None:
         if plan.shared_lookups:
@@ -173,7 +184,7 @@ class WriteHook:
         self,
         plan: StatementPlan,
         connection: Connection,
-        context: Any,
+        rows: _Rows,
         spelling: StoredSpelling | None,
         *,
         is_rehearsal: bool,
@@ -181,7 +192,7 @@ class WriteHook:
         """Compute the blind indexes of every row of the execution."""
         binds = plan.indexed_in_order
         ready: list[_ReadyIndex] = []
-        for values, given in internals.parameter_rows(context):
+        for values, given in rows:
             for bind, pending in parked_in(binds, values, given, PendingIndex):
                 if pending.value is None:
                     raise bind.not_ours()
@@ -221,6 +232,7 @@ class WriteHook:
         plan: StatementPlan,
         connection: Connection,
         context: Any,
+        rows: _Rows,
         spelling: StoredSpelling | None,
         *,
         is_rehearsal: bool,
@@ -229,7 +241,7 @@ class WriteHook:
         binds = plan.sealed_in_order
         ready: list[Ready] = []
         is_told, keys = self._to_read_back(plan, connection, is_rehearsal=is_rehearsal)
-        for values, given in internals.parameter_rows(context):
+        for values, given in rows:
             for bind, pending in parked_in(binds, values, given, Pending):
                 texts = identity_texts(bind, values)
                 try:
@@ -251,14 +263,14 @@ class WriteHook:
         if ready:
             self._sealer.seal_all(ready)
         if keys:
-            rows = [
+            written = [
                 WrittenRow(binding, key, texts, pending.sealed or b"")
                 for (binding, pending, texts, _), key in zip(ready, keys, strict=True)
                 if not _is_left_by_upsert(binding, context.compiled)
             ]
             self._read_back.note(
                 context,
-                rows,
+                written,
                 count=len(context.compiled_parameters) * internals.values_count(context.compiled),
                 may_match_none=plan.may_skip or not plan.may_be_generated,
                 is_required=is_told,
@@ -284,10 +296,6 @@ class WriteHook:
         if is_told is LATER:
             return None, []
         return bool(is_told), None if is_told is None else []
-
-    def _may_be_moved(self, plan: StatementPlan, connection: Connection) -> bool | None:
-        table = cast("Table", plan.table)
-        return self._triggered.may_move(connection, table, plan.read_back, plan.kinds)
 
     def _require_keys(self, plan: StatementPlan, context: Any) -> None:
         """Have the branch keys, while no lock is held that the making of one would wait for."""
@@ -320,11 +328,11 @@ class WriteHook:
         if context is None:
             return
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
-        if plan is not None and (plan.may_be_generated or plan.sealed):
+        if plan is not None and (self.keys.under_way or self._read_back.due):
             self._check_written(plan, connection, context, result)
         if self.binary is not None:
             self.binary.note(connection, context, result)
-        processors = internals.result_processors(result)
+        processors = internals.result_processors(result) if result.returns_rows else ()
         if any(processors):
             open_at_once(result, processors, self._attachment)
         if plan is not None and plan.filters:
@@ -335,10 +343,20 @@ class WriteHook:
         self, plan: StatementPlan, connection: Connection, context: Any, result: Any
     ) -> None:
         """Look that rows have the keys they were sealed for."""
-        ask = cache(lambda: self._may_be_moved(plan, connection))
+        table = cast("Table", plan.table)
+        ask = cache(lambda: self._triggered.may_move(connection, table, plan.read_back, plan.kinds))
         seen = self.keys.check(connection, context, result, ask) if plan.may_be_generated else ()
         if plan.sealed:
             self._read_back.check(connection, context, result, seen, ask)
+
+
+def _first_pending(rows: Sequence[Any]) -> Pending | None:
+    """The first parked value among parameter sets."""
+    for row in rows:
+        for value in row.values() if isinstance(row, dict) else row or ():
+            if isinstance(value, Pending):
+                return value
+    return None
 
 
 def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
@@ -347,9 +365,9 @@ def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
     return bool(given) and not given & {binding.column.key, binding.column.name}
 
 
-def _leave_indexes_empty(context: Any) -> None:
+def _leave_indexes_empty(rows: _Rows) -> None:
     """The blind indexes of rows that are given no value are NULL."""
-    for _, given in internals.parameter_rows(context):
+    for _, given in rows:
         for parked in given.values() if isinstance(given, dict) else given or ():
             if type(parked) is PendingIndex:
                 parked.settle(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from sqlalchemy.sql.elements import Null
@@ -115,15 +115,6 @@ def _stray() -> UnboundValueError:
         "stored. Execute the statement on an engine that attach() was given",
         reason=UNSEALED,
     )
-
-
-def first_pending(rows: Sequence[Any]) -> Pending | None:
-    """The first parked value among parameter sets."""
-    for row in rows:
-        for value in row.values() if isinstance(row, dict) else row or ():
-            if isinstance(value, Pending):
-                return value
-    return None
 
 
 def exchanged(row: Any) -> Any:

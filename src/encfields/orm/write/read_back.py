@@ -81,10 +81,13 @@ class _Written(NamedTuple):
 
 
 class ReadBack:
-    """The looks that the executions under way on one engine are due."""
+    """The looks that the executions under way on one engine are due.
+
+    :ivar due: what each of them writes.
+    """
 
     def __init__(self) -> None:
-        self._due: weakref.WeakKeyDictionary[Any, _Written] = weakref.WeakKeyDictionary()
+        self.due: weakref.WeakKeyDictionary[Any, _Written] = weakref.WeakKeyDictionary()
 
     def note(
         self,
@@ -109,7 +112,7 @@ class ReadBack:
             known = first.setdefault((row.binding.identity, row.texts), row)
             if known is not row and known.binding is row.binding:
                 known.starts.extend(row.starts)
-        self._due[context] = _Written(list(first.values()), count, may_match_none, is_required)
+        self.due[context] = _Written(list(first.values()), count, may_match_none, is_required)
 
     def check(
         self,
@@ -128,7 +131,7 @@ class ReadBack:
             the savepoint that it is in, wrote was taken back.
         :raises UnknownIdentityError: this role may not look, and all was taken back likewise.
         """
-        due = self._due.pop(context, None)
+        due = self.due.pop(context, None)
         if due is None:
             return
         is_required = ask() if due.is_required is None else due.is_required

@@ -143,7 +143,8 @@ class TriggeredTables:
         )
 
     def note(self, statement: str) -> None:
-        """Take notice of a statement that may make a trigger: what is known may be so no more."""
+        """Take notice of SQL that was written out and may make a trigger: what is known may be so
+        no more."""
         if statement.lstrip()[:5].upper() in ("CREAT", "ALTER", "DROP "):
             self._made += 1
 
@@ -246,7 +247,8 @@ def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Chan
         ]
     has_any = _has_any_of_sqlite(connection, table, schema)
     upserts = _has_other_collation_of_sqlite(connection, table, schema)
-    return [_Changed(has_any, has_any, has_any, has_any, upserts=upserts)]
+    changed = _Changed(has_any, has_any, has_any, has_any, upserts=upserts)
+    return [changed] if any(changed) else []
 
 
 def cannot_look(table: str) -> UnknownIdentityError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.dml import Insert
 
-    from encfields.orm.write.execution import WriteExecution
 
 _NUMBERS = (Integer, BigInteger, SmallInteger)
 
@@ -78,23 +76,6 @@ class KeylessInsert:
         known = {name: str(v) for name, v in given.items() if isinstance(v, int | str | UUID)}
         error.row = known or None
         return error
-
-
-_PLAIN = frozenset((int, str, UUID, bytes, dt.date, dt.datetime))
-
-
-def gives_all_keys(execution: WriteExecution) -> bool:
-    """Whether the parameters surely give each row its key, as nearly all do that lack none.
-
-    :param execution: of an INSERT that takes all from them.
-    """
-    bindings = execution.bindings.values()
-    names = {column.key for binding in bindings for column in binding.identity}
-    for row in execution.multiparams or [execution.params]:
-        for name in names:
-            if type(row) is not dict or type(row.get(name)) not in _PLAIN:
-                return False
-    return True
 
 
 def keyless_insert(

@@ -51,7 +51,8 @@ class GeneratedKeys:
 
     :param hook: what gives an INSERT its dummies.
     :ivar given: those that were given their keys, and have not reached the driver.
-    :ivar under_way: executions that need another wording, or a look at the keys afterwards.
+    :ivar under_way: executions that need another wording, or a look at their keys or their result
+        afterwards.
     """
 
     def __init__(self, hook: SideHook) -> None:
@@ -108,7 +109,8 @@ class GeneratedKeys:
             _settle(insert, reserved, context)
         elif reserved.to_check:
             savepoint.begin(connection)
-        if reserved.to_check or reserved.overriding:
+        is_part = internals.is_part_of_insert(context.invoked_statement)
+        if reserved.to_check or reserved.overriding or is_part:
             self.under_way[context] = insert, reserved
 
     def wording(self, context: Any, statement: str) -> str:
@@ -135,11 +137,13 @@ class GeneratedKeys:
         :returns: the columns that were looked at.
         :raises UnknownIdentityError: the database stored one under another key.
         """
+        insert, reserved = self.under_way.pop(context, (None, None))
+        if insert is None or reserved is None:
+            return ()
         if internals.is_part_of_insert(context.invoked_statement) and not result.returns_rows:
             # Its keys were given and need not be returned, but the ORM reads rows nevertheless.
             result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=[])
-        insert, reserved = self.under_way.pop(context, (None, None))
-        if insert is None or reserved is None or not reserved.to_check:
+        if not reserved.to_check:
             return ()
         _fetch_at_once(result)
         is_mysql = connection.dialect.name in MYSQL_NAMES
