@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
-from encfields.keys.keyrings.aws_kms import aws_kms, aws_kms_discovery, aws_kms_mrk
+from typing import TYPE_CHECKING, Any
+
 from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.keyrings.local import generate_local_key, local
+
+if TYPE_CHECKING:
+    from encfields.keys.keyrings.aws_kms import aws_kms, aws_kms_discovery, aws_kms_mrk
 
 __all__ = [
     "Keyring",
@@ -17,3 +21,22 @@ __all__ = [
     "generate_local_key",
     "local",
 ]
+
+
+def _asked_for(name: str) -> Any:
+    """A keyring of AWS KMS, of which nothing is imported before."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from encfields.keys.keyrings import aws_kms
+
+    value = getattr(aws_kms, name)
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+    __getattr__ = _asked_for
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

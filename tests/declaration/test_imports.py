@@ -43,6 +43,15 @@ def loaded_by_import() -> set[str]:
     return _loaded_after("from encfields import *")
 
 
+def test_a_keyring_of_aws_is_loaded_when_it_is_named() -> None:
+    keyring = "encfields.keys.keyrings.aws_kms"
+
+    assert keyring not in _loaded_after(
+        "from encfields import EncryptedType, SqlKeyStore, attach, keyrings\nkeyrings.local"
+    )
+    assert keyring in _loaded_after("from encfields.keyrings import aws_kms_mrk")
+
+
 def test_declaring_a_column_loads_neither_the_aws_library_nor_boto3() -> None:
     loaded = _loaded_after(
         "from sqlalchemy import Column, Integer, MetaData, Table\n"

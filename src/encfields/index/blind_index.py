@@ -14,7 +14,7 @@ from encfields.errors import DeclarationError
 from encfields.index.hashing import FULL_BITS, check_bits
 from encfields.index.transforms import Transform, exact
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NAME = r"[A-Za-z][A-Za-z0-9_]*"
 
 
 class DeclaredIndex:
@@ -180,7 +180,7 @@ def check_name(name: str) -> str:
     :raises DeclarationError: it cannot.
     """
     check_text("name", name)
-    if name is None or not _NAME.fullmatch(name):
+    if name is None or not re.fullmatch(_NAME, name):
         raise DeclarationError(
             "the name of a blind index is made of letters, digits and underscores", reason="name"
         )

@@ -73,7 +73,7 @@ MAX_MISSING = 1_000
 """Missing keys that are remembered at most: anybody who writes a message can name any id."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class KeyLifetimes:
     """How long keys are used, in seconds.
 

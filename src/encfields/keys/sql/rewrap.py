@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, update
 
-from encfields.keys.keyrings.rewrap import Rewrapper
 from encfields.keys.sql.failures import no_such_key
 from encfields.keys.sql.name import require_of_store
 from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 from encfields.keys.versions import OnRewrap, RewrapReport
+
+if TYPE_CHECKING:
+    from encfields.keys.keyrings.rewrap import Rewrapper
 
 
 def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: OnRewrap | None) -> RewrapReport:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, Table
 
 from encfields.arguments import is_unicode, kind
 from encfields.branch_key import BranchKey
 from encfields.errors import ConfigurationError
-from encfields.keys.aws.clients import preload
 from encfields.keys.fetching.loop_runner import LoopRunner
 from encfields.keys.fetching.runner import Runner, ThreadRunner
 from encfields.keys.keyrings.keyring import Keyring
-from encfields.keys.keyrings.rewrap import Rewrapper
 from encfields.keys.sql import removal
 from encfields.keys.sql.beacons import Beacons
 from encfields.keys.sql.branch_keys import BranchKeys
@@ -36,6 +35,9 @@ from encfields.keys.versions import (
     WrappedBeacons,
     WrappedKey,
 )
+
+if TYPE_CHECKING:
+    from encfields.keys.keyrings.rewrap import Rewrapper
 
 
 class SqlKeyStore(KeyStore):
@@ -126,6 +128,8 @@ class SqlKeyStore(KeyStore):
 
     def preload(self) -> None:
         """Import what unwraps keys now, not when the first one is fetched."""
+        from encfields.keys.aws.clients import preload
+
         preload(*self.keyring.services)
 
     @property
@@ -316,6 +320,8 @@ class SqlKeyStore(KeyStore):
         return partial(rewrap_key, self._table, self._rewrapper_to(new))
 
     def _rewrapper_to(self, new: Keyring) -> Rewrapper:
+        from encfields.keys.keyrings.rewrap import Rewrapper
+
         rewrapper = Rewrapper(new, self._wrapper.unwrap)
         self._wrapper.use(new)
         return rewrapper

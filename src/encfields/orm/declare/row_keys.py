@@ -10,8 +10,7 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -24,11 +23,10 @@ from encfields.orm import internals
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-_EXACT_MYSQL_COLLATION = re.compile(r"(_nopad_bin|_0900_bin)$|^binary$")
+_EXACT_MYSQL_COLLATION = r"(_nopad_bin|_0900_bin)$|^binary$"
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityBind:
+class IdentityBind(NamedTuple):
     """The bind of a statement that gives one column of the row's key.
 
     :ivar in_where: whether WHERE pins the column to it, rather than SET or VALUES storing it.
@@ -247,7 +245,7 @@ def may_match_another_spelling(type_: TypeEngine[Any], dialect: Dialect) -> bool
     stored = stored_type(type_, dialect)
     collation = getattr(stored, "collation", None)
     if dialect.name in MYSQL_NAMES:
-        return not (collation and _EXACT_MYSQL_COLLATION.search(collation))
+        return not (collation and re.search(_EXACT_MYSQL_COLLATION, collation))
     if dialect.name == "sqlite":
         return collation is not None and collation.upper() != "BINARY"
     return collation is not None or type(stored).__name__.upper() == "CITEXT"

@@ -42,7 +42,7 @@ class CompoundValue:
         raise TypeError("values that are looked up are never pickled")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Compared:
     """A comparison at one of the places where a statement has it.
 

@@ -19,14 +19,14 @@ from sqlalchemy.sql.selectable import Join, Select
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 
-_NO_NAMES = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_NO_NAMES = r"(?s)'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/"
 """String literals and comments."""
 
-_WORD = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d]\w*')
+_WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d]\w*'
 
-_SORTED_BY = re.compile(r"\b(?:order|partition)\s+by\b(.*)", re.IGNORECASE | re.DOTALL)
+_SORTED_BY = r"(?is)\b(?:order|partition)\s+by\b(.*)"
 
-_POSITION = re.compile(r"(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)", re.IGNORECASE)
+_POSITION = r"(?i)(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)"
 
 
 def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) -> Any | None:
@@ -87,7 +87,7 @@ def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
     """Of raw SQL that is no clause of its own, what it sorts by: ``row_number() OVER (ORDER BY
     note)`` among the selected columns, for instance."""
     for text in texts:
-        yield from _SORTED_BY.findall(_NO_NAMES.sub(" ", text))
+        yield from re.findall(_SORTED_BY, re.sub(_NO_NAMES, " ", text))
 
 
 def _encrypted_column_in(
@@ -108,12 +108,12 @@ def _encrypted_column_in(
                 if is_encrypted(column)
                 for name in _names(column)
             }
-        sql = _NO_NAMES.sub(" ", text)
-        for position in _POSITION.findall(sql):
+        sql = re.sub(_NO_NAMES, " ", text)
+        for position in re.findall(_POSITION, sql):
             place = int(position) - 1
             if 0 <= place < len(selected) and is_encrypted(selected[place]):
                 return selected[place]
-        for word in _WORD.findall(sql):
+        for word in re.findall(_WORD, sql):
             named = by_name.get(_unquoted(word).casefold())
             if named is not None:
                 return named

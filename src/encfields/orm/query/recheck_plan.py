@@ -200,8 +200,7 @@ def _through(via: tuple[Any, ...], expression: Any) -> Callable[[Any], bool]:
     return lambda part: proxies(part, expression, via)
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveredCell:
+class DeliveredCell(NamedTuple):
     """Where a row delivers one of the columns that an index is of.
 
     :ivar position: in the row, as the driver delivers it.
@@ -214,7 +213,7 @@ class DeliveredCell:
     open: Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class RowFilter:
     """What one comparison asked for, and where its rows deliver it.
 

@@ -251,10 +251,10 @@ def _constant(element: Any) -> str | None:
     if not isinstance(element, ColumnClause) or not element.is_literal:
         return None
     text = str(element.name)
-    return text.casefold() if _LITERAL.fullmatch(text) else None
+    return text.casefold() if re.fullmatch(_LITERAL, text) else None
 
 
-_LITERAL = re.compile(r"[0-9]+|'(?:[^'\\]|'')*'")
+_LITERAL = r"[0-9]+|'(?:[^'\\]|'')*'"
 """A constant that every database reads as such."""
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class WriteExecution:
     """One execution of it. Whoever completes it puts another statement, or other parameters, in
     place of those that are here.

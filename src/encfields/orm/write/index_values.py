@@ -53,7 +53,7 @@ class RowIndex:
         return RowIndex(self.normalised, key_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class IndexedBind:
     """A bind that a row's blind index is written through.
 

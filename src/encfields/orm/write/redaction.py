@@ -88,11 +88,11 @@ NOT_SHOWN = "<not shown>"
 """What stands for a value."""
 
 _QUOTES = (
-    (re.compile(r"\nDETAIL:.*", re.DOTALL), ""),  # a value may have lines of its own
-    (re.compile(r"(Duplicate entry ').*(' for key )", re.DOTALL), rf"\g<1>{NOT_SHOWN}\g<2>"),
-    (re.compile(r"(value: ').*'", re.DOTALL), rf"\g<1>{NOT_SHOWN}'"),
+    (r"(?s)\nDETAIL:.*", ""),  # a value may have lines of its own
+    (r"(?s)(Duplicate entry ').*(' for key )", rf"\g<1>{NOT_SHOWN}\g<2>"),
+    (r"(?s)(value: ').*'", rf"\g<1>{NOT_SHOWN}'"),
     (
-        re.compile(r"(invalid input (?:syntax|value) for [^:]*: \").*\"", re.DOTALL),
+        r"(?s)(invalid input (?:syntax|value) for [^:]*: \").*\"",
         rf'\g<1>{NOT_SHOWN}"',
     ),
 )
@@ -192,7 +192,7 @@ def _hidden(argument: Any) -> Any:
     if not isinstance(argument, str):
         return argument
     for pattern, instead in _QUOTES:
-        argument = pattern.sub(instead, argument)
+        argument = re.sub(pattern, instead, argument)
     return argument
 
 

@@ -24,8 +24,7 @@ RAW_COPY_OPTION = "encfields_raw_copy"
 Refusal = Callable[[], EncFieldsError]
 
 
-@dataclass(frozen=True, slots=True)
-class SealedBind:
+class SealedBind(NamedTuple):
     """An encrypted bind and where its row's key comes from.
 
     :ivar identity: one for each identity column; ``None`` for one that the statement does not
@@ -71,7 +70,7 @@ class SetValues(NamedTuple):
     keys: tuple[UnchangedIdentity, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class StatementPlan:
     """What is to be done with one compiled statement before a driver sees it.
 

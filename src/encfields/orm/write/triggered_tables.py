@@ -115,7 +115,7 @@ class _Changed(NamedTuple):
     upserts: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Answer:
     """What a database tells of the tables of one name.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _NUMBERS = (Integer, BigInteger, SmallInteger)
 
 
-@dataclass(slots=True, repr=False, weakref_slot=True)
+@dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class KeylessInsert:
     """An INSERT that has encrypted values and lacks keys of their rows.
 

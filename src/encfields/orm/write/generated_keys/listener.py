@@ -254,7 +254,7 @@ def _count(connection: Connection, insert: KeylessInsert, criterion: Any) -> int
 
 
 _QUOTED = r'"(?:[^"]|"")*"'
-_UP_TO_COLUMNS = re.compile(rf'INSERT INTO (?:{_QUOTED}|[^"(])+\((?:{_QUOTED}|[^")])*\)')
+_UP_TO_COLUMNS = rf'INSERT INTO (?:{_QUOTED}|[^"(])+\((?:{_QUOTED}|[^")])*\)'
 
 
 def overriding_system_value(statement: str) -> str:
@@ -262,4 +262,4 @@ def overriding_system_value(statement: str) -> str:
 
     A statement of another form is left as it is, and PostgreSQL refuses it.
     """
-    return _UP_TO_COLUMNS.sub(lambda m: f"{m[0]} OVERRIDING SYSTEM VALUE", statement, count=1)
+    return re.sub(_UP_TO_COLUMNS, lambda m: f"{m[0]} OVERRIDING SYSTEM VALUE", statement, count=1)
