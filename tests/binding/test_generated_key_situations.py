@@ -635,6 +635,17 @@ def test_two_transactions_do_not_wait_for_each_other(innodb_db, level, before):
     assert sorted(key for key, _ in stored) == [1, 2, 3, 4, 5]
 
 
+def test_who_locked_where_the_row_goes_waits_for_himself_once(mysql_db):
+    table = made(mysql_db, secrets())
+    with mysql_db.begin() as connection:
+        connection.execute(insert(table), rows(1)[0])
+    with mysql_db.begin() as connection:
+        connection.exec_driver_sql("SELECT id FROM secret WHERE id = 99 FOR UPDATE")
+        for row in rows(4)[1:]:
+            connection.execute(insert(table), row)
+    assert sorted(key for key, _ in read(mysql_db, table)) == [1, 3, 4, 5]
+
+
 def test_autocommit_that_only_the_driver_saw_is_refused_before_a_row_is_stored(innodb_db):
     table = made(innodb_db, secrets())
     with innodb_db.engine.connect() as connection:

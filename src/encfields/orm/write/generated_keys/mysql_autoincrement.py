@@ -178,7 +178,7 @@ def _of_mysql(
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=False))}
     require_transaction(connection, insert)
     savepoint.begin(connection)
-    if side.is_better(connection):
+    if side.is_better(connection, insert):
         number = side.last_row_id(connection, insert, statement, parameters, options)
         if number is not None:
             return list(range(number, number + rows))

@@ -53,6 +53,7 @@ class SideConnections:
         self._hook = hook
         self._began: weakref.WeakSet[Any] = weakref.WeakSet()
         self._asked: weakref.WeakKeyDictionary[Any, InnodbTransaction] = weakref.WeakKeyDictionary()
+        self._in_the_way: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
         self._engine: Engine | None = None
 
     def note(self, connection: Connection, statement: str) -> None:
@@ -75,10 +76,16 @@ class SideConnections:
         if verb.startswith("USE"):
             self._asked.pop(transaction, None)
 
-    def is_better(self, connection: Connection) -> bool:
-        """Whether the application's transaction would keep a lock that others wait for."""
+    def is_better(self, connection: Connection, insert: KeylessInsert) -> bool:
+        """Whether the application's transaction would keep a lock that others wait for.
+
+        Not if it was itself in the way before, as it is after a SELECT .. FOR UPDATE that found
+        nothing: each further try would wait in vain.
+        """
+        transaction = connection.get_transaction()
         return (
-            connection.get_transaction() in self._began
+            transaction in self._began
+            and str(insert.table.fullname) not in self._in_the_way.get(transaction, ())
             and self._transaction(connection).keeps_locks
         )
 
@@ -123,6 +130,8 @@ class SideConnections:
                 refuse_what_stayed(side, insert, [(number,)], undone)
                 return number
         except SQLAlchemyError:
+            transaction = connection.get_transaction()
+            self._in_the_way.setdefault(transaction, set()).add(str(insert.table.fullname))
             return None
 
     def _of(self, engine: Engine) -> Engine:
