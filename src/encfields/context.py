@@ -173,6 +173,17 @@ class RowContext:
                 out += name + _field(text)
         return out if len(out) <= MAX_FIELD_BYTES else _check_total(out)
 
+    def serialize_each(self, texts: Sequence[str]) -> list[bytes]:
+        """:meth:`serialize` of many rows, of whose identity each has one text.
+
+        :raises BindingError: a text is not Unicode, or too long for the message format.
+        """
+        if not "".join(texts).isascii() or len(max(texts, key=len, default="")) >= _SHORT:
+            return [self.serialize((text,)) for text in texts]
+        ((_, name),) = self.parts
+        head = self.head + name
+        return [head + _SHORT_LENGTHS[len(text)] + text.encode("ascii") for text in texts]
+
     def differs_from(self, other: RowContext) -> bool:
         """Whether a context of the one can never be one of the other, whatever the row."""
         return self.column != other.column or set(self.identity) != set(other.identity)

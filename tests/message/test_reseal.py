@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from encfields.branch_key import BranchKey
-from encfields.context import serialize
+from encfields.context import RowContext, serialize
 from encfields.errors import BindingError, ContextMismatchError, EncFieldsError, TamperedError
 from encfields.message import open_, read_header, seal, sealed_size
 from encfields.message.body import FRAME_LENGTH
@@ -152,3 +152,21 @@ def test_no_two_messages_share_their_random_bytes(resealer, context):
 def test_a_context_that_the_format_cannot_hold_is_refused(resealer):
     with pytest.raises(BindingError):
         resealer.frame(bytes(65_536))
+
+
+@pytest.mark.parametrize("odd", ["", "9" * 63, "9" * 64, "é", "9" * 40_000])
+def test_contexts_of_many_rows_are_those_of_each(odd):
+    row = RowContext("patient.ssn", ["id"])
+    texts = ["1", odd, "42"]
+    assert row.serialize_each(texts) == [row.serialize([text]) for text in texts]
+    assert row.serialize_each([]) == []
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "9" * 70_000])
+def test_contexts_of_many_rows_are_refused_as_those_of_each(odd):
+    row = RowContext("patient.ssn", ["id"])
+    with pytest.raises(BindingError) as one:
+        row.serialize([odd])
+    with pytest.raises(BindingError) as many:
+        row.serialize_each(["1", odd])
+    assert many.value.reason == one.value.reason

@@ -146,6 +146,17 @@ class SealedCell:
         )
         self._one_part = self._parts[0] if len(self._parts) == 1 else None
 
+    def contexts(self, rows: Sequence[Any]) -> list[bytes] | None:
+        """Serialised contexts of many rows' values at once; ``None`` where :meth:`place` has to
+        look at each: its key has several parts or spellings, or it tells the branch key.
+
+        :raises UnknownIdentityError: a key is not in the form that its type writes.
+        """
+        if self._one_part is None or not self.is_exact or self.binding.fixed_key_ids is None:
+            return None
+        at, convert = self._one_part
+        return self.binding.context.serialize_each([convert(row[at]) for row in rows])
+
     def place(self, row: Any, data: bytes) -> tuple[bytes, tuple[str, ...]]:
         """Serialised context of the row's value, and the branch key ids under which it opens: its
         key's first, then those of the former ones."""

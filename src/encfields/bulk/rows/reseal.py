@@ -21,6 +21,9 @@ _Waiting = tuple[int, bytes, bytes, bytes, tuple[str, ...]]
 """A value that is to be sealed anew: the number of its row, its message, the context that it is to
 have, the one that it has, and under which key ids it may be. A plain tuple, made for every row."""
 
+_STORED = frozenset((bytes, type(None)))
+"""What most drivers deliver of a stored value."""
+
 
 def _at_once(resealer: Resealer, waiting: Sequence[_Waiting]) -> list[bytes | None]:
     """The new messages of those that can be dealt with at once; ``None`` for the others."""
@@ -98,7 +101,7 @@ class Reseal:
         for key_id, values in self._waiting(rows, target, source, reader, outcome).items():
             resealer = self._resealers[key_id]
             for value, new in zip(values, _at_once(resealer, values), strict=True):
-                number, data, *_ = value
+                number, data = value[:2]
                 try:
                     sealed[number] = new or _by_itself(resealer, value)
                     replaced[number] = data
@@ -115,6 +118,9 @@ class Reseal:
         outcome: BatchOutcome,
     ) -> dict[str, list[_Waiting]]:
         """One column's values that are to be sealed anew, by the branch key id to seal under."""
+        at_once = None if self._moves else self._waiting_at_once(rows, target)
+        if at_once is not None:
+            return at_once
         value_at, resealers, moves = target.value_at, self._resealers, self._moves
         waiting: dict[str, list[_Waiting]] = {}
         for number, row in enumerate(rows):
@@ -133,6 +139,29 @@ class Reseal:
             except OF_THIS_VALUE as error:
                 outcome.refuse(reader.key_of(row), target.binding.column_name, error)
         return waiting
+
+    def _waiting_at_once(
+        self, rows: Sequence[Any], target: SealedCell
+    ) -> dict[str, list[_Waiting]] | None:
+        """The same of values that are bound alike but for their row's key, as nearly all are;
+        ``None`` where each has to be looked at, or one is to be refused."""
+        value_at, key_ids = target.value_at, target.binding.fixed_key_ids
+        kinds = {type(row[value_at]) for row in rows}
+        if key_ids is None or bytes not in kinds or not kinds <= _STORED:
+            return None
+        try:
+            contexts = target.contexts(rows)
+            if contexts is None:
+                return None
+            is_current = self._resealer(key_ids[0]).is_current
+            waiting = [
+                (number, data, context, context, key_ids)
+                for number, (row, context) in enumerate(zip(rows, contexts, strict=True))
+                if (data := row[value_at]) is not None and not is_current(data, context)
+            ]
+        except OF_THIS_VALUE:
+            return None
+        return {key_ids[0]: waiting} if waiting else {}
 
     def _open(
         self,

@@ -64,6 +64,8 @@ class ColumnBinding:
     :ivar own_identity: the former alone.
     :ivar key_columns: the latter alone.
     :ivar key_id: gives the branch key id for the row whose identity has these canonical texts.
+    :ivar fixed_key_ids: the branch key ids under which the values of all rows open; ``None`` where
+        the row tells.
     :ivar none_is_value: whether ``None`` is sealed like any value, as JSON's null is.
     :ivar lazy: whether values are delivered closed.
     :ivar former_keys: under which a value may be as well, from before `key` was declared.
@@ -75,7 +77,6 @@ class ColumnBinding:
     """
 
     __slots__ = (
-        "_fixed_key_ids",
         "_former_key_ids",
         "bind_to",
         "bound_to",
@@ -83,6 +84,7 @@ class ColumnBinding:
         "column",
         "column_name",
         "context",
+        "fixed_key_ids",
         "former_keys",
         "identity",
         "key",
@@ -119,7 +121,7 @@ class ColumnBinding:
         _check_former_keys(self)
         names = [column.key for column in self.identity]
         self.key_id, *self._former_key_ids = (key.by_position(names) for key in keys)
-        self._fixed_key_ids: tuple[str, ...] | None = (
+        self.fixed_key_ids: tuple[str, ...] | None = (
             None if any(key.columns for key in keys) else tuple(key.template for key in keys)
         )
         self.other = ColumnBinding(column, others[0]) if others else None
@@ -188,8 +190,8 @@ class ColumnBinding:
     def key_ids(self, texts: Sequence[str]) -> tuple[str, ...]:
         """The branch key ids under which that row's value opens: its key's first, then those of
         the former ones."""
-        if self._fixed_key_ids is not None:
-            return self._fixed_key_ids
+        if self.fixed_key_ids is not None:
+            return self.fixed_key_ids
         if not self._former_key_ids:
             return (self.key_id(texts),)
         return (self.key_id(texts), *[key_id(texts) for key_id in self._former_key_ids])
