@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.orm import aliased, joinedload, selectinload
 
 from encfields import SqlKeyStore, attach, keyrings
-from encfields.orm.write.hidden_values import veil
+from encfields.orm.write.hidden_values import Veiled, veil
 from tests.index.clinic import Base, Claim, Patient, claim, fill, patient
 
 pytestmark = pytest.mark.usefixtures("older_objects_stay")
@@ -154,6 +154,26 @@ def test_a_value_is_there_at_every_moment_while_it_is_veiled():
     assert len(seen) > 3
     assert set(seen) == {("ssn-1", "ssn-1")}
     assert "ssn-1" not in vars(bind).values()
+
+
+@pytest.mark.parametrize("value", ["ssn-1", "", "é漢😀", "\ud800", "\ud83d\ude00", None, 7, b"ssn"])
+def test_a_value_that_was_veiled_is_the_same_again(value):
+    assert Veiled(value)() == value
+    assert type(Veiled(value)()) is type(value)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_veils_no_value_as_its_parent_does():
+    Veiled("leaves more initialisation vectors")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, Veiled("ssn-1")._sealed)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 100) != Veiled("ssn-1")._sealed
+    os.close(read)
+    os.close(write)
 
 
 def test_plans_do_not_grow_with_executions(sqlite_clinic):

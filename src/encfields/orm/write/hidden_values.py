@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy.sql.elements import BindParameter, ClauseList, Grouping
 
+from encfields.keys.forking import in_forked_child
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 _cipher = AESGCM(AESGCM.generate_key(256))
 _IV_BYTES = 12
+_IVS_AT_ONCE = 64
+
+_ivs: list[bytes] = []
+"""Drawn from the system and not used yet. Each is taken off by one thread."""
+
+in_forked_child(_ivs.clear)
 
 
 class Veiled:
@@ -35,16 +42,25 @@ class Veiled:
     :raises Exception: it cannot.
     """
 
-    __slots__ = ("_sealed",)
+    __slots__ = ("_is_text", "_iv", "_sealed")
 
     def __init__(self, value: object) -> None:
-        iv = os.urandom(_IV_BYTES)
-        self._sealed = iv + _cipher.encrypt(iv, pickle.dumps(value), None)
+        try:
+            self._iv = _ivs.pop()
+        except IndexError:
+            self._iv, *more = _drawn_ivs()
+            _ivs.extend(more)
+        # Most values are a text, for which there is no need of pickling.
+        self._is_text = type(value) is str
+        data = value.encode("utf-8", _ANY) if type(value) is str else pickle.dumps(value)
+        self._sealed = _cipher.encrypt(self._iv, data, None)
 
     def __call__(self) -> Any:
-        sealed = self._sealed
+        data = _cipher.decrypt(self._iv, self._sealed, None)
+        if self._is_text:
+            return data.decode("utf-8", _ANY)
         # Nobody but this process can have made it: it authenticates.
-        return pickle.loads(_cipher.decrypt(sealed[:_IV_BYTES], sealed[_IV_BYTES:], None))  # noqa: S301
+        return pickle.loads(data)  # noqa: S301
 
     def __repr__(self) -> str:
         return "<veiled value>"
@@ -78,6 +94,15 @@ class VeiledBind(BindParameter[Any]):
 
     def __repr__(self) -> str:
         return f"BindParameter({self.key!r}, <veiled value>)"
+
+
+_ANY = "surrogatepass"
+"""How UTF-8 holds every text that Python has, which is not this module's to refuse."""
+
+
+def _drawn_ivs() -> list[bytes]:
+    random = os.urandom(_IV_BYTES * _IVS_AT_ONCE)
+    return [random[at : at + _IV_BYTES] for at in range(0, len(random), _IV_BYTES)]
 
 
 def veil(bind: BindParameter[Any]) -> None:
