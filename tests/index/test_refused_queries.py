@@ -114,6 +114,15 @@ CONDITIONS: dict[str, Callable[[], Any]] = {
     "value first, told apart behind CASE": lambda: case(
         (literal(value).is_distinct_from(number), True), else_=False
     ),
+    "value in columns, one without an index, behind CASE": lambda: case(
+        (literal(value).in_([number, Patient.notes]), True), else_=False
+    ),
+    "row with a plain column beside the encrypted one, behind CASE": lambda: case(
+        (tuple_(Claim.ssn, Patient.name) == tuple_(value, number), True), else_=False
+    ),
+    "among rows of columns, behind CASE": lambda: case(
+        (tuple_(Claim.ssn, Patient.name).in_([tuple_(value, Patient.notes)]), True), else_=False
+    ),
     "NULL first": lambda: null() == number,
     "named bind first, in two columns": lambda: bindparam("q", value, String).in_(
         [number, Patient.name]

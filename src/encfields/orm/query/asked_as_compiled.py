@@ -95,7 +95,8 @@ def is_asked_as_compiled(element: Any) -> bool:
         if operator in EQUALITY:
             return is_indexed(right)
         columns = _parts(right)
-        return operator in MEMBERSHIP and any(map(is_indexed, columns))
+        is_found = operator in MEMBERSHIP and any(map(is_indexed, columns))
+        return is_found and not any(map(_is_unanswered, columns))
     if isinstance(left, Tuple):
         return any(map(is_indexed, left.clauses)) and _is_row(element)
     if isinstance(right, CollectionAggregate):
@@ -107,7 +108,7 @@ def is_asked_as_compiled(element: Any) -> bool:
 def _is_row(element: BinaryExpression[Any]) -> bool:
     """Whether a row of columns is compared with rows whose parts are looked up by themselves."""
     columns = list(element.left.clauses)
-    if any(is_encrypted(column) and not is_indexed(column) for column in columns):
+    if any(map(_is_unanswered, columns)):
         return False
     if element.operator in EQUALITY:
         rows = [element.right]
@@ -118,8 +119,21 @@ def _is_row(element: BinaryExpression[Any]) -> bool:
     else:
         return False
     return bool(rows) and all(
-        isinstance(row, Tuple) and len(row.clauses) == len(columns) for row in rows
+        isinstance(row, Tuple)
+        and len(row.clauses) == len(columns)
+        and all(map(_is_answered, columns, row.clauses))
+        for row in rows
     )
+
+
+def _is_answered(column: Any, value: Any) -> bool:
+    """Whether a part of a row is compared as the database can: ciphertext is with nothing."""
+    return is_indexed(column) or isinstance(value, BindParameter) or not is_encrypted(value)
+
+
+def _is_unanswered(side: Any) -> bool:
+    """Whether it is ciphertext that no index is asked for."""
+    return is_encrypted(side) and not isinstance(side, BindParameter) and not is_indexed(side)
 
 
 def _asked(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
