@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import String, bindparam, delete, func, insert, null, or_, select, text, update
 from sqlalchemy.orm import aliased
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
@@ -78,6 +78,15 @@ def test_every_query_answers_as_it_did_on_plaintext(app: Any, db: Database):
         named = count.where(app.email == bindparam("who"))
         assert session.scalar(named, {"who": OLD}) == 1
         assert session.scalar(named, {"who": "nobody@x"}) == 0
+        for value, others in ((OLD, 2), (None, 3), ("nobody@x", 3)):
+            for given in (value, bindparam("who", value, String)):
+                apart, alike = (
+                    app.email.is_distinct_from(given),
+                    app.email.is_not_distinct_from(given),
+                )
+                for condition, expected in ((apart, others), (alike, 3 - others)):
+                    assert session.scalar(count.where(condition)) == expected
+                    assert session.scalar(count.where(~condition)) == 3 - expected
         assert [e.email for e in session.scalars(select(other).where(other.email.in_([OLD])))] == [
             OLD
         ]
@@ -149,6 +158,40 @@ def test_a_statement_that_names_rows_by_value_finds_those_of_every_version(app: 
         session.commit()
 
         assert session.scalars(select(app.note).order_by(app.id)).all() == ["found", None]
+
+
+def test_the_session_sees_which_rows_it_names(app: Any, db: Database, phase: str):
+    conditions = [
+        app.email == OLD,
+        app.email.is_distinct_from(null()),
+        app.email.is_not_distinct_from(null()),
+    ]
+    if phase == "write-both":
+        conditions += [app.email > OLD, app.email + "!" == f"{OLD}!"]
+    with db.session() as session:
+        customers = session.scalars(select(app).order_by(app.id)).all()
+        for condition in conditions:
+            found = session.scalars(select(app.id).where(condition)).all()
+            session.execute(
+                update(app).where(condition).values(note="found"),
+                execution_options={"synchronize_session": "evaluate"},
+            )
+            assert [c.id for c in customers if c.note == "found"] == sorted(found)
+            session.rollback()
+
+
+@pytest.mark.parametrize("phase", ["read-sealed", "write-sealed"])
+def test_what_plaintext_alone_can_tell_is_refused_however_the_session_is_kept(
+    sqlite: Backend, phase: str
+):
+    db, app = Database(sqlite), customer(phase)
+    db.create(app.metadata)
+    for kept in ("evaluate", "fetch", "auto"):
+        with db.session() as session, pytest.raises(UnsupportedOperationError, match="'gt'"):
+            session.execute(
+                update(app).where(app.email > OLD).values(note="found"),
+                execution_options={"synchronize_session": kept},
+            )
 
 
 def test_values_come_back_with_the_statement_that_wrote_them(app: Any, db: Database):

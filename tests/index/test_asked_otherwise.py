@@ -86,6 +86,8 @@ GIVEN: dict[str, Condition] = {
     "told apart": lambda c: c.is_distinct_from(bindparam("x")),
     "not told apart": lambda c: c.is_not_distinct_from(bindparam("x")),
     "told apart, a bind first": lambda c: bindparam("x").is_not_distinct_from(c),
+    "told apart, negated": lambda c: ~c.is_distinct_from(bindparam("x")),
+    "not told apart, negated": lambda c: ~c.is_not_distinct_from(bindparam("x")),
 }
 
 

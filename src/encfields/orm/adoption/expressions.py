@@ -9,8 +9,9 @@ from sqlalchemy import and_, not_, type_coerce
 from sqlalchemy import types as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping
+from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping, TypeCoerce
 from sqlalchemy.sql.selectable import Select
+from sqlalchemy.types import TypeEngine
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
@@ -55,6 +56,29 @@ def _compile_null_test(element: NullTest, compiler: Any, **kw: Any) -> str:
 def plain_of(expression: Any, column: Any) -> ColumnElement[Any]:
     """The plaintext column of the row that `expression` comes from."""
     return row_part(expression, plaintext_column(column), column)
+
+
+class PlaintextInPlace(TypeCoerce[Any]):
+    """The plaintext column in an expression over the encrypted one.
+
+    The evaluator of ``synchronize_session``, to which this is a pair of parentheses, asks the
+    objects for the attribute, which is the encrypted column's.
+
+    :param column: the encrypted column. :param plain: what the database is asked instead.
+    :param type_: of the plaintext, as the application knows it.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, column: Any, plain: ColumnElement[Any], type_: TypeEngine[Any]) -> None:
+        super().__init__(plain, type_)
+        self.element = column
+        self.__visit_name__ = "grouping"
+
+
+@compiles(PlaintextInPlace)
+def _compile_in_place(element: PlaintextInPlace, compiler: Any, **kw: Any) -> str:
+    return str(compiler.visit_type_coerce(element, **kw))
 
 
 class OfPlaintext(Grouping[Any]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import and_, not_, null, or_, type_coerce
+from sqlalchemy import and_, not_, null, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
 from encfields.orm.adoption.columns import plaintext_type
-from encfields.orm.adoption.expressions import NullTest, OfPlaintext, plain_of
+from encfields.orm.adoption.expressions import NullTest, OfPlaintext, PlaintextInPlace, plain_of
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.query.as_loaded import OF_SEVERAL_FORMS, as_loaded, asks_for_null
@@ -71,10 +71,10 @@ def _has_answer(type_: SealedColumnType, operand: object) -> bool:
     if isinstance(operand, Null):
         return True
     if isinstance(operand, BindParameter):
-        return type_.adopts is None and bool(type_.indexes)
+        return bool(type_.indexes)
     if isinstance(operand, ClauseElement) or hasattr(operand, "__clause_element__"):
         return _is_told_by_indexes(type_, operand)
-    return type_.adopts is None and (bool(type_.indexes) or asks_for_null(type_, operand))
+    return bool(type_.indexes) or asks_for_null(type_, operand)
 
 
 def _is_told_by_indexes(type_: SealedColumnType, operand: object) -> bool:
@@ -82,8 +82,7 @@ def _is_told_by_indexes(type_: SealedColumnType, operand: object) -> bool:
     if not type_.indexes or not is_column(operand):
         return False
     other = clause_of(operand)
-    is_sealed = isinstance(other.type, SealedColumnType) and not isinstance(other, BindParameter)
-    return is_sealed and type_.adopts is None and other.type.adopts is None
+    return isinstance(other.type, SealedColumnType) and not isinstance(other, BindParameter)
 
 
 def _is_null(type_: SealedColumnType, column: Any) -> ColumnElement[Any]:
@@ -166,7 +165,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 return directly if directly is not None else IndexComparison.of(compared)
         if adopts is not None and adopts.phase != WRITE_SEALED:
             source, column = source_column(self.expr), self.expr
-            plain = type_coerce(plain_of(column, source), plaintext_type(source, adopts))
+            plain = PlaintextInPlace(
+                column, plain_of(column, source), plaintext_type(source, adopts)
+            )
             asked = plain.operate(op, *other, **kwargs)
             if adopts.phase == WRITE_BOTH:
                 return asked
@@ -197,16 +198,18 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 
     def _with_bind(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
         """``is_distinct_from()`` and its opposite, of a value that comes in a bind: it may be NULL
-        in one execution and not in the next."""
+        in one execution and not in the next; never NULL themselves, so that NOT turns them round.
+        """
         if bind.unique and not is_converted_for(bind, self.expr.type):
             return self._with_null(op, bind.effective_value)
         is_null = by_database_alone(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
         is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))
+        both = and_(not_(is_null), is_given)
         if op is operators.is_distinct_from:
             is_null_once = or_(and_(is_null, is_given), and_(not_(is_null), not_(is_given)))
-            return or_(self._compared(operators.ne, bind, op), is_null_once)
-        both = and_(is_null, not_(is_given))
-        return or_(and_(not_(is_null), self._compared(operators.eq, bind, op)), both)
+            return or_(and_(both, self._compared(operators.ne, bind, op)), is_null_once)
+        is_equal = and_(both, self._compared(operators.eq, bind, op))
+        return or_(is_equal, and_(is_null, not_(is_given)))
 
     def _compared(self, operator: Any, other: Any, written: Any) -> Any:
         """A comparison that is a part of what `written` asks."""
