@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased, selectinload, with_loader_criteria
 
 from encfields import BlindIndex, EncryptedType
+from tests.attached import attach_with_kept_keys
 from tests.database import CANARY, Database
 from tests.index.clinic import Claim, Patient, sent
 
@@ -152,6 +153,15 @@ def test_rows_may_come_with_the_execution(filled: Database) -> None:
             assert _rows(connection, asked, rows=rows) == _rows(connection, plain, rows=rows)
 
 
+def test_what_is_selected_is_what_is_grouped_by(filled: Database) -> None:
+    with filled.begin() as connection:
+        for name in ("a value first", "a value in columns", "a value in no column", "a row"):
+            plain, asked = (SPELT[name](c, "a") for c in (twins.c.plain, twins.c.secret))
+            counted = [select(met, func.count()).group_by(met) for met in (plain, asked)]
+            expected, found = (_rows(connection, statement) for statement in counted)
+            assert found == expected, name
+
+
 def test_rows_are_written_by_it(filled: Database) -> None:
     secret = twins.c.secret
     numbered = update(twins).values(number=case((literal("a") == secret, 7), else_=8))
@@ -194,3 +204,15 @@ def test_a_detached_engine_compiles_as_before(sqlite_db: Database) -> None:
     assert compiler is not sqlite_db.plain.dialect.statement_compiler
     sqlite_db.encryption.detach()
     assert sqlite_db.engine.dialect.statement_compiler is sqlite_db.plain.dialect.statement_compiler
+
+
+def test_what_was_compiled_before_is_compiled_again(sqlite_db: Database) -> None:
+    met = select(id_).where(case((literal("a") == twins.c.secret, 1), else_=0) == 1)
+    twins.metadata.create_all(sqlite_db.engine)
+    _fill(sqlite_db)
+    sqlite_db.encryption.detach()
+    with sqlite_db.begin() as connection:
+        connection.execute(met)
+    attach_with_kept_keys(sqlite_db.engine, bytes(32), plain=sqlite_db.plain, are_there=True)
+    with sqlite_db.begin() as connection:
+        assert connection.scalars(met).all() == [1, 3]

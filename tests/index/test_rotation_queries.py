@@ -15,6 +15,7 @@ from sqlalchemy import (
     case,
     delete,
     exists,
+    func,
     insert,
     not_,
     or_,
@@ -140,6 +141,13 @@ def test_a_row_of_a_subquery_is_found_under_whichever_version_it_has(rotating):
         for rows in (inner, a)
     )
     assert by_row == of_table
+
+
+def test_what_is_selected_is_what_is_grouped_by(rotating):
+    met = case((a.c.v == "x", 1), else_=0)
+    with rotating.begin() as connection:
+        counted = connection.execute(select(met, func.count()).group_by(met).order_by(met))
+        assert list(map(tuple, counted)) == [(0, 9), (1, 3)]
 
 
 def test_a_named_bind_finds_a_row_under_whichever_version_it_has(rotating):

@@ -13,6 +13,7 @@ LOGICAL_NAMES       ``metadata.info``                      which columns have wh
 DECLARED_KEYS       ``metadata.info``                      which columns declare which key
 REQUIRED            ``column.info``                        a plaintext column's ``NOT NULL``
 IN_BINARY           ``connection.info``                    what psycopg answers in binary form
+RENAMED             ``vars(compiler)``                     binds under further names, as compiled
 ==================  =====================================  =====================================
 
 Beside them, in weak maps, which is where what lives as long as a compiled statement, a mapper or a
@@ -35,3 +36,4 @@ LOGICAL_NAMES = "encfields_logical_names"
 DECLARED_KEYS = "encfields_keys"
 REQUIRED = "encfields_required"
 IN_BINARY = "_encfields_in_binary"
+RENAMED = "_encfields_renamed"

@@ -56,6 +56,7 @@ class EngineListeners:
             event.listen(engine, name, listener, **({"retval": True} if changes else {}))
         show_given_parameters(engine)
         ask_as_compiled(engine.dialect)
+        engine.clear_compiled_cache()  # what was compiled before asks ciphertext
 
     def take_off(self, engine: Engine) -> None:
         """Undo :meth:`put_on`."""
@@ -63,6 +64,7 @@ class EngineListeners:
             event.remove(engine, name, listener)
         show_all_parameters(engine)
         compile_as_before(engine.dialect)
+        engine.clear_compiled_cache()
 
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
         """Each event's name, its listener, and whether that changes what is executed."""

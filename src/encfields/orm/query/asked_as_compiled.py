@@ -10,6 +10,7 @@ depend on a value: every bind is one that the statement has.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, or_
@@ -37,6 +38,7 @@ from encfields.orm.query.comparison import (
     IndexComparison,
     ungrouped,
 )
+from encfields.orm.query.lookup_type import renamed_bind
 from encfields.orm.query.row_among import is_row_among, row_among
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ def _asked(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
     if isinstance(left, BindParameter):
         if operator in EQUALITY:
             return IndexComparison.exchanged(right, operator, left, binary, is_all=True)
-        binds = _copies(left)
+        binds = _copies(left, compiler)
         each = [
             _compared(column, equal, bind, binary)
             for column, bind in zip(_parts(right), binds, strict=False)
@@ -170,11 +172,11 @@ def _asked(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
     return Grouping((or_ if is_any else and_)(*each))
 
 
-def _copies(bind: BindParameter[Any]) -> Iterator[BindParameter[Any]]:
+def _copies(bind: BindParameter[Any], compiler: Any) -> Iterator[BindParameter[Any]]:
     """A bind as often as it is looked up: each look-up has a hash of its own."""
     yield bind
-    while True:
-        yield internals.retyped_bind(bind, bind.type, rename=True)
+    for number in count(2):
+        yield renamed_bind(bind, compiler, number)
 
 
 def _compared(column: Any, operator: Any, value: Any, place: Any) -> ColumnElement[Any]:

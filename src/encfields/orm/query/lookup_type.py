@@ -13,7 +13,8 @@ from encfields.errors import UnboundValueError
 from encfields.index.hashing import index_value
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.internals import CacheKeyedType
+from encfields.orm.internals import CacheKeyedType, retyped_bind
+from encfields.orm.kept_state import RENAMED
 from encfields.orm.write.pending import PendingLookup
 
 if TYPE_CHECKING:
@@ -167,3 +168,17 @@ class SharedLookupType(LookupType):
             literal_column(str(length)),
             type_=LargeBinary,
         )
+
+
+def renamed_bind(bind: BindParameter[Any], compiler: Any, use: object) -> BindParameter[Any]:
+    """The same bind under a name of its own, where its name was not chosen by the application.
+
+    :param compiler: that which is at it. A statement may say one expression twice, and PostgreSQL
+        takes what is selected for what is in GROUP BY only if both have the same names.
+    :param use: what the name is for, of all that one bind needs names for.
+    """
+    renamed: dict[tuple[str, object], BindParameter[Any]] = vars(compiler).setdefault(RENAMED, {})
+    known = renamed.get((bind.key, use))
+    if known is None:
+        known = renamed[bind.key, use] = retyped_bind(bind, bind.type, rename=True)
+    return known

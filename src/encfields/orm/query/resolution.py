@@ -52,7 +52,12 @@ from encfields.orm.query.comparison import (
     ungrouped,
 )
 from encfields.orm.query.index_operand import IndexOperand, asked
-from encfields.orm.query.lookup_type import Compared, LookupType, SharedLookupType
+from encfields.orm.query.lookup_type import (
+    Compared,
+    LookupType,
+    SharedLookupType,
+    renamed_bind,
+)
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -89,7 +94,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     def side(part: Any, index: IndexBinding) -> Any:
         if asked(part) is not None:
             return _selected(part, index_side, index, element)
-        return _lookup(part, index, all_asked, compared)
+        return _lookup(part, index, all_asked, compared, compiler)
 
     def by_versions(indexes: list[IndexBinding]) -> ColumnElement[Any]:
         sides = [VersionSides(side(element.left, i), side(element.right, i)) for i in indexes]
@@ -134,8 +139,8 @@ def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:
     )
     all_asked = [*versions, *(i.other for i in versions if i.other is not None)]
     # Declared as bytes, for drivers that ask the server for the types of parameters.
-    hashed = sql_cast(_lookup(element.right, versions[0], all_asked, compared), LargeBinary)
-    return hashed.is_(None)
+    hashed = _lookup(element.right, versions[0], all_asked, compared, compiler)
+    return sql_cast(hashed, LargeBinary).is_(None)
 
 
 def _is_after_all(index_side: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
@@ -260,7 +265,11 @@ def _selected(
 
 
 def _lookup(
-    part: Any, index: IndexBinding, versions: list[IndexBinding], compared: Compared
+    part: Any,
+    index: IndexBinding,
+    versions: list[IndexBinding],
+    compared: Compared,
+    compiler: Any,
 ) -> Any:
     """A value of the comparison, or a list of them, as binds that are looked up.
 
@@ -269,7 +278,7 @@ def _lookup(
     part = ungrouped(part)
     if isinstance(part, ClauseList) and compared.element.operator in MEMBERSHIP:
         listed = [
-            one if isinstance(one, Null) else _lookup(one, index, versions, compared)
+            one if isinstance(one, Null) else _lookup(one, index, versions, compared, compiler)
             for one in part.clauses
         ]
         return ClauseList(*listed).self_group(against=operators.in_op)
@@ -303,8 +312,9 @@ def _lookup(
             )
         shared = SharedLookupType(index, compared, tuple(versions))
         return internals.retyped_bind(value, shared, rename=False)
-    rename = index is not versions[0]
-    return internals.retyped_bind(value, LookupType(index, compared), rename=rename)
+    if index is not versions[0]:
+        value = renamed_bind(value, compiler, index)
+    return internals.retyped_bind(value, LookupType(index, compared), rename=False)
 
 
 def refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
