@@ -10,6 +10,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     case,
+    except_,
     func,
     insert,
     literal,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     select,
     text,
     type_coerce,
+    union,
     union_all,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -223,6 +225,51 @@ def test_a_union_of_two_encrypted_columns_is_a_clear_error_and_no_false_alarm(ca
         session.flush()
         with pytest.raises(MalformedMessageError, match="UNION"):
             session.execute(both).all()
+
+
+def null_first(kind=union_all):
+    return kind(select(Card.id, null().label("number")), select(Card.id, Card.number))
+
+
+def number_below_holder():
+    return union_all(select(Card.id, Card.holder), select(Card.id, Card.number.label("n")))
+
+
+def recursive_from_null():
+    rows = select(Card.id, null().label("number")).where(Card.id == 1).cte(recursive=True)
+    return rows.union_all(select(Card.id, Card.number).join(rows, Card.id == rows.c.id + 1))
+
+
+BELOW_ANOTHER_COLUMN = {
+    "of no type": null_first,
+    "of another type": number_below_holder,
+    "UNION": lambda: null_first(union),
+    "EXCEPT": lambda: null_first(except_),
+    "in a subquery": lambda: select(null_first().subquery()),
+    "in an EXISTS": lambda: select(Card.id).where(null_first().exists()),
+    "in a recursive CTE": lambda: select(recursive_from_null()),
+    "of a UNION in a UNION": lambda: union_all(null_first(), select(Card.id, Card.number)),
+}
+
+
+@pytest.mark.parametrize(
+    "statement", BELOW_ANOTHER_COLUMN.values(), ids=BELOW_ANOTHER_COLUMN.keys()
+)
+def test_no_message_is_delivered_for_a_column_that_a_unions_first_select_does_not_have(
+    cards, statement
+):
+    with cards.session() as session, cards.statements() as seen:
+        with pytest.raises(UnreadableError, match="select it in the first one"):
+            session.execute(statement()).all()
+        assert seen == []
+
+
+def test_a_later_select_of_a_union_may_have_null_in_a_columns_place(cards):
+    rows = union_all(select(Card.id, Card.number), select(Card.id + 10, null()))
+    with cards.session() as session:
+        numbers = {row[0]: row[1] for row in session.execute(rows)}
+        assert numbers[1] is not None
+        assert numbers[11] is None
 
 
 def test_a_subquery_of_a_union_of_two_encrypted_columns_is_refused(cards):

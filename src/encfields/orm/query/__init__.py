@@ -30,6 +30,7 @@ What is refused:
 ===========================  =========================================
 ``refused_usage``            uses that ciphertext would answer wrongly
 ``raw_order``                the same in raw SQL
+``first_of_union``           what a UNION's first SELECT does not tell
 ``grouping``                 what makes rows and groups distinct
 ``functional_dependencies``  which columns are determined by others
 ===========================  =========================================

@@ -51,6 +51,7 @@ from encfields.orm.query.comparison import (
     instead_of_any,
     viewed,
 )
+from encfields.orm.query.first_of_union import refuse_ciphertext_below_other_column
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_order import encrypted_column_sorted_by, window_clauses
 from encfields.orm.read.provenance import column_named, table_named
@@ -373,6 +374,7 @@ def _or_blind(element: Any) -> str:
 def _check_compound(compound: CompoundSelect[Any]) -> None:
     _check_order_by(compound)
     _check_raw_order(compound, tuple)
+    refuse_ciphertext_below_other_column(compound)
     keyword = compound.keyword.name
     if keyword.endswith("ALL"):
         return
