@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,12 +49,13 @@ def run(tmp_path: Path):
         (tmp_path / "test_chance.py").write_text(content)
         (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p xdist -p no:cacheprovider\n")
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.run", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-            capture_output=True,
-            text=True,
+        done = forked.run(
+            "-m",
+            "tests.run",
+            *arguments,
+            folder=tmp_path,
+            environment={**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            imported=["pytest"],
         )
         return done.returncode, done.stdout
 

@@ -64,6 +64,19 @@ INSTANCES: dict[str, Callable[[], Any]] = {
 """Of classes whose objects have the name, and the class has not."""
 
 
+NAMING = (
+    ast.Attribute,
+    ast.Call,
+    ast.keyword,
+    ast.ImportFrom,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Name,
+)
+"""What :func:`uses` and :func:`defined_in` look at."""
+
+
 class Use(NamedTuple):
     """A private name, as a piece of code uses it.
 
@@ -89,9 +102,15 @@ def owner_of(node: ast.expr) -> str:
     return "other"
 
 
+@functools.cache
+def nodes(tree: ast.AST) -> list[ast.AST]:
+    """Those of a piece of code that can have a name: to look at all takes most of the time."""
+    return [node for node in ast.walk(tree) if isinstance(node, NAMING)]
+
+
 def uses(tree: ast.AST) -> Iterator[Use]:
     """The private names that code takes of objects and modules."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         match node:
             case ast.Attribute(value=value, attr=name, ctx=ctx) if is_private(name):
                 yield Use(name, owner_of(value), not isinstance(ctx, ast.Load), node.lineno)
@@ -108,10 +127,11 @@ def uses(tree: ast.AST) -> Iterator[Use]:
                         yield Use(one.name, "other", False, node.lineno)
 
 
+@functools.cache
 def defined_in(tree: ast.AST) -> set[str]:
     """The private names that code defines itself: of modules, classes and their objects."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 found.add(name)

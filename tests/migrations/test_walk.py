@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import ContextMismatchError
 from encfields.message import read_header
 from migrations.clinic import metadata, person
+from tests import forked
 from tests.servers.backends import Backend
 
 ROOT = Path(__file__).parents[2]
@@ -134,19 +133,14 @@ def test_at_the_end_the_models_are_what_the_database_holds(walk: Walk) -> None:
 
 def test_alembics_own_command_runs_it(sqlite: Backend, tmp_path: Path) -> None:
     walk = Walk(sqlite, tmp_path)
-    alembic = [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini"]
     options = [part for argument in walk.arguments for part in ("-x", argument)]
-    environment = os.environ | {"PYTHONPATH": _path()}
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [*alembic, *options, *arguments],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
+        done = forked.run(
+            *("-m", "alembic", "-c", "migrations/alembic.ini", *options, *arguments),
+            folder=ROOT,
+            environment=os.environ | {"PYTHONPATH": _path()},
+            imported=["alembic", "encfields.alembic"],
         )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
