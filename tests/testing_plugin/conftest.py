@@ -19,11 +19,11 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def outcomes(result: pytest.RunResult) -> dict[str, str]:
-    """What became of each test of a run with ``-v`` or ``-rA``, by its name."""
+def outcomes(result: pytest.RunResult, file: str = "") -> dict[str, str]:
+    """What became of each test of a run with ``-v`` or ``-rA``, or of one file's, by its name."""
     found = {}
     for line in result.outlines:
         outcome, _, rest = line.partition(" ")
-        if outcome in ("PASSED", "FAILED", "ERROR") and "::" in rest:
+        if outcome in ("PASSED", "FAILED", "ERROR") and f"{file}::" in rest:
             found[rest.partition(" - ")[0].rpartition("::")[2]] = outcome
     return found

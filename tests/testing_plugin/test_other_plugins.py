@@ -69,18 +69,28 @@ async def test_dear(tmp_path, encfields_keyring):
 """
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_coroutines_in_several_processes(project: pytest.Pytester, loop: str) -> None:
-    project.makepyfile(TESTS.format(loop=loop))
+OUTCOMES = {
+    "test_sound": "PASSED",
+    "test_attached_by_the_fixture": "PASSED",
+    "test_leaking": "FAILED",
+    "test_raising": "FAILED",
+    "test_dear": "FAILED",
+}
+
+
+def test_coroutines_in_several_processes(project: pytest.Pytester) -> None:
+    # All loops in one run: most of the time it takes to start its processes.
+    project.makepyfile(**{f"test_{loop}": TESTS.format(loop=loop) for loop in LOOPS})
     result = project.runpytest_subprocess("-rA", "-n", "2")
-    found = outcomes(result)
-    assert {name.partition("[")[0]: outcome for name, outcome in found.items()} == {
-        "test_sound": "PASSED",
-        "test_attached_by_the_fixture": "PASSED",
-        "test_leaking": "FAILED",
-        "test_raising": "FAILED",
-        "test_dear": "FAILED",
+    found = {
+        (loop, name.partition("[")[0]): outcome
+        for loop in LOOPS
+        for name, outcome in outcomes(result, f"test_{loop}.py").items()
     }
-    result.stdout.fnmatch_lines_random(
-        ["*log record of 'shop'*", "*an exception (ValueError)*", "*where 0 are allowed*"]
-    )
+    assert found == {(loop, name): outcome for loop in LOOPS for name, outcome in OUTCOMES.items()}
+    for loop in LOOPS:
+        result.stdout.fnmatch_lines_random([f"*log record of 'shop' (WARNING, test_{loop}.py)*"])
+    shown = [line.strip() for line in result.outlines]
+    assert shown.count("str(an exception (ValueError))") == len(LOOPS)
+    dear = [line for line in shown if line.startswith("E ") and "where 0 are allowed" in line]
+    assert len(dear) == len(LOOPS)
