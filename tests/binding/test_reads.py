@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import (
     Column,
+    CompoundSelect,
     ForeignKey,
     Integer,
     MetaData,
@@ -265,7 +268,9 @@ def test_no_message_is_delivered_for_a_column_that_a_unions_first_select_does_no
 
 
 def test_a_later_select_of_a_union_may_have_null_in_a_columns_place(cards):
-    rows = union_all(select(Card.id, Card.number), select(Card.id + 10, null()))
+    rows: CompoundSelect[Any] = union_all(
+        select(Card.id, Card.number), select(Card.id + 10, null())
+    )
     with cards.session() as session:
         numbers = {row[0]: row[1] for row in session.execute(rows)}
         assert numbers[1] is not None
