@@ -11,8 +11,11 @@ def _garbage_is_their_own(older_objects_stay: None) -> None:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> pytest.Pytester:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """An empty project whose tests take the plugin in."""
+    # Where these say that it is a CI's run, pytest's summary says each failure a second time.
+    for variable in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(variable, raising=False)
     # Else pytest-asyncio warns, in this process.
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     pytester.makeconftest('pytest_plugins = ["encfields.testing"]')
