@@ -13,6 +13,8 @@ import boto3
 from tests.servers.http_server import HttpServer
 from tests.servers.process import HOST
 
+SCRIPT = Path(__file__).with_name("moto_process.py")
+
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 """The account of every key that is made here."""
@@ -43,7 +45,8 @@ class MotoServer(HttpServer):
     health = "/moto-api/data.json"
 
     def _command(self) -> list[str | Path]:
-        return [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self._port)]
+        # -P: beside the script lies a module that is called as moto is.
+        return [sys.executable, "-P", SCRIPT, "-H", HOST, "-p", str(self._port)]
 
 
 class Kms:
