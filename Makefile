@@ -176,9 +176,9 @@ fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property
 		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
 
 faults: $(VENV)/.ci ## runs that are killed, and servers that crash or fill their disk, at length
-	@$(BIN)/python -m tests.reencrypt.faults --kills $(FAULTS)
-	@$(BIN)/python -m tests.reencrypt.faults --restart $(FAULTS)
-	@$(BIN)/python -m tests.reencrypt.faults --disk-full $(FAULTS)
+	@$(BIN)/python -m tests.bulk.faults --kills $(FAULTS)
+	@$(BIN)/python -m tests.bulk.faults --restart $(FAULTS)
+	@$(BIN)/python -m tests.bulk.faults --disk-full $(FAULTS)
 
 fuzz-differential: $(VENV)/.ci ## random programs on twins, plain and encrypted, on the three databases
 	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- \

@@ -59,15 +59,15 @@ _ASYNC_NAMES = {
 
 
 LONG = (
-    "tests/reencrypt/test_kills.py",
-    "tests/reencrypt/test_server_restart.py",
-    "tests/reencrypt/test_disk_full.py",
+    "tests/bulk/test_kills.py",
+    "tests/bulk/test_server_restart.py",
+    "tests/bulk/test_disk_full.py",
     "tests/adoption/test_races.py",
     "tests/migrations/test_walk.py",
-    "tests/reencrypt/test_outages.py",
-    "tests/reencrypt/test_replica.py",
-    "tests/reencrypt/test_live_table.py",
-    "tests/reencrypt/test_workers_without_signals.py",
+    "tests/bulk/test_outages.py",
+    "tests/bulk/test_replica.py",
+    "tests/bulk/test_live_table.py",
+    "tests/bulk/test_workers_without_signals.py",
     "tests/differential/test_twins.py",
     "tests/testing_plugin/test_other_plugins.py",
     "tests/cli/test_process.py",

@@ -20,9 +20,9 @@ from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
-from tests.reencrypt.support import Clinic as ReencryptClinic
-from tests.reencrypt.test_tables import Base as Tables
-from tests.reencrypt.test_tables import ByPair, fill
+from tests.bulk.support import Clinic as ReencryptClinic
+from tests.bulk.test_tables import Base as Tables
+from tests.bulk.test_tables import ByPair, fill
 from tests.servers.backends import Backend
 
 

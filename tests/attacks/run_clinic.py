@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from encfields import EncryptedType
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
-from tests.reencrypt import support
+from tests.bulk import support
 
 
 class Base(DeclarativeBase):

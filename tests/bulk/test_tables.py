@@ -14,7 +14,7 @@ from encfields import EncryptedType
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from tests.reencrypt.support import Clinic
+from tests.bulk.support import Clinic
 
 
 class Base(DeclarativeBase):

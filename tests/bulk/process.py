@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from encfields import Encryption
 from encfields.bulk.reencryption import Options, Reencryption
+from tests.bulk.support import PATIENT, attach_to
 from tests.forked import Program
-from tests.reencrypt.support import PATIENT, attach_to
 
 Setup = Callable[[], tuple[Engine, Encryption]]
 

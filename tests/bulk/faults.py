@@ -1,8 +1,8 @@
 """Kill bulk runs at random moments while an application writes, and compare every plaintext.
 
-    python -m tests.reencrypt.faults --kills 20 [--rows 4000] [--seed 1]
-    python -m tests.reencrypt.faults --restart 10
-    python -m tests.reencrypt.faults --disk-full 5
+    python -m tests.bulk.faults --kills 20 [--rows 4000] [--seed 1]
+    python -m tests.bulk.faults --restart 10
+    python -m tests.bulk.faults --disk-full 5
 
 Workers and the coordinator of two worker processes are killed in turn, with SIGKILL; or the
 database's own server is, by turns with SIGKILL and in its own way, and started again; or its disk
@@ -22,10 +22,10 @@ from typing import Any
 
 from sqlalchemy import inspect, make_url, text
 
+from tests.bulk.application import LONG_REST_SECONDS, Application
+from tests.bulk.process import start
+from tests.bulk.support import Base, Clinic
 from tests.forked import Program
-from tests.reencrypt.application import LONG_REST_SECONDS, Application
-from tests.reencrypt.process import start
-from tests.reencrypt.support import Base, Clinic
 from tests.servers import mariadb, postgresql
 from tests.servers.backends import Backend
 from tests.servers.drivers import through_driver
@@ -193,7 +193,7 @@ def kill_many(backend: Backend, options: argparse.Namespace) -> None:
 
 def strike_private_servers(options: argparse.Namespace) -> None:
     """Restarts and full disks, on servers that are nobody else's."""
-    from tests.reencrypt import disk_trial, server_trial  # which are made of what is above
+    from tests.bulk import disk_trial, server_trial  # which are made of what is above
 
     for name in server_trial.KINDS:
         random_ = random.Random(options.seed)

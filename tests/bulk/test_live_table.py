@@ -10,8 +10,8 @@ from sqlalchemy import delete, event, select, text
 from sqlalchemy.orm import Session
 
 from encfields.engine import engine_encryption
-from tests.reencrypt.application import Application
-from tests.reencrypt.support import Patient
+from tests.bulk.application import Application
+from tests.bulk.support import Patient
 from tests.waiting import until
 
 

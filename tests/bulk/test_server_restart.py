@@ -1,6 +1,6 @@
 """The database server is killed and started again: run and application go on, nothing is lost.
 
-The long version: ``python -m tests.reencrypt.faults --restart 10``.
+The long version: ``python -m tests.bulk.faults --restart 10``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from tests.reencrypt.server_trial import on_both, restart_many
+from tests.bulk.server_trial import on_both, restart_many
 
 ROWS = 400
 

@@ -9,7 +9,7 @@ from encfields.bulk.errors import TooManyQuarantinedError, UnfinishedError
 from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.testing import assert_absent
-from tests.reencrypt.support import Clinic
+from tests.bulk.support import Clinic
 
 CANARY = "canary 7c1d-90f2"
 

@@ -18,8 +18,8 @@ from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.tables import ranges
 from encfields.bulk.runs.worker import values_of
 from encfields.bulk.survey.sweep import CountingSweep, HeadSweep, SweepOutcome, sweep_of
-from tests.reencrypt.support import PATIENT, Clinic
-from tests.reencrypt.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
+from tests.bulk.support import PATIENT, Clinic
+from tests.bulk.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
 
 ALL = Bounds(None, None)
 RANGE_ROWS = 40

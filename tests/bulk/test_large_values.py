@@ -14,7 +14,7 @@ from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.context import serialize
 from encfields.engine import engine_encryption
 from encfields.message import seal
-from tests.reencrypt.support import Clinic
+from tests.bulk.support import Clinic
 
 
 class Base(DeclarativeBase):

@@ -21,7 +21,7 @@ from encfields.bulk.rows.row_work import RowChange
 from encfields.bulk.writers import writer_for
 from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
-from tests.reencrypt.support import PATIENT, Clinic, Patient
+from tests.bulk.support import PATIENT, Clinic, Patient
 from tests.waiting import until
 
 
@@ -49,7 +49,7 @@ def test_a_dry_run_after_a_run_finds_nothing_to_do(clinic):
 def test_a_dry_run_asks_kms_for_no_key(sqlite, kms, kms_proxy):
     from encfields import SqlKeyStore, attach, keyrings
     from encfields.bulk.reencryption import Reencryption
-    from tests.reencrypt.support import Base
+    from tests.bulk.support import Base
 
     engine = sqlite.create_engine()
     keyring = keyrings.aws_kms(kms.create_key(), endpoint_url=kms_proxy.url)

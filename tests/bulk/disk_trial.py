@@ -16,10 +16,10 @@ from encfields import EncryptedType
 from encfields.bulk.errors import DatabaseUnavailableError
 from encfields.bulk.reencryption import Options, Reencryption, Report
 from encfields.bulk.rows.spec import TableSpec
-from tests.reencrypt.application import LONG_REST_SECONDS, Application, code_of
-from tests.reencrypt.faults import rows_written
-from tests.reencrypt.server_trial import private_server
-from tests.reencrypt.support import Clinic
+from tests.bulk.application import LONG_REST_SECONDS, Application, code_of
+from tests.bulk.faults import rows_written
+from tests.bulk.server_trial import private_server
+from tests.bulk.support import Clinic
 from tests.servers import postgresql
 from tests.servers.small_disk import SmallDisk
 from tests.waiting import until
@@ -237,7 +237,7 @@ def disk_trial(
 ) -> Iterator[tuple[Any, DiskTrial]]:
     """A private server on a small disk, and a trial in it.
 
-    :param everything: see :func:`~tests.reencrypt.server_trial.private_server`.
+    :param everything: see :func:`~tests.bulk.server_trial.private_server`.
     """
     with (
         closing(SmallDisk(MEGABYTES[name])) as disk,

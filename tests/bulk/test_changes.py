@@ -185,7 +185,7 @@ def test_a_wider_type_reads_what_the_narrower_one_wrote(sqlite: Backend) -> None
 
 
 MODELS = """
-from tests.reencrypt.test_changes import numbered, visit
+from tests.bulk.test_changes import numbered, visit
 from sqlalchemy import DateTime
 bound = numbered(bind_to="uid").metadata
 dated = visit(DateTime()).metadata

@@ -12,7 +12,7 @@ from sqlalchemy import URL, text
 from encfields.bulk import Options, Reencryption
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.runs.store import create_run_tables
-from tests.reencrypt.support import PATIENT, Clinic, attach_to
+from tests.bulk.support import PATIENT, Clinic, attach_to
 
 STATEMENTS = {
     "postgresql": (

@@ -9,7 +9,7 @@ from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.reencryption import ProgressState, Reencryption
 from encfields.engine import engine_encryption
-from tests.reencrypt.support import PATIENT, Patient
+from tests.bulk.support import PATIENT, Patient
 
 
 def test_after_a_rotation_a_run_leaves_no_value_under_the_old_version(clinic):
@@ -71,7 +71,7 @@ def test_one_column_of_two_can_be_named(clinic):
 
 
 def test_an_empty_table_is_finished_at_once(backend):
-    from tests.reencrypt.support import Clinic
+    from tests.bulk.support import Clinic
 
     report = Clinic(backend).run().run()
     assert report.finished

@@ -9,9 +9,9 @@ from encfields import EncryptedType
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from tests.reencrypt.support import PATIENT, Clinic
-from tests.reencrypt.test_tables import Base as Tables
-from tests.reencrypt.test_tables import ByPair, fill
+from tests.bulk.support import PATIENT, Clinic
+from tests.bulk.test_tables import Base as Tables
+from tests.bulk.test_tables import ByPair, fill
 
 OLD = TableSpec.of(
     "person",

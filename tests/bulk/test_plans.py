@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import event, text
 
 from encfields.bulk import connections
-from tests.reencrypt.support import Clinic
-from tests.reencrypt.test_tables import ROWS, Base, fill, spec_of
+from tests.bulk.support import Clinic
+from tests.bulk.test_tables import ROWS, Base, fill, spec_of
 
 MODELS = [model for model in ROWS if model.__name__ in ("ByUuid", "ByPair", "ByText")]
 

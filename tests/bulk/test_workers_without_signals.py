@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.reencrypt.faults import children_of, rows_written
-from tests.reencrypt.process import attach_as_on_windows, start
-from tests.reencrypt.support import Clinic
+from tests.bulk.faults import children_of, rows_written
+from tests.bulk.process import attach_as_on_windows, start
+from tests.bulk.support import Clinic
 from tests.waiting import until
 
 

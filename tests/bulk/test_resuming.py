@@ -18,7 +18,7 @@ from encfields.bulk.reencryption import Options
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.run_row import Counts, read_run
 from encfields.errors import ConfigurationError
-from tests.reencrypt.process import start
+from tests.bulk.process import start
 from tests.waiting import until
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from encfields.bulk.runs.garbage_collection import YOUNG_OBJECTS, fewer_collections
-from tests.reencrypt.support import Clinic
+from tests.bulk.support import Clinic
 
 USUAL = 700
 

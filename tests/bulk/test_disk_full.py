@@ -1,14 +1,14 @@
 """The database's disk is full for a while: run and application go on, nothing is lost.
 
-The long version: ``python -m tests.reencrypt.faults --disk-full 5``.
+The long version: ``python -m tests.bulk.faults --disk-full 5``.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.reencrypt.disk_trial import disk_trial
-from tests.reencrypt.server_trial import can_start, on_both
+from tests.bulk.disk_trial import disk_trial
+from tests.bulk.server_trial import can_start, on_both
 from tests.servers.process import ServerError
 from tests.servers.small_disk import SmallDisk
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.reencrypt.application import Application
-from tests.reencrypt.faults import KillTrial, rows_written
-from tests.reencrypt.support import Clinic
+from tests.bulk.application import Application
+from tests.bulk.faults import KillTrial, rows_written
+from tests.bulk.support import Clinic
 from tests.servers import mariadb, postgresql
 from tests.servers.backends import Backend
 from tests.servers.drivers import through_driver

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.reencrypt.server_trial import can_start, private_server
-from tests.reencrypt.support import Clinic
+from tests.bulk.server_trial import can_start, private_server
+from tests.bulk.support import Clinic
 from tests.servers import postgresql
 from tests.servers.postgresql_replica import Replica
 

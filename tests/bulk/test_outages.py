@@ -29,8 +29,8 @@ from encfields.bulk.errors import DatabaseUnavailableError
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import KeyUnavailableError
-from tests.reencrypt.cut_proxy import CutProxy
-from tests.reencrypt.support import PATIENT, Clinic, Patient, attach_to
+from tests.bulk.cut_proxy import CutProxy
+from tests.bulk.support import PATIENT, Clinic, Patient, attach_to
 from tests.waiting import until
 
 CONNECTIONS = {

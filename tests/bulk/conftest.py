@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.reencrypt.support import Clinic
+from tests.bulk.support import Clinic
 
 
 @pytest.fixture

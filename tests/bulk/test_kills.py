@@ -1,6 +1,6 @@
 """kill -9 of workers and of the coordinator: the run resumes, and nothing is lost.
 
-The long version: ``python -m tests.reencrypt.faults --kills 20``.
+The long version: ``python -m tests.bulk.faults --kills 20``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import random
 
 import pytest
 
-from tests.reencrypt.faults import KillTrial
-from tests.reencrypt.support import Clinic
+from tests.bulk.faults import KillTrial
+from tests.bulk.support import Clinic
 
 ROWS = 800
 

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import insert, text
 
 from encfields.bulk import conversion
+from tests.bulk.changing_application import ROWS, convert, ledger, row, work
 from tests.database import Database
 from tests.forked import Program
-from tests.reencrypt.changing_application import ROWS, convert, ledger, row, work
 from tests.servers.backends import Backend
 from tests.waiting import until
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from encfields import SqlKeyStore, attach, keyrings
-from tests.reencrypt.support import WRAPPING_KEY, Clinic, Patient
+from tests.bulk.support import WRAPPING_KEY, Clinic, Patient
 
 DEADLOCKS = ("40P01", 1213)
 

@@ -23,7 +23,7 @@ from encfields.bulk.runs.worker import values_of
 from encfields.bulk.writers import writer_for
 from encfields.errors import DeclarationError
 from encfields.index.transforms import casefold, last
-from tests.reencrypt.support import Clinic
+from tests.bulk.support import Clinic
 
 
 class Base(DeclarativeBase):

@@ -13,7 +13,7 @@ from encfields.bulk.survey.verify import verify
 from encfields.doctor.database import check_columns
 from encfields.errors import ConfigurationError
 from tests.attached import attach_with_kept_keys
-from tests.reencrypt.support import PATIENT, WRAPPING_KEY, Base, Clinic, Patient
+from tests.bulk.support import PATIENT, WRAPPING_KEY, Base, Clinic, Patient
 
 
 def set_in_transaction(connection):
