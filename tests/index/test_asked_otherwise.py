@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    insert,
     literal,
     null,
     or_,
@@ -265,7 +266,7 @@ class Note(TenantBase):
     __tablename__ = "note"
     tenant: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    body: Mapped[str] = mapped_column(
+    body: Mapped[str | None] = mapped_column(
         EncryptedType(String(20), key="tenant/{tenant}", index=BlindIndex())
     )
 
@@ -377,6 +378,26 @@ def test_several_tenants_may_come_with_the_execution(notes: Session) -> None:
         delete(Note).where(Note.tenant.in_(tenant), Note.body == "b1"), {"t": [1, 2]}
     )
     assert gone.rowcount == 2
+
+
+NULL_GIVEN = {
+    "equal": (Note.body == bindparam("x"), []),
+    "different": (Note.body != bindparam("x"), []),
+    "told apart": (Note.body.is_distinct_from(bindparam("x")), [1, 2]),
+    "not told apart": (Note.body.is_not_distinct_from(bindparam("x")), [3]),
+}
+
+
+@pytest.mark.parametrize("asked, expected", NULL_GIVEN.values(), ids=NULL_GIVEN)
+def test_of_several_tenants_null_is_asked_as_it_is_of_one(
+    notes: Session, asked: Any, expected: list[int]
+) -> None:
+    notes.execute(insert(Note), [{"tenant": t, "id": 3, "body": None} for t in (1, 2)])
+    for tenant in (FIRST, BOTH):
+        found = notes.scalars(select(Note.id).where(tenant, asked), {"x": None})
+        assert sorted(set(found)) == expected
+    gone: Any = notes.execute(delete(Note).where(BOTH, asked), {"x": None})
+    assert gone.rowcount == 2 * len(expected)
 
 
 def test_several_tenants_in_a_bind_of_a_name_are_refused_elsewhere(notes: Session) -> None:

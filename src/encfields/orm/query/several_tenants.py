@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, null, or_
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -24,7 +24,7 @@ from sqlalchemy.sql.elements import (
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.query.comparison import IndexComparison, is_converted, ungrouped
+from encfields.orm.query.comparison import EQUALITY, IndexComparison, is_converted, ungrouped
 from encfields.orm.query.index_operand import asked
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.read.provenance import sibling
@@ -156,9 +156,14 @@ def _asked_apart(comparison: IndexComparison, listed: list[_Tenants], given: Giv
     if tenants is None:
         return comparison
     operator, value = comparison.operator, _held(bind, given)
+    # Given to == by the execution, NULL equals nothing: == itself would ask for IS NULL.
+    is_unknown = value is None and operator in EQUALITY
     return or_(
         *(
-            and_(tenants.column == tenant, operator(comparison.left, value))
+            and_(
+                tenants.column == tenant,
+                null() if is_unknown else operator(comparison.left, value),
+            )
             for tenant in tenants.values
         )
     )
