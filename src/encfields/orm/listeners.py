@@ -13,15 +13,15 @@ from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.asyncmy_bytes import DRIVER as ASYNCMY
 from encfields.orm.asyncmy_bytes import refuse_altered_bytes
-from encfields.orm.query.asked_as_compiled import ask_as_compiled, compile_as_before
-from encfields.orm.query.asked_otherwise import with_all_asked
+from encfields.orm.query.compiler_lookups import use_lookup_compiler, use_own_compiler
+from encfields.orm.query.criteria_lookups import with_lookups_in_criteria
 from encfields.orm.read.async_prefetch import AsyncPrefetch
+from encfields.orm.write.application_bindparams import type_application_bindparams
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
 from encfields.orm.write.execution import WriteExecution
 from encfields.orm.write.hidden_values import veil_written
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.indexes_along import write_indexes_along
-from encfields.orm.write.named_binds import type_named_binds
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
 from encfields.orm.write.single_row import with_row_named
@@ -55,7 +55,7 @@ class EngineListeners:
         for name, listener, changes in self.each():
             event.listen(engine, name, listener, **({"retval": True} if changes else {}))
         show_given_parameters(engine)
-        ask_as_compiled(engine.dialect)
+        use_lookup_compiler(engine.dialect)
         engine.clear_compiled_cache()  # what was compiled before asks ciphertext
 
     def take_off(self, engine: Engine) -> None:
@@ -63,7 +63,7 @@ class EngineListeners:
         for name, listener, _ in self.each():
             event.remove(engine, name, listener)
         show_all_parameters(engine)
-        compile_as_before(engine.dialect)
+        use_own_compiler(engine.dialect)
         engine.clear_compiled_cache()
 
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
@@ -90,7 +90,7 @@ class EngineListeners:
     ) -> tuple[Any, Any, Any]:
         """What an execution still lacks is added before it is compiled."""
         write = internals.write_in(statement)
-        asked = with_all_asked(statement if write is None else write, params)
+        asked = with_lookups_in_criteria(statement if write is None else write, params)
         if Plaintext.is_used and not isinstance(asked, Insert):
             asked = with_plaintext_asked(asked)
         if write is None:
@@ -115,7 +115,7 @@ class EngineListeners:
             write_plaintext_along(execution)
         if isinstance(execution.statement, Update):
             execution.statement = with_row_named(execution.statement)
-            type_named_binds(execution)
+            type_application_bindparams(execution)
             complete_row_update(execution)
             veil_written(execution)
             write_indexes_along(execution)
@@ -124,7 +124,7 @@ class EngineListeners:
             if not execution.gives_all_keys():
                 self.hook.keys.ask(execution)
             return
-        type_named_binds(execution)
+        type_application_bindparams(execution)
         veil_written(execution)
         bind_set_values(execution)
         mark_choices(execution)

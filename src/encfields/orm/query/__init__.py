@@ -2,19 +2,19 @@
 
 What an application writes, and its answer as the statement is compiled:
 
-=====================  ================================================
+=====================  ===================================================================
 ``comparator``         the operators of an encrypted column
-``as_loaded``          a value in the form in which it is loaded
+``loaded_form``        a value in the form in which it is loaded
 ``comparison``         ``encrypted == value``
 ``compound_query``     ``blind(Patient, "who").matches(...)``
-``asked_otherwise``    what SQLAlchemy builds without asking the column
-``asked_as_compiled``  the same where no WHERE is
+``criteria_lookups``   what SQLAlchemy builds without asking the column, in a WHERE or ON
+``compiler_lookups``   the same wherever else it stands, as it is compiled
 ``row_among``          a row of columns in a list of rows
 ``several_tenants``    a look-up in a list of tenants
 ``resolution``         which index answers a comparison
 ``index_operand``      one side of it
 ``statement_scope``    the statements and conditions around it
-=====================  ================================================
+=====================  ===================================================================
 
 Values, and rows:
 

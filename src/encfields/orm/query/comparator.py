@@ -23,8 +23,6 @@ from encfields.orm.adoption.columns import plaintext_type
 from encfields.orm.adoption.expressions import NullTest, OfPlaintext, PlaintextInPlace, plain_of
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
-from encfields.orm.query.as_loaded import OF_SEVERAL_FORMS, as_loaded, asks_for_null
-from encfields.orm.query.asked_otherwise import compared_to_list
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -40,7 +38,9 @@ from encfields.orm.query.comparison import (
     is_column,
     is_converted_for,
 )
+from encfields.orm.query.criteria_lookups import compared_to_list
 from encfields.orm.query.index_operand import index_column_of_view
+from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS, asks_for_null, in_loaded_form
 from encfields.orm.query.resolution import null_given, resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
@@ -158,7 +158,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 return looked_up
         if op in (*EQUALITY, *MEMBERSHIP) and is_indexed:
             has_forms = isinstance(type_.inner, OF_SEVERAL_FORMS)
-            asked = as_loaded(type_, operand) if has_forms else operand
+            asked = in_loaded_form(type_, operand) if has_forms else operand
             directly = IndexComparison.directly(op, self.expr, asked)
             compared = directly if directly is not None else super().operate(op, asked, **kwargs)
             if isinstance(compared, BinaryExpression):

@@ -39,7 +39,6 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.query.asked_as_compiled import is_asked_as_compiled, is_exchanging
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -51,6 +50,7 @@ from encfields.orm.query.comparison import (
     instead_of_any,
     viewed,
 )
+from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
 from encfields.orm.query.first_of_union import refuse_ciphertext_below_other_column
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_order import encrypted_column_sorted_by, window_clauses
@@ -75,7 +75,7 @@ def refuse_usage(compiled: Any) -> None:
     statement = internals.compiled_statement(compiled)
     if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
         _check_returning(statement)
-    is_exchanged = is_asked_as_compiled if is_exchanging(compiled) else _never
+    is_exchanged = is_looked_up_by_compiler if is_from_lookup_compiler(compiled) else _never
     for element in _walk(statement, is_exchanged):
         if not is_exchanged(element):
             _check(element)

@@ -9,8 +9,8 @@ from sqlalchemy.types import TupleType
 
 from encfields.orm import internals
 from encfields.orm.adoption.comparisons import may_be_pending
-from encfields.orm.query.asked_otherwise import is_indexed
 from encfields.orm.query.comparison import MEMBERSHIP, IndexComparison
+from encfields.orm.query.criteria_lookups import is_indexed
 from encfields.orm.query.index_operand import IndexOperand, asked
 from encfields.orm.query.lookup_type import Compared, LookupType
 from encfields.orm.query.resolution import answering, refused

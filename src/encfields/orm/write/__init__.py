@@ -9,7 +9,7 @@ Before the statement is compiled, it is completed:
 ``single_row``                    ``key.in_([value])`` is as good as ``key == value``
 ``upsert_choices``                ``coalesce(excluded.ssn, table.ssn)`` and CASE
 ``upsert_set_values``             ``set_={"ssn": "..."}``
-``named_binds``                   binds of the application's own names
+``application_bindparams``        a ``bindparam()`` that the application named
 ``hidden_values``                 values leave statements that are kept
 ``default_context``               what a Python-side default sees of its row
 ``generated_keys``                keys that the database will generate

@@ -29,9 +29,9 @@ from encfields.orm.declare.row_keys import (
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.statement_scope import equated
 from encfields.orm.read.union_reads import is_no_value
+from encfields.orm.write.application_bindparams import shared_bind
 from encfields.orm.write.ciphertext_copies import refuse_other_copies
 from encfields.orm.write.index_values import IndexedBind, indexed_binds, refuse_half_copy
-from encfields.orm.write.named_binds import shared_bind
 from encfields.orm.write.statement_plan import (
     RAW_COPY_OPTION,
     Refusal,

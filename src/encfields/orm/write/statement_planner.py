@@ -21,9 +21,9 @@ from encfields.orm.internals import Assigned
 from encfields.orm.query.lookups import plan_lookups
 from encfields.orm.query.recheck_plan import plan_filters
 from encfields.orm.query.refused_usage import refuse_usage
+from encfields.orm.write.application_bindparams import refuse_shared_binds
 from encfields.orm.write.index_values import IndexedBind, refuse_alias
 from encfields.orm.write.indexes_along import refuse_half_upsert
-from encfields.orm.write.named_binds import refuse_shared_binds
 from encfields.orm.write.row_planner import COPIED_ROWS, RowPlanner
 from encfields.orm.write.statement_plan import NOTHING, Refusal, SealedBind, StatementPlan
 from encfields.orm.write.upsert import refuse_upsert

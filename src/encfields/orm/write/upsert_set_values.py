@@ -18,9 +18,9 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue
+from encfields.orm.write.application_bindparams import has_no_type_of_its_own, typed_as
 from encfields.orm.write.hidden_values import veil_all
 from encfields.orm.write.index_values import IndexedBind, source_of
-from encfields.orm.write.named_binds import has_no_type_of_its_own, typed_as
 from encfields.orm.write.pending import is_null
 from encfields.orm.write.upsert import is_own_value
 

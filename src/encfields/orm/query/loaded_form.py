@@ -37,13 +37,13 @@ _LISTS = (list, tuple, set, frozenset)
 _ANY_DIALECT = DefaultDialect()  # None of these types' plaintexts depends on it.
 
 
-def as_loaded(type_: SealedColumnType, operand: Any) -> Any:
+def in_loaded_form(type_: SealedColumnType, operand: Any) -> Any:
     """The same value, or list of values; what the column does not take is left as it is.
 
     :param type_: the encrypted column's type, whose inner one is of :data:`OF_SEVERAL_FORMS`.
     """
     if isinstance(operand, BindParameter):
-        return _bind_as_loaded(type_.codec, operand)
+        return _bind_in_loaded_form(type_.codec, operand)
     return _asked(type_.codec, operand)
 
 
@@ -74,7 +74,7 @@ def _asked(codec: Codec, operand: Any) -> Any:
     return _loaded(codec, operand)
 
 
-def _bind_as_loaded(codec: Codec, bind: BindParameter[Any]) -> BindParameter[Any]:
+def _bind_in_loaded_form(codec: Codec, bind: BindParameter[Any]) -> BindParameter[Any]:
     """The application's own bindparam(), with what it holds; what it is given later, nobody
     knows yet."""
     if bind.required:

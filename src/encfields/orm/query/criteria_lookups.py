@@ -49,7 +49,7 @@ from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
 
 
-def with_all_asked(statement: Any, given: Given = NOTHING_GIVEN) -> Any:
+def with_lookups_in_criteria(statement: Any, given: Given = NOTHING_GIVEN) -> Any:
     """The statement with all that its WHERE, its joins' ON and what it inserts from ask in the form
     in which it is looked up.
 
@@ -59,7 +59,7 @@ def with_all_asked(statement: Any, given: Given = NOTHING_GIVEN) -> Any:
     if criteria is not None and all(map(_stays, criteria)):
         return statement
     if isinstance(statement, Insert):
-        inserted = internals.with_select_rewritten(statement, with_all_asked)
+        inserted = internals.with_select_rewritten(statement, with_lookups_in_criteria)
         return internals.with_upsert_where(inserted, _asked)
     asked = with_tenants_apart(internals.with_criteria_rewritten(statement, _asked), given)
     return internals.with_joins_rewritten(asked, _asked)
@@ -101,7 +101,7 @@ def _negated_or_exists(criterion: UnaryExpression[Any]) -> Any:
         part = _asked(criterion.element)
         return criterion if part is criterion.element else not_(part)
     if criterion.operator is operators.exists:
-        return internals.exists_rewritten(criterion, with_all_asked)
+        return internals.exists_rewritten(criterion, with_lookups_in_criteria)
     return criterion
 
 
@@ -124,8 +124,8 @@ def _compared(criterion: BinaryExpression[Any]) -> Any:
 
 def _with_subqueries(criterion: BinaryExpression[Any]) -> Any:
     """The comparison with what SELECTs on its sides ask in the form in which it is looked up."""
-    left = internals.subquery_rewritten(criterion.left, with_all_asked)
-    right = internals.subquery_rewritten(criterion.right, with_all_asked)
+    left = internals.subquery_rewritten(criterion.left, with_lookups_in_criteria)
+    right = internals.subquery_rewritten(criterion.right, with_lookups_in_criteria)
     if left is criterion.left and right is criterion.right:
         return criterion
     return internals.with_sides(criterion, left, right)

@@ -1,4 +1,4 @@
-"""Binds of the application's own names that values() gives encrypted columns.
+"""Encrypted columns that values() sets to a ``bindparam()`` of the application's own.
 
 ``values(ssn=bindparam("b", value="..."))`` takes its type from the value, as SQLAlchemy has it, and
 no type at all in ``values([{...}, {...}])``. Neither was chosen by anybody: they get the column's.
@@ -37,7 +37,7 @@ def typed_as(bind: BindParameter[Any], column: Column[Any]) -> BindParameter[Any
     return typed
 
 
-def type_named_binds(execution: WriteExecution) -> None:
+def type_application_bindparams(execution: WriteExecution) -> None:
     """Have the binds that encrypted columns are given in the columns' types."""
     statement = execution.statement
 

@@ -1,7 +1,7 @@
 """Comparisons that SQLAlchemy builds without asking the encrypted column's type, looked up wherever
 they stand: in a CASE, a CTE, a subquery in FROM, a loader's criteria.
 
-:mod:`asked_otherwise <encfields.orm.query.asked_otherwise>` exchanges those of a WHERE before the
+:mod:`criteria_lookups <encfields.orm.query.criteria_lookups>` exchanges those of a WHERE before the
 statement is compiled. What it does not see is exchanged here, as the compiler of an attached engine
 comes to it. The compiled statement is kept and executed with other values, so nothing here may
 depend on a value: every bind is one that the statement has.
@@ -29,7 +29,6 @@ from sqlalchemy.sql.elements import (
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.asked_otherwise import is_indexed
 from encfields.orm.query.comparison import (
     BOOLEAN,
     EQUALITY,
@@ -38,6 +37,7 @@ from encfields.orm.query.comparison import (
     IndexComparison,
     ungrouped,
 )
+from encfields.orm.query.criteria_lookups import is_indexed
 from encfields.orm.query.lookup_type import renamed_bind
 from encfields.orm.query.row_among import is_row_among, row_among
 
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
-class _AskingCompiler:
+class _LookupCompiler:
     """What is put before the compiler of a dialect."""
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
         """SQLAlchemy's, of a comparison."""
-        asked = _asked(binary, self) if is_asked_as_compiled(binary) else binary
+        asked = _asked(binary, self) if is_looked_up_by_compiler(binary) else binary
         if asked is binary:
             return str(super().visit_binary(binary, **kw))  # type: ignore[misc]
         return str(self.process(asked, **kw))  # type: ignore[attr-defined]
 
     def visit_case(self, clause: Case[Any], **kw: Any) -> str:
         """SQLAlchemy's, of a CASE."""
-        asked = _searched(clause) if is_asked_as_compiled(clause) else clause
+        asked = _searched(clause) if is_looked_up_by_compiler(clause) else clause
         return str(super().visit_case(asked, **kw))  # type: ignore[misc]
 
 
@@ -65,28 +65,28 @@ _classes: dict[type[Any], type[Any]] = {}
 """By the class of the dialect's compiler."""
 
 
-def ask_as_compiled(dialect: Dialect) -> None:
+def use_lookup_compiler(dialect: Dialect) -> None:
     """Have an engine's statements compiled by such a compiler."""
     compiler = dialect.statement_compiler
-    if not issubclass(compiler, _AskingCompiler):
+    if not issubclass(compiler, _LookupCompiler):
         if compiler not in _classes:
-            _classes[compiler] = type(compiler.__name__, (_AskingCompiler, compiler), {})
+            _classes[compiler] = type(compiler.__name__, (_LookupCompiler, compiler), {})
         dialect.statement_compiler = _classes[compiler]
 
 
-def compile_as_before(dialect: Dialect) -> None:
-    """Undo :func:`ask_as_compiled`."""
+def use_own_compiler(dialect: Dialect) -> None:
+    """Undo :func:`use_lookup_compiler`."""
     for plain, asking in _classes.items():
         if dialect.statement_compiler is asking:
             dialect.statement_compiler = plain
 
 
-def is_exchanging(compiled: Any) -> bool:
+def is_from_lookup_compiler(compiled: Any) -> bool:
     """Whether a statement was compiled by such a compiler."""
-    return isinstance(compiled, _AskingCompiler)
+    return isinstance(compiled, _LookupCompiler)
 
 
-def is_asked_as_compiled(element: Any) -> bool:
+def is_looked_up_by_compiler(element: Any) -> bool:
     """Whether such a compiler exchanges an element."""
     if isinstance(element, Case):
         return element.value is not None and is_indexed(element.value)
