@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import OperationalError
@@ -52,38 +52,55 @@ def next_row_ids(connection: Connection, insert: KeylessInsert) -> list[int] | N
     :raises UnknownIdentityError: there are not enough ids left.
     """
     (column,) = insert.missing
-    schema = connection.schema_for_object(insert.table)
-    if not column.primary_key or not _is_simple_alias(connection, insert.table, schema):
+    table, schema = insert.table, connection.schema_for_object(insert.table)
+    if not column.primary_key or len(table.primary_key.columns) != 1:
         return None
-    name = connection.dialect.identifier_preparer.quote(column.name)
-    highest = connection.exec_driver_sql(
-        f"SELECT max({name}) FROM {_quoted(connection, insert.table)}"  # noqa: S608
-    ).scalar()
-    last = max(_last_given(connection, insert.table, schema), highest or 0)
-    if highest is not None and highest < 0 and last == 0:
-        last = highest
+    known = _known_of(connection, table, column.name, schema)
+    if not known.is_simple:
+        return None
+    given = _last_given(connection, table, schema) if known.remembers else 0
+    last = max(given, known.highest or 0)
+    if known.highest is not None and known.highest < 0 and last == 0:
+        last = known.highest
     if last > _HIGHEST - len(insert.rows):
         raise insert.unknown("the table has no row ids left after its highest: give the row a key")
     return list(range(last + 1, last + 1 + len(insert.rows)))
 
 
-def _is_simple_alias(connection: Connection, table: Table, schema: str | None) -> bool:
-    """Whether the key is the row id itself, and no trigger runs when a row is inserted."""
-    if len(table.primary_key.columns) != 1:
-        return False
-    prefix = f"{connection.dialect.identifier_preparer.quote_schema(schema)}." if schema else ""
+class _Known(NamedTuple):
+    """What SQLite says of a table.
+
+    :ivar is_simple: whether the key is the row id itself, and no trigger runs when a row is
+        inserted.
+    :ivar highest: of the row ids, if it is so and there are rows.
+    :ivar remembers: whether the database has an ``AUTOINCREMENT`` table.
+    """
+
+    is_simple: bool
+    highest: int | None
+    remembers: bool
+
+
+def _known_of(connection: Connection, table: Table, column: str, schema: str | None) -> _Known:
+    """Asked in one statement, whose columns have short names: both count for a single row."""
+    preparer = connection.dialect.identifier_preparer
+    # names only, quoted by the dialect, here and below
+    highest = f"SELECT max({preparer.quote(column)}) FROM {_quoted(connection, table)}"  # noqa: S608
+    prefix = f"{preparer.quote_schema(schema)}." if schema else ""
     sql = (
-        "SELECT (SELECT count(*) FROM pragma_index_list(:name, :schema) WHERE origin = 'pk'),"  # noqa: S608
-        " (SELECT count(*) FROM pragma_table_info(:name, :schema) WHERE pk AND upper(type) = "
-        "'INTEGER'),"
-        f" (SELECT count(*) FROM {prefix}sqlite_master WHERE type IN ('trigger', 'view')"
-        " AND lower(tbl_name) = lower(:name)),"
-        " (SELECT count(*) FROM sqlite_temp_master WHERE type = 'trigger'"
+        f"SELECT simple, CASE WHEN simple THEN ({highest}) END AS highest, remembers FROM (SELECT"  # noqa: S608
+        " NOT EXISTS (SELECT 1 FROM pragma_index_list(:name, :schema) WHERE origin = 'pk')"
+        " AND EXISTS (SELECT 1 FROM pragma_table_info(:name, :schema) WHERE pk AND upper(type) = "
+        "'INTEGER')"
+        f" AND NOT EXISTS (SELECT 1 FROM {prefix}sqlite_master WHERE type IN ('trigger', 'view')"
         " AND lower(tbl_name) = lower(:name))"
+        " AND NOT EXISTS (SELECT 1 FROM sqlite_temp_master WHERE type = 'trigger'"
+        " AND lower(tbl_name) = lower(:name)) AS simple,"
+        f" EXISTS (SELECT 1 FROM {prefix}sqlite_master WHERE name = 'sqlite_sequence')"
+        " AS remembers)"
     )
     values = {"name": table.name, "schema": schema or "main"}
-    indexes, aliases, triggers, temporary = connection.exec_driver_sql(sql, values).one()
-    return bool(aliases) and not (indexes or triggers or temporary)
+    return _Known(*connection.exec_driver_sql(sql, values).one())
 
 
 def _last_given(connection: Connection, table: Table, schema: str | None) -> int:
@@ -92,11 +109,8 @@ def _last_given(connection: Connection, table: Table, schema: str | None) -> int
     The table can be written to like any other; what is no number is read as SQLite itself does.
     """
     prefix = f"{connection.dialect.identifier_preparer.quote_schema(schema)}." if schema else ""
-    sequence_table = f"SELECT 1 FROM {prefix}sqlite_master WHERE name = 'sqlite_sequence'"  # noqa: S608
-    if connection.exec_driver_sql(sequence_table).first() is None:
-        return 0
     given = f"SELECT CAST(seq AS INTEGER) AS seq, name FROM {prefix}sqlite_sequence"  # noqa: S608
-    sql = f"SELECT max(seq) FROM ({given}) WHERE lower(name) = lower(?)"  # noqa: S608
+    sql = f"SELECT max(seq) AS seq FROM ({given}) WHERE lower(name) = lower(?)"  # noqa: S608
     last: Any = connection.exec_driver_sql(sql, (table.name,)).scalar()
     return last or 0
 
