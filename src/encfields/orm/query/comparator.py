@@ -133,6 +133,13 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 
     @leaves_no_trace
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        if op in EQUALITY:
+            type_ = cast("SealedColumnType", self.expr.type)
+            if type_.indexes and not isinstance(type_.inner, OF_SEVERAL_FORMS):
+                # First of all: nearly every comparison is one, SQLAlchemy's own of columns too.
+                compared = IndexComparison.directly(op, self.expr, *other)
+                if compared is not None:
+                    return compared
         if isinstance(self.expr, TypeCoerce) and self.expr.clause.type is self.expr.type:
             return self.expr.clause.operate(op, *other, **kwargs)
         other = tuple(map(_uncoerced, other))

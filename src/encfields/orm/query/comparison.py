@@ -11,7 +11,7 @@ import datetime as dt
 import uuid
 from typing import Any, NoReturn
 
-from sqlalchemy import Boolean, bindparam, exc
+from sqlalchemy import Boolean, exc
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -93,7 +93,7 @@ class IndexComparison(NegatableComparison):
         if not isinstance(column, ColumnClause) or operator not in EQUALITY:
             return None
         if type(operand) in _VALUES:
-            operand = bindparam(column.key, operand, type_=column.type, unique=True)
+            operand = BindParameter(column.key, operand, column.type, unique=True)
             veil(operand)
         elif not isinstance(operand, ColumnClause):
             return None

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
-    from encfields.orm.declare.index_binding import IndexBinding
-    from encfields.orm.engine_encryption import EngineEncryption
+    from encfields.orm.declare.index_binding import Form, IndexBinding
     from encfields.orm.query.comparison import IndexComparison
     from encfields.orm.query.index_operand import IndexOperand
     from encfields.orm.query.statement_scope import OuterStatement
@@ -88,9 +87,10 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         """Gives a value's hash if all is at hand for it; else parks the value, to be hashed where
         the key is known and may be fetched, and where an error shows no value."""
-        attachment = attachment_of(dialect)
+        attachment, token = attachment_of(dialect), self.token
         takes_none = any(source.none_is_value for source in self.index.sources)
-        hashed = self._hash_at_hand(dialect)
+        definition, at_hand = self.index.definition, self._at_hand(dialect)
+        named = definition.version, definition.domain, definition.derivation
 
         def hash_or_park(value: Any) -> bytes | PendingLookup | None:
             if value is None and not takes_none:
@@ -99,35 +99,26 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
             if encryption is None:
                 del value
                 attachment.require(self.index.table, self.index.column_name)
-            hash_at_hand = (
-                None if hashed is None or encryption is None else hashed(value, encryption)
-            )
-            return PendingLookup(value, self.token) if hash_at_hand is None else hash_at_hand
+            elif at_hand is not None:
+                key_id, form = at_hand
+                key = encryption.index_key_at_hand(key_id, *named)
+                if key is not None:
+                    try:
+                        return index_value(key, form(value), definition.bits)
+                    except Exception:  # refused, or stored as NULL: told where no value is shown
+                        return PendingLookup(value, token)
+            return PendingLookup(value, token)
 
         return hash_or_park
 
-    def _hash_at_hand(
-        self, dialect: Dialect
-    ) -> Callable[[object, EngineEncryption], bytes | None] | None:
-        """What hashes a value without fetching anything, and gives ``None`` for one that it
-        cannot; ``None`` itself where more than the value has to be known."""
-        index, definition = self.index, self.index.definition
+    def _at_hand(self, dialect: Dialect) -> tuple[str, Form] | None:
+        """The key id that a value is hashed under, and what is hashed of it; ``None`` where more
+        than the value has to be known."""
+        index = self.index
         if index.key_columns or len(index.sources) > 1 or self.hashed_for != (index,):
             return None
-        (form,), key_id = index.forms(dialect, asked=True), index.key_id(())
-
-        def hashed(value: object, encryption: EngineEncryption) -> bytes | None:
-            key = encryption.index_key_at_hand(
-                key_id, definition.version, definition.domain, definition.derivation
-            )
-            if key is None:
-                return None
-            try:
-                return index_value(key, form(value), definition.bits)
-            except Exception:  # refused, or stored as NULL: it is told where no value is shown
-                return None
-
-        return hashed
+        (form,) = index.forms(dialect, asked=True)
+        return index.key_id(()), form
 
     def literal_processor(self, dialect: Dialect) -> NoReturn:
         raise UnboundValueError(

@@ -131,6 +131,17 @@ def _tested(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
     return lambda row: among(part(row) for part in parts)
 
 
+def _asked_alone(filters: tuple[Condition, ...], context: Any) -> tuple[DeliveredCell, str] | None:
+    """The cell and the text that it has to hold, if nothing else is asked: so are most look-ups."""
+    (wanted, *others) = filters
+    if others or not isinstance(wanted, RowFilter) or wanted.is_negative or not wanted.is_checked:
+        return None
+    if len(wanted.cells) > 1 or len(wanted.binds) > 1:
+        return None
+    asked = internals.bound_values(context, wanted.binds[0])
+    return (wanted.cells[0], asked[0]) if len(asked) == 1 and type(asked[0]) is str else None
+
+
 _log = logging.getLogger(__name__)
 
 MAX_SHOWN = 200
@@ -147,14 +158,17 @@ class FilteredFetch(FetchedRows):
     :raises DecryptionError: by a fetch, if a row that was found does not open.
     """
 
-    __slots__ = ("_conditions", "_dialect", "_has_logged", "_stats")
+    __slots__ = ("_alone", "_conditions", "_context", "_filters", "_has_logged", "_stats")
 
     def __init__(
         self, inner: Any, filters: tuple[Condition, ...], context: Any, stats: Stats
     ) -> None:
-        super().__init__(inner)
-        self._conditions = [_tested(condition, context) for condition in filters]
-        self._dialect: Dialect = context.dialect
+        self._inner = inner
+        self._filters = filters
+        self._context = context
+        self._alone = _asked_alone(filters, context)
+        # Of a text that is asked for alone they are needed only for rows that do not have it.
+        self._conditions = None if self._alone else self._all_tested()
         self._stats = stats
         self._has_logged = False
 
@@ -182,20 +196,38 @@ class FilteredFetch(FetchedRows):
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
         return self._admitted(self._inner.fetchall(result, dbapi_cursor))
 
+    def _all_tested(self) -> list[Callable[[FoundRow], bool]]:
+        return [_tested(condition, self._context) for condition in self._filters]
+
     @leaves_no_trace
     def _admitted(self, rows: Any) -> list[Any]:
         """Those of some rows that were asked for, as they are to be seen."""
         admitted = []
         for delivered in rows:
-            row = FoundRow(delivered)
-            for condition in self._conditions:
-                if not condition(row):
-                    if row.mismatched is not None:
-                        self._report(row.mismatched, delivered)
-                    break
-            else:
-                admitted.append(row.seen())
+            found = delivered
+            if self._alone is not None:
+                (position, _, open_), text = self._alone
+                if (cell := found[position]) is not None:
+                    value = open_(cell)
+                    opened = core.OpenedCell(value, cell)
+                    found = (*found[:position], opened, *found[position + 1 :])
+                    if type(value) is str and value == text:
+                        admitted.append(found)
+                        continue
+            self._admit(found, admitted)
         return admitted
+
+    def _admit(self, delivered: Any, admitted: list[Any]) -> None:
+        """Compare a row by every condition."""
+        row = FoundRow(delivered)
+        if self._conditions is None:
+            self._conditions = self._all_tested()
+        for condition in self._conditions:
+            if not condition(row):
+                if row.mismatched is not None:
+                    self._report(row.mismatched, delivered)
+                return
+        admitted.append(row.seen())
 
     def _report(self, missed: RowFilter, row: Any) -> None:
         """Report a row that is left out of the result and that a full-length index found."""
@@ -217,10 +249,11 @@ class FilteredFetch(FetchedRows):
 
     def _identity(self, cells: tuple[DeliveredCell, ...], row: Any) -> str:
         """The row's key, as far as a cell of it tells."""
+        dialect: Dialect = self._context.dialect
         for cell in cells:
             if row[cell.position] is not None:
                 with suppress(EncFieldsError, ValueError):
-                    row_key = cell.reader.row_of(row[cell.position], self._dialect)
+                    row_key = cell.reader.row_of(row[cell.position], dialect)
                     return ", ".join(f"{name}={text!r}" for name, text in row_key.items())[
                         :MAX_SHOWN
                     ]
