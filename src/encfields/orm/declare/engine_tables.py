@@ -15,7 +15,7 @@ from sqlalchemy import Table, inspect
 from encfields.errors import DeclarationError
 from encfields.orm.declare.collisions import is_rebuilt, refuse_keys_of, refuse_names_of
 from encfields.orm.declare.columns import bindings_of
-from encfields.orm.query.refused_usage import elements_of
+from encfields.orm.query.statement_elements import elements_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 What an application writes, and its answer as the statement is compiled:
 
-=====================  ===================================================================
+=====================  =====================================================================
 ``comparator``         the operators of an encrypted column
 ``loaded_form``        a value in the form in which it is loaded
 ``comparison``         ``encrypted == value``
@@ -14,24 +14,31 @@ What an application writes, and its answer as the statement is compiled:
 ``resolution``         which index answers a comparison
 ``index_operand``      one side of it
 ``statement_scope``    the statements and conditions around it
-=====================  ===================================================================
+=====================  =====================================================================
 
 Values, and rows:
 
-================  ==============================================
+================  ================================================
 ``lookup_type``   a value that is looked up
-``lookups``       how it is hashed
+``lookup_value``  what of it is looked up
+``lookup_plan``   which binds of a statement are such values
+``tenant_binds``  which of its binds tell the tenant
+``lookups``       how the values are hashed, at each execution
 ``recheck_plan``  which rows are compared again after decryption
 ``recheck``       those that were not asked for are left out
-================  ==============================================
+================  ================================================
 
 What is refused:
 
-===========================  =========================================
-``refused_usage``            uses that ciphertext would answer wrongly
+===========================  ===========================================================
+``refused_usage``            uses in a statement that ciphertext would answer wrongly
+``refused_expressions``      those in operators, functions, CAST and CASE
+``refused_clauses``          those in conditions, ORDER BY, GROUP BY, DISTINCT and UNION
+``ciphertext_uses``          finding them, and their errors
+``statement_elements``       every element of a statement, to look through
 ``raw_order``                the same in raw SQL
 ``first_of_union``           what a UNION's first SELECT does not tell
 ``grouping``                 what makes rows and groups distinct
 ``functional_dependencies``  which columns are determined by others
-===========================  =========================================
+===========================  ===========================================================
 """

@@ -18,7 +18,7 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import WITH_ITS_KEY, SealedColumnType, bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.internals import Assigned
-from encfields.orm.query.lookups import plan_lookups
+from encfields.orm.query.lookup_plan import plan_lookups
 from encfields.orm.query.recheck_plan import plan_filters
 from encfields.orm.query.refused_usage import refuse_usage
 from encfields.orm.write.application_bindparams import refuse_shared_binds

@@ -1,0 +1,128 @@
+"""The values that a compiled statement looks up, planned once: which binds they are, and which
+others tell the tenant whose key they are hashed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from sqlalchemy.types import TupleType
+
+from encfields.errors import UnsupportedOperationError
+from encfields.orm import internals
+from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
+from encfields.orm.query.lookup_type import LookupType
+from encfields.orm.query.tenant_binds import TenantBinds
+from encfields.orm.read.provenance import sibling
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+class LookupBind(NamedTuple):
+    """One bind that is looked up.
+
+    :ivar bind: its name in the compiled statement.
+    :ivar type: tells the index, and the comparison it is part of.
+    :ivar key: for each column of the key's template, what tells it.
+    :ivar place: in each row, of a bind that has rows.
+    """
+
+    bind: str
+    type: LookupType
+    key: tuple[KeyPart, ...]
+    place: int = 0
+
+
+class KeyPart(NamedTuple):
+    """A bind that tells a column of a key's template.
+
+    :ivar bind: its name in the compiled statement.
+    :ivar to_text: how its value becomes text.
+    :ivar takes_null: whether the answer is what it has to be where the bind is given NULL.
+    """
+
+    bind: str
+    to_text: Callable[[object], str]
+    takes_null: bool
+
+
+def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
+    """Every lookup of a compiled statement.
+
+    :raises UnsupportedOperationError: the statement does not tell the tenant, or one bind serves
+        what needs two.
+    """
+    lookups = [
+        LookupBind(name, type_, tuple(_key(compiled, type_, dialect)), place)
+        for bind, name in compiled.bind_names.items()
+        for place, type_ in enumerate(_types_in(bind.type))
+        if isinstance(type_, LookupType)
+    ]
+    if lookups:
+        types = internals.types_by_bind_name(compiled)
+        for lookup in lookups:
+            _refuse_shared_name(lookup, lookups, types[lookup.bind])
+    return tuple(lookups)
+
+
+def _types_in(type_: Any) -> list[Any]:
+    """The types of a row's values; of a bind that has none, its own."""
+    return list(type_.types) if isinstance(type_, TupleType) else [type_]
+
+
+def _refuse_shared_name(lookup: LookupBind, lookups: list[LookupBind], types: list[Any]) -> None:
+    """One name has one value, and one value one hash."""
+    place = lookup.place
+    uses = [one for one in lookups if one.bind == lookup.bind and one.place == place]
+    alike = all(_hashed_as(other) == _hashed_as(lookup) for other in uses)
+    in_place = [_types_in(type_)[place:][:1] for type_ in types]
+    if not alike or not all(one and isinstance(one[0], LookupType) for one in in_place):
+        index = lookup.type.index
+        raise UnsupportedOperationError(
+            f"the bind {lookup.bind!r} is compared with this column and used elsewhere too, where "
+            "it would need another value in the database: give each use a bind of its own name",
+            table=index.table,
+            column=index.column_name,
+            reason="shared-bind",
+        )
+
+
+def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
+    index = lookup.type.index
+    inner = [cast("Any", source.column.type).inner for source in index.sources]
+    types = [(type(type_), repr(type_)) for type_ in inner]
+    comparable = [version.comparable for version in lookup.type.hashed_for]
+    return (*comparable, *types, *(part.bind for part in lookup.key))
+
+
+def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[KeyPart]:
+    index = type_.index
+    if not index.key_columns:
+        return
+    tenant = TenantBinds(compiled, type_.compared)
+    scope = type_.compared.scope
+    for column in index.key_columns:
+        key_column = sibling(scope.expression, column, scope.column)
+        pinned = tenant.bind_of(key_column)
+        if pinned is None:
+            raise UnsupportedOperationError(
+                f"its blind index has a key of its own for each {column.name}: add "
+                f"{column.table.name}.{column.name} == ... to the WHERE, next to this comparison",
+                table=index.table,
+                column=index.column_name,
+                reason="tenant-unknown",
+            )
+        if may_match_another_spelling(column.type, dialect):
+            # The row's index is under the key of the stored spelling, which is not known here.
+            raise UnsupportedOperationError(
+                f"under the collation of {column.name} the WHERE may match a row whose tenant is "
+                "spelt differently, and whose blind index has another key: give the column a "
+                "binary collation (on MariaDB utf8mb4_nopad_bin, on MySQL utf8mb4_0900_bin)",
+                table=index.table,
+                column=index.column_name,
+                reason="spelling",
+            )
+        bind, takes_null = pinned
+        yield KeyPart(bind, from_bound_value(column.type, dialect), takes_null)

@@ -1,0 +1,136 @@
+"""Clauses that ciphertext would answer wrongly: an encrypted column as a condition, ORDER BY, GROUP
+BY, DISTINCT, windows, and what a UNION, INTERSECT or EXCEPT compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sqlalchemy.sql.elements import ClauseList, Grouping, Label, TypeCoerce, UnaryExpression
+from sqlalchemy.sql.selectable import CompoundSelect, Select
+
+from encfields.orm import internals
+from encfields.orm.query.ciphertext_uses import (
+    ciphertext_refused,
+    ciphertexts_among,
+    hash_refused,
+    hashes_among,
+)
+from encfields.orm.query.comparison import BlindValue
+from encfields.orm.query.first_of_union import refuse_ciphertext_below_other_column
+from encfields.orm.query.grouping import row_key_determined
+from encfields.orm.query.raw_order import encrypted_column_sorted_by, window_clauses
+
+
+def check_condition(criteria: Iterable[Any], what: str) -> None:
+    """Refuse an encrypted column, or its hash, that is a condition by itself.
+
+    :param what: the condition is called in the error.
+    :raises UnsupportedOperationError: there is one.
+    """
+    criteria = list(criteria)
+    for element in ciphertexts_among(criteria):
+        raise ciphertext_refused(element, what, "load the rows and decide in Python")
+    for element in hashes_among(criteria):
+        raise hash_refused(element, what)
+
+
+def check_select(select: Select[Any]) -> None:
+    """Refuse what a SELECT filters, sorts, groups and tells apart by ciphertext.
+
+    :raises UnsupportedOperationError: names the clause.
+    """
+    check_condition(internals.where_criteria(select), "a condition")
+    check_condition(internals.having_criteria(select), "a condition")
+    _check_order_by(select)
+    _check_raw_order(select, lambda: internals.top_level_from(select))
+    group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
+    for element in ciphertexts_among(group_by):
+        if not row_key_determined(element, group_by, select):
+            raise ciphertext_refused(
+                element,
+                "GROUP BY",
+                "group in Python, or group by the row's primary key as well" + _or_blind(element),
+            )
+    distinct_on = internals.distinct_on_clauses(select)
+    for element in ciphertexts_among(distinct_on):
+        raise ciphertext_refused(element, "DISTINCT ON", "remove duplicates after loading")
+    if internals.is_distinct(select) and not distinct_on:
+        _check_distinct(select, "DISTINCT")
+
+
+def _check_order_by(select: Any) -> None:
+    clauses = [_named(select, clause) for clause in internals.order_by_clauses(select)]
+    for element in ciphertexts_among(_as_bytes(clause) for clause in clauses):
+        raise ciphertext_refused(element, "ORDER BY", "sort after loading")
+    for element in ciphertexts_among(_as_bytes(part) for part in _window_parts(select)):
+        raise ciphertext_refused(element, "a window", "number or sort the rows after loading")
+
+
+def _as_bytes(clause: Any) -> Any:
+    """What a clause sorts by, seen through a type that leaves the bytes as they are."""
+    element = clause
+    while isinstance(element, UnaryExpression | Grouping | Label) or _is_coerced(element):
+        element = element.typed_expression if _is_coerced(element) else element.element
+    return element
+
+
+def _is_coerced(element: Any) -> bool:
+    return isinstance(element, TypeCoerce) and not isinstance(element, BlindValue)
+
+
+def _window_parts(select: Any) -> Iterator[Any]:
+    for clause in window_clauses(select):
+        yield from clause.clauses if isinstance(clause, ClauseList) else (clause,)
+
+
+def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
+    """Refuse what sorts or groups by an encrypted column that it names in raw SQL."""
+    element = encrypted_column_sorted_by(select, froms)
+    if element is not None:
+        raise ciphertext_refused(
+            element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading"
+        )
+
+
+def _named(select: Any, clause: Any) -> Any:
+    """What a clause of ORDER BY or GROUP BY is about, a selected column's name looked up."""
+    element = clause
+    while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
+        element = element.element
+    return select.selected_columns.get(element) if isinstance(element, str) else element
+
+
+def _check_distinct(select: Any, what: str) -> None:
+    columns = list(select.selected_columns)
+    for element in ciphertexts_among(columns):
+        if not row_key_determined(element, columns, select):
+            raise ciphertext_refused(
+                element,
+                what,
+                "remove duplicates after loading, or select the row's primary key as well, with "
+                "which every row is distinct" + _or_blind(element),
+            )
+
+
+def _or_blind(element: Any) -> str:
+    """The way out that a column with a blind index over its whole value has besides."""
+    has_whole = any(index.label == "exact" for index in element.type.indexes)
+    return ", or use column.blind(), which tells hashes apart" if has_whole else ""
+
+
+def check_compound(compound: CompoundSelect[Any]) -> None:
+    """Refuse what a UNION, INTERSECT or EXCEPT sorts and tells apart by ciphertext.
+
+    :raises UnsupportedOperationError: names the clause.
+    """
+    _check_order_by(compound)
+    _check_raw_order(compound, tuple)
+    refuse_ciphertext_below_other_column(compound)
+    keyword = compound.keyword.name
+    if keyword.endswith("ALL"):
+        return
+    for select in compound.selects:
+        if isinstance(select, Select):
+            _check_distinct(select, keyword)

@@ -1,0 +1,118 @@
+"""Expressions that would be given ciphertext: operators, functions, CAST, CASE.
+
+An encrypted column may be a direct part of few, and of no other that SQLAlchemy may come to offer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import LargeBinary
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    Case,
+    ClauseList,
+    Grouping,
+    Label,
+    Null,
+    Tuple,
+    TypeCoerce,
+    UnaryExpression,
+)
+from sqlalchemy.sql.functions import FunctionElement, count
+from sqlalchemy.sql.selectable import FromClause
+
+from encfields.orm import internals
+from encfields.orm.query.ciphertext_uses import (
+    COLUMN_FIRST,
+    ciphertext_refused,
+    ciphertexts_among,
+    hash_refused,
+    hashes_among,
+)
+from encfields.orm.query.comparison import (
+    EQUALITY,
+    MEMBERSHIP,
+    OF_NULL_TOO,
+    BlindValue,
+    CiphertextComparison,
+    IndexComparison,
+    instead_of_any,
+)
+
+
+def check_expression(element: Any) -> None:
+    """Refuse an encrypted column, or ``column.blind()``, as a part of an expression.
+
+    :raises UnsupportedOperationError: the expression would be given ciphertext, or a hash.
+    """
+    if isinstance(element, FunctionElement) and not isinstance(element, count):
+        name = getattr(element, "name", "function")
+        arguments = getattr(element, "clauses", ())  # next_value() of a Sequence has none
+        for ciphertext in ciphertexts_among(arguments):
+            raise ciphertext_refused(
+                ciphertext, f"the function {name}()", "apply it in Python after loading"
+            )
+        for hashed in hashes_among(arguments):
+            raise hash_refused(hashed, f"the function {name}()")
+    elif not _may_hold_ciphertext(element):
+        for ciphertext in ciphertexts_among(element.get_children()):
+            operator = getattr(element, "operator", None)
+            is_comparison = operator in (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO)
+            indexed = is_comparison and ciphertext.type.indexes
+            first = instead_of_any(*element.get_children()) or COLUMN_FIRST
+            fix = first if indexed else _instead(element, ciphertext)
+            raise ciphertext_refused(ciphertext, _use(element), fix)
+        if not _may_hold_hash(element):
+            for hashed in hashes_among(element.get_children()):
+                fix = instead_of_any(*element.get_children()) or COLUMN_FIRST
+                raise hash_refused(hashed, _use(element), fix)
+
+
+def _may_hold_ciphertext(element: Any) -> bool:
+    """Whether an encrypted column may be a direct part of `element`.
+
+    What stands for its own part, a label for instance, is judged by where it stands itself.
+    """
+    if isinstance(element, BinaryExpression):
+        return isinstance(element, CiphertextComparison | IndexComparison) or (
+            element.operator in (operators.is_, operators.is_not)
+            and isinstance(element.right, Null)
+        )
+    if isinstance(element, UnaryExpression):
+        return element.operator is operators.exists
+    if isinstance(element, TypeCoerce):
+        keeps_bytes = isinstance(element.type, LargeBinary) or internals.is_carried(element)
+        return isinstance(element, BlindValue) or keeps_bytes
+    return isinstance(
+        element, FromClause | Grouping | Label | count
+    ) or internals.stands_for_its_parts(element)
+
+
+def _may_hold_hash(element: Any) -> bool:
+    """Whether ``column.blind()`` may be a direct part of what may not hold ciphertext."""
+    if isinstance(element, UnaryExpression):
+        return element.operator is operators.distinct_op
+    return type(element) is ClauseList  # PARTITION BY, for instance.
+
+
+def _instead(element: Any, ciphertext: Any) -> str:
+    """What to write in the place of a use that is no comparison."""
+    if ciphertext.type.indexes and isinstance(element, Tuple):
+        return (
+            "compare each column by itself, as in and_(a == x, b == y), a tuple_() with rows that "
+            "it is given as they are, or a subquery in exists()"
+        )
+    if ciphertext.type.indexes and isinstance(element, Case):
+        return "write case((column == value, result), ...)"
+    return "do it in Python after loading"
+
+
+def _use(element: Any) -> str:
+    if isinstance(element, Tuple):
+        return "tuple_()"
+    operator = getattr(element, "operator", None)
+    if operator is not None:
+        return f"the operator {getattr(operator, '__name__', operator)!r}"
+    return f"its use in {getattr(element, '__visit_name__', 'an expression').upper()!r}"
