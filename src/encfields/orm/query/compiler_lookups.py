@@ -29,6 +29,7 @@ from sqlalchemy.sql.elements import (
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.ciphertext_uses import ciphertexts_among
 from encfields.orm.query.comparison import (
     BOOLEAN,
     EQUALITY,
@@ -40,13 +41,27 @@ from encfields.orm.query.comparison import (
 from encfields.orm.query.criteria_lookups import is_indexed
 from encfields.orm.query.lookup_type import renamed_bind
 from encfields.orm.query.row_among import is_row_among, row_among
+from encfields.orm.read.packed import DELIVERED
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
 class _LookupCompiler:
-    """What is put before the compiler of a dialect."""
+    """What is put before the compiler of a dialect.
+
+    :ivar columns_by_themselves: hashes of the encrypted columns that were put into the SQL for
+        somebody who asked for one by itself, as who compiles an element of his own does.
+    """
+
+    columns_by_themselves: frozenset[int] = frozenset()
+
+    def process(self, obj: Any, **kw: Any) -> str:
+        """SQLAlchemy's, of any element."""
+        if DELIVERED not in kw and is_encrypted(obj):
+            clause = obj.__clause_element__() if hasattr(obj, "__clause_element__") else obj
+            self.columns_by_themselves |= {hash(one) for one in ciphertexts_among([clause])}
+        return str(super().process(obj, **kw))  # type: ignore[misc]
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
         """SQLAlchemy's, of a comparison."""

@@ -26,7 +26,8 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.query.ciphertext_uses import ciphertexts_among
+from encfields.orm.query.application_elements import ciphertext_put_into
+from encfields.orm.query.ciphertext_uses import ciphertext_refused, ciphertexts_among
 from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
 from encfields.orm.query.refused_clauses import check_compound, check_condition, check_select
 from encfields.orm.query.refused_expressions import check_expression
@@ -50,6 +51,9 @@ def refuse_usage(compiled: Any) -> None:
     for element in every_element(statement, is_exchanged):
         if not is_exchanged(element):
             _check(element)
+        if (ciphertext := ciphertext_put_into(element, compiled)) is not None:
+            what = f"the application's own {type(element).__name__}"
+            raise ciphertext_refused(ciphertext, what, "apply it to what is loaded")
         if isinstance(element, count):
             _check_count(element)
         if isinstance(element, Insert | Update):

@@ -11,6 +11,7 @@ from sqlalchemy.sql.functions import count
 from sqlalchemy.sql.selectable import Select
 
 from encfields.orm import internals
+from encfields.orm.query.application_elements import parts_kept
 from encfields.orm.write.upsert_choices import ChosenValue, parts_of_choice
 
 
@@ -46,7 +47,7 @@ def every_element(root: Any, is_exchanged: Callable[[Any], bool] = no_element) -
         elif isinstance(element, BinaryExpression) and is_exchanged(element):
             stack.extend((*_parts_of_row(element.left), *_parts_of_row(element.right)))
         elif not isinstance(element, Table):
-            stack.extend(element.get_children())
+            stack.extend(tuple(element.get_children()) or parts_kept(element))
 
 
 def _parts_of_row(side: Any) -> Iterator[Any]:

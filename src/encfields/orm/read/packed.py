@@ -68,7 +68,12 @@ def _compile_packed_mysql(element: Packed, compiler: Any, **kw: Any) -> str:
 def without_result_map(kw: dict[str, Any]) -> dict[str, Any]:
     """A compiler's options for the parts of what is delivered, which are not delivered alone."""
     of_the_whole = ("add_to_result_map", "within_columns_clause", "result_map_targets")
-    return {name: value for name, value in kw.items() if name not in of_the_whole}
+    parts = {name: value for name, value in kw.items() if name not in of_the_whole}
+    return {**parts, DELIVERED: True}
+
+
+DELIVERED = "encfields_delivered"
+"""A compiler's option: what it has is a part of what is delivered."""
 
 
 def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any]) -> list[str]:
