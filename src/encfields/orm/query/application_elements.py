@@ -22,7 +22,8 @@ _OF_OTHERS = frozenset(("sqlalchemy", "encfields", "builtins", "typing", "abc"))
 
 def parts_kept(element: Any) -> Iterator[Any]:
     """What an element of the application's own has in its attributes, if it has no children."""
-    if not _is_of_application(type(element)):
+    cls: Any = type(element)
+    if not _is_of_application(cls):
         return
     if isinstance(element, FromClause | ColumnClause | BindParameter):
         return
@@ -37,12 +38,13 @@ def ciphertext_put_into(element: Any, compiler: Any) -> Any:
     """The encrypted column that such an element has had the compiler put into its SQL, or
     ``None``."""
     put: frozenset[int] = getattr(compiler, "columns_by_themselves", frozenset())
-    if not put or not _is_of_application(type(element)):
+    cls: Any = type(element)
+    if not put or not _is_of_application(cls):
         return None
     return next((one for one in ciphertexts_among(parts_kept(element)) if hash(one) in put), None)
 
 
 @lru_cache(maxsize=1000)
-def _is_of_application(cls: type[Any]) -> bool:
+def _is_of_application(cls: Any) -> bool:
     """Whether a class, or one that it is made of, is neither SQLAlchemy's nor ours."""
     return any(one.__module__.partition(".")[0] not in _OF_OTHERS for one in cls.__mro__)

@@ -68,7 +68,7 @@ class _LookupCompiler:
         asked = _asked(binary, self) if is_looked_up_by_compiler(binary) else binary
         if asked is binary:
             return str(super().visit_binary(binary, **kw))  # type: ignore[misc]
-        return str(self.process(asked, **kw))  # type: ignore[attr-defined]
+        return str(self.process(asked, **kw))
 
     def visit_case(self, clause: Case[Any], **kw: Any) -> str:
         """SQLAlchemy's, of a CASE."""
