@@ -113,7 +113,7 @@ def test_an_index_that_is_made_otherwise_is_made_anew(
         assert "#     op.fill_blind_index(" in _body(code)
         project.upgrade()
         code = project.autogenerate(metadata)
-    assert f"\n    op.fill_blind_index('patient', {told}, anew=True)\n" in _body(code)
+    assert f"\n    op.fill_blind_index('patient', {told}, reindex=True)\n" in _body(code)
     assert "from encfields.alembic import IndexColumn\n" in code
     project.upgrade()
     assert _found(clinic, metadata, f"{SECRET} 7") == [7]
@@ -133,7 +133,7 @@ def test_without_keys_only_what_the_bytes_tell_is_compared(
     assert "op." not in project.autogenerate(_declared(index=BlindIndex()), keep=False)
     assert "not compared" in caplog.text
     assert "op." not in project.autogenerate(_declared(index=BlindIndex(domain="x")), keep=False)
-    assert "anew=True" in project.autogenerate(_declared(index=BlindIndex(bits=32)), keep=False)
+    assert "reindex=True" in project.autogenerate(_declared(index=BlindIndex(bits=32)), keep=False)
     assert SECRET not in caplog.text
 
 

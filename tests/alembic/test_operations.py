@@ -84,8 +84,8 @@ ALL: list[Any] = [
     ),
     ReencryptOp(SPEC, queue=False, indexes=INDEXES),
     RebindOp(SPEC, WAS, queue=False, indexes=INDEXES),
-    FillBlindIndexOp(TableSpec.of("patient", []), INDEXES[:1], anew=False, queue=False),
-    FillBlindIndexOp(SPEC, INDEXES, anew=True, queue=True),
+    FillBlindIndexOp(TableSpec.of("patient", []), INDEXES[:1], reindex=False, queue=False),
+    FillBlindIndexOp(SPEC, INDEXES, reindex=True, queue=True),
     EnsureBlindIndexOp(TableSpec.of("patient", [], schema="s"), INDEXES),
     RotateBeaconKeyOp("clinical", None),
     RotateBeaconKeyOp("clinical", 2),
@@ -137,7 +137,9 @@ def test_a_rebinding_is_undone_by_the_way_back() -> None:
 
 
 def test_filling_an_index_leaves_nothing_to_undo() -> None:
-    assert isinstance(FillBlindIndexOp(SPEC, INDEXES, anew=False, queue=False).reverse(), NothingOp)
+    assert isinstance(
+        FillBlindIndexOp(SPEC, INDEXES, reindex=False, queue=False).reverse(), NothingOp
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_a_type_checker_sees_our_operations_and_alembics(tmp_path: Path) -> None
         "op.drop_table('visit')\n"
         "op.reencrypt('patient', ['ssn', SealedColumn('notes', key='k')], queue=True)\n"
         "op.rebind('patient', ['ssn'], was=['ssn'])\n"
-        "op.fill_blind_index('patient', ['ssn_bidx'], anew=True)\n"
+        "op.fill_blind_index('patient', ['ssn_bidx'], reindex=True)\n"
     )
     bad = tmp_path / "bad.py"
     bad.write_text(

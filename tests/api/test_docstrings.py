@@ -14,10 +14,19 @@ from encfields.keys.admin import KeyAdmin
 from encfields.keys.many.many_keys import ManyKeys
 from tests.api.test_public_names import PUBLIC
 
-MADE_BY_OTHERS = {"Attach", "EncfieldsMaterialsManager", "Encryption"}
+MADE_BY_OTHERS = {"Attach", "Canary", "EncfieldsMaterialsManager", "Encryption"}
 """Classes that users get, and do not make."""
 
-WITH_METHODS = {"Adoption", "Encryption", "KeyStore", "Reencryption", "TableSpec", "Transform"}
+WITH_METHODS = {
+    "Adoption",
+    "Canary",
+    "ColumnCensus",
+    "Encryption",
+    "KeyStore",
+    "Reencryption",
+    "TableSpec",
+    "Transform",
+}
 """Classes whose methods users call, or write. What a key store's methods take is said once, in
 ``KeyStore``, and what SQLAlchemy calls in a type, in SQLAlchemy's documentation."""
 

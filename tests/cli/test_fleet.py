@@ -58,7 +58,7 @@ def test_a_logical_name_of_its_own_is_told_behind_an_at(command: Run, sqlite, km
         "keys", "create", "default", "--create-table", "--database", sqlite.url_text, *place
     )
     assert told.code == exits.OK
-    store = DynamoDbKeyStore(aws_kms(arn), table, logical_name="fleet")
+    store = DynamoDbKeyStore(aws_kms(arn), table, name="fleet")
     assert store.active("default").id == "default"
 
 

@@ -159,7 +159,7 @@ def test_the_stock_key_store_rotates_what_was_exported(source, store, stock_stor
 def test_the_multi_region_kind_of_keyring_takes_the_copies(kms, source, table_name):
     source.create("default")
     keyring = keyrings.aws_kms_mrk(kms.create_key())
-    target = DynamoDbKeyStore(keyring, table_name, logical_name="fleet")
+    target = DynamoDbKeyStore(keyring, table_name, name="fleet")
     target.create_table()
     list(export_keys(source, target))
     assert target.active("default").material == source.active("default").material

@@ -383,16 +383,23 @@ def test_another_kms_key_is_refused_and_named_so(store, kms, table_name):
 
 def test_another_logical_name_is_refused(store, arn, table_name):
     store.create("default")
-    other = DynamoDbKeyStore(keyrings.aws_kms(arn), table_name, logical_name="other")
+    other = DynamoDbKeyStore(keyrings.aws_kms(arn), table_name, name="other")
     with pytest.raises(KeyAccessError):
         other.active("default")
 
 
+def test_the_name_is_taken_by_its_former_word_as_well(arn):
+    wrapping = keyrings.aws_kms(arn)
+    former = DynamoDbKeyStore(wrapping, "keys", logical_name="fleet")
+    assert former.name == DynamoDbKeyStore(wrapping, "keys", name="fleet").name == "fleet"
+    assert DynamoDbKeyStore(wrapping, "keys").name == "keys"
+    with pytest.raises(ConfigurationError, match="give name= alone"):
+        DynamoDbKeyStore(wrapping, "keys", name="fleet", logical_name="other")
+
+
 def test_a_restored_table_of_another_name_keeps_its_logical_name(store, arn, table_name, kms):
     material = (store.create("default"), store.active("default").material)[1]
-    restored = DynamoDbKeyStore(
-        keyrings.aws_kms(arn), table_name + "-restored", logical_name=table_name
-    )
+    restored = DynamoDbKeyStore(keyrings.aws_kms(arn), table_name + "-restored", name=table_name)
     restored.create_table()
     client = fleet.dynamodb(kms.dynamodb_url)
     for item in fleet.items(kms.dynamodb_url, table_name).values():

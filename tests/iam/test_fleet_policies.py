@@ -43,7 +43,7 @@ def table_name() -> str:
 def store(kms, kms_proxy, dynamodb_proxy, table_name) -> DynamoDbKeyStore:
     arn = kms.create_key()
     return DynamoDbKeyStore(
-        keyrings.aws_kms(arn), table_name, logical_name=TABLE, endpoint_url=dynamodb_proxy.url
+        keyrings.aws_kms(arn), table_name, name=TABLE, endpoint_url=dynamodb_proxy.url
     )
 
 

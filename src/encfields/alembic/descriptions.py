@@ -104,13 +104,13 @@ def index_columns(indexes: Indexes) -> tuple[IndexColumn, ...]:
 
 
 def with_indexes(
-    spec: TableSpec, indexes: Iterable[IndexColumn], *, anew: bool = False
+    spec: TableSpec, indexes: Iterable[IndexColumn], *, reindex: bool = False
 ) -> TableSpec:
     """A run's description that computes indexes as well.
 
     :param spec: the table, and those of its encrypted columns of which more than the name is to
         be said; the others are added by name.
-    :param anew: compute those of every row, and not of those alone that have none.
+    :param reindex: compute those of every row, and not of those alone that have none.
     """
     known = {column.name for column in spec.columns}
     indexes = tuple(indexes)
@@ -118,7 +118,7 @@ def with_indexes(
     columns = (*spec.columns, *(SealedColumn(name) for name in names if name not in known))
     whole = TableSpec(spec.table, columns, spec.schema)
     definitions = tuple(index.definition(whole) for index in indexes)
-    return TableSpec(spec.table, columns, spec.schema, definitions, anew)
+    return TableSpec(spec.table, columns, spec.schema, definitions, reindex)
 
 
 def index_column_of(index: IndexBinding) -> IndexColumn:

@@ -54,9 +54,10 @@ def fill_blind_index(
     indexes: Indexes,
     *,
     columns: Columns = (),
-    anew: bool = False,
+    reindex: bool = False,
     schema: str | None = None,
     queue: bool = False,
+    anew: bool = False,
 ) -> None: ...
 def ensure_blind_index(table_name: str, indexes: Indexes, *, schema: str | None = None) -> None: ...
 def rotate_beacon_key(key_id: str = "default", version: int | None = None) -> None: ...

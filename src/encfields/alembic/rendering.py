@@ -130,7 +130,7 @@ def _fill_blind_index(autogen_context: Any, op: FillBlindIndexOp) -> str:
     arguments = [repr(op.spec.table), _indexes(autogen_context, op.indexes)]
     if op.spec.columns:
         arguments.append(f"columns={rendered_columns(autogen_context, op.spec.columns)}")
-    flags = {"anew": op.anew, "queue": op.queue}
+    flags = {"reindex": op.reindex, "queue": op.queue}
     return rendered_call(autogen_context, op.verb, arguments, op.spec.schema, flags)
 
 

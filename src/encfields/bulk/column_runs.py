@@ -12,8 +12,8 @@ from sqlalchemy import CHAR
 
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption
-from encfields.bulk.rows.description import sealed_column_of
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.rows.spec_base import sealed_column_of
 from encfields.bulk.rows.types_as_data import InnerType, type_to_data
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind

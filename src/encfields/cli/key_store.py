@@ -89,7 +89,7 @@ def any_key_store_of(
 ) -> SqlKeyStore | DynamoDbKeyStore:
     """The same, or AWS's key store.
 
-    :param key_table: may be ``dynamodb:TABLE`` or ``dynamodb:TABLE@LOGICAL_NAME`` too, which
+    :param key_table: may be ``dynamodb:TABLE`` or ``dynamodb:TABLE@NAME`` too, which
         needs the keyring that wraps its keys even where they are only listed: it says where the
         table is.
     """
@@ -97,6 +97,6 @@ def any_key_store_of(
         return key_store_of(keyring, key_table, name)
     if keyring is None:
         NoKeyring().build()
-    table, _, logical_name = key_table.removeprefix(DYNAMODB).partition("@")
+    table, _, store_name = key_table.removeprefix(DYNAMODB).partition("@")
     wrapping: Any = parse_keyring(keyring)
-    return DynamoDbKeyStore(wrapping, table, logical_name=logical_name or None)
+    return DynamoDbKeyStore(wrapping, table, name=store_name or None)

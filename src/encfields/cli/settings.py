@@ -61,7 +61,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-table",
         metavar="NAME",
-        help=f"[schema.]table of keys, or {DYNAMODB}TABLE[@LOGICAL_NAME] for AWS's key store in "
+        help=f"[schema.]table of keys, or {DYNAMODB}TABLE[@NAME] for AWS's key store in "
         f"DynamoDB; default {TABLE_NAME}",
     )
     parser.add_argument(

@@ -19,6 +19,7 @@ What it is made of:
 ``plugin``    the fixtures, and what pytest calls
 ``local``     encryption with a local wrapping key
 ``canary``    plaintext that is looked for wherever it could leave by
+``watch``     where it was seen; what the plugin calls
 ``channels``  the ways it could leave by
 ``search``    looking through one of them
 ``budget``    ``kms_calls``

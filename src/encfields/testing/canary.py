@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import TypeVar
 
-import pytest
-
-from encfields.testing import channels
-from encfields.testing.search import (
-    SQLALCHEMY,
-    TEST_RUNNER,
-    frames_showing,
-    is_of,
-    shows,
-    spellings,
-    texts,
-    texts_of,
-)
+from encfields.testing.watch import Watch
 
 _T = TypeVar("_T")
 
@@ -27,19 +12,14 @@ _T = TypeVar("_T")
 class Canary:
     """Plaintexts of one test, and where they showed. The fixture ``encfields_canary`` is one.
 
-    :param item: the test. Its own function may hold what it works with.
+    :param watch: what the plugin searches for them.
     """
 
-    def __init__(self, item: pytest.Item) -> None:
-        self._path = str(item.path)
-        self._function = getattr(item, "originalname", None) or item.name
-        self._forms: list[frozenset[bytes]] = []
-        self._may_hold = [*TEST_RUNNER, SQLALCHEMY]
-        self._found: dict[str, None] = {}
-        self._told = 0
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
 
     def __repr__(self) -> str:
-        return f"<Canary of {len(self._forms)} plaintexts, {len(self._found)} places found>"
+        return f"<Canary of {self._watch!r}>"
 
     def __call__(self, plaintext: _T) -> _T:
         """Register a plaintext: from now on the test fails if it shows.
@@ -50,7 +30,7 @@ class Canary:
         :raises ValueError: nothing of it has 6 characters or bytes, so that a find could be a
             coincidence.
         """
-        self._forms += [spellings(text) for text in texts_of(plaintext)]
+        self._watch.add(plaintext)
         return plaintext
 
     def may_hold(self, *modules: str) -> None:
@@ -62,18 +42,18 @@ class Canary:
 
         :param modules: such as ``"shop.forms"``, or ``"shop"`` for all of a package.
         """
-        self._may_hold += modules
+        self._watch.leave_out(*modules)
 
     def look_at(self, *places: object) -> None:
         """Search things that no channel shows: a response's body, a file's content, a report.
 
-        Exceptions are searched with the frames that they passed through.
+        :param places: what to search; exceptions, with the frames that they passed through.
         """
         for number, place in enumerate(places):
             if isinstance(place, BaseException):
-                self._see_error(place)
+                self._watch.see_error(place)
             else:
-                self._see(f"look_at() {number}", place)
+                self._watch.see(f"look_at() {number}", place)
 
     def check(self) -> None:
         """Fail the test now if a plaintext showed anywhere since the last check.
@@ -81,68 +61,4 @@ class Canary:
         At the end of the test this happens by itself.
         """
         __tracebackhide__ = True
-        news = self.untold()
-        if news:
-            pytest.fail(_report(news), pytrace=False)
-
-    def untold(self) -> list[str]:
-        """The places found since the last time."""
-        news = list(self._found)[self._told :]
-        self._told = len(self._found)
-        return news
-
-    def note_on(self, error: BaseException) -> None:
-        """Search the exception that ends the test, and add to it where plaintexts showed."""
-        if not isinstance(error, AssertionError):
-            self._see_error(error)
-        news = self.untold()
-        if news:
-            error.add_note(_report(news))
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch what can be watched from a fixture: logs, statements, pickles, caught errors."""
-        with ExitStack() as stack:
-            stack.enter_context(channels.log_records(self._see))
-            stack.enter_context(channels.statements(self._see))
-            stack.enter_context(channels.pickles(self._see))
-            stack.enter_context(channels.caught_errors(self._see_error))
-            yield
-
-    @contextmanager
-    def watching_call(self) -> Iterator[None]:
-        """Watch what pytest itself redirects around a test's call: output and warnings."""
-        with channels.issued_warnings(self._see), channels.printed(self._see):
-            yield
-
-    def see_sections(self, sections: list[tuple[str, str, str]]) -> None:
-        """Search what pytest captured, of subprocesses as well."""
-        for when, kind, content in sections:
-            if kind in ("stdout", "stderr"):
-                self._see(f"{kind} captured during {when}", content)
-
-    def _see(self, channel: str, *things: object) -> None:
-        if not self._forms:
-            return
-        for thing in things:
-            for path, text in texts(thing, channel):
-                if any(shows(forms, text) for forms in self._forms):
-                    self._found.setdefault(path)
-
-    def _see_error(self, error: BaseException) -> None:
-        self._see(f"an exception ({type(error).__name__})", error)
-        for forms in self._forms:
-            for place in frames_showing(forms, error, self._is_exempt):
-                self._found.setdefault(
-                    f"an exception's frame: {place} (error trackers record it; if it must hold "
-                    "it, name its module in may_hold())"
-                )
-
-    def _is_exempt(self, frame: FrameType) -> bool:
-        code = frame.f_code
-        own = code.co_filename == self._path and code.co_name == self._function
-        return own or is_of(frame, self._may_hold)
-
-
-def _report(places: list[str]) -> str:
-    return "\n".join(["a plaintext shows where it must not:", *(f"  {place}" for place in places)])
+        self._watch.fail_if_seen()

@@ -13,8 +13,9 @@ from encfields.engine import Encryption
 from encfields.keys.keyrings.local import LocalKeyring
 from encfields.testing.canary import Canary
 from encfields.testing.local import attach_locally, local_keyring
+from encfields.testing.watch import Watch
 
-_CANARY = pytest.StashKey[Canary]()
+_WATCH = pytest.StashKey[Watch]()
 _MAY_HOLD = "encfields_canary_may_hold"
 
 
@@ -59,13 +60,13 @@ def encfields_canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
 
     Call it with a plaintext, before that is used: ``ssn = encfields_canary("123-45-6789")``.
     """
-    canary = Canary(request.node)
-    canary.may_hold(*request.config.getini(_MAY_HOLD))
-    request.node.stash[_CANARY] = canary
-    with canary.watching():
-        yield canary
+    watch = Watch(request.node)
+    watch.leave_out(*request.config.getini(_MAY_HOLD))
+    request.node.stash[_WATCH] = watch
+    with watch.during_test():
+        yield Canary(watch)
     # What the clean-up of other fixtures let out, or a test that was skipped.
-    canary.check()
+    watch.fail_if_seen()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,10 +81,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(specname="pytest_runtest_call", wrapper=True, trylast=True)
 def pytest_encfields_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Around the test alone, within what pytest puts around it."""
-    canary = item.stash.get(_CANARY, None)
-    if canary is None:
+    watch = item.stash.get(_WATCH, None)
+    if watch is None:
         return (yield)
-    with canary.watching_call():
+    with watch.during_call():
         return (yield)
 
 
@@ -97,13 +98,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         result = yield
     except Exception as raised:
         error = raised
-    canary = item.stash.get(_CANARY, None)
-    if canary is not None:
-        canary.see_sections(item._report_sections)
+    watch = item.stash.get(_WATCH, None)
+    if watch is not None:
+        watch.see_sections(item._report_sections)
         if error is not None:
-            canary.note_on(error)
+            watch.note_on(error)
         else:
-            canary.check()
+            watch.fail_if_seen()
     if error is not None:
         raise error
     return result

@@ -21,8 +21,8 @@ from encfields.alembic.autogenerate.inner_types import conversion_of, is_read
 from encfields.alembic.autogenerate.rebindings import Stored, rebinding_of, stored_table
 from encfields.alembic.autogenerate.sampled import SampledValue, drawn, near_ends
 from encfields.alembic.environment import FetchKeys
-from encfields.bulk.rows.description import sealed_column_of
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.spec_base import sealed_column_of
 from encfields.errors import EncFieldsError
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 

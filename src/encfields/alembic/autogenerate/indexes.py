@@ -71,7 +71,7 @@ def fills(
         if stale.indexes:
             names = {index.name for index in stale.indexes}
             indexes_to_fill = [index for index in present if index.index_column.name in names]
-            yield _fill(table, indexes_to_fill, anew=stale.changed)
+            yield _fill(table, indexes_to_fill, reindex=stale.changed)
 
 
 def postponed_fills(
@@ -91,10 +91,10 @@ def postponed_fills(
             and {source.column_name for source in index.sources} <= types.keys()
         ]
         if indexes_to_fill:
-            yield PostponedFillOp(_fill(table, indexes_to_fill, anew=False))
+            yield PostponedFillOp(_fill(table, indexes_to_fill, reindex=False))
 
 
-def _fill(table: Table, indexes: list[IndexBinding], *, anew: bool) -> FillBlindIndexOp:
+def _fill(table: Table, indexes: list[IndexBinding], *, reindex: bool) -> FillBlindIndexOp:
     names = {source.column_name for index in indexes for source in index.sources}
     columns = tuple(
         column
@@ -103,7 +103,7 @@ def _fill(table: Table, indexes: list[IndexBinding], *, anew: bool) -> FillBlind
     )
     indexes_to_fill = tuple(index_column_of(index) for index in indexes)
     spec = TableSpec(table.name, columns, table.schema)
-    return FillBlindIndexOp(spec, indexes_to_fill, anew=anew, queue=False)
+    return FillBlindIndexOp(spec, indexes_to_fill, reindex=reindex, queue=False)
 
 
 def _names(index: IndexBinding) -> set[str]:

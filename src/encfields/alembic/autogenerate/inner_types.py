@@ -23,8 +23,8 @@ from encfields.alembic.environment import FetchKeys
 from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.alembic.operations.values import ConvertEncryptedOp
 from encfields.bulk.column_runs import with_uuids
-from encfields.bulk.rows.description import sealed_column_of
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.rows.spec_base import sealed_column_of
 from encfields.bulk.rows.types_as_data import type_to_data
 from encfields.codecs import codec_for
 from encfields.codecs.conversion import Conversion

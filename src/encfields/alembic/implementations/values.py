@@ -102,7 +102,7 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
         f"No script can compute a blind index: op.{operation.verb}() of {names} is to be done "
         "before this goes on, by running the migration or `encfields reencrypt`.",
     )
-    if operation.anew:
+    if operation.reindex:
         # Whether an index is made as it is declared now, only a key tells. A run of the same
         # description may have been there before, with other declarations between.
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)

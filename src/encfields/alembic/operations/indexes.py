@@ -24,12 +24,12 @@ class FillBlindIndexOp(Operation):
         spec: TableSpec,
         indexes: tuple[IndexColumn, ...],
         *,
-        anew: bool,
+        reindex: bool,
         queue: bool,
     ) -> None:
         self.spec = spec
         self.indexes = indexes
-        self.anew = anew
+        self.reindex = reindex
         self.queue = queue
 
     @classmethod
@@ -40,9 +40,10 @@ class FillBlindIndexOp(Operation):
         indexes: Indexes,
         *,
         columns: Columns = (),
-        anew: bool = False,
+        reindex: bool = False,
         schema: str | None = None,
         queue: bool = False,
+        anew: bool = False,
     ) -> None:
         """Compute the blind indexes of rows that were written before there were any.
 
@@ -55,28 +56,30 @@ class FillBlindIndexOp(Operation):
             ``"ssn_bidx"``, or an :class:`IndexColumn` where more is to be said.
         :param columns: the encrypted columns of which more than the name is to be said, as for
             :func:`reencrypt`.
-        :param anew: compute every row's, and write those that are others: after a change of
+        :param reindex: compute every row's, and write those that are others: after a change of
             transform, bits, domain or key. Default: only where there is none.
         :param schema: the table's schema.
         :param queue: as for :func:`reencrypt`; :func:`ensure_blind_index` refuses until it is
             done.
+        :param anew: what `reindex` was called before; migrations that say it go on working.
         :raises MigrationError: as :func:`reencrypt`.
         :raises KeyStoreError: a beacon key has no such version, or cannot be fetched.
         """
         spec = TableSpec.of(table_name, columns, schema=schema)
-        operations.invoke(cls(spec, index_columns(indexes), anew=anew, queue=queue))
+        every_row = reindex or anew
+        operations.invoke(cls(spec, index_columns(indexes), reindex=every_row, queue=queue))
 
     @property
     def whole(self) -> TableSpec:
         """The run's description."""
-        return with_indexes(self.spec, self.indexes, anew=self.anew)
+        return with_indexes(self.spec, self.indexes, reindex=self.reindex)
 
     def reverse(self) -> NothingOp:
         """Nothing: what is filled goes when the revision that added its column is undone."""
         return NothingOp()
 
     def arguments(self) -> tuple[Any, ...]:
-        return self.spec.schema, self.spec.table, self.indexes, self.spec.columns, self.anew
+        return self.spec.schema, self.spec.table, self.indexes, self.spec.columns, self.reindex
 
 
 @Operations.register_operation("ensure_blind_index")

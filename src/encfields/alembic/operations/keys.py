@@ -185,7 +185,7 @@ class RotateBeaconKeyOp(Operation):
 
         1. this, in a revision of its own;
         2. declare ``BlindIndex(versions=(1, 2))``: autogenerate adds the second column;
-        3. deploy that everywhere, and :func:`fill_blind_index` the second column, ``anew=True``;
+        3. deploy that everywhere, and :func:`fill_blind_index` the second column, ``reindex=True``;
         4. declare ``BlindIndex(versions=(2, 1))``, by which the second is asked, and deploy that;
         5. declare ``BlindIndex(versions=(2,))``: autogenerate drops the first column;
         6. :func:`retire_beacon_key`.

@@ -3,8 +3,8 @@
 What a run is to do, and the table as the database has it:
 
 =================  =============================================================
-``description``    a table and its encrypted columns, as a migration states them
-``spec``           ``TableSpec``: the same, which can be counted
+``spec_base``      a table and its encrypted columns, as a migration states them
+``spec``           ``TableSpec``: the same, with counting
 ``types_as_data``  inner types, as a job has them
 ``job``            what a run does to a table
 ``prepared_job``   that, with the table reflected

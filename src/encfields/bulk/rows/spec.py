@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from encfields.bulk.rows.description import (
+from encfields.bulk.rows.spec_base import (
     ReflectedTable,
     SealedColumn,
-    TableDescription,
+    TableSpecBase,
 )
 from encfields.bulk.survey.census import count_under, count_under_each
 from encfields.keys.removal import ValuesUnder
@@ -22,7 +22,7 @@ __all__ = ["ReflectedTable", "SealedColumn", "TableSpec"]
 
 
 @dataclass(frozen=True, slots=True)
-class TableSpec(TableDescription):
+class TableSpec(TableSpecBase):
     """One table and those of its encrypted columns that are worked on.
 
     :meth:`from_table` makes it of a declared table, :meth:`of` of names.

@@ -17,9 +17,16 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.types import NullType
 
 from encfields.bulk.rows.catalog import refuse_view
-from encfields.bulk.rows.description import ReflectedTable, TableDescription
 from encfields.bulk.rows.places import ColumnPlaces, to_show
-from encfields.bulk.survey.column_census import ColumnCensus, Example, count_name
+from encfields.bulk.rows.spec_base import ReflectedTable, TableSpecBase
+from encfields.bulk.survey.column_census import (
+    ColumnCensus,
+    Example,
+    ask_for,
+    count_name,
+    keep_example,
+    under_each,
+)
 from encfields.bulk.survey.index_check import IndexCensus, IndexCounter
 from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
 from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, State, StoredValue, examine
@@ -92,7 +99,7 @@ class Census:
 @leaves_no_trace
 def census(
     bind: Engine | Connection,
-    spec: TableDescription,
+    spec: TableSpecBase,
     *,
     sample: int | None = None,
     batch_rows: int = COUNTED_AT_ONCE,
@@ -230,8 +237,8 @@ def _count_value(
     names = [c.name for c in places.binding.identity]
     row = dict(zip(names, texts if texts is not None else to_show(identity), strict=True))
     reason = stored.reason or fault
-    column.note(
-        "damaged" if stored.header is not None else stored.state.value, Example(row, reason)
+    keep_example(
+        column, "damaged" if stored.header is not None else stored.state.value, Example(row, reason)
     )
     if stored.state is State.PLAINTEXT:
         column.plaintext += 1
@@ -260,23 +267,23 @@ def _count_message(
             column.former_key.add(header)
         else:
             column.other_key.add(header)
-            column.note("other_key", Example(place.row, "key-id"))
+            keep_example(column, "other_key", Example(place.row, "key-id"))
         return
     try:
         belongs_to = deserialize(header.context)
     except MalformedMessageError:
         column.damaged["context"] += 1
-        column.note("damaged", Example(place.row, "context"))
+        keep_example(column, "damaged", Example(place.row, "context"))
         return
     column.misplaced.add(header)
     count_name(column.bound_to, belongs_to.get(COLUMN_KEY, "no column"))
-    column.note("misplaced", Example(place.row, "misplaced", belongs_to))
+    keep_example(column, "misplaced", Example(place.row, "misplaced", belongs_to))
 
 
 @leaves_no_trace
 def _exact_census(
     bind: Engine | Connection,
-    spec: TableDescription,
+    spec: TableSpecBase,
     key_ids: Collection[str],
     version: str | None,
 ) -> Census:
@@ -292,14 +299,14 @@ def _exact_census(
         refuse_view(reflected.table, connection)
     count = _Count(reflected, source, COUNTED_AT_ONCE)
     for column in count.columns:
-        column.ask_for(key_ids, version)
+        ask_for(column, key_ids, version)
     for rows in count.scan.batches():
         count.add(rows)
     return count.census(None)
 
 
 def count_under(
-    bind: Engine | Connection, spec: TableDescription, key_id: str, version: str | None = None
+    bind: Engine | Connection, spec: TableSpecBase, key_id: str, version: str | None = None
 ) -> tuple[str, list[ValuesUnder]]:
     """The columns of a table that hold values under a key. Every row is looked at once, and no
     key is used. Values that are bound to another place count too: moved back, they would open.
@@ -318,7 +325,7 @@ def count_under(
 
 
 def count_under_each(
-    bind: Engine | Connection, spec: TableDescription, key_ids: Collection[str]
+    bind: Engine | Connection, spec: TableSpecBase, key_ids: Collection[str]
 ) -> tuple[str, dict[str, list[ValuesUnder]]]:
     """:func:`count_under` for many keys, with one look at every row.
 
@@ -327,6 +334,6 @@ def count_under_each(
     counted = _exact_census(bind, spec, key_ids, None)
     by_key: dict[str, list[ValuesUnder]] = {}
     for column in counted.columns:
-        for key_id, values in column.under_each().items():
+        for key_id, values in under_each(column).items():
             by_key.setdefault(key_id, []).append(ValuesUnder(counted.table, column.column, values))
     return counted.table, by_key

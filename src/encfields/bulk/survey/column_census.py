@@ -158,33 +158,15 @@ class ColumnCensus:
         """
         return sum(self.versions[key_id, version] for key_id, version in active.items())
 
-    def ask_for(self, key_ids: Collection[str], version: str | None) -> None:
-        """Count keys, and one of their versions, exactly, whatever other names there are."""
-        for kind in self.by_version:
-            kind.asked, kind.asked_version = frozenset(key_ids), version
-
     def under(self, key_id: str, version: str | None = None) -> int:
         """Values that say they are under a key, or one of its versions, wherever they are.
 
         Those that were not counted apart are added, unless it was asked for.
+
+        :param key_id: the branch key id.
+        :param version: default all of them.
         """
         return sum(kind.under(key_id, version) for kind in self.by_version)
-
-    def under_each(self) -> Counter[str]:
-        """Values under each key that was asked for, wherever they are; those with none are left
-        out."""
-        counts: Counter[str] = Counter()
-        for kind in self.by_version:
-            for (key_id, _), count in kind.items():
-                if key_id in kind.asked:
-                    counts[key_id] += count
-        return counts
-
-    def note(self, kind: str, example: Example) -> None:
-        """Keep an example, unless there are enough of its kind."""
-        kept = self.examples.setdefault(kind, [])
-        if len(kept) < MAX_EXAMPLES:
-            kept.append(example)
 
     def to_json(self, sample: Sample | None = None) -> dict[str, Any]:
         """The column as plain data.
@@ -226,3 +208,26 @@ def _versions_json(counts: Counter[KeyVersionName], sample: Sample | None) -> li
             entry["estimated"] = sample.extrapolate(count)
         document.append(entry)
     return document
+
+
+def ask_for(column: ColumnCensus, key_ids: Collection[str], version: str | None) -> None:
+    """Have keys, and one of their versions, counted exactly, whatever other names there are."""
+    for kind in column.by_version:
+        kind.asked, kind.asked_version = frozenset(key_ids), version
+
+
+def under_each(column: ColumnCensus) -> Counter[str]:
+    """Values under each key that was asked for, wherever they are; those with none are left out."""
+    counts: Counter[str] = Counter()
+    for kind in column.by_version:
+        for (key_id, _), count in kind.items():
+            if key_id in kind.asked:
+                counts[key_id] += count
+    return counts
+
+
+def keep_example(column: ColumnCensus, kind: str, example: Example) -> None:
+    """Keep an example of a value, unless there are enough of its kind."""
+    kept = column.examples.setdefault(kind, [])
+    if len(kept) < MAX_EXAMPLES:
+        kept.append(example)

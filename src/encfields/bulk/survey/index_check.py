@@ -19,14 +19,14 @@ from sqlalchemy import (
     select,
 )
 
-from encfields.bulk.rows.description import TableDescription
+from encfields.bulk.rows.spec_base import TableSpecBase
 from encfields.bulk.survey.scan import Sample
 from encfields.engine import engine_encryption
 from encfields.errors import BlindIndexError, DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.index.definition import IndexDefinition
 
 if TYPE_CHECKING:
-    from encfields.bulk.rows.description import ReflectedTable
+    from encfields.bulk.rows.spec_base import ReflectedTable
     from encfields.engine import Encryption
 
 INDEX_REASONS = ("index-missing", "index-mismatch")
@@ -117,7 +117,7 @@ def _mismatch() -> BlindIndexError:
     )
 
 
-def count_unindexed(connection: Connection, spec: TableDescription) -> dict[str, int]:
+def count_unindexed(connection: Connection, spec: TableSpecBase) -> dict[str, int]:
     """How many rows have their values and no index of them.
 
     :param spec: the table; its columns must be there.
@@ -130,7 +130,7 @@ def count_unindexed(connection: Connection, spec: TableDescription) -> dict[str,
     return counts
 
 
-def any_unindexed(connection: Connection, spec: TableDescription, index: IndexDefinition) -> bool:
+def any_unindexed(connection: Connection, spec: TableSpecBase, index: IndexDefinition) -> bool:
     """Whether there is such a row; with the index's column indexed, that costs no full scan."""
     sought: Select[Any] = select(column(index.name)).select_from(_table(spec, index))
     return connection.execute(sought.where(is_unindexed(index)).limit(1)).first() is not None
@@ -145,7 +145,7 @@ def is_unindexed(index: IndexDefinition, columns: Any = None) -> ColumnElement[b
     return and_(*(of(name).is_not(None) for name in index.columns), of(index.name).is_(None))
 
 
-def _table(spec: TableDescription, index: IndexDefinition) -> Any:
+def _table(spec: TableSpecBase, index: IndexDefinition) -> Any:
     names: Iterable[str] = (index.name, *index.columns)
     return Table(spec.table, MetaData(), *map(Column, names), schema=spec.schema)
 

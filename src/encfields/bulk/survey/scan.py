@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause, Select, Table
     from sqlalchemy.engine import Dialect
 
-    from encfields.bulk.rows.description import ReflectedTable
+    from encfields.bulk.rows.spec_base import ReflectedTable
     from encfields.orm.declare.columns import ColumnBinding
 
 ScannedRows = Sequence[Any]

@@ -91,7 +91,7 @@ def _of_library(
     if kms_refused or "not a valid" in text or "corrupted" in text:
         return KeyAccessError(
             "KMS does not open the wrapped key: its item was altered, or belongs to a key store "
-            "of another logical name; give logical_name= as it was created, or restore the item",
+            "of another logical name; give name= as it was created, or restore the item",
             key_id=key_id,
             reason="tampered",
         )

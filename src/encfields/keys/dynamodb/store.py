@@ -64,12 +64,14 @@ class DynamoDbKeyStore(KeyStore):
 
     :param keyring: ``keyrings.aws_kms(arn)`` or ``keyrings.aws_kms_mrk(arn)``, of one key.
     :param table_name: the DynamoDB table.
-    :param logical_name: the key store's name in KMS's encryption context (``tablename``), bound
-        to every key for good; by default `table_name`. It has to be the same for everybody who
-        uses the table, and stays as it is when the table is restored under another name.
+    :param name: the key store's logical name, which is in KMS's encryption context
+        (``tablename``), bound to every key for good; by default `table_name`. It has to be the
+        same for everybody who uses the table, and stays as it is when the table is restored under
+        another name.
     :param region: AWS region of the table; by default the KMS key's.
     :param context: pairs of every new key's own encryption context, at least one.
     :param former: keyrings, of one KMS key each, that open what is not rewrapped yet.
+    :param logical_name: what `name` was called before.
     :param options: how DynamoDB is reached: see
         :class:`~encfields.keys.aws.clients.ClientOptions`. For KMS the keyring has its own.
     :raises ConfigurationError: the keyring is not of exactly one KMS key, or an argument is
@@ -84,12 +86,18 @@ class DynamoDbKeyStore(KeyStore):
         keyring: AwsKmsKeyring,
         table_name: str,
         *,
-        logical_name: str | None = None,
+        name: str | None = None,
         region: str | None = None,
         context: Mapping[str, str] = OWN_CONTEXT,
         former: Sequence[AwsKmsKeyring] = (),
+        logical_name: str | None = None,
         **options: Unpack[ClientArguments],
     ) -> None:
+        if name is not None and logical_name is not None and name != logical_name:
+            raise ConfigurationError(
+                "name= and logical_name= are one thing, and differ: give name= alone",
+                reason="name",
+            )
         for each_keyring in (keyring, *former):
             _of_one_key(each_keyring)
         if not 3 <= len(table_name) <= 255 or not context:
@@ -98,7 +106,7 @@ class DynamoDbKeyStore(KeyStore):
                 reason="table-name" if context else "context",
             )
         self.table_name = table_name
-        self.logical_name = logical_name or table_name
+        self.logical_name = name or logical_name or table_name
         self.context = dict(context)
         self.region = region or keyring.arns[0].split(":")[3]
         self._options = ClientOptions(**options)

@@ -85,6 +85,7 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to-region", metavar="REGION", help="of the table; default the KMS key's")
     parser.add_argument(
+        "--to-name",
         "--logical-name",
         metavar="NAME",
         help="the key store's name in KMS's encryption context, for good; default TABLE",
@@ -101,7 +102,7 @@ def export(arguments: argparse.Namespace, output: Output) -> int:
     target = DynamoDbKeyStore(
         keyring,
         arguments.to,
-        logical_name=arguments.logical_name,
+        name=arguments.to_name,
         region=arguments.to_region,
     )
     with settings.open_engine() as engine:

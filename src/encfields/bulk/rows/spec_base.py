@@ -59,7 +59,7 @@ class SealedColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class TableDescription:
+class TableSpecBase:
     """What :class:`~encfields.bulk.rows.spec.TableSpec` says of a table: its parameters are these.
     Here is all of it that needs no counting."""
 
@@ -215,7 +215,7 @@ class ReflectedTable:
     :ivar bindings: how each encrypted column is bound, in the spec's order.
     """
 
-    def __init__(self, spec: TableDescription, table: Table) -> None:
+    def __init__(self, spec: TableSpecBase, table: Table) -> None:
         self.spec = spec
         self.table = table
         declared = Table(self.spec.table, MetaData(), schema=spec.schema)
