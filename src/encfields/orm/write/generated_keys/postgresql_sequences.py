@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Column, Sequence, text
+from sqlalchemy import Column, Sequence, column, text
 
 from encfields.orm.internals import UNTRANSLATED
 
@@ -49,7 +49,7 @@ FROM (
   WHERE t.oid = CAST(CAST(:table AS text) AS regclass)
   OFFSET 0
 ) s
-""")
+""").columns(column("always"), column("may_change"), column("is_followed"), column("numbers"))
 # tgtype: 1 each row, 2 before, 4 insert. OFFSET 0 has the sequence looked up once.
 
 
