@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     and_,
+    any_,
     bindparam,
     case,
     delete,
@@ -256,6 +257,20 @@ def test_an_operator_with_a_value_first_names_the_column(sqlite_clinic: Database
     with pytest.raises(UnsupportedOperationError, match="add") as caught:
         "x" + Claim.ssn
     assert (caught.value.table, caught.value.column) == ("claim", "ssn")
+
+
+def test_a_subquery_that_cannot_be_compared_names_the_column_it_delivers(
+    sqlite_clinic: Database,
+) -> None:
+    numbers = select(Claim.ssn, Claim.amount)
+    for spelt in (
+        lambda: literal("x").in_(select(Claim.ssn)),
+        lambda: tuple_(Claim.ssn, Claim.id).in_(numbers),
+        lambda: Claim.ssn == any_(select(Claim.ssn).scalar_subquery()),
+    ):
+        with sqlite_clinic.session() as session, pytest.raises(UnsupportedOperationError) as caught:
+            session.execute(select(Claim.id).where(spelt()))
+        assert (caught.value.table, caught.value.column) == ("claim", "ssn")
 
 
 class TenantBase(DeclarativeBase):

@@ -251,8 +251,9 @@ def table_named(expression: Any) -> str | None:
 
     An alias without a name gets one only when it is compiled: it is called by its table.
     """
-    table: Any = getattr(expression, "table", None)
-    bases = getattr(expression, "base_columns", ())
+    column = _delivered_by(expression)
+    table: Any = getattr(column, "table", None)
+    bases = getattr(column, "base_columns", ())
     for candidate in (table, *(getattr(base, "table", None) for base in bases)):
         name = (
             candidate.fullname if isinstance(candidate, Table) else getattr(candidate, "name", None)
@@ -264,11 +265,19 @@ def table_named(expression: Any) -> str | None:
 
 def column_named(expression: Any) -> str | None:
     """Name of a column, or of the table's column that an expression without a name delivers."""
-    for candidate in (expression, *getattr(expression, "base_columns", ())):
+    column = _delivered_by(expression)
+    for candidate in (column, *getattr(column, "base_columns", ())):
         name = getattr(candidate, "name", None)
         if name and not _is_anonymous(name):
             return str(name)
     return None
+
+
+def _delivered_by(expression: Any) -> Any:
+    """The encrypted column that a subquery stands for; anything else stands for itself."""
+    if not isinstance(expression, ScalarSelect):
+        return expression
+    return next(filter(is_encrypted, expression.element.selected_columns), expression)
 
 
 def _is_anonymous(name: object) -> bool:
