@@ -181,7 +181,7 @@ def _multiprocessing(platform: str) -> Finding:
             'proxies, as boto3 does, is among what calls them. set_start_method("spawn")'
         )
         return Finding("multiprocessing", "problem", detail)
-    detail = "forks: keys and KMS clients are made anew in a child, database connections are not"
+    detail = "forks: keys and KMS clients are made again in a child, database connections are not"
     return Finding("multiprocessing", "ok", detail)
 
 

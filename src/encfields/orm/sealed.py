@@ -124,7 +124,7 @@ class Sealed(Generic[T]):
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a sealed value is never pickled: pickle the row's key, and read it anew")
+        raise TypeError("a sealed value is never pickled: pickle the row's key, and read it again")
 
     __getstate__ = __reduce__  # of what makes JSON of any object's state
 

@@ -112,7 +112,7 @@ def _missing() -> BlindIndexError:
 def _mismatch() -> BlindIndexError:
     return BlindIndexError(
         "the blind index is not that of the row's value: it was altered, or made under another "
-        "transform, length, domain or key. Compute the table's indexes anew",
+        "transform, length, domain or key. Compute the table's indexes again",
         reason="index-mismatch",
     )
 

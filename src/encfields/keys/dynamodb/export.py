@@ -188,7 +188,7 @@ class _Export:
         try:
             self._table.run(work, self._key_id)
         except Conflict:
-            failure = self._other("it was changed meanwhile by somebody else")
+            failure = self._other("another process changed it meanwhile")
         else:
             return
         raise failure

@@ -255,7 +255,7 @@ def misspelt(binding: ColumnBinding, parts: Sequence[bytes], dialect: Dialect) -
     return ContextMismatchError(
         f"the row's key {', '.join(names)} is not stored in the form that its column's type "
         "writes, so this is not the row that the value was written for: whoever can write to the "
-        "database may have copied it here. If the key was written by other means, write it anew "
+        "database may have copied it here. If the key was written by other means, write it again "
         "in its type's own form",
         table=binding.table,
         column=binding.column_name,
