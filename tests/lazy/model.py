@@ -8,6 +8,7 @@ from sqlalchemy import JSON, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType, Sealed
+from encfields.index.transforms import casefold
 
 
 class Base(DeclarativeBase):
@@ -19,7 +20,7 @@ class Person(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(50))
     ssn: Mapped[Sealed[str] | None] = mapped_column(
-        EncryptedType(String(50), index=BlindIndex(), lazy=True)
+        EncryptedType(String(50), index=[BlindIndex(), BlindIndex(casefold)], lazy=True)
     )
     notes: Mapped[Sealed[dict[str, Any]] | None] = mapped_column(
         EncryptedType(JSON(none_as_null=True), lazy=True)

@@ -58,6 +58,15 @@ def test_a_look_up_delivers_it_closed(db):
         assert session.scalars(select(Person).where(Person.ssn == "ssn-3")).all() == []
 
 
+def test_a_look_up_by_another_spelling_delivers_it_closed(sqlite_db):
+    wanted = Person.ssn.blind("casefold") == "SSN-1"
+    with sqlite_db.session() as session:
+        found = session.scalars(select(Person).where(wanted)).one()
+        opened = sqlite_db.encryption.stats.opened
+        assert found.ssn.reveal() == "ssn-1"
+        assert sqlite_db.encryption.stats.opened == opened + 1
+
+
 def test_refresh_and_expiry_deliver_what_is_stored_then(db):
     with db.session() as session, db.session() as other:
         person = session.get_one(Person, 1)

@@ -65,7 +65,8 @@ class FoundRow:
         """The row with the values that are known already in the place of their cells."""
         parts = list(self._delivered)
         for position, value in self._opened.items():
-            parts[position] = core.OpenedCell(value, parts[position])
+            if type(parts[position]) is not core.OpenedCell:
+                parts[position] = core.OpenedCell(value, parts[position])
         return tuple(parts)
 
 
@@ -209,8 +210,9 @@ class FilteredFetch(FetchedRows):
                 (position, _, open_), text = self._alone
                 if (cell := found[position]) is not None:
                     value = open_(cell)
-                    opened = core.OpenedCell(value, cell)
-                    found = (*found[:position], opened, *found[position + 1 :])
+                    if type(cell) is not core.OpenedCell:  # as the compiled core opens many
+                        opened = core.OpenedCell(value, cell)
+                        found = (*found[:position], opened, *found[position + 1 :])
                     if type(value) is str and value == text:
                         admitted.append(found)
                         continue
