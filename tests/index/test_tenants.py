@@ -253,6 +253,16 @@ PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
         ),
         [2, 12],
     ),
+    "loader criteria of both, in two places, beside a tenant in one": (
+        lambda: (
+            select(Member.id)
+            .where(tenant_2, exists().where(other.id == Member.id))
+            .options(
+                with_loader_criteria(Member, and_(Member.tenant_id == 2, ssn), include_aliases=True)
+            )
+        ),
+        [12],
+    ),
     "scalar subquery's own": (
         lambda: select(Card.id).where(
             Card.id == 1,

@@ -5,6 +5,7 @@ others tell the tenant whose key they are hashed with.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy.types import TupleType
@@ -54,11 +55,15 @@ def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
     :raises UnsupportedOperationError: the statement does not tell the tenant, or one bind serves
         what needs two.
     """
+    uses: dict[tuple[str, int], list[LookupType]] = {}
+    for bind, name in compiled.bind_names.items():
+        for place, type_ in enumerate(_types_in(bind.type)):
+            if isinstance(type_, LookupType):
+                uses.setdefault((name, place), []).append(type_)
     lookups = [
-        LookupBind(name, type_, tuple(_key(compiled, type_, dialect)), place)
-        for bind, name in compiled.bind_names.items()
-        for place, type_ in enumerate(_types_in(bind.type))
-        if isinstance(type_, LookupType)
+        LookupBind(name, type_, key, place)
+        for (name, place), types_ in uses.items()
+        for type_, key in zip(types_, _keys(compiled, types_, dialect), strict=True)
     ]
     if lookups:
         types = internals.types_by_bind_name(compiled)
@@ -97,7 +102,33 @@ def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
     return (*comparable, *types, *(part.bind for part in lookup.key))
 
 
-def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[KeyPart]:
+def _keys(compiled: Any, uses: list[LookupType], dialect: Dialect) -> Iterator[tuple[KeyPart, ...]]:
+    """What tells the key of one value, in each place where it is looked up.
+
+    A criterion of ``with_loader_criteria()`` stands in several SELECTs of a statement, and brings
+    its binds along. Where another bind tells the tenant too, that which tells it in every place
+    is taken. In one place they say the same: no row counts where they do not.
+    """
+    most = 1 if len(uses) == 1 else _MOST_TELLING
+    telling = [list(_key(compiled, type_, dialect, most)) for type_ in uses]
+    for parts in telling:
+        key = []
+        for position, told_by in enumerate(parts):
+            others = [{p.bind for p in one[position]} for one in telling if position < len(one)]
+            common = (part for part in told_by if all(part.bind in binds for binds in others))
+            key.append(next(common, told_by[0]))
+        yield tuple(key)
+
+
+_MOST_TELLING = 20
+"""Binds of one value's tenant that are looked at for one that tells it everywhere."""
+
+
+def _key(compiled: Any, type_: LookupType, dialect: Dialect, most: int) -> Iterator[list[KeyPart]]:
+    """For each column of the key's template, the binds that tell it.
+
+    :param most: how many of them are looked for.
+    """
     index = type_.index
     if not index.key_columns:
         return
@@ -105,8 +136,8 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[KeyPart
     scope = type_.compared.scope
     for column in index.key_columns:
         key_column = sibling(scope.expression, column, scope.column)
-        pinned = tenant.bind_of(key_column)
-        if pinned is None:
+        pinned = list(islice(tenant.binds_of(key_column), most))
+        if not pinned:
             raise UnsupportedOperationError(
                 f"its blind index has a key of its own for each {column.name}: add "
                 f"{column.table.name}.{column.name} == ... to the WHERE, next to this comparison",
@@ -124,5 +155,5 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect) -> Iterator[KeyPart
                 column=index.column_name,
                 reason="spelling",
             )
-        bind, takes_null = pinned
-        yield KeyPart(bind, from_bound_value(column.type, dialect), takes_null)
+        to_text = from_bound_value(column.type, dialect)
+        yield [KeyPart(bind, to_text, takes_null) for bind, takes_null in pinned]

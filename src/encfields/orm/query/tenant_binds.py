@@ -36,21 +36,21 @@ class TenantBinds:
         self._compared = compared
         self._rendered = internals.rendered_bind_names(compiled)
 
-    def bind_of(self, column: Any) -> tuple[str, bool] | None:
-        """The bind that a column of the comparison's row has the value of, and whether the answer
-        is right where that is given NULL."""
+    def binds_of(self, column: Any) -> Iterator[tuple[str, bool]]:
+        """The binds that a column of the comparison's row has the value of, each with whether the
+        answer is right where that is given NULL."""
         inner = self._compared.scope.subquery
         if inner is not None:
-            return self._bind_in([(OuterStatement(inner, frozenset()),)], column, frozenset())
+            return self._binds_in([(OuterStatement(inner, frozenset()),)], column, frozenset())
         around = deciding(self._compared.enclosing, self._compared.scope.expression.table)
-        return self._bind_in(around, column, frozenset())
+        return self._binds_in(around, column, frozenset())
 
-    def _bind_in(
+    def _binds_in(
         self,
         scopes: Iterable[tuple[OuterStatement, ...]],
         column: Any,
         seen: frozenset[int],
-    ) -> tuple[str, bool] | None:
+    ) -> Iterator[tuple[str, bool]]:
         """The same within statements, each with those around it.
 
         :param seen: hashes of the columns that this one is known to equal.
@@ -63,20 +63,18 @@ class TenantBinds:
                 if isinstance(other, BindParameter):
                     name = internals.bind_name(self._compiled, other)
                     if name is not None and name not in self._rendered:
-                        return name, takes_null
+                        yield name, takes_null
                 elif _is_alike(column, other) and hash(other) not in seen:
                     equal.append((other, scope))
         for other, scope in equal:
             around = deciding(scope, other.table)
-            bind = self._bind_in(around, other, seen | {hash(column)})
-            if bind is not None:
-                return bind
+            yield from self._binds_in(around, other, seen | {hash(column)})
         inner = selected_in(column)
         if inner is None or hash(inner[1]) in seen:
-            return None
+            return
         select, selected = inner
         within = [(OuterStatement(select, frozenset()),)]
-        return self._bind_in(within, selected, seen | {hash(column)})
+        yield from self._binds_in(within, selected, seen | {hash(column)})
 
     def _compared_in(self, scope: tuple[OuterStatement, ...]) -> Iterator[tuple[Any, Any, bool]]:
         """Both sides of each comparison that holds wherever a statement's row counts, those with
