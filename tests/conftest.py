@@ -32,6 +32,7 @@ from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.process import ServerError
 from tests.servers.provision import existing, missing
 from tests.servers.shared_tables import SharedFiles, SharedTables
+from tests.turns import MARKERS, take_turns
 from tests.waiting import PATIENCE
 
 pytest_plugins = ["encfields.testing", "pytester", "tests.database"]
@@ -56,6 +57,7 @@ _ASYNC_NAMES = {
     for server, names in _ASYNC_DRIVERS.items()
     for name in names
 }
+_ASYNC_PARAMS = [name for name in _ASYNC_NAMES if name.partition("-")[0] in BACKENDS]
 
 
 LONG = (
@@ -112,6 +114,18 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_sessionfinish() -> None:
     """Pytest looks for garbage five times now. What the last tests made is not worth it."""
     gc.freeze()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Before pytest does so by the fixtures' own parameters."""
+    take_turns(metafunc, "backend", BACKENDS)
+    take_turns(metafunc, "async_backend", _ASYNC_PARAMS)
 
 
 @pytest.hookimpl(trylast=True)
@@ -326,7 +340,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return backend
 
 
-@pytest.fixture(params=[name for name in _ASYNC_NAMES if name.partition("-")[0] in BACKENDS])
+@pytest.fixture(params=_ASYNC_PARAMS)
 async def async_backend(request: pytest.FixtureRequest) -> AsyncIterator[AsyncBackend]:
     """An empty database, through each asyncio driver in turn."""
     server: str = request.param.partition("-")[0]

@@ -23,6 +23,10 @@ from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Base, Patient
 from tests.servers.backends import AsyncBackend
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import Kms
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 SLOW = 0.5
 """Seconds that KMS takes in these tests."""
@@ -78,6 +82,7 @@ async def slow_kms(engine: AsyncEngine, kms: Kms, kms_proxy: KmsProxy) -> SqlKey
 # -- where a cold key is found -----------------------------------------------------------------
 
 
+@on_each_database
 async def test_rows_that_are_processed_outside_the_greenlet(
     engine: AsyncEngine, encryption: Encryption, cold: AsyncEngine
 ) -> None:
@@ -88,6 +93,7 @@ async def test_rows_that_are_processed_outside_the_greenlet(
         assert result.scalars().all() == [ROW["ssn"]]
 
 
+@on_each_database
 @pytest.mark.parametrize("how", ["get", "scalars", "stream", "scalar", "refresh"])
 async def test_a_session_that_reads_first(engine: AsyncEngine, cold: AsyncEngine, how: str) -> None:
     async with engine.begin() as connection:
@@ -111,6 +117,7 @@ async def test_a_session_that_reads_first(engine: AsyncEngine, cold: AsyncEngine
     assert ssn == ROW["ssn"]
 
 
+@on_each_database
 async def test_a_pool_of_one_connection_is_enough(
     async_backend: AsyncBackend, engine: AsyncEngine, encryption: Encryption, wrapping_key: bytes
 ) -> None:
@@ -210,6 +217,7 @@ async def test_many_tasks_wait_for_one_kms_call(
 # -- cancellation ------------------------------------------------------------------------------
 
 
+@on_each_database
 async def test_a_cancelled_write_leaves_everything_usable(
     engine: AsyncEngine, slow_kms: SqlKeyStore, kms_proxy: KmsProxy
 ) -> None:
@@ -255,6 +263,7 @@ async def test_cancelling_one_waiter_does_not_cancel_the_others(
 # -- rows that are processed outside the greenlet ----------------------------------------------
 
 
+@on_each_database
 async def test_a_connections_rows_leave_the_loop_free_while_kms_unwraps(
     engine: AsyncEngine, slow_kms: SqlKeyStore, kms_proxy: KmsProxy
 ) -> None:

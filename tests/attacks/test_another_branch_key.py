@@ -20,6 +20,10 @@ from encfields.message import read_header
 from encfields.testing import local_store
 from tests.attached import attach_with_kept_keys, create_kept_key
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
+
 
 ROW = {"id": 7, "tenant": "7"}
 FORGED = b"IBAN of the thief"

@@ -29,6 +29,10 @@ from encfields.engine import engine_encryption
 from encfields.errors import BindingError, ConfigurationError
 from encfields.message import seal
 from tests.attacks.run_clinic import SSN, Clinic
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 PLAIN = Job(SSN, to_plaintext={"ssn": "plain"})
 THEFT = Job(SSN, TableSpec.of("patient", [SealedColumn("ssn", bind_to=("manager_id",))]))
@@ -311,6 +315,7 @@ UNREADABLE = {
 }
 
 
+@on_each_database
 def test_a_row_of_nonsense_names_the_field(clinic, attacker):
     run_id = clinic.run().record()
     for change in UNREADABLE[clinic.backend.family]:
@@ -328,6 +333,7 @@ def test_a_row_of_nonsense_names_the_field(clinic, attacker):
             connection.execute(text(f"UPDATE encfields_runs SET {sets}"), dict(was))
 
 
+@on_each_database
 def test_tables_of_an_earlier_version_are_told(clinic, attacker):
     create_run_tables(attacker)
     with attacker.begin() as connection:

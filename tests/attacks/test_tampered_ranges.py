@@ -20,6 +20,10 @@ from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.tables import quarantine, ranges
 from tests.attacks.run_clinic import Clinic
 from tests.crossed import crossed
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 LEASE = 1000
 """Seconds: who waited for a dead worker's lease would be seen to, on the busiest machine."""
@@ -109,6 +113,7 @@ ODD = {
 }  # fmt: skip
 
 
+@on_each_database
 def test_what_no_worker_could_write_is_too(clinic, attacker, begun):
     for change in ODD[clinic.backend.family]:
         sql(attacker, f"UPDATE encfields_ranges SET {change} WHERE done = 0")
@@ -135,6 +140,7 @@ def test_a_range_that_is_taken_away_is_looked_at_again(clinic, attacker, begun):
     require_all_moved(clinic, begun)
 
 
+@on_each_database
 def test_so_is_one_that_is_altered_while_it_is_worked_at(clinic, attacker, begun, monkeypatch):
     monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
     altered: list[int] = []
@@ -160,6 +166,7 @@ def test_a_sweep_that_is_put_in_place_of_the_work_is_not_believed(clinic, attack
     require_all_moved(clinic, begun)
 
 
+@on_each_database
 def test_ranges_that_are_always_altered_are_told_and_end_in_no_success(clinic, attacker, begun):
     stop = threading.Event()
 

@@ -10,6 +10,10 @@ from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.testing import assert_absent
 from tests.bulk.support import Clinic
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 CANARY = "canary 7c1d-90f2"
 
@@ -43,6 +47,7 @@ def spoilt(clinic) -> Clinic:
     return clinic
 
 
+@on_each_database
 def test_values_that_do_not_open_are_told_by_key_and_reason(spoilt):
     report = spoilt.run().run()
     assert {(one.column, one.key["id"], one.reason) for one in report.quarantined} == {
@@ -62,6 +67,7 @@ def test_a_run_never_reports_success_over_a_value_that_does_not_open(spoilt):
     assert len(again.quarantined) == 4
 
 
+@on_each_database
 def test_values_that_do_not_open_are_left_byte_for_byte(spoilt):
     places = [("ssn", 3), ("ssn", 130), ("ssn", 260), ("notes", 400)]
     before = [stored(spoilt, *place) for place in places]

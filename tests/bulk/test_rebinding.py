@@ -12,6 +12,10 @@ from encfields.errors import DeclarationError
 from tests.bulk.support import PATIENT, Clinic
 from tests.bulk.test_tables import Base as Tables
 from tests.bulk.test_tables import ByPair, fill
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 OLD = TableSpec.of(
     "person",
@@ -44,6 +48,7 @@ def rows_of(clinic: Clinic, table: Table) -> list[tuple]:
         return [tuple(row) for row in connection.execute(select(table).order_by(table.c.id))]
 
 
+@on_each_database
 def test_after_a_rename_a_run_binds_values_to_the_new_names(clinic):
     before = [row[:3] for row in sorted(clinic.values().values())]
     with clinic.engine.begin() as connection:
@@ -85,6 +90,7 @@ def test_a_run_can_bind_to_other_columns_and_another_key(clinic):
     assert rows_of(clinic, table) == before
 
 
+@on_each_database
 def test_a_run_can_go_back_to_plaintext(clinic):
     with clinic.engine.begin() as connection:
         connection.execute(text("ALTER TABLE patient ADD COLUMN ssn_plain VARCHAR(40)"))

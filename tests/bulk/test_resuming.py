@@ -19,7 +19,10 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.run_row import Counts, read_run
 from encfields.errors import ConfigurationError
 from tests.bulk.process import start
+from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
+
+pytestmark = databases_by_turns
 
 
 def stopping(stop: threading.Event, rows: int) -> Any:
@@ -83,6 +86,7 @@ def written(clinic: Any) -> int:
         return int(connection.execute(statement).scalar_one())
 
 
+@on_each_database
 def test_two_runs_started_by_mistake_share_the_work(clinic):
     version = clinic.rotate()
     before = clinic.values()
@@ -111,6 +115,7 @@ def test_a_run_of_another_description_is_refused_until_the_first_has_ended(clini
     clinic.run(TableSpec.of("patient", ["ssn"])).record()
 
 
+@on_each_database
 def test_recording_a_run_twice_is_one_run(clinic):
     assert clinic.run().record() == clinic.run().record()
 
@@ -128,6 +133,7 @@ def test_a_worker_where_no_run_was_recorded_is_told_so(clinic):
         work(clinic.engine, clinic.encryption)
 
 
+@on_each_database
 def test_a_range_whose_worker_is_gone_is_taken_over_when_its_lease_is_over(clinic):
     clinic.rotate()
     run_id = clinic.run().record()
@@ -147,6 +153,7 @@ def test_a_range_whose_worker_is_gone_is_taken_over_when_its_lease_is_over(clini
     own.close()
 
 
+@on_each_database
 def test_a_worker_that_lost_its_lease_writes_nothing(clinic, told):
     """Another has its range: what it would store is undone with its checkpoint."""
     version = clinic.rotate()

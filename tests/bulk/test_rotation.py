@@ -10,8 +10,12 @@ from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.reencryption import ProgressState, Reencryption
 from encfields.engine import engine_encryption
 from tests.bulk.support import PATIENT, Patient
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
+@on_each_database
 def test_after_a_rotation_a_run_leaves_no_value_under_the_old_version(clinic):
     version = clinic.rotate()
     report = clinic.run().run()
@@ -27,12 +31,14 @@ def test_a_run_changes_no_plaintext(clinic):
     assert clinic.values() == before
 
 
+@on_each_database
 def test_null_stays_null(clinic):
     clinic.rotate()
     clinic.run().run()
     assert sum(row[2] is None for row in clinic.values().values()) == 166
 
 
+@on_each_database
 def test_every_row_is_written_once(clinic):
     clinic.rotate()
     report = clinic.run().run()

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, func, insert, select
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    func,
+    insert,
+    select,
+)
 
 from encfields import EncryptedType, Encryption
 from encfields.bulk.rows.spec import TableSpec
@@ -11,15 +22,44 @@ from encfields.bulk.survey import scan
 from encfields.bulk.survey.census import census
 from encfields.bulk.survey.scan import RowSource, Sample, count_rows
 from encfields.bulk.survey.verify import verify
-from tests.census.clinic import fill, spec_of
+from tests.census.clinic import fill, patient_table, spec_of
+from tests.database import Database
 
 ROWS = 3_000
+PATIENTS = patient_table()
+LETTERS = Table(
+    "letter", PATIENTS.metadata, Column("name", String(40), primary_key=True),
+    Column("body", EncryptedType(String)),
+)  # fmt: skip
+
+
+def fill_both(db: Database) -> None:
+    fill(db.engine, PATIENTS, range(1, ROWS + 1))
+    with db.engine.begin() as connection:
+        rows = [{"name": f"n{i}", "body": "x"} for i in range(2_000)]
+        connection.execute(insert(LETTERS), rows)
 
 
 @pytest.fixture
-def filled(engine, patients):
-    fill(engine, patients, range(1, ROWS + 1))
-    return patients
+def clinic(shared_tables: None, db: Database) -> Database:
+    """No test changes a row of the tables: they are filled once."""
+    db.share(PATIENTS.metadata, fill=fill_both)
+    return db
+
+
+@pytest.fixture
+def engine(clinic: Database) -> Engine:
+    return clinic.engine
+
+
+@pytest.fixture
+def encryption(clinic: Database) -> Encryption:
+    return clinic.encryption
+
+
+@pytest.fixture
+def filled(clinic: Database) -> Table:
+    return PATIENTS
 
 
 def test_a_sample_describes_what_was_drawn(engine, filled):
@@ -56,15 +96,8 @@ def test_a_sample_as_large_as_the_table_is_the_table(engine, filled):
     assert told.sample is None
 
 
-def test_keys_that_are_no_numbers_are_drawn_row_by_row(engine, encryption):
-    table = Table(
-        "letter", MetaData(), Column("name", String(40), primary_key=True),
-        Column("body", EncryptedType(String)),
-    )  # fmt: skip
-    table.create(engine)
-    with engine.begin() as connection:
-        connection.execute(insert(table), [{"name": f"n{i}", "body": "x"} for i in range(2_000)])
-    told = census(engine, TableSpec.from_table(table), sample=400)
+def test_keys_that_are_no_numbers_are_drawn_row_by_row(engine):
+    told = census(engine, TableSpec.from_table(LETTERS), sample=400)
     assert told.sample is not None
     assert told.sample.method == "rows"
     assert 250 < told.rows < 600

@@ -10,10 +10,15 @@ from encfields.cli.commands.status import MAX_ALIKE, ValueKind, share_of, shown_
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, stored
 from tests.cli.conftest import on_sqlite
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
 
 
+@on_each_database
 def test_all_under_the_active_version(on_database, engine, encryption, patients):
     fill(engine, patients, range(1, 21))
     version = encryption.keys.list()[0].version
@@ -44,6 +49,7 @@ def test_work_is_left_after_a_rotation(on_database, engine, encryption, patients
     assert (ssn["current"], ssn["rows"], notes["nulls"]) == (5, 25, 2)
 
 
+@on_each_database
 @pytest.mark.parametrize("fault", ["misplaced", "damaged", "plaintext"])
 def test_faults_are_named_with_their_rows(on_database, engine, patients, fault):
     fill(engine, patients, range(1, 6))

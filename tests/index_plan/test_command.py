@@ -9,6 +9,9 @@ from encfields.cli.main import main
 from encfields.databases import MYSQL_NAMES
 from encfields.testing import assert_absent
 from tests.index_plan.people import COUNT, ROWS, SURNAMES
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def secrets() -> list[str]:
@@ -29,6 +32,7 @@ def test_values_that_all_differ(plan, people, local_key):
     assert_no_value(told)
 
 
+@on_each_database
 def test_the_figures_are_those_of_the_database(plan, people, local_key):
     told = plan("--json", "--column", "surname", "--keyring", local_key)
 
@@ -115,6 +119,7 @@ def test_several_transforms_of_several_columns(plan, people, local_key):
     }
 
 
+@on_each_database
 def test_the_year_of_a_date(plan, people):
     told = plan("--column", "born", "--transform", "year")
 
@@ -135,6 +140,7 @@ def test_a_length_that_is_asked_about_is_judged(plan, people, local_key):
     assert "left out after decryption" in " ".join(text.split())
 
 
+@on_each_database
 def test_a_sample_says_what_it_is_worth(plan, people):
     told = plan("--column", "plain_surname", "--sample", "200")
 
@@ -159,6 +165,7 @@ def test_too_few_rows_are_not_judged(plan, engine, people):
     assert "not judged" in told.out
 
 
+@on_each_database
 def test_an_empty_table(plan, engine, people):
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM people")
@@ -203,6 +210,7 @@ def test_its_help_is_there(capsys):
     assert "--accept-leakage WHY" in capsys.readouterr().out
 
 
+@on_each_database
 def test_a_value_that_the_driver_cannot_read_is_not_shown(request, tmp_path, monkeypatch, capsys):
     """SQLite lets a text into a column of dates, and SQLAlchemy's error repeats it."""
     backend = request.getfixturevalue("sqlite")
@@ -219,6 +227,7 @@ def test_a_value_that_the_driver_cannot_read_is_not_shown(request, tmp_path, mon
     assert_absent("canary of 1984", captured.out, captured.err)
 
 
+@on_each_database
 def test_an_unreadable_value_is_told_and_not_counted(plan, engine, people, local_key):
     with engine.begin() as connection:
         connection.exec_driver_sql(

@@ -37,6 +37,10 @@ from tests.legacy.by_hand import (
     kms_keyring,
 )
 from tests.message import stock
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 CONTEXT = {"table": "patient", "patient": "42", "purpose": "billing"}
 
@@ -115,6 +119,7 @@ def test_other_types_are_read_from_their_canonical_text_or_by_a_function(engine,
         assert session.get_one(Patient, 7).notes == {"a": "2"}
 
 
+@on_each_database
 def test_ours_and_theirs_live_side_by_side_and_a_written_value_is_ours(engine, raw_keyring):
     put(engine, encrypt(b"old", raw_keyring(), CONTEXT))
     reader = LegacyReader(raw_keyring, context=demanded)

@@ -22,6 +22,10 @@ from encfields.keys.sql.schema import key_table
 from encfields.keys.versions import RewrapReport
 from tests.census.clinic import fill, patient_table
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 TENANTS = [f"tenant/{number}" for number in range(6)]
 
@@ -58,6 +62,7 @@ def versions(encryption: Encryption, key_id: str) -> int:
 # -- making and rotating ---------------------------------------------------------------------------
 
 
+@on_each_database
 @ON_ONE_DATABASE
 def test_keys_are_made_and_those_that_are_there_are_left_alone(encryption: Encryption):
     encryption.keys.create(TENANTS[2])
@@ -72,6 +77,7 @@ def test_keys_are_made_and_those_that_are_there_are_left_alone(encryption: Encry
     assert encryption.keys.each(TENANTS).create().already == tuple(TENANTS)
 
 
+@on_each_database
 def test_a_pattern_is_not_the_databases_like(encryption: Encryption):
     ids = ["tenant_1", "tenantX1", "tenant%", "TENANT_1", "tenant[1]", "a*b", "größe/ä"]
     assert encryption.keys.each(ids).create().is_complete
@@ -140,6 +146,7 @@ def test_a_version_that_is_dated_in_the_future_is_not_taken_for_a_rotated_one(
     assert report.done == (TENANTS[0],)
 
 
+@on_each_database
 def test_two_operators_rotate_each_key_once(backend: Backend, encryption: Encryption, wrapping_key):
     """Both have looked which versions are the newest before either of them rotates."""
     encryption.keys.each(TENANTS).create()
@@ -291,6 +298,7 @@ def test_keys_are_destroyed_only_if_their_number_is_confirmed(
         encryption._store.active("default")
 
 
+@on_each_database
 @ON_ONE_DATABASE
 def test_every_table_is_looked_at_once_for_all_keys(encryption: Encryption, engine: Engine):
     encryption.keys.each(TENANTS).create()
@@ -341,6 +349,7 @@ def test_ctrl_c_while_keys_are_wiped_leaves_the_others_in_force(encryption: Encr
         assert one.active != (one.id in destroyed)
 
 
+@on_each_database
 def test_of_operators_that_destroy_at_once_one_has_the_receipt_of_a_key(
     backend: Backend, encryption: Encryption, wrapping_key
 ):

@@ -15,6 +15,9 @@ from encfields.keys.keyrings.aws_kms import AwsKmsKeyring
 from encfields.keys.versions import RewrapReport
 from tests.census.clinic import patient_table
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def local():
@@ -50,6 +53,7 @@ def store(engine: Engine, old) -> SqlKeyStore:
     return made
 
 
+@on_each_database
 def test_every_key_moves_and_is_the_same_key(engine, store, old):
     before = {one.version: store.version(one.id, one.version).material for one in store.list()}
     beacon = store.beacon("default")
@@ -96,6 +100,7 @@ def test_during_the_move_a_store_with_both_keyrings_reads_all(engine, store, old
     assert store_of(engine, new).active("default").id == "default"
 
 
+@on_each_database
 def test_a_key_that_an_older_process_makes_meanwhile_is_moved_too(engine, store, old):
     new, late = local(), store_of(engine, old)
     made: list[str] = []
@@ -129,6 +134,7 @@ def test_it_goes_on_where_it_was_stopped(engine, store, old):
     assert store_of(engine, new).rewrap(new) == RewrapReport(already=5)
 
 
+@on_each_database
 def test_two_at_once_do_no_harm(backend: Backend, store, old):
     new = local()
     reports: list[RewrapReport] = []

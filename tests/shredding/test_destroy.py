@@ -22,7 +22,11 @@ from encfields.errors import (
 from encfields.keys.cache.key_cache import KeyCache
 from tests.census.clinic import patient_table
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until_raises
+
+pytestmark = databases_by_turns
+
 
 KEY = "tenant/{name}"
 
@@ -90,6 +94,7 @@ def test_without_confirmation_it_tells_what_would_be_lost_and_does_nothing(
     assert read(engine, patients, "a") == ["x", "a 1", "a 2"]
 
 
+@on_each_database
 def test_a_destroyed_key_takes_its_values_with_it_and_no_others(engine, encryption, patients):
     receipt = encryption.keys.destroy("tenant/a", confirm="tenant/a", specs=specs(patients))
 
@@ -102,6 +107,7 @@ def test_a_destroyed_key_takes_its_values_with_it_and_no_others(engine, encrypti
     assert receipt.values == 3
 
 
+@on_each_database
 def test_nothing_of_the_wrapped_key_is_left_in_the_table(engine, encryption, patients):
     store = encryption._store
     assert isinstance(store, SqlKeyStore)

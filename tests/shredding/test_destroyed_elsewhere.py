@@ -19,6 +19,10 @@ from encfields.message.header import read_header
 from tests.census.clinic import fill, patient_table, spec_of
 from tests.keys.passing_time import let_pass
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 CHECK = 0.5
 WRAPPING_KEY = b"w" * 31 + b"\x00"
@@ -52,6 +56,7 @@ def refusal(call: Callable[[], object]) -> str:
     return type(caught.value).__name__
 
 
+@on_each_database
 def test_once_destroy_is_over_no_process_seals_under_the_key(other, encryption):
     encryption.keys.destroy("default", confirm="default", specs=None)
 
@@ -99,6 +104,7 @@ def test_a_destruction_that_fails_gives_the_key_back(other, encryption):
     assert other.open(encryption.seal(b"x", CONTEXT), CONTEXT) == b"x"
 
 
+@on_each_database
 def test_a_destruction_that_was_killed_is_finished_by_the_next(encryption):
     store = encryption._store
     store.refuse("default")
@@ -191,6 +197,7 @@ def test_what_is_too_early_or_unlooked_at_is_not_retired(encryption, rotated, re
     assert caught.value.reason == reason
 
 
+@on_each_database
 def test_a_value_written_under_a_version_meanwhile_keeps_it(backend, rotated, monkeypatch):
     """By a process that still believes it is the newest, while the store refuses it already."""
     _, patients, old = rotated

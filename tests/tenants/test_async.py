@@ -18,6 +18,9 @@ from encfields.testing import local_store
 from tests.database import raw_select
 from tests.keys.passing_time import let_pass
 from tests.servers.backends import AsyncBackend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 TENANTS = 12
 
@@ -45,6 +48,24 @@ async def make_keys(encryption: Encryption) -> None:
     await encryption.keys.acreate_table()
     for tenant in range(TENANTS):
         await encryption.keys.acreate(f"tenant/{tenant}")
+
+
+async def test_keys_are_renewed_without_the_loop(engine: AsyncEngine, invoices: Table):
+    key = secrets.token_bytes(32)
+    first = attach(engine, local_store(key))
+    await make_keys(first)
+    first.detach()
+    encryption = attach(engine, local_store(key), cache_ttl=600, cache_renewal=300, cache_check=600)
+    await encryption.aprefetch(["tenant/1"])
+    engine_encryption(encryption).active_key("tenant/1")
+    let_pass(encryption._cache, 500)
+    async with asyncio.timeout(60):
+        while not encryption.stats.keys.renewals:  # noqa: ASYNC110 (another thread's work)
+            await asyncio.sleep(0.01)
+
+    engine_encryption(encryption).active_key("tenant/1")
+    assert encryption.stats.keys.misses == 1
+    encryption.detach()
 
 
 async def test_under_many_tasks_every_value_names_its_own_tenant(
@@ -108,22 +129,4 @@ async def test_a_cold_batch_over_many_tenants_leaves_the_loop_free(
     assert kms_proxy.counts == {"Decrypt": TENANTS}
     # Two rounds of 0.5 s at KMS at least; a blocked loop would have had no beat in them.
     assert len(beats) >= 10
-    encryption.detach()
-
-
-async def test_keys_are_renewed_without_the_loop(engine: AsyncEngine, invoices: Table):
-    key = secrets.token_bytes(32)
-    first = attach(engine, local_store(key))
-    await make_keys(first)
-    first.detach()
-    encryption = attach(engine, local_store(key), cache_ttl=600, cache_renewal=300, cache_check=600)
-    await encryption.aprefetch(["tenant/1"])
-    engine_encryption(encryption).active_key("tenant/1")
-    let_pass(encryption._cache, 500)
-    async with asyncio.timeout(60):
-        while not encryption.stats.keys.renewals:  # noqa: ASYNC110 (another thread's work)
-            await asyncio.sleep(0.01)
-
-    engine_encryption(encryption).active_key("tenant/1")
-    assert encryption.stats.keys.misses == 1
     encryption.detach()

@@ -14,11 +14,24 @@ from encfields.errors import ContextMismatchError
 from encfields.message.header import read_header
 from tests.database import raw_select
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 TENANTS = 25
 ROUNDS = 6
 THREADS = {"sqlite": 2, "postgresql": 8, "mariadb": 8}
 """SQLite has one writer, and lets the others starve."""
+
+
+def test_a_row_moved_to_another_tenant_does_not_open(engine, invoices: Table, wrapping_key):
+    attach(engine, SqlKeyStore(keyrings.local(wrapping_key)), create=True)
+    with engine.begin() as connection:
+        connection.execute(insert(invoices), {"id": 1, "tenant_id": 1, "iban": "x"})
+        connection.exec_driver_sql("UPDATE invoice SET tenant_id = 2")
+    with engine.connect() as connection, pytest.raises(ContextMismatchError):
+        connection.execute(select(invoices)).all()
 
 
 def test_under_threads_that_seal_rotate_and_evict_every_value_names_its_own_tenant(
@@ -68,15 +81,7 @@ def test_under_threads_that_seal_rotate_and_evict_every_value_names_its_own_tena
     encryption.detach()
 
 
-def test_a_row_moved_to_another_tenant_does_not_open(engine, invoices: Table, wrapping_key):
-    attach(engine, SqlKeyStore(keyrings.local(wrapping_key)), create=True)
-    with engine.begin() as connection:
-        connection.execute(insert(invoices), {"id": 1, "tenant_id": 1, "iban": "x"})
-        connection.exec_driver_sql("UPDATE invoice SET tenant_id = 2")
-    with engine.connect() as connection, pytest.raises(ContextMismatchError):
-        connection.execute(select(invoices)).all()
-
-
+@on_each_database
 def test_concurrent_first_use_creates_a_tenants_key_once(
     backend: Backend, engine: Engine, invoices: Table, wrapping_key
 ):

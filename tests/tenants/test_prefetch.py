@@ -6,6 +6,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import boto3
 import pytest
@@ -17,6 +19,10 @@ from encfields.errors import KeyAccessError, KeyUnavailableError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.fetching.threads import MAX_PARALLEL_UNWRAPS
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
+
 
 TENANTS = [f"tenant/{number}" for number in range(40)]
 
@@ -42,16 +48,36 @@ def queries():
     made.stop()
 
 
+@dataclass
+class Kept:
+    """The forty keys of the first test: what wraps them, and the database's file."""
+
+    arn: str = ""
+    content: bytes = b""
+
+
+@pytest.fixture(scope="module")
+def kept() -> Kept:
+    return Kept()
+
+
 @pytest.fixture
-def kms_engine(kms, kms_proxy, sqlite: Backend):
+def kms_engine(kms, kms_proxy, sqlite: Backend, kept: Kept):
     """An engine whose store holds forty tenants' keys in KMS, as a fresh process sees it."""
-    keyring = keyrings.aws_kms(kms.create_key(), max_attempts=1)
-    store = SqlKeyStore(keyring, engine=sqlite.create_engine())
-    store.create_table()
-    for key_id in TENANTS:
-        store.create(key_id)
+    file = Path(str(sqlite.url.database))
+    if not kept.arn:
+        arn = kms.create_key()
+        maker = sqlite.create_engine()
+        store = SqlKeyStore(keyrings.aws_kms(arn, max_attempts=1), engine=maker)
+        store.create_table()
+        for key_id in TENANTS:
+            store.create(key_id)
+        maker.dispose()
+        kept.arn, kept.content = arn, file.read_bytes()
+    file.write_bytes(kept.content)
     kms_proxy.reset()
     engine = sqlite.create_engine()
+    keyring = keyrings.aws_kms(kept.arn, max_attempts=1)
     encryption = attach(engine, SqlKeyStore(keyring), cache_check=3600)
     yield encryption
     encryption.detach()
@@ -166,6 +192,7 @@ def test_more_ids_than_a_query_holds(engine: Engine, wrapping_key, monkeypatch, 
     assert queries.count == 3
 
 
+@on_each_database
 def test_keys_are_told_apart_by_case_and_blanks_in_bulk_too(engine: Engine, wrapping_key):
     store = SqlKeyStore(keyrings.local(wrapping_key), engine=engine)
     store.create_table()
