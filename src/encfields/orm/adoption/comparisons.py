@@ -138,19 +138,25 @@ def _one_column(
     read = read_in_sql(declared, plain, compiler.dialect)
     if read is not None:  # of ciphertext, which is never twice the same
         value = read_type(declared, column.type.inner, compiler.dialect)
-        return _compared(read, operand, PlainOperand(value, part), operator, compiler)
-    as_plain = _compared(plain, operand, PlainOperand(declared, part), operator, compiler)
+        return _compared(read, column, operand, PlainOperand(value, part), operator, compiler)
+    as_type = PlainOperand(declared, part)
+    as_plain = _compared(plain, column, operand, as_type, operator, compiler)
     if adopts.phase == WRITE_BOTH or not _follows_collation(declared, compiler.dialect):
         return as_plain
     as_bytes = PlainOperand(declared, part, exact=True)
-    exact = _compared(ExactForm(plain, declared), operand, as_bytes, operator, compiler)
+    exact = _compared(ExactForm(plain, declared), column, operand, as_bytes, operator, compiler)
     return and_(as_plain, exact)
 
 
 def _compared(
-    stored: ColumnElement[Any], operand: Any, type_: PlainOperand, operator: Any, compiler: Any
+    stored: ColumnElement[Any],
+    column: Any,
+    operand: Any,
+    type_: PlainOperand,
+    operator: Any,
+    compiler: Any,
 ) -> ColumnElement[Any]:
-    value = plain_operand(operand, type_, compiler)
+    value = plain_operand(operand, type_, column, compiler)
     if isinstance(value, BindParameter) and value.expanding:
         value.expand_op = operator  # of an empty list, all rows or none are found by it
     return BinaryExpression(stored, value, operator, type_=sa.Boolean())

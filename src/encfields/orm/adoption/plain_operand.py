@@ -23,7 +23,7 @@ from encfields.orm.adoption.columns import HiddenBytes, PlaintextType, takes_byt
 from encfields.orm.adoption.plaintext import is_sqlalchemys
 from encfields.orm.adoption.text_form import read_in_sql
 from encfields.orm.query.comparison import BlindValue, ungrouped
-from encfields.orm.query.lookup_type import CompoundValue
+from encfields.orm.query.lookup_type import CompoundValue, renamed_bind
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -88,12 +88,15 @@ def random_ciphertext(declared: TypeEngine[Any]) -> EncFieldsError:
     )
 
 
-def plain_operand(part: Any, type_: TypeEngine[Any], compiler: Any) -> Any:
-    """A value of the comparison, or a list of them, as binds of the plaintext."""
+def plain_operand(part: Any, type_: PlainOperand, column: Any, compiler: Any) -> Any:
+    """A value of the comparison, or a list of them, as binds of the plaintext.
+
+    :param column: the encrypted column that is adopted, of the table.
+    """
     part = ungrouped(part)
     if isinstance(part, ClauseList):
         listed = [
-            item if isinstance(item, Null) else plain_operand(item, type_, compiler)
+            item if isinstance(item, Null) else plain_operand(item, type_, column, compiler)
             for item in part.clauses
         ]
         return ClauseList(*listed).self_group(against=operators.in_op)
@@ -107,7 +110,9 @@ def plain_operand(part: Any, type_: TypeEngine[Any], compiler: Any) -> Any:
             reason="operator",
         )
     if value.unique:
-        return internals.retyped_bind(value, type_, rename=True)
+        use = type_.statement_cache_key(), id(column)
+        named = renamed_bind(value, compiler, use)
+        return internals.retyped_bind(named, type_, rename=False)
     return internals.same_value_bind(value, type_, compiler)
 
 
