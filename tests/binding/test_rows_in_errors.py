@@ -6,7 +6,7 @@ import decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, Numeric, bindparam, insert, update
+from sqlalchemy import Integer, Numeric, bindparam, insert, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType, attach
@@ -75,6 +75,33 @@ def test_an_insert_of_many_rows(visits, error, values, row):
     assert caught.value.table == "visit"
     assert caught.value.column == next(name for name in values if name != "tenant")
     assert caught.value.row == row
+
+
+def test_a_row_of_no_tenant_that_holds_no_value_is_written_with_others(db: Database):
+    db.create_key("tenant/1")
+    db.create(Base.metadata)
+    empty: dict[str, Any] = {"tenant": None, "reason": None}
+    full: dict[str, Any] = {"tenant": 1, "reason": "x"}
+    with db.session() as session:
+        session.execute(insert(Visit), [{"id": 1, **empty}, {"id": 2, **full}])
+        session.execute(insert(Visit.__table__).values([{"id": 3, **full}, {"id": 4, **empty}]))  # type: ignore[arg-type]
+        session.add_all([Visit(id=5, reason=None), Visit(id=6, **full)])
+        session.flush()
+        session.expunge_all()
+        found = session.execute(select(Visit.id, Visit.tenant, Visit.reason).order_by(Visit.id))
+        holds: dict[int, dict[str, Any]] = {1: empty, 2: full, 3: full, 4: empty, 5: empty, 6: full}
+        assert [tuple(row) for row in found] == [(n, *row.values()) for n, row in holds.items()]
+
+
+def test_the_column_that_lacks_its_tenant_is_named(visits):
+    rows: list[dict[str, Any]] = [
+        {"id": 7, "tenant": 1, "reason": "x", "price": None},
+        {"id": 8, "tenant": None, "reason": None, "price": 1},
+    ]
+    for given in (rows, rows[1:]):
+        with pytest.raises(BindingError) as caught, visits.session() as session:
+            session.execute(insert(Visit), given)
+        assert (caught.value.column, caught.value.row) == ("price", {"id": "8"})
 
 
 def test_a_flush(visits):

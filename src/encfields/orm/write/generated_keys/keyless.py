@@ -35,7 +35,7 @@ _NUMBERS = (Integer, BigInteger, SmallInteger)
 class KeylessInsert:
     """An INSERT that has encrypted values and lacks keys of their rows.
 
-    :ivar binding: of an encrypted column that it writes, for messages.
+    :ivar written: the encrypted columns that have a value in any row, or are written with it.
     :ivar missing: the columns that the database gives their values.
     :ivar values: what the statement itself assigns, by key of the column.
     :ivar rows: what each row is assigned beside that, or ``[{}]``.
@@ -47,7 +47,7 @@ class KeylessInsert:
     """
 
     table: Table
-    binding: ColumnBinding
+    written: list[ColumnBinding]
     missing: tuple[Column[Any], ...]
     values: dict[str, Any]
     rows: list[dict[str, Any]]
@@ -56,12 +56,21 @@ class KeylessInsert:
     may_skip: bool
     places: list[tuple[PendingKey, ...]] = field(default_factory=list)
 
-    def unknown(self, message: str) -> UnknownIdentityError:
-        """The refusal of it, which says what to do instead."""
+    @property
+    def binding(self) -> ColumnBinding:
+        """An encrypted column that it writes, for messages."""
+        return self.written[0]
+
+    def unknown(self, message: str, binding: ColumnBinding | None = None) -> UnknownIdentityError:
+        """The refusal of it, which says what to do instead.
+
+        :param binding: the encrypted column that it is about.
+        """
+        binding = binding or self.binding
         return UnknownIdentityError(
             message,
-            table=self.binding.table,
-            column=self.binding.column_name,
+            table=binding.table,
+            column=binding.column_name,
             reason="identity-unknown",
         )
 
@@ -70,9 +79,12 @@ class KeylessInsert:
 
         :param number: which of the rows it is, if that is known.
         """
-        error = self.unknown(f"{column.name} identifies the row and has no value: give it one")
         row = {} if number is None else self.rows[number]
-        given = {c.name: _assigned(c.key, self.values, row) for c in self.binding.identity}
+        binding = _sealed_without(column, self.written, self.values, row) if row else None
+        binding = binding or self.binding
+        message = f"{column.name} identifies the row and has no value: give it one"
+        error = self.unknown(message, binding)
+        given = {c.name: _assigned(c.key, self.values, row) for c in binding.identity}
         known = {name: str(v) for name, v in given.items() if isinstance(v, int | str | UUID)}
         error.row = known or None
         return error
@@ -104,12 +116,16 @@ def keyless_insert(
         # A part whose keys are given does not return them, and all have to return the same.
         written = [*bindings.values()]
     needed = {column for binding in written for column in binding.identity}
-    missing = tuple(column for column in lacking if column in needed)
+    missing = tuple(
+        column
+        for column in lacking
+        if column in needed and not _seals_nothing_without(column, written, values, rows)
+    )
     if not missing:
         return None
     insert = KeylessInsert(
         table=table,
-        binding=written[0],
+        written=written,
         missing=missing,
         values=values,
         rows=rows,
@@ -132,15 +148,62 @@ def _values_of_table(statement: Insert, table: Table) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in table.c}
 
 
+def _seals_nothing_without(
+    column: Column[Any],
+    written: list[ColumnBinding],
+    values: Mapping[str, Any],
+    rows: list[dict[str, Any]],
+) -> bool:
+    """Whether nobody gives a part of the identity to some rows, whose values are NULL as well.
+
+    :param written: the encrypted columns that have a value in any row.
+    """
+    if _is_by_database_or_sql(column):
+        return False
+    lacking = [row for row in rows if not _is_plain(_assigned(column.key, values, row))]
+    return all(
+        _is_null(_assigned(column.key, values, row))
+        and _sealed_without(column, written, values, row) is None
+        for row in lacking
+    )
+
+
+def _sealed_without(
+    column: Column[Any],
+    written: list[ColumnBinding],
+    values: Mapping[str, Any],
+    row: dict[str, Any],
+) -> ColumnBinding | None:
+    """The first encrypted column that has a value in a row and is bound to `column`."""
+    return next(
+        (
+            binding
+            for binding in written
+            if column in binding.identity
+            and _has_values(binding.column, binding.column.key, values, [row])
+        ),
+        None,
+    )
+
+
+def _is_by_database_or_sql(column: Column[Any]) -> bool:
+    """Whether a column that a statement says nothing of may have a value nevertheless."""
+    is_generated = column.primary_key or column.server_default is not None
+    return is_generated or column.default is not None or column.identity is not None
+
+
 def _refuse_without_value(insert: KeylessInsert) -> None:
     """Refuse a row whose identity nobody gives a value, the database included."""
     for column in insert.missing:
-        is_generated = column.primary_key or column.server_default is not None
-        is_sql = column.default is not None or _is_given(column, insert.values, insert.rows)
-        if not (is_generated or is_sql or column.identity is not None):
-            given = (_assigned(column.key, insert.values, row) for row in insert.rows)
-            number = next((n for n, value in enumerate(given) if _is_null(value)), None)
-            raise insert.without_value(column, number)
+        given = [_assigned(column.key, insert.values, row) for row in insert.rows]
+        if _is_by_database_or_sql(column) or any(not _is_null(value) for value in given):
+            continue
+        sealing = (
+            number
+            for number, row in enumerate(insert.rows)
+            if _sealed_without(column, insert.written, insert.values, row)
+        )
+        raise insert.without_value(column, next(sealing, None))
 
 
 def _has_values(
