@@ -192,6 +192,28 @@ def test_the_refusal_names_column_operator_and_what_to_do():
     assert "==, !=, IN, IS NULL and IS NOT NULL work" in message
 
 
+LISTED: dict[str, Callable[[], Any]] = {
+    "a value in bare columns": lambda: literal(value).in_([Patient.notes, Patient.notes]),
+    "a value in an indexed column first": lambda: literal(value).in_([number, Patient.notes]),
+    "a function in a bare column first": lambda: func.lower(value).in_([Patient.notes, number]),
+    "a column in a bare column last": lambda: Patient.id.in_([number, Patient.notes]),
+    "behind CASE": lambda: case((literal(value).in_([number, Patient.notes]), True)),
+    "not in": lambda: literal(value).not_in([number, Patient.notes]),
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_refused_list_is_named_by_the_operator_that_was_written(sqlite_clinic, name):
+    with (
+        sqlite_clinic.session() as session,
+        pytest.raises(UnsupportedOperationError, match=r"index=BlindIndex\(\)") as caught,
+    ):
+        session.execute(select(Patient.id).where(LISTED[name]()))
+    assert caught.value.column == "notes"
+    operator = "not_in_op" if name == "not in" else "in_op"
+    assert f"the operator {operator!r}" in caught.value.message
+
+
 def test_a_column_without_an_index_says_how_to_give_it_one():
     for make in (lambda: Patient.notes == "x", lambda: Patient.notes.in_(["x"])):
         with pytest.raises(UnsupportedOperationError, match=r"index=BlindIndex\(\)"):

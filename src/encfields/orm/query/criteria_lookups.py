@@ -32,6 +32,7 @@ from sqlalchemy.sql.elements import (
     UnaryExpression,
 )
 
+from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.comparison import (
@@ -220,15 +221,19 @@ def found_in_columns(
 ) -> ColumnElement[bool] | None:
     """One value looked for in several columns.
 
-    :returns: ``None`` if none of them has a blind index, or the value is not known.
+    :returns: ``None`` if none of them has a blind index, the value is not known, or one of them
+        cannot be compared, which is refused where the whole is seen.
     """
     columns = list(_parts(listed))
     if not bind.unique or not any(map(is_indexed, columns)):
         return None
     value = _value(bind)
-    if operator is operators.not_in_op:
-        return and_(*(_value_compared(column, operators.ne, value) for column in columns))
-    return or_(*(_value_compared(column, operators.eq, value) for column in columns))
+    differs = operator is operators.not_in_op
+    among, equal = (and_, operators.ne) if differs else (or_, operators.eq)
+    try:
+        return among(*(_value_compared(column, equal, value) for column in columns))
+    except UnsupportedOperationError:
+        return None
 
 
 def _in_balance(join: Callable[..., Any], parts: list[Any]) -> Any:

@@ -39,6 +39,7 @@ from encfields.orm.query.comparison import (
     CiphertextComparison,
     IndexComparison,
     instead_of_any,
+    ungrouped,
 )
 
 
@@ -57,17 +58,22 @@ def check_expression(element: Any) -> None:
         for hashed in hashes_among(arguments):
             raise hash_refused(hashed, f"the function {name}()")
     elif not _may_hold_ciphertext(element):
-        for ciphertext in ciphertexts_among(element.get_children()):
-            operator = getattr(element, "operator", None)
-            is_comparison = operator in (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO)
-            indexed = is_comparison and ciphertext.type.indexes
-            first = instead_of_any(*element.get_children()) or COLUMN_FIRST
-            fix = first if indexed else _instead(element, ciphertext)
-            raise ciphertext_refused(ciphertext, _use(element), fix)
+        parts = [*element.get_children(), *_listed(element)]
+        # Of several, one that no index can be asked for.
+        for ciphertext in sorted(ciphertexts_among(parts), key=lambda one: bool(one.type.indexes)):
+            raise ciphertext_refused(ciphertext, _use(element), _instead(element, ciphertext))
         if not _may_hold_hash(element):
-            for hashed in hashes_among(element.get_children()):
+            for hashed in hashes_among(parts):
                 fix = instead_of_any(*element.get_children()) or COLUMN_FIRST
                 raise hash_refused(hashed, _use(element), fix)
+
+
+def _listed(element: Any) -> tuple[Any, ...]:
+    """What IN looks for a value among: in a refusal its operator is named, and not the commas."""
+    if not isinstance(element, BinaryExpression) or element.operator not in MEMBERSHIP:
+        return ()
+    listed = ungrouped(element.right)
+    return tuple(listed.clauses) if isinstance(listed, ClauseList) else ()
 
 
 def _may_hold_ciphertext(element: Any) -> bool:
@@ -98,7 +104,14 @@ def _may_hold_hash(element: Any) -> bool:
 
 
 def _instead(element: Any, ciphertext: Any) -> str:
-    """What to write in the place of a use that is no comparison."""
+    """What to write in the place of a use."""
+    if getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO):
+        if ciphertext.type.indexes:
+            return instead_of_any(*element.get_children()) or COLUMN_FIRST
+        return (
+            "give the column index=BlindIndex() and compare it with a value, as in column == "
+            "value, or compare in Python after loading"
+        )
     if ciphertext.type.indexes and isinstance(element, Tuple):
         return (
             "compare each column by itself, as in and_(a == x, b == y), a tuple_() with rows that "
