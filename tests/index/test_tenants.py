@@ -626,3 +626,24 @@ def test_an_index_under_one_key_for_all_needs_no_tenant(db):
         rows = [{"id": n, "tenant_id": n % 2 + 1, "ssn": f"ssn-{n // 2}"} for n in range(4)]
         connection.execute(insert(Shared), rows)
     assert ids(db, select(Shared.id).where(Shared.ssn == "ssn-1")) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        lambda q: and_(func.lower(q) != "x", Member.ssn == q),
+        lambda q: or_(Member.name == q, Member.ssn == q),
+        lambda q: and_(Member.ssn == q, Member.id.in_(select(Card.id).where(Card.id != q))),
+    ],
+    ids=["in a function", "with a plain column", "in a subquery"],
+)
+def test_a_value_that_several_tenants_are_asked_for_is_sent_nowhere_else(sqlite_club, beside):
+    listed = Member.tenant_id.in_([1, 2])
+    asked = select(Member.id).where(listed, beside(bindparam("q")))
+    with (
+        sqlite_club.statements() as seen,
+        sqlite_club.session() as session,
+        pytest.raises(UnsupportedOperationError, match="bind 'q'") as caught,
+    ):
+        session.scalars(asked, {"q": CANARY}).all()
+    assert (caught.value.column, caught.value.reason, seen) == ("ssn", "shared-bind", [])

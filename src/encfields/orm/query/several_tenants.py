@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, null, or_
+from sqlalchemy import Table, and_, null, or_
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import (
     Grouping,
     Null,
 )
+from sqlalchemy.sql.selectable import SelectBase
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
@@ -64,7 +65,35 @@ def with_tenants_apart(statement: Any, given: Given) -> Any:
         changed = internals.with_criteria_rewritten(
             statement, lambda one: _apart(one, listed, given)
         )
+        if given and changed is not statement and _are_used_elsewhere(given, statement):
+            changed = statement  # refused where it is compiled
     return internals.with_loader_criteria_rewritten(changed, _apart_by_itself)
+
+
+def _are_used_elsewhere(given: Given, statement: Any) -> bool:
+    """Whether a value that comes with the execution is looked up in a statement and used in it
+    otherwise too, where the database would be given it as it is."""
+    looked_up: set[str] = set()
+    elsewhere: set[str] = set()
+    stack: list[tuple[Any, set[str]]] = [(statement, elsewhere)]
+    seen: set[tuple[int, bool]] = set()
+
+    def look_at(criterion: Any) -> Any:
+        stack.append((criterion, elsewhere))
+        return criterion
+
+    internals.with_loader_criteria_rewritten(statement, look_at)
+    while stack:
+        element, uses = stack.pop()
+        if isinstance(element, BindParameter) and element.key in given:
+            uses.add(element.key)
+        uses = looked_up if isinstance(element, IndexComparison) else uses
+        if isinstance(element, SelectBase):
+            uses = elsewhere  # a subquery that a column is compared with
+        if (id(element), uses is elsewhere) not in seen and not isinstance(element, Table):
+            seen.add((id(element), uses is elsewhere))
+            stack.extend((child, uses) for child in element.get_children())
+    return not looked_up.isdisjoint(elsewhere)
 
 
 def _apart_by_itself(criterion: Any) -> Any:
