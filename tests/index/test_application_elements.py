@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Boolean, String, func, literal, select
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.expression import ClauseList, ColumnElement, FunctionElement
 
 from encfields.errors import UnsupportedOperationError
 from tests.database import CANARY, Database
@@ -34,6 +34,50 @@ class Same(ColumnElement[bool]):
         self.sides = sides
 
 
+class Folded(Lower):
+    """As it is compiled, it puts its column into an expression of its own."""
+
+    inherit_cache = False
+
+
+class Named(ColumnElement[str]):
+    """What it has stands in a dictionary."""
+
+    inherit_cache = False
+    type = String()
+
+    def __init__(self, **columns: Any) -> None:
+        self.columns = columns
+
+
+class Initial(FunctionElement[str]):
+    """A function with an argument beside those that SQLAlchemy sees."""
+
+    inherit_cache = True
+    name = "initial"
+    type = String()
+
+    def __init__(self, column: Any) -> None:
+        self.column = column
+        super().__init__(literal(1))
+
+
+@compiles(Folded)
+def _folded(element: Folded, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(func.lower(element.column), **kw))
+
+
+@compiles(Named)
+def _named(element: Named, compiler: Any, **kw: Any) -> str:
+    listed = ClauseList(*element.columns.values(), literal(""))
+    return f"coalesce({compiler.process(listed, **kw)})"
+
+
+@compiles(Initial)
+def _initial(element: Initial, compiler: Any, **kw: Any) -> str:
+    return f"substr({compiler.process(element.column, **kw)}, 1, 1)"
+
+
 @compiles(Lower)
 def _lower(element: Lower, compiler: Any, **kw: Any) -> str:
     return f"lower({compiler.process(element.column, **kw)})"
@@ -52,6 +96,9 @@ REFUSED: dict[str, Any] = {
     "in another one": Lower(Lower(Patient.ssn)) == CANARY,
     "in a function in it": Lower(func.trim(Patient.ssn)) == CANARY,
     "of a column without an index": Lower(Patient.notes) == CANARY,
+    "in an expression made as it is compiled": Folded(Patient.ssn) == CANARY,
+    "in a dictionary": Named(number=Patient.ssn) == CANARY,
+    "beside the arguments of a function": Initial(Patient.ssn) == CANARY,
 }
 
 
@@ -80,5 +127,8 @@ def test_such_an_element_looks_up_what_it_compares_as_it_is_compiled(
     with sqlite_clinic.session() as session:
         found = session.execute(select(Patient.id, Patient.ssn).where(Same(*sides)))
         assert [tuple(row) for row in found] == [(2, "ssn-2")]
-        named = Lower(Patient.name) == "name-2"
-        assert session.scalars(select(Patient.id).where(named, Same(*sides))).all() == [2]
+        for of_name in (Lower(Patient.name), Folded(Patient.name), Named(name=Patient.name)):
+            asked = select(Patient.id).where(of_name == "name-2", Same(*sides))
+            assert session.scalars(asked).all() == [2]
+        asked = select(Patient.id).where(Initial(Patient.name) == "n", Same(*sides))
+        assert session.scalars(asked).all() == [2]

@@ -29,7 +29,6 @@ from sqlalchemy.sql.elements import (
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.ciphertext_uses import ciphertexts_among
 from encfields.orm.query.comparison import (
     BOOLEAN,
     EQUALITY,
@@ -50,17 +49,18 @@ if TYPE_CHECKING:
 class _LookupCompiler:
     """What is put before the compiler of a dialect.
 
-    :ivar columns_by_themselves: hashes of the encrypted columns that were put into the SQL for
-        somebody who asked for one by itself, as who compiles an element of his own does.
+    :ivar asked_for: what was put into the SQL for somebody who asked for it by itself, as who
+        compiles an element of his own does.
     """
 
-    columns_by_themselves: frozenset[int] = frozenset()
+    asked_for: list[Any]
 
     def process(self, obj: Any, **kw: Any) -> str:
         """SQLAlchemy's, of any element."""
-        if DELIVERED not in kw and is_encrypted(obj):
+        if DELIVERED not in kw:
             clause = obj.__clause_element__() if hasattr(obj, "__clause_element__") else obj
-            self.columns_by_themselves |= {hash(one) for one in ciphertexts_among([clause])}
+            if not isinstance(clause, BindParameter):
+                self.__dict__.setdefault("asked_for", []).append(clause)
         return str(super().process(obj, **kw))  # type: ignore[misc]
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:

@@ -26,7 +26,11 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.query.application_elements import ciphertext_put_into
+from encfields.orm.query.application_elements import (
+    ciphertext_put_into,
+    is_of_application,
+    put_by_applications,
+)
 from encfields.orm.query.ciphertext_uses import ciphertext_refused, ciphertexts_among
 from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
 from encfields.orm.query.refused_clauses import check_compound, check_condition, check_select
@@ -48,9 +52,11 @@ def refuse_usage(compiled: Any) -> None:
     if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
         _check_returning(statement)
     is_exchanged = is_looked_up_by_compiler if is_from_lookup_compiler(compiled) else no_element
+    has_applications = False
     for element in every_element(statement, is_exchanged):
         if not is_exchanged(element):
             _check(element)
+        has_applications = has_applications or is_of_application(element)
         if (ciphertext := ciphertext_put_into(element, compiled)) is not None:
             what = f"the application's own {type(element).__name__}"
             raise ciphertext_refused(ciphertext, what, "apply it to what is loaded")
@@ -60,6 +66,11 @@ def refuse_usage(compiled: Any) -> None:
             refuse_copies_elsewhere(element)
             if element is not statement:
                 _refuse_nested_write(element)
+    if has_applications:
+        for put in put_by_applications(compiled):
+            for element in every_element(put, is_exchanged):
+                if not is_exchanged(element):
+                    _check(element)
 
 
 def _check(element: Any) -> None:
