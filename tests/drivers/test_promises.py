@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, text, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
@@ -181,6 +181,13 @@ def test_named_binds_while_the_key_of_an_index_is_rotated(driver: Leg) -> None:
     one = select(Referral.id).where(Referral.code == bindparam("q"))
     each = driver.run(lambda c: [c.execute(one, {"q": code}).scalar() for code in codes])
     assert each == list(range(24))
+    q: Any = bindparam("q")
+    optional = select(Referral.id).where(or_(q.is_(None), Referral.code == q))
+    given = (codes[3], None, codes[4])
+    several = driver.run(
+        lambda c: [sorted(c.execute(optional, {"q": code}).scalars()) for code in given]
+    )
+    assert several == [[3], list(range(24)), [4]]
 
 
 def test_tenants(driver: Leg) -> None:

@@ -113,7 +113,7 @@ def plain_operand(part: Any, type_: PlainOperand, column: Any, compiler: Any) ->
         use = type_.statement_cache_key(), id(column)
         named = renamed_bind(value, compiler, use)
         return internals.retyped_bind(named, type_, rename=False)
-    return internals.same_value_bind(value, type_, compiler)
+    return internals.same_value_bind(value, type_, compiler, "plain")
 
 
 _SAMPLES: dict[type[Any], Any] = {

@@ -99,18 +99,19 @@ def retyped_bind(
 
 
 def same_value_bind(
-    bind: BindParameter[Any], type_: TypeEngine[Any], compiler: Any
+    bind: BindParameter[Any], type_: TypeEngine[Any], compiler: Any, what: str
 ) -> BindParameter[Any]:
     """Another bind of the value that the application gives under a name of its own choice.
 
     A compiled statement has one type for each name; it asks for values by the bind's key, which
     the two have in common.
+
+    :param what: it is of the value: a part of its name.
     """
-    copied = copy_of_bind(bind)
-    copied.type = type_
+    copied = retyped_bind(bind, type_, rename=False)
     taken = set(compiler.bind_names.values())
-    number = next(n for n in range(len(taken) + 1) if f"{bind.key}__plain_{n}" not in taken)
-    compiler.bind_names[copied] = f"{bind.key}__plain_{number}"
+    number = next(n for n in range(len(taken) + 1) if f"{bind.key}__{what}_{n}" not in taken)
+    compiler.bind_names[copied] = f"{bind.key}__{what}_{number}"
     return copied
 
 

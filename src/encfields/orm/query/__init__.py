@@ -9,6 +9,7 @@ What an application writes, and its answer as the statement is compiled:
 ``compound_query``     ``blind(Patient, "who").matches(...)``
 ``criteria_lookups``   what SQLAlchemy builds without asking the column, in a WHERE or ON
 ``compiler_lookups``   the same wherever else it stands, as it is compiled
+``null_tests``         IS NULL of a value that is looked up as well
 ``row_among``          a row of columns in a list of rows
 ``several_tenants``    a look-up in a list of tenants
 ``resolution``         which index answers a comparison

@@ -39,6 +39,7 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.criteria_lookups import is_indexed
 from encfields.orm.query.lookup_type import renamed_bind
+from encfields.orm.query.null_tests import null_test_marked
 from encfields.orm.query.row_among import is_row_among, row_among
 from encfields.orm.read.packed import DELIVERED
 
@@ -65,7 +66,8 @@ class _LookupCompiler:
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
         """SQLAlchemy's, of a comparison."""
-        asked = _asked(binary, self) if is_looked_up_by_compiler(binary) else binary
+        is_looked_up = is_looked_up_by_compiler(binary)
+        asked = _asked(binary, self) if is_looked_up else null_test_marked(binary, self)
         if asked is binary:
             return str(super().visit_binary(binary, **kw))  # type: ignore[misc]
         return str(self.process(asked, **kw))

@@ -83,15 +83,28 @@ def _refuse_shared_name(lookup: LookupBind, lookups: list[LookupBind], types: li
     uses = [one for one in lookups if one.bind == lookup.bind and one.place == place]
     alike = all(_hashed_as(other) == _hashed_as(lookup) for other in uses)
     in_place = [_types_in(type_)[place:][:1] for type_ in types]
-    if not alike or not all(one and isinstance(one[0], LookupType) for one in in_place):
-        index = lookup.type.index
-        raise UnsupportedOperationError(
-            f"the bind {lookup.bind!r} is compared with this column and used elsewhere too, where "
-            "it would need another value in the database: give each use a bind of its own name",
-            table=index.table,
-            column=index.column_name,
-            reason="shared-bind",
+    are_looked_up = all(one and isinstance(one[0], LookupType) for one in in_place)
+    if alike and are_looked_up:
+        return
+    index = lookup.type.index
+    fix = (
+        "give each use a bind of its own name. Beside column == bind, the same bind can be asked "
+        "for IS NULL and IS NOT NULL"
+    )
+    if are_looked_up and index.key_columns:
+        names = ", ".join(column.name for column in index.key_columns)
+        fix = (
+            f"name one {names} for all of its uses, in the condition of a with_loader_criteria() "
+            f"itself, as in and_({names} == ..., column == ...), or give each use a bind of its "
+            "own name"
         )
+    raise UnsupportedOperationError(
+        f"the bind {lookup.bind!r} is compared with this column and used elsewhere too, where it "
+        f"would need another value in the database: {fix}",
+        table=index.table,
+        column=index.column_name,
+        reason="shared-bind",
+    )
 
 
 def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:

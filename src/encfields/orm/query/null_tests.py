@@ -1,0 +1,107 @@
+"""``or_(bindparam("q").is_(None), column == bindparam("q"))``: a filter that an execution may lack.
+
+One bind has one value in the database, and compared with an encrypted column that is a hash. But
+whether the value is NULL, another bind can tell, which holds nothing else of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Integer
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Cast, Grouping, Null
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields.orm import internals
+from encfields.orm.query.comparison import EQUALITY, BlindValue, is_converted, ungrouped
+from encfields.orm.query.criteria_lookups import is_indexed
+from encfields.orm.query.lookup_type import renamed_bind
+from encfields.orm.query.statement_elements import elements_of
+from encfields.orm.read.provenance import source_column
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.orm.declare.columns import SealedColumnType
+
+
+class NullMark(internals.CacheKeyedType, TypeDecorator[Any]):
+    """Of a value, whether it is NULL: another one is 1.
+
+    :param inner: the type of the column that the value is compared with, which may store a value
+        as NULL, or ``None`` as a value.
+    """
+
+    impl = Integer
+    cache_ok = True
+
+    def __init__(self, inner: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def statement_cache_key(self) -> tuple[Any, ...]:
+        """Tells marks apart in SQLAlchemy's statement cache."""
+        return NullMark, internals.cache_key_of(self.inner)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        process = self.inner.dialect_impl(dialect).bind_processor(dialect)
+
+        def mark(value: Any) -> int | None:
+            try:
+                stored = value if process is None else process(value)
+            except Exception:  # refused where the value is looked up
+                stored = value
+            return None if stored is None else 1
+
+        return mark
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        mark = self.bind_processor(dialect)
+        return lambda value: "NULL" if mark(value) is None else "1"
+
+
+def null_test_marked(test: BinaryExpression[Any], compiler: Any) -> BinaryExpression[Any]:
+    """IS NULL, or its opposite, of a bind that the statement compares with an indexed column too,
+    of a mark in its place; anything else as it is.
+
+    :param compiler: that which is at it.
+    """
+    bind = _tested(test)
+    inner = None if bind is None else _compared_as(bind, compiler)
+    if bind is None or inner is None:
+        return test
+    mark = NullMark(inner)
+    if bind.unique:
+        renamed = renamed_bind(bind, compiler, NullMark)
+        marked = internals.retyped_bind(renamed, mark, rename=False)
+    else:
+        marked = internals.same_value_bind(bind, mark, compiler, "null")
+    return BinaryExpression(marked, test.right, test.operator, type_=test.type)
+
+
+def _tested(test: BinaryExpression[Any]) -> BindParameter[Any] | None:
+    if test.operator not in (operators.is_, operators.is_not) or not isinstance(test.right, Null):
+        return None
+    tested: Any = test.left
+    while isinstance(tested, Grouping | Cast):
+        tested = tested.element if isinstance(tested, Grouping) else tested.clause
+    if not isinstance(tested, BindParameter) or tested.expanding or tested.literal_execute:
+        return None
+    is_mark = isinstance(tested.type, NullMark)
+    return None if is_mark or is_converted(tested) else tested
+
+
+def _compared_as(bind: BindParameter[Any], compiler: Any) -> TypeEngine[Any] | None:
+    """The inner type of an indexed column that the statement compares a bind with."""
+    for element in elements_of(compiler):
+        if not isinstance(element, BinaryExpression) or element.operator not in EQUALITY:
+            continue
+        sides = ungrouped(element.left), ungrouped(element.right)
+        for column, other in (sides, sides[::-1]):
+            is_same = isinstance(other, BindParameter) and other.key == bind.key
+            if is_same and is_indexed(column):
+                of = column.clause if isinstance(column, BlindValue) else column
+                return cast("SealedColumnType", source_column(of).type).inner
+    return None
