@@ -434,6 +434,16 @@ def test_a_number_that_was_given_out_is_not_given_again(sqlite_db):
     assert key == (2,)
 
 
+@pytest.mark.parametrize("remembers, expected", [(True, 1), (False, -4)])
+def test_after_a_negative_number_comes_what_sqlite_gives(sqlite_db, remembers, expected):
+    table = made(sqlite_db, secrets(sqlite_autoincrement=remembers))
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table), {"id": -5, "s": "a"})
+        key = connection.execute(insert(table), {"s": "b"}).inserted_primary_key
+    assert key == (expected,)
+    assert (expected, "b") in read(sqlite_db, table)
+
+
 @pytest.mark.parametrize("number", ["'abc'", "x'00'", "'2'", "2.7", "NULL", "-5"])
 def test_a_remembered_number_that_is_none_is_read_as_sqlite_does(sqlite_db, number):
     table = made(sqlite_db, secrets(sqlite_autoincrement=True))

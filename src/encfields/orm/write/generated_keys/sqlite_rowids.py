@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import OperationalError
@@ -58,10 +58,10 @@ def next_row_ids(connection: Connection, insert: KeylessInsert) -> list[int] | N
     known = _known_of(connection, table, column.name, schema)
     if not known.is_simple:
         return None
-    given = _last_given(connection, table, schema) if known.remembers else 0
-    last = max(given, known.highest or 0)
-    if known.highest is not None and known.highest < 0 and last == 0:
-        last = known.highest
+    last = 0 if known.highest is None else known.highest
+    given = _last_given(connection, table, schema) if known.remembers else None
+    if given is not None:
+        last = max(last, given)
     if last > _HIGHEST - len(insert.rows):
         raise insert.unknown("the table has no row ids left after its highest: give the row a key")
     return list(range(last + 1, last + 1 + len(insert.rows)))
@@ -103,16 +103,18 @@ def _known_of(connection: Connection, table: Table, column: str, schema: str | N
     return _Known(*connection.exec_driver_sql(sql, values).one())
 
 
-def _last_given(connection: Connection, table: Table, schema: str | None) -> int:
+def _last_given(connection: Connection, table: Table, schema: str | None) -> int | None:
     """What SQLite remembers of an ``AUTOINCREMENT`` table: the highest id that it ever gave.
 
     The table can be written to like any other; what is no number is read as SQLite itself does.
+
+    :returns: ``None`` of another table.
     """
     prefix = f"{connection.dialect.identifier_preparer.quote_schema(schema)}." if schema else ""
-    given = f"SELECT CAST(seq AS INTEGER) AS seq, name FROM {prefix}sqlite_sequence"  # noqa: S608
+    given = f"SELECT coalesce(CAST(seq AS INTEGER), 0) AS seq, name FROM {prefix}sqlite_sequence"  # noqa: S608
     sql = f"SELECT max(seq) AS seq FROM ({given}) WHERE lower(name) = lower(?)"  # noqa: S608
-    last: Any = connection.exec_driver_sql(sql, (table.name,)).scalar()
-    return last or 0
+    last: int | None = connection.exec_driver_sql(sql, (table.name,)).scalar()
+    return last
 
 
 def _quoted(connection: Connection, table: Table) -> str:
