@@ -68,10 +68,10 @@ def _clauses_in(value: Any) -> Iterator[Any]:
             yield from _clauses_in(part)
     elif isinstance(value, Mapping):
         yield from _clauses_in([*value.values()])
-    else:
-        clause = value.__clause_element__() if hasattr(value, "__clause_element__") else value
-        if isinstance(clause, ClauseElement):
-            yield clause
+    elif isinstance(value, ClauseElement):
+        yield value
+    elif hasattr(value, "__clause_element__"):
+        yield value.__clause_element__()
 
 
 def _listed(elements: Any) -> Iterator[Any]:

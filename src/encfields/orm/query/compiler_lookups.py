@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     Case,
+    ClauseElement,
     ClauseList,
     CollectionAggregate,
     ColumnElement,
@@ -59,7 +60,10 @@ class _LookupCompiler:
     def process(self, obj: Any, **kw: Any) -> str:
         """SQLAlchemy's, of any element."""
         if DELIVERED not in kw:
-            clause = obj.__clause_element__() if hasattr(obj, "__clause_element__") else obj
+            # A column asked whether it has that method would keep its comparator, and no pickle
+            # of its table could be made.
+            is_entity = not isinstance(obj, ClauseElement) and hasattr(obj, "__clause_element__")
+            clause = obj.__clause_element__() if is_entity else obj
             if not isinstance(clause, BindParameter):
                 self.__dict__.setdefault("asked_for", []).append(clause)
         return str(super().process(obj, **kw))  # type: ignore[misc]
