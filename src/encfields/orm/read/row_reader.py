@@ -140,8 +140,7 @@ class RowReader(TypeEngine[Any]):
         :raises ValueError: it is no cell of this column.
         """
         columns = self.binding.bound_to
-        while type(cell) is core.OpenedCell:  # once by the fetch, and once by a look-up
-            cell = cell.cell
+        cell = cell.cell if type(cell) is core.OpenedCell else cell
         parts = bytes(cell).split(SEPARATOR, len(columns) + 1)[1:-1]
         texts = {
             column: from_delivered(column.type, dialect)(part)
