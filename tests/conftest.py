@@ -32,7 +32,7 @@ from tests.servers.moto import ENVIRONMENT, Kms, MotoServer
 from tests.servers.process import ServerError
 from tests.servers.provision import existing, missing
 from tests.servers.shared_tables import SharedFiles, SharedTables
-from tests.turns import MARKERS, take_turns
+from tests.turns import MARKERS, in_turn
 from tests.waiting import PATIENCE
 
 pytest_plugins = ["encfields.testing", "pytester", "tests.database"]
@@ -121,19 +121,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Before pytest does so by the fixtures' own parameters."""
-    take_turns(metafunc, "backend", BACKENDS)
-    take_turns(metafunc, "async_backend", _ASYNC_PARAMS)
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have long files begin early: the last of them would leave the other workers idle.
 
     Each is followed by one that waits for nothing: several that wait at once leave idle cores.
     """
+    items[:] = in_turn(items)
     sizes = Counter(item.nodeid.partition("::")[0] for item in items)
     busy = sorted(sizes.keys() - set(LONG), key=lambda file: (-sizes[file], file))
     waiting = [file for file in LONG if file in sizes]

@@ -24,6 +24,9 @@ from tests.bulk.support import Clinic as ReencryptClinic
 from tests.bulk.test_tables import Base as Tables
 from tests.bulk.test_tables import ByPair, fill
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def _declared(**options: Any) -> MetaData:
@@ -38,6 +41,7 @@ def _operations(code: str) -> str:
     return body[body.index("# ### commands") :]
 
 
+@on_each_database
 def test_there_is_nothing_to_do_where_nothing_has_changed(project: Project, clinic: Clinic) -> None:
     """Our own tables are there as well, and are not proposed to be dropped."""
     clinic.encryption.keys.rotate("default")
@@ -60,6 +64,7 @@ def test_our_own_tables_are_not_logged_as_removed(
     assert "encfields" not in caplog.text
 
 
+@on_each_database
 def test_what_it_writes_makes_the_table_and_leaves_nothing_to_do(
     project: Project, backend: Backend
 ) -> None:
@@ -71,6 +76,7 @@ def test_what_it_writes_makes_the_table_and_leaves_nothing_to_do(
     assert "op." not in project.autogenerate(_declared())
 
 
+@on_each_database
 def test_a_column_that_is_added_is_rendered_as_its_bytes(project: Project, clinic: Clinic) -> None:
     metadata = _declared()
     metadata.tables["patient"].append_column(Column("phone", EncryptedType(String(20))))
@@ -173,6 +179,7 @@ def test_a_table_that_a_run_is_at_work_on_is_not_compared(tmp_path: Path, sqlite
     assert "op." not in project.autogenerate(metadata, keep=False)
 
 
+@on_each_database
 def test_plaintext_is_not_altered_into_ciphertext(project: Project, backend: Backend) -> None:
     engine = backend.create_engine()
     with engine.begin() as connection:
@@ -199,6 +206,7 @@ def test_applied_without_a_migration_it_is_refused_as_well(sqlite: Backend) -> N
             Operations(context).invoke(refused[0])
 
 
+@on_each_database
 def test_ciphertext_is_not_altered_into_plaintext(project: Project, clinic: Clinic) -> None:
     metadata = MetaData()
     table = patient_table(metadata)
@@ -276,6 +284,7 @@ def test_check_fails_while_there_is_something_to_do(tmp_path: Path, sqlite: Back
         command.check(project.config)
 
 
+@on_each_database
 def test_other_changes_are_left_to_alembic(project: Project, clinic: Clinic) -> None:
     metadata = _declared()
     table = metadata.tables["patient"]

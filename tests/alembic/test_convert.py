@@ -19,6 +19,9 @@ from encfields.bulk.rows.types_as_data import type_from_data, type_to_data
 from encfields.errors import DeclarationError
 from tests.alembic.project import Project, store
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 DAY, MIDNIGHT = dt.date(2020, 1, 2), dt.datetime(2020, 1, 2)
 NOON = dt.datetime(2020, 1, 2, 12)
@@ -55,6 +58,7 @@ def _read(engine: Engine, table: Table, *ids: int) -> list[Any]:
         return list(connection.scalars(statement.where(table.c.id.in_(ids)) if ids else statement))
 
 
+@on_each_database
 def test_dates_become_datetimes_and_back(project: Project, backend: Backend) -> None:
     engine = _engine(backend)
     _filled(engine, _table(sa.Date()), *[DAY] * 30, None)

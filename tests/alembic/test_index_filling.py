@@ -23,6 +23,9 @@ from encfields.testing import assert_absent
 from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
 from tests.crossed import crossed
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def _declared(**options: Any) -> MetaData:
@@ -44,6 +47,7 @@ def _found(clinic: Clinic, metadata: MetaData, value: str) -> Sequence[int]:
         return connection.execute(wanted).scalars().all()
 
 
+@on_each_database
 def test_rows_that_were_there_are_indexed_in_a_revision_of_its_own(
     project: Project, clinic: Clinic
 ) -> None:
@@ -232,6 +236,7 @@ def test_a_queued_filling_is_ensured_later(project: Project, clinic: Clinic) -> 
     assert _found(clinic, metadata, f"{SECRET} 7") == [7]
 
 
+@on_each_database
 def test_duplicates_of_a_unique_index_are_named_by_their_rows(
     project: Project, backend: Backend
 ) -> None:
@@ -254,6 +259,7 @@ def test_duplicates_of_a_unique_index_are_named_by_their_rows(
     assert _found(clinic, metadata, SECRET) == [70]
 
 
+@on_each_database
 def test_a_column_that_is_added_with_its_index_needs_no_filling(
     project: Project, clinic: Clinic
 ) -> None:

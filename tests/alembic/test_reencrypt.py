@@ -14,8 +14,12 @@ from encfields.bulk.recorded_runs import work
 from encfields.errors import ContextMismatchError
 from tests.alembic.project import SECRET, Clinic, Project, patient_table
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
+@on_each_database
 def test_values_are_moved_to_the_active_version_and_stay_what_they_are(
     project: Project, clinic: Clinic
 ) -> None:
@@ -118,6 +122,7 @@ def test_columns_are_decrypted_into_columns_beside_them(project: Project, clinic
     assert found == [ssn for _, ssn, _ in clinic.read()]
 
 
+@on_each_database
 @pytest.mark.parametrize("before", [0, 1], ids=["in-the-first-revision", "later"])
 def test_what_precedes_in_the_transaction_is_refused_and_undone(
     tmp_path: Path, postgresql: Backend, before: int
@@ -183,6 +188,7 @@ def test_a_transaction_for_all_revisions_is_refused(tmp_path: Path, postgresql: 
     assert caught.value.reason == "transaction-per-migration"
 
 
+@on_each_database
 def test_a_transaction_that_is_not_alembics_is_refused(tmp_path: Path, backend: Backend) -> None:
     Clinic(backend)
     project = Project(tmp_path, backend, before="connection.begin()")

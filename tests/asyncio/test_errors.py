@@ -24,6 +24,9 @@ from tests.asyncio.model import ID, OTHER, PATIENT, ROW, Patient, Visit
 from tests.database import raw_select
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import Kms
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 async def _refused_flush(engine: AsyncEngine, kind: type[Exception], thing: object) -> Any:

@@ -21,6 +21,9 @@ from encfields.errors import (
 from encfields.testing import attach_locally, local_store
 from tests.attach.model import ID, PATIENT, ROW, Base, Patient
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def _read(engine: Engine | Connection) -> str | None:

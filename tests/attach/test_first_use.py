@@ -23,6 +23,9 @@ from tests.attach.model import ID, PATIENT, ROW, Base, Patient
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import Failure, KmsProxy
 from tests.servers.moto import Kms
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def _refused_flush(engine: Engine, kind: type[EncFieldsError]) -> Any:

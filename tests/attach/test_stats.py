@@ -13,6 +13,9 @@ from encfields.engine import engine_encryption
 from encfields.testing import attach_locally, local_store
 from tests.attach.model import ID, OTHER, PATIENT, ROW, Patient
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def test_each_value_is_counted_once(engine: Engine) -> None:

@@ -17,6 +17,9 @@ from encfields.errors import (
 )
 from encfields.testing import attach_locally, local_store
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 CONTEXT = {"file": "scan.pdf", "owner": "42"}
 

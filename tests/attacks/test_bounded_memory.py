@@ -21,6 +21,9 @@ from encfields.keys.cache.stats import MAX_UNKNOWN_IDS, OTHERS, CacheStats, Fetc
 from encfields.message.header import MAX_KEY_ID_BYTES
 from encfields.testing import attach_locally
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 KEY = b"\x00\x07default"
 """The branch key's id in a message, its length before it."""

@@ -40,6 +40,9 @@ from encfields.orm.declare.table_indexes import indexes_of
 from encfields.testing import assert_absent, local_store
 from tests.attached import attach_with_kept_keys, create_kept_key
 from tests.servers.backends import AsyncBackend, Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 ADMIN, MALLORY = "token-of-the-admin", "token-of-mallory"
 

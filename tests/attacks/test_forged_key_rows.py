@@ -20,6 +20,9 @@ from encfields.errors import (
 )
 from encfields.keys.sql.rows import BEACON, BRANCH
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 WRAPPING_KEY = secrets.token_bytes(32)
 
@@ -252,6 +255,7 @@ def test_a_malformed_row_is_named_and_stops_its_own_key_alone(
     assert faults["default"].startswith(field)
 
 
+@on_each_database
 @pytest.mark.parametrize("field", ["created_at", "destroyed_at"])
 @pytest.mark.parametrize(
     "database, value",
@@ -300,6 +304,7 @@ def test_a_deleted_tombstone_ends_in_an_error_and_never_in_plaintext(backend, st
         a_store(backend).version("default", version)
 
 
+@on_each_database
 def test_a_second_row_of_a_number_is_refused_by_the_database(store, attacker):
     """What keeps two processes that rotate at once from making the same version."""
     new = newest(store)

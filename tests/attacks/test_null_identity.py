@@ -13,6 +13,9 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.verify import verify
 from encfields.errors import UnreadableError
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

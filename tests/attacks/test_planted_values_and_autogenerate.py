@@ -18,6 +18,9 @@ from encfields import BlindIndex, EncryptedType
 from encfields.alembic import MigrationError
 from tests.alembic.project import SECRET, Clinic, Project, patient_table
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 PIN = "the PIN that he is after"
 PLANTED = range(101, 104)
@@ -243,6 +246,7 @@ def test_a_name_in_a_header_writes_no_code(
     assert not [node for node in ast.walk(upgrade) if isinstance(node, ast.Import)]
 
 
+@on_each_database
 def test_a_refused_migration_has_changed_nothing(project: Project, attacker: Engine) -> None:
     """Where DDL is not transactional, a refusal at its end would leave the UNIQUE dropped."""
     with attacker.begin() as connection:

@@ -36,6 +36,9 @@ from encfields.errors import CiphertextCopyError
 from tests.database import CANARY
 from tests.index_writes.expected import PATIENT, check_indexes, stored
 from tests.index_writes.models import Patient
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 patient: Any = Patient.__table__
 RAW = {"encfields_raw_copy": True}

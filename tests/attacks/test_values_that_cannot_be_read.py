@@ -10,6 +10,9 @@ from sqlalchemy.orm.exc import StaleDataError
 from encfields import CompoundBlindIndex, EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.errors import EncFieldsError
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 _DESTROYED = object()
 

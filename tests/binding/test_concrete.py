@@ -21,6 +21,9 @@ from sqlalchemy.orm import (
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import ContextMismatchError, UnreadableError
 from tests.database import CANARY
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

@@ -12,6 +12,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
 from encfields.errors import CiphertextCopyError
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

@@ -29,6 +29,9 @@ from sqlalchemy.schema import Computed, FetchedValue, ForeignKey
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError, BindingError, DeclarationError
 from tests.database import CANARY, Database
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):
@@ -156,6 +159,7 @@ def test_a_default_sees_its_row_where_the_key_is_generated(backend, work, at_onc
         assert connection.execute(columns).all() == [("a", "of a"), ("b", "of b"), ("c", "of c")]
 
 
+@on_each_database
 def test_a_rehearsed_insert_takes_many_rows_without_insertmanyvalues(backend):
     """On SQLite a trigger on the table leads to a rehearsal."""
     db = Database(backend, use_insertmanyvalues=False)
@@ -312,6 +316,7 @@ DECLARATIONS = {
 }
 
 
+@on_each_database
 @pytest.mark.parametrize("column", DECLARATIONS.values(), ids=DECLARATIONS.keys())
 def test_a_column_that_cannot_be_protected_is_refused_as_declared(column):
     with pytest.raises(DeclarationError):
@@ -340,6 +345,7 @@ def test_a_key_that_is_encrypted_or_has_no_canonical_text_is_refused_as_declared
         )
 
 
+@on_each_database
 def test_variants_and_nested_types_are_refused_as_declared():
     with pytest.raises(DeclarationError):
         EncryptedType().with_variant(LargeBinary(), "sqlite")

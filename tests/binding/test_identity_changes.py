@@ -25,6 +25,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, load_only, mapped_
 from encfields import EncryptedType
 from encfields.errors import ContextMismatchError, IdentityChangeError
 from tests.binding.models import Card, Purchase, Seat
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 card: Any = Card.__table__
 seat: Any = Seat.__table__
@@ -189,6 +192,7 @@ def test_a_key_that_the_orm_cascades_to_a_child_s_key_is_followed(request, name)
         assert session.get_one(Passport, "b").number == "n"
 
 
+@on_each_database
 def test_a_key_that_the_database_cascades_leaves_a_refusal_and_no_wrong_value(db):
     """The action is there and not declared; where it is, the table is refused."""
     metadata = MetaData()

@@ -19,6 +19,9 @@ from sqlalchemy.orm import (
 
 from encfields import EncryptedType
 from encfields.errors import ContextMismatchError, UnreadableError
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

@@ -15,6 +15,9 @@ from encfields.errors import (
 )
 from tests.binding.models import Card
 from tests.database import CANARY
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 MAGIC = b"\x02\x04\x78"
 

@@ -41,6 +41,9 @@ from encfields.errors import ContextMismatchError, MalformedMessageError, Unread
 from tests.binding.models import Base, Card, Purchase, Seat, Visit
 from tests.binding.read_shapes import MARIADB_CANNOT, SHAPES
 from tests.database import raw
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 @pytest.fixture
@@ -54,6 +57,7 @@ def bought(cards):
     return cards
 
 
+@on_each_database
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_shape_reads_its_own_rows_and_refuses_a_moved_value(bought, name):
     if "returning" in name:
@@ -104,6 +108,7 @@ def test_count_exists_and_length_of_raw_bytes_work(cards):
         assert session.scalar(select(func.length(raw(Card.number))).where(Card.id == 1)) > 200
 
 
+@on_each_database
 def test_insert_returning_delivers_the_value(shop):
     shop.backend.require_returning()
     statement = insert(Card).returning(Card)

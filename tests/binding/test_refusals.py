@@ -48,6 +48,9 @@ from encfields.errors import (
 )
 from encfields.orm.query.refused_usage import refuse_usage
 from tests.binding.models import Card, Purchase
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 # -- refused by the expression itself ----------------------------------------------------------
 

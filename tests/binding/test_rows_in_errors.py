@@ -13,6 +13,9 @@ from encfields import BlindIndex, EncryptedType, attach
 from encfields.errors import BindingError, EncFieldsError, KeyNotFoundError, ValueEncodingError
 from encfields.testing import local_store
 from tests.database import Database
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

@@ -22,6 +22,9 @@ from sqlalchemy import (
 
 from encfields import EncryptedType
 from tests.database import Database
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 metadata = MetaData()
 note = Table(

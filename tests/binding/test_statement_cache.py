@@ -12,10 +12,11 @@ from sqlalchemy.orm import aliased, joinedload, selectinload
 
 from encfields import SqlKeyStore, attach, keyrings
 from tests.binding.models import Card, Purchase, Visit
+from tests.turns import databases_by_turns
 
 card: Any = Card.__table__
 
-pytestmark = pytest.mark.usefixtures("older_objects_stay")
+pytestmark = [databases_by_turns, pytest.mark.usefixtures("older_objects_stay")]
 
 STATEMENTS = {
     "insert": lambda s, n: s.execute(insert(Card).values(id=n, number=f"n-{n}")),

@@ -25,6 +25,9 @@ from encfields.errors import (
     MalformedMessageError,
 )
 from tests.binding.models import Card, Purchase, Seat
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def number_of(db, key: int):

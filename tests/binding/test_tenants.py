@@ -19,6 +19,9 @@ from encfields.errors import (
     UnknownIdentityError,
 )
 from tests.database import CANARY, Database
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):
@@ -160,6 +163,7 @@ def test_a_new_tenant_s_key_is_made_on_demand_where_that_was_asked_for(db):
         assert session.get_one(Invoice, 2).iban == "iban-2"
 
 
+@on_each_database
 def test_a_key_made_on_demand_while_the_transaction_writes(backend):
     options = {"connect_args": {"timeout": 0.1}} if backend.name == "sqlite" else {}
     db = Database(backend, **options)

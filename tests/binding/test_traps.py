@@ -25,6 +25,9 @@ from sqlalchemy.orm import aliased, joinedload
 from encfields.errors import BindingError, CiphertextCopyError, UnsupportedOperationError
 from tests.binding.models import Card, Purchase
 from tests.database import CANARY
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 card: Any = Card.__table__
 
@@ -144,6 +147,7 @@ def test_columns_can_be_looked_up_in_lists_and_dictionaries(cards):
     assert columns.index(card.c.number) in (0, 1)
 
 
+@on_each_database
 def test_insert_returning_and_orm_update_survive_the_look_ups(cards):
     cards.backend.require_returning()
     with cards.session() as session:

@@ -26,6 +26,9 @@ from sqlalchemy.orm import aliased
 from encfields.errors import AmbiguousRowError, CiphertextCopyError, UnknownIdentityError
 from tests.binding.models import Card, Purchase, Seat
 from tests.database import CANARY
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 card: Any = Card.__table__
 seat: Any = Seat.__table__
@@ -80,6 +83,7 @@ PINNED = {
 }
 
 
+@on_each_database
 @pytest.mark.parametrize("statement", PINNED.values(), ids=PINNED.keys())
 def test_an_update_that_pins_the_whole_key_seals_for_that_row(cards, statement):
     if statement is PINNED["subquery beside"] and not cards.backend.updates_from_itself:

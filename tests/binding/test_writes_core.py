@@ -17,6 +17,9 @@ from encfields.errors import (
 )
 from tests.binding.models import Card, Purchase, Seat
 from tests.database import CANARY
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 card: Any = Card.__table__
 seat: Any = Seat.__table__
@@ -123,6 +126,7 @@ def test_the_result_reports_the_default_key(shop):
         assert connection.scalar(statement) == "a"
 
 
+@on_each_database
 def test_insert_returning_the_value(shop):
     shop.backend.require_returning()
     statement = insert(card).returning(card.c.id, card.c.number)

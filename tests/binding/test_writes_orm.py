@@ -15,6 +15,9 @@ from encfields import BlindIndex, EncryptedType
 from encfields.errors import ValueEncodingError
 from tests.binding.models import Card, Purchase, Seat
 from tests.database import CANARY
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 class Albums(DeclarativeBase):
@@ -290,6 +293,7 @@ def test_insert_of_a_model_with_a_list(shop):
     assert read(shop) == EXPECTED
 
 
+@on_each_database
 def test_insert_of_a_model_with_a_list_returning_entities(shop):
     shop.backend.require_returning()
     with shop.session() as session:
@@ -300,6 +304,7 @@ def test_insert_of_a_model_with_a_list_returning_entities(shop):
     assert read(shop) == EXPECTED
 
 
+@on_each_database
 def test_insert_of_a_model_returning_a_column(shop):
     shop.backend.require_returning()
     with shop.session() as session:

@@ -39,6 +39,9 @@ from encfields.errors import (
 )
 from tests.database import Database
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 PHASES = ("write-former", "write-new")
 
@@ -109,6 +112,7 @@ def db(backend: Backend) -> Database:
     return database
 
 
+@on_each_database
 @pytest.mark.parametrize("phase", PHASES)
 def test_either_version_reads_and_finds_what_both_wrote(db: Database, phase: str) -> None:
     table = bound(phase)
@@ -258,6 +262,7 @@ def test_a_key_that_changes_takes_values_of_either_type_along(sqlite: Backend) -
     assert all_of(db, day("new")) == {11: FIRST, 12: FIRST}
 
 
+@on_each_database
 def test_hashes_of_two_ways_are_neither_grouped_nor_joined(db: Database) -> None:
     one = bound("write-new")
     with db.engine.connect() as connection:

@@ -24,6 +24,9 @@ from encfields.bulk.writers import writer_for
 from encfields.errors import DeclarationError
 from encfields.index.transforms import casefold, last
 from tests.bulk.support import Clinic
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):
@@ -199,6 +202,7 @@ class Halves:
         return written
 
 
+@on_each_database
 def test_an_index_that_the_application_writes_meanwhile_stands(clinic):
     forget(clinic)
     halves = Halves(clinic, PATIENT)
@@ -217,6 +221,7 @@ def test_an_index_that_the_application_writes_meanwhile_stands(clinic):
             assert session.scalars(select(Patient.id).where(Patient.ssn == ssn)).all() == [key]
 
 
+@on_each_database
 def test_a_null_that_an_index_was_computed_from_must_still_be_one(clinic):
     """Row 3 has neither value: with both computed anew, both are compared, as NULL."""
     change(clinic, "UPDATE patient SET ssn_bidx = who_bidx WHERE id = 4")
@@ -263,6 +268,7 @@ def members_without_an_index(clinic):
     return before
 
 
+@on_each_database
 def test_what_a_unique_index_refuses_is_quarantined_and_all_else_is_done(clinic):
     before = members_without_an_index(clinic)
     # Two rows get the value of another one, which the index would have refused.

@@ -22,9 +22,13 @@ from encfields.bulk.writers import writer_for
 from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
 from tests.bulk.support import PATIENT, Clinic, Patient
+from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
 
+pytestmark = databases_by_turns
 
+
+@on_each_database
 def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(clinic):
     old = engine_encryption(clinic.encryption).active_key("default").version
     clinic.rotate()

@@ -32,6 +32,9 @@ from encfields.message import read_header
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def _active(encryption: Encryption) -> dict[str, str]:
@@ -72,6 +75,7 @@ def test_no_key_and_no_attached_engine_is_needed(backend: Backend, engine, encry
     assert told.columns[0].values == 5
 
 
+@on_each_database
 @pytest.mark.parametrize("batch_rows", [1, 2, 7, 20, 21])
 def test_every_row_is_seen_once_whatever_the_step(engine, patients, batch_rows):
     fill(engine, patients, range(1, 21))
@@ -137,6 +141,7 @@ def test_a_message_whose_length_is_not_its_own_is_damaged(engine, patients, alte
     assert [dict(e.row) for e in ssn.examples["damaged"]] == [{"id": "2"}]
 
 
+@on_each_database
 @pytest.mark.parametrize("cut", [0, 1, -1, 40])
 def test_the_length_of_a_long_value_is_checked_though_only_its_head_is_read(engine, patients, cut):
     fill(engine, patients, range(1, 3), value=SECRET * 500)
@@ -148,6 +153,7 @@ def test_the_length_of_a_long_value_is_checked_though_only_its_head_is_read(engi
     assert ssn.versions.total() == 2 - len(expected)
 
 
+@on_each_database
 def test_the_value_itself_is_not_read(engine, patients):
     fill(engine, patients, range(1, 4), value=SECRET * 5_000)
     fetched: list[int] = []
@@ -162,6 +168,7 @@ def test_the_value_itself_is_not_read(engine, patients):
     assert reads == [2]
 
 
+@on_each_database
 def test_a_header_longer_than_what_is_read_at_first_is_read_whole(engine, encryption):
     table = Table(
         "archive",
@@ -199,6 +206,7 @@ def test_values_that_are_read_whole_are_read_together(engine, encryption):
     assert len([one for one in statements if " IN (" in one and "page" in one]) == 1
 
 
+@on_each_database
 def test_plaintext_is_counted_and_never_shown(engine, patients):
     fill(engine, patients, range(1, 4))
     overwrite(engine, 2, SECRET.encode())
@@ -208,6 +216,7 @@ def test_plaintext_is_counted_and_never_shown(engine, patients):
     assert_absent(SECRET, repr(told), json.dumps(told.to_json()))
 
 
+@on_each_database
 def test_a_text_column_that_is_not_encrypted_yet_is_plaintext(engine, patients):
     fill(engine, patients, range(1, 4))
     spec = TableSpec.of("patient", ["name", "ssn"])
@@ -215,6 +224,7 @@ def test_a_text_column_that_is_not_encrypted_yet_is_plaintext(engine, patients):
     assert (name.plaintext, ssn.versions.total()) == (3, 3)
 
 
+@on_each_database
 def test_a_column_of_numbers_or_dates_is_plaintext(engine, encryption):
     table = Table(
         "visit", MetaData(), Column("id", Integer, primary_key=True), Column("n", Integer),
@@ -227,6 +237,7 @@ def test_a_column_of_numbers_or_dates_is_plaintext(engine, encryption):
         assert (column.plaintext, column.nulls) == (1, 1)
 
 
+@on_each_database
 def test_messages_of_another_suite_or_in_base64_are_another_format(engine, patients):
     fill(engine, patients, range(1, 5))
     message = stored(engine, 1)
@@ -269,6 +280,7 @@ def test_each_tenants_values_are_counted_under_their_own_key(engine, encryption)
         assert told.is_current(_active(encryption))
 
 
+@on_each_database
 def test_a_uuid_key_is_the_same_row_on_databases_without_uuids(engine, encryption):
     table = Table(
         "parcel",
@@ -285,6 +297,7 @@ def test_a_uuid_key_is_the_same_row_on_databases_without_uuids(engine, encryptio
     assert (content.faults, content.other_key.total()) == (0, 0)
 
 
+@on_each_database
 def test_a_table_without_a_primary_key_is_read_whole(engine, encryption):
     table = Table(
         "reading",
@@ -317,6 +330,7 @@ def test_an_empty_table_is_current(engine, encryption, patients):
     assert told.is_current({})
 
 
+@on_each_database
 def test_a_missing_table_or_column_is_named(engine, patients):
     with pytest.raises(DeclarationError, match="no such table"):
         census(engine, TableSpec.of("nowhere", ["ssn"]))
@@ -343,6 +357,7 @@ def test_the_json_form_holds_every_count(engine, encryption, patients):
     ]
 
 
+@on_each_database
 def test_awkward_names_of_tables_and_columns_are_quoted(engine, encryption):
     table = Table(
         'we ird%"t',

@@ -13,6 +13,9 @@ from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.index_check import IndexCensus
 from encfields.index.transforms import last
 from tests.census.clinic import fill, patient_table
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 @pytest.fixture
@@ -34,6 +37,7 @@ def _counts(told: Census) -> dict[str, tuple[int, int, int]]:
     return {one.column: (one.indexed, one.missing, one.orphaned) for one in told.indexes}
 
 
+@on_each_database
 def test_every_row_that_has_the_values_is_in_the_index(engine, indexed):
     told = census(engine, TableSpec.from_table(indexed))
     assert _counts(told) == {
@@ -82,6 +86,7 @@ def test_it_is_told_as_plain_data(engine, indexed):
     }
 
 
+@on_each_database
 def test_of_a_sample_the_totals_are_extrapolated(engine, indexed):
     _sql(engine, "UPDATE patient SET ssn_bidx = NULL")
     told = census(engine, TableSpec.from_table(indexed), sample=10)

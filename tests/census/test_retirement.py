@@ -8,6 +8,9 @@ from encfields.bulk import SealedColumn, TableSpec
 from encfields.errors import ConfigurationError
 from encfields.keys.removal import ValuesUnder
 from tests.census.clinic import fill, overwrite, spec_of, stored
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def test_a_version_with_values_is_refused_by_place_and_count(engine, encryption, patients):
@@ -52,6 +55,7 @@ def test_a_misplaced_value_keeps_its_version_alive(engine, encryption, patients)
         encryption.keys.retire("default", old, specs=[spec_of(patients)], at_once=True)
 
 
+@on_each_database
 def test_a_view_which_may_leave_rows_out_is_not_counted(engine, encryption, patients):
     fill(engine, patients, range(1, 11))
     with engine.begin() as connection:

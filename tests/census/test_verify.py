@@ -15,6 +15,9 @@ from encfields.bulk.survey.verify import BATCH_BYTES, FIRST_BATCH_ROWS, _next_ba
 from encfields.errors import KeyUnavailableError
 from encfields.testing import assert_absent, local_store
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of, stored
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def test_values_that_open_are_counted_and_nulls_apart(engine, encryption, patients):
@@ -121,6 +124,7 @@ def test_failures_are_listed_up_to_a_limit_and_all_counted(engine, encryption, p
     assert told.failed == {("ssn", "context"): 27}
 
 
+@on_each_database
 def test_uuid_keys_open_on_every_database(engine, encryption):
     table = Table(
         "parcel", MetaData(), Column("id", Uuid, primary_key=True),
@@ -134,6 +138,7 @@ def test_uuid_keys_open_on_every_database(engine, encryption):
     assert (told.opened, told.failures) == (5, [])
 
 
+@on_each_database
 def test_a_text_column_is_plaintext_and_never_shown(engine, encryption, patients):
     fill(engine, patients, range(1, 3))
     with engine.begin() as connection:

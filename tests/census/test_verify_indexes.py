@@ -15,6 +15,9 @@ from encfields.errors import DeclarationError
 from encfields.index import last
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, stored
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 @pytest.fixture
@@ -74,6 +77,7 @@ def test_of_a_value_that_does_not_open_only_that_is_told(engine, encryption, ind
     assert told.failed == {("ssn", "truncated"): 1}
 
 
+@on_each_database
 def test_an_index_that_the_database_does_not_have_is_said_at_once(engine, encryption, indexed):
     spec = TableSpec.from_table(indexed)
     elsewhere = replace(spec.indexes[0], name="nowhere_bidx")

@@ -23,6 +23,9 @@ from encfields.errors import KeyUnavailableError
 from encfields.keys.cache.renewal import renewer
 from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
 
@@ -77,6 +80,7 @@ def test_people_get_a_table(on_database, patients, local_key):
     assert "1 keys, 1 versions, 0 destroyed" in result.out
 
 
+@on_each_database
 def test_the_clock_is_compared_with_the_databases(doctor, backend: Backend, patients, local_key):
     found = verdicts(doctor("--keyring", local_key))
     assert found["clock"] == ("skipped" if backend.name == "sqlite" else "ok")
@@ -88,6 +92,7 @@ def test_without_a_keyring_what_needs_none_is_looked_at(doctor, patients):
     assert found["key table encfields_keys"] == found["column patient.ssn"] == "ok"
 
 
+@on_each_database
 def test_a_missing_key_table(doctor, local_key):
     result = doctor("--keyring", local_key)
     assert result.code == exits.FAULTS
@@ -109,6 +114,7 @@ def test_keys_that_another_keyring_wrapped(doctor, encryption, tmp_path):
     assert "none of the keyring's wrapping keys opens this key" in told(result, "active keys")
 
 
+@on_each_database
 def test_columns_that_cannot_hold_messages(doctor, engine, encryption, local_key, backend):
     binary = {"sqlite": "BLOB", "postgresql": "BYTEA", "mariadb": "VARBINARY(400)"}[backend.family]
     with engine.begin() as connection:

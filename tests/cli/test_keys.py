@@ -7,8 +7,12 @@ from encfields.keys.sql.store import SqlKeyStore
 from encfields.testing import assert_absent
 from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
+@on_each_database
 def test_create_rotate_and_list(on_database, local_key):
     made = on_database("keys", "create", "default", "--create-table", "--keyring", local_key)
     assert made.code == exits.OK

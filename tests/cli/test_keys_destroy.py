@@ -14,6 +14,9 @@ from encfields.keys.cache.key_cache import DEFAULT_CHECK
 from encfields.keys.fetching.runner import ThreadRunner
 from tests.census.clinic import fill
 from tests.cli.conftest import on_sqlite
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
 

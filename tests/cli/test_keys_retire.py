@@ -7,6 +7,9 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.engine import engine_encryption
 from tests.census.clinic import fill
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 TABLE = ("--table", "patient", "--column", "ssn", "--column", "notes")
 

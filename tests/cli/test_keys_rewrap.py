@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from encfields import SqlKeyStore, keyrings
 from encfields.cli import exits
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def test_all_keys_move_and_a_second_run_finds_nothing_to_do(

@@ -7,6 +7,9 @@ from sqlalchemy import text
 
 from encfields.cli import exits
 from tests.census.clinic import fill
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 COLUMNS = ("--table", "patient", "--column", "ssn")
 

@@ -19,7 +19,10 @@ from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of
 from tests.cli.conftest import on_sqlite
 from tests.cli.processes import start
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
+
+pytestmark = databases_by_turns
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
@@ -47,6 +50,7 @@ def test_a_dry_run_needs_no_keyring_and_writes_nothing(on_database, rotated):
     assert on_database("status", *COLUMNS).code == exits.WORK_LEFT
 
 
+@on_each_database
 def test_a_table_is_moved_to_the_active_version(on_database, rotated, local_key):
     told = on_database("reencrypt", "--start", *COLUMNS, "--keyring", local_key)
     assert told.code == exits.OK

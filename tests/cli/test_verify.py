@@ -10,6 +10,9 @@ from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, stored
 from tests.cli.conftest import on_sqlite
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 SSN = ("--table", "patient", "--column", "ssn")
 

@@ -34,6 +34,9 @@ from encfields.errors import KeyDestroyedError, UnsupportedOperationError
 from tests.alembic.project import SECRET, Clinic, Project, patient_table
 from tests.documents.patients import PATIENTS, patients
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "blind-indexes.md"
 
@@ -78,6 +81,7 @@ def ran(backend: Backend) -> Ran:
     return Ran(names, engine, encryption)
 
 
+@on_each_database
 def test_the_examples_find_what_they_say(ran):
     names = ran.names
     assert names["one"].last_name == "Lovelace"
@@ -139,6 +143,7 @@ def test_without_a_name_only_the_very_value_is_found(ran):
             assert [one.id for one in found] == ids
 
 
+@on_each_database
 def test_a_second_row_of_a_unique_value_is_refused(ran):
     patient = ran.names["Patient"]
     row = patient(id=3, ssn="123-45-6789", last_name="x", born=dt.date(2000, 1, 1))
@@ -215,6 +220,7 @@ def declared(**options: Any) -> MetaData:
     return metadata
 
 
+@on_each_database
 def test_its_migrations_index_what_is_there_and_rotate_the_key(tmp_path, backend):
     """In its order, with the revisions in between that it leaves to autogenerate."""
     fill, rotate, fill_second, retire = OPERATIONS

@@ -11,6 +11,9 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

@@ -11,6 +11,9 @@ from encfields.branch_key import BranchKey
 from encfields.engine import engine_encryption
 from encfields.errors import KeyUnavailableError
 from encfields.message import read_header
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

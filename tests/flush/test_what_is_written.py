@@ -11,6 +11,9 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import blind
 from tests.database import Database
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def held(db: Database, model: Any) -> list[tuple[Any, ...]]:

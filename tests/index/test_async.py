@@ -23,6 +23,9 @@ from encfields.errors import UnsupportedOperationError, ValueEncodingError
 from encfields.testing import assert_absent
 from tests.database import CANARY, Database
 from tests.servers.backends import AsyncBackend
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 KEY = "tenant/{tenant_id}"
 

@@ -16,6 +16,9 @@ from encfields.index.transforms import casefold, first, year
 from encfields.testing import assert_absent
 from tests.database import CANARY, Database
 from tests.index.clinic import ids, sent
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

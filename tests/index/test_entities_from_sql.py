@@ -8,6 +8,9 @@ from sqlalchemy import func, select, text, union_all
 from sqlalchemy.orm import aliased, column_property, registry
 
 from tests.index.clinic import Claim, Patient, claim, patient
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def _found(db: Any, statement: Any) -> list[tuple[int, Any]]:
@@ -54,6 +57,7 @@ def test_entities_of_a_statement_are_judged_where_the_index_is_short(clinic):
     assert _found(clinic, select(Patient).from_statement(mail)) == []
 
 
+@on_each_database
 def test_a_window_is_parted_by_the_index(clinic):
     number = func.row_number().over(partition_by=Claim.ssn.blind(), order_by=Claim.id)
     with clinic.session() as session:

@@ -18,6 +18,9 @@ from sqlalchemy.orm import (
 from encfields import BlindIndex, EncryptedType
 from tests.database import Database
 from tests.index.clinic import ids
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):

@@ -36,6 +36,9 @@ from encfields.errors import BindingError, UnsupportedOperationError
 from encfields.testing import assert_absent
 from tests.database import CANARY
 from tests.index.clinic import Claim, Patient
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 number: Any = Patient.ssn
 index: Any = Patient.ssn.blind()

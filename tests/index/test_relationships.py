@@ -27,6 +27,9 @@ from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnreadableError
 from tests.database import CANARY, Database
 from tests.index.clinic import Claim, Patient, ids, sent
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 CLAIMS = {1: [1, 2], 2: [3], 3: [], 4: []}
 PATIENTS = {1: 1, 2: 1, 3: 2, 4: None, 5: None}

@@ -36,6 +36,9 @@ from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnsupportedOperationError
 from tests.database import CANARY, Database
 from tests.index.clinic import sent
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def _tables(versions: tuple[int, ...]) -> Any:

@@ -15,8 +15,9 @@ from sqlalchemy.orm import aliased, joinedload, selectinload
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.orm.write.hidden_values import Veiled, veil
 from tests.index.clinic import Base, Claim, Patient, claim, fill, patient
+from tests.turns import databases_by_turns
 
-pytestmark = pytest.mark.usefixtures("older_objects_stay")
+pytestmark = [databases_by_turns, pytest.mark.usefixtures("older_objects_stay")]
 
 
 def _lambda(number: str) -> Any:

@@ -13,6 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from tests.database import Database
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class SyncBase(DeclarativeBase):

@@ -49,6 +49,9 @@ from encfields import BlindIndex, EncryptedType
 from encfields.errors import ContextMismatchError, DecryptionError, UnsupportedOperationError
 from encfields.index.transforms import casefold, last
 from tests.database import CANARY, Database
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 ROWS = 120
 NAMES = [f"name-{n}" for n in range(40)]

@@ -14,6 +14,9 @@ from encfields.errors import DeclarationError, KeyUnavailableError
 from encfields.index.transforms import digits, exact, first_letter, last, year
 from encfields.planner.counting import count_values
 from tests.index_plan.people import COUNT, ROWS, SURNAMES
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 LAST4 = digits.then(last(4))
 CODE = (("code", exact),)
@@ -39,6 +42,7 @@ def frequencies(told, number=0):
     return told.frequencies(told.indexes[number])
 
 
+@on_each_database
 @pytest.mark.parametrize("column", ["surname", "plain_surname"])
 def test_encrypted_and_plaintext_values_have_the_same_frequencies(
     engine, encryption, people, column
@@ -55,6 +59,7 @@ def test_encrypted_and_plaintext_values_have_the_same_frequencies(
     assert told.sample is None
 
 
+@on_each_database
 def test_values_of_every_kind_are_counted(engine, encryption, people):
     for column, transform, counts in [
         ("ssn", exact, [1] * COUNT),
@@ -179,6 +184,7 @@ def test_several_columns_are_counted_together(engine, encryption, people):
     )  # fmt: skip
 
 
+@on_each_database
 def test_a_sample_is_extrapolated(engine, encryption, people):
     told = counted(engine, encryption, "surname", exact, sample=200)
     seen = frequencies(told)
@@ -200,6 +206,7 @@ def test_nothing_is_kept_that_could_be_compared(engine, encryption, people):
     assert not any(str(row["surname"]) in repr(told) for row in ROWS)
 
 
+@on_each_database
 def test_a_missing_column_is_said(engine, people):
     with pytest.raises(DeclarationError, match="no column nowhere"):
         count_values(engine, no_key, TableSpec.of("people", ["nowhere"]), [(("nowhere", exact),)])

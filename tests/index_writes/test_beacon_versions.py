@@ -7,6 +7,9 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, select
 
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyNotFoundError, KeyUnavailableError
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 def patients(*versions: int) -> Table:

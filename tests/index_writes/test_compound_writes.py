@@ -36,6 +36,9 @@ from tests.index_writes.expected import (
     utf8,
 )
 from tests.index_writes.models import Person
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 person: Any = Person.__table__
 ADA = {"last_name": "Lovelace", "born": dt.date(1815, 12, 10)}

@@ -11,6 +11,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError, CiphertextCopyError
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 class Base(DeclarativeBase):
@@ -116,6 +119,7 @@ class Ticket(Base):
     holder: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
 
 
+@on_each_database
 @pytest.mark.parametrize("holders", [["a"], ["a", "b", "c"]], ids=["one row", "three rows"])
 def test_an_insert_whose_keys_the_database_generates_is_loaded_and_found(db, holders):
     db.backend.require_returning()

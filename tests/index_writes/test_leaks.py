@@ -39,6 +39,9 @@ from encfields.index.transforms import casefold, digits, last
 from encfields.testing import assert_absent
 from tests.index_writes.expected import beacon_key
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 SSN = "CANARY-4711-Secret"
 CANARIES = (SSN, SSN.casefold(), "Secret", "secret")
@@ -136,6 +139,7 @@ def flushed(engine: Engine, *rows: dict[str, Any]) -> Callable[[], object]:
     return run
 
 
+@on_each_database
 def test_every_write_and_look_up_in_the_log(engine, log, keys):
     by_key = update(patient).where(patient.c.id == bindparam("key"))
     with Session(engine) as session:
@@ -163,6 +167,7 @@ def test_every_write_and_look_up_in_the_log(engine, log, keys):
     nothing_shows(keys, log.records, log.text)
 
 
+@on_each_database
 def test_an_integrity_error(engine, log, keys):
     # pg8000 tells by itself only that another row has the same.
     missing = ProgrammingError if engine.driver == "pg8000" else IntegrityError
@@ -186,6 +191,7 @@ def test_an_integrity_error(engine, log, keys):
     nothing_shows(keys, log.records, log.text)
 
 
+@on_each_database
 def test_an_error_of_another_column(engine, keys):
     bad = row(name=object())
     caught(keys, DBAPIError, executed(engine, insert(patient), bad))

@@ -12,6 +12,9 @@ from encfields.errors import BindingError, CiphertextCopyError
 from tests.database import CANARY
 from tests.index_writes.expected import PATIENT, PERSON, check_indexes, stored
 from tests.index_writes.models import Patient, Person
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 patient: Any = Patient.__table__
 person: Any = Person.__table__

@@ -41,6 +41,9 @@ from tests.index_writes.expected import (
     utf8,
 )
 from tests.index_writes.models import Member, Patient, Seat
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 patient: Any = Patient.__table__
 member: Any = Member.__table__
@@ -471,6 +474,7 @@ def test_parameters_do_not_write_it_either(patients, write):
         write(connection)
 
 
+@on_each_database
 def test_an_update_of_an_alias_is_refused(patients):
     other = patient.alias("other")
     for values in ({"ssn": null()}, {"ssn": CANARY}, {"ssn_bidx": null()}):

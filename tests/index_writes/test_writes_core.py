@@ -12,6 +12,9 @@ from encfields.errors import ValueEncodingError
 from tests.database import CANARY
 from tests.index_writes.expected import GUEST, PATIENT, SEAT, VISIT, check_indexes, stored
 from tests.index_writes.models import Guest, Patient, Seat, Visit
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 patient: Any = Patient.__table__
 guest: Any = Guest.__table__
@@ -117,6 +120,7 @@ def test_equal_values_have_equal_indexes_and_others_have_not(clinic):
     check_indexes(clinic, patient, *PATIENT)
 
 
+@on_each_database
 def test_a_default_key_in_every_form(clinic):
     with clinic.begin() as connection:
         connection.execute(insert(guest).values(ssn="a"))
@@ -151,6 +155,7 @@ GENERATED = {
 }
 
 
+@on_each_database
 @pytest.mark.parametrize("write", GENERATED.values(), ids=GENERATED.keys())
 def test_a_generated_key(clinic, write):
     if write is GENERATED["returning"]:
@@ -161,12 +166,14 @@ def test_a_generated_key(clinic, write):
     assert sorted(row["ssn"] for row in rows) == ["a", "b", "c"]
 
 
+@on_each_database
 def test_a_generated_key_of_a_thousand_rows(clinic):
     with clinic.begin() as connection:
         connection.execute(insert(visit), [{"ssn": f"v-{n % 700}"} for n in range(1000)])
     assert len(check_indexes(clinic, visit, *VISIT)) == 1000
 
 
+@on_each_database
 def test_a_thousand_rows_in_one_insert(clinic):
     rows = [{"id": n, "ssn": f"n-{n}", "mail": None if n % 2 else "x"} for n in range(1000)]
     with clinic.begin() as connection:
@@ -174,6 +181,7 @@ def test_a_thousand_rows_in_one_insert(clinic):
     assert len(check_indexes(clinic, patient, *PATIENT)) == 1000
 
 
+@on_each_database
 def test_returning_delivers_the_values_and_not_the_indexes(clinic):
     clinic.backend.require_returning()
     statement = insert(patient).returning(patient)

@@ -22,6 +22,9 @@ from tests.index_writes.expected import (
     stored,
 )
 from tests.index_writes.models import Guest, Member, Patient, Seat, Visit
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def numbers(db) -> dict[int, str | None]:
@@ -60,6 +63,7 @@ def test_many_objects_with_and_without_values(clinic):
     assert len(numbers(clinic)) == 60
 
 
+@on_each_database
 def test_a_uuid_key(clinic):
     given = uuid.uuid4()
     with clinic.session() as session:
@@ -69,6 +73,7 @@ def test_a_uuid_key(clinic):
     assert len(check_indexes(clinic, Guest, *GUEST)) == 3
 
 
+@on_each_database
 def test_a_generated_key(clinic):
     with clinic.session() as session:
         one = Visit(ssn="one")
@@ -80,6 +85,7 @@ def test_a_generated_key(clinic):
     assert len(check_indexes(clinic, Visit, *VISIT)) == 201
 
 
+@on_each_database
 def test_a_generated_key_and_a_given_one_can_be_mixed(clinic):
     with clinic.session() as session:
         session.add_all([Visit(id=100, ssn="given"), Visit(ssn="made"), Visit(id=200, ssn="given")])
@@ -88,6 +94,7 @@ def test_a_generated_key_and_a_given_one_can_be_mixed(clinic):
     assert sorted(row["ssn"] for row in rows) == ["given", "given", "made"]
 
 
+@on_each_database
 def test_a_generated_key_that_is_an_sql_expression(clinic):
     with clinic.session() as session:
         session.add(Visit(id=func.abs(-50), ssn="v"))
@@ -216,6 +223,7 @@ def test_a_refused_value_leaves_nothing(clinic):
         session.commit()
 
 
+@on_each_database
 def test_an_error_of_the_database_leaves_the_session_usable(patients):
     with patients.session() as session:
         session.add(Patient(id=1, ssn=CANARY))
@@ -298,6 +306,7 @@ BULK = {
 }
 
 
+@on_each_database
 @pytest.mark.parametrize("write", BULK.values(), ids=BULK.keys())
 def test_a_bulk_insert(clinic, write):
     if write in (BULK["insert returning entities"], BULK["insert returning a column"]):
@@ -309,6 +318,7 @@ def test_a_bulk_insert(clinic, write):
     assert numbers(clinic) == expected(150)
 
 
+@on_each_database
 def test_a_bulk_insert_of_more_rows_than_a_batch(clinic):
     clinic.backend.require_returning()
     with clinic.session() as session:
@@ -334,6 +344,7 @@ GENERATED = {
 }
 
 
+@on_each_database
 @pytest.mark.parametrize("write", GENERATED.values(), ids=GENERATED.keys())
 def test_a_bulk_insert_with_generated_keys(clinic, write):
     if write is GENERATED["insert returning entities"]:
@@ -346,6 +357,7 @@ def test_a_bulk_insert_with_generated_keys(clinic, write):
     assert all(row["ssn"] in (None, f"v-{row['place']}") for row in rows)
 
 
+@on_each_database
 def test_rows_that_differ_in_their_columns(clinic):
     with clinic.session() as session:
         session.execute(

@@ -28,7 +28,10 @@ from encfields.keys.versions import BeaconKey
 from encfields.testing import assert_absent
 from tests.keys.passing_time import let_pass
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
+
+pytestmark = databases_by_turns
 
 
 def numbers(found: Iterable[BeaconKey]) -> list[int]:
@@ -124,6 +127,7 @@ def test_keys_are_apart(made):
     assert made.beacon("other") == before
 
 
+@on_each_database
 def test_of_concurrent_rotations_one_wins_and_there_is_one_second_version(backend, keyring):
     stores = [SqlKeyStore(keyring, engine=backend.create_engine()) for _ in range(5)]
     stores[0].create_table()
@@ -162,6 +166,7 @@ def test_destroying_the_key_wipes_both_and_neither_comes_back(made, backend):
         assert connection.execute(of_key).scalars().all() == [None] * 3
 
 
+@on_each_database
 def test_a_rotation_that_meets_a_destruction_makes_no_key(made):
     """Destroyed between the look at the key and the new row."""
     wrap_new = made._wrapper.current.wrap_new

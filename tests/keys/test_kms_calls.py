@@ -13,6 +13,9 @@ from encfields.errors import KeyUnavailableError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.sql.store import SqlKeyStore
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from encfields import Reveal, Sealed
 from encfields.errors import EncFieldsError
 from encfields.orm.engine_encryption import attachment_of
 from tests.lazy.model import Member, Person
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def test_to_load_rows_opens_nothing_and_asks_for_no_key(db):
@@ -29,6 +32,7 @@ def test_to_load_rows_opens_nothing_and_asks_for_no_key(db):
         assert db.encryption.stats.opened == opened + 4
 
 
+@on_each_database
 def test_every_way_to_a_row_delivers_it_closed(db):
     with db.session() as session:
         other = aliased(Person)
@@ -81,6 +85,7 @@ def test_refresh_and_expiry_deliver_what_is_stored_then(db):
         assert person.ssn.reveal() == "new"
 
 
+@on_each_database
 def test_returning_delivers_it_closed(db):
     statement = insert(Person).returning(Person.ssn)
     with db.session() as session:

@@ -12,6 +12,9 @@ from encfields.errors import CiphertextCopyError, EncFieldsError
 from encfields.orm.engine_encryption import attachment_of
 from tests.database import CANARY
 from tests.lazy.model import Person
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 
 def test_what_is_assigned_is_a_sealed_value_at_once(db):
@@ -29,6 +32,7 @@ def test_what_is_assigned_is_a_sealed_value_at_once(db):
         assert person.notes is None
 
 
+@on_each_database
 def test_to_assign_what_was_read_from_the_row_is_no_change(db):
     before = db.stored(Person.ssn, 1)
     with db.session() as session:

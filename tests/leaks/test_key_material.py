@@ -20,6 +20,9 @@ from tests.leaks.model import Base, Patient, secrets_of_a_patient
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import KmsProxy
 from tests.servers.moto import Kms
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 ROW: dict[str, Any] = {"id": 1, "name": "a", **secrets_of_a_patient()}
 
@@ -51,6 +54,7 @@ def keys(backend: Backend, log: pytest.LogCaptureFixture) -> Keys:
     return Keys(backend)
 
 
+@on_each_database
 def test_in_any_log(backend: Backend, log: pytest.LogCaptureFixture) -> None:
     keys = Keys(backend)
     assert any("INSERT INTO patient" in record.getMessage() for record in log.records)
@@ -67,6 +71,7 @@ def test_in_any_repr(keys: Keys) -> None:
     )  # fmt: skip
 
 
+@on_each_database
 def test_the_password_of_the_database_does_not_show(keys: Keys) -> None:
     password = keys.engine.url.password
     shown = repr(keys.encryption)

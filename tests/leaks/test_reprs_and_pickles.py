@@ -19,6 +19,9 @@ from tests.leaks.model import (
     assert_nothing_shows,
     secrets_of_a_patient,
 )
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 PATIENT: Any = Patient.__table__
 ROW: dict[str, Any] = {"id": 1, "name": "a", **secrets_of_a_patient()}

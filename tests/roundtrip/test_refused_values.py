@@ -40,6 +40,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType, Encryption
 from encfields.errors import ValueEncodingError
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 
 class Ward(enum.Enum):
