@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, String, func, literal, select
+from sqlalchemy import (
+    Boolean,
+    Executable,
+    String,
+    column,
+    delete,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import ClauseList, ColumnElement, FunctionElement
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.expression import ClauseElement, ClauseList, ColumnElement, FunctionElement
 
 from encfields.errors import UnsupportedOperationError
+from encfields.testing import assert_absent
 from tests.database import CANARY, Database
-from tests.index.clinic import Patient
+from tests.index.clinic import Patient, claim, patient, sent
+
+Written = Callable[[Any, Any], str]
+"""Gives the SQL of a column, and has a compiler."""
 
 
 class Lower(ColumnElement[str]):
@@ -60,6 +79,36 @@ class Initial(FunctionElement[str]):
     def __init__(self, column: Any) -> None:
         self.column = column
         super().__init__(literal(1))
+
+
+class Writes(ColumnElement[Any]):
+    """What is compiled by a function that it is given."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: Any, sql: Written) -> None:
+        self.column, self.sql = column, sql
+
+
+class Filled(Executable, ClauseElement):
+    """A statement of the application's own: ``INSERT INTO``, with what follows."""
+
+    inherit_cache = False
+
+    def __init__(self, table: Any, columns: str, source: Any) -> None:
+        self.table, self.columns, self.source = table, columns, source
+
+
+@compiles(Writes)
+def _writes(element: Writes, compiler: Any, **kw: Any) -> str:
+    return element.sql(element.column, compiler)
+
+
+@compiles(Filled)
+def _filled(element: Filled, compiler: Any, **kw: Any) -> str:
+    table = compiler.process(element.table, asfrom=True)
+    return f"INSERT INTO {table} ({element.columns}) {compiler.process(element.source)}"
 
 
 @compiles(Folded)
@@ -132,3 +181,100 @@ def test_such_an_element_looks_up_what_it_compares_as_it_is_compiled(
             assert session.scalars(asked).all() == [2]
         asked = select(Patient.id).where(Initial(Patient.name) == "n", Same(*sides))
         assert session.scalars(asked).all() == [2]
+
+
+SECRET = literal(CANARY)
+WRITTEN: dict[str, Written] = {
+    "dispatched": lambda c, k: f"lower({c._compiler_dispatch(k)}) = {k.process(SECRET)}",
+    "visited": lambda c, k: f"lower({k.visit_column(patient.c.ssn)}) = {k.process(SECRET)}",
+    "a function dispatched": lambda c, k: (
+        f"{func.lower(c)._compiler_dispatch(k)} = {k.process(SECRET)}"
+    ),
+    "compiled apart": lambda c, k: f"{c.compile(dialect=k.dialect)} = {k.process(SECRET)}",
+    "named by the preparer": lambda c, k: (
+        f"{k.preparer.format_column(patient.c.ssn)} = {k.process(SECRET)}"
+    ),
+    "as a text": lambda c, k: f"patient.ssn = {k.process(SECRET)}",
+    "as a bare name": lambda c, k: f'{k.process(SECRET)} = lower("ssn")',
+    "by column()": lambda c, k: k.process(column("ssn") == SECRET),
+    "by literal_column()": lambda c, k: k.process(literal_column("patient.ssn") == SECRET),
+    "by text()": lambda c, k: f"{k.process(text('ssn'))} = {k.process(SECRET)}",
+    "in a subquery": lambda c, k: (
+        f"{k.process(SECRET)} = {k.process(select(c).where(Patient.id == 1).scalar_subquery())}"
+    ),
+    "within a subquery": lambda c, k: k.process(exists().where(func.lower(c) == SECRET)),
+    "its hash": lambda c, k: f"lower({k.process(c.blind())}) = {k.process(SECRET)}",
+    "wanting a statement around it": lambda c, k: (
+        f"{k.stack[0] and k.process(c)} = {k.process(SECRET)}"
+    ),
+    "in a condition that ends in IS NULL": lambda c, k: (
+        f"{k.process(SECRET)} = {k.process(c)} IS NULL"
+    ),
+    "in a function that may give NULL": lambda c, k: (
+        f"nullif({k.process(SECRET)}, {k.process(c)}) IS NULL"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_whichever_way_it_gets_at_a_column_no_value_is_sent_beside_ciphertext(
+    sqlite_clinic: Database, name: str
+) -> None:
+    condition = Writes(Patient.ssn, WRITTEN[name])
+    asked: Any
+    for asked in (
+        select(Patient.id).where(condition),
+        update(Patient).where(condition).values(name="x"),
+        delete(Patient).where(condition),
+    ):
+        refused = pytest.raises(UnsupportedOperationError, match=r"patient\.ssn: .*would")
+        with sqlite_clinic.statements() as seen, sqlite_clinic.session() as session:
+            with refused as caught:
+                session.execute(asked)
+            assert_absent(CANARY, caught.value)
+        assert seen == []
+
+
+def test_a_statement_of_its_own_writes_no_value_into_the_column(sqlite_clinic: Database) -> None:
+    row = select(literal(9), literal(CANARY))
+    refused = pytest.raises(UnsupportedOperationError, match="own Filled")
+    with sqlite_clinic.statements() as seen, sqlite_clinic.session() as session, refused:
+        session.execute(Filled(patient, "id, ssn", row))
+    assert seen == []
+    with sqlite_clinic.session() as session:
+        session.execute(Filled(patient, "id, name", select(literal(9), literal("ssn-9"))))
+        assert session.get_one(Patient, 9).name == "ssn-9"
+
+
+ALLOWED: dict[str, tuple[Written, list[int]]] = {
+    "IS NULL": (lambda c, k: f"({k.process(c)}) IS NULL", [4]),
+    "IS NOT NULL": (lambda c, k: f"{c._compiler_dispatch(k)} is not null AND 1 = 1", [1, 2, 3]),
+    "IS NULL of its name": (lambda c, k: "NOT (patient.ssn IS NULL)", [1, 2, 3]),
+    "is_(None)": (lambda c, k: k.process(c.is_(None)), [4]),
+    "EXISTS": (lambda c, k: k.process(exists(select(c))), [1, 2, 3, 4]),
+    "a look-up": (lambda c, k: k.process(c == "ssn-2"), [2]),
+    "a look-up in a subquery": (
+        lambda c, k: k.process(Patient.id.in_(select(Patient.id).where(c == "ssn-2"))),
+        [2],
+    ),
+    "another table's namesake": (lambda c, k: "claim.amount + 1 = 11 AND 'ssn' <> 'x'", [1]),
+    "a bind of its name": (lambda c, k: f"patient.id = {k.process(literal(3))} /* ssn */", [3]),
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_ciphertext_answers_it_may_ask(clinic: Database, name: str) -> None:
+    sql, expected = ALLOWED[name]
+    asked = select(Patient.id, Patient.ssn).where(Writes(Patient.ssn, sql))
+    if "table" in name:
+        asked = asked.join(claim, claim.c.id == Patient.id)
+    with sent(clinic), clinic.session() as session:
+        found = session.execute(asked.order_by(Patient.id)).all()
+    assert [row.id for row in found] == expected
+
+
+def test_the_column_of_an_alias_is_one(sqlite_clinic: Database) -> None:
+    other = aliased(Patient)
+    condition = Writes(other.ssn, lambda c, k: f"lower({k.process(c)}) = {k.process(SECRET)}")
+    with sqlite_clinic.session() as session, pytest.raises(UnsupportedOperationError):
+        session.execute(select(other.id).where(condition))

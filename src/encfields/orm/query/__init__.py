@@ -35,7 +35,9 @@ What is refused:
 ``refused_usage``            uses in a statement that ciphertext would answer wrongly
 ``refused_expressions``      those in operators, functions, CAST and CASE
 ``refused_clauses``          those in conditions, ORDER BY, GROUP BY, DISTINCT and UNION
-``application_elements``     those in what an application compiles itself
+``application_elements``     what an application compiles itself
+``application_sql``          those in what that writes
+``raw_names``                the columns that raw SQL names
 ``ciphertext_uses``          finding them, and their errors
 ``statement_elements``       every element of a statement, to look through
 ``raw_order``                the same in raw SQL

@@ -2,9 +2,8 @@
 
 SQLAlchemy sees no columns in one that names none to it, and so a statement can be looked through
 without finding what it gives to the database. What it keeps in its attributes is looked at here.
-It may hold an encrypted column, to compare it with ``==`` as it is compiled, for instance: only a
-column that it had the compiler put into its SQL is ciphertext there. What else it has had put there
-is looked through like the statement itself.
+It may hold an encrypted column, to compare it with ``==`` as it is compiled, for instance: what it
+does with it, :mod:`~encfields.orm.query.application_sql` sees.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy.sql.elements import BindParameter, ClauseElement, ClauseList, ColumnClause
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnClause
 from sqlalchemy.sql.functions import FunctionElement, count
 from sqlalchemy.sql.selectable import FromClause
-
-from encfields.orm.query.ciphertext_uses import ciphertexts_among
 
 _OF_OTHERS = frozenset(("sqlalchemy", "encfields", "builtins", "typing", "abc"))
 
@@ -30,24 +27,6 @@ def parts_kept(element: Any) -> Iterator[Any]:
         return
     for value in vars(element).values():
         yield from _clauses_in(value)
-
-
-def ciphertext_put_into(element: Any, compiler: Any) -> Any:
-    """The encrypted column that such an element has had the compiler put into its SQL, or
-    ``None``."""
-    asked_for = getattr(compiler, "asked_for", ())
-    if not asked_for or not is_of_application(element):
-        return None
-    put = {hash(one) for one in ciphertexts_among(_listed(asked_for))}
-    return next((one for one in ciphertexts_among(parts_kept(element)) if hash(one) in put), None)
-
-
-def put_by_applications(compiler: Any) -> Iterator[Any]:
-    """What elements of the application's own may have had the compiler put into the SQL, other than
-    the statement itself."""
-    for element in getattr(compiler, "asked_for", ()):
-        if element is not compiler.statement:
-            yield element
 
 
 def is_of_application(element: Any) -> bool:
@@ -72,12 +51,3 @@ def _clauses_in(value: Any) -> Iterator[Any]:
         yield value
     elif hasattr(value, "__clause_element__"):
         yield value.__clause_element__()
-
-
-def _listed(elements: Any) -> Iterator[Any]:
-    """Some elements, and those in lists among them."""
-    for element in elements:
-        if isinstance(element, ClauseList):
-            yield from _listed(element.clauses)
-        else:
-            yield element

@@ -25,6 +25,7 @@ from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.query.comparison import (
     EQUALITY,
+    HASH,
     MEMBERSHIP,
     NULL_TESTS,
     OF_NULL_TOO,
@@ -277,7 +278,7 @@ def _compile_null_given(element: IsNullGiven, compiler: Any, **kw: Any) -> str:
 
 @compiles(BlindValue)
 def _compile_blind_value(element: BlindValue, compiler: Any, **kw: Any) -> str:
-    return str(compiler.process(index_column_of_view(element), **kw))
+    return str(compiler.process(index_column_of_view(element), **{**kw, HASH: element}))
 
 
 @compiles(CiphertextComparison)

@@ -254,6 +254,10 @@ class BlindValue(TypeCoerce[Any]):
     inherit_cache = True
 
 
+HASH = "encfields_hash"
+"""A compiler's option, of the column that is put into the SQL for a ``column.blind()``: that."""
+
+
 def viewed(column: Any) -> BlindValue | None:
     """The ``column.blind(name)`` that a subquery's column delivers, if it is but one."""
     views = {id(base): base for base in column.proxy_set if isinstance(base, BlindValue)}

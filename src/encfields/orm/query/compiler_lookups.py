@@ -9,7 +9,7 @@ depend on a value: every bind is one that the statement has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     Case,
-    ClauseElement,
     ClauseList,
     CollectionAggregate,
     ColumnElement,
@@ -42,31 +41,15 @@ from encfields.orm.query.criteria_lookups import is_indexed
 from encfields.orm.query.lookup_type import renamed_bind
 from encfields.orm.query.null_tests import null_test_marked
 from encfields.orm.query.row_among import is_row_among, row_among
-from encfields.orm.read.packed import DELIVERED
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
 class _LookupCompiler:
-    """What is put before the compiler of a dialect.
+    """What is put before the compiler of a dialect."""
 
-    :ivar asked_for: what was put into the SQL for somebody who asked for it by itself, as who
-        compiles an element of his own does.
-    """
-
-    asked_for: list[Any]
-
-    def process(self, obj: Any, **kw: Any) -> str:
-        """SQLAlchemy's, of any element."""
-        if DELIVERED not in kw:
-            # A column asked whether it has that method would keep its comparator, and no pickle
-            # of its table could be made.
-            is_entity = not isinstance(obj, ClauseElement) and hasattr(obj, "__clause_element__")
-            clause = obj.__clause_element__() if is_entity else obj
-            if not isinstance(clause, BindParameter):
-                self.__dict__.setdefault("asked_for", []).append(clause)
-        return str(super().process(obj, **kw))  # type: ignore[misc]
+    process: Callable[..., str]
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
         """SQLAlchemy's, of a comparison."""
@@ -74,7 +57,7 @@ class _LookupCompiler:
         asked = _asked(binary, self) if is_looked_up else null_test_marked(binary, self)
         if asked is binary:
             return str(super().visit_binary(binary, **kw))  # type: ignore[misc]
-        return str(self.process(asked, **kw))
+        return self.process(asked, **kw)
 
     def visit_case(self, clause: Case[Any], **kw: Any) -> str:
         """SQLAlchemy's, of a CASE."""

@@ -18,11 +18,7 @@ from sqlalchemy.sql.selectable import Join, Select
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-
-_NO_NAMES = r"(?s)'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/"
-"""String literals and comments."""
-
-_WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d]\w*'
+from encfields.orm.query.raw_names import NO_NAMES, WORD, unquoted
 
 _SORTED_BY = r"(?is)\b(?:order|partition)\s+by\b(.*)"
 
@@ -87,7 +83,7 @@ def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
     """Of raw SQL that is no clause of its own, what it sorts by: ``row_number() OVER (ORDER BY
     note)`` among the selected columns, for instance."""
     for text in texts:
-        yield from re.findall(_SORTED_BY, re.sub(_NO_NAMES, " ", text))
+        yield from re.findall(_SORTED_BY, re.sub(NO_NAMES, " ", text))
 
 
 def _encrypted_column_in(
@@ -108,13 +104,13 @@ def _encrypted_column_in(
                 if is_encrypted(column)
                 for name in _names(column)
             }
-        sql = re.sub(_NO_NAMES, " ", text)
+        sql = re.sub(NO_NAMES, " ", text)
         for position in re.findall(_POSITION, sql):
             place = int(position) - 1
             if 0 <= place < len(selected) and is_encrypted(selected[place]):
                 return selected[place]
-        for word in re.findall(_WORD, sql):
-            named = by_name.get(_unquoted(word).casefold())
+        for word in re.findall(WORD, sql):
+            named = by_name.get(unquoted(word).casefold())
             if named is not None:
                 return named
     return None
@@ -135,9 +131,3 @@ def _names(column: Any) -> Iterator[str]:
         yield name
         if table:
             yield f"{table}_{name}"
-
-
-def _unquoted(word: str) -> str:
-    if word[0] in '"`':
-        return word[1:-1].replace(word[0] * 2, word[0])
-    return word[1:-1] if word[0] == "[" else word

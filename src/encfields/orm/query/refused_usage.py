@@ -13,25 +13,26 @@ anywhere else it is refused, in whatever SQLAlchemy may come to offer as well.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert, Update, UpdateBase
 from sqlalchemy.sql.functions import FunctionElement, count
-from sqlalchemy.sql.selectable import CompoundSelect, Join, Select
+from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.declare.index_column_type import IndexColumnType
-from encfields.orm.query.application_elements import (
-    ciphertext_put_into,
-    is_of_application,
-    put_by_applications,
+from encfields.orm.query.application_sql import (
+    is_written_by_application,
+    refuse_ciphertext_written,
 )
-from encfields.orm.query.ciphertext_uses import ciphertext_refused, ciphertexts_among
+from encfields.orm.query.ciphertext_uses import ciphertexts_among
 from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
 from encfields.orm.query.refused_clauses import check_compound, check_condition, check_select
 from encfields.orm.query.refused_expressions import check_expression
@@ -52,25 +53,29 @@ def refuse_usage(compiled: Any) -> None:
     if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
         _check_returning(statement)
     is_exchanged = is_looked_up_by_compiler if is_from_lookup_compiler(compiled) else no_element
-    has_applications = False
-    for element in every_element(statement, is_exchanged):
-        if not is_exchanged(element):
-            _check(element)
-        has_applications = has_applications or is_of_application(element)
-        if (ciphertext := ciphertext_put_into(element, compiled)) is not None:
-            what = f"the application's own {type(element).__name__}"
-            raise ciphertext_refused(ciphertext, what, "apply it to what is loaded")
-        if isinstance(element, count):
-            _check_count(element)
-        if isinstance(element, Insert | Update):
-            refuse_copies_elsewhere(element)
-            if element is not statement:
-                _refuse_nested_write(element)
-    if has_applications:
-        for put in put_by_applications(compiled):
-            for element in every_element(put, is_exchanged):
-                if not is_exchanged(element):
-                    _check(element)
+    roots = [statement]
+    if is_written_by_application(compiled.statement):
+        roots.append(compiled.statement)  # its SELECT is taken for the statement
+    while roots:
+        for element in every_element(roots.pop(), is_exchanged):
+            if not is_exchanged(element):
+                _check(element)
+            if isinstance(element, count):
+                _check_count(element)
+            if isinstance(element, Insert | Update):
+                refuse_copies_elsewhere(element)
+                if element is not statement:
+                    _refuse_nested_write(element)
+            if is_written_by_application(element):
+                columns = chain.from_iterable(map(_columns_in, (statement, element)))
+                roots += refuse_ciphertext_written(element, compiled, columns)
+
+
+def _columns_in(statement: Any) -> Iterator[Any]:
+    """The columns of everything that is selected from, or written to, in a statement."""
+    for element in every_element(statement):
+        if isinstance(element, FromClause):
+            yield from element.c
 
 
 def _check(element: Any) -> None:
