@@ -8,7 +8,19 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Float, Uuid, bindparam, or_, text, update
+from sqlalchemy import (
+    Float,
+    String,
+    TypeDecorator,
+    Uuid,
+    bindparam,
+    delete,
+    literal,
+    or_,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
@@ -22,6 +34,16 @@ class SyncBase(DeclarativeBase):
     pass
 
 
+class Lower(TypeDecorator[str]):
+    """A user's own type, which stores a text in another form than it is given."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else value.lower()
+
+
 class Measured(SyncBase):
     __tablename__ = "measured"
 
@@ -29,6 +51,7 @@ class Measured(SyncBase):
     name: Mapped[str]
     uuid: Mapped[UUID] = mapped_column(EncryptedType(Uuid, index=BlindIndex()))
     size: Mapped[float] = mapped_column(EncryptedType(Float, index=BlindIndex()))
+    mail: Mapped[str] = mapped_column(EncryptedType(Lower, index=BlindIndex()), default="a@x")
 
 
 ONE = UUID(int=1)
@@ -42,6 +65,17 @@ BINDS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "a name among others": (
         lambda: or_(Measured.size == bindparam("x"), Measured.id == 7),
         {"x": Decimal("0.1")},
+    ),
+    "a value that a user's own type changes": (lambda: Measured.mail == "A@X", {}),
+    "such values": (lambda: or_(Measured.id == 7, Measured.mail.in_(["A@X"])), {}),
+    "a name of such a value": (lambda: Measured.mail == bindparam("x"), {"x": "A@X"}),
+    "a value on the left": (lambda: literal(str(ONE)) == Measured.uuid, {}),
+    "a value among columns": (lambda: literal(str(ONE)).in_([Measured.uuid, Measured.uuid]), {}),
+    "a row": (lambda: tuple_(Measured.id, Measured.uuid) == (1, str(ONE)), {}),
+    "rows": (lambda: tuple_(Measured.id, Measured.size).in_([(1, Decimal("0.1"))]), {}),
+    "a list of rows": (
+        lambda: tuple_(Measured.uuid, Measured.id).in_(bindparam("x", expanding=True)),
+        {"x": [(str(ONE), 1)]},
     ),
     "a name of a list": (
         lambda: Measured.uuid.in_(bindparam("x", expanding=True)),
@@ -61,3 +95,19 @@ def test_the_session_sees_what_the_database_found(
         found = session.get_one(Measured, 1)
         session.execute(update(Measured).where(criterion()).values(name="new"), given)
         assert (found.name, session.scalar(text("SELECT name FROM measured"))) == ("new", "new")
+        session.execute(delete(Measured).where(criterion()), given)
+        assert (found in session, session.scalar(text("SELECT name FROM measured"))) == (
+            False,
+            None,
+        )
+
+
+def test_a_row_is_not_evaluated_in_python_even_where_that_is_asked_for(sqlite_db: Database) -> None:
+    sqlite_db.create(SyncBase.metadata)
+    asked: Any = tuple_(Measured.id, Measured.uuid).in_([(1, str(ONE))])
+    with sqlite_db.session() as session:
+        session.add(Measured(id=1, name="old", uuid=ONE, size=0.1))
+        session.commit()
+        found = session.get_one(Measured, 1)
+        session.query(Measured).where(asked).update({"name": "new"}, synchronize_session="evaluate")
+        assert found.name == "new"

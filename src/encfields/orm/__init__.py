@@ -8,6 +8,7 @@
 ``query``              look-ups by blind index, and what ciphertext cannot answer
 ``adoption``           one attribute over a plaintext column and an encrypted one
 ``flush``              what a session knows of a row that it is about to update
+``synchronisation``    which objects of a session an UPDATE or DELETE is about
 ``sealed``             ``Sealed``, a lazy column's value
 ``asyncmy_bytes``      the mode in which asyncmy cannot send what is to be stored
 ``listeners``          the listeners of one engine, one for each event

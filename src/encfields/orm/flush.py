@@ -16,16 +16,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Table
-from sqlalchemy.sql.visitors import iterate
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
 from encfields.orm.sealed import Sealed
+from encfields.orm.synchronisation import watch_synchronisation
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState
+    from sqlalchemy.orm import InstanceState, Mapper
 
 Identity = Mapping[str, Any]
 """Values of a row's identity columns, by column key."""
@@ -54,6 +54,7 @@ def watch_mappers() -> None:
     event.listen(Mapper, "mapper_configured", _mapper_configured)
     event.listen(object, "attribute_instrument", _attribute_instrumented, propagate=True)
     event.listen(object, "attribute_instrument", watch_attribute, propagate=True)
+    event.listen(object, "attribute_instrument", watch_synchronisation, propagate=True)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
@@ -165,13 +166,10 @@ def watch_attribute(class_: type[Any], key: str, attribute: Any) -> None:
     if not columns or not _is_lazy(columns[0]):
         return
     from sqlalchemy import event
-    from sqlalchemy.orm import Session
 
     event.listen(attribute, "set", _assigned, retval=True)
     event.listen(class_, "refresh_flush", _defaulted, raw=True)
     event.listen(class_, "refresh", _updated, raw=True)
-    if not event.contains(Session, "do_orm_execute", _compare_in_the_database):
-        event.listen(Session, "do_orm_execute", _compare_in_the_database)
 
 
 def _assigned(target: Any, value: Any, old: Any, initiator: Any) -> Any:
@@ -190,18 +188,6 @@ def _updated(state: InstanceState[Any], context: Any, names: Any) -> None:
     """So is what ``update().values(...)`` wrote, by the evaluator of ``synchronize_session``."""
     if context is None:
         _defaulted(state, context, state.mapper.columns.keys())
-
-
-def _compare_in_the_database(execution: ORMExecuteState) -> None:
-    """Have an UPDATE or DELETE by a lazy column ask the database which objects it is about, for
-    none is opened to be compared."""
-    if not (execution.is_update or execution.is_delete):
-        return
-    if execution.execution_options.get("synchronize_session", "auto") != "auto":
-        return
-    where = getattr(execution.statement, "whereclause", None)
-    if where is not None and any(_is_lazy(element) for element in iterate(where)):
-        execution.update_execution_options(synchronize_session="fetch")
 
 
 def _is_lazy(column: Any) -> bool:
