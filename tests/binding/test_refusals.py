@@ -175,6 +175,24 @@ STATEMENTS = {
     "window partition by column()": lambda: select(
         Card.id, func.row_number().over(partition_by=sql_column("number"))
     ),
+    "window order by name": lambda: select(Card.id, func.rank().over(order_by="number")),
+    "window order by name, desc": lambda: select(
+        Card.id, func.rank().over(order_by=desc("number"))
+    ),
+    "max of a raw name": lambda: select(func.max(literal_column("number"))).select_from(Card),
+    "max of raw SQL": lambda: select(func.max(text("card.number"))).select_from(Card),
+    "a raw name in HAVING": lambda: (
+        select(Card.holder).group_by(Card.holder).having(func.min(sql_column("number")) > "x")
+    ),
+    "a raw name, compared": lambda: select(Card.id).where(literal_column("number") > "x"),
+    "a raw name in a FILTER": lambda: select(
+        func.count().filter(sql_column("number") == "x")
+    ).select_from(Card),
+    "DISTINCT raw name": lambda: select(literal_column("number")).select_from(Card).distinct(),
+    "count distinct raw name": lambda: select(
+        func.count(distinct(literal_column("number")))
+    ).select_from(Card),
+    "DELETE WHERE raw name": lambda: delete(Card).where(literal_column("number") > "x"),
     "a raw window": lambda: select(
         Card.id, literal_column("row_number() OVER (PARTITION BY holder ORDER BY number)")
     ),
@@ -306,7 +324,13 @@ def test_what_needs_no_plaintext_is_not_refused(cards):
 
 def test_raw_sql_that_names_no_encrypted_column_sorts(cards):
     raw: Any = literal_column("row_number() OVER (ORDER BY holder /* by number */)")
-    windows = select(Card.id, raw), select(raw, text("'order by number'")).select_from(Card)
+    windows: Any = (
+        select(Card.id, raw),
+        select(raw, text("'order by number'")).select_from(Card),
+        select(Card.id, func.length(literal_column("'number'"))).distinct(),
+        select(Card.id, n).where(sql_column("holder") != "number", sql_column("number") != None),  # noqa: E711
+        select(Card.id, func.max(literal_column("2")).over(order_by="holder")),
+    )
     orders = (text("holder, id"), text("holder = 'number'"), text("1 /* number */"), "id")
     with cards.session() as session:
         for order in orders:

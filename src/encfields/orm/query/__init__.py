@@ -41,6 +41,7 @@ What is refused:
 ``ciphertext_uses``          finding them, and their errors
 ``statement_elements``       every element of a statement, to look through
 ``raw_order``                the same in raw SQL
+``raw_operands``             what functions, comparisons and DISTINCT are given in raw SQL
 ``first_of_union``           what a UNION's first SELECT does not tell
 ``grouping``                 what makes rows and groups distinct
 ``functional_dependencies``  which columns are determined by others

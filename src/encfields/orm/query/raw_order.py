@@ -30,18 +30,35 @@ def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) 
 
     :param froms: gives what it selects from.
     """
-    clauses = [
-        *internals.order_by_clauses(select),
-        *internals.group_by_clauses(select),
-        *window_clauses(select),
-    ]
+    clauses = [*internals.order_by_clauses(select), *internals.group_by_clauses(select)]
     if isinstance(select, Select):
         clauses.extend(internals.distinct_on_clauses(select))
     texts = list(_raw_texts(clause for clause in clauses if not _is_name(clause)))
+    texts.extend(_window_texts(window_clauses(select)))
     texts.extend(_sorted_in(_raw_texts(_others(select))))
     if not texts:
         return None
-    return _encrypted_column_in(texts, froms(), list(select.selected_columns))
+    return encrypted_column_in(texts, froms(), list(select.selected_columns))
+
+
+def is_raw_name(element: Any) -> bool:
+    """Whether it is a name of no table, as ``column()`` and ``literal_column()`` make it."""
+    return isinstance(element, ColumnClause) and element.table is None
+
+
+def name_in_sql(name: Any) -> str:
+    """Such a name as it stands in the SQL."""
+    return str(name.name) if name.is_literal else f'"{name.name}"'
+
+
+def _window_texts(clauses: Iterable[Any]) -> Iterator[str]:
+    """As :func:`_raw_texts`; in a window the name of a column is that of the table's."""
+    element: Any
+    for clause in clauses:
+        yield from _raw_texts((clause,))
+        for element in visitors.iterate(clause):
+            if _is_name(element):
+                yield f'"{element.element}"'
 
 
 def _others(select: Any) -> Iterator[Any]:
@@ -75,8 +92,8 @@ def _raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
         for element in visitors.iterate(clause):
             if isinstance(element, TextClause):
                 yield element.text
-            elif isinstance(element, ColumnClause) and element.table is None:
-                yield element.name if element.is_literal else f'"{element.name}"'
+            elif is_raw_name(element):
+                yield name_in_sql(element)
 
 
 def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
@@ -86,8 +103,8 @@ def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
         yield from re.findall(_SORTED_BY, re.sub(NO_NAMES, " ", text))
 
 
-def _encrypted_column_in(
-    texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any]
+def encrypted_column_in(
+    texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any] = ()
 ) -> Any | None:
     """The encrypted column that one of the `texts` names, or ``None``.
 

@@ -5,8 +5,10 @@ BY, DISTINCT, windows, and what a UNION, INTERSECT or EXCEPT compares.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
+from sqlalchemy import Delete, Update
 from sqlalchemy.sql.elements import ClauseList, Grouping, Label, TypeCoerce, UnaryExpression
 from sqlalchemy.sql.selectable import CompoundSelect, Select
 
@@ -20,6 +22,10 @@ from encfields.orm.query.ciphertext_uses import (
 from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.first_of_union import refuse_ciphertext_below_other_column
 from encfields.orm.query.grouping import row_key_determined
+from encfields.orm.query.raw_operands import (
+    encrypted_operand_of_select,
+    encrypted_operand_of_write,
+)
 from encfields.orm.query.raw_order import encrypted_column_sorted_by, window_clauses
 
 
@@ -44,7 +50,9 @@ def check_select(select: Select[Any]) -> None:
     check_condition(internals.where_criteria(select), "a condition")
     check_condition(internals.having_criteria(select), "a condition")
     _check_order_by(select)
-    _check_raw_order(select, lambda: internals.top_level_from(select))
+    froms = cache(lambda: internals.top_level_from(select))
+    _check_raw_order(select, froms)
+    _refuse_raw_operand(encrypted_operand_of_select(select, froms))
     group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
     for element in ciphertexts_among(group_by):
         if not row_key_determined(element, group_by, select):
@@ -91,6 +99,25 @@ def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
     if element is not None:
         raise ciphertext_refused(
             element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading"
+        )
+
+
+def check_write(statement: Any) -> None:
+    """Refuse what an UPDATE or DELETE filters by ciphertext.
+
+    :raises UnsupportedOperationError: names the clause.
+    """
+    check_condition(internals.where_criteria(statement), "a condition")
+    if isinstance(statement, Update | Delete):
+        _refuse_raw_operand(encrypted_operand_of_write(statement))
+
+
+def _refuse_raw_operand(element: Any | None) -> None:
+    if element is not None:
+        raise ciphertext_refused(
+            element,
+            "a function, a comparison or DISTINCT that names it in raw SQL",
+            "use the column itself, as in column == value, or do it in Python after loading",
         )
 
 

@@ -34,7 +34,12 @@ from encfields.orm.query.application_sql import (
 )
 from encfields.orm.query.ciphertext_uses import ciphertexts_among
 from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
-from encfields.orm.query.refused_clauses import check_compound, check_condition, check_select
+from encfields.orm.query.refused_clauses import (
+    check_compound,
+    check_condition,
+    check_select,
+    check_write,
+)
 from encfields.orm.query.refused_expressions import check_expression
 from encfields.orm.query.statement_elements import every_element, no_element
 from encfields.orm.read.provenance import column_named, table_named
@@ -84,7 +89,7 @@ def _check(element: Any) -> None:
     elif isinstance(element, CompoundSelect):
         check_compound(element)
     elif isinstance(element, Executable) and not isinstance(element, FunctionElement):
-        check_condition(internals.where_criteria(element), "a condition")
+        check_write(element)
     elif isinstance(element, Join):
         check_condition((element.onclause,), "the condition of a JOIN")
     else:
