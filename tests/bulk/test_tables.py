@@ -40,6 +40,19 @@ class ByText(Base):
     secret: Mapped[str] = mapped_column(EncryptedType(String))
 
 
+class ByCollatedText(Base):
+    """Of another collation than its database."""
+
+    __tablename__ = "by_collated_text"
+    code: Mapped[str] = mapped_column(
+        String(20)
+        .with_variant(String(20, collation="C"), "postgresql")
+        .with_variant(String(20, collation="utf8mb4_bin"), "mysql", "mariadb"),
+        primary_key=True,
+    )
+    secret: Mapped[str] = mapped_column(EncryptedType(String))
+
+
 class ByChar(Base):
     __tablename__ = "by_char"
     code: Mapped[str] = mapped_column(CHAR(6), primary_key=True)
@@ -114,6 +127,7 @@ ROWS = {
     ByUuid: lambda i: {"id": uuid.uuid5(uuid.NAMESPACE_OID, str(i))},
     ByPair: lambda i: {"ward": f"w{i % 7}", "bed": i},
     ByText: lambda i: {"code": f"{'Ab'[i % 2]}é'\\% {i}"},
+    ByCollatedText: lambda i: {"code": f"{'Ab'[i % 2]}é'\\% {i}"},
     ByChar: lambda i: {"code": f"c{i}"},
     ByBytes: lambda i: {"code": b"\xff'\\%%\0" + str(i).encode()},
     ByFixedBytes: lambda i: {"code": i.to_bytes(4, "little")},

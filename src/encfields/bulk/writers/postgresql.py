@@ -14,7 +14,8 @@ from encfields.bulk.writers.base import IDENTIFYING_BYTES, UnchangedPlaintext
 from encfields.bulk.writers.binary_array import BinaryArray, array_of, take_binary_arrays
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Column, Connection
+    from sqlalchemy.engine import Dialect
 
     from encfields.bulk.rows.prepared_job import PreparedJob
     from encfields.bulk.rows.row_work import RowChange
@@ -59,12 +60,11 @@ class PostgresqlWriter:
         prepare = prepared.dialect.identifier_preparer
         self._table = prepare.format_table(prepared.table)
         self._key = [prepare.quote(column.name) for column in prepared.key]
-        self._types = [column.type.compile(prepared.dialect) for column in prepared.key]
+        self._types = [_type_name(column, prepared.dialect) for column in prepared.key]
         self._key_arrays = list(map(array_of, self._types))
         self._columns = [prepare.quote(c.name) for c in prepared.columns]
         self._indexes = [
-            (prepare.quote(c.name), c.type.compile(prepared.dialect))
-            for c in prepared.index_columns
+            (prepare.quote(c.name), _type_name(c, prepared.dialect)) for c in prepared.index_columns
         ]
         self._plain = UnchangedPlaintext(prepared, "t.")
         self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._indexes else _LOCK_WAIT)
@@ -151,6 +151,15 @@ class PostgresqlWriter:
         columns = ", ".join(f"{alias}.{k}" for k in self._key)
         row = ", ".join(binds)
         return f"({columns}) >= ({row}) AND ({columns}) <= ({row})"
+
+
+def _type_name(column: Column[Any], dialect: Dialect) -> str:
+    """A column's type in SQL, of which an array can be made: without its collation."""
+    kind = column.type
+    if getattr(kind, "collation", None) is not None:
+        kind = kind.copy()
+        kind.collation = None  # type: ignore[attr-defined]
+    return kind.compile(dialect)
 
 
 def _use(changes: Sequence[RowChange], number: int) -> _ColumnUse:
