@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, delete, insert, select, text, update
 
 from encfields import context
-from encfields.bulk.errors import RunRefusedError
+from encfields.bulk.errors import ReencryptionError, RunRefusedError
 from encfields.bulk.recorded_runs import abandon, report_of, work
 from encfields.bulk.reencryption import Options
 from encfields.bulk.rows.job import Job
@@ -311,7 +311,7 @@ UNREADABLE = {
         "job = x'ff'",
     ],
     "postgresql": ["created_at = 'infinity'", "created_at = '4000-01-01 BC'", "carved = -1"],
-    "mariadb": ["pass_number = 2147483647", "state = 'odd'", "paused = 7"],
+    "mariadb": ["pass_number = 2147483647", "state = 'odd'", "paused = 7", "paused = -1"],
 }
 
 
@@ -324,13 +324,34 @@ def test_a_row_of_nonsense_names_the_field(clinic, attacker):
         with attacker.begin() as connection:
             was = connection.execute(text("SELECT * FROM encfields_runs")).mappings().one()
             connection.execute(text(f"UPDATE encfields_runs SET {change}"))
-        if change == "paused = 7":
-            continue  # a truth like any other
         with pytest.raises(RunRefusedError, match=change.split()[0]):
             work(clinic.engine, clinic.encryption, run_id=run_id)
         sets = ", ".join(f"{name} = :{name}" for name in was)
         with attacker.begin() as connection:
             connection.execute(text(f"UPDATE encfields_runs SET {sets}"), dict(was))
+
+
+def test_a_row_of_any_length_takes_no_more_than_a_line(sqlite, tmp_path):
+    """SQLite keeps to no length of a column."""
+    clinic = Clinic(sqlite, tmp_path)
+    create_run_tables(clinic.engine)
+    long = "\x1b[31m" + 200_000 * "x"
+    forge(clinic.engine, "no job", id=long)
+    (report,) = work(clinic.engine, clinic.encryption)
+    assert len(repr(report)) < 1000
+    assert report.run_id == "\\x1b[31m" + 56 * "x" + "... (200,005 characters)"
+    for attempt in (
+        clinic.run(SSN).record,
+        lambda: report_of(clinic.engine, long),
+        lambda: report_of(clinic.engine, 200_000 * "y"),
+    ):
+        with pytest.raises(ReencryptionError) as caught:
+            attempt()
+        assert len(str(caught.value)) < 500
+    run_id = str(uuid.uuid4())
+    with clinic.engine.begin() as connection:
+        connection.execute(update(runs).values(id=run_id, error=long, state="failed", active=None))
+    assert len(repr(report_of(clinic.engine, run_id))) < 5000
 
 
 @on_each_database

@@ -8,6 +8,23 @@ from encfields.errors import EncFieldsError
 
 _UUID = re.compile("[0-9a-f-]{36}")
 
+_SHOWN = 64
+"""Characters of a run's id that is none."""
+
+
+def is_run_id(text: object) -> bool:
+    """Whether a run can be called so."""
+    return isinstance(text, str) and _UUID.fullmatch(text) is not None
+
+
+def shown_id(text: str) -> str:
+    """A run's id for people. What a row calls itself may have been written by anybody: it is not
+    printed raw, nor at any length."""
+    if is_run_id(text):
+        return text
+    shown = ascii(text)[1:-1]
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}... ({len(text):,} characters)"
+
 
 class ReencryptionError(EncFieldsError):
     """A bulk run could not be started, or cannot go on."""
@@ -35,15 +52,16 @@ class RunRefusedError(ReencryptionError):
     def __init__(
         self, run_id: str, field: str, problem: str, *, reason: str, key_id: str | None = None
     ) -> None:
-        # What the row calls itself may have been written by anybody: nothing of it is printed raw.
-        shown = run_id if _UUID.fullmatch(run_id) else ascii(run_id)[:64]
+        end = "End it with abandon() or `encfields reencrypt --abandon`"
+        if field == "id":
+            end = "Delete its row from encfields_runs"
         super().__init__(
-            f"run {shown} is refused, {field}: {problem}. End it with abandon() or `encfields "
-            "reencrypt --abandon`, and start another one if it was meant",
+            f"run {shown_id(run_id)} is refused, {field}: {problem}. {end}, and start another one "
+            "if it was meant",
             key_id=key_id,
             reason=reason,
         )
-        self.run_id = run_id
+        self.run_id = shown_id(run_id)
         self.field = field
 
 
@@ -53,6 +71,13 @@ class DatabaseUnavailableError(ReencryptionError):
 
 class LeaseLostError(Exception):
     """Another worker has taken the range over; what this one was about to write is rolled back.
+
+    Never leaves the engine.
+    """
+
+
+class RowAlteredError(Exception):
+    """A row that was just written holds something else: what was written is rolled back.
 
     Never leaves the engine.
     """

@@ -125,7 +125,7 @@ def _stopped(engine: Engine, run_id: str, error: EncFieldsError) -> Report:
     if not isinstance(error, RunRefusedError):
         report = replace(report_of(engine, run_id), error=str(error))
         return report if report.state != RUNNING else replace(report, state=REFUSED)
-    return Report(run_id, False, REFUSED, 0, 0, 0, 0, (), 0, 0.0, str(error))
+    return Report(error.run_id, False, REFUSED, 0, 0, 0, 0, (), 0, 0.0, str(error))
 
 
 def report_of(
@@ -233,7 +233,7 @@ def report_on(
         quarantined=_quarantined(own, store, run),
         passes=run.pass_number + 1,
         seconds=seconds,
-        error=run.error or outcome,
+        error=_cut(run.error) or outcome,
     )
 
 
@@ -241,10 +241,10 @@ def _quarantined(own: Connections, store: RunStore, run: Run) -> tuple[Quarantin
     return tuple(
         Quarantined(
             run.table_name,
-            str(row["column_name"]),
+            _cut(row["column_name"]),
             _readable(row["row_key"]),
-            str(row["reason"]),
-            str(row["message"]),
+            _cut(row["reason"]),
+            _cut(row["message"]),
         )
         for row in store.quarantined(own.reading(), run)
     )
@@ -256,7 +256,19 @@ def _readable(text: Any) -> dict[str, str]:
         key = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return {}
-    return {str(name): str(value) for name, value in key.items()} if isinstance(key, dict) else {}
+    return {_cut(name): _cut(value) for name, value in key.items()} if isinstance(key, dict) else {}
+
+
+_SHOWN = 4000
+"""Characters of a text that a row holds for people, such as one part of another row's key."""
+
+
+def _cut(text: Any) -> str:
+    """A text from a row, which anybody may have written at any length."""
+    whole = "" if text is None else str(text)
+    if len(whole) <= _SHOWN:
+        return whole
+    return f"{whole[:_SHOWN]}... ({len(whole):,} characters)"
 
 
 def patiently(

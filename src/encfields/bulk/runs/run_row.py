@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DataError
 
-from encfields.bulk.errors import ReencryptionError, RunRefusedError
+from encfields.bulk.errors import ReencryptionError, RunRefusedError, is_run_id, shown_id
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.stored_keys import Key, key_from_text, key_to_text
-from encfields.bulk.runs.tables import runs
+from encfields.bulk.runs.tables import MAX_TABLE_CHARS, runs
 
 RUNNING, FINISHED, QUARANTINED, FAILED, ABANDONED = (
     "running",
@@ -165,7 +165,7 @@ def _fetch(connection: Connection, run_id: str) -> Mapping[str, Any]:
     except _UNREADABLE:
         row = _fetch_one_by_one(connection, run_id)
     if row is None:
-        raise ReencryptionError(f"there is no run {ascii(run_id)[1:-1]}", reason="no-run")
+        raise ReencryptionError(f"there is no run {shown_id(run_id)}", reason="no-run")
     return row
 
 
@@ -193,18 +193,22 @@ def _is_text_or_null(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
+def _is_short(most: int) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and len(value) <= most
+
+
 def _is_number(least: int, most: int) -> Callable[[object], bool]:
     return lambda value: type(value) is int and least <= value <= most
 
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    "id": _is_text,
-    "table_name": _is_text,
+    "id": is_run_id,
+    "table_name": _is_short(MAX_TABLE_CHARS),
     "kind": _is_text_or_null,
     "fingerprint": _is_text,
     "job": _is_text,
     "state": lambda value: isinstance(value, str) and value in _STATES,
-    "paused": _is_number(-32768, 32767),
+    "paused": _is_number(0, 1),
     "pass_number": _is_number(0, MAX_PASSES),
     "pass_begun": _is_text_or_null,
     "begun_before": _is_text_or_null,

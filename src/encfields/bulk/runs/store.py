@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from encfields.bulk.errors import ConflictingRunError
+from encfields.bulk.errors import ConflictingRunError, shown_id
 from encfields.bulk.rows.job import CONVERT, FILL_INDEX, REBIND, ROTATE_INDEX, Job
 from encfields.bulk.runs.run_row import (
     ABANDONED,
@@ -119,7 +119,7 @@ class RunStore:
             return None
         if row.fingerprint != job.fingerprint():
             raise ConflictingRunError(
-                f"run {ascii(row.id)[1:-1]} of another description is working on the table: let "
+                f"run {shown_id(row.id)} of another description is working on the table: let "
                 "it finish, or end it with abandon()",
                 table=job.table_name,
                 reason="conflicting-run",
