@@ -7,7 +7,7 @@ import secrets
 import pytest
 from sqlalchemy import create_engine, event, insert, text
 
-from encfields.bulk import Reencryption
+from encfields.bulk import ProgressState, Reencryption
 from encfields.bulk.survey.census import census
 from encfields.bulk.survey.verify import verify
 from encfields.doctor.database import check_columns
@@ -78,7 +78,6 @@ def test_rows_that_a_policy_hides_are_not_taken_for_rows_that_are_not_there(post
             f"CREATE ROLE {role} LOGIN",
             f"GRANT ALL ON SCHEMA public TO {role}",
             f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
-            "ALTER TABLE patient ENABLE ROW LEVEL SECURITY",
             f"CREATE POLICY own ON patient TO {role} USING (id = 2)",
         ):
             connection.execute(text(statement))
@@ -86,6 +85,14 @@ def test_rows_that_a_policy_hides_are_not_taken_for_rows_that_are_not_there(post
     try:
         encryption = attach_with_kept_keys(theirs, WRAPPING_KEY)
         run = Reencryption(theirs, encryption, PATIENT)
+
+        def hide_rows(state: ProgressState) -> None:
+            with clinic.engine.begin() as connection:
+                connection.execute(text("ALTER TABLE patient ENABLE ROW LEVEL SECURITY"))
+
+        with pytest.raises(ConfigurationError, match="row level security hides"):
+            run.run(progress=hide_rows)  # A run that has begun does not end without them either.
+        version = clinic.rotate()
         for work in (
             run.run,
             run.dry_run,

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from encfields.bulk.connections import Connections
 from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options
+from encfields.bulk.rows.catalog import refuse_hidden_rows
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
@@ -43,7 +44,8 @@ after it waits for it: a sixth of a run's time."""
 STALLED = (
     "every sweep still found values to rewrite: the application writes them faster than they can "
     "be swept, it holds rows locked all the time, or some of its processes still seal under the "
-    "previous key version (until their cache_ttl is over). Start the run again later"
+    "previous key version (until their cache_ttl is over). Start the run again later. If that does "
+    "not help, look for what changes the rows back: a trigger that is deferred, or a job"
 )
 
 ALTERED = (
@@ -229,6 +231,8 @@ class RunLoop:
         return dt.datetime.fromisoformat(run.progress.begun) >= self._began
 
     def _end(self, run: Run, noted: Pass) -> None:
+        # Rows that a policy has hidden since the run began would be missing.
+        refuse_hidden_rows(self._prepared.table, self._connections.reading())
         state = QUARANTINED if noted.counts.refused else FINISHED
         sealed_end = self._sealer.seal_end(run, state, None)
         with self._connections.writing().begin() as begun:
