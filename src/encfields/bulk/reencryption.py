@@ -36,7 +36,7 @@ from encfields.bulk.runs.store import (
     new_run,
 )
 from encfields.bulk.survey.dry_run import (
-    ConversionSurveyor,
+    OpeningSurveyor,
     Survey,
     Surveyor,
     dry_run_of,
@@ -174,14 +174,15 @@ class Reencryption:
     def ensure(self) -> Summary:
         """See that every value is as a run would have left it, by headers alone.
 
-        Those of a conversion are opened: no header tells which inner type wrote a value.
+        Those of a conversion are opened, for no header tells which inner type wrote a value, and
+        those of a run to plaintext, which are compared with what stands beside them.
 
         :returns: the counts.
         :raises UnfinishedError: some are not, or do not belong where they are, or a row has no
             index of its values.
-        :raises KeyStoreError: of a conversion: a key cannot be fetched.
+        :raises KeyStoreError: of the latter two: a key cannot be fetched.
         """
-        survey = self._survey()
+        survey = self._survey(opens=self._job.to_plaintext is not None)
         if survey.unindexed:
             raise UnfinishedError(
                 f"{survey.unindexed} of {survey.rows} rows have a value but no blind index, so "
@@ -203,17 +204,23 @@ class Reencryption:
                 f"not open or have no equal of the new type, {rows}: convert once more, and "
                 "correct the quarantined values by hand"
             )
+        if self._job.to_plaintext is not None:
+            return (
+                f"{survey.not_current} values are not in the plaintext column, or another one is, "
+                f"and {survey.unreadable} do not open, {rows}: run it once more, and correct the "
+                "quarantined values by hand"
+            )
         return (
             f"{survey.not_current} values are not current and {survey.unreadable} are not messages "
             f"for their place, {rows}: run `encfields reencrypt`, and correct the quarantined "
             "values by hand"
         )
 
-    def _survey(self) -> Survey:
+    def _survey(self, *, opens: bool = False) -> Survey:
         def look(own: Connections) -> Survey:
             prepared = PreparedJob(self._job, own.reading())
-            if self._job.conversions is not None:
-                return ConversionSurveyor(prepared, self._encryption).run(own, self._options)
+            if opens or self._job.conversions is not None:
+                return OpeningSurveyor(prepared, self._encryption).run(own, self._options)
             return Surveyor(prepared, self._encryption).run(own, self._options)
 
         return self._patiently(look)

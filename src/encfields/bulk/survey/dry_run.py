@@ -1,7 +1,8 @@
 """A dry run: looking at every value of a table, which ``ensure()`` does as well.
 
 Headers alone tell which values are current, and the key store which version is active, without
-unwrapping one. Only before a conversion is each value opened.
+unwrapping one. Each value is opened only before a conversion, and to see that the plaintext beside
+it is the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from encfields.bulk.options import Options
 from encfields.bulk.rows.catalog import row_estimate
 from encfields.bulk.rows.convert import Convert
 from encfields.bulk.rows.key_order import Bounds
+from encfields.bulk.rows.plaintext import ToPlaintext
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader
 from encfields.bulk.rows.reseal_and_index import IndexPlaces
@@ -187,17 +189,20 @@ def _seconds_per_value(size: int) -> float:
     return (time.perf_counter() - began) / _SAMPLES
 
 
-class ConversionSurveyor:
-    """Opens every value of a table, and writes nothing: no header tells which inner type wrote it.
+class OpeningSurveyor:
+    """Opens every value of a table, and writes nothing: no header tells which inner type wrote it,
+    or whether the plaintext beside it is the same.
 
-    :param prepared: the job, which converts. :param encryption: gives the keys.
+    :param prepared: the job, which converts or decrypts. :param encryption: gives the keys.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+        self._seals = prepared.job.to_plaintext is None
+        values = Convert if self._seals else ToPlaintext
         self._columns = prepared.cells()
         self._reader = BatchReader(prepared)
         self._indexes = IndexPlaces(prepared)
-        self._values = Convert(prepared, encryption)
+        self._values = values(prepared, encryption)
         self.survey = Survey()
 
     def run(self, connections: Connections, options: Options) -> Survey:
@@ -233,4 +238,4 @@ class ConversionSurveyor:
             self.survey.not_current += 1
             self.survey.stored_bytes += len(old)
             self.survey.versions[(header.key_id, header.version)] += 1
-            self.survey.keys.add(read_header(new).key_id)
+            self.survey.keys.add(read_header(new if self._seals else old).key_id)
