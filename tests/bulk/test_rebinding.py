@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
+from sqlalchemy.orm import Session
 
 from encfields import EncryptedType
+from encfields.bulk import UnfinishedError
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from tests.bulk.support import PATIENT, Clinic
+from tests.bulk.support import PATIENT, Clinic, Patient
 from tests.bulk.test_tables import Base as Tables
 from tests.bulk.test_tables import ByPair, fill
 from tests.turns import databases_by_turns, on_each_database
@@ -114,6 +116,47 @@ def test_a_plaintext_that_is_out_of_date_is_written_anew(clinic):
     with clinic.engine.connect() as connection:
         found = connection.execute(text("SELECT ssn_plain FROM patient WHERE id = 4")).scalar_one()
     assert found == "ssn 4"
+
+
+def test_a_run_to_plaintext_is_done_only_where_the_plaintext_is_the_value(clinic):
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient ADD COLUMN ssn_plain VARCHAR(40)"))
+    run = clinic.run(TableSpec.of("patient", ["ssn"]), to_plaintext={"ssn": "ssn_plain"})
+    assert run.run().finished
+    with Session(clinic.engine) as session:
+        patient = session.get(Patient, 4)
+        assert patient is not None
+        patient.ssn = "another"
+        session.commit()
+    with pytest.raises(UnfinishedError, match="1 values are not in the plaintext"):
+        run.ensure()
+    assert run.run().rows_written == 1
+    assert run.ensure().current == 500
+
+
+def test_a_plaintext_that_its_column_does_not_keep_is_named_and_not_there(clinic):
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient ADD COLUMN ssn_plain CHAR(20)"))
+        if clinic.backend.family == "sqlite":  # whose columns keep whatever they are given
+            connection.execute(
+                text(
+                    "CREATE TRIGGER cuts AFTER UPDATE ON patient BEGIN UPDATE patient"
+                    " SET ssn_plain = substr(ssn_plain, 1, 3) WHERE id = NEW.id; END"
+                )
+            )
+    with Session(clinic.engine) as session:
+        patient = session.get(Patient, 4)
+        assert patient is not None
+        patient.ssn = "blanks end it  "
+        session.commit()
+    run = clinic.run(TableSpec.of("patient", ["ssn"]), to_plaintext={"ssn": "ssn_plain"})
+    refused = {one.key["id"]: one.reason for one in run.run().quarantined}
+    assert refused["4"] == "altered"
+    with pytest.raises(UnfinishedError):
+        run.ensure()
+    with clinic.engine.connect() as connection:
+        found = connection.execute(text("SELECT ssn_plain FROM patient WHERE id = 4")).scalar_one()
+    assert found is None
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,11 @@ class Refusal(Enum):
     FOREIGN_KEY = "foreign-key", "a foreign key of the row leads nowhere, or others lead to it"
     CHECK = "check", "a CHECK constraint of the table does not hold for the row"
     TRIGGER = "trigger", "a trigger of the table refuses the change of the row"
+    ALTERED = (
+        "altered",
+        "a trigger or rule of the table, or a server that is not strict, makes something else of "
+        "what the row is given, so it was left as it was",
+    )
     VALUE = "value", "a column does not take the value: its type or its length"
     UNKNOWN = "refused", "the database refuses the row: a constraint, a column's type or a trigger"
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from encfields.bulk.errors import RowAlteredError
 from encfields.bulk.failures import is_lock_wait, refuses_row
 from encfields.bulk.rows.row_work import BatchOutcome, RowChange
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import Claim, Counts
 from encfields.bulk.writers import writer_for
-from encfields.bulk.writers.base import write_one_by_one
+from encfields.bulk.writers.base import WrittenNames, write_one_by_one
 
 if TYPE_CHECKING:
     from encfields.bulk.connections import Connections
@@ -55,9 +56,8 @@ class BatchCommit:
         self._lease_seconds = lease_seconds
         self._writer = writer_for(prepared)
         self._key_names = [column.name for column in prepared.key]
-        self._plain_names = ", ".join(column.name for column in prepared.plain)
-        self._names = ", ".join(column.name for column in prepared.columns)
-        self._index_names = ", ".join(column.name for column in prepared.index_columns)
+        self._names = WrittenNames(prepared)
+        self._writes_indexes = bool(prepared.index_columns)
 
     def keep(
         self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
@@ -75,7 +75,7 @@ class BatchCommit:
         except DBAPIError as error:
             # Whoever holds an entry of a unique index may be waiting for this batch's rows, so
             # that they are given up at once. The next batches are smaller, down to that row.
-            is_held = self._index_names and is_lock_wait(error)
+            is_held = self._writes_indexes and is_lock_wait(error)
             if not is_held or len(outcome.changes) != 1:
                 raise
         return self._keep(lambda *_: 0, claim, outcome, waiting, position)
@@ -84,9 +84,10 @@ class BatchCommit:
         self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
     ) -> StoredBatch:
         """Store an outcome; a row that the database does not let in is found and left out."""
-        names = self._index_names or self._plain_names or self._names
         try:
             return self._keep(self._writer.write, claim, outcome, waiting, position)
+        except RowAlteredError:
+            pass
         except DBAPIError as error:
             if not refuses_row(error):
                 raise
@@ -94,7 +95,7 @@ class BatchCommit:
         def write(connection: Connection, changes: Sequence[RowChange]) -> int:
             # On SQLite a savepoint begins no transaction that outlives it; a statement does.
             self._store.checkpoint(connection, claim, Counts(), self._lease_seconds)
-            return write_one_by_one(self._writer, connection, changes, names, outcome)
+            return write_one_by_one(self._writer, connection, changes, self._names, outcome)
 
         return self._keep(write, claim, outcome, waiting, position)
 

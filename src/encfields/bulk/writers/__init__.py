@@ -7,6 +7,7 @@
 ``mysql``         MariaDB and MySQL: locked, then swapped
 ``sqlite``        ``executemany``
 ``portable``      every other database, driver and type of column
+``verified``      around each: looks at what was written, where it may be altered
 ================  ===============================================
 """
 
@@ -19,6 +20,7 @@ from encfields.bulk.writers.mysql import MysqlWriter
 from encfields.bulk.writers.portable import PortableWriter
 from encfields.bulk.writers.postgresql import PostgresqlWriter
 from encfields.bulk.writers.sqlite import SqliteWriter
+from encfields.bulk.writers.verified import VerifiedWriter
 from encfields.databases import MYSQL_NAMES
 
 __all__ = ["Writer", "writer_for"]
@@ -26,6 +28,10 @@ __all__ = ["Writer", "writer_for"]
 
 def writer_for(prepared: PreparedJob) -> Writer:
     """The writer for the job's database and driver."""
+    return VerifiedWriter(_writer_for(prepared), prepared)
+
+
+def _writer_for(prepared: PreparedJob) -> Writer:
     name, driver = prepared.dialect.name, prepared.dialect.driver
     if prepared.plain and prepared.job.kind != ADOPT:
         # Plaintext goes through its column's own type.

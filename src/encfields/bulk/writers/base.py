@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from encfields.bulk.failures import refusal_of, refuses_row
+from encfields.bulk.errors import RowAlteredError
+from encfields.bulk.failures import Refusal, refusal_of, refuses_row
 from encfields.bulk.rows.row_work import ABSENT, BatchOutcome, RefusedValue, RowChange
 from encfields.databases import MYSQL_NAMES
 from encfields.message.header import CONTEXT_OFFSET
@@ -111,31 +112,53 @@ class UnchangedPlaintext:
         ]
 
 
+class WrittenNames:
+    """The names of the columns that a change writes, for people.
+
+    :param prepared: the run's job.
+    :ivar unique: those of a unique index, if it may have any.
+    """
+
+    def __init__(self, prepared: PreparedJob) -> None:
+        stored = (prepared.job.to_plaintext and prepared.plain) or prepared.columns
+        self._stored = [column.name for column in stored]
+        self._indexes = [column.name for column in prepared.index_columns]
+        self.unique = ", ".join(self._indexes or self._stored)
+
+    def written(self, change: RowChange) -> str:
+        """Of one row; of its blind indexes if it writes nothing else."""
+        values = zip(self._stored, change.new, strict=True)
+        return ", ".join([name for name, value in values if value is not None] or self._indexes)
+
+
 def write_one_by_one(
     writer: Writer,
     connection: Connection,
     changes: Sequence[RowChange],
-    names: str,
+    names: WrittenNames,
     outcome: BatchOutcome,
 ) -> int:
     """Store what the database lets in, and quarantine the rest.
 
-    :param names: the columns that may be at fault, for people.
+    :param names: of the columns that may be at fault, for people.
     :param outcome: takes the rows that are refused.
     :returns: how many rows were stored.
     """
     try:
         with connection.begin_nested():
             return writer.write(connection, changes)
+    except RowAlteredError:
+        refusal, kind = Refusal.ALTERED, ""
     except DBAPIError as error:
         if not refuses_row(error):
             raise
         # The driver's own text could hold the value.
-        kind, refusal = type(error.orig).__name__, refusal_of(error)
+        refusal, kind = refusal_of(error), f"{type(error.orig).__name__}: "
     if len(changes) > 1:
         half = len(changes) // 2
         parts = (changes[:half], changes[half:])
         return sum(write_one_by_one(writer, connection, part, names, outcome) for part in parts)
-    words = f"{kind}: {refusal.words}"
-    outcome.refused.append(RefusedValue(changes[0].key, names[:128], refusal.reason, words))
+    column = names.unique if refusal is Refusal.UNIQUE else names.written(changes[0])
+    words = f"{kind}{refusal.words}"
+    outcome.refused.append(RefusedValue(changes[0].key, column[:128], refusal.reason, words))
     return 0

@@ -88,6 +88,23 @@ WHERE EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE
 """)
 
 
+_SEES_TRIGGERS = text(
+    """
+SELECT EXISTS (
+  SELECT 1 FROM information_schema.USER_PRIVILEGES
+  WHERE PRIVILEGE_TYPE = 'TRIGGER' AND GRANTEE = :me
+  UNION ALL SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES
+  WHERE PRIVILEGE_TYPE = 'TRIGGER' AND GRANTEE = :me
+    AND COALESCE(:schema, DATABASE()) LIKE TABLE_SCHEMA
+  UNION ALL SELECT 1 FROM information_schema.TABLE_PRIVILEGES
+  WHERE PRIVILEGE_TYPE = 'TRIGGER' AND GRANTEE = :me
+    AND TABLE_SCHEMA = COALESCE(:schema, DATABASE()) AND TABLE_NAME = :name
+)
+""".replace(":me", "CONCAT('\\'', REPLACE(CURRENT_USER(), '@', '\\'@\\''), '\\'')")
+)
+# Of the rights that the user has by a role nothing is known.
+
+
 class Later(enum.Enum):
     """That the database is asked only after a write."""
 
@@ -249,6 +266,21 @@ def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Chan
     upserts = _has_other_collation_of_sqlite(connection, table, schema)
     changed = _Changed(has_any, has_any, has_any, has_any, upserts=upserts)
     return [changed] if any(changed) else []
+
+
+def may_alter_updates(connection: Connection, table: Table) -> bool:
+    """Whether a trigger, a rule or a server that is not strict may store something else in a row
+    than an UPDATE gives it, as far as this role can know: MySQL and MariaDB hide triggers.
+
+    :param connection: asked within its transaction. :param table: what is written to.
+    """
+    schema = connection.schema_for_object(table)
+    if any(change.updates for change in _ask(internals.unobserved(connection), table, schema)):
+        return True
+    if connection.dialect.name not in MYSQL_NAMES:
+        return connection.dialect.name not in ("postgresql", "sqlite")
+    values = {"name": table.name, "schema": schema}
+    return not connection.scalar(_SEES_TRIGGERS, values, execution_options=internals.UNTRANSLATED)
 
 
 def cannot_look(table: str) -> UnknownIdentityError:
