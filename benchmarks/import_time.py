@@ -24,9 +24,16 @@ BASE = "import sqlalchemy.orm, cryptography.hazmat.primitives.ciphers.aead"
 NAMES = "from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings"
 """What an application names; ``import encfields`` alone imports nothing else."""
 
+STORE = "SqlKeyStore(keyrings.local(bytes(32)))"
+ATTACH = f"import sqlalchemy; attach(sqlalchemy.create_engine('sqlite://'), {STORE})"
+"""What statements go through is imported by the first of these, and SQLAlchemy's dialect by it."""
+
 IMPORTS = {
     "SQLAlchemy's ORM and cryptography": BASE,
     "+ import encfields, and the names of a program": f"{BASE}; {NAMES}",
+    "+ attach() to an engine of SQLite, with the import of its dialect": (
+        f"{BASE}; {NAMES}; {ATTACH}"
+    ),
     "+ aws_encryption_sdk and its material providers (for comparison)": (
         f"{BASE}; import aws_encryption_sdk, aws_cryptographic_material_providers.mpl"
     ),
@@ -71,7 +78,7 @@ def main() -> None:
     best = dict(zip(IMPORTS, map(min, zip(*taken, strict=True)), strict=True))
     for name, (milliseconds, collected) in best.items():
         print(f"{milliseconds:8.1f} ms  {name}, {collected:.1f} ms of it full collections")
-    (base, _), (ours, _), _ = best.values()
+    (base, _), (ours, _), *_ = best.values()
     verdict = "within" if ours - base <= LIMIT_MS else "OVER"
     print(f"encfields adds {ours - base:.1f} ms, {verdict} the limit of {LIMIT_MS:.0f} ms")
 

@@ -28,13 +28,14 @@ from encfields.legacy import LegacyReader
 from encfields.message import open_, seal
 from encfields.orm import internals
 from encfields.orm.engine_encryption import EngineEncryption, attachment_of
-from encfields.orm.listeners import EngineListeners
 from encfields.orm.sealed import OnReveal
-from encfields.orm.types import DEFAULT_KEY
+from encfields.orm.types import DEFAULT_KEY, statement_parts
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from encfields.orm.listeners import EngineListeners
 
 T = TypeVar("T")
 
@@ -88,14 +89,14 @@ class Encryption:
     :ivar stats: what it did.
     """
 
-    def __init__(self, engine: Engine, inner: EngineEncryption) -> None:
+    def __init__(self, engine: Engine, inner: EngineEncryption, listeners: EngineListeners) -> None:
         self._engine: Engine | None = engine
         self._inner = inner
         self._store = inner.key_store
         self._cache = inner.cache
         self.keys = inner.keys
         self.stats = inner.stats
-        self._listeners = EngineListeners(engine, inner)
+        self._listeners = listeners
 
     def __repr__(self) -> str:
         where = "detached" if self._engine is None else repr(self._engine.url)
@@ -315,7 +316,12 @@ def attach(
         legacy=dict(legacy or {}),
         on_reveal=on_reveal,
     )
-    encryption = Encryption(sync_engine, inner)
+    # Not with this module: a program that only declares its tables, such as a migration, needs
+    # nothing of what statements go through. All of it is imported here, before the first one.
+    from encfields.orm.listeners import EngineListeners
+
+    statement_parts()
+    encryption = Encryption(sync_engine, inner, EngineListeners(sync_engine, inner))
     if create and not key_store.needs_greenlet:
         # Now, because SQLite has one writer: later the application's own transaction may hold it.
         encryption.keys.create_table()

@@ -65,6 +65,47 @@ def test_declaring_a_column_loads_neither_the_aws_library_nor_boto3() -> None:
     assert "aws_cryptographic_material_providers" not in loaded
 
 
+STATEMENTS = (
+    "encfields.orm.listeners",
+    "encfields.orm.query.comparator",
+    "encfields.orm.read.packed",
+)
+"""Of what statements go through, and a program that only declares its tables does not need."""
+
+DECLARED = """
+from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, insert, select
+from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
+t = Table("t", MetaData(), Column("id", Integer, primary_key=True),
+          Column("x", EncryptedType(String, index=BlindIndex())))
+"""
+
+ATTACHED = f"""
+{DECLARED}
+engine = create_engine("sqlite://")
+attach(engine, SqlKeyStore(keyrings.local(bytes(range(32)))), create=True)
+"""
+
+USED = f"""
+{ATTACHED}
+with engine.begin() as connection:
+    t.metadata.create_all(connection)
+    connection.execute(insert(t), {{"id": 1, "x": "one"}})
+    assert connection.execute(select(t.c.x).where(t.c.x == "one")).scalars().all() == ["one"]
+"""
+
+
+def test_declaring_loads_nothing_that_statements_go_through() -> None:
+    assert not _loaded_after(DECLARED) & {*STATEMENTS}
+
+
+def test_attach_loads_all_that_the_first_statement_needs() -> None:
+    attached = _loaded_after(ATTACHED)
+    of_statements = _loaded_after(USED) - attached
+
+    assert attached >= {*STATEMENTS}
+    assert {name for name in of_statements if name.startswith("encfields")} == set()
+
+
 def test_a_system_without_fork_imports_it() -> None:
     """Windows has none of these names."""
     missing = ("register_at_fork", "fork", "forkpty", "geteuid", "fchmod", "killpg")

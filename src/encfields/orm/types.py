@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -31,14 +32,14 @@ from encfields.orm.declare.type_options import (
     check_storage,
 )
 from encfields.orm.engine_encryption import attachment_of
-from encfields.orm.query.comparator import EncryptedComparator
-from encfields.orm.read.provenance import packed
 from encfields.orm.sealed import Sealed, are_same
 from encfields.orm.write.pending import Pending, is_null
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.elements import ColumnElement
+
+    from encfields.orm.query.comparator import EncryptedComparator
 
 __all__ = ["DEFAULT_KEY", "EncryptedType"]
 
@@ -82,7 +83,6 @@ class EncryptedType(
 
     impl = LargeBinary
     cache_ok = True
-    comparator_factory = EncryptedComparator
 
     def __init__(
         self,
@@ -210,6 +210,19 @@ class EncryptedType(
             return dialect.type_descriptor(LONGBLOB())
         return dialect.type_descriptor(LargeBinary())
 
+    # -- statements ----------------------------------------------------------------------------
+
+    @property
+    def comparator_factory(self) -> type[EncryptedComparator]:  # type: ignore[override]
+        """The operators of the column."""
+        comparator, _ = statement_parts()
+        return comparator
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column together with its row's key."""
+        _, packed = statement_parts()
+        return packed(column)
+
     # -- values --------------------------------------------------------------------------------
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
@@ -240,10 +253,6 @@ class EncryptedType(
             reason="literal",
         )
 
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """The column together with its row's key."""
-        return packed(column)
-
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         """Refuses a bare cell: without its row's key nothing tells where it belongs.
 
@@ -273,6 +282,19 @@ class EncryptedType(
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
+
+
+@functools.cache
+def statement_parts() -> tuple[type[EncryptedComparator], Callable[[Any], ColumnElement[Any]]]:
+    """What a column is in a statement: its operators, and what is selected for it.
+
+    A program that declares its tables and makes no statement, such as a migration, needs neither;
+    ``attach()`` imports both, so that no statement has to wait for them.
+    """
+    from encfields.orm.query.comparator import EncryptedComparator
+    from encfields.orm.read.provenance import packed
+
+    return EncryptedComparator, packed
 
 
 _INNER_ATTRIBUTES = frozenset(
