@@ -52,7 +52,7 @@ class Empty(enum.Enum):
 
 REFUSED: list[tuple[sa.types.TypeEngine[Any], str]] = [
     (sa.PickleType(), "a pickle runs code when it is read.*use JSON"),
-    (sa.types.NullType(), "NullType cannot be encrypted.*use String"),
+    (sa.types.NullType(), "NullType cannot be encrypted.*use Boolean, .*String"),
     (sa.types.TupleType(sa.Integer(), sa.String()), "TupleType"),
     (Point(), "Point cannot be encrypted"),
     (postgresql.INET(), "INET"),

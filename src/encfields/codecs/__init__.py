@@ -46,7 +46,7 @@ Where they are:
 
 =====================================  ==============================================
 ``base``                               what a codec is, and how it refuses a value
-``registry``                           which codec a type has
+``inner_types``                        which types there are, and the codec of each
 ``text``, ``numbers``, ``temporal``    most of the types above
 ``enums``, ``json_value``, ``arrays``  the others
 ``decorated``                          a ``TypeDecorator`` of the user's own
@@ -57,6 +57,6 @@ Where they are:
 from __future__ import annotations
 
 from encfields.codecs.base import Codec
-from encfields.codecs.registry import codec_for, max_plaintext_bytes
+from encfields.codecs.inner_types import codec_for, max_plaintext_bytes
 
 __all__ = ["Codec", "codec_for", "max_plaintext_bytes"]

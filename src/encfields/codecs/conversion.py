@@ -12,8 +12,8 @@ from sqlalchemy import types as sa
 from sqlalchemy.engine import Dialect
 
 from encfields.codecs.base import BecomesNullError, Codec, Equality, JsonForm, out_of_range
+from encfields.codecs.inner_types import codec_for
 from encfields.codecs.numbers import as_decimal
-from encfields.codecs.registry import codec_for
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
 
 _NUMBERS = (int, float, decimal.Decimal)

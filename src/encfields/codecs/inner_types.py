@@ -1,9 +1,12 @@
-"""Which codec a SQLAlchemy type has, and which types have none."""
+"""The inner types: which of SQLAlchemy's types can be encrypted, and what is to be known of each.
+
+A type that is added goes into :data:`INNER_TYPES`, and nowhere else is there a list of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import types as sa
 
@@ -23,12 +26,6 @@ from encfields.codecs.temporal import DateCodec, DateTimeCodec, IntervalCodec, T
 from encfields.codecs.text import BinaryCodec, TextCodec, UuidCodec
 from encfields.errors import DeclarationError
 from encfields.orm import internals
-
-SUPPORTED = (
-    "String, Text, Unicode, LargeBinary, Integer, BigInteger, SmallInteger, Float, Double, "
-    "Numeric, Boolean, Date, Time, DateTime, Interval, Uuid, Enum, JSON, ARRAY of these, or a "
-    "TypeDecorator over one of them"
-)
 
 _OWN_PROCESSING = ("bind_processor", "result_processor", "bind_expression", "column_expression")
 
@@ -62,12 +59,13 @@ def _codec(inner: sa.TypeEngine[Any]) -> Codec:
             "PickleType cannot be encrypted: a pickle runs code when it is read and no other "
             "language reads it; use JSON, or a TypeDecorator over JSON or LargeBinary"
         )
-    for kind, build in _FAMILIES:
-        if isinstance(inner, kind) and inner.__visit_name__ != "SET":  # MySQL's is a String
-            return build(inner)
+    known = inner_type_of(inner)
+    if known is not None and inner.__visit_name__ != "SET":  # MySQL's is a String
+        return known.codec(inner)
+    names = ", ".join(name for known in INNER_TYPES for name in known.names or (known.name,))
     raise DeclarationError(
         f"{type(inner).__name__} cannot be encrypted: its values have no documented plaintext; "
-        f"use {SUPPORTED}"
+        f"use {names}, ARRAY of these, or a TypeDecorator over one of them"
     )
 
 
@@ -125,22 +123,100 @@ def _decorated(inner: Any) -> Codec:
     return DecoratedCodec(inner, _codec)
 
 
-# The first that matches: Enum is a String, Interval a TypeDecorator, and in SQLAlchemy 2.0 Float
-# is a Numeric.
-_FAMILIES: tuple[tuple[type[Any], Callable[[Any], Codec]], ...] = (
-    (internals.ANY_INTERVAL, lambda _: IntervalCodec()),
-    (sa.TypeDecorator, _decorated),
-    (sa.Enum, _enum),
-    (sa.String, _text),
-    (internals.ANY_BINARY, _binary),
-    (sa.Float, _float),
-    (sa.Numeric, _numeric),
-    (sa.Integer, lambda _: IntegerCodec()),
-    (sa.Boolean, lambda _: BooleanCodec()),
-    (sa.DateTime, lambda _: DateTimeCodec()),
-    (sa.Date, lambda _: DateCodec()),
-    (sa.Time, lambda _: TimeCodec()),
-    (sa.Uuid, _uuid),
-    (sa.JSON, lambda _: JsonCodec()),
-    (sa.ARRAY, _array),
+class InnerType(NamedTuple):
+    """What is to be known of one of SQLAlchemy's types, and of those that derive from it.
+
+    :ivar kind: its class.
+    :ivar codec: makes the codec of its values, given a type of that class.
+    :ivar names: of SQLAlchemy's types of that class, those that a command may name, by which alone
+        or with numbers they are told in full.
+    :ivar arguments: what tells one type of the class from another. A type is made again of these,
+        in a worker process or by a migration.
+    :ivar takes_several_forms: whether a value may be given in another form than it is loaded in,
+        such as a UUID by its text.
+    :ivar is_guessed: whether autogenerate looks whether values that the declared type cannot read
+        are of this one.
+    :ivar others: classes of SQLAlchemy's that are like it, and do not derive from it.
+    """
+
+    kind: type[Any]
+    codec: Callable[[Any], Codec]
+    names: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    takes_several_forms: bool = False
+    is_guessed: bool = True
+    others: tuple[type[Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The class's name."""
+        return self.kind.__name__
+
+
+INNER_TYPES = (
+    InnerType(sa.Boolean, lambda _: BooleanCodec(), ("Boolean",)),
+    InnerType(sa.Integer, lambda _: IntegerCodec(), ("Integer", "SmallInteger")),
+    InnerType(sa.BigInteger, lambda _: IntegerCodec(), ("BigInteger",), is_guessed=False),
+    InnerType(
+        sa.Numeric,
+        _numeric,
+        ("Numeric",),
+        ("precision", "scale", "asdecimal"),
+        takes_several_forms=True,
+    ),
+    InnerType(
+        sa.Float,
+        _float,
+        ("Float", "Double"),
+        ("precision", "asdecimal", "decimal_return_scale"),
+        takes_several_forms=True,
+        is_guessed=False,
+    ),
+    InnerType(sa.Date, lambda _: DateCodec(), ("Date",)),
+    InnerType(
+        sa.DateTime,
+        lambda _: DateTimeCodec(),
+        ("DateTime",),
+        ("timezone",),
+        takes_several_forms=True,
+    ),
+    InnerType(sa.Time, lambda _: TimeCodec(), ("Time",), ("timezone",)),
+    InnerType(
+        sa.Interval,
+        lambda _: IntervalCodec(),
+        ("Interval",),
+        others=(internals.ANY_INTERVAL,),
+    ),
+    InnerType(sa.Uuid, _uuid, ("Uuid",), ("as_uuid",), takes_several_forms=True),
+    InnerType(
+        sa.Enum,
+        _enum,
+        arguments=("enums", "name"),
+        takes_several_forms=True,
+        is_guessed=False,
+    ),
+    InnerType(sa.JSON, lambda _: JsonCodec(), ("JSON",)),
+    InnerType(sa.String, _text, ("String", "Text", "Unicode"), ("length",)),
+    InnerType(
+        sa.LargeBinary,
+        _binary,
+        ("LargeBinary",),
+        ("length",),
+        others=(internals.ANY_BINARY,),
+    ),
 )
+"""Those with values of their own, from the one that reads the fewest plaintexts to the one that
+reads all: in that order they are guessed."""
+
+OF_OTHERS = (InnerType(sa.ARRAY, _array), InnerType(sa.TypeDecorator, _decorated))
+"""Those whose values are of another type."""
+
+_BY_CLASS = {
+    kind: known for known in (*INNER_TYPES, *OF_OTHERS) for kind in (known.kind, *known.others)
+}
+
+
+def inner_type_of(type_: sa.TypeEngine[Any]) -> InnerType | None:
+    """What is known of a type: of the nearest class in the table, as Enum is a String to
+    SQLAlchemy, and Interval a TypeDecorator."""
+    return next((_BY_CLASS[kind] for kind in type(type_).__mro__ if kind in _BY_CLASS), None)

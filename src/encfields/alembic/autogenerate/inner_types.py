@@ -28,6 +28,7 @@ from encfields.bulk.rows.spec_base import sealed_column_of
 from encfields.bulk.rows.types_as_data import type_to_data
 from encfields.codecs import codec_for
 from encfields.codecs.conversion import Conversion
+from encfields.codecs.inner_types import INNER_TYPES
 from encfields.errors import EncFieldsError, ValueDecodingError
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
 from encfields.orm.declare.formerly import look_alike
@@ -48,21 +49,6 @@ _CONVERT = (
     "docs/reencrypting.md goes through the phases. By hand, in a revision of its own",
     "op.convert_encrypted({table!r}, {column!r}, was=..., to={to}{schema})",
 )
-
-_FORMER: tuple[sa.TypeEngine[Any], ...] = (
-    sa.Boolean(),
-    sa.Integer(),
-    sa.Numeric(),
-    sa.Date(),
-    sa.DateTime(),
-    sa.Time(),
-    sa.Interval(),
-    sa.Uuid(),
-    sa.JSON(),
-    sa.String(),
-    sa.LargeBinary(),
-)
-"""Types that values may be of, those that read the least first."""
 
 
 def conversions(
@@ -168,7 +154,8 @@ def _former(
         type_to_data(to)
     except EncFieldsError:
         return None
-    return next((was for was in _FORMER if _converts(was, to, unread, connection)), None)
+    guesses = (known.kind() for known in INNER_TYPES if known.is_guessed)
+    return next((was for was in guesses if _converts(was, to, unread, connection)), None)
 
 
 def _converts(

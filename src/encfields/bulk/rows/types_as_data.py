@@ -8,29 +8,11 @@ from typing import Any
 from sqlalchemy import types as sa
 
 from encfields.codecs import codec_for
+from encfields.codecs.inner_types import INNER_TYPES, inner_type_of
 from encfields.errors import DeclarationError
 from encfields.orm.adoption.plaintext import is_sqlalchemys
 
 InnerType = sa.TypeEngine[Any] | type[sa.TypeEngine[Any]]
-
-_KINDS: tuple[tuple[type[sa.TypeEngine[Any]], tuple[str, ...]], ...] = (
-    (sa.Enum, ("enums", "name")),
-    (sa.JSON, ()),
-    (sa.Float, ("precision", "asdecimal", "decimal_return_scale")),
-    (sa.Numeric, ("precision", "scale", "asdecimal")),
-    (sa.Boolean, ()),
-    (sa.BigInteger, ()),
-    (sa.Integer, ()),
-    (sa.DateTime, ("timezone",)),
-    (sa.Date, ()),
-    (sa.Time, ("timezone",)),
-    (sa.Interval, ()),
-    (sa.Uuid, ("as_uuid",)),
-    (sa.String, ("length",)),
-    (sa.LargeBinary, ("length",)),
-)
-"""The types that can be described, each with the arguments that matter; the first that fits."""
-
 
 OF_APPLICATION = "application"
 """In place of the name of a type that only the application's code has."""
@@ -62,13 +44,13 @@ def type_to_data(inner: InnerType) -> dict[str, Any]:
     if isinstance(made, sa.ARRAY):
         items = {"item_type": type_to_data(made.item_type)}
         return {"type": "ARRAY", **items, "as_tuple": made.as_tuple, "dimensions": made.dimensions}
-    for kind, names in _KINDS:
-        if isinstance(made, kind):
-            arguments = {name: _plain(getattr(made, name)) for name in names}
-            return {"type": kind.__name__, **arguments}
+    known = inner_type_of(made)
+    if known in INNER_TYPES:
+        arguments = {name: _plain(getattr(made, name)) for name in known.arguments}
+        return {"type": known.name, **arguments}
     raise DeclarationError(
         f"{type(made).__name__} cannot be named in a conversion, which workers do that have none "
-        f"of the application's code: give one of {', '.join(k.__name__ for k, _ in _KINDS)}",
+        f"of the application's code: give one of {', '.join(known.name for known in INNER_TYPES)}",
         reason="inner-type",
     )
 
@@ -86,7 +68,7 @@ def type_from_data(data: dict[str, Any]) -> sa.TypeEngine[Any]:
     arguments = {name: value for name, value in data.items() if name != "type"}
     if data["type"] == "ARRAY":
         return sa.ARRAY(type_from_data(arguments.pop("item_type")), **arguments)
-    kind: Any = next(kind for kind, _ in _KINDS if kind.__name__ == data["type"])
+    kind = next(known.kind for known in INNER_TYPES if known.name == data["type"])
     made: sa.TypeEngine[Any] = kind(*arguments.pop("enums", ()), **arguments)
     return made
 

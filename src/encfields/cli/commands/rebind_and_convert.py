@@ -17,6 +17,7 @@ from encfields.cli.commands.reencrypt import print_reports, work_options, workin
 from encfields.cli.output import Output
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
+from encfields.codecs.inner_types import INNER_TYPES
 from encfields.errors import ConfigurationError
 from encfields.orm.declare.columns import is_encrypted
 
@@ -39,10 +40,7 @@ number of hosts may share the run. It needs a --keyring.
 
 _TYPE = re.compile(r"(\w+)(?:\((\d+(?: *, *\d+)*)\))?")
 
-_TYPES = (
-    "String", "Text", "LargeBinary", "Integer", "BigInteger", "SmallInteger", "Float", "Double",
-    "Numeric", "Boolean", "Date", "DateTime", "Time", "Interval", "Uuid", "JSON",
-)  # fmt: skip
+_TYPES = tuple(name for known in INNER_TYPES for name in known.names)
 
 
 def register(subparsers: Any) -> None:

@@ -12,24 +12,18 @@ import decimal
 import uuid
 from typing import Any
 
-from sqlalchemy import types as sqltypes
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.elements import BindParameter
 
 from encfields.codecs import Codec
 from encfields.codecs.base import BecomesNullError
 from encfields.codecs.decorated import DecoratedCodec
+from encfields.codecs.inner_types import INNER_TYPES
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 
-OF_SEVERAL_FORMS = (
-    sqltypes.Uuid,
-    sqltypes.Numeric,
-    sqltypes.Float,
-    sqltypes.Enum,
-    sqltypes.DateTime,
-)
+OF_SEVERAL_FORMS = tuple(known.kind for known in INNER_TYPES if known.takes_several_forms)
 """Types that take a value in other forms than the one that it is loaded in."""
 
 _SCALARS = (str, int, float, decimal.Decimal, uuid.UUID, dt.date)
