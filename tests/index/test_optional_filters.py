@@ -19,6 +19,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.orm import (
@@ -95,6 +96,9 @@ OPTIONAL: dict[str, Condition] = {
     "negated": lambda c, q: ~and_(q.is_not(None), c != q),
     "asked twice": lambda c, q: and_(or_(q.is_(None), c == q), or_(q.is_(None), c != "z")),
     "cast": lambda c, q: or_(cast(q, String(20)).is_(None), c == q),
+    "in a list of columns": lambda c, q: or_(q.is_(None), q.in_([c, c])),
+    "in a row": lambda c, q: or_(q.is_(None), tuple_(Twin.tenant, c) == tuple_(1, q), c == q),
+    "told apart": lambda c, q: or_(c.is_not_distinct_from(q), q.is_(None)),
     "in a CASE": lambda c, q: case((q.is_(None), True), (c == q, True), else_=False),
     "in a subquery": lambda c, q: or_(
         q.is_(None), Twin.id.in_(select(Twin.id).where(c == q).correlate(None))

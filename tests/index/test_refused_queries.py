@@ -131,6 +131,15 @@ CONDITIONS: dict[str, Callable[[], Any]] = {
         [number, Patient.name]
     ),
     "tuple": lambda: tuple_(number, Patient.name) > (value, value),
+    "row with a value in a query": lambda: tuple_(Patient.id, literal(value)).in_(
+        select(Claim.id, Claim.ssn)
+    ),
+    "row with a value in a union": lambda: tuple_(Patient.id, literal(value)).not_in(
+        select(Claim.id, Claim.ssn).union_all(select(Claim.id, number))
+    ),
+    "row with a value equal to a query's": lambda: (
+        tuple_(Patient.id, literal(value)) == select(Claim.id, Claim.ssn).scalar_subquery()
+    ),
     "tuple of indexes": lambda: tuple_(index, index) > (value, value),
     "text value": lambda: number == text("'canary-4711'"),
     "text list": lambda: number.in_(text("SELECT 'canary-4711'")),
@@ -157,6 +166,12 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
     "max of the index": lambda: select(func.max(index)),
     "count distinct": lambda: select(func.count(number.distinct())),
     "union": lambda: select(number).union(select(Claim.ssn)),
+    "a value below the column": lambda: select(Patient.id, number).union_all(
+        select(literal(1), literal(value))
+    ),
+    "a function of a value among the rows": lambda: select(Patient.id, number).intersect(
+        select(literal(1), func.lower(value).label("n"))
+    ),
     "values": lambda: select(Patient.id).join(
         v := values(column("k", String), name="v").data([(value,)]), v.c.k == number
     ),

@@ -1,13 +1,18 @@
-"""The first SELECT of a UNION says what each column is, in the SELECTs after it too."""
+"""The first SELECT of a UNION says what each column is, in the SELECTs after it too.
+
+So below an encrypted column may stand another one, or nothing: a value there would be sent as it
+is, to be compared with messages, or read as one.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.sql.elements import Grouping, Label
-from sqlalchemy.sql.selectable import CompoundSelect
+from sqlalchemy.sql.elements import BindParameter, Grouping, Label
+from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, SelectBase
+from sqlalchemy.types import NullType
 
-from encfields.errors import UnreadableError
+from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -33,6 +38,37 @@ def refuse_ciphertext_below_other_column(compound: CompoundSelect[Any]) -> None:
                     column=column_named(column),
                     reason="untraceable",
                 )
+
+
+def refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
+    """Refuse a value in the place that is an encrypted column's in another SELECT.
+
+    :raises UnsupportedOperationError: there is such a value.
+    """
+    for place in zip(*map(_columns, compound.selects), strict=False):
+        encrypted = next((column for column in place if _is_ciphertext(column)), None)
+        if encrypted is not None and any(map(_has_value, place)):
+            raise UnsupportedOperationError(
+                f"a {compound.keyword.name.replace('_', ' ')} would send a value in plaintext, "
+                "beside ciphertext, which equals no value: compare the column itself, as in "
+                "column == value, or have null() in its place",
+                table=table_named(encrypted),
+                column=column_named(encrypted),
+                reason="usage",
+            )
+
+
+def _is_ciphertext(column: Any) -> bool:
+    return is_encrypted(column) and not isinstance(column, BindParameter)
+
+
+def _has_value(column: Any) -> bool:
+    """Whether a value is a part of an expression, other than in a SELECT of its own."""
+    if isinstance(column, BindParameter):
+        return not isinstance(column.type, NullType)
+    if isinstance(column, SelectBase | ScalarSelect):
+        return False
+    return any(map(_has_value, column.get_children()))
 
 
 def _columns(select: Any) -> list[Any]:

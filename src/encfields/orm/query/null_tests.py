@@ -1,17 +1,28 @@
 """``or_(bindparam("q").is_(None), column == bindparam("q"))``: a filter that an execution may lack.
 
 One bind has one value in the database, and compared with an encrypted column that is a hash. But
-whether the value is NULL, another bind can tell, which holds nothing else of it.
+whether the value is NULL, another bind can tell, which holds nothing else of it. So it does in each
+statement that looks anything up: of a value that was put in parts into look-ups, such as one that
+is looked for in several columns, nothing shows which test is about it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Integer
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Cast, Grouping, Null
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    Case,
+    Cast,
+    ClauseList,
+    Grouping,
+    Null,
+)
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.orm import internals
@@ -25,6 +36,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import SealedColumnType
+
+
+_IS = (operators.is_, operators.is_not)
 
 
 class NullMark(internals.CacheKeyedType, TypeDecorator[Any]):
@@ -63,8 +77,8 @@ class NullMark(internals.CacheKeyedType, TypeDecorator[Any]):
 
 
 def null_test_marked(test: BinaryExpression[Any], compiler: Any) -> BinaryExpression[Any]:
-    """IS NULL, or its opposite, of a bind that the statement compares with an indexed column too,
-    of a mark in its place; anything else as it is.
+    """IS NULL, or its opposite, of a bind in a statement that compares an indexed column, of a mark
+    in its place; anything else as it is.
 
     :param compiler: that which is at it.
     """
@@ -82,7 +96,7 @@ def null_test_marked(test: BinaryExpression[Any], compiler: Any) -> BinaryExpres
 
 
 def _tested(test: BinaryExpression[Any]) -> BindParameter[Any] | None:
-    if test.operator not in (operators.is_, operators.is_not) or not isinstance(test.right, Null):
+    if test.operator not in _IS or not isinstance(test.right, Null):
         return None
     tested: Any = test.left
     while isinstance(tested, Grouping | Cast):
@@ -94,8 +108,13 @@ def _tested(test: BinaryExpression[Any]) -> BindParameter[Any] | None:
 
 
 def _compared_as(bind: BindParameter[Any], compiler: Any) -> TypeEngine[Any] | None:
-    """The inner type of an indexed column that the statement compares a bind with."""
+    """The inner type of an indexed column that the statement compares a bind with; the bind's own
+    type, if it compares such a column with others; ``None`` if it compares none."""
+    found = None
     for element in elements_of(compiler):
+        if not _asks_index(element):
+            continue
+        found = bind.type
         if not isinstance(element, BinaryExpression) or element.operator not in EQUALITY:
             continue
         sides = ungrouped(element.left), ungrouped(element.right)
@@ -104,4 +123,15 @@ def _compared_as(bind: BindParameter[Any], compiler: Any) -> TypeEngine[Any] | N
             if is_same and is_indexed(column):
                 of = column.clause if isinstance(column, BlindValue) else column
                 return cast("SealedColumnType", source_column(of).type).inner
-    return None
+    return found
+
+
+def _asks_index(element: Any) -> bool:
+    """Whether it compares an indexed column, by itself or in a list or a row."""
+    if isinstance(element, Case):
+        return element.value is not None and is_indexed(element.value)
+    if not isinstance(element, BinaryExpression) or element.operator in _IS:
+        return False
+    sides = map(ungrouped, (element.left, element.right))
+    parts = chain.from_iterable(s.clauses if isinstance(s, ClauseList) else (s,) for s in sides)
+    return any(map(is_indexed, parts))

@@ -20,7 +20,10 @@ from encfields.orm.query.ciphertext_uses import (
     hashes_among,
 )
 from encfields.orm.query.comparison import BlindValue
-from encfields.orm.query.first_of_union import refuse_ciphertext_below_other_column
+from encfields.orm.query.first_of_union import (
+    refuse_ciphertext_below_other_column,
+    refuse_value_below_ciphertext,
+)
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_operands import (
     encrypted_operand_of_select,
@@ -155,6 +158,7 @@ def check_compound(compound: CompoundSelect[Any]) -> None:
     _check_order_by(compound)
     _check_raw_order(compound, tuple)
     refuse_ciphertext_below_other_column(compound)
+    refuse_value_below_ciphertext(compound)
     keyword = compound.keyword.name
     if keyword.endswith("ALL"):
         return

@@ -21,7 +21,13 @@ from sqlalchemy.sql.elements import (
     UnaryExpression,
 )
 from sqlalchemy.sql.functions import FunctionElement, count
-from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.sql.selectable import (
+    CompoundSelect,
+    FromClause,
+    ScalarSelect,
+    Select,
+    SelectStatementGrouping,
+)
 
 from encfields.orm import internals
 from encfields.orm.query.ciphertext_uses import (
@@ -69,11 +75,27 @@ def check_expression(element: Any) -> None:
 
 
 def _listed(element: Any) -> tuple[Any, ...]:
-    """What IN looks for a value among: in a refusal its operator is named, and not the commas."""
-    if not isinstance(element, BinaryExpression) or element.operator not in MEMBERSHIP:
+    """What IN looks for a value among: in a refusal its operator is named, and not the commas.
+
+    Also what a subquery delivers that is compared with a row.
+    """
+    if not isinstance(element, BinaryExpression):
         return ()
-    listed = ungrouped(element.right)
-    return tuple(listed.clauses) if isinstance(listed, ClauseList) else ()
+    sides = [_select_in(ungrouped(side)) for side in (element.left, element.right)]
+    listed: list[Any] = []
+    for side in sides:
+        if isinstance(side, Select | CompoundSelect):
+            listed.extend(side.selected_columns)
+    if element.operator in MEMBERSHIP and isinstance(sides[1], ClauseList):
+        listed.extend(sides[1].clauses)
+    return tuple(listed)
+
+
+def _select_in(side: Any) -> Any:
+    """The SELECT that is compared with, or the side itself."""
+    while isinstance(side, ScalarSelect | SelectStatementGrouping):
+        side = side.element
+    return side
 
 
 def _may_hold_ciphertext(element: Any) -> bool:
