@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import Column, Integer, MetaData, String, Table, UniqueConstraint, null, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
@@ -176,6 +177,14 @@ def test_a_where_that_says_less_is_refused(conflicting: Database) -> None:
             run(conflicting, upsert(conflicting, "ssn", where=where), first)
 
 
+def test_a_where_names_the_tenant_of_a_value_that_it_asks_for(conflicting: Database) -> None:
+    for asked, expected in (("another", "ssn-1"), ("ssn-1", CANARY)):
+        where = (member.c.tenant == 1) & (member.c.ssn == asked)
+        statement = upsert(conflicting, "id tenant ssn note", where=lambda _, where=where: where)
+        run(conflicting, statement, {**first, "ssn": CANARY})
+        assert stored(conflicting)[1] == (1, "m1", expected, "note-1")
+
+
 def test_a_target_of_more_than_the_key_or_of_a_partial_index_says_enough(
     postgresql_db: Database,
 ) -> None:
@@ -201,3 +210,56 @@ def test_an_upsert_whose_key_the_database_generates_is_sealed_for_it_or_refused(
         assert stored(members)[1] == (1, "m1", "ssn-1", "note-1")
     else:
         assert (1, "m1", CANARY, "note-1") in stored(members).values()
+
+
+@pytest.mark.skipif(sqlalchemy.__version__.startswith("2.0."), reason="takes one clause only")
+class TestSeveralClauses:
+    """SQLAlchemy 2.1 takes several ON CONFLICT clauses for SQLite: each is held to the same."""
+
+    def test_each_may_leave_a_value_only_where_it_opens(self, sqlite_db: Database) -> None:
+        conflicting = _filled(sqlite_db)
+        before = stored(conflicting)
+        for at in (0, 1):
+            targets = [("id",), ("mail",)]
+            targets.insert(at, targets.pop())
+            statement: Any = sqlite.insert(member)
+            for target in targets:
+                names = "id tenant ssn note" if target == ("id",) else "ssn note"
+                set_ = {name: statement.excluded[name] for name in names.split()}
+                statement = statement.on_conflict_do_update(index_elements=target, set_=set_)
+            with conflicting.refused(AmbiguousRowError, member):
+                run(conflicting, statement, {**first, "id": 7})
+        assert stored(conflicting) == before
+
+    def test_each_sets_values_with_their_indexes(self, sqlite_db: Database) -> None:
+        conflicting = _filled(sqlite_db)
+        for given, expected in (
+            ({"id": 1, "tenant": 3}, (3, "m1", CANARY, "note-1")),
+            ({"id": 7}, (1, "m1", "ssn-1", "other")),
+            ({"id": 8, "mail": "m8"}, (1, "m8", "ssn-1", "note-1")),
+        ):
+            statement: Any = sqlite.insert(member).values({**first, **given})
+            excluded = statement.excluded
+            key = {"id": excluded.id, "tenant": excluded.tenant}
+            statement = statement.on_conflict_do_update(
+                index_elements=["id"], set_={**key, "ssn": CANARY, "note": excluded.note}
+            ).on_conflict_do_update(
+                index_elements=["mail"], set_={**key, "ssn": excluded.ssn, "note": "other"}
+            )
+            with conflicting.begin() as connection:
+                connection.execute(statement)
+            assert expected in stored(conflicting).values()
+        conflicting.assert_no_plaintext()
+
+    def test_one_asks_for_a_value_that_another_sets(self, sqlite_db: Database) -> None:
+        conflicting = _filled(sqlite_db)
+        statement: Any = sqlite.insert(member)
+        for target in ("id", "mail"):
+            statement = statement.on_conflict_do_update(
+                index_elements=[target],
+                set_={name: statement.excluded[name] for name in ("id", "tenant", "ssn", "note")},
+                where=(member.c.tenant == 1) & (member.c.ssn == "ssn-1"),
+            )
+        run(conflicting, statement, {**first, "id": 7, "ssn": CANARY})
+        run(conflicting, statement, {**first, "id": 7, "ssn": "left alone"})
+        assert stored(conflicting)[7] == (1, "m1", CANARY, "note-1")

@@ -126,8 +126,14 @@ class EngineListeners:
             return
         type_application_bindparams(execution)
         veil_written(execution)
-        bind_set_values(execution)
-        mark_choices(execution)
-        write_indexes_along(execution)
-        target_indexes(execution)
+        whole = execution.statement
+        parts = []
+        for part in internals.clauses_apart(whole):
+            execution.statement = part
+            bind_set_values(execution)
+            mark_choices(execution)
+            write_indexes_along(execution)
+            target_indexes(execution)
+            parts.append(execution.statement)
+        execution.statement = internals.with_clauses_together(whole, parts)
         self.hook.keys.ask(execution)

@@ -223,6 +223,15 @@ class _Completion:
 
     def _upsert(self, adopting: _Adopting) -> None:
         """ON CONFLICT, and ON DUPLICATE KEY, set the plaintext where they set the value."""
+        whole = self.statement
+        parts = []
+        for part in internals.clauses_apart(whole):
+            self.statement = part
+            self._upsert_by_clause(adopting)
+            parts.append(self.statement)
+        self.statement = internals.with_clauses_together(whole, parts)
+
+    def _upsert_by_clause(self, adopting: _Adopting) -> None:
         given = dict(internals.upsert_values(self.statement))
         name = adopting.key if adopting.key in given else adopting.binding.column.name
         if name not in given or adopting.plain.key in given:

@@ -58,6 +58,7 @@ from encfields.orm.internals.execution import (
 )
 from encfields.orm.internals.inserts import (
     are_plain_rows,
+    clauses_apart,
     conflict_elements,
     has_prefixes,
     has_select_source,
@@ -71,8 +72,10 @@ from encfields.orm.internals.inserts import (
     select_source_names,
     sibling_in,
     stated_keys,
+    upsert_conditions,
     upsert_values,
     with_changed_upsert_values,
+    with_clauses_together,
     with_conflict_elements,
     with_insert_values,
     with_keys_among_defaults,

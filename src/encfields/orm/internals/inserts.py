@@ -178,11 +178,50 @@ def post_values_clause(statement: Any) -> Any:
     return getattr(statement, "_post_values_clause", None)
 
 
-def upsert_values(statement: Any) -> list[tuple[str, Any]]:
-    """What an upsert's SET assigns, by key as it was given; nothing for any other statement."""
+def clauses_apart(statement: Any) -> list[Any]:
+    """The statement once for each of its ON CONFLICT clauses, with that one alone.
+
+    SQLAlchemy 2.1 takes several of them for SQLite. Any other statement comes back as it is.
+    """
     clause = post_values_clause(statement)
-    given = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None) or ()
-    pairs = given.items() if isinstance(given, Mapping) else given
+    return [statement] if clause is None else [_with_clause(statement, c) for c in _each(clause)]
+
+
+def with_clauses_together(statement: Any, parts: Sequence[Any]) -> Any:
+    """The last of some statements, with the clauses of all.
+
+    :param statement: what :func:`clauses_apart` made them of, before they were changed.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    together: Any = statement._post_values_clause._clone()
+    together.clauses = tuple(part._post_values_clause for part in parts)
+    return _with_clause(parts[-1], together)
+
+
+def _each(clause: Any) -> Sequence[Any]:
+    several: Sequence[Any] = getattr(clause, "clauses", None) or [clause]
+    return several
+
+
+def _with_clause(statement: Any, clause: Any) -> Any:
+    if clause is statement._post_values_clause:
+        return statement
+    copied: Any = statement._generate()
+    copied._post_values_clause = clause
+    return copied
+
+
+def upsert_values(statement: Any) -> list[tuple[str, Any]]:
+    """What an upsert's SET assigns, by key as it was given; nothing for any other statement.
+
+    That of several ON CONFLICT clauses comes one after the other.
+    """
+    pairs: list[tuple[Any, Any]] = []
+    for clause in _each(post_values_clause(statement)):
+        given: Any = getattr(clause, "update_values_to_set", None)
+        given = given or getattr(clause, "update", None) or ()
+        pairs += given.items() if isinstance(given, Mapping) else given
     return [(_key_in_set(target), value) for target, value in pairs]
 
 
@@ -190,6 +229,13 @@ def _key_in_set(target: Any) -> str:
     """The key of a column, which an attribute of the ORM may have another name than."""
     column = target.__clause_element__() if hasattr(target, "__clause_element__") else target
     return str(getattr(column, "key", column))
+
+
+def upsert_conditions(statement: Any) -> list[Any]:
+    """The ``where=`` of each of its ON CONFLICT clauses that has one."""
+    clauses = _each(post_values_clause(statement))
+    given = (getattr(clause, "update_whereclause", None) for clause in clauses)
+    return [where for where in given if where is not None]
 
 
 def conflict_elements(statement: Any) -> list[Any]:
@@ -202,9 +248,7 @@ def with_conflict_elements(statement: Any, elements: list[Any]) -> Insert:
     """The same upsert with another conflict target; the given statement is left as it is."""
     changed: Any = statement._post_values_clause._clone()
     changed.inferred_target_elements = elements
-    copied: Any = statement._generate()
-    copied._post_values_clause = changed
-    return cast("Insert", copied)
+    return cast("Insert", _with_clause(statement, changed))
 
 
 def with_upsert_where(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
@@ -213,6 +257,13 @@ def with_upsert_where(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
     :param rewrite: gives a condition, or another one in its place.
     :returns: `statement` itself if the condition is no other.
     """
+    parts = clauses_apart(statement)
+    rewritten = [_with_where_rewritten(part, rewrite) for part in parts]
+    is_same = all(new is old for new, old in zip(rewritten, parts, strict=True))
+    return statement if is_same else with_clauses_together(statement, rewritten)
+
+
+def _with_where_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
     clause: Any = statement._post_values_clause
     where = getattr(clause, "update_whereclause", None)
     rewritten = None if where is None else rewrite(where)
@@ -220,9 +271,7 @@ def with_upsert_where(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
         return statement
     changed = clause._clone()
     changed.update_whereclause = rewritten
-    copied = statement._generate()
-    copied._post_values_clause = changed
-    return copied
+    return _with_clause(statement, changed)
 
 
 def with_select_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
@@ -268,9 +317,7 @@ def _with_set(statement: Any, change: Callable[[list[Any]], list[Any]]) -> Inser
     is_mapping = isinstance(given, Mapping)
     pairs = change(list(given.items()) if is_mapping else list(given))
     setattr(changed, name, dict(pairs) if is_mapping else pairs)
-    copied: Any = statement._generate()
-    copied._post_values_clause = changed
-    return cast("Insert", copied)
+    return cast("Insert", _with_clause(statement, changed))
 
 
 def sibling_in(value: Any, key: str) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.dml import Delete, Update
+from sqlalchemy.sql.dml import Delete, Insert, Update
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BooleanClauseList,
@@ -27,7 +27,8 @@ from encfields.orm import internals
 class OuterStatement(NamedTuple):
     """One statement around a comparison.
 
-    :ivar statement: the SELECT, UPDATE or DELETE; or a UNION, an INSERT, of which nothing is asked.
+    :ivar statement: the SELECT, UPDATE or DELETE; an INSERT, whose upsert may have a ``where=``; or
+        a UNION, of which nothing is asked.
     :ivar own: hashes of the tables, aliases and subqueries in its own FROM.
     """
 
@@ -55,9 +56,11 @@ def deciding(
     """
     passed: list[tuple[OuterStatement, ...]] = []
     for place, outer in enumerate(around):
-        if isinstance(outer.statement, Select | Update | Delete):
+        is_insert = isinstance(outer.statement, Insert)
+        if is_insert or isinstance(outer.statement, Select | Update | Delete):
             passed.append(around[place:])
-            if hash(table) in outer.own:
+            own = {hash(outer.statement.table)} if is_insert else outer.own
+            if hash(table) in own:
                 yield from passed
                 return
 
@@ -130,6 +133,8 @@ def conditions_beside(statement: Any, comparison: Any) -> list[Beside]:
 def _parts(statement: Any) -> Iterator[tuple[Any, bool]]:
     """What a statement consists of, and whether each decides only by being met or not."""
     conditions = [*internals.where_criteria(statement)]
+    if isinstance(statement, Insert):
+        conditions += internals.upsert_conditions(statement)
     if isinstance(statement, Select):
         conditions += internals.having_criteria(statement)
         others = [*internals.select_parts(statement), *internals.top_level_from(statement)]

@@ -361,8 +361,10 @@ def _first_pending(rows: Sequence[Any]) -> Pending | None:
 
 def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
     """Whether a row that is there already keeps the value that it has, and others change."""
-    given = {name for name, _ in internals.upsert_values(internals.dml_statement(compiled))}
-    return bool(given) and not given & {binding.column.key, binding.column.name}
+    own = {binding.column.key, binding.column.name}
+    parts = internals.clauses_apart(internals.dml_statement(compiled))
+    given = [{name for name, _ in internals.upsert_values(part)} for part in parts]
+    return any(names and not names & own for names in given)
 
 
 def _leave_indexes_empty(rows: _Rows) -> None:

@@ -191,9 +191,12 @@ class RowPlanner:
 
     def set_values(self, row: Mapping[Any, Assigned]) -> SetValues:
         """What an upsert of this row sets by itself, and not to the inserted value."""
-        own = {} if self.is_update else own_values(self.compiled, self.statement)
-        if not own:
-            return SetValues()
+        parts = [] if self.is_update else internals.clauses_apart(self.statement)
+        given = [own for part in parts if (own := own_values(self.compiled, part))]
+        found = [self._set_values(own, row) for own in given]
+        return SetValues(*(sum(kind, ()) for kind in zip(*found, strict=True)))
+
+    def _set_values(self, own: Mapping[str, Assigned], row: Mapping[Any, Assigned]) -> SetValues:
 
         def identity(column: Column[Any]) -> IdentityBind | None:
             return self._identity_bind(column, row)

@@ -121,8 +121,10 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     if not bindings:
         return NOTHING
     maker = RowPlanner(compiled, dialect, statement, table, bindings)
-    hits_unseen = refuse_upsert(statement, rows, bindings, dialect)
-    refuse_half_upsert(statement, table)
+    hits_unseen = None
+    for part in internals.clauses_apart(statement):
+        hits_unseen = refuse_upsert(part, rows, bindings, dialect) or hits_unseen
+        refuse_half_upsert(part, table)
     if internals.has_select_source(statement):
         maker.refuse_select_source()
         return StatementPlan(without_values=True, table=table)
