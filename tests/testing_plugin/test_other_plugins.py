@@ -1,4 +1,5 @@
-"""The plugin beside others: processes of pytest-xdist, event loops of pytest-asyncio and anyio."""
+"""The plugin beside others: processes of pytest-xdist, event loops of pytest-asyncio and anyio,
+tests that are run again, and unittest's."""
 
 from __future__ import annotations
 
@@ -94,3 +95,92 @@ def test_coroutines_in_several_processes(project: pytest.Pytester) -> None:
     assert shown.count("str(an exception (ValueError))") == len(LOOPS)
     dear = [line for line in shown if line.startswith("E ") and "where 0 are allowed" in line]
     assert len(dear) == len(LOOPS)
+
+
+RUNS_AGAIN = """
+import pytest
+from _pytest.runner import runtestprotocol
+
+pytest_plugins = ["encfields.testing"]
+
+def pytest_runtest_protocol(item, nextitem):
+    # As pytest-rerunfailures does it.
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for again in (True, False):
+        item._initrequest()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if again and any(report.failed for report in reports):
+            continue
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        return True
+"""
+
+
+def test_a_test_that_is_run_again_answers_for_its_last_run_alone(
+    project: pytest.Pytester,
+) -> None:
+    project.makeconftest(RUNS_AGAIN)
+    project.makepyfile("""
+        ran = set()
+
+        def test_leaking_once(encfields_canary):
+            ssn = encfields_canary("123-45-6789")
+            if "once" not in ran:
+                ran.add("once")
+                print(ssn)
+
+        def test_leaking_always(encfields_canary):
+            print(encfields_canary("123-45-6789"))
+        """)
+    result = project.runpytest("-rA", "-p", "no:randomly")
+    assert outcomes(result) == {"test_leaking_once": "PASSED", "test_leaking_always": "FAILED"}
+
+
+def test_unittests_are_watched_alike(project: pytest.Pytester) -> None:
+    project.makepyfile("""
+        import logging
+        import unittest
+
+        import pytest
+
+        class SignUp(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def registered(self, encfields_canary):
+                self.ssn = encfields_canary("123-45-6789")
+
+            def leak(self):
+                logging.getLogger("shop").warning("new %s", self.ssn)
+
+            def test_sound(self):
+                assert self.ssn
+
+            def test_leaking(self):
+                self.leak()
+
+            def test_leaking_and_wrong(self):
+                self.leak()
+                self.assertEqual(1, 2)
+
+            def test_leaking_and_skipped(self):
+                self.leak()
+                self.skipTest("later")
+
+            def test_raising(self):
+                raise ValueError(self.ssn)
+
+            def test_catching(self):
+                with self.assertRaises(ValueError):
+                    raise ValueError(self.ssn)
+        """)
+    result = project.runpytest("-rA")
+    assert outcomes(result) == {
+        "test_sound": "PASSED",
+        "test_leaking": "FAILED",
+        "test_leaking_and_wrong": "FAILED",
+        "test_leaking_and_skipped": "ERROR",
+        "test_raising": "FAILED",
+        "test_catching": "FAILED",
+    }
+    found = [line for line in result.outlines if "a plaintext shows where it must not:" in line]
+    assert sum(not line.startswith(("FAILED", "ERROR")) for line in found) == 5

@@ -11,6 +11,7 @@ import logging
 import multiprocessing.reduction
 import pickle
 import sys
+import unittest
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -129,15 +130,22 @@ def _watched_dumps(see: See, dumps: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def caught_errors(see_error: Callable[[BaseException], None]) -> Iterator[None]:
-    """Exceptions that :func:`pytest.raises` caught."""
+    """Exceptions that :func:`pytest.raises` caught, or unittest's ``assertRaises``."""
     fill = pytest.ExceptionInfo.fill_unfilled
+    leave = unittest.case._AssertRaisesContext.__exit__
 
     def fill_unfilled(self: Any, exc_info: Any) -> None:
         fill(self, exc_info)
         see_error(exc_info[1])
 
+    def exit_context(self: Any, kind: Any, error: BaseException | None, trace: Any) -> Any:
+        if error is not None:
+            see_error(error)  # before its frames are cleared
+        return leave(self, kind, error, trace)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytest.ExceptionInfo, "fill_unfilled", fill_unfilled)
+        patch.setattr(unittest.case._AssertRaisesContext, "__exit__", exit_context)
         yield
 
 

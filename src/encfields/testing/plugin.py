@@ -101,10 +101,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     watch = item.stash.get(_WATCH, None)
     if watch is not None:
         watch.see_sections(item._report_sections)
-        if error is not None:
-            watch.note_on(error)
-        else:
+        recorded = _recorded(item)
+        for ending in [error] if error is not None else recorded:
+            # Where it was skipped, the fixture's end has the finding.
+            if isinstance(ending, Exception):
+                watch.note_on(ending)
+        if error is None and not recorded:
             watch.fail_if_seen()
     if error is not None:
         raise error
     return result
+
+
+def _recorded(item: pytest.Item) -> list[BaseException]:
+    """What ended a ``unittest.TestCase``'s test, which pytest keeps beside it, does not raise, and
+    reports in the place of what is raised."""
+    return [found.value for found in getattr(item, "_excinfo", None) or ()]

@@ -34,6 +34,8 @@ class Watch:
         self._may_hold = [*TEST_RUNNER, SQLALCHEMY]
         self._found: dict[str, None] = {}
         self._told = 0
+        # What an earlier run of the same test printed, which is run again because it failed.
+        self._sections_before = len(item._report_sections)
 
     def __repr__(self) -> str:
         return f"{len(self._forms)} plaintexts, {len(self._found)} places found"
@@ -67,7 +69,7 @@ class Watch:
 
     def see_sections(self, sections: list[tuple[str, str, str]]) -> None:
         """Search what pytest captured, of subprocesses as well."""
-        for when, kind, content in sections:
+        for when, kind, content in sections[self._sections_before :]:
             if kind in ("stdout", "stderr"):
                 self.see(f"{kind} captured during {when}", content)
 
