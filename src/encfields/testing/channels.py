@@ -132,7 +132,8 @@ def _watched_dumps(see: See, dumps: Callable[..., Any]) -> Callable[..., Any]:
 def caught_errors(see_error: Callable[[BaseException], None]) -> Iterator[None]:
     """Exceptions that :func:`pytest.raises` caught, or unittest's ``assertRaises``."""
     fill = pytest.ExceptionInfo.fill_unfilled
-    leave = unittest.case._AssertRaisesContext.__exit__
+    context: Any = type(unittest.TestCase().assertRaises(Exception))  # noqa: PT027
+    leave = context.__exit__
 
     def fill_unfilled(self: Any, exc_info: Any) -> None:
         fill(self, exc_info)
@@ -145,7 +146,7 @@ def caught_errors(see_error: Callable[[BaseException], None]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytest.ExceptionInfo, "fill_unfilled", fill_unfilled)
-        patch.setattr(unittest.case._AssertRaisesContext, "__exit__", exit_context)
+        patch.setattr(context, "__exit__", exit_context)
         yield
 
 

@@ -60,7 +60,7 @@ def encfields_canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
 
     Call it with a plaintext, before that is used: ``ssn = encfields_canary("123-45-6789")``.
     """
-    watch = Watch(request.node)
+    watch = Watch(request.node, len(request.node._report_sections))
     watch.leave_out(*request.config.getini(_MAY_HOLD))
     request.node.stash[_WATCH] = watch
     with watch.during_test():

@@ -25,17 +25,17 @@ class Watch:
     """Plaintexts of one test, and the places where they showed.
 
     :param item: the test. Its own function may hold what it works with.
+    :param sections_before: how many sections of output it has of an earlier run, which failed.
     """
 
-    def __init__(self, item: pytest.Item) -> None:
+    def __init__(self, item: pytest.Item, sections_before: int) -> None:
         self._path = str(item.path)
         self._function = getattr(item, "originalname", None) or item.name
         self._forms: list[frozenset[bytes]] = []
         self._may_hold = [*TEST_RUNNER, SQLALCHEMY]
         self._found: dict[str, None] = {}
         self._told = 0
-        # What an earlier run of the same test printed, which is run again because it failed.
-        self._sections_before = len(item._report_sections)
+        self._sections_before = sections_before
 
     def __repr__(self) -> str:
         return f"{len(self._forms)} plaintexts, {len(self._found)} places found"
