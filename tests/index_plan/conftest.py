@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, Table, insert
 
 from encfields import Encryption
 from encfields.cli.main import main
+from encfields.index.leakage import Forecast, Frequencies, forecast_of
 from tests.attached import attach_with_kept_keys, local_key_file
 from tests.index_plan.people import ROWS, people_table
 from tests.servers.backends import Backend
@@ -31,6 +33,25 @@ class Told(NamedTuple):
         """The document of the one index."""
         (one,) = self.json["indexes"]
         return one
+
+
+_forecasts: dict[Hashable, Forecast] = {}
+
+
+def _remembered(frequencies: Frequencies, bits: int) -> Forecast:
+    """As the library's: the guesses of its simulation are drawn by the same seed each time."""
+    told = tuple(frequencies.counts), frequencies.rows, bits
+    if told not in _forecasts:
+        _forecasts[told] = forecast_of(frequencies, bits)
+    return _forecasts[told]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_forecast_once() -> Iterator[None]:
+    """The tests plan for the same few tables, and to simulate one takes most of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("encfields.planner.plan.forecast_of", _remembered)
+        yield
 
 
 @pytest.fixture
