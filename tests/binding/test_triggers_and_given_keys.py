@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    update,
 )
 from sqlalchemy import Uuid as UuidType
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -324,6 +325,34 @@ def test_under_autocommit_what_another_writer_stored_since_is_no_fault(db, monke
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(update.values(s="ours"))
     assert read(db, table) == [(1, "another's", None)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_key_that_ignore_cuts_to_fit_is_found_out(innodb_db, count):
+    """A strict server does so too, for the one statement."""
+    table = made(innodb_db, cases(String(4)))
+    rows = [{"id": "amy", "s": "s", "t": "t"}, {"id": "bob", "s": "s", "t": "t"}]
+    with innodb_db.begin() as connection:
+        connection.execute(insert(table), rows)
+        connection.execute(update(table).where(table.c.id == "amy").values(s="of Amy"))
+    long = [{"id": f"{n} is too long", "s": "s", "t": "t"} for n in range(count)]
+    ignoring = update(table).prefix_with("IGNORE").where(table.c.id == "amy")
+    for statement, given in (
+        (insert(table).prefix_with("IGNORE"), [*rows, *long]),
+        (insert(table).prefix_with("IGNORE").values(long), None),
+        (ignoring.values(tenant="far more than twenty letters", t="t"), None),
+    ):
+        with pytest.raises(IdentityChangeError), innodb_db.begin() as connection:
+            connection.execute(statement, given)
+    with innodb_db.begin() as connection:  # what is skipped is no fault
+        connection.execute(
+            insert(table).prefix_with("IGNORE"), [*rows, {"id": "cyd", "s": "s", "t": None}]
+        )
+    assert read(innodb_db, table) == [
+        ("amy", "of Amy", "t"),
+        ("bob", "s", "t"),
+        ("cyd", "s", None),
+    ]
 
 
 def test_a_role_that_sees_no_triggers_looks_at_its_first_write(innodb_db):

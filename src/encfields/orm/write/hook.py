@@ -290,6 +290,8 @@ class WriteHook:
             if internals.is_autocommit(connection):
                 raise plan.hits_unseen()
             return True, []
+        if plan.may_cut:
+            return True, []
         is_told = self._triggered.may_move_before(
             connection, plan.table, plan.read_back, plan.kinds
         )

@@ -88,6 +88,7 @@ class StatementPlan:
     :ivar may_be_generated: an INSERT, whose row's key the database may generate.
     :ivar kinds: what it may be to a row, an UPDATE or not: an upsert may be either.
     :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
+    :ivar may_cut: IGNORE, by which MySQL and MariaDB cut a key that does not fit, strict or not.
     :ivar without_values: no indexed column is given a value, nor its index.
     :ivar sealed_in_order: the encrypted binds as the driver gets them, each with its key among
         named parameters.
@@ -110,6 +111,7 @@ class StatementPlan:
     may_be_generated: bool = False
     kinds: tuple[bool, ...] = (True,)
     may_skip: bool = False
+    may_cut: bool = False
     without_values: bool = False
     table: Table | None = None
     by_bind: dict[str, SealedBind] = field(default_factory=dict)

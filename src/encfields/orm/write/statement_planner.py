@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Table
 from sqlalchemy.sql.selectable import TableClause
 
+from encfields.databases import MYSQL_NAMES
 from encfields.errors import AmbiguousRowError, BindingError, EncFieldsError, UnboundValueError
 from encfields.orm import internals
 from encfields.orm.declare.columns import WITH_ITS_KEY, SealedColumnType, bindings_of, is_encrypted
@@ -142,6 +143,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
         may_be_generated=not maker.is_update,
         kinds=(False, True) if internals.upsert_values(statement) else (maker.is_update,),
         may_skip=not maker.is_update and internals.may_skip_rows(statement),
+        may_cut=dialect.name in MYSQL_NAMES and internals.has_prefixes(statement),
         hits_unseen=hits_unseen,
         table=table,
     )
