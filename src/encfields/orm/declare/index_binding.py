@@ -6,11 +6,13 @@ import copy
 import functools
 import weakref
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
 
 from encfields.codecs.base import BecomesNullError, Equality
+from encfields.codecs.decorated import DecoratedCodec
 from encfields.errors import DeclarationError, EncFieldsError
 from encfields.index.definition import IndexDefinition
 from encfields.index.hashing import compound, index_value
@@ -21,6 +23,7 @@ from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.compound_index import CompoundBlindIndex, remember
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType
 from encfields.orm.declare.table_constraints import take_over_rules
+from encfields.orm.write.pending import Carried
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 
 
 Form = Callable[[object], bytes]
-"""What is hashed of a value, or compared, made of a value of the declared type."""
+"""What is hashed of a value, or compared, made of a value of the declared type, or of what
+:func:`as_kept` gives."""
 
 
 class IndexBinding:
@@ -235,9 +239,29 @@ def _form(source: ColumnBinding, transform: Transform, dialect: Dialect, *, aske
     codec = source.written_codec
     encode = codec.encode_asked if asked else codec.encode
     form = transform.form(functools.partial(encode, dialect=dialect))
-    if codec is source.codec:
+    if codec is not source.codec:
+        return lambda value: form(source.as_written(value, dialect))
+    if not stays_as_kept(source):
         return form
-    return lambda value: form(source.as_written(value, dialect))
+    of_plaintext = transform.form(attrgetter("data"))
+    return lambda value: of_plaintext(value) if type(value) is Carried else form(value)
+
+
+def stays_as_kept(source: ColumnBinding) -> bool:
+    """Whether a stored value is indexed, and compared, as the plaintext that it is.
+
+    What a user's own type makes of a value that is read, a mask or an object, it need not take for
+    one that is written, or makes something else of it once more.
+    """
+    return source.other is None and isinstance(source.codec, DecoratedCodec)
+
+
+def as_kept(source: ColumnBinding, data: bytes, dialect: Dialect) -> object:
+    """A stored value as the forms of an index take it.
+
+    :param data: its plaintext.
+    """
+    return Carried(data) if stays_as_kept(source) else source.codec.decode(data, dialect)
 
 
 TRANSFORM_OF_WHOLE = {

@@ -36,11 +36,12 @@ class FoundRow:
     :ivar mismatched: of the full-length comparisons that it does not meet, the first.
     """
 
-    __slots__ = ("_delivered", "_opened", "mismatched")
+    __slots__ = ("_delivered", "_hidden", "_opened", "mismatched")
 
     def __init__(self, delivered: Any) -> None:
         self._delivered = delivered
         self._opened: dict[int, Any] = {}
+        self._hidden: dict[int, Any] = {}
         self.mismatched: RowFilter | None = None
 
     def values(self, cells: tuple[DeliveredCell, ...]) -> list[Any] | None:
@@ -49,13 +50,14 @@ class FoundRow:
 
         :raises DecryptionError: one does not open.
         """
-        delivered, opened = self._delivered, self._opened
+        delivered = self._delivered
         for cell in cells:
             if delivered[cell.position] is None:
                 return None
         values = []
         for cell in cells:
             position = cell.position
+            opened = self._opened if cell.is_shown else self._hidden
             if position not in opened:
                 opened[position] = cell.open(delivered[position])
             values.append(opened[position])
@@ -137,7 +139,7 @@ def _asked_alone(filters: tuple[Condition, ...], context: Any) -> tuple[Delivere
     (wanted, *others) = filters
     if others or not isinstance(wanted, RowFilter) or wanted.is_negative or not wanted.is_checked:
         return None
-    if len(wanted.cells) > 1 or len(wanted.binds) > 1:
+    if len(wanted.cells) > 1 or len(wanted.binds) > 1 or not wanted.cells[0].is_shown:
         return None
     asked = internals.bound_values(context, wanted.binds[0])
     return (wanted.cells[0], asked[0]) if len(asked) == 1 and type(asked[0]) is str else None
@@ -207,7 +209,7 @@ class FilteredFetch(FetchedRows):
         for delivered in rows:
             found = delivered
             if self._alone is not None:
-                (position, _, open_), text = self._alone
+                (position, _, open_, _), text = self._alone
                 if (cell := found[position]) is not None:
                     value = open_(cell)
                     if type(cell) is not core.OpenedCell:  # as the compiled core opens many

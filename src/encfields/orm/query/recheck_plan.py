@@ -22,13 +22,16 @@ from sqlalchemy.sql.elements import BooleanClauseList, Grouping
 from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
+from encfields.message import core
 from encfields.orm import internals
+from encfields.orm.declare.index_binding import stays_as_kept
 from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.grouping import merges_rows
 from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookup_type import Compared
 from encfields.orm.query.lookup_value import normalised_lookup, whole_lookup
 from encfields.orm.query.statement_scope import certain_sources, conjunction_of
+from encfields.orm.read.lazy import carried
 from encfields.orm.read.provenance import proxies, sibling
 
 if TYPE_CHECKING:
@@ -189,7 +192,14 @@ def _delivered(
         return None
     position, type_ = delivered
     reader = cast("RowReader", type_)
-    return DeliveredCell(position, reader, reader.opener(dialect))
+    if not stays_as_kept(reader.binding):
+        return DeliveredCell(position, reader, reader.opener(dialect), is_shown=True)
+    carry = reader.opener(dialect, carried)
+    return DeliveredCell(position, reader, lambda cell: carry(_as_delivered(cell)), is_shown=False)
+
+
+def _as_delivered(cell: Any) -> Any:
+    return cell.cell if type(cell) is core.OpenedCell else cell
 
 
 def _same_as(expression: Any) -> Callable[[Any], bool]:
@@ -206,12 +216,14 @@ class DeliveredCell(NamedTuple):
 
     :ivar position: in the row, as the driver delivers it.
     :ivar reader: the column's, which tells a cell's row.
-    :ivar open: gives a cell's value.
+    :ivar open: gives what is compared of a cell.
+    :ivar is_shown: whether that is the value that the result shows.
     """
 
     position: int
     reader: RowReader
     open: Callable[[Any], Any]
+    is_shown: bool
 
 
 @dataclass(slots=True, eq=False, repr=False)

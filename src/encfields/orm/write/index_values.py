@@ -17,7 +17,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.sql.elements import Null
 
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
-from encfields.orm.declare.index_binding import Form, IndexBinding
+from encfields.orm.declare.index_binding import Form, IndexBinding, as_kept
 from encfields.orm.declare.index_column_type import IndexColumnType, IndexWithRest
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue, Expression
@@ -118,7 +118,7 @@ class IndexedBind:
             if type(value) is Sealed:
                 value = to_be_written(value)
             if isinstance(value, Carried):
-                value = None if value.data is None else part.codec.decode(value.data, dialect)
+                value = None if value.data is None else as_kept(part, value.data, dialect)
             given.append(value)
         return given
 
