@@ -235,6 +235,22 @@ def test_a_foreign_key_that_changes_a_row_s_identity_is_refused(action: Any, pla
     assert "tenant_id" in caught.value.message
 
 
+@pytest.mark.parametrize("way", [{"bind_to": "c"}, {"key": "c/{c}"}, {}], ids=str)
+def test_a_computed_column_that_identifies_the_row_is_refused(way: Any) -> None:
+    with pytest.raises(
+        DeclarationError, match=r"bound to c, which the database computes"
+    ) as caught:
+        Table(
+            "doc",
+            MetaData(),
+            Column("id", Integer, primary_key=bool(way)),
+            Column("c", Integer, Computed("id * 2"), primary_key=not way),
+            Column("v", EncryptedType(**way)),
+        )
+    assert (caught.value.table, caught.value.column) == ("doc", "v")
+    assert caught.value.reason == "computed"
+
+
 @pytest.mark.parametrize("action", [{"ondelete": "CASCADE"}, {"ondelete": "SET NULL"}, {}])
 def test_a_foreign_key_that_deletes_or_bereaves_a_row_is_accepted(action: Any) -> None:
     _table(

@@ -1,8 +1,9 @@
-"""Foreign keys by which the database itself would change what values are bound to.
+"""Foreign keys, and computed columns, by which the database itself would change what values are
+bound to.
 
-It would do so in the row of another table, unseen by any statement that could seal the values
-anew. ``ON DELETE SET NULL`` is let through: it says that the row loses its owner, its value is
-kept, reading it is an error, and it opens again when the owner is put back.
+A foreign key does so in the row of another table, unseen by any statement that could seal the
+values anew. ``ON DELETE SET NULL`` is let through: it says that the row loses its owner, its value
+is kept, reading it is an error, and it opens again when the owner is put back.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ _MOVES = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
 
 def refuse_actions(bindings: Iterable[ColumnBinding]) -> None:
-    """Refuse an encrypted column to whose row's identity a foreign key does something.
+    """Refuse an encrypted column whose row's identity a foreign key changes, or the database
+    computes.
 
     :raises DeclarationError: says which column and action.
     """
     for binding in bindings:
         for column in binding.bound_to:
+            if column.computed is not None:
+                raise _computed(binding, column)
             for key in column.foreign_keys:
                 for action in _actions(key):
                     raise _refusal(binding, column, action)
@@ -51,4 +55,15 @@ def _refusal(binding: ColumnBinding, column: Column[Any], action: str) -> Declar
         table=binding.table,
         column=binding.column_name,
         reason="foreign-key-action",
+    )
+
+
+def _computed(binding: ColumnBinding, column: Column[Any]) -> DeclarationError:
+    return DeclarationError(
+        f"its values are bound to {column.name}, which the database computes: it would change with "
+        "what it is computed of, and leave them unreadable. Bind the values to columns that are "
+        "given a value and do not change, with bind_to= and key=",
+        table=binding.table,
+        column=binding.column_name,
+        reason="computed",
     )
