@@ -15,6 +15,9 @@ from tests.adoption.models import customer
 from tests.alembic.project import WRAPPING_KEY, Project
 from tests.attached import attach_with_kept_keys
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 EMAILS = ["a@x", "b@x", "c@x"]
 
@@ -48,6 +51,7 @@ def body_of(code: str) -> str:
     return body[body.index("# ### commands") :]
 
 
+@on_each_database
 def test_autogenerate_writes_one_step_after_the_other(project: Project, engine: Engine):
     steps = (
         ("write-both", "begin_adoption"),
@@ -85,6 +89,7 @@ def test_a_guarded_column_begins_with_its_check(tmp_path: Path, sqlite: Backend)
         connection.execute(text("INSERT INTO customer VALUES (1, NULL, 'a@x', 'plain', NULL)"))
 
 
+@on_each_database
 def test_a_downgrade_leads_back_to_the_table_of_before(project: Project, engine: Engine):
     for phase in ("write-both", "write-both", "write-sealed", "done"):
         project.autogenerate(customer(phase).metadata)
@@ -116,6 +121,7 @@ def test_a_script_ends_where_a_step_was_not_done(project: Project, engine: Engin
     project.upgrade()
 
 
+@on_each_database
 def test_the_triggers_learn_of_a_blind_index_that_comes_or_goes_meanwhile(
     project: Project, engine: Engine
 ):

@@ -21,6 +21,9 @@ from encfields.adopt import (
 )
 from tests.adoption.models import customer
 from tests.database import Database
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 EMAILS = [f"c{n}@x" for n in range(1, 6)]
 
@@ -64,6 +67,7 @@ def columns(db: Database) -> dict[str, bool]:
     return {str(column["name"]): bool(column["nullable"]) for column in found}
 
 
+@on_each_database
 def test_a_column_goes_from_plaintext_to_encrypted_and_every_version_reads_it(
     legacy: Database, adoption: Adoption
 ):
@@ -95,6 +99,7 @@ def test_a_column_goes_from_plaintext_to_encrypted_and_every_version_reads_it(
     assert any("VACUUM" in line or "FORCE" in line for line in remains)
 
 
+@on_each_database
 def test_the_way_back_leads_to_the_application_of_before(legacy: Database, adoption: Adoption):
     db, engine = legacy, legacy.engine
     begin_adoption(engine, adoption)
@@ -114,6 +119,7 @@ def test_the_way_back_leads_to_the_application_of_before(legacy: Database, adopt
     write(db, "old", 7, "seven@x")
 
 
+@on_each_database
 def test_the_database_refuses_an_old_process_once_plaintext_is_closed(
     legacy: Database, adoption: Adoption
 ):
@@ -133,6 +139,7 @@ def test_the_database_refuses_an_old_process_once_plaintext_is_closed(
         db.execute_plain("UPDATE customer SET id = 77 WHERE id = 1")
 
 
+@on_each_database
 def test_reopened_plaintext_lets_every_phase_write_that_the_way_back_needs(
     legacy: Database, adoption: Adoption
 ):
@@ -202,6 +209,7 @@ def test_values_that_differ_are_told_by_their_rows_and_stop_what_follows(
     assert "canary" not in str(caught.value)
 
 
+@on_each_database
 @pytest.mark.parametrize("phase", ["write-both", "read-sealed"])
 def test_no_error_of_the_database_quotes_a_plaintext(
     legacy: Database, adoption: Adoption, phase: str
@@ -218,6 +226,7 @@ def test_no_error_of_the_database_quotes_a_plaintext(
         assert "canary-4711" not in f"{caught.value} {caught.value.orig!r}"
 
 
+@on_each_database
 def test_a_trigger_that_would_run_after_the_adoptions_own_is_refused(
     legacy: Database, adoption: Adoption
 ):

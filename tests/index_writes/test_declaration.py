@@ -46,6 +46,9 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, blind
 from encfields.index.transforms import casefold, digits, last, year
 from tests.index_writes import expected as known
 from tests.index_writes.expected import check_indexes, folded, stored, utf8, year_of
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 PLAIN = EncryptedType(String, index=BlindIndex())
 
@@ -558,6 +561,7 @@ def test_a_copy_of_a_table_has_the_same_indexes(db, copy):
     assert list(select(copied).selected_columns.keys()) == ["id", "tenant", "ssn", "born"]
 
 
+@on_each_database
 def test_a_reflected_table_takes_over_the_columns_of_its_indexes(db):
     declared = original()
     db.create(declared.metadata)
@@ -580,6 +584,7 @@ def test_a_reflected_table_takes_over_the_columns_of_its_indexes(db):
     check_indexes(db, table, *COPIED)
 
 
+@on_each_database
 def test_a_model_that_is_reflected_later(db):
     declared = table_of(Column("ssn", PLAIN), Column("name", String(20)))
     db.create(declared.metadata)

@@ -20,7 +20,7 @@ pytestmark = databases_by_turns
 
 
 TENANTS = 25
-ROUNDS = 6
+ROUNDS = 4
 THREADS = {"sqlite": 2, "postgresql": 8, "mariadb": 8}
 """SQLite has one writer, and lets the others starve."""
 
