@@ -209,7 +209,7 @@ def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
     if found.items() < expected.items():
         lacking = ", ".join(repr(name) for name in expected if name not in found)
         return (
-            f"{both}its encryption context lacks {lacking}. Whoever writes for this column has to "
+            f"{both}its encryption context lacks {lacking}. Whatever writes to this column must "
             "give the whole context, and use no materials manager with required encryption context "
             "keys, which would leave pairs out of the message"
         )

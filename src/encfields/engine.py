@@ -270,7 +270,7 @@ def attach(
     :param cache_grace: seconds past `cache_ttl` for which values can still be read, not
         written, while KMS or the key store is out of reach.
     :param cache_entries: branch key versions held in memory at most.
-    :param cache_renewal: seconds before its end at which a branch key in use is fetched anew in
+    :param cache_renewal: seconds before its end at which a branch key in use is fetched again in
         the background, so that no value waits for KMS; by default a tenth of `cache_ttl`. 0 to
         fetch it when it is next needed.
     :param cache_check: seconds for which new values are sealed under a branch key before the key

@@ -108,7 +108,7 @@ def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
 
     :param column: a mapped attribute (``Patient.ssn``) or a table's column.
     :param row: the columns that identify the row, and those its key template names, by name.
-    :returns: pairs for ``encryption_context=``, in an order of no meaning.
+    :returns: pairs for ``encryption_context=``, in no particular order.
     :raises ConfigurationError: the column is not encrypted.
     :raises UnknownIdentityError: `row` lacks a column, or its value is of another kind.
     """
@@ -137,7 +137,7 @@ def column_key(column: Any) -> Callable[[Mapping[str, str]], str]:
         texts = [context[name] for name in names if name in context]
         if context != binding.context.as_dict(texts + [""] * (len(names) - len(texts))):
             raise ContextMismatchError(
-                f"the value was sealed for {dict(context)}, which is no place in "
+                f"the value was sealed for {dict(context)}, which is not a place in "
                 f"{binding.logical_name}",
                 found=dict(context),
                 reason="context",

@@ -1,4 +1,4 @@
-"""Values that were encrypted by hand, with the AWS Encryption SDK, before this library came.
+"""Values that were encrypted by hand, with the AWS Encryption SDK, before this library was used.
 
 ::
 

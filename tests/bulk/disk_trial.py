@@ -142,7 +142,7 @@ class DiskTrial:
             finally:
                 self._disk.free()
         assert isinstance(run.failure, DatabaseUnavailableError), run.failure
-        assert "goes on where it stopped" in str(run.failure)
+        assert "continues where it stopped" in str(run.failure)
         assert run.full >= MET, run.errors
         self._compare(application)
         with self._run() as another:

@@ -134,7 +134,7 @@ def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(clini
 
     options = Options(batch_rows=50, range_rows=120, outage_seconds=0.5, lease_seconds=1)
     run = Reencryption(engine, clinic.encryption, PATIENT, options=options)
-    with pytest.raises(DatabaseUnavailableError, match="goes on where it stopped"):
+    with pytest.raises(DatabaseUnavailableError, match="continues where it stopped"):
         run.run(progress=away)
     engine.dispose()
     report = clinic.run().run()

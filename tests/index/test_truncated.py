@@ -480,7 +480,7 @@ def test_a_refusal_says_what_to_do(sqlite_town):
     with sqlite_town.session() as session, pytest.raises(UnsupportedOperationError) as caught:
         session.execute(select(func.count()).select_from(Person).where(alike))
     assert "Use a full-length index over the whole value (BlindIndex())" in str(caught.value)
-    assert "go on in Python" in str(caught.value)
+    assert "continue in Python" in str(caught.value)
 
 
 def test_null_tests_and_counting_hashes_need_no_rows(sqlite_town):

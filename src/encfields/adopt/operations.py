@@ -71,7 +71,7 @@ def adopt(
 ) -> Report:
     """Seal the plaintext of every row that has no sealed value, while the application works.
 
-    Killed at any moment, the next call goes on; any number of hosts may share the run.
+    Killed at any moment, the next call continues; any number of hosts may share the run.
 
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.
@@ -119,7 +119,7 @@ def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) 
 
 
 def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
-    """See that every value is sealed, equal to its plaintext, and indexed. From then on rows may
+    """Check that every value is sealed, equal to its plaintext, and indexed. From then on rows may
     be sealed only: the application may go into the phase ``"write-sealed"``.
 
     :param engine: the application's engine, whose database is worked on.

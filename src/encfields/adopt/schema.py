@@ -58,7 +58,7 @@ class Schema:
             return state_of(connection, self._adoption)
 
     def require_nothing(self, look: Callable[[CatalogColumn], list[str]], otherwise: str) -> None:
-        """See that nothing stands in the way of a step.
+        """Check that nothing stands in the way of a step.
 
         :raises AdoptionError: something does, and is named.
         """

@@ -2,7 +2,7 @@
 
 A rule of a column is changed in the text of the schema, which SQLite documents for rules that
 change nothing of what is stored. Only to drop a column that a constraint names, the table is made
-anew, with its indexes and triggers.
+again, with its indexes and triggers.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def drop_column(connection: Connection, table: str, column: str) -> None:
     try:
         connection.exec_driver_sql(f"ALTER TABLE {quote(table)} DROP COLUMN {quote(column)}")
     except OperationalError:  # a constraint names it
-        _make_anew(connection, table, column)
+        _rebuild(connection, table, column)
 
 
-def _make_anew(connection: Connection, table: str, column: str) -> None:
+def _rebuild(connection: Connection, table: str, column: str) -> None:
     """Copy the table into one without the column."""
     quote = connection.dialect.identifier_preparer.quote
     definition = definition_without(table_sql(connection, table), table, column)

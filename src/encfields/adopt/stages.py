@@ -63,7 +63,7 @@ class AdoptionState:
         return self.emptied == {index.name for index in adoption.indexes}
 
     def require(self, verb: str, adoption: Adoption, *stages: str) -> None:
-        """See that an operation may be done now.
+        """Check that an operation may be done now.
 
         :raises AdoptionError: it may not, and says what comes first.
         """

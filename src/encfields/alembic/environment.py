@@ -194,7 +194,7 @@ class LazyKeys:
 
 
 def require_first(context: MigrationContext, verb: str) -> None:
-    """See that the operation may leave the migration's transaction.
+    """Check that the operation may leave the migration's transaction.
 
     Whether a revision wrote shows on PostgreSQL in the transaction's having an id, on SQLite by
     there being a transaction at all. MariaDB and MySQL do not tell; they commit DDL by itself.

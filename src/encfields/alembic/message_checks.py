@@ -56,7 +56,7 @@ class CreateMessageCheckOp(MessageCheckOp):
         It fails, as any CHECK, while the column holds something else: plaintext, or another
         library's ciphertext. On PostgreSQL the table is locked for the moment in which the rule
         is recorded, and read under a lock that lets writers go on; MySQL and MariaDB copy the
-        table; SQLite has it made anew, as Alembic's batch mode does.
+        table; SQLite has it rebuilt, as Alembic's batch mode does.
 
         :param table_name: the table.
         :param column_name: the encrypted column.
@@ -151,11 +151,11 @@ def _refuse_other_values(operations: Operations, operation: CreateMessageCheckOp
 
 @contextmanager
 def _remade(operations: Operations, operation: MessageCheckOp) -> Iterator[BatchOperations]:
-    """SQLite's table, made anew with its rows: it has no ALTER for a CHECK."""
+    """SQLite's table, rebuilt with its rows: it has no ALTER for a CHECK."""
     if operations.migration_context.as_sql:
         raise MigrationError(
-            "SQLite can neither add a CHECK to a table nor remove one, and a script cannot make "
-            "the table anew: run the migration",
+            "SQLite can neither add a CHECK to a table nor remove one, and a script cannot rebuild "
+            "the table: run the migration",
             table=operation.table_name,
             column=operation.column_name,
             reason="offline",

@@ -17,6 +17,7 @@ from encfields.bulk.rows.spec_base import sealed_column_of
 from encfields.bulk.rows.types_as_data import InnerType, type_to_data
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
+from encfields.orm.declare.column_rules import refusal
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, binding_of, bindings_of
 from encfields.orm.declare.row_keys import kind_of, stored_type
 from encfields.orm.declare.table_indexes import indexes_of
@@ -53,7 +54,7 @@ def rebinding(
     if was is None:
         formerly = _formerly(column)
         if formerly.inner is not None:
-            raise _not_said(column, "formerly= names another inner type: convert the values")
+            raise refusal(column, "formerly= names another inner type: convert the values", "was")
         was = _bound_formerly(column)
     return Reencryption(engine, encryption, spec, source=_source(spec, was), options=options)
 
@@ -67,7 +68,7 @@ def conversion(
     was_bound: SealedColumn | None = None,
     options: Options | None = None,
 ) -> Reencryption:
-    """The run that has values which another inner type wrote read by the declared one.
+    """The run that converts values of another inner type, so that the declared one reads them.
 
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.
@@ -82,7 +83,7 @@ def conversion(
     if was is None:
         was = _formerly(column).inner
         if was is None:
-            raise _not_said(column, "formerly= names no other inner type: rebind the values")
+            raise refusal(column, "formerly= names no other inner type: rebind the values", "was")
         binding = binding_of(column)
         if binding.other is not None and binding.context.differs_from(binding.other.context):
             was_bound = _bound_formerly(column)
@@ -104,12 +105,14 @@ def _formerly(column: Column[Any]) -> Formerly:
     """
     formerly = cast("SealedColumnType", column.type).formerly
     if formerly is None:
-        raise _not_said(column, "say what the values were before with was=, or declare formerly=")
+        raise refusal(
+            column, "say what the values were before with was=, or declare formerly=", "was"
+        )
     if formerly.writes_former:
-        raise _not_said(
+        raise refusal(
             column,
-            'the phase of formerly= is "write-former", and the application writes the former way '
-            'as yet: deploy "write-new" first',
+            'the phase of formerly= is "write-former", so the application still writes the former '
+            'way: deploy "write-new" first',
             "phase",
         )
     return formerly
@@ -119,10 +122,6 @@ def _bound_formerly(column: Column[Any]) -> SealedColumn:
     binding = binding_of(column)
     former = binding.other or binding
     return with_uuids(sealed_column_of(former), former)
-
-
-def _not_said(column: Column[Any], message: str, reason: str = "was") -> DeclarationError:
-    return DeclarationError(message, table=column.table.fullname, column=column.name, reason=reason)
 
 
 def spec_of_column(column: Column[Any]) -> TableSpec:

@@ -57,7 +57,7 @@ class RunRefusedError(ReencryptionError):
             end = "Delete its row from encfields_runs"
         super().__init__(
             f"run {shown_id(run_id)} is refused, {field}: {problem}. {end}, and start another one "
-            "if it was meant",
+            "if it was intended",
             key_id=key_id,
             reason=reason,
         )

@@ -113,8 +113,8 @@ def translated(error: Exception) -> EncFieldsError:
         )
     if may_pass(error):
         return DatabaseUnavailableError(
-            f"the database did not take the run's statements: {text}. Nothing is lost; start the "
-            "run again and it goes on where it stopped",
+            f"the database rejected the run's statements: {text}. Nothing is lost; start the "
+            "run again and it continues where it stopped",
             reason="database",
         )
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")
@@ -187,7 +187,7 @@ class Refusal(Enum):
 
     UNIQUE = "not-unique", "another row has the same value, and an index or constraint is unique"
     NULL = "not-null", "a column of the row must not be NULL"
-    FOREIGN_KEY = "foreign-key", "a foreign key of the row leads nowhere, or others lead to it"
+    FOREIGN_KEY = "foreign-key", "a foreign key of the row refers to no row, or others refer to it"
     CHECK = "check", "a CHECK constraint of the table does not hold for the row"
     TRIGGER = "trigger", "a trigger of the table refuses the change of the row"
     ALTERED = (
@@ -195,7 +195,7 @@ class Refusal(Enum):
         "a trigger or rule of the table, or a server that is not strict, makes something else of "
         "what the row is given, so it was left as it was",
     )
-    VALUE = "value", "a column does not take the value: its type or its length"
+    VALUE = "value", "a column does not accept the value: its type or its length"
     UNKNOWN = "refused", "the database refuses the row: a constraint, a column's type or a trigger"
 
     @property

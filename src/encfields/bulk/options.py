@@ -39,8 +39,8 @@ class Options:
         through the rest. By default it leaves the application a quarter; 1 is full speed.
     :param rows_per_second: rows read whole per second, all of this call's workers together; a
         sweep, which reads headers alone, may go ten times as fast.
-    :param max_lag: seconds; the run pauses while a replica is further behind. PostgreSQL tells
-        by itself (``pg_stat_replication``); for other databases, name a query.
+    :param max_lag: seconds; the run pauses while a replica is further behind. PostgreSQL
+        reports that itself (``pg_stat_replication``); for other databases, give a query.
     :param max_lag_query: SQL that gives the replicas' lag in seconds as one number.
     :param pause_for_vacuum: pause while PostgreSQL vacuums the table, so that it gets ahead of
         what the run leaves behind: a table twice its size, if it never does.
@@ -95,7 +95,7 @@ class Options:
         if not self.lease_seconds <= MAX_LEASE_SECONDS:
             raise _refusal(f"lease_seconds must be at most {MAX_LEASE_SECONDS:g}")
         if self.max_lag_query is not None and self.max_lag is None:
-            raise _refusal("max_lag_query is of use only together with max_lag")
+            raise _refusal("max_lag_query needs max_lag as well")
 
 
 _SMALLEST = {

@@ -59,12 +59,12 @@ def work(
     :param encryption: what :func:`~encfields.attach` returned for it.
     :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
     :param progress: called about twice a second with how far the run is.
-    :param stop: set it, and the run ends between two batches; the next call goes on.
-    :param run_id: work at this run alone; default every run that is under way, but for those that
-        write plaintext, bind values anew or take in values under former keys: they are worked at
-        by their id, so that nobody who only writes to the database can have one done once more.
-    :returns: one report for each run that was found. One that is refused, or cannot go on, has
-        its error there, and does not keep the others; a single run's error is raised.
+    :param stop: set it, and the run ends between two batches; the next call continues.
+    :param run_id: work at this run alone; default every run that is under way, except those that
+        write plaintext, rebind values or take in values under former keys: they are only worked at
+        by their id, so that nobody who can merely write to the database can have one repeated.
+    :returns: one report for each run that was found. One that is refused, or cannot continue,
+        has its error there, and does not hold up the others; a single run's error is raised.
     :raises ConfigurationError: no run was ever recorded in this database, or its run tables were
         made by an earlier version.
     :raises EncFieldsError: as :meth:`Reencryption.run`.

@@ -66,7 +66,7 @@ __all__ = [
 
 
 _RECORD_TRIES = 3
-"""Times that a run is recorded anew because another process recorded or ended one meanwhile."""
+"""Times that a run is recorded again because another process recorded or ended one meanwhile."""
 
 
 class Reencryption:
@@ -156,7 +156,7 @@ class Reencryption:
         """Record the run if need be and work at it until nothing is left, or `stop` is set.
 
         SIGINT and SIGTERM stop it after the batch under way. However it ends, the next call,
-        from whatever process, goes on where it was.
+        from whatever process, continues where it left off.
 
         :param progress: called about twice a second.
         :param stop: ends the run after the batch under way when set.
@@ -172,7 +172,7 @@ class Reencryption:
 
     @leaves_no_trace
     def ensure(self) -> Summary:
-        """See that every value is as a run would have left it, by headers alone.
+        """Check that every value is as a run would have left it, by headers alone.
 
         Those of a conversion are opened, for no header tells which inner type wrote a value, and
         those of a run to plaintext, which are compared with what stands beside them.

@@ -6,5 +6,5 @@ import sys
 
 from encfields.cli.terminal import run
 
-if __name__ == "__main__":  # worker processes import this file anew
+if __name__ == "__main__":  # worker processes import this file again
     sys.exit(run())

@@ -85,8 +85,8 @@ def _synchronous(engine: Engine, place: str) -> URL:
         )
     if further := sorted(set(engine.url.query) - _ANY_DRIVER):
         raise ConfigurationError(
-            f"{place} is an asyncio engine, and no other driver knows {', '.join(further)} of its "
-            "URL; give the command a URL of its own with --database",
+            f"{place} is an asyncio engine, and no other driver understands {', '.join(further)} "
+            "of its URL; give the command a URL of its own with --database",
             reason="async-driver",
         )
     for name in _installed(engine.url, _SYNCHRONOUS.get(driver, ())):

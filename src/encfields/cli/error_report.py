@@ -48,7 +48,7 @@ _BY_TYPE: dict[type[Exception], str] = {
 }
 
 
-def tell_error(error: EncFieldsError | SQLAlchemyError, *, as_json: bool) -> None:
+def report_error(error: EncFieldsError | SQLAlchemyError, *, as_json: bool) -> None:
     """A line or two on standard error, never a traceback; with `as_json`, a document as well."""
     message, advice = parts_of(error)
     for text in (message, advice):

@@ -58,7 +58,7 @@ def parse_keyring(text: str | None) -> Keyring:
         return keyrings.aws_kms_discovery(_split(accounts), regions=_split(regions))
     # The text is not repeated: it may be a key that was given in place of a path.
     raise ConfigurationError(
-        f"this is no keyring; a keyring is one of {KEYRING_FORMS}", reason="keyring"
+        f"this is not a keyring; a keyring is one of {KEYRING_FORMS}", reason="keyring"
     )
 
 

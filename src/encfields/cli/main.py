@@ -25,7 +25,7 @@ from encfields.cli.commands import (
     status,
     verify,
 )
-from encfields.cli.error_report import tell_error
+from encfields.cli.error_report import report_error
 from encfields.cli.output import Output
 from encfields.cli.parsing import HelpFormatter
 from encfields.errors import EncFieldsError
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status_: int = arguments.run(arguments, Output(as_json=as_json))
         sys.stdout.flush()
     except (EncFieldsError, SQLAlchemyError) as error:
-        tell_error(error, as_json=as_json)
+        report_error(error, as_json=as_json)
         return exits.FAILED
     except BrokenPipeError:
         # The reader went away (`| head`); keep Python from flushing into the void at its end.
@@ -120,12 +120,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except Exception as error:  # Python's own status for it would read as "work left"
-        _tell_fault(error)
+        _report_fault(error)
         return exits.FAILED
     return status_
 
 
-def _tell_fault(error: Exception) -> None:
+def _report_fault(error: Exception) -> None:
     """Where an error of nobody's planning arose: its type and the lines of code, but not its
     text, which may hold a value."""
     lines = "".join(traceback.format_tb(error.__traceback__))

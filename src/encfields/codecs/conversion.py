@@ -55,7 +55,7 @@ class Conversion:
         return self._converted(data)
 
     def _require_one_meaning(self, data: bytes) -> None:
-        """See that what the new type reads is not also something else of the former one."""
+        """Check that what the new type reads is not also something else of the former one."""
         if not self._reads(self._old, data):
             return
         try:

@@ -123,7 +123,7 @@ def _decorated(inner: Any) -> Codec:
     return DecoratedCodec(inner, _codec)
 
 
-class InnerType(NamedTuple):
+class KnownType(NamedTuple):
     """What is to be known of one of SQLAlchemy's types, and of those that derive from it.
 
     :ivar kind: its class.
@@ -154,17 +154,17 @@ class InnerType(NamedTuple):
 
 
 INNER_TYPES = (
-    InnerType(sa.Boolean, lambda _: BooleanCodec(), ("Boolean",)),
-    InnerType(sa.Integer, lambda _: IntegerCodec(), ("Integer", "SmallInteger")),
-    InnerType(sa.BigInteger, lambda _: IntegerCodec(), ("BigInteger",), is_guessed=False),
-    InnerType(
+    KnownType(sa.Boolean, lambda _: BooleanCodec(), ("Boolean",)),
+    KnownType(sa.Integer, lambda _: IntegerCodec(), ("Integer", "SmallInteger")),
+    KnownType(sa.BigInteger, lambda _: IntegerCodec(), ("BigInteger",), is_guessed=False),
+    KnownType(
         sa.Numeric,
         _numeric,
         ("Numeric",),
         ("precision", "scale", "asdecimal"),
         takes_several_forms=True,
     ),
-    InnerType(
+    KnownType(
         sa.Float,
         _float,
         ("Float", "Double"),
@@ -172,32 +172,32 @@ INNER_TYPES = (
         takes_several_forms=True,
         is_guessed=False,
     ),
-    InnerType(sa.Date, lambda _: DateCodec(), ("Date",)),
-    InnerType(
+    KnownType(sa.Date, lambda _: DateCodec(), ("Date",)),
+    KnownType(
         sa.DateTime,
         lambda _: DateTimeCodec(),
         ("DateTime",),
         ("timezone",),
         takes_several_forms=True,
     ),
-    InnerType(sa.Time, lambda _: TimeCodec(), ("Time",), ("timezone",)),
-    InnerType(
+    KnownType(sa.Time, lambda _: TimeCodec(), ("Time",), ("timezone",)),
+    KnownType(
         sa.Interval,
         lambda _: IntervalCodec(),
         ("Interval",),
         others=(internals.ANY_INTERVAL,),
     ),
-    InnerType(sa.Uuid, _uuid, ("Uuid",), ("as_uuid",), takes_several_forms=True),
-    InnerType(
+    KnownType(sa.Uuid, _uuid, ("Uuid",), ("as_uuid",), takes_several_forms=True),
+    KnownType(
         sa.Enum,
         _enum,
         arguments=("enums", "name"),
         takes_several_forms=True,
         is_guessed=False,
     ),
-    InnerType(sa.JSON, lambda _: JsonCodec(), ("JSON",)),
-    InnerType(sa.String, _text, ("String", "Text", "Unicode"), ("length",)),
-    InnerType(
+    KnownType(sa.JSON, lambda _: JsonCodec(), ("JSON",)),
+    KnownType(sa.String, _text, ("String", "Text", "Unicode"), ("length",)),
+    KnownType(
         sa.LargeBinary,
         _binary,
         ("LargeBinary",),
@@ -208,7 +208,7 @@ INNER_TYPES = (
 """Those with values of their own, from the one that reads the fewest plaintexts to the one that
 reads all: in that order they are guessed."""
 
-OF_OTHERS = (InnerType(sa.ARRAY, _array), InnerType(sa.TypeDecorator, _decorated))
+OF_OTHERS = (KnownType(sa.ARRAY, _array), KnownType(sa.TypeDecorator, _decorated))
 """Those whose values are of another type."""
 
 _BY_CLASS = {
@@ -216,7 +216,7 @@ _BY_CLASS = {
 }
 
 
-def inner_type_of(type_: sa.TypeEngine[Any]) -> InnerType | None:
+def inner_type_of(type_: sa.TypeEngine[Any]) -> KnownType | None:
     """What is known of a type: of the nearest class in the table, as Enum is a String to
     SQLAlchemy, and Interval a TypeDecorator."""
     return next((_BY_CLASS[kind] for kind in type(type_).__mro__ if kind in _BY_CLASS), None)

@@ -91,5 +91,5 @@ def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:
         length = _BLOBS.get(kind.upper())
     if length is None:
         return Finding(check, "ok", f"{kind}, not bounded")
-    detail = f"{kind} of {length:,} bytes; `encfields.sizes` tells what a value takes"
+    detail = f"{kind} of {length:,} bytes; `encfields.sizes` says what a value takes"
     return Finding(check, "warning" if length <= SMALL else "ok", detail)

@@ -177,7 +177,7 @@ def _multiprocessing(platform: str) -> Finding:
         return Finding("multiprocessing", "ok", f"starts processes by {method}")
     if platform == "darwin":
         detail = (
-            "forks, which macOS does not bear: its own libraries abort a child, and looking up "
+            "forks, which macOS does not support: its own libraries abort a child, and looking up "
             'proxies, as boto3 does, is among what calls them. set_start_method("spawn")'
         )
         return Finding("multiprocessing", "problem", detail)

@@ -86,7 +86,7 @@ def index_value(key: bytes, normalised: bytes, bits: int) -> bytes:
     """
     if len(key) == INDEX_KEY_BYTES:
         # HMAC-SHA256, put together as encfields.message.keys.derive does it: the standard library's
-        # has OpenSSL look up its algorithm anew for each value.
+        # has OpenSSL look up its algorithm again for each value.
         inner, outer = _sha256(), _sha256()
         inner.update(key.translate(_INNER) + _INNER_32 + normalised)
         outer.update(key.translate(_OUTER) + _OUTER_32 + inner.digest())

@@ -105,8 +105,8 @@ class KeyAdmin:
         looked for under both, until :meth:`retire_beacon`.
 
         A process learns of it when its cached copy of the old one expires, so that for
-        ``cache_ttl`` some processes still index under the old one alone. Only then is what was
-        written before indexed anew; and when every value is, :meth:`retire_beacon`.
+        ``cache_ttl`` some processes still index under the old one alone. Wait for that, index
+        again what was written before, and when every value is, call :meth:`retire_beacon`.
 
         :param key_id: branch key id.
         :raises ConfigurationError: there are two already, or the key store allows one only.
@@ -121,8 +121,8 @@ class KeyAdmin:
     arotate_beacon = twin_for_coroutines(rotate_beacon)
 
     def retire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
-        """Wipe the older of two beacon key versions. A value that is indexed only under it is
-        not found any more: first index all values under the newer one.
+        """Wipe the older of two beacon key versions. A value that is indexed only under it
+        can no longer be found: index all values under the newer one first.
 
         :param key_id: branch key id.
         :param version: its number.
@@ -180,10 +180,10 @@ class KeyAdmin:
         First the key is refused: no process gets it any more, and those that have it in memory
         stop sealing under it within ``cache_check`` seconds, for which this waits. Then the
         values under it are counted, the wrapped material of all its versions is wiped, and dated
-        tombstones stay. Broken off in between, it is finished by calling it again. Other
-        processes read with their copy until it expires (see the receipt).
+        tombstones stay. If it is interrupted, call it again to finish. Other processes read with
+        their copy until it expires (see the receipt).
 
-        Reads then raise :class:`~encfields.errors.KeyDestroyedError`. The id is never free again.
+        Reads then raise :class:`~encfields.errors.KeyDestroyedError`. The id is never used again.
         Backups of the key table still hold the wrapped key: it is gone for good when they are.
         What a transaction sealed before, and has not committed yet, is not counted.
 
@@ -192,7 +192,7 @@ class KeyAdmin:
             how many values would become unreadable.
         :param specs: the tables to count first, every one that may hold values under the key;
             ``None`` destroys without counting.
-        :param signed_off_by: who answers for it; stands in the receipt.
+        :param signed_off_by: who is responsible; recorded in the receipt.
         :param at_once: do not wait. What other processes seal under the key within their
             ``cache_check`` is then lost, and not counted.
         :raises ConfigurationError: not confirmed (``reason`` is ``"not-confirmed"``), or the
@@ -273,7 +273,7 @@ class KeyAdmin:
     def rewrap(self, keyring: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move all keys to another keyring, without touching a value. See
         :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`. The first key
-        that fails stops it; ``each().rewrap(keyring)`` goes on with the others.
+        that fails stops it; ``each().rewrap(keyring)`` continues with the others.
 
         :param keyring: wraps from now on.
         :param progress: called after each wrapped key.

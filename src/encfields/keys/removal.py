@@ -188,7 +188,7 @@ class DestructionReceipt:
     :ivar unreadable: values under the key when it was counted, by column.
     :ivar cached_until: when the last process that held the key in its cache drops it, at the
         latest, provided that all have this process's ``cache_ttl`` and ``cache_grace``.
-    :ivar signed_off_by: who answers for it, as given.
+    :ivar signed_off_by: who is responsible, as given.
     """
 
     key_id: str

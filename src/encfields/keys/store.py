@@ -237,7 +237,7 @@ class KeyStore(ABC):
         raise self._has_one_beacon()
 
     def refuse(self, key_id: str, version: str | None = None) -> bool:
-        """Give nobody a key, or one version of it, from now on; what is wrapped is kept.
+        """Refuse everybody a key, or one version of it, from now on; what is wrapped is kept.
 
         :param key_id: the branch key id.
         :param version: by default all of the key, its beacon key too.

@@ -188,3 +188,8 @@ WrappedBeaconsList = list[WrappedBeacons]
 
 OnRewrap = Callable[[RewrapReport], None]
 """Called after each wrapped key with how far the rewrap is."""
+
+
+def utc_now() -> dt.datetime:
+    """The time that what is made or wiped now is dated with."""
+    return dt.datetime.now(dt.UTC)

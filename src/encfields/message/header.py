@@ -313,7 +313,7 @@ def no_hierarchical_key(providers: Iterable[bytes], offset: int | None) -> Malfo
     return MalformedMessageError(
         "no data key of the AWS KMS hierarchical keyring; the message's keyrings: "
         f"{named or 'none'}. Open it with the AWS Encryption SDK and the keyring it was written "
-        "with. Whoever writes for this column has to use a hierarchical keyring over its key store",
+        "with. Whatever writes to this column must use a hierarchical keyring over its key store",
         offset=offset,
         reason="keyring",
     )

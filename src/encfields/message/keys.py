@@ -28,7 +28,7 @@ from encfields.message.header import (
 
 _SHA256 = SHA256()
 _sha512 = hashlib.sha512().copy
-"""A new SHA-512. To copy one is quicker than to make one, for which OpenSSL looks it up anew."""
+"""A new SHA-512. To copy one is quicker than to make one, for which OpenSSL looks it up again."""
 
 # RFC 2104: a key of up to a block of 128 bytes, filled up with zeros, XOR 0x36 and XOR 0x5c.
 _INNER = bytes(byte ^ 0x36 for byte in range(256))

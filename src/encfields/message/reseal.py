@@ -45,7 +45,7 @@ _AT_ONCE = 256
 class Resealer:
     """Seals values of one branch key id again under its active version.
 
-    It keeps what it derived for as long as it lives, so it is made anew for every batch: a key
+    It keeps what it derived for as long as it lives, so it is made again for every batch: a key
     that is taken away must not be used for longer than the key cache would.
 
     :param key: the version to seal under.

@@ -47,8 +47,8 @@ def other_suite(suite: int) -> str:
     if suite in _SIGNING:
         wrong.append("signs its messages, as every SDK does by default")
     return (
-        f"algorithm suite 0x{suite:04x}, not 0x0478: it {', and it '.join(wrong)}. Whoever writes "
-        f"for this column has to name the suite: {SUITE_NAME}, in JavaScript "
+        f"algorithm suite 0x{suite:04x}, not 0x0478: it {', and it '.join(wrong)}. Whatever writes "
+        f"to this column must name the suite: {SUITE_NAME}, in JavaScript "
         f"{JAVASCRIPT_SUITE_NAME}"
     )
 

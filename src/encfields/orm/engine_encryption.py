@@ -123,7 +123,7 @@ class EngineEncryption:
         beacons = self.cache.beacons(key_id, for_writing=for_writing)
         if version > beacons[-1].version and self._may_look_again(key_id):
             # It may have been made since this process looked last.
-            beacons = self.cache.beacons_anew(key_id)
+            beacons = self.cache.refetched_beacons(key_id)
         for beacon in beacons:
             if beacon.version == version:
                 return beacon

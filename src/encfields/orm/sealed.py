@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reveal:
-    """One value that is about to be shown, for whoever keeps account of it.
+    """One value that is about to be shown, for an audit's record.
 
     :ivar table: full name of the table.
     :ivar column: name of the encrypted column.
@@ -37,13 +37,13 @@ class LazyColumn(Protocol):
     """What opens the cells of one column on one engine."""
 
     def note(self, cell: bytes, purpose: str | None) -> None:
-        """Have it known that a value is about to be shown."""
+        """Report that a value is about to be shown."""
 
     def open(self, cell: bytes) -> Any:
         """The value in a cell."""
 
     def carry(self, cell: bytes) -> object:
-        """The value in a cell, to be sealed anew, which nobody sees."""
+        """The value in a cell, to be sealed again, which nobody sees."""
 
     def is_of(self, cell: bytes, column: str, texts: Sequence[str | None]) -> bool:
         """Whether a cell is of a column, by its logical name, and of a row, by its key's texts."""
@@ -68,8 +68,8 @@ class Sealed(Generic[T]):
 
     @classmethod
     def of(cls, value: T) -> Sealed[T]:
-        """A value that is to be written. To assign the bare value does the same; a type checker
-        wants this.
+        """A value that is to be written. Assigning the bare value does the same, but does not
+        satisfy a type checker.
 
         :raises TypeError: `value` is ``None``, which stands for itself, or is sealed already.
         """

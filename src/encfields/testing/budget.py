@@ -15,7 +15,7 @@ from encfields.keys.aws.kms_requests import KmsRequest, observed_by
 class kms_calls:
     """Counts the KMS calls of the block, and fails the test if there were more than allowed.
 
-    Counted is each request that this process sends to KMS through an encfields keyring or key
+    It counts each request that this process sends to KMS through an encfields keyring or key
     store, on whatever thread, repeated attempts included. With a local keyring each wrapping and
     unwrapping of a key counts as the call that KMS would have been asked.
 

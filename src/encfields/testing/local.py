@@ -49,7 +49,7 @@ async def attach_locally_async(
 
     :param engine: the engine, as :func:`encfields.attach` takes it.
     :param wrapping_key: by default a new one.
-    :param options: as for :func:`encfields.attach`; keys but ``"default"`` are yours to make.
+    :param options: as for :func:`encfields.attach`; make other keys than ``"default"`` yourself.
     """
     encryption = attach(engine, local_store(wrapping_key), **options)
     await encryption.keys.acreate_table()

@@ -29,8 +29,8 @@ from encfields.errors import KeyDestroyedError, KeyExistsError
 from encfields.key_template import KeyTemplate
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.many.report import KeysReport
-from encfields.keys.sql.name import has_keys
 from encfields.keys.sql.schema import key_table
+from encfields.keys.sql.store_name import has_keys
 from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of

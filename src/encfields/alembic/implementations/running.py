@@ -89,7 +89,7 @@ def run_job(
 
 
 def require_finished(job: Job, report: Report) -> None:
-    """See that nothing was left over.
+    """Check that nothing was left over.
 
     :raises MigrationError: something was.
     """
@@ -103,7 +103,7 @@ def require_finished(job: Job, report: Report) -> None:
     listed = f"; {quarantined} values do not open, the first are: {'; '.join(first)}"
     raise MigrationError(
         f"the run is not finished ({report.error or report.state}){listed if first else ''}. The "
-        "revision goes on where it was when it is run again",
+        "revision continues where it left off when it is run again",
         table=job.table_name,
         reason="unfinished",
     )

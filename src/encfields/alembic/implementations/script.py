@@ -28,8 +28,8 @@ from encfields.bulk.runs.tables import runs
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
 from encfields.databases import MYSQL_NAMES
 from encfields.key_template import KeyTemplate
-from encfields.keys.sql.name import NAME_PURPOSE
 from encfields.keys.sql.rows import BEACON
+from encfields.keys.sql.store_name import NAME_PURPOSE
 from encfields.message.header import CONTEXT_OFFSET, MAGIC
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
         write_index_guard(operations, spec)
         return
     connection, table_name = operations.get_bind(), Job(spec).table_name
-    # What is not filled yet is counted; that an index is being made anew, only its run tells.
+    # What is not filled yet is counted; that an index is being made again, only its run tells.
     if has_run_tables(connection) and RunStore().fills_indexes_of(connection, table_name):
         raise UnfinishedError(
             f"a run is still working on {', '.join(index.name for index in spec.indexes)}, or on "

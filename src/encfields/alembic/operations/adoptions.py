@@ -269,7 +269,7 @@ class RefillPlaintextOp(AdoptionOp):
 
 @_step(
     "ensure_adopted",
-    "See that every value is sealed, equal to its plaintext, and indexed; from then on the "
+    "Check that every value is sealed, equal to its plaintext, and indexed; from then on the "
     'application may be in the phase ``"write-sealed"``.',
 )
 class EnsureAdoptedOp(AdoptionOp):
@@ -293,7 +293,7 @@ class ClosePlaintextOp(AdoptionOp):
 
 @_step(
     "end_adoption",
-    "Drop the plaintext column and the triggers; the log tells what remains on disk, and the "
+    "Drop the plaintext column and the triggers; the log lists what remains on disk, and the "
     "commands that remove it.",
 )
 class EndAdoptionOp(AdoptionOp):

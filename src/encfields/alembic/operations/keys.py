@@ -120,7 +120,7 @@ class CreateBranchKeyOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "making a key is not undone: values may have been sealed under it meanwhile, and "
+            "making a key cannot be undone: values may have been sealed under it since, and "
             "without it they are lost. Leave it in place on a downgrade (`pass`)",
             key_id=only(self.key_id),
             reason="create-key",
@@ -155,7 +155,7 @@ class RotateBranchKeyOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "a rotation is not undone: values are under the new version already, and old values "
+            "a rotation cannot be undone: values are under the new version already, and old values "
             "stay readable without it. Do nothing on a downgrade (`pass`)",
             key_id=only(self.key_id),
             reason="rotate-key",
@@ -192,7 +192,7 @@ class RotateBeaconKeyOp(Operation):
 
         :param key_id: the branch key.
         :param version: the number that is made, one more than the newest. A revision that is run
-            again, or on a database made anew, then finds it there, and does nothing.
+            again, or on a database set up again, then finds it there, and does nothing.
         :raises MigrationError: something preceded it in the revision's transaction, or the key's
             newest version has a number that does not lead to `version`.
         :raises ConfigurationError: the key has two beacon keys already, or its store allows one.
@@ -202,7 +202,7 @@ class RotateBeaconKeyOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "a rotation is not undone: rows may be indexed under the new version already. Do "
+            "a rotation cannot be undone: rows may be indexed under the new version already. Do "
             "nothing on a downgrade (`pass`)",
             key_id=self.key_id,
             reason="rotate-beacon",

@@ -51,7 +51,7 @@ class ReencryptOp(Operation):
         """Seal a table's values again that are not under the active version of their key.
 
         It works on connections of its own, in short transactions, while the application reads
-        and writes. Killed at any moment, the revision goes on where it was when it is run again.
+        and writes. Killed at any moment, it continues where it left off when it is run again.
 
         :param table_name: the table.
         :param columns: its encrypted columns; best all of them, for the table is walked once.
@@ -73,7 +73,7 @@ class ReencryptOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "a re-encryption is not undone, and need not be: the values are the same, and open "
+            "a re-encryption cannot be undone, and need not be: the values are the same, and open "
             "with every version of this library. Do nothing on a downgrade (`pass`)",
             table=self.spec.table,
             reason="reencrypt",
@@ -138,7 +138,7 @@ class RebindOp(Operation):
             ``SealedColumn("social", "patient.ssn")``. Columns that identified the row must
             still be there; where one was renamed, ``context_names=`` tells what it was called.
         :param indexes: columns of blind indexes of these columns, as for
-            :func:`fill_blind_index`. They are made anew with each value that is bound anew: the
+            :func:`fill_blind_index`. They are made again with each value that is rebound: the
             key of an index depends on the column's logical name and key, unless it has its own.
         :param schema: the table's schema.
         :param queue: as for :func:`reencrypt`, but a worker has to be given the run's id, since it
@@ -318,7 +318,7 @@ class ConvertEncryptedOp(Operation):
             gives it another one (``EncryptedType(..., name=)``). Then the name tells what is
             converted. Needed between text and JSON, which look alike otherwise.
         :param indexes: columns of blind indexes of this column, as for :func:`fill_blind_index`.
-            They are made anew with each value that is converted.
+            They are made again with each value that is converted.
         :param schema: the table's schema.
         :param queue: as for :func:`rebind`.
         :raises MigrationError: as :func:`reencrypt`.

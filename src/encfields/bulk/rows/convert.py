@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Convert(ResealAndIndex):
-    """Opens every value of the columns to be converted, and seals anew those of the former type.
+    """Opens every value of the columns to be converted, and seals again those of the former type.
 
     No header tells the type, so sweeps open the values again. What was converted is in place and
     of the new type, so a run that is broken off and taken up again converts nothing twice. See
@@ -46,7 +46,7 @@ class Convert(ResealAndIndex):
         except OF_THIS_VALUE as error:
             outcome.refuse(key, target.binding.column_name, error)
             return cell
-        # Its blind index is computed anew, as where it is bound anew: a text that both types
+        # Its blind index is computed again, as where it is rebound: a text that both types
         # write, as 5 of an integer and of a decimal number, may be hashed in two ways.
         cell.moves = True
         if cell.plaintext != stored:

@@ -88,7 +88,7 @@ class Job:
             raise self._refusal("a run to plaintext computes no blind indexes")
         for index in self.spec.indexes:
             if not index.columns or not names.issuperset(index.columns):
-                raise self._refusal(f"{index.name} is of columns that the run does not name")
+                raise self._refusal(f"{index.name} is over columns that the run does not name")
         if len({index.name for index in self.spec.indexes} | names) < len(names) + len(
             self.spec.indexes
         ):
@@ -119,7 +119,7 @@ class Job:
             raise self._refusal(
                 "stored JSON and stored text, or bytes, look alike. Give the new declaration a "
                 "name of its own, EncryptedType(..., name='table.column.2'), and the former one "
-                "in was_bound=: then the name tells what was converted"
+                "in was_bound=: then the name shows what was converted"
             )
 
     def _refusal(self, message: str) -> DeclarationError:

@@ -86,7 +86,7 @@ class ColumnPlaces:
 
     def spelt_as(self, texts: Sequence[str], context: bytes) -> list[str]:
         """The texts in the spellings that a stored value's context has, whatever it is of: one
-        that is bound anew stays bound to the key as it was spelt.
+        that is rebound stays bound to the key as it was spelt.
 
         :param context: serialised encryption context that the value carries; unchecked.
         """

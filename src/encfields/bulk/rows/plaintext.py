@@ -112,7 +112,7 @@ class Adopt(ResealAndIndex):
 
 
 def _require_known_keys(prepared: PreparedJob) -> None:
-    """See that nobody has to guess how a key is spelt to which plaintext is to be bound.
+    """Check that nobody has to guess how a key is spelt to which plaintext is to be bound.
 
     :raises DeclarationError: a key may hold UUIDs, and the job does not say.
     """
@@ -135,7 +135,7 @@ def _say_nothing_of_storing(error: EncFieldsError) -> None:
 
 
 class Refill:
-    """Writes the plaintext of rows that are sealed only, and seals their values anew.
+    """Writes the plaintext of rows that are sealed only, and seals their values again.
 
     Because the sealed bytes change with the plaintext, the database's trigger keeps both.
     """
@@ -183,7 +183,7 @@ class Refill:
     def _opened(
         self, row: Any, cell: SealedCell, codec: Any, reader: BatchReader, outcome: BatchOutcome
     ) -> tuple[bytes, Any] | None:
-        """A value sealed anew, and the same in Python."""
+        """A value sealed again, and the same in Python."""
         try:
             data = message_bytes(row[cell.value_at])
             context, key_ids = cell.place(row, data)

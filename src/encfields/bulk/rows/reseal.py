@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 _Waiting = tuple[int, bytes, bytes, bytes, tuple[str, ...]]
-"""A value that is to be sealed anew: the number of its row, its message, the context that it is to
+"""A value that is to be sealed again: the number of its row, its message, the context that it is to
 have, the one that it has, and under which key ids it may be. A plain tuple, made for every row."""
 
 _STORED = frozenset((bytes, type(None)))
@@ -117,7 +117,7 @@ class Reseal:
         reader: BatchReader,
         outcome: BatchOutcome,
     ) -> dict[str, list[_Waiting]]:
-        """One column's values that are to be sealed anew, by the branch key id to seal under."""
+        """One column's values that are to be sealed again, by the branch key id to seal under."""
         at_once = None if self._moves else self._waiting_at_once(rows, target)
         if at_once is not None:
             return at_once

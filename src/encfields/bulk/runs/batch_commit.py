@@ -41,7 +41,7 @@ class BatchCommit:
     """Stores one worker's batches.
 
     :param prepared: the run's job. :param connections: the worker's own.
-    :param store: the run's ranges. :param lease_seconds: for how long a range is claimed anew.
+    :param store: the run's ranges. :param lease_seconds: for how long a range is claimed again.
     """
 
     def __init__(

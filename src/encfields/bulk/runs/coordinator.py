@@ -117,7 +117,7 @@ class Coordinator:
         if self._deaths >= MAX_DEATHS:
             raise ReencryptionError(
                 f"{self._deaths} workers died one after another, the last with exit code "
-                f"{worker.process.exitcode} (negative: a signal), and no row was done in between",
+                f"{worker.process.exitcode} (negative: a signal), without finishing a row between",
                 reason="workers-die",
             )
 

@@ -240,7 +240,7 @@ class RunLoop:
 
 
 def forget_active_versions(encryption: Encryption) -> None:
-    """Ask the key store anew for the active versions: another process may have rotated a key.
+    """Ask the key store again for the active versions: another process may have rotated a key.
 
     :raises KeyStoreError: the key store is out of reach.
     """

@@ -112,6 +112,6 @@ class Throttle:
 
 def _does_not_tell(prepared: PreparedJob, option: str, way_out: str) -> ConfigurationError:
     return ConfigurationError(
-        f"Options: {prepared.dialect.name} cannot tell what {option} needs; {way_out}",
+        f"Options: {prepared.dialect.name} cannot report what {option} needs; {way_out}",
         reason="options",
     )

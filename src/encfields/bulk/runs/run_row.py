@@ -108,7 +108,7 @@ class Run:
         return None if text is None else key_from_text(text)
 
     def require_seal(self, seals: RunSeals) -> None:
-        """See that a worker noted this progress.
+        """Check that a worker noted this progress.
 
         :raises RunRefusedError: somebody else did.
         """

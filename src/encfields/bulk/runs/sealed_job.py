@@ -86,7 +86,7 @@ class JobSealer:
         return opened
 
     def require_same_job(self, run: Run, job: Job) -> None:
-        """See that a run is of this job; its fingerprint, which says so, is for all to see.
+        """Check that a run is of this job; its fingerprint, which says so, is for all to see.
 
         :raises RunRefusedError: it is not, or :meth:`open_job` refuses it.
         """
@@ -115,7 +115,7 @@ class JobSealer:
         return self._seal(run.id, run.kind or "", _END, {"state": state, "error": error})
 
     def require_end(self, run: Run) -> None:
-        """See that a run came to the end that its row says.
+        """Check that a run came to the end that its row says.
 
         :raises RunRefusedError: no worker said so.
         :raises KeyStoreError: the key cannot be fetched.
@@ -196,7 +196,7 @@ def _opened(run: Run, content: dict[str, Any]) -> OpenedRun:
 
 
 def _require_same(run: Run, opened: OpenedRun) -> None:
-    """See that what a row says in the clear is what was sealed."""
+    """Check that what a row says in the clear is what was sealed."""
     job = opened.job
     sealed = {
         "table_name": (run.table_name, job.table_name),

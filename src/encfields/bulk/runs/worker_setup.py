@@ -74,7 +74,7 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
 
 
 def require_sendable(options: Options) -> None:
-    """See that worker processes can be given the types that only the application has.
+    """Check that worker processes can be given the types that only the application has.
 
     :raises ConfigurationError: they cannot.
     """

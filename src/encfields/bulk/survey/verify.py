@@ -1,5 +1,5 @@
 """Verification: open every value of a table, and say which do not open and why. Blind indexes are
-computed anew from what opened, and compared.
+computed again from what opened, and compared.
 
 It decrypts and throws the plaintext away at once; what it reports is places and reasons. What
 the column's type makes of a plaintext is not looked at, because a spec does not name the type.

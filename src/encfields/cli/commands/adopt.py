@@ -42,7 +42,7 @@ deployed in between:
   run       seal what is there, while the application works            then "read-sealed"
   ensure    open every value and compare it with its plaintext         then "write-sealed"
   close     refuse plaintext from now on, and make NULL what is there
-  end       drop the plaintext column; tells what remains on disk      then without adopts=
+  end       drop the plaintext column; lists what remains on disk      then without adopts=
 
   status    compare, and change nothing
   reopen    the way back from close: take plaintext again              then "read-sealed"

@@ -36,7 +36,7 @@ def print_plans(plans: Sequence[Plan], output: Output) -> None:
         output.json({"verdict": verdict, "indexes": [plan.to_json() for plan in plans]})
         return
     for plan in plans:
-        _tell_one(plan, output)
+        _print_plan(plan, output)
     for caveat in dict.fromkeys(plan.sample.caveat for plan in plans if plan.sample is not None):
         output.line(caveat, style="bold")
 
@@ -48,7 +48,7 @@ def outcome(plan: Plan) -> str:
     return plan.verdict.value
 
 
-def _tell_one(plan: Plan, output: Output) -> None:
+def _print_plan(plan: Plan, output: Output) -> None:
     name = _name(plan)
     seen = plan.frequencies
     about = "about " if seen.is_sample else ""

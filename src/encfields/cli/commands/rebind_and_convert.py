@@ -34,7 +34,7 @@ any moment, the next call goes on, and any number of hosts may share the run. It
 _CONVERT = """\
 Have a column's values, which another inner type wrote (--was, or formerly= in the models), read
 by the one that the models declare.
-What has no equal is left as it is and named. Killed at any moment, the next call goes on, and any
+What has no equal is left as it is and named. Killed at any moment, the next call continues, and any
 number of hosts may share the run. It needs a --keyring.
 """
 

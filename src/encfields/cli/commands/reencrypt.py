@@ -40,10 +40,10 @@ _DESCRIPTION = """\
 Open and seal again what is not under the active version of its key, on a live table, without
 losing an update of the application. Without further options it works at the runs that a
 migration, or --start elsewhere, has recorded: run it on as many hosts as you like. It may be
-stopped or killed at any moment and goes on where it was. It needs a --keyring.
+stopped or killed at any moment and continues where it left off. It needs a --keyring.
 
 The job of a run is sealed under a branch key (--run-key), so that nobody who can only write to
-the database can set one up. A run that binds values anew, takes in what former keys sealed, or
+the database can set one up. A run that rebinds values, takes in what former keys sealed, or
 writes plaintext is worked at by its id alone, with --run.
 """
 
@@ -53,7 +53,11 @@ _OPTIONS: dict[str, tuple[type, str, str]] = {
     "range-rows": (int, "ROWS", "rows that one worker claims at a time"),
     "rows-per-second": (float, "ROWS", "bound of all workers of this command together"),
     "duty-cycle": (float, "SHARE", "share of the time in which a worker works, up to 1"),
-    "max-lag": (float, "SECONDS", "pause while a replica is further behind (PostgreSQL tells)"),
+    "max-lag": (
+        float,
+        "SECONDS",
+        "pause while a replica is further behind (PostgreSQL reports it)",
+    ),
     "max-lag-query": (str, "SQL", "gives the replicas' lag in seconds, on other databases"),
     "pause-query": (str, "SQL", "pause while its one value is true"),
     "lease-seconds": (float, "SECONDS", "how long a worker that died keeps its rows"),
@@ -67,11 +71,11 @@ _OPTIONS: dict[str, tuple[type, str, str]] = {
 
 _CLOSING = {
     exits.OK: "Done: nothing is left to do.",
-    exits.WORK_LEFT: "Work is left: run it again, here or elsewhere; it goes on where it was.",
+    exits.WORK_LEFT: "Work is left: run it again, here or elsewhere, and it continues.",
     exits.FAULTS: "Values were left that do not open: `encfields inspect` shows what one says of "
     "itself, and a backup may have it whole.",
     exits.FAILED: "It could not be done, for the reason above. Nothing is lost: run it again when "
-    "that is mended.",
+    "that is fixed.",
 }
 """What to do after the exit status."""
 

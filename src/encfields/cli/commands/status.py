@@ -142,8 +142,8 @@ def print_status(
         output.json(_document(censuses, known, code))
         return
     for census_ in censuses:
-        _tell_table(census_, known, output)
-        _tell_indexes(census_, output)
+        _print_table(census_, known, output)
+        _print_indexes(census_, output)
     output.gap()
     output.line(_summary(censuses, known))
     if known is None:
@@ -178,7 +178,7 @@ def _document(censuses: list[Census], known: KeyVersions | None, code: int) -> d
     return {"verdict": _VERDICTS[code][0], "active": active, "tables": tables}
 
 
-def _tell_table(counted: Census, known: KeyVersions | None, output: Output) -> None:
+def _print_table(counted: Census, known: KeyVersions | None, output: Output) -> None:
     headings = ["column", "state", "key", "version", "values", "share"]
     if counted.sample is not None:
         headings.append("in all, about")
@@ -274,7 +274,7 @@ def _example(state: str, example: Example) -> str:
     return f"row {place}: {state.replace('_', ' ')} ({example.reason})"
 
 
-def _tell_indexes(counted: Census, output: Output) -> None:
+def _print_indexes(counted: Census, output: Output) -> None:
     """The blind indexes of a table, if the census looked at any."""
     if not counted.indexes:
         return

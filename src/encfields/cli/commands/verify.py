@@ -21,7 +21,7 @@ from encfields.engine import Encryption
 _DESCRIPTION = """\
 Open every value of the encrypted columns, each for the row it is in, and list those that do not
 open: where they are, why, and where a swapped one belongs. With --models it also computes blind
-indexes anew and lists those that are missing or not their value's, and tells what is left to
+indexes again and lists those that are missing or not their value's, and tells what is left to
 convert where they declare another inner type with formerly=. It needs a --keyring. Values are
 never shown.
 """

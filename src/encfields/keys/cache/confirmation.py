@@ -6,7 +6,7 @@ seals under a key that was last confirmed longer ago waits for the answer. So no
 more under a key that another process destroyed or rotated, long before the copies in memory expire.
 
 The answer is the key store's word without proof. It makes a process forget a key, or fetch it
-anew, and never makes it believe one. While the store is out of reach, a key at hand keeps sealing
+again, and never makes it believe one. While the store is out of reach, a key at hand keeps sealing
 until its time to live is over, as it does while KMS is.
 """
 

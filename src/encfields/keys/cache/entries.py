@@ -77,7 +77,7 @@ MAX_MISSING = 1_000
 class KeyLifetimes:
     """How long keys are used, in seconds.
 
-    :ivar ttl: before a key is fetched anew.
+    :ivar ttl: before a key is fetched again.
     :ivar grace: past `ttl`, for reads during an outage.
     :ivar check: for sealing, before the store is asked whether it still may.
     :ivar lead: before the end of `ttl`, at which a key in use is renewed; 0 for never.

@@ -97,7 +97,7 @@ class Fetcher:
             self._launch(key, flight)
         return wait_for(flight, self.runner)
 
-    def fetch_anew(self, key: CacheKey) -> Any:
+    def refetch(self, key: CacheKey) -> Any:
         """A key as the store has it now. What is at hand stays if the store cannot be asked."""
         with self.lock:
             flight, leads = self._join(key)
@@ -269,8 +269,8 @@ class Fetcher:
 def _no_key_id(key_id: str) -> KeyNotFoundError:
     """The error for an id that no store holds; it is neither asked for nor remembered."""
     return KeyNotFoundError(
-        f"there is no key of this id: it has {len(key_id)} characters, of which "
-        f"{MAX_KEY_ID_CHARS} are allowed",
+        f"no key has this id: it has {len(key_id)} characters, and at most {MAX_KEY_ID_CHARS} "
+        "are allowed",
         key_id=key_id,
         reason="key-id",
     )

@@ -77,7 +77,7 @@ class Grace:
 
     def _read_here(self, key: CacheKey, entry: Entry) -> Any:
         """Fetch on this thread: the store has one connection, which is the application's."""
-        return self._landed(key, entry, lambda: self._fetcher.fetch_anew(key))
+        return self._landed(key, entry, lambda: self._fetcher.refetch(key))
 
     def _landed(self, key: CacheKey, entry: Entry, wait: Callable[[], Any]) -> Any:
         """What a fetch brought, or the expired key if it met an outage."""

@@ -4,7 +4,7 @@ Guarantees:
 
 * one fetch per key at a time, however many ask (single flight), and no caller waits behind the
   fetch of another key;
-* a key is fetched anew after its time to live, so that a permission that KMS takes away takes
+* a key is fetched again after its time to live, so that a permission that KMS takes away takes
   effect;
 * a key is not sealed with for longer than a few seconds after it was destroyed, retired or
   rotated elsewhere (:mod:`encfields.keys.cache.confirmation`);
@@ -43,7 +43,7 @@ from encfields.keys.store import KeyStore
 from encfields.keys.versions import BeaconKey, asked_ids
 
 DEFAULT_TTL = 3600.0
-"""Seconds for which a key is used before it is fetched and unwrapped anew."""
+"""Seconds for which a key is used before it is fetched and unwrapped again."""
 
 DEFAULT_GRACE = 600.0
 """Seconds past the time to live for which reads go on while KMS or the store is out of reach."""
@@ -65,7 +65,7 @@ class KeyCache:
     :param max_entries: keys held; the least recently used go first.
     :param runner: how fetches run; by default the store's own choice.
     :param renew_before: seconds before its end at which a key that was used since it was
-        fetched is fetched anew in the background; 0 for never, ``None`` for a tenth of `ttl`.
+        fetched is fetched again in the background; 0 for never, ``None`` for a tenth of `ttl`.
         At most half of it.
     :param check: seconds for which a key seals before the store is asked whether it still may.
     :raises ConfigurationError: one of the numbers is not usable.
@@ -130,7 +130,7 @@ class KeyCache:
 
     @property
     def ttl(self) -> float:
-        """Seconds for which a key is used before it is fetched anew."""
+        """Seconds for which a key is used before it is fetched again."""
         return self.times.ttl
 
     @property
@@ -232,12 +232,12 @@ class KeyCache:
                 return beacon_keys
         return ()
 
-    def beacons_anew(self, key_id: str) -> tuple[BeaconKey, ...]:
+    def refetched_beacons(self, key_id: str) -> tuple[BeaconKey, ...]:
         """:meth:`beacons` as the store has them now. What is at hand stays if it cannot be asked.
 
         :raises KeyStoreError: they cannot be fetched.
         """
-        beacon_keys: tuple[BeaconKey, ...] = self._fetcher.fetch_anew((key_id, None))
+        beacon_keys: tuple[BeaconKey, ...] = self._fetcher.refetch((key_id, None))
         self._have_renewed()
         return beacon_keys
 

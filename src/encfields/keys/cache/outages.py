@@ -54,7 +54,7 @@ def log_standing_in(
     :param seconds: for which it will be.
     """
     log.warning(
-        "the %s is past its time to live and cannot be fetched: reads go on with it for "
+        "the %s is past its time to live and cannot be fetched: reads continue with it for "
         "%.0f s more, writes fail (%s)",
         named(key),
         max(0.0, seconds),

@@ -1,7 +1,7 @@
 """Copying branch keys into AWS's key store, so that a team can start embedded and grow.
 
 Ids, versions and material stay as they are, so every stored value opens under the copy as it
-does under the original: no value is read, written or sealed anew. Each key is unwrapped by the
+does under the original: no value is read, written or sealed again. Each key is unwrapped by the
 source's keyring, encrypted by the target's KMS key under the encryption context that AWS's
 hierarchical key store asks for, and read back through AWS's ``KeyStore`` before it is reported.
 """

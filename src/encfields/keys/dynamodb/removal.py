@@ -16,7 +16,6 @@ from encfields.errors import KeyUnavailableError
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.table import ItemTable, ThreadClients
-from encfields.keys.sql.rows import now
 from encfields.keys.store import (
     MAX_TRIES,
     Conflict,
@@ -25,7 +24,7 @@ from encfields.keys.store import (
     was_destroyed,
     was_retired,
 )
-from encfields.keys.versions import KeyVersion
+from encfields.keys.versions import KeyVersion, utc_now
 
 MAX_IN_TRANSACTION = 100
 """Items that one transaction of DynamoDB writes at most."""
@@ -33,7 +32,7 @@ MAX_IN_TRANSACTION = 100
 
 def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
     """See :meth:`DynamoDbKeyStore.destroy`."""
-    when, wiped = now(), []  # type: dt.datetime, list[KeyVersion]
+    when, wiped = utc_now(), []  # type: dt.datetime, list[KeyVersion]
     for _ in range(MAX_TRIES):
         all_items = table.items_of(key_id)
         left = [one for one in all_items if items.destroyed_at(one) is None]
@@ -96,4 +95,4 @@ def retire_item(table: ItemTable, key_id: str, version: str) -> None:
     """Wipe one version's item."""
     name = items.VERSION_PREFIX + version
     left = [item for item in table.items_of(key_id) if item[items.TYPE]["S"] == name]
-    _wipe(table, key_id, left, now())
+    _wipe(table, key_id, left, utc_now())

@@ -1,6 +1,6 @@
 """Moving the keys of AWS's key store to another KMS key, one item after the other.
 
-KMS itself encrypts each anew (``kms:ReEncrypt*``), from the item's encryption context to the same
+KMS itself encrypts each again (``kms:ReEncrypt*``), from the item's encryption context to the same
 one with the new ``kms-arn``, which is what AWS's own "mutation" of a branch key does. Before the
 new item takes the old one's place, both are opened and compared.
 """
@@ -25,7 +25,7 @@ ItemKey = tuple[str, str]
 
 
 def require_same_region(new: str, former: Collection[str]) -> None:
-    """KMS encrypts anew within one region only.
+    """KMS encrypts again within one region only.
 
     :raises ConfigurationError: a former KMS key is in another region than the new one.
     """

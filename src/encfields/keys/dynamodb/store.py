@@ -95,14 +95,14 @@ class DynamoDbKeyStore(KeyStore):
     ) -> None:
         if name is not None and logical_name is not None and name != logical_name:
             raise ConfigurationError(
-                "name= and logical_name= are one thing, and differ: give name= alone",
+                "name= and logical_name= mean the same, and differ: give name= alone",
                 reason="name",
             )
         for each_keyring in (keyring, *former):
             _of_one_key(each_keyring)
         if not 3 <= len(table_name) <= 255 or not context:
             raise ConfigurationError(
-                "a DynamoDB table's name has 3 to 255 characters, and context= has a pair at least",
+                "a DynamoDB table's name has 3 to 255 characters, and context= at least one pair",
                 reason="table-name" if context else "context",
             )
         self.table_name = table_name
@@ -266,7 +266,7 @@ class DynamoDbKeyStore(KeyStore):
     def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every key to another KMS key of the same region, without touching a value.
 
-        Killed at any moment, it goes on where it was when called again. Keys stay readable
+        Killed at any moment, the next call continues where it left off. Keys stay readable
         throughout for stores that have both, ``DynamoDbKeyStore(new, ..., former=[old])``; this
         one has from now on. Other AWS libraries on the table need the new KMS key's ARN once
         their keys have moved. KMS is called for ``kms:ReEncrypt*`` and, to verify,

@@ -21,7 +21,7 @@ from encfields.keys.keyrings.wrapping import KeyWrapper, WrappingContext
 
 
 class Rewrapper:
-    """Wraps keys anew.
+    """Wraps keys again.
 
     :param new: the keyring to move to.
     :param unwrap: opens a wrapped key with whatever keyring holds it now.

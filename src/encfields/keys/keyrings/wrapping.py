@@ -108,7 +108,7 @@ class KeyWrapper:
                 key_id=place.key_id,
                 reason="cannot-wrap",
             )
-        self._tell_of("GenerateDataKey", place.key_id)
+        self._announce("GenerateDataKey", place.key_id)
         with kms_calls() as faults:
             outcome = self._try_wrap(material, place.pairs())
         if isinstance(outcome, bytes):
@@ -130,14 +130,14 @@ class KeyWrapper:
 
         :param key_id: for messages.
         """
-        self._tell_of("Decrypt", key_id)
+        self._announce("Decrypt", key_id)
         with kms_calls() as faults:
             outcome = self._try_unwrap(bytes(wrapped), context)
         if isinstance(outcome, bytes):
             return outcome
         raise _unwrap_error(outcome, faults, key_id)
 
-    def _tell_of(self, operation: str, key_id: str) -> None:
+    def _announce(self, operation: str, key_id: str) -> None:
         """Of a local keyring; KMS clients announce their own."""
         if isinstance(self.keyring, LocalKeyring):
             announce(operation, self.keyring.name, key_id)

@@ -24,9 +24,9 @@ from encfields.traces import leaves_no_trace
 class ManyKeys:
     """Verbs on many keys; each has a twin with an ``a`` for coroutines.
 
-    Keys are worked on eight at a time, each by itself: one that fails stops no other and stands
-    in the report with its reason. When KMS or the database is gone, the rest is left. Stopped at
-    any moment, a verb goes on when it is called again.
+    Keys are worked on eight at a time, each by itself: one that fails stops no other and is
+    listed in the report with its reason. When KMS or the database is gone, the rest is left. A verb
+    may be stopped at any moment, and continues when it is called again.
 
     :param store: where they are kept.
     :param cache: of this process.
@@ -78,7 +78,7 @@ class ManyKeys:
         rotated once more.
 
         :param made_before: leave alone keys whose newest version was made at this time or later,
-            by the date in the key store. So a rotation that was broken off goes on: give the
+            by the date in the key store. To continue a rotation that was interrupted, give the
             time at which it began.
         :param progress: called after each key.
         :raises ConfigurationError: the time has no time zone.
@@ -146,7 +146,7 @@ class ManyKeys:
         :param confirm: how many keys there are to destroy. Otherwise nothing is done, and the
             error says how many they are and how many values would become unreadable.
         :param specs: the tables to count first; ``None`` destroys without counting.
-        :param signed_off_by: who answers for it; stands in the receipts.
+        :param signed_off_by: who is responsible; recorded in the receipts.
         :param at_once: do not wait for other processes to stop sealing.
         :param keep: takes each receipt as soon as its key is wiped, one after the other, on the
             threads that wipe: whatever comes after, what was destroyed is on record.

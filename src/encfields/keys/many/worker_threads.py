@@ -84,7 +84,7 @@ def work_through(
     """
     run = _Run(deque(dict.fromkeys(key_ids)), work, break_)
     tally = _Tally(len(run.waiting), progress)
-    tally.tell()
+    tally.show_progress()
     outcomes = run.here() if threads == 1 else run.on_threads(threads)
     try:
         for outcome in outcomes:
@@ -194,9 +194,9 @@ class _Tally:
             self.failed.append(outcome.failure)
         else:
             (self.done if outcome.did else self.already).append(outcome.key_id)
-        self.tell()
+        self.show_progress()
 
-    def tell(self) -> None:
+    def show_progress(self) -> None:
         """Say how far it is."""
         if self.progress is not None:
             counts = len(self.done), len(self.already), len(self.failed)

@@ -7,7 +7,7 @@
 ``connection``   on connections that are not the application's
 ``rows``         its rows, which anybody may have written
 ``row_wrapper``  the wrapped keys in them, made and opened
-``name``         the key store's logical name, to which they are bound
+``store_name``   the key store's logical name, to which they are bound
 ``branch_keys``  versions of branch keys: read, made, rotated
 ``beacons``      versions of beacon keys
 ``removal``      keys are refused, retired, destroyed

@@ -21,12 +21,17 @@ from encfields.keys.sql.rows import (
     KeyRows,
     by_key,
     in_order,
-    now,
     require_one_order,
 )
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, busy, was_destroyed
-from encfields.keys.versions import BeaconKey, BeaconVersion, BeaconVersionList, WrappedBeacons
+from encfields.keys.versions import (
+    BeaconKey,
+    BeaconVersion,
+    BeaconVersionList,
+    WrappedBeacons,
+    utc_now,
+)
 
 MAX_IN_FORCE = 2
 """Beacon key versions of one key: a lookup asks for each, and a row has room for two."""
@@ -128,7 +133,7 @@ class Beacons:
 
     def _wipe(self, row: KeyRow, connection: Connection) -> None:
         holds_key = self._table.table.c.wrapped.is_not(None)
-        if not self._table.wipe(connection, row, now(), holds_key):
+        if not self._table.wipe(connection, row, utc_now(), holds_key):
             raise Conflict
 
 

@@ -24,8 +24,8 @@ from encfields.keys.keyrings.wrapping import (
     KeyWrapper,
     WrappingContext,
 )
-from encfields.keys.sql.name import insert_name, new_name, read_name
 from encfields.keys.sql.rows import BRANCH, KeyRow
+from encfields.keys.sql.store_name import insert_name, new_name, read_name
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 from encfields.message.header import read_any_header

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, update
 from encfields.errors import KeyUnavailableError
 from encfields.keys.sql.branch_keys import BranchKeys
 from encfields.keys.sql.failures import no_such_key
-from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow, key_version, now
+from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow, key_version
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import (
     MAX_TRIES,
@@ -28,7 +28,7 @@ from encfields.keys.store import (
     was_destroyed,
     was_retired,
 )
-from encfields.keys.versions import KeyVersion
+from encfields.keys.versions import KeyVersion, utc_now
 
 
 def set_refused(table: KeyTable, key_id: str, version: str | None, *, refused: bool) -> bool:
@@ -45,7 +45,7 @@ def set_refused(table: KeyTable, key_id: str, version: str | None, *, refused: b
             statement = statement.where(columns.version == version)
         done = connection.execute(
             statement.where(columns.wrapped.is_not(None)).values(
-                destroyed_at=now() if refused else None
+                destroyed_at=utc_now() if refused else None
             )
         )
         marked.append(done.rowcount)
@@ -62,7 +62,7 @@ def retire(table: KeyTable, keys: BranchKeys, key_id: str, version: str) -> None
     row = retirable_row(table, keys, key_id, version)
 
     def wipe(connection: Connection) -> None:
-        table.wipe(connection, row, row.destroyed_at or now())
+        table.wipe(connection, row, row.destroyed_at or utc_now())
 
     for _ in range(MAX_TRIES):
         with suppress(Conflict):
@@ -93,7 +93,7 @@ def destroy(table: KeyTable, key_id: str) -> list[KeyVersion]:
     """See :meth:`SqlKeyStore.destroy <encfields.keys.sql.store.SqlKeyStore.destroy>`."""
     if not table.rows_of(key_id, BRANCH):
         raise no_such_key(table.fullname, key_id)
-    when, wiped = now(), []  # type: dt.datetime, list[KeyVersion]
+    when, wiped = utc_now(), []  # type: dt.datetime, list[KeyVersion]
     for _ in range(MAX_TRIES):
         rows = [row for purpose in (BRANCH, BEACON) for row in table.rows_of(key_id, purpose)]
         left = [row for row in rows if row.wrapped is not None or row.destroyed_at is None]

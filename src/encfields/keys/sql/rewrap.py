@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, update
 
 from encfields.keys.sql.failures import no_such_key
-from encfields.keys.sql.name import require_of_store
 from encfields.keys.sql.rows import BEACON, BRANCH, KeyRow
+from encfields.keys.sql.store_name import require_of_store
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 from encfields.keys.versions import OnRewrap, RewrapReport

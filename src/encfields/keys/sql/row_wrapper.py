@@ -10,11 +10,11 @@ from encfields.branch_key import BranchKey
 from encfields.errors import EncFieldsError, KeyAccessError
 from encfields.keys.keyrings.keyring import Keyring
 from encfields.keys.keyrings.wrapping import KeyWrapper, Purpose, WrappingContext
-from encfields.keys.sql.name import require_of_store
-from encfields.keys.sql.rows import BRANCH, KeyRow, NewRow, in_order, now
+from encfields.keys.sql.rows import BRANCH, KeyRow, NewRow, in_order
+from encfields.keys.sql.store_name import require_of_store
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import was_destroyed, was_retired
-from encfields.keys.versions import BeaconKey
+from encfields.keys.versions import BeaconKey, utc_now
 
 
 class RowWrapper:
@@ -47,7 +47,7 @@ class RowWrapper:
             "purpose": purpose,
             "wrapped": self.current.wrap_new(context),
             "active": number,
-            "created_at": now(),
+            "created_at": utc_now(),
             "destroyed_at": None,
         }
 

@@ -287,8 +287,3 @@ def key_version(row: KeyRow, *, active: bool) -> KeyVersion:
         row.fault,
         wiped=row.wrapped is None,
     )
-
-
-def now() -> dt.datetime:
-    """The time that a row is dated with, in UTC."""
-    return dt.datetime.now(dt.UTC)

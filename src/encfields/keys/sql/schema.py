@@ -84,7 +84,7 @@ def key_table(name: str = TABLE_NAME, schema: str | None = None) -> Table:
     retired or destroyed. The unique constraint keeps two processes from making the same one;
     nothing else believes it: the number that counts is the one that the wrapped key is bound to
     (:mod:`encfields.keys.sql.rows`). One row more holds the key store's name
-    (:mod:`encfields.keys.sql.name`).
+    (:mod:`encfields.keys.sql.store_name`).
 
     :param name: table name.
     :param schema: schema, or ``None`` for the connection's default.

@@ -18,11 +18,11 @@ from encfields.keys.sql import removal
 from encfields.keys.sql.beacons import Beacons
 from encfields.keys.sql.branch_keys import BranchKeys
 from encfields.keys.sql.bring_over import bring_over
-from encfields.keys.sql.name import check_store_name
 from encfields.keys.sql.rewrap import rewrap_key, rewrap_rows
 from encfields.keys.sql.row_wrapper import RowWrapper
 from encfields.keys.sql.rows import BEACON, BRANCH
 from encfields.keys.sql.schema import TABLE_NAME, key_table
+from encfields.keys.sql.store_name import check_store_name
 from encfields.keys.sql.table import KeyTable
 from encfields.keys.store import KeyStore
 from encfields.keys.versions import (
@@ -52,7 +52,7 @@ class SqlKeyStore(KeyStore):
         the table is made, and bound to every key for good: a key of another store does not open.
         Without it, the name is the one that the table holds, a random one if it is made without;
         then anybody who can write to the table can change that too
-        (:mod:`encfields.keys.sql.name`).
+        (:mod:`encfields.keys.sql.store_name`).
     :raises ConfigurationError: the name is unusable.
     """
 
@@ -277,7 +277,7 @@ class SqlKeyStore(KeyStore):
         removal.retirable_row(self._table, self._keys, key_id, version)
 
     def refuse(self, key_id: str, version: str | None = None) -> bool:
-        """Give nobody a key, or one version of it, from now on; what is wrapped is kept.
+        """Refuse everybody a key, or one version of it, from now on; what is wrapped is kept.
 
         :param version: by default all of the key, its beacon key too.
         :returns: whether there is any.
@@ -303,7 +303,7 @@ class SqlKeyStore(KeyStore):
     def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every wrapped key to another keyring, without touching a value.
 
-        Killed at any moment, it goes on where it was when called again. Keys stay readable
+        Killed at any moment, the next call continues where it left off. Keys stay readable
         throughout for stores that have both keyrings, ``SqlKeyStore(new, former=[old])``; this
         one has from now on.
 
@@ -329,8 +329,8 @@ class SqlKeyStore(KeyStore):
     def bring_over(self) -> int:
         """Bind the keys of a table that a development version made to this key store.
 
-        Every key is unwrapped and wrapped anew; material, ids and values stay as they are. Broken
-        off, it is run again. Believe the table before you do: see
+        Every key is unwrapped and wrapped again; material, ids and values stay as they are. If it
+        is interrupted, run it again. First make sure that the table can be trusted: see
         :mod:`encfields.keys.sql.bring_over`.
 
         :returns: how many wrapped keys were brought over.

@@ -14,7 +14,8 @@ from encfields.errors import ConfigurationError, EncFieldsError, KeyStoreError, 
 from encfields.keys.keyrings.wrapping import Purpose
 from encfields.keys.sql.connection import OwnConnection, TableChange, change_as_one
 from encfields.keys.sql.failures import database_error
-from encfields.keys.sql.name import (
+from encfields.keys.sql.rows import KeyRow, KeyRows, NewRow, read_row, readable_columns
+from encfields.keys.sql.store_name import (
     NAME_PURPOSE,
     has_keys,
     insert_name,
@@ -23,7 +24,6 @@ from encfields.keys.sql.name import (
     read_name,
     require_same_name,
 )
-from encfields.keys.sql.rows import KeyRow, KeyRows, NewRow, read_row, readable_columns
 from encfields.keys.store import MAX_TRIES, Conflict, busy
 
 T = TypeVar("T")

@@ -98,7 +98,7 @@ def compared_in_plaintext(
     _require_whole(side, index, sources)
     many = len(sources) > 1
     if many and element.operator not in EQUALITY:
-        raise refused(side, "a compound blind index is asked for one value while it is adopted")
+        raise refused(side, "while it is adopted, a compound blind index takes one value at a time")
     positive = operators.in_op if element.operator in MEMBERSHIP else operators.eq
     parts = [
         _one_column(side, column, number if many else None, positive, operand, compiler)
@@ -109,7 +109,7 @@ def compared_in_plaintext(
 
 
 def _require_whole(side: IndexOperand, index: IndexBinding | None, sources: list[Any]) -> None:
-    """See that what is asked of the index the plaintext can be asked as well."""
+    """Check that what is asked of the index the plaintext can be asked as well."""
     if any(adoption_of(column) is None for column in sources):
         raise refused(
             side,
@@ -231,7 +231,7 @@ def refused(side: IndexOperand, why: str) -> EncFieldsError:
     adopts = adoption_of(side.column)
     phase = "" if adopts is None else f" in the phase {adopts.phase!r}"
     return UnsupportedOperationError(
-        f"it cannot be asked{phase}: {why}",
+        f"it cannot be queried{phase}: {why}",
         table=str(side.column.table.fullname),
         column=side.column.name,
         reason="adoption",

@@ -80,10 +80,10 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
 
 def random_ciphertext(declared: TypeEngine[Any]) -> EncFieldsError:
     return UnsupportedOperationError(
-        "it cannot be asked yet: a row that is not sealed yet holds what "
+        "it cannot be queried yet: a row that is not sealed yet holds what "
         f"{type(declared).__name__} wrote, another ciphertext each time, so that nothing can be "
-        'compared with it. Ask from the phase "write-sealed" on, in which every value is in the '
-        "blind index",
+        'compared with it. Query it from the phase "write-sealed" on, in which every value is in '
+        "the blind index",
         reason="adoption",
     )
 

@@ -130,7 +130,10 @@ class ColumnBinding:
             self.bound_to = tuple(dict.fromkeys(self.identity + self.other.identity))
             _check_change(self, self.other, cast("Formerly", type_.formerly))
             differ = self.context.differs_from(self.other.context)
-            self.codec, self.other.codec = written.told(differ), others[0].told(differ)
+            self.codec, self.other.codec = (
+                written.codec_beside_other(differ),
+                others[0].codec_beside_other(differ),
+            )
         _check(self)
 
     def ways(self) -> tuple[ColumnBinding, ...]:
@@ -245,7 +248,7 @@ class _Bindings(dict[str, ColumnBinding]):
         self.columns = list(columns)
 
     def __reduce__(self) -> tuple[type[_Bindings], tuple[()]]:
-        """Left out of a pickled table; they are worked out anew from its columns."""
+        """Left out of a pickled table; they are worked out again from its columns."""
         return _Bindings, ()
 
 

@@ -2,7 +2,7 @@
 bound to.
 
 A foreign key does so in the row of another table, unseen by any statement that could seal the
-values anew. ``ON DELETE SET NULL`` is let through: it says that the row loses its owner, its value
+values again. ``ON DELETE SET NULL`` is let through: it says that the row loses its owner, its value
 is kept, reading it is an error, and it opens again when the owner is put back.
 """
 

@@ -26,13 +26,13 @@ WRITE_NEW: Phase = "write-new"
 class Formerly:
     """How the values of an encrypted column were kept before its declaration was changed.
 
-    What is not given was as it is declared now. Either way is read in both phases:
+    What is not given was the same as it is declared now. Both phases read values of either way:
 
-    - ``"write-former"``: written is the former way. May run beside the application of the former
-      declaration.
-    - ``"write-new"``: written is the new way, and a run (``encfields rebind`` or ``encfields
-      convert``) moves what is there. May run beside ``"write-former"`` and beside the declaration
-      without ``formerly=``, once the run has moved all.
+    - ``"write-former"``: values are written the former way. May run beside the application of the
+      former declaration.
+    - ``"write-new"``: values are written the new way, and a run (``encfields rebind`` or
+      ``encfields convert``) moves the existing ones. May run beside ``"write-former"``; and, once
+      the run has moved all, beside the declaration without ``formerly=``.
 
     :param inner: the inner type. :param name: the logical name.
     :param bind_to: the columns that identified the row. :param key: the branch key id or template.
@@ -117,8 +117,8 @@ class Way:
         self.codec: Codec = type_.codec
         self._type = type_
 
-    def told(self, contexts_differ: bool) -> Codec:
-        """The codec of this way's values, beside those of the other.
+    def codec_beside_other(self, contexts_differ: bool) -> Codec:
+        """The codec of this way's values, where those of the other way are read as well.
 
         :param contexts_differ: whether a message tells by its context which way it was kept.
         """

@@ -25,7 +25,7 @@ class _Indexes(list[IndexBinding]):
     made_from: list[Any] | None = None
 
     def __reduce__(self) -> tuple[type[_Indexes], tuple[()]]:
-        """Left out of a pickled table; they are worked out anew from its columns."""
+        """Left out of a pickled table; they are worked out again from its columns."""
         return _Indexes, ()
 
 
@@ -56,7 +56,7 @@ def known_indexes(table: Table) -> list[IndexBinding]:
     """The blind indexes of `table` as they are known, for every statement that is executed.
 
     Columns that were added since the table was completed are not looked for: to do so completes it
-    anew.
+    again.
     """
     known = vars(table).get(INDEXES)
     if known is None or known.made_from is None:

@@ -49,7 +49,7 @@ def autoincrement_column(table: Any) -> Column[Any] | None:
 
 
 def is_carried(element: Any) -> bool:
-    """Whether an encrypted column is read with its row's key, to be sealed anew as it is."""
+    """Whether an encrypted column is read with its row's key, to be sealed again as it is."""
     return bool(getattr(element.type, "carries_row_key", False))
 
 

@@ -41,7 +41,7 @@ class CompoundQuery:
         """
         if set(values) != set(self._names):
             raise UnsupportedOperationError(
-                f"the compound blind index asks for a value of each of {', '.join(self._names)}, "
+                f"the compound blind index takes a value for each of {', '.join(self._names)}, "
                 "and of nothing else",
                 reason="compound",
             )

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column
-from sqlalchemy.sql.elements import ColumnClause, Grouping, Label, Over, TextClause
+from sqlalchemy.sql.elements import ColumnClause, Over, TextClause
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Select, SelectBase
 
 from encfields.orm.declare.columns import bindings_of
 from encfields.orm.query.functional_dependencies import determined_by
+from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.read.provenance import row_siblings
 
 
@@ -31,7 +32,7 @@ def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any])
     if len(bases) != 1 or getattr(element, "table", None) is None:
         return False
     (base,) = bases
-    determined = determined_by({hash(_unnamed(other)) for other in others}, select)
+    determined = determined_by({hash(unlabelled(other)) for other in others}, select)
     keys = (base.table.primary_key.columns, bindings_of(base.table)[base.key].own_identity)
     return any(
         bool(columns)
@@ -41,13 +42,6 @@ def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any])
         )
         for columns in keys
     )
-
-
-def _unnamed(element: Any) -> Any:
-    """What a label is of."""
-    while isinstance(element, Label | Grouping):
-        element = element.element
-    return element
 
 
 _NAMES = (

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _ADVICE = (
     "Use a full-length index over the whole value (BlindIndex()), or select the rows with the "
-    "encrypted column and go on in Python"
+    "encrypted column and continue in Python"
 )
 
 

@@ -76,13 +76,14 @@ def selected_in(column: Any) -> tuple[Select[Any], Any] | None:
     if not isinstance(element, Select):
         return None
     stands_for = {hash(one) for one in column.proxy_set}
-    for inside in map(_unlabelled, element.selected_columns):
+    for inside in map(unlabelled, element.selected_columns):
         if getattr(inside, "table", None) is not None and hash(inside) in stands_for:
             return element, inside
     return None
 
 
-def _unlabelled(element: Any) -> Any:
+def unlabelled(element: Any) -> Any:
+    """What a label is of."""
     while isinstance(element, Label | Grouping):
         element = element.element
     return element

@@ -51,7 +51,7 @@ class LazyCells:
         return sealed_in(cell if type(cell) is bytes else _kept(cell), self)
 
     def note(self, cell: bytes, purpose: str | None) -> None:
-        """Have it known that a value is about to be shown."""
+        """Report that a value is about to be shown."""
         binding = self._binding
         encryption = self._attachment.require(binding.table, binding.column_name)
         if encryption.on_reveal is not None:
@@ -71,7 +71,7 @@ class LazyCells:
         return self._open(cell)
 
     def carry(self, cell: bytes) -> object:
-        """The value to be sealed anew.
+        """The value to be sealed again.
 
         :raises UnreadableError: its key was destroyed, and ``attach(destroyed=...)`` has something
             else read in its place.

@@ -1,6 +1,6 @@
 """What rows hold now, read under a lock in the transaction that is about to change them.
 
-What a session remembers of a row may be long out of date. Whatever has to be sealed anew, or to
+What a session remembers of a row may be long out of date. Whatever has to be sealed again, or to
 go into a blind index, beside what the application changed is therefore read here. A value that
 cannot be read is an error, and is never taken for NULL.
 """
@@ -181,7 +181,7 @@ def _binding(column: Column[Any]) -> ColumnBinding | None:
 
 def _unread(binding: ColumnBinding) -> EncFieldsError:
     return UnreadableError(
-        "the row's value has to be sealed anew, or goes into a blind index, and cannot be read: "
+        "the row's value has to be sealed again, or goes into a blind index, and cannot be read: "
         "its key was destroyed, or a column that it is bound to is NULL. Nothing was written. Put "
         "the row right, or give the column a new value in the same change",
         table=binding.table,
@@ -192,7 +192,7 @@ def _unread(binding: ColumnBinding) -> EncFieldsError:
 
 def _no_lock(table: Table) -> EncFieldsError:
     return UnsupportedOperationError(
-        "values of the row have to be read and sealed anew together, and on a connection in "
+        "values of the row have to be read and sealed again together, and on a connection in "
         "autocommit no lock would hold in between: make the change in a transaction",
         table=table.fullname,
         reason="autocommit",

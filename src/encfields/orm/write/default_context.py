@@ -1,7 +1,7 @@
 """What a Python-side default sees of its row: what the application gave, and nothing of ours.
 
 ``context.get_current_parameters()`` gives a default the parameters of the row that is written. By
-then the row has more: places of generated keys and of blind indexes, and what seals it anew.
+then the row has more: places of generated keys and of blind indexes, and what seals it again.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Pending:
 
 
 class Carried:
-    """The bytes of a value that was read to be sealed anew, with their NULL.
+    """The bytes of a value that was read to be sealed again, with their NULL.
 
     They never were a Python value on the way, so a type of the application's own that stores
     something else than it was given, such as a hash of it, does not do so a second time.

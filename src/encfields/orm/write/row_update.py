@@ -5,7 +5,7 @@ It says what the application changed, and nothing else is taken from what a sess
 - Where a value is bound to more than the primary key, the UPDATE compares that too. If the row is
   not any more what the session loaded, no row matches, and SQLAlchemy raises ``StaleDataError``.
 - Where the row's identity changes, the values that are left as they are are read in the same
-  transaction, under a lock, and sealed anew.
+  transaction, under a lock, and sealed again.
 - Where a part of an index of several columns changes, the other parts are read in the same way.
 """
 
@@ -90,7 +90,7 @@ class RowUpdate:
     def complete(self) -> Update:
         """The statement, and with :attr:`rows` what it was given, with what was missing.
 
-        :raises EncFieldsError: a value that has to be sealed anew cannot be read.
+        :raises EncFieldsError: a value that has to be sealed again cannot be read.
         """
         identity = {c.key for binding in self._bindings for c in binding.bound_to}
         if identity & self._by_expression:
@@ -182,7 +182,7 @@ class RowUpdate:
             raise
 
     def _carry_values(self, beyond: Sequence[Column[Any]]) -> None:
-        """Values that are bound to what changes, and are not set, are sealed anew."""
+        """Values that are bound to what changes, and are not set, are sealed again."""
         moved = self._moved(beyond)
         left = [
             binding.column

@@ -201,7 +201,7 @@ _CONSTANT = frozenset(
 
 
 def refuse_changing_answers(chosen: Case[Any], column: Column[Any]) -> None:
-    """Refuse a CASE that calls a function which may answer anew for the column's blind index.
+    """Refuse a CASE that calls a function which may answer again for the column's blind index.
 
     :raises UnsupportedOperationError: names what is called.
     """

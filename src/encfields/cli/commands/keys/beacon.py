@@ -15,7 +15,7 @@ from encfields.keys.versions import BeaconVersion
 ROTATE = (
     "make a second beacon key beside the one in force; needs a --keyring. Values are then indexed "
     "and looked for under both. When every process knows it (after its cache_ttl), index all "
-    "values anew, then retire the older one"
+    "values again, then retire the older one"
 )
 RETIRE = (
     "wipe the older of two beacon keys; needs no keyring. What is indexed only under it is not "

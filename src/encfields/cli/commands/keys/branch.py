@@ -17,13 +17,13 @@ from encfields.keys.versions import KeyVersion
 
 CREATE_TABLE = "make the key table unless it is there; needs a --keyring"
 CREATE = (
-    "make new branch keys; needs a --keyring. Of several, those that are there are left as they "
-    "are. " + selection.GOES_ON
+    "make new branch keys; needs a --keyring. Keys that exist already are left as they are. "
+    + selection.GOES_ON
 )
 ROTATE = (
     "make a new version, which seals new values from now on; needs a --keyring. Values under "
     "older versions stay readable; `encfields status` counts them. Several keys are rotated "
-    "each by itself: one that fails stops no other. Broken off, it goes on with --made-before"
+    "each by itself: one that fails stops no other. Interrupted, it continues with --made-before"
 )
 LIST = "show every version of every key, or of those that are named; needs no keyring"
 
@@ -38,7 +38,7 @@ def create_table(arguments: argparse.Namespace, output: Output) -> int:
     if output.as_json:
         output.json({"key_store": name})
     elif settings.store_name() is None:
-        _tell_name(name, output)
+        _print_name(name, output)
     return exits.OK
 
 
@@ -50,7 +50,7 @@ def add_rotate_options(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         type=_time,
         help="leave alone keys whose newest version was made at this time or later, such as "
-        "2026-01-31T23:59 (UTC): those that a run that was broken off has rotated",
+        "2026-01-31T23:59 (UTC): those that an interrupted run has rotated",
     )
 
 
@@ -63,7 +63,7 @@ def create(arguments: argparse.Namespace, output: Output) -> int:
             keys.create_table()
         status = _create(arguments, keys, output)
         if arguments.create_table and settings.store_name() is None:
-            _tell_name(keys.store_name, output)
+            _print_name(keys.store_name, output)
     return status
 
 
@@ -108,7 +108,7 @@ def _time(text: str) -> dt.datetime:
     return given.replace(tzinfo=dt.UTC) if given.tzinfo is None else given
 
 
-def _tell_name(name: str, output: Output) -> None:
+def _print_name(name: str, output: Output) -> None:
     """Show the name that a key store was given by chance."""
     if not output.as_json:
         output.line(

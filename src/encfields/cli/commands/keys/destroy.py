@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             help="write the receipt to a new file, as JSON; of several keys, one on each line",
         )
     )
-    parser.add_argument("--signed-off-by", metavar="NAME", help="who answers for it")
+    parser.add_argument("--signed-off-by", metavar="NAME", help="who is responsible")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:

@@ -110,11 +110,11 @@ def export(arguments: argparse.Namespace, output: Output) -> int:
         source.bind(engine)
         if arguments.create_table:
             target.create_table()
-        _tell_exported(export_keys(source, target, arguments.key_ids or None), output)
+        _print_exported(export_keys(source, target, arguments.key_ids or None), output)
     return exits.OK
 
 
-def _tell_exported(exported: Iterable[ExportedKey], output: Output) -> None:
+def _print_exported(exported: Iterable[ExportedKey], output: Output) -> None:
     if output.as_json:
         output.json([asdict(key) for key in exported])
         return

@@ -138,7 +138,7 @@ def print_report(report: KeysReport, done: str, output: Output) -> int:
         if counts.failed:
             parts.append(f"{counts.failed:,} failed")
         if report.left:
-            parts.append(f"{len(report.left):,} were not tried, for too many failed in a row")
+            parts.append(f"{len(report.left):,} were not tried, because too many failed in a row")
         output.line("; ".join(parts) + ".", style="green" if report.is_complete else "bold")
     print_failures(report.failed)
     return exit_status(report)

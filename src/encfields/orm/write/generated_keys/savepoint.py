@@ -60,7 +60,7 @@ REASON = "not-undone"
 def refuse_what_stayed(
     connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]], undone: Any
 ) -> None:
-    """See that a rehearsed INSERT was undone as a whole.
+    """Check that a rehearsed INSERT was undone as a whole.
 
     :param keys: of the rows that it inserted.
     :param undone: the execution that undid it, which is the connection's last.

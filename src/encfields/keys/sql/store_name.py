@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, insert, select
 
 from encfields.errors import ConfigurationError, KeyAccessError
-from encfields.keys.sql.rows import KeyRow, now, other_key_store
+from encfields.keys.sql.rows import KeyRow, other_key_store
+from encfields.keys.versions import utc_now
 
 NAME_PURPOSE = NAME_VERSION = "key-store"
 NAME_KEY_ID = ""
@@ -78,7 +79,7 @@ def insert_name(connection: Connection, table: Table, name: str) -> None:
         "version": NAME_VERSION,
         "purpose": NAME_PURPOSE,
         "wrapped": name.encode("utf-8"),
-        "created_at": now(),
+        "created_at": utc_now(),
     }
     connection.execute(insert(table), [row])
 
