@@ -267,6 +267,16 @@ def postgresql_db(postgresql: Backend) -> Database:
 
 
 @pytest.fixture
+def schemas(postgresql_db: Database) -> Iterator[Database]:
+    """A database with two further schemas, of which one has a name that needs quotes."""
+    for name in ("one", '"Two %"'):
+        postgresql_db.execute_plain(f"CREATE SCHEMA {name}")
+    yield postgresql_db
+    for name in ("one", '"Two %"'):
+        postgresql_db.execute_plain(f"DROP SCHEMA {name} CASCADE")
+
+
+@pytest.fixture
 def mariadb_db(mariadb: Backend) -> Database:
     return Database(mariadb)
 

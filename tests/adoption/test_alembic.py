@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from encfields import encryption_of
 from encfields.adopt import Adoption, AdoptionError, adopt
 from tests.adoption.models import customer
-from tests.alembic.project import WRAPPING_KEY, Project
+from tests.alembic.project import WRAPPING_KEY, Project, body_of
 from tests.attached import attach_with_kept_keys
 from tests.servers.backends import Backend
 from tests.turns import databases_by_turns, on_each_database
@@ -44,11 +44,6 @@ def read(engine: Engine, phase: str) -> list[str]:
     model = customer(phase)
     with Session(engine) as session:
         return list(session.scalars(select(model.email).order_by(model.id)))
-
-
-def body_of(code: str) -> str:
-    body = code.partition("def upgrade()")[2].partition("def downgrade()")[0]
-    return body[body.index("# ### commands") :]
 
 
 @on_each_database

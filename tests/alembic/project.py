@@ -230,6 +230,12 @@ class Clinic:
             connection.execute(statement, {"value": value, "id": row_id})
 
 
+def body_of(code: str, half: str = "upgrade") -> str:
+    """The body of a revision's ``upgrade()`` or ``downgrade()``, as autogenerate wrote it."""
+    body = code.partition(f"def {half}()")[2].partition("\ndef ")[0]
+    return body[body.index("# ### commands") :]
+
+
 def store() -> SqlKeyStore:
     """The key store that the environment has."""
     return SqlKeyStore(keyrings.local(WRAPPING_KEY))
@@ -251,3 +257,10 @@ def patient_table(
         Column("ssn", EncryptedType(String, **options)),
         Column("notes", EncryptedType(String)),
     )
+
+
+def declared(**options: Any) -> MetaData:
+    """The models of an application whose ``patient.ssn`` is encrypted with these options."""
+    metadata = MetaData()
+    patient_table(metadata, **options)
+    return metadata

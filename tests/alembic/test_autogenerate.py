@@ -19,7 +19,7 @@ from encfields.alembic import MigrationError
 from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
-from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
+from tests.alembic.project import SECRET, Clinic, Project, body_of, declared, patient_table, store
 from tests.bulk.support import Clinic as ReencryptClinic
 from tests.bulk.test_tables import Base as Tables
 from tests.bulk.test_tables import ByPair, fill
@@ -29,25 +29,13 @@ from tests.turns import databases_by_turns, on_each_database
 pytestmark = databases_by_turns
 
 
-def _declared(**options: Any) -> MetaData:
-    metadata = MetaData()
-    patient_table(metadata, **options)
-    return metadata
-
-
-def _operations(code: str) -> str:
-    """The body of ``upgrade()``."""
-    body = code.partition("def upgrade()")[2].partition("def downgrade()")[0]
-    return body[body.index("# ### commands") :]
-
-
 @on_each_database
 def test_there_is_nothing_to_do_where_nothing_has_changed(project: Project, clinic: Clinic) -> None:
     """Our own tables are there as well, and are not proposed to be dropped."""
     clinic.encryption.keys.rotate("default")
     spec = TableSpec.from_table(clinic.table)
     Reencryption(clinic.engine, clinic.encryption, spec).record()
-    code = project.autogenerate(_declared())
+    code = project.autogenerate(declared())
     assert "op." not in code
     assert "encfields" not in code
     project.upgrade()
@@ -69,16 +57,16 @@ def test_what_it_writes_makes_the_table_and_leaves_nothing_to_do(
     project: Project, backend: Backend
 ) -> None:
     attach(backend.create_engine(), store(), create=True)
-    code = project.autogenerate(_declared())
+    code = project.autogenerate(declared())
     assert "op.create_table('patient'" in code
     assert "LONGBLOB" in code
     project.upgrade()
-    assert "op." not in project.autogenerate(_declared())
+    assert "op." not in project.autogenerate(declared())
 
 
 @on_each_database
 def test_a_column_that_is_added_is_rendered_as_its_bytes(project: Project, clinic: Clinic) -> None:
-    metadata = _declared()
+    metadata = declared()
     metadata.tables["patient"].append_column(Column("phone", EncryptedType(String(20))))
     assert "op.add_column('patient', sa.Column('phone', sa.LargeBinary()" in project.autogenerate(
         metadata
@@ -121,7 +109,7 @@ def test_a_changed_binding_becomes_an_operation_that_works(
     table = patient_table(metadata, "patient", Column("number", Integer), **options)
     before = [ssn for _, ssn, _ in clinic.read()]
     code = project.autogenerate(metadata)
-    assert told in _operations(code)
+    assert told in body_of(code)
     assert "from encfields.alembic import SealedColumn" in code
     project.upgrade()
     assert [row.ssn for row in _rows(clinic, table)] == before
@@ -150,26 +138,26 @@ def test_a_key_of_each_tenant_is_told_by_its_template(tmp_path: Path, sqlite: Ba
     patient_table(metadata, "patient", Column("tenant", Integer, nullable=False))
     assert (
         "op.rebind('patient', ['ssn'], was=[SealedColumn('ssn', key='tenant/{tenant}')])"
-        in _operations(Project(tmp_path, sqlite).autogenerate(metadata))
+        in body_of(Project(tmp_path, sqlite).autogenerate(metadata))
     )
 
 
 def test_a_rebinding_waits_for_changes_that_come_first(project: Project, clinic: Clinic) -> None:
-    metadata = _declared(name="people.ssn")
+    metadata = declared(name="people.ssn")
     metadata.tables["patient"].append_column(Column("more", Integer))
-    body = _operations(project.autogenerate(metadata))
+    body = body_of(project.autogenerate(metadata))
     assert "op.add_column" in body
     assert "op.rebind('" not in body
     assert "# encfields - values of patient.ssn are bound otherwise than declared" in body
     project.upgrade()
-    assert "op.rebind('patient'" in _operations(project.autogenerate(metadata))
+    assert "op.rebind('patient'" in body_of(project.autogenerate(metadata))
     project.upgrade()
     assert "op." not in project.autogenerate(metadata)
 
 
 def test_a_table_that_a_run_is_at_work_on_is_not_compared(tmp_path: Path, sqlite: Backend) -> None:
     clinic, project = Clinic(sqlite), Project(tmp_path, sqlite)
-    metadata = _declared(name="people.ssn")
+    metadata = declared(name="people.ssn")
     spec = TableSpec.from_table(metadata.tables["patient"])
     source = TableSpec.from_table(clinic.table)
     run = Reencryption(clinic.engine, clinic.encryption, spec, source=source)
@@ -187,7 +175,7 @@ def test_plaintext_is_not_altered_into_ciphertext(project: Project, backend: Bac
             text("CREATE TABLE patient (id INTEGER NOT NULL PRIMARY KEY, ssn CHAR(9), notes TEXT)")
         )
         connection.execute(text("INSERT INTO patient VALUES (1, '123', 'x')"))
-    body = _operations(project.autogenerate(_declared()))
+    body = body_of(project.autogenerate(declared()))
     assert "alter_column" not in body
     assert "raise NotImplementedError('patient.ssn, declared encrypted" in body
     assert "adopts=Plaintext(" in body
@@ -199,7 +187,7 @@ def test_applied_without_a_migration_it_is_refused_as_well(sqlite: Backend) -> N
     with sqlite.create_engine().begin() as connection:
         connection.execute(text("CREATE TABLE patient (id INTEGER PRIMARY KEY, ssn VARCHAR(9))"))
         context = MigrationContext.configure(connection)
-        found = produce_migrations(context, _declared()).upgrade_ops
+        found = produce_migrations(context, declared()).upgrade_ops
         assert found is not None
         refused = [op for op in found.ops if isinstance(op, RefusedChangeOp)]
         with pytest.raises(MigrationError, match="declared encrypted"):
@@ -211,7 +199,7 @@ def test_ciphertext_is_not_altered_into_plaintext(project: Project, clinic: Clin
     metadata = MetaData()
     table = patient_table(metadata)
     table.c.ssn.type = String(20)
-    body = _operations(project.autogenerate(metadata, keep=False))
+    body = body_of(project.autogenerate(metadata, keep=False))
     assert "alter_column" not in body
     assert "raise NotImplementedError('patient.ssn, declared String(length=20)" in body
     assert "op.decrypt_column" in body
@@ -235,7 +223,7 @@ def test_a_renamed_identity_becomes_a_rebinding_that_works(
     with clinic.engine.begin() as connection:
         connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
     metadata = _by_number()
-    body = _operations(project.autogenerate(metadata))
+    body = body_of(project.autogenerate(metadata))
     was = ", ".join(f"SealedColumn('{n}', context_names=('id',))" for n in ("ssn", "notes"))
     assert f"op.rebind('patient', ['ssn', 'notes'], was=[{was}])" in body
     project.upgrade()
@@ -251,7 +239,7 @@ def test_an_identity_that_is_gone_is_told(tmp_path: Path, sqlite: Backend) -> No
     with clinic.engine.begin() as connection:
         connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
         connection.execute(text("UPDATE patient SET number = number + 1000"))
-    body = _operations(project.autogenerate(_by_number(), keep=False))
+    body = body_of(project.autogenerate(_by_number(), keep=False))
     assert "bound to id, which the table no longer has" in body
 
 
@@ -269,7 +257,7 @@ def test_a_renamed_part_of_a_composite_identity_is_told(tmp_path: Path, sqlite: 
         Column("place", Integer, primary_key=True, autoincrement=False),
         Column("secret", EncryptedType(String)),
     )
-    body = _operations(project.autogenerate(metadata, keep=False))
+    body = body_of(project.autogenerate(metadata, keep=False))
     assert "bound to ward, bed, which the table no longer has" in body
     assert "context_names= of was=" in " ".join(body.split())
 
@@ -279,19 +267,19 @@ def test_check_fails_while_there_is_something_to_do(tmp_path: Path, sqlite: Back
     project = Project(tmp_path, sqlite)
     project.revision("pass")
     project.upgrade()
-    project.config.attributes["metadata"] = _declared(name="people.ssn")
+    project.config.attributes["metadata"] = declared(name="people.ssn")
     with pytest.raises(CommandError, match="rebind"):
         command.check(project.config)
 
 
 @on_each_database
 def test_other_changes_are_left_to_alembic(project: Project, clinic: Clinic) -> None:
-    metadata = _declared()
+    metadata = declared()
     table = metadata.tables["patient"]
     table.append_column(Column("city", String(20)))
     Index("ix_city", table.c.city)
     Table("visit", metadata, Column("id", Integer, primary_key=True), Column("note", Text))
-    body = _operations(project.autogenerate(metadata))
+    body = body_of(project.autogenerate(metadata))
     assert "op.create_index" in body
     assert "op.create_table('visit'" in body
     project.upgrade()

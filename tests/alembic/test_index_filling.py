@@ -20,23 +20,12 @@ from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.recorded_runs import work
 from encfields.index.transforms import casefold, last
 from encfields.testing import assert_absent
-from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
+from tests.alembic.project import SECRET, Clinic, Project, body_of, declared, store
 from tests.crossed import crossed
 from tests.servers.backends import Backend
 from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
-
-
-def _declared(**options: Any) -> MetaData:
-    metadata = MetaData()
-    patient_table(metadata, **options)
-    return metadata
-
-
-def _body(code: str, half: str = "upgrade") -> str:
-    body = code.partition(f"def {half}()")[2].partition("\ndef ")[0]
-    return body[body.index("# ### commands") :]
 
 
 def _found(clinic: Clinic, metadata: MetaData, value: str) -> Sequence[int]:
@@ -51,15 +40,15 @@ def _found(clinic: Clinic, metadata: MetaData, value: str) -> Sequence[int]:
 def test_rows_that_were_there_are_indexed_in_a_revision_of_its_own(
     project: Project, clinic: Clinic
 ) -> None:
-    metadata = _declared(index=BlindIndex())
-    body = _body(project.autogenerate(metadata))
+    metadata = declared(index=BlindIndex())
+    body = body_of(project.autogenerate(metadata))
     assert "op.add_column('patient', sa.Column('ssn_bidx'" in body
     assert "\n    #     op.fill_blind_index('patient', ['ssn_bidx'])\n" in body
     project.upgrade()
     assert _found(clinic, metadata, f"{SECRET} 7") == []
     code = project.autogenerate(metadata)
-    assert "\n    op.fill_blind_index('patient', ['ssn_bidx'])\n" in _body(code)
-    assert "pass" in _body(code, "downgrade")
+    assert "\n    op.fill_blind_index('patient', ['ssn_bidx'])\n" in body_of(code)
+    assert "pass" in body_of(code, "downgrade")
     project.upgrade()
     assert _found(clinic, metadata, f"{SECRET} 7") == [7]
     assert "op." not in project.autogenerate(metadata, keep=False)
@@ -111,17 +100,17 @@ def test_an_index_that_is_made_otherwise_is_made_anew(
     before, after, told = CHANGES[change]
     clinic = Clinic(backend, **before)
     clinic.encryption.keys.create("clinical")
-    metadata = _declared(**after)
+    metadata = declared(**after)
     code = project.autogenerate(metadata)
-    if "alter_column" in _body(code):  # MariaDB, which counts the bytes
-        assert "#     op.fill_blind_index(" in _body(code)
+    if "alter_column" in body_of(code):  # MariaDB, which counts the bytes
+        assert "#     op.fill_blind_index(" in body_of(code)
         project.upgrade()
         code = project.autogenerate(metadata)
-    assert f"\n    op.fill_blind_index('patient', {told}, reindex=True)\n" in _body(code)
+    assert f"\n    op.fill_blind_index('patient', {told}, reindex=True)\n" in body_of(code)
     assert "from encfields.alembic import IndexColumn\n" in code
     project.upgrade()
     assert _found(clinic, metadata, f"{SECRET} 7") == [7]
-    if "alter_column" in (body := _body(project.autogenerate(metadata, keep=False))):
+    if "alter_column" in (body := body_of(project.autogenerate(metadata, keep=False))):
         assert "fill_blind_index" not in body
         project.autogenerate(metadata)
         project.upgrade()
@@ -134,10 +123,10 @@ def test_without_keys_only_what_the_bytes_tell_is_compared(
 ) -> None:
     Clinic(sqlite, index=BlindIndex())
     project = Project(tmp_path, sqlite, settings="{}")
-    assert "op." not in project.autogenerate(_declared(index=BlindIndex()), keep=False)
+    assert "op." not in project.autogenerate(declared(index=BlindIndex()), keep=False)
     assert "not compared" in caplog.text
-    assert "op." not in project.autogenerate(_declared(index=BlindIndex(domain="x")), keep=False)
-    assert "reindex=True" in project.autogenerate(_declared(index=BlindIndex(bits=32)), keep=False)
+    assert "op." not in project.autogenerate(declared(index=BlindIndex(domain="x")), keep=False)
+    assert "reindex=True" in project.autogenerate(declared(index=BlindIndex(bits=32)), keep=False)
     assert SECRET not in caplog.text
 
 
@@ -180,7 +169,7 @@ def test_an_index_of_several_columns_under_a_key_of_each_tenant_is_filled(
         "transform=('casefold', 'exact'))], columns=[SealedColumn('name', logical_name='who', "
         "key='tenant/{tenant}'), SealedColumn('born', key='tenant/{tenant}')])"
     )
-    assert told in _body(project.autogenerate(metadata))
+    assert told in body_of(project.autogenerate(metadata))
     project.upgrade()
     assert "op." not in project.autogenerate(metadata, keep=False)
     filled = _stored(engine)
@@ -198,8 +187,8 @@ def test_a_rebinding_makes_the_indexes_anew_that_depend_on_it(
 ) -> None:
     clinic = Clinic(backend, index=[BlindIndex(), BlindIndex(last(4), bits=32)])
     indexes = [BlindIndex(), BlindIndex(last(4), bits=32)]
-    metadata = _declared(name="people.ssn", index=indexes)
-    body = _body(project.autogenerate(metadata))
+    metadata = declared(name="people.ssn", index=indexes)
+    body = body_of(project.autogenerate(metadata))
     assert (
         "op.rebind('patient', [SealedColumn('ssn', logical_name='people.ssn')], was=['ssn'], "
         "indexes=['ssn_bidx', IndexColumn('ssn_last4_bidx', of='ssn', transform='last4', bits=32)])"
@@ -209,12 +198,12 @@ def test_a_rebinding_makes_the_indexes_anew_that_depend_on_it(
     assert _found(clinic, metadata, f"{SECRET} 7") == [7]
     assert "op." not in project.autogenerate(metadata, keep=False)
     project.downgrade("base")
-    before = _declared(index=indexes)
+    before = declared(index=indexes)
     assert _found(clinic, before, f"{SECRET} 7") == [7]
 
 
 def test_a_queued_filling_is_ensured_later(project: Project, clinic: Clinic) -> None:
-    metadata = _declared(index=BlindIndex())
+    metadata = declared(index=BlindIndex())
     project.autogenerate(metadata)
     project.upgrade()
     queued = project.revision("op.fill_blind_index('patient', ['ssn_bidx'], queue=True)")
@@ -244,7 +233,7 @@ def test_duplicates_of_a_unique_index_are_named_by_their_rows(
     plain = clinic.table
     with clinic.engine.begin() as connection:
         connection.execute(insert(plain), [{"id": n, "ssn": SECRET} for n in (70, 80)])
-    metadata = _declared(index=BlindIndex(unique=True))
+    metadata = declared(index=BlindIndex(unique=True))
     project.autogenerate(metadata)
     project.upgrade()
     at = project.autogenerate(metadata)
@@ -264,11 +253,11 @@ def test_a_column_that_is_added_with_its_index_needs_no_filling(
     project: Project, clinic: Clinic
 ) -> None:
     """No row has a value in it."""
-    metadata = _declared()
+    metadata = declared()
     metadata.tables["patient"].append_column(
         Column("phone", EncryptedType(String(20), index=BlindIndex()))
     )
-    body = _body(project.autogenerate(metadata))
+    body = body_of(project.autogenerate(metadata))
     assert "'phone_bidx'" in body
     assert "fill_blind_index" not in body
     project.upgrade()
@@ -280,7 +269,7 @@ def test_applied_without_a_migration_the_filling_is_only_announced(
 ) -> None:
     with clinic.engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        found = produce_migrations(context, _declared(index=BlindIndex())).upgrade_ops
+        found = produce_migrations(context, declared(index=BlindIndex())).upgrade_ops
         assert found is not None
         (postponed,) = [op for op in found.ops if isinstance(op, PostponedFillOp)]
         Operations(context).invoke(postponed)

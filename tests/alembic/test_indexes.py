@@ -24,28 +24,16 @@ from sqlalchemy.exc import IntegrityError
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, attach
 from encfields.errors import CiphertextCopyError
 from encfields.index.transforms import casefold, last
-from tests.alembic.project import Clinic, Project, patient_table, store
+from tests.alembic.project import Clinic, Project, body_of, declared, patient_table, store
 from tests.servers.backends import Backend
 
 STRICT = "compare_type=True, compare_server_default=True"
 BATCH = f"{STRICT}, render_as_batch=True"
 
 
-def _declared(**options: Any) -> MetaData:
-    metadata = MetaData()
-    patient_table(metadata, **options)
-    return metadata
-
-
-def _body(code: str, half: str = "upgrade") -> str:
-    """The body of ``upgrade()`` or ``downgrade()``."""
-    body = code.partition(f"def {half}()")[2].partition("\ndef ")[0]
-    return body[body.index("# ### commands") :]
-
-
 def _left(code: str) -> set[str]:
     """The operations of the upgrade, by name."""
-    return set(re.findall(r"\bop\.(\w+)", _body(code)))
+    return set(re.findall(r"\bop\.(\w+)", body_of(code)))
 
 
 KINDS = {
@@ -91,10 +79,10 @@ INDEXED: dict[str, dict[str, Any]] = {
 
 def test_a_table_is_made_with_its_indexes_and_leaves_nothing_to_do(strict: Project) -> None:
     attach(strict.backend.create_engine(), store(), create=True)
-    code = strict.autogenerate(_declared(**INDEXED["several"]))
+    code = strict.autogenerate(declared(**INDEXED["several"]))
     assert "encfields" not in code
     strict.upgrade()
-    assert "op." not in strict.autogenerate(_declared(**INDEXED["several"]), keep=False)
+    assert "op." not in strict.autogenerate(declared(**INDEXED["several"]), keep=False)
     names = {"ssn_bidx", "ssn_casefold_bidx", "ssn_last4_bidx"}
     assert names < _columns(strict.backend)
     assert _indexes(strict.backend) == {f"ix_patient_{name}": False for name in names}
@@ -105,7 +93,7 @@ def test_a_table_is_made_with_its_indexes_and_leaves_nothing_to_do(strict: Proje
 def test_an_index_is_rendered_as_bytes_that_every_database_can_index(
     tmp_path: Path, sqlite: Backend
 ) -> None:
-    code = Project(tmp_path, sqlite).autogenerate(_declared(index=BlindIndex()), keep=False)
+    code = Project(tmp_path, sqlite).autogenerate(declared(index=BlindIndex()), keep=False)
     assert (
         "sa.Column('ssn_bidx', sa.LargeBinary(length=16)"
         ".with_variant(mysql.VARBINARY(16), 'mysql', 'mariadb'), nullable=True)" in code
@@ -122,9 +110,9 @@ def test_which_of_two_versions_is_asked_first_changes_nothing_in_the_database(
 ) -> None:
     attach(sqlite.create_engine(), store(), create=True)
     project = Project(tmp_path, sqlite)
-    project.autogenerate(_declared(index=BlindIndex(versions=(1, 2))))
+    project.autogenerate(declared(index=BlindIndex(versions=(1, 2))))
     project.upgrade()
-    turned = project.autogenerate(_declared(index=BlindIndex(versions=(2, 1))), keep=False)
+    turned = project.autogenerate(declared(index=BlindIndex(versions=(2, 1))), keep=False)
     assert "op." not in turned
 
 
@@ -146,17 +134,17 @@ def test_an_index_of_an_existing_column_comes_and_goes(strict: Project, name: st
     backend = strict.backend
     clinic = Clinic(backend)
     values, before, rules = clinic.read(), _columns(backend), _indexes(backend)
-    strict.autogenerate(_declared(**options))
+    strict.autogenerate(declared(**options))
     strict.upgrade()
-    assert _left(strict.autogenerate(_declared(**options), keep=False)) == {"fill_blind_index"}
+    assert _left(strict.autogenerate(declared(**options), keep=False)) == {"fill_blind_index"}
     added = _columns(backend) - before
     assert added
     assert added == {c.name for c in patient_table(MetaData(), **options).c} - before
     assert set(_indexes(backend)) == {f"ix_patient_{name}" for name in added}
     assert set(_indexes(backend).values()) == {options is INDEXED["unique"]}
-    code = strict.autogenerate(_declared())
-    assert "drop_column" in _body(code)
-    assert "drop_index" in _body(code)
+    code = strict.autogenerate(declared())
+    assert "drop_column" in body_of(code)
+    assert "drop_index" in body_of(code)
     strict.upgrade()
     assert (_columns(backend), _indexes(backend)) == (before, rules)
     strict.downgrade("-1")
@@ -220,7 +208,7 @@ def test_the_database_refuses_duplicates_once_the_migration_has_run(
 ) -> None:
     backend = strict.backend
     clinic = Clinic(backend, rows=1)
-    metadata = _declared(index=BlindIndex(unique=True))
+    metadata = declared(index=BlindIndex(unique=True))
     strict.autogenerate(metadata)
     strict.upgrade()
     table = metadata.tables["patient"]

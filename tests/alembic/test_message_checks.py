@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, MetaData, String, inspect, text
+from sqlalchemy import Column, String, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from encfields import EncryptedType, attach
 from encfields.alembic import MigrationError
-from tests.alembic.project import SECRET, Clinic, Project, patient_table, store
+from tests.alembic.project import SECRET, Clinic, Project, declared, store
 from tests.servers.backends import Backend
-
-
-def _declared(**options: Any) -> MetaData:
-    metadata = MetaData()
-    patient_table(metadata, **options)
-    return metadata
 
 
 def _checks(backend: Backend) -> set[Any]:
@@ -29,7 +23,7 @@ def test_a_guard_that_is_declared_is_made_and_one_that_is_not_is_removed(
     project: Project, clinic: Clinic, backend: Backend
 ) -> None:
     before = clinic.read()
-    code = project.autogenerate(_declared(guard=True))
+    code = project.autogenerate(declared(guard=True))
     assert "op.create_message_check('patient', 'ssn')" in code
     assert "op.drop_message_check('patient', 'ssn')" in code  # the downgrade
     project.upgrade()
@@ -37,9 +31,9 @@ def test_a_guard_that_is_declared_is_made_and_one_that_is_not_is_removed(
     with pytest.raises(DBAPIError, match="_is_message"):
         clinic.damage(1)
     assert clinic.read() == before
-    assert "op." not in project.autogenerate(_declared(guard=True), keep=False)
+    assert "op." not in project.autogenerate(declared(guard=True), keep=False)
 
-    code = project.autogenerate(_declared())
+    code = project.autogenerate(declared())
     assert "op.drop_message_check('patient', 'ssn')" in code
     project.upgrade()
     assert _checks(backend) == set()
@@ -54,25 +48,25 @@ def test_a_new_table_gets_it_in_the_revision_that_makes_it(
     project: Project, backend: Backend
 ) -> None:
     attach(backend.create_engine(), store(), create=True)
-    code = project.autogenerate(_declared(guard=True))
+    code = project.autogenerate(declared(guard=True))
     assert "sa.CheckConstraint" not in code
     project.upgrade()
     assert _checks(backend) == {"patient_ssn_is_message"}
-    assert "op." not in project.autogenerate(_declared(guard=True), keep=False)
+    assert "op." not in project.autogenerate(declared(guard=True), keep=False)
     project.downgrade("base")
 
 
 def test_a_new_column_gets_it_and_takes_it_along(
     project: Project, clinic: Clinic, backend: Backend
 ) -> None:
-    metadata = _declared()
+    metadata = declared()
     phone = EncryptedType(String(20), guard=True)
     metadata.tables["patient"].append_column(Column("phone", phone))
     code = project.autogenerate(metadata)
     assert code.index("op.add_column") < code.index("op.create_message_check('patient', 'phone')")
     project.upgrade()
     assert _checks(backend) == {"patient_phone_is_message"}
-    code = project.autogenerate(_declared())
+    code = project.autogenerate(declared())
     assert code.index("op.drop_message_check") < code.index("op.drop_column")
     project.upgrade()
     assert _checks(backend) == set()
@@ -83,7 +77,7 @@ def test_plaintext_that_is_there_is_counted_and_the_column_left_as_it_was(
 ) -> None:
     clinic.overwrite(3, SECRET.encode())
     clinic.overwrite(4, None)
-    project.autogenerate(_declared(guard=True))
+    project.autogenerate(declared(guard=True))
     with pytest.raises(MigrationError, match="1 values are not messages") as caught:
         project.upgrade()
     assert SECRET not in str(caught.value)

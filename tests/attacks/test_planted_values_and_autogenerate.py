@@ -16,7 +16,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert,
 
 from encfields import BlindIndex, EncryptedType
 from encfields.alembic import MigrationError
-from tests.alembic.project import SECRET, Clinic, Project, patient_table
+from tests.alembic.project import SECRET, Clinic, Project, body_of, patient_table
 from tests.servers.backends import Backend
 from tests.turns import databases_by_turns, on_each_database
 
@@ -67,13 +67,8 @@ def declared(*, accounts: bool = False, **options: Any) -> MetaData:
     return metadata
 
 
-def upgrade_of(code: str) -> str:
-    body = code.partition("def upgrade()")[2].partition("def downgrade()")[0]
-    return body[body.index("# ### commands") :]
-
-
 def operations_on_values(code: str) -> list[str]:
-    lines = [line.strip() for line in upgrade_of(code).splitlines()]
+    lines = [line.strip() for line in body_of(code).splitlines()]
     return [line for line in lines if line.startswith(("op.rebind(", "raise "))]
 
 
@@ -89,7 +84,7 @@ def test_values_of_another_declared_column_are_reported_and_not_proposed(
     plant(attacker)
     with caplog.at_level(logging.WARNING, "encfields.alembic"):
         code = project.autogenerate(declared(accounts=True))
-    assert "op." not in upgrade_of(code)
+    assert "op." not in body_of(code)
     assert "patient.ssn: 30 of 33 values drawn are bound as declared" in caplog.text
     assert "id=101; id=102; id=103" in caplog.text
 
@@ -103,7 +98,7 @@ def test_values_of_a_column_that_nobody_declares_any_more_are_not_proposed_eithe
         connection.execute(text("DROP TABLE account"))
     with caplog.at_level(logging.WARNING, "encfields.alembic"):
         code = project.autogenerate(declared())
-    assert "op." not in upgrade_of(code)
+    assert "op." not in body_of(code)
     assert "id=101; id=102; id=103" in caplog.text
 
 
@@ -126,7 +121,7 @@ def test_a_column_that_holds_nothing_but_values_of_another_is_refused(
         connection.execute(text("DELETE FROM patient"))
     plant(attacker)
     code = project.autogenerate(declared(accounts=True))
-    assert "which is declared for account.pin" in upgrade_of(code)
+    assert "which is declared for account.pin" in body_of(code)
     assert "op.rebind('" not in code
     with pytest.raises(NotImplementedError, match=r"declared for account\.pin"):
         project.upgrade()
@@ -142,7 +137,7 @@ def test_a_rename_is_proposed_though_some_values_do_not_belong_and_says_what_was
         code = project.autogenerate(metadata)
     (operation,) = operations_on_values(code)
     assert "was=['ssn']" in operation
-    said = " ".join(upgrade_of(code).replace("#", "").split())
+    said = " ".join(body_of(code).replace("#", "").split())
     assert "30 of 33 values drawn are bound, as patient.ssn, to id" in said
     assert "30 are of the rows they stand in and of one key that open as such" in said
     assert "id=101; id=102; id=103" in caplog.text
@@ -188,7 +183,7 @@ def test_without_keys_the_file_says_that_nothing_was_opened(
 ) -> None:
     project = Project(tmp_path, backend, settings="None")
     code = project.autogenerate(declared(name="people.ssn"))
-    assert "no keys were at hand" in " ".join(upgrade_of(code).replace("#", "").split())
+    assert "no keys were at hand" in " ".join(body_of(code).replace("#", "").split())
 
 
 def test_a_row_is_not_told_by_a_column_that_anybody_may_fill(
@@ -225,7 +220,7 @@ def test_one_row_does_not_pass_for_a_renamed_key(
         Column("notes", EncryptedType(String)),
     )
     code = project.autogenerate(metadata)
-    assert "op.rebind('" not in upgrade_of(code)
+    assert "op.rebind('" not in body_of(code)
     assert "bound to id, which the table no longer has" in code
 
 

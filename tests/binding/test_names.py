@@ -17,7 +17,6 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
-    text,
     update,
 )
 from sqlalchemy.orm import DeclarativeBase
@@ -149,17 +148,6 @@ def test_a_reflected_table_with_an_encrypted_column(db):
 
 
 # -- schemas -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def schemas(postgresql_db):
-    with postgresql_db.begin() as connection:
-        connection.execute(text("CREATE SCHEMA one"))
-        connection.execute(text('CREATE SCHEMA "Two %"'))
-    yield postgresql_db
-    with postgresql_db.begin() as connection:
-        connection.execute(text("DROP SCHEMA one CASCADE"))
-        connection.execute(text('DROP SCHEMA "Two %" CASCADE'))
 
 
 def in_schema(schema: str | None, **options: Any) -> Table:

@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session
 from encfields import BlindIndex, EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.cli.main import main
 from encfields.errors import KeyDestroyedError, UnsupportedOperationError
-from tests.alembic.project import SECRET, Clinic, Project, patient_table
+from tests.alembic.project import SECRET, Clinic, Project, declared
 from tests.documents.patients import PATIENTS, patients
 from tests.servers.backends import Backend
 from tests.turns import databases_by_turns, on_each_database
@@ -212,12 +212,6 @@ def test_its_derivation_gives_what_is_stored(ran):
 
 
 # --- its migrations ---
-
-
-def declared(**options: Any) -> MetaData:
-    metadata = MetaData()
-    patient_table(metadata, **options)
-    return metadata
 
 
 @on_each_database

@@ -26,7 +26,6 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -608,17 +607,6 @@ def test_a_model_that_is_reflected_later(db):
 
 
 # -- schemas -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def schemas(postgresql_db):
-    with postgresql_db.begin() as connection:
-        connection.execute(text("CREATE SCHEMA one"))
-        connection.execute(text('CREATE SCHEMA "Two %"'))
-    yield postgresql_db
-    with postgresql_db.begin() as connection:
-        connection.execute(text("DROP SCHEMA one CASCADE"))
-        connection.execute(text('DROP SCHEMA "Two %" CASCADE'))
 
 
 @pytest.mark.parametrize("schema", ["one", "Two %"])

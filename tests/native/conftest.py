@@ -8,6 +8,7 @@ import uuid
 from types import ModuleType
 
 import pytest
+from sqlalchemy import StaticPool, create_engine
 
 from encfields.branch_key import BranchKey
 
@@ -31,3 +32,10 @@ def key() -> BranchKey:
 def find_key(key):
     keys = {(key.id, key.version): key}
     return lambda key_id, version: keys[key_id, version]
+
+
+@pytest.fixture
+def engine():
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    yield engine
+    engine.dispose()

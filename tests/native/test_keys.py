@@ -9,9 +9,8 @@ import pickle
 import weakref
 
 import pytest
-from sqlalchemy import String, create_engine, select
+from sqlalchemy import String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy.pool import StaticPool
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import KeyDestroyedError
@@ -31,13 +30,6 @@ class Patient(Base):
     __tablename__ = "patient"
     id: Mapped[int] = mapped_column(primary_key=True)
     ssn: Mapped[str] = mapped_column(EncryptedType(String(20)))
-
-
-@pytest.fixture
-def engine():
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

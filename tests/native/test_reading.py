@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from sqlalchemy import Integer, String, create_engine, select, text
+from sqlalchemy import Integer, String, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy.pool import StaticPool
 
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import DecryptionError, NotAttachedError
@@ -28,13 +27,6 @@ class Patient(Base):
 
 class Gone:
     """What a value under a destroyed key reads as."""
-
-
-@pytest.fixture
-def engine():
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table
+from sqlalchemy import Engine, Table
 
-from encfields import EncryptedType
 from tests.servers.backends import Backend
+from tests.tenants.invoices import invoice_table
 
 
 @pytest.fixture
@@ -23,12 +23,6 @@ def engine(backend: Backend) -> Engine:
 
 @pytest.fixture
 def invoices(engine: Engine) -> Table:
-    table = Table(
-        "invoice",
-        MetaData(),
-        Column("id", Integer, primary_key=True, autoincrement=False),
-        Column("tenant_id", Integer, nullable=False),
-        Column("iban", EncryptedType(String, key="tenant/{tenant_id}")),
-    )
+    table = invoice_table()
     table.create(engine)
     return table

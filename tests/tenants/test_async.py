@@ -8,16 +8,17 @@ import secrets
 import time
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
+from encfields import Encryption, SqlKeyStore, attach, keyrings
 from encfields.engine import engine_encryption
 from encfields.message.header import read_header
 from encfields.testing import local_store
 from tests.database import raw_select
 from tests.keys.passing_time import let_pass
 from tests.servers.backends import AsyncBackend
+from tests.tenants.invoices import invoice_table
 from tests.turns import databases_by_turns
 
 pytestmark = databases_by_turns
@@ -27,13 +28,7 @@ TENANTS = 12
 
 @pytest.fixture
 def invoices() -> Table:
-    return Table(
-        "invoice",
-        MetaData(),
-        Column("id", Integer, primary_key=True, autoincrement=False),
-        Column("tenant_id", Integer, nullable=False),
-        Column("iban", EncryptedType(String, key="tenant/{tenant_id}")),
-    )
+    return invoice_table()
 
 
 @pytest.fixture

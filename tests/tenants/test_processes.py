@@ -13,30 +13,16 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from sqlalchemy import (
-    Column,
-    Integer,
-    MetaData,
-    String,
-    Table,
     create_engine,
     insert,
     select,
 )
 
-from encfields import EncryptedType, SqlKeyStore, attach, keyrings
+from encfields import SqlKeyStore, attach, keyrings
 from encfields.engine import engine_encryption
 from tests.servers.backends import Backend
+from tests.tenants.invoices import invoice_table
 from tests.waiting import PATIENCE
-
-
-def invoice_table() -> Table:
-    return Table(
-        "invoice",
-        MetaData(),
-        Column("id", Integer, primary_key=True, autoincrement=False),
-        Column("tenant_id", Integer, nullable=False),
-        Column("iban", EncryptedType(String, key="tenant/{tenant_id}")),
-    )
 
 
 def write_and_read(url: str, key: bytes, number: int) -> str:
