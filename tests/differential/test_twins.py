@@ -17,7 +17,7 @@ from tests.differential.refusals import REFUSALS
 from tests.differential.shrink import script, shrink
 from tests.differential.trial import SHARE, attempt, draw_program
 
-SCHEMAS = range(4)
+SCHEMAS = range(3)
 EACH = range(3)
 """Programs of each schema: to make its classes and tables takes longer than to run one."""
 pytestmark = pytest.mark.usefixtures("older_objects_stay")

@@ -9,6 +9,7 @@ what an answer takes. These are the same each time.
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 import moto.backends
@@ -25,6 +26,8 @@ def _private_key(key_spec: str) -> Any:
 
 
 if __name__ == "__main__":
+    # Nobody reads what it says of each request.
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     services = frozenset(list_of_moto_modules())
     vars(moto.backends)["list_of_moto_modules"] = lambda: services
     vars(moto.core.responses)["method_names_from_class"] = functools.cache(method_names_from_class)
