@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Column, ColumnElement, and_, bindparam, or_, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    TypeDecorator,
+    and_,
+    bindparam,
+    literal,
+    or_,
+    tuple_,
+)
+from sqlalchemy.dialects.mysql import ENUM
+from sqlalchemy.engine import Dialect
 
 from encfields.bulk.rows.stored_keys import Key
 from encfields.databases import MYSQL_NAMES
@@ -30,7 +42,27 @@ def bound_parameters(name: str, key: Key | None) -> dict[str, Any]:
 
 def key_binds(key: Sequence[Column[Any]], name: str) -> list[Any]:
     """The placeholders of a primary key that is bound as `name`."""
-    return [bindparam(f"{name}_{i}", type_=column.type) for i, column in enumerate(key)]
+    return [bindparam(f"{name}_{i}", type_=_bound_type(column)) for i, column in enumerate(key)]
+
+
+class _EnumNumber(TypeDecorator[Any]):
+    """A text of MySQL's ENUM as its number, by which a key is sorted; two texts would be compared
+    as texts, and rows left out or seen twice."""
+
+    impl = Integer
+    cache_ok = True
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__()
+        self.texts = texts
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> int:
+        # '' that is none of them is what a server that is not strict keeps of any other text.
+        return self.texts.index(value) + 1 if value in self.texts else 0
+
+
+def _bound_type(column: ColumnElement[Any]) -> Any:
+    return _EnumNumber(*column.type.enums) if isinstance(column.type, ENUM) else column.type
 
 
 def key_after(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
@@ -42,6 +74,10 @@ def comes_after(
     key: Sequence[ColumnElement[Any]], values: Sequence[Any], dialect_name: str
 ) -> ColumnElement[bool]:
     """SQL for "the key comes after these values"."""
+    values = [
+        value if isinstance(value, ColumnElement) else literal(value, _bound_type(column))
+        for column, value in zip(key, values, strict=True)
+    ]
     if len(key) == 1:
         return cast("ColumnElement[bool]", key[0] > values[0])
     if dialect_name not in MYSQL_NAMES:
