@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import types as sa
 from encfields import EncryptedType, Plaintext
 from encfields.adopt import (
     Adoption,
+    AdoptionError,
     adopt,
     begin_adoption,
     close_plaintext,
@@ -19,6 +21,31 @@ from encfields.adopt import (
     refill_plaintext,
 )
 from tests.database import Database
+
+
+def test_a_number_that_would_be_rounded_is_named_and_not_sealed(db: Database) -> None:
+    if db.name == "sqlite":
+        pytest.skip("it keeps doubles, which are read at the scale that is declared")
+
+    def key() -> Column[int]:
+        return Column("id", Integer, primary_key=True, autoincrement=False)
+
+    old = Table("t", MetaData(), key(), Column("value", sa.Numeric(12, 4)))
+    adopts = Plaintext("value", phase="write-both")
+    sealed = EncryptedType(sa.Numeric(12, 2), name="t.value", adopts=adopts)
+    new = Table("t", MetaData(), key(), Column("value_enc", sealed, key="value"))
+    old.create(db.plain)
+    with db.plain.begin() as connection:
+        values = [Decimal("1.5"), Decimal("0.0001"), Decimal("-2.005")]
+        connection.execute(insert(old), [{"id": n, "value": v} for n, v in enumerate(values)])
+    adoption = Adoption.of(new.c.value)
+    begin_adoption(db.engine, adoption)
+
+    report = adopt(db.engine, db.encryption, adoption)
+    assert {one.key["id"]: one.reason for one in report.quarantined} == {"1": "range", "2": "range"}
+    with pytest.raises(AdoptionError, match="id=1: the number has more digits after the point"):
+        ensure_adopted(db.engine, db.encryption, adoption)
+
 
 PAIRS: dict[str, tuple[Any, list[tuple[Any, Any]]]] = {
     "text": (
