@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from encfields import SqlKeyStore, attach, keyrings
+from encfields.bulk import ReencryptionError, abandon, pause
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
@@ -84,12 +85,20 @@ def test_one_run_can_be_named(on_database, engine, encryption, rotated, local_ke
 
 
 def test_a_run_is_paused_resumed_and_abandoned(on_database, engine, encryption, rotated):
+    steps = ("--show", "--pause", "--resume", "--abandon")
+    for step in steps:
+        assert "no run was recorded in it yet" in on_database("reencrypt", step, "a-run").err
     run_id = Reencryption(engine, encryption, spec_of(rotated)).record()
     assert on_database("reencrypt", "--pause", run_id).code == exits.OK
     assert on_database("reencrypt", "--resume", run_id).code == exits.OK
     told = on_database("reencrypt", "--abandon", run_id)
     assert told.code == exits.OK
     assert "abandoned" in told.out
+    for step in steps:
+        assert "there is no run another" in on_database("reencrypt", step, "another").err
+    for change in (pause, abandon):
+        with pytest.raises(ReencryptionError, match="there is no run another"):
+            change(engine, "another")
 
 
 def test_values_that_do_not_open_are_told_and_left(on_database, engine, rotated, local_key):
@@ -110,9 +119,15 @@ def test_options_reach_the_engine(on_database, rotated, local_key):
     )  # fmt: skip
     assert told.code == exits.OK
     assert time.monotonic() - began > 1.0
-    told = on_database("reencrypt", "--start", *COLUMNS, "--keyring", local_key, "--workers", "0")
-    assert told.code == exits.FAILED
-    assert "workers=0 is too small" in told.err
+    for option, value, refusal in (
+        ("--workers", "0", "workers=0 is too small"),
+        ("--workers", "100000000", "workers must be at most 1,000"),
+        ("--batch-rows", "9" * 20, "batch_rows must be at most 1,000,000"),
+        ("--rows-per-second", "nan", "rows_per_second=nan is too small"),
+    ):
+        told = on_database("reencrypt", "--start", *COLUMNS, "--keyring", local_key, option, value)
+        assert told.code == exits.FAILED
+        assert refusal in told.err
 
 
 @on_sqlite

@@ -86,11 +86,15 @@ class Options:
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
-            if isinstance(value, int | float) and value < _SMALLEST.get(option.name, 0):
+            if not isinstance(value, int | float):
+                continue
+            if not value >= _SMALLEST.get(option.name, 0):
                 raise _refusal(f"{option.name}={value!r} is too small")
+            if value > (most := _LARGEST.get(option.name, value)):
+                raise _refusal(f"{option.name} must be at most {most:,}")
         if not 0 < self.duty_cycle <= 1:
             raise _refusal("duty_cycle must be above 0 and at most 1")
-        if self.rows_per_second is not None and self.rows_per_second <= 0:
+        if self.rows_per_second == 0:
             raise _refusal("rows_per_second must be above 0")
         if not self.lease_seconds <= MAX_LEASE_SECONDS:
             raise _refusal(f"lease_seconds must be at most {MAX_LEASE_SECONDS:g}")
@@ -106,6 +110,9 @@ _SMALLEST = {
     "lease_seconds": 1,
     "max_sweeps": 1,
 }
+
+_LARGEST = {"batch_rows": 1_000_000, "range_rows": 1_000_000_000, "workers": 1_000}
+"""More workers than any host has processors would take its memory before one of them works."""
 
 
 def _refusal(what: str) -> ConfigurationError:

@@ -29,6 +29,7 @@ from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.bulk.runs.signals import stopping_on_signals
 from encfields.bulk.runs.store import (
     RunStore,
+    require_run,
     require_run_tables,
 )
 from encfields.bulk.runs.worker import new_owner
@@ -142,6 +143,7 @@ def report_of(
         the report is what the database says.
     :param options: say which key is demanded.
     :raises ReencryptionError: there is no such run.
+    :raises ConfigurationError: no run was ever recorded in this database.
     :raises RunRefusedError: its row holds what no worker writes.
     """
     sealer = None if encryption is None else JobSealer(encryption, options or Options())
@@ -156,10 +158,13 @@ def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
     :param engine: the application's engine, whose database is worked on.
     :param run_id: the run, as its start reported it.
     :param paused: ``False`` lets the workers go on.
+    :raises ReencryptionError: there is no such run.
+    :raises ConfigurationError: no run was ever recorded in this database.
     """
     store = RunStore()
 
     def set_flag(own: Connections) -> None:
+        require_run(own.reading(), run_id)
         with own.writing().begin() as begun:
             store.pause(begun.connection, run_id, paused=paused)
 
@@ -171,10 +176,13 @@ def abandon(engine: Engine, run_id: str) -> None:
 
     :param engine: the application's engine, whose database is worked on.
     :param run_id: the run, as its start reported it.
+    :raises ReencryptionError: there is no such run.
+    :raises ConfigurationError: no run was ever recorded in this database.
     """
     store = RunStore()
 
     def end(own: Connections) -> None:
+        require_run(own.reading(), run_id)
         with own.writing().begin() as begun:
             store.abandon(begun.connection, run_id)
 
@@ -218,6 +226,7 @@ def report_on(
 ) -> Report:
     store = RunStore()
     connection = own.reading()
+    require_run(connection, run_id)
     run = store.load(connection, run_id)
     if sealer is not None and run.state not in (RUNNING, ABANDONED):
         sealer.require_end(run)

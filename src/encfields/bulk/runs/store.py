@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from encfields.bulk.errors import ConflictingRunError, shown_id
+from encfields.bulk.errors import ConflictingRunError, ReencryptionError, shown_id
 from encfields.bulk.rows.job import CONVERT, FILL_INDEX, REBIND, ROTATE_INDEX, Job
 from encfields.bulk.runs.run_row import (
     ABANDONED,
@@ -260,6 +260,17 @@ def require_run_tables(connection: Connection) -> None:
             "that needs CREATE",
             reason="no-run-table",
         )
+
+
+def require_run(connection: Connection, run_id: str) -> None:
+    """Refuse to go on with a run that was not recorded, whatever the row of one that was says.
+
+    :raises ConfigurationError: no run was.
+    :raises ReencryptionError: this one was not.
+    """
+    require_run_tables(connection)
+    if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first() is None:
+        raise ReencryptionError(f"there is no run {shown_id(run_id)}", reason="no-run")
 
 
 def _require_present_shape(connection: Connection) -> None:
