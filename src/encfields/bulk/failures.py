@@ -192,8 +192,8 @@ class Refusal(Enum):
     TRIGGER = "trigger", "a trigger of the table refuses the change of the row"
     ALTERED = (
         "altered",
-        "a trigger or rule of the table, or a server that is not strict, makes something else of "
-        "what the row is given, so it was left as it was",
+        "a trigger or rule of the table, a column that pads or rounds, or a server that is not "
+        "strict makes something else of what the row is given, so it was left as it was",
     )
     VALUE = "value", "a column does not accept the value: its type or its length"
     UNKNOWN = "refused", "the database refuses the row: a constraint, a column's type or a trigger"
