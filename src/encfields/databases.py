@@ -8,7 +8,7 @@ MYSQL_NAMES = frozenset({"mysql", "mariadb"})
 """What MariaDB and MySQL are called, depending on an engine's URL."""
 
 SUPPORTED = MYSQL_NAMES | {"postgresql", "sqlite"}
-"""Those in which the row's key can be delivered beside a value."""
+"""The databases in which a row's key can be delivered beside a value."""
 
 
 def short_name(name: str, longest: int, *, digits: int, end: str = "") -> str:

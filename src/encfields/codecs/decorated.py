@@ -68,7 +68,7 @@ class DecoratedCodec:
 
     @property
     def equality(self) -> Equality:
-        """That of the decorated type, whatever the dialect puts in its place."""
+        """The equality of the decorated type, whatever the dialect puts in its place."""
         try:
             return self._codec_for(self._inner.impl_instance).equality
         except DeclarationError:  # a mere stand-in for what the dialect puts there

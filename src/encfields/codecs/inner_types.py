@@ -205,11 +205,11 @@ INNER_TYPES = (
         others=(internals.ANY_BINARY,),
     ),
 )
-"""Those with values of their own, from the one that reads the fewest plaintexts to the one that
+"""The types with values of their own, from the one that reads the fewest plaintexts to the one that
 reads all: in that order they are guessed."""
 
 OF_OTHERS = (KnownType(sa.ARRAY, _array), KnownType(sa.TypeDecorator, _decorated))
-"""Those whose values are of another type."""
+"""The types whose values are of another type."""
 
 _BY_CLASS = {
     kind: known for known in (*INNER_TYPES, *OF_OTHERS) for kind in (known.kind, *known.others)

@@ -151,7 +151,7 @@ def _read_each_other(core: ModuleType) -> bool:
 
 
 def _unusable(reason: str, version: str | None = None) -> Status:
-    """It was installed on purpose, so its place is not taken in silence."""
+    """The status of a core that cannot be used, with a warning: it was installed on purpose."""
     _warn(reason)
     return Status(False, version, reason)
 

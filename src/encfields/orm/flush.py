@@ -185,7 +185,7 @@ def _defaulted(state: InstanceState[Any], context: Any, names: Any) -> None:
 
 
 def _updated(state: InstanceState[Any], context: Any, names: Any) -> None:
-    """So is what ``update().values(...)`` wrote, by the evaluator of ``synchronize_session``."""
+    """What the evaluator of ``synchronize_session`` puts into an object is sealed likewise."""
     if context is None:
         _defaulted(state, context, state.mapper.columns.keys())
 

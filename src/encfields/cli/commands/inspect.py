@@ -251,7 +251,7 @@ def _uuid_in_hex(text: str) -> str:
 
 
 def describe_legacy(data: bytes, error: MalformedMessageError) -> dict[str, Any] | None:
-    """The same, as plain data; ``legacy`` says why it is not ours.
+    """A message of another program as plain data; ``legacy`` says why it is not ours.
 
     AWS's own parser reads it: the other suites and format version 1 are no business of our
     reader's. That parser is no public interface of its library, so whatever it raises only means

@@ -76,7 +76,7 @@ def _parser(subparsers: Any, name: str, help_: str, about: str) -> argparse.Argu
 
 
 def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
-    """Do it."""
+    """Rebind the column's values."""
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
     was = _as_yet(column, arguments)
@@ -92,7 +92,7 @@ def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_conversion(arguments: argparse.Namespace, output: Output) -> int:
-    """Do it."""
+    """Convert the column's values."""
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
     if arguments.was is None:

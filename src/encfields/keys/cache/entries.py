@@ -128,7 +128,7 @@ class Entry:
         self.is_logged = False
 
     def confirm(self, asked: float, seconds: float) -> None:
-        """It was in force at `asked`, which is believed for some seconds."""
+        """Note that the key was in force at `asked`, which is relied on for some seconds."""
         self.asked = asked
         self.usable = min(self.expires, asked + seconds)
 

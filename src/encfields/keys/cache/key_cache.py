@@ -254,7 +254,7 @@ class KeyCache:
     # -- many keys at once ---------------------------------------------------------------------
 
     def without(self, key_ids: Iterable[str], *, beacons: bool = False) -> list[str]:
-        """Those of some keys whose active version is not at hand.
+        """The ids of the keys, among some, whose active version is not at hand.
 
         :param beacons: whose beacon keys, instead.
         """

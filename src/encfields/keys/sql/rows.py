@@ -231,7 +231,7 @@ def by_key(rows: KeyRows) -> Iterable[tuple[str, KeyRows]]:
 
 
 def in_order(rows: Iterable[KeyRow]) -> list[KeyRow]:
-    """Those in force, the newest last."""
+    """The rows in force, the newest last."""
     return sorted((row for row in rows if row.in_force), key=lambda row: row.number)
 
 

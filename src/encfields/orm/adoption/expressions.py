@@ -34,7 +34,7 @@ class NullTest(internals.NegatableComparison):
         )
 
     def negation(self, negated: Any) -> Any:
-        """It stays one of ours."""
+        """The negated test, which is one of ours as well."""
         return NullTest.of(negated) if type(negated) is BinaryExpression else negated
 
 

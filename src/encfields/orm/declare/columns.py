@@ -169,7 +169,7 @@ class ColumnBinding:
 
     @property
     def written_codec(self) -> Codec:
-        """That of the inner type that is written."""
+        """The codec of the inner type that is written."""
         return self.codec.written if isinstance(self.codec, ChangedCodec) else self.codec
 
     def as_written(self, value: object, dialect: Dialect) -> object:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class EngineTables:
-    """Those with encrypted columns that statements of one engine have named."""
+    """The tables with encrypted columns that statements of one engine have named."""
 
     def __init__(self) -> None:
         self._met: weakref.WeakSet[Table] = weakref.WeakSet()

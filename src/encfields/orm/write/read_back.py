@@ -282,7 +282,7 @@ class _Messages:
         return [identity for identity in identities if identity is not None]
 
     def of(self, keys: Sequence[tuple[Any, ...]]) -> Found:
-        """The same of rows by their keys."""
+        """What was found of the rows with these keys."""
         identities = rows_by_key(
             self._connection,
             self._table,

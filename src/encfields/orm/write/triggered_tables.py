@@ -106,7 +106,7 @@ SELECT EXISTS (
 
 
 class Later(enum.Enum):
-    """That the database is asked only after a write."""
+    """Says that the database is asked only after a write."""
 
     LATER = "later"
 
@@ -147,9 +147,9 @@ class _Answer:
 
 
 class TriggeredTables:
-    """Those of one engine.
+    """The tables of one engine that have such triggers, rules or indexes.
 
-    :param on_asked: is told of each question, of which no listener hears.
+    :param on_asked: called for each query that asks, which no listener sees.
     """
 
     def __init__(self, on_asked: Callable[[Connection, str], None]) -> None:

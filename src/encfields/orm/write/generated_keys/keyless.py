@@ -62,7 +62,7 @@ class KeylessInsert:
         return self.written[0]
 
     def unknown(self, message: str, binding: ColumnBinding | None = None) -> UnknownIdentityError:
-        """The refusal of it, which says what to do instead.
+        """The error for an INSERT whose keys cannot be learnt; it says what to do instead.
 
         :param binding: the encrypted column that it is about.
         """

@@ -49,7 +49,7 @@ AwaitedKeys = tuple[KeylessInsert, Reserved | None]
 class GeneratedKeys:
     """The keys of the INSERTs that one engine has under way.
 
-    :param hook: what gives an INSERT its dummies.
+    :param hook: what gives an INSERT its placeholders.
     :ivar given: those that were given their keys, and have not reached the driver.
     :ivar under_way: executions that need another wording, or a look at their keys or their result
         afterwards.

@@ -39,7 +39,7 @@ class InnodbTable(NamedTuple):
 
 
 class InnodbTables:
-    """Those that one engine has inserted into; each is asked for once."""
+    """The tables that one engine has inserted into; the server is asked about each once."""
 
     def __init__(self) -> None:
         self._known: weakref.WeakKeyDictionary[Table, dict[str | None, InnodbTable]] = (
@@ -131,7 +131,7 @@ def _known_autocommit(connection: Connection) -> bool | None:
 
 
 def refuse_autocommit(insert: KeylessInsert) -> Exception:
-    """The refusal of it."""
+    """The error for an INSERT under AUTOCOMMIT whose key the database generates."""
     return insert.unknown(_AUTOCOMMIT)
 
 

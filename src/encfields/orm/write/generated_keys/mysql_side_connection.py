@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from encfields.orm.write.generated_keys.keyless import KeylessInsert
 
 SideHook = Callable[..., Any]
-"""The ``before_cursor_execute`` listener that gives an INSERT its dummies."""
+"""The ``before_cursor_execute`` listener that gives an INSERT its placeholders."""
 
 _HARMLESS = ("SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "USE")
 
@@ -44,9 +44,9 @@ _SETTINGS = (
 
 
 class SideConnections:
-    """Such connections of one engine, made when they are first needed.
+    """One engine's connections for taking numbers, made when they are first needed.
 
-    :param hook: gives an INSERT its dummies.
+    :param hook: gives an INSERT its placeholders.
     """
 
     def __init__(self, hook: SideHook) -> None:

@@ -54,7 +54,7 @@ _NOT_UNDONE = 1196
 """ER_WARNING_NOT_COMPLETE_ROLLBACK."""
 
 REASON = "not-undone"
-"""Of the refusal."""
+"""The ``reason`` of the error for an INSERT that could not be undone."""
 
 
 def refuse_what_stayed(
