@@ -16,17 +16,21 @@ from sqlalchemy import (
     cast,
     collate,
     column,
+    delete,
     desc,
     exists,
     extract,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
     text,
+    true,
     tuple_,
     type_coerce,
+    update,
     values,
 )
 from sqlalchemy.orm import aliased
@@ -181,6 +185,40 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
 }
 
 
+RAW: dict[str, Callable[[], Any]] = {
+    "raw SQL": lambda: text("ssn = :x").bindparams(x=value),
+    "raw SQL, qualified and in a function": lambda: text(
+        "id = 1 OR lower(patient.ssn) = :x"
+    ).bindparams(x=value),
+    "raw SQL in an AND": lambda: and_(Patient.id == 1, text("ssn LIKE :x").bindparams(x=value)),
+    "raw SQL in a CASE": lambda: case((text("ssn = :x").bindparams(x=value), True), else_=False),
+    "raw SQL in EXISTS": lambda: exists(
+        select(Claim.id).where(text("claim.ssn = :x").bindparams(x=value))
+    ),
+    "CASE of a raw name": lambda: case({value: 1}, value=literal_column("ssn"), else_=0) == 1,
+    "a row with a raw name": lambda: tuple_(Patient.id, literal_column("ssn")) == (1, value),
+    "a raw name in a list": lambda: literal(value).in_([Patient.name, column("ssn")]),
+}
+
+STATEMENTS |= {
+    "raw SQL in HAVING": lambda: (
+        select(Patient.id).group_by(Patient.id).having(text("max(ssn) = :x").bindparams(x=value))
+    ),
+    "raw SQL in ON": lambda: select(Patient.id).join(
+        Claim, text("claim.ssn = :x").bindparams(x=value)
+    ),
+    "raw SQL in DELETE": lambda: delete(Patient).where(text("ssn = :x").bindparams(x=value)),
+    "raw SQL in UPDATE": lambda: (
+        update(Patient).where(text("ssn = :x").bindparams(x=value)).values(name="x")
+    ),
+    "raw SQL of a label": lambda: select(number.label("n")).where(
+        text("n = :x").bindparams(x=value)
+    ),
+}
+
+CONDITIONS |= RAW
+
+
 def _condition(make: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: select(Patient.id).where(make())
 
@@ -198,6 +236,28 @@ def test_a_statement_without_an_answer_is_refused_and_sends_nothing(sqlite_clini
         session.execute(STATEMENTS[name]()).all()
     assert_absent(CANARY, caught.value)
     assert seen == []
+
+
+UNREFUSED: dict[str, Any] = {
+    "the bind's name": text("patient.id = :ssn").bindparams(ssn=2),
+    "IS NULL": text("(ssn IS NOT NULL AND patient.id = :n)").bindparams(n=2),
+    "its size": text("length(ssn) > 200 AND patient.id = :n").bindparams(n=2),
+    "a text": text("'ssn' <> :n AND patient.id = 2").bindparams(n="x"),
+    "another table's": text("doctor.ssn = 'x' AND patient.id = :n").bindparams(n=2),
+    "in a subquery of its own": text(
+        "patient.id IN (SELECT 2 FROM (SELECT 'a' AS ssn) AS t WHERE ssn = :n)"
+    ).bindparams(n="a"),
+}
+
+
+@pytest.mark.parametrize("name", UNREFUSED)
+def test_raw_sql_that_compares_something_else_is_not_refused(sqlite_clinic, name):
+    doctor = select(literal_column("'x'").label("ssn")).subquery("doctor")
+    asked = select(Patient.id, Patient.ssn).where(UNREFUSED[name])
+    if "doctor" in str(UNREFUSED[name]):
+        asked = asked.join(doctor, true())
+    with sqlite_clinic.session() as session:
+        assert [row.id for row in session.execute(asked)] == [2]
 
 
 def test_the_refusal_names_column_operator_and_what_to_do():

@@ -1,8 +1,8 @@
 """Names of encrypted columns in SQL that no element of SQLAlchemy's stands for.
 
 What is looked at is the text that an application wrote: of ``text()``, ``literal_column()`` and
-``column()``, or by ``@compiles``. It is read word by word, not parsed: a name in a subquery of the
-text is taken for one of the statement's own.
+``column()``, or by ``@compiles``. It is read word by word, not parsed, and a subquery in it left
+out: its names are of tables that only the database knows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def encrypted_column_named(sql: str, columns: Iterable[Any]) -> Any | None:
 
     :param columns: that it may name, encrypted or not.
     """
-    bare = re.sub(_BINDS, _blanked, re.sub(NO_NAMES, _blanked, sql))
+    bare = _without_subqueries(re.sub(_BINDS, _blanked, re.sub(NO_NAMES, _blanked, sql)))
     by_name: dict[str, list[_Named]] | None = None
     for found in re.finditer(_NAME, bare):
         if by_name is None:
@@ -78,6 +78,18 @@ def is_tested_for_null(sql: str, start: int, end: int) -> bool:
     return not is_part and (bool(word and word.group()) or before[-1:] in ("", "(", ","))
 
 
+def _without_subqueries(sql: str) -> str:
+    """Raw SQL with blanks in the place of each ``(SELECT ...)``."""
+    while (found := re.search(r"(?i)\(\s*select\b", sql)) is not None:
+        end, depth = found.start(), 0
+        for end in range(found.start(), len(sql)):
+            depth += {"(": 1, ")": -1}.get(sql[end], 0)
+            if depth == 0:
+                break
+        sql = sql[: found.start()] + " " * (end + 1 - found.start()) + sql[end + 1 :]
+    return sql
+
+
 def _blanked(found: re.Match[str]) -> str:
     return " " * len(found.group())
 
@@ -85,6 +97,8 @@ def _blanked(found: re.Match[str]) -> str:
 def _by_name(columns: Iterable[Any]) -> dict[str, list[_Named]]:
     by_name: dict[str, list[_Named]] = {}
     for column in columns:
+        if getattr(column, "name", None) is None:
+            continue  # an expression that nothing names
         source = str(getattr(getattr(column, "table", None), "name", ""))
         one = _Named(source.casefold(), column)
         by_name.setdefault(str(column.name).casefold(), []).append(one)

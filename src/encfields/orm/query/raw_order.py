@@ -38,7 +38,7 @@ def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) 
     texts.extend(_sorted_in(_raw_texts(_others(select))))
     if not texts:
         return None
-    return encrypted_column_in(texts, froms(), list(select.selected_columns))
+    return _encrypted_column_in(texts, froms(), list(select.selected_columns))
 
 
 def is_raw_name(element: Any) -> bool:
@@ -103,7 +103,7 @@ def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
         yield from re.findall(_SORTED_BY, re.sub(NO_NAMES, " ", text))
 
 
-def encrypted_column_in(
+def _encrypted_column_in(
     texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any] = ()
 ) -> Any | None:
     """The encrypted column that one of the `texts` names, or ``None``.
@@ -117,7 +117,7 @@ def encrypted_column_in(
         if by_name is None:
             by_name = {
                 name.casefold(): column
-                for column in (*_columns(froms), *selected)
+                for column in (*columns_of(froms), *selected)
                 if is_encrypted(column)
                 for name in _names(column)
             }
@@ -133,12 +133,13 @@ def encrypted_column_in(
     return None
 
 
-def _columns(froms: Iterable[Any]) -> Iterator[Any]:
+def columns_of(froms: Iterable[Any]) -> Iterator[Any]:
+    """The columns of what a statement selects from, those of a join's two sides."""
     for source in froms:
         if isinstance(source, Join):
-            yield from _columns((source.left, source.right))
+            yield from columns_of((source.left, source.right))
         else:
-            yield from source.c
+            yield from getattr(source, "c", ())  # text() has none
 
 
 def _names(column: Any) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Delete, Update
 from sqlalchemy.sql.elements import ClauseList, Grouping, Label, TypeCoerce, UnaryExpression
-from sqlalchemy.sql.selectable import CompoundSelect, Select
+from sqlalchemy.sql.selectable import CompoundSelect, Join, Select
 
 from encfields.orm import internals
 from encfields.orm.query.ciphertext_uses import (
@@ -26,6 +26,7 @@ from encfields.orm.query.first_of_union import (
 )
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_operands import (
+    encrypted_operand_of_join,
     encrypted_operand_of_select,
     encrypted_operand_of_write,
 )
@@ -103,6 +104,15 @@ def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
         raise ciphertext_refused(
             element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading"
         )
+
+
+def check_join(join: Join) -> None:
+    """Refuse what a JOIN finds rows by that is ciphertext.
+
+    :raises UnsupportedOperationError: it is, or names in raw SQL, an encrypted column.
+    """
+    check_condition((join.onclause,), "the condition of a JOIN")
+    _refuse_raw_operand(encrypted_operand_of_join(join))
 
 
 def check_write(statement: Any) -> None:

@@ -36,7 +36,7 @@ from encfields.orm.query.ciphertext_uses import ciphertexts_among
 from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
 from encfields.orm.query.refused_clauses import (
     check_compound,
-    check_condition,
+    check_join,
     check_select,
     check_write,
 )
@@ -91,7 +91,7 @@ def _check(element: Any) -> None:
     elif isinstance(element, Executable) and not isinstance(element, FunctionElement):
         check_write(element)
     elif isinstance(element, Join):
-        check_condition((element.onclause,), "the condition of a JOIN")
+        check_join(element)
     else:
         check_expression(element)
 
