@@ -23,7 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from encfields.errors import AmbiguousRowError, CiphertextCopyError, UnknownIdentityError
+from encfields.errors import (
+    AmbiguousRowError,
+    CiphertextCopyError,
+    UnknownIdentityError,
+    UnsupportedOperationError,
+)
 from tests.binding.models import Card, Purchase, Seat
 from tests.database import CANARY
 from tests.turns import databases_by_turns, on_each_database
@@ -277,3 +282,57 @@ def test_an_update_inside_a_cte_is_refused(postgresql_db):
     changed = set_number(CANARY).where(card.c.id == 1).returning(card.c.id).cte("changed")
     with postgresql_db.begin() as connection, postgresql_db.refused(Exception, card):
         connection.execute(select(changed.c.id))
+
+
+def kept_unless(new: Any) -> Any:
+    """An UPDATE that gives a card another number if there is one, and another holder."""
+    return update(Card).values(number=func.coalesce(new, Card.number), holder=Card.holder + "x")
+
+
+@pytest.mark.parametrize("value", ["new", None])
+def test_coalesce_with_the_column_itself_sets_a_value_if_there_is_one(cards, value):
+    named: Any = bindparam("new")
+    given: Any = bindparam("given", value)
+    core = update(card).values(
+        number=func.coalesce(given, card.c.number), holder=card.c.holder + "x"
+    )
+    with cards.session() as session:
+        for n, statement in enumerate((kept_unless(named), kept_unless(given), core), start=1):
+            kept = session.get_one(Card, n)
+            changed: Any = session.execute(statement.where(card.c.id == n), {"new": value})
+            assert changed.rowcount == 1
+            session.refresh(kept)
+            assert kept.number == (value or f"number-{n}")
+            assert kept.holder == f"holder-{n}x"
+        session.rollback()
+        session.execute(kept_unless("other").where(Card.id == 2))
+        session.execute(kept_unless(literal("third")).where(Card.id == 3))
+        session.commit()
+    assert numbers(cards)[1:3] == ["other", "third"]
+
+
+def test_a_value_of_many_rows_is_refused_in_coalesce_too(cards):
+    before = numbers(cards)
+    with cards.session() as session:
+        with pytest.raises(AmbiguousRowError):
+            session.execute(kept_unless(CANARY))
+        changed: Any = session.execute(kept_unless(bindparam("new")), {"new": None})
+        assert changed.rowcount == len(before)
+        session.rollback()
+    assert numbers(cards) == before
+
+
+OTHER_CHOICES: dict[str, Any] = {
+    "nothing else is set, and there may be no value": lambda: update(Card).values(
+        number=func.coalesce(bindparam("new", None), Card.number)
+    ),
+    "a function of a value": lambda: kept_unless(func.lower("x")),
+    "the column first": lambda: update(Card).values(number=func.coalesce(Card.number, "x")),
+    "two values": lambda: update(Card).values(number=func.coalesce("x", "y", Card.number)),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_CHOICES)
+def test_any_other_choice_is_refused(cards, name):
+    with cards.session() as session, pytest.raises(UnsupportedOperationError):
+        session.execute(OTHER_CHOICES[name]().where(Card.id == 2))

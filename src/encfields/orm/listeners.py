@@ -25,6 +25,7 @@ from encfields.orm.write.indexes_along import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
 from encfields.orm.write.single_row import with_row_named
+from encfields.orm.write.update_choices import decide_values
 from encfields.orm.write.upsert import target_indexes
 from encfields.orm.write.upsert_choices import mark_choices
 from encfields.orm.write.upsert_set_values import bind_set_values
@@ -114,6 +115,7 @@ class EngineListeners:
         if Plaintext.is_used:
             write_plaintext_along(execution)
         if isinstance(execution.statement, Update):
+            decide_values(execution)
             execution.statement = with_row_named(execution.statement)
             type_application_bindparams(execution)
             complete_row_update(execution)

@@ -7,6 +7,7 @@ Before the statement is compiled, it is completed:
 ``indexes_along``                 index columns are set where an encrypted one is
 ``row_update``, ``current_rows``  an UPDATE by primary key reads what its rows hold
 ``single_row``                    ``key.in_([value])`` is as good as ``key == value``
+``update_choices``                ``coalesce(:new, ssn)``
 ``upsert_choices``                ``coalesce(excluded.ssn, table.ssn)`` and CASE
 ``upsert_set_values``             ``set_={"ssn": "..."}``
 ``application_bindparams``        a ``bindparam()`` that the application named
