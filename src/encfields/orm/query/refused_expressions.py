@@ -127,17 +127,18 @@ def _may_hold_hash(element: Any) -> bool:
 
 def _instead(element: Any, ciphertext: Any) -> str:
     """What to write in the place of a use."""
+    is_of_rows = any(isinstance(one, Tuple) for one in (element, *element.get_children()))
+    if ciphertext.type.indexes and is_of_rows:
+        return (
+            "compare each column by itself, as in and_(a == x, b == y), a tuple_() with rows that "
+            "it is given as they are, or a subquery in exists()"
+        )
     if getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO):
         if ciphertext.type.indexes:
             return instead_of_any(*element.get_children()) or COLUMN_FIRST
         return (
             "give the column index=BlindIndex() and compare it with a value, as in column == "
             "value, or compare in Python after loading"
-        )
-    if ciphertext.type.indexes and isinstance(element, Tuple):
-        return (
-            "compare each column by itself, as in and_(a == x, b == y), a tuple_() with rows that "
-            "it is given as they are, or a subquery in exists()"
         )
     if ciphertext.type.indexes and isinstance(element, Case):
         return "write case((column == value, result), ...)"
