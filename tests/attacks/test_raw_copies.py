@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from encfields.errors import CiphertextCopyError
+from encfields.errors import CiphertextCopyError, UnsupportedOperationError
 from tests.database import CANARY
 from tests.index_writes.expected import PATIENT, check_indexes, stored
 from tests.index_writes.models import Patient
@@ -106,7 +106,7 @@ OTHERS: dict[str, Callable[[], Any]] = {
         *select(kept.c.id, literal(CANARY).label("notes")).cte("made").c
     ),
     "a UNION": lambda: into(
-        NOTES, union_all(select(kept.c.id, kept.c.notes), select(literal(9), literal(CANARY)))
+        NOTES, union_all(select(kept.c.id, kept.c.notes), select(kept.c.id + 9, kept.c.notes))
     ),
     "a UNION in a suffix": lambda: into(
         NOTES, select(kept.c.id, kept.c.notes).suffix_with(f"UNION ALL SELECT 9, '{CANARY}'")
@@ -136,6 +136,14 @@ def test_a_copy_of_something_else_than_whole_rows_is_refused(
     with emptied.begin() as connection, pytest.raises(CiphertextCopyError) as caught:
         connection.execute(make(), execution_options=RAW)
     assert caught.value.table == "patient"
+    assert CANARY not in str(caught.value)
+    assert stored(emptied, patient, "notes") == {}
+
+
+def test_a_value_is_copied_by_no_union(emptied: Any) -> None:
+    rows = union_all(select(kept.c.id, kept.c.notes), select(literal(9), literal(CANARY)))
+    with emptied.begin() as connection, pytest.raises(UnsupportedOperationError) as caught:
+        connection.execute(into(NOTES, rows), execution_options=RAW)
     assert CANARY not in str(caught.value)
     assert stored(emptied, patient, "notes") == {}
 
