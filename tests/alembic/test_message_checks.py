@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, String, inspect, text
+from sqlalchemy import Column, MetaData, String, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from encfields import EncryptedType, attach
 from encfields.alembic import MigrationError
-from tests.alembic.project import SECRET, Clinic, Project, declared, store
+from tests.alembic.project import SECRET, Clinic, Project, declared, patient_table, store
 from tests.servers.backends import Backend
 
 
@@ -42,6 +42,19 @@ def test_a_guard_that_is_declared_is_made_and_one_that_is_not_is_removed(
     project.downgrade("base")
     assert _checks(backend) == set()
     assert clinic.read() == before
+
+
+def test_a_naming_convention_makes_no_other_name_of_it(
+    project: Project, clinic: Clinic, backend: Backend
+) -> None:
+    named = MetaData(naming_convention={"ck": "ck__%(table_name)s__%(constraint_name)s"})
+    patient_table(named, guard=True)
+    project.autogenerate(named)
+    project.upgrade()
+    assert _checks(backend) == {"patient_ssn_is_message"}
+    assert "op." not in project.autogenerate(named, keep=False)
+    project.downgrade("base")
+    assert _checks(backend) == set()
 
 
 def test_a_new_table_gets_it_in_the_revision_that_makes_it(

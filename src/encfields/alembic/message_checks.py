@@ -10,6 +10,7 @@ from typing import Any
 from alembic.autogenerate import renderers
 from alembic.operations import BatchOperations, Operations, ops
 from sqlalchemy import Column, LargeBinary, MetaData, Table, func, not_, select
+from sqlalchemy.sql.elements import conv
 
 from encfields.adopt.sqlite_schema import made_of
 from encfields.alembic.errors import MigrationError
@@ -105,11 +106,11 @@ def create_message_check(operations: Operations, operation: CreateMessageCheckOp
     _refuse_other_values(operations, operation)
     if context.dialect.name == "sqlite":
         with _remade(operations, operation) as batch:
-            batch.create_check_constraint(operation.name, _condition(operation))
+            batch.create_check_constraint(_as_it_is(operation), _condition(operation))
         return
     in_steps = context.dialect.name == "postgresql"
     operations.create_check_constraint(
-        operation.name,
+        _as_it_is(operation),
         operation.table_name,
         _condition(operation),
         schema=operation.schema,
@@ -124,7 +125,7 @@ def create_message_check(operations: Operations, operation: CreateMessageCheckOp
 @Operations.implementation_for(DropMessageCheckOp)
 def drop_message_check(operations: Operations, operation: DropMessageCheckOp) -> None:
     """Remove it."""
-    name, table_name, schema = operation.name, operation.table_name, operation.schema
+    name, table_name, schema = _as_it_is(operation), operation.table_name, operation.schema
     if operations.migration_context.dialect.name != "sqlite":
         operations.drop_constraint(name, table_name, type_="check", schema=schema)
         return
@@ -166,6 +167,11 @@ def _remade(operations: Operations, operation: MessageCheckOp) -> Iterator[Batch
         yield batch
     for trigger in triggers:  # they went with the former table
         bind.exec_driver_sql(trigger)
+
+
+def _as_it_is(operation: MessageCheckOp) -> str:
+    """The CHECK's name, of which a naming convention makes no other."""
+    return conv(operation.name)
 
 
 def _table(operation: MessageCheckOp) -> Table:
