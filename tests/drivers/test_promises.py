@@ -8,14 +8,28 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, text, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
+from encfields import EncryptedType
 from encfields.bulk.failures import code_of
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
-from encfields.errors import ContextMismatchError, EncFieldsError
+from encfields.errors import ContextMismatchError, EncFieldsError, MalformedMessageError
 from encfields.message import read_header
 from encfields.orm.write.pending import Pending
 from encfields.testing import assert_absent
@@ -209,6 +223,31 @@ def test_a_value_of_another_row_does_not_open(driver: Leg) -> None:
     driver.run(lambda c: c.execute(move, {"moved": bytes(c.execute(moved).scalar_one())}))
     with pytest.raises(ContextMismatchError):
         driver.run(lambda c: c.execute(select(Patient.name, Patient.ssn)).all())
+
+
+OTHER_TYPES = {"INTEGER": "4711", "DATE": "'2026-01-31'", "NUMERIC(9, 2)": "47.11"}
+
+
+@pytest.mark.parametrize("kind", OTHER_TYPES)
+def test_a_column_whose_type_holds_no_message_is_named(driver: Leg, kind: str) -> None:
+    """As when a model is deployed before the migration that encrypts its column."""
+    early = Table(
+        "early",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("held", EncryptedType()),
+    )
+
+    def read(connection: Connection) -> None:
+        connection.execute(text("DROP TABLE IF EXISTS early"))
+        connection.execute(text(f"CREATE TEMPORARY TABLE early (id INTEGER, held {kind})"))
+        connection.execute(text(f"INSERT INTO early VALUES (1, {OTHER_TYPES[kind]})"))
+        connection.execute(select(early.c.held)).all()
+
+    with pytest.raises(MalformedMessageError) as caught:
+        driver.run(read)
+    assert (caught.value.table, caught.value.column) == ("early", "held")
+    assert "never encrypted" in str(caught.value)
 
 
 def test_no_error_shows_a_plaintext(driver: Leg) -> None:

@@ -16,6 +16,7 @@ from encfields.orm.asyncmy_bytes import refuse_altered_bytes
 from encfields.orm.query.compiler_lookups import use_lookup_compiler, use_own_compiler
 from encfields.orm.query.criteria_lookups import with_lookups_in_criteria
 from encfields.orm.read.async_prefetch import AsyncPrefetch
+from encfields.orm.read.other_column_types import tell_of_other_column_type
 from encfields.orm.write.application_bindparams import type_application_bindparams
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
 from encfields.orm.write.execution import WriteExecution
@@ -48,6 +49,7 @@ class EngineListeners:
     def __init__(self, engine: Engine, encryption: EngineEncryption) -> None:
         self.hook = WriteHook(encryption, engine.dialect)
         self._redaction = Redaction()
+        self._is_postgresql = engine.dialect.name == "postgresql"
         self._is_asyncmy = engine.dialect.driver == ASYNCMY
         self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
 
@@ -79,6 +81,8 @@ class EngineListeners:
         if self._prefetch is not None:
             yield "after_execute", self._prefetch.after_execute, False
         yield "handle_error", self._redaction.hide_unsealed_parameters, False
+        if self._is_postgresql:
+            yield "handle_error", tell_of_other_column_type, False
 
     @leaves_no_trace
     def before_execute(
