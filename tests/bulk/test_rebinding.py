@@ -162,8 +162,8 @@ def test_a_plaintext_that_its_column_does_not_keep_is_named_and_not_there(clinic
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"source": OLD}, "other columns"),
-        ({"to_plaintext": {"ssn": "x"}}, "each of the spec's columns"),
+        ({"source": OLD}, "what was is told of remarks, ssn, and what is to be of notes, ssn"),
+        ({"to_plaintext": {"ssn": "x"}}, "named for ssn: name one for each of notes, ssn"),
     ],
 )
 def test_a_description_that_makes_no_sense_is_refused(sqlite, options, message):

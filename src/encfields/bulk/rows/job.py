@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,8 +67,11 @@ class Job:
         if not names:
             raise self._refusal("no column is named")
         source = self.source
-        if source is not None and {column.name for column in source.columns} != names:
-            raise self._refusal("the source names other columns than the spec")
+        if source is not None and (was := {column.name for column in source.columns}) != names:
+            raise self._refusal(
+                f"what was is told of {_listed(was)}, and what is to be of {_listed(names)}: name "
+                "each column as it is called now, and what it was called in its logical name"
+            )
         if source is not None and (source.table, source.schema) != (
             self.spec.table,
             self.spec.schema,
@@ -78,7 +81,10 @@ class Job:
                 "was called in the columns' logical names"
             )
         if self.to_plaintext is not None and set(self.to_plaintext) != names:
-            raise self._refusal("to_plaintext= names a target for each of the spec's columns")
+            raise self._refusal(
+                f"columns for the plaintext are named for {_listed(self.to_plaintext)}: name one "
+                f"for each of {_listed(names)}"
+            )
         if self.to_plaintext is not None and source is not None:
             raise self._refusal("a run to plaintext has no source: its spec says how to open")
 
@@ -185,3 +191,7 @@ class Job:
     def fingerprint(self) -> str:
         """64 hexadecimal digits: two calls with the same job share one run."""
         return hashlib.sha256(self.to_json().encode("utf-8")).hexdigest()
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
