@@ -373,7 +373,7 @@ def _check_sentinel(destroyed: object) -> None:
     is_plain = isinstance(destroyed, (str, bytes, int, float, dict, list, tuple))
     if is_plain and destroyed != "raise":
         raise ConfigurationError(
-            'destroyed= takes "raise", None, or an object that is no value of a column, such as '
+            'destroyed= takes "raise", None, or an object that cannot be a value, such as '
             "one of a class or enumeration of your own",
             reason="destroyed",
         )

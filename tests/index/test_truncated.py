@@ -413,14 +413,14 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "union": (
         lambda: union(select(Person.id, Person.name).where(alike), select(Person.id, null())),
-        "no SELECT",
+        "not a SELECT",
     ),
     "union all": (
         lambda: union_all(
             select(Person.id, Person.name).where(alike),
             select(Person.id, Person.name).where(Person.id == 1),
         ),
-        "no SELECT",
+        "not a SELECT",
     ),
     "column not selected": (lambda: select(Person.id).where(alike), "name is not selected"),
     "column of an alias selected": (
@@ -439,8 +439,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: select(Person).options(load_only(Person.id)).where(alike),
         "name is not selected",
     ),
-    "update": (lambda: update(Person).where(alike).values(plain="x"), "no SELECT"),
-    "delete": (lambda: delete(Person).where(alike), "no SELECT"),
+    "update": (lambda: update(Person).where(alike).values(plain="x"), "not a SELECT"),
+    "delete": (lambda: delete(Person).where(alike), "not a SELECT"),
     "joined collection with limit": (
         lambda: select(Person).options(joinedload(Person.pets)).where(alike).limit(2),
         "subquery",

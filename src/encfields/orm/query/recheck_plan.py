@@ -90,7 +90,7 @@ def _needed_filter(
 
 def _obstacle(compared: Compared, statement: Any) -> str | None:
     if not isinstance(statement, Select):
-        return "the statement is no SELECT"
+        return "the statement is not a SELECT"
     is_nested = len(compared.enclosing) > 1 or compared.scope.subquery is not None
     place = compared.element.place if compared.element.is_all else None
     if is_nested or not any(criterion is place for criterion in conjunction_of(statement)):
