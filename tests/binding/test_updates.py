@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    Table,
     and_,
     bindparam,
     case,
@@ -23,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
+from encfields import EncryptedType
 from encfields.errors import (
     AmbiguousRowError,
     CiphertextCopyError,
@@ -275,6 +280,33 @@ def test_a_multi_table_update_of_an_encrypted_column_is_refused(mariadb_db):
     )
     with mariadb_db.begin() as connection, mariadb_db.refused(AmbiguousRowError, card):
         connection.execute(statement)
+
+
+def test_a_multi_table_update_of_what_has_an_onupdate_is_refused_by_its_name(mariadb_db):
+    """It is set although the statement does not say so."""
+    metadata = MetaData()
+    base = Table(
+        "person",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("age", Integer),
+        Column("number", EncryptedType(), onupdate=CANARY),
+    )
+    sub = Table("nurse", metadata, Column("id", Integer, primary_key=True), Column("own", Integer))
+    mariadb_db.create(metadata)
+    statement = update(sub).values({sub.c.own: 1, base.c.age: 2}).where(base.c.id == sub.c.id)
+    bound = Table("ward", metadata, Column("id", Integer, primary_key=True), Column("n", Integer))
+    bound.append_column(Column("secret", EncryptedType()))
+    mariadb_db.create(metadata)
+    of_two = update(bound).values({bound.c.n: 1, base.c.age: 2}).where(base.c.id == bound.c.id)
+    for each in (statement, of_two):
+        with (
+            mariadb_db.begin() as connection,
+            mariadb_db.refused(AmbiguousRowError, base) as caught,
+        ):
+            connection.execute(each)
+        assert (caught.value.table, caught.value.column) == ("person", "number")
+        assert "onupdate=" in str(caught.value)
 
 
 def test_an_update_inside_a_cte_is_refused(postgresql_db):

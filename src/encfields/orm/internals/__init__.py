@@ -43,6 +43,7 @@ from encfields.orm.internals.compiled import (
     row_of_default,
     shares_statement,
     types_by_bind_name,
+    updated_by_default,
     values_count,
 )
 from encfields.orm.internals.execution import (

@@ -61,6 +61,11 @@ def dml_statement(compiled: Any) -> Insert | Update:
     return statement
 
 
+def updated_by_default(compiled: Any) -> list[Column[Any]]:
+    """The columns to which an UPDATE gives their ``onupdate=``, those of other tables included."""
+    return list(compiled.update_prefetch) if getattr(compiled, "isupdate", False) else []
+
+
 def dml_state(compiled: Any) -> Any:
     """What SQLAlchemy works out of an INSERT or UPDATE before it compiles it."""
     state = compiled.compile_state

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Table
@@ -93,9 +94,29 @@ def _refuse_stray_binds(compiled: Any, plan: StatementPlan) -> StatementPlan:
     for name, types in internals.types_by_bind_name(compiled).items():
         if name not in plan.by_bind and any(isinstance(t, SealedColumnType) for t in types):
             if plan.refusal is None:
-                plan = StatementPlan(sealed=plan.sealed, refusal=_unbound)
+                plan = StatementPlan(sealed=plan.sealed, refusal=_unbound_in(compiled))
             return plan
     return plan
+
+
+_SEVERAL_TABLES = (
+    "a multi-table UPDATE cannot say which row an encrypted value belongs to: "
+    "update each table by its own primary key"
+)
+
+
+def _unbound_in(compiled: Any) -> Refusal:
+    """Why a statement is refused that has an encrypted value of no row."""
+    for column in internals.updated_by_default(compiled):
+        if is_encrypted(column) and column.table is not internals.dml_statement(compiled).table:
+            return partial(
+                AmbiguousRowError,
+                f"{_SEVERAL_TABLES}. The column's onupdate= sets a value too",
+                table=column.table.name,
+                column=column.key,
+                reason="multi-table",
+            )
+    return _unbound
 
 
 def _unbound() -> EncFieldsError:
@@ -157,8 +178,7 @@ def _refuse_foreign_columns(rows: list[dict[Any, Assigned]]) -> None:
             of_index = isinstance(getattr(target, "type", None), IndexColumnType)
             if of_index or is_encrypted(target):
                 raise AmbiguousRowError(
-                    "a multi-table UPDATE cannot say which row an encrypted value belongs to: "
-                    "update each table by its own primary key",
+                    _SEVERAL_TABLES,
                     table=str(getattr(target.table, "name", "")) or None,
                     column=target.key,
                     reason="multi-table",
