@@ -133,6 +133,10 @@ def read_run(connection: Connection, run_id: str) -> Run:
         if not is_right(row[name]):
             problem = "it holds something that no run writes there"
             raise RunRefusedError(run_id, name, problem, reason="malformed-run")
+    if (row["active"] == 1) is not (row["state"] == RUNNING):
+        # No worker could move it on or end it: they write to an active run alone.
+        problem = f"it is not what a run has there whose state is {row['state']}"
+        raise RunRefusedError(run_id, "active", problem, reason="malformed-run")
     return Run(
         id=row["id"],
         table_name=row["table_name"],
@@ -207,6 +211,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "kind": _is_text_or_null,
     "fingerprint": _is_text,
     "job": _is_text,
+    "active": lambda value: value is None or (type(value) is int and value == 1),
     "state": lambda value: isinstance(value, str) and value in _STATES,
     "paused": _is_number(0, 1),
     "pass_number": _is_number(0, MAX_PASSES),
