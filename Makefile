@@ -49,7 +49,7 @@ BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 # Where the example application runs: sqlite with a key in a file, or postgresql with a KMS emulator.
 ON             ?= sqlite
 
-.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test suite test-native compile conformance localstack test-localstack test-mysql test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test suite test-native compile conformance localstack test-localstack test-mysql test-each test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
@@ -111,6 +111,10 @@ localstack: ## LocalStack's KMS in an environment of its own, where its packages
 test-mysql: $(VENV)/.ci ## the suite on MySQL in the place of the three databases
 	@ENCFIELDS_TEST_BACKENDS=mysql $(BIN)/python -m tests.servers --ways $(SERVERS) -- \
 		$(BIN)/python $(PYTEST)
+
+# What no database changes is tested on one of them, in turn: see tests/turns.py.
+test-each: $(VENV)/.ci ## the suite with every test on each of the three databases
+	@ENCFIELDS_TEST_TURNS=off $(MAKE) --no-print-directory suite
 
 test-matrix: test-oldest $(VENVS)/sqlalchemy-2.0/.ci test ## the suite on SQLAlchemy's oldest, newest 2.0, newest 2.1
 	@$(VENVS)/sqlalchemy-2.0/bin/python -m tests.servers --ways $(SERVERS) -- \

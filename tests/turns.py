@@ -2,8 +2,8 @@
 
 A file that asks for it by ``pytestmark = databases_by_turns`` meets every database, and each of its
 promises only one: the next test, and the next of a test's cases, has the next one. Those in which
-databases may differ are marked ``on_each_database``. ``ENCFIELDS_TEST_TURNS=off`` has every promise
-on each database.
+databases may differ are marked ``on_each_database``. ``make test-each`` has every promise on each
+database.
 """
 
 from __future__ import annotations
