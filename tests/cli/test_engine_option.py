@@ -113,7 +113,7 @@ def test_an_asyncio_engine_supplies_its_url(request, command, application, name,
 @pytest.mark.parametrize(
     "url, options, message",
     [
-        ("postgresql+asyncpg://u@h/d?ssl=require", "", "no other driver knows ssl"),
+        ("postgresql+asyncpg://u@h/d?ssl=require", "", "no other driver understands ssl"),
         ("postgresql+asyncpg://u@h/d", "connect_args={'ssl': True}", "given its connect_args"),
     ],
 )

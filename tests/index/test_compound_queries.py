@@ -177,7 +177,7 @@ def test_a_value_too_long_for_its_column_is_no_row(sqlite_house):
 def test_it_is_asked_for_all_of_its_columns_and_no_other():
     who = blind(Guest, "who")
     for values in ({}, {"born": 1}, {"surname": "x", "born": 1, "given": "y"}, {"last_name": "x"}):
-        with pytest.raises(UnsupportedOperationError, match="a value of each of surname, born"):
+        with pytest.raises(UnsupportedOperationError, match="a value for each of surname, born"):
             who.matches(**values)
 
 

@@ -113,7 +113,7 @@ def test_the_data_keys_of_other_keyrings_are_named(column, client, encryption):
     error = refusal(column, message)
     assert error.reason == "keyring"
     assert "no data key of the AWS KMS hierarchical keyring" in str(error)
-    with pytest.raises(MalformedMessageError, match="has to use a hierarchical keyring") as caught:
+    with pytest.raises(MalformedMessageError, match="must use a hierarchical keyring") as caught:
         client.decrypt(
             source=message,
             materials_manager=materials_manager(encryption),
