@@ -337,6 +337,8 @@ def test_coalesce_with_the_column_itself_sets_a_value_if_there_is_one(cards, val
             assert kept.number == (value or f"number-{n}")
             assert kept.holder == f"holder-{n}x"
         session.rollback()
+        session.execute(kept_unless(None).where(Card.id == 2))
+        assert session.get_one(Card, 2).number == "number-2"
         session.execute(kept_unless("other").where(Card.id == 2))
         session.execute(kept_unless(literal("third")).where(Card.id == 3))
         session.commit()

@@ -91,6 +91,15 @@ class Writes(ColumnElement[Any]):
         self.column, self.sql = column, sql
 
 
+class Made(Executable, ClauseElement):
+    """Another one, which is compiled by a function that it is given."""
+
+    inherit_cache = False
+
+    def __init__(self, sql: Callable[[Any], str]) -> None:
+        self.sql = sql
+
+
 class Filled(Executable, ClauseElement):
     """A statement of the application's own: ``INSERT INTO``, with what follows."""
 
@@ -103,6 +112,11 @@ class Filled(Executable, ClauseElement):
 @compiles(Writes)
 def _writes(element: Writes, compiler: Any, **kw: Any) -> str:
     return element.sql(element.column, compiler)
+
+
+@compiles(Made)
+def _made(element: Made, compiler: Any, **kw: Any) -> str:
+    return element.sql(compiler)
 
 
 @compiles(Filled)
@@ -246,6 +260,17 @@ def test_a_statement_of_its_own_writes_no_value_into_the_column(sqlite_clinic: D
         assert session.get_one(Patient, 9).name == "ssn-9"
 
 
+def test_what_a_statement_of_its_own_makes_may_be_named_as_the_column(
+    sqlite_clinic: Database,
+) -> None:
+    rows = select(Patient.id, Patient.notes).where(Patient.id == 2)
+    made = Made(lambda k: f"CREATE TEMP VIEW notes AS {k.process(rows, literal_binds=True)}")
+    with sqlite_clinic.session() as session:
+        session.execute(made)
+        assert session.scalars(text("SELECT id FROM temp.notes")).all() == [2]
+        session.execute(text("DROP VIEW temp.notes"))
+
+
 ALLOWED: dict[str, tuple[Written, list[int]]] = {
     "IS NULL": (lambda c, k: f"({k.process(c)}) IS NULL", [4]),
     "IS NOT NULL": (lambda c, k: f"{c._compiler_dispatch(k)} is not null AND 1 = 1", [1, 2, 3]),
@@ -258,6 +283,7 @@ ALLOWED: dict[str, tuple[Written, list[int]]] = {
         [2],
     ),
     "another table's namesake": (lambda c, k: "claim.amount + 1 = 11 AND 'ssn' <> 'x'", [1]),
+    "its size": (lambda c, k: "length(patient.ssn) > 200 AND patient.id = 3", [3]),
     "a bind of its name": (lambda c, k: f"patient.id = {k.process(literal(3))} /* ssn */", [3]),
 }
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
@@ -111,3 +112,12 @@ def test_a_row_is_not_evaluated_in_python_even_where_that_is_asked_for(sqlite_db
         found = session.get_one(Measured, 1)
         session.query(Measured).where(asked).update({"name": "new"}, synchronize_session="evaluate")
         assert found.name == "new"
+
+
+def test_of_several_parameter_sets_sqlalchemy_says_what_to_do(sqlite_db: Database) -> None:
+    """It cannot fetch for them, and was not asked to."""
+    sqlite_db.create(SyncBase.metadata)
+    changed = update(Measured).where(Measured.mail == bindparam("x")).values(name="new")
+    advice = pytest.raises(InvalidRequestError, match="add synchronize_session=None")
+    with sqlite_db.session() as session, advice:
+        session.execute(changed, [{"x": "A@X"}, {"x": "B@X"}])

@@ -40,8 +40,8 @@ def _compare_in_the_database(execution: ORMExecuteState) -> None:
         return
     strategy = execution.execution_options.get("synchronize_session", "auto")
     where = getattr(execution.statement, "whereclause", None)
-    if strategy not in ("auto", "evaluate") or where is None:
-        return
+    if strategy not in ("auto", "evaluate") or where is None or execution.is_executemany:
+        return  # of several parameter sets, SQLAlchemy says what to do
     for element in iterate(where):
         if _compares_as_given(element) or (strategy == "auto" and _is_lazy(element)):
             execution.update_execution_options(synchronize_session="fetch")

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy.sql.elements import BindParameter, Grouping, Label
 from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, SelectBase
-from sqlalchemy.types import NullType
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.raw_operands import encrypted_name_of
 from encfields.orm.read.provenance import column_named, table_named
 
 
@@ -45,9 +45,13 @@ def refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
 
     :raises UnsupportedOperationError: there is such a value.
     """
-    for place in zip(*map(_columns, compound.selects), strict=False):
-        encrypted = next((column for column in place if _is_ciphertext(column)), None)
-        if encrypted is not None and any(map(_has_value, place)):
+    selects = compound.selects
+    for place in zip(*map(_columns, selects), strict=False):
+        if not any(map(_has_value, place)):
+            continue
+        found = map(_ciphertext, selects, place)
+        encrypted = next((column for column in found if column is not None), None)
+        if encrypted is not None:
             raise UnsupportedOperationError(
                 f"a {compound.keyword.name.replace('_', ' ')} would send a value in plaintext, "
                 "beside ciphertext, which equals no value: compare the column itself, as in "
@@ -58,14 +62,20 @@ def refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
             )
 
 
-def _is_ciphertext(column: Any) -> bool:
-    return is_encrypted(column) and not isinstance(column, BindParameter)
+def _ciphertext(select: Any, column: Any) -> Any | None:
+    """The encrypted column that one of a SELECT's columns is, by its name in raw SQL too."""
+    if isinstance(column, BindParameter):
+        return None
+    return column if is_encrypted(column) else encrypted_name_of(select, column)
 
 
 def _has_value(column: Any) -> bool:
-    """Whether a value is a part of an expression, other than in a SELECT of its own."""
+    """Whether a value is a part of an expression, other than in a SELECT of its own.
+
+    One that is ``None`` may be another where the compiled statement is executed again.
+    """
     if isinstance(column, BindParameter):
-        return not isinstance(column.type, NullType)
+        return True
     if isinstance(column, SelectBase | ScalarSelect):
         return False
     return any(map(_has_value, column.get_children()))

@@ -8,7 +8,7 @@ out: its names are of tables that only the database knows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from encfields.orm.declare.columns import is_encrypted
@@ -16,13 +16,22 @@ from encfields.orm.declare.columns import is_encrypted
 NO_NAMES = r"(?s)'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/"
 """String literals and comments."""
 
-WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d]\w*'
+WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[\w[\w ]*\]|[^\W\d]\w*'
 """A name, in quotes or not."""
 
 _BINDS = r"(?<![:\w]):\w+|%\(\w+\)s|::\s*\w+|(?i:\bas\s+)(?:" + WORD + ")"
 """Binds, and names of types and labels: none of columns."""
 
-_NAME = rf"(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\s*[(.])"
+_NAME = rf"(?<![.\w])(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\s*[(.])"
+
+_TOLD_BY_CIPHERTEXT = (
+    r"(?i)\b(?:count|length|octet_length|bit_length|pg_column_size|typeof|pg_typeof|isnull)"
+    rf"\s*\(\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*\)"
+)
+"""What a message tells as well as its value: how many there are, of what size and type."""
+
+_MADE = rf"(?i)\b(?:view|table|into)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
+"""The name of what a statement makes, or writes to."""
 
 _BEFORE_CONDITION = frozenset(
     ("", "and", "case", "else", "having", "not", "on", "or", "select", "then", "when", "where")
@@ -40,21 +49,43 @@ class _Named(NamedTuple):
     column: Any
 
 
-def encrypted_column_named(sql: str, columns: Iterable[Any]) -> Any | None:
+def encrypted_column_named(
+    sql: str, columns: Iterable[Any], around: Callable[[], Iterable[Any]] = tuple
+) -> Any | None:
     """The encrypted column that raw SQL names, other than in IS NULL and its opposite, or ``None``.
 
     :param columns: that it may name, encrypted or not.
+    :param around: gives those of the statement around it, which it may name with their table.
     """
-    bare = _without_subqueries(re.sub(_BINDS, _blanked, re.sub(NO_NAMES, _blanked, sql)))
+    bare = re.sub(NO_NAMES, _blanked, sql)
+    for nameless in (_BINDS, _TOLD_BY_CIPHERTEXT, _MADE):
+        bare = re.sub(nameless, _blanked, bare)
+    bare = _without_subqueries(bare)
     by_name: dict[str, list[_Named]] | None = None
     for found in re.finditer(_NAME, bare):
         if by_name is None:
             by_name = _by_name(columns)
         *qualifiers, name = map(_folded, re.findall(WORD, found.group()))
-        column = _meant(by_name.get(name, ()), qualifiers)
-        if column is not None and not is_tested_for_null(bare, found.start(), found.end()):
-            return column
+        named = _qualified(by_name.get(name, ()), qualifiers)
+        if not named and qualifiers:
+            named = _qualified(_by_name(around()).get(name, ()), qualifiers)
+        is_meant = bool(named) and all(is_encrypted(one.column) for one in named)
+        if is_meant and not is_tested_for_null(bare, found.start(), found.end()):
+            return named[0].column
     return None
+
+
+def parts_with_values(sql: str) -> Iterator[str]:
+    """Of a list in raw SQL, such as of selected columns, the parts that have a value in them."""
+    bare = re.sub(NO_NAMES, _blanked, sql)
+    start = depth = 0
+    for place, character in enumerate(f"{bare},"):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            part = bare[start:place]
+            start = place + 1
+            if re.search(r"(?<![:\w]):\w", part):
+                yield part
 
 
 def is_tested_for_null(sql: str, start: int, end: int) -> bool:
@@ -63,7 +94,7 @@ def is_tested_for_null(sql: str, start: int, end: int) -> bool:
     Only parentheses may stand around it: ``lower(ssn) IS NULL`` is about a function, and of ``x =
     ssn IS NULL`` the first part is compared.
     """
-    after = re.match(r"(?i)((?:\s*\))*)\s*\bis\s+(?:not\s+)?null\b", sql[end:])
+    after = re.match(r"(?i)((?:\s*\))*)\s*\b(?:is\s+(?:not\s+)?null|isnull|notnull)\b", sql[end:])
     if after is None:
         return False
     before = sql[:start].rstrip()
@@ -79,8 +110,8 @@ def is_tested_for_null(sql: str, start: int, end: int) -> bool:
 
 
 def _without_subqueries(sql: str) -> str:
-    """Raw SQL with blanks in the place of each ``(SELECT ...)``."""
-    while (found := re.search(r"(?i)\(\s*select\b", sql)) is not None:
+    """Raw SQL with blanks in the place of each ``(SELECT ...)`` and ``(WITH ...)``."""
+    while (found := re.search(r"(?i)\(\s*(?:select|with)\b", sql)) is not None:
         end, depth = found.start(), 0
         for end in range(found.start(), len(sql)):
             depth += {"(": 1, ")": -1}.get(sql[end], 0)
@@ -105,12 +136,16 @@ def _by_name(columns: Iterable[Any]) -> dict[str, list[_Named]]:
     return by_name
 
 
-def _meant(named: Iterable[_Named], qualifiers: list[str]) -> Any | None:
-    """The encrypted one of the columns that have a name; ``None`` if another may be meant."""
-    meant = [one for one in named if not qualifiers or one.source == qualifiers[-1]]
-    if not meant or not all(is_encrypted(one.column) for one in meant):
-        return None
-    return meant[0].column
+def _qualified(named: Iterable[_Named], qualifiers: list[str]) -> list[_Named]:
+    """Those that are selected from what a name is qualified with."""
+    return [one for one in named if not qualifiers or _is_source(one.source, qualifiers[-1])]
+
+
+def _is_source(source: str, qualifier: str) -> bool:
+    anonymous = re.fullmatch(r"%\(\S+ (.*)\)s", source)  # SQLAlchemy gives it a number
+    if anonymous is None:
+        return source == qualifier
+    return re.fullmatch(rf"{re.escape(anonymous[1])}_\d+", qualifier) is not None
 
 
 def _folded(word: str) -> str:

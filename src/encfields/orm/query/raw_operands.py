@@ -2,13 +2,14 @@
 
 ``func.max(literal_column("note"))`` and ``column("note") == "x"`` tell SQLAlchemy nothing of the
 column that they are about, and would be answered by the ciphertext. Of a whole condition in raw
-SQL, ``text("note = :value")``, the database would be given the value besides.
+SQL, ``text("note = :value")``, the database would be given the value besides. A name in raw SQL may
+stand where it is delivered as it is, in IS NULL and in ``count()``; anywhere else it is an operand.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from sqlalchemy.sql import operators
@@ -16,60 +17,139 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     Case,
+    Cast,
     ClauseList,
+    ColumnClause,
+    FunctionFilter,
     Grouping,
     Label,
+    Null,
+    Over,
     TextClause,
+    TypeCoerce,
     UnaryExpression,
+    WithinGroup,
 )
 from sqlalchemy.sql.functions import FunctionElement, count
-from sqlalchemy.sql.selectable import Join, Select, SelectBase
+from sqlalchemy.sql.selectable import (
+    AliasedReturnsRows,
+    CompoundSelect,
+    FromClause,
+    Join,
+    ScalarSelect,
+    Select,
+    SelectBase,
+    SelectStatementGrouping,
+)
 
 from encfields.orm import internals
-from encfields.orm.query.raw_names import WORD, encrypted_column_named
+from encfields.orm.query.raw_names import encrypted_column_named, parts_with_values
 from encfields.orm.query.raw_order import columns_of, is_raw_name, name_in_sql
 
-_NAME = rf"(?:(?:{WORD})\s*\.\s*)*(?:{WORD})"
-_SIZES = rf"(?i)\b(?:length|octet_length|bit_length|pg_column_size)\s*\(\s*{_NAME}\s*\)"
-"""Raw SQL about the size of a message, with which values may be compared."""
+Columns = Callable[[], Iterable[Any]]
 
 _NULL_TESTS = (operators.is_, operators.is_not)
+_OF_CONDITIONS = (operators.inv, operators.exists)
+_TRANSPARENT = (Case, Cast, ClauseList, FromClause, FunctionFilter, Grouping, Label, Over)
+"""What is judged by where it stands itself, or has no name of a column for an operand."""
 
 
-def encrypted_operand_of_select(
-    select: Select[Any], froms: Callable[[], Iterable[Any]]
-) -> Any | None:
+def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Columns) -> Any | None:
     """The encrypted column that a SELECT gives to one of them, or ``None``.
 
     :param froms: gives what it selects from.
+    :param around: gives the columns of the whole statement.
     """
     columns = list(select.inner_columns)
     conditions = [*internals.where_criteria(select), *internals.having_criteria(select)]
-    texts = list(_operands([*columns, *conditions], delivered=columns))
+    clauses = [*columns, *conditions]
+    texts = list(_operands(clauses, delivered=columns))
     if internals.is_distinct(select):
         texts.extend(_raw_names(columns))
     if not texts:
-        return None
+        return _compared_selects(clauses)
     labels = [column for column in select.selected_columns if isinstance(column, Label)]
-    return _named_in(texts, [*labels, *columns_of(froms())])
+    known = list(columns_of(froms())) or around()  # without a FROM, it names those around it
+    named = _named_in(texts, [*labels, *known], around)
+    return _compared_selects(clauses) if named is None else named
 
 
-def encrypted_operand_of_write(statement: Any) -> Any | None:
-    """The same of the conditions of an UPDATE or DELETE."""
-    texts = list(_operands(internals.where_criteria(statement)))
-    return _named_in(texts, columns_of((statement.table,))) if texts else None
+def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
+    """The same of an INSERT, UPDATE or DELETE: of its conditions, what it sets and returns."""
+    left_out = statement.table, internals.post_values_clause(statement)
+    clauses = [part for part in statement.get_children() if not any(part is o for o in left_out)]
+    clauses += internals.upsert_conditions(statement)
+    clauses += [part for _, part in internals.upsert_values(statement) if _is_element(part)]
+    texts = list(_operands(clauses))
+    if not texts:
+        return _compared_selects(clauses)
+    sources = {id(statement.table): statement.table}
+    for element in _elements(clauses):
+        if isinstance(element, ColumnClause) and element.table is not None:
+            sources[id(element.table)] = element.table
+    columns = [*columns_of(sources.values()), *getattr(statement, "excluded", ())]
+    named = _named_in(texts, columns, around)
+    return _compared_selects(clauses) if named is None else named
 
 
-def encrypted_operand_of_join(join: Join) -> Any | None:
+def encrypted_operand_of_join(join: Join, around: Columns) -> Any | None:
     """The same of the condition of a JOIN."""
     texts = list(_operands((join.onclause,)))
-    return _named_in(texts, columns_of((join,))) if texts else None
+    return _named_in(texts, columns_of((join,)), around) if texts else None
 
 
-def _named_in(texts: Iterable[str], columns: Iterable[Any]) -> Any | None:
+def encrypted_name_of(select: Any, column: Any) -> Any | None:
+    """The encrypted column that one of a SELECT's columns is in raw SQL, or ``None``."""
+    texts = list(_raw_names((column,))) if isinstance(select, Select) else []
+    return _named_in(texts, columns_of(internals.top_level_from(select))) if texts else None
+
+
+def _named_in(texts: Iterable[str], columns: Iterable[Any], around: Columns = tuple) -> Any | None:
     known = list(columns)
-    found = (encrypted_column_named(text, known) for text in texts)
+    found = (encrypted_column_named(text, known, around) for text in texts)
     return next((column for column in found if column is not None), None)
+
+
+def _compared_selects(clauses: Iterable[Any]) -> Any | None:
+    """The encrypted column that a subquery, with which something is compared, delivers in raw
+    SQL."""
+    for element in _elements(clauses):
+        if isinstance(element, BinaryExpression) and not _leaves_as_it_is(element):
+            for side in (element.left, element.right):
+                for named in chain(_delivered_by(side), _proxied(side)):
+                    return named
+    return None
+
+
+def _delivered_by(side: Any) -> Iterator[Any]:
+    for select in _selects_in(side):
+        for column in select.selected_columns:
+            named = encrypted_name_of(select, column)
+            if named is not None:
+                yield named
+
+
+def _proxied(side: Any) -> Iterator[Any]:
+    """What a column of a subquery is in that one."""
+    source = getattr(side, "table", None)
+    while isinstance(source, AliasedReturnsRows):
+        source = source.element
+    proxied = {*map(hash, getattr(side, "proxy_set", ()))}
+    for select in _selects_in(source):
+        for column in select.selected_columns:
+            if hash(column) in proxied:
+                named = encrypted_name_of(select, column)
+                yield from _proxied(column) if named is None else (named,)
+
+
+def _selects_in(side: Any) -> Iterator[Any]:
+    while isinstance(side, Grouping | Label | ScalarSelect | SelectStatementGrouping):
+        side = side.element
+    if isinstance(side, CompoundSelect):
+        for select in side.selects:
+            yield from _selects_in(select)
+    elif isinstance(side, Select):
+        yield side
 
 
 def _operands(clauses: Iterable[Any], *, delivered: Iterable[Any] = ()) -> Iterator[str]:
@@ -79,24 +159,30 @@ def _operands(clauses: Iterable[Any], *, delivered: Iterable[Any] = ()) -> Itera
     """
     delivered = set(map(id, delivered))
     for element in _elements(clauses):
-        if isinstance(element, FunctionElement):
+        if isinstance(element, TextClause):
+            if any(isinstance(part, BindParameter) for part in element.get_children()):
+                is_list = id(element) in delivered
+                yield from parts_with_values(element.text) if is_list else (element.text,)
+        elif isinstance(element, FunctionElement):
             if not isinstance(element, count):
                 yield from _raw_names(getattr(element, "clauses", ()))
-        elif isinstance(element, BinaryExpression):
-            if element.operator not in _NULL_TESTS:
-                yield from _raw_names((element.left, element.right))
-        elif isinstance(element, UnaryExpression) and element.operator is operators.distinct_op:
-            yield from _raw_names((element.element,))
         elif isinstance(element, Case) and element.value is not None:
             yield from _raw_names((element.value, *(value for value, _ in element.whens)))
-        elif id(element) not in delivered and _has_values(element):
-            yield re.sub(_SIZES, " ", element.text)
+        elif not _leaves_as_it_is(element):
+            yield from _raw_names(element.get_children())
 
 
-def _has_values(element: Any) -> bool:
-    """Whether it is raw SQL with binds in it."""
-    parts = element.get_children() if isinstance(element, TextClause) else ()
-    return any(isinstance(part, BindParameter) for part in parts)
+def _leaves_as_it_is(element: Any) -> bool:
+    """Whether a name in raw SQL may be a direct part of an element."""
+    if isinstance(element, BinaryExpression):
+        return element.operator in _NULL_TESTS and isinstance(element.right, Null)
+    if isinstance(element, UnaryExpression):
+        return element.operator in _OF_CONDITIONS
+    return isinstance(element, (*_TRANSPARENT, TypeCoerce, WithinGroup))
+
+
+def _is_element(part: Any) -> bool:
+    return hasattr(part, "get_children")
 
 
 def _elements(clauses: Iterable[Any]) -> Iterator[Any]:
@@ -111,9 +197,13 @@ def _elements(clauses: Iterable[Any]) -> Iterator[Any]:
 
 def _raw_names(parts: Iterable[Any]) -> Iterator[str]:
     for part in parts:
-        while isinstance(part, Grouping):
-            part = part.element
-        if isinstance(part, ClauseList):
+        if isinstance(part, Grouping | Label):
+            yield from _raw_names((part.element,))
+        elif isinstance(part, Cast | TypeCoerce):
+            yield from _raw_names((part.clause,))
+        elif isinstance(part, Case):
+            yield from _raw_names((*(result for _, result in part.whens), part.else_))
+        elif isinstance(part, ClauseList):
             yield from _raw_names(part.clauses)
         elif is_raw_name(part):
             yield name_in_sql(part)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Delete, Update
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ClauseList, Grouping, Label, TypeCoerce, UnaryExpression
 from sqlalchemy.sql.selectable import CompoundSelect, Join, Select
 
@@ -26,6 +26,7 @@ from encfields.orm.query.first_of_union import (
 )
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_operands import (
+    Columns,
     encrypted_operand_of_join,
     encrypted_operand_of_select,
     encrypted_operand_of_write,
@@ -46,9 +47,10 @@ def check_condition(criteria: Iterable[Any], what: str) -> None:
         raise hash_refused(element, what)
 
 
-def check_select(select: Select[Any]) -> None:
+def check_select(select: Select[Any], around: Columns) -> None:
     """Refuse what a SELECT filters, sorts, groups and tells apart by ciphertext.
 
+    :param around: gives the columns of the whole statement.
     :raises UnsupportedOperationError: names the clause.
     """
     check_condition(internals.where_criteria(select), "a condition")
@@ -56,7 +58,7 @@ def check_select(select: Select[Any]) -> None:
     _check_order_by(select)
     froms = cache(lambda: internals.top_level_from(select))
     _check_raw_order(select, froms)
-    _refuse_raw_operand(encrypted_operand_of_select(select, froms))
+    _refuse_raw_operand(encrypted_operand_of_select(select, froms, around))
     group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
     for element in ciphertexts_among(group_by):
         if not row_key_determined(element, group_by, select):
@@ -106,23 +108,23 @@ def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
         )
 
 
-def check_join(join: Join) -> None:
+def check_join(join: Join, around: Columns) -> None:
     """Refuse what a JOIN finds rows by that is ciphertext.
 
     :raises UnsupportedOperationError: it is, or names in raw SQL, an encrypted column.
     """
     check_condition((join.onclause,), "the condition of a JOIN")
-    _refuse_raw_operand(encrypted_operand_of_join(join))
+    _refuse_raw_operand(encrypted_operand_of_join(join, around))
 
 
-def check_write(statement: Any) -> None:
-    """Refuse what an UPDATE or DELETE filters by ciphertext.
+def check_write(statement: Any, around: Columns) -> None:
+    """Refuse what a write filters by ciphertext, or works out of it.
 
     :raises UnsupportedOperationError: names the clause.
     """
     check_condition(internals.where_criteria(statement), "a condition")
-    if isinstance(statement, Update | Delete):
-        _refuse_raw_operand(encrypted_operand_of_write(statement))
+    if isinstance(statement, UpdateBase):
+        _refuse_raw_operand(encrypted_operand_of_write(statement, around))
 
 
 def _refuse_raw_operand(element: Any | None) -> None:

@@ -14,6 +14,7 @@ anywhere else it is refused, in whatever SQLAlchemy may come to offer as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -34,6 +35,7 @@ from encfields.orm.query.application_sql import (
 )
 from encfields.orm.query.ciphertext_uses import ciphertexts_among
 from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
+from encfields.orm.query.raw_operands import Columns
 from encfields.orm.query.refused_clauses import (
     check_compound,
     check_join,
@@ -61,10 +63,11 @@ def refuse_usage(compiled: Any) -> None:
     roots = [statement]
     if is_written_by_application(compiled.statement):
         roots.append(compiled.statement)  # its SELECT is taken for the statement
+    around = cache(lambda: list(_columns_in(statement)))
     while roots:
         for element in every_element(roots.pop(), is_exchanged):
             if not is_exchanged(element):
-                _check(element)
+                _check(element, around)
             if isinstance(element, count):
                 _check_count(element)
             if isinstance(element, Insert | Update):
@@ -83,15 +86,15 @@ def _columns_in(statement: Any) -> Iterator[Any]:
             yield from element.c
 
 
-def _check(element: Any) -> None:
+def _check(element: Any, around: Columns) -> None:
     if isinstance(element, Select):
-        check_select(element)
+        check_select(element, around)
     elif isinstance(element, CompoundSelect):
         check_compound(element)
     elif isinstance(element, Executable) and not isinstance(element, FunctionElement):
-        check_write(element)
+        check_write(element, around)
     elif isinstance(element, Join):
-        check_join(element)
+        check_join(element, around)
     else:
         check_expression(element)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam
-from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.elements import BindParameter, Null
 from sqlalchemy.sql.functions import coalesce
 from sqlalchemy.types import TypeDecorator
 
@@ -43,15 +43,20 @@ def decide_values(execution: WriteExecution) -> None:
 
 
 def _new_value(value: Any, column: Column[Any]) -> BindParameter[Any] | None:
-    """The first argument of a ``coalesce()`` of a value and the column itself."""
+    """The first argument of a ``coalesce()`` of a value and the column itself.
+
+    SQLAlchemy takes ``None`` there for ``null()``.
+    """
     parts = list(value.clauses) if isinstance(value, coalesce) else []
     if len(parts) != 2 or hash(parts[1]) != hash(column):  # annotated, it hashes as its original
         return None
     # A user's own type may store a value as NULL, and a type of the value's another one.
-    is_own = isinstance(getattr(column.type, "inner", None), TypeDecorator)
-    if is_own or not isinstance(parts[0], BindParameter) or is_converted(parts[0]):
+    if isinstance(getattr(column.type, "inner", None), TypeDecorator):
         return None
-    return None if adoption_of(column) is not None else parts[0]
+    new = bindparam(None, None, unique=True) if isinstance(parts[0], Null) else parts[0]
+    if not isinstance(new, BindParameter) or is_converted(new):
+        return None
+    return None if adoption_of(column) is not None else new
 
 
 def _decide(

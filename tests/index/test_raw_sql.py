@@ -1,0 +1,178 @@
+"""Names of encrypted columns in raw SQL, wherever in a statement of SQLAlchemy's they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    String,
+    and_,
+    case,
+    cast,
+    column,
+    exists,
+    extract,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import aliased
+
+from encfields.errors import UnsupportedOperationError
+from encfields.testing import assert_absent
+from tests.database import CANARY, Database
+from tests.index.clinic import Claim, Patient, claim, patient
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
+
+value: Any = CANARY
+raw: Any = literal_column("ssn", String)
+of_patient: Any = literal_column("patient.ssn")
+compared: Any = text("ssn = :x").bindparams(x=value)
+
+
+def within(made: Any) -> Any:
+    """What a subquery or a CTE delivers, compared with the value."""
+    return select(made.c.id).where(made.c.n == value)
+
+
+named: Any = select(Patient.id, raw.label("n")).subquery()
+
+
+CONDITIONS: dict[str, Callable[[], Any]] = {
+    "under CAST": lambda: cast(raw, String) == value,
+    "under another type": lambda: type_coerce(column("ssn"), String).like(value),
+    "under a label": lambda: raw.label("n") == value,
+    "under a label, in a list": lambda: and_(raw.label("n").in_([value]), Patient.id > 0),
+    "negative": lambda: -of_patient == value,
+    "in EXTRACT": lambda: extract("year", column("ssn")) == value,
+    "as what a CASE gives": lambda: case((Patient.id == 1, raw), else_=None) == value,
+    "delivered by a subquery": lambda: literal(value).in_(select(raw).select_from(Patient)),
+    "equal to what a subquery delivers": lambda: (
+        select(raw).select_from(Patient).where(Patient.id == 1).scalar_subquery() == value
+    ),
+    "delivered by a UNION": lambda: literal(value).in_(
+        select(Patient.name).union_all(select(raw).select_from(Patient))
+    ),
+    "of the statement around": lambda: exists(select(Claim.id).where(of_patient == value)),
+    "of the statement around raw SQL": lambda: exists(
+        select(literal(1)).select_from(text("claim")).where(of_patient == value)
+    ),
+    "of the statement around nothing": lambda: select(raw == value).scalar_subquery(),
+}
+
+STATEMENTS: dict[str, Callable[[], Any]] = {
+    "a selected comparison": lambda: select(
+        text("ssn = :x AS same").bindparams(x=value)
+    ).select_from(Patient),
+    "a numbered alias": lambda: select((p := aliased(Patient)).id).where(
+        text("patient_1.ssn = :x").bindparams(x=value), p.id > 0
+    ),
+    "a subquery's column": lambda: within(named),
+    "the column of a CTE of a subquery": lambda: within(select(named).cte()),
+    "a value below it in a UNION": lambda: (
+        select(raw).select_from(Patient).union_all(select(literal(value)))
+    ),
+    "set, in raw SQL": lambda: update(patient).values(name=text("ssn || :x").bindparams(x=value)),
+    "set, in a function": lambda: update(patient).values(name=func.nullif(raw, value)),
+    "set, in a CASE": lambda: update(patient).values(name=case((compared, "a"), else_="b")),
+    "of another table of an UPDATE": lambda: (
+        update(claim).where(Claim.id == Patient.id, of_patient == value).values(amount=1)
+    ),
+    "returned": lambda: update(patient).values(name="x").returning(raw == value),
+    "an upsert's condition": lambda: (
+        insert(patient)
+        .values(id=1, name="x")
+        .on_conflict_do_update(
+            index_elements=["id"],
+            set_={"name": "y"},
+            where=text("patient.ssn = :x").bindparams(x=value),
+        )
+    ),
+    "an upsert's SET": lambda: (
+        insert(patient)
+        .values(id=1, name="x")
+        .on_conflict_do_update(
+            index_elements=["id"], set_={"name": text("excluded.ssn || :x").bindparams(x=value)}
+        )
+    ),
+}
+
+
+def _condition(make: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: select(Patient.id).where(make())
+
+
+STATEMENTS |= {name: _condition(make) for name, make in CONDITIONS.items()}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_name_that_is_given_a_value_to_compare_is_refused_and_nothing_is_sent(
+    sqlite_clinic: Database, name: str
+) -> None:
+    refused = pytest.raises(UnsupportedOperationError, match=r"\.ssn: ")
+    with sqlite_clinic.statements() as seen, sqlite_clinic.session() as session:
+        with refused as caught:
+            session.execute(STATEMENTS[name]())
+        assert_absent(CANARY, caught.value)
+    assert seen == []
+
+
+def test_what_is_none_may_be_a_value_when_a_statement_is_executed_again(
+    sqlite_clinic: Database,
+) -> None:
+    """SQLAlchemy keeps one compiled statement for both."""
+    refused = pytest.raises(UnsupportedOperationError, match=r"null\(\) in its place")
+    with sqlite_clinic.session() as session, refused:
+        session.execute(select(Patient.id, Patient.ssn).union_all(select(Claim.id, literal(None))))
+
+
+OF_TWO = and_(Patient.id == 2, literal_column("length(patient.ssn)") > 200)
+ANSWERED: dict[str, Callable[[], Any]] = {
+    "its size": lambda: select(Patient.id).where(OF_TWO),
+    "how many": lambda: (
+        select(Patient.id)
+        .group_by(Patient.id)
+        .having(text("count(ssn) = :n AND id = 2").bindparams(n=1))
+    ),
+    "how many, as a column": lambda: (
+        select(Patient.id)
+        .where(Patient.id == 2)
+        .group_by(Patient.id)
+        .having(literal_column("count(ssn)") == 1)
+    ),
+    "in a query of its own": lambda: select(Patient.id).where(
+        text(
+            "patient.id IN (WITH t AS (SELECT 2 AS id, 'a' AS ssn) SELECT id FROM t WHERE ssn = :n)"
+        ).bindparams(n="a")
+    ),
+    "a part of another": lambda: select(Patient.id).where(
+        text("patient.id = :n OR '{}' = :m").bindparams(n=2, m="ssn")
+    ),
+    "a value beside it": lambda: select(Patient.id, text("ssn, :n").bindparams(n="x")).where(
+        Patient.id == 2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_what_a_message_tells_as_well_as_its_value_may_be_asked(
+    clinic: Database, name: str
+) -> None:
+    with clinic.begin() as connection:
+        assert connection.execute(ANSWERED[name]()).scalars().all() == [2]
+
+
+@pytest.mark.parametrize("sql", ["ssn ISNULL AND id < :n", "NOT (ssn NOTNULL) AND id < :n"])
+def test_null_may_be_asked_for_in_a_word(sqlite_clinic: Database, sql: str) -> None:
+    asked = select(Patient.id).where(text(sql).bindparams(n=100))
+    with sqlite_clinic.session() as session:
+        assert session.scalars(asked).all() == [4]
