@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    Column,
+    Date,
+    Integer,
+    MetaData,
     String,
+    Table,
     and_,
     case,
     cast,
@@ -25,7 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import aliased
 
+from encfields import EncryptedType
 from encfields.errors import UnsupportedOperationError
+from encfields.orm.query.refused_usage import refuse_usage
 from encfields.testing import assert_absent
 from tests.database import CANARY, Database
 from tests.index.clinic import Claim, Patient, claim, patient
@@ -176,3 +183,30 @@ def test_null_may_be_asked_for_in_a_word(sqlite_clinic: Database, sql: str) -> N
     asked = select(Patient.id).where(text(sql).bindparams(n=100))
     with sqlite_clinic.session() as session:
         assert session.scalars(asked).all() == [4]
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        text("taken > DATE '2020-01-01' AND id = :n"),
+        text("extract(year FROM taken) > :n"),
+        text("taken > now() - INTERVAL 1 YEAR AND id = :n"),
+        text("taken > now() - INTERVAL :n year"),
+        func.timestampdiff(text("YEAR"), column("taken"), func.now()) > 1,
+    ],
+    ids=str,
+)
+def test_a_word_about_a_time_is_no_column_of_its_name(criterion: Any) -> None:
+    """Which may be encrypted: the birth of somebody, for instance."""
+    person = Table(
+        "person",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("taken", Date),
+        Column("date", EncryptedType(Date)),
+        Column("year", EncryptedType(Integer)),
+    )
+    refuse_usage(select(person.c.id).where(criterion).compile())
+    named = text("year = :n")
+    with pytest.raises(UnsupportedOperationError):
+        refuse_usage(select(person.c.id).where(criterion, named).compile())

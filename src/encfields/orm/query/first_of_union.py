@@ -30,7 +30,7 @@ def refuse_ciphertext_below_other_column(compound: CompoundSelect[Any]) -> None:
         for above, column in zip(first, columns, strict=False):
             if is_encrypted(column) and not is_encrypted(above):
                 raise UnreadableError(
-                    f"it stands in a later SELECT of a {compound.keyword.name.replace('_', ' ')}, "
+                    f"it stands in a later SELECT of {_kind_of(compound)}, "
                     "whose first SELECT has no encrypted column there, so that the stored message "
                     "would be delivered: select it in the first one, beside its row's key, where "
                     "the others may have null()",
@@ -53,7 +53,7 @@ def refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
         encrypted = next((column for column in found if column is not None), None)
         if encrypted is not None:
             raise UnsupportedOperationError(
-                f"a {compound.keyword.name.replace('_', ' ')} would send a value in plaintext, "
+                f"{_kind_of(compound)} would send a value in plaintext, "
                 "beside ciphertext, which equals no value: compare the column itself, as in "
                 "column == value, or have null() in its place",
                 table=table_named(encrypted),
@@ -79,6 +79,11 @@ def _has_value(column: Any) -> bool:
     if isinstance(column, SelectBase | ScalarSelect):
         return False
     return any(map(_has_value, column.get_children()))
+
+
+def _kind_of(compound: CompoundSelect[Any]) -> str:
+    name = compound.keyword.name.replace("_", " ")
+    return f"an {name}" if name[0] in "EI" else f"a {name}"
 
 
 def _columns(select: Any) -> list[Any]:

@@ -30,6 +30,13 @@ _TOLD_BY_CIPHERTEXT = (
 )
 """What a message tells as well as its value: how many there are, of what size and type."""
 
+_UNITS = (
+    r"(?i)\b(?:extract|timestampadd|timestampdiff)\s*\(\s*\w+"
+    r"|\binterval\s+\d*\s*(?:day|hour|minute|month|quarter|second|week|year)\w*"
+)
+_TYPED = r"(?i)\b(?:date|interval|time|timestamp)\s*(?=')"
+"""Words about a time, which may be names of columns elsewhere."""
+
 _MADE = rf"(?i)\b(?:view|table|into)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
 """The name of what a statement makes, or writes to."""
 
@@ -57,8 +64,8 @@ def encrypted_column_named(
     :param columns: that it may name, encrypted or not.
     :param around: gives those of the statement around it, which it may name with their table.
     """
-    bare = re.sub(NO_NAMES, _blanked, sql)
-    for nameless in (_BINDS, _TOLD_BY_CIPHERTEXT, _MADE):
+    bare = re.sub(NO_NAMES, _blanked, re.sub(_TYPED, _blanked, sql))
+    for nameless in (_BINDS, _UNITS, _TOLD_BY_CIPHERTEXT, _MADE):
         bare = re.sub(nameless, _blanked, bare)
     bare = _without_subqueries(bare)
     by_name: dict[str, list[_Named]] | None = None

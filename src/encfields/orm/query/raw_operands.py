@@ -49,6 +49,8 @@ from encfields.orm.query.raw_order import columns_of, is_raw_name, name_in_sql
 Columns = Callable[[], Iterable[Any]]
 
 _NULL_TESTS = (operators.is_, operators.is_not)
+_OF_A_UNIT = ("timestampadd", "timestampdiff")
+"""Functions whose first argument is a word, such as YEAR."""
 _OF_CONDITIONS = (operators.inv, operators.exists)
 _TRANSPARENT = (Case, Cast, ClauseList, FromClause, FunctionFilter, Grouping, Label, Over)
 """What is judged by where it stands itself, or has no name of a column for an operand."""
@@ -165,7 +167,9 @@ def _operands(clauses: Iterable[Any], *, delivered: Iterable[Any] = ()) -> Itera
                 yield from parts_with_values(element.text) if is_list else (element.text,)
         elif isinstance(element, FunctionElement):
             if not isinstance(element, count):
-                yield from _raw_names(getattr(element, "clauses", ()))
+                arguments = list(getattr(element, "clauses", ()))
+                has_unit = str(getattr(element, "name", "")).lower() in _OF_A_UNIT
+                yield from _raw_names(arguments[has_unit:])
         elif isinstance(element, Case) and element.value is not None:
             yield from _raw_names((element.value, *(value for value, _ in element.whens)))
         elif not _leaves_as_it_is(element):
