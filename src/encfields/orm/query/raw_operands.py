@@ -8,7 +8,7 @@ stand where it is delivered as it is, in IS NULL and in ``count()``; anywhere el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -64,16 +64,16 @@ def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Col
     """
     columns = list(select.inner_columns)
     conditions = [*internals.where_criteria(select), *internals.having_criteria(select)]
-    clauses = [*columns, *conditions]
-    texts = list(_operands(clauses, delivered=columns))
+    elements = list(_elements([*columns, *conditions]))
+    texts = list(_operands(elements, delivered=columns))
     if internals.is_distinct(select):
         texts.extend(_raw_names(columns))
     if not texts:
-        return _compared_selects(clauses)
+        return _compared_selects(elements)
     labels = [column for column in select.selected_columns if isinstance(column, Label)]
     known = list(columns_of(froms())) or around()  # without a FROM, it names those around it
     named = _named_in(texts, [*labels, *known], around)
-    return _compared_selects(clauses) if named is None else named
+    return _compared_selects(elements) if named is None else named
 
 
 def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
@@ -82,21 +82,22 @@ def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
     clauses = [part for part in statement.get_children() if not any(part is o for o in left_out)]
     clauses += internals.upsert_conditions(statement)
     clauses += [part for _, part in internals.upsert_values(statement) if _is_element(part)]
-    texts = list(_operands(clauses))
+    elements = list(_elements(clauses))
+    texts = list(_operands(elements))
     if not texts:
-        return _compared_selects(clauses)
+        return _compared_selects(elements)
     sources = {id(statement.table): statement.table}
-    for element in _elements(clauses):
+    for element in elements:
         if isinstance(element, ColumnClause) and element.table is not None:
             sources[id(element.table)] = element.table
     columns = [*columns_of(sources.values()), *getattr(statement, "excluded", ())]
     named = _named_in(texts, columns, around)
-    return _compared_selects(clauses) if named is None else named
+    return _compared_selects(elements) if named is None else named
 
 
 def encrypted_operand_of_join(join: Join, around: Columns) -> Any | None:
     """The same of the condition of a JOIN."""
-    texts = list(_operands((join.onclause,)))
+    texts = list(_operands(list(_elements((join.onclause,)))))
     return _named_in(texts, columns_of((join,)), around) if texts else None
 
 
@@ -112,10 +113,10 @@ def _named_in(texts: Iterable[str], columns: Iterable[Any], around: Columns = tu
     return next((column for column in found if column is not None), None)
 
 
-def _compared_selects(clauses: Iterable[Any]) -> Any | None:
+def _compared_selects(elements: Iterable[Any]) -> Any | None:
     """The encrypted column that a subquery, with which something is compared, delivers in raw
     SQL."""
-    for element in _elements(clauses):
+    for element in elements:
         if isinstance(element, BinaryExpression) and not _leaves_as_it_is(element):
             for side in (element.left, element.right):
                 for named in chain(_delivered_by(side), _proxied(side)):
@@ -136,8 +137,8 @@ def _proxied(side: Any) -> Iterator[Any]:
     source = getattr(side, "table", None)
     while isinstance(source, AliasedReturnsRows):
         source = source.element
-    proxied = {*map(hash, getattr(side, "proxy_set", ()))}
     for select in _selects_in(source):
+        proxied = {*map(hash, side.proxy_set)}
         for column in select.selected_columns:
             if hash(column) in proxied:
                 named = encrypted_name_of(select, column)
@@ -154,13 +155,15 @@ def _selects_in(side: Any) -> Iterator[Any]:
         yield side
 
 
-def _operands(clauses: Iterable[Any], *, delivered: Iterable[Any] = ()) -> Iterator[str]:
+def _operands(elements: Sequence[Any], *, delivered: Iterable[Any] = ()) -> Iterator[str]:
     """The raw SQL that is given to something, and conditions in raw SQL that have values.
 
-    :param delivered: those of the clauses that are delivered, and no condition.
+    :param delivered: those of the elements that are delivered, and no condition.
     """
+    if not any(isinstance(element, TextClause) or is_raw_name(element) for element in elements):
+        return
     delivered = set(map(id, delivered))
-    for element in _elements(clauses):
+    for element in elements:
         if isinstance(element, TextClause):
             if any(isinstance(part, BindParameter) for part in element.get_children()):
                 is_list = id(element) in delivered
