@@ -10,6 +10,7 @@ from sqlalchemy.orm import defer, load_only
 from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import blind
+from encfields.errors import AmbiguousRowError
 from tests.database import Database
 from tests.turns import databases_by_turns
 
@@ -199,6 +200,28 @@ def test_a_row_without_a_tenant_gets_one_with_its_first_value(db, models):
             one.tenant, one.email = 2, "first"
             session.commit()
             one.title = "t"
+            session.commit()
+    plain, encrypted = models.tenant
+    assert held(db, encrypted) == held(db, plain)
+
+
+@pytest.mark.parametrize("value", [{}, {"email": "NEW"}], ids=["values stay", "a new value"])
+def test_a_row_whose_tenant_is_taken_away_is_told_that_it_has_none(db, models, value):
+    _, model = models.tenant
+    with db.session() as session:
+        one = session.get(model, 1)
+        one.tenant = None
+        for name, new in value.items():
+            setattr(one, name, new)
+        with pytest.raises(AmbiguousRowError, match="tenant identifies the row and is NULL"):
+            session.flush()
+
+
+def test_a_row_whose_values_are_taken_away_needs_no_tenant(db, models):
+    for model in models.tenant:
+        with db.session() as session:
+            one = session.get(model, 1)
+            one.tenant = one.email = one.phone = None
             session.commit()
     plain, encrypted = models.tenant
     assert held(db, encrypted) == held(db, plain)

@@ -144,7 +144,7 @@ class RowPlanner:
     ) -> SealedBind:
         identity = [self._identity_bind(column, row) for column in binding.identity]
         missing = [c.name for c, part in zip(binding.identity, identity, strict=True) if not part]
-        refusal = row_not_pinned(binding, missing) if missing and self.is_update else None
+        refusal = _row_not_pinned(binding, missing) if missing and self.is_update else None
         return SealedBind(assigned.bind, binding, tuple(identity), refusal)
 
     def indexed_binds(self, row: Mapping[Any, Assigned]) -> Iterator[IndexedBind]:
@@ -270,7 +270,7 @@ def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> Cipherte
     )
 
 
-def row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
+def _row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
     """The refusal of an UPDATE that gives no value for these columns of the row's key."""
     names = ", ".join(missing)
     default = ""

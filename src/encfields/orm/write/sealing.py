@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
+from encfields.errors import (
+    AmbiguousRowError,
+    CiphertextCopyError,
+    EncFieldsError,
+    UnknownIdentityError,
+)
 from encfields.message import core, seal
 from encfields.orm import internals
 from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
 from encfields.orm.write.index_values import IndexedBind
 from encfields.orm.write.pending import Carried, Pending, is_null
-from encfields.orm.write.row_planner import row_not_pinned
 from encfields.orm.write.statement_plan import SealedBind, StatementPlan
 
 if TYPE_CHECKING:
@@ -93,9 +97,15 @@ def null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> 
     columns = zip(bind.binding.identity, texts, strict=True)
     missing = [column.name for column, text in columns if text is None]
     if not plan.may_be_generated:
-        error = row_not_pinned(bind.binding, missing)()
-        error.row = known_row(bind.binding, texts)
-        return error
+        return AmbiguousRowError(
+            f"{', '.join(missing)} identifies the row and is NULL in this UPDATE, so that there is "
+            "no row to seal the value for: give it a value, or set the encrypted columns that are "
+            "bound to it to NULL",
+            table=bind.binding.table,
+            column=bind.binding.column_name,
+            row=known_row(bind.binding, texts),
+            reason="row-not-pinned",
+        )
     return UnknownIdentityError(
         f"{', '.join(missing)} identifies the row and has no value: give it one, or a Python-side "
         "default",
