@@ -81,6 +81,9 @@ def test_any_and_all_answer_as_of_a_plain_column(session: Session, items: Any, f
             expected = _ids(session, compare(listed, Person.plain))
             assert _ids(session, compare(listed, Person.sealed)) == expected
             assert _ids(session, compare(Person.sealed, listed)) == expected
+            excluded = _ids(session, ~compare(listed, Person.plain))
+            assert _ids(session, ~compare(listed, Person.sealed)) == excluded
+            assert _ids(session, ~compare(Person.sealed, listed)) == excluded
 
 
 def test_a_python_list_is_taken_as_it_is(session: Session) -> None:
@@ -125,3 +128,12 @@ def test_without_an_index_it_is_refused_by_name(session: Session) -> None:
     with pytest.raises(UnsupportedOperationError, match="in Python after loading") as caught:
         _ids(session, _any(["a"]) == Person.bare)
     assert caught.value.column == "bare"
+
+
+@pytest.mark.parametrize("name, fix", [("any", "in_"), ("ALL", "not_in")])
+def test_the_function_of_that_name_says_what_to_write(
+    session: Session, name: str, fix: str
+) -> None:
+    listed = getattr(func, name)(["a"])
+    with pytest.raises(UnsupportedOperationError, match=rf"write column\.{fix}\("):
+        _ids(session, Person.sealed == listed)

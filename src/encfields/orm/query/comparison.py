@@ -23,7 +23,7 @@ from sqlalchemy.sql.elements import (
     Null,
     TypeCoerce,
 )
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.functions import Function, FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import UnboundValueError, UnsupportedOperationError
@@ -277,9 +277,10 @@ class CiphertextComparison(BinaryExpression[bool]):
 
 def instead_of_any(*sides: Any) -> str | None:
     """What to write where one of the sides is ANY or ALL of a list, whose items no look-up sees."""
-    for side in sides:
-        if isinstance(side, CollectionAggregate):
-            is_all = side.operator is operators.all_op
+    for side in map(ungrouped, sides):
+        name = side.name.lower() if isinstance(side, Function) else ""
+        if isinstance(side, CollectionAggregate) or name in ("any", "some", "all"):
+            is_all = name == "all" or getattr(side, "operator", None) is operators.all_op
             return f"write column.{'not_in' if is_all else 'in_'}([...])"
     return None
 

@@ -98,12 +98,16 @@ def _asked(criterion: Any) -> Any:
 
 
 def _negated_or_exists(criterion: UnaryExpression[Any]) -> Any:
-    if criterion.operator is operators.inv:
+    if criterion.operator in _NOT:
         part = _asked(criterion.element)
         return criterion if part is criterion.element else not_(part)
     if criterion.operator is operators.exists:
         return internals.exists_rewritten(criterion, with_lookups_in_criteria)
     return criterion
+
+
+_NOT = (operators.inv, operators.is_false)
+"""Of NOT before a comparison with ANY or ALL, SQLAlchemy says that it ``is_false``."""
 
 
 def _compared(criterion: BinaryExpression[Any]) -> Any:
