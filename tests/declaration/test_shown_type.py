@@ -11,16 +11,19 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Date,
     Enum,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     Numeric,
     String,
     Table,
     TypeDecorator,
+    Unicode,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
@@ -44,6 +47,9 @@ INNER: dict[str, tuple[Any, str]] = {
     "Date": (Date(), "Date"),
     "Enum": (Enum(Colour), "Enum"),
     "Numeric": (Numeric(5, 2), "Numeric"),
+    "BigInteger": (BigInteger(), "BigInteger"),
+    "Interval": (Interval(), "Interval"),
+    "Unicode": (Unicode(9), "Unicode"),
     "TypeDecorator": (Notes(), "JSON"),
 }
 
@@ -89,6 +95,16 @@ def test_the_inner_types_classes_are_found_by_their_names(name: str) -> None:
     names = [f"{one.__module__}.{one.__name__}" for one in inspect.getmro(type(type_))]
     assert f"sqlalchemy.sql.sqltypes.{shown}" in names
     assert not isinstance(type_, type(inner))
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_they_are_found_before_the_class_that_decorates_bytes(name: str) -> None:
+    """As sqladmin goes through them for a field: a big integer has that of any integer."""
+    inner, shown = INNER[name]
+    kinds = inspect.getmro(type(EncryptedType(inner)))
+    found = [kind.__name__ for kind in kinds[: kinds.index(EncryptedType)]]
+    assert found[1] == shown
+    assert {"BigInteger": "Integer", "Unicode": "String"}.get(shown, shown) in found
 
 
 @pytest.mark.parametrize("name", INNER)

@@ -9,7 +9,19 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Date, DateTime, Enum, Integer, Numeric, String, Text, inspect
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Date,
+    DateTime,
+    Enum,
+    Integer,
+    Numeric,
+    String,
+    Text,
+    inspect,
+)
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from encfields import BlindIndex, EncryptedType
@@ -34,6 +46,7 @@ def _columns(wrap: Any) -> dict[str, Any]:
         "at": mapped_column(wrap(DateTime()), nullable=True),
         "fee": mapped_column(wrap(Numeric(10, 2)), nullable=True),
         "count": mapped_column(wrap(Integer()), nullable=True),
+        "total": mapped_column(wrap(BigInteger()), nullable=True),
         # Admin pages know by isinstance() that a Boolean need not be ticked, or by its default.
         "insured": mapped_column(wrap(Boolean()), nullable=False, default=False),
         "kind": mapped_column(wrap(Enum(Kind)), nullable=True),
@@ -63,6 +76,7 @@ ADA: dict[str, Any] = {
     "at": datetime(2026, 11, 28, 10, 30),
     "fee": Decimal("12.50"),
     "count": 3,
+    "total": 2**40,
     "insured": True,
     "kind": Kind.LATER,
     "text": "long",
@@ -76,6 +90,7 @@ ADA_FORM = {
     "at": "2026-11-28 10:30:00",
     "fee": "12.50",
     "count": "3",
+    "total": "1099511627776",
     "insured": "on",
     "kind": "LATER",
     "text": "long",

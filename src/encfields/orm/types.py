@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from sqlalchemy import Enum, LargeBinary, String, event
+from sqlalchemy import Enum, Interval, LargeBinary, String, event
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.arguments import check_flag, check_text, names
@@ -314,13 +314,20 @@ def _adds(inner: Any, name: str) -> bool:
 
 
 def _undecorated(inner: TypeEngine[Any]) -> TypeEngine[Any]:
-    while isinstance(inner, TypeDecorator):
+    while isinstance(inner, TypeDecorator) and not isinstance(inner, Interval):
         inner = inner.impl_instance
     return inner
 
 
 class _Shown(type):
     """Of the classes that are made for inner types: pickled by what they are made of."""
+
+    def mro(cls) -> list[type]:
+        """What is called as the inner type's classes comes first: sqladmin goes through the names,
+        and through what each class decorates, which of ``EncryptedType`` are bytes."""
+        own, *others = super().mro()
+        namesakes = cls.__bases__[1:]
+        return [own, *namesakes, *(kind for kind in others if kind not in namesakes)]
 
 
 def _reduced(shown: _Shown) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -344,7 +351,7 @@ def _shown_as(inner: type[Any]) -> type[EncryptedType]:
     sqladmin, starlette-admin and their like choose a field by the class that a type decorates,
     which they read from the type's own class: for ciphertext that would be a field of bytes.
     Flask-Admin and WTForms-SQLAlchemy choose it by the names of the classes that the type's own
-    class is made of.
+    class is made of, and so does sqladmin where it has no field for the class that is decorated.
     """
     known = _shown.get(inner)
     if known is not None:
@@ -365,7 +372,7 @@ def _shown_as(inner: type[Any]) -> type[EncryptedType]:
 def _namesakes(inner: type[Any]) -> Iterator[type[Any]]:
     """Empty classes, called what SQLAlchemy's classes that a type is made of are called."""
     for kind in inspect.getmro(inner):
-        if issubclass(kind, TypeEngine) and kind is not TypeEngine:
+        if issubclass(kind, TypeEngine) and kind not in (TypeEngine, TypeDecorator):
             yield type(kind.__name__, (), {"__module__": kind.__module__, "__slots__": ()})
 
 
