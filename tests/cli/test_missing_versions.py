@@ -71,3 +71,32 @@ def test_where_all_versions_are_there_doctor_is_content(on_database, engine, enc
     found = on_database("doctor", "--json", *COLUMNS).json["findings"]
     (one,) = (finding for finding in found if finding["check"] == "key versions of patient")
     assert one["verdict"] == "ok"
+
+
+def _doctors_verdict(on_database, check: str, *options: str) -> tuple[str, str]:
+    found = on_database("doctor", "--json", *COLUMNS, *options).json["findings"]
+    (one,) = (finding for finding in found if finding["check"] == check)
+    return one["verdict"], one["detail"]
+
+
+def test_doctor_finds_a_beacon_key_that_the_key_table_has_lost(
+    on_database, engine, encryption, patients, local_key
+):
+    fill(engine, patients, range(1, 6))
+    with engine.begin() as connection:
+        gone = text("DELETE FROM encfields_keys WHERE purpose = 'beacon-key'")
+        assert connection.execute(gone).rowcount == 1
+    verdict, detail = _doctors_verdict(on_database, "active keys", "--keyring", local_key)
+    assert verdict == "problem"
+    assert "the row of its beacon key was deleted: restore it from a backup" in detail
+
+
+def test_doctor_finds_values_under_a_key_of_another_name(on_database, engine, encryption, patients):
+    fill(engine, patients, range(1, 6))
+    with engine.begin() as connection:
+        stored = connection.execute(text("SELECT ssn FROM patient WHERE id = 1")).scalar_one()
+        renamed = {"m": bytes(stored).replace(b"default", b"another")}
+        connection.execute(text("UPDATE patient SET ssn = :m WHERE id = 1"), renamed)
+    verdict, detail = _doctors_verdict(on_database, "key versions of patient")
+    assert verdict == "problem"
+    assert "1 values do not open, under a key id that is neither" in detail

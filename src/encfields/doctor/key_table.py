@@ -117,6 +117,8 @@ def _check_opening(store: Store, active: list[KeyVersion]) -> list[Finding]:
 def _failure(store: Store, key_id: str) -> str | None:
     try:
         store.active(key_id)
+        if isinstance(store, SqlKeyStore):
+            store.list_beacons(key_id)
     except EncFieldsError as error:
         return str(error)
     return None
@@ -216,6 +218,12 @@ def _findings(name: str, counted: Census, known: KeyVersions) -> list[Finding]:
                 gone.append(Finding(name, "warning", detail))
                 continue
             detail += "; is the key table of an older backup than they are?"
+            gone.append(Finding(name, "problem", detail))
+        if others := column.other_key.total():
+            detail = (
+                f"{column.column}: {others:,} values do not open, under a key id that is neither "
+                "the column's nor a former one; `encfields verify` lists them"
+            )
             gone.append(Finding(name, "problem", detail))
     rows = f"{counted.rows:,} rows looked at"
     return gone or [Finding(name, "ok", f"all are in the key store ({rows})")]

@@ -13,7 +13,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from encfields.errors import ConfigurationError, KeyNotFoundError
-from encfields.keys.sql.failures import no_such_key
+from encfields.keys.sql.failures import no_beacon_key
 from encfields.keys.sql.row_wrapper import RowWrapper
 from encfields.keys.sql.rows import (
     BEACON,
@@ -69,7 +69,8 @@ class Beacons:
             return in_force
         if rows:
             raise was_destroyed(key_id, rows[-1].destroyed_at)
-        raise no_such_key(self._table.fullname, key_id)
+        # Whether there is a branch key is not asked: a key that is missing costs one look.
+        raise no_beacon_key(self._table.fullname, key_id)
 
     def wrapped(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
         """Beacon keys of many branch keys, still wrapped, in one query."""

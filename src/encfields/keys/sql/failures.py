@@ -99,8 +99,22 @@ def _first_line(cause: BaseException) -> str:
 def no_such_key(table: str, key_id: str) -> KeyNotFoundError:
     """The error for an id that is not in the table."""
     return KeyNotFoundError(
-        f"there is no such key in {table!r}; make it once with "
-        f"`encryption.keys.create({key_id!r})`, or attach(..., create=True)",
+        f"there is no such key in {table!r}; make it once with {_to_make(key_id)}",
         key_id=key_id,
         reason="no-key",
     )
+
+
+def no_beacon_key(table: str, key_id: str) -> KeyNotFoundError:
+    """The error for an id of which the table has no beacon key, and possibly a branch key."""
+    return KeyNotFoundError(
+        f"there is no beacon key of it in {table!r}. If `encfields keys list` shows the key, the "
+        "row of its beacon key was deleted: restore it from a backup, without it no row is found. "
+        f"If not, make the key once with {_to_make(key_id)}",
+        key_id=key_id,
+        reason="no-key",
+    )
+
+
+def _to_make(key_id: str) -> str:
+    return f"`encryption.keys.create({key_id!r})`, or attach(..., create=True)"
