@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, text
@@ -18,6 +19,7 @@ from encfields.adopt import (
     ensure_adopted,
     refill_plaintext,
 )
+from encfields.bulk.rows.plaintext import Adopt
 from tests.adoption.models import customer
 from tests.adoption.version import ROWS, backfill, work
 from tests.database import Database
@@ -79,6 +81,33 @@ def test_no_version_reads_what_another_has_changed_through_all_phases_and_back(l
     assert refill_plaintext(db.engine, keys, adoption).finished
     assert ensure_adopted(db.engine, keys, adoption).both == count(db)
     side_by_side(db, "old", "read-sealed")
+
+
+def test_a_plaintext_that_changes_while_it_is_sealed_is_no_fault_of_the_row(
+    legacy: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = legacy
+    looked: list[int] = []
+    adoption = Adoption.of(customer("write-both").__table__.c.email_enc)
+    begin_adoption(db.engine, adoption)
+    outcome_of = Adopt.outcome_of
+
+    def change_meanwhile(self: Adopt, rows: Any, reader: Any) -> Any:
+        outcome = outcome_of(self, rows, reader)
+        if not looked:
+            with db.plain.begin() as connection:
+                connection.execute(text("UPDATE customer SET email = '2:1' WHERE id = 2"))
+        looked.append(len(rows))
+        return outcome
+
+    monkeypatch.setattr(Adopt, "outcome_of", change_meanwhile)
+    told: list[int] = []
+    report = adopt(
+        db.engine, db.encryption, adoption, progress=lambda state: told.append(state.quarantined)
+    )
+    assert report.finished
+    assert set(told) == {0}
+    assert ensure_adopted(db.engine, db.encryption, adoption).both == count(db)
 
 
 def count(db: Database) -> int:

@@ -121,7 +121,10 @@ def test_a_connection_cut_after_commit_was_sent_counts_each_row_once(clinic, com
 
 
 @both
-def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(clinic, told):
+def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(
+    clinic, told, monkeypatch, caplog
+):
+    monkeypatch.setattr("encfields.bulk.failures.SILENT_SECONDS", 0.2)
     clinic.rotate()
     url = clinic.backend.url
     proxy = CutProxy(url.host, url.port)
@@ -137,6 +140,8 @@ def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(clini
     with pytest.raises(DatabaseUnavailableError, match="continues where it stopped"):
         run.run(progress=away)
     engine.dispose()
+    where = f"waiting for the database (127.0.0.1:{proxy.port}), 0.5 seconds at most: "
+    assert [one.message.startswith(where) for one in caplog.records] == [True]
     report = clinic.run().run()
     assert report.finished
     assert report.rows_written == 500

@@ -44,6 +44,21 @@ MOVED = {
     "mariadb": "SET NEW.id = 20;",
     "sqlite": "UPDATE doc SET id = 20 WHERE id = NEW.id;",
 }
+UNFINDABLE = {
+    "postgresql": "NEW.body_bidx := set_byte(OLD.body_bidx, 0, 255 - get_byte(OLD.body_bidx, 0));",
+    "mariadb": "SET NEW.body_bidx = REVERSE(OLD.body_bidx);",
+    "sqlite": "UPDATE doc SET body_bidx = x'00' WHERE id = NEW.id;",
+}
+BESIDE = {
+    "postgresql": "NEW.note := NULL;",
+    "mariadb": "SET NEW.note = NULL;",
+    "sqlite": "UPDATE doc SET note = NULL WHERE id = NEW.id;",
+}
+REBOUND = {
+    "postgresql": "NEW.tenant := 7;",
+    "mariadb": "SET NEW.tenant = 7;",
+    "sqlite": "UPDATE doc SET tenant = 7 WHERE id = NEW.id;",
+}
 LEFT_OUT = {
     "postgresql": "RETURN NULL;",
     "sqlite": "SELECT RAISE(IGNORE);",
@@ -82,7 +97,7 @@ def values(db: Database, table: Table) -> list[str]:
         return list(connection.scalars(select(table.c.body).order_by(table.c.id)))
 
 
-@pytest.mark.parametrize("body", [CUT, UNDONE, EMPTIED, MOVED, LEFT_OUT])
+@pytest.mark.parametrize("body", [CUT, UNDONE, EMPTIED, MOVED, UNFINDABLE, LEFT_OUT])
 def test_a_row_of_which_a_trigger_makes_something_else_stays_as_it_is(
     backend: Backend, body: dict[str, str]
 ) -> None:
@@ -99,6 +114,33 @@ def test_a_row_of_which_a_trigger_makes_something_else_stays_as_it_is(
     ]
     assert report.rows_written == 3
     assert values(db, table) == ["b1", "b2", "b3", "b4"]
+
+
+@pytest.mark.parametrize("body", [BESIDE, REBOUND])
+def test_a_trigger_that_destroys_what_stands_beside_a_value_is_noticed(
+    backend: Backend, body: dict[str, str]
+) -> None:
+    db = Database(backend)
+    sealed: list[Column[str]] = [
+        Column(name, EncryptedType(String(40), key=name, name=f"doc.{name}", bind_to="tenant"))
+        for name in ("body", "note")
+    ]
+    key: Column[int] = Column("id", Integer, primary_key=True, autoincrement=False)
+    table = Table("doc", MetaData(), key, Column("tenant", Integer, nullable=False), *sealed)
+    table.create(db.engine)
+    for name in ("body", "note"):
+        db.encryption.keys.create(name)
+    rows = [{"id": n, "tenant": n, "body": f"b{n}", "note": f"n{n}"} for n in range(1, 5)]
+    with db.begin() as connection:
+        connection.execute(insert(table), rows)
+    alter_the_second(db, body)
+    db.encryption.keys.rotate("body")
+
+    report = Reencryption(db.engine, db.encryption, TableSpec.from_table(table)).run()
+    assert [(one.key, one.reason) for one in report.quarantined] == [({"id": "2"}, "altered")]
+    with db.engine.connect() as connection:
+        stored = connection.execute(select(table).order_by(table.c.id)).mappings()
+        assert [dict(row) for row in stored] == rows
 
 
 def test_a_server_that_is_not_strict_cuts_no_value(backend: Backend) -> None:

@@ -134,6 +134,8 @@ def test_a_missing_table_is_a_message_and_what_to_do(on_database, patients):
         "after --table, schema.table elsewhere\n"
     )
     assert told.out == ""
+    elsewhere = on_database("status", "--table", "nowhere", "--column", "ssn", "--schema", "main")
+    assert elsewhere.err.startswith("encfields: main.nowhere: the database has no such table\n")
 
 
 @on_sqlite

@@ -56,6 +56,12 @@ class Connections:
         self._writing: Connection | None = None
 
     @property
+    def address(self) -> str | None:
+        """Where the database is, for people: host and port, or the name of its file."""
+        url = self._application.url
+        return (url.host and (f"{url.host}:{url.port}" if url.port else url.host)) or url.database
+
+    @property
     def may_overlap(self) -> bool:
         """Whether one thread may read while another writes; SQLite lets either wait at best."""
         return not self._shares and self.dialect.name != "sqlite"

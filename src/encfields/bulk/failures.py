@@ -5,6 +5,7 @@ The messages are our own, because a driver's can quote values of the row.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from enum import Enum
@@ -31,6 +32,8 @@ from encfields.keys.sql.failures import (
     is_read_only,
     sql_state,
 )
+
+log = logging.getLogger("encfields.bulk")
 
 _KEY_OUTAGES = frozenset({"unreachable", "throttled", "error"})
 """The others are somebody's decision, which waiting does not change."""
@@ -100,9 +103,7 @@ def translated(error: Exception) -> EncFieldsError:
     """The error as this library tells it: a driver's own text can hold values of a row."""
     if isinstance(error, EncFieldsError):
         return error
-    original = getattr(error, "orig", None) or error
-    code = code_of(original)
-    text = f"{type(original).__name__}{f' ({code})' if code else ''}"
+    code, text = code_of(getattr(error, "orig", None) or error), _named(error)
     if code in NOT_ALLOWED:
         return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
     if isinstance(error, DBAPIError) and is_read_only(error):
@@ -120,6 +121,13 @@ def translated(error: Exception) -> EncFieldsError:
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")
 
 
+def _named(error: Exception) -> str:
+    """A driver's error without its text."""
+    original = getattr(error, "orig", None) or error
+    code = code_of(original)
+    return f"{type(original).__name__}{f' ({code})' if code else ''}"
+
+
 def code_of(original: Any) -> int | str | None:
     """The server's code of a driver's error."""
     # MariaDB's own number says more than its SQLSTATE, which for a full disk is "general error".
@@ -133,36 +141,45 @@ class TranslatedFailure(NamedTuple):
     keeps the one that was handled when it was raised.
 
     :param error: as this library tells it. :param may_pass: whether trying again can help.
+    :param cause: the driver's name and number of it; empty if it is no driver's.
     """
 
     error: EncFieldsError
     may_pass: bool
+    cause: str = ""
 
     @classmethod
     def of(cls, error: Exception) -> TranslatedFailure:
         """What an error comes to."""
-        return cls(translated(error), may_pass(error))
+        cause = "" if isinstance(error, EncFieldsError) else _named(error)
+        return cls(translated(error), may_pass(error), cause)
 
 
 MAX_PAUSE = 5.0
 """Seconds between two attempts, at most."""
 
+SILENT_SECONDS = 2.0
+"""How long an outage lasts before it is told of: a connection that was cut is made anew at once."""
+
 
 class Patience:
-    """Waits out an outage, ever longer, until it has lasted too long.
+    """Waits out an outage, ever longer, until it has lasted too long; and says once that it does.
 
     :param seconds: how long an outage may last. :param stop: ends a wait at once.
+    :param database: where it is, for people; ``None`` where that is not known.
     """
 
-    def __init__(self, seconds: float, stop: Event) -> None:
+    def __init__(self, seconds: float, stop: Event, database: str | None = None) -> None:
         self._seconds = seconds
         self._stop = stop
+        self._database = "the database" if database is None else f"the database ({database})"
         self._since: float | None = None
         self._tries = 0
+        self._has_told = False
 
     def over(self) -> None:
         """Something worked again."""
-        self._since, self._tries = None, 0
+        self._since, self._tries, self._has_told = None, 0, False
 
     def wait(self, failure: TranslatedFailure) -> None:
         """Wait before another attempt; not called while an exception is handled.
@@ -173,6 +190,15 @@ class Patience:
         self._since = now if self._since is None else self._since
         if not failure.may_pass or now - self._since >= self._seconds:
             raise failure.error
+        if now - self._since >= SILENT_SECONDS and not self._has_told:
+            self._has_told = True
+            of_keys = isinstance(failure.error, KeyUnavailableError)
+            log.warning(
+                "waiting for %s, %g seconds at most: %s",
+                "the keys" if of_keys else self._database,
+                self._seconds,
+                failure.cause or failure.error,
+            )
         pause = min(0.05 * 2**self._tries, MAX_PAUSE)
         self._tries += 1
         # Workers that failed together do not come back together.

@@ -290,7 +290,7 @@ def patiently(
     """
     own = Connections(engine)
     stop = stop or Event()
-    patience = Patience(seconds, stop)
+    patience = Patience(seconds, stop, own.address)
     try:
         while True:
             try:

@@ -12,7 +12,7 @@ from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import UNREADABLE, BatchReader
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
-from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange
+from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange, same_value
 from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
@@ -230,7 +230,7 @@ class ToPlaintext:
             new: list[Any] = []
             for column, plain_at, codec in self._columns:
                 data, value = self._open(row, column, codec, reader, outcome)
-                differs = data is not None and row[plain_at] != value
+                differs = data is not None and not same_value(row[plain_at], value)
                 old.append(data if differs else None)
                 new.append(value if differs else None)
             if any(data is not None for data in old):

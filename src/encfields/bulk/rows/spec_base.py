@@ -159,8 +159,9 @@ class TableSpecBase:
         try:
             columns = inspector.get_columns(self.table, schema=schema)
         except NoSuchTableError:
+            name = f"{schema}.{self.table}" if schema else self.table
             raise DeclarationError(
-                "the database has no such table", table=self.table, reason="no-table"
+                "the database has no such table", table=name, reason="no-table"
             ) from None
         # Indexes, comments, and the tables that it refers to would take most of the time.
         key = inspector.get_pk_constraint(self.table, schema=schema)["constrained_columns"]
@@ -235,7 +236,9 @@ class ReflectedTable:
         missing = [c.name for c in spec.columns if c.name not in declared.c]
         if missing:
             raise DeclarationError(
-                f"the table has no column {', '.join(missing)}", table=spec.table, reason="column"
+                f"the table has no column {', '.join(missing)}",
+                table=spec.full_name,
+                reason="column",
             )
         known = bindings_of(declared)
         self.bindings: tuple[ColumnBinding, ...] = tuple(known[c.name] for c in spec.columns)

@@ -105,7 +105,7 @@ class RunLoop:
                 self._connections.close()
 
     def _work(self) -> str | None:
-        patience = Patience(self._options.outage_seconds, self._stop)
+        patience = Patience(self._options.outage_seconds, self._stop, self._connections.address)
         while not self._stop.is_set():
             failure = None
             try:

@@ -131,7 +131,7 @@ class Worker:
         """
         self._claim, self._bounds, self._unfinished = claim, claim.bounds, None
         self._counts, self._saved = Counts(), time.monotonic()
-        patience = Patience(self._options.outage_seconds, self._stop)
+        patience = Patience(self._options.outage_seconds, self._stop, self._connections.address)
         lost = False
         while True:
             failure = None

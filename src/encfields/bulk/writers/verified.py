@@ -2,8 +2,9 @@
 
 A trigger or a rule that cuts a value, sets it to NULL, gives the row another key or leaves it as
 it was destroys what the run replaces: the old value is gone with the COMMIT. So does a MySQL that
-is not strict, with a column that is too short. So such rows are read back in the same transaction,
-and one that holds something else is undone.
+is not strict, with a column that is too short. One that does so to another value of the row, or to
+a blind index, destroys that. So such rows are locked and read before they are written and once
+more after it, in the same transaction, and one that does not hold what it should is undone.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, func, select
+from sqlalchemy import ColumnElement, false, func, select, update
 
 from encfields.bulk.errors import RowAlteredError
+from encfields.bulk.rows.job import ADOPT
 from encfields.bulk.rows.key_order import bound_parameters, key_from, key_upto
-from encfields.bulk.rows.row_work import ABSENT
+from encfields.bulk.rows.row_work import ABSENT, same_value
 from encfields.databases import MYSQL_NAMES
 from encfields.orm.write.triggered_tables import may_alter_updates
 
@@ -54,28 +56,21 @@ class VerifiedWriter:
         :raises RowAlteredError: one of them holds something else, or is left as it was whatever
             is written to it. The caller takes all of it back.
         """
-        written = self._writer.write(connection, changes)
         if not self._may_be_altered(connection):
-            return written
-        if written:
-            stored = self._rows.read(connection, changes)
-            if sum(stored.is_new(change) for change in changes) < written:
-                raise RowAlteredError
-        if written < len(changes):
-            written += self._again(connection, changes)
-        return written
-
-    def _again(self, connection: Connection, changes: Sequence[RowChange]) -> int:
-        """Write rows that are as they were, now that their locks are held; how many were stored."""
-        held = self._rows.read(connection, changes, locks=True)
-        left = [change for change in changes if held.is_old(change)]
-        if left and self._writer.write(connection, left) < len(left):
+            return self._writer.write(connection, changes)
+        before = self._rows.lock(connection, changes)
+        # Nobody else can change these from here on.
+        free = [c for c in changes if c.key in before and self._rows.is_old(before[c.key], c)]
+        if not free:
+            return 0
+        if self._writer.write(connection, free) < len(free):
             raise RowAlteredError
-        if left:
-            stored = self._rows.read(connection, left)
-            if not all(map(stored.is_new, left)):
+        after = self._rows.read(connection, free)
+        for change in free:
+            row = after.get(change.key)
+            if row is None or not self._rows.is_new(row, change, before[change.key]):
                 raise RowAlteredError
-        return len(left)
+        return len(free)
 
     def _may_be_altered(self, connection: Connection) -> bool:
         if self._always:
@@ -87,25 +82,23 @@ class VerifiedWriter:
         return self._is_altered
 
 
-class _Stored(NamedTuple):
-    """What rows hold.
+class _StoredRow:
+    """What a row holds in the columns that matter to a run.
 
-    :param rows: what stands in the columns of each, by its key.
-    :param rows_of: how a change says what it writes, and what it replaces.
+    :param places: of the following, the numbers at which each begins.
+    :ivar cells: its encrypted values, where the database hashes, their digests.
+    :ivar indexes: its blind indexes. :ivar identity: what its values are bound to beside the key.
+    :ivar plain: of a run to plaintext, what that wrote, or of one that adopts, what it compares.
     """
 
-    rows: Mapping[Key, Sequence[Any]]
-    of: _StoredRows
+    __slots__ = ("cells", "identity", "indexes", "plain")
 
-    def is_new(self, change: RowChange) -> bool:
-        """Whether the row holds all that the change writes."""
-        row = self.rows.get(change.key)
-        return row is not None and self.of.holds(row, change.new, change.indexes)
-
-    def is_old(self, change: RowChange) -> bool:
-        """Whether the row holds what the change replaces."""
-        row = self.rows.get(change.key)
-        return row is not None and self.of.holds_old(row, change.old)
+    def __init__(self, row: Sequence[Any], places: Sequence[int]) -> None:
+        indexes, identity, plain = places
+        self.cells = [_bytes(value) for value in row[:indexes]]
+        self.indexes = [_bytes(value) for value in row[indexes:identity]]
+        self.identity = row[identity:plain]
+        self.plain = row[plain:]
 
 
 class _StoredRows:
@@ -116,58 +109,90 @@ class _StoredRows:
         self._hashes = name == "postgresql" or name in MYSQL_NAMES
         self._is_mysql = name in MYSQL_NAMES
         self._key_width = len(key)
-        self._width = len(prepared.columns)
-        self._plain = prepared.plain if prepared.job.to_plaintext is not None else ()
+        self._to_plaintext = prepared.job.to_plaintext is not None
+        self._adopts = prepared.job.kind == ADOPT
         cells = [self._cell(column) for column in prepared.columns]
+        beside = [*prepared.index_columns, *prepared.identity]
+        plain: Sequence[ColumnElement[Any]] = prepared.plain if self._to_plaintext else ()
+        if self._adopts:
+            plain = [self._cell(cell) for cell in prepared.plain_cells]
+        indexes = len(cells)
+        identity = indexes + len(prepared.index_columns)
+        self._places = (indexes, identity, identity + len(prepared.identity))
         self._select = (
-            select(*key, *cells, *prepared.index_columns, *self._plain)
+            select(*key, *cells, *beside, *plain)
+            .select_from(prepared.table)
             .where(key_from(key, "first", name), key_upto(key, "last", name))
             .order_by(*key)
         )
+        self._begin = None
+        if name == "sqlite":
+            # A SELECT begins no transaction there, and would see what is no more so then.
+            self._begin = update(prepared.table).where(false()).values({key[0]: key[0]})
 
-    def _cell(self, column: Column[Any]) -> ColumnElement[Any]:
+    def _cell(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         if self._is_mysql:
             return func.unhex(func.sha2(column, 256))
         return func.sha256(column) if self._hashes else column
 
-    def read(
-        self, connection: Connection, changes: Sequence[RowChange], *, locks: bool = False
-    ) -> _Stored:
-        """The rows from a batch's first key to its last.
+    def lock(
+        self, connection: Connection, changes: Sequence[RowChange]
+    ) -> Mapping[Key, _StoredRow]:
+        """The rows from a batch's first key to its last whose lock is free, which is held then."""
+        if self._begin is not None:
+            connection.execute(self._begin)
+        return self._read(
+            connection, changes, self._select.with_for_update(skip_locked=True, key_share=True)
+        )
 
-        :param locks: take those alone whose lock is free, and hold it.
-        """
+    def read(
+        self, connection: Connection, changes: Sequence[RowChange]
+    ) -> Mapping[Key, _StoredRow]:
+        """The rows from a batch's first key to its last."""
+        return self._read(connection, changes, self._select)
+
+    def _read(
+        self, connection: Connection, changes: Sequence[RowChange], statement: Any
+    ) -> Mapping[Key, _StoredRow]:
         bounds = bound_parameters("first", changes[0].key)
         bounds.update(bound_parameters("last", changes[-1].key))
-        statement = self._select
-        if locks:
-            statement = statement.with_for_update(skip_locked=True, key_share=True)
+        rows = connection.execute(statement, bounds)
         width = self._key_width
-        rows = {tuple(row[:width]): row[width:] for row in connection.execute(statement, bounds)}
-        return _Stored(rows, self)
+        return {tuple(row[:width]): _StoredRow(row[width:], self._places) for row in rows}
 
-    def holds(self, row: Sequence[Any], new: Sequence[Any], indexes: Sequence[Any] | None) -> bool:
-        """Whether a row holds these values and indexes, ``None`` for what does not matter."""
-        if self._plain:
-            values = row[len(row) - len(self._plain) :]
-            return all(n is None or v == n for v, n in zip(values, new, strict=True))
-        if not all(map(self._is, row, new)):
-            return False
-        stored = row[self._width : self._width + len(indexes or ())]
-        return all(_bytes(s) == _bytes(i) for s, i in zip(stored, indexes or (), strict=True))
-
-    def holds_old(self, row: Sequence[Any], old: Sequence[bytes | None]) -> bool:
+    def is_old(self, row: _StoredRow, change: RowChange) -> bool:
         """Whether a row holds what a change replaces."""
-        return all(map(self._is, row, old))
+        if not all(map(self._is, row.cells, change.old)):
+            return False
+        if not self._adopts or change.plain is None:
+            return True
+        return all(
+            value is None or self._holds(_bytes(stored), value)
+            for stored, value in zip(row.plain, change.plain, strict=True)
+        )
+
+    def is_new(self, row: _StoredRow, change: RowChange, before: _StoredRow) -> bool:
+        """Whether a row holds all that a change writes, and else what it held before."""
+        new: Sequence[Any] = change.new
+        if self._to_plaintext:
+            if not all(n is None or same_value(p, n) for p, n in zip(row.plain, new, strict=True)):
+                return False
+            new = [None] * len(new)
+        if not all(map(self._is, row.cells, new)):
+            return False
+        kept = (s == b for s, b, n in zip(row.cells, before.cells, new, strict=True) if n is None)
+        indexes = before.indexes if change.indexes is None else list(map(_bytes, change.indexes))
+        return all(kept) and row.indexes == indexes and row.identity == before.identity
 
     def _is(self, stored: Any, value: bytes | None) -> bool:
         if value is None:
             return True
         if value == ABSENT or stored is None:
             return stored is None and value == ABSENT
-        if not self._hashes:
-            return bytes(stored) == value
-        return bytes(stored) == hashlib.sha256(value).digest()
+        return self._holds(stored, value)
+
+    def _holds(self, stored: Any, value: bytes) -> bool:
+        return bool(stored == (hashlib.sha256(value).digest() if self._hashes else value))
 
 
 def _bytes(value: Any) -> Any:

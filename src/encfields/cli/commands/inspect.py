@@ -195,10 +195,12 @@ def stored_value(engine: Engine, place: str, key: list[str]) -> Any:
     try:
         table = Table(bare, MetaData(), schema=schema or None, autoload_with=engine)
     except NoSuchTableError:
-        raise ConfigurationError("there is no such table", table=bare, reason="no-table") from None
+        raise ConfigurationError(
+            "there is no such table", table=table_name, reason="no-table"
+        ) from None
     if column_name not in table.c:
         raise ConfigurationError(
-            f"the table has no column {column_name}", table=bare, reason="column"
+            f"the table has no column {column_name}", table=table_name, reason="column"
         )
     columns = list(table.primary_key.columns)
     conditions = [c == _typed(c, text) for c, text in _pairs(columns, key, bare)]
