@@ -7,7 +7,18 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import BINARY, CHAR, VARBINARY, Enum, ForeignKey, LargeBinary, String, text
+from sqlalchemy import (
+    BINARY,
+    CHAR,
+    DOUBLE,
+    REAL,
+    VARBINARY,
+    Enum,
+    ForeignKey,
+    LargeBinary,
+    String,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from encfields import EncryptedType
@@ -93,6 +104,17 @@ class ByDate(Base):
     secret: Mapped[str] = mapped_column(EncryptedType(String))
 
 
+class ByReal(Base):
+    """0.1 in single precision is more than 0.1, and so for ever the next row."""
+
+    __tablename__ = "by_real"
+    size: Mapped[float] = mapped_column(
+        REAL().with_variant(DOUBLE(), "mysql", "mariadb"), primary_key=True
+    )
+    number: Mapped[int]
+    secret: Mapped[str] = mapped_column(EncryptedType(String, bind_to="number"))
+
+
 class ByTime(Base):
     """A time cannot identify a row; it can be walked by."""
 
@@ -144,6 +166,7 @@ ROWS = {
     ByFixedBytes: lambda i: {"code": i.to_bytes(4, "little")},
     ByDate: lambda i: {"day": FIRST_DAY + dt.timedelta(days=i)},
     ByTime: lambda i: {"at": dt.datetime(2026, 1, 1, second=i % 60, minute=i // 60), "number": i},
+    ByReal: lambda i: {"size": i / 8 if i % 2 else i / 10, "number": i},
     Odd: lambda i: {"key": i},
 }
 
@@ -204,6 +227,16 @@ def test_each_tenants_values_move_to_that_tenants_active_version(tables):
     assert report.rows_written == 25
     assert tables.versions(Account)[("tenant/2", rotated)] == 25
     assert tables.values(Account) == before
+
+
+def test_a_key_of_which_the_server_shows_a_rounded_number_is_refused(tables):
+    if tables.backend.family != "mariadb":
+        pytest.skip("the others show the number that is stored")
+    with tables.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE rounds (size FLOAT PRIMARY KEY, secret BLOB, n INT)"))
+    spec = TableSpec.of("rounds", [SealedColumn("secret", bind_to=("n",))])
+    with pytest.raises(DeclarationError, match=r"rounds.size: .* make it DOUBLE or DECIMAL"):
+        tables.run(spec).run()
 
 
 def test_a_table_without_a_primary_key_is_refused(tables):

@@ -22,9 +22,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, TypeDecorator
+from sqlalchemy import REAL, LargeBinary, TypeDecorator, cast
 from sqlalchemy import text as sql_text
 from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects.mysql import FLOAT as MYSQL_FLOAT
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import DeclarationError, UnknownIdentityError
@@ -56,14 +57,39 @@ class AsStored(TypeDecorator[Any]):
         """None: a value is read as the driver gives it."""
 
 
+class _SingleFloat(TypeDecorator[Any]):
+    """PostgreSQL's REAL, which it compares with a number of double precision as one: 0.1 in it is
+    more than 0.1, so that a table would be read from the same row on for ever."""
+
+    impl = REAL
+    cache_ok = True
+
+    def bind_expression(self, bindvalue: Any) -> Any:
+        """A number as the column holds it."""
+        return cast(bindvalue, REAL)
+
+
 def take_keys_as_stored(table: Table, identifying: frozenset[str], connection: Connection) -> None:
-    """Give the columns that tell rows apart a type that reads whatever SQLite holds in them.
+    """Give the columns that tell rows apart a type that compares as the database does, and reads
+    whatever SQLite holds in them.
 
     :param table: as reflected.
     :param identifying: names of columns that values are bound to, beside the primary key.
+    :raises DeclarationError: a column of the primary key is a FLOAT of MySQL or MariaDB.
     """
     dialect = connection.dialect
     if dialect.name != "sqlite":
+        for column in table.primary_key.columns:
+            if isinstance(column.type, MYSQL_FLOAT):
+                raise DeclarationError(
+                    "the table cannot be read in batches by a primary key of type FLOAT, of which "
+                    "the server shows a rounded number: make it DOUBLE or DECIMAL",
+                    table=table.fullname,
+                    column=column.name,
+                    reason="primary-key",
+                )
+            if isinstance(column.type, REAL):
+                column.type = _SingleFloat()
         return
     names = identifying.union(column.name for column in table.primary_key.columns)
     binary = _binary_columns(table, connection)

@@ -60,15 +60,17 @@ class VerifiedWriter:
             return self._writer.write(connection, changes)
         before = self._rows.lock(connection, changes)
         # Nobody else can change these from here on.
-        free = [c for c in changes if c.key in before and self._rows.is_old(before[c.key], c)]
+        held = ((change, before.get(_comparable(change.key))) for change in changes)
+        free = [(c, row) for c, row in held if row is not None and self._rows.is_old(row, c)]
         if not free:
             return 0
-        if self._writer.write(connection, free) < len(free):
+        written = [change for change, _ in free]
+        if self._writer.write(connection, written) < len(written):
             raise RowAlteredError
-        after = self._rows.read(connection, free)
-        for change in free:
-            row = after.get(change.key)
-            if row is None or not self._rows.is_new(row, change, before[change.key]):
+        after = self._rows.read(connection, written)
+        for change, was in free:
+            row = after.get(_comparable(change.key))
+            if row is None or not self._rows.is_new(row, change, was):
                 raise RowAlteredError
         return len(free)
 
@@ -158,7 +160,7 @@ class _StoredRows:
         bounds.update(bound_parameters("last", changes[-1].key))
         rows = connection.execute(statement, bounds)
         width = self._key_width
-        return {tuple(row[:width]): _StoredRow(row[width:], self._places) for row in rows}
+        return {_comparable(row[:width]): _StoredRow(row[width:], self._places) for row in rows}
 
     def is_old(self, row: _StoredRow, change: RowChange) -> bool:
         """Whether a row holds what a change replaces."""
@@ -193,6 +195,11 @@ class _StoredRows:
 
     def _holds(self, stored: Any, value: bytes) -> bool:
         return bool(stored == (hashlib.sha256(value).digest() if self._hashes else value))
+
+
+def _comparable(key: Sequence[Any]) -> Key:
+    """A row's key as one that is the same as itself: what is not a number is not."""
+    return tuple(None if value != value else value for value in key)
 
 
 def _bytes(value: Any) -> Any:
