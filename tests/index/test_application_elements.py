@@ -22,7 +22,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
-from sqlalchemy.sql.expression import ClauseElement, ClauseList, ColumnElement, FunctionElement
+from sqlalchemy.sql.expression import (
+    ClauseElement,
+    ClauseList,
+    ColumnClause,
+    ColumnElement,
+    FunctionElement,
+)
 
 from encfields.errors import UnsupportedOperationError
 from encfields.testing import assert_absent
@@ -91,6 +97,12 @@ class Writes(ColumnElement[Any]):
         self.column, self.sql = column, sql
 
 
+class Spelled(ColumnClause[str]):
+    """A column of no table, whose SQL is what it is called, in whichever way."""
+
+    inherit_cache = True
+
+
 class Made(Executable, ClauseElement):
     """Another one, which is compiled by a function that it is given."""
 
@@ -112,6 +124,11 @@ class Filled(Executable, ClauseElement):
 @compiles(Writes)
 def _writes(element: Writes, compiler: Any, **kw: Any) -> str:
     return element.sql(element.column, compiler)
+
+
+@compiles(Spelled)
+def _spelled(element: Spelled, compiler: Any, **kw: Any) -> str:
+    return {"number": "ssn", "lowered": "lower(patient.ssn)"}.get(element.name, element.name)
 
 
 @compiles(Made)
@@ -269,6 +286,19 @@ def test_what_a_statement_of_its_own_makes_may_be_named_as_the_column(
         session.execute(made)
         assert session.scalars(text("SELECT id FROM temp.notes")).all() == [2]
         session.execute(text("DROP VIEW temp.notes"))
+
+
+def test_a_column_that_is_compiled_by_the_application_is_looked_at(
+    sqlite_clinic: Database,
+) -> None:
+    for name in ("lowered", "number", "ssn"):
+        refused = pytest.raises(UnsupportedOperationError, match=r"patient\.ssn: ")
+        with sqlite_clinic.statements() as seen, sqlite_clinic.session() as session, refused:
+            session.execute(select(Patient.id).where(Spelled(name) == CANARY))
+        assert seen == []
+    with sqlite_clinic.session() as session:
+        asked = select(Patient.id, Spelled("ssn")).where(Spelled("name") == "name-2")
+        assert [row.id for row in session.execute(asked)] == [2]
 
 
 ALLOWED: dict[str, tuple[Written, list[int]]] = {

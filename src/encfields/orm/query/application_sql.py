@@ -22,7 +22,11 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.application_elements import is_of_application, parts_kept
 from encfields.orm.query.ciphertext_uses import ciphertext_refused, ciphertexts_among, hash_refused
 from encfields.orm.query.comparison import HASH
-from encfields.orm.query.raw_names import encrypted_column_named, is_tested_for_null
+from encfields.orm.query.raw_names import (
+    encrypted_column_named,
+    is_tested_for_null,
+    unquoted,
+)
 from encfields.orm.read.packed import DELIVERED
 
 _MARK = "encfields_mark_"
@@ -55,6 +59,8 @@ def refuse_ciphertext_written(element: Any, compiled: Any, columns: Iterable[Any
             return []
     else:
         refused = _written_as_value(sql, compiler.marked)
+        if isinstance(element, ColumnClause) and unquoted(sql) == element.name:
+            return []  # no more than its name, which may be delivered
         if refused is None:
             refused = encrypted_column_named(sql, columns)
         if refused is None:
@@ -68,7 +74,9 @@ def refuse_ciphertext_written(element: Any, compiled: Any, columns: Iterable[Any
 def is_written_by_application(element: Any) -> bool:
     """Whether the application may have a function that compiles an element, of an expression or of
     a statement that is none of SQLAlchemy's."""
-    if not is_of_application(element) or isinstance(element, ColumnClause | BindParameter | count):
+    if not is_of_application(element) or isinstance(element, BindParameter | count):
+        return False
+    if isinstance(element, ColumnClause) and element.table is not None:
         return False
     is_source = isinstance(element, FromClause) and not isinstance(element, FunctionElement)
     return not is_source and not isinstance(element, SelectBase | UpdateBase)

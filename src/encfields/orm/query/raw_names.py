@@ -161,6 +161,6 @@ def _folded(word: str) -> str:
 
 def unquoted(word: str) -> str:
     """A name without its quotes."""
-    if word[0] in '"`':
+    if word[:1] in ('"', "`"):
         return word[1:-1].replace(word[0] * 2, word[0])
-    return word[1:-1] if word[0] == "[" else word
+    return word[1:-1] if word[:1] == "[" else word
