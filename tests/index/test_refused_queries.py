@@ -33,7 +33,7 @@ from sqlalchemy import (
     update,
     values,
 )
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import aliased, with_loader_criteria
 from sqlalchemy.types import LargeBinary, String
 
 from encfields.errors import BindingError, UnsupportedOperationError
@@ -258,6 +258,31 @@ def test_raw_sql_that_compares_something_else_is_not_refused(sqlite_clinic, name
         asked = asked.join(doctor, true())
     with sqlite_clinic.session() as session:
         assert [row.id for row in session.execute(asked)] == [2]
+
+
+CRITERIA: dict[str, Any] = {
+    "a function": func.lower(number) == value,
+    "CAST": cast(number, String) == value,
+    "a lambda": lambda cls: func.lower(cls.ssn) == CANARY,
+    "a raw name": literal_column("patient.ssn") == value,
+}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA.values(), ids=CRITERIA)
+def test_what_a_loader_adds_to_a_subquery_is_looked_at_too(sqlite_clinic, criterion):
+    option = with_loader_criteria(Patient, criterion)
+    within = select(Patient.id)
+    for asked in (
+        select(Claim.id).where(exists().where(Patient.id == Claim.id)),
+        select(Claim.id).where(Claim.id.in_(within)),
+        select(within.cte().c.id),
+    ):
+        refused = pytest.raises(UnsupportedOperationError, match=r"patient\.ssn: ")
+        with sqlite_clinic.statements() as seen, sqlite_clinic.session() as session, refused:
+            session.execute(asked.options(option))
+        assert seen == []
+    with sqlite_clinic.session() as session:  # to which nothing is added
+        assert len(session.scalars(select(Claim.id).options(option)).all()) == 5
 
 
 def test_the_refusal_names_column_operator_and_what_to_do():

@@ -140,6 +140,7 @@ from encfields.orm.internals.statements import (
     clauses_rewritten,
     criteria_alone,
     exists_rewritten,
+    loader_criteria,
     same_table,
     subquery_rewritten,
     takes_all_from_parameters,

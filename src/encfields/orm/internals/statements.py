@@ -2,6 +2,7 @@
 
 Read::
 
+    sqlalchemy.orm.LoaderCriteriaOption            _all_mappers _resolve_where_criteria
     sqlalchemy.schema.Column                       _annotations
     sqlalchemy.sql.dml.Insert                      _multi_values _post_values_clause
     sqlalchemy.sql.dml.Insert                      _propagate_attrs _select_names _values
@@ -19,7 +20,7 @@ Written::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 from copy import copy
 from operator import is_
 from typing import Any
@@ -159,6 +160,24 @@ def with_loader_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]
     changed = statement._generate()
     changed._with_options = rewritten
     return changed
+
+
+def loader_criteria(statement: Any, tables: Callable[[], Set[int]]) -> Iterator[ColumnElement[Any]]:
+    """What ``with_loader_criteria()`` adds to a statement, by a lambda too.
+
+    :param tables: gives the hashes of those that it is about: to others nothing is added.
+    """
+    options = getattr(statement, "_with_options", ())
+    if not options:
+        return
+    from sqlalchemy.orm import LoaderCriteriaOption
+
+    criteria = [option for option in options if isinstance(option, LoaderCriteriaOption)]
+    named = tables() if criteria else set()
+    for option in criteria:
+        for mapper in option._all_mappers():
+            if not named.isdisjoint(map(hash, mapper.tables)):
+                yield option._resolve_where_criteria(mapper)
 
 
 def _option_rewritten(option: Any, rewrite: Callable[[Any], Any]) -> Any:

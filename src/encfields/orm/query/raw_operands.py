@@ -101,6 +101,12 @@ def encrypted_operand_of_join(join: Join, around: Columns) -> Any | None:
     return _named_in(texts, columns_of((join,)), around) if texts else None
 
 
+def encrypted_operand_of_criterion(criterion: Any, around: Columns) -> Any | None:
+    """The same of a condition that is added to SELECTs within the statement."""
+    texts = list(_operands(list(_elements((criterion,)))))
+    return _named_in(texts, around()) if texts else None
+
+
 def encrypted_name_of(select: Any, column: Any) -> Any | None:
     """The encrypted column that one of a SELECT's columns is in raw SQL, or ``None``."""
     texts = list(_raw_names((column,))) if isinstance(select, Select) else []

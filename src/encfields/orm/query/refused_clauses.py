@@ -27,6 +27,7 @@ from encfields.orm.query.first_of_union import (
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_operands import (
     Columns,
+    encrypted_operand_of_criterion,
     encrypted_operand_of_join,
     encrypted_operand_of_select,
     encrypted_operand_of_write,
@@ -115,6 +116,15 @@ def check_join(join: Join, around: Columns) -> None:
     """
     check_condition((join.onclause,), "the condition of a JOIN")
     _refuse_raw_operand(encrypted_operand_of_join(join, around))
+
+
+def check_criterion(criterion: Any, around: Columns) -> None:
+    """Refuse a criterion of ``with_loader_criteria()`` that finds rows by ciphertext.
+
+    :raises UnsupportedOperationError: it is, or names in raw SQL, an encrypted column.
+    """
+    check_condition((criterion,), "the condition of with_loader_criteria()")
+    _refuse_raw_operand(encrypted_operand_of_criterion(criterion, around))
 
 
 def check_write(statement: Any, around: Columns) -> None:

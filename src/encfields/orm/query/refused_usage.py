@@ -38,6 +38,7 @@ from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_loo
 from encfields.orm.query.raw_operands import Columns
 from encfields.orm.query.refused_clauses import (
     check_compound,
+    check_criterion,
     check_join,
     check_select,
     check_write,
@@ -64,6 +65,9 @@ def refuse_usage(compiled: Any) -> None:
     if is_written_by_application(compiled.statement):
         roots.append(compiled.statement)  # its SELECT is taken for the statement
     around = cache(lambda: list(_columns_in(statement)))
+    for criterion in _loader_criteria(compiled, statement):
+        check_criterion(criterion, around)
+        roots.append(criterion)  # in a subquery, it is none of the statement's elements
     while roots:
         for element in every_element(roots.pop(), is_exchanged):
             if not is_exchanged(element):
@@ -77,6 +81,13 @@ def refuse_usage(compiled: Any) -> None:
             if is_written_by_application(element):
                 columns = chain.from_iterable(map(_columns_in, (statement, element)))
                 roots += refuse_ciphertext_written(element, compiled, columns)
+
+
+def _loader_criteria(compiled: Any, statement: Any) -> Iterator[Any]:
+    return internals.loader_criteria(
+        compiled.statement,
+        lambda: {hash(one) for one in every_element(statement) if isinstance(one, Table)},
+    )
 
 
 def _columns_in(statement: Any) -> Iterator[Any]:
