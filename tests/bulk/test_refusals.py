@@ -6,7 +6,14 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, insert, select, text
 
 from encfields import BlindIndex, EncryptedType
-from encfields.bulk import Reencryption, SealedColumn, TableSpec
+from encfields.bulk import (
+    Options,
+    ProgressState,
+    Reencryption,
+    ReencryptionError,
+    SealedColumn,
+    TableSpec,
+)
 from tests.database import Database
 from tests.servers.backends import Backend
 
@@ -175,3 +182,30 @@ def test_a_trigger_that_refuses_a_row_is_called_so(backend: Backend, is_indexed:
     assert [(one.key, one.reason) for one in report.quarantined] == [({"id": "2"}, "trigger")]
     assert report.rows_written == 3
     assert values(db, table) == ["b1", "b2", "b3", "b4"]
+
+
+@pytest.mark.parametrize(
+    "change", ["ALTER TABLE doc RENAME COLUMN body TO was", "DROP TABLE encfields_ranges"]
+)
+def test_what_goes_missing_under_a_run_is_called_so_at_once(
+    backend: Backend, told: None, change: str
+) -> None:
+    db = Database(backend)
+    table = four_documents(db)
+    db.encryption.keys.rotate("default")
+    changed: list[int] = []
+
+    def make_away(state: ProgressState) -> None:
+        if not changed:
+            changed.append(state.rows_done)
+            db.execute_plain(change)
+
+    run = Reencryption(
+        db.engine,
+        db.encryption,
+        TableSpec.from_table(table),
+        options=Options(batch_rows=1, range_rows=2),
+    )
+    with pytest.raises(ReencryptionError, match="is no longer there: it was dropped") as caught:
+        run.run(progress=make_away)
+    assert caught.value.reason == "missing"

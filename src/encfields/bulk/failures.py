@@ -46,14 +46,22 @@ _OUTAGE_STATES = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
 """How SQLSTATEs begin of refused values, and of what a server tells of itself. pg8000 has one
 class of errors, ProgrammingError, for nearly all of them."""
 
+_MISSING = frozenset({1054, 1146, "42P01", "42703"})
+"""Codes of a table or column that is not there."""
+
+_MISSING_ON_SQLITE = ("no such table", "no such column")
+"""How its errors of them begin, which are of the class that its full disk has."""
+
 _LOCK_WAITS = frozenset({1205, "55P03"})
 """MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
 
 
+_RUN_TABLES = ", ".join(table.name for table in metadata.sorted_tables)
+
 _GRANTS = (
     "the database user lacks rights that a run needs: SELECT and UPDATE on the run's table, SELECT "
     "on the key table, CREATE for the first run of a database, and: GRANT SELECT, INSERT, UPDATE, "
-    f"DELETE ON {', '.join(table.name for table in metadata.sorted_tables)} TO ..."
+    f"DELETE ON {_RUN_TABLES} TO ..."
 )
 
 
@@ -67,12 +75,21 @@ def may_pass(error: Exception) -> bool:
         isinstance(error, DBAPIError)
         and not refuses_row(error)
         and not is_denied(error)
+        and not is_missing(error)
         and (
             error.connection_invalidated
             or isinstance(error, InterfaceError | InternalError)
             or is_operational(error)
         )
     )
+
+
+def is_missing(error: DBAPIError) -> bool:
+    """Whether a table or column of a statement is not there, which MySQL, MariaDB and SQLite tell
+    by an error of the class that a server has that is away."""
+    if "sqlite" in type(error.orig).__module__:
+        return str(error.orig).startswith(_MISSING_ON_SQLITE)
+    return code_of(error.orig) in _MISSING
 
 
 def is_operational(error: DBAPIError) -> bool:
@@ -111,6 +128,13 @@ def translated(error: Exception) -> EncFieldsError:
             "the database accepts no writes: it is a replica, or transactions are read-only "
             f"({text}). Nothing is lost; start the run on the primary, as a user who may write",
             reason="read-only",
+        )
+    if isinstance(error, DBAPIError) and is_missing(error):
+        return ReencryptionError(
+            "a table or column that the run needs is no longer there: it was dropped or renamed "
+            f"since the run began, or one of {_RUN_TABLES} was ({text}). Put it back and start the "
+            "run again, or end the run with abandon()",
+            reason="missing",
         )
     if may_pass(error):
         return DatabaseUnavailableError(
