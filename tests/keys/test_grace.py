@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
-from encfields import EncryptedType, attach, keyrings
+from encfields import BlindIndex, EncryptedType, attach, keyrings
 from encfields.errors import KeyUnavailableError
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.sql.store import SqlKeyStore
@@ -149,7 +149,7 @@ class Base(DeclarativeBase):
 class Note(Base):
     __tablename__ = "note"
     id: Mapped[int] = mapped_column(primary_key=True)
-    text: Mapped[str] = mapped_column(EncryptedType(String(50)))
+    text: Mapped[str] = mapped_column(EncryptedType(String(50), index=BlindIndex()))
 
 
 def test_an_event_loop_and_its_readers_go_on(arns, kms_proxy, tmp_path):
@@ -204,6 +204,7 @@ def test_rows_are_read_at_once_in_grace_on_every_database(arns, kms_proxy, backe
     def read() -> None:
         with Session(engine) as session:
             assert session.scalars(select(Note.text)).one() == "x"
+            assert session.scalars(select(Note.text).where(Note.text == "x")).one() == "x"
 
     assert longest(read, 1) < AT_ONCE
     kms_proxy.heal()

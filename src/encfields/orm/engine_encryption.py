@@ -117,10 +117,20 @@ class EngineEncryption:
                 return key
         return None
 
+    def _beacons(self, key_id: str, *, for_writing: bool) -> tuple[BeaconKey, ...]:
+        try:
+            return self.cache.beacons(key_id, for_writing=for_writing)
+        except KeyNotFoundError:
+            if not self._create:
+                raise
+        except ConfigurationError as error:
+            if not self._create or error.reason != "no-key-table":
+                raise
+        self.active_key(key_id)  # which is made, and its beacon key with it
+        return self.cache.beacons(key_id, for_writing=for_writing)
+
     def _beacon(self, key_id: str, version: int, *, for_writing: bool) -> BeaconKey:
-        if self._create:
-            self.active_key(key_id)
-        beacons = self.cache.beacons(key_id, for_writing=for_writing)
+        beacons = self._beacons(key_id, for_writing=for_writing)
         if version > beacons[-1].version and self._may_look_again(key_id):
             # It may have been made since this process looked last.
             beacons = self.cache.refetched_beacons(key_id)
