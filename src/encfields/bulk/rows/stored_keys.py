@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import REAL, LargeBinary, TypeDecorator, cast
 from sqlalchemy import text as sql_text
 from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects.mysql import DOUBLE as MYSQL_DOUBLE
 from sqlalchemy.dialects.mysql import FLOAT as MYSQL_FLOAT
 from sqlalchemy.types import TypeEngine
 
@@ -88,6 +89,9 @@ def take_keys_as_stored(table: Table, identifying: frozenset[str], connection: C
                     column=column.name,
                     reason="primary-key",
                 )
+            if isinstance(column.type, MYSQL_DOUBLE):
+                # As reflected, it reads a decimal of ten places, which is another number.
+                column.type = MYSQL_DOUBLE(asdecimal=False)
             if isinstance(column.type, REAL):
                 column.type = _SingleFloat()
         return
