@@ -23,7 +23,7 @@ from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.runs.worker import values_of
-from encfields.bulk.writers import writer_for
+from encfields.bulk.writers import unverified_writer_for
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -99,7 +99,7 @@ def _recorded(
     prepared: PreparedJob, encryption: Encryption, connections: Connections
 ) -> Iterator[Batch]:
     """The batches of the whole table, one after the other."""
-    reader, writer = BatchReader(prepared), writer_for(prepared)
+    reader, writer = BatchReader(prepared), unverified_writer_for(prepared)
     values = values_of(prepared, encryption)
     part = Bounds(None, None)
     while True:

@@ -23,15 +23,16 @@ from encfields.bulk.writers.sqlite import SqliteWriter
 from encfields.bulk.writers.verified import VerifiedWriter
 from encfields.databases import MYSQL_NAMES
 
-__all__ = ["Writer", "writer_for"]
+__all__ = ["Writer", "unverified_writer_for", "writer_for"]
 
 
 def writer_for(prepared: PreparedJob) -> Writer:
     """The writer for the job's database and driver."""
-    return VerifiedWriter(_writer_for(prepared), prepared)
+    return VerifiedWriter(unverified_writer_for(prepared), prepared)
 
 
-def _writer_for(prepared: PreparedJob) -> Writer:
+def unverified_writer_for(prepared: PreparedJob) -> Writer:
+    """The same writer, which takes what it has written for stored."""
     name, driver = prepared.dialect.name, prepared.dialect.driver
     if prepared.plain and prepared.job.kind != ADOPT:
         # Plaintext goes through its column's own type.
