@@ -226,7 +226,7 @@ def report_on(
 ) -> Report:
     store = RunStore()
     connection = own.reading()
-    require_run(connection, run_id)
+    require_run_tables(connection)
     run = store.load(connection, run_id)
     if sealer is not None and run.state not in (RUNNING, ABANDONED):
         sealer.require_end(run)

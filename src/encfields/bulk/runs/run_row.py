@@ -160,6 +160,11 @@ def read_run(connection: Connection, run_id: str) -> Run:
     )
 
 
+def no_such_run(run_id: str) -> ReencryptionError:
+    """The error for a run that was not recorded."""
+    return ReencryptionError(f"there is no run {shown_id(run_id)}", reason="no-run")
+
+
 def _fetch(connection: Connection, run_id: str) -> Mapping[str, Any]:
     """The row, if each of its columns can be read at all."""
     columns = [runs.c[name] for name in _FIELDS]
@@ -169,7 +174,7 @@ def _fetch(connection: Connection, run_id: str) -> Mapping[str, Any]:
     except _UNREADABLE:
         row = _fetch_one_by_one(connection, run_id)
     if row is None:
-        raise ReencryptionError(f"there is no run {shown_id(run_id)}", reason="no-run")
+        raise no_such_run(run_id)
     return row
 
 

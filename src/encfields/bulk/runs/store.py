@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from encfields.bulk.errors import ConflictingRunError, ReencryptionError, shown_id
+from encfields.bulk.errors import ConflictingRunError, shown_id
 from encfields.bulk.rows.job import CONVERT, FILL_INDEX, REBIND, ROTATE_INDEX, Job
 from encfields.bulk.runs.run_row import (
     ABANDONED,
@@ -38,6 +38,7 @@ from encfields.bulk.runs.run_row import (
     RUNNING,
     RangeProgress,
     Run,
+    no_such_run,
     read_run,
 )
 from encfields.bulk.runs.sealed_job import JobSealer
@@ -270,7 +271,7 @@ def require_run(connection: Connection, run_id: str) -> None:
     """
     require_run_tables(connection)
     if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first() is None:
-        raise ReencryptionError(f"there is no run {shown_id(run_id)}", reason="no-run")
+        raise no_such_run(run_id)
 
 
 def _require_present_shape(connection: Connection) -> None:

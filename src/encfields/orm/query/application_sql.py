@@ -58,9 +58,9 @@ def refuse_ciphertext_written(element: Any, compiled: Any, columns: Iterable[Any
         if refused is None:
             return []
     else:
-        refused = _written_as_value(sql, compiler.marked)
         if isinstance(element, ColumnClause) and unquoted(sql) == element.name:
             return []  # no more than its name, which may be delivered
+        refused = _written_as_value(sql, compiler.marked)
         if refused is None:
             refused = encrypted_column_named(sql, columns)
         if refused is None:

@@ -104,7 +104,7 @@ def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _encrypted_column_in(
-    texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any] = ()
+    texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any]
 ) -> Any | None:
     """The encrypted column that one of the `texts` names, or ``None``.
 
