@@ -19,7 +19,6 @@ from sqlalchemy.sql.selectable import FromClause, SelectBase
 
 from encfields.errors import EncFieldsError
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.application_elements import is_of_application, parts_kept
 from encfields.orm.query.ciphertext_uses import ciphertext_refused, ciphertexts_among, hash_refused
 from encfields.orm.query.comparison import HASH
 from encfields.orm.query.raw_names import (
@@ -27,6 +26,7 @@ from encfields.orm.query.raw_names import (
     is_tested_for_null,
     unquoted,
 )
+from encfields.orm.query.statement_elements import is_of_application, parts_kept
 from encfields.orm.read.packed import DELIVERED
 
 _MARK = "encfields_mark_"

@@ -1,5 +1,7 @@
 """Values that a statement looks up in a blind index, hashed at each execution.
 
+They are transformed as those of the rows are: what is indexed may be a part of the value.
+
 Where the index key is a tenant's, the execution's parameters tell the tenant, in the binds that
 :mod:`~encfields.orm.query.lookup_plan` found.
 """
@@ -9,17 +11,65 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from encfields.errors import EncFieldsError, UnsupportedOperationError
+from encfields.codecs.base import BecomesNullError
+from encfields.errors import EncFieldsError, UnsupportedOperationError, ValueEncodingError
 from encfields.orm import internals
 from encfields.orm.query.lookup_plan import LookupBind
-from encfields.orm.query.lookup_value import UNKNOWN, normalised_lookup
+from encfields.orm.query.lookup_type import CompoundValue
 from encfields.orm.write.pending import PendingLookup
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.orm.declare.index_binding import IndexBinding
+    from encfields.orm.declare.index_binding import Form, IndexBinding
     from encfields.orm.engine_encryption import EngineEncryption
+
+UNKNOWN = b"\x00encfields: no value of this column"
+"""Compared with ``is``."""
+
+
+def normalised_lookup(index: IndexBinding, forms: tuple[Form, ...], value: object) -> bytes | None:
+    """What of a value is looked up; :data:`UNKNOWN` for one that the column cannot hold.
+
+    :param forms: of the index, for values that are looked up.
+    :raises ValueEncodingError: the value is of another type.
+    """
+    parts = value.values if isinstance(value, CompoundValue) else (value,)
+    if len(parts) != len(index.sources):
+        raise UnsupportedOperationError(
+            "a compound blind index is asked with blind(...).matches(...), a value for each of its "
+            "columns",
+            table=index.table,
+            column=index.column_name,
+            reason="compound",
+        )
+    try:
+        return index.normalise(parts, forms)
+    except ValueEncodingError as error:
+        failure = error
+    return _unknown(failure)
+
+
+def whole_lookup(form: Form, value: object) -> bytes:
+    """What is compared of a whole value that is looked up, whatever of it is indexed.
+
+    :param form: of the index, for whole values.
+    """
+    try:
+        return form(value)
+    except ValueEncodingError as error:
+        failure = error
+    return _unknown(failure)
+
+
+def _unknown(failure: ValueEncodingError) -> bytes:
+    """What a value is looked up as that cannot be encoded: one out of range, or stored as NULL."""
+    if failure.reason == "range" or isinstance(failure, BecomesNullError):
+        return UNKNOWN
+    failure.message = failure.message.replace("; nothing was stored", "")
+    failure.message += "; nothing was looked up"
+    raise failure
+
 
 NO_ROW = b""
 """What a value that the column cannot hold is looked up as: no row's index is empty."""

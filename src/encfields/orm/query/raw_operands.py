@@ -131,7 +131,7 @@ def _compared_selects(elements: Iterable[Any]) -> Any | None:
 
 
 def _delivered_by(side: Any) -> Iterator[Any]:
-    for select in _selects_in(side):
+    for select in selects_in(side):
         for column in select.selected_columns:
             named = encrypted_name_of(select, column)
             if named is not None:
@@ -143,7 +143,7 @@ def _proxied(side: Any) -> Iterator[Any]:
     source = getattr(side, "table", None)
     while isinstance(source, AliasedReturnsRows):
         source = source.element
-    for select in _selects_in(source):
+    for select in selects_in(source):
         proxied = {*map(hash, side.proxy_set)}
         for column in select.selected_columns:
             if hash(column) in proxied:
@@ -151,12 +151,13 @@ def _proxied(side: Any) -> Iterator[Any]:
                 yield from _proxied(column) if named is None else (named,)
 
 
-def _selects_in(side: Any) -> Iterator[Any]:
+def selects_in(side: Any) -> Iterator[Any]:
+    """The SELECTs that one side of a comparison is made of; none where it is no subquery."""
     while isinstance(side, Grouping | Label | ScalarSelect | SelectStatementGrouping):
         side = side.element
     if isinstance(side, CompoundSelect):
         for select in side.selects:
-            yield from _selects_in(select)
+            yield from selects_in(select)
     elif isinstance(side, Select):
         yield side
 

@@ -29,7 +29,7 @@ from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.grouping import merges_rows
 from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookup_type import Compared
-from encfields.orm.query.lookup_value import normalised_lookup, whole_lookup
+from encfields.orm.query.lookups import normalised_lookup, whole_lookup
 from encfields.orm.query.statement_scope import certain_sources, conjunction_of
 from encfields.orm.read.lazy import carried
 from encfields.orm.read.provenance import proxies, sibling

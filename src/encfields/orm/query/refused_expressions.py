@@ -22,11 +22,7 @@ from sqlalchemy.sql.elements import (
 )
 from sqlalchemy.sql.functions import FunctionElement, count
 from sqlalchemy.sql.selectable import (
-    CompoundSelect,
     FromClause,
-    ScalarSelect,
-    Select,
-    SelectStatementGrouping,
 )
 
 from encfields.orm import internals
@@ -47,6 +43,7 @@ from encfields.orm.query.comparison import (
     instead_of_any,
     ungrouped,
 )
+from encfields.orm.query.raw_operands import selects_in
 
 
 def check_expression(element: Any) -> None:
@@ -81,21 +78,13 @@ def _listed(element: Any) -> tuple[Any, ...]:
     """
     if not isinstance(element, BinaryExpression):
         return ()
-    sides = [_select_in(ungrouped(side)) for side in (element.left, element.right)]
-    listed: list[Any] = []
-    for side in sides:
-        if isinstance(side, Select | CompoundSelect):
-            listed.extend(side.selected_columns)
-    if element.operator in MEMBERSHIP and isinstance(sides[1], ClauseList):
-        listed.extend(sides[1].clauses)
+    sides = (element.left, element.right)
+    selects = (select for side in sides for select in selects_in(side))
+    listed = [column for select in selects for column in select.selected_columns]
+    among = ungrouped(element.right)
+    if element.operator in MEMBERSHIP and isinstance(among, ClauseList):
+        listed.extend(among.clauses)
     return tuple(listed)
-
-
-def _select_in(side: Any) -> Any:
-    """The SELECT that is compared with, or the side itself."""
-    while isinstance(side, ScalarSelect | SelectStatementGrouping):
-        side = side.element
-    return side
 
 
 def _may_hold_ciphertext(element: Any) -> bool:
