@@ -14,13 +14,12 @@ The steps, and what each has to know first:
 
 What they change in the database:
 
-=======================  ========================================================
-``schema``               columns, triggers and indexes of the table, step by step
-``column_changes``       the columns, in each database's words
-``column_definitions``   definitions of columns as text
-``sqlite_schema``        what SQLite's ALTER TABLE has no words for
-``schema_transactions``  in one transaction, and asking again for a lock
-=======================  ========================================================
+======================  =================================================================
+``schema``              columns, triggers and indexes of the table, in short transactions
+``column_changes``      the columns, in each database's words
+``column_definitions``  definitions of columns as text
+``sqlite_schema``       what SQLite's ALTER TABLE has no words for
+======================  =================================================================
 """
 
 from __future__ import annotations

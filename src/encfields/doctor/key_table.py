@@ -16,13 +16,12 @@ from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.census import Census, census
-from encfields.bulk.survey.key_versions import DESTROYED, KeyVersions
 from encfields.doctor import Finding
 from encfields.errors import EncFieldsError
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.store import SqlKeyStore, table_behind
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import KeyVersion
+from encfields.keys.versions import DESTROYED, KeyVersion, KeyVersions
 
 MAX_OPENED_KEYS = 50
 """Active keys that are opened; each costs a KMS call."""

@@ -10,7 +10,6 @@
 ``flush``              what a session knows of a row that it is about to update
 ``synchronisation``    which objects of a session an UPDATE or DELETE is about
 ``sealed``             ``Sealed``, a lazy column's value
-``asyncmy_bytes``      the mode in which asyncmy cannot send what is to be stored
 ``listeners``          the listeners of one engine, one for each event
 ``engine_encryption``  which encryption serves an engine, and its keys
 ``internals``          SQLAlchemy's private names, all of them

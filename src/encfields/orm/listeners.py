@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Insert, Update, event
 
+from encfields.errors import ConfigurationError
 from encfields.orm import internals
 from encfields.orm.adoption.expressions import with_plaintext_asked
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.adoption.writes import write_plaintext_along
-from encfields.orm.asyncmy_bytes import DRIVER as ASYNCMY
-from encfields.orm.asyncmy_bytes import refuse_altered_bytes
 from encfields.orm.query.compiler_lookups import use_lookup_compiler, use_own_compiler
 from encfields.orm.query.criteria_lookups import with_lookups_in_criteria
 from encfields.orm.read.async_prefetch import AsyncPrefetch
@@ -25,8 +24,7 @@ from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.indexes_along import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
-from encfields.orm.write.single_row import with_row_named
-from encfields.orm.write.update_choices import decide_values
+from encfields.orm.write.update_rewording import decide_values, with_row_named
 from encfields.orm.write.upsert import target_indexes
 from encfields.orm.write.upsert_choices import mark_choices
 from encfields.orm.write.upsert_set_values import bind_set_values
@@ -50,7 +48,7 @@ class EngineListeners:
         self.hook = WriteHook(encryption, engine.dialect)
         self._redaction = Redaction()
         self._is_postgresql = engine.dialect.name == "postgresql"
-        self._is_asyncmy = engine.dialect.driver == ASYNCMY
+        self._is_asyncmy = engine.dialect.driver == _ASYNCMY
         self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
 
     def put_on(self, engine: Engine) -> None:
@@ -72,7 +70,7 @@ class EngineListeners:
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
         """Each event's name, its listener, and whether that changes what is executed."""
         if self._is_asyncmy:
-            yield "engine_connect", refuse_altered_bytes, False
+            yield "engine_connect", _refuse_altered_bytes, False
         yield "before_execute", self.before_execute, True
         yield "before_cursor_execute", self.hook.before_cursor_execute, True
         if self.hook.binary is not None:
@@ -143,3 +141,29 @@ class EngineListeners:
             parts.append(execution.statement)
         execution.statement = internals.with_clauses_together(whole, parts)
         self.hook.keys.ask(execution)
+
+
+_ASYNCMY = "asyncmy"
+
+_NO_BACKSLASH_ESCAPES = 512
+"""The bit of the server's status, which comes with each of its answers."""
+
+
+@leaves_no_trace
+def _refuse_altered_bytes(connection: Connection) -> None:
+    """SQLAlchemy's event ``engine_connect``, of an engine with asyncmy.
+
+    In ``sql_mode`` NO_BACKSLASH_ESCAPES it escapes bytes with backslashes all the same: other bytes
+    would be stored than were sent, which nobody could ever open.
+
+    :raises ConfigurationError: the session is in that mode.
+    """
+    status = getattr(connection.connection.driver_connection, "server_status", 0)
+    if status & _NO_BACKSLASH_ESCAPES:
+        connection.close()
+        raise ConfigurationError(
+            "asyncmy sends other bytes than it is given where sql_mode has NO_BACKSLASH_ESCAPES, "
+            "so that no encrypted value could be stored: take the mode out of sql_mode for this "
+            "application's sessions, or use PyMySQL, mysqlclient or MySQL Connector/Python",
+            reason="driver",
+        )

@@ -15,15 +15,14 @@ and to import ``kms_calls``, a budget: ``with kms_calls(max=1): ...``.
 
 What it is made of:
 
-============  =======================================================
+============  ===================================================
 ``plugin``    the fixtures, and what pytest calls
 ``local``     encryption with a local wrapping key
-``canary``    plaintext that is looked for wherever it could leave by
-``watch``     where it was seen; what the plugin calls
+``canary``    plaintext that is looked for, and where it was seen
 ``channels``  the ways it could leave by
 ``search``    looking through one of them
 ``budget``    ``kms_calls``
-============  =======================================================
+============  ===================================================
 """
 
 from __future__ import annotations

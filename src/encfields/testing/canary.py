@@ -1,10 +1,126 @@
-"""A canary: it fails a test whose plaintext gets out."""
+"""A canary: it fails a test whose plaintext gets out.
+
+:class:`Watch` is the half of it that the plugin calls: what is looked for, and where it was seen.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import TypeVar
 
-from encfields.testing.watch import Watch
+import pytest
+
+from encfields.testing import channels
+from encfields.testing.search import (
+    SQLALCHEMY,
+    TEST_RUNNER,
+    frames_showing,
+    is_of,
+    shows,
+    spellings,
+    texts,
+    texts_of,
+)
+
+
+class Watch:
+    """Plaintexts of one test, and the places where they showed.
+
+    :param item: the test. Its own function may hold what it works with.
+    :param sections_before: how many sections of output it has of an earlier run, which failed.
+    """
+
+    def __init__(self, item: pytest.Item, sections_before: int) -> None:
+        self._path = str(item.path)
+        self._function = getattr(item, "originalname", None) or item.name
+        self._forms: list[frozenset[bytes]] = []
+        self._may_hold = [*TEST_RUNNER, SQLALCHEMY]
+        self._found: dict[str, None] = {}
+        self._told = 0
+        self._sections_before = sections_before
+
+    def __repr__(self) -> str:
+        return f"{len(self._forms)} plaintexts, {len(self._found)} places found"
+
+    def add(self, plaintext: object) -> None:
+        """Look for a plaintext from now on."""
+        self._forms += [spellings(text) for text in texts_of(plaintext)]
+
+    def leave_out(self, *modules: str) -> None:
+        """Leave frames of modules or packages out of the search."""
+        self._may_hold += modules
+
+    def see(self, channel: str, *things: object) -> None:
+        """Search things that a channel carries."""
+        if not self._forms:
+            return
+        for thing in things:
+            for path, text in texts(thing, channel):
+                if any(shows(forms, text) for forms in self._forms):
+                    self._found.setdefault(path)
+
+    def see_error(self, error: BaseException) -> None:
+        """Search an exception, and the frames that it passed through."""
+        self.see(f"an exception ({type(error).__name__})", error)
+        for forms in self._forms:
+            for place in frames_showing(forms, error, self._is_exempt):
+                self._found.setdefault(
+                    f"an exception's frame: {place} (error trackers record it; if it must hold "
+                    "it, name its module in may_hold())"
+                )
+
+    def see_sections(self, sections: list[tuple[str, str, str]]) -> None:
+        """Search what pytest captured, of subprocesses as well."""
+        for when, kind, content in sections[self._sections_before :]:
+            if kind in ("stdout", "stderr"):
+                self.see(f"{kind} captured during {when}", content)
+
+    @contextmanager
+    def during_test(self) -> Iterator[None]:
+        """Watch what can be watched from a fixture: logs, statements, pickles, caught errors."""
+        with ExitStack() as stack:
+            stack.enter_context(channels.log_records(self.see))
+            stack.enter_context(channels.statements(self.see))
+            stack.enter_context(channels.pickles(self.see))
+            stack.enter_context(channels.caught_errors(self.see_error))
+            yield
+
+    @contextmanager
+    def during_call(self) -> Iterator[None]:
+        """Watch what pytest itself redirects around a test's call: output and warnings."""
+        with channels.issued_warnings(self.see), channels.printed(self.see):
+            yield
+
+    def fail_if_seen(self) -> None:
+        """Fail the test if a plaintext showed since the last report."""
+        __tracebackhide__ = True
+        report = self._report()
+        if report:
+            pytest.fail(report, pytrace=False)
+
+    def note_on(self, error: BaseException) -> None:
+        """Search the exception that ends the test, and add to it where plaintexts showed."""
+        if not isinstance(error, AssertionError):
+            self.see_error(error)
+        report = self._report()
+        if report:
+            error.add_note(report)
+
+    def _report(self) -> str:
+        """The places found since the last report; empty where there are none."""
+        places = list(self._found)[self._told :]
+        self._told = len(self._found)
+        if not places:
+            return ""
+        return "\n".join(["a plaintext shows where it must not:", *(f"  {p}" for p in places)])
+
+    def _is_exempt(self, frame: FrameType) -> bool:
+        code = frame.f_code
+        own = code.co_filename == self._path and code.co_name == self._function
+        return own or is_of(frame, self._may_hold)
+
 
 _T = TypeVar("_T")
 

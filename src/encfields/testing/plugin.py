@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from encfields.engine import Encryption
 from encfields.keys.keyrings.local import LocalKeyring
-from encfields.testing.canary import Canary
+from encfields.testing.canary import Canary, Watch
 from encfields.testing.local import attach_locally, local_keyring
-from encfields.testing.watch import Watch
 
 _WATCH = pytest.StashKey[Watch]()
 _MAY_HOLD = "encfields_canary_may_hold"

@@ -25,8 +25,7 @@ What is done to a batch:
 ====================  ====================================================================
 ``row_work``          what every kind of run is, and leaves to be written
 ``reseal``            values are sealed under the active key version, or for another place
-``reseal_and_index``  blind indexes are filled along with that
-``convert``           values of one inner type become those of another
+``reseal_and_index``  blind indexes are filled along with that, or values converted
 ``plaintext``         plaintext columns are sealed, and brought back
 ====================  ====================================================================
 """

@@ -18,14 +18,13 @@ from encfields.bulk.connections import Connections
 from encfields.bulk.errors import LeaseLostError, TooManyQuarantinedError
 from encfields.bulk.failures import Patience, TranslatedFailure, translated
 from encfields.bulk.options import Options
-from encfields.bulk.rows.convert import Convert
 from encfields.bulk.rows.job import ADOPT, REFILL
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.plaintext import Adopt, Refill, ToPlaintext
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader
 from encfields.bulk.rows.reseal import Reseal
-from encfields.bulk.rows.reseal_and_index import ResealAndIndex
+from encfields.bulk.rows.reseal_and_index import Convert, ResealAndIndex
 from encfields.bulk.rows.row_work import BatchOutcome, RowWork
 from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.batch_commit import BatchCommit

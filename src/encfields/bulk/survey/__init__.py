@@ -8,7 +8,6 @@
 ``index_check``    whether blind indexes are there, and right
 ``verify``         every value is opened
 ``dry_run``        what a run would have to do
-``key_versions``   whether there is a key for it
 ``sweep``          whether a run has anything left to do
 ``current_sql``    that, told by the database itself
 =================  ==========================================

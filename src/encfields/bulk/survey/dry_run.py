@@ -21,16 +21,15 @@ from encfields.branch_key import BRANCH_KEY_BYTES, BranchKey
 from encfields.bulk.connections import Connections
 from encfields.bulk.options import Options
 from encfields.bulk.rows.catalog import row_estimate
-from encfields.bulk.rows.convert import Convert
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.plaintext import ToPlaintext
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import FIRST_ROWS, BatchReader
-from encfields.bulk.rows.reseal_and_index import IndexPlaces
+from encfields.bulk.rows.reseal_and_index import Convert, IndexPlaces
 from encfields.bulk.rows.row_work import ABSENT, RowChange
 from encfields.bulk.runs.report import DryRun, Summary
-from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.errors import BindingError, DecryptionError
+from encfields.keys.versions import KeyVersions
 from encfields.message import open_, read_header, seal
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.index_check import IndexCensus
-from encfields.bulk.survey.key_versions import KeyVersions
 from encfields.cli import exits
 from encfields.cli.changing_columns import changing_columns, print_changes
 from encfields.cli.output import Cell, Output, pairs_of
@@ -21,6 +20,7 @@ from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_sample_option, add_target_options, check_sample
 from encfields.errors import ConfigurationError
+from encfields.keys.versions import KeyVersions
 
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,

@@ -2,19 +2,18 @@
 
 Before the statement is compiled, it is completed:
 
-================================  =================================================
+================================  =================================================================
 ``execution``                     the statement and its parameters, to be completed
 ``indexes_along``                 index columns are set where an encrypted one is
 ``row_update``, ``current_rows``  an UPDATE by primary key reads what its rows hold
-``single_row``                    ``key.in_([value])`` is as good as ``key == value``
-``update_choices``                ``coalesce(:new, ssn)``
+``update_rewording``              ``key.in_([value])`` is ``key == value``; ``coalesce(:new, ssn)``
 ``upsert_choices``                ``coalesce(excluded.ssn, table.ssn)`` and CASE
 ``upsert_set_values``             ``set_={"ssn": "..."}``
 ``application_bindparams``        a ``bindparam()`` that the application named
 ``hidden_values``                 values leave statements that are kept
 ``default_context``               what a Python-side default sees of its row
 ``generated_keys``                keys that the database will generate
-================================  =================================================
+================================  =================================================================
 
 As it is compiled, it is planned, once:
 
