@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, insert, select, text
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    insert,
+    inspect,
+    select,
+    text,
+)
 
 from encfields import BlindIndex, EncryptedType
 from encfields.bulk import (
@@ -14,6 +25,8 @@ from encfields.bulk import (
     SealedColumn,
     TableSpec,
 )
+from encfields.bulk.errors import DatabaseUnavailableError
+from encfields.errors import DeclarationError
 from tests.database import Database
 from tests.servers.backends import Backend
 
@@ -209,3 +222,51 @@ def test_what_goes_missing_under_a_run_is_called_so_at_once(
     with pytest.raises(ReencryptionError, match="is no longer there: it was dropped") as caught:
         run.run(progress=make_away)
     assert caught.value.reason == "missing"
+
+
+def test_a_column_that_the_database_computes_is_refused_for_the_plaintext(
+    backend: Backend,
+) -> None:
+    """Before the run is recorded: every one of its statements would fail."""
+    db = Database(backend)
+    table = four_documents(db)
+    db.execute_plain(
+        "ALTER TABLE doc ADD COLUMN body_plain VARCHAR(40) GENERATED ALWAYS AS ('x') "
+        + ("STORED" if backend.name == "postgresql" else "VIRTUAL")
+    )
+    run = Reencryption(
+        db.engine,
+        db.encryption,
+        TableSpec.from_table(table),
+        to_plaintext={"body": "body_plain"},
+        options=Options(outage_seconds=1),
+    )
+    with pytest.raises(DeclarationError, match="itself computes body_plain") as caught:
+        run.run()
+    assert caught.value.reason == "computed"
+    assert not inspect(db.engine).has_table("encfields_runs")
+
+
+FAULTY = {
+    "postgresql": "CREATE TRIGGER faulty BEFORE UPDATE ON doc FOR EACH ROW EXECUTE FUNCTION f()",
+    "mariadb": "CREATE TRIGGER faulty BEFORE UPDATE ON doc FOR EACH ROW "
+    "SET NEW.id = no_such_function(NEW.id)",
+    "sqlite": "CREATE TRIGGER faulty BEFORE UPDATE ON doc "
+    "BEGIN SELECT no_such_function(NEW.id); END",
+}
+
+
+def test_a_trigger_that_cannot_run_is_no_outage(backend: Backend) -> None:
+    """A run does not wait for a function that this connection does not have."""
+    db = Database(backend)
+    table = four_documents(db)
+    db.encryption.keys.rotate("default")
+    if backend.name == "postgresql":
+        db.execute_plain(
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ASSERT false; END'"
+        )
+    db.execute_plain(FAULTY[backend.name])
+    with pytest.raises(ReencryptionError, match="the database refused a statement") as caught:
+        Reencryption(db.engine, db.encryption, TableSpec.from_table(table)).run()
+    assert not isinstance(caught.value, DatabaseUnavailableError)
+    assert values(db, table) == ["b1", "b2", "b3", "b4"]

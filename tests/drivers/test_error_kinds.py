@@ -50,9 +50,8 @@ def test_a_value_that_a_column_does_not_take_is_refused(driver: Leg) -> None:
     assert refusal_of(error) is Refusal.VALUE
 
 
-def test_a_statement_that_is_wrong_is_neither(driver: Leg) -> None:
-    if driver.server != "postgresql":
-        pytest.skip("drivers have one class for this and for a lock")
-    error = _error(driver, text("SELECT nothing_of_this_name"))
+@pytest.mark.parametrize("wrong", ["nothing_of_this_name", "no_such_function(1)"])
+def test_a_statement_that_is_wrong_is_neither(driver: Leg, wrong: str) -> None:
+    error = _error(driver, text(f"SELECT {wrong}"))
     assert not refuses_row(error)
     assert not may_pass(error)

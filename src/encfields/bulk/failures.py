@@ -52,6 +52,15 @@ _MISSING = frozenset({1054, 1146, "42P01", "42703"})
 _MISSING_ON_SQLITE = ("no such table", "no such column")
 """How its errors of them begin, which are of the class that its full disk has."""
 
+_FAULTS = frozenset({1305, 1356, 1370, 1442, 1449, 1906, 3105, "P0002", "P0003", "P0004"})
+"""Codes of what is wrong with a statement or with a trigger that it sets off, and that drivers put
+in the class of errors of a server that is away: a function that is missing or not allowed, a
+trigger that changes its own table or whose definer is gone, a column that the server computes;
+PL/pgSQL's rows that are not there or too many, and its failed assertions."""
+
+_FAULT_ON_SQLITE = "SQLITE_ERROR"
+"""What SQLite calls them. What may pass (locks, disks, interrupts) has names of its own."""
+
 _LOCK_WAITS = frozenset({1205, "55P03"})
 """MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
 
@@ -76,6 +85,7 @@ def may_pass(error: Exception) -> bool:
         and not refuses_row(error)
         and not is_denied(error)
         and not is_missing(error)
+        and not is_fault(error)
         and (
             error.connection_invalidated
             or isinstance(error, InterfaceError | InternalError)
@@ -90,6 +100,13 @@ def is_missing(error: DBAPIError) -> bool:
     if "sqlite" in type(error.orig).__module__:
         return str(error.orig).startswith(_MISSING_ON_SQLITE)
     return code_of(error.orig) in _MISSING
+
+
+def is_fault(error: DBAPIError) -> bool:
+    """Whether the statement, or a trigger that it sets off, is wrong: waiting changes nothing."""
+    if "sqlite" in type(error.orig).__module__:
+        return getattr(error.orig, "sqlite_errorname", None) == _FAULT_ON_SQLITE
+    return code_of(error.orig) in _FAULTS
 
 
 def is_operational(error: DBAPIError) -> bool:

@@ -1,7 +1,7 @@
 """What a database's catalog tells of a table beside what reflection reads of it.
 
 In which schema a connection finds it, whether rows of it are hidden, which columns the server
-changes by itself, and about how many rows it has.
+generates or changes by itself, and about how many rows it has.
 """
 
 from __future__ import annotations
@@ -75,6 +75,14 @@ def _views(schema: str | None, connection: Connection) -> set[str]:
     if connection.dialect.name == "sqlite":
         names.update(inspector.get_temp_view_names())
     return names
+
+
+def computed_names(connection: Connection, table: Table) -> frozenset[str]:
+    """Names of the columns that the server itself computes from others: it accepts no value for
+    them."""
+    schema = schema_of(table.name, table.schema, connection)
+    columns = inspect(connection).get_columns(table.name, schema=schema)
+    return frozenset(column["name"] for column in columns if column.get("computed") is not None)
 
 
 _ON_UPDATE = text(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
-from encfields.bulk.rows.catalog import updated_by_server
+from encfields.bulk.rows.catalog import computed_names, updated_by_server
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.places import SealedCell
 from encfields.bulk.rows.types_as_data import (
@@ -69,6 +69,8 @@ class PreparedJob:
         self.columns: tuple[Column[Any], ...] = tuple(self.table.c[name] for name in names)
         self.identity = self._identity()
         self.plain = self._plain(names)
+        if job.to_plaintext is not None:
+            self._refuse_computed(connection)
         self.index_columns = self._index_columns()
         self.as_they_are = {c: c for c in updated_by_server(connection, self.table)}
 
@@ -150,6 +152,17 @@ class PreparedJob:
         for name, adopted in (self.job.adopted or {}).items() if self._declared is not None else ():
             self.table.c[targets[name]].type = self._plain_type(name, adopted)
         return tuple(self.table.c[targets[name]] for name in names)
+
+    def _refuse_computed(self, connection: Connection) -> None:
+        computed = computed_names(connection, self.table)
+        refused = [column.name for column in self.plain if column.name in computed]
+        if refused:
+            raise DeclarationError(
+                f"the database itself computes {', '.join(refused)}, which can hold no plaintext: "
+                "name an ordinary column",
+                table=self.job.table_name,
+                reason="computed",
+            )
 
     def _plain_type(self, name: str, adopted: Adopted) -> TypeEngine[Any]:
         data = adopted.type if adopted.plain_type is None else adopted.plain_type
