@@ -135,7 +135,7 @@ class EncFieldsError(DontWrapMixin, Exception):
 
 def shortened(text: str, limit: int = MAX_PART_CHARS) -> str:
     """A text, cut where it is longer than `limit`."""
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
 def printable(text: str) -> str:

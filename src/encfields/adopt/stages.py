@@ -16,6 +16,7 @@ from encfields.errors import DeclarationError
 from encfields.key_template import KeyTemplate
 from encfields.orm.adoption.trigger_notes import (
     CLOSED,
+    STAGES,
     NotedAdoption,
     noted_columns,
     noted_indexes,
@@ -78,7 +79,11 @@ class AdoptionState:
         first = "begin_adoption" if self.left_at else COMES_FIRST[verb]
         if self.stage is None and first != "begin_adoption":
             first = "begin_adoption, then ... " + first if not self.has_sealed else first
-        later = self.stage is not None and stages and _order(self.stage) > max(map(_order, stages))
+        later = (
+            self.stage is not None
+            and stages
+            and STAGES.index(self.stage) > max(map(STAGES.index, stages))
+        )
         then = f"run {first} first"
         if later:
             then = "it is past that stage: the way back is refill_plaintext"
@@ -105,10 +110,6 @@ class AdoptionState:
             )
 
 
-def _order(stage: str) -> int:
-    return ("open", "ready", "closed").index(stage)
-
-
 def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     """Where the adoption stands in a database.
 
@@ -128,7 +129,7 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     notes = [found for text in texts if (found := noted_stage(text)) is not None]
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
     # They are of two stages where somebody was killed who put those of the next in their place.
-    earliest = min((noted for noted, _ in notes), key=_order, default=None)
+    earliest = min((noted for noted, _ in notes), key=STAGES.index, default=None)
     noted = any(is_required for _, is_required in notes)
     stage, left_at = (earliest, None) if len(notes) == expected else (None, earliest)
     has_sealed = adoption.sealed in table.c

@@ -34,7 +34,7 @@ from encfields.bulk.runs.store import (
 )
 from encfields.bulk.runs.worker import new_owner
 from encfields.bulk.runs.worker_setup import require_sendable
-from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError
+from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError, shortened
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -274,10 +274,7 @@ _SHOWN = 4000
 
 def _cut(text: Any) -> str:
     """A text from a row, which anybody may have written at any length."""
-    whole = "" if text is None else str(text)
-    if len(whole) <= _SHOWN:
-        return whole
-    return f"{whole[:_SHOWN]}... ({len(whole):,} characters)"
+    return "" if text is None else shortened(str(text), _SHOWN)
 
 
 def patiently(

@@ -7,8 +7,7 @@
 ``read``               ciphertext comes with its row's key, and is opened
 ``query``              look-ups by blind index, and what ciphertext cannot answer
 ``adoption``           one attribute over a plaintext column and an encrypted one
-``flush``              what a session knows of a row that it is about to update
-``synchronisation``    which objects of a session an UPDATE or DELETE is about
+``flush``              what a session knows of the rows that it is about to update
 ``sealed``             ``Sealed``, a lazy column's value
 ``listeners``          the listeners of one engine, one for each event
 ``engine_encryption``  which encryption serves an engine, and its keys

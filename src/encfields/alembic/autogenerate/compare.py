@@ -75,7 +75,7 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     refused: list[RefusedChangeOp] = []
     for modified in _modified(upgrade_ops.ops):
         for op in list(modified.ops):
-            refusal = _refusal_of(connection, autogen_context, op)
+            refusal = _refusal_of(connection, op)
             if refusal is not None or must_wait(connection, op):
                 modified.ops.remove(op)
             if refusal is not None:
@@ -191,7 +191,7 @@ def _is_empty(op: Any) -> bool:
 # -- columns that become encrypted, or plain ---------------------------------------------------
 
 
-def _refusal_of(connection: Connection, autogen_context: Any, op: Any) -> RefusedChangeOp | None:
+def _refusal_of(connection: Connection, op: Any) -> RefusedChangeOp | None:
     if not isinstance(op, ops.AlterColumnOp) or op.modify_type is None:
         return None
     stored = op.existing_type

@@ -9,6 +9,5 @@
 ``verify``         every value is opened
 ``dry_run``        what a run would have to do
 ``sweep``          whether a run has anything left to do
-``current_sql``    that, told by the database itself
 =================  ==========================================
 """

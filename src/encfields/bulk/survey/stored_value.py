@@ -79,7 +79,7 @@ def examine(head: object, length: int) -> StoredValue:
         else:
             return _examine_length(data, header, length)
     except MalformedMessageError as error:
-        return _not_a_message(data, error.reason or "malformed", whole)
+        return _not_a_message(error.reason or "malformed", whole)
     return StoredValue(State.MESSAGE, header)
 
 
@@ -89,7 +89,7 @@ def _examine_text(text: str) -> StoredValue:
     return StoredValue(State.PLAINTEXT, reason="text")
 
 
-def _not_a_message(data: bytes, reason: str, whole: bool) -> StoredValue:
+def _not_a_message(reason: str, whole: bool) -> StoredValue:
     if reason in _OTHER_FORMAT:
         return StoredValue(State.OTHER_FORMAT, reason=reason)
     if reason == "not-a-message":

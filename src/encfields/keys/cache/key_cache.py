@@ -179,10 +179,6 @@ class KeyCache:
         key: BranchKey = self._read((key_id, version))
         return key
 
-    def version(self, key_id: str, version: str) -> BranchKey:
-        """The same as :meth:`find`, under the key store's name for it."""
-        return self.find(key_id, version)
-
     def holds(self, key_id: str, version: str) -> bool:
         """Whether :meth:`find` would answer at once."""
         return self._entries.value((key_id, version)) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 OPEN, READY, CLOSED = "open", "ready", "closed"
 
@@ -20,23 +20,14 @@ def noted_stage(text: str) -> tuple[str, bool] | None:
 
     :returns: ``None`` if it is none of ours.
     """
-    noted = _NOTE.search(text)
-    try:
-        note = json.loads(noted.group(1)) if noted else {}
-    except ValueError:
-        return None
+    note = _note_in(text)
     stage = note.get("stage")
     return (stage, note.get("required") is True) if stage in STAGES else None
 
 
 def noted_indexes(text: str) -> frozenset[str]:
     """The columns of blind indexes that a trigger makes NULL with the sealed value."""
-    found = _NOTE.search(text)
-    try:
-        note = json.loads(found.group(1)) if found else {}
-    except ValueError:
-        return frozenset()
-    return frozenset(map(str, note.get("indexes", ())))
+    return frozenset(map(str, _note_in(text).get("indexes", ())))
 
 
 class NotedAdoption(NamedTuple):
@@ -53,10 +44,18 @@ class NotedAdoption(NamedTuple):
 
 def noted_columns(text: str) -> NotedAdoption | None:
     """What a trigger's text says of its adoption's columns."""
-    noted = _NOTE.search(text)
-    try:
-        note = json.loads(noted.group(1)) if noted else {}
-        through = note.get("through")
-        return NotedAdoption(str(note["plain"]), str(note["sealed"]), through and str(through))
-    except (ValueError, KeyError):
+    note = _note_in(text)
+    if "plain" not in note or "sealed" not in note:
         return None
+    through = note.get("through")
+    return NotedAdoption(str(note["plain"]), str(note["sealed"]), through and str(through))
+
+
+def _note_in(text: str) -> dict[str, Any]:
+    """What this library notes in a trigger's text; empty where there is nothing of it."""
+    found = _NOTE.search(text)
+    try:
+        note: dict[str, Any] = json.loads(found.group(1)) if found else {}
+    except ValueError:
+        return {}
+    return note

@@ -17,6 +17,5 @@
 ``message_check``        ``EncryptedType(guard=True)``
 ``stored_size``          how long stored values are
 ``collisions``           names and keys that two tables may not share
-``engine_tables``        the same of tables of several ``MetaData``
 =======================  ===============================================================
 """

@@ -10,15 +10,20 @@ Nor may some row turn a key's template into another column's key id. Templates w
 around their columns name the same keys, on purpose: every table of a tenant has the tenant's key.
 All others must be apart, or whoever chooses a tenant's name would choose a key. Keys of blind
 indexes are of the same kind.
+
+Within one ``MetaData`` this is found when a table is defined. Tables of two of them may well have
+the same names, for two databases: only an engine that meets both tells that it is one.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import Column, MetaData, Table, inspect
 
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
@@ -28,12 +33,12 @@ from encfields.orm.declare.formerly import ways_of
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.kept_state import DECLARED_KEYS, LOGICAL_NAMES
+from encfields.orm.query.statement_elements import elements_of
 
 if TYPE_CHECKING:
-    from typing import Any
+    from sqlalchemy import Connection
 
     from encfields.orm.declare.columns import ColumnBinding
-
 
 _TEMPORARY = "_alembic_tmp_"
 """How tables are called in which Alembic's batch mode rebuilds others."""
@@ -266,3 +271,57 @@ def overlap(one: Sequence[Part], other: Sequence[Part]) -> bool:
         return a == b and (not a or meet(i + 1, j + 1))
 
     return meet(0, 0)
+
+
+# -- tables of several MetaData ----------------------------------------------------------------
+
+
+class EngineTables:
+    """The tables with encrypted columns that statements of one engine have named."""
+
+    def __init__(self) -> None:
+        self._met: weakref.WeakSet[Table] = weakref.WeakSet()
+        self._lock = Lock()
+
+    def meet(self, compiled: Any, connection: Connection) -> None:
+        """Take note of a statement's tables.
+
+        :raises DeclarationError: a column of one has the logical name of another table's column,
+            or a key that can give the id of another one's.
+        """
+        for table in _tables(compiled):
+            with self._lock:
+                others = [] if table in self._met else list(self._met)
+            for other in others:
+                _compare(table, other, connection)
+            with self._lock:
+                self._met.add(table)
+
+
+def _tables(compiled: Any) -> Iterator[Table]:
+    if not hasattr(compiled, "bind_names") or compiled.isplaintext:
+        return
+    for element in elements_of(compiled):
+        if isinstance(element, Table) and not is_rebuilt(element) and _has_bindings(element):
+            yield element
+
+
+def _has_bindings(table: Table) -> bool:
+    """Whether values are bound there; a table that lacks a key is refused where they are used."""
+    try:
+        return bool(bindings_of(table))
+    except DeclarationError:
+        return False
+
+
+def _compare(table: Table, other: Table, connection: Connection) -> None:
+    """A table that is declared in both is the same one, and one that was renamed is gone."""
+    if other.metadata is table.metadata or other.fullname == table.fullname:
+        return
+    try:
+        refuse_names_of(table, other)
+        refuse_keys_of(table, other)
+    except DeclarationError:
+        schema = connection.schema_for_object(other)
+        if inspect(connection).has_table(other.name, schema=schema):
+            raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Column
-from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BindParameter, ColumnElement, Grouping, Label
 from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, Select, TextualSelect
@@ -36,7 +35,7 @@ class IndexOperand(NamedTuple):
     view: BlindView | None
     subquery: Select[Any] | None = None
 
-    def candidates(self, operator: Any) -> list[list[IndexBinding]]:
+    def candidates(self) -> list[list[IndexBinding]]:
         """The indexes that can answer, the best first; each as its versions."""
         by_index: dict[int, list[IndexBinding]] = {}
         for index in indexes_of(self.column.table):
@@ -192,7 +191,7 @@ def index_column_of_view(view: BlindValue) -> ColumnElement[Any]:
     :raises UnsupportedOperationError: there is no such index.
     """
     operand = asked(view)
-    groups = operand.candidates(operators.eq) if operand is not None else []
+    groups = operand.candidates() if operand is not None else []
     if operand is None or not groups:
         raise UnsupportedOperationError("there is no such blind index", reason="no-index")
     if groups[0][0].other is not None:

@@ -155,7 +155,7 @@ def _is_after_all(index_side: IndexOperand, index: IndexBinding, dialect: Any) -
 
 def answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexBinding]:
     """The versions of the index that answers a comparison with a value."""
-    groups = index_side.candidates(element.operator)
+    groups = index_side.candidates()
     if not groups:
         raise refused(index_side, element, "the column has no blind index that answers it")
     groups = [versions for versions in groups if index_side.carries(versions[0])] or groups
@@ -175,15 +175,15 @@ def answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexB
 
 def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> ColumnElement[Any]:
     """Two columns compared by indexes under which equal values look alike."""
-    if any(v[0].other for side in (left, right) for v in side.candidates(element.operator)):
+    if any(v[0].other for side in (left, right) for v in side.candidates()):
         raise refused(
             left,
             element,
             "while the declaration of one of the columns is being changed (formerly=), equal "
             "values may have two hashes: compare in Python until the change is over",
         )
-    for ours in left.candidates(element.operator):
-        for theirs in right.candidates(element.operator):
+    for ours in left.candidates():
+        for theirs in right.candidates():
             filters = left.needs_filter(ours[0]) or right.needs_filter(theirs[0])
             pairs = list(_pairs(ours, theirs, left, right))
             if pairs and not filters and not ours[0].key_columns:

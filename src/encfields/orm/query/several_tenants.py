@@ -202,7 +202,7 @@ def _key_columns(comparison: IndexComparison) -> set[int]:
     """Hashes of the columns beside a compared one that the key of its index depends on."""
     try:
         operand = asked(comparison.left)
-        groups = operand.candidates(comparison.operator) if operand is not None else []
+        groups = operand.candidates() if operand is not None else []
         if operand is None or operand.subquery is not None or not groups:
             return set()
         columns = groups[0][0].key_columns

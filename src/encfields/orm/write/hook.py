@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.declare.engine_tables import EngineTables
+from encfields.orm.declare.collisions import EngineTables
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import FilteredFetch
