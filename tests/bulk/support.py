@@ -48,6 +48,7 @@ def attach_to(url: str, **options: Any) -> tuple[Engine, Encryption]:
 class Clinic:
     """A database with tables, keys and rows, and bulk runs over it.
 
+    :param base: whose tables to make; None for none.
     :ivar backend: which database. :ivar engine: an attached engine. :ivar encryption: its keys.
     """
 
@@ -58,7 +59,8 @@ class Clinic:
         self.backend = backend
         self.engine = backend.create_engine()
         self.encryption = attach_with_kept_keys(self.engine, WRAPPING_KEY)
-        base.metadata.create_all(self.engine)
+        if base is not None:
+            base.metadata.create_all(self.engine)
         self.setup = partial(attach_to, backend.url_text)
 
     def fill(self, rows: int, first: int = 1) -> None:

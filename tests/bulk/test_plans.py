@@ -7,7 +7,7 @@ from sqlalchemy import event, text
 
 from encfields.bulk import connections
 from tests.bulk.support import Clinic
-from tests.bulk.test_tables import ROWS, Base, fill, spec_of
+from tests.bulk.test_tables import ROWS, fill, spec_of
 
 MODELS = [model for model in ROWS if model.__name__ in ("ByUuid", "ByPair", "ByText")]
 
@@ -45,7 +45,7 @@ def plans(postgresql, monkeypatch):
 @pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not-analyzed"])
 def test_no_batch_compares_each_of_its_rows_with_each(postgresql, plans, model, analyzed):
     """Nor after many batches, when PostgreSQL thinks of a plan for all of them."""
-    clinic = Clinic(postgresql, Base)
+    clinic = Clinic(postgresql, None)
     fill(clinic, model, rows=800)
     if analyzed:
         with clinic.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

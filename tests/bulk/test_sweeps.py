@@ -19,7 +19,7 @@ from encfields.bulk.runs.tables import ranges
 from encfields.bulk.runs.worker import values_of
 from encfields.bulk.survey.sweep import CountingSweep, HeadSweep, SweepOutcome, sweep_of
 from tests.bulk.support import PATIENT, Clinic
-from tests.bulk.test_tables import ROWS, Account, Base, ByUuid, fill, spec_of
+from tests.bulk.test_tables import ROWS, Account, ByUuid, fill, make, spec_of
 
 ALL = Bounds(None, None)
 RANGE_ROWS = 40
@@ -28,7 +28,8 @@ LONG_KEY = "k" * 140
 
 @pytest.fixture
 def tables(backend):
-    return Clinic(backend, Base)
+    """Keys, and no table."""
+    return Clinic(backend, None)
 
 
 class Sweeping:
@@ -117,6 +118,7 @@ def test_the_servers_do_the_looking_themselves(tables, sweeping, model):
 
 
 def test_where_each_row_has_its_own_key_the_heads_are_read(tables):
+    make(tables, Account)
     own = Connections(tables.engine)
     prepared = PreparedJob(Job(spec_of(Account)), own.reading())
     values = values_of(prepared, tables.encryption)
@@ -181,7 +183,7 @@ def test_a_sweep_takes_the_ranges_of_the_pass_before_and_cuts_what_grew_behind_t
 
 
 def test_a_column_that_holds_text_is_looked_at_in_python(postgresql):
-    clinic = Clinic(postgresql, Base)
+    clinic = Clinic(postgresql, None)
     with clinic.engine.begin() as connection:
         connection.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)"))
         connection.execute(text("INSERT INTO note VALUES (1, 'never encrypted')"))
