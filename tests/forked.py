@@ -77,6 +77,9 @@ class Program:
 
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.join()
         self._result.close()
@@ -94,7 +97,7 @@ class Program:
         except EOFError:
             raise AssertionError("it failed") from None
         finally:
-            self.kill()
+            self._end()
         assert self._process.exitcode == 0
         return found
 
@@ -116,11 +119,60 @@ def run(
     :param imported: see :func:`processes`.
     :returns: its exit status, and what it printed.
     """
-    with TemporaryDirectory(prefix="encfields-program-") as told:
-        files = Path(told, "out"), Path(told, "err")
-        command = _as_main, list(arguments), folder, dict(environment)
-        code = Program(*command, *files, imported=imported).result(PATIENCE)
-        return subprocess.CompletedProcess(arguments, code, *(file.read_text() for file in files))
+    started = Command(*arguments, folder=folder, environment=environment, imported=imported)
+    told = started.communicate(PATIENCE)
+    assert started.status is not None
+    return subprocess.CompletedProcess(arguments, started.status, *told)
+
+
+FORGET = """
+import sys
+for name in [name for name in sys.modules if name.partition(".")[0].startswith("encfields")]:
+    del sys.modules[name]
+"""
+"""Begins code that is to import this package anew, and of others only what it can do without."""
+
+
+class Command(Program):
+    """The same while it is at work.
+
+    :param into: the files, or terminals, for its standard output and error, if not of its own.
+    :ivar status: its exit status, once it has ended.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        imported: Sequence[str],
+        into: tuple[str, str] | None = None,
+    ) -> None:
+        self.status: int | None = None
+        self._own = TemporaryDirectory(prefix="encfields-program-")
+        self._told = [Path(self._own.name, "out"), Path(self._own.name, "err")]
+        files = self._told if into is None else [Path(name) for name in into]
+        command = list(arguments), folder, dict(environment)
+        super().__init__(_as_main, *command, *files, imported=imported)
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        super().kill()
+        self._own.cleanup()
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """What it has written to its own files by its end.
+
+        :raises AssertionError: as :meth:`Program.result`.
+        """
+        try:
+            self.status = self.result(timeout)
+            out, err = (file.read_text() if file.exists() else "" for file in self._told)
+            return out, err
+        finally:
+            self._own.cleanup()
 
 
 def _as_main(
@@ -137,7 +189,7 @@ def _as_main(
         _run_as_main(arguments)
     except SystemExit as ending:
         if ending.code is None or isinstance(ending.code, int):
-            return ending.code or 0
+            return (ending.code or 0) & 0xFF  # all that a process has for it
         print(ending.code, file=sys.stderr)
         return 1
     except BaseException:

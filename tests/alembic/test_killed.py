@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.alembic.project import Clinic, Project
+from tests.forked import Command
 from tests.servers.backends import Backend
 from tests.waiting import PATIENCE, until
 
@@ -25,14 +24,12 @@ SLOW = (
 """In a process of its own it takes its time, for whoever kills it."""
 
 
-def _start(project: Project) -> subprocess.Popen[bytes]:
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join(filter(None, [inherited, str(ROOT / "src")]))
-    return subprocess.Popen(
-        [sys.executable, "-m", "alembic", "-c", str(project.ini), "upgrade", "head"],
-        env=os.environ | {"PYTHONPATH": path, "SLOWLY": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def _start(project: Project) -> Command:
+    return Command(
+        *("-m", "alembic", "-c", str(project.ini), "upgrade", "head"),
+        folder=ROOT,
+        environment=os.environ | {"SLOWLY": "1"},
+        imported=["alembic", "encfields.alembic", "encfields.testing"],
     )
 
 
@@ -54,10 +51,10 @@ def test_the_revision_goes_on_where_it_was(tmp_path: Path, backend: Backend) -> 
     project.upgrade("r01")
     process = _start(project)
     try:
-        until(lambda: process.poll() is not None or _rows_written(clinic))
+        until(lambda: process.has_ended or _rows_written(clinic))
+        assert not process.has_ended
     finally:
         process.kill()
-    assert process.wait() == -signal.SIGKILL
     written = _rows_written(clinic)
     assert 0 < written < ROWS
     assert project.version() == "r01"
@@ -77,5 +74,6 @@ def test_interrupted_politely_it_ends_and_says_so(tmp_path: Path, sqlite: Backen
     process = _start(project)
     until(lambda: _rows_written(clinic))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=PATIENCE) == 255  # Alembic's code for a CommandError
+    process.communicate(PATIENCE)
+    assert process.status == 255  # Alembic's code for a CommandError
     assert project.version() == "r01"

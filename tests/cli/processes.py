@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+from tests import forked
 from tests.servers.backends import Backend
 
 ROOT = Path(__file__).parents[2]
+
+IMPORTED = ("encfields.cli.main", "encfields.testing")
+"""What a forked command need not import."""
 
 COMMAND = ("-m", "encfields.cli")
 # What runs in the background, as CI may, has its children ignore Ctrl-C from their start.
@@ -24,21 +26,24 @@ sys.exit(run())
 )
 
 
-def start(
-    backend: Backend, *arguments: str, program: tuple[str, str] = COMMAND
-) -> subprocess.Popen[str]:
+def start(backend: Backend, *arguments: str, program: tuple[str, str] = COMMAND) -> forked.Command:
     """Start the command on a database.
 
     :param program: what Python is to run.
     """
-    return subprocess.Popen(
-        [sys.executable, *program, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "src"),
-            "ENCFIELDS_DATABASE_URL": backend.url_text,
-        },
+    return forked.Command(
+        *program,
+        *arguments,
+        folder=Path.cwd(),
+        environment=environment_for(backend),
+        imported=IMPORTED,
     )
+
+
+def environment_for(backend: Backend) -> dict[str, str]:
+    """The environment variables with which the command is on a database."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "ENCFIELDS_DATABASE_URL": backend.url_text,
+    }

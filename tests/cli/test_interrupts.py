@@ -18,6 +18,7 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli import exits
 from tests.census.clinic import fill, patient_table
 from tests.cli.processes import COMMAND_IN_A_TERMINAL, start
+from tests.forked import Command
 from tests.servers.backends import Backend
 from tests.waiting import until
 
@@ -52,11 +53,13 @@ def locked(engine: Engine, family: str, table: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def started(backend: Backend, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(backend: Backend, *arguments: str) -> Iterator[Command]:
     """The command as a terminal starts it; gone at the end, however that comes."""
     process = start(backend, *arguments, program=COMMAND_IN_A_TERMINAL)
-    with ending(process):
+    try:
         yield process
+    finally:
+        process.kill()
 
 
 @contextmanager
@@ -95,14 +98,14 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_database(request, server, name
     ):
 
         def waits() -> bool:
-            assert process.poll() is None, process.communicate()
+            assert not process.has_ended, process.communicate(0)
             return bool(watcher.execute(text(WAITING[backend.family])).scalar_one())
 
         until(waits)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=240)
 
-    assert (process.returncode, out, err) == (exits.INTERRUPTED, "", "")
+    assert (process.status, out, err) == (exits.INTERRUPTED, "", "")
 
 
 A_TERMINAL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

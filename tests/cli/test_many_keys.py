@@ -173,7 +173,7 @@ def test_killed_by_ctrl_c_it_says_how_it_goes_on(keys, sqlite, local_key, kms, k
         _, told = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == exits.INTERRUPTED
+    assert process.status == exits.INTERRUPTED
     assert "Traceback" not in told
     assert "of 10 keys; run the same command again" in told
 

@@ -16,16 +16,16 @@ from encfields.cli import exits, terminal
 from tests import forked
 from tests.census.clinic import fill
 from tests.cli.conftest import on_sqlite
+from tests.cli.processes import COMMAND, IMPORTED
 from tests.servers.backends import Backend
 
 ROOT = Path(__file__).parents[2]
 
 
-def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
-    """The command in an interpreter of its own."""
-    start = ["-c", code] if code is not None else ["-m", "encfields.cli"]
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    """Code in an interpreter of its own."""
     return subprocess.run(
-        [sys.executable, *start, *arguments],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=240,
@@ -33,15 +33,11 @@ def _run(*arguments: str, code: str | None = None) -> subprocess.CompletedProces
     )
 
 
-def _run_forked(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _run_forked(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     """The same for what does not show how the interpreter begins: it is imported once."""
+    start = ["-c", code] if code is not None else COMMAND
     return forked.run(
-        "-m",
-        "encfields.cli",
-        *arguments,
-        folder=Path.cwd(),
-        environment=os.environ,
-        imported=("encfields.cli.main", "encfields.testing"),
+        *start, *arguments, folder=Path.cwd(), environment=os.environ, imported=IMPORTED
     )
 
 
@@ -70,7 +66,7 @@ def test_a_whole_rotation(backend: Backend, local_key, engine, encryption, patie
 
 
 def test_an_error_is_what_happened_and_what_to_do_without_a_traceback():
-    done = _run("verify", "--database", "sqlite://", "--table", "t", "--column", "c")
+    done = _run_forked("verify", "--database", "sqlite://", "--table", "t", "--column", "c")
     assert done.returncode == exits.FAILED
     assert done.stdout == ""
     happened, to_do = done.stderr.splitlines()
@@ -99,17 +95,17 @@ def test_without_rich_it_works_without_colours():
     without = "import sys; sys.modules['rich'] = None; sys.modules['rich.console'] = None\n"
     code = without + "from encfields.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     message = "020478" + "00" * 40
-    done = _run("inspect", message, "--json", code=code)
+    done = _run_forked("inspect", message, "--json", code=code)
     assert done.returncode == exits.FAULTS
     assert json.loads(done.stdout)["reason"] == "truncated"
-    done = _run("inspect", message, code=code)
+    done = _run_forked("inspect", message, code=code)
     assert done.returncode == exits.FAULTS
     assert "what the value says of itself" in done.stdout
 
 
 def test_importing_the_command_loads_neither_rich_nor_the_aws_library():
     code = "import sys, encfields.cli.main; print(*sys.modules)"
-    loaded = {name.partition(".")[0] for name in _run(code=code).stdout.split()}
+    loaded = {name.partition(".")[0] for name in _run(code).stdout.split()}
     assert "encfields" in loaded
     assert not loaded & {"rich", "boto3", "botocore", "aws_encryption_sdk", "alembic"}
 
@@ -144,7 +140,7 @@ def test_a_fault_of_the_program_shows_code_and_no_value(tmp_path: Path):
         "database.engine_of = engine_of\n"
         "sys.exit(main.main(['keys', 'list', '--database', 'a-value-that-is-secret']))\n"
     )
-    done = _run(code=(tmp_path / "faulty.py").read_text())
+    done = _run_forked(code=(tmp_path / "faulty.py").read_text())
     assert done.returncode == exits.FAILED
     assert "in engine_of" in done.stderr
     assert "an internal error, ZeroDivisionError" in done.stderr

@@ -166,7 +166,7 @@ def test_several_processes_through_kms(postgresql: Backend, kms):
     )  # fmt: skip
 
     out, err = done.communicate(timeout=240)
-    assert done.returncode == exits.OK
+    assert done.status == exits.OK
     assert_a_log_of_progress(err)
     assert "1,000 written" in out
 
@@ -191,7 +191,7 @@ def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
     monkeypatch.setenv("ENCFIELDS_DATABASE_URL", postgresql.url_text)
 
     def has_written() -> bool:
-        assert process.poll() is None, process.communicate()
+        assert not process.has_ended, process.communicate(0)
         with engine.connect() as connection:
             return (
                 connection.scalar(
@@ -205,7 +205,7 @@ def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
     process.send_signal(number)
     out, err = process.communicate(timeout=240)
 
-    assert process.returncode == status
+    assert process.status == status
     assert_a_log_of_progress(err)
     assert "running" in out
     assert command("reencrypt", "--keyring", local_key).code == exits.OK

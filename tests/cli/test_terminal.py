@@ -19,8 +19,10 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.cli import exits
 from encfields.cli.layout import width_of
 from tests.census.clinic import fill, overwrite, patient_table
-from tests.cli.processes import COMMAND, ROOT
+from tests.cli.processes import COMMAND, IMPORTED, ROOT, environment_for
+from tests.forked import Command
 from tests.servers.backends import Backend
+from tests.waiting import PATIENCE
 
 COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -42,11 +44,15 @@ class Seen:
 
 
 class Terminal:
-    """A terminal of its own for one stream."""
+    """A terminal of its own for one stream.
+
+    :ivar name: the file that it is.
+    """
 
     def __init__(self, columns: int) -> None:
         self._master, self.stream = pty.openpty()
         fcntl.ioctl(self.stream, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.name = os.ttyname(self.stream)
         self._read: list[bytes] = []
         self._thread = threading.Thread(target=self._drain)
         self._thread.start()
@@ -89,29 +95,28 @@ def run(backend: Backend, *arguments: str, columns: int | None = None, **environ
     :param columns: of the terminal that both streams are; ``None`` for files.
     """
     terminals = None if columns is None else (Terminal(columns), Terminal(columns))
-    out, err = (
-        (subprocess.PIPE, subprocess.PIPE)
-        if terminals is None
-        else (terminals[0].stream, terminals[1].stream)
+    process = Command(
+        *COMMAND,
+        *arguments,
+        folder=ROOT,
+        environment=in_a_terminal(backend) | environment,
+        imported=IMPORTED,
+        into=terminals and (terminals[0].name, terminals[1].name),
     )
-    left_out = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
-    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
-    process = subprocess.Popen(
-        [sys.executable, *COMMAND, *arguments],
-        stdout=out,
-        stderr=err,
-        env={
-            **inherited,
-            "TERM": "xterm-256color",
-            "PYTHONPATH": str(ROOT / "src"),
-            "ENCFIELDS_DATABASE_URL": backend.url_text,
-            **environment,
-        },
-    )
-    said = process.communicate(timeout=240)
+    said = process.communicate(PATIENCE)
+    assert process.status is not None
     if terminals is None:
-        return Seen(process.returncode, *(text.decode() for text in said))
-    return Seen(process.returncode, *(terminal.shown() for terminal in terminals))
+        return Seen(process.status, *said)
+    return Seen(process.status, *(terminal.shown() for terminal in terminals))
+
+
+def in_a_terminal(backend: Backend) -> dict[str, str]:
+    """The environment variables that a terminal of the usual kind has."""
+    left_out = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+    inherited = environment_for(backend).items()
+    return {name: text for name, text in inherited if name not in left_out} | {
+        "TERM": "xterm-256color"
+    }
 
 
 def test_status_in_a_terminal_of_80_columns(clinic):
@@ -159,7 +164,14 @@ def test_a_run_in_a_log_file_has_lines_with_their_time_and_no_escape_codes(clini
 
 
 def test_a_log_file_has_each_row_of_a_table_whole_on_a_line(clinic):
-    seen = run(clinic, "status", *COLUMNS, PYTHONIOENCODING="ascii")
+    # In an interpreter of its own, which begins with that encoding.
+    done = subprocess.run(
+        [sys.executable, *COMMAND, "status", *COLUMNS],
+        capture_output=True,
+        env=in_a_terminal(clinic) | {"PYTHONIOENCODING": "ascii"},
+        timeout=PATIENCE,
+    )
+    seen = Seen(done.returncode, done.stdout.decode(), done.stderr.decode())
     assert seen.code == exits.WORK_LEFT
     assert "\x1b" not in seen.out + seen.err
     assert sum("default" in line for line in seen.lines) == 4

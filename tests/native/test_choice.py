@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import forked
+
+ANEW = forked.FORGET + "import warnings; warnings.simplefilter('always', RuntimeWarning)\n"
 SHOW = "from encfields import native_core; print(native_core.status())"
+IMPORTED = ["aws_encryption_sdk", "cryptography", "sqlalchemy.orm"]
 
 
 @pytest.fixture
@@ -18,14 +18,15 @@ def run(tmp_path):
     """Run Python with the compiled core replaced by a module of some content."""
 
     def run(code: str = SHOW, *, module: str | None = None, choice: str | None = None):
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+        environment = {**os.environ}
         environment.pop("ENCFIELDS_NATIVE", None)
         if choice is not None:
             environment["ENCFIELDS_NATIVE"] = choice
         if module is not None:
             (tmp_path / "encfields_native.py").write_text(module)
-        command = [sys.executable, "-W", "always::RuntimeWarning", "-c", code]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
+        return forked.run(
+            *("-c", ANEW + code), folder=tmp_path, environment=environment, imported=IMPORTED
+        )
 
     return run
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
+
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 MISSING = (
     *("register_at_fork", "fork", "forkpty", "geteuid", "getuid", "fchmod", "fchown", "chown"),
     *("killpg", "setsid", "wait3", "wait4", "mkfifo", "sched_getaffinity"),
 )
-WITHOUT = f"import os\nfor name in {MISSING!r}:\n    vars(os).pop(name, None)\n"
+WITHOUT = f"import os\nfor name in {MISSING!r}:\n    vars(os).pop(name, None)\n{forked.FORGET}"
 
 TOUR = WITHOUT + "import runpy; runpy.run_path('examples/quickstart.py', run_name='__main__')"
 
@@ -31,8 +32,12 @@ COMMANDS = WITHOUT + (
 
 
 def run(code: str, *arguments: str) -> str:
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = forked.run(
+        *("-c", code, *arguments),
+        folder=ROOT,
+        environment=os.environ,
+        imported=["encfields.cli.main", "encfields.testing"],
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
