@@ -8,12 +8,13 @@ from pathlib import Path
 
 PROGRAM = """\
 import multiprocessing, signal
-from encfields.bulk.runs.signals import deaf_children
 
 def tell():
     print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True)
 
 if __name__ == "__main__":
+    from encfields.bulk.runs.signals import deaf_children
+
     for _ in range(2):
         worker = multiprocessing.get_context("spawn").Process(target=tell)
         with deaf_children():

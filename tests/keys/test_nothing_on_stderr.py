@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -48,11 +47,31 @@ gc.collect()
 """
 
 
-@pytest.mark.parametrize("body", [KEY_ROWS, LEGACY_VALUES], ids=["key-rows", "legacy-values"])
-def test_what_does_not_open_writes_nothing_to_stderr(body: str, tmp_path: Path) -> None:
-    # In development mode, older Pythons too report a stream that cannot be closed when collected.
-    command = [sys.executable, "-X", "dev", "-W", "ignore", "-c", HEAD + body]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+PARTS = {"key-rows": KEY_ROWS, "legacy-values": LEGACY_VALUES}
+NEXT = "NEXT\n"
 
-    assert len(told.stdout.splitlines()) == 4, told.stderr
-    assert told.stderr == ""
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    """What each part writes to its two streams."""
+    between = (
+        f"for stream in (sys.stdout, sys.stderr): print(end={NEXT!r}, file=stream, flush=True)"
+    )
+    code = f"import sys\n{HEAD}" + between.join(PARTS.values())
+    # In development mode, older Pythons too report a stream that cannot be closed when collected.
+    command = [sys.executable, "-X", "dev", "-W", "ignore", "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, cwd=tmp_path_factory.mktemp("told")
+    )
+    streams = done.stdout.split(NEXT), done.stderr.split(NEXT)
+    return dict(zip(PARTS, zip(*streams, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_does_not_open_writes_nothing_to_stderr(
+    part: str, told: dict[str, tuple[str, str]]
+) -> None:
+    out, err = told[part]
+
+    assert len(out.splitlines()) == 4, err
+    assert err == ""
