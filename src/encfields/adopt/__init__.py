@@ -2,15 +2,14 @@
 
 The steps, and what each has to know first:
 
-=====================  =======================================================================
-``adoption``           an adoption as data: which plaintext column becomes which encrypted one
-``operations``         the steps, each refused before its time
-``stages``             how far an adoption is, as the database's triggers record it
-``obstacles``          what in a database keeps a column from being adopted
-``letter_case``        plaintext whose database ignores the case of letters
-``comparison``         sealed values compared with the plaintext beside them
-``plaintext_on_disk``  where plaintext is still to be found on disk
-=====================  =======================================================================
+===============  =======================================================================
+``adoption``     an adoption as data: which plaintext column becomes which encrypted one
+``operations``   the steps, each refused before its time
+``stages``       how far an adoption is, as the database's triggers record it
+``obstacles``    what in a database keeps a column from being adopted
+``letter_case``  plaintext whose database ignores the case of letters
+``comparison``   sealed values compared with the plaintext beside them
+===============  =======================================================================
 
 What they change in the database:
 

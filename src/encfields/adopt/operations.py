@@ -16,9 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.comparison import Comparer, Comparison, compare
 from encfields.adopt.obstacles import before_the_first_step, before_the_last_step
-from encfields.adopt.plaintext_on_disk import what_remains
 from encfields.adopt.schema import Schema
-from encfields.adopt.stages import last_trigger
+from encfields.adopt.stages import last_trigger, what_remains
 from encfields.bulk.connections import Connections, sync_engine
 from encfields.bulk.failures import refusal_of, refuses_row
 from encfields.bulk.options import Options
