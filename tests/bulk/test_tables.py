@@ -17,6 +17,8 @@ from sqlalchemy import (
     ForeignKey,
     LargeBinary,
     String,
+    create_engine,
+    inspect,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -25,8 +27,10 @@ from encfields import EncryptedType
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.survey.census import census
+from encfields.bulk.survey.verify import verify
 from encfields.errors import DeclarationError
-from tests.bulk.support import Clinic
+from tests.attached import attach_with_kept_keys
+from tests.bulk.support import WRAPPING_KEY, Clinic
 
 
 class Base(DeclarativeBase):
@@ -247,6 +251,78 @@ def test_a_key_of_which_the_server_shows_a_rounded_number_is_refused(tables):
     spec = TableSpec.of("rounds", [SealedColumn("secret", bind_to=("n",))])
     with pytest.raises(DeclarationError, match=r"rounds.size: .* make it DOUBLE or DECIMAL"):
         tables.run(spec).run()
+
+
+NO_KEYS = {
+    "postgresql": {
+        "TIME": "'10:00'",
+        "INTERVAL": "'1 day'",
+        "INET": "'::1'",
+        "BIT(4)": "'0101'",
+        "INT[]": "'{1}'",
+        "DATE": "'infinity'",
+        "TIMESTAMP": "'0044-03-15 BC'",
+    },
+    "mariadb": {"TIME": "'10:00'", "SET('a','b')": "'a,b'"},
+    "sqlite": {"TEXT": "NULL"},
+}
+
+
+def test_a_key_that_a_table_cannot_be_walked_by_is_refused_before_a_run_is_recorded(tables):
+    binary = "BYTEA" if tables.backend.family == "postgresql" else "BLOB"
+    for number, (kind, value) in enumerate(NO_KEYS[tables.backend.family].items()):
+        with tables.engine.begin() as connection:
+            for statement in (
+                f"CREATE TABLE odd{number} (kept {kind} PRIMARY KEY, secret {binary}, n INT)",
+                f"INSERT INTO odd{number} (kept, n) VALUES ({value}, 1)",
+            ):
+                connection.exec_driver_sql(statement)
+        run = tables.run(TableSpec.of(f"odd{number}", [SealedColumn("secret", bind_to=("n",))]))
+        with pytest.raises(DeclarationError, match=rf"odd{number}\.kept: .*key") as refused:
+            run.record()
+        assert refused.value.reason == "primary-key"
+        assert not inspect(tables.engine).has_table("encfields_runs")
+
+
+def test_a_census_names_a_key_that_cannot_be_read_and_counts_no_part_of_a_table(backend):
+    tables = Clinic(backend, Base)
+    key = {"sqlite": "TEXT", "postgresql": "DATE"}.get(backend.family)
+    if key is None:
+        pytest.skip("the server has no such keys")
+    keys = ["NULL", "'a'"] if key == "TEXT" else ["'2026-01-01'", "'infinity'"]
+    spec = TableSpec.of("odd", [SealedColumn("secret", bind_to=("n",))])
+    with tables.engine.begin() as connection:
+        blob = "BLOB" if key == "TEXT" else "BYTEA"
+        connection.exec_driver_sql(
+            f"CREATE TABLE odd (kept {key} PRIMARY KEY, secret {blob}, n INT)"
+        )
+        for number, one in enumerate(keys):
+            connection.exec_driver_sql(f"INSERT INTO odd (kept, n) VALUES ({one}, {number})")
+    for look in (
+        lambda: census(tables.engine, spec, batch_rows=1),
+        lambda: verify(tables.engine, tables.encryption, spec, batch_rows=1),
+        lambda: tables.run(spec, batch_rows=1).dry_run(),
+        lambda: tables.run(spec, batch_rows=1).ensure(),
+    ):
+        with pytest.raises(DeclarationError, match=r"odd\.kept: .*key"):
+            look()
+
+
+def test_a_driver_that_reads_infinity_as_the_last_date_does_not_go_round_for_ever(postgresql):
+    pytest.importorskip("psycopg2")
+    engine = create_engine(postgresql.url.set(drivername="postgresql+psycopg2"))
+    encryption = attach_with_kept_keys(engine, WRAPPING_KEY)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE odd (kept DATE PRIMARY KEY, secret BYTEA, n INT)")
+        connection.exec_driver_sql("INSERT INTO odd (kept, n) VALUES ('infinity', 1)")
+    spec = TableSpec.of("odd", [SealedColumn("secret", bind_to=("n",))])
+    for run in (
+        Reencryption(engine, encryption, spec).dry_run,
+        lambda: census(engine, spec, batch_rows=1),
+    ):
+        with pytest.raises(DeclarationError, match=r"odd\.kept: .*infinity"):
+            run()
+    engine.dispose()
 
 
 def test_a_table_without_a_primary_key_is_refused(tables):

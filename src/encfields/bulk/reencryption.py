@@ -24,6 +24,7 @@ from encfields.bulk.options import Options
 from encfields.bulk.recorded_runs import T, abandon, patiently, pause, report_of, run_recorded, work
 from encfields.bulk.rows.job import Adopted, Conversions, Job
 from encfields.bulk.rows.prepared_job import PreparedJob
+from encfields.bulk.rows.reader import require_walkable
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.progress import Progress, ProgressState
 from encfields.bulk.runs.progress_display import ProgressBar, ProgressLog
@@ -131,6 +132,7 @@ class Reencryption:
 
     def _record(self, own: Connections) -> str:
         prepared = PreparedJob(self._job, own.reading())
+        require_walkable(prepared, own.reading())
         rows = estimated_rows(prepared, own.reading())
         create_run_tables(own.engine)
         sealer = JobSealer(self._encryption, self._options)

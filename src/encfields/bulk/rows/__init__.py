@@ -13,12 +13,13 @@ What a run is to do, and the table as the database has it:
 
 Where a value stands, and belongs:
 
-===============  ============================================
-``stored_keys``  the keys of rows, as they are stored
-``key_order``    their order, in SQL
-``reader``       batches in that order
-``places``       the encryption context and key of each value
-===============  ============================================
+=================  ============================================
+``stored_keys``    the keys of rows, as they are stored
+``walkable_keys``  which of them a table can be walked by
+``key_order``      their order, in SQL
+``reader``         batches in that order
+``places``         the encryption context and key of each value
+=================  ============================================
 
 What is done to a batch:
 

@@ -32,6 +32,7 @@ from encfields.bulk.rows.key_order import (
 )
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.stored_keys import Key
+from encfields.bulk.rows.walkable_keys import read_with_keys, require_later, require_text
 from encfields.keys.sql.failures import sql_state
 from encfields.orm.adoption.text_form import read_in_sql
 
@@ -72,6 +73,7 @@ class BatchReader:
     """
 
     def __init__(self, prepared: PreparedJob, *, heads: bool = False) -> None:
+        self._table = prepared.table
         self._key = prepared.key
         self._dialect_name = prepared.dialect.name
         values = [
@@ -102,12 +104,25 @@ class BatchReader:
         self._statements: dict[tuple[bool, bool], Select[Any]] = {}
 
     def read(self, connection: Connection, bounds: Bounds, limit: int) -> Sequence[Any]:
-        """At most `limit` rows of a part of the table, in the order of their keys."""
+        """At most `limit` rows of a part of the table, in the order of their keys.
+
+        :raises DeclarationError: the table cannot be walked by a key that is among them.
+        """
         shape = (bounds.after is not None, bounds.upto is not None)
         statement = self._statements.get(shape)
         if statement is None:
             statement = self._statements[shape] = self._statement(*shape)
         parameters = {"row_limit": limit, **part_parameters(bounds)}
+        rows = read_with_keys(self._table, lambda: self._rows(connection, statement, parameters))
+        if rows:
+            last = self.key_of(rows[-1])
+            require_text(self._key, last)
+            require_later(self._table, last, bounds.after)
+        return rows
+
+    def _rows(
+        self, connection: Connection, statement: Select[Any], parameters: dict[str, Any]
+    ) -> Sequence[Any]:
         if not self._reads:
             return connection.execute(statement, parameters).all()
         return self._read_in_sql(connection, statement, parameters)
@@ -179,5 +194,22 @@ def key_at(prepared: PreparedJob, connection: Connection, part: Bounds, rows: in
         statement = statement.where(key_after(key, "after", name))
     if part.upto is not None:
         statement = statement.where(key_upto(key, "upto", name))
-    row = connection.execute(statement, part_parameters(part)).first()
-    return None if row is None else tuple(row)
+    row = read_with_keys(
+        prepared.table, lambda: connection.execute(statement, part_parameters(part)).first()
+    )
+    if row is None:
+        return None
+    require_text(key, tuple(row))
+    require_later(prepared.table, tuple(row), part.after)
+    return tuple(row)
+
+
+def require_walkable(prepared: PreparedJob, connection: Connection) -> None:
+    """See that a batch can begin after the table's first row.
+
+    :raises DeclarationError: its key is of a type that a table cannot be walked by.
+    """
+    reader = BatchReader(prepared, heads=True)
+    first = reader.read(connection, Bounds(None, None), 1)
+    if first:
+        reader.read(connection, Bounds(reader.key_of(first[0]), None), 1)

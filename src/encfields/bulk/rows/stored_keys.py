@@ -182,6 +182,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def has_text(value: object) -> bool:
+    """Whether a value of a key has an exact text."""
+    return isinstance(value, bytearray | memoryview) or type(value) in _WRITE
+
+
 def key_to_text(key: Sequence[Any]) -> str:
     """A key as JSON that tells each value's type.
 

@@ -15,6 +15,7 @@ from sqlalchemy import types as sqltypes
 
 from encfields.bulk.rows.catalog import row_estimate
 from encfields.bulk.rows.key_order import comes_after
+from encfields.bulk.rows.walkable_keys import read_with_keys, require_later
 from encfields.databases import MYSQL_NAMES
 
 if TYPE_CHECKING:
@@ -92,6 +93,22 @@ class Scan:
         self.has_primary_key = bool(primary)
         self.carried = list(dict.fromkeys([*primary, *identity]))
 
+    def fetch(self, statement: Select[Any]) -> ScannedRows:
+        """All rows of a bounded statement.
+
+        :raises DeclarationError: the driver cannot read the key of one.
+        """
+        return read_with_keys(self.table, lambda: self.source.fetch(statement))
+
+    def stream(self, statement: Select[Any]) -> Iterator[ScannedRows]:
+        """The rows of an unbounded statement, in steps.
+
+        :raises DeclarationError: the driver cannot read the key of one.
+        """
+        steps = self.source.stream(statement, self.batch_rows)
+        while (rows := read_with_keys(self.table, lambda: next(steps, None))) is not None:
+            yield rows
+
     def statement(self, table: FromClause | None = None) -> Select[Any]:
         """The SELECT, without an order or a bound.
 
@@ -106,22 +123,23 @@ class Scan:
         What is inserted behind the cursor meanwhile is not seen.
         """
         if not self.has_primary_key:
-            yield from self.source.stream(self.statement(), self.batch_rows)
+            yield from self.stream(self.statement())
             return
         columns = [self.table.c[name] for name in self.key]
         ordered = self.statement().order_by(*columns)
-        last: Sequence[Any] | None = None
+        last: tuple[Any, ...] | None = None
         while True:
             limit = self.batch_rows
             statement = ordered.limit(limit)
             if last is not None:
                 statement = statement.where(comes_after(columns, last, self.source.dialect.name))
-            rows = self.source.fetch(statement)
+            rows = self.fetch(statement)
             if rows:
                 yield rows
-                last = tuple(rows[-1])[: len(columns)]
-            if len(rows) < limit:
+                after, last = last, tuple(rows[-1])[: len(columns)]
+            if len(rows) < limit or last is None:
                 return
+            require_later(self.table, last, after)
 
     def positions(self, binding: ColumnBinding) -> tuple[int, ...]:
         """Where in a row the identity of `binding` stands."""
@@ -270,7 +288,7 @@ def _by_chance(scan: Scan, share: float, method: str) -> Iterator[ScannedRows]:
         statement = scan.statement(tablesample(scan.table, draws(share * 100), name="drawn"))
     else:
         statement = scan.statement().where(_drawn(scan.source, share))
-    return scan.source.stream(statement, scan.batch_rows)
+    return scan.stream(statement)
 
 
 def _drawn(source: RowSource, share: float) -> ColumnElement[bool]:
@@ -292,7 +310,7 @@ def _key_ranges(scan: Scan, wanted: int) -> Iterator[ScannedRows]:
     for _ in range(blocks):
         start = _random.randint(bounds[0], bounds[1])
         statement = scan.statement().where(key >= start).order_by(key)
-        rows = scan.source.fetch(statement.limit(math.ceil(wanted / blocks)))
+        rows = scan.fetch(statement.limit(math.ceil(wanted / blocks)))
         fresh = [row for row in rows if row[position] not in seen]
         seen.update(row[position] for row in fresh)
         if fresh:
