@@ -19,6 +19,7 @@ from sqlalchemy import URL
 
 from tests.aws_sessions import remember_events
 from tests.dafny_constants import remember_constants
+from tests.known_data_keys import remember_data_keys
 from tests.servers import localstack
 from tests.servers import mariadb as mariadb_server
 from tests.servers import mysql as mysql_server
@@ -44,6 +45,7 @@ hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=20_000,
 hypothesis.settings.load_profile("suite")
 
 remember_constants()
+remember_data_keys()
 remember_events()
 
 _ASYNC_DRIVERS = {
