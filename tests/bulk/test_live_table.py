@@ -12,9 +12,13 @@ from sqlalchemy.orm import Session
 from encfields.engine import engine_encryption
 from tests.bulk.application import Application
 from tests.bulk.support import Patient
+from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
 
+pytestmark = databases_by_turns
 
+
+@on_each_database
 @pytest.mark.parametrize("rows_at_once", [1, 6])
 def test_no_update_of_a_concurrent_writer_is_lost_and_none_is_a_deadlock_victim(
     clinic, rows_at_once
@@ -61,6 +65,7 @@ def test_rows_deleted_during_the_run_do_not_come_back(clinic, monkeypatch):
     assert len(clinic.values()) == 400
 
 
+@on_each_database
 def test_rows_deleted_between_reading_and_writing_do_not_come_back(clinic):
     """The run has read them and sealed them anew when they go."""
     newest = clinic.rotate()

@@ -11,6 +11,9 @@ from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.keyrings.aws_kms import aws_kms
 from tests.census.clinic import fill
 from tests.cli.conftest import Run
+from tests.turns import databases_by_turns
+
+pytestmark = databases_by_turns
 
 COLUMNS = ("--table", "patient", "--column", "ssn", "--column", "notes")
 

@@ -19,6 +19,9 @@ from encfields.message import read_header
 from migrations.clinic import metadata, person
 from tests import forked
 from tests.servers.backends import Backend
+from tests.turns import databases_by_turns, on_each_database
+
+pytestmark = databases_by_turns
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = [
@@ -80,6 +83,7 @@ def walk(backend: Backend, tmp_path: Path) -> Walk:
     return Walk(backend, tmp_path)
 
 
+@on_each_database
 def test_up_down_and_up_again(walk: Walk) -> None:
     walk.up()
     assert walk.people() == PEOPLE
@@ -90,6 +94,7 @@ def test_up_down_and_up_again(walk: Walk) -> None:
     assert walk.found("123-45-6789") == [1]
 
 
+@on_each_database
 def test_each_step_does_what_it_says(walk: Walk) -> None:
     walk.up("0005")
     assert walk.active() not in walk.key_versions("patient", "ssn")
@@ -125,6 +130,7 @@ def test_one_step_down_and_up_again_anywhere(walk: Walk) -> None:
     assert walk.found("123-45-6789") == [1]
 
 
+@on_each_database
 def test_at_the_end_the_models_are_what_the_database_holds(walk: Walk) -> None:
     walk.up()
     command.check(walk.config)
