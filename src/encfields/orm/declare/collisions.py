@@ -33,7 +33,6 @@ from encfields.orm.declare.formerly import ways_of
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.kept_state import DECLARED_KEYS, LOGICAL_NAMES
-from encfields.orm.query.statement_elements import elements_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -283,13 +282,14 @@ class EngineTables:
         self._met: weakref.WeakSet[Table] = weakref.WeakSet()
         self._lock = Lock()
 
-    def meet(self, compiled: Any, connection: Connection) -> None:
+    def meet(self, elements: Iterable[Any], connection: Connection) -> None:
         """Take note of a statement's tables.
 
+        :param elements: every element of the statement.
         :raises DeclarationError: a column of one has the logical name of another table's column,
             or a key that can give the id of another one's.
         """
-        for table in _tables(compiled):
+        for table in _tables_among(elements):
             with self._lock:
                 others = [] if table in self._met else list(self._met)
             for other in others:
@@ -298,10 +298,8 @@ class EngineTables:
                 self._met.add(table)
 
 
-def _tables(compiled: Any) -> Iterator[Table]:
-    if not hasattr(compiled, "bind_names") or compiled.isplaintext:
-        return
-    for element in elements_of(compiled):
+def _tables_among(elements: Iterable[Any]) -> Iterator[Table]:
+    for element in elements:
         if isinstance(element, Table) and not is_rebuilt(element) and _has_bindings(element):
             yield element
 

@@ -18,6 +18,7 @@ from encfields.orm.declare.collisions import EngineTables
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import FilteredFetch
+from encfields.orm.query.statement_elements import elements_of
 from encfields.orm.read.binary_results import DRIVERS, BinaryResults
 from encfields.orm.read.results import open_at_once
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
@@ -112,7 +113,8 @@ class WriteHook:
         plan = self._plans.get(compiled)
         if plan is None:
             plan = make_plan(compiled, connection.dialect)
-            self._tables.meet(compiled, connection)
+            if hasattr(compiled, "bind_names") and not compiled.isplaintext:
+                self._tables.meet(elements_of(compiled), connection)
             self._plans[compiled] = plan
         return plan
 
